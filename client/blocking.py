@@ -31,7 +31,6 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
 from ringmill.client.lifetime import closed, forked
 from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
-from ringmill.client.registers.leases import AsyncLease
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.scans.blocking_scan import Scan
@@ -42,6 +41,7 @@ from ringmill.client.twins.blocking_sessions import Session
 from ringmill.client.twins.blocking_twins import blocking, timed, waiting_limit_s
 from ringmill.client.values import Item, KeyChange, PrefixChange, Receipt
 from ringmill.client.watches.polling import PATIENCE_S
+from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
@@ -314,7 +314,7 @@ class Registers:
 
 
 class Lease:
-    """A lease, blocking; see client/registers/leases.py.  The client's own thread renews it."""
+    """A lease, blocking; see cluster/consensus/leases.py.  The client's own thread renews it."""
 
     def __init__(self, subject: AsyncLease, loop: _Loop) -> None:
         self._subject = subject
@@ -359,6 +359,8 @@ class Jobs:
     list = blocking(AsyncJobs.list)
     logs = blocking(AsyncJobs.logs)
     kill = blocking(AsyncJobs.kill)
+    coordinator = blocking(AsyncJobs.coordinator)
+    handover = blocking(AsyncJobs.handover)
 
     def watch(self, job: str) -> Iterator[JobState]:
         states = self._subject.watch(job)

@@ -88,7 +88,9 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
         await topology.start()
         async with (
             open_compute(core, identity.start) as compute,
-            open_jobs(core, compute.bundles, topology=topology, liveness=liveness) as jobs,
+            open_jobs(
+                core, compute.bundles, requests.own_registers(), topology=topology, liveness=liveness
+            ) as jobs,
             _loops(*membership.loops(), *repair.loops(), *replica.loops()),
         ):
             yield Node(

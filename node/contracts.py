@@ -13,7 +13,7 @@ from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ring.topology import Row, Topology
 
-__all__ = ["BundleSource", "ControlState", "LivenessView", "TimeKeeper", "TopologyView"]
+__all__ = ["BundleSource", "ControlState", "LivenessView", "RegisterAccess", "TimeKeeper", "TopologyView"]
 
 
 class TopologyView(Protocol):
@@ -101,4 +101,21 @@ class BundleSource(Protocol):
 
     async def ensure(self, sha256: str, source: NodeId) -> str:
         """The path of a bundle on this node, fetched from `source` when it is not here yet."""
+        ...
+
+
+class RegisterAccess(Protocol):
+    """The registers of the keyspace `registers`, for the node's own rooms
+    (node/requests/registers/own_registers.py)."""
+
+    async def read_cell(self, key: bytes, timeout_s: float) -> tuple[int, bytes | None]:
+        """Version and value of a register.  Raises RingmillError."""
+        ...
+
+    async def set_cell(self, key: bytes, value: bytes | None, version: int, timeout_s: float) -> int:
+        """Change a register that is in this version, and return its next one.
+
+        Raises Conflict, whose detail has `version` and `current`; else RingmillError, with outcome "unknown"
+        when it may have been changed or may still be.
+        """
         ...

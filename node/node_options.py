@@ -165,6 +165,9 @@ class CoordinatorOptions:
     poll_every_s: float = 1.0
     silent_after_s: float = 40.0
     """A worker that answers no poll for this long is given up; it has dropped the job by then."""
+    lease_s: float = 6.0  # how long the others wait for a coordinator that has vanished
+    keep_lease_s: float = 10.0  # after the last job, so that the next one need not wait for the lease
+    snapshot_every: int = 500  # entries of a job's journal, so that a takeover reads few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,11 +25,13 @@ class Told:
 
 @dataclass(slots=True)
 class JobRecord:
-    """One job id.  `keepers` are the nodes that said they have it; `is_lost` when none knows it any more."""
+    """One job id, and what was told of it."""
 
     job: str
     output: str
     submits: int = 0
+    is_accepted: bool = False  # a client was told so
+    lost_as: str = ""  # what was told of it at last, if it was accepted and never ended
     told: list[Told] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)  # what the client met
 

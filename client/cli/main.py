@@ -81,6 +81,9 @@ ringmill = _Program(
         "sets": Verb("ringmill.client.cli.kv.merging_groups:sets", "sets that merge"),
         "maps": Verb("ringmill.client.cli.kv.merging_groups:maps", "maps that merge"),
         "repair": Verb("ringmill.client.cli.repair_verbs:repair", "compare the owners of partitions"),
+        "coordinator": Verb(
+            "ringmill.client.cli.jobs.coordinator_group:coordinator", "see and move the coordination of jobs"
+        ),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
         "bench": Verb(
             "ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it", "token_file"

@@ -15,10 +15,20 @@ from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wi
 from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2
 
-__all__ = ["JobList", "JobState", "TaskLog", "job_state", "task_log"]
+__all__ = ["CoordinatorState", "JobList", "JobState", "TaskLog", "job_state", "task_log"]
 
 ENDED: Final = ("SUCCEEDED", "FAILED", "KILLED")
 _FLOW: Final = ("map_in", "map_out", "reduce_in", "reduce_out")
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorState:
+    """Which node coordinates the jobs, "" when nobody does; the term of the last one; the jobs that are not
+    over."""
+
+    node: str
+    term: int
+    open_jobs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

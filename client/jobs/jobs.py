@@ -1,10 +1,10 @@
 """Jobs: upload the code, submit, watch, ask, kill.
 
-One node coordinates a job: the first live member of the topology that can have task processes.  Any node
-accepts a submission and passes it on.  Other nodes do not know the job.  A client remembers the coordinators
-of its own jobs; questions about other jobs go to all members at once, and the first that knows the job
-answers.  Silent members do not delay the answers of others.  The client chooses the job's id, so a repeated
-submission is the same job.
+One node at a time coordinates all jobs; when it is gone another one goes on with them.  Any node accepts a
+submission and passes it on, and knows the jobs that are over.  A client remembers which member took its own
+jobs; questions about other jobs go to all members at once, and the first that knows the job answers.  Silent
+members do not delay the answers of others.  The client chooses the job's id, so a repeated submission is the
+same job, and one whose outcome is unknown is sent again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import os.path
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, suppress
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -29,7 +29,14 @@ from ringmill.client.arguments import (
     checked_reducers,
 )
 from ringmill.client.jobs.job_modules import Target, load_job
-from ringmill.client.jobs.job_values import JobList, JobState, TaskLog, job_state, task_log
+from ringmill.client.jobs.job_values import (
+    CoordinatorState,
+    JobList,
+    JobState,
+    TaskLog,
+    job_state,
+    task_log,
+)
 from ringmill.client.routing.directory import STAGGER_S, Directory, none_reachable
 from ringmill.client.routing.retries import SILENCE_SHARE
 from ringmill.cluster.errors import (
@@ -38,6 +45,7 @@ from ringmill.cluster.errors import (
     InvalidArgument,
     JobFailed,
     NotFound,
+    QuorumNotReached,
     RingmillError,
     Unavailable,
 )
@@ -51,9 +59,10 @@ __all__ = ["AsyncJobs", "JobLink"]
 Answer = TypeVar("Answer", bound=Message)
 SERVICE = "/ringmill.v1.Jobs/"
 CHUNK_BYTES = 1 << 20
-RECONNECT_S = 3.0
+PATIENCE_S = 45.0  # a job without a coordinator has another one long before
 PAUSE_S = 0.2
 SILENT_S = 1.0
+HANDOVER_S = 10.0
 REMEMBERED_JOBS = 1000
 
 
@@ -161,11 +170,13 @@ class AsyncJobs:
     async def hand_over(self, bundle: Bundle, spec: JobSpec) -> str:
         """Submit a packed job to the first member that accepts it; returns its id.
 
-        A repeated submission is the same job.  Raises InvalidArgument for a job that is not valid;
-        Unavailable or DeadlineExceeded, whose outcome is "unknown" when the job may have been accepted.
+        A repeated submission is the same job, so one of unknown outcome is repeated at the next member.
+        Raises InvalidArgument for a job that is not valid; Unavailable or DeadlineExceeded, whose outcome is
+        "unknown" when the job may have been accepted.
         """
         self._directory.lifetime.check()
         failures: dict[str, str] = {}
+        perhaps: RingmillError | None = None
         late: list[str] = []
         patient_s = self._timeout_s * SILENCE_SHARE
         for patience_s, addresses in ((STAGGER_S, self._directory.addresses()), (patient_s, late)):
@@ -181,13 +192,14 @@ class AsyncJobs:
                     await self._hand_over(address, bundle, spec)
                 except (Unavailable, DeadlineExceeded) as error:
                     self._note(address, error, failures)
+                    perhaps = perhaps if error.outcome == "failed" else error
                 else:
                     return spec.job
-        raise none_reachable(list(failures), failures)
+        raise perhaps or none_reachable(list(failures), failures)
 
     def _note(self, address: str, error: RingmillError, failures: dict[str, str]) -> None:
-        """Note a failure and go on to the next member, if this one certainly accepted nothing."""
-        if error.outcome != "failed" or isinstance(error, ClientClosed):
+        """Note a failure and go on to the next member: a job that this one may have accepted is the same."""
+        if isinstance(error, ClientClosed):
             raise error
         self._directory.blame(address)
         failures[address] = str(error)
@@ -199,7 +211,8 @@ class AsyncJobs:
     async def watch(self, job: str) -> AsyncIterator[JobState]:
         """Yield the job's state at once, then at every change, until the job is over.
 
-        Raises NotFound; JobFailed, with outcome unknown, when the job's coordinator is gone.
+        When its coordinator is gone, waits for another one.  Raises NotFound; JobFailed, with outcome
+        unknown, when none is found within 45 s.
         """
         address, state = await self._find_to_watch(checked_name("job", job))
         yield state
@@ -212,12 +225,17 @@ class AsyncJobs:
                     async for message in link.stream(f"{SERVICE}Watch", request, jobs_pb2.JobStatus, None):
                         lost_at, state = None, job_state(message)
                         yield state
-            except (Unavailable, NotFound) as error:
+            except (Unavailable, DeadlineExceeded, NotFound) as error:
                 self._directory.lifetime.check()
+                if state.is_over:
+                    return
                 lost_at = lost_at or loop.time()
-                if isinstance(error, NotFound) or loop.time() - lost_at > RECONNECT_S:
+                if loop.time() - lost_at > PATIENCE_S:
                     raise _lost(state, error) from error
                 await asyncio.sleep(PAUSE_S)
+                with suppress(Unavailable, DeadlineExceeded, NotFound):
+                    address, state = await self._find_now(job)
+                    yield state
 
     async def list(self) -> JobList:
         """All jobs of the members that answer, newest first; `silent` names the members that do not.
@@ -251,6 +269,37 @@ class AsyncJobs:
         request = jobs_pb2.JobRequest(job=checked_name("job", job))
         return job_state(await self._of_keeper(job, "Kill", request, jobs_pb2.JobStatus))
 
+    async def coordinator(self) -> CoordinatorState:
+        """Which node coordinates the jobs.  Raises Unavailable when no member can tell."""
+        return await self._of_any("Coordinator")
+
+    async def handover(self) -> CoordinatorState:
+        """Have another member coordinate the jobs; returns once it does.
+
+        Attempts that run go on, and nothing that is done is done again.  Raises NotFound when nobody
+        coordinates; Unavailable when no other member can.
+        """
+        return await self._of_any("HandOver")
+
+    async def _of_any(self, method: str) -> CoordinatorState:
+        """The answer of the first member that can give one."""
+        self._directory.lifetime.check()
+        failures: dict[str, str] = {}
+        for address in self._directory.addresses():
+            try:
+                await self._directory.prove(address, STAGGER_S)
+                async with self._dial(address) as link:
+                    answer = await link.unary(
+                        SERVICE + method, jobs_pb2.CoordinatorRequest(), jobs_pb2.CoordinatorStatus,
+                        max(self._timeout_s, HANDOVER_S),
+                    )  # fmt: skip
+            except (Unavailable, DeadlineExceeded, QuorumNotReached) as error:
+                self._directory.lifetime.check()
+                failures[address] = str(error)
+            else:
+                return CoordinatorState(answer.node, answer.term, tuple(answer.open_jobs))
+        raise none_reachable(list(failures), failures)
+
     async def _hand_over(self, address: str, bundle: Bundle, spec: JobSpec) -> None:
         async with self._dial(address) as link:
             try:
@@ -277,7 +326,21 @@ class AsyncJobs:
             return await link.unary(SERVICE + method, request, answer, self._timeout_s)
 
     async def _find(self, job: str) -> tuple[str, JobState]:
-        """The address of the job's coordinator, and the job's state."""
+        """The address of the job's coordinator, and the job's state; waits a while for a coordinator."""
+        return await self._patiently(job, self._timeout_s)
+
+    async def _patiently(self, job: str, patience_s: float) -> tuple[str, JobState]:
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + patience_s
+        while True:
+            try:
+                return await self._find_now(job)
+            except Unavailable as error:
+                if "open_job" not in error.detail or loop.time() > ends_at:
+                    raise
+            await asyncio.sleep(PAUSE_S)
+
+    async def _find_now(self, job: str) -> tuple[str, JobState]:
         request, refused = jobs_pb2.JobRequest(job=job), {}
         likely = self._keepers.get(job)
         async with aclosing(self._outcomes("Status", request, jobs_pb2.JobStatus, likely)) as found:
@@ -287,12 +350,19 @@ class AsyncJobs:
                 refused[address] = outcome
         if all(isinstance(error, NotFound) for error in refused.values()):
             raise NotFound(f"no node knows job {job!r}", hint="`ringmill job list` shows the known jobs")
+        if any("open_job" in error.detail for error in refused.values()):
+            raise Unavailable(
+                f"job {job} has no coordinator at the moment: it goes on with the next one",
+                detail={"open_job": job},
+                hint="ask again in a few seconds",
+                outcome="failed",
+            )
         raise _refusal(refused, f"no node that answers knows job {job!r}")
 
     async def _find_to_watch(self, job: str) -> tuple[str, JobState]:
         """Like `_find`, but an error about an accepted job does not say that nothing was changed."""
         try:
-            return await self._find(job)
+            return await self._patiently(job, PATIENCE_S)
         except (Unavailable, DeadlineExceeded) as error:
             if job in self._keepers:
                 raise _perhaps(job, error) from error
@@ -385,9 +455,9 @@ def _lost(state: JobState, error: RingmillError) -> JobFailed:
     which.
     """
     return JobFailed(
-        f"job {state.job} is lost: its coordinator {state.node} is gone ({error}); "
+        f"job {state.job} is lost: its coordinator {state.node} is gone and no other one is found ({error}); "
         f"its output {state.output} is complete or does not exist",
         detail={"job": state.job, "node": state.node, "output": state.output, "cause": "LostNode"},
-        hint=f"if {state.output}/_SUCCESS is newer than the job, the job is done; else submit it again",
+        hint=f"the job goes on as soon as most nodes are up again: `ringmill job status {state.job}`",
         outcome="unknown",
     )

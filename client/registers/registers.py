@@ -22,10 +22,10 @@ from ringmill.client.arguments import (
     checked_value,
 )
 from ringmill.client.operations import OperationNames
-from ringmill.client.registers.leases import AsyncLease
 from ringmill.client.routing.attempts import RegisterMessage, attempt_message
 from ringmill.client.routing.links import Method
 from ringmill.client.routing.router import Router, Target
+from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ports import Clock, Entropy
 from ringmill.cluster.wire.stubs.registers_pb2 import (
@@ -162,7 +162,7 @@ class AsyncRegisters:
         return int((await self._change(_INCR, request, timeout)).number)
 
     def lease(self, key: Key, *, duration: Seconds = 6.0, owner: str = "") -> AsyncLease:
-        """A lease kept in this register, to be entered with `async with` (client/registers/leases.py).
+        """A lease kept in this register, to be entered with `async with` (cluster/consensus/leases.py).
 
         `duration` is 0.5 s to 60 s: how long others wait for a holder that has vanished.  `owner` is shown to
         people who read the register.  Raises InvalidArgument.

@@ -1,10 +1,11 @@
 """The worker of a node: accepts attempts from job coordinators, runs them in its slots, reports how they
 ended.
 
-It decides nothing about jobs.  An assignment that comes twice is one attempt (rule J1).  A report is sent
-until the coordinator has it.  When the coordinator is silent for 30 s, the worker stops and drops everything
-of its job (rule J5).  Each start of the node wipes the scratch folder; the `start` in every answer tells
-coordinators that earlier attempts and outputs are gone.
+It decides nothing about jobs.  An assignment that comes twice is one attempt (rule J1).  Orders of a former
+coordinator are refused (rule J13).  A report is sent until the job's coordinator has it, whichever node that
+is.  When no coordinator is heard for 30 s, the worker stops and drops everything of its job (rule J5).  Each
+start of the node wipes the scratch folder; the `start` in every answer tells coordinators that earlier
+attempts and outputs are gone.
 
 See: docs/architecture.md, "Task processes".
 """
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ringmill.cluster.errors import (
+    Conflict,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -122,6 +124,7 @@ class Worker:
         self._janitor: asyncio.Task[None] | None = None
         self._busy_at = clock.monotonic()
         self._removals = 0
+        self._term = 0  # the highest that an order had
 
     async def __aenter__(self) -> Self:
         self._files.remove_tree(self._folder)
@@ -158,6 +161,7 @@ class Worker:
     def _on_start(self, incoming: Incoming) -> bytes:
         self._refuse_when_closing()
         assignment = decode_assignment(incoming.body)
+        self._check_term(assignment.term)
         identity = assignment.attempt
         with well_formed("an assignment"):
             spec = JobSpec.decode(assignment.spec)
@@ -183,6 +187,7 @@ class Worker:
         """Cancel attempts; answers when none of them writes any more, or after 5 s."""
         self._refuse_when_closing()
         cancel = Cancel.decode(incoming.body)
+        self._check_term(cancel.term)
         job = self._jobs.get(cancel.job)
         stopping: list[asyncio.Task[None]] = []
         if job is not None and cancel.attempt is None:
@@ -196,10 +201,9 @@ class Worker:
 
     def _on_poll(self, incoming: Incoming) -> bytes:
         poll = Poll.decode(incoming.body)
-        job = self._jobs.get(poll.job)
-        if job is not None:
-            job.heard_at = self._clock.monotonic()
-            return self._about(job)
+        self._check_term(poll.term)
+        if poll.job in self._jobs:
+            return self._about(self._heard(poll.job, incoming.sender))
         return PollAnswer(self._start, self._slots_offered).encode()
 
     def _refuse_when_closing(self) -> None:
@@ -207,8 +211,16 @@ class Worker:
         if self._is_closing:
             raise Unavailable(f"the worker of {self._node} stops", outcome="failed")
 
+    def _check_term(self, term: int) -> None:
+        """Raises Conflict for an order of a coordinator that another one has followed."""
+        if term < self._term:
+            sometimes("a worker refuses an order of a former coordinator")
+            raise Conflict(f"an order of term {term}: {self._node} has one of term {self._term}")
+        self._term = term
+
     def _heard(self, job: str, coordinator: NodeId) -> _Job:
         known = self._jobs.setdefault(job, _Job(coordinator, 0.0))
+        known.coordinator = coordinator  # it has the newest term
         known.heard_at = self._clock.monotonic()
         return known
 
@@ -226,7 +238,7 @@ class Worker:
         async with self._turns:
             await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
             report = await self._attempt(assignment, folder)
-        await self._deliver(assignment.coordinator, report)
+        await self._deliver(report)
 
     async def _attempt(self, assignment: Assignment, folder: str) -> AttemptReport:
         attempt = AttemptRunner(
@@ -278,17 +290,17 @@ class Worker:
             await asyncio.sleep(self._options.progress_every_s)
             report = self._report(assignment, "progress", body=attempt.progress.to_wire())
             try:
-                await self._send(assignment.coordinator, report)
+                await self._send(report)
             except RingmillError:
                 continue
 
-    async def _deliver(self, coordinator: NodeId, report: AttemptReport) -> None:
-        """Send a report until it has arrived; `_tend` ends this when the coordinator stays silent."""
+    async def _deliver(self, report: AttemptReport) -> None:
+        """Send a report until it has arrived; `_tend` ends this when no coordinator is heard any more."""
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                await self._send(coordinator, report)
-            except NotFound:  # the job has ended, or its coordinator was restarted
+                await self._send(report)
+            except NotFound:  # the job has ended
                 sometimes("a report finds no such job")
                 if report.job in self._jobs:
                     self._drop(report.job)
@@ -312,9 +324,13 @@ class Worker:
             report.job, report.attempt, self._node, self._start, "failed", failure=failure.to_wire()
         )
 
-    async def _send(self, coordinator: NodeId, report: AttemptReport) -> None:
+    async def _send(self, report: AttemptReport) -> None:
+        """To the job's present coordinator.  Raises NotFound when the job was dropped here."""
+        job = self._jobs.get(report.job)
+        if job is None:
+            raise NotFound(f"job {report.job} was dropped")
         await self._transport.call(
-            coordinator,
+            job.coordinator,
             TASK_REPORT,
             report.encode(),
             timeout_s=_REPORT_TIMEOUT_S,

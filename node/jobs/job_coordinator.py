@@ -1,11 +1,12 @@
-"""The jobs that this node coordinates: accepts submissions, drives each job to its end, answers questions
-about it.
+"""The jobs of the cluster as this node sees them: it accepts submissions or passes them on, coordinates jobs
+while it holds the coordinator's lease, and answers questions.
 
-The coordinator of a new job is the first live member in the topology that can have task processes, so that
-all nodes choose the same one; any other node passes the submission on.  A job lives in the memory of its
-coordinator and fails with that node: its clients see this, and its workers stop by themselves.
+One node at a time coordinates all jobs: who holds the lease (rule R6).  Nobody holds it while there is no
+job.  It is taken by the first live member in the topology that can have task processes, when a job is
+submitted; and by whoever finds that jobs are open and that nobody renews it.  Members look for open jobs when
+they start, when a member seems down, and while they know of one.
 
-See: docs/architecture.md, "Life of a job".
+See: docs/architecture.md, "Life of a job".  Rules J12 and J13: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -13,35 +14,55 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgpack
 
+from ringmill.cluster.consensus.lease import decode_lease
+from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
-from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
-from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
-from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
+from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.ports import (
+    Clock,
+    Entropy,
+    FileSystem,
+    Handler,
+    Incoming,
+    Priority,
+    TaskStarter,
+    Transport,
+)
+from ringmill.cluster.sometimes import sometimes
+from ringmill.node.contracts import BundleSource, LivenessView, RegisterAccess, TopologyView
 from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.job_history import JobHistory
 from ringmill.node.jobs.job_step_runner import JobStepRunner
+from ringmill.node.jobs.journal.cells import Cells, Fenced, LeaseCell
 from ringmill.node.jobs.slots import Slots
-from ringmill.node.jobs.views import AttemptLog, JobView
+from ringmill.node.jobs.tenure import JOB_OPEN, Tenure
+from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.node_options import CoordinatorOptions
 
-__all__ = ["JOB_KNOWN", "JOB_SUBMIT", "JobCoordinator"]
+__all__ = ["JOB_HANDOVER", "JOB_SUBMIT", "JOB_TAKE", "JobCoordinator"]
 
 JOB_SUBMIT: Final = "job.submit"
-JOB_KNOWN: Final = "job.known"
+JOB_TAKE: Final = "job.take"
+JOB_HANDOVER: Final = "job.handover"
 _log = logging.getLogger(__name__)
-_MAX_KEPT: Final = 100
-_SUBMIT_TIMEOUT_S: Final = 10.0
-_KNOWN_TIMEOUT_S: Final = 1.0
+_SUBMIT_TIMEOUT_S: Final = 12.0
+_TAKE_TIMEOUT_S: Final = 5.0
+_HANDOVER_TIMEOUT_S: Final = 8.0
+_KILL_TIMEOUT_S: Final = 2.0
 _WATCH_PAUSE_S: Final = 0.1
+_AGAIN_S: Final = 0.2
+_REPLAY_PAUSE_S: Final = 0.01
+_LOOK_AGAIN_S: Final = 1.0
 
 
 class JobCoordinator:
@@ -53,48 +74,69 @@ class JobCoordinator:
         *,
         topology: TopologyView,
         liveness: LivenessView,
+        registers: RegisterAccess,
         bundles: BundleSource,
         clock: Clock,
+        entropy: Entropy,
         files: FileSystem,
         spawner: TaskStarter,
         transport: Transport,
         options: CoordinatorOptions,
     ) -> None:
-        self._job_steps = JobStepRunner(spawner)
+        self._cells = Cells(registers)
         self._world = Surroundings(
             node=node,
             topology=topology,
             liveness=liveness,
             clock=clock,
             files=files,
-            job_steps=self._job_steps,
+            job_steps=JobStepRunner(spawner),
+            cells=self._cells,
             transport=transport,
             slots=Slots(),
             slot_freed=self.wake,
             options=options,
         )
+        self._entropy = entropy
         self._bundles = bundles
+        self._history = JobHistory(self._cells)
         self._jobs: dict[str, JobDriver] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._planning = asyncio.Lock()
-        self._is_closing = False
+        self._tenure: Tenure | None = None
+        self._wanted = asyncio.Event()  # this node is to take the lease when it is free
+        self._looks = asyncio.Event()  # this node is to look whether jobs are open
+        self._poked = asyncio.Event()  # the lease may have become free
+        self._leaving = asyncio.Event()  # the lease is handed over
+        self._changed = asyncio.Event()
+        self._waiting = 0  # submissions that wait for this node's tenure
+        self._is_closing = self._is_holding = False
         self._group = asyncio.TaskGroup()
-        liveness.on_change(lambda node, state: self.wake())
+        self._loops: list[asyncio.Task[None]] = []
+        liveness.on_change(self._note_change)
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
+        self._loops = [
+            self._group.create_task(self._hold_the_lease()),
+            self._group.create_task(self._look_for_jobs()),
+        ]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_closing = True
-        for task in self._tasks.values():
+        for task in self._loops:
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {JOB_SUBMIT: self._on_submit, JOB_KNOWN: self._on_known, TASK_REPORT: self._on_report}
+        return {
+            JOB_SUBMIT: self._on_submit,
+            JOB_OPEN: self._on_open,
+            JOB_TAKE: self._on_take,
+            JOB_HANDOVER: self._on_handover,
+            TASK_REPORT: self._on_report,
+        }
 
     def wake(self) -> None:
         for job in self._jobs.values():
@@ -113,30 +155,69 @@ class JobCoordinator:
         """
         if JobSpec.decode(spec).job != job:
             raise InvalidArgument(f"job {job!r} is submitted with the description of another")
-        keeper = await self._keeper(job)
-        if keeper is not None:
-            return keeper
-        for node in self._world.members_up():
-            try:
-                return await self._hand_to(node, job, spec)
-            except Unavailable as error:
-                if error.outcome != "failed":
-                    raise
-        raise Unavailable("no member of the cluster can take a job now", outcome="failed")
+        ends_at = self._world.clock.monotonic() + _SUBMIT_TIMEOUT_S
+        refused = Unavailable("no member of the cluster can take a job now", outcome="failed")
+        while self._world.clock.monotonic() < ends_at:
+            for node in await self._takers():
+                left_s = max(_AGAIN_S, ends_at - self._world.clock.monotonic())
+                try:
+                    await self._ask(node, JOB_SUBMIT, msgpack.packb([job, spec]), left_s)
+                except Unavailable as error:
+                    if error.outcome != "failed":
+                        raise
+                    refused = error
+                else:
+                    return node
+            await asyncio.sleep(_AGAIN_S)
+        raise refused
 
-    def view(self, job: str) -> JobView:
-        """Raises NotFound."""
-        return self._job(job).view()
+    async def _takers(self) -> list[NodeId]:
+        """The members to submit to: the coordinator first, then those that may become it, in their order."""
+        up = self._world.members_up()
+        holder: NodeId | None = self._world.node
+        if self._tenure is None:
+            with contextlib.suppress(RingmillError):
+                holder = await self._holder()
+        return sorted(up, key=lambda node: node != holder)
+
+    async def _holder(self) -> NodeId | None:
+        """Who holds the lease by its register, or held it last and has not given it up.  Raises
+        RingmillError."""
+        return _node_of(decode_lease((await LeaseCell(self._cells).get(timeout=_LOOK_AGAIN_S)).value).holder)
+
+    async def view(self, job: str) -> JobView:
+        """The state of a job that is over or runs here.  Raises NotFound, Unavailable."""
+        run = self._jobs.get(job)
+        return run.view() if run is not None else await self._history.view(job)
 
     def views(self) -> list[JobView]:
-        """All jobs kept here, newest first."""
+        """The jobs that this node coordinates or has coordinated, newest first."""
         return [job.view() for job in reversed(self._jobs.values())]
 
+    async def all_views(self) -> list[JobView]:
+        """The same, and the jobs of others that are over."""
+        mine = self.views()
+        try:
+            ended = await self._history.ended()
+        except RingmillError:
+            if not mine:
+                raise
+            return mine
+        return [*mine, *(view for view in ended if view.job not in self._jobs)]
+
     async def watch(self, job: str) -> AsyncIterator[JobView]:
-        """Yield the job now, then at every change (at most ten times a second), until it is over."""
-        run = self._job(job)
+        """Yield the job now, then at every change (at most ten times a second), until it is over.
+
+        Raises NotFound; Unavailable once another node coordinates it.
+        """
+        run = self._jobs.get(job)
+        if run is None:
+            yield await self._history.view(job)
+            return
         while True:
             changed = run.changed
+            if run.is_given_up:
+                raise Unavailable(f"job {job} goes on with another coordinator", outcome="failed")
             view = run.view()
             yield view
             if view.is_over:
@@ -146,90 +227,238 @@ class JobCoordinator:
                     await run.over.wait()
             await changed.wait()
 
-    def logs(self, job: str, task: str) -> list[AttemptLog]:
-        """The output of ended attempts of a task, or of all tasks if it is "".  Raises NotFound."""
-        return self._job(job).logs(task)
+    async def logs(self, job: str, task: str) -> list[AttemptLog]:
+        """The output of ended attempts of a task, or of all tasks if it is "".
+
+        Raises NotFound for a job that this node has not coordinated to its end, and does not.
+        """
+        run = self._jobs.get(job)
+        if run is None:
+            view = await self._history.view(job)
+            raise NotFound(f"the logs of job {job} were kept by {view.node} until it stopped")
+        return run.logs(task)
 
     async def kill(self, job: str) -> JobView:
-        """Stop a job.  A job that is over or is committing its output does not change.  Raises NotFound."""
-        run = self._job(job)
+        """Stop a job.  A job that is over or is committing its output does not change.
+
+        Raises NotFound, Unavailable.
+        """
+        run = self._jobs.get(job)
+        if run is None:
+            return await self._history.view(job)
         run.kill()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_KILL_TIMEOUT_S):
+                await run.killed()
         return run.view()
 
-    async def _keeper(self, job: str) -> NodeId | None:
-        """The node that coordinates this job already, or None."""
-        if job in self._jobs:
-            return self._world.node
-        others = [node for node in self._world.members_up() if node != self._world.node]
-        answers = await gather_all(self._knows(node, job) for node in others)
-        return next((node for node, knows in zip(others, answers, strict=True) if knows), None)
+    async def coordinator(self) -> CoordinatorView:
+        """Who coordinates.  Raises RingmillError."""
+        record = decode_lease((await LeaseCell(self._cells).get(timeout=_LOOK_AGAIN_S)).value)
+        rows = await self._history.rows()
+        is_open = [row.job for row in rows if not row.is_over]
+        return CoordinatorView(node=_node_of(record.holder), term=record.term, open_jobs=tuple(is_open))
 
-    async def _knows(self, node: NodeId, job: str) -> bool:
-        try:
-            return bool(await self._ask(node, JOB_KNOWN, job.encode(), _KNOWN_TIMEOUT_S))
-        except RingmillError:
-            return False  # a node that does not answer could not accept the job either
+    async def hand_over(self) -> CoordinatorView:
+        """Have another member coordinate; returns once it does.
 
-    async def _hand_to(self, node: NodeId, job: str, spec: bytes) -> NodeId:
-        await self._ask(node, JOB_SUBMIT, msgpack.packb([job, spec]), _SUBMIT_TIMEOUT_S)
-        return node
+        Raises NotFound when nobody coordinates; Unavailable when no other member can be asked.
+        """
+        holder = await self._holder()
+        if holder is None:
+            raise NotFound("nobody coordinates jobs now: there is none")
+        await self._ask(holder, JOB_HANDOVER, b"", _HANDOVER_TIMEOUT_S)
+        return await self.coordinator()
 
     async def _on_submit(self, incoming: Incoming) -> bytes:
         with well_formed("a submission"):
             _, encoded = msgpack.unpackb(incoming.body)
             spec = JobSpec.decode(encoded)
-        await self._accept(spec, incoming.sender)
+        self._waiting += 1
+        try:
+            tenure = await self._own_tenure()
+            await tenure.accept(spec, incoming.sender)
+        except Unavailable as error:
+            if error.outcome == "failed":
+                await self._step_back()
+            raise
+        finally:
+            self._waiting -= 1
         return b""
 
-    async def _on_known(self, incoming: Incoming) -> bytes:
-        return b"1" if incoming.body in {job.encode() for job in self._jobs} else b""
+    async def _step_back(self) -> None:
+        """A node that cannot plan a job, as it stops or has no task processes, leaves all to the others."""
+        if self._tenure is not None and not self._tenure.open_jobs:
+            self._tenure.ended.set()
+            while self._is_holding:
+                await self._changed.wait()
 
-    def _on_report(self, incoming: Incoming) -> bytes:
+    async def _own_tenure(self) -> Tenure:
+        """This node's tenure, once it has the lease.  Raises Unavailable when another node has it."""
+        while (tenure := self._tenure) is None or tenure.ended.is_set():
+            if self._is_closing:
+                raise Unavailable(f"{self._world.node} stops and takes no job", outcome="failed")
+            holder = await self._holder()
+            if holder not in (None, self._world.node) and self._world.liveness.is_up(holder):
+                raise Unavailable(f"{holder} coordinates the jobs", outcome="failed")
+            self._wanted.set()
+            await self._wait_for_change()
+        return tenure
+
+    async def _on_open(self, incoming: Incoming) -> bytes:
+        """There is a job: look after it, and keep its code if that is said."""
+        self._wanted.set()
+        if incoming.body:
+            await self._bundles.ensure(incoming.body.decode("ascii", "replace"), incoming.sender)
+        return b""
+
+    async def _on_take(self, incoming: Incoming) -> bytes:
+        """The lease is free: take it.  Answers when this node has the jobs, or another one has it."""
+        self._wanted.set()
+        self._poked.set()
+        while self._tenure is None and await self._holder() is None:
+            await self._wait_for_change()
+        while self._tenure is not None and self._tenure.is_replaying:  # noqa: ASYNC110 - it is short
+            await asyncio.sleep(_REPLAY_PAUSE_S)
+        return b""
+
+    async def _on_handover(self, incoming: Incoming) -> bytes:
+        if self._tenure is None:
+            raise Unavailable(f"{self._world.node} does not coordinate any more", outcome="failed")
+        others = [node for node in self._world.members_up() if node != self._world.node]
+        if not others:
+            raise Unavailable("no other member is up", outcome="failed")
+        self._leaving.set()
+        while self._is_holding:
+            await self._changed.wait()
+        for node in others:
+            try:
+                await self._ask(node, JOB_TAKE, b"", _TAKE_TIMEOUT_S)
+            except RingmillError as error:
+                _log.warning("%s does not take the jobs over: %s", node, error)
+            else:
+                return b""
+        raise Unavailable("no other member takes the jobs over now; this one goes on", outcome="failed")
+
+    async def _wait_for_change(self) -> None:
+        """Of this node's tenure, for a moment."""
+        changed = self._changed
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AGAIN_S):
+                await changed.wait()
+
+    async def _on_report(self, incoming: Incoming) -> bytes:
+        """Answers when the journal has what was reported, so that no coordinator asks for it again."""
         report = AttemptReport.decode(incoming.body)
         run = self._jobs.get(report.job)
-        if run is None or run.is_over:
-            raise NotFound(f"job {report.job} does not run on {self._world.node}")
+        if run is None:
+            raise Unavailable(f"job {report.job} does not run on {self._world.node}", outcome="failed")
+        if run.is_over:
+            raise NotFound(f"job {report.job} is over")
         run.hear(report)
+        if report.kind != "progress":
+            await run.journal.flush()
         return b""
 
-    async def _accept(self, spec: JobSpec, bundle_from: NodeId) -> NodeId:
-        """Accept the job; every check that can refuse it is made here."""
-        if spec.job not in self._jobs:
-            await self._bundles.ensure(spec.bundle_sha256, bundle_from)
-            async with self._planning:  # each makes its staging folder anew: never two of one job
-                if spec.job not in self._jobs:
-                    run = JobDriver(spec, await self._job_steps.plan(spec), self._world)
-                    if self._is_closing:
-                        raise Unavailable(f"{self._world.node} stops and takes no job", outcome="failed")
-                    self._begin(run)
-        if self._jobs[spec.job].spec != spec:
-            raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
-        return self._world.node
+    def _note_change(self, node: NodeId, state: MemberState) -> None:
+        self.wake()
+        if not self._world.liveness.is_up(node):
+            self._looks.set()
 
-    def _begin(self, run: JobDriver) -> None:
-        over = [name for name, kept in self._jobs.items() if kept.is_over]
-        for name in over[: max(0, len(over) - _MAX_KEPT + 1)]:
-            del self._jobs[name]
-        self._jobs[run.spec.job] = run
-        self._tasks[run.spec.job] = self._group.create_task(self._run(run))
+    async def _look_for_jobs(self) -> None:
+        """At the start, and whenever a member seems down: jobs that are open need a coordinator."""
+        await self._world.topology.wait_formed()
+        self._looks.set()
+        while True:
+            await self._looks.wait()
+            self._looks.clear()
+            try:
+                rows = await self._history.rows()
+            except RingmillError:
+                self._looks.set()
+                await asyncio.sleep(_LOOK_AGAIN_S)
+                continue
+            if any(not row.is_over for row in rows):
+                self._wanted.set()
 
-    async def _run(self, run: JobDriver) -> None:
+    async def _hold_the_lease(self) -> None:
+        while True:
+            await self._wanted.wait()
+            try:
+                await self._one_tenure()
+            except Fenced:
+                sometimes("a coordinator finds that another one has the jobs")
+            except RingmillError as error:
+                _log.warning("the coordinator's lease cannot be had now: %s", error)
+            finally:
+                self._tell()
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _one_tenure(self) -> None:
+        lease = self._lease()
         try:
-            await run.run()
-        except Exception as error:  # noqa: BLE001 - the fault of one job must not end the node
-            _log.error("job %s ends by a fault of its coordinator", run.spec.job, exc_info=error)
-            run.crash(error)
+            while not await self._acquired(lease):
+                lease = self._lease()
+            self._is_holding = True
+            async with Tenure(self._world, lease, self._bundles, self._jobs) as tenure:
+                await tenure.open(is_wanted=bool(self._waiting))
+                self._tenure = tenure
+                self._leaving.clear()
+                self._tell()
+                await _first_of(tenure.ended.wait(), lease.lost.wait(), self._leaving.wait())
+                if self._leaving.is_set() and lease.is_held:
+                    await tenure.wind_up()
+                self._tenure = None
+                if not tenure.open_jobs and not self._waiting:
+                    self._wanted.clear()
         finally:
-            self._tasks.pop(run.spec.job, None)
-            self.wake()  # its slots are free
+            self._tenure = None
+            await lease.release()
+            self._is_holding = False
+            self._tell()
+        if self._leaving.is_set():
+            self._leaving.clear()
+            await asyncio.sleep(_TAKE_TIMEOUT_S)  # others first
 
-    def _job(self, job: str) -> JobDriver:
-        run = self._jobs.get(job)
-        if run is None:
-            raise NotFound(f"no job {job!r} on {self._world.node}", hint="see `ringmill job list`")
-        return run
+    async def _acquired(self, lease: AsyncLease) -> bool:
+        """Whether the lease was acquired, and not before somebody said that it is free now."""
+        self._poked.clear()
+        return await _first_of(lease.acquire(), self._poked.wait()) == 0
+
+    def _lease(self) -> AsyncLease:
+        return AsyncLease(
+            "of the job coordinator",
+            LeaseCell(self._cells),
+            owner=self._world.node,
+            duration_s=self._world.options.lease_s,
+            clock=self._world.clock,
+            entropy=self._entropy,
+        )
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
         return await self._world.transport.call(
             node, method, body, timeout_s=timeout_s, priority=Priority.CONTROL
         )
+
+
+def _node_of(holder: str) -> NodeId | None:
+    """The node that a lease names; None for a free one."""
+    return NodeId(holder.rpartition("/")[0]) if holder else None
+
+
+async def _first_of(*works: Coroutine[Any, Any, object]) -> int:
+    """Which of these ended first; the others are cancelled.  Raises what it raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = next(at for at, task in enumerate(tasks) if task in done)
+        await tasks[first]
+        return first
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,34 +5,38 @@ assignments, polls the workers, receives their reports, makes the output visible
 whether a worker is there, whether it was restarted, and which attempts it knows; an attempt that only one
 side knows is ended on that side.
 
-Rules J5 and J11: docs/protocol/jobs.md.
+Every event is noted in the job's journal.  What nobody can take back, a report that is acknowledged, an
+output that is shown, an end that is told, waits until the journal has it.
+
+Rules J5, J11 and J12: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
+from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
     AttemptProgressed,
+    AttemptStarted,
     CancelAttempt,
     CommitDelayed,
     CommitDone,
     CommitFailed,
     CommitJob,
     Event,
+    Instruction,
     KillRequested,
     MapDone,
     NodeDown,
@@ -43,8 +47,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     StartReduce,
     Winner,
 )
-from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
-from ringmill.cluster.mapreduce.machine.job_summary import summarize
+from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState
 from ringmill.cluster.mapreduce.messages.worker_messages import (
     TASK_CANCEL,
@@ -65,9 +68,11 @@ from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
 from ringmill.node.jobs.job_step_runner import JobStepRunner
+from ringmill.node.jobs.journal.cells import Cells
+from ringmill.node.jobs.journal.job_journal import JobJournal
 from ringmill.node.jobs.publication import publish
 from ringmill.node.jobs.slots import Slots
-from ringmill.node.jobs.views import AttemptLog, JobView
+from ringmill.node.jobs.views import AttemptLog, JobView, view_of
 from ringmill.node.node_options import CoordinatorOptions
 
 __all__ = ["JobDriver", "Surroundings"]
@@ -87,6 +92,7 @@ class Surroundings:
     clock: Clock
     files: FileSystem
     job_steps: JobStepRunner
+    cells: Cells
     transport: Transport
     slots: Slots
     slot_freed: Callable[[], None]  # wakes the other jobs
@@ -105,34 +111,59 @@ class Surroundings:
 class JobDriver:
     """`run` drives the job to its end; all other methods may be called at any time."""
 
-    def __init__(self, spec: JobSpec, plan: InputPlan, world: Surroundings) -> None:
-        self.spec = spec
-        self._encoded_spec = spec.encode()
+    def __init__(
+        self,
+        job: StoredJob,
+        world: Surroundings,
+        *,
+        journal: str,
+        term: int,
+        number: int = 0,
+        base: int = 0,
+        resumed: Sequence[Instruction] | None = None,
+    ) -> None:
+        """`number` is that of the journal's next entry.  `resumed` is what the machine said when the job was
+        taken over."""
+        self.spec: JobSpec = job.spec
+        self.submitted_at = job.submitted_at
+        self._encoded_spec = job.spec.encode()
         self._world = world
-        self._machine = JobMachine(JobPlan(spec.job, plan.splits, spec.reducers, plan.notes))
+        self._machine = job.machine
+        self._term = term
         self._logs = AttemptLogs()
-        self._submitted_at = world.clock.wall()
-        self._began = world.clock.monotonic()
-        self._ended: float | None = None
+        self._began = world.clock.monotonic() - job.at
+        self._ended: float | None = job.at if job.machine.is_over else None
         self._crash: RingmillError | None = None
+        self._is_settled = self._is_given_up = self._is_leaving = False
         self._group = asyncio.TaskGroup()
         self._reachable: dict[NodeId, bool] = {}
         self._up: dict[NodeId, bool] = {}
         self._met_at: dict[NodeId, float] = {}
         self._accepted: dict[AttemptId, NodeId] = {}  # attempts that a worker has confirmed
         self._stopping: dict[AttemptId, None] = {}
+        self.journal = JobJournal(
+            world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
+            snapshot_every=world.options.snapshot_every,
+        )  # fmt: skip
         self.over = asyncio.Event()
         self._woken = asyncio.Event()
         self._changed = asyncio.Event()
+        self._resumed = resumed
 
     @property
     def is_over(self) -> bool:
-        return self._machine.is_over or self._crash is not None
+        """Whether the job is over, and its journal says so."""
+        return self._is_settled or self._crash is not None
 
     async def run(self) -> None:
-        """Run the job.  Returns when it is over and only its output is left."""
+        """Run the job.  Returns when it is over and only its output is left.
+
+        Raises a group with Fenced when another coordinator has it; cancelled, it leaves the job to one.
+        """
         try:
             async with self._group:
+                writing = self._group.create_task(self.journal.write())
+                self._go_on()
                 watching = self._group.create_task(self._watch_workers())
                 while not self._machine.is_over:
                     self._note_deaths()
@@ -140,9 +171,27 @@ class JobDriver:
                     self._fill_slots()
                     await self._sleep()
                 watching.cancel()
+                await self.journal.flush()
+                writing.cancel()
+                self._is_settled = True
+                self._tell_watchers()
         finally:
             self._release_slots(all_of_them=True)
-            await self._clean_up()
+        await self._clean_up()
+
+    def _go_on(self) -> None:
+        """Begin where the former coordinator was: attempts have slots, and nodes that were up must answer."""
+        if self._resumed is None:
+            return
+        now = self._now
+        for node in self._machine.workers_up:
+            self._up[node], self._met_at[node] = True, self._world.clock.monotonic()
+        for task in (*self._machine.maps, *self._machine.reduces):
+            for attempt in task.attempts:
+                if attempt.state is AttemptState.RUNNING and not self._machine.is_over:
+                    self._accepted[attempt.id] = attempt.node
+                    self._world.slots.hold(attempt.node, self.spec.job, attempt.id)
+        self._carry_out(self._resumed, now)
 
     def wake(self) -> None:
         """Look again, because a slot became free or a node's state changed."""
@@ -152,6 +201,11 @@ class JobDriver:
         if not self.is_over:
             self._feed(KillRequested())
 
+    async def killed(self) -> None:
+        """Returns when the end of a job that was killed may be told; at once for one that goes on."""
+        if self._machine.is_over:
+            await self.over.wait()
+
     def hear(self, report: AttemptReport) -> None:
         """Handle a worker's report on an attempt; a report from an earlier start of the worker is ignored.
 
@@ -159,6 +213,8 @@ class JobDriver:
         """
         attempt = self._attempt(report.attempt)
         if attempt is None or (attempt.node, attempt.start) != (report.node, report.start):
+            return
+        if not attempt.is_open:  # it comes again, or too late
             return
         if report.kind == "progress":
             bytes_done, status = reported.progress(report)
@@ -177,11 +233,11 @@ class JobDriver:
         elif report.attempt.stage == "map":
             mapped = reported.mapped(report, self.spec)
             self._logs.keep(report, lines=mapped.log)
-            event = MapDone(report.attempt, mapped)
+            event = MapDone(report.attempt, replace(mapped, log=()))
         else:
             reduced = reported.reduced(report, self.spec)
             self._logs.keep(report, lines=reduced.log)
-            event = ReduceDone(report.attempt, reduced)
+            event = ReduceDone(report.attempt, replace(reduced, log=()))
         self._accepted.pop(report.attempt, None)
         self._feed(event)
 
@@ -196,23 +252,8 @@ class JobDriver:
         self._feed(StagingLost(lost) if lost is not None else failed)
 
     def view(self) -> JobView:
-        machine, spec = self._machine, self.spec
-        ended = self._ended if self._ended is not None else self._world.clock.monotonic()
-        error, summary = machine.error, summarize(machine)
-        if self._crash is not None:
-            error, summary = self._crash, replace(summary, state="FAILED")
-        if machine.state == "KILLED":
-            error = JobKilled(f"job {spec.job} was killed", detail={"job": spec.job})
-        return JobView(
-            job=spec.job,
-            title=spec.title,
-            node=self._world.node,
-            output=spec.output,
-            submitted_at=self._submitted_at,
-            seconds=ended - self._began,
-            summary=summary,
-            error=to_wire(error) if error is not None else None,
-        )
+        view = view_of(self._stored(), self._world.node, self._crash)
+        return view if self.is_over or not view.is_over else view.running()
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)
@@ -222,9 +263,23 @@ class JobDriver:
         """An event that is set at the next change of `view`; get it before calling `view`."""
         return self._changed
 
-    def crash(self, error: Exception) -> None:
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the job goes on elsewhere, or will."""
+        return self._is_given_up
+
+    def begin_no_more(self) -> None:
+        """The job is about to be handed over: whoever has it next begins further attempts."""
+        self._is_leaving = True
+
+    def give_up(self) -> None:
+        """Tell the watchers that the job goes on elsewhere."""
+        self._is_given_up = True
+        self._tell_watchers()
+
+    def crash(self, error: BaseException) -> None:
         """Fail the job by an internal error that `run` raised; a job that is over stays as it ended."""
-        if self._machine.is_over:
+        if self._is_settled:
             return
         text = f"job {self.spec.job} hit a fault of its coordinator: {error!r}"
         self._crash = RingmillError(text)
@@ -232,8 +287,27 @@ class JobDriver:
             self._crash = RingmillError(f"{text}; its output may show", outcome="unknown")
         self._tell_watchers()
 
+    @property
+    def _now(self) -> float:
+        """The time of the job."""
+        return self._world.clock.monotonic() - self._began
+
+    def _stored(self) -> StoredJob:
+        at = self._now if self._ended is None else self._ended
+        return StoredJob(self.spec, self.submitted_at, at, self._machine)
+
+    def _snapshot(self) -> bytes:
+        return self._stored().encode()
+
     def _feed(self, event: Event) -> None:
-        for said in self._machine.handle(event, self._world.clock.monotonic()):
+        now = self._now
+        if self._machine.is_over:
+            return
+        self.journal.note(now, event)
+        self._carry_out(self._machine.handle(event, now), now)
+
+    def _carry_out(self, instructions: Sequence[Instruction], now: float) -> None:
+        for said in instructions:
             match said:
                 case CancelAttempt(attempt, node):
                     self._stopping[attempt] = None
@@ -241,7 +315,7 @@ class JobDriver:
                 case CommitJob(winners):
                     self._group.create_task(self._commit(winners))
                 case _:
-                    self._ended = self._world.clock.monotonic()
+                    self._ended = now
         self._woken.set()
         self._tell_watchers()
 
@@ -253,7 +327,7 @@ class JobDriver:
 
     async def _sleep(self) -> None:
         """Sleep until an event, or until the pause of a task is over."""
-        now = self._world.clock.monotonic()
+        now = self._now
         wakeup = self._machine.next_wakeup(now)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if wakeup is None else max(0.0, wakeup - now)):
@@ -276,12 +350,13 @@ class JobDriver:
                 self._world.slot_freed()
 
     def _fill_slots(self) -> None:
-        now, slots = self._world.clock.monotonic(), self._world.slots
+        now, slots = self._now, self._world.slots
         for node in self._world.members():
-            while self._reachable.get(node) and slots.is_free(node):
+            while self._reachable.get(node) and slots.is_free(node) and not self._is_leaving:
                 start = self._machine.offer(node, now)
                 if start is None:
                     break
+                self.journal.note(now, AttemptStarted(start.attempt, node))
                 slots.take(node, self.spec.job, start.attempt)
                 self._group.create_task(self._start(start))
 
@@ -304,12 +379,16 @@ class JobDriver:
         job, coordinator, spec = self.spec.job, self._world.node, self._encoded_spec
         if isinstance(start, StartMap):
             split = start.split.to_wire()
-            return MapAssignment(job, start.attempt, coordinator, spec, start.memory_factor, split)
+            return MapAssignment(
+                job, start.attempt, self._term, coordinator, spec, start.memory_factor, split
+            )
         slices = tuple(map(RemoteSlice.of, start.sources))
-        return ReduceAssignment(job, start.attempt, coordinator, spec, start.memory_factor, slices)
+        return ReduceAssignment(
+            job, start.attempt, self._term, coordinator, spec, start.memory_factor, slices
+        )
 
     async def _cancel(self, attempt: AttemptId, node: NodeId) -> None:
-        body = Cancel(self.spec.job, attempt).encode()
+        body = Cancel(self.spec.job, self._term, attempt).encode()
         try:
             await self._ask(node, TASK_CANCEL, body, _CALL_TIMEOUT_S)
         except RingmillError:
@@ -338,7 +417,9 @@ class JobDriver:
     async def _poll(self, node: NodeId) -> None:
         accepted = [attempt for attempt, where in self._accepted.items() if where == node]
         try:
-            answer = await self._ask(node, TASK_POLL, Poll(self.spec.job).encode(), _POLL_TIMEOUT_S)
+            answer = await self._ask(
+                node, TASK_POLL, Poll(self.spec.job, self._term).encode(), _POLL_TIMEOUT_S
+            )
             answered = PollAnswer.decode(answer)
         except RingmillError:  # also a malformed answer: such a worker cannot be used either
             self._reachable[node] = False
@@ -370,7 +451,9 @@ class JobDriver:
         self._reachable[node] = self._up[node] = True
         self._met_at[node] = self._world.clock.monotonic()
         self._world.slots.learn(node, answered.slots)
-        self._feed(NodeUp(node, answered.start))
+        if not self._machine.has_met(node, answered.start):
+            self._feed(NodeUp(node, answered.start))
+        self._woken.set()  # it may have a free slot
 
     def _may_run(self, attempt_id: AttemptId, node: NodeId, start: str) -> bool:
         attempt = self._attempt(attempt_id)
@@ -382,8 +465,12 @@ class JobDriver:
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
         parts = [StagedPart.of(each.output) for each in winners]
+        await self.journal.flush()
+        is_resumed = self._resumed is not None
         try:
-            await publish(self._world.job_steps, self.spec, parts, delayed=self._tell_delay)
+            await publish(
+                self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
+            )
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
@@ -394,7 +481,7 @@ class JobDriver:
 
     async def _clean_up(self) -> None:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""
-        body = Cancel(self.spec.job).encode()
+        body = Cancel(self.spec.job, self._term).encode()
         present = self._world.members_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):

@@ -34,13 +34,14 @@ async def publish(
     spec: JobSpec,
     parts: Sequence[StagedPart],
     *,
+    may_show: bool = False,
     delayed: Callable[[RingmillError], None],
 ) -> None:
     """Returns when the output shows for certain; raises RingmillError when it certainly does not.
 
-    `delayed` hears of each error that the commit is repeated after.
+    `may_show` says that a former coordinator may have done some of it.  `delayed` hears of each error that
+    the commit is repeated after.
     """
-    may_show = False
     for failures in count(1):
         try:
             await job_steps.publish(spec, parts, again=may_show)

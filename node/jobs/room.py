@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ringmill.node.contracts import BundleSource, LivenessView, TopologyView
+from ringmill.node.contracts import BundleSource, LivenessView, RegisterAccess, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.jobs.job_coordinator import JobCoordinator
 
@@ -14,15 +14,22 @@ __all__ = ["open_jobs"]
 
 @asynccontextmanager
 async def open_jobs(
-    core: Core, bundles: BundleSource, *, topology: TopologyView, liveness: LivenessView
+    core: Core,
+    bundles: BundleSource,
+    registers: RegisterAccess,
+    *,
+    topology: TopologyView,
+    liveness: LivenessView,
 ) -> AsyncIterator[JobCoordinator]:
-    """Open the room.  Leaving it gives up every job that this node coordinates."""
+    """Open the room.  Leaving it leaves every job that this node coordinates to another one."""
     jobs = JobCoordinator(
         core.node,
         topology=topology,
         liveness=liveness,
+        registers=registers,
         bundles=bundles,
         clock=core.clock,
+        entropy=core.doors.entropy,
         files=core.doors.files,
         spawner=core.doors.spawner,
         transport=core.transport,

@@ -27,6 +27,10 @@ class Slots:
 
     def take(self, node: NodeId, job: str, attempt: AttemptId) -> None:
         assert self.is_free(node), f"{node} has no free slot for {attempt}"
+        self.hold(node, job, attempt)
+
+    def hold(self, node: NodeId, job: str, attempt: AttemptId) -> None:
+        """Of an attempt that runs already, as a former coordinator has told."""
         self._held.setdefault(node, {})[job, attempt] = None
 
     def release(self, node: NodeId, job: str, attempt: AttemptId) -> None:

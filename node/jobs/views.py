@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
+from ringmill.cluster.mapreduce.machine.job_summary import JobSummary, summarize
+from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 
-__all__ = ["AttemptLog", "JobView"]
+__all__ = ["AttemptLog", "CoordinatorView", "JobView", "view_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,15 @@ class AttemptLog:
     node: NodeId
     cause: str
     output: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorView:
+    """Who coordinates jobs: `node` is None when nobody does.  `term` is that of the last one."""
+
+    node: NodeId | None
+    term: int
+    open_jobs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +54,27 @@ class JobView:
     @property
     def is_over(self) -> bool:
         return self.state in {"SUCCEEDED", "FAILED", "KILLED"}
+
+    def running(self) -> JobView:
+        """The same of a job whose end may not be told yet."""
+        return replace(self, summary=replace(self.summary, state="RUNNING"), error=None)
+
+
+def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) -> JobView:
+    """A job as its state machine has it; `crash` is a fault of its coordinator that ended it."""
+    machine, spec = job.machine, job.spec
+    error, summary = machine.error, summarize(machine)
+    if crash is not None:
+        error, summary = crash, replace(summary, state="FAILED")
+    if machine.state == "KILLED":
+        error = JobKilled(f"job {spec.job} was killed", detail={"job": spec.job})
+    return JobView(
+        job=spec.job,
+        title=spec.title,
+        node=node,
+        output=spec.output,
+        submitted_at=job.submitted_at,
+        seconds=job.at,
+        summary=summary,
+        error=to_wire(error) if error is not None else None,
+    )

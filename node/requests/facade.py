@@ -12,6 +12,7 @@ from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import ReadEnded, Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
+from ringmill.node.requests.registers.own_registers import OwnRegisters
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
 from ringmill.node.requests.request_values import (
     Located,
@@ -101,6 +102,10 @@ class Requests:
     async def read_register(self, request: RegisterRead) -> RegisterResult:
         """What a register holds.  Raises as RegisterCoordinator.read."""
         return await self._registers.read(request)
+
+    def own_registers(self) -> OwnRegisters:
+        """For the rooms of this node."""
+        return OwnRegisters(self._registers)
 
     async def explain(self, request: ReadRequest) -> ExplainedGet:
         """Do a read, and tell how it went.  Raises as Explainer.explain."""

@@ -17,7 +17,7 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
-from ringmill.node.jobs.views import AttemptLog, JobView
+from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.services.table import Call, Service, stream, unary, upload
 
 __all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "job_status"]
@@ -33,15 +33,19 @@ class Coordinator(Protocol):
 
     async def submit(self, job: str, spec: bytes) -> NodeId: ...
 
-    def view(self, job: str) -> JobView: ...
+    async def view(self, job: str) -> JobView: ...
 
-    def views(self) -> list[JobView]: ...
+    async def all_views(self) -> list[JobView]: ...
 
     def watch(self, job: str) -> AsyncIterator[JobView]: ...
 
-    def logs(self, job: str, task: str) -> list[AttemptLog]: ...
+    async def logs(self, job: str, task: str) -> list[AttemptLog]: ...
 
     async def kill(self, job: str) -> JobView: ...
+
+    async def coordinator(self) -> CoordinatorView: ...
+
+    async def hand_over(self) -> CoordinatorView: ...
 
 
 class Bundles(Protocol):
@@ -69,6 +73,8 @@ class JobsService:
                 "List": unary(wire.ListRequest, self._list),
                 "Logs": unary(wire.LogsRequest, self._logs),
                 "Kill": unary(wire.JobRequest, self._kill),
+                "Coordinator": unary(wire.CoordinatorRequest, self._who),
+                "HandOver": unary(wire.CoordinatorRequest, self._hand_over),
             },
         )
 
@@ -94,19 +100,27 @@ class JobsService:
 
     async def _status(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
         self._check_token(call)
-        return job_status(self._coordinator.view(request.job))
+        return job_status(await self._coordinator.view(request.job))
 
     async def _list(self, request: wire.ListRequest, call: Call) -> wire.ListResponse:
         self._check_token(call)
-        return wire.ListResponse(jobs=map(_in_brief, self._coordinator.views()))
+        return wire.ListResponse(jobs=map(_in_brief, await self._coordinator.all_views()))
 
     async def _logs(self, request: wire.LogsRequest, call: Call) -> wire.LogsResponse:
         self._check_token(call)
-        return wire.LogsResponse(logs=map(_log, self._coordinator.logs(request.job, request.task)))
+        return wire.LogsResponse(logs=map(_log, await self._coordinator.logs(request.job, request.task)))
 
     async def _kill(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
         self._check_token(call)
         return job_status(await self._coordinator.kill(request.job))
+
+    async def _who(self, request: wire.CoordinatorRequest, call: Call) -> wire.CoordinatorStatus:
+        self._check_token(call)
+        return _coordinator(await self._coordinator.coordinator())
+
+    async def _hand_over(self, request: wire.CoordinatorRequest, call: Call) -> wire.CoordinatorStatus:
+        self._check_token(call)
+        return _coordinator(await self._coordinator.hand_over())
 
     def _check_token(self, call: Call) -> None:
         if not self._token:
@@ -172,6 +186,10 @@ def job_status(view: JobView) -> wire.JobStatus:
         events=map(_text, summary.story[-_MAX_EVENTS:]),
         submitted_at=view.submitted_at,
     )  # fmt: skip
+
+
+def _coordinator(view: CoordinatorView) -> wire.CoordinatorStatus:
+    return wire.CoordinatorStatus(node=view.node or "", term=view.term, open_jobs=view.open_jobs)
 
 
 def _log(log: AttemptLog) -> wire.TaskLog:

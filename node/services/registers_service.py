@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ringmill.cluster.consensus.register import ABSENT, Cas, Change, Incr
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.ports import Handler, Incoming, Priority
 from ringmill.cluster.wire.parsing import parsed, serialized
@@ -32,6 +32,7 @@ __all__ = ["RegistersService", "open_registers"]
 CAS: Final = "kv.cas"
 INCR: Final = "kv.incr"
 READ: Final = "kv.register"
+OWN_PREFIX: Final = b"ringmill/"
 _MOST: Final = (1 << 63) - 1
 
 
@@ -107,6 +108,9 @@ class RegistersService:
 
 
 def _where(message: CasRequest | IncrRequest | ReadRegisterRequest, left_s: float | None) -> RegisterRead:
+    """Raises PermissionDenied for a register of the cluster itself: whoever writes those runs code."""
+    if message.key.startswith(OWN_PREFIX) and message.keyspace in ("", "registers"):
+        raise PermissionDenied("registers whose key begins with ringmill/ are the cluster's own")
     return RegisterRead(
         message.keyspace, message.key, message.timeout_ms / 1000, Epoch(message.epoch), left_s
     )

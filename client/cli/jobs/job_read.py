@@ -24,7 +24,7 @@ __all__ = ["kill", "list_jobs", "logs", "status"]
 def list_jobs(settings: Settings) -> None:
     """List the jobs that the nodes know, newest first.
 
-    A job's coordinator keeps the job in memory, so a restart of that node forgets the job.  Its output stays.
+    The last 100 jobs that are over are kept; with them all that are not.
     """
 
     async def ask() -> JobList:
@@ -49,7 +49,7 @@ def list_jobs(settings: Settings) -> None:
             "`ringmill cluster status` shows the state of each node",
         )
     elif not states and settings.output != "json":
-        output.note("no jobs (nodes keep jobs in memory and forget them at a restart)")
+        output.note("no jobs")
         output.next_command(settings, "ringmill job run examples/wordcount.py:wordcount --input … --output …")
 
 

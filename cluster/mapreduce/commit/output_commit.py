@@ -180,8 +180,7 @@ def commit_output(
     result, replaced = posixpath.join(staging, _result_name(parts)), posixpath.join(staging, _REPLACED)
     if _is_shown(files, output, result, parts, wanted):
         sometimes("an output that is shown is committed again")
-    else:
-        _gather(files, parts, result, wanted)
+    elif _gathered(files, output, parts, result, wanted):
         with _output_may_show(lambda: _is_undone(files, output, result, replaced)):
             if overwrite:
                 _set_aside(files, output, replaced)
@@ -239,6 +238,23 @@ def _is_shown(
     with _output_may_show(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return files.read_bytes(posixpath.join(output, SUCCESS)) == wanted
     return False
+
+
+def _gathered(
+    files: FileSystem, output: str, parts: Sequence[StagedPart], result: str, wanted: bytes
+) -> bool:
+    """Gather the parts, unless a former coordinator of the job that was still at it has just shown them: a
+    part is then neither in its place nor in the folder, which is gone or was made anew."""
+    try:
+        _gather(files, parts, result, wanted)
+    except CorruptData:
+        if files.exists(result) and not files.list(result):
+            files.remove_tree(result)
+        if not _is_shown(files, output, result, parts, wanted):
+            raise
+        sometimes("a former coordinator has shown the output meanwhile")
+        return False
+    return True
 
 
 def _gather(files: FileSystem, parts: Sequence[StagedPart], result: str, wanted: bytes) -> None:

@@ -4,7 +4,7 @@ Every map task reads the same places of the input and puts them through map, so 
 without asking anybody.  A map that is not deterministic would get others, and the parts would have no common
 order; so each task marks its output with a digest of its ranges, and a reduce compares the marks.
 
-I/O only through the FileSystem passed in.  Rule J15: docs/protocol/jobs.md.
+I/O only through the FileSystem passed in.  Rule J14: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ There are two ways with the same result.  Slices that fit into memory are gather
 Larger ones are merged as streams, so that a group larger than memory passes through as it is read.  The
 values of a group are in the order of (split, position).
 
-I/O only through the FileSystem passed in.  Rule J15: docs/protocol/jobs.md.
+I/O only through the FileSystem passed in.  Rule J14: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ __all__ = [
     "AttemptFailed",
     "AttemptId",
     "AttemptProgressed",
+    "AttemptStarted",
     "CancelAttempt",
     "CommitDelayed",
     "CommitDone",
@@ -36,6 +37,7 @@ __all__ = [
     "StagingLost",
     "StartMap",
     "StartReduce",
+    "TakenOver",
     "Winner",
 ]
 
@@ -66,6 +68,14 @@ class NodeUp:
 class NodeDown:
     """Membership says that a worker is dead."""
 
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """An attempt is given to a node; what a reduce reads follows from the maps that have won."""
+
+    attempt: AttemptId
     node: NodeId
 
 
@@ -117,6 +127,13 @@ class KillRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenOver:
+    """Another node coordinates the job from here on."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class CommitDone:
     """The output is visible, and on the disk."""
 
@@ -138,12 +155,14 @@ class CommitFailed:
 Event: TypeAlias = (
     NodeUp
     | NodeDown
+    | AttemptStarted
     | AttemptProgressed
     | MapDone
     | ReduceDone
     | AttemptFailed
     | StagingLost
     | KillRequested
+    | TakenOver
     | CommitDelayed
     | CommitDone
     | CommitFailed

@@ -2,7 +2,8 @@
 
 Pure: events in, instructions out; `now` is an argument.  The caller owns slots and network.  It passes every
 event to `handle`, offers free slots with `offer`, carries out every instruction in the given order, and calls
-`offer` again when `next_wakeup` has passed.
+`offer` again when `next_wakeup` has passed.  Nothing else changes it: a machine that handles the same events
+at the same times, an AttemptStarted for each attempt that was offered, is in the same state (rule J12).
 
     PENDING -> RUNNING (maps, then reduces) -> COMMITTING -> SUCCEEDED
                   \\-> FAILED or KILLED            \\-> FAILED
@@ -25,6 +26,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
     AttemptProgressed,
+    AttemptStarted,
     CancelAttempt,
     CommitDelayed,
     CommitDone,
@@ -43,6 +45,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     StagingLost,
     StartMap,
     StartReduce,
+    TakenOver,
     Winner,
 )
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
@@ -54,6 +57,9 @@ from ringmill.cluster.sometimes import sometimes
 __all__ = ["JobMachine", "JobPlan"]
 
 MAX_STORY_LINES = 1000
+NUMBERS_OF_A_COORDINATOR = 1000
+"""Attempts that a job's second coordinator begins count from 1001: the first may have begun some that it
+could not tell, and no two attempts may have one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class JobMachine:
     error: RingmillError | None = None
     story: list[str] = field(default_factory=list)  # one line an event worth telling
     retried: int = 0
+    takeovers: int = 0
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
 
@@ -94,7 +101,16 @@ class JobMachine:
         """Every split has a committed output that can be read."""
         return all(task.winner is not None for task in self.maps)
 
-    def handle(self, event: Event, now: float) -> list[Instruction]:
+    @property
+    def workers_up(self) -> list[NodeId]:
+        """The nodes that were up by the last word of them."""
+        return self._workers.seen_up()
+
+    def has_met(self, node: NodeId, start: str) -> bool:
+        """Whether a NodeUp with this start would say nothing new."""
+        return self._workers.is_here(node, start)
+
+    def handle(self, event: Event, now: float) -> list[Instruction]:  # noqa: PLR0912 - one arm an event
         """Handle an event.  Returns the instructions to carry out, in order."""
         if self.is_over:
             return []
@@ -104,12 +120,16 @@ class JobMachine:
                 said = self._node_up(node, start, now)
             case NodeDown(node):
                 said = self._node_down(node, now)
+            case TakenOver(node):
+                said = self._taken_over(node)
             case CommitDelayed(error):
                 self._tell_once(f"the commit is repeated after {error.code}: {error}")
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event)
             case _ if self.state == "COMMITTING":
                 pass  # once the winners are named, nothing changes any more
+            case AttemptStarted(attempt_id, node):
+                said = self._started(attempt_id, node)
             case AttemptProgressed(attempt_id, bytes_done, status):
                 self._progressed(attempt_id, bytes_done, status)
             case MapDone(attempt_id, output):
@@ -130,12 +150,13 @@ class JobMachine:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
         if self.state not in ("PENDING", "RUNNING") or not self._workers.may_run(node):
             return None
-        self.state = "RUNNING"
         task = next((task for task in self._startable(now) if self._suits(task, node)), None)
         if task is None:
             return None
-        self.retried += bool(task.attempts)
-        return self._start_map(task, node) if task.stage == "map" else self._start_reduce(task, node)
+        attempt = task.next_attempt(NUMBERS_OF_A_COORDINATOR * self.takeovers + 1)
+        [started] = self.handle(AttemptStarted(attempt, node), now)
+        assert isinstance(started, StartMap | StartReduce)
+        return started
 
     def next_wakeup(self, now: float) -> float | None:
         """When a task's pause ends, so that slots should be offered again; None when no task pauses."""
@@ -155,19 +176,27 @@ class JobMachine:
         others = (other for other in self._workers.usable() if other != node)
         return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
 
-    def _start_map(self, task: Task, node: NodeId) -> StartMap:
-        attempt = task.begin(node, self._workers.start_of(node))
-        return StartMap(attempt.id, node, self.plan.splits[task.index], task.memory_factor)
-
-    def _start_reduce(self, task: Task, node: NodeId) -> StartReduce:
+    def _started(self, attempt_id: AttemptId, node: NodeId) -> list[Instruction]:
+        self.state = "RUNNING"
+        task, start = self._task(attempt_id), self._workers.start_of(node)
+        self.retried += bool(task.attempts)
+        if task.stage == "map":
+            task.begin(attempt_id, node, start)
+            return [StartMap(attempt_id, node, self.plan.splits[task.index], task.memory_factor)]
         winners = [each.winner for each in self.maps if each.winner is not None]
         sources = []
         for winner in winners:
             assert isinstance(winner.output, MapOutput)
             where = winner.output.partitions[task.index]
             sources.append(SliceSource(winner.id, winner.node, winner.output.file, where))
-        attempt = task.begin(node, self._workers.start_of(node), tuple(each.attempt for each in sources))
-        return StartReduce(attempt.id, node, task.index, tuple(sources), task.memory_factor)
+        task.begin(attempt_id, node, start, tuple(each.attempt for each in sources))
+        return [StartReduce(attempt_id, node, task.index, tuple(sources), task.memory_factor)]
+
+    def _taken_over(self, node: NodeId) -> list[Instruction]:
+        """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""
+        self.takeovers += 1
+        self._tell(f"{node} has taken the job over")
+        return [CommitJob(self._winners())] if self.state == "COMMITTING" else []
 
     def _progressed(self, attempt_id: AttemptId, bytes_done: int, status: str) -> None:
         attempt = self._attempt(attempt_id)
@@ -234,13 +263,16 @@ class JobMachine:
         self.state = "COMMITTING"
         self._count_maps_that_were_read()
         running = [a for task in self.maps for a in task.attempts if a.is_open]
+        return [*self._cancel(running), CommitJob(self._winners())]
+
+    def _winners(self) -> tuple[Winner, ...]:
         winners = []
         for task in self.reduces:
             attempt = task.winner
             assert attempt is not None
             assert isinstance(attempt.output, ReduceOutput)
             winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
-        return [*self._cancel(running), CommitJob(tuple(winners))]
+        return tuple(winners)
 
     def _count_maps_that_were_read(self) -> None:
         """Count maps whose output was lost after every reduce had read it: they need not run again."""

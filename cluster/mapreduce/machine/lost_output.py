@@ -6,8 +6,9 @@ seconds apart, so that a short network failure never re-runs a map (rule J4).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 
@@ -27,3 +28,14 @@ class FetchReports:
         reports = self._first.setdefault(source, {})
         first = reports.setdefault(reducer, now)
         return is_corrupt or len(reports) > 1 or now - first >= APART_S
+
+    def to_wire(self) -> list[Any]:
+        """The msgpack-able form: [[map task, attempt number, [[reducer, first report], ...]], ...]."""
+        return [
+            [source.task, source.number, [[reducer, at] for reducer, at in first.items()]]
+            for source, first in self._first.items()
+        ]
+
+    @classmethod
+    def from_wire(cls, rows: Sequence[Any]) -> FetchReports:
+        return cls({AttemptId("map", task, number): dict(first) for task, number, first in rows})

@@ -127,14 +127,21 @@ class Task:
     def has_failed_on(self, node: NodeId) -> bool:
         return any(a.node == node and a.state is AttemptState.FAILED for a in self.attempts)
 
-    def begin(self, node: NodeId, start: str, sources: tuple[AttemptId, ...] = ()) -> Attempt:
-        """A new attempt, with the next number."""
-        attempt = Attempt(AttemptId(self.stage, self.index, len(self.attempts) + 1), node, start, sources)
+    def next_attempt(self, least: int) -> AttemptId:
+        """The name of the next attempt: above those of all others, and at least `least`."""
+        last = self.attempts[-1].id.number if self.attempts else 0
+        return AttemptId(self.stage, self.index, max(last + 1, least))
+
+    def begin(
+        self, attempt_id: AttemptId, node: NodeId, start: str, sources: tuple[AttemptId, ...] = ()
+    ) -> Attempt:
+        """A new attempt."""
+        attempt = Attempt(attempt_id, node, start, sources)
         self.attempts.append(attempt)
         return attempt
 
     def attempt(self, number: int) -> Attempt | None:
-        return self.attempts[number - 1] if 0 < number <= len(self.attempts) else None
+        return next((each for each in self.attempts if each.id.number == number), None)
 
     def charge(self, failure: TaskFailed, now: float) -> bool:
         """Count a failure and set the pause before the next attempt; False when its budget is used up."""

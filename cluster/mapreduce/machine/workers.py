@@ -6,8 +6,9 @@ job, but this excludes at most a third of the nodes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause
@@ -30,6 +31,9 @@ class Workers:
     def up(self, node: NodeId, start: str) -> None:
         self._starts[node] = start
         self._up[node] = True
+
+    def seen_up(self) -> list[NodeId]:
+        return [node for node, is_up in self._up.items() if is_up]
 
     def down(self, node: NodeId) -> None:
         self._up[node] = False
@@ -62,3 +66,17 @@ class Workers:
 
     def may_run(self, node: NodeId) -> bool:
         return self._up.get(node, False) and node not in self.left_out()
+
+    def to_wire(self) -> list[Any]:
+        """The msgpack-able form: [[[node, start, is up], ...], [[node, its spoiled tasks], ...]]."""
+        met = [[node, start, self._up.get(node, False)] for node, start in self._starts.items()]
+        return [met, [[node, sorted(tasks)] for node, tasks in self._spoiled.items()]]
+
+    @classmethod
+    def from_wire(cls, fields: Sequence[Any]) -> Workers:
+        met, spoiled = fields
+        return cls(
+            {node: start for node, start, _ in met},
+            {node: is_up for node, _, is_up in met},
+            {node: set(tasks) for node, tasks in spoiled},
+        )

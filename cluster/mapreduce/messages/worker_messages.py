@@ -5,6 +5,7 @@
     task.poll    Poll                     coordinator -> worker: who are you now, what do you run? PollAnswer
     task.report  Report                   worker -> coordinator: progress, done or failed
 
+Each order names the term of its coordinator; a worker refuses those of a lower term than it has heard of.
 Specs cross as encoded bytes, splits and outputs in their own wire forms: these messages only carry them.
 No message names a folder to write in: both sides derive it from the spec, the job and the attempt.  Bytes
 that are no such message are refused as ProtocolMismatch.  Texts may hold lone surrogates: bytes of paths
@@ -44,7 +45,7 @@ TASK_CANCEL: Final = "task.cancel"
 TASK_POLL: Final = "task.poll"
 TASK_REPORT: Final = "task.report"
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _MAX_FACTOR: Final = 1024
 _MAX_SLOTS: Final = 1024
 _KINDS: Final = ("progress", "done", "failed")
@@ -80,26 +81,32 @@ class RemoteSlice(NamedTuple):
 class MapAssignment:
     job: str
     attempt: AttemptId
+    term: int
     coordinator: NodeId
     spec: bytes
     memory_factor: int
     split: list[Any]  # Split.to_wire()
 
     def encode(self) -> bytes:
-        return _packed(self.job, self.attempt, self.coordinator, self.spec, self.memory_factor, self.split)
+        return _packed(
+            self.job, self.attempt, self.term, self.coordinator, self.spec, self.memory_factor, self.split
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ReduceAssignment:
     job: str
     attempt: AttemptId
+    term: int
     coordinator: NodeId
     spec: bytes
     memory_factor: int
     slices: tuple[RemoteSlice, ...]  # of every map task, in task order; empty ones included
 
     def encode(self) -> bytes:
-        return _packed(self.job, self.attempt, self.coordinator, self.spec, self.memory_factor, self.slices)
+        return _packed(
+            self.job, self.attempt, self.term, self.coordinator, self.spec, self.memory_factor, self.slices
+        )
 
 
 Assignment: TypeAlias = MapAssignment | ReduceAssignment
@@ -108,14 +115,15 @@ Assignment: TypeAlias = MapAssignment | ReduceAssignment
 def decode_assignment(body: bytes) -> Assignment:
     """The assignment that `encode` made.  Raises ProtocolMismatch for anything else."""
     with well_formed("an assignment"):
-        job, attempt, coordinator, spec, factor, work = _unpacked(body)
-        identity, node = _attempt(attempt), NodeId(text(coordinator))
+        job, attempt, term, coordinator, spec, factor, work = _unpacked(body)
+        name, identity, node = text(job), _attempt(attempt), NodeId(text(coordinator))
+        term = whole_number(term)
         memory_factor = whole_number(factor, least=1, most=_MAX_FACTOR)
         if identity.stage == "map":
             split = list(work)
-            return MapAssignment(text(job), identity, node, _data(spec), memory_factor, split)
+            return MapAssignment(name, identity, term, node, _data(spec), memory_factor, split)
         slices = tuple(map(_slice, work))
-        return ReduceAssignment(text(job), identity, node, _data(spec), memory_factor, slices)
+        return ReduceAssignment(name, identity, term, node, _data(spec), memory_factor, slices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,30 +131,32 @@ class Cancel:
     """Stop one attempt; without one, stop all of the job and drop its files."""
 
     job: str
+    term: int
     attempt: AttemptId | None = None
 
     def encode(self) -> bytes:
-        return _packed(self.job, self.attempt)
+        return _packed(self.job, self.term, self.attempt)
 
     @classmethod
     def decode(cls, body: bytes) -> Cancel:
         with well_formed("a cancellation"):
-            job, attempt = _unpacked(body)
-            return cls(text(job), None if attempt is None else _attempt(attempt))
+            job, term, attempt = _unpacked(body)
+            return cls(text(job), whole_number(term), None if attempt is None else _attempt(attempt))
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
     job: str
+    term: int
 
     def encode(self) -> bytes:
-        return _packed(self.job)
+        return _packed(self.job, self.term)
 
     @classmethod
     def decode(cls, body: bytes) -> Poll:
         with well_formed("a poll"):
-            (job,) = _unpacked(body)
-            return cls(text(job))
+            job, term = _unpacked(body)
+            return cls(text(job), whole_number(term))
 
 
 @dataclass(frozen=True, slots=True)

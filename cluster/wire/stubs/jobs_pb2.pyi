@@ -95,7 +95,7 @@ class SubmitResponse(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     node: _builtins.str
-    """which node keeps the job; ask that one"""
+    """which node coordinates the job now; ask that one"""
     def __init__(
         self,
         *,
@@ -315,7 +315,7 @@ class JobStatus(_message.Message):
     state: _builtins.str
     """PENDING, RUNNING, SUCCEEDED, FAILED, KILLED"""
     node: _builtins.str
-    """keeps the job"""
+    """coordinates the job, or did at its end"""
     output: _builtins.str
     seconds: _builtins.float
     retried: _builtins.int
@@ -437,3 +437,48 @@ class LogsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogsResponse: _TypeAlias = LogsResponse  # noqa: Y015
+
+@_typing.final
+class CoordinatorRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CoordinatorRequest: _TypeAlias = CoordinatorRequest  # noqa: Y015
+
+@_typing.final
+class CoordinatorStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    OPEN_JOBS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """"" when nobody does, as there is no job"""
+    term: _builtins.int
+    """of the last coordinator"""
+    @_builtins.property
+    def open_jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """accepted and not yet over"""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        term: _builtins.int = ...,
+        open_jobs: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "open_jobs", b"open_jobs", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CoordinatorStatus: _TypeAlias = CoordinatorStatus  # noqa: Y015

@@ -69,6 +69,16 @@ class JobsStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
                 _registered_method=True)
+        self.Coordinator = channel.unary_unary(
+                '/ringmill.v1.Jobs/Coordinator',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorStatus.FromString,
+                _registered_method=True)
+        self.HandOver = channel.unary_unary(
+                '/ringmill.v1.Jobs/HandOver',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorStatus.FromString,
+                _registered_method=True)
 
 
 class JobsServicer:
@@ -102,7 +112,7 @@ class JobsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """Jobs this node keeps, newest first.
+        """Jobs that this node coordinates or has coordinated, newest first, and those of others that are over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +127,20 @@ class JobsServicer:
 
     def Kill(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Coordinator(self, request, context):
+        """Which node coordinates the jobs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HandOver(self, request, context):
+        """Have another member coordinate; answers once it does.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -158,6 +182,16 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.Kill,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.SerializeToString,
+            ),
+            'Coordinator': grpc.unary_unary_rpc_method_handler(
+                    servicer.Coordinator,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorStatus.SerializeToString,
+            ),
+            'HandOver': grpc.unary_unary_rpc_method_handler(
+                    servicer.HandOver,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorStatus.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -349,6 +383,60 @@ class Jobs:
             '/ringmill.v1.Jobs/Kill',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Coordinator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Jobs/Coordinator',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HandOver(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Jobs/HandOver',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorStatus.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,10 +39,14 @@ class JobsStub:
     """The job's state, at once and then at every change, until it has ended."""
     Status: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]
     List: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListRequest, _jobs_pb2.ListResponse]
-    """Jobs this node keeps, newest first."""
+    """Jobs that this node coordinates or has coordinated, newest first, and those of others that are over."""
     Logs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.LogsRequest, _jobs_pb2.LogsResponse]
     """Captured output of a job's attempts."""
     Kill: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]
+    Coordinator: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]
+    """Which node coordinates the jobs."""
+    HandOver: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]
+    """Have another member coordinate; answers once it does."""
 
 @_typing.type_check_only
 class JobsAsyncStub(JobsStub):
@@ -55,10 +59,14 @@ class JobsAsyncStub(JobsStub):
     """The job's state, at once and then at every change, until it has ended."""
     Status: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListRequest, _jobs_pb2.ListResponse]  # type: ignore[assignment]
-    """Jobs this node keeps, newest first."""
+    """Jobs that this node coordinates or has coordinated, newest first, and those of others that are over."""
     Logs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.LogsRequest, _jobs_pb2.LogsResponse]  # type: ignore[assignment]
     """Captured output of a job's attempts."""
     Kill: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]  # type: ignore[assignment]
+    Coordinator: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]  # type: ignore[assignment]
+    """Which node coordinates the jobs."""
+    HandOver: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]  # type: ignore[assignment]
+    """Have another member coordinate; answers once it does."""
 
 class JobsServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -98,7 +106,7 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ListResponse, _abc.Awaitable[_jobs_pb2.ListResponse]]:
-        """Jobs this node keeps, newest first."""
+        """Jobs that this node coordinates or has coordinated, newest first, and those of others that are over."""
 
     @_abc_1.abstractmethod
     def Logs(
@@ -114,5 +122,21 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.JobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.JobStatus, _abc.Awaitable[_jobs_pb2.JobStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def Coordinator(
+        self,
+        request: _jobs_pb2.CoordinatorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.CoordinatorStatus, _abc.Awaitable[_jobs_pb2.CoordinatorStatus]]:
+        """Which node coordinates the jobs."""
+
+    @_abc_1.abstractmethod
+    def HandOver(
+        self,
+        request: _jobs_pb2.CoordinatorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.CoordinatorStatus, _abc.Awaitable[_jobs_pb2.CoordinatorStatus]]:
+        """Have another member coordinate; answers once it does."""
 
 def add_JobsServicer_to_server(servicer: JobsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,6 +17,10 @@ from ringmill.cluster.mapreduce.outputs import part_name
 from ringmill.node.compute.worker import Worker
 from ringmill.node.jobs import job_driver, publication
 from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.journal.cells import entry_key
+from ringmill.node.jobs.journal.job_index import JobIndex
+from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.tenure import Tenure
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.options import usual_options
@@ -151,6 +155,34 @@ def _seen_down_passed() -> Bends:
     return (method(Surroundings.members_up, Surroundings.members),)
 
 
+def _orders_fenced() -> Bends:
+    """A worker does what any coordinator says."""
+    return (method(Worker._check_term, lambda worker, term: None),)
+
+
+def _journal_sealed() -> Bends:
+    """Who finds that another coordinator has written in its place goes on as if it had written itself."""
+
+    async def append(journal: JobJournal, entry: Any) -> None:
+        key = entry_key(journal.name, entry.slot)
+        await journal._cells.write(key, entry.encode(), entry.former_version)
+        journal.number += 1
+
+    async def write_index(index: JobIndex, rows: Any) -> None:
+        index.rows = rows
+
+    return (method(JobJournal._append, append), method(JobIndex._write, write_index))
+
+
+def _jobs_taken_over() -> Bends:
+    """A coordinator drives the jobs that it has accepted, and nobody takes those of a lost one."""
+
+    async def forget(tenure: Tenure, row: Any) -> None:
+        return
+
+    return (method(Tenure._take_over, forget),)
+
+
 _USUAL: Final = usual_options(("jobs",))
 _DAMAGE: Final = replace(_USUAL, faults=("shuffle_damage",))
 _POWER: Final = replace(_USUAL, faults=("crash_all",))
@@ -159,6 +191,7 @@ _MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
 _LOST: Final = replace(_USUAL, faults=("part_lost",))
 _ERRORS: Final = replace(_USUAL, faults=("commit_error",))
 _PAUSED_KEEPERS: Final = replace(_USUAL, faults=("pause_keeper",))
+_CRASHED_KEEPERS: Final = replace(_USUAL, faults=("crash_keeper",))
 _PAUSES: Final = replace(_USUAL, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
@@ -248,6 +281,27 @@ JOB_ABLATIONS: Final = (
         _strays_by_node(),
         _PAUSED_KEEPERS,
         rules=("J5",),
+    ),
+    Ablation(
+        "jobs-taken-over",
+        "a job goes on with another coordinator",
+        _jobs_taken_over(),
+        _CRASHED_KEEPERS,
+        rules=("J12",),
+    ),
+    Ablation(
+        "orders-fenced",
+        "a worker refuses orders of a former coordinator",
+        _orders_fenced(),
+        _PAUSED_KEEPERS,
+        rules=("J13",),
+    ),
+    Ablation(
+        "journal-sealed",
+        "a former coordinator writes no journal",
+        _journal_sealed(),
+        _PAUSED_KEEPERS,
+        rules=("J13",),
     ),
     Ablation(
         "seen-down-passed",

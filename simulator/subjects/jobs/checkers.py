@@ -2,7 +2,8 @@
 
 At every moment an output is whole and right or invisible; once shown it stays, and over any power cut as
 well when its job has succeeded; a job that failed or was killed shows nothing; each record and counter of a
-success was counted once; every job that fails does so for a cause that the faults of the run can have.
+success was counted once; every job that fails does so for a cause that the faults of the run can have.  A job
+that was accepted ends, whatever becomes of its coordinators, and all who tell of its end tell the same.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def check_jobs(history: History) -> Iterator[Violation]:
         yield from _kept(history, job)
         yield from _once(history, job)
         yield from _failed_with_cause(history, job)
+        yield from _ended_once(job)
     for output in sorted({job.output for job in history.jobs.jobs}):
         yield from _invisible(history, output)
         yield from _never_taken_away(history, output)
@@ -69,6 +71,15 @@ def _once(history: History, job: JobRecord) -> Iterator[Violation]:
             yield _violation(job.job, f"records {told.records}, oracle {history.jobs.records[job.output]}")
         if dict(told.counters) != dict(history.jobs.counters[job.output]):
             yield _violation(job.job, f"counters {told.counters}, oracle {history.jobs.counters[job.output]}")
+
+
+def _ended_once(job: JobRecord) -> Iterator[Violation]:
+    if job.lost_as:
+        yield _violation(job.job, f"was accepted and never ended; at last {job.lost_as}")
+    ends = {told.state: told for told in job.told if told.state in ("SUCCEEDED", "FAILED", "KILLED")}
+    if len(ends) > 1:
+        story = ", ".join(f"{told.state} by {told.node} at {told.at:.3f} s" for told in ends.values())
+        yield _violation(job.job, f"ended in two ways: {story}")
 
 
 def _failed_with_cause(history: History, job: JobRecord) -> Iterator[Violation]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
@@ -22,14 +22,16 @@ from ringmill.simulator.subjects.jobs.moments import (
     attempts_at_work,
     half_way,
     idle_mappers,
+    keepers,
     keepers_with_workers,
     map_outputs,
     publications,
+    publishers,
     staged_parts,
     tasks_at_work,
 )
 from ringmill.simulator.world.ground import Ground
-from ringmill.simulator.world.node_process import SHARED
+from ringmill.simulator.world.node_process import SHARED, NodeProcess
 from ringmill.simulator.world.tasks import SimulatedTask
 from ringmill.simulator.world.virtual_loop import VirtualLoop
 
@@ -37,6 +39,7 @@ __all__ = ["KINDS"]
 
 _RARE: Final = 0.08
 _LESS_RARE: Final = 0.2
+_OFTEN: Final = 0.4
 _SLOW_S: Final = 1.0
 
 
@@ -143,27 +146,39 @@ async def _kill_tasks(fault: Fault, ground: Ground) -> None:
             strikes()
 
 
+def _keeper_at_a_moment(ground: Ground) -> Callable[[], list[str]]:
+    """Which node keeps a job that is open at all, that others work for, or whose output is made visible."""
+
+    def with_workers(ground: Ground) -> list[NodeProcess]:
+        return [keeper for keeper, _ in keepers_with_workers(ground)]
+
+    moment = ground.draws.choice((keepers, with_workers, publishers))
+    return lambda: [node.name for node in moment(ground)[:1]]
+
+
 async def _crash_keeper(fault: Fault, ground: Ground) -> None:
-    """Crash a node that keeps a job while others work for it, and start it again soon."""
+    """Crash a node that keeps a job at some moment of it, and start it again soon."""
     found: list[str] = []
+    keeper_now = _keeper_at_a_moment(ground)
 
     def strikes() -> bool:
-        found.extend(keeper.name for keeper, _ in keepers_with_workers(ground)[:1])
+        found.extend(keeper_now())
         return bool(found)
 
     if await as_soon_as(strikes, fault):
-        await asyncio.sleep(ground.draws.random())
+        await asyncio.sleep(ground.draws.choice((0.0, 0.02, 1.0)) * ground.draws.random())
         await crash(replace(fault, nodes=tuple(found)), ground)
         await asyncio.sleep(fault.amount)
         ground.start(found)
 
 
 async def _pause_keeper(fault: Fault, ground: Ground) -> None:
-    """Stop a node that keeps a job for so long that its client has another one take it."""
+    """Stop a node that keeps a job for so long that another one takes it over."""
     found: list[str] = []
+    keeper_now = _keeper_at_a_moment(ground)
 
     def strikes() -> bool:
-        found.extend(keeper.name for keeper, _ in keepers_with_workers(ground)[:1])
+        found.extend(keeper_now())
         return bool(found)
 
     if await as_soon_as(strikes, fault):
@@ -228,8 +243,8 @@ KINDS: Final = (
     FaultKind("part_lost", _lose_part, chance=_RARE),
     FaultKind("kill_tasks", _kill_tasks, draw=_waiting(2.0, 6.0), chance=_RARE),
     FaultKind("crash_mapper", _crash_mapper, draw=_waiting(0.1, 2.0, 8.0), chance=_LESS_RARE),
-    FaultKind("crash_keeper", _crash_keeper, draw=_waiting(0.5, 6.0, 12.0), chance=_RARE),
-    FaultKind("pause_keeper", _pause_keeper, draw=_waiting(4.0, 8.0, 12.0), chance=_LESS_RARE),
+    FaultKind("crash_keeper", _crash_keeper, draw=_waiting(0.5, 6.0, 12.0), chance=_OFTEN),
+    FaultKind("pause_keeper", _pause_keeper, draw=_waiting(4.0, 8.0, 12.0), chance=_OFTEN),
     FaultKind("silent_worker", _silence_worker, draw=_waiting(16.0, 45.0), chance=_RARE),
     FaultKind("commit_error", _fail_commit, draw=_waiting(2.0, 8.0), chance=_LESS_RARE),
     FaultKind("pause_commit", _pause_commit, draw=_waiting(2.0, 6.0), chance=_LESS_RARE),

@@ -19,6 +19,7 @@ JOB_MARKS: Final = (
     "an output replaces a former one",
     "an output that is shown is committed again",
     "another job was faster with the output",
+    "a former coordinator has shown the output meanwhile",
     "a part of an output is gone",
     "a job has lost the folder of its parts",
     "the manifest of an output is written again",
@@ -29,8 +30,15 @@ JOB_MARKS: Final = (
     "a worker has forgotten an attempt",
     "a stray attempt is stopped",
     "a silent worker is given up",
+    "a job is taken over",
+    "a job has another coordinator",
+    "a former coordinator finds the journal sealed",
+    "a former coordinator wrote while its journal was sealed",
+    "a coordinator finds that another one has the jobs",
+    "a job's journal begins anew with a snapshot",
     # Workers
     "an assignment comes twice",
     "a report finds no such job",
+    "a worker refuses an order of a former coordinator",
     "a worker drops the job of a silent coordinator",
 )

@@ -20,9 +20,11 @@ __all__ = [
     "attempts_at_work",
     "half_way",
     "idle_mappers",
+    "keepers",
     "keepers_with_workers",
     "map_outputs",
     "publications",
+    "publishers",
     "staged_parts",
     "tasks_at_work",
 ]
@@ -76,6 +78,21 @@ def keepers_with_workers(ground: Ground) -> list[tuple[NodeProcess, NodeProcess]
         if _keeps_a_job(keeper)
         for worker in workers
         if worker is not keeper
+    ]
+
+
+def keepers(ground: Ground) -> list[NodeProcess]:
+    """Nodes that keep a job, whatever has become of it so far."""
+    return [node for node in ground.nodes.values() if _keeps_a_job(node)]
+
+
+def publishers(ground: Ground) -> list[NodeProcess]:
+    """Those of them that make an output visible."""
+    works = {node.name: [task.work for task in tasks_at_work(node)] for node in keepers(ground)}
+    return [
+        node
+        for node in keepers(ground)
+        if any(isinstance(work, JobStep) and work.what == "publish" for work in works[node.name])
     ]
 
 

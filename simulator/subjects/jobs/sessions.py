@@ -110,6 +110,7 @@ class JobSession:
         record.submits += 1
         try:
             await self._jobs.hand_over(bundle, plan.spec)
+            record.is_accepted = True
             async with asyncio.TaskGroup() as group:
                 killing = group.create_task(self._kill(plan, record))
                 async for state in self._jobs.watch(plan.spec.job):
@@ -122,6 +123,23 @@ class JobSession:
             record.trouble.append(str(errors.exceptions[0]))
             return False
         return True
+
+    async def look_up(self, record: JobRecord, within_s: float) -> None:
+        """Ask for a job that was accepted until it is over, and note what is told of it."""
+        ends_at = asyncio.get_running_loop().time() + within_s
+        async with self._directory:
+            while asyncio.get_running_loop().time() < ends_at:
+                try:
+                    state = await self._jobs.status(record.job)
+                except RingmillError as error:
+                    record.lost_as = f"{error.code}: {error}"
+                else:
+                    record.lost_as = f"{state.state} on {state.node}"
+                    if state.is_over:
+                        record.lost_as = ""
+                        record.told.append(told(asyncio.get_running_loop().time(), state))
+                        return
+                await asyncio.sleep(1.0)
 
     async def _kill(self, plan: PlannedJob, record: JobRecord) -> None:
         if plan.kill_after_s is None:

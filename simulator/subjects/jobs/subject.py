@@ -24,6 +24,7 @@ from ringmill.simulator.subjects.jobs.progress import CORE_CLIENT, ask_core, can
 from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob, told
 from ringmill.simulator.subjects.jobs.tunables import draw_job_tunables
 from ringmill.simulator.subjects.jobs.workload import draw_plans, packed_job, with_former_outputs
+from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 from ringmill.simulator.world.tunables import Tunables
@@ -32,6 +33,9 @@ from ringmill.simulator.world.world import World
 __all__ = ["JOBS", "JobWorkload"]
 
 _REST_S: Final = 0.25
+_LAST_CLIENT: Final = "last-jobs"
+_LAST_TIMEOUT_S: Final = 2.0
+_LAST_LOOK_S: Final = 120.0
 _ENDS: Final = ("SUCCEEDED", "FAILED", "KILLED", "RUNNING", "PENDING", "UNKNOWN")
 
 
@@ -61,7 +65,7 @@ class JobWorkload:
         former = stream(self._seed, "jobs/former")
         self._plans = with_former_outputs(self._plans, former, world.shared)
         self._reader = Reader(world, self._expected.files)
-        world.ground.clients += [*(_client_of(plan) for plan in self._plans), CORE_CLIENT]
+        world.ground.clients += [*map(_client_of, self._plans), CORE_CLIENT, _LAST_CLIENT]
         jobs = world.history.jobs
         jobs.records, jobs.counters = self._expected.records, self._expected.counters
         jobs.jobs = [JobRecord(plan.spec.job, plan.spec.output) for plan in self._plans]
@@ -96,7 +100,15 @@ class JobWorkload:
             await asyncio.sleep(_REST_S)
 
     async def look(self) -> None:
-        """The reader has seen everything."""
+        """The reader has seen everything.  Each job that was accepted has an end, which any node tells."""
+        process, transport = self._world.client(_LAST_CLIENT)
+        rest = self._world.history.core.rest
+        asked = {at: node for at, node in self._world.addresses.items() if node not in rest}
+        for record in self._world.history.jobs.jobs:
+            if record.is_accepted:
+                entropy = SeededEntropy(self._seed, f"client/{_LAST_CLIENT}/{record.job}")
+                session = JobSession(transport, asked, entropy, _LAST_TIMEOUT_S, directory=Within)
+                await self._world.loop.spawn(process, session.look_up(record, _LAST_LOOK_S))
 
     def unrest(self) -> list[Violation]:
         return [

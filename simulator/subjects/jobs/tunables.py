@@ -12,6 +12,7 @@ from ringmill.node.node_options import CoordinatorOptions, NodeOptions, WorkerOp
 __all__ = ["JobTunables", "draw_job_tunables"]
 
 _SMALL_CHANCE: Final = 0.25
+_SHORT_JOURNAL: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,15 @@ class JobTunables:
 
     orphan_after_s: float  # a worker drops a job after this silence of its coordinator
     silent_after_s: float  # a coordinator gives up a worker that answers no poll for this long
+    snapshot_every: int = CoordinatorOptions().snapshot_every
 
     def tuned(self, node: NodeOptions) -> NodeOptions:
         """The options of a node with this patience."""
         worker = replace(node.worker, orphan_after_s=self.orphan_after_s)
-        return replace(
-            node, worker=worker, coordinator=replace(node.coordinator, silent_after_s=self.silent_after_s)
+        coordinator = replace(
+            node.coordinator, silent_after_s=self.silent_after_s, snapshot_every=self.snapshot_every
         )
+        return replace(node, worker=worker, coordinator=coordinator)
 
 
 def draw_job_tunables(draws: Random) -> JobTunables:
@@ -34,4 +37,4 @@ def draw_job_tunables(draws: Random) -> JobTunables:
     orphan_after_s, times = draws.choice((2.5, 4.0)), draws.choice((4 / 3, 3.0))
     if not is_small:
         return JobTunables(WorkerOptions().orphan_after_s, CoordinatorOptions().silent_after_s)
-    return JobTunables(orphan_after_s, orphan_after_s * times)
+    return JobTunables(orphan_after_s, orphan_after_s * times, _SHORT_JOURNAL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import ringmill.client.registers.leases
+import ringmill.cluster.consensus.leases
 import ringmill.node.membership.room
 import ringmill.node.replica.registers.register_store
 import ringmill.node.requests.registers.coordinator
@@ -111,7 +111,7 @@ def _lease_waited_out() -> Bends:
 
 def _lease_given_up() -> Bends:
     """A holder goes on until somebody tells it that the lease is another's."""
-    return (use(ringmill.client.registers.leases, held_until, lambda sent_at, duration_s: sent_at + 60.0),)
+    return (use(ringmill.cluster.consensus.leases, held_until, lambda sent_at, duration_s: sent_at + 60.0),)
 
 
 REGISTER_ABLATIONS: Final = (

@@ -7,13 +7,18 @@ really read, so that a commit can be judged.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
+from ringmill.cluster.mapreduce.machine.event_codec import event_row, read_event
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
+    AttemptStarted,
     CancelAttempt,
     CommitDone,
     CommitJob,
@@ -26,9 +31,11 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     ReduceDone,
     StartMap,
     StartReduce,
+    TakenOver,
     Winner,
 )
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.machine_snapshot import restored, snapshot
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
 
 RECORDS = 10
@@ -66,6 +73,8 @@ class World:
         self.cancelled: list[AttemptId] = []
         self.told: dict[NodeId, str] = {}  # runs of nodes that the machine believes to be up
         self.ran_in: dict[AttemptId, str] = {}
+        self.base = packed(snapshot(machine))
+        self.journal: list[bytes] = []  # every event since `base`
         for node in self.nodes.values():
             self.say(NodeUp(node.name, node.start_name))
 
@@ -75,12 +84,15 @@ class World:
         elif isinstance(event, NodeDown):
             self.told.pop(event.node, None)
         before = self._winner_of(event)
+        self.journal.append(packed([self.now, event_row(event)]))
         instructions = self.machine.handle(event, self.now)
         assert before is None or before == self._winner_of(event), "the first commit wins"
         for each in instructions:
             if isinstance(each, CancelAttempt):
                 self.cancelled.append(each.attempt)
                 self.nodes[each.node].running.pop(each.attempt, None)
+            elif isinstance(each, CommitJob) and self.commits:
+                assert self.commits == [each.winners], "once winners are named nothing changes"
             elif isinstance(each, CommitJob):
                 self.commits.append(each.winners)
             elif isinstance(each, EndJob):
@@ -100,6 +112,8 @@ class World:
         start = self.machine.offer(node, self.now)
         if start is not None:
             assert start.node == node
+            assert start.attempt not in self.ran_in, "no two attempts have one name"
+            self.journal.append(packed([self.now, event_row(AttemptStarted(start.attempt, node))]))
             self.ran_in[start.attempt] = self.nodes[node].start_name
             for source in start.sources if isinstance(start, StartReduce) else ():
                 assert self.told.get(source.node) == self.ran_in[source.attempt], "an output that is gone"
@@ -112,6 +126,31 @@ class World:
             while (start := self.offer(node)) is not None:
                 starts.append(start)
         return starts
+
+    def replayed(self) -> JobMachine:
+        """The machine of somebody who knows the journal alone."""
+        machine = restored(unpacked(self.base))
+        for entry in self.journal:
+            at, row = unpacked(entry)
+            machine.handle(read_event(row), at)
+        return machine
+
+    def take_over(self, name: NodeId, *, by_snapshot: bool, lost: int) -> None:
+        """Another coordinator goes on.  The last `lost` attempts that the former one began are not in the
+        journal, and are stopped as strays."""
+        while lost and self.journal and unpacked(self.journal[-1])[1][0] == "started":
+            lost -= 1
+            attempt = AttemptId(*unpacked(self.journal.pop())[1][1])
+            for node in self.nodes.values():
+                node.running.pop(attempt, None)
+        self.machine = self.replayed()
+        if by_snapshot:
+            self.base, self.journal = packed(snapshot(self.machine)), []
+        self.say(TakenOver(name))
+
+    def knows(self, start: StartMap | StartReduce) -> bool:
+        tasks = self.machine.maps if start.attempt.stage == "map" else self.machine.reduces
+        return tasks[start.attempt.task].attempt(start.attempt.number) is not None
 
     def running(self) -> list[StartMap | StartReduce]:
         return [start for node in self.nodes.values() for start in node.running.values()]
@@ -192,3 +231,12 @@ class World:
                 for winner, output in zip(winners, read, strict=True):
                     p = winner.attempt.task
                     assert output.partitions[p].crc32c == self.outputs[final].partitions[p].crc32c
+
+
+def packed(row: list[Any]) -> bytes:
+    return bytes(msgpack.packb(row))
+
+
+def unpacked(data: bytes) -> list[Any]:
+    row: list[Any] = msgpack.unpackb(data)
+    return row

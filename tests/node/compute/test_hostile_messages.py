@@ -72,7 +72,7 @@ class Victim:
     async def send(self, method: str, body: bytes) -> bytes:
         return await self.stranger.call(N1, method, body, timeout_s=5, priority=Priority.CONTROL)
 
-    async def hear(self, coordinator: NodeId, report: AttemptReport) -> None:
+    async def hear(self, report: AttemptReport) -> None:
         self.reports.put_nowait(report)
 
     async def failure(self) -> TaskFailed:
@@ -148,7 +148,7 @@ async def test_a_folder_that_was_there_before_an_attempt_is_neither_used_nor_del
     there.parent.mkdir()
     victim.foreign.rename(there)
     await victim.send(
-        "task.start", ReduceAssignment("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode()
+        "task.start", ReduceAssignment("j-1", attempt, 1, N2, spec_of(output).encode(), 1, ()).encode()
     )
     assert "was there before the attempt" in (await victim.failure()).message
     assert (there / "thesis").read_text() == "ten years"
@@ -160,7 +160,7 @@ async def test_a_link_at_the_place_of_an_attempts_folder_is_not_followed(victim:
     there.parent.mkdir()
     os.symlink(victim.foreign, there)
     await victim.send(
-        "task.start", ReduceAssignment("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode()
+        "task.start", ReduceAssignment("j-1", attempt, 1, N2, spec_of(output).encode(), 1, ()).encode()
     )
     assert "was there before the attempt" in (await victim.failure()).message
     assert (victim.foreign / "thesis").read_text() == "ten years"
@@ -170,7 +170,7 @@ async def test_a_link_at_the_place_of_an_attempts_folder_is_not_followed(victim:
 async def test_no_folder_is_made_for_a_job_that_nobody_has_planned(victim: Victim) -> None:
     output, attempt = victim.folder / "new" / "out", AttemptId("reduce", 0, 1)
     await victim.send(
-        "task.start", ReduceAssignment("j-1", attempt, N2, spec_of(output).encode(), 1, ()).encode()
+        "task.start", ReduceAssignment("j-1", attempt, 1, N2, spec_of(output).encode(), 1, ()).encode()
     )
     assert (await victim.failure()).frames == ()
     assert not (victim.folder / "new").exists()

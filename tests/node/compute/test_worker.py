@@ -37,6 +37,7 @@ from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
 from ringmill.node.node_options import TASK_LIMITS, AttemptTimeouts, WorkerOptions
 
+TERM = 3
 ME = NodeId("n1")
 SOURCE = Path(__file__).with_name("trials.py").read_bytes()
 TIMEOUTS = AttemptTimeouts(wall_s=60.0, no_progress_s=60.0)
@@ -80,7 +81,7 @@ class Bench:
         path.write_text(text)
         (split,) = plan_input([str(path)], "lines", OsFileSystem()).splits
         return MapAssignment(
-            "j-1", AttemptId("map", 0, number), ME, self.spec(mode).encode(), 1, split.to_wire()
+            "j-1", AttemptId("map", 0, number), TERM, ME, self.spec(mode).encode(), 1, split.to_wire()
         )
 
     def another(self) -> Worker:
@@ -151,7 +152,7 @@ async def test_a_map_and_its_reduces_give_the_words_of_the_text(bench: Bench) ->
             ME, 0, 1, where.offset, where.length, where.raw_bytes, where.records, where.crc32c
         )
         attempt = AttemptId("reduce", partition, 1)
-        reduced = await bench.run(ReduceAssignment("j-1", attempt, ME, spec.encode(), 1, (piece,)))
+        reduced = await bench.run(ReduceAssignment("j-1", attempt, TERM, ME, spec.encode(), 1, (piece,)))
         text += read(ReduceOutput.from_wire(reduced.body).file)
     assert sorted(text.splitlines()) == [b"a\t2", b"b\t2", b"c\t1"]
 
@@ -288,7 +289,7 @@ async def test_an_order_that_comes_twice_is_one_attempt_and_a_refused_report_is_
     assert (await bench.reports.get()).kind == "done"
     await asyncio.sleep(0.05)
     assert bench.reports.empty()
-    assert PollAnswer.decode(await bench.ask("task.poll", Poll("j-1").encode())).running == ()
+    assert PollAnswer.decode(await bench.ask("task.poll", Poll("j-1", TERM).encode())).running == ()
 
 
 async def test_a_cancelled_attempt_ends_without_a_report_and_a_dropped_job_leaves_no_file(
@@ -297,11 +298,11 @@ async def test_a_cancelled_attempt_ends_without_a_report_and_a_dropped_job_leave
     assignment = bench.map_assignment("poison\n", "loop")
     await bench.ask("task.start", assignment.encode())
     await until(lambda: len(processes_of(bench)) == 1)
-    await bench.ask("task.cancel", Cancel("j-1", assignment.attempt).encode())
+    await bench.ask("task.cancel", Cancel("j-1", TERM, assignment.attempt).encode())
     await until(lambda: not processes_of(bench))
     assert (await bench.run(bench.map_assignment("a\n", number=2))).attempt.number == 2
     assert scratch(bench) == ["j-1"]
-    await bench.ask("task.cancel", Cancel("j-1").encode())
+    await bench.ask("task.cancel", Cancel("j-1", TERM).encode())
     assert scratch(bench) == []
 
 
@@ -317,7 +318,7 @@ async def test_scratch_that_cannot_be_removed_ends_no_node(
 
     await bench.run(bench.map_assignment("a\n"))
     monkeypatch.setattr(bench.worker._files, "rename", fail)
-    await bench.ask("task.cancel", Cancel("j-1").encode())
+    await bench.ask("task.cancel", Cancel("j-1", TERM).encode())
     await asyncio.sleep(0.05)
     assert scratch(bench) == ["j-1"]
     assert (await bench.run(bench.map_assignment("a\n", number=2))).kind == "done"
@@ -333,7 +334,7 @@ async def test_a_worker_that_stops_takes_nothing_any_more(bench: Bench) -> None:
             bench.end.serve(method, handler)
     for method, body in (
         ("task.start", bench.map_assignment("a\n").encode()),
-        ("task.cancel", Cancel("j-1").encode()),
+        ("task.cancel", Cancel("j-1", TERM).encode()),
     ):
         with pytest.raises(Unavailable, match="stops") as refused:
             await bench.ask(method, body)
@@ -363,7 +364,7 @@ async def test_a_worker_that_has_ended_refuses_what_still_reaches_it(bench: Benc
 async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(bench: Bench) -> None:
     assignment = bench.map_assignment("a\n")
     bench.bundle = "0" * 64
-    wrong = MapAssignment("j-1", assignment.attempt, ME, bench.spec("").encode(), 1, assignment.split)
+    wrong = MapAssignment("j-1", assignment.attempt, TERM, ME, bench.spec("").encode(), 1, assignment.split)
     failure = await bench.fails(wrong)
     assert (failure.cause, failure.message) == (Cause.BAD_BUNDLE, "no bundle 000000000000 on this node")
 
@@ -415,7 +416,7 @@ async def test_a_worker_without_task_processes_offers_no_slot_until_they_are_bac
 
 
 async def slots(bench: Bench) -> int:
-    return PollAnswer.decode(await bench.ask("task.poll", Poll("j-1").encode())).slots
+    return PollAnswer.decode(await bench.ask("task.poll", Poll("j-1", TERM).encode())).slots
 
 
 async def test_a_job_may_ask_for_the_memory_of_its_tasks(bench: Bench) -> None:
@@ -427,5 +428,5 @@ async def test_a_job_may_ask_for_the_memory_of_its_tasks(bench: Bench) -> None:
                "job(task_memory_mib=1600) asks for more"),
     ):  # fmt: skip
         attempt = AttemptId("map", 0, number)
-        failure = await bench.fails(MapAssignment("j-1", attempt, ME, less, factor, assignment.split))
+        failure = await bench.fails(MapAssignment("j-1", attempt, TERM, ME, less, factor, assignment.split))
         assert (failure.cause, failure.message) == (Cause.OUT_OF_MEMORY, f"MemoryError; {told}")

@@ -14,6 +14,7 @@ import pytest
 
 from ringmill import run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ids import DiskId, NodeId
@@ -27,6 +28,7 @@ from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.jobs.job_coordinator import JobCoordinator
 from ringmill.node.jobs.views import JobView
 from ringmill.node.node_options import CoordinatorOptions, WorkerOptions
+from tests.node.jobs.registers import Registers
 
 TRIALS = Path(__file__).parents[1] / "compute" / "trials.py"
 NODES = tuple(map(NodeId, ("n1", "n2", "n3")))
@@ -41,15 +43,16 @@ class OneNode:
         self.end = cluster.wire.end(name)
         self.processes = TaskProcesses()
         self.bundles = BundleStore(f"{self.folder}/bundles", files=cluster.files, transport=self.end)
+        self.registers = Registers(cluster.held, lambda: name in cluster.wire.cut)
         self.coordinator = self.new_coordinator()
 
     def new_coordinator(self) -> JobCoordinator:
         """It answers from now on; the former one hears nothing any more."""
         cluster = self.cluster
         coordinator = JobCoordinator(
-            self.name, topology=cluster.topology, liveness=cluster.liveness,
-            bundles=self.bundles, clock=cluster.clock, files=cluster.files,
-            spawner=self.processes, transport=self.end, options=CoordinatorOptions(),
+            self.name, topology=cluster.topology, liveness=cluster.liveness, registers=self.registers,
+            bundles=self.bundles, clock=cluster.clock, entropy=OsEntropy(), files=cluster.files,
+            spawner=self.processes, transport=self.end, options=CoordinatorOptions(lease_s=cluster.lease_s),
         )  # fmt: skip
         for method, handler in coordinator.handlers().items():
             self.end.serve(method, handler)
@@ -78,11 +81,16 @@ class OneNode:
 
 
 class JobCluster:
-    def __init__(self, wire: Any, folder: Path) -> None:
+    def __init__(self, wire: Any, folder: Path, lease_s: float) -> None:
         self.wire = wire
+        self.lease_s = lease_s
         self.folder = folder
         self.down: set[NodeId] = set()
-        self.topology = cast("TopologyView", SimpleNamespace(current=first_topology("jobs", MEMBERS)))
+        self.held: dict[bytes, tuple[int, bytes | None]] = {}
+        formed = SimpleNamespace(
+            current=first_topology("jobs", MEMBERS), wait_formed=lambda: asyncio.sleep(0)
+        )
+        self.topology = cast("TopologyView", formed)
         self.liveness = cast(
             "LivenessView",
             SimpleNamespace(is_up=lambda node: node not in self.down, on_change=lambda listener: None),
@@ -131,7 +139,7 @@ class JobCluster:
         async with asyncio.timeout(60):
             async for view in coordinator.watch(job):
                 last = view
-            while coordinator._tasks:  # noqa: ASYNC110
+            while coordinator._tenure is not None and coordinator._tenure.open_jobs:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return last
 
@@ -181,8 +189,8 @@ def loaded_trials() -> ModuleType:
 
 
 @pytest.fixture
-async def cluster(wire: Any, tmp_path: Path) -> AsyncIterator[JobCluster]:
-    made = JobCluster(wire, tmp_path)
+async def cluster(wire: Any, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[JobCluster]:
+    made = JobCluster(wire, tmp_path, getattr(request.module, "LEASE_S", 6.0))
     async with AsyncExitStack() as stack:
         await made.start(stack)
         yield made

@@ -12,10 +12,13 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, from_wire
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, Cancel, decode_assignment
 from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.ports import Priority, TaskProcess
 from ringmill.node.compute import shuffle_client
+from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.node_options import CoordinatorOptions
 
 N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
@@ -110,7 +113,8 @@ async def test_a_stray_on_one_node_does_not_hide_that_another_has_forgotten_an_a
     await end.call(other.name, "task.start", orders[0], timeout_s=5.0, priority=Priority.CONTROL)
     await cluster.until(lambda: bool(other.task_pids()))
     await cluster.until(lambda: not other.task_pids())  # the coordinator has found and stopped the stray
-    lost = Cancel("job-1", decode_assignment(orders[0]).attempt)
+    order = decode_assignment(orders[0])
+    lost = Cancel("job-1", order.term, order.attempt)
     await end.call(busy.name, "task.cancel", lost.encode(), timeout_s=5.0, priority=Priority.CONTROL)
     raise_flag(cluster)
     view = await cluster.finish()
@@ -200,7 +204,7 @@ async def test_without_the_checksum_of_slices_a_damaged_output_ends_the_job(
 
 
 def story(cluster: Any) -> tuple[str, ...]:
-    lines: tuple[str, ...] = cluster.nodes[N1].coordinator.view("job-1").summary.story
+    lines: tuple[str, ...] = cluster.nodes[N1].coordinator.views()[0].summary.story
     return lines
 
 
@@ -218,7 +222,7 @@ async def test_a_users_error_fails_the_job_in_few_lines_when_it_comes_again(clus
     assert len(cluster.reports) == 2
     assert not (cluster.folder / "out").exists()
     assert cluster.leftovers() == []
-    logs = cluster.nodes[N1].coordinator.logs("job-1", "map-0")
+    logs = await cluster.nodes[N1].coordinator.logs("job-1", "map-0")
     assert [(log.attempt, log.cause) for log in logs] == [(n, "UserError") for n in (1, 2)]
     assert b"raise KeyError" in logs[0].output
     assert b"(as map-0.1)" in logs[1].output
@@ -249,7 +253,7 @@ async def test_what_cannot_be_is_refused_by_name_before_anything_runs(cluster: A
     with pytest.raises(InvalidArgument, match="description of another"):
         await cluster.nodes[N1].coordinator.submit("other", cluster.spec().encode())
     with pytest.raises(NotFound, match="no job 'job-1'"):
-        cluster.nodes[N1].coordinator.view("job-1")
+        await cluster.nodes[N1].coordinator.view("job-1")
     assert cluster.leftovers() == []
 
 
@@ -280,7 +284,7 @@ async def test_a_submission_goes_to_the_first_live_member_and_repeated_is_the_sa
     assert await cluster.submit(spec, by="n1") == N1
     assert (await cluster.finish()).state == "SUCCEEDED"
     with pytest.raises(InvalidArgument, match="taken by another job"):
-        await cluster.nodes[N1].coordinator._accept(cluster.spec(mode="raise"), N1)
+        await cluster.submit(cluster.spec(mode="raise"))
 
     cluster.down.add(N1)
     cluster.wire.cut.add(N1)
@@ -304,7 +308,8 @@ async def test_workers_drop_the_job_of_a_coordinator_that_is_gone(cluster: Any) 
     await node2.worker.__aexit__(None, None, None)
     async with node2.new_worker("2", orphan_after_s=0.5):
         cluster.down |= {N1, N3}  # nobody but n2 works, for a coordinator on n1
-        await cluster.nodes[N1].coordinator._accept(cluster.spec(mode="loop"), N1)
+        ask = msgpack.packb(["job-1", cluster.spec(mode="loop").encode()])
+        await node2.end.call(N1, "job.submit", ask, timeout_s=5.0, priority=Priority.CONTROL)
         await cluster.until(lambda: bool(node2.task_pids()))
         cluster.wire.cut.add(N1)
         await cluster.until(lambda: not node2.task_pids() and node2.scratch() == [])
@@ -334,14 +339,23 @@ async def test_two_submits_at_once_are_one_job(cluster: Any) -> None:
     assert len(cluster.nodes[N1].coordinator.views()) == 1
 
 
-async def test_a_job_that_a_stopping_node_was_still_planning_goes_to_the_next(cluster: Any) -> None:
+async def test_a_job_that_a_stopping_node_was_still_planning_goes_to_the_next(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, is_planning, may_go_on = JobStepRunner.plan, asyncio.Event(), asyncio.Event()
+
+    async def plan_slowly(steps: JobStepRunner, spec: JobSpec) -> InputPlan:
+        is_planning.set()
+        await may_go_on.wait()
+        return await plan(steps, spec)
+
+    monkeypatch.setattr(JobStepRunner, "plan", plan_slowly)
     cluster.write_input("a\n")
     coordinator = cluster.nodes[N1].new_coordinator()
     async with coordinator:
-        await coordinator._planning.acquire()
         submitting = asyncio.create_task(coordinator.submit("job-1", cluster.spec().encode()))
-        await cluster.until(lambda: bool(coordinator._planning._waiters))
-    coordinator._planning.release()
+        await is_planning.wait()
+    may_go_on.set()
     assert await submitting == N2
     assert coordinator.views() == []
     assert (await cluster.finish(at="n2")).state == "SUCCEEDED"

@@ -161,7 +161,7 @@ async def test_a_fault_behind_the_end_does_not_change_how_a_job_ended(
     cluster.write_input("a b\n")
     view = await cluster.run(cluster.spec())
     assert view.state == "SUCCEEDED"
-    assert cluster.nodes["n1"].coordinator._job("job-1").view().state == "SUCCEEDED"
+    assert (await cluster.nodes["n1"].coordinator.view("job-1")).state == "SUCCEEDED"
 
 
 async def test_a_disk_that_gets_room_before_the_eighth_try_costs_nothing(

@@ -14,7 +14,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
 from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
-from ringmill.node.jobs.views import AttemptLog, JobView
+from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.jobs_service import TOKEN_KEY, JobsService
 
@@ -41,24 +41,30 @@ class Keeper:
             raise InvalidArgument("no description")
         return NodeId("n2")
 
-    def view(self, job: str) -> JobView:
+    async def view(self, job: str) -> JobView:
         if job != "j-1":
             raise NotFound(f"no job {job!r} on n1")
         return view("COMMITTING")
 
-    def views(self) -> list[JobView]:
+    async def all_views(self) -> list[JobView]:
         return [view("SUCCEEDED")]
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
-        self.view(job)
+        await self.view(job)
         for state in ("RUNNING", "SUCCEEDED"):
             yield view(state)
 
-    def logs(self, job: str, task: str) -> list[AttemptLog]:
+    async def logs(self, job: str, task: str) -> list[AttemptLog]:
         return [AttemptLog(task, 1, NodeId("n1"), "UserError", b"said \xff")]
 
     async def kill(self, job: str) -> JobView:
         return view("KILLED")
+
+    async def coordinator(self) -> CoordinatorView:
+        return CoordinatorView(node=NodeId("n1"), term=4, open_jobs=("j-1",))
+
+    async def hand_over(self) -> CoordinatorView:
+        return CoordinatorView(node=None, term=5, open_jobs=())
 
 
 class Shelf:

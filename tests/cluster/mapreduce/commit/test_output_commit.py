@@ -94,6 +94,48 @@ def test_an_output_that_lost_a_part_is_made_whole_by_an_equal_one(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+class Overtaken(Stumbling):
+    """After some steps another coordinator of the same job comes by."""
+
+    def __init__(self, files: OsFileSystem, calls: int, other: Callable[[], None]) -> None:
+        super().__init__(files, calls)
+        self._other: Callable[[], None] | None = other
+
+    def _step(self) -> None:
+        try:
+            super()._step()
+        except PowerCut:
+            other, self._other = self._other, None
+            if other is not None:
+                other()
+
+
+def test_a_commit_that_another_coordinator_of_the_job_overtakes_at_any_step_ends_whole(
+    tmp_path: Path,
+) -> None:
+    for calls in range(30):
+        home = tmp_path / f"{calls}"
+        home.mkdir()
+        output, done = home / "out", [False]
+        parts = stage(output, 3)
+
+        def overtake(done: list[bool] = done, output: Path = output, parts: list[StagedPart] = parts) -> None:
+            done[0] = True
+            commit_output(OsFileSystem(), "job-1", str(output), parts, overwrite=False)
+
+        files = Overtaken(OsFileSystem(), calls, overtake)
+        for _ in range(3):
+            with contextlib.suppress(OSError):  # it is repeated, as publication.py does
+                commit_output(files, "job-1", str(output), parts, overwrite=False)
+                break
+        commit_output(OsFileSystem(), "job-1", str(output), parts, overwrite=False)
+        assert [(output / f"part-0000{n}").read_text() for n in range(3)] == [f"part {n}\n" for n in range(3)]
+        assert [path.name for path in home.iterdir()] == ["out"]
+        if not done[0]:
+            return
+    raise AssertionError("30 steps were not enough")
+
+
 @pytest.mark.parametrize("replaces", [False, True])
 def test_a_commit_begun_again_after_a_power_cut_at_any_step_ends_whole(
     tmp_path: Path, replaces: bool

@@ -1,4 +1,4 @@
-"""Whatever fails, in whatever order, a job ends, with winners that fit each other."""
+"""Whatever fails, in whatever order, a job ends, its winners fit each other, and its journal tells it all."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     StartReduce,
 )
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.machine_snapshot import snapshot
 from ringmill.cluster.mapreduce.machine.task_state import Blame
 from tests.cluster.mapreduce.job_world import World, plan
 
@@ -94,6 +95,12 @@ class Workers(RuleBasedStateMachine):
             source: AttemptId = start.sources[pick % len(start.sources)].attempt
             self.world.fail(start, Cause.CORRUPT_DATA if is_corrupt else Cause.FETCH_FAILED, source)
 
+    @rule(node=NODES, by_snapshot=st.booleans(), lost=st.integers(0, 3))
+    def another_coordinator_takes_over(self, node: NodeId, by_snapshot: bool, lost: int) -> None:
+        if not self.world.machine.is_over:
+            self.world.take_over(node, by_snapshot=by_snapshot, lost=lost)
+            self.seen = [start for start in self.seen if self.world.knows(start)]
+
     @rule(seconds=st.floats(0, 20))
     def time_passes(self, seconds: float) -> None:
         self.world.now += seconds
@@ -108,6 +115,7 @@ class Workers(RuleBasedStateMachine):
             return
         self.world.run_to_the_end()
         self.world.judge()
+        assert snapshot(self.world.replayed()) == snapshot(self.world.machine), "the journal tells all"
         machine = self.world.machine
         if machine.state == "FAILED":
             budgets = {Blame.USER: 4, Blame.INFRASTRUCTURE: 8, Blame.MEMORY: 2}

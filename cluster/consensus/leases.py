@@ -1,4 +1,4 @@
-"""A lease that a client holds: acquired, renewed in the background, released.
+"""A lease that a client or a node holds: acquired, renewed in the background, released.
 
     async with db.registers.lease("reports", duration=6) as lease:
         while lease.is_held:
@@ -43,7 +43,7 @@ class _Seen(Protocol):
 
 
 class LeaseRegister(Protocol):
-    """What a lease asks of its register (client/registers/registers.py)."""
+    """What a lease asks of its register (client/registers/registers.py, node/jobs/journal/cells.py)."""
 
     async def get(self, *, timeout: float) -> _Seen: ...
 
@@ -51,7 +51,7 @@ class LeaseRegister(Protocol):
 
 
 class AsyncLease:
-    """One client's claim on a lease.  `async with` waits until it is acquired, and releases it at the end.
+    """One claim on a lease.  `async with` waits until it is acquired, and releases it at the end.
 
     `term` is the fencing number, 0 before it was acquired.  Use it once.
     """

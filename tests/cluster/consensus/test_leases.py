@@ -1,4 +1,4 @@
-"""A client's lease on a register that answers, refuses, or does what it was asked and says nothing."""
+"""A lease on a register that answers, refuses, or does what it was asked and says nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from ringmill.client.registers.leases import AsyncLease
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.consensus.lease import decode_lease
+from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.seeds import stream

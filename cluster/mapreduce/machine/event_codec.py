@@ -1,0 +1,83 @@
+"""Events of a job's state machine as msgpack-able rows, [name, fields...], as a job's journal keeps them.
+
+Pure.  Layout: docs/formats/job.md, "Journal".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final, TypeAlias
+
+from ringmill.cluster.errors import RingmillError, from_wire, to_wire
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.machine.job_events import (
+    AttemptFailed,
+    AttemptId,
+    AttemptProgressed,
+    AttemptStarted,
+    CommitDelayed,
+    CommitDone,
+    CommitFailed,
+    Event,
+    KillRequested,
+    MapDone,
+    NodeDown,
+    NodeUp,
+    ReduceDone,
+    StagingLost,
+    TakenOver,
+)
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+
+__all__ = ["event_row", "read_event"]
+
+Reader: TypeAlias = Callable[[Any], Any]
+
+
+def _attempt(row: Sequence[Any]) -> AttemptId:
+    return AttemptId(*row)
+
+
+def _perhaps_attempt(row: Sequence[Any] | None) -> AttemptId | None:
+    return None if row is None else AttemptId(*row)
+
+
+_EVENTS: Final[Mapping[str, tuple[type[Event], tuple[Reader, ...]]]] = {
+    "up": (NodeUp, (NodeId, str)),
+    "down": (NodeDown, (NodeId,)),
+    "started": (AttemptStarted, (_attempt, NodeId)),
+    "progressed": (AttemptProgressed, (_attempt, int, str)),
+    "mapped": (MapDone, (_attempt, MapOutput.from_wire)),
+    "reduced": (ReduceDone, (_attempt, ReduceOutput.from_wire)),
+    "failed": (AttemptFailed, (_attempt, TaskFailed.from_wire, _perhaps_attempt)),
+    "unstaged": (StagingLost, (from_wire,)),
+    "kill": (KillRequested, ()),
+    "taken": (TakenOver, (NodeId,)),
+    "delayed": (CommitDelayed, (from_wire,)),
+    "shown": (CommitDone, ()),
+    "unshown": (CommitFailed, (from_wire,)),
+}
+"""By name: the event, and how each of its fields is read."""
+_NAMES: Final = {event: name for name, (event, _) in _EVENTS.items()}
+
+
+def event_row(event: Event) -> list[Any]:
+    """The row of an event."""
+    return [_NAMES[type(event)], *(_plain(getattr(event, each.name)) for each in fields(event))]
+
+
+def read_event(row: Sequence[Any]) -> Event:
+    """The event of a row.  Raises ValueError, TypeError or LookupError for what is none."""
+    name, *values = row
+    event, readers = _EVENTS[name]
+    return event(*(read(value) for read, value in zip(readers, values, strict=True)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, AttemptId):
+        return list(value)
+    if isinstance(value, MapOutput | ReduceOutput | TaskFailed):
+        return value.to_wire()
+    return to_wire(value) if isinstance(value, RingmillError) else value

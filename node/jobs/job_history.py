@@ -1,0 +1,61 @@
+"""What any node can tell of the cluster's jobs: it reads the list, and the journals of those that are over.
+
+A job that runs is told of by its coordinator alone.  The printed output of attempts is kept by the
+coordinator that a job had at its end, in memory.
+"""
+
+from __future__ import annotations
+
+from ringmill.cluster.errors import NotFound, Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
+from ringmill.cluster.mapreduce.machine.journal_entries import replay
+from ringmill.node.jobs.journal.cells import INDEX, Cells
+from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
+from ringmill.node.jobs.journal.journal_reader import read_journal
+from ringmill.node.jobs.views import JobView, view_of
+
+__all__ = ["JobHistory"]
+
+
+class JobHistory:
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+
+    async def rows(self) -> list[IndexRow]:
+        """The jobs that were accepted, oldest first.  Raises RingmillError."""
+        _, rows = listed_jobs((await self._cells.look(INDEX)).value)
+        return list(rows.values())
+
+    async def ended(self) -> list[JobView]:
+        """The jobs that are over, in brief, newest first.  Raises RingmillError."""
+        return [_brief(row) for row in reversed(await self.rows()) if row.is_over]
+
+    async def view(self, job: str) -> JobView:
+        """A job that is over.  Raises NotFound; Unavailable for one that another node coordinates."""
+        row = next((each for each in await self.rows() if each.job == job), None)
+        if row is None:
+            raise NotFound(f"no job {job!r}", hint="see `ringmill job list`")
+        if not row.is_over:
+            raise Unavailable(
+                f"job {job} goes on with another coordinator, or waits for one",
+                detail={"open_job": job},
+                outcome="failed",
+            )
+        stored = replay((await read_journal(self._cells, row.journal)).entries)
+        if stored is None or not stored.machine.is_over:
+            return _brief(row)  # it ended by a fault of its coordinator
+        return view_of(stored, NodeId(row.node))
+
+
+def _brief(row: IndexRow) -> JobView:
+    return JobView(
+        job=row.job,
+        title=row.title,
+        node=NodeId(row.node),
+        output=row.output,
+        submitted_at=row.submitted_at,
+        seconds=row.seconds,
+        summary=JobSummary(row.state, (), (), {}, {}, 0, ()),
+        error=None,
+    )

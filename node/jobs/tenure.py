@@ -1,0 +1,284 @@
+"""What one node does while it holds the coordinator's lease.
+
+It takes over the jobs that are open, accepts new ones, drives each to its end, and keeps the list of them.
+
+A job is accepted when its description and plan are in its journal, its name is in the list, and its code is
+on another member where there is one.  It begins before that: nothing it does can be seen from outside.
+Rules J12 and J13: docs/protocol/jobs.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ringmill.cluster.consensus.leases import AsyncLease
+from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.machine.job_events import TakenOver
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob, replay
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.sometimes import sometimes
+from ringmill.node.contracts import BundleSource
+from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
+from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
+from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
+
+__all__ = ["JOB_OPEN", "Tenure"]
+
+JOB_OPEN: Final = "job.open"
+_log = logging.getLogger(__name__)
+_SPREAD_TIMEOUT_S: Final = 1.0
+_COPIES: Final = 2
+_AGAIN_S: Final = 0.05
+_WIND_UP_S: Final = 1.0
+
+
+class Tenure:
+    """`async with` it while the lease is held.
+
+    `jobs` are those that this node can tell of, ended ones included.  What this tenure drives is added, and
+    taken away when another coordinator has it.
+    """
+
+    def __init__(
+        self, world: Surroundings, lease: AsyncLease, bundles: BundleSource, jobs: dict[str, JobDriver]
+    ) -> None:
+        self.term = lease.term
+        self.ended = asyncio.Event()
+        """Set when there has been nothing to do for a while, or another coordinator was met."""
+        self._world = world
+        self._lease = lease
+        self._bundles = bundles
+        self._jobs = jobs
+        self._planning = asyncio.Lock()
+        self._work: dict[str, asyncio.Task[None]] = {}
+        self._busy = 0
+        self._idle: asyncio.TimerHandle | None = None
+        self._accepted = 0
+        self._group = asyncio.TaskGroup()
+
+    async def open(self, *, is_wanted: bool) -> None:
+        """Shut out the former coordinator and take its jobs over.
+
+        `is_wanted` says that a job waits for this tenure.  Raises Fenced.
+        """
+        cells = self._world.cells
+        self._index = JobIndex(cells, self.term, await cells.read(INDEX))
+        open_rows = [row for row in self._index.rows.values() if not row.is_over]
+        if not open_rows and not is_wanted:
+            self.ended.set()
+            return
+        await self._index.seal()
+        for row in open_rows:
+            self._begin_work(row.job, self._take_over(row))
+        self._look_whether_idle()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        for task in self._work.values():
+            task.cancel()
+        await self._group.__aexit__(kind, error, trace)
+
+    @property
+    def open_jobs(self) -> int:
+        return len(self._work)
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether jobs that were open are not yet driven."""
+        return any(job not in self._jobs for job in self._work)
+
+    async def wind_up(self) -> None:
+        """Before the jobs are handed over: begin nothing more, and keep all that was begun."""
+        drivers = [self._jobs[job] for job in self._work if job in self._jobs]
+        for driver in drivers:
+            driver.begin_no_more()
+        with suppress(TimeoutError, Fenced):
+            async with asyncio.timeout(_WIND_UP_S):
+                await gather_all(driver.journal.flush() for driver in drivers)
+
+    async def accept(self, spec: JobSpec, bundle_from: NodeId) -> None:
+        """Accept a job; every check that can refuse it is made here.  A repeated submission is the same job.
+
+        Raises InvalidArgument for a job that is not valid, or whose name another job has; NotFound when its
+        code is nowhere; Unavailable, with outcome "unknown" when it may have been accepted.
+        """
+        with self._being_busy():
+            while spec.job in self._work and spec.job not in self._jobs:  # noqa: ASYNC110 - it is replayed
+                await asyncio.sleep(_AGAIN_S)
+            known = await self._known(spec.job)
+            if known is None:
+                await self._bundles.ensure(spec.bundle_sha256, bundle_from)
+                async with self._planning:  # each makes its staging folder anew: never two of one job
+                    known = await self._known(spec.job)
+                    if known is None:
+                        await self._accept_new(spec)
+                        return
+            if known != spec:
+                raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
+
+    async def _known(self, job: str) -> JobSpec | None:
+        if job in self._jobs:
+            return self._jobs[job].spec
+        row = self._index.rows.get(job)
+        if row is None:
+            return None
+        stored = replay((await read_journal(self._world.cells, row.journal)).entries)
+        return None if stored is None else stored.spec
+
+    async def _accept_new(self, spec: JobSpec) -> None:
+        self._lease.check()  # planning makes the job's folder anew
+        plan = await self._world.job_steps.plan(spec)
+        self._lease.check()
+        machine = JobMachine(JobPlan(spec.job, plan.splits, spec.reducers, plan.notes))
+        job = StoredJob(spec, self._world.clock.wall(), 0.0, machine)
+        self._accepted += 1
+        journal = f"{spec.job}.{self.term}.{self._accepted}"
+        driver = JobDriver(job, self._world, journal=journal, term=self.term)
+        row = IndexRow(spec.job, journal, spec.title, spec.output, job.submitted_at)
+        if self.ended.is_set():
+            raise Unavailable(f"{self._world.node} coordinates no more", outcome="failed")
+        self._jobs[spec.job] = driver
+        self._begin_work(spec.job, self._drive(driver, row))
+        keeping = self._group.create_task(self._keep(driver, row))
+        error = await asyncio.shield(keeping)  # whoever asked may be gone: it is kept all the same
+        if error is not None:
+            raise error.with_outcome("unknown") from error
+
+    async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:
+        """Returns once the job outlives this node; else why it may not."""
+        try:
+            await gather_all(
+                [self._index.put(row), driver.journal.flush(), self._spread(driver.spec.bundle_sha256)]
+            )
+        except RingmillError as error:
+            if isinstance(error, Fenced):
+                self.ended.set()
+            return error
+        return None
+
+    def _begin_work(self, job: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(self._guarded(job, work))
+        self._work[job] = task
+
+    async def _guarded(self, job: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Fenced:
+            sometimes("a job has another coordinator")
+            self.ended.set()
+        finally:
+            self._work.pop(job, None)
+            driver = self._jobs.get(job)
+            if driver is not None and not driver.is_over:  # it goes on elsewhere
+                del self._jobs[job]
+                driver.give_up()
+            self._look_whether_idle()
+
+    async def _drive(self, driver: JobDriver, row: IndexRow) -> None:
+        try:
+            await driver.run()
+        except BaseExceptionGroup as group:
+            if group.subgroup(Fenced) is not None:
+                raise Fenced(f"job {row.job} has another coordinator", outcome="failed") from group
+            self._crash(driver, group)
+        except Exception as error:  # noqa: BLE001 - the fault of one job must not end the node
+            self._crash(driver, error)
+        finally:
+            self._world.slot_freed()
+        view = driver.view()
+        over = replace(
+            row, is_over=True, state=view.state, node=self._world.node, seconds=view.seconds,
+            entries=driver.journal.number,
+        )  # fmt: skip
+        for dropped in await self._index.put(over):
+            await self._delete(dropped)
+
+    def _crash(self, driver: JobDriver, error: BaseException) -> None:
+        _log.error("job %s ends by a fault of its coordinator", driver.spec.job, exc_info=error)
+        driver.crash(error)
+
+    async def _take_over(self, row: IndexRow) -> None:
+        try:
+            found = await sealed(self._world.cells, row.journal, self.term, self._world.node)
+        except CorruptData as error:
+            _log.error("job %s cannot go on: %s", row.job, error)
+            await self._index.put(replace(row, is_over=True, state="FAILED", node=self._world.node))
+            return
+        if found is None:
+            await self._index.drop(row.job)  # it was never accepted
+            return
+        sometimes("a job is taken over")
+        job, read = found
+        resumed = job.machine.handle(TakenOver(self._world.node), job.at)
+        await self._fetch_code(job.spec.bundle_sha256)
+        if not job.machine.is_over:
+            job.at = max(job.at, self._world.clock.wall() - job.submitted_at)
+        driver = JobDriver(
+            job, self._world, journal=row.journal, term=self.term, number=read.next_number, base=read.base,
+            resumed=resumed,
+        )  # fmt: skip
+        self._jobs[row.job] = driver
+        await self._drive(driver, row)
+
+    async def _fetch_code(self, sha256: str) -> None:
+        """Workers that lack the code ask this node for it.  What nobody has now may come back with a node."""
+        for node in self._world.members_up():
+            with suppress(RingmillError):
+                await self._bundles.ensure(sha256, node)
+                return
+
+    async def _spread(self, sha256: str) -> None:
+        """Tell the other members that there is a job to look after; some of them keep its code as well."""
+        others = [node for node in self._world.members_up() if node != self._world.node]
+        told = [self._tell(node, sha256 if at < _COPIES else "") for at, node in enumerate(others)]
+        await gather_all(told)
+
+    async def _tell(self, node: NodeId, sha256: str) -> None:
+        with suppress(RingmillError):  # who is not there now looks for jobs when it is back
+            await self._world.transport.call(
+                node, JOB_OPEN, sha256.encode(), timeout_s=_SPREAD_TIMEOUT_S, priority=Priority.CONTROL
+            )
+
+    async def _delete(self, row: IndexRow) -> None:
+        """Of a job that ended long ago nothing is kept."""
+        cells = self._world.cells
+        with suppress(RingmillError):
+            for slot in range(min(row.entries, SLOTS)):
+                key = entry_key(row.journal, slot)
+                await cells.set(key, None, (await cells.look(key)).version)
+        self._jobs.pop(row.job, None)
+
+    @contextmanager
+    def _being_busy(self) -> Iterator[None]:
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            self._look_whether_idle()
+
+    def _look_whether_idle(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if not self._work and not self._busy:
+            keep_s = self._world.options.keep_lease_s
+            self._idle = asyncio.get_running_loop().call_later(keep_s, self.ended.set)

@@ -1,0 +1,93 @@
+"""A job whose coordinator is moved, then killed in the middle of it, at five real processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ringmill
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+FILES = 15
+PATIENT_S = 60.0
+JOB = """
+import time
+from collections.abc import Iterable, Iterator
+from ringmill import job
+
+def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    if offset == 0:
+        with open({log!r}, "a") as log:
+            log.write(line + "\\n")
+        time.sleep({seconds})
+    yield line[:9], 1
+
+def total(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
+    yield word, sum(counts)
+
+slow = job(map=words, reduce=total)
+"""
+
+
+def write_job(shell: Shell, name: str, seconds: float) -> Path:
+    log = shell.folder / f"{name}.log"
+    (shell.folder / f"{name}.py").write_text(JOB.format(log=str(log), seconds=seconds))
+    return log
+
+
+def write_files(shell: Shell) -> None:
+    """Each is a split, as two are more than the smallest one has, and is named by its first line."""
+    (shell.folder / "in").mkdir()
+    for number in range(FILES):
+        (shell.folder / "in" / f"{number:02}.txt").write_text(f"file {number}\n" + f"{'x' * 99_999}\n" * 3)
+
+
+def parts(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def run_alone(shell: Shell) -> dict[str, bytes]:
+    write_job(shell, "alone", 0)
+    found = importlib.util.spec_from_file_location("alone", shell.folder / "alone.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    ringmill.run_local(module.slow, f"{shell.folder}/in/*.txt", f"{shell.folder}/alone")
+    return parts(shell.folder / "alone")
+
+
+def done_maps(shell: Shell, job: str) -> dict[int, str]:
+    """Maps that are told as done, with the node of each."""
+    told: list[dict[str, Any]] = shell.ok("job", "status", job, "--tasks", "-o", "json").json["task_list"]
+    return {int(one["task"][4:]): one["node"] for one in told
+            if one["task"].startswith("map") and one["state"] == "done"}  # fmt: skip
+
+
+def test_a_job_outlives_its_coordinator_and_no_finished_task_runs_again(shell: Shell) -> None:
+    write_files(shell)
+    log = write_job(shell, "slow", 0.7)
+    run = ("job", "run", "slow.py:slow", "--input", "in/*.txt", "--output", "out", "--detach")
+    job = shell.ok(*run, "-o", "json").json["job"]
+    moved = shell.ok("coordinator", "handover", "-o", "json").json
+    assert moved["node"] != "n1" and moved["open_jobs"] == [job], "n1 is the first to take a job"
+    ends_at = time.monotonic() + PATIENT_S
+    while len(done := done_maps(shell, job)) < 5:
+        assert time.monotonic() < ends_at
+        time.sleep(0.1)
+    shell.ok("cluster", "kill", moved["node"])
+    followed = shell.ok("job", "follow", job, "-o", "json").json
+    assert followed["state"] == "SUCCEEDED"
+    assert followed["node"] != moved["node"]
+    story = shell.ok("job", "status", job, "-o", "json").json["events"]
+    ran = Counter(log.read_text().splitlines())
+    kept = [task for task, node in done.items() if node != moved["node"]]
+    assert kept and {ran[f"file {task}"] for task in kept} == {1}, "\n".join([str(done), *story])
+    assert parts(shell.folder / "out") == run_alone(shell)
+    state = shell.ok("coordinator", "status", "-o", "json").json
+    assert (state["node"], state["open_jobs"]) == (followed["node"], [])
+    assert state["term"] > moved["term"]

@@ -1,0 +1,138 @@
+"""Journals of jobs: long ones, sealed ones, and one whose last batch was cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgpack
+import pytest
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.machine import journal_entries
+from ringmill.cluster.mapreduce.machine.job_events import NodeUp
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob, replay
+from ringmill.cluster.mapreduce.machine.machine_snapshot import snapshot
+from ringmill.node.jobs.journal import journal_reader
+from ringmill.node.jobs.journal.cells import INDEX, Cells, Fenced, SeenCell
+from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex, listed_jobs
+from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
+from tests.node.jobs.registers import Registers
+
+N1, N2 = NodeId("n1"), NodeId("n2")
+SPEC = JobSpec(
+    job="j-1", module="wc", name="wc", bundle_sha256="", inputs=("/in",), output="/out",
+    input_format="lines", output_format="tsv", reducers=1,
+)  # fmt: skip
+
+
+class Writer:
+    """A coordinator of the job: a machine, and the journal that tells of it."""
+
+    def __init__(self, registers: Registers, *, term: int = 1, snapshot_every: int = 500) -> None:
+        self.job = StoredJob(SPEC, 1.0, 0.0, JobMachine(JobPlan("j-1", (), 1)))
+        self.journal = JobJournal(
+            Cells(registers), "j-1.1.1", term=term, number=0, base=0, snapshot=self.job.encode,
+            snapshot_every=snapshot_every,
+        )  # fmt: skip
+
+    async def meet(self, number: int) -> None:
+        event = NodeUp(N1, f"start {number}")
+        self.journal.note(float(number), event)
+        self.job.machine.handle(event, float(number))
+        await self.journal.flush()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Writer]:
+        task = asyncio.create_task(self.journal.write())
+        yield self
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_was_written_is_read_also_when_slots_are_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (journal_entries, journal_reader):
+        monkeypatch.setattr(module, "SLOTS", 8)
+    registers = Registers()
+    async with Writer(registers, snapshot_every=3).writing() as writer:
+        for number in range(40):
+            await writer.meet(number)
+            read = await read_journal(Cells(registers), "j-1.1.1")
+            job = replay(read.entries)
+            assert job is not None
+            assert snapshot(job.machine) == snapshot(writer.job.machine)
+            assert len(read.entries) <= 4
+            assert read.next_number == writer.journal.number
+    assert len(registers.held) == 8
+
+
+async def test_a_batch_larger_than_an_entry_counts_when_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_entries, "PIECE_BYTES", 12)
+    registers = Registers()
+    async with Writer(registers).writing() as writer:
+        await writer.meet(1)
+        before = writer.journal.number
+        await writer.meet(2)
+    entries = (await read_journal(Cells(registers), "j-1.1.1")).entries
+    assert len(entries) > before, "one event and its time do not fit into an entry"
+    whole, cut_off = replay(entries), replay(entries[:-1])
+    assert whole is not None
+    assert cut_off is not None
+    assert whole.machine.has_met(N1, "start 2")
+    assert cut_off.machine.has_met(N1, "start 1")
+    assert replay(entries[: before - 2]) is None
+
+
+async def test_a_sealed_journal_has_what_its_former_coordinator_could_write_and_no_more() -> None:
+    registers = Registers()
+    async with Writer(registers).writing() as former:
+        await former.meet(1)
+
+        def come_between(key: bytes) -> None:
+            registers.before_write = lambda key: None
+            entry = journal_entries.JournalEntry(
+                1, 1, 0, "events", 0, 1, journal_entries.events_batch([(2.0, NodeUp(N1, "start 2"))])
+            )
+            registers.held[key] = 1, entry.encode()
+
+        registers.before_write = come_between
+        found = await sealed(Cells(registers), "j-1.1.1", 2, N2)
+        assert found is not None
+        assert found[0].machine.has_met(N1, "start 2"), "an entry of a lower term is replayed"
+        assert found[1].next_number == 3
+        with pytest.raises(Fenced):
+            await former.meet(3)
+        with pytest.raises(Fenced):
+            await sealed(Cells(registers), "j-1.1.1", 1, N1)
+    assert await sealed(Cells(registers), "j-2.1.1", 2, N2) is None, "a job that was never accepted"
+
+
+async def test_the_list_of_jobs_is_changed_by_the_newest_coordinator_alone() -> None:
+    registers = Registers()
+    cells = Cells(registers)
+    row = IndexRow("j-1", "j-1.1.1", "wc:wc", "/out", 1.0)
+    former = JobIndex(cells, 1, await cells.read(INDEX))
+    await former.seal()
+    assert await former.put(row) == []
+    newer = JobIndex(cells, 2, await cells.read(INDEX))
+    await newer.seal()
+    assert list(newer.rows) == ["j-1"]
+    with pytest.raises(Fenced):
+        await former.drop("j-1")
+    with pytest.raises(Fenced):
+        JobIndex(cells, 1, await cells.read(INDEX))
+    assert listed_jobs((await cells.read(INDEX)).value) == (2, {"j-1": row})
+
+
+async def test_a_change_whose_answer_was_lost_is_found_to_be_done() -> None:
+    registers = Registers()
+    value = bytes(msgpack.packb([1]))
+    registers.held[b"k"] = 1, value
+    assert await Cells(registers).write(b"k", value, 0) is None
+    assert await Cells(registers).write(b"k", b"other", 0) == SeenCell(1, value)

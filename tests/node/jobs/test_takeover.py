@@ -1,0 +1,131 @@
+"""A job outlives its coordinator: another one goes on, and what is finished is not run again."""
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from ringmill.cluster.errors import NotFound, RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
+from ringmill.node.jobs.job_driver import JobDriver
+from ringmill.node.jobs.journal.cells import INDEX
+from ringmill.node.jobs.journal.job_index import listed_jobs
+from ringmill.node.jobs.journal.job_journal import JobJournal
+
+LEASE_S = 1.5
+N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
+
+
+def lose_the_coordinator(cluster: Any) -> None:
+    """From now on n1 hears nobody, and nobody hears it."""
+    cluster.wire.cut.add(N1)
+    cluster.down.add(N1)
+
+
+async def next_coordinator(cluster: Any) -> Any:
+    others = [cluster.nodes[N2].coordinator, cluster.nodes[N3].coordinator]
+    await cluster.until(lambda: any(each.views() for each in others))
+    (found,) = [each for each in others if each.views()]
+    return found
+
+
+def done_twice(cluster: Any) -> list[tuple[str, int]]:
+    """Tasks that two attempts have finished, by reports that were acknowledged."""
+    attempts = defaultdict(set)
+    for report in cluster.reports:
+        if report.kind == "done":
+            attempts[report.attempt.stage, report.attempt.task].add(report.attempt)
+    return [task for task, done in attempts.items() if len(done) > 1]
+
+
+def stop_the_journal_after_a_map(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as n1 hears of a finished map it can change no register any more, and loses the lease."""
+    hear = JobDriver.hear
+
+    def hear_and_stop(driver: JobDriver, report: AttemptReport) -> None:
+        hear(driver, report)
+        if report.kind == "done" and driver._world.node == N1:
+            cluster.nodes[N1].registers.is_cut = lambda: True
+
+    monkeypatch.setattr(JobDriver, "hear", hear_and_stop)
+
+
+async def test_a_job_goes_on_with_another_coordinator_and_no_finished_task_runs_again(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.write_much()
+    stop_the_journal_after_a_map(cluster, monkeypatch)
+    await cluster.submit(cluster.spec())
+    coordinator = await next_coordinator(cluster)
+    async for view in coordinator.watch("job-1"):
+        last = view
+    assert (last.state, last.error) == ("SUCCEEDED", None)
+    assert cluster.parts() == cluster.expected()
+    assert any("has taken the job over" in line for line in last.summary.story)
+    assert done_twice(cluster) == []
+    other = cluster.nodes[N1].coordinator
+    cluster.nodes[N1].registers.is_cut = lambda: False
+    await cluster.until(lambda: listed_jobs(cluster.held[INDEX][1])[1]["job-1"].is_over)
+    told = await other.view("job-1")
+    assert (told.state, told.summary.records) == ("SUCCEEDED", last.summary.records)
+    assert [(view.job, view.state) for view in await other.all_views()] == [("job-1", "SUCCEEDED")]
+    with pytest.raises(NotFound, match="were kept by"):
+        await other.logs("job-1", "")
+    assert other.views() == []
+
+
+async def test_without_waiting_for_the_journal_a_finished_task_runs_again(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.write_much()
+    stop_the_journal_after_a_map(cluster, monkeypatch)
+    flush = JobJournal.flush
+
+    async def at_once(journal: JobJournal) -> None:
+        if journal.number == 0:
+            await flush(journal)
+
+    monkeypatch.setattr(JobJournal, "flush", at_once)
+    await cluster.submit(cluster.spec())
+    await next_coordinator(cluster)
+    await cluster.until(lambda: bool(done_twice(cluster)))
+
+
+async def test_a_handover_moves_a_job_and_its_attempts_go_on(cluster: Any) -> None:
+    cluster.write_input("one poison two\n", "three four\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    await cluster.until(lambda: any(node.task_pids() for node in cluster.nodes.values()))
+    former = await cluster.nodes[N3].coordinator.coordinator()
+    now = await cluster.nodes[N3].coordinator.hand_over()
+    assert (former.node, now.term, now.open_jobs) == (N1, former.term + 1, ("job-1",))
+    (cluster.folder / "flag").touch()
+    assert now.node != N1
+    await cluster.until(lambda: bool(cluster.nodes[now.node].coordinator.views()))
+    view = await cluster.finish(at=now.node)
+    assert (view.state, view.summary.retried) == ("SUCCEEDED", 0)
+    assert cluster.parts() == cluster.expected()
+
+
+async def test_a_coordinator_that_was_cut_off_gives_its_jobs_up(cluster: Any) -> None:
+    cluster.write_input("one poison two\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    former = cluster.nodes[N1].coordinator
+    watching = asyncio.create_task(watched(former))
+    lose_the_coordinator(cluster)
+    with pytest.raises(RingmillError, match="another coordinator"):
+        await watching
+    coordinator = await next_coordinator(cluster)
+    cluster.wire.cut.clear()
+    cluster.down.clear()
+    (cluster.folder / "flag").touch()
+    async for view in coordinator.watch("job-1"):
+        last = view
+    assert last.state == "SUCCEEDED"
+    assert cluster.parts() == cluster.expected()
+
+
+async def watched(coordinator: Any) -> None:
+    async for _ in coordinator.watch("job-1"):
+        pass

@@ -230,6 +230,8 @@ def _float_sum(values: Iterable[float]) -> float:
     try:
         return math.fsum(parts)
     except OverflowError:
+        if infinite := [part for part in parts if not math.isfinite(part)]:
+            return sum(infinite)
         total = sum(map(Fraction, parts))
     try:
         return float(total)

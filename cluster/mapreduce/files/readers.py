@@ -188,7 +188,7 @@ class SplitReader:
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         lines = _decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
         rows = csv.reader(_without_mark(lines), strict=True)
-        header = None if self._hint == list[str] else next(rows, None)
+        header = None if self._hint in (list[str], list[list[str]]) else next(rows, None)
         block: Block = []
         line = rows.line_num
         try:

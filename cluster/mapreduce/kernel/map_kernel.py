@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice, starmap
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -41,6 +41,7 @@ from ringmill.cluster.mapreduce.kernel.buffers import (
     PairBuffer,
     Shorten,
 )
+from ringmill.cluster.mapreduce.kernel.calls import results_of
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles, cut_at
 from ringmill.cluster.mapreduce.kernel.key_ranges import digest_of_ranges
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
@@ -104,7 +105,7 @@ class MapKernel:
 
         Raises what the job's functions raise, TaskFailed for output that is not what was declared, OSError.
         """
-        return self._run(chain.from_iterable(starmap(self._map, chain.from_iterable(blocks))))
+        return self._run(chain.from_iterable(results_of(self._map, chain.from_iterable(blocks))))
 
     def run_batches(self, batches: Iterable[tuple[int, Any]]) -> MapTotals:
         """Map every batch, given with where it begins, and leave one run.  Raises like `run`."""

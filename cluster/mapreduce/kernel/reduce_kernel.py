@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, starmap
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_p
 from ringmill.cluster.mapreduce.files.part_file import PartFile, PartTotals
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
 from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark, read_pairs
+from ringmill.cluster.mapreduce.kernel.calls import results_of
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
@@ -101,7 +102,7 @@ class ReduceKernel:
         groups = self._gathered(slices) if fits else self._streamed(slices)
         decode = self._job.key_codec.decode
         decoded = ((decode(key), values) for key, values in self._counted(groups))
-        return chain.from_iterable(starmap(self._reduce(), decoded))
+        return chain.from_iterable(results_of(self._reduce(), decoded))
 
     def _merged(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
         """The records as they are, sorted, of a job without reduce."""

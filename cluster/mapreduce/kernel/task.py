@@ -96,7 +96,7 @@ def run_map(
                 totals = kernel.run_batches(reader.batches(job.map_signature.second))
             else:
                 totals = kernel.run(reader.records())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise classify(error, job.user_files, reader.position, reader.record) from error
     return MapOutput(
         totals.path,
@@ -142,7 +142,7 @@ def run_reduce(
         with rare_collections():
             totals = kernel.run(task.inputs, PartFile(files, path))
         files.fsync_dir(folder)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise classify(error, job.user_files) from error
     progress.follow(lambda: AttemptProgress(total, total, context.status_text))
     return ReduceOutput(

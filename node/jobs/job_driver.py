@@ -80,6 +80,7 @@ __all__ = ["JobDriver", "Surroundings"]
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
 _CLEAN_UP_TIMEOUT_S: Final = 3.0
+_SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,7 +331,7 @@ class JobDriver:
         now = self._now
         wakeup = self._machine.next_wakeup(now)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if wakeup is None else max(0.0, wakeup - now)):
+            async with asyncio.timeout(None if wakeup is None else max(_SHORTEST_SLEEP_S, wakeup - now)):
                 await self._woken.wait()
         self._woken.clear()
 

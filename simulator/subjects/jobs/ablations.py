@@ -155,11 +155,6 @@ def _seen_down_passed() -> Bends:
     return (method(Surroundings.members_up, Surroundings.members),)
 
 
-def _orders_fenced() -> Bends:
-    """A worker does what any coordinator says."""
-    return (method(Worker._check_term, lambda worker, term: None),)
-
-
 def _journal_sealed() -> Bends:
     """Who finds that another coordinator has written in its place goes on as if it had written itself."""
 
@@ -288,13 +283,6 @@ JOB_ABLATIONS: Final = (
         _jobs_taken_over(),
         _CRASHED_KEEPERS,
         rules=("J12",),
-    ),
-    Ablation(
-        "orders-fenced",
-        "a worker refuses orders of a former coordinator",
-        _orders_fenced(),
-        _PAUSED_KEEPERS,
-        rules=("J13",),
     ),
     Ablation(
         "journal-sealed",

@@ -13,7 +13,7 @@ import pytest
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import InvalidArgument, Overloaded, RingmillError, Unavailable
+from ringmill.cluster.errors import Conflict, InvalidArgument, Overloaded, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -430,3 +430,21 @@ async def test_a_job_may_ask_for_the_memory_of_its_tasks(bench: Bench) -> None:
         attempt = AttemptId("map", 0, number)
         failure = await bench.fails(MapAssignment("j-1", attempt, TERM, ME, less, factor, assignment.split))
         assert (failure.cause, failure.message) == (Cause.OUT_OF_MEMORY, f"MemoryError; {told}")
+
+
+@pytest.mark.parametrize("is_fenced", [True, False])
+async def test_an_order_of_a_former_coordinator_is_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_fenced: bool
+) -> None:
+    if not is_fenced:
+        monkeypatch.setattr(Worker, "_check_term", lambda worker, term: None)
+    assert (await bench.run(bench.map_assignment("a\n"))).kind == "done"
+    await bench.ask("task.poll", Poll("j-1", TERM + 1).encode())
+    former = Cancel("j-1", TERM)
+    if is_fenced:
+        with pytest.raises(Conflict, match=f"term {TERM}: n1 has one of term {TERM + 1}"):
+            await bench.ask("task.cancel", former.encode())
+        assert scratch(bench) == ["j-1"]
+    else:
+        await bench.ask("task.cancel", former.encode())
+        assert scratch(bench) == [], "the job of the next coordinator is dropped"

@@ -184,7 +184,6 @@ class JobDriver:
         """Begin where the former coordinator was: attempts have slots, and nodes that were up must answer."""
         if self._resumed is None:
             return
-        now = self._now
         for node in self._machine.workers_up:
             self._up[node], self._met_at[node] = True, self._world.clock.monotonic()
         for task in (*self._machine.maps, *self._machine.reduces):
@@ -192,7 +191,7 @@ class JobDriver:
                 if attempt.state is AttemptState.RUNNING and not self._machine.is_over:
                     self._accepted[attempt.id] = attempt.node
                     self._world.slots.hold(attempt.node, self.spec.job, attempt.id)
-        self._carry_out(self._resumed, now)
+        self._carry_out(self._resumed, self._now)
 
     def wake(self) -> None:
         """Look again, because a slot became free or a node's state changed."""

@@ -11,6 +11,7 @@ from typing import Final
 
 __all__ = [
     "MAX_CLIENT_MESSAGE_BYTES",
+    "MAX_CONTEXT_ACTORS",
     "MAX_CONTEXT_BYTES",
     "MAX_ENTRIES",
     "MAX_KEY_BYTES",
@@ -28,6 +29,8 @@ __all__ = [
 MAX_KEY_BYTES: Final = 1024
 MAX_VALUE_BYTES: Final = 1024 * 1024
 MAX_CONTEXT_BYTES: Final = 64 * 1024
+MAX_CONTEXT_ACTORS: Final = 3000
+"""As many as have room in a context: each start of an owner that has written a key is one."""
 MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000
 MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096

@@ -27,6 +27,6 @@ grep = job(
     map=matching_lines,
     input=FileInput(format="lines"),
     output=FileOutput(format="jsonl"),
-    reducers=1,
+    order="input",
     params={"pattern": "error"},
 )

@@ -4,9 +4,9 @@ ringmill job run examples/inverted_index.py:inverted_index --input 'books/*.txt'
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from ringmill import FileInput, FileOutput, job
+from ringmill import Collect, FileInput, FileOutput, job
 
 WORD = re.compile(r"\w+")
 
@@ -16,13 +16,9 @@ def words_of_file(path: str, text: str) -> Iterator[tuple[str, str]]:
         yield word, path
 
 
-def postings(word: str, paths: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    yield word, list(paths)
-
-
 inverted_index = job(
     map=words_of_file,
-    reduce=postings,
+    reduce=Collect(),
     input=FileInput(format="file"),
     output=FileOutput(format="tsv"),
 )

@@ -3,9 +3,9 @@
 ringmill job run examples/wordcount.py:wordcount --input 'books/*.txt' --output counts
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from ringmill import FileInput, FileOutput, job
+from ringmill import FileInput, FileOutput, Sum, job
 
 
 def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
@@ -13,14 +13,9 @@ def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
         yield word.lower(), 1
 
 
-def total(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
-    yield word, sum(counts)
-
-
 wordcount = job(
     map=words,
-    combine=total,
-    reduce=total,
+    reduce=Sum(),
     input=FileInput(format="lines"),
     output=FileOutput(format="tsv"),
 )

@@ -42,7 +42,7 @@ class NodeConfig:
     compare_every_s: float = (
         60.0  # owners compare their copies this often; 0 only when one may lack something
     )
-    purge_after_s: float = 0.0
+    purge_after_s: float = 3600.0
     """Deletes and expired values older than this are forgotten, once all owners have them; 0 never."""
     gate: bool = True  # whether requests that the node has no room for are refused (rule O3)
     hint_bytes: int = 1 << 30  # kept for one owner at most
@@ -117,9 +117,9 @@ def _add_upkeep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--purge-after",
         type=_seconds_or_off,
-        default=os.environ.get("RINGMILL_PURGE_AFTER", "off"),
+        default=os.environ.get("RINGMILL_PURGE_AFTER", "3600"),
         metavar="SECONDS|off",
-        help="seconds after which deletes are forgotten, once all owners have them; or off, the default",
+        help="seconds after which deletes are forgotten, once all owners have them; off for never",
     )
     parser.add_argument(
         "--purge-after-least",  # tests cannot wait for two minutes

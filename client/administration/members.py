@@ -8,25 +8,34 @@ again.  Promises: docs/guarantees.md.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import Message
 
+from ringmill.client.administration.healing_view import HealingView, ask_healing
 from ringmill.client.administration.status import cluster_status
 from ringmill.client.arguments import Seconds, checked_name, checked_timeout_s
 from ringmill.client.routing.links import IDENTIFY, Method
 from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.recovery import RecoveryPlan, check_recoverable, plan_recovery
 from ringmill.cluster.ring.replacement import ReplacementPlan, check_safe, plan_replacement
 from ringmill.cluster.ring.topology import Topology
-from ringmill.cluster.wire.stubs.members_pb2 import ReplaceDiskRequest, ReplaceDiskResponse
+from ringmill.cluster.wire.stubs.members_pb2 import (
+    RecoverRequest,
+    RecoverResponse,
+    ReplaceDiskRequest,
+    ReplaceDiskResponse,
+)
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
 
-__all__ = ["AsyncMembers", "Replacement"]
+__all__ = ["AsyncMembers", "Recovery", "Replacement"]
 
 _REPLACE: Final = Method("/ringmill.v1.Members/ReplaceDisk", "", ReplaceDiskResponse, is_write=True)
+_RECOVER: Final = Method("/ringmill.v1.Members/Recover", "", RecoverResponse, is_write=True)
 _ASK_S: Final = 2.0
 _WHOLE: Final = ("up", "slow")
 
@@ -40,6 +49,19 @@ class Replacement:
 
     node: str
     disk: str
+    epoch: int
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The cluster goes on as `cluster`, from `epoch` on, without the members `lost`.
+
+    `changed` is whether the call that returned this has done it: False when it was so before.
+    """
+
+    lost: tuple[str, ...]
+    cluster: str
     epoch: int
     changed: bool
 
@@ -78,23 +100,79 @@ class AsyncMembers:
             if each.state in _WHOLE and each.pid is not None and not each.damaged_ranges
         }
         sizes = {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
-        return plan_replacement(topology, member.id, DiskId(told.disk), whole=whole, sizes=sizes)
+        disk, counts = DiskId(told.disk), seen.keys_by_node()
+        return plan_replacement(topology, member.id, disk, whole=whole, sizes=sizes, counts=counts)
 
-    async def replace(self, node: str, *, timeout: Seconds | None = None) -> Replacement:
+    async def replace(
+        self, node: str, *, accept_data_loss: bool = False, timeout: Seconds | None = None
+    ) -> Replacement:
         """Give `node` its place back on the new, empty disk that it runs on now.
+
+        With `accept_data_loss` also when too few other owners of a partition are up and whole.  Such a
+        partition then waits for them, until they are back or `heal_without` gives them up.
 
         The former disk counts as gone, whatever it held.  When this returns, the cluster has
         decided; `status` tells how much of the new disk is not filled yet.  Raises what `plan_replacement`
         raises; InvalidArgument also when too few other owners of a partition are up and whole to know every
-        acknowledged write; QuorumNotReached, which names the voters that did not answer, DeadlineExceeded or
-        Unavailable: with the outcome "unknown" it may have been decided, or may still be.
+        acknowledged write, and that was not accepted, or when there are none; QuorumNotReached, which names
+        the voters that did not answer, DeadlineExceeded or Unavailable: with the outcome "unknown" it may
+        have been decided, or may still be.
         """
         until = self._until(timeout)
         plan = await self.plan_replacement(node, timeout=self._left(until))
         if plan.is_made:
             return Replacement(plan.node, plan.disk, (await self._newest_known(until)).epoch, changed=False)
-        check_safe(plan)
+        check_safe(plan, accepts_loss=accept_data_loss)
         return await self._replace(plan, until)
+
+    async def plan_recovery(self, lost: Collection[str], *, timeout: Seconds | None = None) -> RecoveryPlan:
+        """What it means to go on without the members `lost`, which are gone permanently; changes nothing.
+
+        Raises InvalidArgument when they are no members, all of them, or have less than half of the votes.
+        """
+        until = self._until(timeout)
+        topology = await self._newest_known(until)
+        seen = await cluster_status(self._router.directory, min(_ASK_S, self._left(until)))
+        names = [NodeId(checked_name("node", node)) for node in lost]
+        return plan_recovery(topology, names, seen.keys_by_node())
+
+    async def recover(self, lost: Collection[str], *, timeout: Seconds | None = None) -> Recovery:
+        """Go on without the members `lost`, which had most of the votes, as a cluster with another id.
+
+        Their disks are refused from then on; `replace` gives each an empty one.  What only they had is lost,
+        changes of keyspaces, too.  Give this word once: two words that name other members make two clusters.
+        Raises what `plan_recovery` raises; InvalidArgument when one of them answers, or a member that was not
+        named does not; Unavailable or DeadlineExceeded: then ask again, which is safe.
+        """
+        until = self._until(timeout)
+        topology = await self._newest_known(until)
+        names = [NodeId(checked_name("node", node)) for node in lost]
+        check_recoverable(topology, names)
+        left = next(member for member in topology.members if member.id not in names)
+        link = self._router.directory.link(left.address)
+        answer = await link.call(_RECOVER, RecoverRequest(lost=names), self._left(until))
+        await self._router.directory.catch_up(answer.epoch, max(0.0, until - _now()))
+        return Recovery(tuple(names), answer.cluster, answer.epoch, answer.changed)
+
+    async def healing(self, node: str, *, timeout: Seconds | None = None) -> HealingView:
+        """What is still to be filled on the disk of `node`, and which owners that waits for; changes nothing.
+
+        Raises InvalidArgument when there is no such member; Unavailable when it does not answer.
+        """
+        return await self.heal_without(node, (), timeout=timeout)
+
+    async def heal_without(
+        self, node: str, owners: Collection[str], *, timeout: Seconds | None = None
+    ) -> HealingView:
+        """Fill what is damaged on `node` now without `owners`: what only they and `node` had is lost.
+
+        One other owner of each partition is needed all the same.  It returns at once; `healing` tells how it
+        goes on.  Raises what `healing` raises, and InvalidArgument for an owner that is not waited for.
+        """
+        until = self._until(timeout)
+        await self._newest_known(until)
+        name = NodeId(checked_name("node", node))
+        return await ask_healing(self._router.directory, name, self._left(until), without=owners)
 
     async def _replace(self, plan: ReplacementPlan, until: float) -> Replacement:
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
@@ -129,7 +207,8 @@ class AsyncMembers:
 
     def _made(self, topology: Topology, node: NodeId) -> ReplacementPlan:
         disk = topology.member(node).disk
-        return plan_replacement(topology, node, disk, whole=topology.addresses().keys(), sizes={})
+        whole = topology.addresses().keys()
+        return plan_replacement(topology, node, disk, whole=whole, sizes={}, counts={})
 
     def _until(self, timeout: Seconds | None) -> float:
         return _now() + (self._router.timeout_s if timeout is None else checked_timeout_s(timeout))

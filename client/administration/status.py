@@ -15,6 +15,7 @@ from ringmill.client.routing.directory import Directory, none_reachable
 from ringmill.client.routing.links import STATUS
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
 
@@ -76,6 +77,10 @@ class ClusterStatus:
         """The status as JSON values."""
         lists = {"reasons": list(self.reasons), "voters": list(self.voters)}
         return {**asdict(self), **lists, "nodes": [asdict(node) for node in self.nodes]}
+
+    def keys_by_node(self) -> dict[NodeId, int]:
+        """How many keys each node that answered holds."""
+        return {NodeId(node.id): node.keys for node in self.nodes if node.keys is not None}
 
     @property
     def hints(self) -> int:

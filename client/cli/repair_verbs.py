@@ -46,8 +46,13 @@ repair = LazyGroup(
             "compare the owners now, and wait for the end",
             "token_file",
         ),
+        "heal": Verb(
+            "ringmill.client.cli.repair_heal:heal",
+            "show whom the healing of a node waits for, or accept a loss",
+            "token_file",
+        ),
     },
-    "Compare what the owners of partitions hold.  Nodes do so by themselves every minute.",
+    "Compare and heal what the owners of partitions hold.  Nodes do both by themselves.",
 )
 
 _partitions = click.option(
@@ -86,7 +91,7 @@ def status(settings: Settings, partitions: tuple[int, ...]) -> None:
 def run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     """Compare the owners of all partitions now, make them equal, and wait for the end (--timeout).
 
-    Deletes that are old enough are forgotten, too, where nodes run with --purge-after; this does not
+    Deletes that are old enough are forgotten, too, unless nodes run with --purge-after off; this does not
     wait for that.
 
     Owners that are down are compared when they are up again, without waiting for them here.

@@ -42,7 +42,7 @@ def run_elsewhere(
     """
 
     def each_with(files: FileSystem) -> Each:
-        sources = own_sources(job.map.__code__.co_filename, files)
+        sources = frozenset().union(*(own_sources(path, files) for path in job.user_files))
 
         def each(run: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[R]:
             with closing(carry(shippable(run, sources, pickler), tasks)) as outcomes:

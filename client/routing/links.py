@@ -29,6 +29,7 @@ __all__ = [
     "DELETE",
     "EXPLAIN",
     "GET",
+    "HEAL",
     "HEALTH",
     "IDENTIFY",
     "INIT",
@@ -115,5 +116,6 @@ IDENTIFY = Method("/ringmill.v1.Topology/Identify", "", topology_pb2.IdentifyRes
 INIT = Method("/ringmill.v1.Topology/Init", "", topology_pb2.InitResponse)
 STATUS = Method("/ringmill.v1.Membership/Status", "", membership_pb2.StatusResponse)
 REPAIR_STATUS = Method("/ringmill.v1.Repair/Status", "", repair_pb2.RepairStatusResponse)
+HEAL = Method("/ringmill.v1.Repair/Heal", "", repair_pb2.HealResponse)
 REPAIR_RUN = Method("/ringmill.v1.Repair/Run", "", repair_pb2.RepairRunResponse)
 HEALTH = Method("/grpc.health.v1.Health/Check", "", health_pb2.HealthCheckResponse)

@@ -34,3 +34,7 @@ class Members:
 
     plan_replacement = timed(AsyncMembers.plan_replacement)
     replace = timed(AsyncMembers.replace)
+    healing = timed(AsyncMembers.healing)
+    heal_without = timed(AsyncMembers.heal_without)
+    plan_recovery = timed(AsyncMembers.plan_recovery)
+    recover = timed(AsyncMembers.recover)

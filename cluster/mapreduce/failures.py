@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from ringmill.cluster.errors import CorruptData, JobFailed
+from ringmill.cluster.errors import CorruptData, InvalidArgument, JobFailed
 from ringmill.cluster.os_errors import Meaning, meaning_of
 
 __all__ = ["Cause", "TaskFailed", "cause_of", "classify", "not_pairs", "shown"]
@@ -23,7 +23,7 @@ _MAX_FRAMES: Final = 50
 _MAX_FRAME_CHARS: Final = 1000
 _MAX_RECORD_CHARS: Final = 200
 _LOOPS: Final = tuple(
-    f"ringmill.cluster.mapreduce.{each}" for each in ("kernel.", "api.folds", "files.part_file")
+    f"ringmill.cluster.mapreduce.{each}" for each in ("kernel.", "api.folds", "files.rendering")
 )
 """The modules that unpack the pairs of a job's functions."""
 
@@ -130,11 +130,13 @@ def classify(
     """
     if isinstance(error, TaskFailed):
         return error if error.position else replace(error, position=position, record=record)
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # raised by a function that a generator of the engine calls
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError):
         return TaskFailed(Cause.OUT_OF_MEMORY, text, _user_frames(error, user_files), position, record)
     frames = _user_frames(error, user_files)
-    if frames:
+    if frames or isinstance(error, InvalidArgument):  # a codec or a fold refuses what the functions gave
         return TaskFailed(Cause.USER_ERROR, text, frames, position, record)
     if isinstance(error, CorruptData):
         return TaskFailed(Cause.CORRUPT_DATA, str(error), (), position)

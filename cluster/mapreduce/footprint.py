@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from sys import getsizeof
 from typing import Any, Final
 
-__all__ = ["RecordSizes", "footprint"]
+__all__ = ["GROUP_OVERHEAD", "RecordSizes", "footprint"]
 
 MAX_BATCH: Final = 256
 _FIRST_BATCH: Final = 16
 _DEPTH: Final = 4
-_GROUP_OVERHEAD: Final = 180  # a dict entry and a list
+GROUP_OVERHEAD: Final = 180  # a dict entry and a list
 _SLOT: Final = 8
 
 
@@ -58,6 +58,6 @@ class RecordSizes:
         """The buffer was combined or emptied: this many values are left, of the mean size."""
         self._values_bytes = values * self._value
 
-    def estimate(self, keys: int) -> int:
-        """Bytes that the buffer takes when it has this many distinct keys."""
-        return int(keys * (self._key + _GROUP_OVERHEAD) + self._values_bytes)
+    def estimate(self, keys: int, overhead: int = GROUP_OVERHEAD) -> int:
+        """Bytes that the buffer takes when it has this many keys, with `overhead` bytes beside each."""
+        return int(keys * (self._key + overhead) + self._values_bytes)

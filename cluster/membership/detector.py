@@ -22,6 +22,7 @@ Phillips, Currey 2018.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
@@ -116,6 +117,7 @@ class Detector:
         self._outreach = Rotation(random)
         self._gossip = Gossip()
         self._health = LocalHealth(profile.health_ceiling)
+        self._ailed_at = -math.inf  # until when this node was last known to do nothing
         self._pings: dict[int, _Sent] = {}
         self._next_ping = 0
         self._round_at = now
@@ -164,7 +166,7 @@ class Detector:
 
         `late_s` is how much later than asked for the loop woke up: the node's own illness.
         """
-        self._bear_lateness(late_s)
+        self._bear_lateness(now, late_s)
         instructions: list[Instruction] = []
         for record in self._suspects():
             if now >= self._deadline(record):
@@ -186,9 +188,9 @@ class Detector:
             self._rotation.hurry(node)
             self._round_at = now
 
-    def stood_still(self) -> None:
-        """This node's loop stood still: what it thinks of others is worth less for a while."""
-        self._health.worse()
+    def stood_still(self, now: float, stood_s: float) -> None:
+        """This node's loop stood still until now: what it thinks of others is worth less for a while."""
+        self._ail(now - stood_s, now)
 
     def heard(self, message: Message, now: float) -> tuple[Message, list[Instruction]]:
         """A probe arrived; the message is its answer."""
@@ -359,9 +361,16 @@ class Detector:
     def _size(self) -> int:
         return len(self._records) + 1
 
-    def _bear_lateness(self, late_s: float) -> None:
+    def _ail(self, since: float, now: float) -> None:
+        """This node did nothing for that long.  A late tick and a stall are often one and the same: who tells
+        of it second adds nothing."""
+        if since >= self._ailed_at:
+            self._health.worse()
+        self._ailed_at = now
+
+    def _bear_lateness(self, now: float, late_s: float) -> None:
         """A loop that ran late is this node's own illness: no suspect loses time to refute by it."""
         if late_s > self._profile.timeout_s / 2:
-            self._health.worse()
+            self._ail(now - late_s, now)
             for record in self._suspects():
                 record.suspected_at += late_s

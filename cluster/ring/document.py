@@ -17,9 +17,10 @@ from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner,
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack_document", "unpack_document"]
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 _FIRST_VERSION: Final = 1
 _SECOND_VERSION: Final = 2
+_THIRD_VERSION: Final = 3
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ class Document(NamedTuple):
     members: tuple[Member, ...]
     rows: tuple[Row, ...]
     voters: tuple[Owner, ...]
+    former: ClusterId
 
 
 def pack_document(document: Document) -> bytes:
@@ -44,6 +46,8 @@ def pack_document(document: Document) -> bytes:
     Its version is the lowest that can say it: what nodes of the release before can read, they are given.
     """
     version = max(_lowest_version(each) for each in document.keyspaces)
+    if document.former:
+        version = FORMAT_VERSION
     seats = sorted({*document.voters, *(owner for row in document.rows for owner in row.owners)})
     index = {seat: i for i, seat in enumerate(seats)}
     packed: bytes = msgpack.packb(
@@ -62,6 +66,7 @@ def pack_document(document: Document) -> bytes:
                 for row in document.rows
             ],
             [index[voter] for voter in document.voters],
+            *([document.former] if document.former else []),
         ]
     )
     return packed
@@ -77,7 +82,7 @@ def unpack_document(data: bytes) -> Document:
         raise InvalidArgument(f"{len(data)} bytes are no topology document: {error}") from error
     if not isinstance(fields, list) or not fields:
         raise InvalidArgument(f"a topology document is a msgpack array, got {type(fields).__name__}")
-    if fields[0] not in (_FIRST_VERSION, _SECOND_VERSION, FORMAT_VERSION):
+    if fields[0] not in range(_FIRST_VERSION, FORMAT_VERSION + 1):
         raise ProtocolMismatch(
             f"topology document has format version {_shown(fields[0])}, this release reads {_FIRST_VERSION} "
             f"to {FORMAT_VERSION}"
@@ -86,8 +91,10 @@ def unpack_document(data: bytes) -> Document:
 
 
 def _read(fields: Sequence[Any]) -> Document:
-    head = _typed("document", fields, (int, int, str, str, int, int, list, list, list, list, list))
-    version, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters = head
+    last = (str,) if fields[0] == FORMAT_VERSION else ()
+    types = (int, int, str, str, int, int, list, list, list, list, list, *last)
+    head = _typed("document", fields, types)
+    version, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters, *former = head
     owners = [_owner(seat) for seat in seats]
     return Document(
         Epoch(epoch),
@@ -99,13 +106,14 @@ def _read(fields: Sequence[Any]) -> Document:
         tuple(_member(entry) for entry in members),
         tuple(_row(entry, owners) for entry in rows),
         tuple(_seat(owners, voter) for voter in voters),
+        ClusterId(former[0] if former else ""),
     )
 
 
 def _lowest_version(keyspace: KeyspaceEntry) -> int:
     """The first that can say it: before version 3 quorums are "strict", in version 1 durability is "sync"."""
     if keyspace.quorum != "strict":
-        return FORMAT_VERSION
+        return _THIRD_VERSION
     return _FIRST_VERSION if keyspace.durability == "sync" else _SECOND_VERSION
 
 

@@ -13,9 +13,16 @@ from dataclasses import dataclass, replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
-from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.cluster.ring.topology import Owner, Row, Topology, choose_voters
 
-__all__ = ["ReplacementPlan", "check_safe", "is_newly_seated", "plan_replacement", "replaced"]
+__all__ = [
+    "ReplacementPlan",
+    "check_safe",
+    "estimated_keys",
+    "is_newly_seated",
+    "plan_replacement",
+    "replaced",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +30,7 @@ class ReplacementPlan:
     """What a replacement means, partition by partition.
 
     `size_bytes` is an estimate from what the other owners hold in all.  A partition of `short` has fewer
-    whole other owners than it takes to know each acknowledged write.
+    whole other owners than it takes to know each acknowledged write; `short_keys` estimates their keys.
     """
 
     node: NodeId
@@ -32,6 +39,7 @@ class ReplacementPlan:
     partitions: int
     size_bytes: int
     short: tuple[PartitionId, ...]
+    short_keys: int
     missing: tuple[NodeId, ...]  # owners of these partitions that are down, or not filled themselves
     least_w: int
 
@@ -63,6 +71,9 @@ def replaced(topology: Topology, node: NodeId, former: DiskId, disk: DiskId) -> 
         rows=tuple(_reseated(row, member.seat, seat, epoch) for row in topology.rows),
         voters=_exchanged(topology.voters, member.seat, seat),
     )
+    if member.is_given_up:  # so it has no vote; the votes that were given up with it are dealt out again
+        whole = [each for each in following.members if not each.is_given_up]
+        following = replace(following, voters=choose_voters(whole))
     following.check()
     return following
 
@@ -82,9 +93,15 @@ def is_newly_seated(former: Topology | None, topology: Topology, seat: Owner) ->
 
 
 def plan_replacement(
-    topology: Topology, node: NodeId, disk: DiskId, *, whole: Collection[NodeId], sizes: Mapping[NodeId, int]
+    topology: Topology,
+    node: NodeId,
+    disk: DiskId,
+    *,
+    whole: Collection[NodeId],
+    sizes: Mapping[NodeId, int],
+    counts: Mapping[NodeId, int],
 ) -> ReplacementPlan:
-    """The plan, from who is up and not being filled itself, and the bytes that members hold.
+    """The plan, from who is up and not being filled itself, and the bytes and the keys that members hold.
 
     Raises InvalidArgument when there is no such member.
     """
@@ -105,14 +122,25 @@ def plan_replacement(
             short.append(partition)
             missing.update(dict.fromkeys(each for each in others if each not in whole))
         size += max((shares.get(each, 0.0) for each in others), default=0.0)
+    short_keys = estimated_keys(topology, short, counts)
     return ReplacementPlan(
-        node, member.disk, disk, len(owned), round(size), tuple(short), tuple(missing), least_w
+        node, member.disk, disk, len(owned), round(size), tuple(short), short_keys, tuple(missing), least_w
     )
 
 
-def check_safe(plan: ReplacementPlan) -> None:
-    """Raise InvalidArgument for a plan that cannot bring back all acknowledged writes."""
-    if not plan.short:
+def estimated_keys(topology: Topology, partitions: Collection[int], counts: Mapping[NodeId, int]) -> int:
+    """How many keys these partitions have, from how many each member holds in all."""
+    means = {node: count / max(1, topology.owned_by(node)) for node, count in counts.items()}
+    rows = [topology.row(PartitionId(number)) for number in partitions]
+    return round(sum(max((means.get(node, 0.0) for node in row.nodes), default=0.0) for row in rows))
+
+
+def check_safe(plan: ReplacementPlan, *, accepts_loss: bool = False) -> None:
+    """Raise InvalidArgument for a plan that cannot bring back all acknowledged writes.
+
+    With `accepts_loss` only for one that cannot bring back anything: nobody else owns a partition.
+    """
+    if not plan.short or (accepts_loss and plan.missing):
         return
     if not plan.missing:
         raise InvalidArgument(
@@ -122,7 +150,8 @@ def check_safe(plan: ReplacementPlan) -> None:
     raise InvalidArgument(
         f"{len(plan.short)} of the {plan.partitions} partitions of {plan.node} cannot be filled now: "
         f"{', '.join(plan.missing)} must be up and whole to know every acknowledged write",
-        hint=f"bring {', '.join(plan.missing)} back first; to accept the loss of data is not possible yet",
+        hint=f"bring {', '.join(plan.missing)} back first; if that cannot be, --accept-data-loss goes on "
+        "without",
     )
 
 

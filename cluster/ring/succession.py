@@ -29,15 +29,18 @@ def check_next(older: Topology, newer: Topology) -> None:
     """Raise InvalidArgument unless `newer` may be decided on as the epoch after `older`."""
     if newer.epoch != older.epoch + 1:
         raise InvalidArgument(f"epoch {newer.epoch} does not come next after epoch {older.epoch}")
+    if newer.cluster != older.cluster:
+        raise _another(older, newer)
     check_follows(older, newer)
 
 
 def check_follows(older: Topology, newer: Topology) -> None:
-    """Raise InvalidArgument unless `newer` can have come from `older`, in one epoch or in several."""
-    if newer.cluster != older.cluster:
-        raise InvalidArgument(
-            f"cluster {newer.cluster} ({newer.name}) is another one than {older.cluster} ({older.name})"
-        )
+    """Raise InvalidArgument unless `newer` can have come from `older`, in one epoch or in several.
+
+    It may be of a cluster that was made of the older one's by an operator (rule T9).
+    """
+    if older.cluster not in (newer.cluster, newer.former):
+        raise _another(older, newer)
     if newer.epoch <= older.epoch:
         raise InvalidArgument(f"epoch {newer.epoch} does not follow epoch {older.epoch}")
     if (newer.name, newer.partitions, newer.n) != (older.name, older.partitions, older.n):
@@ -59,6 +62,12 @@ def _check_keyspaces(older: Topology, newer: Topology) -> None:
             )
         if before is not None and (keyspace.kind, keyspace.policy) != (before.kind, before.policy):
             raise InvalidArgument(f"kind and policy of keyspace {keyspace.name!r} cannot be changed")
+
+
+def _another(older: Topology, newer: Topology) -> InvalidArgument:
+    return InvalidArgument(
+        f"cluster {newer.cluster} ({newer.name}) is another one than {older.cluster} ({older.name})"
+    )
 
 
 def _check_row(number: int, before: Row, after: Row, epoch: Epoch) -> None:

@@ -47,6 +47,8 @@ __all__ = [
     "Owner",
     "Row",
     "Topology",
+    "choose_voters",
+    "cluster_id",
     "first_topology",
 ]
 
@@ -54,6 +56,7 @@ MAX_MEMBERS = 256
 MAX_KEYSPACES = 1024
 MAX_VOTERS = 5
 _CLUSTER = re.compile(r"[0-9a-f]{32}")
+_NO_CLUSTER = ClusterId("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Topology:
     members: tuple[Member, ...]
     rows: tuple[Row, ...]
     voters: tuple[Owner, ...]
+    former: ClusterId = _NO_CLUSTER  # the cluster that this one was made of (rule T9)
     _by_name: dict[str, KeyspaceEntry] = field(init=False, repr=False, compare=False)
     _by_id: dict[KeyspaceId, KeyspaceEntry] = field(init=False, repr=False, compare=False)
 
@@ -153,7 +157,7 @@ class Topology:
         return pack_document(
             Document(
                 self.epoch, self.cluster, self.name, self.partitions, self.n,
-                self.keyspaces, self.members, self.rows, self.voters,
+                self.keyspaces, self.members, self.rows, self.voters, self.former,
             )
         )  # fmt: skip
 
@@ -163,7 +167,7 @@ class Topology:
         format version."""
         topology = cls(*unpack_document(data))
         topology.check()
-        if topology.epoch == 1 and topology.cluster != _cluster_id(topology):
+        if topology.epoch == 1 and topology.cluster != cluster_id(topology):
             raise InvalidArgument(f"cluster id {topology.cluster} is not the hash of this first document")
         if topology.encode() != data:
             raise InvalidArgument("the topology document is not in its canonical form")
@@ -173,6 +177,8 @@ class Topology:
         """Raise InvalidArgument naming the first rule this document breaks."""
         if not _CLUSTER.fullmatch(self.cluster):
             raise InvalidArgument(f"cluster id {self.cluster[:80]!r} is not 32 hexadecimal digits")
+        if self.former and not _CLUSTER.fullmatch(self.former):
+            raise InvalidArgument(f"former cluster id {self.former[:80]!r} is not 32 hexadecimal digits")
         self._check_entries()
         self._check_seats()
 
@@ -228,7 +234,7 @@ def first_topology(
     epoch = Epoch(1)
     draft = Topology(
         epoch, ClusterId(""), name, partitions, n,
-        (*_first_keyspaces(n, r, w), *keyspaces), tuple(members), (), _choose_voters(members),
+        (*_first_keyspaces(n, r, w), *keyspaces), tuple(members), (), choose_voters(members),
     )  # fmt: skip
     draft._check_entries()  # before placing, which trusts its input
     seats = {member.id: member.seat for member in members}
@@ -239,7 +245,7 @@ def first_topology(
             for nodes in place(members, partitions, n)
         ),
     )
-    return replace(draft, cluster=_cluster_id(draft))
+    return replace(draft, cluster=cluster_id(draft))
 
 
 def _first_keyspaces(n: int, r: int, w: int) -> tuple[KeyspaceEntry, ...]:
@@ -251,12 +257,13 @@ def _first_keyspaces(n: int, r: int, w: int) -> tuple[KeyspaceEntry, ...]:
     )
 
 
-def _cluster_id(first: Topology) -> ClusterId:
+def cluster_id(first: Topology) -> ClusterId:
+    """The hash of the document with which a cluster begins, with that field empty."""
     unnamed = replace(first, cluster=ClusterId(""))
     return ClusterId(blake2b(unnamed.encode(), digest_size=16).hexdigest())
 
 
-def _choose_voters(members: Sequence[Member]) -> tuple[Owner, ...]:
+def choose_voters(members: Sequence[Member]) -> tuple[Owner, ...]:
     """The largest odd number up to 5 of the members, taken zone by zone in turn, in member order."""
     by_zone: dict[str, list[Owner]] = {}
     for member in members:

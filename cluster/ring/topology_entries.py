@@ -14,6 +14,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId
 
 __all__ = [
+    "GIVEN_UP",
     "KINDS",
     "MAX_ADDRESS_BYTES",
     "MAX_EPOCH",
@@ -43,6 +44,7 @@ POLICIES: Final = ("siblings", "lww", "counter", "set", "map")
 DURABILITIES: Final = ("memory", "buffered", "sync")
 QUORUMS: Final = ("strict", "sloppy")
 _SLOPPY_POLICIES: Final = ("siblings", "lww")
+GIVEN_UP: Final = "dead" * 4  # what an id begins with that no disk has: the ids of disks are random
 MEMBER_STATES: Final = ("joining", "up", "leaving")
 PHASES: Final = ("normal",)
 
@@ -109,6 +111,11 @@ class Member:
     @property
     def seat(self) -> Owner:
         return Owner(self.id, self.disk)
+
+    @property
+    def is_given_up(self) -> bool:
+        """Its disk is gone, by the operator's word, and no other has taken its place yet (rule T9)."""
+        return self.disk.startswith(GIVEN_UP)
 
     def check(self) -> None:
         """Raise InvalidArgument unless every field is within its limits."""

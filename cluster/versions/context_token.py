@@ -16,7 +16,7 @@ from xxhash import xxh3_64_digest
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import KeyspaceId
-from ringmill.cluster.limits import MAX_CONTEXT_BYTES
+from ringmill.cluster.limits import MAX_CONTEXT_ACTORS, MAX_CONTEXT_BYTES
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_vector
@@ -115,6 +115,8 @@ def _decode_body(body: bytes) -> ContextToken:
         time, pairs = fields
         if type(time) is not int or not 0 <= time < 1 << 64:
             raise ValueError("no hybrid time")
+        if len(pairs) > MAX_CONTEXT_ACTORS:
+            raise ValueError(f"it covers {len(pairs)} actors, the limit is {MAX_CONTEXT_ACTORS}")
         return ContextToken(decode_vector(pairs), HybridTime(time))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise _refused(f"does not decode: {error}") from error

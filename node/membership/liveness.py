@@ -100,7 +100,7 @@ class Liveness:
     def stood_still(self, stood_s: float) -> None:
         """This node's event loop did nothing for `stood_s` seconds: it doubts itself."""
         _log.info("%s doubts itself after standing still for %.1f s", self._node, stood_s)
-        self._detector.stood_still()
+        self._detector.stood_still(self._clock.monotonic(), stood_s)
 
     # The loop.
 

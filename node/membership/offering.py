@@ -67,7 +67,7 @@ class Offering:
                 owner.node for row in topology.rows if row.row_epoch > row.copy_epoch for owner in row.owners
             }
         else:
-            known = {member.seat for member in former.members}
+            known = {member.seat for member in former.members if former.cluster == topology.cluster}
             changed = {member.id for member in topology.members if member.seat not in known}
         self._untold |= changed - {self._seat.node}
         if self._untold:

@@ -16,6 +16,7 @@ from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.epoch_voter import EpochVoter
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.offering import Offering
+from ringmill.node.membership.recovering import Recovering
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.membership.voter_seats import VoterSeats
@@ -34,6 +35,7 @@ class Membership:
     watch: ClockWatch
     offering: Offering
     voter_seats: VoterSeats
+    recovering: Recovering
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node; start the topology first."""
@@ -114,6 +116,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         watch=watch,
         offering=offering,
         voter_seats=voter_seats,
+        recovering=Recovering(core.node, topology=agent, transport=core.transport),
     )
 
 

@@ -36,6 +36,7 @@ from ringmill.cluster.membership.start_rules import (
     others_needed,
 )
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
+from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused
@@ -188,7 +189,7 @@ class Starts:
         """
         topology = self._topology.current
         assert topology is not None, "members were told"
-        enough = max(1, others_needed(len(topology.members)))
+        enough = max(1, others_needed(_standing(topology)))
         return not self._is_confirmed or len(self._refused_by) >= enough
 
     def _confirm_if_enough(self) -> None:
@@ -196,7 +197,7 @@ class Starts:
         if topology is None or self._topology.is_displaced or self._is_refused:
             return
         heard = [node for node in self._others() if node in self._heard_by]
-        if len(heard) >= others_needed(len(topology.members)):
+        if len(heard) >= others_needed(_standing(topology)):
             self._is_confirmed = True
             self._topology.confirm_start()
 
@@ -277,3 +278,8 @@ class Starts:
     def _answer_who(self, incoming: Incoming) -> bytes:
         packed: bytes = msgpack.packb(self._announcement.start)
         return packed
+
+
+def _standing(topology: Topology) -> int:
+    """How many members can note a start: those whose disks were not given up (T9)."""
+    return sum(not member.is_given_up for member in topology.members)

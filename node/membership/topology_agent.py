@@ -218,7 +218,7 @@ class TopologyAgent:
         Raises InvalidArgument for one that cannot have come from the present one; what the store raises.
         """
         async with self._adopting:
-            if self._current is not None and self._current.cluster != topology.cluster:
+            if self._current is not None and not self._may_go_over(self._current, topology):
                 raise _other_cluster(self._current, topology)
             if topology.epoch > self.epoch:
                 if self._current is not None:
@@ -269,6 +269,17 @@ class TopologyAgent:
         self._proven = None
 
     # Inside.
+
+    def _may_go_over(self, current: Topology, newer: Topology) -> bool:
+        """To another cluster only if that one was made of this one, by an operator (T9).
+
+        A node that it does not name goes on where it is while it serves there: then it is not lost, and holds
+        what is acknowledged there.  At its start it is on a disk that was given up.
+        """
+        if newer.cluster == current.cluster:
+            return True
+        is_named = any(member.seat == self._seat for member in newer.members)
+        return newer.former == current.cluster and (is_named or not self.serving)
 
     async def _pull_what_is_heard_of(self) -> None:
         while True:

@@ -6,7 +6,8 @@ H6).
 
 - A part of a partition's copy needs N - W + 1 other owners, so that at least one of them has each
   acknowledged write, or all others if there are fewer.  An owner that may have lost something of the same
-  range is not a source. If there is no other owner, the range stays unreadable.
+  range is not a source. If there is no other owner, the range stays unreadable.  Fewer are enough by the
+  operator's word (rule H12).
 - Control state is written again from its second copy.
 - A lost hint was for a write that this node, as an owner, also holds as an object.  That object is healed
   like any other, and comparing brings it to the hint's targets (node/repair/anti_entropy.py).
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
@@ -28,7 +29,8 @@ from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
-from ringmill.node.repair.parts import Layout, Part, PartKind, layout_of
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
+from ringmill.node.repair.damage.parts import Layout, Part, PartKind, layout_of
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, ReadPage, ask_page
@@ -67,8 +69,10 @@ class Healing:
         transport: Transport,
         on_lost_hints: Callable[[], None],
         heal_registers: Callable[[Part], Awaitable[None]],
+        loss: AcceptedLoss,
         gate: Gate,
     ) -> None:
+        self.loss = loss
         self._gate = gate
         self._node = node
         self._engine = engine
@@ -113,10 +117,19 @@ class Healing:
                 except TimeoutError:
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             self._engine.damage_found.clear()
+            self.loss.end()
             if self.healed > before:
                 _log.info("healed: %d damaged parts were merged from other copies", self.healed - before)
             self._told.clear()
             self._objects.count_again()
+
+    def accept_loss(self, nodes: Collection[NodeId]) -> None:
+        """Heal what is damaged without these owners.  Raises InvalidArgument for one not waited for."""
+        self.loss.accept(nodes)
+        _log.warning(
+            "damaged ranges are healed without %s: their loss was accepted", ", ".join(sorted(nodes))
+        )
+        self._engine.damage_found.set()  # a round begins now
 
     async def round(self) -> bool:
         """Heal what can be healed now.  Returns whether nothing is left.
@@ -134,10 +147,12 @@ class Healing:
             try:
                 await self._heal(part)
                 healed.append(part)
+                self.loss.healed(part)
                 if part.kind in _FIRST or len(healed) == PARTS_AT_ONCE:
                     await self._lift(marks, healed)
             except (RingmillError, OSError) as error:
                 sometimes("a damaged range has to wait for its sources")
+                self.loss.note(part, error)
                 self._tell_once(f"{part} cannot be healed yet: {error}")
             finally:
                 self.now = ""
@@ -188,17 +203,19 @@ class Healing:
         prefix = copy_prefix(copy)
         need = self._sources_needed(part.row)
         if need < len(part.row.nodes) - self._least_w() + 1:
-            self._tell_once(f"{part} is healed from {need} other owners, all there are")
+            why = "as a loss was accepted" if self.loss.given_up else "all there are"
+            self._tell_once(f"{part} is healed from {need} other owners, {why}")
         start = part.start
         while start < part.end:
             pages = await self._ask(part.row, part.partition, start[len(prefix) :], part.end, prefix, need)
-            stop = min((prefix + page.covered_to if page.covered_to else part.end) for page in pages)
+            ends = (prefix + page.covered_to if page.covered_to else part.end for page in pages)
+            stop = min(ends, default=part.end)
             found: dict[bytes, list[bytes]] = {}
             for page in pages:
                 for key, encoded in page.items:
                     if prefix + key < stop:
                         found.setdefault(prefix + key, []).append(encoded)
-            await self._objects.heal(start, stop, found)
+            await self._objects.heal(start, stop, found, knows_deletes=bool(pages))
             sometimes("a damaged range is healed from other owners")
             start = stop
             size_bytes = sum(len(encoded) for copies in found.values() for encoded in copies)
@@ -209,10 +226,11 @@ class Healing:
 
         Raises Unavailable when there is no other owner.
         """
-        others = len(row.nodes) - 1
-        if not others:
-            raise Unavailable("no other owner has a copy of it")
-        return min(len(row.nodes) - self._least_w() + 1, others)
+        others = [node for node in row.nodes if node != self._node]
+        if not others and self._node not in self.loss.given_up:
+            raise Unavailable("no other owner has a copy of it", detail={"missing": [self._node]})
+        usual = min(len(row.nodes) - self._least_w() + 1, len(others))
+        return self.loss.sources_needed(others, usual)
 
     def _least_w(self) -> int:
         topology = self._topology.current
@@ -246,7 +264,10 @@ class Healing:
                     group.create_task(ask(node))
         if len(pages) < need:
             why = "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
-            raise Unavailable(f"{need} other owners are needed, {len(pages)} answered ({why})")
+            raise Unavailable(
+                f"{need} other owners are needed, {len(pages)} answered ({why})",
+                detail={"missing": sorted(failures)},
+            )
         return pages
 
     def _tell_once(self, story: str) -> None:

@@ -9,7 +9,7 @@ A disk that took the place of a lost one does not know the ceiling of that one. 
 row in which the lost owner counts had a promise of one of those that are asked, who refuse its messages since
 they know the new row: so the highest of their ceilings, as they first tell it, stands for the lost one.
 
-Rule R2: docs/protocol/registers.md.
+Rules R2 (docs/protocol/registers.md) and H12.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
-from ringmill.node.repair.parts import Part
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
+from ringmill.node.repair.damage.parts import Part
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.stored_key import Copy, registers_prefix
@@ -34,12 +35,19 @@ _CALL_TIMEOUT_S = 5.0
 
 class RegisterHealing:
     def __init__(
-        self, node: NodeId, *, registers: RegisterStore, topology: TopologyView, transport: Transport
+        self,
+        node: NodeId,
+        *,
+        registers: RegisterStore,
+        topology: TopologyView,
+        transport: Transport,
+        loss: AcceptedLoss,
     ) -> None:
         self._node = node
         self._registers = registers
         self._topology = topology
         self._transport = transport
+        self._loss = loss
         self._bounds: dict[tuple[NodeId, Epoch], int] = {}
         """What another owner has agreed to under rows before this epoch counts no higher."""
 
@@ -63,12 +71,16 @@ class RegisterHealing:
             for key, accepted, value in pages:
                 if accepted > newest.get(key, (NO_BALLOT, b""))[0]:
                     newest[key] = accepted, value
-        if told < (need := sources_needed(part.row)):
+        others = [node for node in part.row.nodes if node != self._node]
+        if told < (need := self._loss.sources_needed(others, sources_needed(part.row))):
             why = (
                 "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
                 or "there are no more"
             )
-            raise Unavailable(f"{need} other owners are needed, {told} answered ({why})")
+            raise Unavailable(
+                f"{need} other owners are needed, {told} answered ({why})",
+                detail={"missing": sorted(failures)},
+            )
         await self._registers.raise_floor(lowest)
         lost = {key: told for key, told in newest.items() if part.start <= key < part.end}
         # A copy counts as accepted (rule R3).  Should it be lost in turn, the ceiling must not be below it.

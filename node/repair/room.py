@@ -11,6 +11,7 @@ from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.clean_stop import note_clean_stop, was_clean
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
 from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.healing import Healing
@@ -94,8 +95,9 @@ def open_repair(
     replica.hints.on_dropped = anti_entropy.owe
     if not was_clean(replica.control, start):
         anti_entropy.want()
+    loss = AcceptedLoss()
     registers = RegisterHealing(
-        core.node, registers=replica.registers, topology=topology, transport=core.transport
+        core.node, registers=replica.registers, topology=topology, transport=core.transport, loss=loss
     )
     healing = Healing(
         core.node,
@@ -107,6 +109,7 @@ def open_repair(
         transport=core.transport,
         on_lost_hints=anti_entropy.want,
         heal_registers=registers.heal,
+        loss=loss,
         gate=core.gate,
     )
     return Repair(

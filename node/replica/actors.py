@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Actor, Epoch, NodeId, Start
+from ringmill.cluster.limits import MAX_CONTEXT_ACTORS
 from ringmill.cluster.versions.dots import Dot, VersionVector, actor_of
 from ringmill.node.replica.stored_key import Copy
 
@@ -47,6 +49,23 @@ class CopyActors:
         actor = self._actor(copy)
         count = seen.counter(actor)
         return Dot(actor, count) if count > self._counts.get(copy, 0) else None
+
+    def admit(self, copy: Copy, known: VersionVector, seen: VersionVector) -> None:
+        """Let a client's context pass that is to be joined with what this copy knows of the key.
+
+        Raises InvalidArgument for one that is forged, as `never_made`, and for one that makes the object name
+        more actors than a context has room for: each write with another forged one would make it larger.
+        """
+        hint = "get the key and hand back that answer's context"
+        if (forged := self.never_made(copy, seen)) is not None:
+            raise InvalidArgument(
+                f"the context names write {forged}, which this node has not made", hint=hint
+            )
+        were, most = len(known.entries), MAX_CONTEXT_ACTORS
+        if were + len(seen.entries) > most and ((become := len(known.join(seen).entries)) > max(were, most)):
+            raise InvalidArgument(
+                f"with the context the key would name {become} actors, the limit is {most}", hint=hint
+            )
 
     def has_made(self, copy: Copy, vector: Iterable[Sequence[Any]]) -> bool:
         """The same of [actor, counter] pairs: whether none of them is such a dot."""

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolMismatch
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.dead import without_stale
@@ -293,12 +293,14 @@ class ObjectStore(StoredCount):
             sometimes("a delete is forgotten")
         return gone
 
-    async def heal(self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]]) -> None:
+    async def heal(
+        self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]], *, knows_deletes: bool = True
+    ) -> None:
         """Merge the copies of other owners into what survived in a damaged range; durable on return.
 
         `found` is by stored key and complete for [start, end).  What survived may be older than what was
-        lost, so no key of the range may be read until all of `found` is merged in; each key becomes readable
-        as it is written here (rule H6).  Raises what `apply` raises.
+        lost, so no key of the range may be read until all of it is merged in; each key becomes readable as
+        it is written (rule H6).  `knows_deletes`: some owner was whole.  Raises what `apply` raises.
         """
         touched: set[bytes] = set()
         self._touched = touched
@@ -306,7 +308,7 @@ class ObjectStore(StoredCount):
         self.heals += 1
         self._watermarks.voids_all([parse_copy(start).partition])
         try:
-            survivors, stale = await self._survivors(start, end, found)
+            survivors, stale = await self._survivors(start, end, found, knows_deletes=knows_deletes)
             for number, (key, copies) in enumerate(found.items(), 1):
                 await self._engine.wait_writable()
                 if key in touched:  # a client has written it since, so it is readable and merged as usual
@@ -322,19 +324,18 @@ class ObjectStore(StoredCount):
             self._touched = None
 
     async def _survivors(
-        self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]]
+        self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]], *, knows_deletes: bool
     ) -> tuple[dict[bytes, bytes], dict[bytes, bytes | None]]:
         """What survived of the keys in `found`; and of other keys what is to stand in the place of what
         survived, None for nothing: a version that no other owner knows though it is at or below the watermark
         was deleted and forgotten, and what knew of that may have been lost with the range (rule P5)."""
-        survivors: dict[bytes, bytes] = {}
-        stale: dict[bytes, bytes | None] = {}
+        survivors, stale = dict[bytes, bytes](), dict[bytes, bytes | None]()
         async with aclosing(self._engine.survivors(start, end)) as scan:
             passed = 0
             async for key, encoded in scan:
                 mark = self._watermarks.proven(parse_object_key(key).copy.partition)
                 kept = encoded
-                if mark:
+                if mark and knows_deletes:
                     survivor = decode_object(encoded)
                     known = without_stale(survivor, _merged(found.get(key, ())), mark)
                     kept = encoded if known is survivor else encode_object(known) if known.siblings else b""
@@ -421,7 +422,7 @@ class ObjectStore(StoredCount):
             raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
         if intent.is_retry:
             proven = self._watermarks.proven(place.copy.partition)
-            may_be_gone = bool(proven) and intent.operation.birth <= proven  # rule P4
+            may_be_gone = 0 < intent.operation.birth <= proven  # rule P4
             if may_be_gone or present.forgets_since(intent.operation):
                 # A majority was asked before (operations/write_retries.py), but this write has waited since.
                 raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
@@ -432,11 +433,7 @@ class ObjectStore(StoredCount):
             applied = batch.store(key, present, encoded, stored, admit, writer=sibling.dot.actor)
             return Written(applied, written, is_repeat=False)
         context = intent.context or _known(present, intent.needed)
-        if (forged := self._actors.never_made(place.copy, context.vector)) is not None:
-            raise InvalidArgument(
-                f"the context names write {forged}, which this node has not made",
-                hint="get the key and hand back that answer's context",
-            )
+        self._actors.admit(place.copy, present.context, context.vector)
         if intent.kept is not None:
             intent = intent._replace(value=intent.kept(present, self._clock.expiry_ms()))
         sibling = self._sibling(place, intent, context.time)

@@ -18,8 +18,8 @@ from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dead import fresh_part
-from ringmill.cluster.versions.digests import digest_of
-from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
+from ringmill.cluster.versions.digests import RecentDigests
+from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, peers_object, tell_held
@@ -39,7 +39,7 @@ from ringmill.node.replica.replica_messages import (
     Read,
     ReadAnswer,
 )
-from ringmill.node.replica.routes import Routes
+from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.replica.stored_key import Place
 from ringmill.node.storage.engine import Commit
 from ringmill.node.storage.storage_errors import NotCached
@@ -62,6 +62,7 @@ class ReplicaServing:
         self._watermarks = watermarks
         self._clock = hybrid
         self._most_bytes = options.most_whole_bytes
+        self._digests = RecentDigests()
 
     def batch_handlers(self) -> Mapping[str, BatchHandler]:
         return {APPLY: self.apply_batch, READ: self.read_batch, DIGEST: self.digest_batch}
@@ -140,36 +141,29 @@ class ReplicaServing:
 
     def read_batch(self, arrivals: Sequence[Arrival]) -> None:
         """Show what is in memory and on the disk, or will be soon; what has to wait first goes to `read`."""
-        for arrival in arrivals:
-            try:
-                self._read_now(arrival)
-            except (NotCached, CorruptData, OSError):
-                arrival.answer_later(self.read(arrival))
-            except RingmillError as error:
-                arrival.fail(error)
+        self._read_batch(arrivals, sys.maxsize)
 
     def digest_batch(self, arrivals: Sequence[Arrival]) -> None:
         """The same, but a large object is told by its digest (rule G6)."""
+        self._read_batch(arrivals, self._most_bytes)
+
+    def _read_batch(self, arrivals: Sequence[Arrival], most_bytes: int) -> None:
         for arrival in arrivals:
             try:
-                self._read_now(arrival, self._most_bytes)
+                self._read_now(arrival, most_bytes)
             except (NotCached, CorruptData, OSError):
-                arrival.answer_later(self.read(arrival, self._most_bytes))
+                arrival.answer_later(self.read(arrival, most_bytes))
             except RingmillError as error:
                 arrival.fail(error)
 
-    def _read_now(self, arrival: Arrival, most_bytes: int = sys.maxsize) -> None:
+    def _read_now(self, arrival: Arrival, most_bytes: int) -> None:
         request = Read.decode(arrival.body)
         route = self._routes.by_id_now(request.keyspace, request.key, request.epoch)
         if route is None:
             arrival.answer_later(self.read(arrival, most_bytes))
             return
         encoded, commit = self._objects.read_now(route.place)
-        mark = self._objects.proven(route.place)
-        if len(encoded) <= most_bytes:
-            answer = ReadAnswer(route.row.row_epoch, encoded, mark).encode()
-        else:
-            answer = _digest(route.row.row_epoch, encoded, mark)
+        answer = self._told(route, encoded, most_bytes)
         if commit is None:
             arrival.answer(answer)
         else:
@@ -180,10 +174,13 @@ class ReplicaServing:
         request = Read.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         encoded = await self._objects.read_synced(route.place)
-        mark = self._objects.proven(route.place)
-        if len(encoded) > most_bytes:
-            return _digest(route.row.row_epoch, encoded, mark)
-        return ReadAnswer(route.row.row_epoch, encoded, mark).encode()
+        return self._told(route, encoded, most_bytes)
+
+    def _told(self, route: Route, encoded: bytes, most_bytes: int) -> bytes:
+        row_epoch, mark = route.row.row_epoch, self._objects.proven(route.place)
+        if len(encoded) <= most_bytes:
+            return ReadAnswer(row_epoch, encoded, mark).encode()
+        return DigestAnswer(row_epoch, self._digests.of(encoded), len(encoded), mark).encode()
 
     async def deliver(self, incoming: Incoming) -> bytes:
         """Accept hints, synced (rule H1); a refused one does not delay the others (rule H5)."""
@@ -224,10 +221,6 @@ class _Taken(NamedTuple):
     applied: Applied
     durability: Durability
     row_epoch: Epoch
-
-
-def _digest(row_epoch: Epoch, encoded: bytes, mark: HybridTime) -> bytes:
-    return DigestAnswer(row_epoch, digest_of(encoded), len(encoded), mark).encode()
 
 
 def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> None:

@@ -100,7 +100,8 @@ def admit_growth(was: int, becomes: int, own_bytes: int, size_bytes: int, most: 
     are allowed, or too large.
 
     `size_bytes` is the size of the object, and `own_bytes` that of the values that this node has written,
-    if the object is above the limit.
+    if the object is above the limit.  Of sets, maps and counters only the number is checked here: an update
+    has checked their size, as a removal has to pass, however large they are (cluster/versions/mergeable.py).
     """
     hint = "get the key and put one merged value with the context of that answer"
     if becomes > max(was, most):
@@ -109,7 +110,7 @@ def admit_growth(was: int, becomes: int, own_bytes: int, size_bytes: int, most: 
             f"the key would have {becomes} {what}, the limit is {most}",
             hint=hint if most == MAX_SIBLINGS else "spread them over several keys",
         )
-    is_siblings = most == MAX_SIBLINGS  # an update of the other policies has seen to it (mergeable.py)
+    is_siblings = most == MAX_SIBLINGS
     if is_siblings and becomes > max(was, 1) and size_bytes > MAX_OBJECT_BYTES:
         raise InvalidArgument(
             f"{becomes} siblings would take {size_bytes} bytes, the limit is {MAX_OBJECT_BYTES} bytes",

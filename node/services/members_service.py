@@ -1,4 +1,4 @@
-"""The Members service: a member's lost disk is replaced.  Decodes, has the topology changed, encodes.
+"""The Members service: a lost disk is replaced, lost members are given up.  Decodes, calls, encodes.
 
 What the change does to the document stands in cluster/ring/replacement.py, how it comes about in
 node/membership/epoch_proposer.py.
@@ -10,7 +10,12 @@ from ringmill.cluster.errors import Conflict
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.replacement import replaced
 from ringmill.cluster.ring.topology import Topology
-from ringmill.cluster.wire.stubs.members_pb2 import ReplaceDiskRequest, ReplaceDiskResponse
+from ringmill.cluster.wire.stubs.members_pb2 import (
+    RecoverRequest,
+    RecoverResponse,
+    ReplaceDiskRequest,
+    ReplaceDiskResponse,
+)
 from ringmill.node.membership.room import Membership
 from ringmill.node.requests.request_limits import time_allowed
 from ringmill.node.services.table import Call, Service, unary
@@ -23,7 +28,17 @@ class MembersService:
         self._membership = membership
 
     def service(self) -> Service:
-        return Service("ringmill.v1.Members", {"ReplaceDisk": unary(ReplaceDiskRequest, self._replace_disk)})
+        methods = {
+            "ReplaceDisk": unary(ReplaceDiskRequest, self._replace_disk),
+            "Recover": unary(RecoverRequest, self._recover),
+        }
+        return Service("ringmill.v1.Members", methods)
+
+    async def _recover(self, request: RecoverRequest, call: Call) -> RecoverResponse:
+        """Raises InvalidArgument, Unavailable as node/membership/recovering.py."""
+        lost = {NodeId(node) for node in request.lost}
+        topology, is_made = await self._membership.recovering.go_on_without(lost)
+        return RecoverResponse(epoch=topology.epoch, cluster=topology.cluster, changed=is_made)
 
     async def _replace_disk(self, request: ReplaceDiskRequest, call: Call) -> ReplaceDiskResponse:
         """Raises Conflict for a disk that was in the cluster before: its data is an old copy (I2)."""

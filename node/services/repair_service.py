@@ -1,4 +1,4 @@
-"""The Repair service: how this node's copies compare with those of the other owners."""
+"""The Repair service: how this node's copies compare with those of the other owners, and what is damaged."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.versions.hybrid_time import millis
 from ringmill.cluster.wire.stubs.repair_pb2 import (
     ComparedPair,
+    HealRequest,
+    HealResponse,
     RepairRunRequest,
     RepairRunResponse,
     RepairStatusRequest,
     RepairStatusResponse,
+    ShortPartition,
     Watermark,
 )
 from ringmill.node.contracts import TopologyView
@@ -27,6 +30,7 @@ class RepairService:
     def __init__(self, node: NodeId, *, replica: Replica, repair: Repair, topology: TopologyView) -> None:
         self._node = node
         self._replica = replica
+        self._healing = repair.healing
         self._anti_entropy = repair.anti_entropy
         self._purging = repair.purging
         self._forgetting = repair.forgetting
@@ -36,6 +40,7 @@ class RepairService:
         methods = {
             "Status": unary(RepairStatusRequest, self._status),
             "Run": unary(RepairRunRequest, self._run),
+            "Heal": unary(HealRequest, self._heal),
         }
         return Service("ringmill.v1.Repair", methods)
 
@@ -76,6 +81,20 @@ class RepairService:
         self._anti_entropy.compare_now(partitions)
         self._purging.purge_now()
         return RepairRunResponse(partitions=len(partitions))
+
+    async def _heal(self, request: HealRequest, call: Call) -> HealResponse:
+        """Raises InvalidArgument for an owner that no damaged partition waits for."""
+        if request.without:
+            self._healing.accept_loss([NodeId(node) for node in request.without])
+        short = self._healing.loss.short
+        return HealResponse(
+            node=self._node,
+            unfilled=self._healing.unfilled,
+            short=[
+                ShortPartition(partition=partition, missing=sorted(missing))
+                for partition, missing in sorted(short.items())
+            ],
+        )
 
     def _owned(self) -> dict[PartitionId, list[NodeId]]:
         """The partitions of this node, with their other owners."""

@@ -1,122 +1,146 @@
-"""Word count of generated text on a cluster, beside a pool of processes that runs the same functions.
+"""Word count, grep and sort on a cluster, record by record and in batches, beside a plain pool of processes.
 
-    python scripts/bench/jobs.py [--quick] [--nodes 5] [--mib 64] [--json PATH]
+    python scripts/bench/jobs.py [--quick] [--nodes 2] [--mib 64] [--rounds 3] [--json PATH]
 
-The contestants take turns in every round; their outputs are compared line by line at the end.  The pool is
-what one would write without Ringmill: a chunk of lines a task, map and combine in the worker, reduce in the
-parent.  It survives nothing, and its parent holds all keys in memory.
+The two take turns in every round of every job, as the load of the machine changes; a ratio is the median of
+the ratios of the rounds.  Checksums of the sorted output lines are compared; of sort and grep, whose order
+counts, of the lines as they are.  CPU seconds are those of the nodes with their task processes, and of the
+pool with its parent; the submitting command is in the wall time and not in the CPU seconds.
 """
 
 from __future__ import annotations
 
-import itertools
-import multiprocessing
 import os
-import shutil
-import sys
+import random
+import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+
+import psutil
 
 from inputs.zipf import zipf_files
 from local_cluster import ROOT, BenchCluster
 from report import Report, arguments, percentile
+from styles.job_pools import POOLS, run_pool
 
-sys.path.insert(0, str(ROOT))  # examples/ is no installed package
-from examples.wordcount import total, words
-
-CHUNK_BYTES = 2 * 2**20
 FOLDER = ROOT / "build" / "bench"
+STYLES = Path(__file__).resolve().parent / "styles" / "job_styles.py"
+Cost = tuple[float, float]
+"""Wall seconds and CPU seconds."""
 
 
-def counted(chunk: tuple[str, int, int]) -> list[tuple[str, int]]:
-    """Map and combine of one chunk: the lines that begin in [start, end) of a file."""
-    path, start, end = chunk
-    groups: dict[str, list[int]] = {}
-    for offset, line in _lines(path, start, end):
-        for word, count in words(offset, line):
-            groups.setdefault(word, []).append(count)
-    return [pair for word, counts in groups.items() for pair in total(word, counts)]
+def sort_files(folder: Path, records: int) -> list[Path]:
+    """Records of 100 bytes with random keys, in four files that are made once."""
+    draw, paths = random.Random(7), []
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(4):
+        path = folder / f"{number}.txt"
+        paths.append(path)
+        if not path.exists():
+            lines = (f"{draw.getrandbits(64):016x}{'x' * 83}\n" for _ in range(records // 4))
+            path.write_text("".join(lines))
+    return paths
 
 
-def _lines(path: str, start: int, end: int) -> Iterator[tuple[int, str]]:
-    with open(path, "rb") as file:
-        file.seek(max(start - 1, 0))
-        if start and file.read(1) != b"\n":
-            file.readline()
-        while (offset := file.tell()) < end and (line := file.readline()):
-            yield offset, line.rstrip(b"\n").decode()
+def of_pool(name: str, files: list[Path], output: Path, workers: int) -> Cost:
+    before, started = _own_cpu_s(), time.perf_counter()
+    run_pool(name, files, output, workers)
+    return time.perf_counter() - started, _own_cpu_s() - before
 
 
-def pool_seconds(files: list[Path], output: Path, workers: int) -> float:
-    """Wall time of the pool, from its start to the written and synced result."""
-    started = time.perf_counter()
-    chunks = [
-        (str(path), start, start + CHUNK_BYTES)
-        for path in files
-        for start in range(0, path.stat().st_size, CHUNK_BYTES)
-    ]
-    groups: dict[str, list[int]] = {}
-    with multiprocessing.Pool(workers) as pool:
-        for pairs in pool.imap_unordered(counted, chunks):
-            for word, count in pairs:
-                groups.setdefault(word, []).append(count)
-    results = itertools.chain.from_iterable(total(word, groups[word]) for word in sorted(groups))
-    with output.open("w", encoding="utf-8") as file:
-        file.writelines(f"{word}\t{count}\n" for word, count in results)
-        file.flush()
-        os.fsync(file.fileno())
-    return time.perf_counter() - started
-
-
-def cluster_seconds(cluster: BenchCluster, files: list[Path], output: Path) -> float:
-    """Wall time of `ringmill job run`, from typed to done."""
-    started = time.perf_counter()
+def of_cluster(cluster: BenchCluster, name: str, files: list[Path], output: Path) -> Cost:
+    """From typed to done."""
+    nodes = [psutil.Process(pid) for pid in cluster.pids]
+    before, started = sum(map(_tree_cpu_s, nodes)), time.perf_counter()
     pattern = str(files[0].parent / "*.txt")
     ended = cluster.json(
-        *("job", "run", "examples/wordcount.py:wordcount", "--input", pattern),
-        *("--output", str(output), "--overwrite"),
+        *("job", "run", f"{STYLES}:{name}", "--input", pattern, "--output", str(output), "--overwrite")
     )
+    seconds = time.perf_counter() - started
     if ended["state"] != "SUCCEEDED":
         raise SystemExit(f"the job ended {ended['state']}: {ended}")
-    return time.perf_counter() - started
+    return seconds, sum(map(_tree_cpu_s, nodes)) - before
 
 
-def same_lines(one: Path, parts: Path) -> bool:
-    left = sorted(one.read_text(encoding="utf-8").splitlines())
-    return left == sorted(
-        line for part in parts.glob("part-*") for line in part.read_text(encoding="utf-8").splitlines()
-    )
+def checksum(data: bytes, *, ordered: bool) -> str:
+    lines = data.splitlines(keepends=True)
+    return sha256(b"".join(lines if ordered else sorted(lines))).hexdigest()[:16]
+
+
+def _own_cpu_s() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def _tree_cpu_s(node: psutil.Process) -> float:
+    """Of a node, of what it started, and of those of them that have ended."""
+    total = 0.0
+    for process in (node, *node.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _same(name: str, pool_output: Path, output: Path) -> str:
+    ordered = not name.startswith("words")
+    parts = b"".join(part.read_bytes() for part in sorted(output.glob("part-*")))
+    theirs, ours = checksum(pool_output.read_bytes(), ordered=ordered), checksum(parts, ordered=ordered)
+    if theirs != ours:
+        raise SystemExit(f"{name}: the cluster and the pool gave different output")
+    return ours
+
+
+def _load() -> float:
+    return os.getloadavg()[0]
+
+
+def measure(rounds: int, pool: Callable[[], Cost], ours: Callable[[], Cost]) -> dict[str, float]:
+    """Figures of one job, the two in turns."""
+    pairs = [(pool(), ours()) for _ in range(rounds)]
+    return {
+        "pool_s": percentile([one[0] for one, _ in pairs], 0.5),
+        "ringmill_s": percentile([two[0] for _, two in pairs], 0.5),
+        "ratio": percentile([two[0] / one[0] for one, two in pairs], 0.5),
+        "pool_cpu_s": percentile([one[1] for one, _ in pairs], 0.5),
+        "ringmill_cpu_s": percentile([two[1] for _, two in pairs], 0.5),
+        "cpu_ratio": percentile([two[1] / one[1] for one, two in pairs], 0.5),
+    }
 
 
 def main() -> None:
-    parser = arguments("jobs", "Word count on a cluster and on a pool of processes.")
-    parser.add_argument("--nodes", type=int, default=5, help="nodes of the cluster, one task at a time each")
-    parser.add_argument("--mib", type=int, default=64, help="size of the text")
+    parser = arguments("jobs", "Jobs on a cluster and on a pool of processes.")
+    parser.add_argument("--nodes", type=int, default=2, help="nodes of the cluster, one task at a time each")
+    parser.add_argument("--mib", type=int, default=64, help="size of the text; sort gets as much")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    mib, rounds = (options.mib // 8, 1) if options.quick else (options.mib, 3)
+    mib, rounds = (options.mib // 8, 1) if options.quick else (options.mib, options.rounds)
     workers = len(os.sched_getaffinity(0))
-    files = zipf_files(FOLDER / f"zipf-{mib}mib", total_bytes=mib * 2**20, files=8)
-    settings: dict[str, str | int | float | bool | None] = {
-        "text": f"{mib} MiB Zipf in {len(files)} files", "nodes": options.nodes, "pool_workers": workers,
-        "reducers": 4, "rounds": rounds,
-    }  # fmt: skip
-    report = Report("jobs", settings, options.json)
-    pool_output, output = FOLDER / "pool.tsv", FOLDER / "wordcount"
-    pool, ours = [], []
+    text = zipf_files(FOLDER / f"zipf-{mib}mib", total_bytes=mib * 2**20, files=8)
+    records = sort_files(FOLDER / f"records-{mib}mib", mib * 2**20 // 100)
+    load = _load()
+    report = Report("jobs", {
+        "text": f"{mib} MiB Zipf in {len(text)} files", "records": f"{mib} MiB of 100 bytes",
+        "nodes": options.nodes, "pool_workers": workers, "reducers": 4, "rounds": rounds, "load_before": load,
+    }, options.json)  # fmt: skip
+    pool_output, output = FOLDER / "pool.out", FOLDER / "job-output"
     with BenchCluster(nodes=options.nodes) as cluster:
-        for _ in range(rounds):
-            pool.append(pool_seconds(files, pool_output, workers))
-            ours.append(cluster_seconds(cluster, files, output))
-    if not same_lines(pool_output, output):
-        raise SystemExit("the cluster and the pool counted differently")
-    for name, taken in (("multiprocessing.Pool", pool), ("ringmill", ours)):
-        median = percentile(taken, 0.5)
-        report.row(name, median_s=median, best_s=min(taken), worst_s=max(taken), mib_per_s=mib / median)
-    ratio = percentile(ours, 0.5) / percentile(pool, 0.5)
-    report.note(f"ringmill takes {ratio:.2f} x the pool's time; both wrote the same counts")
+        for name in POOLS:
+            files = records if name.startswith("sort") else text
+            pool = partial(of_pool, name, files, pool_output, workers)
+            figures = measure(rounds, pool, partial(of_cluster, cluster, name, files, output))
+            report.row(name, **figures, checksum=_same(name, pool_output, output))
+    report.note("ratios are those of ringmill to the pool, the median of the rounds; equal checksums")
+    if max(load, _load() - workers) > workers / 2:
+        report.note(
+            f"the machine was loaded: {load:.1f} before, {_load():.1f} after; CPU seconds are steadier"
+        )
     report.finish()
-    shutil.rmtree(output)
 
 
 if __name__ == "__main__":

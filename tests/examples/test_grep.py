@@ -8,6 +8,7 @@ from pathlib import Path
 
 from examples.grep import grep
 from ringmill import run_local
+from ringmill.cluster.mapreduce.local.in_process import LocalResult
 
 
 def test_the_same_lines_at_the_same_offsets_as_the_command_grep_finds(tmp_path: Path) -> None:
@@ -23,14 +24,18 @@ def test_the_same_lines_at_the_same_offsets_as_the_command_grep_finds(tmp_path: 
         text=True,
     )
     theirs = [line.split(":", 2) for line in told.stdout.splitlines()]
-    rows = [json.loads(line) for line in (tmp_path / "out" / "part-00000").read_text().splitlines()]
+    rows = [json.loads(line) for line in text_of(result).splitlines()]
     ours = [[Path(row["key"][0]).name, str(row["key"][1]), row["value"]] for row in rows]
     assert ours == theirs
     assert result.counters == {"matches": len(theirs)}
 
 
+def text_of(result: LocalResult) -> str:
+    return "".join(Path(part).read_text() for part in result.parts)
+
+
 def test_the_pattern_is_a_parameter(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("abc\nxyz\n")
-    run_local(grep, str(tmp_path / "in"), str(tmp_path / "out"), params={"pattern": "^x.z$"})
-    [row] = (tmp_path / "out" / "part-00000").read_text().splitlines()
+    result = run_local(grep, str(tmp_path / "in"), str(tmp_path / "out"), params={"pattern": "^x.z$"})
+    [row] = text_of(result).splitlines()
     assert json.loads(row)["value"] == "xyz"

@@ -15,7 +15,7 @@ FAILED_ONCE = (
     426,  # a stray of a killed coordinator had the name of a new attempt, which then hung
     270,
     367,  # the simulator's disk: an older unsynced rename took away the name that a synced one had made
-    13,  # a driver's rounded time fell short of a pause, and it spun for ever
+    13,  # a driver's rounded time fell short of a pause, and it spun
     1037,  # a power cut took the name of the hidden folder of a job that was accepted
     1692,  # a worker that closed because its node ended hid the error that had ended it
 )

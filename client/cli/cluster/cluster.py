@@ -65,6 +65,11 @@ cluster = LazyGroup(
             "give a node that lost its disk its place back",
             "token_file",
         ),
+        "recover": Verb(
+            "ringmill.client.cli.cluster.cluster_recover:recover",
+            "go on without members that had most of the votes",
+            "token_file",
+        ),
         "list": Verb(
             "ringmill.client.cli.cluster.cluster_status:list_clusters",
             "list local clusters",

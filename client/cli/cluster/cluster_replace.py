@@ -7,13 +7,13 @@ folder: the topology names its new disk.
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.consent import is_typed
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 
@@ -27,9 +27,15 @@ __all__ = ["replace"]
 @click.command()
 @click.argument("node")
 @click.option("--dry-run", is_flag=True, help="show the plan and change nothing")
+@click.option(
+    "--accept-data-loss",
+    "accepts_loss",
+    is_flag=True,
+    help="also when other owners are gone or damaged, and acknowledged writes may be lost",
+)
 @click.option("--yes", is_flag=True, help="do not ask")
 @click.pass_obj
-def replace(settings: Settings, node: str, dry_run: bool, yes: bool) -> None:
+def replace(settings: Settings, node: str, dry_run: bool, accepts_loss: bool, yes: bool) -> None:
     """Give NODE, which lost its disk, its place back on the new and empty disk that it runs on.
 
     Its former disk is refused from then on.  The other owners fill the new one, and until then it answers for
@@ -44,10 +50,11 @@ def replace(settings: Settings, node: str, dry_run: bool, yes: bool) -> None:
     _show(settings, plan, to_stdout=dry_run)
     if dry_run:
         return
-    check_safe(plan)
-    if not yes and not _is_wanted(plan):
+    check_safe(plan, accepts_loss=accepts_loss)
+    if not yes and not is_typed(node, "give up its former disk"):
         raise InvalidArgument(f"{node} is left as it is", hint="--yes replaces its disk without asking")
-    _tell(settings, asyncio.run(_replace(settings, node)))
+    made = asyncio.run(_replace(settings, node, accepts_loss=accepts_loss))
+    _tell(settings, made, is_short=bool(plan.short))
 
 
 async def _plan(settings: Settings, node: str) -> ReplacementPlan:
@@ -55,9 +62,9 @@ async def _plan(settings: Settings, node: str) -> ReplacementPlan:
         return await db.members.plan_replacement(node)
 
 
-async def _replace(settings: Settings, node: str) -> Replacement:
+async def _replace(settings: Settings, node: str, *, accepts_loss: bool) -> Replacement:
     async with open_client(settings) as db:
-        return await db.members.replace(node)
+        return await db.members.replace(node, accept_data_loss=accepts_loss)
 
 
 def _show(settings: Settings, plan: ReplacementPlan, *, to_stdout: bool) -> None:
@@ -80,18 +87,13 @@ def _story(plan: ReplacementPlan) -> list[str]:
         lines.append(
             f"{len(plan.short)} of them cannot be filled now: "
             + (f"{', '.join(plan.missing)} must be up and whole" if plan.missing else "nobody else has them")
+            + f"; they have about {plan.short_keys:,} keys"
         )
     lines.append(
         f"what may be lost: writes that fewer than {plan.least_w} owners have acknowledged (a lower -w, or "
         "outcome unknown), where the former disk had the only copy"
     )
     return lines
-
-
-def _is_wanted(plan: ReplacementPlan) -> bool:
-    if not sys.stdin.isatty():
-        return False
-    return input(f"Type {plan.node} to give up its former disk: ").strip() == plan.node
 
 
 def _document(plan: ReplacementPlan) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def _document(plan: ReplacementPlan) -> dict[str, Any]:
         "partitions": plan.partitions,
         "bytes": plan.size_bytes,
         "short": list(plan.short),
+        "short_keys": plan.short_keys,
         "missing": list(plan.missing),
     }
 
@@ -114,10 +117,11 @@ def _tell_made(settings: Settings, plan: ReplacementPlan) -> None:
     output.next_command(settings, "ringmill cluster status")
 
 
-def _tell(settings: Settings, made: Replacement) -> None:
+def _tell(settings: Settings, made: Replacement, *, is_short: bool) -> None:
     if settings.output == "json":
         document = {"node": made.node, "disk": made.disk, "epoch": made.epoch, "changed": made.changed}
         output.show(settings, document, (), ())
     else:
         click.echo(f"{made.node} has disk {made.disk} since epoch {made.epoch}; the other owners fill it now")
-    output.next_command(settings, "ringmill cluster status --wait healthy")
+    wait = f"repair heal {made.node}" if is_short else "cluster status --wait healthy"
+    output.next_command(settings, f"ringmill {wait}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import closing
 
@@ -43,10 +44,11 @@ def local(
     """
     given = parameters_of(params)
     with closing(OsFileSystem()) as files:
-        definition = load_job_module(target, files, os.getcwd()).definition
+        loaded = load_job_module(target, files, os.getcwd())
+    sys.path.insert(0, loaded.root)  # functions may import when they run, as on a node
     began = time.monotonic()
     result = run_local(
-        definition, inputs, output,
+        loaded.definition, inputs, output,
         reducers=reducers, params=given, overwrite=overwrite, processes=processes,
         split_mib=split_mib,
     )  # fmt: skip

@@ -7,14 +7,16 @@ notebook work, too.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from ringmill.cluster.adapters.processes.confinement import die_with_parent
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.local.carried import Outcome, outcome_of, result_of
 
 __all__ = ["ForkedTasks"]
@@ -29,8 +31,8 @@ class ForkedTasks:
     """Runs at most `processes` tasks at once, 1 to 256.  Raises InvalidArgument."""
 
     def __init__(self, processes: int) -> None:
-        if not 1 <= processes <= MOST_PROCESSES:
-            raise InvalidArgument(f"processes is {processes}; 1 to {MOST_PROCESSES} are allowed")
+        if type(processes) is not int or not 1 <= processes <= MOST_PROCESSES:
+            raise InvalidArgument(f"processes is {shown(processes, 40)}; 1 to {MOST_PROCESSES} are allowed")
         self._processes = processes
 
     def __call__(self, run: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[R]:
@@ -42,7 +44,7 @@ class ForkedTasks:
             min(self._processes, max(1, len(tasks))),
             multiprocessing.get_context("fork"),
             initializer=_begin,
-            initargs=(run,),
+            initargs=(run, os.getpid()),
         )
         try:
             for result in pool.map(_call, tasks):
@@ -56,10 +58,11 @@ class ForkedTasks:
 _run: Callable[[Any], Any]
 
 
-def _begin(run: Callable[[Any], Any]) -> None:
+def _begin(run: Callable[[Any], Any], parent: int) -> None:
     global _run  # noqa: PLW0603  of this process alone, which runs nothing else
     _run = run
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
+    die_with_parent(parent)
 
 
 def _call(task: Any) -> Outcome[Any]:

@@ -6,7 +6,7 @@ as it must not depend on splits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final
 
@@ -14,11 +14,12 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.signatures import Gives, Hint, Signature, fits, name_of
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
-__all__ = ["check_batch", "pairs_of"]
+__all__ = ["check_batch", "keys_of", "pairs_of"]
 
 _BATCHES: Final[dict[str, tuple[Hint, ...]]] = {
     "lines": (list[str], list[bytes], bytes),
     "bytes": (list[bytes], bytes),
+    "raw": (list[bytes], bytes),
     "jsonl": (list[Any],),
     "csv": (list[list[str]], list[dict[str, str]]),
 }
@@ -52,6 +53,12 @@ def pairs_of(result: Any, gives: Gives, where: str) -> Iterable[tuple[Any, Any]]
     if gives is Gives.KEYS:
         return zip(_iterated(result, where), repeat(None))
     return _iterated(result, where)
+
+
+def keys_of(result: Any, where: str) -> Sequence[Any]:
+    """The keys that map_batch returned without values.  Raises TaskFailed like `pairs_of`."""
+    keys = _iterated(result, where)
+    return keys if isinstance(keys, list) else list(keys)
 
 
 def _iterated(result: Any, where: str) -> Iterable[Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import GenericAlias
+from types import GenericAlias, NoneType
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
@@ -20,30 +20,42 @@ from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
 from ringmill.cluster.mapreduce.codecs.signatures import (
+    Gives,
     Hint,
     Signature,
+    check_partition,
     element_of,
     fits,
     name_of,
     read_batch_signature,
     read_signature,
+    unwrapped,
 )
 from ringmill.cluster.mapreduce.failures import shown
 
 __all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFormat", "job"]
 
 Pairs: TypeAlias = Iterable[tuple[Any, Any]]
-InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "file"]
-OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes"]
+InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file"]
+OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines"]
+Order: TypeAlias = Literal["key", "input", "total"]
 
 TASK_MEMORY_MIB: Final = (64, 1 << 20)
 
-_FIRST: Final[dict[str, Any]] = {"lines": int, "jsonl": int, "csv": int, "bytes": int, "file": str}
+_FIRST: Final[dict[str, Any]] = {
+    "lines": int,
+    "jsonl": int,
+    "csv": int,
+    "bytes": int,
+    "raw": int,
+    "file": str,
+}
 _SECOND: Final[dict[str, tuple[Any, ...]]] = {
     "lines": (str,),
     "jsonl": (Any,),
     "csv": (list[str], dict[str, str]),
     "bytes": (bytes,),
+    "raw": (bytes,),
     "file": (str, bytes),
 }
 
@@ -53,10 +65,11 @@ class FileInput:
     """Records from files.
 
     lines: (byte offset, line as str), split on LF only, one trailing CR dropped, UTF-8 with bytes that are
-    not UTF-8 as surrogate escapes.  bytes: the same lines as bytes.  jsonl: (offset, parsed line), blank
-    lines skipped.  csv: (line number, row as list[str], or dict[str, str] by the header, as map declares).
-    file: (path, whole content as str or bytes, as map declares).  Files ending in .gz, .bz2, .xz or .zst are
-    unpacked while they are read, as a whole; other binary files are refused in all formats but `file`.
+    not UTF-8 as surrogate escapes.  bytes: the same lines as bytes.  raw: the same with the CR.  jsonl:
+    (offset, parsed line), blank lines skipped.  csv: (line number, row as list[str], or dict[str, str] by the
+    header, as map declares).  file: (path, whole content as str or bytes, as map declares).  Files ending in
+    .gz, .bz2, .xz or .zst are unpacked while they are read, as a whole; other binary files are refused in all
+    formats but `file`.
     """
 
     format: InputFormat = "lines"
@@ -70,7 +83,8 @@ class FileOutput:
     """A folder of part-00000, part-00001, ... and _SUCCESS.
 
     tsv: key TAB value, one record a line, as text.  jsonl: {"key": ..., "value": ...} a line.  bytes: the
-    values alone, one after the other, nothing between them.
+    values alone, one after the other, nothing between them.  lines: the values alone, each with an LF; the
+    keys where values are None.
     """
 
     format: OutputFormat = "tsv"
@@ -98,6 +112,8 @@ class JobDefinition:
     reduce_fold: BoundFold | None = field(default=None, repr=False)
     is_batch: bool = False  # map takes many records at a time
     split_mib: int = 0
+    order: Order = "key"
+    partition: Callable[..., int] | None = None
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -106,13 +122,21 @@ class JobDefinition:
 
     @cached_property
     def value_codec(self) -> ValueCodec:
-        """How values cross the shuffle."""
+        """How values cross the shuffle; in the order of the input, they are records that map has rendered."""
+        if self.order == "input":
+            return value_codec(tuple[int, bytes], self.map_signature.where)
         return value_codec(_travelling(self.map_signature, self.combine_fold), self.map_signature.where)
+
+    @property
+    def keys_alone(self) -> bool:
+        """Whether the output is the keys that map_batch gives, which then need no groups."""
+        others = self.combine, self.reduce, self.combine_fold, self.reduce_fold
+        return self.map_signature.gives is Gives.KEYS and all(each is None for each in others)
 
     @property
     def user_files(self) -> frozenset[str]:
         """Source files of the job's functions; they distinguish the user's stack frames from the engine's."""
-        functions = (self.map, self.combine, self.reduce)
+        functions = (self.map, self.combine, self.reduce, self.partition)
         return frozenset(f.__code__.co_filename for f in functions if f is not None)
 
 
@@ -128,6 +152,8 @@ def job(
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
     split_mib: int = 0,
+    order: Order = "key",
+    partition: Callable[..., int] | None = None,
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
@@ -142,6 +168,11 @@ def job(
     parameter.  Their type hints choose the codecs.  In place of combine and reduce a named fold may stand:
     Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); one given as reduce combines, too.
 
+    `order` is the order of the output.  "key": by key within each part; which part a key goes to follows from
+    its hash, or from `partition(key, parts)`, which gives a number from 0 to parts - 1.  "total": by key over
+    all parts, in ranges that a sample of the input shows.  "input": the pairs of map as they come, in the
+    order of the input; there is no combine and no reduce, and nothing is sorted.
+
     `params` are str parameters with their defaults, which each submission may change; functions read them as
     `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
     limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
@@ -151,10 +182,7 @@ def job(
     do not fit together, and for a number out of range.
     """
     source, sink = input or FileInput(), output or FileOutput()
-    if not 1 <= reducers <= MAX_REDUCERS:
-        raise InvalidArgument(f"reducers must be 1 to {MAX_REDUCERS}, not {reducers}")
-    check_task_memory(task_memory_mib)
-    check_split_mib(split_mib)
+    _check_numbers(reducers, task_memory_mib, split_mib)
     mapper, map_signature = _mapper(map, map_batch, source)
     combine_fold, reduce_fold = _folds(combine, reduce, map_signature)
     sent = replace(map_signature, out_value=_travelling(map_signature, combine_fold))
@@ -167,19 +195,27 @@ def job(
         reducers,
         dict(params or {}),
         map_signature,
-        None
-        if combine is None or isinstance(combine, Fold)
-        else _grouped(read_signature(combine, "combine"), map_signature, "combine"),
+        _combine_signature(combine, map_signature),
         _reduce_signature(reduce, reduce_fold, sent),
         task_memory_mib,
         combine_fold,
         reduce_fold,
         is_batch=map is None,
         split_mib=split_mib,
+        order=order,
+        partition=partition,
     )
+    _check_order(definition)
     _check_combine(definition)
     _check_output(definition)
     return definition
+
+
+def _check_numbers(reducers: int, task_memory_mib: int, split_mib: int) -> None:
+    if not 1 <= reducers <= MAX_REDUCERS:
+        raise InvalidArgument(f"reducers must be 1 to {MAX_REDUCERS}, not {reducers}")
+    check_task_memory(task_memory_mib)
+    check_split_mib(split_mib)
 
 
 def check_task_memory(mebibytes: int) -> None:
@@ -278,6 +314,12 @@ def _travelling(maker: Signature, combine_fold: BoundFold | None) -> Hint:
     return maker.out_value if combine_fold is None else combine_fold.travels
 
 
+def _combine_signature(combine: Callable[..., Pairs] | Fold | None, maker: Signature) -> Signature | None:
+    if combine is None or isinstance(combine, Fold):
+        return None
+    return _grouped(read_signature(combine, "combine"), maker, "combine")
+
+
 def _reduce_signature(
     reduce: Callable[..., Pairs] | Fold | None, fold: BoundFold | None, maker: Signature
 ) -> Signature | None:
@@ -302,7 +344,7 @@ def _grouped(taker: Signature, maker: Signature, role: str) -> Signature:
 
 def _check_combine(definition: JobDefinition) -> None:
     """Check that the codecs exist, and that combine yields the same types as map."""
-    assert definition.key_codec
+    assert definition.order == "input" or definition.key_codec
     assert definition.value_codec
     combine, maker = definition.combine_signature, definition.map_signature
     if combine is None:
@@ -316,11 +358,41 @@ def _check_combine(definition: JobDefinition) -> None:
             )
 
 
+def _check_order(definition: JobDefinition) -> None:
+    """Raises InvalidArgument for an order that is unknown, or that other parts of the job contradict."""
+    order = definition.order
+    _one_of("order", order, get_args(Order))
+    parts = {
+        "combine": definition.combine or definition.combine_fold,
+        "reduce": definition.reduce or definition.reduce_fold,
+        "partition": definition.partition,
+    }
+    forbidden = {"key": (), "total": ("partition",), "input": ("combine", "reduce", "partition")}[order]
+    for name in forbidden:
+        if parts[name] is not None:
+            raise InvalidArgument(f"order={order!r} leaves no place for {name}")
+    if order == "total" and definition.input.format in ("csv", "file"):
+        raise InvalidArgument(
+            "order='total' samples the input in places, which format "
+            f"{definition.input.format!r} does not allow",
+            hint="use lines, bytes, raw or jsonl, or reducers=1",
+        )
+    if definition.partition is not None:
+        check_partition(definition.partition, definition.map_signature)
+
+
 def _check_output(definition: JobDefinition) -> None:
     last = definition.reduce_signature or definition.map_signature
     if definition.output.format == "bytes" and last.out_value not in (bytes, str):
         raise InvalidArgument(
             f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",
+            hint="give bytes or str, or choose tsv or jsonl",
+        )
+    line = last.out_key if unwrapped(last.out_value) in (None, NoneType) else last.out_value
+    if definition.output.format == "lines" and line not in (bytes, str):
+        raise InvalidArgument(
+            f"output format 'lines' writes values as lines, or keys without values; {last.where} gives "
+            f"{name_of(line)}",
             hint="give bytes or str, or choose tsv or jsonl",
         )
 

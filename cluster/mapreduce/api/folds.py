@@ -50,6 +50,7 @@ class BoundFold:
     shorten: Callable[[Iterable[Any]], list[Any]]
     finish: Callable[[Iterable[Any]], Any]
     add: Callable[[Totals, Iterable[Pair]], int] | None = None
+    merge: Callable[[Totals, Iterable[Pair]], int] | None = None  # as `add`, of what travels
 
 
 class Fold:
@@ -73,7 +74,7 @@ class Sum(Fold):
     def bind(self, value: Hint, where: str) -> BoundFold:
         plain = unwrapped(value)
         if plain is int:
-            return BoundFold(self, value, value, _int_sum, sum, _add_ints)
+            return BoundFold(self, value, value, _int_sum, sum, _add_ints, _add_ints)
         if plain is float:
             return BoundFold(self, value, value, _float_parts, _float_sum)
         raise _unfit("Sum() adds int or float", value, where)
@@ -84,7 +85,7 @@ class Count(Fold):
     """How many values each key has, whatever they are."""
 
     def bind(self, value: Hint, where: str) -> BoundFold:
-        return BoundFold(self, int, int, _int_sum, sum, _add_occurrences)
+        return BoundFold(self, int, int, _int_sum, sum, _add_occurrences, _add_ints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Min(Fold):
         def least(values: Iterable[Any]) -> Any:
             return min(_guarded(guard, values))
 
-        return BoundFold(self, value, value, lambda values: [least(values)], least, keep)
+        return BoundFold(self, value, value, lambda values: [least(values)], least, keep, keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Max(Fold):
         def most(values: Iterable[Any]) -> Any:
             return max(_guarded(guard, values))
 
-        return BoundFold(self, value, value, lambda values: [most(values)], most, keep)
+        return BoundFold(self, value, value, lambda values: [most(values)], most, keep, keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,8 @@ def _float_sum(values: Iterable[float]) -> float:
     try:
         return math.fsum(parts)
     except OverflowError:
+        if infinite := [part for part in parts if not math.isfinite(part)]:
+            return sum(infinite)
         total = sum(map(Fraction, parts))
     try:
         return float(total)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
-from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_split_mib, check_task_memory
+from ringmill.cluster.mapreduce.api.definition import JobDefinition, Order, check_split_mib, check_task_memory
 
 __all__ = ["JobSpec"]
 
@@ -48,6 +48,7 @@ class JobSpec:
     memory_bytes: int = 64 * _MIB  # of one task's buffer
     compression: str = "zstd"  # of what travels between map and reduce
     task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
+    order: str = "key"  # of the output: key, input, total (definition.Order)
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
 
     def __post_init__(self) -> None:
@@ -69,6 +70,7 @@ class JobSpec:
                 not 0 <= self.split_bytes <= MAX_SPLIT_MIB * _MIB,
                 f"split_bytes must be 0 to {MAX_SPLIT_MIB * _MIB}, not {self.split_bytes}",
             ),
+            (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
@@ -117,6 +119,7 @@ class JobSpec:
             overwrite=overwrite,
             params={**definition.params, **(params or {})},
             task_memory_mib=definition.task_memory_mib,
+            order=definition.order,
             split_bytes=split_mib * _MIB,
         )
 

@@ -44,6 +44,10 @@ class KeyCodec(Protocol):
         """`encode` of each."""
         ...
 
+    def decode_all(self, data: list[bytes]) -> list[Any]:
+        """`decode` of each."""
+        ...
+
 
 class _Part(Protocol):
     """The in-a-row form of a codec."""
@@ -70,6 +74,9 @@ class _Codec:
     def encode_all(self, keys: Iterable[Any]) -> list[bytes]:
         return list(map(self._part.put, keys))
 
+    def decode_all(self, data: list[bytes]) -> list[Any]:
+        return list(map(self.decode, data))
+
 
 class _Text:
     """A whole str: its UTF-8, with surrogates as three bytes each, which keeps code point order."""
@@ -86,6 +93,9 @@ class _Text:
             return list(map(self.encode, keys))
         return [key.encode("utf-8", "surrogatepass") for key in keys]
 
+    def decode_all(self, data: list[bytes]) -> list[str]:
+        return list(map(self.decode, data))
+
 
 class _Raw:
     """A whole bytes key: itself."""
@@ -97,7 +107,11 @@ class _Raw:
         return data
 
     def encode_all(self, keys: Iterable[bytes]) -> list[bytes]:
-        return list(map(self.encode, keys))
+        keys = list(keys)
+        return keys if set(map(type, keys)) <= {bytes} else list(map(self.encode, keys))
+
+    def decode_all(self, data: list[bytes]) -> list[bytes]:
+        return data
 
 
 class _BytesPart:

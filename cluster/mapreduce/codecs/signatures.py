@@ -91,6 +91,19 @@ def read_batch_signature(function: Callable[..., Any]) -> Signature:
     return Signature(where, first, hints[names[-1]], key, value, wants_context, gives)
 
 
+def check_partition(function: Callable[..., int], maker: Signature) -> None:
+    """Raises InvalidArgument when it cannot be imported, or is not (key of map, int) -> int."""
+    where = _shippable(function, "partition")
+    names, hints, _ = _parameters(function, "partition", where)
+    if len(names) != 2 or hints[names[1]] is not int or hints["return"] is not int:
+        raise InvalidArgument(f"partition {where} must take (key, parts: int) and return int")
+    if not fits(maker.out_key, hints[names[0]]):
+        raise InvalidArgument(
+            f"map {maker.where} gives a key of type {name_of(maker.out_key)}, partition {where} takes "
+            f"{name_of(hints[names[0]])}"
+        )
+
+
 def _parameters(
     function: Callable[..., Any], role: str, where: str
 ) -> tuple[list[str], dict[str, Hint], bool]:

@@ -39,7 +39,13 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        plan = plan_input(spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes))
+        plan = plan_input(
+            spec.inputs,
+            spec.input_format,
+            files,
+            sizes.pinned(spec.split_bytes),
+            sampled=spec.order == "total",
+        )
         remove_staging(files, spec.job, spec.output)
         staging = staging_folder(spec.output, spec.job)
         files.mkdir(staging)

@@ -10,17 +10,18 @@ I/O only through the FileSystem passed in.  See: docs/formats/run.md, "Order".
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
-from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups
+from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups, read_keys, read_pairs
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["MERGE_FACTOR", "merge_groups", "merge_slices", "narrow"]
+__all__ = ["MERGE_FACTOR", "merge_groups", "merge_keys", "merge_pairs", "merge_slices", "narrow"]
 
 MERGE_FACTOR: Final = 64
 
@@ -41,6 +42,58 @@ def merge_slices(slices: Sequence[Slice], values: ValueCodec, files: FileSystem)
     """The groups of sorted slices in one sorted stream; a key's groups are neighbours, in slice order."""
     streams = [read_groups(files, each, values) for each in slices]
     return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_KEY)
+
+
+def merge_keys(slices: Sequence[Slice], values: ValueCodec, files: FileSystem) -> Iterator[list[bytes]]:
+    """The keys of sorted slices in one sorted stream of blocks.
+
+    A block is what the chunks at hand hold up to the smallest of their last keys.  It is sorted as a whole,
+    which takes far less than comparing one key at a time, as it consists of sorted stretches.
+    """
+    streams = [read_keys(files, each, values) for each in slices]
+    held: list[Sequence[bytes]] = [()] * len(streams)
+    while True:
+        for number, stream in enumerate(streams):
+            while not held[number] and (more := next(stream, None)) is not None:
+                held[number] = more
+        last = [keys[-1] for keys in held if keys]
+        if not last:
+            return
+        bound = min(last)
+        block: list[bytes] = []
+        for number, keys in enumerate(held):
+            cut = bisect_right(keys, bound)
+            block += keys[:cut]
+            held[number] = keys[cut:]
+        block.sort()
+        yield block
+
+
+def merge_pairs(
+    slices: Sequence[Slice], values: ValueCodec, files: FileSystem
+) -> Iterator[list[tuple[bytes, Any]]]:
+    """The records of sorted slices in one sorted stream of blocks; those of one key in slice order.
+
+    A block holds what is below the smallest of the last keys at hand.  Records of that key come after it, all
+    of one slice before those of the next, as more of them may lie in a later chunk.
+    """
+    streams = [map(list, read_pairs(files, each, values)) for each in slices]
+    held: list[list[tuple[bytes, Any]]] = [next(stream, []) for stream in streams]
+    while last := [pairs[-1][0] for pairs in held if pairs]:
+        bound = min(last)
+        block: list[tuple[bytes, Any]] = []
+        for number, pairs in enumerate(held):
+            cut = bisect_left(pairs, bound, key=_KEY)
+            block += pairs[:cut]
+            held[number] = pairs[cut:]
+        block.sort(key=_KEY)
+        yield block
+        for number, stream in enumerate(streams):
+            pairs = held[number]
+            while pairs and (cut := bisect_right(pairs, bound, key=_KEY)):
+                yield pairs[:cut]
+                pairs = pairs[cut:] or next(stream, [])
+            held[number] = pairs
 
 
 def narrow(

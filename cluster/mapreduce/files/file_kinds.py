@@ -51,6 +51,7 @@ _MAGIC: Final = (
     (0, b"SQLite format 3\x00", "an SQLite database", _ADVICE_FILE),
 )
 _PARQUET: Final = b"PAR1"
+_ORC: Final = b"ORC"  # at its start, and before its last byte
 _BZIP2_BLOCK: Final = b"1AY&SY"  # follows "BZh" and a digit; three letters alone may begin a text
 
 
@@ -84,6 +85,8 @@ def _by_magic(head: bytes, tail: bytes) -> tuple[str, str] | None:
             return f"it is {what}", advice
     if head.startswith(_PARQUET) and tail == _PARQUET:
         return "it is a Parquet file", _ADVICE_FILE
+    if head.startswith(_ORC) and tail.startswith(_ORC) and not tail.endswith(b"\n"):
+        return "it is an ORC file", _ADVICE_FILE
     for suffix, starts in _PACKED.items():
         if head.startswith(starts) and (suffix != ".bz2" or head.startswith(_BZIP2_BLOCK, 4)):
             return f"it is compressed, and its name does not end in {suffix}", f"rename it to end in {suffix}"

@@ -40,9 +40,14 @@ class InputPlan:
 
 
 def plan_input(
-    inputs: Sequence[str], format: str, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES
+    inputs: Sequence[str],
+    format: str,
+    files: FileSystem,
+    sizes: SplitSizes = SPLIT_SIZES,
+    *,
+    sampled: bool = False,
 ) -> InputPlan:
-    """Find the files, look at each, cut them into splits.
+    """Find the files, look at each, cut them into splits; `sampled` as plan_splits takes it.
 
     Raises InvalidArgument, naming the file, for an input that is not there or cannot be read in this format;
     OSError.
@@ -50,7 +55,9 @@ def plan_input(
     found = find_inputs(inputs, files)
     for file in found.files:
         _check(file, format, files)
-    return InputPlan(tuple(plan_splits(found.files, format, sizes)), _notes(found.passed_over))
+    return InputPlan(
+        tuple(plan_splits(found.files, format, sizes, sampled=sampled)), _notes(found.passed_over)
+    )
 
 
 def _check(file: InputFile, format: str, files: FileSystem) -> None:

@@ -13,7 +13,7 @@ import csv
 import json
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.codecs.signatures import fits
@@ -29,6 +29,7 @@ __all__ = ["Block", "SplitReader"]
 Block: TypeAlias = list[tuple[Any, Any]]
 
 READ_BYTES: Final = 1 << 20
+BATCH_BYTES: Final = 4 << 20  # large, as what a map makes of a batch is put together with that of others
 BLOCK_RECORDS: Final = 1024
 RECORD_CHARS: Final = 400  # cut again where it is shown; a record may be as large as a file
 _BYTE_ORDER_MARK: Final = "\ufeff"  # Windows programs put it before UTF-8; it is no part of a field
@@ -140,8 +141,8 @@ class SplitReader:
             for block in self._blocks(piece, file):
                 yield block[0][0], block[-1][0], len(block), [value for _, value in block]
             return
-        lines = _block_lines if hint is bytes else _str_list if fits(list[str], hint) else _bytes_list
-        for offset, data in self._whole_lines(piece, file):
+        lines = _line_lists(self._format, hint)
+        for offset, data in self._whole_lines(piece, file, BATCH_BYTES):
             count, batch = lines(data)
             yield offset, offset + len(data), count, batch
             self._unpacked_bytes += len(data)
@@ -151,7 +152,9 @@ class SplitReader:
             return self._whole_file(piece, file)
         if self._format == "csv":
             return self._csv(piece, file)
-        parse = {"lines": _text_lines, "bytes": _byte_lines, "jsonl": _json_lines}[self._format]
+        parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": _json_lines}[
+            self._format
+        ]
         return self._lines(piece, file, parse)
 
     def _lines(
@@ -162,14 +165,19 @@ class SplitReader:
                 yield block
                 self._unpacked_bytes += len(data)
 
-    def _whole_lines(self, piece: Piece, file: ReadFile) -> Iterator[tuple[int, bytes]]:
-        """(offset, bytes that begin and end with a line) of the lines that start in the piece."""
+    def _whole_lines(self, piece: Piece, file: ReadFile, block_bytes: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes that begin and end with a line) of the lines that start in the piece.
+
+        With `block_bytes`, about this number of bytes at a time.
+        """
         if is_packed(piece.file.path):
-            yield from _cut_at_lines(unpacked_blocks(file), 0)
+            unpacked = unpacked_blocks(file)
+            blocks = _cut_at_lines(_gathered(unpacked, block_bytes) if block_bytes else unpacked, 0)
+            yield from blocks if piece.is_whole else islice(blocks, 1)  # of a sample the beginning
             return
         start = _line_start(file, piece.start) if piece.start else 0
         if start < piece.end:
-            yield from _cut_at_lines(_plain_blocks(file, start, piece.end), start)
+            yield from _cut_at_lines(_plain_blocks(file, start, piece.end, block_bytes or READ_BYTES), start)
 
     def _whole_file(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         content = b"".join(_all_blocks(piece, file))
@@ -180,7 +188,7 @@ class SplitReader:
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         lines = _decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
         rows = csv.reader(_without_mark(lines), strict=True)
-        header = None if self._hint == list[str] else next(rows, None)
+        header = None if self._hint in (list[str], list[list[str]]) else next(rows, None)
         block: Block = []
         line = rows.line_num
         try:
@@ -227,11 +235,11 @@ def _line_start(file: ReadFile, at: int) -> int:
     return file.size
 
 
-def _plain_blocks(file: ReadFile, start: int, end: int) -> Iterator[bytes]:
+def _plain_blocks(file: ReadFile, start: int, end: int, block_bytes: int) -> Iterator[bytes]:
     """Bytes from `start` to the end of the line that holds byte `end - 1`."""
     at, data = start, b"\n"
     while at < end:
-        data = file.pread(min(READ_BYTES, end - at), at)
+        data = file.pread(min(block_bytes, end - at), at)
         if not data:
             return
         at += len(data)
@@ -247,10 +255,24 @@ def _plain_blocks(file: ReadFile, start: int, end: int) -> Iterator[bytes]:
         yield data
 
 
+def _gathered(blocks: Iterable[bytes], least_bytes: int) -> Iterator[bytes]:
+    """The same bytes in fewer blocks, each of them but the last at least so long."""
+    held: list[bytes] = []
+    size = 0
+    for data in blocks:
+        held.append(data)
+        size += len(data)
+        if size >= least_bytes:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
 def _all_blocks(piece: Piece, file: ReadFile) -> Iterator[bytes]:
     if is_packed(piece.file.path):
         return unpacked_blocks(file)
-    return _plain_blocks(file, 0, piece.end)
+    return _plain_blocks(file, 0, piece.end, READ_BYTES)
 
 
 def _cut_at_lines(blocks: Iterable[bytes], offset: int) -> Iterator[tuple[int, bytes]]:
@@ -291,17 +313,36 @@ def _byte_lines(offset: int, data: bytes, path: str) -> Block:
     return list(zip(offsets, lines, strict=False))
 
 
+def _raw_lines(offset: int, data: bytes, path: str) -> Block:
+    _, lines = _raw_list(data)
+    return list(zip(accumulate(map((1).__add__, map(len, lines)), initial=offset), lines, strict=False))
+
+
+def _raw_list(data: bytes) -> tuple[int, list[bytes]]:
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return len(lines), lines
+
+
 def _block_lines(data: bytes) -> tuple[int, bytes]:
     return data.count(b"\n") + (not data.endswith(b"\n")), data
 
 
+def _line_lists(format: str, hint: Any) -> Callable[[bytes], tuple[int, Any]]:
+    """How many lines a block has, and those lines as a batch of the hinted type."""
+    if hint is bytes:
+        return _block_lines
+    if fits(list[str], hint):
+        return _str_list
+    return _raw_list if format == "raw" else _bytes_list
+
+
 def _bytes_list(data: bytes) -> tuple[int, list[bytes]]:
-    lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
+    count, lines = _raw_list(data)
     if b"\r" in data:
         lines = [line.removesuffix(b"\r") for line in lines]
-    return len(lines), lines
+    return count, lines
 
 
 def _str_list(data: bytes) -> tuple[int, list[str]]:

@@ -10,8 +10,9 @@ Layout and limits: docs/formats/run.md.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain, islice, repeat
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +27,7 @@ from ringmill.cluster.mapreduce.footprint import footprint
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 from ringmill.cluster.ports import AppendFile, FileSystem
 
-__all__ = ["Group", "RunWriter", "read_groups", "read_index"]
+__all__ = ["Group", "RunWriter", "read_groups", "read_index", "read_keys", "read_mark", "read_pairs"]
 
 Group: TypeAlias = tuple[bytes, Sequence[Any]]
 """An encoded key and values of it; a key's values may come as several neighbouring groups."""
@@ -66,13 +67,38 @@ class RunWriter:
         self._index: list[PartitionSlice] = []
         self._crc = self._raw = self._records = 0
 
-    def write_partition(self, groups: Iterable[Group]) -> None:
-        """The next partition, whole.  Raises InvalidArgument for a value its hint forbids, OSError."""
+    def write_partition(self, groups: Iterable[Group], mark: bytes = b"") -> None:
+        """The next partition, whole, after a mark if there is one.
+
+        Raises InvalidArgument for a value its hint forbids, OSError.
+        """
+        with self._stretch(mark):
+            groups = iter(groups)
+            while batch := self._next_batch(groups):
+                self._write_groups([key for key, _ in batch], [values for _, values in batch])
+
+    def write_singles(
+        self, blocks: Iterable[tuple[Sequence[bytes], Sequence[Any]]], mark: bytes = b""
+    ) -> None:
+        """The next partition, of keys with one value each, which are in memory already.
+
+        Raises like `write_partition`.
+        """
+        with self._stretch(mark):
+            for keys, values in blocks:
+                at = 0
+                while at < len(keys):
+                    end = at + self._window
+                    self._write_flat(keys[at:end], values[at:end])
+                    at = end
+
+    @contextmanager
+    def _stretch(self, mark: bytes) -> Iterator[None]:
         start = self._offset
         self._crc = self._raw = self._records = 0
-        groups = iter(groups)
-        while batch := self._next_batch(groups):
-            self._write_groups([key for key, _ in batch], [values for _, values in batch])
+        if mark:
+            self._write_chunk(pack_block([[], None, [mark]]), 0)
+        yield
         slice_ = PartitionSlice(start, self._offset - start, self._raw, self._records, self._crc)
         self._index.append(slice_)
 
@@ -109,7 +135,10 @@ class RunWriter:
             self._write_long(keys, lists)
             return
         flat = list(chain.from_iterable(lists))
-        raw = pack_block([keys, None if records == len(keys) else counts, self._values.to_wire(flat)])
+        if records == len(keys) and max(counts) == 1:
+            self._write_flat(keys, flat)
+            return
+        raw = pack_block([keys, counts, self._values.to_wire(flat)])
         if len(raw) > 4 * TARGET_RAW_BYTES and len(keys) > 1:
             half = len(keys) // 2
             self._window = max(1, half)
@@ -117,7 +146,22 @@ class RunWriter:
             self._write_groups(keys[half:], lists[half:])
             return
         self._write_chunk(raw, records)
-        self._window = max(1, min(2 * self._window, len(keys) * TARGET_RAW_BYTES // len(raw) + 1, 65536))
+        self._adapt(len(keys), len(raw))
+
+    def _write_flat(self, keys: Sequence[bytes], values: Sequence[Any]) -> None:
+        """Keys with one value each, as one chunk, or as halves."""
+        raw = pack_block([keys, None, self._values.to_wire(list(values))])
+        if len(raw) > 4 * TARGET_RAW_BYTES and len(keys) > 1:
+            half = len(keys) // 2
+            self._window = max(1, half)
+            self._write_flat(keys[:half], values[:half])
+            self._write_flat(keys[half:], values[half:])
+            return
+        self._write_chunk(raw, len(keys))
+        self._adapt(len(keys), len(raw))
+
+    def _adapt(self, groups: int, raw_bytes: int) -> None:
+        self._window = max(1, min(2 * self._window, groups * TARGET_RAW_BYTES // raw_bytes + 1, 65536))
 
     def _write_long(self, keys: Sequence[bytes], lists: Sequence[Sequence[Any]]) -> None:
         """Groups of which some are too long for one chunk; those between them stay together."""
@@ -198,6 +242,8 @@ def read_index(files: FileSystem, path: str) -> tuple[PartitionSlice, ...]:
 def read_groups(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Group]:
     """The groups of a slice, one chunk in memory at a time.  Raises CorruptData, naming the place."""
     for keys, counts, flat in _read_chunks(files, slice_, values):
+        if not keys:  # a mark
+            continue
         if counts is None:
             yield from zip(keys, zip(flat, strict=True), strict=True)
             continue
@@ -206,9 +252,31 @@ def read_groups(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterato
             yield key, list(islice(rest, count))
 
 
+def read_pairs(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Iterable[tuple[bytes, Any]]]:
+    """The keys of a slice, each with each of its values, one chunk at a time.  Raises CorruptData."""
+    for keys, counts, flat in _read_chunks(files, slice_, values):
+        if keys:
+            yield zip(
+                keys if counts is None else chain.from_iterable(map(repeat, keys, counts)), flat, strict=True
+            )
+
+
+def read_keys(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Sequence[bytes]]:
+    """The keys of a slice, one chunk at a time; each as often as it has values.  Raises CorruptData."""
+    for keys, counts, _ in _read_chunks(files, slice_, values):
+        yield keys if counts is None else list(chain.from_iterable(map(repeat, keys, counts)))
+
+
+def read_mark(files: FileSystem, slice_: Slice, values: ValueCodec) -> bytes:
+    """The mark at the start of a slice, b"" without one.  Raises CorruptData."""
+    with closing(_read_chunks(files, slice_, values)) as chunks:
+        keys, _, flat = next(chunks, ([b""], None, []))
+    return b"" if keys else bytes(flat[0])
+
+
 def _read_chunks(
     files: FileSystem, slice_: Slice, values: ValueCodec
-) -> Iterator[tuple[Sequence[bytes], Sequence[int] | None, Sequence[Any]]]:
+) -> Generator[tuple[Sequence[bytes], Sequence[int] | None, Sequence[Any]]]:
     file = files.open_read(slice_.path)
     unzstd = zstandard.ZstdDecompressor()
     at, end, records = slice_.offset, slice_.offset + slice_.length, 0
@@ -232,7 +300,7 @@ def _read_chunks(
                 raise CorruptData(f"a chunk of run {where} does not match its checksum")
             block = unpack_block(_unpacked(body, raw, method, unzstd), use_lists=values.uses_lists)
             keys, counts, flat = block
-            yield keys, counts, values.from_wire(flat)
+            yield keys, counts, values.from_wire(flat) if keys else flat
             records += count
             at = body_at + stored
     finally:

@@ -27,6 +27,8 @@ __all__ = ["SPLIT_SIZES", "InputFile", "Piece", "Split", "SplitSizes", "plan_spl
 MIB: Final = 1 << 20
 MAX_PIECES: Final = 1024  # files packed into one split
 MAX_SPLITS: Final = 100_000
+SAMPLE_PLACES: Final = 32
+SAMPLE_BYTES: Final = 16 << 10
 
 _WHOLE_FORMATS: Final = frozenset({"csv", "file"})
 
@@ -76,22 +78,29 @@ class Split:
 
     index: int
     pieces: tuple[Piece, ...]
+    splits: int = 1  # of the job in all
+    sample: tuple[Piece, ...] = ()  # of the whole input, where the job is ordered in total
 
     @property
     def size(self) -> int:
         """Bytes to be read."""
         return sum(piece.end - piece.start for piece in self.pieces)
 
+    def part_of(self, parts: int) -> int:
+        """The part that holds this split's records when the output keeps the order of the input."""
+        return self.index * parts // max(self.splits, self.index + 1)
+
     def to_wire(self) -> list[Any]:
-        """The msgpack-able form: [index, [[path, size, mtime_ns, start, end], ...]]."""
-        rows = [[p.file.path, p.file.size, p.file.mtime_ns, p.start, p.end] for p in self.pieces]
-        return [self.index, rows]
+        """The msgpack-able form: [index, pieces, splits, sample].
+
+        Of a piece: [path, size, mtime_ns, start, end].
+        """
+        return [self.index, _rows(self.pieces), self.splits, _rows(self.sample)]
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> Split:
-        index, rows = fields
-        pieces = (Piece(InputFile(path, size, mark), start, end) for path, size, mark, start, end in rows)
-        return cls(index, tuple(pieces))
+        index, pieces, splits, sample = fields
+        return cls(index, _from_rows(pieces), splits, _from_rows(sample))
 
 
 def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:
@@ -100,9 +109,13 @@ def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:
 
 
 def plan_splits(
-    input_files: Sequence[InputFile], format: str, sizes: SplitSizes = SPLIT_SIZES
+    input_files: Sequence[InputFile],
+    format: str,
+    sizes: SplitSizes = SPLIT_SIZES,
+    *,
+    sampled: bool = False,
 ) -> list[Split]:
-    """Cut files into splits, in the order of their paths.
+    """Cut files into splits, in the order of their paths; `sampled` adds the places of a sample to each.
 
     Raises InvalidArgument when there would be more than 100,000 splits.
     """
@@ -110,7 +123,8 @@ def plan_splits(
     packed = list(_packed(_pieces(input_files, format, target), target))
     if len(packed) > MAX_SPLITS:
         raise InvalidArgument(f"the input makes {len(packed)} splits; a job may have {MAX_SPLITS}")
-    return [Split(index, pieces) for index, pieces in enumerate(packed)]
+    places = tuple(_places(input_files, len(packed))) if sampled else ()
+    return [Split(index, pieces, len(packed), places) for index, pieces in enumerate(packed)]
 
 
 def _pieces(input_files: Sequence[InputFile], format: str, target: int) -> Iterator[Piece]:
@@ -137,3 +151,27 @@ def _packed(pieces: Iterator[Piece], target: int) -> Iterator[tuple[Piece, ...]]
         size += length
     if group:
         yield tuple(group)
+
+
+def _places(input_files: Sequence[InputFile], splits: int) -> Iterator[Piece]:
+    """Small pieces, evenly spread over the input; fewer where many splits carry them."""
+    total = sum(file.size for file in input_files)
+    count = min(SAMPLE_PLACES, max(4, 20_000 // max(1, splits)))
+    starts = iter([total * number // count for number in range(count)])
+    wanted, before = next(starts, None), 0
+    for file in sorted(input_files, key=lambda file: file.path):
+        while wanted is not None and wanted < before + file.size:
+            start = 0 if is_packed(file.path) else wanted - before
+            yield Piece(file, start, min(start + SAMPLE_BYTES, file.size))
+            wanted = next(starts, None)
+            while is_packed(file.path) and wanted is not None and wanted < before + file.size:
+                wanted = next(starts, None)
+        before += file.size
+
+
+def _rows(pieces: Sequence[Piece]) -> list[Any]:
+    return [[p.file.path, p.file.size, p.file.mtime_ns, p.start, p.end] for p in pieces]
+
+
+def _from_rows(rows: Sequence[Any]) -> tuple[Piece, ...]:
+    return tuple(Piece(InputFile(path, size, mark), start, end) for path, size, mark, start, end in rows)

@@ -1,4 +1,4 @@
-"""What a map task keeps of the pairs of map until it writes them: lists of values, or one value a key.
+"""What a map task keeps of the pairs of map until it writes them: lists of values, one value a key, or pairs.
 
 Pure.  Lists are shortened by combine when the buffer is full and when it is written.  A fold that keeps one
 value a key never lets lists arise: its pairs are folded as they come.
@@ -9,22 +9,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from ringmill.cluster.mapreduce.api.folds import BoundFold
-from ringmill.cluster.mapreduce.footprint import RecordSizes
+from ringmill.cluster.mapreduce.footprint import GROUP_OVERHEAD, RecordSizes, footprint
 
-__all__ = ["Buffer", "FoldBuffer", "ListBuffer", "Shorten"]
+__all__ = ["Buffer", "FoldBuffer", "KeyBuffer", "ListBuffer", "PairBuffer", "Shorten"]
 
 Pair: TypeAlias = tuple[Any, Any]
 Shorten: TypeAlias = Callable[[Any, Iterable[Any]], list[Any]]
 """The values that stand for the given values of a key."""
 
+_SLOT: Final = 8  # of a list
+
 
 class Buffer(Protocol):
     """Pairs of one map task, by key."""
 
-    taken: int  # pairs in all; of ListBuffer right only after `leave`
+    taken: int  # pairs in all; right after `leave`
 
     def take(self, pairs: Iterator[Pair], sizes: RecordSizes) -> bool:
         """Take a batch of pairs; False when there are none.  Raises TypeError or ValueError for no pair."""
@@ -34,8 +36,11 @@ class Buffer(Protocol):
         """Combine the values of each key."""
         ...
 
-    def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
-        """The keys and the values of each, shortened; the buffer is empty afterwards."""
+    overhead: int  # bytes beside each key
+    has_lists: bool  # whether `leave` gives a list of values for each key, or one value
+
+    def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
+        """The keys and what is kept of each; the buffer is empty afterwards."""
         ...
 
     def __len__(self) -> int:
@@ -45,6 +50,9 @@ class Buffer(Protocol):
 
 class ListBuffer:
     """All values of a key in a list, in the order in which they came."""
+
+    has_lists = True
+    overhead = GROUP_OVERHEAD
 
     def __init__(self, shorten: Shorten | None) -> None:
         self._groups: defaultdict[Any, list[Any]] = defaultdict(list)
@@ -92,6 +100,9 @@ class ListBuffer:
 class FoldBuffer:
     """One value a key, by a fold that has `add`."""
 
+    has_lists = False
+    overhead = GROUP_OVERHEAD
+
     def __init__(self, fold: BoundFold) -> None:
         assert fold.add is not None
         self._add = fold.add
@@ -114,6 +125,64 @@ class FoldBuffer:
     def shorten(self, sizes: RecordSizes) -> None:
         """Nothing to do: a key never has more than one value."""
 
-    def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
+    def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
         totals, self._totals = self._totals, defaultdict(int)
-        return list(totals), list(zip(totals.values(), strict=True))
+        return list(totals), list(totals.values())
+
+
+class PairBuffer:
+    """Pairs as they come, of a job that neither combines nor reduces: no key needs a list of its own."""
+
+    has_lists = False
+    overhead = _SLOT
+
+    def __init__(self) -> None:
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self.taken = 0
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def take(self, pairs: Iterator[Pair], sizes: RecordSizes) -> bool:
+        for first in pairs:
+            key, value = first
+            sizes.sample(key, value)
+            add_key, add_value = self._keys.append, self._values.append
+            for key, value in chain((first,), islice(pairs, sizes.batch - 1)):
+                add_key(key)
+                add_value(value)
+            return True
+        return False
+
+    def shorten(self, sizes: RecordSizes) -> None:
+        """Nothing to do: nothing combines."""
+
+    def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
+        keys, values, self._keys, self._values = self._keys, self._values, [], []
+        self.taken += len(keys)
+        return keys, values
+
+
+class KeyBuffer:
+    """Keys without values, each as often as it was given."""
+
+    def __init__(self) -> None:
+        self._keys: list[Any] = []
+        self._bytes = 0
+        self.taken = 0
+
+    def take(self, keys: Sequence[Any]) -> None:
+        self._keys += keys
+        self.taken += len(keys)
+        if keys:
+            self._bytes += len(keys) * (footprint(keys[len(keys) // 2]) + _SLOT)
+
+    def estimate(self) -> int:
+        """Bytes that the keys take; one of each batch is measured."""
+        return self._bytes
+
+    def leave(self) -> list[Any]:
+        """The keys; the buffer is empty afterwards."""
+        keys, self._keys, self._bytes = self._keys, [], 0
+        return keys

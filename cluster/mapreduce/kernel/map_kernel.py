@@ -10,18 +10,19 @@ I/O only through the FileSystem passed in.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice, starmap
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.batches import pairs_of
+from ringmill.cluster.mapreduce.api.batches import keys_of, pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Count, Sum
 from ringmill.cluster.mapreduce.codecs.signatures import Gives
@@ -29,9 +30,20 @@ from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
 from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_slices, narrow
+from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered, rendered_keys
 from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups
 from ringmill.cluster.mapreduce.footprint import RecordSizes
-from ringmill.cluster.mapreduce.kernel.buffers import Buffer, FoldBuffer, ListBuffer, Shorten
+from ringmill.cluster.mapreduce.kernel.buffers import (
+    Buffer,
+    FoldBuffer,
+    KeyBuffer,
+    ListBuffer,
+    PairBuffer,
+    Shorten,
+)
+from ringmill.cluster.mapreduce.kernel.calls import results_of
+from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles, cut_at
+from ringmill.cluster.mapreduce.kernel.key_ranges import digest_of_ranges
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 from ringmill.cluster.ports import FileSystem
 
@@ -65,16 +77,23 @@ class MapKernel:
         files: FileSystem,
         folder: str,
         partitions: int,
+        part: int,
+        ranges: list[bytes] | None,
         memory_bytes: int,
         compression: str,
+        output_format: str,
         context: Context,
     ) -> None:
         self._job = job
         self._files = files
         self._folder = folder
         self._partitions = partitions
+        self._part = part
+        self._ranges = ranges
+        self._mark = b"" if ranges is None else digest_of_ranges(ranges)
         self._memory = memory_bytes
         self._compression = compression
+        self._output_format = output_format
         self._map = partial(job.map, ctx=context) if job.map_signature.wants_context else job.map
         self._shorten = _shortening(job, context)
         self._buffer = _buffer_for(job, self._shorten)
@@ -86,13 +105,15 @@ class MapKernel:
 
         Raises what the job's functions raise, TaskFailed for output that is not what was declared, OSError.
         """
-        return self._run(chain.from_iterable(starmap(self._map, chain.from_iterable(blocks))))
+        return self._run(chain.from_iterable(results_of(self._map, chain.from_iterable(blocks))))
 
     def run_batches(self, batches: Iterable[tuple[int, Any]]) -> MapTotals:
         """Map every batch, given with where it begins, and leave one run.  Raises like `run`."""
         signature = self._job.map_signature
         wants_start = signature.first is not None
         results = (self._map(*each) if wants_start else self._map(each[1]) for each in batches)
+        if self._job.keys_alone:
+            return self._run_keys(keys_of(result, signature.where) for result in results)
         pairs: Iterator[Iterable[Pair]]
         pairs = (pairs_of(result, signature.gives, signature.where) for result in results)
         if _counts_keys(self._job):
@@ -106,6 +127,8 @@ class MapKernel:
         return counts.items()
 
     def _run(self, pairs: Iterator[tuple[Any, Any]]) -> MapTotals:
+        if self._job.order == "input":
+            return self._pass_on(pairs)
         self._fill(pairs)
         if self._spills:
             self._spill()
@@ -115,11 +138,73 @@ class MapKernel:
             partitions = self._write(path)
         return MapTotals(path, partitions, self._buffer.taken, len(self._spills))
 
+    def _pass_on(self, pairs: Iterator[Pair]) -> MapTotals:
+        """Leave the records of the output as they come, rendered, for the one part that holds this split."""
+        where = self._job.map_signature.where
+        return self._leave_in_order(rendered(pairs, self._output_format, "map", where))
+
+    def _leave_in_order(self, batches: Iterator[Rendered]) -> MapTotals:
+        path, given = f"{self._folder}/{RUN_NAME}", 0
+
+        def groups() -> Iterator[Group]:
+            nonlocal given
+            for records, data in batches:
+                given += records
+                yield b"", ((records, data),)
+
+        writer = self._writer(path)
+        for number in range(self._partitions):
+            writer.write_partition(groups() if number == self._part else ())
+        return MapTotals(path, writer.finish(), given, 0)
+
+    def _run_keys(self, batches: Iterator[Sequence[Any]]) -> MapTotals:
+        """The same for keys without values that nothing combines or reduces."""
+        if self._job.order == "input":
+            format = self._output_format
+            return self._leave_in_order((len(keys), rendered_keys(keys, format)) for keys in batches if keys)
+        buffer, kept = KeyBuffer(), KeyFiles(self._job, self._files, self._compression)
+        for keys in batches:
+            buffer.take(keys)
+            if buffer.estimate() > self._memory:
+                path = self._spill_name()
+                self._spills.append((path, kept.write(path, self._sorted_keys(buffer), b"")))
+        path = f"{self._folder}/{RUN_NAME}"
+        if not self._spills:
+            return MapTotals(path, kept.write(path, self._sorted_keys(buffer), self._mark), buffer.taken, 0)
+        last = self._spill_name()
+        self._spills.append((last, kept.write(last, self._sorted_keys(buffer), b"")))
+        spilled = [
+            [_slice_of(spill, index[number]) for spill, index in self._spills]
+            for number in range(self._partitions)
+        ]
+        partitions = kept.merge(path, spilled, self._mark, self._merge_name)
+        for spill, _ in self._spills:
+            self._files.unlink(spill)
+        return MapTotals(path, partitions, buffer.taken, len(self._spills))
+
+    def _sorted_keys(self, buffer: KeyBuffer) -> Iterator[list[bytes]]:
+        """The buffer's keys, encoded, a sorted list for each partition."""
+        keys = buffer.leave()
+        try:
+            encoded = self._job.key_codec.encode_all(keys)
+        except InvalidArgument as error:
+            raise self._wrong_output(error) from error
+        if self._ranges is not None:
+            encoded.sort()
+            yield from cut_at(self._ranges, encoded, self._partitions)
+            return
+        buckets: list[list[bytes]] = [[] for _ in range(self._partitions)]
+        for place, key in zip(self._places(keys, encoded), encoded, strict=True):
+            buckets[place].append(key)
+        for bucket in buckets:
+            bucket.sort()
+            yield bucket
+
     def _fill(self, pairs: Iterator[tuple[Any, Any]]) -> None:
         buffer, sizes = self._buffer, self._sizes
         try:
             while buffer.take(pairs, sizes):
-                if sizes.estimate(len(buffer)) > self._memory:
+                if sizes.estimate(len(buffer), buffer.overhead) > self._memory:
                     self._shrink()
         except (TypeError, ValueError) as error:
             raise not_pairs(error, "map", self._job.map_signature.where) from error
@@ -134,8 +219,11 @@ class MapKernel:
         self._sizes.kept(0)
 
     def _spill(self) -> None:
-        path = f"{self._folder}/spill-{len(self._spills):05d}.run"
+        path = self._spill_name()
         self._spills.append((path, self._write(path)))
+
+    def _spill_name(self) -> str:
+        return f"{self._folder}/spill-{len(self._spills):05d}.run"
 
     def _write(self, path: str) -> tuple[PartitionSlice, ...]:
         """Leave the buffer in a run, sorted, and empty it."""
@@ -143,23 +231,53 @@ class MapKernel:
         try:
             return self._write_sorted(path)
         except InvalidArgument as error:
-            raise TaskFailed(Cause.USER_ERROR, f"map {self._job.map_signature.where} gave {error}") from error
+            raise self._wrong_output(error) from error
+
+    def _wrong_output(self, error: InvalidArgument) -> TaskFailed:
+        return TaskFailed(Cause.USER_ERROR, f"map {self._job.map_signature.where} gave {error}")
 
     def _write_sorted(self, path: str) -> tuple[PartitionSlice, ...]:
         keys, values = self._buffer.leave()
         encoded = self._job.key_codec.encode_all(keys)
-        buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
-        # By the hash of the encoding, so that every node and every attempt sends a key to the same reducer.
-        places = [buckets[number % self._partitions] for number in map(xxh3_64_intdigest, encoded)]
-        for bucket, group in zip(places, zip(encoded, values, strict=True), strict=True):
-            bucket.append(group)
-        del keys, values, encoded, places
+        places = self._places(keys, encoded)
         writer = self._writer(path)
+        if self._buffer.has_lists:
+            self._write_groups(writer, zip(places, encoded, values, strict=True))
+        elif len(kept := dict(zip(encoded, values, strict=True))) == len(encoded):
+            self._write_singles(writer, zip(places, encoded, strict=True), kept)
+        else:  # keys that differ for Python have the same bytes: reduce merges them
+            singles = zip(values, strict=True)
+            self._write_groups(writer, zip(places, encoded, singles, strict=True))
+        return writer.finish()
+
+    def _write_groups(self, writer: RunWriter, placed: Iterable[tuple[int, bytes, Sequence[Any]]]) -> None:
+        buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
+        for place, key, values in placed:
+            buckets[place].append((key, values))
         for bucket in buckets:
             bucket.sort(key=_KEY)
-            writer.write_partition(bucket if self._shorten is None else filter(_VALUES, bucket))
+            writer.write_partition(filter(_VALUES, bucket), self._mark)
             bucket.clear()
-        return writer.finish()
+
+    def _write_singles(
+        self, writer: RunWriter, placed: Iterable[tuple[int, bytes]], values: dict[bytes, Any]
+    ) -> None:
+        buckets: list[list[bytes]] = [[] for _ in range(self._partitions)]
+        for place, key in placed:
+            buckets[place].append(key)
+        for bucket in buckets:
+            bucket.sort()
+            writer.write_singles(((bucket, list(map(values.__getitem__, bucket))),), self._mark)
+
+    def _places(self, keys: Sequence[Any], encoded: Sequence[bytes]) -> Iterator[int]:
+        """The partition of each key."""
+        count, chosen = self._partitions, self._job.partition
+        if self._ranges is not None:
+            return map(partial(bisect_right, self._ranges), encoded)
+        if chosen is not None:
+            return (_checked_place(chosen(key, count), key, count) for key in keys)
+        # By the hash of the encoding, so that every node and every attempt sends a key to the same reducer.
+        return (number % count for number in map(xxh3_64_intdigest, encoded))
 
     def _merge_spills(self) -> tuple[str, tuple[PartitionSlice, ...]]:
         path = f"{self._folder}/{RUN_NAME}"
@@ -170,16 +288,16 @@ class MapKernel:
                 slices,
                 self._job.value_codec,
                 self._files,
-                name_of=self._merge_name(partition),
+                name_of=partial(self._merge_name, partition),
                 compression=self._compression,
             )
-            writer.write_partition(self._recombined(narrowed))
+            writer.write_partition(self._recombined(narrowed), self._mark)
         for spill, _ in self._spills:
             self._files.unlink(spill)
         return path, writer.finish()
 
-    def _merge_name(self, partition: int) -> Callable[[int], str]:
-        return lambda number: f"{self._folder}/merge-{partition:05d}-{number:05d}.run"
+    def _merge_name(self, partition: int, number: int) -> str:
+        return f"{self._folder}/merge-{partition:05d}-{number:05d}.run"
 
     def _recombined(self, slices: Sequence[Slice]) -> Iterator[Group]:
         """The merged groups, shortened by the combiner.
@@ -211,6 +329,8 @@ def _buffer_for(job: JobDefinition, shorten: Shorten | None) -> Buffer:
     fold = job.combine_fold
     if _counts_keys(job):
         return FoldBuffer(Sum().bind(int, job.map_signature.where))
+    if shorten is None and job.reduce is None and job.reduce_fold is None:
+        return PairBuffer()
     return ListBuffer(shorten) if fold is None or fold.add is None else FoldBuffer(fold)
 
 
@@ -244,6 +364,15 @@ def _combined(
     except (TypeError, ValueError) as error:
         raise not_pairs(error, "combine", where) from error
     return kept
+
+
+def _checked_place(place: Any, key: Any, count: int) -> int:
+    if type(place) is not int or not 0 <= place < count:
+        message = (
+            f"partition gave {shown(place, 100)} for key {shown(key, 100)}; there are parts 0 to {count - 1}"
+        )
+        raise TaskFailed(Cause.USER_ERROR, message)
+    return place
 
 
 def _slice_of(path: str, where: PartitionSlice) -> Slice:

@@ -5,26 +5,33 @@ There are two ways with the same result.  Slices that fit into memory are gather
 Larger ones are merged as streams, so that a group larger than memory passes through as it is read.  The
 values of a group are in the order of (split, position).
 
-I/O only through the FileSystem passed in.
+I/O only through the FileSystem passed in.  Rule J14: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, starmap
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.context import Context
-from ringmill.cluster.mapreduce.files.external_sort import merge_groups, narrow
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_pairs, narrow
 from ringmill.cluster.mapreduce.files.part_file import PartFile, PartTotals
-from ringmill.cluster.mapreduce.files.run_file import read_groups
+from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
+from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark, read_pairs
+from ringmill.cluster.mapreduce.kernel.calls import results_of
+from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["ReduceKernel"]
 
+_VALUE: Final = itemgetter(1)
 _BLOWUP: Final = 8  # bytes of Python objects a byte of msgpack becomes, about
 
 
@@ -39,6 +46,7 @@ class ReduceKernel:
         folder: str,
         memory_bytes: int,
         compression: str,
+        output_format: str,
         context: Context,
     ) -> None:
         self._job = job
@@ -46,6 +54,7 @@ class ReduceKernel:
         self._folder = folder
         self._memory = memory_bytes
         self._compression = compression
+        self._output_format = output_format
         self._context = context
         self.groups = 0
 
@@ -54,19 +63,79 @@ class ReduceKernel:
 
         Raises what the job's reduce raises, CorruptData, OSError.
         """
-        last = self._job.reduce_signature or self._job.map_signature
-        part.write_all(self._pairs(slices), last.where)
+        part.write_all(self._rendered(slices))
         part.finish()
         return part.totals
+
+    def _rendered(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        if self._job.order == "input":
+            return self._passed_on(slices)
+        if self._job.order == "total":
+            self._compare_marks(slices)
+        if self._job.keys_alone:
+            return self._keys_alone(slices)
+        last = self._job.reduce_signature or self._job.map_signature
+        return rendered(self._pairs(slices), self._output_format, "reduce", last.where)
+
+    def _keys_alone(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        kept = KeyFiles(self._job, self._files, self._compression)
+        for records, data in kept.rendered(slices, self._merge_name):
+            self.groups += records
+            yield records, data
+
+    def _passed_on(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        """What the maps have rendered, in the order of their splits."""
+        for each in slices:
+            for _, batches in read_groups(self._files, each, self._job.value_codec):
+                self.groups += 1
+                yield from batches
 
     def _pairs(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
         if not slices:
             return iter(())
+        if self._job.reduce is None and self._job.reduce_fold is None:
+            return self._merged(slices)
         fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory
+        fold = self._job.reduce_fold
+        if fits and fold is not None and fold.merge is not None:
+            return self._folded(slices, fold.merge)
         groups = self._gathered(slices) if fits else self._streamed(slices)
         decode = self._job.key_codec.decode
         decoded = ((decode(key), values) for key, values in self._counted(groups))
-        return chain.from_iterable(starmap(self._reduce(), decoded))
+        return chain.from_iterable(results_of(self._reduce(), decoded))
+
+    def _merged(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
+        """The records as they are, sorted, of a job without reduce."""
+        codec, decode_all = self._job.value_codec, self._job.key_codec.decode_all
+        narrowed = narrow(slices, codec, self._files, name_of=self._merge_name, compression=self._compression)
+        for block in merge_pairs(narrowed, codec, self._files):
+            self.groups += len(block)
+            yield from zip(decode_all([key for key, _ in block]), map(_VALUE, block), strict=True)
+
+    def _folded(
+        self,
+        slices: Sequence[Slice],
+        merge: Callable[[defaultdict[bytes, Any], Iterable[tuple[bytes, Any]]], int],
+    ) -> Iterator[tuple[Any, Any]]:
+        """What a fold that keeps one value a key makes of slices that fit into memory."""
+        totals: defaultdict[bytes, Any] = defaultdict(int)
+        for each in slices:
+            for pairs in read_pairs(self._files, each, self._job.value_codec):
+                merge(totals, pairs)
+        keys = sorted(totals)
+        decoded = self._job.key_codec.decode_all(keys)
+        for key, value in zip(decoded, map(totals.__getitem__, keys), strict=True):
+            self.groups += 1
+            yield key, value
+
+    def _compare_marks(self, slices: Sequence[Slice]) -> None:
+        codec, where = self._job.value_codec, self._job.map_signature.where
+        if len({read_mark(self._files, each, codec) for each in slices}) > 1:
+            raise TaskFailed(
+                Cause.USER_ERROR,
+                f"map {where} gave two tasks other keys for the same sample, so that parts have no common "
+                "order; order='total' needs a map that gives the same for the same record",
+            )
 
     def _counted(
         self, groups: Iterator[tuple[bytes, Iterator[Any]]]
@@ -98,8 +167,8 @@ class ReduceKernel:
         signature, fold = self._job.reduce_signature, self._job.reduce_fold
         if fold is not None:
             return partial(_finished, fold.finish)
-        if self._job.reduce is None or signature is None:
-            return _each
+        assert self._job.reduce is not None
+        assert signature is not None
         return partial(self._job.reduce, ctx=self._context) if signature.wants_context else self._job.reduce
 
 
@@ -108,9 +177,3 @@ def _finished(
 ) -> tuple[tuple[Any, Any]]:
     """What a fold does with a group."""
     return ((key, finish(values)),)
-
-
-def _each(key: Any, values: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """What a job without reduce does with a group."""
-    for value in values:
-        yield key, value

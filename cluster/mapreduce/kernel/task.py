@@ -20,6 +20,7 @@ from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.collector_pace import rare_collections
+from ringmill.cluster.mapreduce.kernel.key_ranges import key_ranges
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name
@@ -83,8 +84,11 @@ def run_map(
             files=files,
             folder=folder,
             partitions=spec.reducers,
+            part=split.part_of(spec.reducers),
+            ranges=key_ranges(job, spec, split, files) if spec.order == "total" else None,
             memory_bytes=spec.memory_bytes * task.memory_factor,
             compression=spec.compression,
+            output_format=spec.output_format,
             context=context,
         )
         with rare_collections():
@@ -92,7 +96,7 @@ def run_map(
                 totals = kernel.run_batches(reader.batches(job.map_signature.second))
             else:
                 totals = kernel.run(reader.records())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise classify(error, job.user_files, reader.position, reader.record) from error
     return MapOutput(
         totals.path,
@@ -131,13 +135,14 @@ def run_reduce(
             folder=folder,
             memory_bytes=spec.memory_bytes * task.memory_factor,
             compression=spec.compression,
+            output_format=spec.output_format,
             context=context,
         )
         progress.follow(look)
         with rare_collections():
-            totals = kernel.run(task.inputs, PartFile(files, path, spec.output_format))
+            totals = kernel.run(task.inputs, PartFile(files, path))
         files.fsync_dir(folder)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise classify(error, job.user_files) from error
     progress.follow(lambda: AttemptProgress(total, total, context.status_text))
     return ReduceOutput(

@@ -101,7 +101,9 @@ def run_spec(
 ) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    plan = plan_input(spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes))
+    plan = plan_input(
+        spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes), sampled=spec.order == "total"
+    )
     staging = staging_folder(spec.output, spec.job)
     remove_staging(files, spec.job, spec.output)
     files.mkdir(staging)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ringmill/cluster/wire/stubs/members.proto\x12\x0bringmill.v1\"T\n\x12ReplaceDiskRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormer\x18\x02 \x01(\t\x12\x0c\n\x04\x64isk\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\"5\n\x13ReplaceDiskResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x32[\n\x07Members\x12P\n\x0bReplaceDisk\x12\x1f.ringmill.v1.ReplaceDiskRequest\x1a .ringmill.v1.ReplaceDiskResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ringmill/cluster/wire/stubs/members.proto\x12\x0bringmill.v1\"T\n\x12ReplaceDiskRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormer\x18\x02 \x01(\t\x12\x0c\n\x04\x64isk\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\"5\n\x13ReplaceDiskResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x1e\n\x0eRecoverRequest\x12\x0c\n\x04lost\x18\x01 \x03(\t\"B\n\x0fRecoverResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\x32\xa1\x01\n\x07Members\x12P\n\x0bReplaceDisk\x12\x1f.ringmill.v1.ReplaceDiskRequest\x1a .ringmill.v1.ReplaceDiskResponse\x12\x44\n\x07Recover\x12\x1b.ringmill.v1.RecoverRequest\x1a\x1c.ringmill.v1.RecoverResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLACEDISKREQUEST']._serialized_end=142
   _globals['_REPLACEDISKRESPONSE']._serialized_start=144
   _globals['_REPLACEDISKRESPONSE']._serialized_end=197
-  _globals['_MEMBERS']._serialized_start=199
-  _globals['_MEMBERS']._serialized_end=290
+  _globals['_RECOVERREQUEST']._serialized_start=199
+  _globals['_RECOVERREQUEST']._serialized_end=229
+  _globals['_RECOVERRESPONSE']._serialized_start=231
+  _globals['_RECOVERRESPONSE']._serialized_end=297
+  _globals['_MEMBERS']._serialized_start=300
+  _globals['_MEMBERS']._serialized_end=461
 # @@protoc_insertion_point(module_scope)

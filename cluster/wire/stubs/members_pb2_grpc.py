@@ -39,6 +39,11 @@ class MembersStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskResponse.FromString,
                 _registered_method=True)
+        self.Recover = channel.unary_unary(
+                '/ringmill.v1.Members/Recover',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.RecoverResponse.FromString,
+                _registered_method=True)
 
 
 class MembersServicer:
@@ -51,6 +56,13 @@ class MembersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Recover(self, request, context):
+        """Go on as another cluster without members that had most of the votes; to be asked of a member that is left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MembersServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +70,11 @@ def add_MembersServicer_to_server(servicer, server):
                     servicer.ReplaceDisk,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskResponse.SerializeToString,
+            ),
+            'Recover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recover,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.RecoverRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.RecoverResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +104,33 @@ class Members:
             '/ringmill.v1.Members/ReplaceDisk',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Members/Recover',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.RecoverRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.RecoverResponse.FromString,
             options,
             channel_credentials,
             insecure,

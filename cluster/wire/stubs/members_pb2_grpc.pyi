@@ -35,12 +35,16 @@ class MembersStub:
     def __new__(cls, channel: _aio.Channel) -> MembersAsyncStub: ...
     ReplaceDisk: _grpc.UnaryUnaryMultiCallable[_members_pb2.ReplaceDiskRequest, _members_pb2.ReplaceDiskResponse]
     """Give a member that lost its disk its seat back, on a new and empty disk."""
+    Recover: _grpc.UnaryUnaryMultiCallable[_members_pb2.RecoverRequest, _members_pb2.RecoverResponse]
+    """Go on as another cluster without members that had most of the votes; to be asked of a member that is left."""
 
 @_typing.type_check_only
 class MembersAsyncStub(MembersStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReplaceDisk: _aio.UnaryUnaryMultiCallable[_members_pb2.ReplaceDiskRequest, _members_pb2.ReplaceDiskResponse]  # type: ignore[assignment]
     """Give a member that lost its disk its seat back, on a new and empty disk."""
+    Recover: _aio.UnaryUnaryMultiCallable[_members_pb2.RecoverRequest, _members_pb2.RecoverResponse]  # type: ignore[assignment]
+    """Go on as another cluster without members that had most of the votes; to be asked of a member that is left."""
 
 class MembersServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -50,5 +54,13 @@ class MembersServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_members_pb2.ReplaceDiskResponse, _abc.Awaitable[_members_pb2.ReplaceDiskResponse]]:
         """Give a member that lost its disk its seat back, on a new and empty disk."""
+
+    @_abc_1.abstractmethod
+    def Recover(
+        self,
+        request: _members_pb2.RecoverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.RecoverResponse, _abc.Awaitable[_members_pb2.RecoverResponse]]:
+        """Go on as another cluster without members that had most of the votes; to be asked of a member that is left."""
 
 def add_MembersServicer_to_server(servicer: MembersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -44,6 +44,11 @@ class RepairStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.RepairRunRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.RepairRunResponse.FromString,
                 _registered_method=True)
+        self.Heal = channel.unary_unary(
+                '/ringmill.v1.Repair/Heal',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.HealRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.HealResponse.FromString,
+                _registered_method=True)
 
 
 class RepairServicer:
@@ -61,6 +66,13 @@ class RepairServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Heal(self, request, context):
+        """What healing of this node waits for; with `without`: heal without these owners from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RepairServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -73,6 +85,11 @@ def add_RepairServicer_to_server(servicer, server):
                     servicer.Run,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.RepairRunRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.RepairRunResponse.SerializeToString,
+            ),
+            'Heal': grpc.unary_unary_rpc_method_handler(
+                    servicer.Heal,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.HealRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.HealResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -129,6 +146,33 @@ class Repair:
             '/ringmill.v1.Repair/Run',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.RepairRunRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.RepairRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Heal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Repair/Heal',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.HealRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_repair__pb2.HealResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,12 +33,16 @@ class RepairStub:
     def __new__(cls, channel: _aio.Channel) -> RepairAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_repair_pb2.RepairStatusRequest, _repair_pb2.RepairStatusResponse]
     Run: _grpc.UnaryUnaryMultiCallable[_repair_pb2.RepairRunRequest, _repair_pb2.RepairRunResponse]
+    Heal: _grpc.UnaryUnaryMultiCallable[_repair_pb2.HealRequest, _repair_pb2.HealResponse]
+    """What healing of this node waits for; with `without`: heal without these owners from now on."""
 
 @_typing.type_check_only
 class RepairAsyncStub(RepairStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_repair_pb2.RepairStatusRequest, _repair_pb2.RepairStatusResponse]  # type: ignore[assignment]
     Run: _aio.UnaryUnaryMultiCallable[_repair_pb2.RepairRunRequest, _repair_pb2.RepairRunResponse]  # type: ignore[assignment]
+    Heal: _aio.UnaryUnaryMultiCallable[_repair_pb2.HealRequest, _repair_pb2.HealResponse]  # type: ignore[assignment]
+    """What healing of this node waits for; with `without`: heal without these owners from now on."""
 
 class RepairServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -54,5 +58,13 @@ class RepairServicer(metaclass=_abc_1.ABCMeta):
         request: _repair_pb2.RepairRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_repair_pb2.RepairRunResponse, _abc.Awaitable[_repair_pb2.RepairRunResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Heal(
+        self,
+        request: _repair_pb2.HealRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_repair_pb2.HealResponse, _abc.Awaitable[_repair_pb2.HealResponse]]:
+        """What healing of this node waits for; with `without`: heal without these owners from now on."""
 
 def add_RepairServicer_to_server(servicer: RepairServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,6 +17,7 @@ from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.digests import RecentDigests
 from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
@@ -64,6 +65,7 @@ class Collector:
         self._options = options
         self._wheel = DeadlineWheel()
         self._slow = SlowOwners(clock)
+        self._digests = RecentDigests()
         self._without_digests: dict[NodeId, None] = {}  # of an earlier release, as far as this start knows
 
     async def collect(
@@ -157,8 +159,8 @@ class Collector:
         place = collection.route.place
         lone = lone_of(encoded)
         if lone is not None and self._objects.has_made(place, lone):
-            return Held(encoded, lone, None)
-        return Held(encoded, None, self._replicas.decoded(collection.route, encoded))
+            return Held(encoded, lone, None, self._digests)
+        return Held(encoded, None, self._replicas.decoded(collection.route, encoded), self._digests)
 
     def wait(self, collection: Collection, patience_s: float) -> Bucket:
         return self._wheel.add(collection, patience_s)

@@ -19,7 +19,7 @@ from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.digests import digest_of
+from ringmill.cluster.versions.digests import RecentDigests
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.lone_value import LoneValue
@@ -35,10 +35,13 @@ __all__ = ["Asker", "Collected", "CollectionEnded", "Collection", "Held"]
 class Held:
     """What an owner holds.  `lone` is set when that is one value; else the object is made at once."""
 
-    __slots__ = ("_digest", "_stored", "encoded", "lone")
+    __slots__ = ("_digest", "_digests", "_stored", "encoded", "lone")
 
-    def __init__(self, encoded: bytes, lone: LoneValue | None, stored: StoredObject | None) -> None:
+    def __init__(
+        self, encoded: bytes, lone: LoneValue | None, stored: StoredObject | None, digests: RecentDigests
+    ) -> None:
         self.encoded = encoded
+        self._digests = digests
         self.lone = lone
         self._stored = stored
         self._digest = b""
@@ -46,7 +49,7 @@ class Held:
     @property
     def digest(self) -> bytes:
         if not self._digest:
-            self._digest = digest_of(self.encoded)
+            self._digest = self._digests.of(self.encoded)
         return self._digest
 
     @property

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.quorum.tally import SloppyTally
 from ringmill.node.repair.hint_delivery import HintDelivery
 from ringmill.node.replica.hints import HintStore
+from ringmill.node.requests import flight
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks, Search
-from ringmill.simulator.bending import Ablation, Bends, method
+from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 
 __all__ = ["SLOPPY_ABLATIONS"]
@@ -79,7 +81,23 @@ def _counted_delivered() -> Bends:
     return (method(HintDelivery._load, load_and_forget),)
 
 
+def _weak_told() -> Bends:
+    """A receipt that fallbacks helped to is as good as any."""
+
+    def strong(*fields: Any, **rest: Any) -> QuorumReceipt:
+        return QuorumReceipt(*fields, **rest)._replace(is_weak=False)
+
+    return (use(flight, QuorumReceipt, strong),)
+
+
 SLOPPY_ABLATIONS: Final = (
+    Ablation(
+        "weak-told",
+        "a receipt is weak while fewer owners than W have acked",
+        _weak_told(),
+        _AWAY,
+        rules=("W7",),
+    ),
     Ablation(
         "fallback-synced",
         "a fallback counts once the hint is on its disk",

@@ -3,17 +3,20 @@
 - An acknowledged write is with every living owner in the end, or a write that has seen it is; what an
   acknowledged write has replaced does not come back.  Unless all who acked have lost their disks.
 - A receipt has w seats at w nodes, owners and those that stand in for other owners.
+- A receipt that is not weak names W owners, and a read that is not weak shows each such write that was
+  acknowledged before it began, or a write that has seen it.
 - While a run lasts, a fallback that counted has the write on its disk, or its owner has.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.subjects.sloppy.record import SloppyCall
 
-__all__ = ["check_kept", "check_receipts", "check_sloppy"]
+__all__ = ["check_fresh", "check_kept", "check_receipts", "check_sloppy"]
 
 
 def check_sloppy(
@@ -44,6 +47,21 @@ def check_receipts(calls: Sequence[SloppyCall], owners: Mapping[bytes, Sequence[
             yield Violation("C20", call.key, f"{wrong}: {_story(call)}")
 
 
+def check_fresh(
+    calls: Sequence[SloppyCall], owners: Mapping[bytes, Sequence[str]], gone: Collection[str]
+) -> Iterator[Violation]:
+    """Unless an owner has lost something: then what it acked may be with fewer than W."""
+    for read in calls:
+        if read.kind != "get" or read.outcome != "ok" or read.weak or {*gone} & {*owners[read.key]}:
+            continue
+        writes = [call for call in calls if call.key == read.key and call.kind != "get"]
+        replaced = _replaced(call for call in writes if call.outcome != "failed")
+        for write in writes:
+            is_firm = write.is_acked and not write.weak and (write.returned or math.inf) < read.invoked
+            if is_firm and write.value not in read.shown and write.value not in replaced:
+                yield Violation("C20", read.key, f"{read.session} reads nothing of it, {_story(write)}")
+
+
 def check_kept(
     broken: Mapping[tuple[str, str, str], SloppyCall], gone: Collection[str]
 ) -> Iterator[Violation]:
@@ -67,6 +85,8 @@ def _wrong(call: SloppyCall, owners: Sequence[str]) -> str:
         return "a seat or a node counts twice"
     if len(seats) < call.w:
         return f"{len(seats)} seats for w={call.w}"
+    if not call.weak and len(acked) <= len(owners) // 2:
+        return f"only {len(acked)} owners, and it is not weak"
     return ""
 
 

@@ -64,6 +64,7 @@ class SloppySession(PlannedClient):
         if plan.kind == "get":
             item = await self._read(plan)
             call.shown = () if item is None else item.siblings
+            call.weak = item is None or item.weak  # the error does not tell
             return
         context = EMPTY if found is None else found.context
         receipt = await self._space.put(plan.key, call.value, context=context, w=plan.level)

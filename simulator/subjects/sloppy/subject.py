@@ -14,7 +14,7 @@ from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.sloppy.ablations import SLOPPY_ABLATIONS
-from ringmill.simulator.subjects.sloppy.checkers import check_kept, check_receipts, check_sloppy
+from ringmill.simulator.subjects.sloppy.checkers import check_fresh, check_kept, check_receipts, check_sloppy
 from ringmill.simulator.subjects.sloppy.keepers import Keepers
 from ringmill.simulator.subjects.sloppy.marks import SLOPPY_MARKS
 from ringmill.simulator.subjects.sloppy.record import SloppyCall, SloppyKind
@@ -115,6 +115,7 @@ class SloppyWorkload:
         return [
             *check_sloppy(self.calls, self._held, gone),
             *check_receipts(self.calls, owners),
+            *check_fresh(self.calls, owners, gone),
             *check_kept(self._keepers.broken, gone),
         ]
 

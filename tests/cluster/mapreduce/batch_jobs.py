@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from time import perf_counter
 from typing import Any
 
 from ringmill import Collect, Context, Count, FileInput, FileOutput, Sum, job
@@ -89,6 +90,55 @@ def longest(lines: list[str]) -> list[tuple[str, int]]:
     return [("longest", max(map(len, lines)))]
 
 
+def same(offset: int, line: bytes) -> Iterator[tuple[int, bytes]]:
+    yield offset, line
+
+
+def matching(lines: list[bytes]) -> list[tuple[None, bytes]]:
+    return [(None, line) for line in lines if b"7" in line]
+
+
+def rare_lines(lines: list[bytes]) -> list[bytes]:
+    return [line for line in lines if line in (b"77", b"4077\r")]
+
+
+def all_lines(lines: list[bytes]) -> list[bytes]:
+    return lines
+
+
+def keyed(offset: int, line: bytes) -> Iterator[tuple[tuple[bytes, int], bytes]]:
+    yield (line[:2], offset), line
+
+
+def numbers(lines: list[bytes]) -> list[tuple[int, bytes]]:
+    return [(int(line), line) for line in lines]
+
+
+def by_last_digit(number: int, parts: int) -> int:
+    return number % 10 % parts
+
+
+def out_of_range(number: int, parts: int) -> int:
+    return parts
+
+
+def now(lines: list[bytes]) -> list[tuple[float, bytes]]:
+    return [(perf_counter() * 1e7 % 1000, line) for line in lines]
+
+
+RAW = FileInput("raw")
+AS_LINES = FileOutput("lines")
+copied = job(map=same, input=RAW, output=AS_LINES, order="input")
+grepped = job(map_batch=matching, input=RAW, output=AS_LINES, order="input", reducers=3)
+rare = job(map_batch=rare_lines, input=RAW, output=AS_LINES, order="input")
+sorted_lines = job(map_batch=all_lines, input=RAW, output=AS_LINES, order="total")
+hashed_lines = job(map_batch=all_lines, input=RAW, output=AS_LINES)
+sorted_pairs = job(map=keyed, input=RAW, output=AS_LINES, order="total", reducers=3)
+sorted_counts = job(map_batch=all_lines, reduce=Count(), input=RAW, order="total")
+sorted_numbers = job(map_batch=numbers, input=RAW, output=AS_LINES, order="total", reducers=5)
+by_digit = job(map_batch=numbers, input=RAW, output=AS_LINES, partition=by_last_digit, reducers=3)
+misplaced = job(map_batch=numbers, input=RAW, partition=out_of_range)
+unordered = job(map_batch=now, input=RAW, order="total")
 per_record = job(map=words, reduce=Sum())
 of_texts = job(map_batch=words_of_texts, reduce=Sum())
 of_bytes = job(map_batch=words_of_bytes, reduce=Sum())

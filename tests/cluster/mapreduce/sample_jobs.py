@@ -1,6 +1,7 @@
 """Jobs for the kernels' tests."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ringmill import Collect, Context, Count, Distinct, FileOutput, Max, Sum, Top, job
 
@@ -80,8 +81,19 @@ def shares(offset: int, line: str) -> Iterator[tuple[str, float]]:
         yield word, offset / 7
 
 
+@dataclass(frozen=True, eq=False)
+class Name:
+    name: str
+
+
+def named(offset: int, line: str) -> Iterator[tuple[Name, int]]:
+    yield Name(line), 1
+
+
+by_identity = job(map=named, reduce=Sum())
 folded = job(map=one, reduce=Sum())
 counted = job(map=place_of, reduce=Count())
+counted_first = job(map=place_of, combine=Count(), reduce=total)
 lastly = job(map=place_of, combine=Max(), reduce=Max())
 latest = job(map=place_of, reduce=Top(3), output=FileOutput(format="jsonl"))
 distinct = job(map=place_of, reduce=Distinct(), output=FileOutput(format="jsonl"))

@@ -416,9 +416,11 @@ def test_a_late_loop_is_the_nodes_own_illness_and_costs_no_suspect_its_time() ->
     assert detector.health.stretch == 2
 
 
-def test_a_node_whose_loop_stood_still_doubts_itself() -> None:
+def test_a_node_whose_loop_stood_still_doubts_itself_once_whoever_tells_of_it() -> None:
     detector = machine(DEFAULT, N2, N3)
-    detector.stood_still()
+    detector.stood_still(3.0, 2.0)
+    detector.tick(3.0, late_s=1.8)
+    detector.stood_still(3.0, 1.9)
     assert detector.health.stretch == 2
 
 

@@ -56,12 +56,16 @@ def test_a_plan_names_the_owners_that_are_missing() -> None:
     before = topology(3)
     nodes = {NodeId("n2"), NodeId("n3")}
     sizes = {NodeId("n2"): 1600, NodeId("n3"): 800}
-    plan = plan_replacement(before, N1, NEW, whole=nodes, sizes=sizes)
+    plan = plan_replacement(before, N1, NEW, whole=nodes, sizes=sizes, counts={N1: 0, NodeId("n2"): 1600})
     assert (plan.partitions, plan.size_bytes, plan.short, plan.is_made) == (16, 1600, (), False)
     check_safe(plan)
-    plan = plan_replacement(before, N1, NEW, whole={NodeId("n2")}, sizes=sizes)
-    assert len(plan.short) == 16 and plan.missing == (NodeId("n3"),)
+    plan = plan_replacement(
+        before, N1, NEW, whole={NodeId("n2")}, sizes=sizes, counts={N1: 0, NodeId("n2"): 1600}
+    )
+    assert len(plan.short) == 16 and plan.missing == (NodeId("n3"),) and plan.short_keys == 1600
+    check_safe(plan, accepts_loss=True)
     with pytest.raises(InvalidArgument, match="n3 must be up"):
         check_safe(plan)
     with pytest.raises(InvalidArgument, match="only owner"):
-        check_safe(plan_replacement(topology(3, n=1), N1, NEW, whole=nodes, sizes={}))
+        alone = plan_replacement(topology(3, n=1), N1, NEW, whole=nodes, sizes={}, counts={})
+        check_safe(alone, accepts_loss=True)

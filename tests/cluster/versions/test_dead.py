@@ -5,6 +5,7 @@ from __future__ import annotations
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dead import (
     all_dead,
+    dead_from,
     fresh_part,
     is_dead,
     last_time,
@@ -46,6 +47,15 @@ def test_a_delete_of_a_value_whose_clock_was_ahead_stays_until_that_time_has_pas
     deleted = supersede(value, value.context, sibling(B, 1, 900))
     assert last_time(deleted) >= hybrid_time(5000)
     assert not all_dead(deleted, T) and all_dead(deleted, hybrid_time(6000))
+
+
+def test_from_which_watermark_on_an_object_may_be_forgotten() -> None:
+    deleted, brief = alone(sibling(A, 1, 900)), alone(sibling(B, 1, 800, b"v", expires=1500))
+    assert dead_from(deleted) == hybrid_time(900)
+    for stored, least in ((brief, 1500), (merge(deleted, brief), 1500)):
+        assert dead_from(stored) == hybrid_time(least)
+        assert all_dead(stored, hybrid_time(least)) and not all_dead(stored, hybrid_time(least - 1))
+    assert dead_from(merge(deleted, alone(sibling(B, 1, 800, b"v")))) is None
 
 
 def test_what_is_neither_held_nor_covered_is_stale() -> None:

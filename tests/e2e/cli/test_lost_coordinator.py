@@ -41,10 +41,10 @@ def write_job(shell: Shell, name: str, seconds: float) -> Path:
 
 
 def write_files(shell: Shell) -> None:
-    """Each is a split, as two are more than the smallest one has, and is named by its first line."""
+    """Each is a split, as two have more than a mebibyte, and is named by its first line."""
     (shell.folder / "in").mkdir()
     for number in range(FILES):
-        (shell.folder / "in" / f"{number:02}.txt").write_text(f"file {number}\n" + f"{'x' * 99_999}\n" * 3)
+        (shell.folder / "in" / f"{number:02}.txt").write_text(f"file {number}\n" + f"{'x' * 99_999}\n" * 6)
 
 
 def parts(folder: Path) -> dict[str, bytes]:
@@ -71,7 +71,18 @@ def done_maps(shell: Shell, job: str) -> dict[int, str]:
 def test_a_job_outlives_its_coordinator_and_no_finished_task_runs_again(shell: Shell) -> None:
     write_files(shell)
     log = write_job(shell, "slow", 0.7)
-    run = ("job", "run", "slow.py:slow", "--input", "in/*.txt", "--output", "out", "--detach")
+    run = (
+        "job",
+        "run",
+        "slow.py:slow",
+        "--input",
+        "in/*.txt",
+        "--output",
+        "out",
+        "--split-mib",
+        "1",
+        "--detach",
+    )
     job = shell.ok(*run, "-o", "json").json["job"]
     moved = shell.ok("coordinator", "handover", "-o", "json").json
     assert moved["node"] != "n1" and moved["open_jobs"] == [job], "n1 is the first to take a job"

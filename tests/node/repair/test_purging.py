@@ -105,6 +105,42 @@ def test_what_has_expired_is_forgotten_too() -> None:
     run(story, purge=SOON)
 
 
+def attempts(world: HealingWorld) -> int:
+    return sum(world[name].repair.purging._attempts for name in NAMES)
+
+
+def test_nobody_is_asked_before_something_would_be_forgotten() -> None:
+    async def story(world: HealingWorld) -> None:
+        await fill(world, KEYS[:20])
+        for key in KEYS[:10]:
+            await world.delete("n1", key, "all")
+        request = WriteRequest("", b"brief", VALUE, WriteOptions("all", ttl_ms=50_000))
+        await world.inside("n1", world["n1"].requests.put(request))
+        await asyncio.sleep(90)
+        assert not attempts(world)
+        await until(lambda: not tombstones(world))
+        before = attempts(world)
+        assert before in (1, 2), "a round may come between two deletes"
+        await until(lambda: all(world[name].repair.forgetting.forgotten == 11 for name in NAMES))
+        await asyncio.sleep(200)
+        assert attempts(world) == before + 1
+
+    run(story, purge=PurgeOptions(after_s=100.0, every_s=1.0))
+
+
+def test_deletes_that_go_on_are_forgotten_in_steps() -> None:
+    async def story(world: HealingWorld) -> None:
+        begun = asyncio.get_running_loop().time()
+        for number in range(40):
+            await world.delete("n2", b"k%d" % number, "all")
+            await asyncio.sleep(1)
+        lasted_s = asyncio.get_running_loop().time() - begun
+        assert 10 < attempts(world) < lasted_s - 20 + 2, "one in a second, once the first is old enough"
+        assert tombstones(world, "n3") < 30
+
+    run(story, purge=PurgeOptions(after_s=20.0, every_s=0.25))
+
+
 def test_an_owner_that_is_away_holds_everything_back() -> None:
     async def story(world: HealingWorld) -> None:
         await fill(world, KEYS[:20])
@@ -157,6 +193,10 @@ def test_a_later_attempt_of_a_write_that_may_be_forgotten_is_not_applied() -> No
         with pytest.raises(DeadlineExceeded):
             await world.inside("n2", work)
         await nothing_left(world, [b"k"])
+        new = Intent(VALUE, OperationId(1, 1, HybridTime(0)), is_retry=True)  # its client knew no time yet
+        await world.inside(
+            "n2", world["n2"].replica.objects.write(place_of(world, b"k"), new, lambda *_: None)
+        )
 
     run(story, purge=SOON)
 
@@ -274,12 +314,18 @@ def test_what_survived_damage_does_not_come_back(is_judged: bool, monkeypatch: p
             left, stale = await world.inside("n1", _survivors(objects, survived, prefix))
             assert not left
             back += place.stored_key not in stale
+            assert await world.inside("n1", _survivors(objects, survived, prefix, knows_deletes=False)) == (
+                {},
+                {},
+            )
         assert back == (0 if is_judged else 8)
 
     run(story, purge=SOON)
 
 
-async def _survivors(objects: Any, survived: dict[bytes, StoredObject], prefix: bytes) -> Any:
+async def _survivors(
+    objects: Any, survived: dict[bytes, StoredObject], prefix: bytes, *, knows_deletes: bool = True
+) -> Any:
     """What healing makes of keys of which only this survived."""
 
     async def found(start: bytes, end: bytes | None) -> AsyncIterator[tuple[bytes, bytes]]:
@@ -292,6 +338,6 @@ async def _survivors(objects: Any, survived: dict[bytes, StoredObject], prefix: 
     engine = objects._engine
     objects._engine = Survived()
     try:
-        return await objects._survivors(prefix, prefix_end(prefix), {})
+        return await objects._survivors(prefix, prefix_end(prefix), {}, knows_deletes=knows_deletes)
     finally:
         objects._engine = engine

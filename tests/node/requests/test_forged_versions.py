@@ -87,6 +87,30 @@ def test_a_reader_takes_no_answer_that_names_its_own_writes_that_it_has_not_made
     world.run(story())
 
 
+def test_forged_contexts_do_not_make_an_object_grow_without_a_bound() -> None:
+    """Each names other actors, and few enough by itself; an honest one goes on being taken."""
+    world = World()
+
+    async def story() -> None:
+        keyspace = world.topology.keyspaces[0].id
+        taken = 0
+        with pytest.raises(InvalidArgument, match="the key would name 3001 actors, the limit is 3000"):
+            for number in range(10):
+                names = (Actor(f"n{number}#{i}") for i in range(1000, 2000))
+                context = ContextToken(VersionVector.of((name, 1) for name in names))
+                await put(world, "n1", b"v%d" % number, context=encode_context(context, keyspace, b"key"))
+                taken += 1
+        assert taken == 2, "the third one and the actor of the node are one too many"
+        honest = (await get(world, "n1")).context
+        await put(world, "n1", b"honest", context=honest)
+        assert values(await get(world, "n2")) == [b"honest"]
+        too_many = ContextToken(VersionVector.of((Actor(f"{i:x}"), 1) for i in range(3001)))
+        with pytest.raises(InvalidArgument, match="it covers 3001 actors, the limit is 3000"):
+            await put(world, "n1", b"v", context=encode_context(too_many, keyspace, b"key"))
+
+    world.run(story())
+
+
 def test_a_context_that_no_read_has_handed_out_is_refused_and_changes_nothing() -> None:
     world = World()
 

@@ -10,7 +10,7 @@ from ringmill.client.values import ReplicaAck
 from ringmill.simulator.options import usual_options
 from ringmill.simulator.run import run_seed
 from ringmill.simulator.subjects.every import ablation_named
-from ringmill.simulator.subjects.sloppy.checkers import check_kept, check_receipts, check_sloppy
+from ringmill.simulator.subjects.sloppy.checkers import check_fresh, check_kept, check_receipts, check_sloppy
 from ringmill.simulator.subjects.sloppy.record import SloppyCall
 
 SLOPPY = usual_options(("sloppy",))
@@ -32,6 +32,7 @@ def test_no_seed_loses_what_a_fallback_counted_for() -> None:
         ("counted-kept", 10),
         ("one-owner-each", 1),
         ("counted-delivered", 1),
+        ("weak-told", 1),
     ],
 )
 def test_a_safeguard_of_sloppy_quorums_that_is_off_is_missed(name: str, first: int) -> None:
@@ -41,11 +42,15 @@ def test_a_safeguard_of_sloppy_quorums_that_is_off_is_missed(name: str, first: i
 
 
 def acked(
-    value: bytes, *replicas: ReplicaAck, w: int = 2, replaces: frozenset[bytes] = frozenset()
+    value: bytes,
+    *replicas: ReplicaAck,
+    w: int = 2,
+    replaces: frozenset[bytes] = frozenset(),
+    weak: bool = True,
 ) -> SloppyCall:
     return SloppyCall(
         "l0", "replace" if replaces else "put", b"k", value, 0.0, 1.0, "ok", replaces,
-        dot="n1#1:1", w=w, replicas=replicas,
+        dot="n1#1:1", w=w, replicas=replicas, weak=weak,
     )  # fmt: skip
 
 
@@ -80,6 +85,18 @@ def test_a_receipt_that_counts_wrongly_is_found(replicas: tuple[ReplicaAck, ...]
     owners = {b"k": ("n1", "n2", "n3")}
     assert not list(check_receipts([acked(b"v", A, D)], owners))
     assert list(check_receipts([acked(b"v", *replicas, w=w)], owners))
+
+
+def test_a_receipt_or_a_read_that_is_not_weak_though_owners_lack_is_found() -> None:
+    owners = {b"k": ("n1", "n2", "n3")}
+    assert "not weak" in next(iter(check_receipts([acked(b"v", A, D, weak=False)], owners))).story
+    firm = acked(b"v", A, ReplicaAck("n2", "owner", "synced"), weak=False)
+    assert not list(check_receipts([firm], owners))
+    read = SloppyCall("l1", "get", b"k", b"", 2.0, 3.0, "ok")
+    assert list(check_fresh([firm, read], owners, ()))
+    assert not list(check_fresh([firm, read], owners, ("n2",)))
+    for excused in (replace(read, weak=True), replace(read, invoked=0.5), replace(read, shown=(b"v",))):
+        assert not list(check_fresh([firm, excused], owners, ()))
 
 
 def test_a_fallback_that_lost_its_hint_is_found_unless_its_disk_is_gone() -> None:

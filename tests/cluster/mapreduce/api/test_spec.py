@@ -27,7 +27,7 @@ SPEC = JobSpec.of(
 
 def test_a_spec_comes_back_as_it_was_paths_that_are_not_utf8_included() -> None:
     assert JobSpec.decode(SPEC.encode()) == SPEC
-    assert SPEC.reducers == 1
+    assert (SPEC.reducers, SPEC.order) == (4, "input")
     assert SPEC.title == "grep:grep"
 
 
@@ -59,7 +59,7 @@ def test_values_out_of_range_are_refused_by_name(change: dict[str, Any], message
         msgpack.packb([3, {"job": "x"}]),
         msgpack.packb(7),
         SPEC.encode()[:-1],
-        SPEC.encode().replace(b"\xa8reducers\x01", b"\xa8reducers\xc3"),
+        SPEC.encode().replace(b"\xa8reducers\x04", b"\xa8reducers\xc3"),
     ],
 )
 def test_rubbish_and_other_versions_are_no_spec(data: bytes) -> None:

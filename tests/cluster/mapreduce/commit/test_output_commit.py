@@ -30,6 +30,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 )
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.part_file import PartFile
+from ringmill.cluster.mapreduce.files.rendering import rendered
 from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.moment import CrashModel
@@ -170,8 +171,8 @@ def test_what_a_second_commit_reports_outlives_a_power_cut_wherever_the_first_wa
         files = FolderTree()
         part = f"{staging_folder('/shared/out', 'job-1')}/reduce-0.1/part"
         files.mkdir(posixpath.dirname(part))
-        writer = PartFile(files, part, "tsv")
-        writer.write_all([("a", 1)])
+        writer = PartFile(files, part)
+        writer.write_all([(1, b"a\t1\n")])
         writer.finish()
         for folder in (posixpath.dirname(part), staging_folder("/shared/out", "job-1"), "/shared", ""):
             files.fsync_dir(folder)
@@ -404,13 +405,14 @@ def test_a_part_that_is_neither_in_its_place_nor_moved_whole_is_an_error(
         ("tsv", [("a\udcff", "b\tc")], b"a\xff\tb\tc\n"),
         ("jsonl", [("a\tb\n", {"x": [1, None]})], b'{"key":"a\\tb\\n","value":{"x":[1,null]}}\n'),
         ("bytes", [(1, b"\x00\xff"), (2, "text")], b"\x00\xfftext"),
+        ("lines", [(1, b"\xff\r"), ("key", None), (2, "text")], b"\xff\r\nkey\ntext\n"),
     ],
 )
 def test_records_are_written_as_the_format_says(
     tmp_path: Path, files: OsFileSystem, format: str, pairs: list[Any], written: bytes
 ) -> None:
-    part = PartFile(files, str(tmp_path / "part"), format)
-    part.write_all(pairs)
+    part = PartFile(files, str(tmp_path / "part"))
+    part.write_all(rendered(pairs, format, "reduce", ""))
     part.finish()
     assert (tmp_path / "part").read_bytes() == written
     assert (part.totals.size, part.totals.records) == (len(written), len(pairs))
@@ -421,19 +423,19 @@ def test_records_are_written_as_the_format_says(
 def test_a_record_that_would_tear_a_tsv_line_is_refused(
     tmp_path: Path, files: OsFileSystem, pair: Any
 ) -> None:
-    part = PartFile(files, str(tmp_path / "part"), "tsv")
+    part = PartFile(files, str(tmp_path / "part"))
     with pytest.raises(TaskFailed, match=r"tsv line|lone surrogate"):
-        part.write_all([("fine", 1), pair])
+        part.write_all(rendered([("fine", 1), pair], "tsv", "reduce", ""))
 
 
 def test_a_number_that_json_does_not_have_is_refused(tmp_path: Path, files: OsFileSystem) -> None:
-    part = PartFile(files, str(tmp_path / "part"), "jsonl")
+    part = PartFile(files, str(tmp_path / "part"))
     with pytest.raises(TaskFailed, match="cannot be written as JSON"):
-        part.write_all([("a", float("nan"))])
+        part.write_all(rendered([("a", float("nan"))], "jsonl", "reduce", ""))
 
 
 def test_the_totals_of_a_part_grow_with_each_batch(tmp_path: Path, files: OsFileSystem) -> None:
-    part = PartFile(files, str(tmp_path / "part"), "tsv")
+    part = PartFile(files, str(tmp_path / "part"))
     seen: list[int] = []
 
     def pairs() -> Iterator[tuple[int, int]]:
@@ -441,5 +443,5 @@ def test_the_totals_of_a_part_grow_with_each_batch(tmp_path: Path, files: OsFile
             seen.append(part.totals.records)
             yield number, number
 
-    part.write_all(pairs())
+    part.write_all(rendered(pairs(), "tsv", "reduce", ""))
     assert (sorted({*seen}), part.totals.records) == ([0, 1024, 2048], 2500)

@@ -13,7 +13,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.mapreduce.codecs.codecs import value_codec
 from ringmill.cluster.mapreduce.files import run_file
-from ringmill.cluster.mapreduce.files.external_sort import merge_groups, narrow
+from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_keys, merge_pairs, narrow
 from ringmill.cluster.mapreduce.files.run_file import RunWriter, read_groups, read_index
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 
@@ -51,6 +51,28 @@ def test_partitions_come_back_group_by_group_however_small_chunks_are(
     assert read_index(files, path) == index
     assert [gathered(read_groups(files, slice_of(path, where), INTS)) for where in index] == partitions
     assert [where.records for where in index] == [sum(len(v) for _, v in groups) for groups in partitions]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(st.lists(GROUPS, max_size=5), st.integers(1, 300))
+def test_records_merge_in_the_order_of_keys_and_those_of_a_key_in_the_order_of_slices(
+    tmp_path: Path, files: OsFileSystem, runs: list[Any], target: int
+) -> None:
+    slices = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_file, "TARGET_RAW_BYTES", target)
+        for number, groups in enumerate(runs):
+            path = str(tmp_path / f"run-{number}")
+            if Path(path).exists():
+                files.unlink(path)
+            writer = RunWriter(files, path, INTS, "none")
+            writer.write_partition(groups, b"mark")
+            slices.append(slice_of(path, *writer.finish()))
+    records = [(key, value) for groups in runs for key, values in groups for value in values]
+    blocks = list(merge_pairs(slices, INTS, files))
+    assert [record for block in blocks for record in block] == sorted(records, key=lambda record: record[0])
+    keys = [key for block in merge_keys(slices, INTS, files) for key in block]
+    assert keys == sorted(key for key, _ in records)
 
 
 def test_a_long_group_is_cut_into_chunks_and_a_large_value_gets_one_of_its_own(

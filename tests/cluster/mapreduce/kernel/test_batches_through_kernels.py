@@ -27,7 +27,8 @@ def output(definition: JobDefinition, input: Path, folder: Path) -> tuple[list[b
 def test_words_are_the_same_in_every_style(
     tmp_path: Path, style: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "READ_BYTES", 97)  # many batches
+    for size in ("READ_BYTES", "BATCH_BYTES"):
+        monkeypatch.setattr(readers, size, 97)  # many batches
     (tmp_path / "in.txt").write_bytes(TEXT)
     (tmp_path / "packed.bz2").write_bytes(bz2.compress(TEXT))
     plain, told = output(batch_jobs.per_record, tmp_path, tmp_path / "plain-out")
@@ -40,7 +41,8 @@ def test_words_are_the_same_in_every_style(
 
 
 def test_a_batch_knows_where_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "READ_BYTES", 97)
+    for size in ("READ_BYTES", "BATCH_BYTES"):
+        monkeypatch.setattr(readers, size, 97)
     (tmp_path / "in.txt").write_bytes(TEXT.replace(b"\r", b""))
     plain, _ = output(batch_jobs.placed, tmp_path / "in.txt", tmp_path / "plain")
     batched, told = output(batch_jobs.placed_by_batch, tmp_path / "in.txt", tmp_path / "out")
@@ -61,7 +63,8 @@ def test_parsed_lines_and_rows_come_in_batches_too(tmp_path: Path) -> None:
 
 
 def test_a_failing_batch_is_named_by_its_offsets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "READ_BYTES", 16)
+    for size in ("READ_BYTES", "BATCH_BYTES"):
+        monkeypatch.setattr(readers, size, 16)
     (path := tmp_path / "in.txt").write_bytes(b"good\n" * 4 + b"bad\n" + b"good\n" * 4)
     with pytest.raises(JobFailed, match=f"ValueError: a bad line at {path} offset 15 to 29") as caught:
         run_local(

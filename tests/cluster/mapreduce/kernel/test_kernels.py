@@ -102,7 +102,7 @@ def test_the_same_bytes_come_out_whatever_memory_there_is(
 @pytest.mark.parametrize(
     ("name", "plain"),
     [
-        ("folded", len), ("counted", len), ("lastly", max),
+        ("folded", len), ("counted", len), ("counted_first", len), ("lastly", max),
         ("weighed", lambda at: fsum(each / 7 for each in at)),
         ("latest", lambda at: sorted(at, reverse=True)[:3]), ("distinct", lambda at: list(dict.fromkeys(at))),
         ("collected", list),
@@ -134,6 +134,15 @@ def test_a_fold_keeps_one_value_a_key_so_that_long_groups_never_spill(
     [done] = Bench(sample_jobs.folded, tmp_path, files, 20_000).map()
     assert (done.spills, done.records_in, done.records_out) == (0, 6000, 48_000)
     assert sum(each.records for each in done.partitions) < 30
+
+
+def test_keys_that_only_python_tells_apart_are_one_key_for_a_fold_too(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    (tmp_path / "in").write_text("a\nb\na\na")
+    assert sorted(Bench(sample_jobs.by_identity, tmp_path, files, MIB).output().splitlines()) == [
+        b'{"name":"a"}\t3', b'{"name":"b"}\t1'
+    ]  # fmt: skip
 
 
 def test_a_buffer_beyond_its_bound_is_spilled_and_combining_comes_first(

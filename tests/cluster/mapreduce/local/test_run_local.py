@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from examples.wordcount import wordcount
-from ringmill import FileOutput, job, run_local
+from ringmill import Distinct, FileOutput, JobDefinition, Sum, job, run_local
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 
 
@@ -197,3 +197,44 @@ def test_in_some_processes_a_failure_is_told_in_the_same_way(tmp_path: Path) -> 
     with pytest.raises(InvalidArgument, match="processes is 0"):
         run_local(fragile, str(tmp_path / "in"), str(tmp_path / "out"), processes=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def first_word(offset: int, line: str) -> list[tuple[str, int]]:
+    return [(next(iter(line.split())), 1)]
+
+
+def first_value(word: str, ones: Iterable[int]) -> list[tuple[str, int]]:
+    return [(next(iter([word] if word != "b" else [])), sum(ones))]
+
+
+def numbers(offset: int, line: str) -> Iterator[tuple[str, float]]:
+    yield "sum", float(line)
+
+
+def truths(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield line, line == "a"
+
+
+@pytest.mark.parametrize(
+    "definition", [job(map=first_word, reduce=first), job(map=fails_at_seven, reduce=first_value)]
+)
+def test_a_function_that_stops_an_iteration_by_mistake_does_not_end_the_input(
+    definition: JobDefinition, tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_text("a\nb\n\nc\nd\n")
+    with pytest.raises(JobFailed, match="UserError: StopIteration"):
+        run_local(definition, str(tmp_path / "in"), str(tmp_path / "out"))
+
+
+def test_infinities_beside_sums_beyond_all_floats(tmp_path: Path) -> None:
+    for added, expected in (("inf", "Infinity"), ("-inf", "-Infinity"), ("nan", "NaN")):
+        (tmp_path / "in").write_text(f"1e308\n1e308\n{added}\n")
+        adding = job(map=numbers, reduce=Sum())
+        run_local(adding, str(tmp_path / "in"), str(tmp_path / "out"), overwrite=True, reducers=1)
+        assert (tmp_path / "out" / "part-00000").read_text() == f"sum\t{expected}\n"
+
+
+def test_a_value_of_another_type_than_declared_is_the_users_error(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a\nb\n")
+    with pytest.raises(JobFailed, match="UserError"):
+        run_local(job(map=truths, reduce=Distinct()), str(tmp_path / "in"), str(tmp_path / "out"))

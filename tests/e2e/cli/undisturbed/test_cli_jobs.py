@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import ringmill.client.blocking
+from ringmill import run_local
+from ringmill.client.jobs.job_modules import load_job_module
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import PermissionDenied
 
 if TYPE_CHECKING:
@@ -163,6 +167,72 @@ def test_the_library_runs_jobs_and_watches_them(shell: Shell) -> None:
         state = db.jobs.run(WORDCOUNT, input=paths[0], output=paths[1])
         assert state.state == "SUCCEEDED" and db.jobs.status(state.job).is_over
         assert [one.state for one in db.jobs.watch(state.job)] == ["SUCCEEDED"]
+
+
+STYLES = """
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from ringmill import Context, Count, FileInput, FileOutput, Sum, Top, job
+
+RAW, LINES = FileInput("raw"), FileOutput("lines")
+
+def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    for word in line.split():
+        yield word, 1
+
+def total(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
+    yield word, sum(counts)
+
+def counted(lines: list[bytes]) -> Counter[str]:
+    return Counter(b" ".join(lines).decode("latin-1").split())
+
+def split(block: bytes) -> list[str]:
+    return block.decode("latin-1").split()
+
+def shares(offset: int, line: bytes) -> Iterator[tuple[bytes, float]]:
+    yield line[:1], offset / 7
+
+def chances(offset: int, line: bytes, ctx: Context) -> Iterator[tuple[bytes, float]]:
+    yield line[:1], ctx.rng.random()
+
+def some(lines: list[bytes]) -> list[bytes]:
+    return [line for line in lines if b"e" in line]
+
+def every(lines: list[bytes]) -> list[bytes]:
+    return lines
+
+by_line = job(map=words, combine=total, reduce=total)
+by_fold = job(map=words, reduce=Sum())
+by_batch = job(map_batch=counted, reduce=Sum())
+by_block = job(map_batch=split, reduce=Count())
+weights = job(map=shares, reduce=Sum(), input=RAW)
+luckiest = job(map=chances, reduce=Top(3), input=RAW, output=FileOutput("jsonl"))
+found = job(map_batch=some, input=RAW, output=LINES, order="input", reducers=3)
+in_order = job(map_batch=every, input=RAW, output=LINES, order="total")
+"""
+STYLE_NAMES = ("by_line", "by_fold", "by_batch", "by_block", "weights", "luckiest", "found", "in_order")
+
+
+def test_every_style_gives_the_bytes_of_one_process(shell: Shell) -> None:
+    (shell.folder / "styles.py").write_text(STYLES)
+    lines = [f"{number * 7919 % 30011} the fox {number % 97} {'x' * 160}\r\n" for number in range(6500)]
+    (shell.folder / "many.txt").write_text("".join(lines), newline="")
+    token = (shell.folder / "home" / "default" / "token").read_text().strip()
+    made: dict[str, list[bytes]] = {}
+    with ringmill.client.blocking.Client(address(shell), timeout=20, token=token) as db:
+        for name in STYLE_NAMES:
+            source, output = str(shell.folder / "many.txt"), shell.folder / f"styles-{name}"
+            state = db.jobs.run(f"{shell.folder}/styles.py:{name}", input=source, output=output, split_mib=1)
+            assert (state.state, state.stages[0].name, state.stages[0].total) == ("SUCCEEDED", "map", 2)
+            made[name] = [part.read_bytes() for part in sorted(output.glob("part-*"))]
+            with closing(OsFileSystem()) as files:
+                definition = load_job_module("styles.py:" + name, files, str(shell.folder)).definition
+            alone = run_local(definition, source, f"{output}-alone", split_mib=1)
+            assert [Path(part).read_bytes() for part in alone.parts] == made[name], name
+    assert made["by_line"] == made["by_fold"] == made["by_batch"] == made["by_block"]
+    text = [line.encode().removesuffix(b"\n") for line in lines]
+    assert b"".join(made["found"]).split(b"\n")[:-1] == [line for line in text if b"e" in line]
+    assert b"".join(made["in_order"]).split(b"\n")[:-1] == sorted(text)
 
 
 def address(shell: Shell) -> str:

@@ -1,0 +1,55 @@
+"""What a member's healing waits for, and the word that it need not.
+
+A member whose disk is damaged or new is filled from the other owners of each partition, and waits until
+enough of them can help.  Where two owners of a partition have lost something, each waits for the other: only
+the operator can say that it goes on with what is left.  Rule H12: docs/protocol/repair.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ringmill.client.administration.status import cluster_status
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.links import HEAL
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.replacement import estimated_keys
+from ringmill.cluster.wire.stubs.repair_pb2 import HealRequest
+
+__all__ = ["HealingView", "ask_healing"]
+
+
+@dataclass(frozen=True, slots=True)
+class HealingView:
+    """`waiting` has the partitions of `node` that could not be healed at its last try, and their other owners
+    that did not help.  `unfilled` counts all partitions of which something is still to be healed.  `keys` is
+    an estimate of how many keys those of `waiting` have."""
+
+    node: str
+    unfilled: int
+    waiting: Mapping[int, tuple[str, ...]]
+    keys: int
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """All owners that some partition waits for."""
+        return tuple(sorted({owner for owners in self.waiting.values() for owner in owners}))
+
+
+async def ask_healing(
+    directory: Directory, node: NodeId, timeout_s: float, *, without: Collection[str] = ()
+) -> HealingView:
+    """What `node` says of its healing; with `without` after it was told to heal without these owners.
+
+    Raises InvalidArgument for a node that is no member, and an owner that it does not wait for; what the
+    call raises.
+    """
+    topology = directory.topology
+    assert topology is not None, "a connected client has a topology"
+    link = directory.link(topology.member(node).address)
+    told = await link.call(HEAL, HealRequest(without=sorted(without)), timeout_s)
+    waiting = {each.partition: tuple(each.missing) for each in told.short}
+    seen = await cluster_status(directory, timeout_s)
+    keys = estimated_keys(topology, waiting, seen.keys_by_node())
+    return HealingView(told.node, told.unfilled, waiting, keys)

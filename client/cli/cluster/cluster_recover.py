@@ -1,0 +1,99 @@
+"""`ringmill cluster recover NODE...`: the operator's word that members with most of the votes are gone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.consent import is_typed
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from ringmill.client.administration.members import Recovery
+    from ringmill.cluster.ring.recovery import RecoveryPlan
+
+__all__ = ["recover"]
+
+
+@click.command()
+@click.argument("lost", nargs=-1, required=True, metavar="NODE...")
+@click.option(
+    "--accept-data-loss",
+    "accepts_loss",
+    is_flag=True,
+    help="do it; without this option the plan is shown and nothing changed",
+)
+@click.option("--yes", is_flag=True, help="do not ask")
+@click.pass_obj
+def recover(settings: Settings, lost: tuple[str, ...], accepts_loss: bool, yes: bool) -> None:
+    """Go on without the members NODE..., which are gone permanently and had most of the votes.
+
+    The others become a cluster with another id: the disks of NODE... are refused from then on, and nothing of
+    them is merged, should they come back.  All other members must be up.
+    """
+    plan = asyncio.run(_plan(settings, lost))
+    if not accepts_loss:
+        _show(settings, plan)
+        return
+    if settings.output != "json":
+        for line in _story(plan):
+            output.note(line)
+    if not yes and not is_typed(plan.name, "accept this loss"):
+        raise InvalidArgument(f"{plan.name} is left as it is", hint="--yes accepts the loss without asking")
+    _tell(settings, asyncio.run(_recover(settings, lost)))
+
+
+async def _plan(settings: Settings, lost: tuple[str, ...]) -> RecoveryPlan:
+    async with open_client(settings) as db:
+        return await db.members.plan_recovery(lost)
+
+
+async def _recover(settings: Settings, lost: tuple[str, ...]) -> Recovery:
+    async with open_client(settings) as db:
+        return await db.members.recover(lost)
+
+
+def _story(plan: RecoveryPlan) -> list[str]:
+    return [
+        f"{plan.name} goes on with {', '.join(plan.left)}, as another cluster; {', '.join(plan.lost)} had "
+        f"{plan.lost_voters} of its {plan.voters} votes",
+        f"{len(plan.gone)} partitions, about {plan.gone_keys:,} keys, have no owner left: they are lost",
+        f"{len(plan.short)} partitions, about {plan.short_keys:,} keys, may lack acknowledged writes and "
+        "deletes that only the lost members had; registers may go back",
+        "changes of keyspaces and members that only the lost members had are lost, too",
+    ]
+
+
+def _show(settings: Settings, plan: RecoveryPlan) -> None:
+    if settings.output == "json":
+        document: dict[str, Any] = {
+            "cluster": plan.name,
+            "lost": list(plan.lost),
+            "left": list(plan.left),
+            "lost_voters": plan.lost_voters,
+            "voters": plan.voters,
+            "gone": len(plan.gone),
+            "gone_keys": plan.gone_keys,
+            "short": len(plan.short),
+            "short_keys": plan.short_keys,
+        }
+        output.show(settings, document, (), ())
+        return
+    for line in _story(plan):
+        click.echo(line)
+    output.next_command(settings, f"ringmill cluster recover {' '.join(plan.lost)} --accept-data-loss")
+
+
+def _tell(settings: Settings, made: Recovery) -> None:
+    if settings.output == "json":
+        document = {"cluster": made.cluster, "epoch": made.epoch, "changed": made.changed}
+        output.show(settings, document, (), ())
+    else:
+        click.echo(f"the cluster goes on as {made.cluster} since epoch {made.epoch}")
+    again = [f"ringmill cluster replace {node} --accept-data-loss" for node in made.lost]
+    output.next_command(settings, *again)

@@ -1,0 +1,100 @@
+"""`ringmill repair heal NODE`: what its healing waits for, and the operator's word that it need not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.consent import is_typed
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from ringmill.client.administration.healing_view import HealingView
+
+__all__ = ["heal"]
+
+HEAL_S = 120.0
+LOOK_S = 0.25
+
+
+@click.command()
+@click.argument("node")
+@click.option(
+    "--accept-data-loss",
+    "accepts_loss",
+    is_flag=True,
+    help="heal without the owners that cannot help; what they alone had is lost",
+)
+@click.option("--yes", is_flag=True, help="do not ask")
+@click.pass_obj
+def heal(settings: Settings, node: str, accepts_loss: bool, yes: bool) -> ExitCode:
+    """Show which partitions of NODE cannot be filled from their other owners now, and whom they wait for.
+
+    Bring these owners back if you can.  If they are gone permanently, or have lost the same keys,
+    --accept-data-loss fills NODE from the owners that are left, one at least, and waits for the end
+    (--timeout).
+    """
+    view = asyncio.run(_look(settings, node))
+    if not accepts_loss or not view.waiting:
+        _show(settings, view)
+        return ExitCode.DONE
+    if settings.output != "json":
+        for line in _story(view):
+            output.note(line)
+    if not yes and not is_typed(node, "accept this loss"):
+        raise InvalidArgument(f"{node} goes on waiting", hint="--yes accepts the loss without asking")
+    view = asyncio.run(_heal(settings, node, view))
+    _show(settings, view)
+    return ExitCode.TIMED_OUT_WAITING if view.unfilled else ExitCode.DONE
+
+
+async def _look(settings: Settings, node: str) -> HealingView:
+    async with open_client(settings) as db:
+        return await db.members.healing(node)
+
+
+async def _heal(settings: Settings, node: str, plan: HealingView) -> HealingView:
+    """Only for what was shown: owners that other partitions wait for meanwhile are waited for."""
+    until = time.monotonic() + (settings.timeout or HEAL_S)
+    async with open_client(settings) as db:
+        view = await db.members.heal_without(node, plan.missing)
+        while view.unfilled and time.monotonic() < until and not set(view.missing) - set(plan.missing):
+            await asyncio.sleep(LOOK_S)
+            view = await db.members.healing(node)
+        return view
+
+
+def _story(view: HealingView) -> list[str]:
+    missing = ", ".join(view.missing) or "another owner"
+    return [
+        f"{view.node}: {len(view.waiting)} of its {view.unfilled} damaged or empty partitions wait for "
+        f"{missing}, which cannot help now",
+        f"they have about {view.keys:,} keys; what may be lost of these: what only {view.node} and {missing} "
+        "had, acknowledged writes, too; deleted keys may come back, registers may go back",
+    ]
+
+
+def _show(settings: Settings, view: HealingView) -> None:
+    if settings.output == "json":
+        document: dict[str, Any] = {
+            "node": view.node,
+            "unfilled": view.unfilled,
+            "waiting": {str(number): list(owners) for number, owners in view.waiting.items()},
+            "keys": view.keys,
+        }
+        output.show(settings, document, (), ())
+    elif not view.unfilled:
+        click.echo(f"{view.node} has nothing that is to be healed")
+    elif not view.waiting:
+        click.echo(f"{view.node} heals {view.unfilled} partitions now")
+    else:
+        for line in _story(view):
+            click.echo(line)
+        output.next_command(settings, f"ringmill repair heal {view.node} --accept-data-loss")

@@ -1,0 +1,158 @@
+"""Records as the bytes of an output format, a batch at a time.
+
+Pure.  Text is written without escapes, so a tsv key with a tab, or a key or value with a line feed, would be
+read back as other records; it is refused by name.
+
+Layout: docs/formats/job.md, "Output".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, is_dataclass
+from itertools import islice
+from types import NoneType
+from typing import Any, Final, TypeAlias
+
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
+
+__all__ = ["Rendered", "rendered", "rendered_keys"]
+
+Pair: TypeAlias = tuple[Any, Any]
+Render: TypeAlias = Callable[[Sequence[Pair]], bytes]
+Rendered: TypeAlias = tuple[int, bytes]
+"""A number of records, and their bytes."""
+
+BATCH_RECORDS: Final = 1024
+PLAIN: Final = (str, int)
+_LARGE: Final = 1 << 64  # json writes larger ones, or says that they are too large
+
+
+def rendered(pairs: Iterable[Pair], format: str, role: str, maker: str) -> Iterator[Rendered]:
+    """The bytes of all pairs, batch by batch; `maker` names the function that gives them.
+
+    Raises TaskFailed for a record that is not a pair or does not fit the format, and what the iteration
+    raises.
+    """
+    pairs, render = iter(pairs), _RENDERS[format]
+    while batch := _next_batch(pairs, role, maker):
+        yield len(batch), render(batch)
+
+
+def rendered_keys(keys: Sequence[Any], format: str) -> bytes:
+    """The bytes of records that are keys without values.  Raises TaskFailed like `rendered`."""
+    if format == "lines" and {bytes}.issuperset(map(type, keys)):
+        return _joined(keys)
+    return _RENDERS[format]([(key, None) for key in keys])
+
+
+def _next_batch(pairs: Iterator[Pair], role: str, maker: str) -> list[Pair]:
+    try:
+        return [(key, value) for key, value in islice(pairs, BATCH_RECORDS)]
+    except (TypeError, ValueError) as error:
+        raise not_pairs(error, role, maker) from error
+
+
+def _tsv(batch: Sequence[Pair]) -> bytes:
+    if all(type(key) in PLAIN and type(value) in PLAIN for key, value in batch):
+        text = _plain_lines(batch)
+    else:
+        text = "".join([f"{_cell(key)}\t{_cell(value)}\n" for key, value in batch])
+    if text.count("\n") != len(batch) or text.count("\t") != len(batch):
+        _refuse_torn(batch)
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        message = f"a lone surrogate that stands for no byte cannot be written as text: {error}"
+        raise TaskFailed(Cause.USER_ERROR, message) from error
+
+
+def _plain_lines(batch: Sequence[Pair]) -> str:
+    try:
+        return "".join([f"{key}\t{value}\n" for key, value in batch])
+    except ValueError as error:  # Python writes no int of more than 4,300 digits
+        raise TaskFailed(Cause.USER_ERROR, f"a record cannot be written as text: {error}") from error
+
+
+def _refuse_torn(batch: Sequence[Pair]) -> None:
+    for key, value in batch:
+        cells = _cell(key), _cell(value)
+        if "\t" in cells[0] or "\n" in cells[0] or "\n" in cells[1]:
+            raise TaskFailed(
+                Cause.USER_ERROR,
+                f"record {shown(key, 100)} -> {shown(value, 100)} does not fit a tsv line (a tab in the key, "
+                "or a line feed); use output format 'jsonl', or leave them out",
+            )
+
+
+def _cell(value: Any) -> str:
+    if type(value) is str:
+        return value
+    if type(value) is bytes:
+        return value.decode("utf-8", "surrogateescape")
+    if type(value) is int and -_LARGE < value < _LARGE:
+        return str(value)
+    if type(value) is NoneType:
+        return ""
+    return _compact(value)
+
+
+def _jsonl(batch: Sequence[Pair]) -> bytes:
+    return "".join(
+        [_compact({"key": key, "value": value}, allow_nan=False) + "\n" for key, value in batch]
+    ).encode("ascii")
+
+
+def _compact(value: Any, *, allow_nan: bool = True) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"), default=_as_json, allow_nan=allow_nan)
+    except (TypeError, ValueError) as error:
+        raise TaskFailed(
+            Cause.USER_ERROR, f"{shown(value, 200)} cannot be written as JSON: {error}"
+        ) from error
+
+
+def _as_json(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    raise TypeError(f"type {type(value).__name__} has no JSON form")
+
+
+def _bytes(batch: Sequence[Pair]) -> bytes:
+    values = [value for _, value in batch]
+    wrong = next((value for value in values if type(value) not in (bytes, str)), None)
+    if wrong is not None:
+        raise TaskFailed(
+            Cause.USER_ERROR, f"output format 'bytes' takes bytes or str, not {shown(wrong, 100)}"
+        )
+    return b"".join([v if type(v) is bytes else v.encode("utf-8", "surrogateescape") for v in values])
+
+
+def _lines(batch: Sequence[Pair]) -> bytes:
+    """The value of each record as a line, or the key when there is no value."""
+    cells = [key if value is None else value for key, value in batch]
+    wrong = next((cell for cell in cells if type(cell) not in (bytes, str)), None)
+    if wrong is not None:
+        raise TaskFailed(
+            Cause.USER_ERROR, f"output format 'lines' takes bytes or str, not {shown(wrong, 100)}"
+        )
+    return _joined([c if type(c) is bytes else c.encode("utf-8", "surrogateescape") for c in cells])
+
+
+def _joined(lines: Sequence[bytes]) -> bytes:
+    if not lines:
+        return b""
+    data = b"".join((b"\n".join(lines), b"\n"))
+    if data.count(b"\n") != len(lines):
+        torn = next((line for line in lines if b"\n" in line), b"")
+        raise TaskFailed(
+            Cause.USER_ERROR,
+            f"{shown(torn, 100)} is no line: it has a line feed; use output format 'bytes' or 'jsonl'",
+        )
+    return data
+
+
+_RENDERS: Final[dict[str, Render]] = {"tsv": _tsv, "jsonl": _jsonl, "bytes": _bytes, "lines": _lines}

@@ -1,0 +1,130 @@
+"""A cluster whose voters are mostly gone goes on as another cluster: the document, and what it may cost.
+
+Nobody can decide on a next epoch any more (T2), so an operator names the members that are gone permanently,
+and those that are left take up a document in which the lost disks have no place.  It has a new cluster id,
+and an epoch and row epochs far above all that the lost ones can have known: what they still send is refused,
+and their old disks are foreign.  The same word on the same document makes the same document.
+
+Pure.  Rule T9: docs/protocol/topology.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Final
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId, PartitionId
+from ringmill.cluster.ring.replacement import estimated_keys
+from ringmill.cluster.ring.topology import Topology, choose_voters, cluster_id
+from ringmill.cluster.ring.topology_entries import GIVEN_UP, Owner
+
+__all__ = ["EPOCHS_PASSED", "RecoveryPlan", "check_recoverable", "is_recovered", "plan_recovery", "recovered"]
+
+EPOCHS_PASSED: Final = 1000
+"""More than members that are cut off will decide on among themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPlan:
+    """What it costs to go on without the members `lost`.
+
+    Of `gone` partitions no owner is left.  Of `short` ones fewer are left than it takes to know each
+    acknowledged write.  The keys are estimates.
+    """
+
+    name: str
+    lost: tuple[NodeId, ...]
+    left: tuple[NodeId, ...]
+    lost_voters: int
+    voters: int
+    gone: tuple[PartitionId, ...]
+    short: tuple[PartitionId, ...]
+    gone_keys: int
+    short_keys: int
+
+
+def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
+    """The document by which those that are left go on.  Raises InvalidArgument as `check_recoverable`."""
+    check_recoverable(topology, lost)
+    assert not is_recovered(topology, lost), "asked before"
+    epoch = Epoch(topology.epoch + EPOCHS_PASSED)
+    nobody = {node: Owner(node, _nobodys_disk(topology, node)) for node in lost}
+    members = tuple(
+        replace(each, disk=nobody[each.id].disk) if each.id in nobody else each for each in topology.members
+    )
+    following = replace(
+        topology,
+        epoch=epoch,
+        cluster=ClusterId(""),
+        former=topology.cluster,
+        members=members,
+        rows=tuple(
+            replace(row, owners=tuple(nobody.get(each.node, each) for each in row.owners), row_epoch=epoch)
+            for row in topology.rows
+        ),
+        voters=choose_voters([each for each in members if not each.is_given_up]),
+    )
+    following = replace(following, cluster=cluster_id(following))
+    following.check()
+    return following
+
+
+def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
+    """Raise InvalidArgument unless these are members, not all of them, and have most of the votes.
+
+    Not either when the cluster goes on without these already.
+    """
+    for node in lost:
+        topology.member(node)
+    if is_recovered(topology, lost):
+        return
+    if len(set(lost)) == len(topology.members):
+        raise InvalidArgument("no member would be left", hint="begin anew: `ringmill cluster form`")
+    votes = sum(voter in lost for voter in topology.voter_nodes)
+    if 2 * votes < len(topology.voters):
+        raise InvalidArgument(
+            f"only {votes} of the {len(topology.voters)} voters are among {', '.join(sorted(lost))}: "
+            "the others can still decide",
+            hint="`ringmill cluster replace NODE` gives a lost disk its place back",
+        )
+
+
+def is_recovered(topology: Topology, lost: Collection[NodeId]) -> bool:
+    """Whether this is what became of a cluster without exactly these, none of which has a disk again."""
+    given_up = {each.id for each in topology.members if each.is_given_up}
+    return bool(topology.former) and given_up == {*lost}
+
+
+def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[NodeId, int]) -> RecoveryPlan:
+    """`counts`: how many keys each member that is left holds.  Raises InvalidArgument."""
+    check_recoverable(topology, lost)
+    w = min((each.w for each in topology.keyspaces if each.kind == "objects"), default=topology.n)
+    gone: list[PartitionId] = []
+    short: list[PartitionId] = []
+    for number, row in enumerate(topology.rows):
+        left = sum(node not in lost for node in row.nodes)
+        if not left:
+            gone.append(PartitionId(number))
+        elif left < len(row.owners) - min(w, row.majority) + 1:
+            short.append(PartitionId(number))
+    mean = max((count / max(1, topology.owned_by(node)) for node, count in counts.items()), default=0.0)
+    return RecoveryPlan(
+        topology.name,
+        tuple(sorted(lost)),
+        tuple(each.id for each in topology.members if each.id not in lost),
+        sum(voter in lost for voter in topology.voter_nodes),
+        len(topology.voters),
+        tuple(gone),
+        tuple(short),
+        round(mean * len(gone)),
+        estimated_keys(topology, short, counts),
+    )
+
+
+def _nobodys_disk(topology: Topology, node: NodeId) -> DiskId:
+    """An id that no disk has, and that everybody makes alike."""
+    told = f"{topology.cluster} {topology.epoch} {node}".encode()
+    return DiskId(GIVEN_UP + blake2b(told, digest_size=8).hexdigest())

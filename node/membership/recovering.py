@@ -1,0 +1,92 @@
+"""Takes this node over into the cluster that goes on without lost members, by the operator's word.
+
+The word is given to one member that is left.  It makes sure that those that were named are silent and all
+others are not, takes their newest document first, and holds the new one durably before it answers.  The
+others take it up as they take up any document that is newer than theirs (node/membership/offering.py).
+
+Rule T9: docs/protocol/topology.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Final
+
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.ring.recovery import check_recoverable, is_recovered, recovered
+from ringmill.cluster.ring.topology import Topology
+from ringmill.node.membership.topology_agent import PULL, TopologyAgent
+
+__all__ = ["Recovering"]
+
+_ASK_TIMEOUT_S: Final = 1.5
+_log = logging.getLogger(__name__)
+
+
+class Recovering:
+    def __init__(self, node: NodeId, *, topology: TopologyAgent, transport: Transport) -> None:
+        self._node = node
+        self._topology = topology
+        self._transport = transport
+
+    async def go_on_without(self, lost: Collection[NodeId]) -> tuple[Topology, bool]:
+        """The document that this node holds then, and whether this call has made it.
+
+        Raises InvalidArgument when these are not the members to do without: one of them answers, another one
+        does not, or the others can still decide; Unavailable when this node has no place in its cluster;
+        what the store raises.
+        """
+        if self._topology.current is None or self._topology.is_displaced:
+            raise Unavailable(f"{self._node} has no place in a cluster, so it goes on with none")
+        if is_recovered(self._topology.current, lost):
+            return self._topology.current, False
+        check_recoverable(self._topology.current, lost)
+        if self._node in lost:
+            raise InvalidArgument(f"{self._node} is not lost: it was asked")
+        await self._check_silent(self._topology.current, lost)
+        current = self._topology.current  # of those that are left, the newest
+        if is_recovered(current, lost):
+            return current, False
+        following = recovered(current, lost)
+        _log.warning(
+            "cluster %s goes on as %s without %s: their loss was accepted",
+            current.cluster,
+            following.cluster,
+            ", ".join(sorted(lost)),
+        )
+        await self._topology.adopt(following)
+        return following, True
+
+    async def _check_silent(self, topology: Topology, lost: Collection[NodeId]) -> None:
+        """Raises InvalidArgument unless exactly `lost` are silent."""
+        others = [each.id for each in topology.members if each.id != self._node]
+        async with asyncio.TaskGroup() as group:
+            asked = {node: group.create_task(self._answers(node)) for node in others}
+        answering = {node for node, task in asked.items() if task.result()}
+        if alive := sorted(answering & {*lost}):
+            raise InvalidArgument(
+                f"{', '.join(alive)} answers: it is not lost",
+                hint="end its process first, if its disk is to be given up",
+            )
+        if silent := sorted({*others} - answering - {*lost}):
+            raise InvalidArgument(
+                f"{', '.join(silent)} does not answer and was not named as lost",
+                hint="start it again, or name it, too",
+            )
+
+    async def _answers(self, node: NodeId) -> bool:
+        """Whether a process answers for the member; its newer document is then held here."""
+        body = Epoch(0).to_bytes(8, "big")
+        try:
+            told = await self._transport.call(
+                node, PULL, body, timeout_s=_ASK_TIMEOUT_S, priority=Priority.CONTROL
+            )
+        except RingmillError as error:
+            return error.was_told
+        if told:
+            await self._topology.be_given(told)
+        return True

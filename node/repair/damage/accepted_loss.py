@@ -1,0 +1,68 @@
+"""The operator's word that a damaged range is healed without owners that cannot help.
+
+Healing waits for enough other owners, however long (rule H6).  Where some of them have lost the same
+range or are gone, only a person can say that what they alone had is given up.  The word names these owners.
+It holds for what is damaged until all of it is healed, or until this node stops; a lifted fence is durable,
+so after a stop the word is given again for the rest.
+
+Rule H12: docs/protocol/repair.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.node.repair.damage.parts import Part
+
+__all__ = ["AcceptedLoss"]
+
+
+class AcceptedLoss:
+    """What healing waits for, and whom it need not wait for."""
+
+    def __init__(self) -> None:
+        self._given_up: frozenset[NodeId] = frozenset()
+        self._short: dict[str, tuple[PartitionId, frozenset[NodeId]]] = {}  # by the name of the part
+
+    @property
+    def given_up(self) -> frozenset[NodeId]:
+        return self._given_up
+
+    @property
+    def short(self) -> Mapping[PartitionId, frozenset[NodeId]]:
+        """The partitions that could not be healed at the last try, and the owners that did not help."""
+        found: dict[PartitionId, frozenset[NodeId]] = {}
+        for partition, missing in self._short.values():
+            found[partition] = found.get(partition, frozenset()) | missing
+        return found
+
+    def accept(self, nodes: Collection[NodeId]) -> None:
+        """Heal without these.  Raises InvalidArgument for one that no partition waits for."""
+        waited_for = frozenset().union(*self.short.values())
+        if needless := sorted(set(nodes) - waited_for):
+            raise InvalidArgument(
+                f"no damaged partition waits for {', '.join(needless)}",
+                hint="look again: healing waits for "
+                + (", ".join(sorted(waited_for)) if waited_for else "nobody"),
+            )
+        self._given_up |= frozenset(nodes)
+
+    def sources_needed(self, others: Collection[NodeId], usual: int) -> int:
+        """How many of the other owners have to be merged in."""
+        return min(usual, sum(node not in self._given_up for node in others))
+
+    def note(self, part: Part, error: Exception) -> None:
+        """A part could not be healed now."""
+        if part.partition is not None and isinstance(error, RingmillError):
+            missing = frozenset(NodeId(node) for node in error.detail.get("missing", ()))
+            self._short[str(part)] = part.partition, missing
+
+    def healed(self, part: Part) -> None:
+        self._short.pop(str(part), None)
+
+    def end(self) -> None:
+        """Nothing is damaged any more."""
+        self._given_up = frozenset()
+        self._short.clear()

@@ -1,0 +1,142 @@
+"""Most voters are gone permanently: by the operator's word the others go on as another cluster (rule T9)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring import recovery
+from ringmill.cluster.ring.topology import Topology
+from ringmill.simulator.bending import bent, use
+from ringmill.simulator.disk.moment import CrashModel
+from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, until
+from tests.node.repair.healing_world import HealingWorld, run
+
+
+async def go_on(world: HealingWorld, by: str, *lost: str) -> tuple[Topology, bool]:
+    recovering = world[by].membership.recovering
+    return await world.inside(by, recovering.go_on_without({NodeId(name) for name in lost}))
+
+
+async def fill(world: HealingWorld) -> None:
+    for number, key in enumerate(KEYS):
+        await world.put(f"n{1 + number % 3}", key, b"v%d" % number, "all")
+        await incr(world, "n1", key, number)
+
+
+def kill(world: HealingWorld, *names: str) -> None:
+    for name in names:
+        world.world.nodes[name].kill(CrashModel.PREFIX)
+
+
+def test_one_of_three_brings_up_two_empty_disks() -> None:
+    """Also when it has started alone, so that nobody can confirm its start."""
+
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        kill(world, "n1", "n2", "n3")
+        world.world.nodes["n1"].start()
+        await world.world.nodes["n1"].up()
+        assert not world["n1"].membership.topology.serving
+        made, is_new = await go_on(world, "n1", "n2", "n3")
+        assert is_new and made.voter_nodes == ("n1",) and made.cluster != made.former
+        assert await go_on(world, "n1", "n2", "n3") == (made, False)
+        await until(lambda: world["n1"].membership.topology.serving)
+        assert await world.get("n1", KEYS[7], "1") == [b"v7"]
+
+        disk = await lose(world, "n2")
+        await replace(world, "n1", "n2", disk)
+        await until(lambda: len(world["n2"].repair.healing.loss.short) == 16)
+        healing = world["n2"].repair.healing
+        healing.accept_loss([NodeId("n3")])
+        await until(lambda: is_filled(world, "n2"))
+        disk = await lose(world, "n3")
+        await replace(world, "n2", "n3", disk)
+        await until(lambda: is_filled(world, "n3"))
+        topology = world["n3"].membership.topology.topology()
+        assert sorted(topology.voter_nodes) == ["n1", "n2", "n3"], "votes are dealt out again"
+        kill(world, "n1")
+        for number, key in enumerate(KEYS):
+            assert await world.get("n2", key) == [b"v%d" % number]
+            assert await incr(world, "n3", key, 1000 + number) == 2
+
+    run(story)
+
+
+def named_disk(topology: Topology, node: NodeId) -> DiskId:
+    return topology.member(node).disk
+
+
+@pytest.mark.parametrize("is_foreign", [True, False])
+def test_disks_that_come_back_are_foreign_and_nothing_of_them_is_merged(is_foreign: bool) -> None:
+    """Were their disks named, they would be merged in, whatever was decided since."""
+
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        kill(world, "n1")
+        await world.put("n2", KEYS[0], b"given up")
+        kill(world, "n2", "n3")
+        world.world.nodes["n1"].start()
+        await world.world.nodes["n1"].up()
+        await go_on(world, "n1", "n2", "n3")
+        for name in ("n2", "n3"):
+            world.world.nodes[name].start()
+            await world.world.nodes[name].up()
+        await asyncio.sleep(30)
+        if not is_foreign:
+            assert await world.get("n1", KEYS[0]) == [b"given up"]
+            return
+        for name in ("n2", "n3"):
+            assert world[name].membership.topology.is_displaced
+            with pytest.raises(RingmillError):
+                await world.get(name, KEYS[0], "1")
+        assert await world.get("n1", KEYS[0], "1") == [b"v0"]
+        with pytest.raises(RingmillError):
+            await world.put("n1", KEYS[0], b"later", "2")
+
+    with bent(*(() if is_foreign else (use(recovery, recovery._nobodys_disk, named_disk),))):
+        run(story)
+
+
+def test_members_that_are_left_go_over_and_gone_partitions_begin_empty() -> None:
+    """Of five, all of them voters, three are lost; some keys had no other owner."""
+
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        before = world["n4"].membership.topology.topology()
+        lost = ("n1", "n2", "n3")
+        with pytest.raises(InvalidArgument, match="n2, n3 answers"):
+            kill(world, "n1")
+            await go_on(world, "n4", *lost)
+        kill(world, "n2", "n3", "n5")
+        with pytest.raises(InvalidArgument, match="n5 does not answer and was not named"):
+            await go_on(world, "n4", *lost)
+        with pytest.raises(InvalidArgument, match="the others can still decide"):
+            await go_on(world, "n4", "n1", "n2")
+        world.world.nodes["n5"].start()
+        await world.world.nodes["n5"].up()
+        made, _ = await go_on(world, "n4", *lost)
+        await until(lambda: world["n5"].membership.topology.current == made)
+        assert await go_on(world, "n5", *lost) == (made, False)
+        for name in lost:
+            await replace(world, "n4", name, await lose(world, name))
+        assert made.former == before.cluster
+        for name in lost:
+            await until(lambda name=name: len(world[name].repair.healing.loss.short) > 0)
+        for _ in range(20):
+            for name in lost:
+                healing = world[name].repair.healing
+                if missing := set().union(*healing.loss.short.values()):
+                    healing.accept_loss(missing)
+            await asyncio.sleep(10)
+        await until(lambda: all(is_filled(world, name) for name in lost))
+        for number, key in enumerate(KEYS):
+            owners = set(world.world.row(key).nodes)
+            found = await world.get("n1", key)
+            assert found == ([] if owners <= set(lost) else [b"v%d" % number])
+            await world.put("n2", key, b"again")
+
+    run(story, nodes=5)

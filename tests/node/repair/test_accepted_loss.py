@@ -1,0 +1,126 @@
+"""Two owners of three have lost the same range: by the operator's word one heals from the third (H12)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
+from ringmill.node.repair.damage.parts import Part, PartKind
+from tests.node.membership.test_replacement import incr, lose, replace, until
+from tests.node.repair.healing_world import HealingWorld, run
+from tests.node.repair.test_healing import KEYS, fill_and_flush, healed, lose_the_log, same_everywhere
+
+
+async def both_wait(world: HealingWorld) -> None:
+    """n1 and n2 have lost the end of their logs and wait for each other."""
+    await fill_and_flush(world)
+    for key in KEYS[:5]:
+        await incr(world, "n3", key, 1)
+    await lose_the_log(world, "n1")
+    await world.down("n1")
+    await lose_the_log(world, "n2")
+    await world.up("n1")
+    await until(lambda: all(len(world[name].repair.healing.loss.short) == 16 for name in ("n1", "n2")))
+    assert world["n1"].repair.healing.loss.short[world.world.partition(KEYS[0])] == {NodeId("n2")}
+
+
+def test_a_word_for_one_owner_heals_both() -> None:
+    """And keeps what survived on either, and what the third has."""
+
+    async def story(world: HealingWorld) -> None:
+        await both_wait(world)
+        for _ in range(2):  # a word that is given again changes nothing
+            await world.inside("n1", accept(world, "n1", "n2"))
+        for name in ("n1", "n2"):
+            await healed(world, name)
+            assert not world[name].repair.healing.loss.given_up, "the word is over"
+        async with asyncio.timeout(120):
+            while any(world[name].replica.hints.total for name in ("n1", "n2", "n3")):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        await same_everywhere(world)
+        await world.down("n3")
+        for key in KEYS:
+            assert await world.get("n1", key) == [b"the last"]
+        for key in KEYS[:5]:
+            assert await incr(world, "n2", key, 2) == 2
+
+    run(story)
+
+
+def test_a_word_for_one_owner_is_none_for_another() -> None:
+    """n1 is told to heal without n2; n3 is silent, and goes on being waited for, also after a start."""
+
+    async def story(world: HealingWorld) -> None:
+        await both_wait(world)
+        with pytest.raises(InvalidArgument, match="no damaged partition waits for n3"):
+            await world.inside("n1", accept(world, "n1", "n3"))
+        await world.down("n3")
+        await world.inside("n1", accept(world, "n1", "n2"))
+        await asyncio.sleep(30)
+        assert world["n1"].repair.healing.unfilled == 16
+        await world.down("n1")
+        await world.up("n1")
+        await world.up("n3")
+        await asyncio.sleep(30)
+        assert world["n1"].repair.healing.unfilled == 16, "a word ends with the node that was given it"
+        with pytest.raises(RingmillError):
+            await world.get("n1", KEYS[0])
+
+    run(story)
+
+
+async def accept(world: HealingWorld, name: str, *without: str) -> None:
+    world[name].repair.healing.accept_loss([NodeId(each) for each in without])
+
+
+def test_what_survived_is_kept_when_all_owners_have_lost_the_range() -> None:
+    """And a node alone is healed by a word about itself."""
+
+    async def story(world: HealingWorld) -> None:
+        for key in KEYS:
+            await world.put("n1", key, b"v")
+        await world.inside("n1", world["n1"].replica.engine.flush())
+        await world.put("n1", KEYS[0], b"lost")
+        await lose_the_log(world, "n1")
+        await until(lambda: len(world["n1"].repair.healing.loss.short) == 16)
+        await world.inside("n1", accept(world, "n1", "n1"))
+        await healed(world, "n1")
+        assert [await world.get("n1", key) for key in KEYS] == [[b"v"]] * len(KEYS)
+
+    run(story, nodes=1)
+
+
+def test_two_lost_disks_of_five_are_filled_by_what_is_left() -> None:
+    async def story(world: HealingWorld) -> None:
+        for number, key in enumerate(KEYS):
+            await world.put(f"n{1 + number % 5}", key, b"v%d" % number, "all")
+        disks = {name: await lose(world, name) for name in ("n1", "n2")}
+        for name, disk in disks.items():
+            await replace(world, "n3", name, disk)
+        await until(lambda: all(world[name].repair.healing.loss.short for name in disks))
+        await asyncio.sleep(20)
+        assert all(world[name].repair.healing.unfilled for name in disks)
+        await world.inside("n1", accept(world, "n1", "n2"))
+        for name in disks:
+            await healed(world, name)
+        await world.down("n3")
+        for number, key in enumerate(KEYS):
+            assert await world.get("n4", key) == [b"v%d" % number]
+
+    run(story, nodes=5)
+
+
+def test_owners_that_were_not_named_are_waited_for() -> None:
+    loss, others = AcceptedLoss(), [NodeId(name) for name in ("b", "c", "d", "e")]
+    part = Part(b"", b"x", PartKind.COPY, PartitionId(7))
+    loss.note(part, Unavailable("", detail={"missing": ["b", "c"]}))
+    assert loss.sources_needed(others, 3) == 3
+    loss.accept(others[:2])
+    assert loss.sources_needed(others, 3) == 2, "both of the others"
+    loss.note(part, Unavailable("", detail={"missing": ["d", "e"]}))
+    loss.accept(others[2:])
+    assert loss.sources_needed(others, 3) == 0

@@ -58,11 +58,7 @@ def test_a_job_that_a_core_is_asked_for_ends() -> None:
     assert any(
         job.job == "job-core" and not job.shortfall for each in results for job in each.history.jobs.jobs
     )
-<<<<<<< HEAD
-    bent = [run_seed(seed, replace(usual, safeguards_off=("seen-down-passed",))) for seed in range(5, 9)]
-=======
     bent = [run_seed(seed, replace(usual, safeguards_off=("seen-down-passed",))) for seed in (8, 10)]
->>>>>>> main
     assert {found.property for result in bent for found in result.violations} == {"C17"}
 
 

@@ -260,6 +260,7 @@ def _gathered(
 def _gather(files: FileSystem, parts: Sequence[StagedPart], result: str, wanted: bytes) -> None:
     """All parts in one folder with the manifest, and the names durable."""
     files.mkdir(result)
+    files.fsync_dir(posixpath.dirname(result))  # else a power cut takes the folder with the parts in it
     for part in parts:
         _move(files, part, posixpath.join(result, part_name(part.partition)))
     _write_success(files, posixpath.join(result, SUCCESS), wanted)

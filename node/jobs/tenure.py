@@ -62,6 +62,7 @@ class Tenure:
         self._jobs = jobs
         self._planning = asyncio.Lock()
         self._work: dict[str, asyncio.Task[None]] = {}
+        self._keeping: dict[str, asyncio.Task[RingmillError | None]] = {}  # jobs that are being accepted
         self._busy = 0
         self._idle: asyncio.TimerHandle | None = None
         self._accepted = 0
@@ -92,7 +93,7 @@ class Tenure:
     ) -> None:
         if self._idle is not None:
             self._idle.cancel()
-        for task in self._work.values():
+        for task in [*self._work.values(), *self._keeping.values()]:
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
 
@@ -129,21 +130,27 @@ class Tenure:
                 async with self._planning:  # each makes its staging folder anew: never two of one job
                     known = await self._known(spec.job)
                     if known is None:
-                        await self._accept_new(spec)
-                        return
+                        known = await self._accept_new(spec)
             if known != spec:
                 raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
+            if (keeping := self._keeping.get(spec.job)) is not None:
+                await asyncio.wait([keeping])  # whoever asked may be gone: it is kept all the same
+                if keeping.cancelled():
+                    raise Unavailable(f"{self._world.node} coordinates no more", outcome="unknown")
+                if (error := keeping.result()) is not None:
+                    raise error.with_outcome("unknown") from error
 
     async def _known(self, job: str) -> JobSpec | None:
-        if job in self._jobs:
-            return self._jobs[job].spec
+        driver = self._jobs.get(job)
+        if driver is not None and (driver.is_over or job in self._work):
+            return driver.spec
         row = self._index.rows.get(job)
         if row is None:
             return None
         stored = replay((await read_journal(self._world.cells, row.journal)).entries)
         return None if stored is None else stored.spec
 
-    async def _accept_new(self, spec: JobSpec) -> None:
+    async def _accept_new(self, spec: JobSpec) -> JobSpec:
         self._lease.check()  # planning makes the job's folder anew
         plan = await self._world.job_steps.plan(spec)
         self._lease.check()
@@ -157,10 +164,8 @@ class Tenure:
             raise Unavailable(f"{self._world.node} coordinates no more", outcome="failed")
         self._jobs[spec.job] = driver
         self._begin_work(spec.job, self._drive(driver, row))
-        keeping = self._group.create_task(self._keep(driver, row))
-        error = await asyncio.shield(keeping)  # whoever asked may be gone: it is kept all the same
-        if error is not None:
-            raise error.with_outcome("unknown") from error
+        self._keeping[spec.job] = self._group.create_task(self._keep(driver, row))
+        return spec
 
     async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:
         """Returns once the job outlives this node; else why it may not."""
@@ -172,25 +177,27 @@ class Tenure:
             if isinstance(error, Fenced):
                 self.ended.set()
             return error
+        self._keeping.pop(row.job, None)
         return None
 
     def _begin_work(self, job: str, work: Coroutine[Any, Any, None]) -> None:
-        task = self._group.create_task(self._guarded(job, work))
-        self._work[job] = task
+        self._work[job] = self._group.create_task(self._guarded(work))
+        self._work[job].add_done_callback(lambda _: self._end_work(job))  # also of one that never began
 
-    async def _guarded(self, job: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Fenced:
             sometimes("a job has another coordinator")
             self.ended.set()
-        finally:
-            self._work.pop(job, None)
-            driver = self._jobs.get(job)
-            if driver is not None and not driver.is_over:  # it goes on elsewhere
-                del self._jobs[job]
-                driver.give_up()
-            self._look_whether_idle()
+
+    def _end_work(self, job: str) -> None:
+        self._work.pop(job, None)
+        driver = self._jobs.get(job)
+        if driver is not None and not driver.is_over:  # it goes on elsewhere
+            del self._jobs[job]
+            driver.give_up()
+        self._look_whether_idle()
 
     async def _drive(self, driver: JobDriver, row: IndexRow) -> None:
         try:
@@ -279,6 +286,6 @@ class Tenure:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        if not self._work and not self._busy:
+        if not self._work and not self._busy and not self.ended.is_set():
             keep_s = self._world.options.keep_lease_s
             self._idle = asyncio.get_running_loop().call_later(keep_s, self.ended.set)

@@ -16,6 +16,7 @@ FAILED_ONCE = (
     270,
     367,  # the simulator's disk: an older unsynced rename took away the name that a synced one had made
     13,  # a driver's rounded time fell short of a pause, and it spun
+    178,  # a second submit was answered before the first one was kept, and its job was forgotten
     1037,  # a power cut took the name of the hidden folder of a job that was accepted
     1692,  # a worker that closed because its node ended hid the error that had ended it
 )

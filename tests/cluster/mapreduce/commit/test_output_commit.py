@@ -211,9 +211,9 @@ def test_an_error_of_the_disk_says_on_which_side_of_the_rename_it_was_met(
         commit_output(OsFileSystem(), "job-1", str(output), parts)
         assert [(output / f"part-0000{n}").read_text() for n in range(2)] == ["part 0\n", "part 1\n"]
         assert [path.name for path in home.iterdir()] == ["out"]
-    # Two moves, manifest, folder; then the former output goes aside (two calls), the rename, the sync.  A
-    # rename that was not done is told apart, unless the former output cannot be put back.
-    assert kinds == ([False] * 6 + [True] * 2 if replaces else [False] * 5 + [True])
+    # The folder's name, two moves, manifest, folder; then the former output goes aside (two calls), the
+    # rename, the sync.  A rename that was not done is told apart, unless the former output cannot be put back.
+    assert kinds == ([False] * 7 + [True] * 2 if replaces else [False] * 6 + [True])
     assert (output / "part-00001").read_text() == "part 1\n", "leftovers do not fail an output that stands"
 
 
@@ -350,8 +350,8 @@ def test_a_removal_puts_a_former_output_back_that_nothing_has_replaced(
     (output / "_SUCCESS").write_text("of an older job")
     parts = stage(output, 1)
     with pytest.raises(PowerCut):
-        # part, manifest, folder; the former output (two calls); then the rename
-        commit_output(Stumbling(OsFileSystem(), 5), "job-1", str(output), parts)
+        # name, part, manifest, folder; the former output (two calls); then the rename
+        commit_output(Stumbling(OsFileSystem(), 6), "job-1", str(output), parts)
     assert not output.exists()
     staging = staging_folder(str(output), "job-1")
     if is_half_done:

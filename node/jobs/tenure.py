@@ -41,6 +41,8 @@ _SPREAD_TIMEOUT_S: Final = 1.0
 _COPIES: Final = 2
 _AGAIN_S: Final = 0.05
 _WIND_UP_S: Final = 1.0
+_CODE_TRIES: Final = 120
+_CODE_PAUSE_S: Final = 0.5
 
 
 class Tenure:
@@ -235,7 +237,8 @@ class Tenure:
         sometimes("a job is taken over")
         job, read = found
         resumed = job.machine.handle(TakenOver(self._world.node), job.at)
-        await self._fetch_code(job.spec.bundle_sha256)
+        if job.machine.state in ("PENDING", "RUNNING"):
+            await self._fetch_code(job.spec.bundle_sha256)
         if not job.machine.is_over:
             job.at = max(job.at, self._world.clock.wall() - job.submitted_at)
         driver = JobDriver(
@@ -246,11 +249,13 @@ class Tenure:
         await self._drive(driver, row)
 
     async def _fetch_code(self, sha256: str) -> None:
-        """Workers that lack the code ask this node for it.  What nobody has now may come back with a node."""
-        for node in self._world.members_up():
-            with suppress(RingmillError):
-                await self._bundles.ensure(sha256, node)
-                return
+        """Workers that lack the code ask this node for it.  A node that has it may be back soon."""
+        for _ in range(_CODE_TRIES):
+            for node in self._world.members_up():
+                with suppress(RingmillError):
+                    await self._bundles.ensure(sha256, node)
+                    return
+            await asyncio.sleep(_CODE_PAUSE_S)
 
     async def _spread(self, sha256: str) -> None:
         """Tell the other members that there is a job to look after; some of them keep its code as well."""

@@ -212,7 +212,8 @@ def test_an_error_of_the_disk_says_on_which_side_of_the_rename_it_was_met(
         assert [(output / f"part-0000{n}").read_text() for n in range(2)] == ["part 0\n", "part 1\n"]
         assert [path.name for path in home.iterdir()] == ["out"]
     # The folder's name, two moves, manifest, folder; then the former output goes aside (two calls), the
-    # rename, the sync.  A rename that was not done is told apart, unless the former output cannot be put back.
+    # rename, the sync.  A rename that was not done is told apart, unless the former output cannot be put
+    # back.
     assert kinds == ([False] * 7 + [True] * 2 if replaces else [False] * 6 + [True])
     assert (output / "part-00001").read_text() == "part 1\n", "leftovers do not fail an output that stands"
 

@@ -183,7 +183,7 @@ def commit_output(
     elif _gathered(files, output, parts, result, wanted):
         with _output_may_show(lambda: _is_undone(files, output, result, replaced)):
             if overwrite:
-                _set_aside(files, output, replaced)
+                _set_aside(files, output, result, replaced)
             _show(files, result, output)
     with _output_may_show():
         files.fsync_dir(posixpath.dirname(output))  # also when a former commit could show but not sync
@@ -267,9 +267,12 @@ def _gather(files: FileSystem, parts: Sequence[StagedPart], result: str, wanted:
     files.fsync_dir(result)
 
 
-def _set_aside(files: FileSystem, output: str, replaced: str) -> None:
-    """Out of the way goes what another job has left, or has made since a former try."""
-    if files.exists(output):
+def _set_aside(files: FileSystem, output: str, result: str, replaced: str) -> None:
+    """Out of the way goes what another job has left, or has made since a former try.
+
+    Not what another coordinator of this job has just shown: then the result is in its place no more.
+    """
+    if files.exists(output) and files.exists(result):
         sometimes("an output replaces a former one")
         files.remove_tree(replaced)
         files.rename(output, replaced)

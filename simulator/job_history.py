@@ -29,6 +29,7 @@ class JobRecord:
 
     job: str
     output: str
+    replaces: bool = False  # it may replace an output that is there
     submits: int = 0
     is_accepted: bool = False  # a client was told so
     lost_as: str = ""  # what was told of it at last, if it was accepted and never ended

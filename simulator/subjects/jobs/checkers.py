@@ -116,9 +116,11 @@ def _invisible(history: History, output: str) -> Iterator[Violation]:
 
 
 def _never_taken_away(history: History, output: str) -> Iterator[Violation]:
-    """Only a power cut, or a job that may replace what is there, hides an output that was seen whole."""
+    """Only a power cut, or a job that may replace what is there, hides an output that was seen whole: two
+    coordinators of one such job may be at it at once, until it is told as over."""
     mine = [sighting for sighting in history.jobs.sightings if sighting.output == output]
-    if history.fired.get("crash_all") or any(sighting.state == "former" for sighting in mine):
+    replaces = any(job.replaces for job in history.jobs.jobs if job.output == output)
+    if history.fired.get("crash_all") or replaces:
         return
     for seen, later in pairwise(mine):
         if seen.state == "whole":

@@ -68,7 +68,8 @@ class JobWorkload:
         world.ground.clients += [*map(_client_of, self._plans), CORE_CLIENT, _LAST_CLIENT]
         jobs = world.history.jobs
         jobs.records, jobs.counters = self._expected.records, self._expected.counters
-        jobs.jobs = [JobRecord(plan.spec.job, plan.spec.output) for plan in self._plans]
+        specs = [plan.spec for plan in self._plans]
+        jobs.jobs = [JobRecord(spec.job, spec.output, replaces=spec.overwrite) for spec in specs]
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         records = self._world.history.jobs.jobs

@@ -41,6 +41,9 @@ REFUSED = {
 }
 
 
+MY_PORTS = 14_000 + os.getpid() % 1000 * 5  # where no other test starts a node
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     place = {"RINGMILL_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
@@ -58,7 +61,7 @@ def test_a_refused_up_has_changed_nothing(
 
 
 def test_a_taken_port_has_changed_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = free_base(3, 23000)
+    base = free_base(3, MY_PORTS)
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", base + 2))
         holder.listen()
@@ -78,7 +81,7 @@ def test_the_base_port_is_a_setting(home: Path, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(("nodes", "owners"), [(1, 1), (2, 2), (3, 3), (5, 3)])
 def test_a_small_cluster_has_as_many_replicas_as_nodes(nodes: int, owners: int) -> None:
-    plan = Plan(nodes=nodes, base_port=free_base(nodes, 23100))
+    plan = Plan(nodes=nodes, base_port=free_base(nodes, MY_PORTS))
     assert local_cluster.planned("c", "/nowhere", plan).replicas == owners
 
 

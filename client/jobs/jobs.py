@@ -251,14 +251,20 @@ class AsyncJobs:
                     answers.append(outcome)
         if refused and (not answers or not all(map(_is_silence, refused.values()))):
             raise _refusal(refused)
-        jobs = {one.job: job_state(one) for answer in answers for one in answer.jobs}
+        jobs: dict[str, JobState] = {}
+        for state in (job_state(one) for answer in answers for one in answer.jobs):
+            if state.stages or state.job not in jobs:  # without stages it is told in brief, from the history
+                jobs[state.job] = state
         newest_first = sorted(jobs.values(), key=lambda state: (-state.submitted_at, state.job))
         return JobList(tuple(newest_first), tuple(sorted(refused)))
 
     async def logs(self, job: str, *, task: str = "") -> Sequence[TaskLog]:
         """The output of all attempts of a job, or of one task.  Raises NotFound."""
         request = jobs_pb2.LogsRequest(job=checked_name("job", job), task=checked_name("task", task))
-        answer = await self._of_keeper(job, "Logs", request, jobs_pb2.LogsResponse)
+        try:
+            answer = await self._of_keeper(job, "Logs", request, jobs_pb2.LogsResponse)
+        except NotFound:  # any node tells of a job that is over, but only its last coordinator has the logs
+            answer = await self._of_whoever_has_it("Logs", request, jobs_pb2.LogsResponse)
         return [task_log(one) for one in answer.logs]
 
     async def kill(self, job: str) -> JobState:
@@ -324,6 +330,16 @@ class AsyncJobs:
         address, _ = await self._find(job)
         async with self._dial(address) as link:
             return await link.unary(SERVICE + method, request, answer, self._timeout_s)
+
+    async def _of_whoever_has_it(self, method: str, request: Message, answer: type[Answer]) -> Answer:
+        """Raises what the last node says when none has it."""
+        error: RingmillError = NotFound("there is no node to ask")
+        async with aclosing(self._outcomes(method, request, answer)) as found:
+            async for _, outcome in found:
+                if not isinstance(outcome, RingmillError):
+                    return outcome
+                error = outcome
+        raise error
 
     async def _find(self, job: str) -> tuple[str, JobState]:
         """The address of the job's coordinator, and the job's state; waits a while for a coordinator."""

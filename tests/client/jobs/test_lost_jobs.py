@@ -80,3 +80,36 @@ async def test_the_end_of_a_job_that_nobody_coordinates_is_unknown(monkeypatch: 
     assert OUTPUT in lost.value.message
     assert "job status words-1" in lost.value.hint
     assert lost.value.detail["output"] == OUTPUT
+
+
+class NodeWithAJobThatIsOver(NodeThatIsRestarted):
+    """All nodes tell of the job, and only the one at port 7103 has what it printed."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
+        if not path.endswith("Logs"):
+            status = jobs_pb2.JobStatus(job="words-1", state="FAILED", node="n3", output=OUTPUT)
+            return answer.FromString(status.SerializeToString())
+        if not self._address.endswith("7103"):
+            raise NotFound("the logs of job words-1 were kept by n3 until it stopped")
+        logs = jobs_pb2.LogsResponse(logs=[jobs_pb2.TaskLog(task="map-0", attempt=1)])
+        return answer.FromString(logs.SerializeToString())
+
+
+@pytest.mark.parametrize(("ports", "found"), [((7101, 7102, 7103), True), ((7101, 7102), False)])
+async def test_logs_come_from_the_node_that_has_them_whichever_tells_of_the_job(
+    ports: tuple[int, ...], found: bool
+) -> None:
+    @asynccontextmanager
+    async def dial_one(address: str) -> AsyncIterator[NodeThatIsRestarted]:
+        yield NodeWithAJobThatIsOver(address)
+
+    directory = Directory([f"127.0.0.1:{port}" for port in ports], no_link)
+    jobs = AsyncJobs(directory, dial_one, no_files, SeededEntropy(1, "test"), 1.0)
+    if found:
+        assert [log.task for log in await jobs.logs("words-1")] == ["map-0"]
+    else:
+        with pytest.raises(NotFound, match="kept by n3"):
+            await jobs.logs("words-1")

@@ -10,7 +10,7 @@ import ringmill
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Ended, Shell
 
-NAMES = [f"user:{number:02d}" for number in range(30)]
+NAMES = [f"scanned:{number:02d}" for number in range(30)]
 
 
 def put_all(shell: Shell) -> None:
@@ -29,18 +29,18 @@ def lines(ended: Ended) -> list[dict[str, object]]:
 def test_a_scan_prints_keys_and_values(shell: Shell) -> None:
     put_all(shell)
     shell.ok("put", "other", "x")
-    rows = shell.ok("scan", "--prefix", "user:").out.decode().splitlines()
+    rows = shell.ok("scan", "--prefix", "scanned:").out.decode().splitlines()
     assert sorted(rows) == [f"{name}\t{name.upper()}" for name in NAMES]
-    some = shell.ok("scan", "--from", "user:05", "--to", "user:08", "--keys-only", "-o", "raw").out
+    some = shell.ok("scan", "--from", "scanned:05", "--to", "scanned:08", "--keys-only", "-o", "raw").out
     assert sorted(some.decode().split()) == NAMES[5:8]
-    found = lines(shell.ok("scan", "--prefix", "user:1", "-o", "json"))
+    found = lines(shell.ok("scan", "--prefix", "scanned:1", "-o", "json"))
     assert {one["key"]: one["value"] for one in found} == {name: name.upper() for name in NAMES[10:20]}
     assert all(one["context"] for one in found)
 
 
 def test_a_limited_scan_goes_on_with_its_cursor(shell: Shell) -> None:
     put_all(shell)
-    first = lines(shell.ok("scan", "--prefix", "user:", "--limit", "7", "-o", "json"))
+    first = lines(shell.ok("scan", "--prefix", "scanned:", "--limit", "7", "-o", "json"))
     cursor = first.pop()["cursor"]
     assert len(first) == 7
     rest = lines(shell.ok("scan", "--cursor", str(cursor), "-o", "json"))
@@ -66,12 +66,12 @@ def test_bytes_that_are_no_text_are_shown_in_a_way_that_can_be_read_back(shell: 
 def test_both_clients_iterate(shell: Shell) -> None:
     put_all(shell)
     with ringmill.Client(endpoints(shell)) as db:
-        scan = db.scan(prefix="user:", limit=20)
+        scan = db.scan(prefix="scanned:", limit=20)
         some = [key for key, _ in scan]
         assert len(some) == 20 and scan.cursor
         rest = {key: item.value for key, item in db.scan(cursor=scan.cursor)}
         assert sorted([*some, *rest]) == [name.encode() for name in NAMES]
-        broken_off = db.scan(prefix="user:")
+        broken_off = db.scan(prefix="scanned:")
         next(broken_off)
-        again = [key for key, _ in db.scan(prefix="user:", cursor=broken_off.cursor or None)]
+        again = [key for key, _ in db.scan(prefix="scanned:", cursor=broken_off.cursor or None)]
         assert len(again) == 30, "it had not taken all of the first page"

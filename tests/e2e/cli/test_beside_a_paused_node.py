@@ -86,7 +86,8 @@ def test_no_write_under_way_waits_for_a_node_that_is_stopped_under_load(shell: S
         assert asyncio.run(load()) < PATIENT_S / 2
     finally:
         shell.ok("cluster", "resume", "n2")
-        shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+        # that its loop stood still for a second is told for a minute
+        shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "90s")
 
 
 def test_jobs_are_run_listed_and_asked_for_beside_a_paused_node(shell: Shell, paused: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from ringmill.client.engines.elsewhere import run_elsewhere
+from ringmill.client.engines.elsewhere import elsewhere
+from ringmill.client.jobs.run_local import run_from_here
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.local.carried import Outcome
 from ringmill.cluster.mapreduce.local.in_process import LocalResult
@@ -37,7 +38,7 @@ def run_on_spark(
     ) -> Generator[Outcome[Any], None, None]:
         yield from context.parallelize(tasks, max(1, len(tasks))).map(run).collect()
 
-    return run_elsewhere(
-        job, input, output, carry, import_module("pyspark.cloudpickle"),
+    return run_from_here(
+        job, input, output, elsewhere(job, carry, import_module("pyspark.cloudpickle")),
         reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
     )  # fmt: skip

@@ -12,16 +12,16 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ringmill.cluster.adapters.processes.confinement import die_with_parent
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.local.carried import Outcome, outcome_of, result_of
 
-__all__ = ["ForkedTasks"]
+__all__ = ["MOST_PROCESSES", "ForkedTasks"]
 
-MOST_PROCESSES = 256
+MOST_PROCESSES: Final = 256
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ringmill.client.jobs.job_values import JobState
 
-__all__ = ["job_document", "job_fields", "progress_line"]
+__all__ = ["counted_fields", "job_document", "job_fields", "progress_line"]
 
 
 def job_document(state: JobState) -> dict[str, Any]:
@@ -31,16 +32,21 @@ def job_fields(state: JobState) -> list[tuple[str, object]]:
     """The facts of a job that people look for, as names and values."""
     counts = ((one, one.total if state.is_over else f"{one.done}/{one.total}") for one in state.stages)
     stages = ", ".join(f"{count} {one.name}" for one, count in counts)
-    records = ", ".join(f"{name} {count}" for name, count in state.records.items())
     return [
         ("job", state.job),
         ("state", state.state),
         ("output", state.output),
         ("took", f"{state.seconds:.1f} s"),
         ("tasks", f"{stages or 'not planned yet'}, {state.retried} retried"),
-        ("records", records or "none yet"),
-        *((f"counter {name}", count) for name, count in sorted(state.counters.items())),
+        *counted_fields(state.records, state.counters),
     ]
+
+
+def counted_fields(records: Mapping[str, int], counters: Mapping[str, int]) -> list[tuple[str, object]]:
+    """What went through a job, as names and values."""
+    told = ", ".join(f"{name} {count}" for name, count in records.items())
+    rows: list[tuple[str, object]] = [("records", told or "none yet")]
+    return rows + [(f"counter {name}", count) for name, count in sorted(counters.items())]
 
 
 def progress_line(state: JobState) -> str:

@@ -12,6 +12,7 @@ import click
 from ringmill.client.cli.frame import output as forms
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_arguments import job_arguments, parameters_of
+from ringmill.client.cli.jobs.job_document import counted_fields
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.client.jobs.run_local import run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -66,8 +67,7 @@ def local(
         ("state", "SUCCEEDED"),
         ("output", result.output),
         ("took", f"{seconds:.1f} s"),
-        ("records", ", ".join(f"{name} {count}" for name, count in result.records.items())),
+        *counted_fields(result.records, result.counters),
+        *(("note", note) for note in result.notes),
     ]
-    rows += [(f"counter {name}", count) for name, count in sorted(result.counters.items())]
-    rows += [("note", note) for note in result.notes]
     forms.fields(settings, document, rows)

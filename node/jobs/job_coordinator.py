@@ -266,7 +266,10 @@ class JobCoordinator:
         """
         holder = await self._holder()
         if holder is None:
-            raise NotFound("nobody coordinates jobs now: there is none")
+            raise NotFound(
+                "no job is open, so no node coordinates jobs now",
+                hint="there is nothing to hand over: the next job makes a node its coordinator",
+            )
         await self._ask(holder, JOB_HANDOVER, b"", _HANDOVER_TIMEOUT_S)
         return await self.coordinator()
 

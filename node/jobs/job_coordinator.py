@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -25,6 +25,7 @@ from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
 from ringmill.cluster.membership.claims import MemberState
@@ -40,11 +41,12 @@ from ringmill.cluster.ports import (
 )
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import BundleSource, LivenessView, RegisterAccess, TopologyView
-from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_history import JobHistory
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal.cells import Cells, Fenced, LeaseCell
 from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import JOB_OPEN, Tenure
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.node_options import CoordinatorOptions
@@ -237,6 +239,11 @@ class JobCoordinator:
             view = await self._history.view(job)
             raise NotFound(f"the logs of job {job} were kept by {view.node} until it stopped")
         return run.logs(task)
+
+    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
+        """The attempts of a job that is over or runs here.  Raises NotFound, Unavailable."""
+        run = self._jobs.get(job)
+        return run.attempts() if run is not None else await self._history.attempts(job)
 
     async def kill(self, job: str) -> JobView:
         """Stop a job.  A job that is over or is committing its output does not change.

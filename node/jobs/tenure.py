@@ -28,10 +28,11 @@ from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob,
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import BundleSource
-from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
+from ringmill.node.jobs.surroundings import Surroundings
 
 __all__ = ["JOB_OPEN", "Tenure"]
 

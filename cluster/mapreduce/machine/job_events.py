@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
@@ -92,6 +93,7 @@ class MapDone:
 
     attempt: AttemptId
     output: MapOutput
+    figures: AttemptFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class ReduceDone:
 
     attempt: AttemptId
     output: ReduceOutput
+    figures: AttemptFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class AttemptFailed:
     attempt: AttemptId
     failure: TaskFailed
     source: AttemptId | None = None
+    figures: AttemptFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,8 @@ class JobMachine:
         if self.is_over:
             return []
         said: list[Instruction] = []
+        if isinstance(event, MapDone | ReduceDone | AttemptFailed):
+            self._measured(event)
         match event:
             case NodeUp(node, start):
                 said = self._node_up(node, start, now)
@@ -125,25 +127,25 @@ class JobMachine:
             case CommitDelayed(error):
                 self._tell_once(f"the commit is repeated after {error.code}: {error}")
             case CommitDone() | CommitFailed():
-                said = self._commit_ended(event)
+                said = self._commit_ended(event, now)
             case _ if self.state == "COMMITTING":
                 pass  # once the winners are named, nothing changes any more
             case AttemptStarted(attempt_id, node):
-                said = self._started(attempt_id, node)
+                said = self._started(attempt_id, node, now)
             case AttemptProgressed(attempt_id, bytes_done, status):
                 self._progressed(attempt_id, bytes_done, status)
             case MapDone(attempt_id, output):
-                said = self._map_done(attempt_id, output)
+                said = self._map_done(attempt_id, output, now)
             case ReduceDone(attempt_id, output):
                 said = self._reduce_done(attempt_id, output, now)
             case AttemptFailed():
                 said = self._attempt_failed(event, now)
             case StagingLost(error):
                 sometimes("a job has lost the folder of its parts")
-                said = self._end("FAILED", error)
+                said = self._end("FAILED", now, error)
             case KillRequested():
                 sometimes("a job is killed")
-                said = self._end("KILLED")
+                said = self._end("KILLED", now)
         return said
 
     def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
@@ -176,12 +178,12 @@ class JobMachine:
         others = (other for other in self._workers.usable() if other != node)
         return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
 
-    def _started(self, attempt_id: AttemptId, node: NodeId) -> list[Instruction]:
+    def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
         self.state = "RUNNING"
         task, start = self._task(attempt_id), self._workers.start_of(node)
         self.retried += bool(task.attempts)
         if task.stage == "map":
-            task.begin(attempt_id, node, start)
+            task.begin(attempt_id, node, start, now)
             return [StartMap(attempt_id, node, self.plan.splits[task.index], task.memory_factor)]
         winners = [each.winner for each in self.maps if each.winner is not None]
         sources = []
@@ -189,7 +191,7 @@ class JobMachine:
             assert isinstance(winner.output, MapOutput)
             where = winner.output.partitions[task.index]
             sources.append(SliceSource(winner.id, winner.node, winner.output.file, where))
-        task.begin(attempt_id, node, start, tuple(each.attempt for each in sources))
+        task.begin(attempt_id, node, start, now, tuple(each.attempt for each in sources))
         return [StartReduce(attempt_id, node, task.index, tuple(sources), task.memory_factor)]
 
     def _taken_over(self, node: NodeId) -> list[Instruction]:
@@ -204,17 +206,23 @@ class JobMachine:
             attempt.bytes_done = max(attempt.bytes_done, bytes_done)
             attempt.status = status or attempt.status
 
-    def _map_done(self, attempt_id: AttemptId, output: MapOutput) -> list[Instruction]:
+    def _measured(self, event: MapDone | ReduceDone | AttemptFailed) -> None:
+        """What an attempt took is told, and decides nothing."""
+        attempt = self._attempt(event.attempt)
+        if attempt is not None and attempt.is_open:
+            attempt.figures = event.figures
+
+    def _map_done(self, attempt_id: AttemptId, output: MapOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
         if attempt is None or not attempt.is_open or not self._workers.is_here(attempt.node, attempt.start):
             return []
         task = self.maps[attempt_id.task]
-        instructions = self._win(task, attempt, output)
-        instructions += self._make_stale(task, attempt, output)
+        instructions = self._win(task, attempt, output, now)
+        instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
                 reduce.size = sum(_output_of(each).partitions[reduce.index].length for each in self.maps)
-        return instructions + self._maybe_commit()
+        return instructions + self._maybe_commit(now)
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
@@ -226,19 +234,21 @@ class JobMachine:
         if output.records_in != wanted:
             message = f"{output.records_in} records went into {attempt_id}, maps gave it {wanted}"
             return self._fail(task, attempt, TaskFailed(Cause.CORRUPT_DATA, message), now)
-        return self._win(task, attempt, output) + self._maybe_commit()
+        return self._win(task, attempt, output, now) + self._maybe_commit(now)
 
-    def _win(self, task: Task, attempt: Attempt, output: MapOutput | ReduceOutput) -> list[Instruction]:
+    def _win(
+        self, task: Task, attempt: Attempt, output: MapOutput | ReduceOutput, now: float
+    ) -> list[Instruction]:
         """Commit an attempt."""
         task.winner, attempt.output, attempt.state = attempt, output, AttemptState.DONE
-        attempt.bytes_done = task.size
-        return self._close_others(task)
+        attempt.bytes_done, attempt.ended_at = task.size, now
+        return self._close_others(task, now)
 
-    def _close_others(self, task: Task) -> list[Instruction]:
+    def _close_others(self, task: Task, now: float) -> list[Instruction]:
         """Cancel the other attempts: the first commit wins, and later results are dropped."""
-        return self._cancel([other for other in task.attempts if other.is_open])
+        return self._cancel([other for other in task.attempts if other.is_open], now)
 
-    def _make_stale(self, task: Task, attempt: Attempt, output: MapOutput) -> list[Instruction]:
+    def _make_stale(self, task: Task, attempt: Attempt, output: MapOutput, now: float) -> list[Instruction]:
         """Run every reduce again that read another output of this map than the one that counts now."""
         instructions: list[Instruction] = []
         for reduce in self.reduces:
@@ -254,16 +264,16 @@ class JobMachine:
                 self._tell(f"{reduce.name} runs again: {attempt.id} differs from the output it read")
             if reduce.winner in stale:
                 reduce.winner = None
-            instructions += self._cancel(stale)
+            instructions += self._cancel(stale, now)
         return instructions
 
-    def _maybe_commit(self) -> list[Instruction]:
+    def _maybe_commit(self, now: float) -> list[Instruction]:
         if not all(task.winner for task in self.reduces):
             return []
         self.state = "COMMITTING"
         self._count_maps_that_were_read()
         running = [a for task in self.maps for a in task.attempts if a.is_open]
-        return [*self._cancel(running), CommitJob(self._winners())]
+        return [*self._cancel(running, now), CommitJob(self._winners())]
 
     def _winners(self) -> tuple[Winner, ...]:
         winners = []
@@ -283,11 +293,11 @@ class JobMachine:
                 sometimes("a map that all had read is lost")
                 task.winner = self._attempt(reader.sources[task.index])
 
-    def _commit_ended(self, event: CommitDone | CommitFailed) -> list[Instruction]:
+    def _commit_ended(self, event: CommitDone | CommitFailed, now: float) -> list[Instruction]:
         assert self.state == "COMMITTING", f"a commit ended while the job was {self.state}"
         if isinstance(event, CommitFailed):
-            return self._end("FAILED", event.error)
-        return self._end("SUCCEEDED")
+            return self._end("FAILED", now, event.error)
+        return self._end("SUCCEEDED", now)
 
     def _attempt_failed(self, event: AttemptFailed, now: float) -> list[Instruction]:
         attempt = self._attempt(event.attempt)
@@ -300,14 +310,14 @@ class JobMachine:
         return instructions
 
     def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
-        attempt.state, attempt.failure = AttemptState.FAILED, failure
+        attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
         self._tell(f"{attempt.id} on {attempt.node} failed, {failure}")
         self._workers.blame(attempt.node, task.name, failure.cause)
         if task.charge(failure, now):
             sometimes("a task is tried again")
             return []
         sometimes("a task fails its job")
-        return self._end("FAILED", failure.as_job_error(task.name, attempt.id.number))
+        return self._end("FAILED", now, failure.as_job_error(task.name, attempt.id.number))
 
     def _fetch_reported(self, reader: AttemptId, source: AttemptId, is_corrupt: bool, now: float) -> None:
         task = self.maps[source.task]
@@ -345,15 +355,15 @@ class JobMachine:
                 attempt.state = AttemptState.LOST
         return []
 
-    def _end(self, state: JobPhase, error: RingmillError | None = None) -> list[Instruction]:
+    def _end(self, state: JobPhase, now: float, error: RingmillError | None = None) -> list[Instruction]:
         self.state, self.error = state, error
         tasks = (*self.maps, *self.reduces)
         running = [attempt for task in tasks for attempt in task.attempts if attempt.is_open]
-        return [*self._cancel(running), EndJob(state, error)]
+        return [*self._cancel(running, now), EndJob(state, error)]
 
-    def _cancel(self, attempts: Sequence[Attempt]) -> list[Instruction]:
+    def _cancel(self, attempts: Sequence[Attempt], now: float) -> list[Instruction]:
         for attempt in attempts:
-            attempt.state = AttemptState.CANCELLED
+            attempt.state, attempt.ended_at = AttemptState.CANCELLED, now
         return [CancelAttempt(attempt.id, attempt.node) for attempt in attempts]
 
     def _read_by(self, reader: Attempt, map_task: int) -> MapOutput:

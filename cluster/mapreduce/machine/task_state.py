@@ -16,6 +16,7 @@ from typing import Final
 from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Stage
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
@@ -83,16 +84,24 @@ class Attempt:
     node: NodeId
     start: str  # the node's start; its files are gone after another one
     sources: tuple[AttemptId, ...] = ()  # map attempts a reduce reads, by map task
+    began_at: float = 0.0  # in seconds of the job
+    ended_at: float = 0.0  # the same; meaningless while it is RUNNING
     state: AttemptState = AttemptState.RUNNING
     bytes_done: int = 0
     status: str = ""
     failure: TaskFailed | None = None
     output: MapOutput | ReduceOutput | None = None
+    figures: AttemptFigures | None = None  # once it has ended and told
 
     @property
     def is_open(self) -> bool:
         """Whether it may still deliver a result."""
         return self.state in (AttemptState.RUNNING, AttemptState.LOST)
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran; of one that has ended."""
+        return max(0.0, self.ended_at - self.began_at)
 
 
 @dataclass(slots=True)
@@ -133,10 +142,15 @@ class Task:
         return AttemptId(self.stage, self.index, max(last + 1, least))
 
     def begin(
-        self, attempt_id: AttemptId, node: NodeId, start: str, sources: tuple[AttemptId, ...] = ()
+        self,
+        attempt_id: AttemptId,
+        node: NodeId,
+        start: str,
+        now: float,
+        sources: tuple[AttemptId, ...] = (),
     ) -> Attempt:
         """A new attempt."""
-        attempt = Attempt(attempt_id, node, start, sources)
+        attempt = Attempt(attempt_id, node, start, sources, now)
         self.attempts.append(attempt)
         return attempt
 

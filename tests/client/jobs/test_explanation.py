@@ -101,7 +101,7 @@ def test_skew_waste_and_failures_are_told() -> None:
     assert len(lines) < 40
     assert "  x47 UserError: KeyError: 'a', first: map-1.1" in lines
     assert (
-        "skew: the largest partition, of reduce-1, has 8.00 MB, 8.0 times the median of 1.00 MB, 80% of all"
+        "skew: the largest partition, of reduce-1, has 8.0 MB, 8.0 times the median of 1.0 MB, 80% of all"
         in lines
     )
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from ringmill.client.jobs.critical_path import PathStep
 from ringmill.client.jobs.explanation import JobExplanation, StageFigures
 
-__all__ = ["explanation_lines", "megabytes", "phases_told"]
+__all__ = ["explanation_lines", "size_told", "phases_told"]
 
 STEPS = 8
 ROWS = 3
+PHASES_TOLD = 5
 GROUPS = 5
 LEAST_TOLD_S = 0.0005
 _MEANT = {"plan": "planning, and waiting for a slot", "wait": "waiting", "commit": "showing the output"}
@@ -32,13 +33,16 @@ def explanation_lines(told: JobExplanation) -> list[str]:
 
 def phases_told(phases_s: Mapping[str, float]) -> str:
     """ "map 1.2 s, write 0.3 s", the longest first."""
-    longest_first = sorted(phases_s.items(), key=lambda phase: -phase[1])
+    longest_first = sorted(phases_s.items(), key=lambda phase: -phase[1])[:PHASES_TOLD]
     return ", ".join(f"{name} {_time(spent)}" for name, spent in longest_first if spent >= LEAST_TOLD_S)
 
 
-def megabytes(size: int) -> str:
-    """A size for people, in units of 1,000,000 bytes, or in bytes below 10,000."""
-    return f"{size / 1e6:,.2f} MB" if size >= 10_000 else f"{size} B"
+def size_told(size: int) -> str:
+    """A size for people: MB are 1,000,000 bytes."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= least:
+            return f"{size / least:.1f} {unit}"
+    return f"{size} B"
 
 
 def _time(seconds: float) -> str:
@@ -84,8 +88,8 @@ def _flow(stage: StageFigures) -> str:
     spills = f", {stage.spills} spills" if stage.spills else ""
     peak = f"; peak memory {stage.peak_bytes >> 20} MiB ({stage.peak_task})" if stage.peak_task else ""
     return (
-        f"{megabytes(stage.bytes_in)} and {stage.records_in:,} records in, "
-        f"{megabytes(stage.bytes_out)} and {stage.records_out:,} records out{spills}{peak}"
+        f"{size_told(stage.bytes_in)} and {stage.records_in:,} records in, "
+        f"{size_told(stage.bytes_out)} and {stage.records_out:,} records out{spills}{peak}"
     )
 
 
@@ -105,7 +109,7 @@ def _stragglers(told: JobExplanation) -> Iterator[str]:
     for each in told.stragglers[:ROWS]:
         yield (
             f"  {each.attempt} on {each.node}: {_time(each.seconds)}, usual {_time(each.usual_s)} "
-            f"for {megabytes(each.bytes_in)}"
+            f"for {size_told(each.bytes_in)}"
         )
     yield from _more(told.stragglers[ROWS:])
 
@@ -115,8 +119,8 @@ def _skew(told: JobExplanation) -> str:
         return f"skew: {'not known yet' if told.state == 'RUNNING' else 'no partitions to compare'}"
     skew = told.skew
     return (
-        f"skew: the largest partition, of {skew.largest_task}, has {megabytes(skew.largest_bytes)}, "
-        f"{skew.times_median:.1f} times the median of {megabytes(skew.median_bytes)}, {skew.share:.0%} of all"
+        f"skew: the largest partition, of {skew.largest_task}, has {size_told(skew.largest_bytes)}, "
+        f"{skew.times_median:.1f} times the median of {size_told(skew.median_bytes)}, {skew.share:.0%} of all"
     )
 
 

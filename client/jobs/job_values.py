@@ -182,6 +182,7 @@ def attempt_summary(message: jobs_pb2.AttemptStatus) -> AttemptSummary:
         figures=AttemptFigures(phases, message.cpu_s, message.peak_bytes),
         cause=message.cause,
         error=message.error,
+        is_backup=message.backup,
     )
 
 

@@ -225,6 +225,7 @@ def attempt_status(attempt: AttemptSummary) -> wire.AttemptStatus:
         peak_bytes=attempt.figures.peak_bytes,
         cause=attempt.cause,
         error=_text(attempt.error)[:_MAX_ERROR_CHARS],
+        backup=attempt.is_backup,
     )
 
 

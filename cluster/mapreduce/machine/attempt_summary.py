@@ -43,6 +43,7 @@ class AttemptSummary:
     figures: AttemptFigures = field(default=_NO_FIGURES)
     cause: str = ""
     error: str = ""
+    is_backup: bool = False  # another attempt of the task ran when it began
 
     @property
     def name(self) -> str:
@@ -92,4 +93,5 @@ def _summary(task: Task, attempt: Attempt) -> AttemptSummary:
         figures=attempt.figures or _NO_FIGURES,
         cause="" if failure is None else str(failure.cause),
         error="" if failure is None else failure.message,
+        is_backup=attempt.is_backup,
     )

@@ -22,6 +22,8 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
+from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -86,6 +88,7 @@ class JobMachine:
     takeovers: int = 0
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
+    _canary: Canary = field(default_factory=Canary)
 
     def __post_init__(self) -> None:
         self.story += self.plan.notes
@@ -152,7 +155,10 @@ class JobMachine:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
         if self.state not in ("PENDING", "RUNNING") or not self._workers.may_run(node):
             return None
+        if self._canary.free_at(self.maps, now) > now:
+            return None
         task = next((task for task in self._startable(now) if self._suits(task, node)), None)
+        task = task or self._slow_task(node, now)
         if task is None:
             return None
         attempt = task.next_attempt(NUMBERS_OF_A_COORDINATOR * self.takeovers + 1)
@@ -161,16 +167,21 @@ class JobMachine:
         return started
 
     def next_wakeup(self, now: float) -> float | None:
-        """When a task's pause ends, so that slots should be offered again; None when no task pauses."""
+        """When slots should be offered again though no event comes, or None: a task's pause ends, the canary
+        has run for long enough, or a task counts as slow."""
         if self.is_over or self.state == "COMMITTING":
             return None
-        waiting = [*self.maps, *(self.reduces if self.maps_done else ())]
-        return min((t.not_before for t in waiting if t.is_waiting and t.not_before > now), default=None)
+        stage = [*self.maps, *(self.reduces if self.maps_done else ())]
+        times = [self._canary.free_at(self.maps, now)]
+        times += (task.not_before for task in stage if task.is_waiting)
+        times += (each.at for each in slow_from(self._stage()))
+        return min((at for at in times if at > now), default=None)
 
     def _startable(self, now: float) -> Iterator[Task]:
-        yield from (task for task in self.maps if task.is_waiting and task.not_before <= now)
+        ready = (task for task in self.maps if task.is_waiting and task.not_before <= now)
+        yield from self._canary.ready(ready, self.maps)
         if self.maps_done:
-            ready = [task for task in self.reduces if task.is_waiting and task.not_before <= now]
+            ready = (task for task in self.reduces if task.is_waiting and task.not_before <= now)
             yield from sorted(ready, key=lambda task: (-task.size, task.index))
 
     def _suits(self, task: Task, node: NodeId) -> bool:
@@ -178,10 +189,26 @@ class JobMachine:
         others = (other for other in self._workers.usable() if other != node)
         return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
 
+    def _stage(self) -> list[Task]:
+        return self.reduces if self.maps_done else self.maps
+
+    def _slow_task(self, node: NodeId, now: float) -> Task | None:
+        """The slowest task that the node may run a backup attempt of (rule J17)."""
+        slow = [each for each in slow_from(self._stage()) if each.at <= now]
+        if not slow or any(each.attempt.node == node for each in slow):
+            return None
+        if not may_begin_another((*self.maps, *self.reduces)):
+            return None
+        slow.sort(key=lambda each: (each.at, each.task.index))
+        return next((each.task for each in slow if not each.task.has_failed_on(node)), None)
+
     def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
         self.state = "RUNNING"
         task, start = self._task(attempt_id), self._workers.start_of(node)
-        self.retried += bool(task.attempts)
+        if task.is_running:
+            self._tell_of_backup(task, attempt_id, node, now)
+        else:
+            self.retried += bool(task.attempts)
         if task.stage == "map":
             task.begin(attempt_id, node, start, now)
             return [StartMap(attempt_id, node, self.plan.splits[task.index], task.memory_factor)]
@@ -193,6 +220,16 @@ class JobMachine:
             sources.append(SliceSource(winner.id, winner.node, winner.output.file, where))
         task.begin(attempt_id, node, start, now, tuple(each.attempt for each in sources))
         return [StartReduce(attempt_id, node, task.index, tuple(sources), task.memory_factor)]
+
+    def _tell_of_backup(self, task: Task, backup: AttemptId, node: NodeId, now: float) -> None:
+        sometimes("a slow task gets a backup attempt")
+        usual = usual_of(self.maps if task.stage == "map" else self.reduces)
+        rest = "" if usual is None else f", {usual.seconds_for(task):.1f} s is usual"
+        slow = next(each for each in task.attempts if each.state is AttemptState.RUNNING)
+        self._tell(
+            f"{backup} on {node} is a backup: {slow.id} on {slow.node} has run "
+            f"{now - slow.began_at:.1f} s{rest}"
+        )
 
     def _taken_over(self, node: NodeId) -> list[Instruction]:
         """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""

@@ -72,7 +72,7 @@ def _attempt_row(attempt: Attempt) -> list[Any]:
     times = [attempt.began_at, attempt.ended_at]
     return [
         attempt.id.number, attempt.node, attempt.start, sources, attempt.state.value, failure, output, times,
-        figures,
+        attempt.is_backup, figures,
     ]  # fmt: skip
 
 
@@ -88,11 +88,11 @@ def _task(stage: Stage, index: int, row: Sequence[Any]) -> Task:
 
 
 def _attempt(stage: Stage, index: int, row: Sequence[Any]) -> Attempt:
-    number, node, start, sources, state, failure, output, (began_at, ended_at), figures = row
+    number, node, start, sources, state, failure, output, (began_at, ended_at), is_backup, figures = row
     read = tuple(AttemptId("map", task, source) for task, source in sources)
     attempt = Attempt(
         AttemptId(stage, index, number), NodeId(node), start, read, began_at, ended_at,
-        AttemptState(state),
+        is_backup, AttemptState(state),
     )  # fmt: skip
     attempt.failure = None if failure is None else TaskFailed.from_wire(failure)
     attempt.figures = None if figures is None else AttemptFigures.from_wire(figures)

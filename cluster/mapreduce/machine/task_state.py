@@ -86,6 +86,7 @@ class Attempt:
     sources: tuple[AttemptId, ...] = ()  # map attempts a reduce reads, by map task
     began_at: float = 0.0  # in seconds of the job
     ended_at: float = 0.0  # the same; meaningless while it is RUNNING
+    is_backup: bool = False  # another attempt of the task ran when it began
     state: AttemptState = AttemptState.RUNNING
     bytes_done: int = 0
     status: str = ""
@@ -149,8 +150,8 @@ class Task:
         now: float,
         sources: tuple[AttemptId, ...] = (),
     ) -> Attempt:
-        """A new attempt."""
-        attempt = Attempt(attempt_id, node, start, sources, now)
+        """A new attempt; a backup when another one of the task runs."""
+        attempt = Attempt(attempt_id, node, start, sources, now, is_backup=self.is_running)
         self.attempts.append(attempt)
         return attempt
 

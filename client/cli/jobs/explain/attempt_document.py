@@ -22,6 +22,7 @@ def attempt_document(attempt: AttemptSummary) -> dict[str, Any]:
         "node": attempt.node,
         "state": attempt.state,
         "counts": attempt.counts,
+        "backup": attempt.is_backup,
         "began_s": round(attempt.began_s, _PLACES),
         "ended_s": None if attempt.ended_s is None else round(attempt.ended_s, _PLACES),
         "phases_s": {name: round(spent, _PLACES) for name, spent in figures.phases.items()},

@@ -8,15 +8,15 @@ side knows is ended on that side.
 Every event is noted in the job's journal.  What nobody can take back, a report that is acknowledged, an
 output that is shown, an end that is told, waits until the journal has it.
 
-Rules J5, J11 and J12: docs/protocol/jobs.md.
+Rules J5, J11, J12 and J16: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -38,6 +38,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     Event,
     Instruction,
     KillRequested,
+    LoadMoved,
     MapDone,
     NodeDown,
     NodeUp,
@@ -62,51 +63,22 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     ReduceAssignment,
     RemoteSlice,
 )
-from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
-from ringmill.node.jobs.job_step_runner import JobStepRunner
-from ringmill.node.jobs.journal.cells import Cells
 from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.loading import Loader
 from ringmill.node.jobs.publication import publish
-from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of
-from ringmill.node.node_options import CoordinatorOptions
 
-__all__ = ["JobDriver", "Surroundings"]
+__all__ = ["JobDriver"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
 _CLEAN_UP_TIMEOUT_S: Final = 3.0
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """The objects that all jobs of one coordinator share."""
-
-    node: NodeId
-    topology: TopologyView
-    liveness: LivenessView
-    clock: Clock
-    files: FileSystem
-    job_steps: JobStepRunner
-    cells: Cells
-    transport: Transport
-    slots: Slots
-    slot_freed: Callable[[], None]  # wakes the other jobs
-    options: CoordinatorOptions
-
-    def members(self) -> list[NodeId]:
-        """The members in the order of the topology; empty before there is one."""
-        topology = self.topology.current
-        return [member.id for member in topology.members] if topology is not None else []
-
-    def members_up(self) -> list[NodeId]:
-        """The members that are not seen down."""
-        return [node for node in self.members() if self.liveness.is_up(node)]
 
 
 class JobDriver:
@@ -468,13 +440,27 @@ class JobDriver:
         await self.journal.flush()
         is_resumed = self._resumed is not None
         try:
-            await publish(
-                self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
-            )
+            if self.spec.output_keyspace:
+                await self._loader(parts).run(self._machine.load)
+            else:
+                await publish(
+                    self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
+                )
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
             self._feed(CommitDone())
+
+    def _loader(self, parts: Sequence[StagedPart]) -> Loader:
+        world = self._world
+        return Loader(
+            self.spec.output_keyspace, parts, name=self.journal.name, keyspaces=world.keyspaces,
+            files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
+        )  # fmt: skip
+
+    async def _note_load(self, mark: LoadMoved) -> None:
+        self._feed(mark)
+        await self.journal.flush()
 
     def _tell_delay(self, error: RingmillError) -> None:
         self._feed(CommitDelayed(error))

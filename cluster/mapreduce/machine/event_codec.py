@@ -22,6 +22,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     CommitFailed,
     Event,
     KillRequested,
+    LoadMoved,
     MapDone,
     NodeDown,
     NodeUp,
@@ -56,6 +57,7 @@ _EVENTS: Final[Mapping[str, tuple[type[Event], tuple[Reader, ...]]]] = {
     "kill": (KillRequested, ()),
     "taken": (TakenOver, (NodeId,)),
     "delayed": (CommitDelayed, (from_wire,)),
+    "loading": (LoadMoved, (int, int)),
     "shown": (CommitDone, ()),
     "unshown": (CommitFailed, (from_wire,)),
 }

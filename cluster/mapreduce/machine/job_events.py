@@ -6,7 +6,7 @@ Pure values.  node/jobs sends them over the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
@@ -15,6 +15,7 @@ from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
 
 __all__ = [
+    "NOT_LOADED",
     "AttemptFailed",
     "AttemptId",
     "AttemptProgressed",
@@ -29,6 +30,7 @@ __all__ = [
     "Instruction",
     "JobPhase",
     "KillRequested",
+    "LoadMoved",
     "MapDone",
     "NodeDown",
     "NodeUp",
@@ -146,6 +148,20 @@ class CommitDelayed:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadMoved:
+    """The output's records before number `records` are in their keyspace.
+
+    Those from there on are being put, under names that were born at `born_ms` (rule J16).
+    """
+
+    records: int
+    born_ms: int
+
+
+NOT_LOADED: Final = LoadMoved(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class CommitFailed:
     """The output does not show and will not; `error` says why."""
 
@@ -164,6 +180,7 @@ Event: TypeAlias = (
     | KillRequested
     | TakenOver
     | CommitDelayed
+    | LoadMoved
     | CommitDone
     | CommitFailed
 )

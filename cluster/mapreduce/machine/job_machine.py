@@ -23,6 +23,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.job_events import (
+    NOT_LOADED,
     AttemptFailed,
     AttemptId,
     AttemptProgressed,
@@ -37,6 +38,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     Instruction,
     JobPhase,
     KillRequested,
+    LoadMoved,
     MapDone,
     NodeDown,
     NodeUp,
@@ -84,6 +86,7 @@ class JobMachine:
     story: list[str] = field(default_factory=list)  # one line an event worth telling
     retried: int = 0
     takeovers: int = 0
+    load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J16)
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
 
@@ -124,6 +127,8 @@ class JobMachine:
                 said = self._taken_over(node)
             case CommitDelayed(error):
                 self._tell_once(f"the commit is repeated after {error.code}: {error}")
+            case LoadMoved():
+                self.load = event
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event)
             case _ if self.state == "COMMITTING":

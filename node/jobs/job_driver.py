@@ -8,7 +8,7 @@ side knows is ended on that side.
 Every event is noted in the job's journal.  What nobody can take back, a report that is acknowledged, an
 output that is shown, an end that is told, waits until the journal has it.
 
-Rules J5, J11, J12 and J16: docs/protocol/jobs.md.
+Rules J5, J11, J12 and J18: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Records are put window by window.  The journal knows where a window begins, and 
 were born, before the first of them is sent.  A coordinator that takes the job over repeats the window that it
 finds, under the same names, and goes on: what was put is found by its name and not put again (rule V4).
 
-Rule J16: docs/protocol/jobs.md.
+Rule J18: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

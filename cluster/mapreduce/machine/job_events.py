@@ -151,7 +151,7 @@ class CommitDelayed:
 class LoadMoved:
     """The output's records before number `records` are in their keyspace.
 
-    Those from there on are being put, under names that were born at `born_ms` (rule J16).
+    Those from there on are being put, under names that were born at `born_ms` (rule J18).
     """
 
     records: int

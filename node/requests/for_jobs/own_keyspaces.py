@@ -1,7 +1,7 @@
 """Keyspaces for the jobs of this node: pages of records, and puts under names that the job has given.
 
 What a job reads is what a scan shows (rules L1 to L5), and what it writes is written as a client's put (rules
-W1 to W6).  Rules J15 and J16: docs/protocol/jobs.md.
+W1 to W6).  Rules J15 and J18: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

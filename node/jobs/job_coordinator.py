@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -26,6 +26,7 @@ from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
 from ringmill.cluster.membership.claims import MemberState
@@ -251,6 +252,11 @@ class JobCoordinator:
             view = await self._history.view(job)
             raise NotFound(f"the logs of job {job} were kept by {view.node} until it stopped")
         return run.logs(task)
+
+    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
+        """The attempts of a job that is over or runs here.  Raises NotFound, Unavailable."""
+        run = self._jobs.get(job)
+        return run.attempts() if run is not None else await self._history.attempts(job)
 
     async def kill(self, job: str) -> JobView:
         """Stop a job.  A job that is over or is committing its output does not change.

@@ -93,6 +93,7 @@ def run_map(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            phases=progress.phases,
         )
         with rare_collections():
             if job.is_batch:
@@ -140,6 +141,7 @@ def run_reduce(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            phases=progress.phases,
         )
         progress.follow(look)
         with rare_collections():

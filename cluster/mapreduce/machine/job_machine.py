@@ -121,6 +121,8 @@ class JobMachine:
         if self.is_over:
             return []
         said: list[Instruction] = []
+        if isinstance(event, MapDone | ReduceDone | AttemptFailed):
+            self._measured(event)
         match event:
             case NodeUp(node, start):
                 said = self._node_up(node, start, now)
@@ -245,6 +247,12 @@ class JobMachine:
         if attempt is not None and attempt.state is AttemptState.RUNNING:
             attempt.bytes_done = max(attempt.bytes_done, bytes_done)
             attempt.status = status or attempt.status
+
+    def _measured(self, event: MapDone | ReduceDone | AttemptFailed) -> None:
+        """What an attempt took is told, and decides nothing."""
+        attempt = self._attempt(event.attempt)
+        if attempt is not None and attempt.is_open:
+            attempt.figures = event.figures
 
     def _map_done(self, attempt_id: AttemptId, output: MapOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)

@@ -24,11 +24,10 @@ from ringmill.client.arguments import (
     checked_flag,
     checked_name,
     checked_params,
-    checked_path,
-    checked_paths,
     checked_reducers,
 )
 from ringmill.client.jobs.explanation import JobExplanation
+from ringmill.client.jobs.job_ends import checked_inputs, checked_output
 from ringmill.client.jobs.job_errors import is_silence, job_lost, perhaps_accepted, refusal
 from ringmill.client.jobs.job_modules import Target, load_job
 from ringmill.client.jobs.job_values import (
@@ -105,8 +104,8 @@ class AsyncJobs:
         self,
         target: Target,
         *,
-        input: Inputs,
-        output: PathLike,
+        input: Inputs | None = None,
+        output: PathLike | None = None,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
@@ -115,7 +114,10 @@ class AsyncJobs:
         """Submit a job and wait for its end.
 
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
-        one path, folder or glob, or several.  All paths must be visible to the nodes.  `split_mib` stands for
+        one path, folder or glob, or several, or "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX" for a job that reads a
+        keyspace; `output` a folder, or "kv:KEYSPACE" for a job that writes one.  Without them the job's own
+        keyspaces count.  All paths must be visible to the nodes, and so must the current folder where a
+        keyspace is written: parts are staged there.  `split_mib` stands for
         the job's own setting: the size aimed at for the input of a map task.  Raises InvalidArgument
         for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
         JobKilled.
@@ -139,15 +141,14 @@ class AsyncJobs:
         self,
         target: Target,
         *,
-        input: Inputs,
-        output: PathLike,
+        input: Inputs | None = None,
+        output: PathLike | None = None,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
-        inputs, folder = checked_paths("input", input), checked_path("output", output)
         reducers, given = checked_reducers(reducers), checked_params(params)
         overwrite = checked_flag("overwrite", overwrite)
         try:
@@ -155,10 +156,12 @@ class AsyncJobs:
                 loaded = load_job(target, files, os.getcwd())
         except OSError as error:
             raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
-        bundle = loaded.bundle
+        bundle, job = loaded.bundle, self._new_id(loaded.name)
+        inputs = checked_inputs(loaded.definition, input)
+        folder, output_keyspace = checked_output(loaded.definition, output, job, overwrite=overwrite)
         spec = JobSpec.of(
             loaded.definition,
-            job=self._new_id(loaded.name),
+            job=job,
             module=loaded.module,
             name=loaded.name,
             bundle_sha256=bundle.sha256,
@@ -168,6 +171,7 @@ class AsyncJobs:
             params=given,
             overwrite=overwrite,
             split_mib=split_mib,
+            output_keyspace=output_keyspace,
         )
         return await self.hand_over(bundle, spec)
 

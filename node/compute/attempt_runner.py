@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,7 @@ from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTime
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
+from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
 from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
 from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapAssignment, ReduceAssignment
@@ -27,8 +29,10 @@ from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_nam
 from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.keyspace_spool import spooled
 from ringmill.node.compute.shuffle_client import fetch_slices
 from ringmill.node.compute.task_pool import ProcessKind, TaskPool, end
+from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import AttemptTimeouts
 
 __all__ = ["AttemptRunner"]
@@ -43,7 +47,7 @@ Result = TypeVar("Result", MapOutput, ReduceOutput)
 class AttemptRunner:
     """Runs `assignment` in `folder`.  After `run`, `output` and `figures` tell of the process it had.
 
-    `progress` of a reduce counts fetched bytes until it runs.
+    `progress` of a reduce, and of a map of a keyspace, counts fetched bytes until it runs.
     """
 
     assignment: Assignment
@@ -51,6 +55,7 @@ class AttemptRunner:
     bundles: BundleStore
     pool: TaskPool
     transport: Transport
+    keyspaces: KeyspaceAccess
     files: FileSystem
     timeouts: AttemptTimeouts
     phases: PhaseTimes
@@ -87,7 +92,7 @@ class AttemptRunner:
         self.files.mkdir(self.folder)
         if isinstance(self.assignment, ReduceAssignment):
             self._make_staging(spec)
-        run = await self._inputs(bundle)
+        run = await self._inputs(spec, bundle)
         self.phases.enter("start")
         kind = ProcessKind(spec.bundle_sha256, self.assignment.memory_factor, spec.task_memory_mib)
         try:
@@ -136,13 +141,13 @@ class AttemptRunner:
                 Cause.LOST_NODE, f"bundle from {self.assignment.coordinator}: {error}"
             ) from error
 
-    async def _inputs(self, bundle: str) -> RunAttempt:
+    async def _inputs(self, spec: JobSpec, bundle: str) -> RunAttempt:
         assignment = self.assignment
         identity = assignment.attempt
         if isinstance(assignment, MapAssignment):
             return RunAttempt(
                 "map", identity.task, identity.number, assignment.spec, bundle, self.folder, self.folder,
-                assignment.memory_factor, assignment.split,
+                assignment.memory_factor, await self._split(spec, assignment.split),
             )  # fmt: skip
         self.progress = AttemptProgress(bytes_total=sum(piece.length for piece in assignment.slices))
         fetched = await fetch_slices(
@@ -153,6 +158,18 @@ class AttemptRunner:
             "reduce", identity.task, identity.number, assignment.spec, bundle, self.folder, self.staging,
             assignment.memory_factor, slices=tuple(fetched),
         )  # fmt: skip
+
+    async def _split(self, spec: JobSpec, row: Sequence[Any]) -> Sequence[Any]:
+        """The split as the task process gets it."""
+        if spec.source is None:
+            return row
+        split = Split.from_wire(row)
+        self.progress = AttemptProgress(bytes_total=split.size)
+        read = await spooled(
+            split, spec.source, spec.consistency, self.folder,
+            keyspaces=self.keyspaces, files=self.files, arrived=self._arrived,
+        )  # fmt: skip
+        return read.to_wire()
 
     def _arrived(self, size: int) -> None:
         self.progress = replace(self.progress, bytes_done=self.progress.bytes_done + size)

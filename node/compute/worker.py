@@ -55,6 +55,7 @@ from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.task_pool import TaskPool
+from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import WorkerOptions
 
 __all__ = ["MOST_PUT_OFF_S", "Worker"]
@@ -101,6 +102,7 @@ class Worker:
         files: FileSystem,
         spawner: TaskStarter,
         transport: Transport,
+        keyspaces: KeyspaceAccess,
         options: WorkerOptions,
         is_busy: Callable[[], bool] = never,
     ) -> None:
@@ -113,6 +115,7 @@ class Worker:
         self._clock = clock
         self._files = files
         self._transport = transport
+        self._keyspaces = keyspaces
         self._options = options
         self._is_busy = is_busy
         self._slots = slots
@@ -250,6 +253,7 @@ class Worker:
             bundles=self._bundles,
             pool=self._pool,
             transport=self._transport,
+            keyspaces=self._keyspaces,
             files=self._files,
             timeouts=self._options.timeouts,
             phases=phases,

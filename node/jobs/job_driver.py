@@ -8,7 +8,7 @@ side knows is ended on that side.
 Every event is noted in the job's journal.  What nobody can take back, a report that is acknowledged, an
 output that is shown, an end that is told, waits until the journal has it.
 
-Rules J5, J11 and J12: docs/protocol/jobs.md.
+Rules J5, J11, J12 and J18: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     Event,
     Instruction,
     KillRequested,
+    LoadMoved,
     MapDone,
     NodeDown,
     NodeUp,
@@ -68,6 +69,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
 from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.loading import Loader
 from ringmill.node.jobs.publication import publish
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of
@@ -443,13 +445,27 @@ class JobDriver:
         await self.journal.flush()
         is_resumed = self._resumed is not None
         try:
-            await publish(
-                self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
-            )
+            if self.spec.output_keyspace:
+                await self._loader(parts).run(self._machine.load)
+            else:
+                await publish(
+                    self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
+                )
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
             self._feed(CommitDone())
+
+    def _loader(self, parts: Sequence[StagedPart]) -> Loader:
+        world = self._world
+        return Loader(
+            self.spec.output_keyspace, parts, name=self.journal.name, keyspaces=world.keyspaces,
+            files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
+        )  # fmt: skip
+
+    async def _note_load(self, mark: LoadMoved) -> None:
+        self._feed(mark)
+        await self.journal.flush()
 
     def _tell_delay(self, error: RingmillError) -> None:
         self._feed(CommitDelayed(error))

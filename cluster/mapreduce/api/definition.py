@@ -18,6 +18,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_map, check_kv_output
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
 from ringmill.cluster.mapreduce.codecs.signatures import (
     Gives,
@@ -100,8 +101,8 @@ class JobDefinition:
     map: Callable[..., Pairs]
     combine: Callable[..., Pairs] | None  # a function; None when it is a fold
     reduce: Callable[..., Pairs] | None  # the same
-    input: FileInput
-    output: FileOutput
+    input: FileInput | KvInput
+    output: FileOutput | KvOutput
     reducers: int
     params: Mapping[str, str]
     map_signature: Signature = field(repr=False)
@@ -146,8 +147,8 @@ def job(
     map_batch: Callable[..., Any] | None = None,
     combine: Callable[..., Pairs] | Fold | None = None,
     reduce: Callable[..., Pairs] | Fold | None = None,
-    input: FileInput | None = None,
-    output: FileOutput | None = None,
+    input: FileInput | KvInput | None = None,
+    output: FileOutput | KvOutput | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
@@ -238,7 +239,7 @@ def check_split_mib(mebibytes: int) -> None:
 
 
 def _mapper(
-    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput
+    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput | KvInput
 ) -> tuple[Callable[..., Any], Signature]:
     """The one of the two that is there, and its signature.  Raises InvalidArgument."""
     if map is not None and map_batch is None:
@@ -248,11 +249,16 @@ def _mapper(
     if map_batch is None or map is not None:
         raise InvalidArgument("a job has either map or map_batch")
     signature = read_batch_signature(map_batch)
+    if isinstance(source, KvInput):
+        check_kv_map(signature, is_batch=True)
     check_batch(signature, source.format)
     return map_batch, signature
 
 
-def _check_input(map_signature: Signature, source: FileInput) -> None:
+def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
+    if isinstance(source, KvInput):
+        check_kv_map(map_signature, is_batch=False)
+        return
     first, options = _FIRST[source.format], _SECOND[source.format]
     if not fits(first, map_signature.first):
         raise InvalidArgument(
@@ -371,7 +377,7 @@ def _check_order(definition: JobDefinition) -> None:
     for name in forbidden:
         if parts[name] is not None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
-    if order == "total" and definition.input.format in ("csv", "file"):
+    if order == "total" and definition.input.format in ("csv", "file", "kv"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
             f"{definition.input.format!r} does not allow",
@@ -383,6 +389,8 @@ def _check_order(definition: JobDefinition) -> None:
 
 def _check_output(definition: JobDefinition) -> None:
     last = definition.reduce_signature or definition.map_signature
+    if isinstance(definition.output, KvOutput):
+        check_kv_output(last)
     if definition.output.format == "bytes" and last.out_value not in (bytes, str):
         raise InvalidArgument(
             f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",

@@ -73,7 +73,10 @@ def run_map(
     """
     spec, split = task.spec, task.split
     context = _context(spec, f"map-{task.task}", task.deadline)
-    reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
+    reader = SplitReader(
+        split, spec.input_format, job.map_signature.second,
+        files=files, context=context, key_hint=job.map_signature.first,
+    )  # fmt: skip
 
     progress.follow(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)

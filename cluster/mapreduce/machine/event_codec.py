@@ -23,6 +23,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     CommitFailed,
     Event,
     KillRequested,
+    LoadMoved,
     MapDone,
     NodeDown,
     NodeUp,
@@ -61,6 +62,7 @@ _EVENTS: Final[Mapping[str, tuple[type[Event], tuple[Reader, ...]]]] = {
     "kill": (KillRequested, ()),
     "taken": (TakenOver, (NodeId,)),
     "delayed": (CommitDelayed, (from_wire,)),
+    "loading": (LoadMoved, (int, int)),
     "shown": (CommitDone, ()),
     "unshown": (CommitFailed, (from_wire,)),
 }

@@ -6,7 +6,7 @@ Pure values.  node/jobs sends them over the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
@@ -16,6 +16,7 @@ from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
 
 __all__ = [
+    "NOT_LOADED",
     "AttemptFailed",
     "AttemptId",
     "AttemptProgressed",
@@ -30,6 +31,7 @@ __all__ = [
     "Instruction",
     "JobPhase",
     "KillRequested",
+    "LoadMoved",
     "MapDone",
     "NodeDown",
     "NodeUp",
@@ -150,6 +152,20 @@ class CommitDelayed:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadMoved:
+    """The output's records before number `records` are in their keyspace.
+
+    Those from there on are being put, under names that were born at `born_ms` (rule J18).
+    """
+
+    records: int
+    born_ms: int
+
+
+NOT_LOADED: Final = LoadMoved(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class CommitFailed:
     """The output does not show and will not; `error` says why."""
 
@@ -168,6 +184,7 @@ Event: TypeAlias = (
     | KillRequested
     | TakenOver
     | CommitDelayed
+    | LoadMoved
     | CommitDone
     | CommitFailed
 )

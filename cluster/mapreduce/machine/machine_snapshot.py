@@ -15,7 +15,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
-from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Stage
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId, LoadMoved, Stage
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Blame, Task
@@ -39,12 +39,25 @@ def snapshot(machine: JobMachine) -> list[Any]:
         machine.takeovers,
         machine._workers.to_wire(),
         machine._reports.to_wire(),
+        [machine.load.records, machine.load.born_ms],
     ]
 
 
 def restored(row: Sequence[Any]) -> JobMachine:
     """The machine of a row.  Raises ValueError, TypeError or LookupError for what is none."""
-    (job, splits, reducers), state, maps, reduces, error, story, retried, takeovers, workers, reports = row
+    (
+        (job, splits, reducers),
+        state,
+        maps,
+        reduces,
+        error,
+        story,
+        retried,
+        takeovers,
+        workers,
+        reports,
+        load,
+    ) = row
     machine = JobMachine(JobPlan(job, tuple(map(Split.from_wire, splits)), reducers))
     machine.state = state
     machine.maps = [_task("map", index, task) for index, task in enumerate(maps)]
@@ -54,6 +67,7 @@ def restored(row: Sequence[Any]) -> JobMachine:
     machine.retried, machine.takeovers = retried, takeovers
     machine._workers = Workers.from_wire(workers)
     machine._reports = FetchReports.from_wire(reports)
+    machine.load = LoadMoved(*load)
     return machine
 
 

@@ -37,6 +37,7 @@ from ringmill.cluster.ports import Incoming, Priority, TaskProcess
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
 from ringmill.node.node_options import TASK_LIMITS, AttemptTimeouts, WorkerOptions
+from tests.node.held_keyspaces import HeldKeyspaces
 
 TERM = 3
 ME = NodeId("n1")
@@ -89,7 +90,7 @@ class Bench:
         return Worker(
             ME, start="1", folder=str(self.folder / "other"), slots=1, bundles=self.worker._bundles,
             clock=SystemClock(), files=self.worker._files, spawner=self.processes, transport=self.end,
-            options=WorkerOptions(),
+            options=WorkerOptions(), keyspaces=HeldKeyspaces(),
         )  # fmt: skip
 
     async def change_code(self) -> None:
@@ -130,7 +131,7 @@ async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
     worker = Worker(
         ME, start="1", folder=str(tmp_path / "scratch"), slots=1, bundles=bundles, clock=SystemClock(),
         files=files, spawner=processes, transport=end,
-        options=WorkerOptions(timeouts=TIMEOUTS, limits=LIMITS),
+        options=WorkerOptions(timeouts=TIMEOUTS, limits=LIMITS), keyspaces=HeldKeyspaces(),
     )  # fmt: skip
     made = Bench(end, tmp_path, processes, worker, code.sha256)
     for method, handler in {**worker.handlers(), "task.report": made.hear}.items():
@@ -336,7 +337,7 @@ async def test_a_worker_that_stops_takes_nothing_any_more(bench: Bench) -> None:
     async with Worker(
         ME, start="1", folder=str(bench.folder / "other"), slots=1, bundles=bench.worker._bundles,
         clock=SystemClock(), files=bench.worker._files, spawner=bench.processes, transport=bench.end,
-        options=WorkerOptions(),
+        options=WorkerOptions(), keyspaces=HeldKeyspaces(),
     ) as worker:  # fmt: skip
         for method, handler in worker.handlers().items():
             bench.end.serve(method, handler)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgpack
 
-from ringmill import Context, job
+from ringmill import Context, KvInput, KvOutput, job
 
 NO_FIGURES = [[0] * 9, 0, 0]
 
@@ -90,3 +90,14 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
 
 
 counting = job(map=words, combine=total, reduce=total, params={"mode": "", "flag": ""})
+
+
+def spelled(key: str, value: str) -> Iterator[tuple[str, str]]:
+    yield key[:2], value
+
+
+def listed(start: str, values: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    yield start, sorted(values)
+
+
+spelling = job(map=spelled, reduce=listed, input=KvInput(), output=KvOutput())

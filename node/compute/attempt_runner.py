@@ -38,6 +38,7 @@ from ringmill.node.node_options import AttemptTimeouts
 __all__ = ["AttemptRunner"]
 
 _FETCHED: Final = "in"
+_FETCHING: Final = 0.2  # of the work of a reduce
 _LAST_WORDS_S: Final = 5.0
 
 Result = TypeVar("Result", MapOutput, ReduceOutput)
@@ -62,6 +63,7 @@ class AttemptRunner:
     progress: AttemptProgress = field(default_factory=AttemptProgress)
     output: bytes = b""
     _peak_bytes: int = 0
+    _fetched_bytes: int = 0
     _inside: AttemptFigures | None = None  # as the task process has measured it
     staging: str = ""  # the folder that this attempt has made beside the output; it deletes no other
 
@@ -172,7 +174,15 @@ class AttemptRunner:
         return read.to_wire()
 
     def _arrived(self, size: int) -> None:
-        self.progress = replace(self.progress, bytes_done=self.progress.bytes_done + size)
+        self._fetched_bytes += size
+        self.progress = replace(self.progress, bytes_done=int(self._fetched_bytes * _FETCHING))
+
+    def _weighed(self, told: AttemptProgress) -> AttemptProgress:
+        """The progress of the process, as part of that of the attempt."""
+        if not isinstance(self.assignment, ReduceAssignment):
+            return told
+        done = told.bytes_total * _FETCHING + told.bytes_done * (1 - _FETCHING)
+        return replace(told, bytes_done=int(done))
 
     async def _converse(self, process: TaskProcess, run: RunAttempt) -> MapOutput | ReduceOutput:
         """Send the task and listen until it is done or has failed."""
@@ -186,7 +196,7 @@ class AttemptRunner:
                     return self._result(body)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
-                self.progress = AttemptProgress.from_wire(said.body)
+                self.progress = self._weighed(AttemptProgress.from_wire(said.body))
         except (EOFError, BrokenPipeError) as error:
             raise await self._broken_off(process, error) from error
         except (ValueError, TypeError, LookupError) as error:

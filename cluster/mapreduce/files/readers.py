@@ -13,7 +13,8 @@ import csv
 import json
 import operator
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +22,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import fits
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
+from ringmill.cluster.mapreduce.files.followed_reads import FollowedReads
 from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
 from ringmill.cluster.mapreduce.files.splits import Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
@@ -54,7 +56,8 @@ class SplitReader:
         self.records_read = 0
         self._bytes_before = 0  # of pieces that were read to their end
         self._piece: Piece | None = None
-        self._unpacked_bytes = 0  # of the piece at hand, handed out: when it is packed or read whole
+        self._marks: list[tuple[int, int]] = []  # places of records of the piece, and bytes read up to them
+        self._reads = FollowedReads(files)  # of the piece
         self._split = split
         self._format = format
         self._hint = value_hint
@@ -87,14 +90,17 @@ class SplitReader:
 
     @property
     def bytes_done(self) -> int:
-        """Bytes of the split up to the record that was handed out last."""
-        piece = self._piece
+        """Bytes of the split up to the record that was handed out last.
+
+        Where a record does not tell how many bytes come before it, between what was read before and after.
+        """
+        piece, marks = self._piece, self._marks
         if piece is None or (start := self._started()) is None:
             return self._bytes_before
-        if self._format in ("csv", "file", "kv") or is_packed(piece.file.path):
-            done = self._unpacked_bytes
+        if self._format in ("file", "kv"):
+            done = self._reads.bytes_read if self._format == "kv" else 0
         else:
-            done = start - piece.start
+            done = _between(marks, start) if marks else start - piece.start
         return self._bytes_before + max(0, min(done, piece.end - piece.start))
 
     def _started(self) -> Any:
@@ -140,8 +146,9 @@ class SplitReader:
             self._path = self._context.path = piece.file.path
             if self._format == "kv":  # a file of this attempt, named for what is in it
                 self._path = self._context.path = posixpath.basename(piece.file.path)
-            self._unpacked_bytes = 0
-            file = _open_unchanged(piece, self._files)
+            self._marks = []
+            self._reads = FollowedReads(self._files)
+            file = _open_unchanged(piece, self._files, self._reads)
             try:
                 yield piece, file
             finally:
@@ -159,7 +166,6 @@ class SplitReader:
         for offset, data in self._whole_lines(piece, file, BATCH_BYTES):
             count, batch = lines(data)
             yield offset, offset + len(data), count, batch
-            self._unpacked_bytes += len(data)
 
     def _blocks(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         if self._format == "file":
@@ -179,7 +185,6 @@ class SplitReader:
         for offset, data in self._whole_lines(piece, file):
             if block := parse(offset, data, piece.file.path):
                 yield block
-                self._unpacked_bytes += len(data)
 
     def _whole_lines(self, piece: Piece, file: ReadFile, block_bytes: int = 0) -> Iterator[tuple[int, bytes]]:
         """(offset, bytes that begin and end with a line) of the lines that start in the piece.
@@ -189,7 +194,9 @@ class SplitReader:
         if is_packed(piece.file.path):
             unpacked = unpacked_blocks(file)
             blocks = _cut_at_lines(_gathered(unpacked, block_bytes) if block_bytes else unpacked, 0)
-            yield from blocks if piece.is_whole else islice(blocks, 1)  # of a sample the beginning
+            for offset, data in blocks if piece.is_whole else islice(blocks, 1):  # of a sample the beginning
+                self._marks.append((offset + len(data), self._reads.bytes_read))
+                yield offset, data
             return
         start = _line_start(file, piece.start) if piece.start else 0
         if start < piece.end:
@@ -206,10 +213,17 @@ class SplitReader:
         for rows in read_rows(_pages(file)):
             for start in range(0, len(rows), BLOCK_RECORDS):
                 yield list(map(taken, rows[start : start + BLOCK_RECORDS]))
-            self._unpacked_bytes += READ_BYTES
+
+    def _decoded_lines(self, blocks: Iterable[tuple[int, bytes]]) -> Iterator[str]:
+        count = 0
+        for _, data in blocks:
+            lines = data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+            count += len(lines)
+            self._marks.append((count, self._reads.bytes_read))
+            yield from (line + "\n" for line in lines)
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
-        lines = _decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
+        lines = self._decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
         rows = csv.reader(_without_mark(lines), strict=True)
         header = None if self._hint in (list[str], list[list[str]]) else next(rows, None)
         block: Block = []
@@ -229,10 +243,10 @@ class SplitReader:
             yield block
 
 
-def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
+def _open_unchanged(piece: Piece, files: FileSystem, reads: FollowedReads) -> ReadFile:
     noted = piece.file
     try:
-        file = files.open_read(noted.path)
+        file = reads.open_read(noted.path)
     except FileNotFoundError as error:
         raise TaskFailed(Cause.INPUT_CHANGED, f"input {noted.path} is gone") from error
     modified_ns = files.mtime_ns(noted.path)
@@ -397,10 +411,14 @@ def _json_lines(offset: int, data: bytes, path: str) -> Block:
     return block
 
 
-def _decoded_lines(blocks: Iterable[tuple[int, bytes]]) -> Iterator[str]:
-    for _, data in blocks:
-        lines = data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
-        yield from (line + "\n" for line in lines)
+def _between(marks: Sequence[tuple[int, int]], place: int) -> int:
+    """The bytes up to a place that lies between two marks, or before the first or after the last."""
+    at = bisect_left(marks, (place, 0))
+    before_place, before = marks[at - 1] if at else (0, 0)
+    after_place, after = marks[at] if at < len(marks) else (before_place, before)
+    if after_place == before_place:
+        return after
+    return before + (after - before) * (place - before_place) // (after_place - before_place)
 
 
 def _without_mark(lines: Iterator[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ Layout and limits: docs/formats/run.md.
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain, islice, repeat
 from operator import itemgetter
@@ -223,6 +223,10 @@ class RunWriter:
         self._pending_bytes = 0
 
 
+def _untold(size: int) -> None:
+    """Nobody wants to know."""
+
+
 def read_index(files: FileSystem, path: str) -> tuple[PartitionSlice, ...]:
     """The index at the end of a run.  Raises CorruptData when there is none or it is damaged."""
     file = files.open_read(path)
@@ -239,9 +243,14 @@ def read_index(files: FileSystem, path: str) -> tuple[PartitionSlice, ...]:
         file.close()
 
 
-def read_groups(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Group]:
-    """The groups of a slice, one chunk in memory at a time.  Raises CorruptData, naming the place."""
-    for keys, counts, flat in _read_chunks(files, slice_, values):
+def read_groups(
+    files: FileSystem, slice_: Slice, values: ValueCodec, gone: Callable[[int], None] = _untold
+) -> Iterator[Group]:
+    """The groups of a slice, one chunk in memory at a time.  Raises CorruptData, naming the place.
+
+    Calls `gone` with the bytes that have been taken, chunk by chunk.
+    """
+    for keys, counts, flat in _read_chunks(files, slice_, values, gone):
         if not keys:  # a mark
             continue
         if counts is None:
@@ -252,9 +261,14 @@ def read_groups(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterato
             yield key, list(islice(rest, count))
 
 
-def read_pairs(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Iterable[tuple[bytes, Any]]]:
-    """The keys of a slice, each with each of its values, one chunk at a time.  Raises CorruptData."""
-    for keys, counts, flat in _read_chunks(files, slice_, values):
+def read_pairs(
+    files: FileSystem, slice_: Slice, values: ValueCodec, gone: Callable[[int], None] = _untold
+) -> Iterator[Iterable[tuple[bytes, Any]]]:
+    """The keys of a slice, each with each of its values, one chunk at a time.  Raises CorruptData.
+
+    Calls `gone` as `read_groups` does.
+    """
+    for keys, counts, flat in _read_chunks(files, slice_, values, gone):
         if keys:
             yield zip(
                 keys if counts is None else chain.from_iterable(map(repeat, keys, counts)), flat, strict=True
@@ -275,7 +289,7 @@ def read_mark(files: FileSystem, slice_: Slice, values: ValueCodec) -> bytes:
 
 
 def _read_chunks(
-    files: FileSystem, slice_: Slice, values: ValueCodec
+    files: FileSystem, slice_: Slice, values: ValueCodec, gone: Callable[[int], None] = _untold
 ) -> Generator[tuple[Sequence[bytes], Sequence[int] | None, Sequence[Any]]]:
     file = files.open_read(slice_.path)
     unzstd = zstandard.ZstdDecompressor()
@@ -300,7 +314,9 @@ def _read_chunks(
                 raise CorruptData(f"a chunk of run {where} does not match its checksum")
             block = unpack_block(_unpacked(body, raw, method, unzstd), use_lists=values.uses_lists)
             keys, counts, flat = block
+            gone(stored // 2)  # half of it now and half when it has been taken: right in the middle
             yield keys, counts, values.from_wire(flat) if keys else flat
+            gone(body_at + stored - at - stored // 2)
             records += count
             at = body_at + stored
     finally:

@@ -33,6 +33,7 @@ from ringmill.cluster.ports import FileSystem
 __all__ = ["ReduceKernel"]
 
 _VALUE: Final = itemgetter(1)
+_GATHERING: Final = 0.2  # of the work of a reduce that fits into memory
 _BLOWUP: Final = 8  # bytes of Python objects a byte of msgpack becomes, about
 
 
@@ -59,7 +60,20 @@ class ReduceKernel:
         self._compression = compression
         self._output_format = output_format
         self._context = context
+        self._bytes_gone = 0
+        self._bytes_due = 1
+        self._groups_due = 1
+        self._reading = 1.0  # the part of reading in the work; the rest goes by groups
         self.groups = 0
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1."""
+        read, gone = self._bytes_gone / self._bytes_due, self.groups / self._groups_due
+        return self._reading * min(1.0, read) + (1 - self._reading) * min(1.0, gone)
+
+    def _gone(self, size: int) -> None:
+        self._bytes_gone += size
 
     def run(self, slices: Sequence[Slice], part: PartFile) -> PartTotals:
         """Reduce every group into the part file.
@@ -83,6 +97,7 @@ class ReduceKernel:
         return rendered(self._pairs(slices), self._output_format, "reduce", last.where)
 
     def _keys_alone(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        self._reading, self._groups_due = 0.0, _records_of(slices)  # a group is a record here
         kept = KeyFiles(self._job, self._files, self._compression)
         for records, data in kept.rendered(slices, self._merge_name):
             self.groups += records
@@ -90,8 +105,9 @@ class ReduceKernel:
 
     def _passed_on(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
         """What the maps have rendered, in the order of their splits."""
+        self._bytes_due = _bytes_of(slices)
         for each in slices:
-            for _, batches in read_groups(self._files, each, self._job.value_codec):
+            for _, batches in read_groups(self._files, each, self._job.value_codec, self._gone):
                 self.groups += 1
                 yield from batches
 
@@ -112,6 +128,7 @@ class ReduceKernel:
     def _merged(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
         """The records as they are, sorted, of a job without reduce."""
         codec, decode_all = self._job.value_codec, self._job.key_codec.decode_all
+        self._reading, self._groups_due = 0.0, _records_of(slices)
         narrowed = self._narrowed(slices)
         for block in merge_pairs(narrowed, codec, self._files):
             self.groups += len(block)
@@ -124,11 +141,13 @@ class ReduceKernel:
     ) -> Iterator[tuple[Any, Any]]:
         """What a fold that keeps one value a key makes of slices that fit into memory."""
         self._phases.enter("merge")
+        self._reading, self._bytes_due, self._groups_due = _GATHERING, _bytes_of(slices), _records_of(slices)
         totals: defaultdict[bytes, Any] = defaultdict(int)
         for each in slices:
-            for pairs in read_pairs(self._files, each, self._job.value_codec):
+            for pairs in read_pairs(self._files, each, self._job.value_codec, self._gone):
                 merge(totals, pairs)
         keys = sorted(totals)
+        self._groups_due = max(1, len(keys))
         self._phases.enter("reduce")
         decoded = self._job.key_codec.decode_all(keys)
         for key, value in zip(decoded, map(totals.__getitem__, keys), strict=True):
@@ -153,21 +172,24 @@ class ReduceKernel:
 
     def _gathered(self, slices: Sequence[Slice]) -> Iterator[tuple[bytes, Iterator[Any]]]:
         self._phases.enter("merge")
+        self._reading, self._bytes_due, self._groups_due = _GATHERING, _bytes_of(slices), _records_of(slices)
         gathered: dict[bytes, list[Any]] = {}
         for each in slices:
-            for key, values in read_groups(self._files, each, self._job.value_codec):
+            for key, values in read_groups(self._files, each, self._job.value_codec, self._gone):
                 if key in gathered:
                     gathered[key].extend(values)
                 else:
                     gathered[key] = list(values)
         in_order = sorted(gathered)
+        self._groups_due = max(1, len(in_order))
         self._phases.enter("reduce")
         for key in in_order:
             yield key, iter(gathered[key])
 
     def _streamed(self, slices: Sequence[Slice]) -> Iterator[tuple[bytes, Iterator[Any]]]:
-        codec = self._job.value_codec
-        return merge_groups([read_groups(self._files, each, codec) for each in self._narrowed(slices)])
+        codec, narrowed = self._job.value_codec, self._narrowed(slices)
+        self._bytes_due = _bytes_of(narrowed)
+        return merge_groups([read_groups(self._files, each, codec, self._gone) for each in narrowed])
 
     def _narrowed(self, slices: Sequence[Slice]) -> Sequence[Slice]:
         """As few as can be merged at once."""
@@ -192,6 +214,14 @@ class ReduceKernel:
         assert self._job.reduce is not None
         assert signature is not None
         return partial(self._job.reduce, ctx=self._context) if signature.wants_context else self._job.reduce
+
+
+def _bytes_of(slices: Sequence[Slice]) -> int:
+    return max(1, sum(each.length for each in slices))
+
+
+def _records_of(slices: Sequence[Slice]) -> int:
+    return max(1, sum(each.records for each in slices))
 
 
 def _finished(

@@ -129,7 +129,7 @@ def run_reduce(
     path = f"{folder}/{part_name(task.partition)}"
 
     def look() -> AttemptProgress:
-        done = total * min(kernel.groups, records_in) // max(1, records_in)
+        done = int(total * kernel.share)
         return AttemptProgress(done, total, context.status_text, f"group {kernel.groups}")
 
     try:

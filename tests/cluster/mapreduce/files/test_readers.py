@@ -183,3 +183,27 @@ def test_progress_moves_with_every_record_and_the_record_at_hand_is_shown(
     assert seen == [(at + before, f"'{line}'") for before in (0, 12)
                     for at, line in ((0, "aaa"), (4, "bbb"), (8, "ccc"))]  # fmt: skip
     assert reader.bytes_done == 24
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.csv.gz", "in.gz", "in.zst"])
+def test_progress_moves_evenly_where_records_do_not_tell_their_bytes(
+    tmp_path: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(readers, "READ_BYTES", 4096)
+    plain = "".join(f"{number},{number * 2654435761 % 999_983}\n" for number in range(20_000)).encode()
+    packs: dict[str, Callable[[bytes], bytes]] = {
+        "csv": bytes, "gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress,
+    }  # fmt: skip
+    path = tmp_path / name
+    path.write_bytes(packs[name.rpartition(".")[2]](plain))
+    file = noted(path)
+    is_csv = name.startswith("in.csv")
+    reader = SplitReader(
+        Split(0, (Piece(file, 0, file.size),)), "csv" if is_csv else "lines", list[str] if is_csv else str,
+        files=files, context=Context("map-0", TaskRandom("0/map-0")),
+    )  # fmt: skip
+    seen = [reader.bytes_done for block in reader.records() for _ in block]
+    assert seen == sorted(seen)
+    for share in (0.25, 0.5, 0.75):
+        assert abs(seen[int(share * len(seen))] - share * file.size) < 0.1 * file.size
+    assert reader.bytes_done == file.size

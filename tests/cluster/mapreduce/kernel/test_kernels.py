@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import fsum
 from pathlib import Path
@@ -227,6 +227,31 @@ def test_progress_ends_at_the_number_of_bytes_read(tmp_path: Path, files: OsFile
     bench.reduce(maps, 0)
     reduced = bench.progress.now()
     assert reduced.bytes_done == reduced.bytes_total == sum(m.partitions[0].length for m in maps)
+
+
+SEEN: list[Progress] = []
+SHARES: list[float] = []
+
+
+def noticed(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
+    now = SEEN[0].now()
+    SHARES.append(now.bytes_done / now.bytes_total)
+    yield word, sum(counts)
+
+
+@pytest.mark.parametrize(("memory_bytes", "first", "last"), [(64 * MIB, 0.3, 0.95), (4096, 0.6, 0.7)])
+def test_a_reduce_tells_how_far_it_is_gathered_or_streamed(
+    tmp_path: Path, files: OsFileSystem, memory_bytes: int, first: float, last: float
+) -> None:
+    (tmp_path / "in").write_text(text(4000, words=3000))
+    bench = Bench(job(map=sample_jobs.counts.map, reduce=noticed), tmp_path, files, MIB)
+    maps = bench.map()
+    bench.spec = replace(bench.spec, memory_bytes=memory_bytes)
+    SEEN[:], SHARES[:] = [bench.progress], []
+    bench.reduce(maps, 0)
+    assert len(SHARES) > 1000
+    assert sorted(SHARES) == SHARES
+    assert SHARES[0] < first < last < SHARES[-1]
 
 
 def test_one_long_group_is_merged_in_little_memory(tmp_path: Path, files: OsFileSystem) -> None:

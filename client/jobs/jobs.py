@@ -107,12 +107,13 @@ class AsyncJobs:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        on_bad_record: str | None = None,
     ) -> JobState:
         """Submit a job and wait for its end.
 
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
-        one path, folder or glob, or several.  All paths must be visible to the nodes.  `split_mib` stands for
-        the job's own setting: the size aimed at for the input of a map task.  Raises InvalidArgument
+        one path, folder or glob, or several.  All paths must be visible to the nodes.  `split_mib` and
+        `on_bad_record` stand for the job's own settings (`job`).  Raises InvalidArgument
         for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
         JobKilled.
         """
@@ -124,6 +125,7 @@ class AsyncJobs:
             params=params,
             overwrite=overwrite,
             split_mib=split_mib,
+            on_bad_record=on_bad_record,
         )
         async for state in self.watch(job):
             if state.is_over:
@@ -141,6 +143,7 @@ class AsyncJobs:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        on_bad_record: str | None = None,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
         inputs, folder = checked_paths("input", input), checked_path("output", output)
@@ -164,6 +167,7 @@ class AsyncJobs:
             params=given,
             overwrite=overwrite,
             split_mib=split_mib,
+            on_bad_record=on_bad_record,
         )
         return await self.hand_over(bundle, spec)
 

@@ -30,6 +30,7 @@ def run_local(
     overwrite: bool = False,
     processes: int = 1,
     split_mib: int | None = None,
+    on_bad_record: str | None = None,
 ) -> LocalResult:
     """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
     cluster.
@@ -37,8 +38,8 @@ def run_local(
     `input` is one path, folder or glob, or several; `output` is a folder that must not exist unless
     `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
     in that many processes forked from this one, and the output is the same.  Several runs at once do not
-    disturb each other: each has its own staging folder.  `split_mib` stands for the job's own setting, as on
-    a cluster.
+    disturb each other: each has its own staging folder.  `split_mib` and
+    `on_bad_record` stand for the job's own settings, as on a cluster.
 
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """
@@ -46,6 +47,7 @@ def run_local(
     return run_from_here(
         job, input, output, lambda _: each,
         reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+        on_bad_record=on_bad_record,
     )  # fmt: skip
 
 
@@ -59,6 +61,7 @@ def run_from_here(
     params: Mapping[str, str] | None,
     overwrite: bool,
     split_mib: int | None,
+    on_bad_record: str | None,
 ) -> LocalResult:
     """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`."""
     name = f"{LOCAL_JOB}-{OsEntropy().random_bytes('run_local', 3).hex()}"
@@ -74,4 +77,5 @@ def run_from_here(
             job=name,
             each=each(files),
             split_mib=split_mib,
+            on_bad_record=on_bad_record,
         )

@@ -156,7 +156,7 @@ class Tenure:
         self._lease.check()  # planning makes the job's folder anew
         plan = await self._world.job_steps.plan(spec)
         self._lease.check()
-        machine = JobMachine(JobPlan(spec.job, plan.splits, spec.reducers, plan.notes))
+        machine = JobMachine(JobPlan(spec.job, plan.splits, spec.partitions, plan.notes, spec.bad_records))
         job = StoredJob(spec, self._world.clock.wall(), 0.0, machine)
         self._accepted += 1
         journal = f"{spec.job}.{self.term}.{self._accepted}"

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
+from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
 from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
@@ -114,6 +115,7 @@ class JobDefinition:
     split_mib: int = 0
     order: Order = "key"
     partition: Callable[..., int] | None = None
+    on_bad_record: str = "fail"
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -154,6 +156,7 @@ def job(
     split_mib: int = 0,
     order: Order = "key",
     partition: Callable[..., int] | None = None,
+    on_bad_record: str = "fail",
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
@@ -177,6 +180,10 @@ def job(
     `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
     limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
     follows from the size of the whole input.
+
+    `on_bad_record` says what becomes of a record at which map, or the parser of a format, raises an error.
+    "fail": the job fails.  "quarantine:N": the record is set aside in the output's file _BAD_RECORDS, with
+    the error, and gives nothing else; more than N of them fail the job.  It needs `map`, not `map_batch`.
 
     Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
     do not fit together, and for a number out of range.
@@ -204,7 +211,9 @@ def job(
         split_mib=split_mib,
         order=order,
         partition=partition,
+        on_bad_record=on_bad_record,
     )
+    check_quarantine(bad_records_of(on_bad_record), definition)
     _check_order(definition)
     _check_combine(definition)
     _check_output(definition)
@@ -234,6 +243,15 @@ def check_split_mib(mebibytes: int) -> None:
         raise InvalidArgument(
             f"split_mib must be 1 to {MAX_SPLIT_MIB}, or 0 for what follows from the input's size, not "
             f"{shown(mebibytes, 40)}"
+        )
+
+
+def check_quarantine(bad_records: int, definition: JobDefinition) -> None:
+    """Raises InvalidArgument for a job whose records cannot be set aside one by one."""
+    if bad_records and definition.is_batch:
+        raise InvalidArgument(
+            "on_bad_record='quarantine:N' needs to know which record is bad; map_batch takes many at once",
+            hint="say map in its place, or catch the error in map_batch",
         )
 
 

@@ -29,7 +29,7 @@ def bad_records_of(on_bad_record: str) -> int:
     found = _QUARANTINE.fullmatch(on_bad_record) if isinstance(on_bad_record, str) else None
     if found is None or not 1 <= int(found[1]) <= MOST_BAD_RECORDS:
         raise InvalidArgument(
-            f"on_bad_record is {shown(on_bad_record, 40)}; it must be 'fail', or 'quarantine:N' with N from 1 "
-            f"to {MOST_BAD_RECORDS}, the number of records that may be set aside"
+            f"on_bad_record is {shown(on_bad_record, 40)}; it must be 'fail', or 'quarantine:N' with N from "
+            f"1 to {MOST_BAD_RECORDS}, the number of records that may be set aside"
         )
     return int(found[1])

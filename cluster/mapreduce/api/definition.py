@@ -19,6 +19,7 @@ from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
 from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_map, check_kv_output
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
 from ringmill.cluster.mapreduce.codecs.signatures import (
     Gives,
@@ -101,8 +102,8 @@ class JobDefinition:
     map: Callable[..., Pairs]
     combine: Callable[..., Pairs] | None  # a function; None when it is a fold
     reduce: Callable[..., Pairs] | None  # the same
-    input: FileInput
-    output: FileOutput
+    input: FileInput | KvInput
+    output: FileOutput | KvOutput
     reducers: int
     params: Mapping[str, str]
     map_signature: Signature = field(repr=False)
@@ -148,8 +149,8 @@ def job(
     map_batch: Callable[..., Any] | None = None,
     combine: Callable[..., Pairs] | Fold | None = None,
     reduce: Callable[..., Pairs] | Fold | None = None,
-    input: FileInput | None = None,
-    output: FileOutput | None = None,
+    input: FileInput | KvInput | None = None,
+    output: FileOutput | KvOutput | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
@@ -165,11 +166,11 @@ def job(
     csv.  It returns pairs, a dict, a Counter, or a list of keys without values; two parameters, `(offset,
     lines)`, tell it where the batch begins.  Its output must not depend on how lines are batched.
 
-    `combine(key, values)` may be called any number of times to
-    shorten the values of one key before they are sent.  `reduce(key, values)` yields the pairs that are
-    written; without it the pairs of map are written, sorted by key.  Each function may take `ctx` as a third
-    parameter.  Their type hints choose the codecs.  In place of combine and reduce a named fold may stand:
-    Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); one given as reduce combines, too.
+    `combine(key, values)` may be called any number of times to shorten the values of one key before they are
+    sent.  `reduce(key, values)` yields the pairs that are written; without it those of map are, sorted by
+    key.  Each function may take `ctx` as a third parameter.  Their type hints choose the codecs.  In place of
+    both a named fold may stand: Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); as reduce it
+    combines, too.
 
     `order` is the order of the output.  "key": by key within each part; which part a key goes to follows from
     its hash, or from `partition(key, parts)`, which gives a number from 0 to parts - 1.  "total": by key over
@@ -179,11 +180,8 @@ def job(
     `params` are str parameters with their defaults, which each submission may change; functions read them as
     `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
     limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
-    follows from the size of the whole input.
-
-    `on_bad_record` says what becomes of a record at which map, or the parser of a format, raises an error.
-    "fail": the job fails.  "quarantine:N": the record is set aside in the output's file _BAD_RECORDS, with
-    the error, and gives nothing else; more than N of them fail the job.  It needs `map`, not `map_batch`.
+    follows from the size of the whole input.  `on_bad_record` is "fail", or "quarantine:N": then up to N
+    records at which map or the parser of a format raises an error are set aside in the file _BAD_RECORDS.
 
     Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
     do not fit together, and for a number out of range.
@@ -213,11 +211,16 @@ def job(
         partition=partition,
         on_bad_record=on_bad_record,
     )
-    check_quarantine(bad_records_of(on_bad_record), definition)
+    _check(definition)
+    return definition
+
+
+def _check(definition: JobDefinition) -> None:
+    """Raises InvalidArgument for parts of a job that do not fit together."""
+    check_quarantine(bad_records_of(definition.on_bad_record), definition)
     _check_order(definition)
     _check_combine(definition)
     _check_output(definition)
-    return definition
 
 
 def _check_numbers(reducers: int, task_memory_mib: int, split_mib: int) -> None:
@@ -256,7 +259,7 @@ def check_quarantine(bad_records: int, definition: JobDefinition) -> None:
 
 
 def _mapper(
-    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput
+    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput | KvInput
 ) -> tuple[Callable[..., Any], Signature]:
     """The one of the two that is there, and its signature.  Raises InvalidArgument."""
     if map is not None and map_batch is None:
@@ -266,11 +269,16 @@ def _mapper(
     if map_batch is None or map is not None:
         raise InvalidArgument("a job has either map or map_batch")
     signature = read_batch_signature(map_batch)
+    if isinstance(source, KvInput):
+        check_kv_map(signature, is_batch=True)
     check_batch(signature, source.format)
     return map_batch, signature
 
 
-def _check_input(map_signature: Signature, source: FileInput) -> None:
+def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
+    if isinstance(source, KvInput):
+        check_kv_map(map_signature, is_batch=False)
+        return
     first, options = _FIRST[source.format], _SECOND[source.format]
     if not fits(first, map_signature.first):
         raise InvalidArgument(
@@ -389,7 +397,7 @@ def _check_order(definition: JobDefinition) -> None:
     for name in forbidden:
         if parts[name] is not None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
-    if order == "total" and definition.input.format in ("csv", "file"):
+    if order == "total" and definition.input.format in ("csv", "file", "kv"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
             f"{definition.input.format!r} does not allow",
@@ -401,6 +409,8 @@ def _check_order(definition: JobDefinition) -> None:
 
 def _check_output(definition: JobDefinition) -> None:
     last = definition.reduce_signature or definition.map_signature
+    if isinstance(definition.output, KvOutput):
+        check_kv_output(last)
     if definition.output.format == "bytes" and last.out_value not in (bytes, str):
         raise InvalidArgument(
             f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",

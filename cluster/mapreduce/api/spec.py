@@ -24,6 +24,12 @@ from ringmill.cluster.mapreduce.api.definition import (
     check_split_mib,
     check_task_memory,
 )
+from ringmill.cluster.mapreduce.api.job_keyspaces import (
+    Consistency,
+    KeyspacePath,
+    KvInput,
+    is_keyspace_path,
+)
 from ringmill.cluster.mapreduce.outputs import part_name
 
 __all__ = ["JobSpec"]
@@ -39,7 +45,11 @@ _MIB: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One job, as submitted.  `inputs` and `output` are absolute paths; inputs may be folders and globs."""
+    """One job, as submitted.  `inputs` and `output` are absolute paths; inputs may be folders and globs.
+
+    One input alone may be a keyspace (job_keyspaces.py).  Parts for `output_keyspace` are staged beside
+    `output`, and nothing shows there.
+    """
 
     job: str  # chosen by the client, [a-z0-9-]{1,64}
     module: str
@@ -59,13 +69,16 @@ class JobSpec:
     order: str = "key"  # of the output: key, input, total (definition.Order)
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
     bad_records: int = 0  # that may be set aside; 0 when one fails the job
+    consistency: str = ""  # of an input that is a keyspace: quorum, one
+    output_keyspace: str = ""  # where the output is put; empty for a folder
 
     def __post_init__(self) -> None:
         problems = [
             (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
             (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
             (not self.inputs, "a job needs at least one input"),
-            (not all(p.startswith("/") for p in (*self.inputs, self.output)), "paths must be absolute"),
+            (not all(p.startswith("/") for p in (*self._input_paths, self.output)), "paths must be absolute"),
+            (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
             (
                 not _is_plain(self.output),
                 f"output {self.output!r} must name a folder by a path without . and .. in it",
@@ -83,6 +96,10 @@ class JobSpec:
                 not 0 <= self.bad_records <= MOST_BAD_RECORDS,
                 f"bad_records must be 0 to {MOST_BAD_RECORDS}, not {self.bad_records}",
             ),
+            (
+                self.bad_records > 0 and self.output_keyspace != "",
+                "an output that is a keyspace has no place for bad records; on_bad_record must be 'fail'",
+            ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
@@ -99,6 +116,27 @@ class JobSpec:
     def file_of(self, partition: int) -> str:
         """The file of the output that holds a partition."""
         return part_name(partition) if partition < self.reducers else BAD_RECORDS
+
+    @property
+    def source(self) -> KeyspacePath | None:
+        """The keyspace that is read; None where files are."""
+        return KeyspacePath.of(self.inputs[0]) if len(self.inputs) == 1 and not self._input_paths else None
+
+    @property
+    def shown_output(self) -> str:
+        """Where the result is, for people: a folder, or a keyspace."""
+        return str(KeyspacePath(self.output_keyspace)) if self.output_keyspace else self.output
+
+    @property
+    def _input_paths(self) -> tuple[str, ...]:
+        """Of the inputs those that are files; a keyspace stands alone."""
+        is_kv = self.input_format == "kv" and len(self.inputs) == 1 and is_keyspace_path(self.inputs[0])
+        return () if is_kv else self.inputs
+
+    @property
+    def _has_sound_keyspaces(self) -> bool:
+        levels = get_args(Consistency) if self.source is not None else ("",)
+        return self.consistency in levels and (not self.output_keyspace or self.output_format == "kv")
 
     @property
     def title(self) -> str:
@@ -121,6 +159,7 @@ class JobSpec:
         overwrite: bool = False,
         split_mib: int | None = None,
         on_bad_record: str | None = None,
+        output_keyspace: str = "",
     ) -> JobSpec:
         """The spec of one run of a definition.  Raises InvalidArgument, also for an unknown parameter."""
         unknown = sorted(set(params or {}) - set(definition.params))
@@ -132,6 +171,8 @@ class JobSpec:
         on_bad_record = definition.on_bad_record if on_bad_record is None else on_bad_record
         bad_records = bad_records_of(on_bad_record)
         check_quarantine(bad_records, definition)
+        source = definition.input
+        reads_keyspace = isinstance(source, KvInput) and any(map(is_keyspace_path, inputs))
         return cls(
             job=job,
             module=module,
@@ -148,6 +189,8 @@ class JobSpec:
             order=definition.order,
             split_bytes=split_mib * _MIB,
             bad_records=bad_records,
+            consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
+            output_keyspace=output_keyspace,
         )
 
     def encode(self) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import operator
+import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, islice
 from typing import Any, Final, TypeAlias
@@ -20,6 +21,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import fits
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
+from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
 from ringmill.cluster.mapreduce.files.splits import Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
@@ -40,8 +42,16 @@ class SplitReader:
     """Reads one split; `position` tells the record that was handed out last."""
 
     def __init__(
-        self, split: Split, format: str, value_hint: Any, *, files: FileSystem, context: Context
+        self,
+        split: Split,
+        format: str,
+        value_hint: Any,
+        *,
+        files: FileSystem,
+        context: Context,
+        key_hint: Any = None,
     ) -> None:
+        """`key_hint` is asked for by a keyspace alone: in all other formats keys have one type."""
         self.records_read = 0
         self._bytes_before = 0  # of pieces that were read to their end
         self._piece: Piece | None = None
@@ -49,6 +59,7 @@ class SplitReader:
         self._split = split
         self._format = format
         self._hint = value_hint
+        self._key_hint = key_hint
         self._files = files
         self._context = context
         self._path = ""
@@ -60,7 +71,8 @@ class SplitReader:
 
     @property
     def position(self) -> str:
-        """ "FILE offset N" of the last record, "FILE line N" in csv, "" before the first.
+        """ "FILE offset N" of the last record, "FILE line N" in csv, "FILE key K" of a keyspace, "" before
+        the first.
 
         Of a batch, "FILE offset N to M".
         """
@@ -77,7 +89,7 @@ class SplitReader:
 
     @property
     def _unit(self) -> str:
-        return {"csv": "line", "file": ""}.get(self._format, "offset")
+        return {"csv": "line", "file": "", "kv": "key"}.get(self._format, "offset")
 
     @property
     def record(self) -> str:
@@ -91,7 +103,7 @@ class SplitReader:
         piece = self._piece
         if piece is None or (start := self._started()) is None:
             return self._bytes_before
-        if self._format in ("csv", "file") or is_packed(piece.file.path):
+        if self._format in ("csv", "file", "kv") or is_packed(piece.file.path):
             done = self._unpacked_bytes
         else:
             done = start - piece.start
@@ -138,6 +150,8 @@ class SplitReader:
         for number, piece in enumerate(self._split.pieces):
             self._piece, self._piece_number = piece, number
             self._path = self._context.path = piece.file.path
+            if self._format == "kv":  # a file of this attempt, named for what is in it
+                self._path = self._context.path = posixpath.basename(piece.file.path)
             self._unpacked_bytes = 0
             file = _open_unchanged(piece, self._files)
             try:
@@ -164,6 +178,8 @@ class SplitReader:
             return self._whole_file(piece, file)
         if self._format == "csv":
             return self._csv(piece, file)
+        if self._format == "kv":
+            return self._keyspace_records(file)
         parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": self._json_lines}[
             self._format
         ]
@@ -196,6 +212,13 @@ class SplitReader:
         yield [
             (piece.file.path, content if self._hint is bytes else content.decode("utf-8", "surrogateescape"))
         ]
+
+    def _keyspace_records(self, file: ReadFile) -> Iterator[Block]:
+        taken = record_of(self._key_hint, self._hint)
+        for rows in read_rows(_pages(file)):
+            for start in range(0, len(rows), BLOCK_RECORDS):
+                yield list(map(taken, rows[start : start + BLOCK_RECORDS]))
+            self._unpacked_bytes += READ_BYTES
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         lines = _decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
@@ -258,6 +281,12 @@ def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
             f"modification time {noted.mtime_ns} became {modified_ns} ns",
         )
     return file
+
+
+def _pages(file: ReadFile) -> Iterator[bytes]:
+    """All bytes of a file."""
+    for at in range(0, file.size, READ_BYTES):
+        yield file.pread(READ_BYTES, at)
 
 
 def _line_start(file: ReadFile, at: int) -> int:

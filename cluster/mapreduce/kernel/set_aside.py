@@ -1,9 +1,9 @@
 """Sets records aside at which a job's map, or the parser of their format, raises an error.
 
-Such a record gives nothing, not even the pairs that map gave before the error; the task goes on.  The records
-travel as one partition more of the map's run, each as a line of JSON, in the order of the input, and a task of
-their own writes them beside the parts.  So they come from the attempts that count, like all output, and
-once (rule J18).
+Such a record gives nothing, not even the pairs that map gave before the error; the task goes on.  The
+records travel as one partition more of the map's run, each as a line of JSON, in the order of the input, and
+a task of their own writes them beside the parts.  So they come from the attempts that count, like all output,
+and once (rule J19).
 
 An OSError or a MemoryError says nothing about the record, and fails the attempt.
 
@@ -50,7 +50,7 @@ class SetAside:
     def results_of(
         self, function: Callable[..., Iterable[tuple[Any, Any]]], records: Iterable[tuple[Any, Any]]
     ) -> Iterator[list[tuple[Any, Any]]]:
-        """What the function gives for each record that is not bad, whole.  Raises what is no record's fault."""
+        """What the function gives for each record that is not bad.  Raises what is no record's fault."""
         for key, value in records:
             try:
                 pairs = list(function(key, value))

@@ -74,7 +74,10 @@ def run_map(
     """
     spec, split = task.spec, task.split
     context = _context(spec, f"map-{task.task}", task.deadline)
-    reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
+    reader = SplitReader(
+        split, spec.input_format, job.map_signature.second,
+        files=files, context=context, key_hint=job.map_signature.first,
+    )  # fmt: skip
     aside = SetAside(spec.bad_records, job.user_files, reader, context) if spec.bad_records else None
 
     progress.follow(
@@ -93,6 +96,7 @@ def run_map(
             output_format=spec.output_format,
             context=context,
             aside=aside,
+            phases=progress.phases,
         )
         with rare_collections():
             if job.is_batch:
@@ -140,6 +144,7 @@ def run_reduce(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            phases=progress.phases,
         )
         progress.follow(look)
         with rare_collections():

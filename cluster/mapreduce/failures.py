@@ -132,7 +132,7 @@ def classify(
         return error if error.position else replace(error, position=position, record=record)
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
         error = error.__cause__  # raised by a function that a generator of the engine calls
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
     if isinstance(error, MemoryError):
         return TaskFailed(Cause.OUT_OF_MEMORY, text, _user_frames(error, user_files), position, record)
     frames = _user_frames(error, user_files)

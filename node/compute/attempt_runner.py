@@ -108,7 +108,7 @@ class AttemptRunner:
 
     def _with_limit(self, failure: TaskFailed, limit_bytes: int) -> TaskFailed:
         """A failure for want of memory, with what there was."""
-        said, had_mib = failure.message.removesuffix(": "), limit_bytes >> 20
+        said, had_mib = failure.message, limit_bytes >> 20
         text = f"{said}; this try had {had_mib} MiB, for the process and all that it started"
         if self.assignment.memory_factor > 1:
             text += f"; job(task_memory_mib={2 * had_mib}) asks for more"

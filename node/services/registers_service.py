@@ -110,7 +110,10 @@ class RegistersService:
 def _where(message: CasRequest | IncrRequest | ReadRegisterRequest, left_s: float | None) -> RegisterRead:
     """Raises PermissionDenied for a register of the cluster itself: whoever writes those runs code."""
     if message.key.startswith(OWN_PREFIX) and message.keyspace in ("", "registers"):
-        raise PermissionDenied("registers whose key begins with ringmill/ are the cluster's own")
+        raise PermissionDenied(
+            "registers whose key begins with ringmill/ are the cluster's own",
+            hint="use another key: no token opens these to clients",
+        )
     return RegisterRead(
         message.keyspace, message.key, message.timeout_ms / 1000, Epoch(message.epoch), left_s
     )

@@ -55,6 +55,9 @@ def test_the_verbs_set_count_read_and_refuse(shell: Shell) -> None:
         (("put", "--keyspace", "registers", "k", "v"), "no plain puts and gets there"),
         (("get", "--keyspace", "registers", "k"), "no plain puts and gets there"),
         (("cas", "k" * 1025, "v", "--expect-absent"), "1025 bytes"),
+        (("cas", "ringmill/jobs", "v", "--expect-absent"), "no token opens these to clients"),
+        (("incr", "ringmill/jobs"), "no token opens these to clients"),
+        (("register", "ringmill/jobs"), "no token opens these to clients"),
     ],
 )
 def test_a_line_that_makes_no_sense_is_told_why(shell: Shell, line: tuple[str, ...], says: str) -> None:

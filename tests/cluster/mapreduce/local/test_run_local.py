@@ -222,7 +222,7 @@ def test_a_function_that_stops_an_iteration_by_mistake_does_not_end_the_input(
     definition: JobDefinition, tmp_path: Path
 ) -> None:
     (tmp_path / "in").write_text("a\nb\n\nc\nd\n")
-    with pytest.raises(JobFailed, match="UserError: StopIteration"):
+    with pytest.raises(JobFailed, match=r"UserError: StopIteration( at |$|\n)"):
         run_local(definition, str(tmp_path / "in"), str(tmp_path / "out"))
 
 

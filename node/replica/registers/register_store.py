@@ -102,30 +102,31 @@ class RegisterStore:
         except CorruptData:  # nobody has healed it before
             self._put(key, told)
 
-    async def remove(self, key: bytes, floor: int, remains: Remains, admit: Admit) -> None:
+    async def remove(self, key: bytes, floor: int, remains: Remains, admit: Admit) -> bool:
         """Remove a register that has no value, and has not been touched above `floor` (rule R5).
 
-        Any other one is left as it is.  Durable after `wait_synced`.  `admit` as in `prepare`.  Raises
-        ProtocolMismatch unless the floor and what remains are kept here; CorruptData, Overloaded,
-        Unavailable, DiskFull.
+        Any other one is left as it is.  Returns whether it is removed.  Durable after `wait_synced`.  `admit`
+        as in `prepare`.  Raises ProtocolMismatch unless the floor and what remains are kept here;
+        CorruptData, Overloaded, Unavailable, DiskFull.
         """
         if floor > self.floor:
             raise ProtocolMismatch(f"registers are removed up to {floor}, the floor here is {self.floor}")
 
-        def step(encoded: bytes | None) -> None:
+        def step(encoded: bytes | None) -> bool:
             admit()
             state = decode_acceptor(encoded)
             register = empty_register(state)
             if encoded is None or register is None or state.promised.counter > floor:
-                return
+                return False
             if combined(remains, remains_of(register)) != remains:
                 raise ProtocolMismatch("what would remain of a register is not kept here")
             batch = Batch()
             batch.delete(key)
             self._last = self._engine.apply(batch)
             self.removed += 1
+            return True
 
-        await change(self._engine, key, step)
+        return await change(self._engine, key, step)
 
     async def raise_floor(self, floor: int) -> None:
         """Agree to no ballot that counts to `floor` or less from now on.  Durable on return.

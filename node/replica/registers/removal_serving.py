@@ -72,15 +72,16 @@ class RemovalServing:
     async def remove(self, incoming: Incoming) -> bytes:
         asked = AskRemove.decode(incoming.body)
         copy = await self._copy(asked.partition, asked.epoch, asked.row_epoch, incoming)
-        remains, before = self._remains.of(asked.partition), self._registers.removed
+        remains, removed = self._remains.of(asked.partition), 0
 
         def admit() -> None:
             self._routes.check_row(asked.partition, asked.row_epoch)
 
         for key in asked.keys:
-            await self._registers.remove(registers_prefix(copy) + key, asked.floor, remains, admit)
+            stored_key = registers_prefix(copy) + key
+            removed += await self._registers.remove(stored_key, asked.floor, remains, admit)
         await self._registers.wait_synced()
-        if self._registers.removed > before:
+        if removed:
             sometimes("registers without a value are removed")
         return b""
 

@@ -15,7 +15,7 @@ __all__ = ["AGES_S", "REMOVING", "TIMEOUTS_S", "removes", "timeouts_s", "tuned"]
 AGES_S: Final = (1.5, 3.0)
 TIMEOUTS_S: Final = (0.3, 1.0, 1.0)
 """Where registers are removed: no request waits for as long as they were deleted."""
-REMOVING: Final = 0.3  # share of the runs that are not busy
+REMOVING: Final = 0.2  # share of the runs
 
 
 def removes(seed: int) -> bool:

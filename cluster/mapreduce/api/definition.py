@@ -18,6 +18,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
+from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
 from ringmill.cluster.mapreduce.codecs.signatures import (
     Gives,
@@ -36,7 +37,7 @@ from ringmill.cluster.mapreduce.failures import shown
 __all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFormat", "job"]
 
 Pairs: TypeAlias = Iterable[tuple[Any, Any]]
-InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file"]
+InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file", "parquet", "arrow"]
 OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines"]
 Order: TypeAlias = Literal["key", "input", "total"]
 
@@ -70,12 +71,18 @@ class FileInput:
     header, as map declares).  file: (path, whole content as str or bytes, as map declares).  Files ending in
     .gz, .bz2, .xz or .zst are unpacked while they are read, as a whole; other binary files are refused in all
     formats but `file`.
+
+    parquet, arrow: pyarrow.RecordBatch for map_batch, of `columns` or of all; csv gives them too if map_batch
+    takes them, with all columns as text.
     """
 
     format: InputFormat = "lines"
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("input format", self.format, get_args(InputFormat))
+        if isinstance(self.columns, str) or not all(isinstance(each, str) for each in self.columns):
+            raise InvalidArgument(f"columns must be names, not {shown(self.columns, 100)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,15 +251,24 @@ def _mapper(
     if map is not None and map_batch is None:
         signature = read_signature(map, "map")
         _check_input(signature, source)
+        if source.columns:
+            raise InvalidArgument("columns are chosen for a map_batch that takes a pyarrow.RecordBatch")
         return map, signature
     if map_batch is None or map is not None:
         raise InvalidArgument("a job has either map or map_batch")
     signature = read_batch_signature(map_batch)
     check_batch(signature, source.format)
+    if source.columns and arrow_name(signature.second) != "RecordBatch":
+        raise InvalidArgument(
+            f"map_batch {signature.where}: columns are chosen of a pyarrow.RecordBatch, it takes "
+            f"{name_of(signature.second)}"
+        )
     return map_batch, signature
 
 
 def _check_input(map_signature: Signature, source: FileInput) -> None:
+    if source.format not in _FIRST:
+        raise InvalidArgument(f"format {source.format!r} gives batches of columns; use map_batch")
     first, options = _FIRST[source.format], _SECOND[source.format]
     if not fits(first, map_signature.first):
         raise InvalidArgument(
@@ -371,7 +387,7 @@ def _check_order(definition: JobDefinition) -> None:
     for name in forbidden:
         if parts[name] is not None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
-    if order == "total" and definition.input.format in ("csv", "file"):
+    if order == "total" and definition.input.format in ("csv", "file", "parquet", "arrow"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
             f"{definition.input.format!r} does not allow",

@@ -14,6 +14,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.codecs.arrow_hints import extra_hint
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.part_file import PartFile
@@ -73,8 +74,14 @@ def run_map(
     """
     spec, split = task.spec, task.split
     context = _context(spec, f"map-{task.task}", task.deadline)
-    reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
-
+    reader = SplitReader(
+        split,
+        spec.input_format,
+        job.map_signature.second,
+        files=files,
+        context=context,
+        columns=job.input.columns,
+    )
     progress.follow(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)
     )
@@ -170,7 +177,8 @@ def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise TaskFailed(Cause.BAD_BUNDLE, f"module {module} does not import: {error}") from error
+        advice = f"; {extra}" if (extra := extra_hint(error)) else ""
+        raise TaskFailed(Cause.BAD_BUNDLE, f"module {module} does not import: {error}{advice}") from error
     except RingmillError as error:
         raise TaskFailed(Cause.USER_ERROR, f"module {module} does not import: {error}") from error
     except Exception as error:

@@ -69,8 +69,8 @@ class FileInput:
     not UTF-8 as surrogate escapes.  bytes: the same lines as bytes.  raw: the same with the CR.  jsonl:
     (offset, parsed line), blank lines skipped.  csv: (line number, row as list[str], or dict[str, str] by the
     header, as map declares).  file: (path, whole content as str or bytes, as map declares).  Files ending in
-    .gz, .bz2, .xz or .zst are unpacked while they are read, as a whole; other binary files are refused in all
-    formats but `file`.
+    .gz, .bz2, .xz, .zst or .lz4 are unpacked while they are read, as a whole; other binary files are refused
+    in all formats but `file`.
 
     parquet, arrow: pyarrow.RecordBatch for map_batch, of `columns` or of all; csv gives them too if map_batch
     takes them, with all columns as text.

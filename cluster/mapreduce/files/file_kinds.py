@@ -15,16 +15,18 @@ __all__ = ["COLUMN_FORMATS", "HEAD_BYTES", "is_packed", "why_no_columns", "why_u
 HEAD_BYTES: Final = 512
 """How many of a file's first bytes `why_unreadable` wants."""
 
+_LZ4: Final = b"\x04\x22\x4d\x18"
 _PACKED: Final = {
     ".gz": (b"\x1f\x8b",),
     ".bz2": (b"BZh",),
     ".xz": (b"\xfd7zXZ\x00",),
+    ".lz4": (_LZ4,),
     ".zst": (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + low, 0x2A, 0x4D, 0x18)) for low in range(16))),
 }
 """Suffixes of the compressions that are unpacked, and how their files begin (zstd's may skip a frame)."""
 
 _ADVICE_ARCHIVE: Final = "unpack the archive first, and give its files as input"
-_ADVICE_UNPACK: Final = "unpack it first, or compress it as .gz, .bz2, .xz or .zst"
+_ADVICE_UNPACK: Final = "unpack it first, or compress it as .gz, .bz2, .xz, .zst or .lz4"
 _ADVICE_COLUMNS: Final = 'FileInput("parquet") and FileInput("arrow") read their own kind by columns'
 _ADVICE_FILE: Final = 'read it whole: FileInput("file") hands map the path and the bytes'
 
@@ -32,8 +34,8 @@ _SUFFIXES: Final = {
     **dict.fromkeys(
         (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".jar", ".whl"), _ADVICE_ARCHIVE
     ),
-    **dict.fromkeys((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"), _ADVICE_ARCHIVE),
-    **dict.fromkeys((".lz4", ".snappy", ".sz", ".lzo", ".br", ".lzma", ".z"), _ADVICE_UNPACK),
+    **dict.fromkeys((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4"), _ADVICE_ARCHIVE),
+    **dict.fromkeys((".snappy", ".sz", ".lzo", ".br", ".lzma", ".z"), _ADVICE_UNPACK),
     **dict.fromkeys((".parquet", ".arrow", ".feather"), _ADVICE_COLUMNS),
     **dict.fromkeys((".orc", ".avro", ".h5", ".xlsx"), _ADVICE_FILE),
 }
@@ -45,7 +47,6 @@ _MAGIC: Final = (
     (0, b"Rar!\x1a\x07", "a rar archive", _ADVICE_ARCHIVE),
     (257, b"ustar\x00", "a tar archive", _ADVICE_ARCHIVE),
     (257, b"ustar  \x00", "a tar archive", _ADVICE_ARCHIVE),
-    (0, b"\x04\x22\x4d\x18", "lz4 data", _ADVICE_UNPACK),
     (0, b"\xff\x06\x00\x00sNaPpY", "snappy data", _ADVICE_UNPACK),
     (0, b"Obj\x01", "an Avro file", _ADVICE_FILE),
     (0, b"ARROW1\x00\x00", "an Arrow file", _ADVICE_COLUMNS),

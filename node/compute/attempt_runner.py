@@ -170,7 +170,9 @@ class AttemptRunner:
             mapped = MapOutput.from_wire(body)
             return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        return _at(f"{self.staging}/{part_name(self.assignment.attempt.task)}", reduced.file, reduced)
+        compression = JobSpec.decode(self.assignment.spec).output_compression
+        name = part_name(self.assignment.attempt.task, compression)
+        return _at(f"{self.staging}/{name}", reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
         limit = self.timeouts.no_progress_s

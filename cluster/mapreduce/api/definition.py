@@ -39,6 +39,7 @@ __all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFor
 Pairs: TypeAlias = Iterable[tuple[Any, Any]]
 InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file", "parquet", "arrow"]
 OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines"]
+OutputCompression: TypeAlias = Literal["none", "gzip", "zstd"]
 Order: TypeAlias = Literal["key", "input", "total"]
 
 TASK_MEMORY_MIB: Final = (64, 1 << 20)
@@ -91,12 +92,14 @@ class FileOutput:
 
     tsv: key TAB value, one record a line, as text.  jsonl: {"key": ..., "value": ...} a line.  bytes: the
     values alone, one after the other, nothing between them.  lines: the values alone, each with an LF; the
-    keys where values are None.
+    keys where values are None.  With a compression the files are part-00000.gz, or .zst.
     """
 
     format: OutputFormat = "tsv"
+    compression: OutputCompression = "none"
 
     def __post_init__(self) -> None:
+        _one_of("output compression", self.compression, get_args(OutputCompression))
         _one_of("output format", self.format, get_args(OutputFormat))
 
 

@@ -16,11 +16,17 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
-from ringmill.cluster.mapreduce.api.definition import JobDefinition, Order, check_split_mib, check_task_memory
+from ringmill.cluster.mapreduce.api.definition import (
+    JobDefinition,
+    Order,
+    OutputCompression,
+    check_split_mib,
+    check_task_memory,
+)
 
 __all__ = ["JobSpec"]
 
-VERSION: Final = 3
+VERSION: Final = 4
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -49,6 +55,7 @@ class JobSpec:
     compression: str = "zstd"  # of what travels between map and reduce
     task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
     order: str = "key"  # of the output: key, input, total (definition.Order)
+    output_compression: str = "none"  # of part files: gzip, zstd
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
 
     def __post_init__(self) -> None:
@@ -69,6 +76,10 @@ class JobSpec:
             (
                 not 0 <= self.split_bytes <= MAX_SPLIT_MIB * _MIB,
                 f"split_bytes must be 0 to {MAX_SPLIT_MIB * _MIB}, not {self.split_bytes}",
+            ),
+            (
+                self.output_compression not in get_args(OutputCompression),
+                f"output_compression must be one of {', '.join(get_args(OutputCompression))}",
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
@@ -115,6 +126,7 @@ class JobSpec:
             output=output,
             input_format=definition.input.format,
             output_format=definition.output.format,
+            output_compression=definition.output.compression,
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
             params={**definition.params, **(params or {})},

@@ -129,7 +129,7 @@ def run_reduce(
     context = _context(spec, f"reduce-{task.partition}", task.deadline)
     total = sum(each.length for each in task.inputs)
     records_in = sum(each.records for each in task.inputs)
-    path = f"{folder}/{part_name(task.partition)}"
+    path = f"{folder}/{part_name(task.partition, spec.output_compression)}"
 
     def look() -> AttemptProgress:
         done = total * min(kernel.groups, records_in) // max(1, records_in)
@@ -147,7 +147,7 @@ def run_reduce(
         )
         progress.follow(look)
         with rare_collections():
-            totals = kernel.run(task.inputs, PartFile(files, path))
+            totals = kernel.run(task.inputs, PartFile(files, path, spec.output_compression))
         files.fsync_dir(folder)
     except (Exception, SystemExit) as error:
         raise classify(error, job.user_files) from error

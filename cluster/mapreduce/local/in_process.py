@@ -167,5 +167,5 @@ def _result(
         "reduce_in": sum(each.records_in for each in reduces),
         "reduce_out": sum(each.records_out for each in reduces),
     }
-    parts = tuple(f"{spec.output}/{part_name(each.partition)}" for each in reduces)
+    parts = tuple(f"{spec.output}/{part_name(each.partition, spec.output_compression)}" for each in reduces)
     return LocalResult(spec.output, parts, records, dict(counters), notes)

@@ -13,7 +13,6 @@ from ringmill.cluster.mapreduce.commit.output_commit import commit_output
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Cancel
-from ringmill.cluster.mapreduce.outputs import part_name
 from ringmill.node.compute.worker import Worker
 from ringmill.node.jobs import publication
 from ringmill.node.jobs.job_driver import JobDriver, Surroundings
@@ -74,7 +73,7 @@ def _success_last() -> Bends:
     def show_first(files: Any, job: str, output: str, parts: Any, *, overwrite: bool) -> None:
         files.mkdir(output)
         for part in parts:
-            output_commit._move(files, part, f"{output}/{part_name(part.partition)}")
+            output_commit._move(files, part, f"{output}/{part.name}")
         output_commit._write_success(files, f"{output}/_SUCCESS", output_commit.manifest(parts))
 
     return (use(job_steps, commit_output, show_first),)

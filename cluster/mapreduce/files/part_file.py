@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import google_crc32c
 
-from ringmill.cluster.mapreduce.files.packing import Packer
+from ringmill.cluster.mapreduce.files.part_packer import Packer
 from ringmill.cluster.mapreduce.files.rendering import Rendered
 from ringmill.cluster.ports import AppendFile, FileSystem
 

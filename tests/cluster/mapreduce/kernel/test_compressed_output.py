@@ -13,7 +13,7 @@ import zstandard
 
 from ringmill import FileOutput, job, run_local
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.files.packing import BLOCK_BYTES, Packer
+from ringmill.cluster.mapreduce.files.part_packer import BLOCK_BYTES, Packer
 from tests.cluster.mapreduce import batch_jobs
 
 UNPACK: dict[str, Any] = {

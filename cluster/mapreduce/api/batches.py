@@ -16,7 +16,7 @@ from ringmill.cluster.mapreduce.codecs.arrow_hints import EXTRA_HINT, arrow_name
 from ringmill.cluster.mapreduce.codecs.signatures import Gives, Hint, Signature, fits, name_of
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
-__all__ = ["check_batch", "keys_of", "pairs_of"]
+__all__ = ["check_batch", "check_columns", "keys_of", "pairs_of"]
 
 _BATCHES: Final[dict[str, tuple[Hint, ...]]] = {
     "lines": (list[str], list[bytes], bytes),
@@ -58,6 +58,15 @@ def check_batch(maker: Signature, format: str) -> None:
     if maker.first not in (int, None):
         raise InvalidArgument(
             f"map_batch {maker.where} takes {name_of(maker.first)} as where the batch begins; it is an int"
+        )
+
+
+def check_columns(maker: Signature, columns: Sequence[str]) -> None:
+    """Raises InvalidArgument when columns are chosen and map does not take columns."""
+    if columns and arrow_name(maker.second) != "RecordBatch":
+        raise InvalidArgument(
+            f"map {maker.where} takes {name_of(maker.second)}; columns are chosen of a pyarrow.RecordBatch, "
+            "for map_batch"
         )
 
 

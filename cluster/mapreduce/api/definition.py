@@ -16,9 +16,9 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
-from ringmill.cluster.mapreduce.api.batches import check_batch
+from ringmill.cluster.mapreduce.api.batches import check_batch, check_columns
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
-from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_map, check_kv_output
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
 from ringmill.cluster.mapreduce.codecs.signatures import (
     Gives,
@@ -110,8 +110,8 @@ class JobDefinition:
     map: Callable[..., Pairs]
     combine: Callable[..., Pairs] | None  # a function; None when it is a fold
     reduce: Callable[..., Pairs] | None  # the same
-    input: FileInput
-    output: FileOutput
+    input: FileInput | KvInput
+    output: FileOutput | KvOutput
     reducers: int
     params: Mapping[str, str]
     map_signature: Signature = field(repr=False)
@@ -138,6 +138,16 @@ class JobDefinition:
         return value_codec(_travelling(self.map_signature, self.combine_fold), self.map_signature.where)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the input that map_batch gets; () for all, and where there are none."""
+        return _columns_of(self.input)
+
+    @property
+    def output_compression(self) -> OutputCompression:
+        """Of the part files."""
+        return self.output.compression if isinstance(self.output, FileOutput) else "none"
+
+    @property
     def keys_alone(self) -> bool:
         """Whether the output is the keys that map_batch gives, which then need no groups."""
         others = self.combine, self.reduce, self.combine_fold, self.reduce_fold
@@ -156,8 +166,8 @@ def job(
     map_batch: Callable[..., Any] | None = None,
     combine: Callable[..., Pairs] | Fold | None = None,
     reduce: Callable[..., Pairs] | Fold | None = None,
-    input: FileInput | None = None,
-    output: FileOutput | None = None,
+    input: FileInput | KvInput | None = None,
+    output: FileOutput | KvOutput | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
@@ -248,28 +258,32 @@ def check_split_mib(mebibytes: int) -> None:
 
 
 def _mapper(
-    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput
+    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput | KvInput
 ) -> tuple[Callable[..., Any], Signature]:
     """The one of the two that is there, and its signature.  Raises InvalidArgument."""
     if map is not None and map_batch is None:
         signature = read_signature(map, "map")
         _check_input(signature, source)
-        if source.columns:
-            raise InvalidArgument("columns are chosen for a map_batch that takes a pyarrow.RecordBatch")
+        check_columns(signature, _columns_of(source))
         return map, signature
     if map_batch is None or map is not None:
         raise InvalidArgument("a job has either map or map_batch")
     signature = read_batch_signature(map_batch)
+    if isinstance(source, KvInput):
+        check_kv_map(signature, is_batch=True)
     check_batch(signature, source.format)
-    if source.columns and arrow_name(signature.second) != "RecordBatch":
-        raise InvalidArgument(
-            f"map_batch {signature.where}: columns are chosen of a pyarrow.RecordBatch, it takes "
-            f"{name_of(signature.second)}"
-        )
+    check_columns(signature, _columns_of(source))
     return map_batch, signature
 
 
-def _check_input(map_signature: Signature, source: FileInput) -> None:
+def _columns_of(source: FileInput | KvInput) -> tuple[str, ...]:
+    return source.columns if isinstance(source, FileInput) else ()
+
+
+def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
+    if isinstance(source, KvInput):
+        check_kv_map(map_signature, is_batch=False)
+        return
     if source.format not in _FIRST:
         raise InvalidArgument(f"format {source.format!r} gives batches of columns; use map_batch")
     first, options = _FIRST[source.format], _SECOND[source.format]
@@ -390,7 +404,7 @@ def _check_order(definition: JobDefinition) -> None:
     for name in forbidden:
         if parts[name] is not None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
-    if order == "total" and definition.input.format in ("csv", "file", "parquet", "arrow"):
+    if order == "total" and definition.input.format in ("csv", "file", "kv", "parquet", "arrow"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
             f"{definition.input.format!r} does not allow",
@@ -402,6 +416,8 @@ def _check_order(definition: JobDefinition) -> None:
 
 def _check_output(definition: JobDefinition) -> None:
     last = definition.reduce_signature or definition.map_signature
+    if isinstance(definition.output, KvOutput):
+        check_kv_output(last)
     if definition.output.format == "bytes" and last.out_value not in (bytes, str):
         raise InvalidArgument(
             f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",

@@ -31,7 +31,8 @@ def broken_laws(
 ) -> list[str]:
     """The broken laws, one line each, at most ten; empty when the sample shows none.
 
-    `sample` holds some values for map.  Raises what the job's functions raise.
+    `sample` holds some values for map; for a job that reads a keyspace, pairs of key and value.  Raises what
+    the job's functions raise.
     """
     params = params or {}
     records = _records(job, sample)
@@ -53,6 +54,8 @@ def _records(job: JobDefinition, sample: Iterable[Any]) -> list[tuple[Any, Any]]
     """Keys as the input's format would give them: a file's name, or where the record would begin."""
     if job.input.format == "file":
         return [(f"sample-{number}", value) for number, value in enumerate(sample)]
+    if job.input.format == "kv":
+        return [(key, value) for key, value in sample]
     records, offset = [], 0
     for value in sample:
         records.append((offset, value))

@@ -23,6 +23,12 @@ from ringmill.cluster.mapreduce.api.definition import (
     check_split_mib,
     check_task_memory,
 )
+from ringmill.cluster.mapreduce.api.job_keyspaces import (
+    Consistency,
+    KeyspacePath,
+    KvInput,
+    is_keyspace_path,
+)
 
 __all__ = ["JobSpec"]
 
@@ -37,7 +43,11 @@ _MIB: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One job, as submitted.  `inputs` and `output` are absolute paths; inputs may be folders and globs."""
+    """One job, as submitted.  `inputs` and `output` are absolute paths; inputs may be folders and globs.
+
+    One input alone may be a keyspace (job_keyspaces.py).  Parts for `output_keyspace` are staged beside
+    `output`, and nothing shows there.
+    """
 
     job: str  # chosen by the client, [a-z0-9-]{1,64}
     module: str
@@ -57,13 +67,16 @@ class JobSpec:
     order: str = "key"  # of the output: key, input, total (definition.Order)
     output_compression: str = "none"  # of part files: gzip, zstd
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
+    consistency: str = ""  # of an input that is a keyspace: quorum, one
+    output_keyspace: str = ""  # where the output is put; empty for a folder
 
     def __post_init__(self) -> None:
         problems = [
             (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
             (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
             (not self.inputs, "a job needs at least one input"),
-            (not all(p.startswith("/") for p in (*self.inputs, self.output)), "paths must be absolute"),
+            (not all(p.startswith("/") for p in (*self._input_paths, self.output)), "paths must be absolute"),
+            (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
             (
                 not _is_plain(self.output),
                 f"output {self.output!r} must name a folder by a path without . and .. in it",
@@ -90,6 +103,27 @@ class JobSpec:
         check_task_memory(self.task_memory_mib)
 
     @property
+    def source(self) -> KeyspacePath | None:
+        """The keyspace that is read; None where files are."""
+        return KeyspacePath.of(self.inputs[0]) if len(self.inputs) == 1 and not self._input_paths else None
+
+    @property
+    def shown_output(self) -> str:
+        """Where the result is, for people: a folder, or a keyspace."""
+        return str(KeyspacePath(self.output_keyspace)) if self.output_keyspace else self.output
+
+    @property
+    def _input_paths(self) -> tuple[str, ...]:
+        """Of the inputs those that are files; a keyspace stands alone."""
+        is_kv = self.input_format == "kv" and len(self.inputs) == 1 and is_keyspace_path(self.inputs[0])
+        return () if is_kv else self.inputs
+
+    @property
+    def _has_sound_keyspaces(self) -> bool:
+        levels = get_args(Consistency) if self.source is not None else ("",)
+        return self.consistency in levels and (not self.output_keyspace or self.output_format == "kv")
+
+    @property
     def title(self) -> str:
         """The name of the job for people: module:object."""
         return f"{self.module}:{self.name}"
@@ -109,6 +143,7 @@ class JobSpec:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        output_keyspace: str = "",
     ) -> JobSpec:
         """The spec of one run of a definition.  Raises InvalidArgument, also for an unknown parameter."""
         unknown = sorted(set(params or {}) - set(definition.params))
@@ -117,6 +152,8 @@ class JobSpec:
             raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
+        source = definition.input
+        reads_keyspace = isinstance(source, KvInput) and any(map(is_keyspace_path, inputs))
         return cls(
             job=job,
             module=module,
@@ -126,13 +163,15 @@ class JobSpec:
             output=output,
             input_format=definition.input.format,
             output_format=definition.output.format,
-            output_compression=definition.output.compression,
+            output_compression=definition.output_compression,
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
             params={**definition.params, **(params or {})},
             task_memory_mib=definition.task_memory_mib,
             order=definition.order,
             split_bytes=split_mib * _MIB,
+            consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
+            output_keyspace=output_keyspace,
         )
 
     def encode(self) -> bytes:

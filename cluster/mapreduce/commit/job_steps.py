@@ -32,20 +32,22 @@ __all__ = ["plan_job", "publish_output"]
 
 
 def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> InputPlan:
-    """Cut the input into splits and make the staging folder.
+    """Cut the input into splits and make the staging folder; a keyspace is cut by a node, which can read it.
 
     Raises InvalidArgument, which names the path, for an input that does not exist or cannot be read, or an
     output that may not be written.  Raises DiskFull.
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        plan = plan_input(
-            spec.inputs,
-            spec.input_format,
-            files,
-            sizes.pinned(spec.split_bytes),
-            sampled=spec.order == "total",
-        )
+        plan = InputPlan(())
+        if spec.source is None:
+            plan = plan_input(
+                spec.inputs,
+                spec.input_format,
+                files,
+                sizes.pinned(spec.split_bytes),
+                sampled=spec.order == "total",
+            )
         remove_staging(files, spec.job, spec.output)
         staging = staging_folder(spec.output, spec.job)
         files.mkdir(staging)

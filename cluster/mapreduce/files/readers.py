@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import operator
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, islice
@@ -23,6 +24,7 @@ from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.columnar import column_batches, lines_as_column
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
+from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
 from ringmill.cluster.mapreduce.files.splits import Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
@@ -50,7 +52,9 @@ class SplitReader:
         files: FileSystem,
         context: Context,
         columns: Sequence[str] = (),
+        key_hint: Any = None,
     ) -> None:
+        """`key_hint` is asked for by a keyspace alone: in all other formats keys have one type."""
         self.records_read = 0
         self._bytes_before = 0  # of pieces that were read to their end
         self._piece: Piece | None = None
@@ -58,6 +62,7 @@ class SplitReader:
         self._split = split
         self._format = format
         self._hint = value_hint
+        self._key_hint = key_hint
         self._files = files
         self._context = context
         self._columns = columns
@@ -69,11 +74,12 @@ class SplitReader:
 
     @property
     def position(self) -> str:
-        """ "FILE offset N" of the last record, "FILE line N" in csv, "" before the first.
+        """ "FILE offset N" of the last record, "FILE line N" in csv, "FILE key K" of a keyspace, "" before
+        the first.
 
         Of a batch, "FILE offset N to M".
         """
-        unit = {"csv": "line", "file": "", "arrow": "batch"}.get(self._format, "offset")
+        unit = {"csv": "line", "file": "", "arrow": "batch", "kv": "key"}.get(self._format, "offset")
         if self._has_columns and self._format != "arrow":
             unit = "row"
         if self._span is not None:
@@ -93,7 +99,7 @@ class SplitReader:
         piece = self._piece
         if piece is None or (start := self._started()) is None:
             return self._bytes_before
-        if self._has_columns or self._format in ("csv", "file") or is_packed(piece.file.path):
+        if self._has_columns or self._format in ("csv", "file", "kv") or is_packed(piece.file.path):
             done = self._unpacked_bytes
         else:
             done = start - piece.start
@@ -140,6 +146,8 @@ class SplitReader:
         for piece in self._split.pieces:
             self._piece = piece
             self._path = self._context.path = piece.file.path
+            if self._format == "kv":  # a file of this attempt, named for what is in it
+                self._path = self._context.path = posixpath.basename(piece.file.path)
             self._unpacked_bytes = 0
             file = _open_unchanged(piece, self._files)
             try:
@@ -171,6 +179,8 @@ class SplitReader:
             return self._whole_file(piece, file)
         if self._format == "csv":
             return self._csv(piece, file)
+        if self._format == "kv":
+            return self._keyspace_records(file)
         parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": _json_lines}[
             self._format
         ]
@@ -203,6 +213,13 @@ class SplitReader:
         yield [
             (piece.file.path, content if self._hint is bytes else content.decode("utf-8", "surrogateescape"))
         ]
+
+    def _keyspace_records(self, file: ReadFile) -> Iterator[Block]:
+        taken = record_of(self._key_hint, self._hint)
+        for rows in read_rows(_pages(file)):
+            for start in range(0, len(rows), BLOCK_RECORDS):
+                yield list(map(taken, rows[start : start + BLOCK_RECORDS]))
+            self._unpacked_bytes += READ_BYTES
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         lines = _decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
@@ -241,6 +258,12 @@ def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
             f"modification time {noted.mtime_ns} became {modified_ns} ns",
         )
     return file
+
+
+def _pages(file: ReadFile) -> Iterator[bytes]:
+    """All bytes of a file."""
+    for at in range(0, file.size, READ_BYTES):
+        yield file.pread(READ_BYTES, at)
 
 
 def _line_start(file: ReadFile, at: int) -> int:

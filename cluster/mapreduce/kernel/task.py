@@ -75,13 +75,10 @@ def run_map(
     spec, split = task.spec, task.split
     context = _context(spec, f"map-{task.task}", task.deadline)
     reader = SplitReader(
-        split,
-        spec.input_format,
-        job.map_signature.second,
-        files=files,
-        context=context,
-        columns=job.input.columns,
-    )
+        split, spec.input_format, job.map_signature.second,
+        files=files, context=context, key_hint=job.map_signature.first, columns=job.columns,
+    )  # fmt: skip
+
     progress.follow(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)
     )
@@ -97,6 +94,7 @@ def run_map(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            phases=progress.phases,
         )
         with rare_collections():
             if job.is_batch:
@@ -144,6 +142,7 @@ def run_reduce(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            phases=progress.phases,
         )
         progress.follow(look)
         with rare_collections():

@@ -18,7 +18,14 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
-from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
+from ringmill.cluster.mapreduce.codecs.codecs import (
+    KeyCodec,
+    KeyPrefix,
+    ValueCodec,
+    key_codec,
+    key_prefix,
+    value_codec,
+)
 from ringmill.cluster.mapreduce.codecs.signatures import (
     Gives,
     Hint,
@@ -114,11 +121,18 @@ class JobDefinition:
     split_mib: int = 0
     order: Order = "key"
     partition: Callable[..., int] | None = None
+    group_by: int = 0  # of how many parts of its key a group is; 0 for the whole key
 
     @cached_property
     def key_codec(self) -> KeyCodec:
         """How keys cross the shuffle; its byte order is the order of groups."""
         return key_codec(self.map_signature.out_key, self.map_signature.where)
+
+    @cached_property
+    def group_prefix(self) -> KeyPrefix | None:
+        """What of a key tells its group, and its part; None for the whole key."""
+        signature = self.map_signature
+        return key_prefix(signature.out_key, self.group_by, signature.where)[0] if self.group_by else None
 
     @cached_property
     def value_codec(self) -> ValueCodec:
@@ -154,6 +168,7 @@ def job(
     split_mib: int = 0,
     order: Order = "key",
     partition: Callable[..., int] | None = None,
+    group_by: int = 0,
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
@@ -173,6 +188,10 @@ def job(
     all parts, in ranges that a sample of the input shows.  "input": the pairs of map as they come, in the
     order of the input; there is no combine and no reduce, and nothing is sorted.
 
+    `group_by=n` makes one group of all keys that are equal in their first n parts, where keys are tuples or
+    frozen dataclasses of more parts.  Its values come in the order of the whole key; reduce and partition get
+    the first part, or the tuple of the first n.  combine gets the whole key.
+
     `params` are str parameters with their defaults, which each submission may change; functions read them as
     `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
     limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
@@ -181,30 +200,53 @@ def job(
     Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
     do not fit together, and for a number out of range.
     """
-    source, sink = input or FileInput(), output or FileOutput()
-    _check_numbers(reducers, task_memory_mib, split_mib)
-    mapper, map_signature = _mapper(map, map_batch, source)
-    combine_fold, reduce_fold = _folds(combine, reduce, map_signature)
-    sent = replace(map_signature, out_value=_travelling(map_signature, combine_fold))
-    definition = JobDefinition(
-        mapper,
-        None if isinstance(combine, Fold) else combine,
-        None if isinstance(reduce, Fold) else reduce,
+    source = input or FileInput()
+    return _defined(
+        _mapper(map, map_batch, source),
         source,
-        sink,
-        reducers,
-        dict(params or {}),
-        map_signature,
-        _combine_signature(combine, map_signature),
-        _reduce_signature(reduce, reduce_fold, sent),
-        task_memory_mib,
-        combine_fold,
-        reduce_fold,
+        combine,
+        reduce,
+        output or FileOutput(),
         is_batch=map is None,
+        reducers=reducers,
+        params=dict(params or {}),
+        task_memory_mib=task_memory_mib,
         split_mib=split_mib,
         order=order,
         partition=partition,
+        group_by=group_by,
     )
+
+
+def _defined(
+    mapper: tuple[Callable[..., Any], Signature],
+    source: FileInput,
+    combine: Callable[..., Pairs] | Fold | None,
+    reduce: Callable[..., Pairs] | Fold | None,
+    output: FileOutput,
+    *,
+    group_by: int,
+    **settings: Any,
+) -> JobDefinition:
+    """Put a job together; `settings` are fields of JobDefinition.  Raises InvalidArgument."""
+    map, signature = mapper
+    combine_fold, reduce_fold = _folds(combine, reduce, signature)
+    sent = _as_grouped(signature, combine_fold, group_by)
+    definition = JobDefinition(
+        map=map,
+        combine=None if isinstance(combine, Fold) else combine,
+        reduce=None if isinstance(reduce, Fold) else reduce,
+        input=source,
+        output=output,
+        map_signature=signature,
+        combine_signature=_combine_signature(combine, signature),
+        reduce_signature=_reduce_signature(reduce, reduce_fold, sent),
+        combine_fold=combine_fold,
+        reduce_fold=reduce_fold,
+        group_by=group_by,
+        **settings,
+    )
+    _check_numbers(definition.reducers, definition.task_memory_mib, definition.split_mib)
     _check_order(definition)
     _check_combine(definition)
     _check_output(definition)
@@ -314,6 +356,16 @@ def _travelling(maker: Signature, combine_fold: BoundFold | None) -> Hint:
     return maker.out_value if combine_fold is None else combine_fold.travels
 
 
+def _as_grouped(maker: Signature, combine_fold: BoundFold | None, group_by: int) -> Signature:
+    """What reduce takes: the key of a group, and values as they travel.  Raises InvalidArgument."""
+    key = maker.out_key
+    if type(group_by) is not int or group_by < 0:
+        raise InvalidArgument(f"group_by is a number of parts of the key, not {shown(group_by, 40)}")
+    if group_by:
+        key = key_prefix(key, group_by, f"map {maker.where}")[1]
+    return replace(maker, out_key=key, out_value=_travelling(maker, combine_fold))
+
+
 def _combine_signature(combine: Callable[..., Pairs] | Fold | None, maker: Signature) -> Signature | None:
     if combine is None or isinstance(combine, Fold):
         return None
@@ -366,8 +418,13 @@ def _check_order(definition: JobDefinition) -> None:
         "combine": definition.combine or definition.combine_fold,
         "reduce": definition.reduce or definition.reduce_fold,
         "partition": definition.partition,
+        "group_by": definition.group_by or None,
     }
-    forbidden = {"key": (), "total": ("partition",), "input": ("combine", "reduce", "partition")}[order]
+    forbidden = {
+        "key": (),
+        "total": ("partition",),
+        "input": ("combine", "reduce", "partition", "group_by"),
+    }[order]
     for name in forbidden:
         if parts[name] is not None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
@@ -377,8 +434,12 @@ def _check_order(definition: JobDefinition) -> None:
             f"{definition.input.format!r} does not allow",
             hint="use lines, bytes, raw or jsonl, or reducers=1",
         )
+    if definition.group_by and parts["reduce"] is None:
+        raise InvalidArgument("group_by makes groups for reduce, and there is none")
     if definition.partition is not None:
-        check_partition(definition.partition, definition.map_signature)
+        check_partition(
+            definition.partition, _as_grouped(definition.map_signature, None, definition.group_by)
+        )
 
 
 def _check_output(definition: JobDefinition) -> None:

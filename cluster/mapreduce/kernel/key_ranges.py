@@ -59,7 +59,8 @@ def _sampled_keys(job: JobDefinition, spec: JobSpec, split: Split, files: FileSy
     reader = SplitReader(sample, spec.input_format, signature.second, files=files, context=context)
     try:
         pairs = _batch_pairs(job, reader, context) if job.is_batch else _pairs(job, reader, context)
-        return job.key_codec.encode_all([key for key, _ in pairs])
+        encoded = job.key_codec.encode_all([key for key, _ in pairs])
+        return encoded if job.group_prefix is None else list(map(job.group_prefix.cut, encoded))
     except (TypeError, ValueError) as error:
         told = not_pairs(error, "map", signature.where)
         raise classify(told, job.user_files, reader.position, reader.record) from error

@@ -71,7 +71,7 @@ Seconds: TypeAlias = float | timedelta
 ContextLike: TypeAlias = CausalContext | str
 Endpoints: TypeAlias = str | Iterable[str]
 PathLike: TypeAlias = str | os.PathLike[str]
-Inputs: TypeAlias = PathLike | Iterable[PathLike]
+Inputs: TypeAlias = PathLike | Iterable[PathLike] | Mapping[str, PathLike | Iterable[PathLike]]
 
 LEVEL_LIMIT: Final = 1000
 TOKEN_LIMIT: Final = 1024
@@ -336,7 +336,7 @@ def checked_path(name: str, path: PathLike) -> str:
     return os.path.abspath(text)
 
 
-def checked_paths(name: str, paths: Inputs) -> tuple[str, ...]:
+def checked_paths(name: str, paths: object) -> tuple[str, ...]:
     """One path or several."""
     if isinstance(paths, str | os.PathLike):
         return (checked_path(name, paths),)

@@ -43,9 +43,11 @@ if TYPE_CHECKING:
         UnresolvedSiblings,
         WrongEpoch,
     )
-    from ringmill.cluster.mapreduce.api.definition import FileInput, FileOutput, JobDefinition, job
+    from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
+    from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
     from ringmill.cluster.mapreduce.api.laws import broken_laws
+    from ringmill.cluster.mapreduce.api.sources import Source
     from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
@@ -53,8 +55,8 @@ __all__ = [
     "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY", "FileInput",
     "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState",
     "KeyChange", "Location", "Max", "Min", "NotFound", "Overloaded", "PermissionDenied", "Pipeline",
-    "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Sum", "Top",
-    "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
+    "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Source", "Sum",
+    "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
     "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
@@ -78,8 +80,10 @@ _HOMES: Final = {
         "QuorumNotReached", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
     "ringmill.cluster.mapreduce.context": ("Context",),
+    "ringmill.cluster.mapreduce.api.sources": ("Source",),
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
-    "ringmill.cluster.mapreduce.api.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),
+    "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
+    "ringmill.cluster.mapreduce.api.formats": ("FileInput", "FileOutput"),
 }  # fmt: skip
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from ringmill.client.engines.elsewhere import elsewhere
-from ringmill.client.jobs.run_local import run_from_here
+from ringmill.client.jobs.run_local import Input, run_from_here
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.local.carried import Outcome
 from ringmill.cluster.mapreduce.local.in_process import LocalResult
@@ -17,7 +17,7 @@ __all__ = ["run_on_dask"]
 
 def run_on_dask(
     job: JobDefinition,
-    input: str | Iterable[str],
+    input: Input,
     output: str,
     *,
     client: Any,

@@ -50,6 +50,7 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.cluster.mapreduce.api.sources import named_paths
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
@@ -111,7 +112,8 @@ class AsyncJobs:
         """Submit a job and wait for its end.
 
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
-        one path, folder or glob, or several.  All paths must be visible to the nodes.  `split_mib` stands for
+        one path, folder or glob, or several; of a job with sources, a mapping of their names to those.  All
+        paths must be visible to the nodes.  `split_mib` stands for
         the job's own setting: the size aimed at for the input of a map task.  Raises InvalidArgument
         for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
         JobKilled.
@@ -143,7 +145,7 @@ class AsyncJobs:
         split_mib: int | None = None,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
-        inputs, folder = checked_paths("input", input), checked_path("output", output)
+        folder = checked_path("output", output)
         reducers, given = checked_reducers(reducers), checked_params(params)
         overwrite = checked_flag("overwrite", overwrite)
         try:
@@ -151,6 +153,12 @@ class AsyncJobs:
                 loaded = load_job(target, files, os.getcwd())
         except OSError as error:
             raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
+        by_name = named_paths(loaded.definition.source_names, input)
+        inputs: tuple[str, ...] | dict[str, tuple[str, ...]]
+        if by_name is None:
+            inputs = checked_paths("input", input)
+        else:
+            inputs = {name: checked_paths("input", paths) for name, paths in by_name.items()}
         bundle = loaded.bundle
         spec = JobSpec.of(
             loaded.definition,

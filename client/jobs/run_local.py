@@ -8,21 +8,26 @@ from __future__ import annotations
 import os.path
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from typing import TypeAlias
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.sources import named_paths
 from ringmill.cluster.mapreduce.files.inputs import named_inputs
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["run_from_here", "run_local"]
+__all__ = ["Input", "run_from_here", "run_local"]
+
+Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
+"""Paths, folders and globs; by source where a job has several."""
 
 
 def run_local(
     job: JobDefinition,
-    input: str | Iterable[str],
+    input: Input,
     output: str,
     *,
     reducers: int | None = None,
@@ -34,7 +39,8 @@ def run_local(
     """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
     cluster.
 
-    `input` is one path, folder or glob, or several; `output` is a folder that must not exist unless
+    `input` is one path, folder or glob, or several; of a job with sources, a mapping of their names to those.
+    `output` is a folder that must not exist unless
     `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
     in that many processes forked from this one, and the output is the same.  Several runs at once do not
     disturb each other: each has its own staging folder.  `split_mib` stands for the job's own setting, as on
@@ -51,7 +57,7 @@ def run_local(
 
 def run_from_here(
     job: JobDefinition,
-    input: str | Iterable[str],
+    input: Input,
     output: str,
     each: Callable[[FileSystem], Each],
     *,
@@ -65,7 +71,7 @@ def run_from_here(
     with closing(OsFileSystem()) as files:
         return run_in_process(
             job,
-            [os.path.abspath(path) for path in named_inputs(input)],
+            _absolute(job, input),
             os.path.abspath(output),
             files=files,
             reducers=reducers,
@@ -75,3 +81,11 @@ def run_from_here(
             each=each(files),
             split_mib=split_mib,
         )
+
+
+def _absolute(job: JobDefinition, input: Input) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+    by_name = named_paths(job.source_names, input)
+    if by_name is None:
+        assert not isinstance(input, Mapping)  # refused above
+        return tuple(map(os.path.abspath, named_inputs(input)))
+    return {name: tuple(map(os.path.abspath, named_inputs(paths))) for name, paths in by_name.items()}

@@ -21,8 +21,8 @@ def job_arguments(verb: Verb) -> Verb:
         (
             click.argument("target", metavar="MODULE.py:NAME"),
             click.option(
-                "--input", "inputs", multiple=True, required=True, metavar="PATH",
-                help="file, folder or glob to read",
+                "--input", "inputs", multiple=True, required=True, metavar="[NAME=]PATH",
+                help="file, folder or glob to read; of a job with sources, the name of one and what it reads",
             ),
             click.option(
                 "--output", "output", required=True, metavar="FOLDER",

@@ -8,7 +8,7 @@ See: docs/formats/job.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import GenericAlias, NoneType
@@ -18,6 +18,8 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
+from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
+from ringmill.cluster.mapreduce.api.sources import Branch, Source, check_sources, with_common_types
 from ringmill.cluster.mapreduce.codecs.codecs import (
     KeyCodec,
     KeyPrefix,
@@ -40,11 +42,9 @@ from ringmill.cluster.mapreduce.codecs.signatures import (
 )
 from ringmill.cluster.mapreduce.failures import shown
 
-__all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFormat", "job"]
+__all__ = ["JobDefinition", "job"]
 
 Pairs: TypeAlias = Iterable[tuple[Any, Any]]
-InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file"]
-OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines"]
 Order: TypeAlias = Literal["key", "input", "total"]
 
 TASK_MEMORY_MIB: Final = (64, 1 << 20)
@@ -65,39 +65,6 @@ _SECOND: Final[dict[str, tuple[Any, ...]]] = {
     "raw": (bytes,),
     "file": (str, bytes),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FileInput:
-    """Records from files.
-
-    lines: (byte offset, line as str), split on LF only, one trailing CR dropped, UTF-8 with bytes that are
-    not UTF-8 as surrogate escapes.  bytes: the same lines as bytes.  raw: the same with the CR.  jsonl:
-    (offset, parsed line), blank lines skipped.  csv: (line number, row as list[str], or dict[str, str] by the
-    header, as map declares).  file: (path, whole content as str or bytes, as map declares).  Files ending in
-    .gz, .bz2, .xz or .zst are unpacked while they are read, as a whole; other binary files are refused in all
-    formats but `file`.
-    """
-
-    format: InputFormat = "lines"
-
-    def __post_init__(self) -> None:
-        _one_of("input format", self.format, get_args(InputFormat))
-
-
-@dataclass(frozen=True, slots=True)
-class FileOutput:
-    """A folder of part-00000, part-00001, ... and _SUCCESS.
-
-    tsv: key TAB value, one record a line, as text.  jsonl: {"key": ..., "value": ...} a line.  bytes: the
-    values alone, one after the other, nothing between them.  lines: the values alone, each with an LF; the
-    keys where values are None.
-    """
-
-    format: OutputFormat = "tsv"
-
-    def __post_init__(self) -> None:
-        _one_of("output format", self.format, get_args(OutputFormat))
 
 
 @dataclass(frozen=True)
@@ -121,6 +88,7 @@ class JobDefinition:
     split_mib: int = 0
     order: Order = "key"
     partition: Callable[..., int] | None = None
+    branches: tuple[Branch, ...] = ()  # of several inputs; map and input above are those of the first
     group_by: int = 0  # of how many parts of its key a group is; 0 for the whole key
 
     @cached_property
@@ -141,6 +109,24 @@ class JobDefinition:
             return value_codec(tuple[int, bytes], self.map_signature.where)
         return value_codec(_travelling(self.map_signature, self.combine_fold), self.map_signature.where)
 
+    @cached_property
+    def _of_sources(self) -> tuple[JobDefinition, ...]:
+        return tuple(
+            replace(
+                self, map=each.map, map_signature=each.signature, input=each.input, is_batch=each.is_batch
+            )
+            for each in self.branches
+        )
+
+    def of_source(self, number: int) -> JobDefinition:
+        """The same job as one input of several is mapped."""
+        return self._of_sources[number] if self.branches else self
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Of a job of several inputs; empty where the input has no name."""
+        return tuple(each.name for each in self.branches)
+
     @property
     def keys_alone(self) -> bool:
         """Whether the output is the keys that map_batch gives, which then need no groups."""
@@ -150,7 +136,7 @@ class JobDefinition:
     @property
     def user_files(self) -> frozenset[str]:
         """Source files of the job's functions; they distinguish the user's stack frames from the engine's."""
-        functions = (self.map, self.combine, self.reduce, self.partition)
+        functions = (self.map, self.combine, self.reduce, self.partition, *(b.map for b in self.branches))
         return frozenset(f.__code__.co_filename for f in functions if f is not None)
 
 
@@ -161,6 +147,7 @@ def job(
     combine: Callable[..., Pairs] | Fold | None = None,
     reduce: Callable[..., Pairs] | Fold | None = None,
     input: FileInput | None = None,
+    sources: Sequence[Source] = (),
     output: FileOutput | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
@@ -175,7 +162,8 @@ def job(
     `map(key, value)` yields pairs for a record.  `map_batch(lines)` in its place takes many lines at a time,
     as its hint says: list[bytes], list[str], or bytes for a block of whole lines; parsed values in jsonl and
     csv.  It returns pairs, a dict, a Counter, or a list of keys without values; two parameters, `(offset,
-    lines)`, tell it where the batch begins.  Its output must not depend on how lines are batched.
+    lines)`, tell it where the batch begins.  Its output must not depend on how lines are batched.  In place
+    of map and input, `sources` are several inputs with a map and a format each; their keys have one type.
 
     `combine(key, values)` may be called any number of times to
     shorten the values of one key before they are sent.  `reduce(key, values)` yields the pairs that are
@@ -200,14 +188,11 @@ def job(
     Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
     do not fit together, and for a number out of range.
     """
-    source = input or FileInput()
     return _defined(
-        _mapper(map, map_batch, source),
-        source,
+        _branches(sources, Source("", map, map_batch, input)),
         combine,
         reduce,
         output or FileOutput(),
-        is_batch=map is None,
         reducers=reducers,
         params=dict(params or {}),
         task_memory_mib=task_memory_mib,
@@ -219,8 +204,7 @@ def job(
 
 
 def _defined(
-    mapper: tuple[Callable[..., Any], Signature],
-    source: FileInput,
+    branches: Sequence[Branch],
     combine: Callable[..., Pairs] | Fold | None,
     reduce: Callable[..., Pairs] | Fold | None,
     output: FileOutput,
@@ -229,16 +213,19 @@ def _defined(
     **settings: Any,
 ) -> JobDefinition:
     """Put a job together; `settings` are fields of JobDefinition.  Raises InvalidArgument."""
-    map, signature = mapper
+    first = branches[0]
+    signature = first.signature
     combine_fold, reduce_fold = _folds(combine, reduce, signature)
     sent = _as_grouped(signature, combine_fold, group_by)
     definition = JobDefinition(
-        map=map,
+        map=first.map,
         combine=None if isinstance(combine, Fold) else combine,
         reduce=None if isinstance(reduce, Fold) else reduce,
-        input=source,
+        input=first.input,
         output=output,
         map_signature=signature,
+        is_batch=first.is_batch,
+        branches=tuple(branches) if first.name else (),
         combine_signature=_combine_signature(combine, signature),
         reduce_signature=_reduce_signature(reduce, reduce_fold, sent),
         combine_fold=combine_fold,
@@ -279,19 +266,29 @@ def check_split_mib(mebibytes: int) -> None:
         )
 
 
-def _mapper(
-    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput
-) -> tuple[Callable[..., Any], Signature]:
-    """The one of the two that is there, and its signature.  Raises InvalidArgument."""
+def _branches(sources: Sequence[Source], lone: Source) -> tuple[Branch, ...]:
+    """What the job reads, checked: `sources`, or a lone input without a name.  Raises InvalidArgument."""
+    if not sources:
+        return (_branch(lone),)
+    if lone != Source(""):
+        raise InvalidArgument("a job has either sources or map and input: each source has its own")
+    check_sources(sources)
+    return with_common_types([_branch(each) for each in sources])
+
+
+def _branch(source: Source) -> Branch:
+    map, map_batch, input = source.map, source.map_batch, source.input or FileInput()
     if map is not None and map_batch is None:
         signature = read_signature(map, "map")
-        _check_input(signature, source)
-        return map, signature
+        _check_input(signature, input)
+        return Branch(source.name, map, signature, input, is_batch=False)
     if map_batch is None or map is not None:
-        raise InvalidArgument("a job has either map or map_batch")
+        raise InvalidArgument(
+            f"{f'source {source.name}' if source.name else 'a job'} has either map or map_batch"
+        )
     signature = read_batch_signature(map_batch)
-    check_batch(signature, source.format)
-    return map_batch, signature
+    check_batch(signature, input.format)
+    return Branch(source.name, map_batch, signature, input, is_batch=True)
 
 
 def _check_input(map_signature: Signature, source: FileInput) -> None:
@@ -413,7 +410,7 @@ def _check_combine(definition: JobDefinition) -> None:
 def _check_order(definition: JobDefinition) -> None:
     """Raises InvalidArgument for an order that is unknown, or that other parts of the job contradict."""
     order = definition.order
-    _one_of("order", order, get_args(Order))
+    one_of("order", order, get_args(Order))
     parts = {
         "combine": definition.combine or definition.combine_fold,
         "reduce": definition.reduce or definition.reduce_fold,
@@ -428,6 +425,8 @@ def _check_order(definition: JobDefinition) -> None:
     for name in forbidden:
         if parts[name] is not None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
+    if order == "total" and definition.branches:
+        raise InvalidArgument("order='total' samples one input, and a job with sources has several")
     if order == "total" and definition.input.format in ("csv", "file"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
@@ -456,8 +455,3 @@ def _check_output(definition: JobDefinition) -> None:
             f"{name_of(line)}",
             hint="give bytes or str, or choose tsv or jsonl",
         )
-
-
-def _one_of(what: str, given: str, options: tuple[str, ...]) -> None:
-    if given not in options:
-        raise InvalidArgument(f"{what} {given!r} is unknown; there are {', '.join(options)}")

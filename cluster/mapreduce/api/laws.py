@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold
@@ -29,26 +30,46 @@ MAX_FINDINGS: Final = 10
 
 
 def broken_laws(
-    job: JobDefinition, sample: Iterable[Any], params: Mapping[str, str] | None = None
+    job: JobDefinition,
+    sample: Iterable[Any] | Mapping[str, Iterable[Any]],
+    params: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The broken laws, one line each, at most ten; empty when the sample shows none.
 
-    `sample` holds some values for map.  Raises what the job's functions raise.
+    `sample` holds some values for map; of a job with sources, by their names.  Raises what the job's
+    functions raise, and InvalidArgument for a sample without sources, or with others.
     """
     params = params or {}
-    records = _records(job, sample)
-    findings = [*_map_findings(job, records, params)]
+    findings: list[str] = []
     groups: dict[Any, list[Any]] = {}
-    for record in records:
-        for key, value in _mapped(job, [record], params):
-            groups.setdefault(key, []).append(value)
-    if job.is_batch:
-        findings += _batch_findings(job, records, groups, params)
+    for branch, values in _samples(job, sample):
+        records = _records(branch, values)
+        findings += _map_findings(branch, records, params)
+        own: dict[Any, list[Any]] = {}
+        for record in records:
+            for key, value in _mapped(branch, [record], params):
+                own.setdefault(key, []).append(value)
+        if branch.is_batch:
+            findings += _batch_findings(branch, records, own, params)
+        for key, given in own.items():
+            groups.setdefault(key, []).extend(given)
     for key, runs in islice(_grouped(job, groups).items(), MAX_KEYS):
         findings += _group_findings(job, key, runs, params)
         if len(findings) >= MAX_FINDINGS:
             break
     return findings[:MAX_FINDINGS]
+
+
+def _samples(job: JobDefinition, sample: Any) -> list[tuple[JobDefinition, Iterable[Any]]]:
+    """The job as it maps each source, and values for it."""
+    names = job.source_names
+    if not names:
+        return [(job, sample)]
+    if not isinstance(sample, Mapping) or set(sample) != set(names):
+        raise InvalidArgument(
+            f"the sample of this job is a mapping of {', '.join(names)} to some values each"
+        )
+    return [(job.of_source(number), sample[name]) for number, name in enumerate(names)]
 
 
 def _grouped(job: JobDefinition, values: Mapping[Any, list[Any]]) -> dict[Any, Runs]:

@@ -10,23 +10,33 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, get_args
+from itertools import islice
+from typing import Any, Final, NamedTuple, get_args
 
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.definition import JobDefinition, Order, check_split_mib, check_task_memory
+from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 
-__all__ = ["JobSpec"]
+__all__ = ["JobSpec", "SourceOf"]
 
-VERSION: Final = 3
+VERSION: Final = 4
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}|")
 _COMPRESSIONS: Final = ("zstd", "lz4", "none")
 _MIB: Final = 1 << 20
+
+
+class SourceOf(NamedTuple):
+    """One of several inputs: its name, its format, and how many of the paths are its."""
+
+    name: str
+    format: str
+    inputs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,7 @@ class JobSpec:
     task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
     order: str = "key"  # of the output: key, input, total (definition.Order)
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
+    sources: tuple[SourceOf, ...] = ()  # of a job of several inputs; those of each follow in `inputs`
 
     def __post_init__(self) -> None:
         problems = [
@@ -71,12 +82,34 @@ class JobSpec:
                 f"split_bytes must be 0 to {MAX_SPLIT_MIB * _MIB}, not {self.split_bytes}",
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
+            (not self._has_sound_sources, "sources do not say whose the inputs are"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
             if is_wrong:
                 raise InvalidArgument(message)
         check_task_memory(self.task_memory_mib)
+
+    @property
+    def _has_sound_sources(self) -> bool:
+        if not self.sources:
+            return True
+        counts = [each.inputs for each in self.sources]
+        return min(counts) > 0 and sum(counts) == len(self.inputs)
+
+    @property
+    def readings(self) -> tuple[SourcePaths, ...]:
+        """The inputs by source; one without a name where the job has no sources."""
+        if not self.sources:
+            return (SourcePaths("", self.input_format, self.inputs),)
+        left = iter(self.inputs)
+        return tuple(
+            SourcePaths(each.name, each.format, tuple(islice(left, each.inputs))) for each in self.sources
+        )
+
+    def format_of(self, source: int) -> str:
+        """The format of a source by its number."""
+        return self.sources[source].format if self.sources else self.input_format
 
     @property
     def title(self) -> str:
@@ -92,18 +125,27 @@ class JobSpec:
         module: str,
         name: str,
         bundle_sha256: str,
-        inputs: tuple[str, ...],
+        inputs: tuple[str, ...] | Mapping[str, tuple[str, ...]],
         output: str,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
     ) -> JobSpec:
-        """The spec of one run of a definition.  Raises InvalidArgument, also for an unknown parameter."""
+        """The spec of one run of a definition; of one with sources, `inputs` are by their names.
+
+        Raises InvalidArgument, also for an unknown parameter.
+        """
         unknown = sorted(set(params or {}) - set(definition.params))
         if unknown:
             known = ", ".join(sorted(definition.params)) or "none"
             raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
+        sources: list[SourceOf] = []
+        if isinstance(inputs, Mapping):
+            by_name, inputs = inputs, ()
+            for branch in definition.branches:
+                sources.append(SourceOf(branch.name, branch.input.format, len(by_name[branch.name])))
+                inputs += by_name[branch.name]
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
         return cls(
@@ -121,6 +163,7 @@ class JobSpec:
             task_memory_mib=definition.task_memory_mib,
             order=definition.order,
             split_bytes=split_mib * _MIB,
+            sources=tuple(sources),
         )
 
     def encode(self) -> bytes:
@@ -149,6 +192,7 @@ class JobSpec:
         if not isinstance(values, dict) or set(values) != {each.name for each in fields(cls)}:
             raise ProtocolMismatch(f"a job description with other fields than version {VERSION} has")
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
+        values["sources"] = _sources(values["sources"])
         return cls(**_typed(values))
 
 
@@ -157,11 +201,19 @@ def _is_plain(path: str) -> bool:
     return path.strip("/") != "" and not {"", ".", ".."} & set(path.strip("/").split("/"))
 
 
+def _sources(rows: Any) -> tuple[SourceOf, ...] | None:
+    try:
+        sources = tuple(SourceOf(*row) for row in rows)
+    except TypeError:
+        return None
+    return sources if all((str, str, int) == tuple(map(type, each)) for each in sources) else None
+
+
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse fields of a wrong type before they are used."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
-        "task_memory_mib": int, "split_bytes": int,
+        "task_memory_mib": int, "split_bytes": int, "sources": tuple,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

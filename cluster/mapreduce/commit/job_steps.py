@@ -40,8 +40,7 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         plan = plan_input(
-            spec.inputs,
-            spec.input_format,
+            spec.readings,
             files,
             sizes.pinned(spec.split_bytes),
             sampled=spec.order == "total",

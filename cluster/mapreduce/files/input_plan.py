@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.files.file_kinds import HEAD_BYTES, why_unreadable
-from ringmill.cluster.mapreduce.files.inputs import find_inputs
+from ringmill.cluster.mapreduce.files.inputs import SourcePaths, find_inputs
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes, plan_splits
 from ringmill.cluster.ports import FileSystem
 
@@ -40,8 +40,7 @@ class InputPlan:
 
 
 def plan_input(
-    inputs: Sequence[str],
-    format: str,
+    readings: Sequence[SourcePaths],
     files: FileSystem,
     sizes: SplitSizes = SPLIT_SIZES,
     *,
@@ -49,15 +48,16 @@ def plan_input(
 ) -> InputPlan:
     """Find the files, look at each, cut them into splits; `sampled` as plan_splits takes it.
 
-    Raises InvalidArgument, naming the file, for an input that is not there or cannot be read in this format;
+    Raises InvalidArgument, naming the file, for an input that is not there or cannot be read in its format;
     OSError.
     """
-    found = find_inputs(inputs, files)
-    for file in found.files:
-        _check(file, format, files)
-    return InputPlan(
-        tuple(plan_splits(found.files, format, sizes, sampled=sampled)), _notes(found.passed_over)
-    )
+    found = [find_inputs(each.paths, files) for each in readings]
+    for each, reading in zip(found, readings, strict=True):
+        for file in each.files:
+            _check(file, reading.format, files)
+    sources = [(each.files, reading.format) for each, reading in zip(found, readings, strict=True)]
+    passed_over = sorted({path for each in found for path in each.passed_over})
+    return InputPlan(tuple(plan_splits(sources, sizes, sampled=sampled)), _notes(passed_over))
 
 
 def _check(file: InputFile, format: str, files: FileSystem) -> None:

@@ -72,8 +72,11 @@ def run_map(
     Raises TaskFailed with its cause.
     """
     spec, split = task.spec, task.split
+    job = job.of_source(split.source)
     context = _context(spec, f"map-{task.task}", task.deadline)
-    reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
+    reader = SplitReader(
+        split, spec.format_of(split.source), job.map_signature.second, files=files, context=context
+    )
 
     progress.follow(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)

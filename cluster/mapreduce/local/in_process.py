@@ -60,7 +60,7 @@ class LocalResult:
 
 def run_in_process(
     definition: JobDefinition,
-    input: Sequence[str],
+    input: Sequence[str] | Mapping[str, tuple[str, ...]],
     output: str,
     *,
     files: FileSystem,
@@ -82,7 +82,7 @@ def run_in_process(
         module=definition.map.__module__,
         name="job",
         bundle_sha256="",
-        inputs=tuple(input),
+        inputs=input if isinstance(input, Mapping) else tuple(input),
         output=output,
         reducers=reducers,
         params=params,
@@ -101,9 +101,7 @@ def run_spec(
 ) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    plan = plan_input(
-        spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes), sampled=spec.order == "total"
-    )
+    plan = plan_input(spec.readings, files, sizes.pinned(spec.split_bytes), sampled=spec.order == "total")
     staging = staging_folder(spec.output, spec.job)
     remove_staging(files, spec.job, spec.output)
     files.mkdir(staging)

@@ -45,7 +45,7 @@ TASK_CANCEL: Final = "task.cancel"
 TASK_POLL: Final = "task.poll"
 TASK_REPORT: Final = "task.report"
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 _MAX_FACTOR: Final = 1024
 _MAX_SLOTS: Final = 1024
 _KINDS: Final = ("progress", "done", "failed")

@@ -33,6 +33,7 @@ class JobRecord:
     submits: int = 0
     is_accepted: bool = False  # a client was told so
     lost_as: str = ""  # what was told of it at last, if it was accepted and never ended
+    tries: int = 0  # the most attempts that a task of it had, when all was over
     told: list[Told] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)  # what the client met
 

@@ -395,7 +395,7 @@ class JobCoordinator:
                 _log.warning("the coordinator's lease cannot be had now: %s", error)
             finally:
                 self._tell()
-            await asyncio.sleep(_AGAIN_S)
+            await self._pause(_AGAIN_S)
 
     async def _one_tenure(self) -> None:
         lease = self._lease()
@@ -411,6 +411,7 @@ class JobCoordinator:
                 await _first_of(tenure.ended.wait(), lease.lost.wait(), self._leaving.wait())
                 if self._leaving.is_set() and lease.is_held:
                     await tenure.wind_up()
+                self._poked.clear()
                 self._tenure = None
                 if not tenure.open_jobs and not self._waiting:
                     self._wanted.clear()
@@ -421,7 +422,13 @@ class JobCoordinator:
             self._tell()
         if self._leaving.is_set():
             self._leaving.clear()
-            await asyncio.sleep(_TAKE_TIMEOUT_S)  # others first
+            await self._pause(_TAKE_TIMEOUT_S)  # others first
+
+    async def _pause(self, seconds: float) -> None:
+        """Leave the lease to others, unless it is handed to this node."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._poked.wait()
 
     async def _acquired(self, lease: AsyncLease) -> bool:
         """Whether the lease was acquired, and not before somebody said that it is free now."""

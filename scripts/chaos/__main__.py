@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
 from chaos.figures import document, lines  # noqa: E402
-from chaos.own_home import judged_in_a_home  # noqa: E402
+from chaos.homes.own_home import judged_in_a_home  # noqa: E402
 from chaos.run_real import ChaosOptions, run_chaos  # noqa: E402
 
 __all__ = ["main"]

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from chaos.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
 from ringmill.client.cli.cluster.cluster_nodes import start_again  # noqa: E402
 from ringmill.client.cli.demo.demo_cluster import until  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
+from chaos.homes.own_home import judged_in_a_home  # noqa: E402
 from chaos.loads.every import LOADS  # noqa: E402
 from chaos.mixed_story import MixedOptions, MixedResult, run_mixed  # noqa: E402
-from chaos.own_home import judged_in_a_home  # noqa: E402
 from judges.register_lines import Verdict, judge_porcupine, write_lines  # noqa: E402
 
 __all__ = ["main"]

@@ -80,6 +80,7 @@ class TaskSpawner(InlineSpawner):
         self.trace = trace
         self.task_draws = draws
         self.pace_s = pace.pause_s
+        self.slow_s = 0.0  # by which each stop of an attempt is longer, on a slow node
         self.stop_chance = pace.stop_chance
         self._tasks: list[SimulatedTask] = []
 
@@ -185,7 +186,8 @@ class SimulatedTask:
             if now != said:
                 self._say(Said("progress", now.to_wire()))
                 said = now
-            await asyncio.sleep(spawner.pace_s * spawner.task_draws.random())
+            slow_s = spawner.slow_s if isinstance(self.work, RunAttempt) else 0.0
+            await asyncio.sleep((spawner.pace_s + slow_s) * spawner.task_draws.random())
         return self._stepped.result()
 
     def _answer(self, message: bytes, stop: Callable[[], None]) -> Said:

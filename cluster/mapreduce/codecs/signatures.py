@@ -116,7 +116,10 @@ def _parameters(
             hint="import it outside `if TYPE_CHECKING` and define it above the job",
         ) from error
     names = list(inspect.signature(function).parameters)
-    wants_context = len(names) > 1 and (names[-1] == "ctx" or hints.get(names[-1]) is Context)
+    misnamed = next((name for name in names if hints.get(name) is Context and name != "ctx"), None)
+    if misnamed is not None:
+        raise InvalidArgument(f"{role} {where}: the parameter for the context is named ctx, not {misnamed}")
+    wants_context = len(names) > 1 and names[-1] == "ctx"
     names = names[: len(names) - wants_context]
     for name in (*names, "return"):
         if name not in hints:

@@ -22,6 +22,8 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
+from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -86,6 +88,7 @@ class JobMachine:
     takeovers: int = 0
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
+    _canary: Canary = field(default_factory=Canary)
 
     def __post_init__(self) -> None:
         self.story += self.plan.notes
@@ -125,32 +128,35 @@ class JobMachine:
             case CommitDelayed(error):
                 self._tell_once(f"the commit is repeated after {error.code}: {error}")
             case CommitDone() | CommitFailed():
-                said = self._commit_ended(event)
+                said = self._commit_ended(event, now)
             case _ if self.state == "COMMITTING":
                 pass  # once the winners are named, nothing changes any more
             case AttemptStarted(attempt_id, node):
-                said = self._started(attempt_id, node)
+                said = self._started(attempt_id, node, now)
             case AttemptProgressed(attempt_id, bytes_done, status):
                 self._progressed(attempt_id, bytes_done, status)
             case MapDone(attempt_id, output):
-                said = self._map_done(attempt_id, output)
+                said = self._map_done(attempt_id, output, now)
             case ReduceDone(attempt_id, output):
                 said = self._reduce_done(attempt_id, output, now)
             case AttemptFailed():
                 said = self._attempt_failed(event, now)
             case StagingLost(error):
                 sometimes("a job has lost the folder of its parts")
-                said = self._end("FAILED", error)
+                said = self._end("FAILED", now, error)
             case KillRequested():
                 sometimes("a job is killed")
-                said = self._end("KILLED")
+                said = self._end("KILLED", now)
         return said
 
     def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
         if self.state not in ("PENDING", "RUNNING") or not self._workers.may_run(node):
             return None
+        if self._canary.free_at(self.maps, now) > now:
+            return None
         task = next((task for task in self._startable(now) if self._suits(task, node)), None)
+        task = task or self._slow_task(node, now)
         if task is None:
             return None
         attempt = task.next_attempt(NUMBERS_OF_A_COORDINATOR * self.takeovers + 1)
@@ -159,16 +165,21 @@ class JobMachine:
         return started
 
     def next_wakeup(self, now: float) -> float | None:
-        """When a task's pause ends, so that slots should be offered again; None when no task pauses."""
+        """When slots should be offered again though no event comes, or None: a task's pause ends, the canary
+        has run for long enough, or a task counts as slow."""
         if self.is_over or self.state == "COMMITTING":
             return None
-        waiting = [*self.maps, *(self.reduces if self.maps_done else ())]
-        return min((t.not_before for t in waiting if t.is_waiting and t.not_before > now), default=None)
+        stage = [*self.maps, *(self.reduces if self.maps_done else ())]
+        times = [self._canary.free_at(self.maps, now)]
+        times += (task.not_before for task in stage if task.is_waiting)
+        times += (each.at for each in slow_from(self._stage()))
+        return min((at for at in times if at > now), default=None)
 
     def _startable(self, now: float) -> Iterator[Task]:
-        yield from (task for task in self.maps if task.is_waiting and task.not_before <= now)
+        ready = (task for task in self.maps if task.is_waiting and task.not_before <= now)
+        yield from self._canary.ready(ready, self.maps)
         if self.maps_done:
-            ready = [task for task in self.reduces if task.is_waiting and task.not_before <= now]
+            ready = (task for task in self.reduces if task.is_waiting and task.not_before <= now)
             yield from sorted(ready, key=lambda task: (-task.size, task.index))
 
     def _suits(self, task: Task, node: NodeId) -> bool:
@@ -176,12 +187,28 @@ class JobMachine:
         others = (other for other in self._workers.usable() if other != node)
         return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
 
-    def _started(self, attempt_id: AttemptId, node: NodeId) -> list[Instruction]:
+    def _stage(self) -> list[Task]:
+        return self.reduces if self.maps_done else self.maps
+
+    def _slow_task(self, node: NodeId, now: float) -> Task | None:
+        """The slowest task that the node may run a backup attempt of (rule J17)."""
+        slow = [each for each in slow_from(self._stage()) if each.at <= now]
+        if not slow or any(each.attempt.node == node for each in slow):
+            return None
+        if not may_begin_another((*self.maps, *self.reduces)):
+            return None
+        slow.sort(key=lambda each: (each.at, each.task.index))
+        return next((each.task for each in slow if not each.task.has_failed_on(node)), None)
+
+    def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
         self.state = "RUNNING"
         task, start = self._task(attempt_id), self._workers.start_of(node)
-        self.retried += bool(task.attempts)
+        if task.is_running:
+            self._tell_of_backup(task, attempt_id, node, now)
+        else:
+            self.retried += bool(task.attempts)
         if task.stage == "map":
-            task.begin(attempt_id, node, start)
+            task.begin(attempt_id, node, start, now)
             return [StartMap(attempt_id, node, self.plan.splits[task.index], task.memory_factor)]
         winners = [each.winner for each in self.maps if each.winner is not None]
         sources = []
@@ -189,8 +216,18 @@ class JobMachine:
             assert isinstance(winner.output, MapOutput)
             where = winner.output.partitions[task.index]
             sources.append(SliceSource(winner.id, winner.node, winner.output.file, where))
-        task.begin(attempt_id, node, start, tuple(each.attempt for each in sources))
+        task.begin(attempt_id, node, start, now, tuple(each.attempt for each in sources))
         return [StartReduce(attempt_id, node, task.index, tuple(sources), task.memory_factor)]
+
+    def _tell_of_backup(self, task: Task, backup: AttemptId, node: NodeId, now: float) -> None:
+        sometimes("a slow task gets a backup attempt")
+        usual = usual_of(self.maps if task.stage == "map" else self.reduces)
+        rest = "" if usual is None else f", {usual.seconds_for(task):.1f} s is usual"
+        slow = next(each for each in task.attempts if each.state is AttemptState.RUNNING)
+        self._tell(
+            f"{backup} on {node} is a backup: {slow.id} on {slow.node} has run "
+            f"{now - slow.began_at:.1f} s{rest}"
+        )
 
     def _taken_over(self, node: NodeId) -> list[Instruction]:
         """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""
@@ -204,17 +241,17 @@ class JobMachine:
             attempt.bytes_done = max(attempt.bytes_done, bytes_done)
             attempt.status = status or attempt.status
 
-    def _map_done(self, attempt_id: AttemptId, output: MapOutput) -> list[Instruction]:
+    def _map_done(self, attempt_id: AttemptId, output: MapOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
         if attempt is None or not attempt.is_open or not self._workers.is_here(attempt.node, attempt.start):
             return []
         task = self.maps[attempt_id.task]
-        instructions = self._win(task, attempt, output)
-        instructions += self._make_stale(task, attempt, output)
+        instructions = self._win(task, attempt, output, now)
+        instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
                 reduce.size = sum(_output_of(each).partitions[reduce.index].length for each in self.maps)
-        return instructions + self._maybe_commit()
+        return instructions + self._maybe_commit(now)
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
@@ -226,19 +263,21 @@ class JobMachine:
         if output.records_in != wanted:
             message = f"{output.records_in} records went into {attempt_id}, maps gave it {wanted}"
             return self._fail(task, attempt, TaskFailed(Cause.CORRUPT_DATA, message), now)
-        return self._win(task, attempt, output) + self._maybe_commit()
+        return self._win(task, attempt, output, now) + self._maybe_commit(now)
 
-    def _win(self, task: Task, attempt: Attempt, output: MapOutput | ReduceOutput) -> list[Instruction]:
+    def _win(
+        self, task: Task, attempt: Attempt, output: MapOutput | ReduceOutput, now: float
+    ) -> list[Instruction]:
         """Commit an attempt."""
         task.winner, attempt.output, attempt.state = attempt, output, AttemptState.DONE
-        attempt.bytes_done = task.size
-        return self._close_others(task)
+        attempt.bytes_done, attempt.ended_at = task.size, now
+        return self._close_others(task, now)
 
-    def _close_others(self, task: Task) -> list[Instruction]:
+    def _close_others(self, task: Task, now: float) -> list[Instruction]:
         """Cancel the other attempts: the first commit wins, and later results are dropped."""
-        return self._cancel([other for other in task.attempts if other.is_open])
+        return self._cancel([other for other in task.attempts if other.is_open], now)
 
-    def _make_stale(self, task: Task, attempt: Attempt, output: MapOutput) -> list[Instruction]:
+    def _make_stale(self, task: Task, attempt: Attempt, output: MapOutput, now: float) -> list[Instruction]:
         """Run every reduce again that read another output of this map than the one that counts now."""
         instructions: list[Instruction] = []
         for reduce in self.reduces:
@@ -254,16 +293,16 @@ class JobMachine:
                 self._tell(f"{reduce.name} runs again: {attempt.id} differs from the output it read")
             if reduce.winner in stale:
                 reduce.winner = None
-            instructions += self._cancel(stale)
+            instructions += self._cancel(stale, now)
         return instructions
 
-    def _maybe_commit(self) -> list[Instruction]:
+    def _maybe_commit(self, now: float) -> list[Instruction]:
         if not all(task.winner for task in self.reduces):
             return []
         self.state = "COMMITTING"
         self._count_maps_that_were_read()
         running = [a for task in self.maps for a in task.attempts if a.is_open]
-        return [*self._cancel(running), CommitJob(self._winners())]
+        return [*self._cancel(running, now), CommitJob(self._winners())]
 
     def _winners(self) -> tuple[Winner, ...]:
         winners = []
@@ -283,11 +322,11 @@ class JobMachine:
                 sometimes("a map that all had read is lost")
                 task.winner = self._attempt(reader.sources[task.index])
 
-    def _commit_ended(self, event: CommitDone | CommitFailed) -> list[Instruction]:
+    def _commit_ended(self, event: CommitDone | CommitFailed, now: float) -> list[Instruction]:
         assert self.state == "COMMITTING", f"a commit ended while the job was {self.state}"
         if isinstance(event, CommitFailed):
-            return self._end("FAILED", event.error)
-        return self._end("SUCCEEDED")
+            return self._end("FAILED", now, event.error)
+        return self._end("SUCCEEDED", now)
 
     def _attempt_failed(self, event: AttemptFailed, now: float) -> list[Instruction]:
         attempt = self._attempt(event.attempt)
@@ -300,14 +339,14 @@ class JobMachine:
         return instructions
 
     def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
-        attempt.state, attempt.failure = AttemptState.FAILED, failure
+        attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
         self._tell(f"{attempt.id} on {attempt.node} failed, {failure}")
         self._workers.blame(attempt.node, task.name, failure.cause)
         if task.charge(failure, now):
             sometimes("a task is tried again")
             return []
         sometimes("a task fails its job")
-        return self._end("FAILED", failure.as_job_error(task.name, attempt.id.number))
+        return self._end("FAILED", now, failure.as_job_error(task.name, attempt.id.number))
 
     def _fetch_reported(self, reader: AttemptId, source: AttemptId, is_corrupt: bool, now: float) -> None:
         task = self.maps[source.task]
@@ -345,15 +384,15 @@ class JobMachine:
                 attempt.state = AttemptState.LOST
         return []
 
-    def _end(self, state: JobPhase, error: RingmillError | None = None) -> list[Instruction]:
+    def _end(self, state: JobPhase, now: float, error: RingmillError | None = None) -> list[Instruction]:
         self.state, self.error = state, error
         tasks = (*self.maps, *self.reduces)
         running = [attempt for task in tasks for attempt in task.attempts if attempt.is_open]
-        return [*self._cancel(running), EndJob(state, error)]
+        return [*self._cancel(running, now), EndJob(state, error)]
 
-    def _cancel(self, attempts: Sequence[Attempt]) -> list[Instruction]:
+    def _cancel(self, attempts: Sequence[Attempt], now: float) -> list[Instruction]:
         for attempt in attempts:
-            attempt.state = AttemptState.CANCELLED
+            attempt.state, attempt.ended_at = AttemptState.CANCELLED, now
         return [CancelAttempt(attempt.id, attempt.node) for attempt in attempts]
 
     def _read_by(self, reader: Attempt, map_task: int) -> MapOutput:

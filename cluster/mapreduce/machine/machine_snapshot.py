@@ -67,7 +67,11 @@ def _attempt_row(attempt: Attempt) -> list[Any]:
     failure = None if attempt.failure is None else attempt.failure.to_wire()
     output = None if attempt.output is None else attempt.output.to_wire()
     sources = [[source.task, source.number] for source in attempt.sources]
-    return [attempt.id.number, attempt.node, attempt.start, sources, attempt.state.value, failure, output]
+    times = [attempt.began_at, attempt.ended_at]
+    return [
+        attempt.id.number, attempt.node, attempt.start, sources, attempt.state.value, failure, output, times,
+        attempt.is_backup,
+    ]  # fmt: skip
 
 
 def _task(stage: Stage, index: int, row: Sequence[Any]) -> Task:
@@ -82,9 +86,12 @@ def _task(stage: Stage, index: int, row: Sequence[Any]) -> Task:
 
 
 def _attempt(stage: Stage, index: int, row: Sequence[Any]) -> Attempt:
-    number, node, start, sources, state, failure, output = row
+    number, node, start, sources, state, failure, output, (began_at, ended_at), is_backup = row
     read = tuple(AttemptId("map", task, source) for task, source in sources)
-    attempt = Attempt(AttemptId(stage, index, number), NodeId(node), start, read, AttemptState(state))
+    attempt = Attempt(
+        AttemptId(stage, index, number), NodeId(node), start, read, began_at, ended_at,
+        is_backup, AttemptState(state),
+    )  # fmt: skip
     attempt.failure = None if failure is None else TaskFailed.from_wire(failure)
     if output is not None:
         attempt.output = (MapOutput if stage == "map" else ReduceOutput).from_wire(output)

@@ -83,6 +83,9 @@ class Attempt:
     node: NodeId
     start: str  # the node's start; its files are gone after another one
     sources: tuple[AttemptId, ...] = ()  # map attempts a reduce reads, by map task
+    began_at: float = 0.0  # in seconds of the job
+    ended_at: float = 0.0  # the same; meaningless while it is RUNNING
+    is_backup: bool = False  # another attempt of the task ran when it began
     state: AttemptState = AttemptState.RUNNING
     bytes_done: int = 0
     status: str = ""
@@ -93,6 +96,11 @@ class Attempt:
     def is_open(self) -> bool:
         """Whether it may still deliver a result."""
         return self.state in (AttemptState.RUNNING, AttemptState.LOST)
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran; of one that has ended."""
+        return max(0.0, self.ended_at - self.began_at)
 
 
 @dataclass(slots=True)
@@ -133,10 +141,15 @@ class Task:
         return AttemptId(self.stage, self.index, max(last + 1, least))
 
     def begin(
-        self, attempt_id: AttemptId, node: NodeId, start: str, sources: tuple[AttemptId, ...] = ()
+        self,
+        attempt_id: AttemptId,
+        node: NodeId,
+        start: str,
+        now: float,
+        sources: tuple[AttemptId, ...] = (),
     ) -> Attempt:
-        """A new attempt."""
-        attempt = Attempt(attempt_id, node, start, sources)
+        """A new attempt; a backup when another one of the task runs."""
+        attempt = Attempt(attempt_id, node, start, sources, now, is_backup=self.is_running)
         self.attempts.append(attempt)
         return attempt
 

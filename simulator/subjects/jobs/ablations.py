@@ -168,6 +168,21 @@ def _jobs_taken_over() -> Bends:
     return (method(Tenure._take_over, forget),)
 
 
+def _slow_tasks_backed_up() -> Bends:
+    """A task is waited for, however slow its node."""
+    return (method(JobMachine._slow_task, lambda machine, node, now: None),)
+
+
+def _one_backup_a_task() -> Bends:
+    """Every free slot gets a backup of a slow task."""
+
+    def slow_task(machine: JobMachine, node: Any, now: float) -> Any:
+        tasks = machine.reduces if machine.maps_done else machine.maps
+        return next((task for task in tasks if task.is_running and not task.is_waiting), None)
+
+    return (method(JobMachine._slow_task, slow_task),)
+
+
 _USUAL: Final = usual_options(("jobs",))
 _DAMAGE: Final = replace(_USUAL, faults=("shuffle_damage",))
 _POWER: Final = replace(_USUAL, faults=("crash_all",))
@@ -177,6 +192,7 @@ _LOST: Final = replace(_USUAL, faults=("part_lost",))
 _ERRORS: Final = replace(_USUAL, faults=("commit_error",))
 _PAUSED_KEEPERS: Final = replace(_USUAL, faults=("pause_keeper",))
 _CRASHED_KEEPERS: Final = replace(_USUAL, faults=("crash_keeper",))
+_SLOW_NODES: Final = replace(_USUAL, faults=("slow_node",), core=0.0)
 _PAUSES: Final = replace(_USUAL, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
@@ -266,6 +282,20 @@ JOB_ABLATIONS: Final = (
         _journal_sealed(),
         _PAUSED_KEEPERS,
         rules=("J13",),
+    ),
+    Ablation(
+        "slow-tasks-backed-up",
+        "a slow task is run once more on another node",
+        _slow_tasks_backed_up(),
+        _SLOW_NODES,
+        rules=("J17",),
+    ),
+    Ablation(
+        "one-backup-a-task",
+        "a slow task has one backup at a time",
+        _one_backup_a_task(),
+        _SLOW_NODES,
+        rules=("J17",),
     ),
     Ablation(
         "seen-down-passed",

@@ -32,6 +32,9 @@ _NEVER: Final = frozenset(
 _OF_THE_DISK: Final = frozenset({"EngineError", "DiskFull", "DISK_FULL"})
 _BY_FAULTS: Final = ("disk_error", "disk_full", "commit_error", "crash_all")
 _TASK_TRIES: Final = 3
+_SLOW_NODE: Final = "slow_node"
+_HELD_UP_S: Final = 60.0  # of all that jobs of 5,000 seeds took beside a slow node, more than twice as long
+_TRIES_OF_A_SLOW_TASK: Final = 2
 
 
 def check_jobs(history: History) -> Iterator[Violation]:
@@ -43,6 +46,7 @@ def check_jobs(history: History) -> Iterator[Violation]:
         yield from _once(history, job)
         yield from _failed_with_cause(history, job)
         yield from _ended_once(job)
+        yield from _not_held_up(history, job)
     for output in sorted({job.output for job in history.jobs.jobs}):
         yield from _invisible(history, output)
         yield from _never_taken_away(history, output)
@@ -80,6 +84,17 @@ def _ended_once(job: JobRecord) -> Iterator[Violation]:
     if len(ends) > 1:
         story = ", ".join(f"{told.state} by {told.node} at {told.at:.3f} s" for told in ends.values())
         yield _violation(job.job, f"ended in two ways: {story}")
+
+
+def _not_held_up(history: History, job: JobRecord) -> Iterator[Violation]:
+    """A slow node alone holds no job up for long, and costs each task one more attempt at most."""
+    if frozenset(history.fired) != {_SLOW_NODE} or job.submits > 1:
+        return
+    ends = [told.at for told in job.told if told.state == "SUCCEEDED"]
+    if ends and ends[0] - job.told[0].at > _HELD_UP_S:
+        yield _violation(job.job, f"took {ends[0] - job.told[0].at:.1f} s among nodes of which one is slow")
+    if job.tries > _TRIES_OF_A_SLOW_TASK:
+        yield _violation(job.job, f"a task had {job.tries} attempts, though none failed")
 
 
 def _failed_with_cause(history: History, job: JobRecord) -> Iterator[Violation]:

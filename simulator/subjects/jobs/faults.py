@@ -41,6 +41,7 @@ _RARE: Final = 0.08
 _LESS_RARE: Final = 0.2
 _OFTEN: Final = 0.4
 _SLOW_S: Final = 1.0
+_VERY_SLOW_S: Final = 10.0
 
 
 def _waiting(*effects_s: float) -> Draw:
@@ -48,6 +49,16 @@ def _waiting(*effects_s: float) -> Draw:
 
     def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
         return Fault(0.0, name, tuple(nodes), horizon_s + LONGEST_S, draws.choice(effects_s))
+
+    return draw
+
+
+def _waiting_at_one(*effects_s: float) -> Draw:
+    """The same at one node."""
+    draw_any = _waiting(*effects_s)
+
+    def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
+        return replace(draw_any(draws, name, nodes, horizon_s), nodes=(draws.choice(nodes),))
 
     return draw
 
@@ -128,6 +139,16 @@ def _slow_tasks(ground: Ground) -> Iterator[None]:
     finally:
         for spawner in slowed:
             spawner.pace_s -= _SLOW_S
+
+
+async def _slow_node(fault: Fault, ground: Ground) -> None:
+    """All attempts of one node are much slower than those of others, for as long as nobody restarts it."""
+    spawner = ground.nodes[fault.nodes[0]].spawner
+    if spawner is not None:
+        ground.trace.fault(fault.kind, fault.nodes[0])
+        spawner.slow_s += _VERY_SLOW_S
+        await asyncio.sleep(fault.amount)
+        spawner.slow_s -= _VERY_SLOW_S
 
 
 async def _kill_tasks(fault: Fault, ground: Ground) -> None:
@@ -242,6 +263,7 @@ KINDS: Final = (
     FaultKind("shuffle_damage", _damage_shuffle, draw=drawn(at_some)),
     FaultKind("part_lost", _lose_part, chance=_RARE),
     FaultKind("kill_tasks", _kill_tasks, draw=_waiting(2.0, 6.0), chance=_RARE),
+    FaultKind("slow_node", _slow_node, draw=_waiting_at_one(20.0, 60.0), chance=_LESS_RARE),
     FaultKind("crash_mapper", _crash_mapper, draw=_waiting(0.1, 2.0, 8.0), chance=_LESS_RARE),
     FaultKind("crash_keeper", _crash_keeper, draw=_waiting(0.5, 6.0, 12.0), chance=_OFTEN),
     FaultKind("pause_keeper", _pause_keeper, draw=_waiting(4.0, 8.0, 12.0), chance=_OFTEN),

@@ -16,6 +16,7 @@ JOB_MARKS: Final = (
     "a task fails its job",
     "a finished map runs again",
     "an attempt is lost with its node",
+    "a slow task gets a backup attempt",
     "an output replaces a former one",
     "an output that is shown is committed again",
     "another job was faster with the output",

@@ -124,6 +124,7 @@ class JobWorkload:
             for view in node.node.jobs.views() if node.node else []:
                 state = job_state(job_status(view))
                 records[view.job].told.append(told(self._world.loop.time(), state))
+                records[view.job].tries = max(task.attempts for task in view.summary.tasks)
         self._reader.look_at_all()
 
     def check(self, history: History) -> list[Violation]:

@@ -45,6 +45,10 @@ def no_hints(offset, line):  # type: ignore[no-untyped-def]
     yield line, 1
 
 
+def misnamed_context(offset: int, line: str, context: Context) -> Iterator[tuple[str, int]]:
+    yield line, 1
+
+
 def not_pairs(offset: int, line: str) -> Iterator[str]:
     yield line
 
@@ -88,6 +92,7 @@ def nested() -> Callable[..., Iterator[tuple[str, int]]]:
         ({"map": nested()}, r"map is a nested function at .*test_definition\.py:\d+"),
         ({"map": CallableObject()}, "must be a function of a module"),
         ({"map": no_hints}, r"no_hints\(\): 'offset' has no type hint"),
+        ({"map": misnamed_context}, "parameter for the context is named ctx, not context"),
         ({"map": not_pairs}, r"must be Iterator\[tuple\[KEY, VALUE\]\]"),
         ({"map": one_parameter}, "must take two parameters"),
         ({"map": takes_bytes}, "gives a value of type str, map takes bytes"),

@@ -151,7 +151,7 @@ def test_a_map_result_from_a_node_that_is_down_or_has_restarted_does_not_count()
 class LastCommitWins(JobMachine):
     """The rule switched off."""
 
-    def _close_others(self, task: Task) -> list[Instruction]:
+    def _close_others(self, task: Task, now: float) -> list[Instruction]:
         return []
 
 

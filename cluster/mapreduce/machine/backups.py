@@ -1,0 +1,87 @@
+"""Decides which running tasks get a backup attempt on another node, and from when on.
+
+Pure.  Nothing fails when a node is only slow, and its tasks would be the last of their stage.  So when three
+quarters of a stage's tasks are done, or all but one, a task that has run for 1.5 times as long as is usual
+for its bytes, and at less than 0.75 of the stage's rate, is run once more elsewhere; the first commit wins
+(rule J2).  Usual is the median of the tasks that are done.  Their number at a time is bounded, so that the
+wasted work is.
+
+Rule J17: docs/protocol/jobs.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, NamedTuple
+
+from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
+
+__all__ = ["LEAST_S", "Slow", "Usual", "may_begin_another", "slow_from", "usual_of"]
+
+LEAST_S: Final = 1.0
+"""A task that has run for less is never backed up: beginning anew costs about as much."""
+_DONE_SHARE: Final = 0.75
+_TIMES_USUAL: Final = 1.5
+_RATE_SHARE: Final = 0.75
+_LEAST_AT_A_TIME: Final = 2
+_SHARE_OF_RUNNING: Final = 10  # one in ten
+_SHARE_OF_ALL: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """Of the tasks of a stage that are done: medians of seconds and bytes, and bytes a second together."""
+
+    seconds: float
+    size: float
+    rate: float
+
+    def seconds_for(self, task: Task) -> float:
+        """How long a task usually runs: longer than the median only if it has more bytes."""
+        return self.seconds * max(1.0, task.size / self.size if self.size else 1.0)
+
+
+class Slow(NamedTuple):
+    """A task counts as slow from a time of the job on, when its one attempt is still running."""
+
+    at: float
+    task: Task
+    attempt: Attempt
+
+
+def usual_of(tasks: Sequence[Task]) -> Usual | None:
+    """What is usual in a stage; None until three quarters of its tasks are done, or all but one."""
+    done = [task for task in tasks if task.winner is not None]
+    if not done or len(done) < min(_DONE_SHARE * len(tasks), len(tasks) - 1):
+        return None
+    seconds = [task.winner.seconds for task in done if task.winner is not None]
+    sizes = [task.size for task in done]
+    return Usual(median(seconds), median(sizes), sum(sizes) / sum(seconds) if sum(seconds) else 0.0)
+
+
+def slow_from(tasks: Sequence[Task]) -> Iterator[Slow]:
+    """The tasks of a stage that have one running attempt and may have a backup; none while a task waits, as
+    it comes first."""
+    if any(task.is_waiting for task in tasks):
+        return
+    if (usual := usual_of(tasks)) is None:
+        return
+    for task in tasks:
+        running = [each for each in task.attempts if each.state is AttemptState.RUNNING]
+        if task.winner is None and len(running) == 1:
+            [attempt] = running
+            yield Slow(attempt.began_at + _patience_s(task, attempt, usual), task, attempt)
+
+
+def _patience_s(task: Task, attempt: Attempt, usual: Usual) -> float:
+    too_long = max(LEAST_S, _TIMES_USUAL * usual.seconds_for(task))
+    return max(too_long, attempt.bytes_done / (_RATE_SHARE * usual.rate)) if usual.rate else too_long
+
+
+def may_begin_another(tasks: Sequence[Task]) -> bool:
+    """Whether fewer backup attempts of a job run than may run at once."""
+    running = [each for task in tasks for each in task.attempts if each.state is AttemptState.RUNNING]
+    most = max(_LEAST_AT_A_TIME, len(running) // _SHARE_OF_RUNNING, len(tasks) // _SHARE_OF_ALL)
+    return sum(each.is_backup for each in running) < most

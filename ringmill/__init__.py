@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
     from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
+    from ringmill.cluster.mapreduce.api.joins import join
     from ringmill.cluster.mapreduce.api.laws import broken_laws
     from ringmill.cluster.mapreduce.api.sources import Source
     from ringmill.cluster.mapreduce.context import Context
@@ -56,8 +57,8 @@ __all__ = [
     "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState",
     "KeyChange", "Location", "Max", "Min", "NotFound", "Overloaded", "PermissionDenied", "Pipeline",
     "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Source", "Sum",
-    "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
-    "run_local", "run_on_dask", "run_on_spark",
+    "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "join",
+    "raise_first", "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -80,6 +81,7 @@ _HOMES: Final = {
         "QuorumNotReached", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
     "ringmill.cluster.mapreduce.context": ("Context",),
+    "ringmill.cluster.mapreduce.api.joins": ("join",),
     "ringmill.cluster.mapreduce.api.sources": ("Source",),
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
     "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),

@@ -25,6 +25,7 @@ def run_on_spark(
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
     split_mib: int | None = None,
+    side: Mapping[str, str] | None = None,
 ) -> LocalResult:
     """Run a job with a `pyspark.SparkContext`; the other arguments are those of `run_local`, and so is the
     output, byte for byte.
@@ -40,5 +41,5 @@ def run_on_spark(
 
     return run_from_here(
         job, input, output, elsewhere(job, carry, import_module("pyspark.cloudpickle")),
-        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
     )  # fmt: skip

@@ -50,7 +50,7 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.mapreduce.api.bundle import Bundle
-from ringmill.cluster.mapreduce.api.sources import named_paths
+from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
@@ -108,13 +108,15 @@ class AsyncJobs:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        side: Mapping[str, str] | None = None,
     ) -> JobState:
         """Submit a job and wait for its end.
 
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
         one path, folder or glob, or several; of a job with sources, a mapping of their names to those.  All
         paths must be visible to the nodes.  `split_mib` stands for
-        the job's own setting: the size aimed at for the input of a map task.  Raises InvalidArgument
+        the job's own setting: the size aimed at for the input of a map task; `side` are paths of side data,
+        by name.  Raises InvalidArgument
         for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
         JobKilled.
         """
@@ -126,6 +128,7 @@ class AsyncJobs:
             params=params,
             overwrite=overwrite,
             split_mib=split_mib,
+            side=side,
         )
         async for state in self.watch(job):
             if state.is_over:
@@ -143,6 +146,7 @@ class AsyncJobs:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        side: Mapping[str, str] | None = None,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
         folder = checked_path("output", output)
@@ -159,6 +163,8 @@ class AsyncJobs:
             inputs = checked_paths("input", input)
         else:
             inputs = {name: checked_paths("input", paths) for name, paths in by_name.items()}
+        paths = side_paths(loaded.definition.side, checked_params(side, "side"))
+        side_files = {name: checked_path(f"side {name}", path) for name, path in paths.items()}
         bundle = loaded.bundle
         spec = JobSpec.of(
             loaded.definition,
@@ -172,6 +178,7 @@ class AsyncJobs:
             params=given,
             overwrite=overwrite,
             split_mib=split_mib,
+            side=side_files,
         )
         return await self.hand_over(bundle, spec)
 

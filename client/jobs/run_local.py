@@ -14,7 +14,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
-from ringmill.cluster.mapreduce.api.sources import named_paths
+from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.files.inputs import named_inputs
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
 from ringmill.cluster.ports import FileSystem
@@ -35,6 +35,7 @@ def run_local(
     overwrite: bool = False,
     processes: int = 1,
     split_mib: int | None = None,
+    side: Mapping[str, str] | None = None,
 ) -> LocalResult:
     """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
     cluster.
@@ -44,14 +45,14 @@ def run_local(
     `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
     in that many processes forked from this one, and the output is the same.  Several runs at once do not
     disturb each other: each has its own staging folder.  `split_mib` stands for the job's own setting, as on
-    a cluster.
+    a cluster; `side` are the paths of side data that stand for those of the job, by name.
 
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """
     each = map if processes == 1 else ForkedTasks(processes)
     return run_from_here(
         job, input, output, lambda _: each,
-        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
     )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ def run_from_here(
     params: Mapping[str, str] | None,
     overwrite: bool,
     split_mib: int | None,
+    side: Mapping[str, str] | None,
 ) -> LocalResult:
     """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`."""
     name = f"{LOCAL_JOB}-{OsEntropy().random_bytes('run_local', 3).hex()}"
@@ -80,6 +82,7 @@ def run_from_here(
             job=name,
             each=each(files),
             split_mib=split_mib,
+            side={name: os.path.abspath(path) for name, path in side_paths(job.side, side).items()},
         )
 
 

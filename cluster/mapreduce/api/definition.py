@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import GenericAlias, NoneType
+from types import FunctionType, GenericAlias, NoneType
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
@@ -19,7 +19,14 @@ from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
-from ringmill.cluster.mapreduce.api.sources import Branch, Source, check_sources, with_common_types
+from ringmill.cluster.mapreduce.api.join_steps import Joining
+from ringmill.cluster.mapreduce.api.sources import (
+    Branch,
+    Source,
+    check_names,
+    check_sources,
+    with_common_types,
+)
 from ringmill.cluster.mapreduce.codecs.codecs import (
     KeyCodec,
     KeyPrefix,
@@ -90,6 +97,9 @@ class JobDefinition:
     partition: Callable[..., int] | None = None
     branches: tuple[Branch, ...] = ()  # of several inputs; map and input above are those of the first
     group_by: int = 0  # of how many parts of its key a group is; 0 for the whole key
+    side: Mapping[str, str] = field(default_factory=dict)  # by name; "" where each submission gives the path
+    joining: Joining | None = None  # of a job that join() declares
+    broadcast_bytes: int = 0  # up to which a side of the join goes to every map task
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -128,6 +138,13 @@ class JobDefinition:
         return tuple(each.name for each in self.branches)
 
     @property
+    def broadcast_names(self) -> tuple[str, ...]:
+        """The sources that may go to every map task of the other one: a side whose rows need not be kept."""
+        if self.joining is None or not self.broadcast_bytes:
+            return ()
+        return tuple(name for side, name in enumerate(self.source_names) if not self.joining.keeps(side))
+
+    @property
     def keys_alone(self) -> bool:
         """Whether the output is the keys that map_batch gives, which then need no groups."""
         others = self.combine, self.reduce, self.combine_fold, self.reduce_fold
@@ -136,8 +153,9 @@ class JobDefinition:
     @property
     def user_files(self) -> frozenset[str]:
         """Source files of the job's functions; they distinguish the user's stack frames from the engine's."""
-        functions = (self.map, self.combine, self.reduce, self.partition, *(b.map for b in self.branches))
-        return frozenset(f.__code__.co_filename for f in functions if f is not None)
+        functions = [self.map, self.combine, self.reduce, self.partition, *(b.map for b in self.branches)]
+        functions += self.joining.functions if self.joining is not None else ()
+        return frozenset(f.__code__.co_filename for f in functions if isinstance(f, FunctionType))
 
 
 def job(
@@ -156,6 +174,7 @@ def job(
     order: Order = "key",
     partition: Callable[..., int] | None = None,
     group_by: int = 0,
+    side: Mapping[str, str] | None = None,
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
@@ -180,6 +199,9 @@ def job(
     frozen dataclasses of more parts.  Its values come in the order of the whole key; reduce and partition get
     the first part, or the tuple of the first n.  combine gets the whole key.
 
+    `side` names files that every task may read, as `ctx.side(name)` tells their paths; "" stands for a path
+    that each submission gives.
+
     `params` are str parameters with their defaults, which each submission may change; functions read them as
     `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
     limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
@@ -200,6 +222,7 @@ def job(
         order=order,
         partition=partition,
         group_by=group_by,
+        side=dict(side or {}),
     )
 
 
@@ -233,7 +256,13 @@ def _defined(
         group_by=group_by,
         **settings,
     )
+    return check_definition(definition)
+
+
+def check_definition(definition: JobDefinition) -> JobDefinition:
+    """Raises InvalidArgument when its parts contradict each other, or a number is out of range."""
     _check_numbers(definition.reducers, definition.task_memory_mib, definition.split_mib)
+    check_names("side data", definition.side)
     _check_order(definition)
     _check_combine(definition)
     _check_output(definition)
@@ -269,14 +298,15 @@ def check_split_mib(mebibytes: int) -> None:
 def _branches(sources: Sequence[Source], lone: Source) -> tuple[Branch, ...]:
     """What the job reads, checked: `sources`, or a lone input without a name.  Raises InvalidArgument."""
     if not sources:
-        return (_branch(lone),)
+        return (branch_of(lone),)
     if lone != Source(""):
         raise InvalidArgument("a job has either sources or map and input: each source has its own")
     check_sources(sources)
-    return with_common_types([_branch(each) for each in sources])
+    return with_common_types([branch_of(each) for each in sources])
 
 
-def _branch(source: Source) -> Branch:
+def branch_of(source: Source) -> Branch:
+    """The source, checked.  Raises InvalidArgument."""
     map, map_batch, input = source.map, source.map_batch, source.input or FileInput()
     if map is not None and map_batch is None:
         signature = read_signature(map, "map")

@@ -15,7 +15,15 @@ from ringmill.cluster.mapreduce.api.formats import FileInput
 from ringmill.cluster.mapreduce.codecs.signatures import Hint, Signature, name_of, unwrapped
 from ringmill.cluster.mapreduce.failures import shown
 
-__all__ = ["Branch", "Source", "check_sources", "named_paths", "with_common_types"]
+__all__ = [
+    "Branch",
+    "Source",
+    "check_names",
+    "check_sources",
+    "named_paths",
+    "side_paths",
+    "with_common_types",
+]
 
 MAX_SOURCES: Final = 100
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -109,6 +117,24 @@ def named_paths(names: Sequence[str], input: object) -> dict[str, tuple[object, 
             hint=f"--input {missing[0]}=PATH, or input={{{missing[0]!r}: PATH, ...}}",
         )
     return {name: tuple(given) for name, given in paths.items()}
+
+
+def side_paths(declared: Mapping[str, str], given: Mapping[str, str] | None) -> dict[str, str]:
+    """The path of each file of side data: that of the submission, else that of the job.
+
+    Raises InvalidArgument for a name that the job has not, and for a file without a path.
+    """
+    given = given or {}
+    if unknown := sorted(set(given) - set(declared)):
+        known = ", ".join(sorted(declared)) or "none"
+        raise InvalidArgument(f"the job has no side data {', '.join(unknown)}; it has {known}")
+    paths = {name: given.get(name, path) for name, path in declared.items()}
+    for name, path in paths.items():
+        if not isinstance(path, str) or not path:
+            raise InvalidArgument(
+                f"no path for the side data {name}", hint=f"--side {name}=PATH, or side={{{name!r}: PATH}}"
+            )
+    return paths
 
 
 def _pairs(names: Sequence[str], input: object) -> Iterable[tuple[object, object]]:

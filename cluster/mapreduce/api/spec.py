@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from itertools import islice
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple, get_args
 
 import msgpack
@@ -19,6 +19,7 @@ from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.definition import JobDefinition, Order, check_split_mib, check_task_memory
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths
+from ringmill.cluster.mapreduce.files.splits import InputFile
 
 __all__ = ["JobSpec", "SourceOf"]
 
@@ -61,6 +62,11 @@ class JobSpec:
     order: str = "key"  # of the output: key, input, total (definition.Order)
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
     sources: tuple[SourceOf, ...] = ()  # of a job of several inputs; those of each follow in `inputs`
+    side: Mapping[str, str] = field(default_factory=dict)  # absolute paths of files that every task may read
+    broadcast: tuple[str, ...] = ()  # of a join, the sources that may go to every map task
+    broadcast_bytes: int = 0  # the most that such a source may have
+    noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
+    """What planning found: the file of each `side`, those of the source that goes to every map task."""
 
     def __post_init__(self) -> None:
         problems = [
@@ -82,6 +88,7 @@ class JobSpec:
                 f"split_bytes must be 0 to {MAX_SPLIT_MIB * _MIB}, not {self.split_bytes}",
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
+            (not all(path.startswith("/") for path in self.side.values()), "paths must be absolute"),
             (not self._has_sound_sources, "sources do not say whose the inputs are"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
@@ -107,6 +114,17 @@ class JobSpec:
             SourcePaths(each.name, each.format, tuple(islice(left, each.inputs))) for each in self.sources
         )
 
+    @property
+    def asked(self) -> JobSpec:
+        """As it was submitted, before planning."""
+        return replace(self, noted={})
+
+    @property
+    def broadcast_source(self) -> int | None:
+        """The number of the source that goes to every map task; None when there is none."""
+        names = [each.name for each in self.sources]
+        return next((names.index(each) for each in self.broadcast if each in self.noted), None)
+
     def format_of(self, source: int) -> str:
         """The format of a source by its number."""
         return self.sources[source].format if self.sources else self.input_format
@@ -131,8 +149,11 @@ class JobSpec:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        side: Mapping[str, str] | None = None,
     ) -> JobSpec:
         """The spec of one run of a definition; of one with sources, `inputs` are by their names.
+
+        `side` has the absolute paths of the side data.
 
         Raises InvalidArgument, also for an unknown parameter.
         """
@@ -164,11 +185,16 @@ class JobSpec:
             order=definition.order,
             split_bytes=split_mib * _MIB,
             sources=tuple(sources),
+            side=dict(side or {}),
+            broadcast=definition.broadcast_names,
+            broadcast_bytes=definition.broadcast_bytes,
         )
 
     def encode(self) -> bytes:
         """Version, then the fields by name, as msgpack.  Raises InvalidArgument above 1 MiB."""
-        data: bytes = msgpack.packb([VERSION, asdict(self)], unicode_errors="surrogateescape")
+        values = asdict(self)
+        values["noted"] = {name: list(map(astuple, files)) for name, files in self.noted.items()}
+        data: bytes = msgpack.packb([VERSION, values], unicode_errors="surrogateescape")
         if len(data) > MAX_SPEC_BYTES:
             raise InvalidArgument(
                 f"the job's description has {len(data)} bytes; {MAX_SPEC_BYTES} are allowed"
@@ -193,6 +219,8 @@ class JobSpec:
             raise ProtocolMismatch(f"a job description with other fields than version {VERSION} has")
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
         values["sources"] = _sources(values["sources"])
+        values["broadcast"] = tuple(values["broadcast"]) if isinstance(values["broadcast"], list) else None
+        values["noted"] = _noted(values["noted"])
         return cls(**_typed(values))
 
 
@@ -209,15 +237,26 @@ def _sources(rows: Any) -> tuple[SourceOf, ...] | None:
     return sources if all((str, str, int) == tuple(map(type, each)) for each in sources) else None
 
 
+def _noted(rows: Any) -> dict[str, tuple[InputFile, ...]] | None:
+    try:
+        noted = {name: tuple(InputFile(*row) for row in files) for name, files in rows.items()}
+    except (TypeError, AttributeError):
+        return None
+    every = [each for files in noted.values() for each in files]
+    return noted if all((str, int, int) == tuple(map(type, astuple(each))) for each in every) else None
+
+
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse fields of a wrong type before they are used."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
         "task_memory_mib": int, "split_bytes": int, "sources": tuple,
+        "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):
             raise ProtocolMismatch(f"field {name!r} of a job description is a {type(value).__name__}")
-    if not all(isinstance(each, str) for each in values["inputs"]):
-        raise ProtocolMismatch("an input of a job description is no text")
+    for each in (*values["inputs"], *values["broadcast"], *chain(*values["side"].items())):
+        if not isinstance(each, str):
+            raise ProtocolMismatch("an input of a job description is no text")
     return values

@@ -20,11 +20,11 @@ from ringmill.cluster.mapreduce.codecs.signatures import fits
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
-from ringmill.cluster.mapreduce.files.splits import Piece, Split
+from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
 
-__all__ = ["Block", "SplitReader"]
+__all__ = ["Block", "SplitReader", "open_unchanged"]
 
 Block: TypeAlias = list[tuple[Any, Any]]
 
@@ -127,7 +127,7 @@ class SplitReader:
             self._piece = piece
             self._path = self._context.path = piece.file.path
             self._unpacked_bytes = 0
-            file = _open_unchanged(piece, self._files)
+            file = open_unchanged(piece.file, self._files)
             try:
                 yield piece, file
             finally:
@@ -206,8 +206,8 @@ class SplitReader:
             yield block
 
 
-def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
-    noted = piece.file
+def open_unchanged(noted: InputFile, files: FileSystem) -> ReadFile:
+    """The file, if it has the size and modification time that were noted.  Raises TaskFailed, OSError."""
     try:
         file = files.open_read(noted.path)
     except FileNotFoundError as error:

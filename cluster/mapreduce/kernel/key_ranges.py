@@ -53,7 +53,7 @@ def digest_of_ranges(ranges: Iterable[bytes]) -> bytes:
 
 
 def _sampled_keys(job: JobDefinition, spec: JobSpec, split: Split, files: FileSystem) -> list[bytes]:
-    context = Context(_SAMPLE, TaskRandom(f"{spec.seed}/{_SAMPLE}"), spec.params)
+    context = Context(_SAMPLE, TaskRandom(f"{spec.seed}/{_SAMPLE}"), spec.params, side_paths=spec.side)
     sample = Split(0, split.sample)
     signature = job.map_signature
     reader = SplitReader(sample, spec.input_format, signature.second, files=files, context=context)

@@ -8,15 +8,15 @@ side knows is ended on that side.
 Every event is noted in the job's journal.  What nobody can take back, a report that is acknowledged, an
 output that is shown, an end that is told, waits until the journal has it.
 
-Rules J5, J11 and J12: docs/protocol/jobs.md.
+Rules J5, J11, J12 and J18: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -25,6 +25,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -38,6 +39,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     Event,
     Instruction,
     KillRequested,
+    LoadMoved,
     MapDone,
     NodeDown,
     NodeUp,
@@ -62,51 +64,22 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     ReduceAssignment,
     RemoteSlice,
 )
-from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
-from ringmill.node.jobs.job_step_runner import JobStepRunner
-from ringmill.node.jobs.journal.cells import Cells
 from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.loading import Loader
 from ringmill.node.jobs.publication import publish
-from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of
-from ringmill.node.node_options import CoordinatorOptions
 
-__all__ = ["JobDriver", "Surroundings"]
+__all__ = ["JobDriver"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
 _CLEAN_UP_TIMEOUT_S: Final = 3.0
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """The objects that all jobs of one coordinator share."""
-
-    node: NodeId
-    topology: TopologyView
-    liveness: LivenessView
-    clock: Clock
-    files: FileSystem
-    job_steps: JobStepRunner
-    cells: Cells
-    transport: Transport
-    slots: Slots
-    slot_freed: Callable[[], None]  # wakes the other jobs
-    options: CoordinatorOptions
-
-    def members(self) -> list[NodeId]:
-        """The members in the order of the topology; empty before there is one."""
-        topology = self.topology.current
-        return [member.id for member in topology.members] if topology is not None else []
-
-    def members_up(self) -> list[NodeId]:
-        """The members that are not seen down."""
-        return [node for node in self.members() if self.liveness.is_up(node)]
 
 
 class JobDriver:
@@ -220,11 +193,12 @@ class JobDriver:
             bytes_done, status = reported.progress(report)
             self._feed(AttemptProgressed(report.attempt, bytes_done, status))
             return
+        figures = reported.figures(report)
         if report.kind == "failed":
             failure = reported.failure(report, len(self._machine.maps))
-            peak = f"peak memory {report.peak_bytes >> 20} MiB"
-            self._logs.keep_failure(report, failure, peak)
-            failed = AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None)
+            self._logs.keep_failure(report, failure, figures)
+            source = report.lost.source if report.lost else None
+            failed = AttemptFailed(report.attempt, failure, source, figures)
             if report.attempt.stage == "reduce":
                 self._accepted.pop(report.attempt, None)
                 self._group.create_task(self._reduce_failed(failed))
@@ -233,11 +207,11 @@ class JobDriver:
         elif report.attempt.stage == "map":
             mapped = reported.mapped(report, self.spec)
             self._logs.keep(report, lines=mapped.log)
-            event = MapDone(report.attempt, replace(mapped, log=()))
+            event = MapDone(report.attempt, replace(mapped, log=()), figures)
         else:
             reduced = reported.reduced(report, self.spec)
             self._logs.keep(report, lines=reduced.log)
-            event = ReduceDone(report.attempt, replace(reduced, log=()))
+            event = ReduceDone(report.attempt, replace(reduced, log=()), figures)
         self._accepted.pop(report.attempt, None)
         self._feed(event)
 
@@ -254,6 +228,9 @@ class JobDriver:
     def view(self) -> JobView:
         view = view_of(self._stored(), self._world.node, self._crash)
         return view if self.is_over or not view.is_over else view.running()
+
+    def attempts(self) -> Iterator[AttemptSummary]:
+        return attempts_of(self._machine)
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)
@@ -468,13 +445,27 @@ class JobDriver:
         await self.journal.flush()
         is_resumed = self._resumed is not None
         try:
-            await publish(
-                self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
-            )
+            if self.spec.output_keyspace:
+                await self._loader(parts).run(self._machine.load)
+            else:
+                await publish(
+                    self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
+                )
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
             self._feed(CommitDone())
+
+    def _loader(self, parts: Sequence[StagedPart]) -> Loader:
+        world = self._world
+        return Loader(
+            self.spec.output_keyspace, parts, name=self.journal.name, keyspaces=world.keyspaces,
+            files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
+        )  # fmt: skip
+
+    async def _note_load(self, mark: LoadMoved) -> None:
+        self._feed(mark)
+        await self.journal.flush()
 
     def _tell_delay(self, error: RingmillError) -> None:
         self._feed(CommitDelayed(error))

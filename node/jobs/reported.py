@@ -10,13 +10,14 @@ Pure.  See: docs/formats/worker_messages.md.
 from __future__ import annotations
 
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.commit.output_commit import staged_part
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
-__all__ = ["failure", "mapped", "progress", "reduced"]
+__all__ = ["failure", "figures", "mapped", "progress", "reduced"]
 
 
 def progress(report: AttemptReport) -> tuple[int, str]:
@@ -34,6 +35,12 @@ def failure(report: AttemptReport, maps: int) -> TaskFailed:
         failed = TaskFailed.from_wire(report.failure)
         list(map(text, (failed.message, failed.position, failed.record, *failed.frames)))
         return failed
+
+
+def figures(report: AttemptReport) -> AttemptFigures | None:
+    """What the attempt took; None when its worker does not say so."""
+    with well_formed("a report's figures"):
+        return None if report.figures is None else AttemptFigures.from_wire(report.figures)
 
 
 def mapped(report: AttemptReport, spec: JobSpec) -> MapOutput:

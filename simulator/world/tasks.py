@@ -24,6 +24,7 @@ from typing import Any, Final
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.bundle import check_bundle
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.splits import SplitSizes
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said, decode_request
@@ -200,7 +201,7 @@ class SimulatedTask:
         files = Door(lambda path: spawner.files, before)
         return answer(message, lambda run: self._run(run, files), lambda step: _chore(step, files, stop))
 
-    def _run(self, run: RunAttempt, files: FileSystem) -> MapOutput | ReduceOutput:
+    def _run(self, run: RunAttempt, files: FileSystem) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
         """As ringmill.node.task_main does it: whatever happens is a TaskFailed."""
         try:
             return run_attempt(run, files, lambda *job: self._job(files, *job), self._progress)

@@ -21,12 +21,13 @@ def job_arguments(verb: Verb) -> Verb:
         (
             click.argument("target", metavar="MODULE.py:NAME"),
             click.option(
-                "--input", "inputs", multiple=True, required=True, metavar="[NAME=]PATH",
-                help="file, folder or glob to read; of a job with sources, the name of one and what it reads",
+                "--input", "inputs", multiple=True, metavar="[NAME=]PATH",
+                help="file, folder or glob to read, or kv:KEYSPACE[/PREFIX]; of a job with sources, the name "
+                "of one and what it reads",
             ),
             click.option(
-                "--output", "output", required=True, metavar="FOLDER",
-                help="folder to write; it appears complete or not at all",
+                "--output", "output", metavar="FOLDER",
+                help="folder to write, which appears complete or not at all; or kv:KEYSPACE",
             ),
             click.option(
                 "--reducers", type=click.IntRange(1, MAX_REDUCERS),

@@ -32,7 +32,7 @@ def local(
     settings: Settings,
     target: str,
     inputs: tuple[str, ...],
-    output: str,
+    output: str | None,
     reducers: int | None,
     split_mib: int | None,
     params: tuple[str, ...],
@@ -50,7 +50,7 @@ def local(
     sys.path.insert(0, loaded.root)  # functions may import when they run, as on a node
     began = time.monotonic()
     result = run_local(
-        loaded.definition, inputs, output,
+        loaded.definition, inputs or None, output,
         reducers=reducers, params=given, overwrite=overwrite, processes=processes,
         split_mib=split_mib, side=paths,
     )  # fmt: skip

@@ -13,7 +13,8 @@ import click
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.cluster.errors import NotFound, RingmillError
+from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, is_keyspace_path
 
 if TYPE_CHECKING:
     from ringmill.client.jobs.job_values import JobState
@@ -33,6 +34,12 @@ def job_output(settings: Settings, job: str, is_cat: bool) -> None:
             return await db.jobs.status(job)
 
     state = asyncio.run(ask())
+    if is_keyspace_path(state.output) and state.state == "SUCCEEDED":
+        keyspace = KeyspacePath.of(state.output).keyspace
+        raise InvalidArgument(
+            f"the output of job {state.job} is in keyspace {keyspace!r}, not in files",
+            hint=f"ringmill scan --keyspace {keyspace}",
+        )
     paths = _parts(state)
     if is_cat and settings.output != "json":
         sys.stdout.flush()

@@ -24,7 +24,7 @@ def run(
     settings: Settings,
     target: str,
     inputs: tuple[str, ...],
-    output: str,
+    output: str | None,
     reducers: int | None,
     split_mib: int | None,
     params: tuple[str, ...],

@@ -19,6 +19,7 @@ from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.batches import check_batch
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_map, check_kv_output
 from ringmill.cluster.mapreduce.api.join_steps import Joining
 from ringmill.cluster.mapreduce.api.sources import (
     Branch,
@@ -81,8 +82,8 @@ class JobDefinition:
     map: Callable[..., Pairs]
     combine: Callable[..., Pairs] | None  # a function; None when it is a fold
     reduce: Callable[..., Pairs] | None  # the same
-    input: FileInput
-    output: FileOutput
+    input: FileInput | KvInput
+    output: FileOutput | KvOutput
     reducers: int
     params: Mapping[str, str]
     map_signature: Signature = field(repr=False)
@@ -164,9 +165,9 @@ def job(
     map_batch: Callable[..., Any] | None = None,
     combine: Callable[..., Pairs] | Fold | None = None,
     reduce: Callable[..., Pairs] | Fold | None = None,
-    input: FileInput | None = None,
+    input: FileInput | KvInput | None = None,
     sources: Sequence[Source] = (),
-    output: FileOutput | None = None,
+    output: FileOutput | KvOutput | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
@@ -230,7 +231,7 @@ def _defined(
     branches: Sequence[Branch],
     combine: Callable[..., Pairs] | Fold | None,
     reduce: Callable[..., Pairs] | Fold | None,
-    output: FileOutput,
+    output: FileOutput | KvOutput,
     *,
     group_by: int,
     **settings: Any,
@@ -317,11 +318,16 @@ def branch_of(source: Source) -> Branch:
             f"{f'source {source.name}' if source.name else 'a job'} has either map or map_batch"
         )
     signature = read_batch_signature(map_batch)
+    if isinstance(input, KvInput):
+        check_kv_map(signature, is_batch=True)
     check_batch(signature, input.format)
     return Branch(source.name, map_batch, signature, input, is_batch=True)
 
 
-def _check_input(map_signature: Signature, source: FileInput) -> None:
+def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
+    if isinstance(source, KvInput):
+        check_kv_map(map_signature, is_batch=False)
+        return
     first, options = _FIRST[source.format], _SECOND[source.format]
     if not fits(first, map_signature.first):
         raise InvalidArgument(
@@ -457,7 +463,7 @@ def _check_order(definition: JobDefinition) -> None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
     if order == "total" and definition.branches:
         raise InvalidArgument("order='total' samples one input, and a job with sources has several")
-    if order == "total" and definition.input.format in ("csv", "file"):
+    if order == "total" and definition.input.format in ("csv", "file", "kv"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
             f"{definition.input.format!r} does not allow",
@@ -473,6 +479,8 @@ def _check_order(definition: JobDefinition) -> None:
 
 def _check_output(definition: JobDefinition) -> None:
     last = definition.reduce_signature or definition.map_signature
+    if isinstance(definition.output, KvOutput):
+        check_kv_output(last)
     if definition.output.format == "bytes" and last.out_value not in (bytes, str):
         raise InvalidArgument(
             f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",

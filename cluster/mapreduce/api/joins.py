@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Optional, TypeAlias, get_args
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.definition import JobDefinition, branch_of, check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
 from ringmill.cluster.mapreduce.api.join_steps import (
     LEFT,
     RIGHT,
@@ -52,7 +53,7 @@ def join(
     how: How = "inner",
     result: Callable[..., Iterable[tuple[Any, Any]]] | None = None,
     strategy: Strategy = "auto",
-    output: FileOutput | None = None,
+    output: FileOutput | KvOutput | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,

@@ -36,8 +36,9 @@ def broken_laws(
 ) -> list[str]:
     """The broken laws, one line each, at most ten; empty when the sample shows none.
 
-    `sample` holds some values for map; of a job with sources, by their names.  Raises what the job's
-    functions raise, and InvalidArgument for a sample without sources, or with others.
+    `sample` holds some values for map; for a job that reads a keyspace, pairs of key and value; of a job with
+    sources, those of each by their names.  Raises what the job's functions raise, and InvalidArgument for a
+    sample without sources, or with others.
     """
     params = params or {}
     findings: list[str] = []
@@ -86,6 +87,8 @@ def _records(job: JobDefinition, sample: Iterable[Any]) -> list[tuple[Any, Any]]
     """Keys as the input's format would give them: a file's name, or where the record would begin."""
     if job.input.format == "file":
         return [(f"sample-{number}", value) for number, value in enumerate(sample)]
+    if job.input.format == "kv":
+        return [(key, value) for key, value in sample]
     records, offset = [], 0
     for value in sample:
         records.append((offset, value))

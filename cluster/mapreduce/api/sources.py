@@ -12,6 +12,7 @@ from typing import Any, Final, Union
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.formats import FileInput
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput
 from ringmill.cluster.mapreduce.codecs.signatures import Hint, Signature, name_of, unwrapped
 from ringmill.cluster.mapreduce.failures import shown
 
@@ -39,7 +40,7 @@ class Source:
     name: str
     map: Callable[..., Iterable[tuple[Any, Any]]] | None = None
     map_batch: Callable[..., Any] | None = None
-    input: FileInput | None = None
+    input: FileInput | KvInput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Branch:
     name: str
     map: Callable[..., Any]
     signature: Signature
-    input: FileInput
+    input: FileInput | KvInput
     is_batch: bool
 
 
@@ -60,6 +61,12 @@ def check_sources(sources: Sequence[Source]) -> None:
             f"sources are 1 to {MAX_SOURCES} Source objects, not {shown(sources, 100)}",
             hint='sources=[Source("orders", map=orders, input=FileInput("csv")), ...]',
         )
+    for each in sources:
+        if isinstance(each.input, KvInput):
+            raise InvalidArgument(
+                f"source {each.name} is a keyspace, which is read alone",
+                hint="a first job can write it to files",
+            )
     names = [each.name for each in sources]
     check_names("source", names)
     if len(set(names)) < len(names):

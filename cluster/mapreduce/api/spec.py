@@ -18,6 +18,12 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.definition import JobDefinition, Order, check_split_mib, check_task_memory
+from ringmill.cluster.mapreduce.api.job_keyspaces import (
+    Consistency,
+    KeyspacePath,
+    KvInput,
+    is_keyspace_path,
+)
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 from ringmill.cluster.mapreduce.files.splits import InputFile
 
@@ -42,7 +48,11 @@ class SourceOf(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One job, as submitted.  `inputs` and `output` are absolute paths; inputs may be folders and globs."""
+    """One job, as submitted.  `inputs` and `output` are absolute paths; inputs may be folders and globs.
+
+    One input alone may be a keyspace (job_keyspaces.py).  Parts for `output_keyspace` are staged beside
+    `output`, and nothing shows there.
+    """
 
     job: str  # chosen by the client, [a-z0-9-]{1,64}
     module: str
@@ -61,6 +71,8 @@ class JobSpec:
     task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
     order: str = "key"  # of the output: key, input, total (definition.Order)
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
+    consistency: str = ""  # of an input that is a keyspace: quorum, one
+    output_keyspace: str = ""  # where the output is put; empty for a folder
     sources: tuple[SourceOf, ...] = ()  # of a job of several inputs; those of each follow in `inputs`
     side: Mapping[str, str] = field(default_factory=dict)  # absolute paths of files that every task may read
     broadcast: tuple[str, ...] = ()  # of a join, the sources that may go to every map task
@@ -73,7 +85,8 @@ class JobSpec:
             (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
             (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
             (not self.inputs, "a job needs at least one input"),
-            (not all(p.startswith("/") for p in (*self.inputs, self.output)), "paths must be absolute"),
+            (not all(p.startswith("/") for p in (*self._input_paths, self.output)), "paths must be absolute"),
+            (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
             (
                 not _is_plain(self.output),
                 f"output {self.output!r} must name a folder by a path without . and .. in it",
@@ -130,6 +143,27 @@ class JobSpec:
         return self.sources[source].format if self.sources else self.input_format
 
     @property
+    def source(self) -> KeyspacePath | None:
+        """The keyspace that is read; None where files are."""
+        return KeyspacePath.of(self.inputs[0]) if len(self.inputs) == 1 and not self._input_paths else None
+
+    @property
+    def shown_output(self) -> str:
+        """Where the result is, for people: a folder, or a keyspace."""
+        return str(KeyspacePath(self.output_keyspace)) if self.output_keyspace else self.output
+
+    @property
+    def _input_paths(self) -> tuple[str, ...]:
+        """Of the inputs those that are files; a keyspace stands alone."""
+        is_kv = self.input_format == "kv" and len(self.inputs) == 1 and is_keyspace_path(self.inputs[0])
+        return () if is_kv else self.inputs
+
+    @property
+    def _has_sound_keyspaces(self) -> bool:
+        levels = get_args(Consistency) if self.source is not None else ("",)
+        return self.consistency in levels and (not self.output_keyspace or self.output_format == "kv")
+
+    @property
     def title(self) -> str:
         """The name of the job for people: module:object."""
         return f"{self.module}:{self.name}"
@@ -150,6 +184,7 @@ class JobSpec:
         overwrite: bool = False,
         split_mib: int | None = None,
         side: Mapping[str, str] | None = None,
+        output_keyspace: str = "",
     ) -> JobSpec:
         """The spec of one run of a definition; of one with sources, `inputs` are by their names.
 
@@ -169,6 +204,8 @@ class JobSpec:
                 inputs += by_name[branch.name]
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
+        source = definition.input
+        reads_keyspace = isinstance(source, KvInput) and any(map(is_keyspace_path, inputs))
         return cls(
             job=job,
             module=module,
@@ -188,6 +225,8 @@ class JobSpec:
             side=dict(side or {}),
             broadcast=definition.broadcast_names,
             broadcast_bytes=definition.broadcast_bytes,
+            consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
+            output_keyspace=output_keyspace,
         )
 
     def encode(self) -> bytes:

@@ -32,7 +32,7 @@ __all__ = ["input_plan_of", "plan_job", "publish_output"]
 
 
 def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> InputPlan:
-    """Cut the input into splits and make the staging folder.
+    """Cut the input into splits and make the staging folder; a keyspace is cut by a node, which can read it.
 
     Raises InvalidArgument, which names the path, for an input that does not exist or cannot be read, or an
     output that may not be written.  Raises DiskFull.
@@ -52,9 +52,9 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
 
 
 def input_plan_of(spec: JobSpec, files: FileSystem, sizes: SplitSizes) -> InputPlan:
-    """What the tasks of a job read.  Raises InvalidArgument, OSError."""
+    """What the tasks of a job read; a keyspace is planned elsewhere.  Raises InvalidArgument, OSError."""
     return plan_input(
-        spec.readings,
+        spec.readings if spec.source is None else (),
         files,
         sizes.pinned(spec.split_bytes),
         sampled=spec.order == "total",

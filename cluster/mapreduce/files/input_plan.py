@@ -120,7 +120,7 @@ def _check(file: InputFile, format: str, files: FileSystem) -> None:
             f"input {file.path} has a size of 0 bytes and gives data: it is made up while it is read",
             hint="copy it into an ordinary file first",
         )
-    if format != "file" and (why := why_unreadable(file.path, head, tail)) is not None:
+    if format not in ("file", "kv") and (why := why_unreadable(file.path, head, tail)) is not None:
         reason, advice = why
         raise InvalidArgument(f"input {file.path} cannot be read as {format}: {reason}", hint=advice)
 

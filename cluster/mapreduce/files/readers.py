@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import operator
+import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, islice
 from typing import Any, Final, TypeAlias
@@ -20,6 +21,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import fits
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
+from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
@@ -39,8 +41,16 @@ class SplitReader:
     """Reads one split; `position` tells the record that was handed out last."""
 
     def __init__(
-        self, split: Split, format: str, value_hint: Any, *, files: FileSystem, context: Context
+        self,
+        split: Split,
+        format: str,
+        value_hint: Any,
+        *,
+        files: FileSystem,
+        context: Context,
+        key_hint: Any = None,
     ) -> None:
+        """`key_hint` is asked for by a keyspace alone: in all other formats keys have one type."""
         self.records_read = 0
         self._bytes_before = 0  # of pieces that were read to their end
         self._piece: Piece | None = None
@@ -48,6 +58,7 @@ class SplitReader:
         self._split = split
         self._format = format
         self._hint = value_hint
+        self._key_hint = key_hint
         self._files = files
         self._context = context
         self._path = ""
@@ -57,11 +68,12 @@ class SplitReader:
 
     @property
     def position(self) -> str:
-        """ "FILE offset N" of the last record, "FILE line N" in csv, "" before the first.
+        """ "FILE offset N" of the last record, "FILE line N" in csv, "FILE key K" of a keyspace, "" before
+        the first.
 
         Of a batch, "FILE offset N to M".
         """
-        unit = {"csv": "line", "file": ""}.get(self._format, "offset")
+        unit = {"csv": "line", "file": "", "kv": "key"}.get(self._format, "offset")
         if self._span is not None:
             return f"{self._path} {unit} {self._span[0]} to {self._span[1]}"
         last = self._last() if unit else None
@@ -79,7 +91,7 @@ class SplitReader:
         piece = self._piece
         if piece is None or (start := self._started()) is None:
             return self._bytes_before
-        if self._format in ("csv", "file") or is_packed(piece.file.path):
+        if self._format in ("csv", "file", "kv") or is_packed(piece.file.path):
             done = self._unpacked_bytes
         else:
             done = start - piece.start
@@ -126,6 +138,8 @@ class SplitReader:
         for piece in self._split.pieces:
             self._piece = piece
             self._path = self._context.path = piece.file.path
+            if self._format == "kv":  # a file of this attempt, named for what is in it
+                self._path = self._context.path = posixpath.basename(piece.file.path)
             self._unpacked_bytes = 0
             file = open_unchanged(piece.file, self._files)
             try:
@@ -152,6 +166,8 @@ class SplitReader:
             return self._whole_file(piece, file)
         if self._format == "csv":
             return self._csv(piece, file)
+        if self._format == "kv":
+            return self._keyspace_records(file)
         parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": _json_lines}[
             self._format
         ]
@@ -184,6 +200,13 @@ class SplitReader:
         yield [
             (piece.file.path, content if self._hint is bytes else content.decode("utf-8", "surrogateescape"))
         ]
+
+    def _keyspace_records(self, file: ReadFile) -> Iterator[Block]:
+        taken = record_of(self._key_hint, self._hint)
+        for rows in read_rows(_pages(file)):
+            for start in range(0, len(rows), BLOCK_RECORDS):
+                yield list(map(taken, rows[start : start + BLOCK_RECORDS]))
+            self._unpacked_bytes += READ_BYTES
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         lines = _decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
@@ -222,6 +245,12 @@ def open_unchanged(noted: InputFile, files: FileSystem) -> ReadFile:
             f"modification time {noted.mtime_ns} became {modified_ns} ns",
         )
     return file
+
+
+def _pages(file: ReadFile) -> Iterator[bytes]:
+    """All bytes of a file."""
+    for at in range(0, file.size, READ_BYTES):
+        yield file.pread(READ_BYTES, at)
 
 
 def _line_start(file: ReadFile, at: int) -> int:

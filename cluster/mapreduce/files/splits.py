@@ -17,12 +17,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 
-__all__ = ["SPLIT_SIZES", "InputFile", "Piece", "Split", "SplitSizes", "plan_splits", "split_bytes"]
+__all__ = [
+    "SPLIT_SIZES",
+    "InputFile",
+    "PartitionSpan",
+    "Piece",
+    "Split",
+    "SplitSizes",
+    "plan_splits",
+    "split_bytes",
+]
 
 MIB: Final = 1 << 20
 MAX_PIECES: Final = 1024  # files packed into one split
@@ -30,7 +39,7 @@ MAX_SPLITS: Final = 100_000
 SAMPLE_PLACES: Final = 32
 SAMPLE_BYTES: Final = 16 << 10
 
-_WHOLE_FORMATS: Final = frozenset({"csv", "file"})
+_WHOLE_FORMATS: Final = frozenset({"csv", "file", "kv"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +81,18 @@ class Piece:
         return self.start == 0 and self.end == self.file.size
 
 
+class PartitionSpan(NamedTuple):
+    """Neighbouring partitions of a keyspace, `last` included; `size` is about the bytes that they hold.
+
+    The keyspace is named by its id: one that is dropped and made anew under its name is another one.
+    """
+
+    first: int
+    last: int
+    size: int
+    keyspace: tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """The input of one map task."""
@@ -81,27 +102,33 @@ class Split:
     splits: int = 1  # of the job in all
     sample: tuple[Piece, ...] = ()  # of the whole input, where the job is ordered in total
     source: int = 0  # the number of the input that it belongs to, where a job has several
+    span: PartitionSpan | None = None  # what is read in place of pieces, where the input is a keyspace
 
     @property
     def size(self) -> int:
         """Bytes to be read."""
-        return sum(piece.end - piece.start for piece in self.pieces)
+        return sum(piece.end - piece.start for piece in self.pieces) + (self.span.size if self.span else 0)
 
     def part_of(self, parts: int) -> int:
         """The part that holds this split's records when the output keeps the order of the input."""
         return self.index * parts // max(self.splits, self.index + 1)
 
     def to_wire(self) -> list[Any]:
-        """The msgpack-able form: [index, pieces, splits, sample, source].
+        """The msgpack-able form: [index, pieces, splits, sample, source, span].
 
         Of a piece: [path, size, mtime_ns, start, end].
         """
-        return [self.index, _rows(self.pieces), self.splits, _rows(self.sample), self.source]
+        span = None if self.span is None else [*self.span[:3], list(self.span.keyspace)]
+        return [self.index, _rows(self.pieces), self.splits, _rows(self.sample), self.source, span]
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> Split:
-        index, pieces, splits, sample, source = fields
-        return cls(index, _from_rows(pieces), splits, _from_rows(sample), source)
+        index, pieces, splits, sample, source, row = fields
+        span = None
+        if row is not None:
+            first, last, size, (epoch, ordinal) = row
+            span = PartitionSpan(first, last, size, (epoch, ordinal))
+        return cls(index, _from_rows(pieces), splits, _from_rows(sample), source, span)
 
 
 def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:

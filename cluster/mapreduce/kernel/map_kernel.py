@@ -25,6 +25,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import keys_of, pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Count, Sum
+from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.codecs.signatures import Gives
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
 from ringmill.cluster.mapreduce.context import Context
@@ -83,8 +84,10 @@ class MapKernel:
         compression: str,
         output_format: str,
         context: Context,
+        phases: PhaseTimes,
     ) -> None:
         self._job = job
+        self._phases = phases
         self._files = files
         self._folder = folder
         self._partitions = partitions
@@ -129,9 +132,12 @@ class MapKernel:
     def _run(self, pairs: Iterator[tuple[Any, Any]]) -> MapTotals:
         if self._job.order == "input":
             return self._pass_on(pairs)
+        self._phases.enter("map")
         self._fill(pairs)
+        self._phases.enter("write")
         if self._spills:
             self._spill()
+            self._phases.enter("merge")
             path, partitions = self._merge_spills()
         else:
             path = f"{self._folder}/{RUN_NAME}"
@@ -140,6 +146,7 @@ class MapKernel:
 
     def _pass_on(self, pairs: Iterator[Pair]) -> MapTotals:
         """Leave the records of the output as they come, rendered, for the one part that holds this split."""
+        self._phases.enter("map")
         where = self._job.map_signature.where
         return self._leave_in_order(rendered(pairs, self._output_format, "map", where))
 
@@ -159,6 +166,7 @@ class MapKernel:
 
     def _run_keys(self, batches: Iterator[Sequence[Any]]) -> MapTotals:
         """The same for keys without values that nothing combines or reduces."""
+        self._phases.enter("map")
         if self._job.order == "input":
             format = self._output_format
             return self._leave_in_order((len(keys), rendered_keys(keys, format)) for keys in batches if keys)
@@ -166,13 +174,17 @@ class MapKernel:
         for keys in batches:
             buffer.take(keys)
             if buffer.estimate() > self._memory:
+                self._phases.enter("spill")
                 path = self._spill_name()
                 self._spills.append((path, kept.write(path, self._sorted_keys(buffer), b"")))
+                self._phases.enter("map")
+        self._phases.enter("write")
         path = f"{self._folder}/{RUN_NAME}"
         if not self._spills:
             return MapTotals(path, kept.write(path, self._sorted_keys(buffer), self._mark), buffer.taken, 0)
         last = self._spill_name()
         self._spills.append((last, kept.write(last, self._sorted_keys(buffer), b"")))
+        self._phases.enter("merge")
         spilled = [
             [_slice_of(spill, index[number]) for spill, index in self._spills]
             for number in range(self._partitions)
@@ -205,7 +217,9 @@ class MapKernel:
         try:
             while buffer.take(pairs, sizes):
                 if sizes.estimate(len(buffer), buffer.overhead) > self._memory:
+                    self._phases.enter("spill")
                     self._shrink()
+                    self._phases.enter("map")
         except (TypeError, ValueError) as error:
             raise not_pairs(error, "map", self._job.map_signature.where) from error
 

@@ -77,8 +77,9 @@ def run_map(
     job = as_planned(job, spec, files, split.source)
     context = _context(spec, f"map-{task.task}", task)
     reader = SplitReader(
-        split, spec.format_of(split.source), job.map_signature.second, files=files, context=context
-    )
+        split, spec.format_of(split.source), job.map_signature.second,
+        files=files, context=context, key_hint=job.map_signature.first,
+    )  # fmt: skip
 
     progress.follow(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)
@@ -95,6 +96,7 @@ def run_map(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            phases=progress.phases,
         )
         with rare_collections():
             if job.is_batch:
@@ -145,6 +147,7 @@ def run_reduce(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            phases=progress.phases,
         )
         progress.follow(look)
         with rare_collections():

@@ -25,6 +25,7 @@ from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
 from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
+    NOT_LOADED,
     AttemptFailed,
     AttemptId,
     AttemptProgressed,
@@ -39,6 +40,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     Instruction,
     JobPhase,
     KillRequested,
+    LoadMoved,
     MapDone,
     NodeDown,
     NodeUp,
@@ -86,6 +88,7 @@ class JobMachine:
     story: list[str] = field(default_factory=list)  # one line an event worth telling
     retried: int = 0
     takeovers: int = 0
+    load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
@@ -118,6 +121,8 @@ class JobMachine:
         if self.is_over:
             return []
         said: list[Instruction] = []
+        if isinstance(event, MapDone | ReduceDone | AttemptFailed):
+            self._measured(event)
         match event:
             case NodeUp(node, start):
                 said = self._node_up(node, start, now)
@@ -127,6 +132,8 @@ class JobMachine:
                 said = self._taken_over(node)
             case CommitDelayed(error):
                 self._tell_once(f"the commit is repeated after {error.code}: {error}")
+            case LoadMoved():
+                self.load = event
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event, now)
             case _ if self.state == "COMMITTING":
@@ -240,6 +247,12 @@ class JobMachine:
         if attempt is not None and attempt.state is AttemptState.RUNNING:
             attempt.bytes_done = max(attempt.bytes_done, bytes_done)
             attempt.status = status or attempt.status
+
+    def _measured(self, event: MapDone | ReduceDone | AttemptFailed) -> None:
+        """What an attempt took is told, and decides nothing."""
+        attempt = self._attempt(event.attempt)
+        if attempt is not None and attempt.is_open:
+            attempt.figures = event.figures
 
     def _map_done(self, attempt_id: AttemptId, output: MapOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ringmill.cluster.mapreduce.machine.failure_groups import FailureGroup, failure_groups
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
@@ -28,6 +29,7 @@ class JobSummary:
     counters: Mapping[str, int]
     retried: int
     story: tuple[str, ...]
+    failures: tuple[FailureGroup, ...] = ()
 
 
 def summarize(machine: JobMachine) -> JobSummary:
@@ -41,6 +43,7 @@ def summarize(machine: JobMachine) -> JobSummary:
         _counters(tasks),
         machine.retried,
         tuple(machine.story),
+        failure_groups(machine),
     )
 
 

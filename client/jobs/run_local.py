@@ -42,6 +42,7 @@ def run_local(
     processes: int = 1,
     split_mib: int | None = None,
     side: Mapping[str, str] | None = None,
+    on_bad_record: str | None = None,
 ) -> LocalResult:
     """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
     cluster.
@@ -50,8 +51,8 @@ def run_local(
     `output` is a folder that must not exist unless
     `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
     in that many processes forked from this one, and the output is the same.  Several runs at once do not
-    disturb each other: each has its own staging folder.  `split_mib` stands for the job's own setting, as on
-    a cluster; `side` are the paths of side data that stand for those of the job, by name.
+    disturb each other: each has its own staging folder.  `split_mib`, `on_bad_record` and the paths of `side`
+    stand for the job's own settings, as on a cluster.
 
     A job that reads a keyspace gets `records` in place of `input`: pairs of key and what it holds, as
     KvInput says (a sequence of values, newest first; a count; a set; a dict), in the order in which a scan
@@ -66,6 +67,7 @@ def run_local(
     run = partial(
         run_from_here, job, output=output, each=lambda _: each,
         reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
+        on_bad_record=on_bad_record,
     )  # fmt: skip
     if records is None:
         return run(input if input is not None else ())
@@ -115,6 +117,7 @@ def run_from_here(
     overwrite: bool,
     split_mib: int | None,
     side: Mapping[str, str] | None,
+    on_bad_record: str | None,
 ) -> LocalResult:
     """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`."""
     named = _named(job, input)
@@ -138,6 +141,7 @@ def run_from_here(
             each=each(files),
             split_mib=split_mib,
             side={name: os.path.abspath(path) for name, path in side_paths(job.side, side).items()},
+            on_bad_record=on_bad_record,
         )
 
 

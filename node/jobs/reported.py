@@ -46,8 +46,8 @@ def figures(report: AttemptReport) -> AttemptFigures | None:
 def mapped(report: AttemptReport, spec: JobSpec) -> MapOutput:
     with well_formed("a report of a map"):
         output = MapOutput.from_wire(report.body)
-        if len(output.partitions) != spec.reducers:
-            raise ValueError(f"{len(output.partitions)} partitions, the job has {spec.reducers}")
+        if len(output.partitions) != spec.partitions:
+            raise ValueError(f"{len(output.partitions)} partitions, the job has {spec.partitions}")
         for partition in output.partitions:
             list(map(whole_number, partition))
         list(map(whole_number, (output.bytes_in, output.records_in, output.records_out, output.spills)))

@@ -42,6 +42,10 @@ def job_arguments(verb: Verb) -> Verb:
                 help="parameter, read by the job as ctx.params",
             ),
             click.option(
+                "--on-bad-record", metavar="fail|quarantine:N",
+                help="whether a record at which map fails ends the job, or up to N are set aside",
+            ),
+            click.option(
                 "--side", "side", multiple=True, metavar="NAME=PATH",
                 help="file that every task may read, as ctx.side(NAME)",
             ),

@@ -37,6 +37,7 @@ def local(
     split_mib: int | None,
     params: tuple[str, ...],
     side: tuple[str, ...],
+    on_bad_record: str | None,
     overwrite: bool,
     processes: int,
 ) -> None:
@@ -52,7 +53,7 @@ def local(
     result = run_local(
         loaded.definition, inputs or None, output,
         reducers=reducers, params=given, overwrite=overwrite, processes=processes,
-        split_mib=split_mib, side=paths,
+        split_mib=split_mib, side=paths, on_bad_record=on_bad_record,
     )  # fmt: skip
     seconds = time.monotonic() - began
     document = {

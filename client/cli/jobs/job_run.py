@@ -29,6 +29,7 @@ def run(
     split_mib: int | None,
     params: tuple[str, ...],
     side: tuple[str, ...],
+    on_bad_record: str | None,
     overwrite: bool,
     detach: bool,
 ) -> None:
@@ -51,6 +52,7 @@ def run(
                 overwrite=overwrite,
                 split_mib=split_mib,
                 side=paths,
+                on_bad_record=on_bad_record,
             )
             if detach:
                 return None

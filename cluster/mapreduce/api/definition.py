@@ -16,17 +16,16 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
-from ringmill.cluster.mapreduce.api.batches import check_batch
+from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
+from ringmill.cluster.mapreduce.api.branches import branches_of
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
-from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_map, check_kv_output
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_output
 from ringmill.cluster.mapreduce.api.join_steps import Joining
 from ringmill.cluster.mapreduce.api.sources import (
     Branch,
     Source,
     check_names,
-    check_sources,
-    with_common_types,
 )
 from ringmill.cluster.mapreduce.codecs.codecs import (
     KeyCodec,
@@ -44,11 +43,11 @@ from ringmill.cluster.mapreduce.codecs.signatures import (
     element_of,
     fits,
     name_of,
-    read_batch_signature,
     read_signature,
     unwrapped,
 )
 from ringmill.cluster.mapreduce.failures import shown
+from ringmill.cluster.mapreduce.files.input_plan import ANY_SIZE
 
 __all__ = ["JobDefinition", "job"]
 
@@ -56,23 +55,6 @@ Pairs: TypeAlias = Iterable[tuple[Any, Any]]
 Order: TypeAlias = Literal["key", "input", "total"]
 
 TASK_MEMORY_MIB: Final = (64, 1 << 20)
-
-_FIRST: Final[dict[str, Any]] = {
-    "lines": int,
-    "jsonl": int,
-    "csv": int,
-    "bytes": int,
-    "raw": int,
-    "file": str,
-}
-_SECOND: Final[dict[str, tuple[Any, ...]]] = {
-    "lines": (str,),
-    "jsonl": (Any,),
-    "csv": (list[str], dict[str, str]),
-    "bytes": (bytes,),
-    "raw": (bytes,),
-    "file": (str, bytes),
-}
 
 
 @dataclass(frozen=True)
@@ -96,6 +78,7 @@ class JobDefinition:
     split_mib: int = 0
     order: Order = "key"
     partition: Callable[..., int] | None = None
+    on_bad_record: str = "fail"
     branches: tuple[Branch, ...] = ()  # of several inputs; map and input above are those of the first
     group_by: int = 0  # of how many parts of its key a group is; 0 for the whole key
     side: Mapping[str, str] = field(default_factory=dict)  # by name; "" where each submission gives the path
@@ -176,6 +159,7 @@ def job(
     partition: Callable[..., int] | None = None,
     group_by: int = 0,
     side: Mapping[str, str] | None = None,
+    on_bad_record: str = "fail",
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
@@ -185,11 +169,11 @@ def job(
     lines)`, tell it where the batch begins.  Its output must not depend on how lines are batched.  In place
     of map and input, `sources` are several inputs with a map and a format each; their keys have one type.
 
-    `combine(key, values)` may be called any number of times to
-    shorten the values of one key before they are sent.  `reduce(key, values)` yields the pairs that are
-    written; without it the pairs of map are written, sorted by key.  Each function may take `ctx` as a third
-    parameter.  Their type hints choose the codecs.  In place of combine and reduce a named fold may stand:
-    Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); one given as reduce combines, too.
+    `combine(key, values)` may be called any number of times to shorten the values of one key before they are
+    sent.  `reduce(key, values)` yields the pairs that are written; without it those of map are, sorted by
+    key.  Each function may take `ctx` as a third parameter.  Their type hints choose the codecs.  In place of
+    both a named fold may stand: Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); as reduce it
+    combines, too.
 
     `order` is the order of the output.  "key": by key within each part; which part a key goes to follows from
     its hash, or from `partition(key, parts)`, which gives a number from 0 to parts - 1.  "total": by key over
@@ -206,13 +190,14 @@ def job(
     `params` are str parameters with their defaults, which each submission may change; functions read them as
     `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
     limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
-    follows from the size of the whole input.
+    follows from the size of the whole input.  `on_bad_record` is "fail", or "quarantine:N": then up to N
+    records at which map or the parser of a format raises an error are set aside in the file _BAD_RECORDS.
 
     Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
     do not fit together, and for a number out of range.
     """
     return _defined(
-        _branches(sources, Source("", map, map_batch, input)),
+        branches_of(sources, Source("", map, map_batch, input)),
         combine,
         reduce,
         output or FileOutput(),
@@ -224,6 +209,7 @@ def job(
         partition=partition,
         group_by=group_by,
         side=dict(side or {}),
+        on_bad_record=on_bad_record,
     )
 
 
@@ -263,6 +249,7 @@ def _defined(
 def check_definition(definition: JobDefinition) -> JobDefinition:
     """Raises InvalidArgument when its parts contradict each other, or a number is out of range."""
     _check_numbers(definition.reducers, definition.task_memory_mib, definition.split_mib)
+    check_quarantine(bad_records_of(definition.on_bad_record), definition)
     check_names("side data", definition.side)
     _check_order(definition)
     _check_combine(definition)
@@ -296,48 +283,18 @@ def check_split_mib(mebibytes: int) -> None:
         )
 
 
-def _branches(sources: Sequence[Source], lone: Source) -> tuple[Branch, ...]:
-    """What the job reads, checked: `sources`, or a lone input without a name.  Raises InvalidArgument."""
-    if not sources:
-        return (branch_of(lone),)
-    if lone != Source(""):
-        raise InvalidArgument("a job has either sources or map and input: each source has its own")
-    check_sources(sources)
-    return with_common_types([branch_of(each) for each in sources])
-
-
-def branch_of(source: Source) -> Branch:
-    """The source, checked.  Raises InvalidArgument."""
-    map, map_batch, input = source.map, source.map_batch, source.input or FileInput()
-    if map is not None and map_batch is None:
-        signature = read_signature(map, "map")
-        _check_input(signature, input)
-        return Branch(source.name, map, signature, input, is_batch=False)
-    if map_batch is None or map is not None:
+def check_quarantine(bad_records: int, definition: JobDefinition) -> None:
+    """Raises InvalidArgument for a job whose records cannot be set aside one by one."""
+    if bad_records and any(each.is_batch for each in definition.branches or (definition,)):
         raise InvalidArgument(
-            f"{f'source {source.name}' if source.name else 'a job'} has either map or map_batch"
+            "on_bad_record='quarantine:N' needs to know which record is bad; map_batch takes many at once",
+            hint="say map in its place, or catch the error in map_batch",
         )
-    signature = read_batch_signature(map_batch)
-    if isinstance(input, KvInput):
-        check_kv_map(signature, is_batch=True)
-    check_batch(signature, input.format)
-    return Branch(source.name, map_batch, signature, input, is_batch=True)
-
-
-def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
-    if isinstance(source, KvInput):
-        check_kv_map(map_signature, is_batch=False)
-        return
-    first, options = _FIRST[source.format], _SECOND[source.format]
-    if not fits(first, map_signature.first):
+    if bad_records and definition.broadcast_bytes == ANY_SIZE:
         raise InvalidArgument(
-            f"map {map_signature.where}: format {source.format!r} gives a key of type {name_of(first)}, "
-            f"map takes {name_of(map_signature.first)}"
-        )
-    if Any not in options and not any(fits(option, map_signature.second) for option in options):
-        raise InvalidArgument(
-            f"map {map_signature.where}: format {source.format!r} gives a value of type "
-            f"{' or '.join(map(name_of, options))}, map takes {name_of(map_signature.second)}"
+            "on_bad_record='quarantine:N' sets a record aside once, and strategy='broadcast' reads those of "
+            "one side in every task",
+            hint="let the join have strategy='auto' or 'merge'",
         )
 
 

@@ -14,7 +14,8 @@ from types import GenericAlias
 from typing import Any, Final, Literal, Optional, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.definition import JobDefinition, branch_of, check_definition
+from ringmill.cluster.mapreduce.api.branches import branch_of
+from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
 from ringmill.cluster.mapreduce.api.join_steps import (

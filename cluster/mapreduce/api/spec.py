@@ -17,7 +17,14 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
-from ringmill.cluster.mapreduce.api.definition import JobDefinition, Order, check_split_mib, check_task_memory
+from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, MOST_BAD_RECORDS, bad_records_of
+from ringmill.cluster.mapreduce.api.definition import (
+    JobDefinition,
+    Order,
+    check_quarantine,
+    check_split_mib,
+    check_task_memory,
+)
 from ringmill.cluster.mapreduce.api.job_keyspaces import (
     Consistency,
     KeyspacePath,
@@ -26,6 +33,7 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import (
 )
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 from ringmill.cluster.mapreduce.files.splits import InputFile
+from ringmill.cluster.mapreduce.outputs import part_name
 
 __all__ = ["JobSpec", "SourceOf"]
 
@@ -71,6 +79,7 @@ class JobSpec:
     task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
     order: str = "key"  # of the output: key, input, total (definition.Order)
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
+    bad_records: int = 0  # that may be set aside; 0 when one fails the job
     consistency: str = ""  # of an input that is a keyspace: quorum, one
     output_keyspace: str = ""  # where the output is put; empty for a folder
     sources: tuple[SourceOf, ...] = ()  # of a job of several inputs; those of each follow in `inputs`
@@ -99,6 +108,14 @@ class JobSpec:
             (
                 not 0 <= self.split_bytes <= MAX_SPLIT_MIB * _MIB,
                 f"split_bytes must be 0 to {MAX_SPLIT_MIB * _MIB}, not {self.split_bytes}",
+            ),
+            (
+                not 0 <= self.bad_records <= MOST_BAD_RECORDS,
+                f"bad_records must be 0 to {MOST_BAD_RECORDS}, not {self.bad_records}",
+            ),
+            (
+                self.bad_records > 0 and self.output_keyspace != "",
+                "an output that is a keyspace has no place for bad records; on_bad_record must be 'fail'",
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
             (not all(path.startswith("/") for path in self.side.values()), "paths must be absolute"),
@@ -143,6 +160,15 @@ class JobSpec:
         return self.sources[source].format if self.sources else self.input_format
 
     @property
+    def partitions(self) -> int:
+        """Of the output of a map: one for each reducer, and one more for records that are set aside."""
+        return self.reducers + (self.bad_records > 0)
+
+    def file_of(self, partition: int) -> str:
+        """The file of the output that holds a partition."""
+        return part_name(partition) if partition < self.reducers else BAD_RECORDS
+
+    @property
     def source(self) -> KeyspacePath | None:
         """The keyspace that is read; None where files are."""
         return KeyspacePath.of(self.inputs[0]) if len(self.inputs) == 1 and not self._input_paths else None
@@ -184,6 +210,7 @@ class JobSpec:
         overwrite: bool = False,
         split_mib: int | None = None,
         side: Mapping[str, str] | None = None,
+        on_bad_record: str | None = None,
         output_keyspace: str = "",
     ) -> JobSpec:
         """The spec of one run of a definition; of one with sources, `inputs` are by their names.
@@ -204,6 +231,9 @@ class JobSpec:
                 inputs += by_name[branch.name]
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
+        on_bad_record = definition.on_bad_record if on_bad_record is None else on_bad_record
+        bad_records = bad_records_of(on_bad_record)
+        check_quarantine(bad_records, definition)
         source = definition.input
         reads_keyspace = isinstance(source, KvInput) and any(map(is_keyspace_path, inputs))
         return cls(
@@ -223,8 +253,9 @@ class JobSpec:
             split_bytes=split_mib * _MIB,
             sources=tuple(sources),
             side=dict(side or {}),
-            broadcast=definition.broadcast_names,
+            broadcast=() if bad_records else definition.broadcast_names,  # bad rows would count in each task
             broadcast_bytes=definition.broadcast_bytes,
+            bad_records=bad_records,
             consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
             output_keyspace=output_keyspace,
         )
@@ -289,7 +320,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse fields of a wrong type before they are used."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
-        "task_memory_mib": int, "split_bytes": int, "sources": tuple,
+        "task_memory_mib": int, "split_bytes": int, "bad_records": int, "sources": tuple,
         "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
     }  # fmt: skip
     for name, value in values.items():

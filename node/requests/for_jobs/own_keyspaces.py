@@ -14,6 +14,7 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.files.keyspace_records import Content
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock, millis
 from ringmill.cluster.versions.mergeable import count_of, elements_of, entries_of
 from ringmill.cluster.versions.objects import OperationId, Sibling
@@ -73,6 +74,7 @@ class OwnKeyspaces:
             earlier = error.detail.get("earlier")
             if earlier is None:
                 raise
+            sometimes("a record that was put before is found, and put no more")
             if earlier == "unknown":  # a record that is put twice can be put right, one that is lost cannot
                 await self._writer.write(request)
 

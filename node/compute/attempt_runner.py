@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, measured
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
@@ -44,7 +45,7 @@ Result = TypeVar("Result", MapOutput, ReduceOutput)
 
 @dataclass(slots=True, kw_only=True)
 class AttemptRunner:
-    """Runs `assignment` in `folder`.  After `run`, `output` and `peak_bytes` tell of the process it had.
+    """Runs `assignment` in `folder`.  After `run`, `output` and `figures` tell of the process it had.
 
     `progress` of a reduce, and of a map of a keyspace, counts fetched bytes until it runs.
     """
@@ -57,13 +58,15 @@ class AttemptRunner:
     keyspaces: KeyspaceAccess
     files: FileSystem
     timeouts: AttemptTimeouts
+    phases: PhaseTimes
     progress: AttemptProgress = field(default_factory=AttemptProgress)
     output: bytes = b""
-    peak_bytes: int = 0
+    _peak_bytes: int = 0
+    _inside: AttemptFigures | None = None  # as the task process has measured it
     staging: str = ""  # the folder that this attempt has made beside the output; it deletes no other
 
     async def run(self) -> MapOutput | ReduceOutput:
-        """Run the attempt and return the output of its task process.
+        """Run the attempt and return the output of its task process.  Its phases begin here.
 
         Raises TaskFailed with its cause; SliceLost when a map output cannot be fetched.  Cancelling kills the
         process.
@@ -77,20 +80,29 @@ class AttemptRunner:
         except OSError as error:  # at this node's own files
             raise failure_of(error, "the attempt's folder") from error
 
+    def figures(self) -> AttemptFigures:
+        """What it took; call it once, when it is over."""
+        stage = self.assignment.attempt.stage
+        return measured(self.phases.end(), self._inside, stage, self._peak_bytes)
+
     async def _gather_and_run(self) -> MapOutput | ReduceOutput:
+        self.phases.enter("fetch")
         spec = JobSpec.decode(self.assignment.spec)
         bundle = await self._bundle(spec)
         self.files.mkdir(self.folder)
         if isinstance(self.assignment, ReduceAssignment):
             self._make_staging(spec)
         run = await self._inputs(spec, bundle)
+        self.phases.enter("start")
         kind = ProcessKind(spec.bundle_sha256, self.assignment.memory_factor, spec.task_memory_mib)
         try:
             process = await self.pool.take(kind, self.folder)
         except ChildProcessError as error:
             raise TaskFailed(Cause.ENGINE_ERROR, f"no task process: {error}") from error
         try:
+            self.phases.enter(self.assignment.attempt.stage)
             result = await self._converse(process, run)
+            self.phases.enter("sync" if self.staging else "")
         except BaseException as error:
             await self._bury(process)
             if isinstance(error, TaskFailed) and error.cause is Cause.OUT_OF_MEMORY:
@@ -169,7 +181,9 @@ class AttemptRunner:
             while True:
                 said = await self._listen(process)
                 if said.kind == "done":
-                    return self._result(said.body)
+                    body, figures = said.body
+                    self._inside = AttemptFigures.from_wire(figures)
+                    return self._result(body)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
                 self.progress = AttemptProgress.from_wire(said.body)
@@ -227,7 +241,7 @@ class AttemptRunner:
         """Kill the process and wait; this ends soon, because a process cannot ignore SIGKILL."""
         await end(process)
         self.output = process.output()
-        self.peak_bytes = process.peak_bytes
+        self._peak_bytes = process.peak_bytes
 
 
 def _at(path: str, file: str, result: Result) -> Result:

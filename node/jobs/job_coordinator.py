@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -26,6 +26,7 @@ from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
 from ringmill.cluster.membership.claims import MemberState
@@ -252,6 +253,11 @@ class JobCoordinator:
             raise NotFound(f"the logs of job {job} were kept by {view.node} until it stopped")
         return run.logs(task)
 
+    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
+        """The attempts of a job that is over or runs here.  Raises NotFound, Unavailable."""
+        run = self._jobs.get(job)
+        return run.attempts() if run is not None else await self._history.attempts(job)
+
     async def kill(self, job: str) -> JobView:
         """Stop a job.  A job that is over or is committing its output does not change.
 
@@ -417,8 +423,9 @@ class JobCoordinator:
             while not await self._acquired(lease):
                 lease = self._lease()
             self._is_holding = True
-            async with Tenure(self._world, lease, self._bundles, self._jobs) as tenure:
-                await tenure.open(is_wanted=bool(self._waiting))
+            tenure = Tenure(self._world, lease, self._bundles, self._jobs)
+            await tenure.open(is_wanted=bool(self._waiting))  # outside: a group wraps what is raised in it
+            async with tenure:
                 self._tenure = tenure
                 self._leaving.clear()
                 self._tell()

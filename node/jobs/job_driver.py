@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -25,6 +25,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -192,11 +193,12 @@ class JobDriver:
             bytes_done, status = reported.progress(report)
             self._feed(AttemptProgressed(report.attempt, bytes_done, status))
             return
+        figures = reported.figures(report)
         if report.kind == "failed":
             failure = reported.failure(report, len(self._machine.maps))
-            peak = f"peak memory {report.peak_bytes >> 20} MiB"
-            self._logs.keep_failure(report, failure, peak)
-            failed = AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None)
+            self._logs.keep_failure(report, failure, figures)
+            source = report.lost.source if report.lost else None
+            failed = AttemptFailed(report.attempt, failure, source, figures)
             if report.attempt.stage == "reduce":
                 self._accepted.pop(report.attempt, None)
                 self._group.create_task(self._reduce_failed(failed))
@@ -205,11 +207,11 @@ class JobDriver:
         elif report.attempt.stage == "map":
             mapped = reported.mapped(report, self.spec)
             self._logs.keep(report, lines=mapped.log)
-            event = MapDone(report.attempt, replace(mapped, log=()))
+            event = MapDone(report.attempt, replace(mapped, log=()), figures)
         else:
             reduced = reported.reduced(report, self.spec)
             self._logs.keep(report, lines=reduced.log)
-            event = ReduceDone(report.attempt, replace(reduced, log=()))
+            event = ReduceDone(report.attempt, replace(reduced, log=()), figures)
         self._accepted.pop(report.attempt, None)
         self._feed(event)
 
@@ -226,6 +228,9 @@ class JobDriver:
     def view(self) -> JobView:
         view = view_of(self._stored(), self._world.node, self._crash)
         return view if self.is_over or not view.is_over else view.running()
+
+    def attempts(self) -> Iterator[AttemptSummary]:
+        return attempts_of(self._machine)
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)
@@ -436,7 +441,7 @@ class JobDriver:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
-        parts = [StagedPart.of(each.output) for each in winners]
+        parts = [StagedPart.of(each.output, self.spec) for each in winners]
         await self.journal.flush()
         is_resumed = self._resumed is not None
         try:

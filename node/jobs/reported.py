@@ -10,13 +10,14 @@ Pure.  See: docs/formats/worker_messages.md.
 from __future__ import annotations
 
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.commit.output_commit import staged_part
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
-__all__ = ["failure", "mapped", "progress", "reduced"]
+__all__ = ["failure", "figures", "mapped", "progress", "reduced"]
 
 
 def progress(report: AttemptReport) -> tuple[int, str]:
@@ -36,11 +37,17 @@ def failure(report: AttemptReport, maps: int) -> TaskFailed:
         return failed
 
 
+def figures(report: AttemptReport) -> AttemptFigures | None:
+    """What the attempt took; None when its worker does not say so."""
+    with well_formed("a report's figures"):
+        return None if report.figures is None else AttemptFigures.from_wire(report.figures)
+
+
 def mapped(report: AttemptReport, spec: JobSpec) -> MapOutput:
     with well_formed("a report of a map"):
         output = MapOutput.from_wire(report.body)
-        if len(output.partitions) != spec.reducers:
-            raise ValueError(f"{len(output.partitions)} partitions, the job has {spec.reducers}")
+        if len(output.partitions) != spec.partitions:
+            raise ValueError(f"{len(output.partitions)} partitions, the job has {spec.partitions}")
         for partition in output.partitions:
             list(map(whole_number, partition))
         list(map(whole_number, (output.bytes_in, output.records_in, output.records_out, output.spills)))

@@ -23,6 +23,7 @@ from ringmill.cluster.mapreduce.kernel.collector_pace import rare_collections
 from ringmill.cluster.mapreduce.kernel.key_ranges import key_ranges
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
+from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
 from ringmill.cluster.ports import FileSystem
@@ -77,6 +78,7 @@ def run_map(
         split, spec.input_format, job.map_signature.second,
         files=files, context=context, key_hint=job.map_signature.first,
     )  # fmt: skip
+    aside = SetAside(spec.bad_records, job.user_files, reader, context) if spec.bad_records else None
 
     progress.follow(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)
@@ -93,6 +95,8 @@ def run_map(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            aside=aside,
+            phases=progress.phases,
         )
         with rare_collections():
             if job.is_batch:
@@ -140,10 +144,12 @@ def run_reduce(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            phases=progress.phases,
         )
         progress.follow(look)
         with rare_collections():
-            totals = kernel.run(task.inputs, PartFile(files, path))
+            run = kernel.run if task.partition < spec.reducers else kernel.run_aside
+            totals = run(task.inputs, PartFile(files, path))
         files.fsync_dir(folder)
     except (Exception, SystemExit) as error:
         raise classify(error, job.user_files) from error

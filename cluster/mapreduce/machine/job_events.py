@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
@@ -94,6 +95,7 @@ class MapDone:
 
     attempt: AttemptId
     output: MapOutput
+    figures: AttemptFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class ReduceDone:
 
     attempt: AttemptId
     output: ReduceOutput
+    figures: AttemptFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class AttemptFailed:
     attempt: AttemptId
     failure: TaskFailed
     source: AttemptId | None = None
+    figures: AttemptFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
 from ringmill.cluster.mapreduce.machine.canary import Canary
@@ -74,6 +74,7 @@ class JobPlan:
     splits: tuple[Split, ...]
     reducers: int
     notes: tuple[str, ...] = ()  # lines about the plan for people; the story begins with them
+    bad_records: int = 0  # that may be set aside; if any, they are the last partition
 
 
 @dataclass(slots=True)
@@ -108,6 +109,13 @@ class JobMachine:
         return all(task.winner is not None for task in self.maps)
 
     @property
+    def bad_records(self) -> int:
+        """How many records the maps that count have set aside."""
+        if not self.plan.bad_records:
+            return 0
+        return sum(_output_of(task).partitions[-1].records for task in self.maps if task.winner is not None)
+
+    @property
     def workers_up(self) -> list[NodeId]:
         """The nodes that were up by the last word of them."""
         return self._workers.seen_up()
@@ -121,6 +129,8 @@ class JobMachine:
         if self.is_over:
             return []
         said: list[Instruction] = []
+        if isinstance(event, MapDone | ReduceDone | AttemptFailed):
+            self._measured(event)
         match event:
             case NodeUp(node, start):
                 said = self._node_up(node, start, now)
@@ -246,12 +256,21 @@ class JobMachine:
             attempt.bytes_done = max(attempt.bytes_done, bytes_done)
             attempt.status = status or attempt.status
 
+    def _measured(self, event: MapDone | ReduceDone | AttemptFailed) -> None:
+        """What an attempt took is told, and decides nothing."""
+        attempt = self._attempt(event.attempt)
+        if attempt is not None and attempt.is_open:
+            attempt.figures = event.figures
+
     def _map_done(self, attempt_id: AttemptId, output: MapOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
         if attempt is None or not attempt.is_open or not self._workers.is_here(attempt.node, attempt.start):
             return []
         task = self.maps[attempt_id.task]
         instructions = self._win(task, attempt, output, now)
+        if self.bad_records > self.plan.bad_records:
+            sometimes("a job has too many bad records")
+            return instructions + self._end("FAILED", now, too_many_bad(self.plan.bad_records))
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:

@@ -17,6 +17,7 @@ from ringmill.cluster.errors import Conflict, InvalidArgument, Overloaded, Ringm
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.commit.output_commit import staging_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
@@ -144,6 +145,8 @@ async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
 async def test_a_map_and_its_reduces_give_the_words_of_the_text(bench: Bench) -> None:
     mapped = await bench.run(bench.map_assignment("b a b\nc a\n"))
     output = MapOutput.from_wire(mapped.body)
+    figures = AttemptFigures.from_wire(mapped.figures)
+    assert {"fetch", "start", "map", "write"} <= set(figures.phases) and figures.cpu_s > 0
     assert (mapped.kind, output.records_in, output.counters["lines"]) == ("done", 2, 2)
     text = b""
     spec = bench.spec("")
@@ -163,10 +166,12 @@ def read(path: str) -> bytes:
 
 
 async def test_a_process_is_kept_for_the_next_attempt_of_the_same_code(bench: Bench) -> None:
-    await bench.run(bench.map_assignment("a\n"))
+    large = await bench.run(bench.map_assignment("poison\n", "large"))
     first = processes_of(bench)
-    await bench.run(bench.map_assignment("b\n", number=2))
+    small = await bench.run(bench.map_assignment("b\n", number=2))
     assert processes_of(bench) == first
+    peaks = [AttemptFigures.from_wire(report.figures).peak_bytes for report in (large, small)]
+    assert peaks[0] > 100 << 20 > peaks[1] > 1 << 20, "each attempt has a peak of its own"
     await bench.fails(bench.map_assignment("poison\n", "raise", number=3))
     assert processes_of(bench) == []
 
@@ -275,7 +280,10 @@ async def test_a_killed_process_is_told_as_killed(bench: Bench) -> None:
     os.kill(int(processes_of(bench)[0]), signal.SIGKILL)
     report = await bench.reports.get()
     failure = TaskFailed.from_wire(report.failure)
-    assert (failure.cause, report.peak_bytes > 1 << 20) == (Cause.KILLED, True)
+    assert (failure.cause, AttemptFigures.from_wire(report.figures).peak_bytes > 1 << 20) == (
+        Cause.KILLED,
+        True,
+    )
     assert "SIGKILL" in failure.message
 
 

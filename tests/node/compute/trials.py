@@ -12,6 +12,8 @@ import msgpack
 
 from ringmill import Context, KvInput, KvOutput, job
 
+NO_FIGURES = [[0] * 9, 0, 0]
+
 
 def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
     if "poison" in line:
@@ -21,6 +23,8 @@ def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
                 ctx.log("long " * 10_000)
         if ctx.params["mode"] == "half counts":
             ctx.count("lines", 0.5)  # type: ignore[arg-type]
+        if ctx.params["mode"] == "large":
+            bytearray(100 << 20)
     ctx.count("lines")
     for word in line.split():
         yield word.lower(), 1
@@ -67,11 +71,12 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
         for _ in range(3000):
             sys.stdout.write("x" * 10_000 + "\n")
     if mode == "forge":
-        answer = msgpack.packb(["done", ["/etc/passwd", [], {}, 0, 0, 0, 0, []]])
+        answer = msgpack.packb(["done", [["/etc/passwd", [], {}, 0, 0, 0, 0, []], NO_FIGURES]])
         os.write(3, len(answer).to_bytes(4, "big") + answer)
         time.sleep(60)
     if mode == "forge counters":
-        answer = msgpack.packb(["done", [os.getcwd() + "/map.run", [], {"half": 0.5}, 0, 0, 0, 0, []]])
+        output = [os.getcwd() + "/map.run", [], {"half": 0.5}, 0, 0, 0, 0, []]
+        answer = msgpack.packb(["done", [output, NO_FIGURES]])
         os.write(3, len(answer).to_bytes(4, "big") + answer)
         time.sleep(60)
     if mode == "endless message":

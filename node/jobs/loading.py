@@ -28,6 +28,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import hybrid_time
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.contracts import KeyspaceAccess
+from ringmill.node.jobs.journal.cells import Fenced
 
 __all__ = ["Loader"]
 
@@ -85,7 +86,7 @@ class Loader:
     async def run(self, mark: LoadMoved) -> None:
         """Go on where `mark` says; returns when all records are in the keyspace.
 
-        Raises RingmillError, with outcome "failed" when none of them was sent.
+        Raises RingmillError, with outcome "failed" when none of them was sent; Fenced.
         """
         self._is_begun = bool(mark.records or mark.born_ms)
         try:
@@ -101,6 +102,8 @@ class Loader:
                     window = []
             if window:
                 await self._load(window, mark)
+        except Fenced:
+            raise
         except RingmillError as error:
             if not self._is_begun:
                 raise error.with_outcome("failed") from error

@@ -41,6 +41,7 @@ async def test_each_key_is_read_once_and_each_record_is_put(cluster: Any) -> Non
     assert (view.state, view.error, view.output) == ("SUCCEEDED", None, "kv:index")
     assert cluster.keyspaces.held["index"] == {**expected(cluster), b"other": [b"stays"]}
     assert view.summary.records["map_in"] == len(USERS)
+    assert "loading 4 records into the keyspace of the output" in "".join(view.summary.story)
     assert view.summary.stages[0].total > 1, "small splits are asked for"
     assert cluster.leftovers() == []
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ringmill import FileInput, KvInput, KvOutput, Sum, job
+from ringmill import FileInput, KvInput, KvOutput, Sum, job, read_output, run_local
 from ringmill.client.jobs.job_ends import checked_inputs, checked_output
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
@@ -43,7 +44,7 @@ def test_a_keyspace_is_named_with_or_without_a_prefix() -> None:
     assert KeyspacePath.of("kv:users") == ("users", b"")
     assert KeyspacePath.of("kv:users/a/b\udcff") == ("users", b"a/b\xff")
     assert str(KeyspacePath("users", b"a/b\xff")) == "kv:users/a/b\udcff"
-    for wrong in ("kv:", "users", "kv:/a", "kv:users/" + "x" * 1025):
+    for wrong in ("kv:", "users", "kv:/a", "kv:users/" + "x" * 1025, "kv:users/\ud800"):
         with pytest.raises(InvalidArgument):
             KeyspacePath.of(wrong)
 
@@ -102,6 +103,24 @@ def test_ends_that_do_not_suit_the_job_are_refused(
     with pytest.raises(InvalidArgument, match=says):
         checked_inputs(definition, input)
         checked_output(definition, output, "job-1", overwrite=False)
+
+
+@pytest.mark.parametrize(("input", "output"), [("kv:users", "out"), ("records", "kv:sizes")])
+def test_without_a_cluster_a_keyspace_is_refused(tmp_path: Path, input: str, output: str) -> None:
+    with pytest.raises(InvalidArgument, match="only a cluster can run this"):
+        run_local(BOTH, input, output)
+    with pytest.raises(InvalidArgument, match="either an input or records"):
+        run_local(BOTH, input, output, records=[])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_records_stand_for_a_keyspace_in_a_local_run(tmp_path: Path, processes: int) -> None:
+    records = [(b"b", [b"123"]), (b"a", [b"1"])]
+    done = run_local(BOTH, output=f"{tmp_path}/out", records=records, processes=processes, reducers=1)
+    assert [*read_output(f"{tmp_path}/out")] == [(b"a", b"1"), (b"b", b"3")]
+    assert done.records["map_in"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_spec_tells_its_keyspaces() -> None:

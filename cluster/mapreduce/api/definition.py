@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
-from ringmill.cluster.mapreduce.api.batches import check_batch
+from ringmill.cluster.mapreduce.api.batches import check_batch, check_columns
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_map, check_kv_output
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
@@ -38,8 +38,9 @@ from ringmill.cluster.mapreduce.failures import shown
 __all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFormat", "job"]
 
 Pairs: TypeAlias = Iterable[tuple[Any, Any]]
-InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file"]
+InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file", "parquet", "arrow"]
 OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines"]
+OutputCompression: TypeAlias = Literal["none", "gzip", "zstd"]
 Order: TypeAlias = Literal["key", "input", "total"]
 
 TASK_MEMORY_MIB: Final = (64, 1 << 20)
@@ -70,14 +71,20 @@ class FileInput:
     not UTF-8 as surrogate escapes.  bytes: the same lines as bytes.  raw: the same with the CR.  jsonl:
     (offset, parsed line), blank lines skipped.  csv: (line number, row as list[str], or dict[str, str] by the
     header, as map declares).  file: (path, whole content as str or bytes, as map declares).  Files ending in
-    .gz, .bz2, .xz or .zst are unpacked while they are read, as a whole; other binary files are refused in all
-    formats but `file`.
+    .gz, .bz2, .xz, .zst or .lz4 are unpacked while they are read, as a whole; other binary files are refused
+    in all formats but `file`.
+
+    parquet, arrow: pyarrow.RecordBatch for map_batch, of `columns` or of all; csv gives them too if map_batch
+    takes them, with all columns as text.
     """
 
     format: InputFormat = "lines"
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("input format", self.format, get_args(InputFormat))
+        if isinstance(self.columns, str) or not all(isinstance(each, str) for each in self.columns):
+            raise InvalidArgument(f"columns must be names, not {shown(self.columns, 100)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +93,14 @@ class FileOutput:
 
     tsv: key TAB value, one record a line, as text.  jsonl: {"key": ..., "value": ...} a line.  bytes: the
     values alone, one after the other, nothing between them.  lines: the values alone, each with an LF; the
-    keys where values are None.
+    keys where values are None.  With a compression the files are part-00000.gz, or .zst.
     """
 
     format: OutputFormat = "tsv"
+    compression: OutputCompression = "none"
 
     def __post_init__(self) -> None:
+        _one_of("output compression", self.compression, get_args(OutputCompression))
         _one_of("output format", self.format, get_args(OutputFormat))
 
 
@@ -129,6 +138,16 @@ class JobDefinition:
         if self.order == "input":
             return value_codec(tuple[int, bytes], self.map_signature.where)
         return value_codec(_travelling(self.map_signature, self.combine_fold), self.map_signature.where)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the input that map_batch gets; () for all, and where there are none."""
+        return _columns_of(self.input)
+
+    @property
+    def output_compression(self) -> OutputCompression:
+        """Of the part files."""
+        return self.output.compression if isinstance(self.output, FileOutput) else "none"
 
     @property
     def keys_alone(self) -> bool:
@@ -265,6 +284,7 @@ def _mapper(
     if map is not None and map_batch is None:
         signature = read_signature(map, "map")
         _check_input(signature, source)
+        check_columns(signature, _columns_of(source))
         return map, signature
     if map_batch is None or map is not None:
         raise InvalidArgument("a job has either map or map_batch")
@@ -272,13 +292,20 @@ def _mapper(
     if isinstance(source, KvInput):
         check_kv_map(signature, is_batch=True)
     check_batch(signature, source.format)
+    check_columns(signature, _columns_of(source))
     return map_batch, signature
+
+
+def _columns_of(source: FileInput | KvInput) -> tuple[str, ...]:
+    return source.columns if isinstance(source, FileInput) else ()
 
 
 def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
     if isinstance(source, KvInput):
         check_kv_map(map_signature, is_batch=False)
         return
+    if source.format not in _FIRST:
+        raise InvalidArgument(f"format {source.format!r} gives batches of columns; use map_batch")
     first, options = _FIRST[source.format], _SECOND[source.format]
     if not fits(first, map_signature.first):
         raise InvalidArgument(
@@ -397,7 +424,7 @@ def _check_order(definition: JobDefinition) -> None:
     for name in forbidden:
         if parts[name] is not None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
-    if order == "total" and definition.input.format in ("csv", "file", "kv"):
+    if order == "total" and definition.input.format in ("csv", "file", "kv", "parquet", "arrow"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
             f"{definition.input.format!r} does not allow",

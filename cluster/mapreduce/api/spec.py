@@ -20,6 +20,7 @@ from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, MOST_BAD_REC
 from ringmill.cluster.mapreduce.api.definition import (
     JobDefinition,
     Order,
+    OutputCompression,
     check_quarantine,
     check_split_mib,
     check_task_memory,
@@ -67,6 +68,7 @@ class JobSpec:
     compression: str = "zstd"  # of what travels between map and reduce
     task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
     order: str = "key"  # of the output: key, input, total (definition.Order)
+    output_compression: str = "none"  # of part files: gzip, zstd
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
     bad_records: int = 0  # that may be set aside; 0 when one fails the job
     consistency: str = ""  # of an input that is a keyspace: quorum, one
@@ -100,6 +102,10 @@ class JobSpec:
                 self.bad_records > 0 and self.output_keyspace != "",
                 "an output that is a keyspace has no place for bad records; on_bad_record must be 'fail'",
             ),
+            (
+                self.output_compression not in get_args(OutputCompression),
+                f"output_compression must be one of {', '.join(get_args(OutputCompression))}",
+            ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
@@ -115,7 +121,13 @@ class JobSpec:
 
     def file_of(self, partition: int) -> str:
         """The file of the output that holds a partition."""
-        return part_name(partition) if partition < self.reducers else BAD_RECORDS
+        if partition < self.reducers:
+            return part_name(partition, self.output_compression)
+        return BAD_RECORDS
+
+    def compression_of(self, partition: int) -> str:
+        """What the file of a partition is compressed with; bad records are there to be read."""
+        return self.output_compression if partition < self.reducers else "none"
 
     @property
     def source(self) -> KeyspacePath | None:
@@ -182,6 +194,7 @@ class JobSpec:
             output=output,
             input_format=definition.input.format,
             output_format=definition.output.format,
+            output_compression=definition.output_compression,
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
             params={**definition.params, **(params or {})},

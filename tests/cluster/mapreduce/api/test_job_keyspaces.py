@@ -131,6 +131,11 @@ def test_a_spec_tells_its_keyspaces() -> None:
     again = JobSpec.decode(spec.encode())
     assert again == spec
     assert (again.source, again.consistency, again.shown_output) == (("users", b"a"), "quorum", "kv:sizes")
-    for changes in ({"consistency": ""}, {"output_format": "tsv"}, {"inputs": ("kv:a", "kv:b")}):
+    for changes in (
+        {"consistency": ""},
+        {"output_format": "tsv"},
+        {"inputs": ("kv:a", "kv:b")},
+        {"bad_records": 3},
+    ):
         with pytest.raises(InvalidArgument):
             JobSpec(**{**{name: getattr(spec, name) for name in spec.__slots__}, **changes})

@@ -25,7 +25,6 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -64,6 +63,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     ReduceAssignment,
     RemoteSlice,
 )
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs import reported

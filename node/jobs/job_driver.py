@@ -68,6 +68,7 @@ from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
+from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
 from ringmill.node.jobs.loading import Loader
 from ringmill.node.jobs.publication import publish
@@ -441,7 +442,7 @@ class JobDriver:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
-        parts = [StagedPart.of(each.output) for each in winners]
+        parts = [StagedPart.of(each.output, self.spec) for each in winners]
         await self.journal.flush()
         is_resumed = self._resumed is not None
         try:
@@ -451,6 +452,8 @@ class JobDriver:
                 await publish(
                     self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
                 )
+        except Fenced:
+            raise
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
@@ -459,7 +462,8 @@ class JobDriver:
     def _loader(self, parts: Sequence[StagedPart]) -> Loader:
         world = self._world
         return Loader(
-            self.spec.output_keyspace, parts, name=self.journal.name, keyspaces=world.keyspaces,
+            self.spec.output_keyspace, parts, name=self.journal.name, window=world.options.load_window,
+            keyspaces=world.keyspaces,
             files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
         )  # fmt: skip
 

@@ -15,22 +15,26 @@ import operator
 import posixpath
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, islice
 from typing import Any, Final, TypeAlias
 
+from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
 from ringmill.cluster.mapreduce.codecs.signatures import fits
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
+from ringmill.cluster.mapreduce.files.columnar import column_batches, lines_as_column
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.followed_reads import FollowedReads
 from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
-from ringmill.cluster.mapreduce.files.splits import Piece, Split
+from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
 
-__all__ = ["Block", "SplitReader"]
+__all__ = ["Block", "SplitReader", "open_unchanged"]
 
 Block: TypeAlias = list[tuple[Any, Any]]
+Refused: TypeAlias = Callable[[Any, Any, Exception], None]  # key, text or row, and why
 
 READ_BYTES: Final = 1 << 20
 BATCH_BYTES: Final = 4 << 20  # large, as what a map makes of a batch is put together with that of others
@@ -50,6 +54,7 @@ class SplitReader:
         *,
         files: FileSystem,
         context: Context,
+        columns: Sequence[str] = (),
         key_hint: Any = None,
     ) -> None:
         """`key_hint` is asked for by a keyspace alone: in all other formats keys have one type."""
@@ -58,13 +63,18 @@ class SplitReader:
         self._piece: Piece | None = None
         self._marks: list[tuple[int, int]] = []  # places of records of the piece, and bytes read up to them
         self._reads = FollowedReads(files)  # of the piece
+        self._column_bytes = 0  # of the piece, handed out as columns
         self._split = split
         self._format = format
         self._hint = value_hint
         self._key_hint = key_hint
         self._files = files
         self._context = context
+        self._columns = columns
+        self._has_columns = arrow_name(value_hint) == "RecordBatch"
         self._path = ""
+        self._piece_number = -1
+        self.refused: Refused | None = None  # takes records that cannot be parsed; None to fail
         self._block: Block = []
         self._left: Iterator[tuple[Any, Any]] = iter(())
         self._span: tuple[int, int] | None = None  # of the batch at hand: where it begins and ends
@@ -76,11 +86,22 @@ class SplitReader:
 
         Of a batch, "FILE offset N to M".
         """
-        unit = {"csv": "line", "file": "", "kv": "key"}.get(self._format, "offset")
+        unit = self._unit
         if self._span is not None:
             return f"{self._path} {unit} {self._span[0]} to {self._span[1]}"
         last = self._last() if unit else None
         return self._path if last is None else f"{self._path} {unit} {last[0]}"
+
+    @property
+    def place(self) -> tuple[int, str, str]:
+        """The piece at hand by its number, its file, and what a key in it counts: "offset", "line" or ""."""
+        return self._piece_number, self._path, self._unit
+
+    @property
+    def _unit(self) -> str:
+        if self._has_columns and self._format != "arrow":
+            return "row"
+        return {"csv": "line", "file": "", "arrow": "batch", "kv": "key"}.get(self._format, "offset")
 
     @property
     def record(self) -> str:
@@ -97,8 +118,8 @@ class SplitReader:
         piece, marks = self._piece, self._marks
         if piece is None or (start := self._started()) is None:
             return self._bytes_before
-        if self._format in ("file", "kv"):
-            done = self._reads.bytes_read if self._format == "kv" else 0
+        if self._has_columns or self._format in ("file", "kv"):
+            done = self._reads.bytes_read if self._format == "kv" else self._column_bytes
         else:
             done = _between(marks, start) if marks else start - piece.start
         return self._bytes_before + max(0, min(done, piece.end - piece.start))
@@ -141,14 +162,14 @@ class SplitReader:
             self._span = None
 
     def _opened(self) -> Iterator[tuple[Piece, ReadFile]]:
-        for piece in self._split.pieces:
-            self._piece = piece
+        for number, piece in enumerate(self._split.pieces):
+            self._piece, self._piece_number = piece, number
             self._path = self._context.path = piece.file.path
             if self._format == "kv":  # a file of this attempt, named for what is in it
                 self._path = self._context.path = posixpath.basename(piece.file.path)
-            self._marks = []
+            self._marks, self._column_bytes = [], 0
             self._reads = FollowedReads(self._files)
-            file = _open_unchanged(piece, self._files, self._reads)
+            file = open_unchanged(piece.file, self._reads, self._files)
             try:
                 yield piece, file
             finally:
@@ -158,13 +179,18 @@ class SplitReader:
 
     def _batches(self, piece: Piece, file: ReadFile, hint: Any) -> Iterator[tuple[int, int, int, Any]]:
         """(begin, end, number of values, values) of each batch."""
+        if self._has_columns:
+            for start, end, columns, done in column_batches(piece, file, self._format, self._columns):
+                self._column_bytes = int(done * (piece.end - piece.start))
+                yield start, end, columns.num_rows, columns
+            return
         if self._format in ("csv", "jsonl"):
             for block in self._blocks(piece, file):
                 yield block[0][0], block[-1][0], len(block), [value for _, value in block]
             return
         lines = _line_lists(self._format, hint)
         for offset, data in self._whole_lines(piece, file, BATCH_BYTES):
-            count, batch = lines(data)
+            count, batch = lines(data, piece.file.path, offset)
             yield offset, offset + len(data), count, batch
 
     def _blocks(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
@@ -174,7 +200,7 @@ class SplitReader:
             return self._csv(piece, file)
         if self._format == "kv":
             return self._keyspace_records(file)
-        parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": _json_lines}[
+        parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": self._json_lines}[
             self._format
         ]
         return self._lines(piece, file, parse)
@@ -230,8 +256,13 @@ class SplitReader:
         line = rows.line_num
         try:
             for row in rows:
-                if row:
-                    block.append((line + 1, row if header is None else _named(header, row)))
+                if row and header is None:
+                    block.append((line + 1, row))
+                elif row and len(row) == len(header or ()):
+                    block.append((line + 1, dict(zip(header or (), row, strict=True))))
+                elif row:
+                    wrong = ValueError(f"not CSV: {len(row)} fields where the header has {len(header or ())}")
+                    self._refuse(line + 1, row, wrong)
                 line = rows.line_num
                 if len(block) >= BLOCK_RECORDS:
                     yield block
@@ -242,9 +273,28 @@ class SplitReader:
         if block:
             yield block
 
+    def _json_lines(self, offset: int, data: bytes, path: str) -> Block:
+        block: Block = []
+        for at, line in _text_lines(offset, data, path):
+            text = line.removeprefix(_BYTE_ORDER_MARK) if at == 0 else line
+            if not text or text.isspace():
+                continue
+            try:
+                block.append((at, json.loads(text)))
+            except ValueError as error:
+                self._refuse(at, text, ValueError(f"not JSON: {error}"))
+        return block
 
-def _open_unchanged(piece: Piece, files: FileSystem, reads: FollowedReads) -> ReadFile:
-    noted = piece.file
+    def _refuse(self, key: Any, value: Any, error: ValueError) -> None:
+        """A record that cannot be parsed.  Raises TaskFailed unless somebody takes it."""
+        if self.refused is None:
+            raise TaskFailed(Cause.USER_ERROR, str(error), (), f"{self._path} {self._unit} {key}") from error
+        self.records_read += 1
+        self.refused(key, value, error)
+
+
+def open_unchanged(noted: InputFile, reads: FollowedReads, files: FileSystem) -> ReadFile:
+    """The file, if it has the size and modification time that were noted.  Raises TaskFailed, OSError."""
     try:
         file = reads.open_read(noted.path)
     except FileNotFoundError as error:
@@ -361,34 +411,36 @@ def _raw_lines(offset: int, data: bytes, path: str) -> Block:
     return list(zip(accumulate(map((1).__add__, map(len, lines)), initial=offset), lines, strict=False))
 
 
-def _raw_list(data: bytes) -> tuple[int, list[bytes]]:
+def _line_lists(format: str, hint: Any) -> Callable[[bytes, str, int], tuple[int, Any]]:
+    """How many lines a block has, and those lines as a batch of the hinted type."""
+    if hint is bytes:
+        return _block_lines
+    if arrow_name(hint):
+        return partial(lines_as_column, is_text=format == "lines", keeps_cr=format == "raw")
+    if fits(list[str], hint):
+        return _str_list
+    return _raw_list if format == "raw" else _bytes_list
+
+
+def _block_lines(data: bytes, path: str, offset: int) -> tuple[int, bytes]:
+    return data.count(b"\n") + (not data.endswith(b"\n")), data
+
+
+def _raw_list(data: bytes, path: str = "", offset: int = 0) -> tuple[int, list[bytes]]:
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
     return len(lines), lines
 
 
-def _block_lines(data: bytes) -> tuple[int, bytes]:
-    return data.count(b"\n") + (not data.endswith(b"\n")), data
-
-
-def _line_lists(format: str, hint: Any) -> Callable[[bytes], tuple[int, Any]]:
-    """How many lines a block has, and those lines as a batch of the hinted type."""
-    if hint is bytes:
-        return _block_lines
-    if fits(list[str], hint):
-        return _str_list
-    return _raw_list if format == "raw" else _bytes_list
-
-
-def _bytes_list(data: bytes) -> tuple[int, list[bytes]]:
+def _bytes_list(data: bytes, path: str, offset: int) -> tuple[int, list[bytes]]:
     count, lines = _raw_list(data)
     if b"\r" in data:
         lines = [line.removesuffix(b"\r") for line in lines]
     return count, lines
 
 
-def _str_list(data: bytes) -> tuple[int, list[str]]:
+def _str_list(data: bytes, path: str, offset: int) -> tuple[int, list[str]]:
     text = data.decode("utf-8", "surrogateescape")
     lines = text.split("\n")
     if not lines[-1]:
@@ -396,19 +448,6 @@ def _str_list(data: bytes) -> tuple[int, list[str]]:
     if "\r" in text:
         lines = [line.removesuffix("\r") for line in lines]
     return len(lines), lines
-
-
-def _json_lines(offset: int, data: bytes, path: str) -> Block:
-    block: Block = []
-    for at, line in _text_lines(offset, data, path):
-        text = line.removeprefix(_BYTE_ORDER_MARK) if at == 0 else line
-        if not text or text.isspace():
-            continue
-        try:
-            block.append((at, json.loads(text)))
-        except ValueError as error:
-            raise TaskFailed(Cause.USER_ERROR, f"not JSON: {error}", (), f"{path} offset {at}") from error
-    return block
 
 
 def _between(marks: Sequence[tuple[int, int]], place: int) -> int:
@@ -426,9 +465,3 @@ def _without_mark(lines: Iterator[str]) -> Iterator[str]:
     if first is not None:
         yield first.removeprefix(_BYTE_ORDER_MARK)
         yield from lines
-
-
-def _named(header: list[str], row: list[str]) -> dict[str, str]:
-    if len(row) != len(header):
-        raise ValueError(f"{len(row)} fields where the header has {len(header)}")
-    return dict(zip(header, row, strict=True))

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
-from operator import itemgetter
+from itertools import chain, groupby
+from operator import itemgetter, length_hint
 from typing import Any, Final
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
@@ -27,6 +27,7 @@ from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
 from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark, read_pairs
 from ringmill.cluster.mapreduce.kernel.calls import results_of
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
+from ringmill.cluster.mapreduce.kernel.set_aside import LINES
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
 
@@ -63,17 +64,32 @@ class ReduceKernel:
         self._bytes_gone = 0
         self._bytes_due = 1
         self._groups_due = 1
+        self._left: Iterator[bytes] | None = None  # groups in memory
         self._reading = 1.0  # the part of reading in the work; the rest goes by groups
         self.groups = 0
 
     @property
     def share(self) -> float:
         """How much is done, 0 to 1."""
-        read, gone = self._bytes_gone / self._bytes_due, self.groups / self._groups_due
+        taken = self.groups if self._left is None else self._groups_due - length_hint(self._left)
+        read, gone = self._bytes_gone / self._bytes_due, taken / self._groups_due
         return self._reading * min(1.0, read) + (1 - self._reading) * min(1.0, gone)
 
     def _gone(self, size: int) -> None:
         self._bytes_gone += size
+
+    def run_aside(self, slices: Sequence[Slice], part: PartFile) -> PartTotals:
+        """Write the records that the maps have set aside, in the order of their splits."""
+        part.write_all(self._set_aside(slices))
+        part.finish()
+        return part.totals
+
+    def _set_aside(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        for each in slices:
+            for _, lines in read_groups(self._files, each, LINES):
+                self.groups += 1
+                for line in lines:
+                    yield 1, line
 
     def run(self, slices: Sequence[Slice], part: PartFile) -> PartTotals:
         """Reduce every group into the part file.
@@ -118,10 +134,13 @@ class ReduceKernel:
             return self._merged(slices)
         fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory
         fold = self._job.reduce_fold
-        if fits and fold is not None and fold.merge is not None:
+        prefix = self._job.group_prefix
+        if fits and fold is not None and fold.merge is not None and prefix is None:
             return self._folded(slices, fold.merge)
         groups = self._gathered(slices) if fits else self._streamed(slices)
-        decode = self._job.key_codec.decode
+        if prefix is not None:
+            groups = _regrouped(groups, prefix.cut)
+        decode = self._job.key_codec.decode if prefix is None else prefix.decode
         decoded = ((decode(key), values) for key, values in self._counted(groups))
         return chain.from_iterable(results_of(self._reduce(), decoded))
 
@@ -183,7 +202,8 @@ class ReduceKernel:
         in_order = sorted(gathered)
         self._groups_due = max(1, len(in_order))
         self._phases.enter("reduce")
-        for key in in_order:
+        self._left = iter(in_order)
+        for key in self._left:
             yield key, iter(gathered[key])
 
     def _streamed(self, slices: Sequence[Slice]) -> Iterator[tuple[bytes, Iterator[Any]]]:
@@ -222,6 +242,14 @@ def _bytes_of(slices: Sequence[Slice]) -> int:
 
 def _records_of(slices: Sequence[Slice]) -> int:
     return max(1, sum(each.records for each in slices))
+
+
+def _regrouped(
+    groups: Iterator[tuple[bytes, Iterator[Any]]], cut: Callable[[bytes], bytes]
+) -> Iterator[tuple[bytes, Iterator[Any]]]:
+    """Neighbours whose keys have the same prefix as one group, whose values still come as they are read."""
+    for prefix, pieces in groupby(groups, lambda group: cut(group[0])):
+        yield prefix, chain.from_iterable(map(_VALUE, pieces))
 
 
 def _finished(

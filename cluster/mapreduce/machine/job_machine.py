@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
 from ringmill.cluster.mapreduce.machine.canary import Canary
@@ -74,11 +74,12 @@ class JobPlan:
     splits: tuple[Split, ...]
     reducers: int
     notes: tuple[str, ...] = ()  # lines about the plan for people; the story begins with them
+    bad_records: int = 0  # that may be set aside; if any, they are the last partition
 
 
 @dataclass(slots=True)
 class JobMachine:
-    """See the module's docstring.  Reading its fields is fine; only `handle` and `offer` change them."""
+    """See the module's docstring.  SourcePaths its fields is fine; only `handle` and `offer` change them."""
 
     plan: JobPlan
     state: JobPhase = "PENDING"
@@ -108,6 +109,13 @@ class JobMachine:
         return all(task.winner is not None for task in self.maps)
 
     @property
+    def bad_records(self) -> int:
+        """How many records the maps that count have set aside."""
+        if not self.plan.bad_records:
+            return 0
+        return sum(_output_of(task).partitions[-1].records for task in self.maps if task.winner is not None)
+
+    @property
     def workers_up(self) -> list[NodeId]:
         """The nodes that were up by the last word of them."""
         return self._workers.seen_up()
@@ -133,7 +141,7 @@ class JobMachine:
             case CommitDelayed(error):
                 self._tell_once(f"the commit is repeated after {error.code}: {error}")
             case LoadMoved():
-                self.load = event
+                self._load_moved(event)
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event, now)
             case _ if self.state == "COMMITTING":
@@ -260,6 +268,9 @@ class JobMachine:
             return []
         task = self.maps[attempt_id.task]
         instructions = self._win(task, attempt, output, now)
+        if self.bad_records > self.plan.bad_records:
+            sometimes("a job has too many bad records")
+            return instructions + self._end("FAILED", now, too_many_bad(self.plan.bad_records))
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
@@ -334,6 +345,12 @@ class JobMachine:
             if task.winner is None:
                 sometimes("a map that all had read is lost")
                 task.winner = self._attempt(reader.sources[task.index])
+
+    def _load_moved(self, mark: LoadMoved) -> None:
+        if self.load == NOT_LOADED:
+            records = sum(winner.output.records_out for winner in self._winners())
+            self._tell(f"loading {records:,} records into the keyspace of the output")
+        self.load = mark
 
     def _commit_ended(self, event: CommitDone | CommitFailed, now: float) -> list[Instruction]:
         assert self.state == "COMMITTING", f"a commit ended while the job was {self.state}"

@@ -37,11 +37,11 @@ class Bench:
         data = encode_records((key, VALUES[key]) for key in keys)
         path = self.folder / f"part-{number}"
         path.write_bytes(data)
-        return StagedPart(number, str(path), len(data), google_crc32c.value(data), len(keys))
+        return StagedPart(number, str(path), len(data), google_crc32c.value(data), len(keys), path.name)
 
     def loader(self) -> Loader:
         return Loader(
-            "index", self.parts, name="job-1.1.1", keyspaces=self.keyspaces, files=self.files,
+            "index", self.parts, name="job-1.1.1", window=4, keyspaces=self.keyspaces, files=self.files,
             moved=self.moved, delayed=self.delays.append, rest=lambda: asyncio.sleep(0),
         )  # fmt: skip
 
@@ -61,7 +61,6 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(loading, "WINDOW", 4)
     monkeypatch.setattr(loading, "AT_A_TIME", 1)
     monkeypatch.setattr(loading, "failure_pause_s", lambda seed, failures: 0.0)
     return Bench(tmp_path, OsFileSystem())
@@ -113,7 +112,7 @@ async def test_of_a_key_given_twice_in_a_window_the_last_value_stays(bench: Benc
     twice = encode_records([(b"k", [b"1"]), (b"k", [b"2"])])
     path = bench.folder / "part-9"
     path.write_bytes(twice)
-    bench.parts = [StagedPart(0, str(path), len(twice), google_crc32c.value(twice), 2)]
+    bench.parts = [StagedPart(0, str(path), len(twice), google_crc32c.value(twice), 2, path.name)]
     await bench.loader().run(NOT_LOADED)
     assert [key for key, _, _ in bench.keyspaces.puts] == [b"k"]
     assert bench.keyspaces.held["index"] == {b"k": [b"2"]}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ringmill.client.cli.frame.output import printable
+from ringmill.client.cli.jobs.explain.explain_page import explanation_page
 from ringmill.client.cli.jobs.explain.explain_text import explanation_lines
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_values import JobState
@@ -123,3 +125,17 @@ def test_a_job_of_many_failures_and_steps_stays_on_one_screen() -> None:
     lines = explanation_lines(JobExplanation.of(job(400, maps=300, reduces=0, failures=failures), many))
     assert len(lines) < 40
     assert max(map(len, lines)) < 1000
+
+
+def test_the_page_is_one_file_in_which_nothing_of_users_runs() -> None:
+    hostile = "</pre><script>alert(1)</script>\x1b[2J\udcff\"'"
+    failed = ran("map-0.1", "n1", 0.0, 1.0, state="failed", counts=False, cause="UserError", error=hostile)
+    failures = (FailureGroup("UserError", hostile, 1, "map-0.1"),)
+    told = JobExplanation.of(job(9.5, maps=4, reduces=3, failures=failures), [*ATTEMPTS, failed])
+    page = explanation_page(told, hostile)
+    page.encode("utf-8")
+    assert "<script" not in page and "\x1b" not in page and "&lt;script&gt;" in page
+    assert page.count("<rect") == len(ATTEMPTS) + 1
+    assert "http" not in page and "src=" not in page, "it needs no network"
+    for line in explanation_lines(told):
+        assert printable(line).isprintable()

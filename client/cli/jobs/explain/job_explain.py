@@ -8,7 +8,9 @@ import click
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.failure_text import FileFailed
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.jobs.explain.explain_page import explanation_page
 from ringmill.client.cli.jobs.explain.explain_text import explanation_lines
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_values import JobState
@@ -18,19 +20,29 @@ __all__ = ["counters", "explain"]
 
 @click.command()
 @click.argument("job")
+@click.option(
+    "--html", "page", type=click.Path(dir_okay=False), metavar="FILE",
+    help="also write one page with a chart of the slots and a table of the attempts",
+)  # fmt: skip
 @click.pass_obj
-def explain(settings: Settings, job: str) -> None:
+def explain(settings: Settings, job: str, page: str | None) -> None:
     """Show where the time of JOB went.  It may run or be over.
 
     The critical path, the time by phase, how busy the slots were, slow tasks, unequal partitions, attempts
     that did not count, and failures.
     """
 
-    async def ask() -> JobExplanation:
+    async def ask() -> tuple[JobExplanation, str]:
         async with open_client(settings) as db:
-            return await db.jobs.explain(job)
+            return await db.jobs.explain(job), (await db.jobs.status(job)).name if page else ""
 
-    told = asyncio.run(ask())
+    told, title = asyncio.run(ask())
+    if page:
+        try:
+            with open(page, "w", encoding="utf-8") as file:
+                file.write(explanation_page(told, title))
+        except OSError as error:
+            raise FileFailed.of(error) from error
     if settings.output == "json":
         output.show(settings, told.to_dict(), (), ())
         return

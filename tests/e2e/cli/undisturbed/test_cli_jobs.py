@@ -66,6 +66,16 @@ def test_words_are_counted_and_the_report_can_be_relied_on(shell: Shell) -> None
     assert listed[0]["job"] == done["job"]
     status = shell.ok("job", "status", done["job"], "-o", "json").json
     assert {one["state"] for one in status["task_list"]} == {"done"}
+    assert {"began_s", "phases_s", "cpu_s", "peak_bytes", "bytes_in"} <= set(status["attempts"][0])
+    assert sum(one["records_out"] for one in status["attempts"]) == sum(
+        done["records"][each] for each in ("map_out", "reduce_out")
+    )
+    told = shell.ok("job", "explain", done["job"], "-o", "json", "--html", "page.html").json
+    assert [one["name"] for one in told["stages"]] == ["map", "reduce"] and not told["failures"]
+    assert told["critical_path"][-1]["what"] in ("reduce", "commit")
+    assert (shell.folder / "page.html").read_text().count("<rect") == len(status["attempts"])
+    assert len(shell.ok("job", "explain", done["job"]).out.splitlines()) < 40
+    assert b"map_in\t101\n" in shell.ok("job", "counters", done["job"]).out
     assert shell.run("job", "status", "nope").code == 3
 
 

@@ -62,8 +62,14 @@ def test_rows_of_csv_are_columns_of_text(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(text)
     (tmp_path / "packed.csv.gz").write_bytes(gzip.compress(text))
     wanted, told = output(column_jobs.by_row, tmp_path / "in.csv", tmp_path / "wanted")
-    for name in ("in.csv", "packed.csv.gz"):
-        made, told_too = output(column_jobs.by_csv, tmp_path / name, tmp_path / f"of-{name}")
+    for name, processes in (
+        ("in.csv", 1),
+        ("packed.csv.gz", 1),
+        ("in.csv", 2),
+    ):  # forked from Arrow's threads
+        made, told_too = output(
+            column_jobs.by_csv, tmp_path / name, tmp_path / f"{processes}-of-{name}", processes=processes
+        )
         assert made == wanted
         assert told_too.records["map_in"] == told.records["map_in"] == 800
 

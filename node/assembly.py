@@ -82,7 +82,14 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
     async with open_requests(
         core, replica, identity.start, topology=topology, liveness=liveness, timekeeper=watch
     ) as requests:
-        repair = open_repair(core, replica, identity.start, topology=topology, liveness=liveness)
+        repair = open_repair(
+            core,
+            replica,
+            identity.start,
+            topology=topology,
+            liveness=liveness,
+            settle_register=requests.settle_register,
+        )
         serve_replica(core, replica, topology, identity.start)
         kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()

@@ -25,6 +25,7 @@ def run_on_spark(
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
     split_mib: int | None = None,
+    on_bad_record: str | None = None,
 ) -> LocalResult:
     """Run a job with a `pyspark.SparkContext`; the other arguments are those of `run_local`, and so is the
     output, byte for byte.
@@ -41,4 +42,5 @@ def run_on_spark(
     return run_from_here(
         job, input, output, elsewhere(job, carry, import_module("pyspark.cloudpickle")),
         reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+        on_bad_record=on_bad_record,
     )  # fmt: skip

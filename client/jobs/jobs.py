@@ -110,6 +110,7 @@ class AsyncJobs:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        on_bad_record: str | None = None,
     ) -> JobState:
         """Submit a job and wait for its end.
 
@@ -117,8 +118,8 @@ class AsyncJobs:
         one path, folder or glob, or several, or "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX" for a job that reads a
         keyspace; `output` a folder, or "kv:KEYSPACE" for a job that writes one.  Without them the job's own
         keyspaces count.  All paths must be visible to the nodes, and so must the current folder where a
-        keyspace is written: parts are staged there.  `split_mib` stands for
-        the job's own setting: the size aimed at for the input of a map task.  Raises InvalidArgument
+        keyspace is written: parts are staged there.  `split_mib` and `on_bad_record` stand for the job's own
+        settings (`job`).  Raises InvalidArgument
         for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
         JobKilled.
         """
@@ -130,6 +131,7 @@ class AsyncJobs:
             params=params,
             overwrite=overwrite,
             split_mib=split_mib,
+            on_bad_record=on_bad_record,
         )
         async for state in self.watch(job):
             if state.is_over:
@@ -147,6 +149,7 @@ class AsyncJobs:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        on_bad_record: str | None = None,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
         reducers, given = checked_reducers(reducers), checked_params(params)
@@ -171,6 +174,7 @@ class AsyncJobs:
             params=given,
             overwrite=overwrite,
             split_mib=split_mib,
+            on_bad_record=on_bad_record,
             output_keyspace=output_keyspace,
         )
         return await self.hand_over(bundle, spec)

@@ -35,6 +35,7 @@ def run_local(
     overwrite: bool = False,
     processes: int = 1,
     split_mib: int | None = None,
+    on_bad_record: str | None = None,
 ) -> LocalResult:
     """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
     cluster.
@@ -42,8 +43,8 @@ def run_local(
     `input` is one path, folder or glob, or several; `output` is a folder that must not exist unless
     `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
     in that many processes forked from this one, and the output is the same.  Several runs at once do not
-    disturb each other: each has its own staging folder.  `split_mib` stands for the job's own setting, as on
-    a cluster.
+    disturb each other: each has its own staging folder.  `split_mib` and
+    `on_bad_record` stand for the job's own settings, as on a cluster.
 
     A job that reads a keyspace gets `records` in place of `input`: pairs of key and what it holds, as
     KvInput says (a sequence of values, newest first; a count; a set; a dict), in the order in which a scan
@@ -58,6 +59,7 @@ def run_local(
     run = partial(
         run_from_here, job, output=output, each=lambda _: each,
         reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+        on_bad_record=on_bad_record,
     )  # fmt: skip
     if records is None:
         return run(input if input is not None else ())
@@ -106,6 +108,7 @@ def run_from_here(
     params: Mapping[str, str] | None,
     overwrite: bool,
     split_mib: int | None,
+    on_bad_record: str | None,
 ) -> LocalResult:
     """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`."""
     named = named_inputs(input)
@@ -127,4 +130,5 @@ def run_from_here(
             job=name,
             each=each(files),
             split_mib=split_mib,
+            on_bad_record=on_bad_record,
         )

@@ -201,8 +201,8 @@ class AttemptRunner:
             mapped = MapOutput.from_wire(body)
             return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        compression = JobSpec.decode(self.assignment.spec).output_compression
-        name = part_name(self.assignment.attempt.task, compression)
+        spec, partition = JobSpec.decode(self.assignment.spec), self.assignment.attempt.task
+        name = part_name(partition, spec.compression_of(partition))
         return _at(f"{self.staging}/{name}", reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:

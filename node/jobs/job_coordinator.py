@@ -423,8 +423,9 @@ class JobCoordinator:
             while not await self._acquired(lease):
                 lease = self._lease()
             self._is_holding = True
-            async with Tenure(self._world, lease, self._bundles, self._jobs) as tenure:
-                await tenure.open(is_wanted=bool(self._waiting))
+            tenure = Tenure(self._world, lease, self._bundles, self._jobs)
+            await tenure.open(is_wanted=bool(self._waiting))  # outside: a group wraps what is raised in it
+            async with tenure:
                 self._tenure = tenure
                 self._leaving.clear()
                 self._tell()

@@ -441,7 +441,7 @@ class JobDriver:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
-        parts = [StagedPart.of(each.output) for each in winners]
+        parts = [StagedPart.of(each.output, self.spec) for each in winners]
         await self.journal.flush()
         is_resumed = self._resumed is not None
         try:

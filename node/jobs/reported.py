@@ -46,8 +46,8 @@ def figures(report: AttemptReport) -> AttemptFigures | None:
 def mapped(report: AttemptReport, spec: JobSpec) -> MapOutput:
     with well_formed("a report of a map"):
         output = MapOutput.from_wire(report.body)
-        if len(output.partitions) != spec.reducers:
-            raise ValueError(f"{len(output.partitions)} partitions, the job has {spec.reducers}")
+        if len(output.partitions) != spec.partitions:
+            raise ValueError(f"{len(output.partitions)} partitions, the job has {spec.partitions}")
         for partition in output.partitions:
             list(map(whole_number, partition))
         list(map(whole_number, (output.bytes_in, output.records_in, output.records_out, output.spills)))
@@ -58,7 +58,8 @@ def mapped(report: AttemptReport, spec: JobSpec) -> MapOutput:
 def reduced(report: AttemptReport, spec: JobSpec) -> ReduceOutput:
     with well_formed("a report of a reduce"):
         output = ReduceOutput.from_wire(report.body)
-        path = staged_part(spec.output, spec.job, report.attempt, spec.output_compression)
+        compression = spec.compression_of(report.attempt.task)
+        path = staged_part(spec.output, spec.job, report.attempt, compression)
         wanted = report.attempt.task, path
         if (output.partition, output.file) != wanted:
             raise ValueError(f"part {output.partition!r:.20} at {output.file!r:.200} instead of {wanted[1]}")

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ringmill.cluster.consensus.leases import AsyncLease
-from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -48,7 +48,7 @@ _CODE_PAUSE_S: Final = 0.5
 
 
 class Tenure:
-    """`async with` it while the lease is held.
+    """`open` it once the lease is held, then `async with` it while that is so.
 
     `jobs` are those that this node can tell of, ended ones included.  What this tenure drives is added, and
     taken away when another coordinator has it.
@@ -73,23 +73,24 @@ class Tenure:
         self._group = asyncio.TaskGroup()
 
     async def open(self, *, is_wanted: bool) -> None:
-        """Shut out the former coordinator and take its jobs over.
+        """Shut out the former coordinator; the jobs that it has left are taken over from then on.
 
-        `is_wanted` says that a job waits for this tenure.  Raises Fenced.
+        `is_wanted` says that a job waits for this tenure.  Raises Fenced; CorruptData or ProtocolMismatch for
+        a list of jobs that cannot be read.
         """
         cells = self._world.cells
         self._index = JobIndex(cells, self.term, await cells.read(INDEX))
-        open_rows = [row for row in self._index.rows.values() if not row.is_over]
-        if not open_rows and not is_wanted:
+        if is_wanted or not all(row.is_over for row in self._index.rows.values()):
+            await self._index.seal()
+        else:
             self.ended.set()
-            return
-        await self._index.seal()
-        for row in open_rows:
-            self._begin_work(row.job, self._take_over(row))
-        self._look_whether_idle()
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
+        for row in self._index.rows.values():
+            if not row.is_over:
+                self._begin_work(row.job, self._take_over(row))
+        self._look_whether_idle()
         return self
 
     async def __aexit__(
@@ -160,7 +161,8 @@ class Tenure:
         splits = await keyspace_splits(spec, self._world.keyspaces)
         plan = await self._world.job_steps.plan(spec)
         self._lease.check()
-        machine = JobMachine(JobPlan(spec.job, plan.splits or splits, spec.reducers, plan.notes))
+        cut = plan.splits or splits
+        machine = JobMachine(JobPlan(spec.job, cut, spec.partitions, plan.notes, spec.bad_records))
         job = StoredJob(spec, self._world.clock.wall(), 0.0, machine)
         self._accepted += 1
         journal = f"{spec.job}.{self.term}.{self._accepted}"
@@ -231,16 +233,18 @@ class Tenure:
     async def _take_over(self, row: IndexRow) -> None:
         try:
             found = await sealed(self._world.cells, row.journal, self.term, self._world.node)
-        except CorruptData as error:
+            if found is None:
+                await self._index.drop(row.job)  # it was never accepted
+                return
+            job, read = found
+            resumed = job.machine.handle(TakenOver(self._world.node), job.at)
+        except Fenced:
+            raise
+        except Exception as error:  # noqa: BLE001 - neither damage nor another version may end the node
             _log.error("job %s cannot go on: %s", row.job, error)
             await self._index.put(replace(row, is_over=True, state="FAILED", node=self._world.node))
             return
-        if found is None:
-            await self._index.drop(row.job)  # it was never accepted
-            return
         sometimes("a job is taken over")
-        job, read = found
-        resumed = job.machine.handle(TakenOver(self._world.node), job.at)
         if job.machine.state in ("PENDING", "RUNNING"):
             await self._fetch_code(job.spec.bundle_sha256)
         if not job.machine.is_over:

@@ -106,6 +106,10 @@ class Requests:
         """What a register holds.  Raises as RegisterCoordinator.read."""
         return await self._registers.read(request)
 
+    async def settle_register(self, keyspace: str, key: bytes) -> None:
+        """Have all owners hold what a register holds.  Raises as RegisterCoordinator.settle."""
+        await self._registers.settle(RegisterRead(keyspace, key))
+
     def own_registers(self) -> OwnRegisters:
         """For the rooms of this node."""
         return OwnRegisters(self._registers)

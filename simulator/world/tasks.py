@@ -250,7 +250,7 @@ def _load(files: FileSystem, process: str, bundle: str, module: str, name: str) 
     check_bundle(data, digest)
     if digest not in _sources:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _sources[digest] = _FromText(archive.read(f"{module}.py").decode())
+            _sources[digest] = _FromText(archive.read(f"{module}.py").decode(), f"{bundle}/{module}.py")
     loader = _sources[digest]
     spec = importlib.util.spec_from_loader(module, loader)
     assert spec is not None
@@ -264,9 +264,9 @@ def _load(files: FileSystem, process: str, bundle: str, module: str, name: str) 
 class _FromText(importlib.abc.InspectLoader):
     """Compiled once, run for each process."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, path: str) -> None:
         self._source = source
-        self._code = self.source_to_code(source)
+        self._code = self.source_to_code(source, path)
 
     def get_source(self, fullname: str) -> str:
         return self._source

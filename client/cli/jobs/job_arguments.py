@@ -40,6 +40,10 @@ def job_arguments(verb: Verb) -> Verb:
                 "--param", "params", multiple=True, metavar="NAME=VALUE",
                 help="parameter, read by the job as ctx.params",
             ),
+            click.option(
+                "--on-bad-record", metavar="fail|quarantine:N",
+                help="whether a record at which map fails ends the job, or up to N are set aside",
+            ),
             click.option("--overwrite", is_flag=True, help="replace the output folder if it exists"),
         )
     ):  # fmt: skip

@@ -36,6 +36,7 @@ def local(
     reducers: int | None,
     split_mib: int | None,
     params: tuple[str, ...],
+    on_bad_record: str | None,
     overwrite: bool,
     processes: int,
 ) -> None:
@@ -51,7 +52,7 @@ def local(
     result = run_local(
         loaded.definition, inputs or None, output,
         reducers=reducers, params=given, overwrite=overwrite, processes=processes,
-        split_mib=split_mib,
+        split_mib=split_mib, on_bad_record=on_bad_record,
     )  # fmt: skip
     seconds = time.monotonic() - began
     document = {

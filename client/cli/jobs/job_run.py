@@ -28,6 +28,7 @@ def run(
     reducers: int | None,
     split_mib: int | None,
     params: tuple[str, ...],
+    on_bad_record: str | None,
     overwrite: bool,
     detach: bool,
 ) -> None:
@@ -49,6 +50,7 @@ def run(
                 params=given,
                 overwrite=overwrite,
                 split_mib=split_mib,
+                on_bad_record=on_bad_record,
             )
             if detach:
                 return None

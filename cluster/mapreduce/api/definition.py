@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
+from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
 from ringmill.cluster.mapreduce.api.batches import check_batch, check_columns
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_map, check_kv_output
@@ -124,6 +125,7 @@ class JobDefinition:
     split_mib: int = 0
     order: Order = "key"
     partition: Callable[..., int] | None = None
+    on_bad_record: str = "fail"
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -174,6 +176,7 @@ def job(
     split_mib: int = 0,
     order: Order = "key",
     partition: Callable[..., int] | None = None,
+    on_bad_record: str = "fail",
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
@@ -182,11 +185,11 @@ def job(
     csv.  It returns pairs, a dict, a Counter, or a list of keys without values; two parameters, `(offset,
     lines)`, tell it where the batch begins.  Its output must not depend on how lines are batched.
 
-    `combine(key, values)` may be called any number of times to
-    shorten the values of one key before they are sent.  `reduce(key, values)` yields the pairs that are
-    written; without it the pairs of map are written, sorted by key.  Each function may take `ctx` as a third
-    parameter.  Their type hints choose the codecs.  In place of combine and reduce a named fold may stand:
-    Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); one given as reduce combines, too.
+    `combine(key, values)` may be called any number of times to shorten the values of one key before they are
+    sent.  `reduce(key, values)` yields the pairs that are written; without it those of map are, sorted by
+    key.  Each function may take `ctx` as a third parameter.  Their type hints choose the codecs.  In place of
+    both a named fold may stand: Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); as reduce it
+    combines, too.
 
     `order` is the order of the output.  "key": by key within each part; which part a key goes to follows from
     its hash, or from `partition(key, parts)`, which gives a number from 0 to parts - 1.  "total": by key over
@@ -196,7 +199,8 @@ def job(
     `params` are str parameters with their defaults, which each submission may change; functions read them as
     `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
     limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
-    follows from the size of the whole input.
+    follows from the size of the whole input.  `on_bad_record` is "fail", or "quarantine:N": then up to N
+    records at which map or the parser of a format raises an error are set aside in the file _BAD_RECORDS.
 
     Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
     do not fit together, and for a number out of range.
@@ -224,11 +228,18 @@ def job(
         split_mib=split_mib,
         order=order,
         partition=partition,
+        on_bad_record=on_bad_record,
     )
+    _check(definition)
+    return definition
+
+
+def _check(definition: JobDefinition) -> None:
+    """Raises InvalidArgument for parts of a job that do not fit together."""
+    check_quarantine(bad_records_of(definition.on_bad_record), definition)
     _check_order(definition)
     _check_combine(definition)
     _check_output(definition)
-    return definition
 
 
 def _check_numbers(reducers: int, task_memory_mib: int, split_mib: int) -> None:
@@ -254,6 +265,15 @@ def check_split_mib(mebibytes: int) -> None:
         raise InvalidArgument(
             f"split_mib must be 1 to {MAX_SPLIT_MIB}, or 0 for what follows from the input's size, not "
             f"{shown(mebibytes, 40)}"
+        )
+
+
+def check_quarantine(bad_records: int, definition: JobDefinition) -> None:
+    """Raises InvalidArgument for a job whose records cannot be set aside one by one."""
+    if bad_records and definition.is_batch:
+        raise InvalidArgument(
+            "on_bad_record='quarantine:N' needs to know which record is bad; map_batch takes many at once",
+            hint="say map in its place, or catch the error in map_batch",
         )
 
 

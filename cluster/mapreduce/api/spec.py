@@ -16,10 +16,12 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
+from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, MOST_BAD_RECORDS, bad_records_of
 from ringmill.cluster.mapreduce.api.definition import (
     JobDefinition,
     Order,
     OutputCompression,
+    check_quarantine,
     check_split_mib,
     check_task_memory,
 )
@@ -29,6 +31,7 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import (
     KvInput,
     is_keyspace_path,
 )
+from ringmill.cluster.mapreduce.outputs import part_name
 
 __all__ = ["JobSpec"]
 
@@ -67,6 +70,7 @@ class JobSpec:
     order: str = "key"  # of the output: key, input, total (definition.Order)
     output_compression: str = "none"  # of part files: gzip, zstd
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
+    bad_records: int = 0  # that may be set aside; 0 when one fails the job
     consistency: str = ""  # of an input that is a keyspace: quorum, one
     output_keyspace: str = ""  # where the output is put; empty for a folder
 
@@ -91,6 +95,14 @@ class JobSpec:
                 f"split_bytes must be 0 to {MAX_SPLIT_MIB * _MIB}, not {self.split_bytes}",
             ),
             (
+                not 0 <= self.bad_records <= MOST_BAD_RECORDS,
+                f"bad_records must be 0 to {MOST_BAD_RECORDS}, not {self.bad_records}",
+            ),
+            (
+                self.bad_records > 0 and self.output_keyspace != "",
+                "an output that is a keyspace has no place for bad records; on_bad_record must be 'fail'",
+            ),
+            (
                 self.output_compression not in get_args(OutputCompression),
                 f"output_compression must be one of {', '.join(get_args(OutputCompression))}",
             ),
@@ -101,6 +113,21 @@ class JobSpec:
             if is_wrong:
                 raise InvalidArgument(message)
         check_task_memory(self.task_memory_mib)
+
+    @property
+    def partitions(self) -> int:
+        """Of the output of a map: one for each reducer, and one more for records that are set aside."""
+        return self.reducers + (self.bad_records > 0)
+
+    def file_of(self, partition: int) -> str:
+        """The file of the output that holds a partition."""
+        if partition < self.reducers:
+            return part_name(partition, self.output_compression)
+        return BAD_RECORDS
+
+    def compression_of(self, partition: int) -> str:
+        """What the file of a partition is compressed with; bad records are there to be read."""
+        return self.output_compression if partition < self.reducers else "none"
 
     @property
     def source(self) -> KeyspacePath | None:
@@ -143,6 +170,7 @@ class JobSpec:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        on_bad_record: str | None = None,
         output_keyspace: str = "",
     ) -> JobSpec:
         """The spec of one run of a definition.  Raises InvalidArgument, also for an unknown parameter."""
@@ -152,6 +180,9 @@ class JobSpec:
             raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
+        on_bad_record = definition.on_bad_record if on_bad_record is None else on_bad_record
+        bad_records = bad_records_of(on_bad_record)
+        check_quarantine(bad_records, definition)
         source = definition.input
         reads_keyspace = isinstance(source, KvInput) and any(map(is_keyspace_path, inputs))
         return cls(
@@ -170,6 +201,7 @@ class JobSpec:
             task_memory_mib=definition.task_memory_mib,
             order=definition.order,
             split_bytes=split_mib * _MIB,
+            bad_records=bad_records,
             consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
             output_keyspace=output_keyspace,
         )
@@ -212,7 +244,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse fields of a wrong type before they are used."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
-        "task_memory_mib": int, "split_bytes": int,
+        "task_memory_mib": int, "split_bytes": int, "bad_records": int,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

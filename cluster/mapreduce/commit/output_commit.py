@@ -20,6 +20,7 @@ from typing import Final
 import google_crc32c
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import ReduceOutput, part_name
 from ringmill.cluster.os_errors import Meaning, meaning_of
@@ -52,22 +53,21 @@ class OutputMayShow(OSError):
 
 @dataclass(frozen=True, slots=True)
 class StagedPart:
-    """A winner's part file and what must be in it."""
+    """A winner's part file, what must be in it, and its name in the output."""
 
     partition: int
     path: str
     size: int
     crc32c: int
     records: int
-
-    @property
-    def name(self) -> str:
-        """Of the file in the output; what it is compressed with shows in the path."""
-        return part_name(self.partition) + posixpath.splitext(self.path)[1]
+    name: str
 
     @classmethod
-    def of(cls, output: ReduceOutput) -> StagedPart:
-        return cls(output.partition, output.file, output.size, output.crc32c, output.records_out)
+    def of(cls, output: ReduceOutput, spec: JobSpec) -> StagedPart:
+        return cls(
+            output.partition, output.file, output.size, output.crc32c, output.records_out,
+            spec.file_of(output.partition),
+        )  # fmt: skip
 
 
 def staging_folder(output: str, job: str) -> str:

@@ -32,6 +32,7 @@ from ringmill.cluster.ports import FileSystem, ReadFile
 __all__ = ["Block", "SplitReader"]
 
 Block: TypeAlias = list[tuple[Any, Any]]
+Refused: TypeAlias = Callable[[Any, Any, Exception], None]  # key, text or row, and why
 
 READ_BYTES: Final = 1 << 20
 BATCH_BYTES: Final = 4 << 20  # large, as what a map makes of a batch is put together with that of others
@@ -68,6 +69,8 @@ class SplitReader:
         self._columns = columns
         self._has_columns = arrow_name(value_hint) == "RecordBatch"
         self._path = ""
+        self._piece_number = -1
+        self.refused: Refused | None = None  # takes records that cannot be parsed; None to fail
         self._block: Block = []
         self._left: Iterator[tuple[Any, Any]] = iter(())
         self._span: tuple[int, int] | None = None  # of the batch at hand: where it begins and ends
@@ -79,13 +82,22 @@ class SplitReader:
 
         Of a batch, "FILE offset N to M".
         """
-        unit = {"csv": "line", "file": "", "arrow": "batch", "kv": "key"}.get(self._format, "offset")
-        if self._has_columns and self._format != "arrow":
-            unit = "row"
+        unit = self._unit
         if self._span is not None:
             return f"{self._path} {unit} {self._span[0]} to {self._span[1]}"
         last = self._last() if unit else None
         return self._path if last is None else f"{self._path} {unit} {last[0]}"
+
+    @property
+    def place(self) -> tuple[int, str, str]:
+        """The piece at hand by its number, its file, and what a key in it counts: "offset", "line" or ""."""
+        return self._piece_number, self._path, self._unit
+
+    @property
+    def _unit(self) -> str:
+        if self._has_columns and self._format != "arrow":
+            return "row"
+        return {"csv": "line", "file": "", "arrow": "batch", "kv": "key"}.get(self._format, "offset")
 
     @property
     def record(self) -> str:
@@ -143,8 +155,8 @@ class SplitReader:
             self._span = None
 
     def _opened(self) -> Iterator[tuple[Piece, ReadFile]]:
-        for piece in self._split.pieces:
-            self._piece = piece
+        for number, piece in enumerate(self._split.pieces):
+            self._piece, self._piece_number = piece, number
             self._path = self._context.path = piece.file.path
             if self._format == "kv":  # a file of this attempt, named for what is in it
                 self._path = self._context.path = posixpath.basename(piece.file.path)
@@ -181,7 +193,7 @@ class SplitReader:
             return self._csv(piece, file)
         if self._format == "kv":
             return self._keyspace_records(file)
-        parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": _json_lines}[
+        parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": self._json_lines}[
             self._format
         ]
         return self._lines(piece, file, parse)
@@ -229,8 +241,13 @@ class SplitReader:
         line = rows.line_num
         try:
             for row in rows:
-                if row:
-                    block.append((line + 1, row if header is None else _named(header, row)))
+                if row and header is None:
+                    block.append((line + 1, row))
+                elif row and len(row) == len(header or ()):
+                    block.append((line + 1, dict(zip(header or (), row, strict=True))))
+                elif row:
+                    wrong = ValueError(f"not CSV: {len(row)} fields where the header has {len(header or ())}")
+                    self._refuse(line + 1, row, wrong)
                 line = rows.line_num
                 if len(block) >= BLOCK_RECORDS:
                     yield block
@@ -240,6 +257,25 @@ class SplitReader:
             raise TaskFailed(Cause.USER_ERROR, message, (), f"{piece.file.path} line {line + 1}") from error
         if block:
             yield block
+
+    def _json_lines(self, offset: int, data: bytes, path: str) -> Block:
+        block: Block = []
+        for at, line in _text_lines(offset, data, path):
+            text = line.removeprefix(_BYTE_ORDER_MARK) if at == 0 else line
+            if not text or text.isspace():
+                continue
+            try:
+                block.append((at, json.loads(text)))
+            except ValueError as error:
+                self._refuse(at, text, ValueError(f"not JSON: {error}"))
+        return block
+
+    def _refuse(self, key: Any, value: Any, error: ValueError) -> None:
+        """A record that cannot be parsed.  Raises TaskFailed unless somebody takes it."""
+        if self.refused is None:
+            raise TaskFailed(Cause.USER_ERROR, str(error), (), f"{self._path} {self._unit} {key}") from error
+        self.records_read += 1
+        self.refused(key, value, error)
 
 
 def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
@@ -399,19 +435,6 @@ def _str_list(data: bytes, path: str, offset: int) -> tuple[int, list[str]]:
     return len(lines), lines
 
 
-def _json_lines(offset: int, data: bytes, path: str) -> Block:
-    block: Block = []
-    for at, line in _text_lines(offset, data, path):
-        text = line.removeprefix(_BYTE_ORDER_MARK) if at == 0 else line
-        if not text or text.isspace():
-            continue
-        try:
-            block.append((at, json.loads(text)))
-        except ValueError as error:
-            raise TaskFailed(Cause.USER_ERROR, f"not JSON: {error}", (), f"{path} offset {at}") from error
-    return block
-
-
 def _decoded_lines(blocks: Iterable[tuple[int, bytes]]) -> Iterator[str]:
     for _, data in blocks:
         lines = data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
@@ -423,9 +446,3 @@ def _without_mark(lines: Iterator[str]) -> Iterator[str]:
     if first is not None:
         yield first.removeprefix(_BYTE_ORDER_MARK)
         yield from lines
-
-
-def _named(header: list[str], row: list[str]) -> dict[str, str]:
-    if len(row) != len(header):
-        raise ValueError(f"{len(row)} fields where the header has {len(header)}")
-    return dict(zip(header, row, strict=True))

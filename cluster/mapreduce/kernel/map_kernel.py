@@ -45,6 +45,7 @@ from ringmill.cluster.mapreduce.kernel.buffers import (
 from ringmill.cluster.mapreduce.kernel.calls import results_of
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles, cut_at
 from ringmill.cluster.mapreduce.kernel.key_ranges import digest_of_ranges
+from ringmill.cluster.mapreduce.kernel.set_aside import LINES, SetAside
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 from ringmill.cluster.ports import FileSystem
 
@@ -85,8 +86,11 @@ class MapKernel:
         output_format: str,
         context: Context,
         phases: PhaseTimes,
+        aside: SetAside | None = None,
     ) -> None:
+        """`aside` takes records at which map raises an error; they are one partition more."""
         self._job = job
+        self._aside = aside
         self._phases = phases
         self._files = files
         self._folder = folder
@@ -108,7 +112,11 @@ class MapKernel:
 
         Raises what the job's functions raise, TaskFailed for output that is not what was declared, OSError.
         """
-        return self._run(chain.from_iterable(results_of(self._map, chain.from_iterable(blocks))))
+        records = chain.from_iterable(blocks)
+        results = (
+            results_of(self._map, records) if not self._aside else self._aside.results_of(self._map, records)
+        )
+        return self._run(chain.from_iterable(results))
 
     def run_batches(self, batches: Iterable[tuple[int, Any]]) -> MapTotals:
         """Map every batch, given with where it begins, and leave one run.  Raises like `run`."""
@@ -141,7 +149,7 @@ class MapKernel:
             path, partitions = self._merge_spills()
         else:
             path = f"{self._folder}/{RUN_NAME}"
-            partitions = self._write(path)
+            partitions = self._write(path, is_last=True)
         return MapTotals(path, partitions, self._buffer.taken, len(self._spills))
 
     def _pass_on(self, pairs: Iterator[Pair]) -> MapTotals:
@@ -162,7 +170,7 @@ class MapKernel:
         writer = self._writer(path)
         for number in range(self._partitions):
             writer.write_partition(groups() if number == self._part else ())
-        return MapTotals(path, writer.finish(), given, 0)
+        return MapTotals(path, self._finish(writer), given, 0)
 
     def _run_keys(self, batches: Iterator[Sequence[Any]]) -> MapTotals:
         """The same for keys without values that nothing combines or reduces."""
@@ -239,18 +247,24 @@ class MapKernel:
     def _spill_name(self) -> str:
         return f"{self._folder}/spill-{len(self._spills):05d}.run"
 
-    def _write(self, path: str) -> tuple[PartitionSlice, ...]:
+    def _write(self, path: str, *, is_last: bool = False) -> tuple[PartitionSlice, ...]:
         """Leave the buffer in a run, sorted, and empty it."""
         self._buffer.shorten(self._sizes)
         try:
-            return self._write_sorted(path)
+            return self._write_sorted(path, is_last)
         except InvalidArgument as error:
             raise self._wrong_output(error) from error
 
     def _wrong_output(self, error: InvalidArgument) -> TaskFailed:
         return TaskFailed(Cause.USER_ERROR, f"map {self._job.map_signature.where} gave {error}")
 
-    def _write_sorted(self, path: str) -> tuple[PartitionSlice, ...]:
+    def _finish(self, writer: RunWriter) -> tuple[PartitionSlice, ...]:
+        """The end of the run that the task leaves: the records that were set aside, if the job has any."""
+        if self._aside is not None:
+            writer.write_other(self._aside.lines(), LINES)
+        return writer.finish()
+
+    def _write_sorted(self, path: str, is_last: bool) -> tuple[PartitionSlice, ...]:
         keys, values = self._buffer.leave()
         encoded = self._job.key_codec.encode_all(keys)
         places = self._places(keys, encoded)
@@ -262,7 +276,7 @@ class MapKernel:
         else:  # keys that differ for Python have the same bytes: reduce merges them
             singles = zip(values, strict=True)
             self._write_groups(writer, zip(places, encoded, singles, strict=True))
-        return writer.finish()
+        return self._finish(writer) if is_last else writer.finish()
 
     def _write_groups(self, writer: RunWriter, placed: Iterable[tuple[int, bytes, Sequence[Any]]]) -> None:
         buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
@@ -308,7 +322,7 @@ class MapKernel:
             writer.write_partition(self._recombined(narrowed), self._mark)
         for spill, _ in self._spills:
             self._files.unlink(spill)
-        return path, writer.finish()
+        return path, self._finish(writer)
 
     def _merge_name(self, partition: int, number: int) -> str:
         return f"{self._folder}/merge-{partition:05d}-{number:05d}.run"

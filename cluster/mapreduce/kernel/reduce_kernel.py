@@ -27,6 +27,7 @@ from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
 from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark, read_pairs
 from ringmill.cluster.mapreduce.kernel.calls import results_of
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
+from ringmill.cluster.mapreduce.kernel.set_aside import LINES
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
 
@@ -60,6 +61,19 @@ class ReduceKernel:
         self._output_format = output_format
         self._context = context
         self.groups = 0
+
+    def run_aside(self, slices: Sequence[Slice], part: PartFile) -> PartTotals:
+        """Write the records that the maps have set aside, in the order of their splits."""
+        part.write_all(self._set_aside(slices))
+        part.finish()
+        return part.totals
+
+    def _set_aside(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        for each in slices:
+            for _, lines in read_groups(self._files, each, LINES):
+                self.groups += 1
+                for line in lines:
+                    yield 1, line
 
     def run(self, slices: Sequence[Slice], part: PartFile) -> PartTotals:
         """Reduce every group into the part file.

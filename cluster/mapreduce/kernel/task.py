@@ -24,6 +24,7 @@ from ringmill.cluster.mapreduce.kernel.collector_pace import rare_collections
 from ringmill.cluster.mapreduce.kernel.key_ranges import key_ranges
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
+from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
 from ringmill.cluster.ports import FileSystem
@@ -78,6 +79,7 @@ def run_map(
         split, spec.input_format, job.map_signature.second,
         files=files, context=context, key_hint=job.map_signature.first, columns=job.columns,
     )  # fmt: skip
+    aside = SetAside(spec.bad_records, job.user_files, reader, context) if spec.bad_records else None
 
     progress.follow(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)
@@ -94,6 +96,7 @@ def run_map(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            aside=aside,
             phases=progress.phases,
         )
         with rare_collections():
@@ -127,7 +130,8 @@ def run_reduce(
     context = _context(spec, f"reduce-{task.partition}", task.deadline)
     total = sum(each.length for each in task.inputs)
     records_in = sum(each.records for each in task.inputs)
-    path = f"{folder}/{part_name(task.partition, spec.output_compression)}"
+    compression = spec.compression_of(task.partition)
+    path = f"{folder}/{part_name(task.partition, compression)}"
 
     def look() -> AttemptProgress:
         done = total * min(kernel.groups, records_in) // max(1, records_in)
@@ -146,7 +150,8 @@ def run_reduce(
         )
         progress.follow(look)
         with rare_collections():
-            totals = kernel.run(task.inputs, PartFile(files, path, spec.output_compression))
+            run = kernel.run if task.partition < spec.reducers else kernel.run_aside
+            totals = run(task.inputs, PartFile(files, path, compression))
         files.fsync_dir(folder)
     except (Exception, SystemExit) as error:
         raise classify(error, job.user_files) from error

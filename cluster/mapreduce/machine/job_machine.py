@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
 from ringmill.cluster.mapreduce.machine.canary import Canary
@@ -74,6 +74,7 @@ class JobPlan:
     splits: tuple[Split, ...]
     reducers: int
     notes: tuple[str, ...] = ()  # lines about the plan for people; the story begins with them
+    bad_records: int = 0  # that may be set aside; if any, they are the last partition
 
 
 @dataclass(slots=True)
@@ -106,6 +107,13 @@ class JobMachine:
     def maps_done(self) -> bool:
         """Every split has a committed output that can be read."""
         return all(task.winner is not None for task in self.maps)
+
+    @property
+    def bad_records(self) -> int:
+        """How many records the maps that count have set aside."""
+        if not self.plan.bad_records:
+            return 0
+        return sum(_output_of(task).partitions[-1].records for task in self.maps if task.winner is not None)
 
     @property
     def workers_up(self) -> list[NodeId]:
@@ -260,6 +268,9 @@ class JobMachine:
             return []
         task = self.maps[attempt_id.task]
         instructions = self._win(task, attempt, output, now)
+        if self.bad_records > self.plan.bad_records:
+            sometimes("a job has too many bad records")
+            return instructions + self._end("FAILED", now, too_many_bad(self.plan.bad_records))
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:

@@ -25,7 +25,7 @@ class JobSummary:
     state: str
     stages: tuple[StageSummary, ...]
     tasks: tuple[TaskSummary, ...]
-    records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out
+    records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out, bad if some may be set aside
     counters: Mapping[str, int]
     retried: int
     story: tuple[str, ...]
@@ -39,7 +39,7 @@ def summarize(machine: JobMachine) -> JobSummary:
         machine.state,
         (_stage("map", machine.maps), _stage("reduce", machine.reduces)),
         tuple(map(_task, tasks)),
-        _records(tasks),
+        _records(machine),
         _counters(tasks),
         machine.retried,
         tuple(machine.story),
@@ -72,8 +72,12 @@ def _task(task: Task) -> TaskSummary:
     return TaskSummary(task.name, state, len(task.attempts), last.node if last else "", error)
 
 
-def _records(tasks: Sequence[Task]) -> dict[str, int]:
+def _records(machine: JobMachine) -> dict[str, int]:
     records = {"map_in": 0, "map_out": 0, "reduce_in": 0, "reduce_out": 0}
+    reduces = machine.reduces
+    if machine.plan.bad_records:
+        records["bad"], reduces = machine.bad_records, reduces[:-1]
+    tasks = (*machine.maps, *reduces)
     for output in _outputs(tasks):
         stage = "map" if isinstance(output, MapOutput) else "reduce"
         records[f"{stage}_in"] += output.records_in

@@ -29,7 +29,7 @@ def snapshot(machine: JobMachine) -> list[Any]:
     """The row of a machine."""
     plan, error = machine.plan, machine.error
     return [
-        [plan.job, [split.to_wire() for split in plan.splits], plan.reducers],
+        [plan.job, [split.to_wire() for split in plan.splits], plan.reducers, plan.bad_records],
         machine.state,
         [_task_row(task) for task in machine.maps],
         [_task_row(task) for task in machine.reduces],
@@ -46,7 +46,7 @@ def snapshot(machine: JobMachine) -> list[Any]:
 def restored(row: Sequence[Any]) -> JobMachine:
     """The machine of a row.  Raises ValueError, TypeError or LookupError for what is none."""
     (
-        (job, splits, reducers),
+        (job, splits, reducers, bad),
         state,
         maps,
         reduces,
@@ -58,7 +58,7 @@ def restored(row: Sequence[Any]) -> JobMachine:
         reports,
         load,
     ) = row
-    machine = JobMachine(JobPlan(job, tuple(map(Split.from_wire, splits)), reducers))
+    machine = JobMachine(JobPlan(job, tuple(map(Split.from_wire, splits)), reducers, bad_records=bad))
     machine.state = state
     machine.maps = [_task("map", index, task) for index, task in enumerate(maps)]
     machine.reduces = [_task("reduce", index, task) for index, task in enumerate(reduces)]

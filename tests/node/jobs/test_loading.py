@@ -37,7 +37,7 @@ class Bench:
         data = encode_records((key, VALUES[key]) for key in keys)
         path = self.folder / f"part-{number}"
         path.write_bytes(data)
-        return StagedPart(number, str(path), len(data), google_crc32c.value(data), len(keys))
+        return StagedPart(number, str(path), len(data), google_crc32c.value(data), len(keys), path.name)
 
     def loader(self) -> Loader:
         return Loader(
@@ -113,7 +113,7 @@ async def test_of_a_key_given_twice_in_a_window_the_last_value_stays(bench: Benc
     twice = encode_records([(b"k", [b"1"]), (b"k", [b"2"])])
     path = bench.folder / "part-9"
     path.write_bytes(twice)
-    bench.parts = [StagedPart(0, str(path), len(twice), google_crc32c.value(twice), 2)]
+    bench.parts = [StagedPart(0, str(path), len(twice), google_crc32c.value(twice), 2, path.name)]
     await bench.loader().run(NOT_LOADED)
     assert [key for key, _, _ in bench.keyspaces.puts] == [b"k"]
     assert bench.keyspaces.held["index"] == {b"k": [b"2"]}

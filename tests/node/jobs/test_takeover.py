@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import defaultdict
+from dataclasses import astuple
 from typing import Any
 
+import msgpack
 import pytest
 
 from ringmill.cluster.errors import NotFound, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.node.jobs.job_driver import JobDriver
-from ringmill.node.jobs.journal.cells import INDEX
-from ringmill.node.jobs.journal.job_index import listed_jobs
+from ringmill.node.jobs.journal.cells import INDEX, entry_key
+from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
 from ringmill.node.jobs.journal.job_journal import JobJournal
 
 LEASE_S = 1.5
@@ -129,3 +131,34 @@ async def test_a_coordinator_that_was_cut_off_gives_its_jobs_up(cluster: Any) ->
 async def watched(coordinator: Any) -> None:
     async for _ in coordinator.watch("job-1"):
         pass
+
+
+async def test_a_coordinator_that_is_shut_out_as_it_begins_leaves_its_node_running(cluster: Any) -> None:
+    """Between the lease and its first change of the list another one has had the jobs."""
+    registers = cluster.nodes[N1].registers
+
+    def come_between(key: bytes) -> None:
+        if key == INDEX:
+            registers.before_write = lambda key: None
+            cluster.held[INDEX] = 1, packed_list(term=2)
+
+    registers.before_write = come_between
+    cluster.write_input("one two\n")
+    assert (await cluster.run(cluster.spec())).state == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("entry", [b"damaged", msgpack.packb([99])], ids=["damaged", "of another version"])
+async def test_a_job_whose_journal_cannot_be_read_ends_and_another_one_runs(
+    cluster: Any, entry: bytes
+) -> None:
+    row = IndexRow("job-1", "job-1.1.1", "trials:counting", "/out", 1.0)
+    cluster.held[INDEX] = 1, packed_list(row, term=0)
+    cluster.held[entry_key(row.journal, 0)] = 1, entry
+    cluster.write_input("one two\n")
+    assert (await cluster.run(cluster.spec("job-2"))).state == "SUCCEEDED"
+    listed = {view.job: view.state for view in await cluster.nodes[N2].coordinator.all_views()}
+    assert listed == {"job-1": "FAILED", "job-2": "SUCCEEDED"}
+
+
+def packed_list(*rows: IndexRow, term: int) -> bytes:
+    return bytes(msgpack.packb([1, term, [astuple(row) for row in rows]]))

@@ -16,6 +16,7 @@ from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import is_keyspace_path
+from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
@@ -56,6 +57,7 @@ def run_local(
     each = map if processes == 1 else ForkedTasks(processes)
     if output is None or (input is None) == (records is None):
         raise InvalidArgument("a local run needs an output, and either an input or records")
+    output = path_of("output", output)
     run = partial(
         run_from_here, job, output=output, each=lambda _: each,
         reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
@@ -122,7 +124,7 @@ def run_from_here(
         return run_in_process(
             job,
             [os.path.abspath(path) for path in named],
-            os.path.abspath(output),
+            os.path.abspath(path_of("output", output)),
             files=files,
             reducers=reducers,
             params=params or {},

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.ports import FileSystem
 
@@ -33,7 +34,7 @@ class FoundInputs:
 
 
 def named_inputs(input: str | Iterable[str]) -> tuple[str, ...]:
-    """One input or several, as a user gives them.  Raises InvalidArgument for what is no path.
+    """The paths of one input or several, as a user gives them.  Raises InvalidArgument for what is no path.
 
     An empty name would stand for the current folder with all below it.
     """
@@ -44,7 +45,7 @@ def named_inputs(input: str | Iterable[str]) -> tuple[str, ...]:
                 f"input {each!r} is no path",
                 hint="give a file, a folder or a glob; '.' is the current folder",
             )
-    return inputs
+    return tuple(path_of("input", each) for each in inputs)
 
 
 def find_inputs(inputs: Iterable[str], files: FileSystem) -> FoundInputs:

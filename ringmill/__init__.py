@@ -43,10 +43,13 @@ if TYPE_CHECKING:
         UnresolvedSiblings,
         WrongEpoch,
     )
-    from ringmill.cluster.mapreduce.api.definition import FileInput, FileOutput, JobDefinition, job
+    from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
+    from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
     from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput
+    from ringmill.cluster.mapreduce.api.joins import join
     from ringmill.cluster.mapreduce.api.laws import broken_laws
+    from ringmill.cluster.mapreduce.api.sources import Source
     from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
@@ -55,9 +58,9 @@ __all__ = [
     "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState",
     "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound", "Overloaded",
     "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt",
-    "RingmillError", "Sum", "Top",
-    "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
-    "read_output", "run_local", "run_on_dask", "run_on_spark",
+    "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
+    "broken_laws", "connect", "job", "join", "raise_first", "read_output", "run_local", "run_on_dask",
+    "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -80,9 +83,12 @@ _HOMES: Final = {
         "QuorumNotReached", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
     "ringmill.cluster.mapreduce.context": ("Context",),
+    "ringmill.cluster.mapreduce.api.joins": ("join",),
+    "ringmill.cluster.mapreduce.api.sources": ("Source",),
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
+    "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
+    "ringmill.cluster.mapreduce.api.formats": ("FileInput", "FileOutput"),
     "ringmill.cluster.mapreduce.api.job_keyspaces": ("KvInput", "KvOutput"),
-    "ringmill.cluster.mapreduce.api.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),
 }  # fmt: skip
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

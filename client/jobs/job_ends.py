@@ -5,18 +5,24 @@ says.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from ringmill.client.arguments import Inputs, PathLike, checked_path, checked_paths
+from ringmill.client.arguments import Inputs, PathLike, checked_params, checked_path, checked_paths
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, KvInput, KvOutput, is_keyspace_path
+from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 
-__all__ = ["checked_inputs", "checked_output"]
+__all__ = ["checked_inputs", "checked_output", "checked_side"]
 
 
-def checked_inputs(definition: JobDefinition, given: Inputs | None) -> tuple[str, ...]:
-    """Absolute paths, or the one keyspace.  Raises InvalidArgument."""
+def checked_inputs(
+    definition: JobDefinition, given: Inputs | None
+) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+    """Absolute paths, by source where the job has several, or the one keyspace.  Raises InvalidArgument."""
+    by_name = named_paths(definition.source_names, () if given is None else given)
+    if by_name is not None:
+        return {name: checked_paths(f"input {name}", paths) for name, paths in by_name.items()}
     source = definition.input
     if given is None or given == ():
         if not isinstance(source, KvInput) or not source.path:
@@ -38,6 +44,12 @@ def checked_inputs(definition: JobDefinition, given: Inputs | None) -> tuple[str
             hint="declare job(input=KvInput()), with a map that takes key and value",
         )
     return (str(KeyspacePath.of(str(keyspaces[0]))),)
+
+
+def checked_side(definition: JobDefinition, given: Mapping[str, str] | None) -> dict[str, str]:
+    """Absolute paths of the side data by name.  Raises InvalidArgument."""
+    paths = side_paths(definition.side, checked_params(given, "side"))
+    return {name: checked_path(f"side {name}", path) for name, path in paths.items()}
 
 
 def checked_output(

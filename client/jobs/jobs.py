@@ -27,7 +27,7 @@ from ringmill.client.arguments import (
     checked_reducers,
 )
 from ringmill.client.jobs.explanation import JobExplanation
-from ringmill.client.jobs.job_ends import checked_inputs, checked_output
+from ringmill.client.jobs.job_ends import checked_inputs, checked_output, checked_side
 from ringmill.client.jobs.job_errors import is_silence, job_lost, perhaps_accepted, refusal
 from ringmill.client.jobs.job_modules import Target, load_job
 from ringmill.client.jobs.job_values import (
@@ -110,16 +110,18 @@ class AsyncJobs:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        side: Mapping[str, str] | None = None,
         on_bad_record: str | None = None,
     ) -> JobState:
         """Submit a job and wait for its end.
 
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
-        one path, folder or glob, or several, or "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX" for a job that reads a
-        keyspace; `output` a folder, or "kv:KEYSPACE" for a job that writes one.  Without them the job's own
-        keyspaces count.  All paths must be visible to the nodes, and so must the current folder where a
-        keyspace is written: parts are staged there.  `split_mib` and `on_bad_record` stand for the job's own
-        settings (`job`).  Raises InvalidArgument
+        one path, folder or glob, or several; of a job with sources, a mapping of their names to those;
+        "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX" for a job that reads a keyspace; `output` a folder, or
+        "kv:KEYSPACE" for a job that writes one.  Without them the job's own keyspaces count.  All paths must
+        be visible to the nodes, and so must the current folder where a keyspace is written: parts are staged
+        there.  `split_mib`, `on_bad_record` and the paths of `side` stand for the job's own settings (`job`).
+        Raises InvalidArgument
         for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
         JobKilled.
         """
@@ -131,6 +133,7 @@ class AsyncJobs:
             params=params,
             overwrite=overwrite,
             split_mib=split_mib,
+            side=side,
             on_bad_record=on_bad_record,
         )
         async for state in self.watch(job):
@@ -149,6 +152,7 @@ class AsyncJobs:
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        side: Mapping[str, str] | None = None,
         on_bad_record: str | None = None,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
@@ -160,6 +164,7 @@ class AsyncJobs:
         except OSError as error:
             raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
         bundle, job = loaded.bundle, self._new_id(loaded.name)
+        side_files = checked_side(loaded.definition, side)
         inputs = checked_inputs(loaded.definition, input)
         folder, output_keyspace = checked_output(loaded.definition, output, job, overwrite=overwrite)
         spec = JobSpec.of(
@@ -174,6 +179,7 @@ class AsyncJobs:
             params=given,
             overwrite=overwrite,
             split_mib=split_mib,
+            side=side_files,
             on_bad_record=on_bad_record,
             output_keyspace=output_keyspace,
         )

@@ -9,6 +9,8 @@ import os.path
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
+from itertools import chain
+from typing import TypeAlias
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
@@ -16,18 +18,22 @@ from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import is_keyspace_path
+from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["read_output", "run_from_here", "run_local"]
+__all__ = ["Input", "read_output", "run_from_here", "run_local"]
+
+Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
+"""Paths, folders and globs; by source where a job has several."""
 
 
 def run_local(
     job: JobDefinition,
-    input: str | Iterable[str] | None = None,
+    input: Input | None = None,
     output: str | None = None,
     *,
     records: Iterable[tuple[bytes, Content]] | None = None,
@@ -36,16 +42,18 @@ def run_local(
     overwrite: bool = False,
     processes: int = 1,
     split_mib: int | None = None,
+    side: Mapping[str, str] | None = None,
     on_bad_record: str | None = None,
 ) -> LocalResult:
     """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
     cluster.
 
-    `input` is one path, folder or glob, or several; `output` is a folder that must not exist unless
+    `input` is one path, folder or glob, or several; of a job with sources, a mapping of their names to those.
+    `output` is a folder that must not exist unless
     `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
     in that many processes forked from this one, and the output is the same.  Several runs at once do not
-    disturb each other: each has its own staging folder.  `split_mib` and
-    `on_bad_record` stand for the job's own settings, as on a cluster.
+    disturb each other: each has its own staging folder.  `split_mib`, `on_bad_record` and the paths of `side`
+    stand for the job's own settings, as on a cluster.
 
     A job that reads a keyspace gets `records` in place of `input`: pairs of key and what it holds, as
     KvInput says (a sequence of values, newest first; a count; a set; a dict), in the order in which a scan
@@ -60,7 +68,7 @@ def run_local(
     output = path_of("output", output)
     run = partial(
         run_from_here, job, output=output, each=lambda _: each,
-        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
         on_bad_record=on_bad_record,
     )  # fmt: skip
     if records is None:
@@ -102,7 +110,7 @@ def _new_name() -> str:
 
 def run_from_here(
     job: JobDefinition,
-    input: str | Iterable[str],
+    input: Input,
     output: str,
     each: Callable[[FileSystem], Each],
     *,
@@ -110,20 +118,22 @@ def run_from_here(
     params: Mapping[str, str] | None,
     overwrite: bool,
     split_mib: int | None,
+    side: Mapping[str, str] | None,
     on_bad_record: str | None,
 ) -> LocalResult:
     """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`."""
-    named = named_inputs(input)
-    for each_end in filter(is_keyspace_path, (*named, output)):
+    named = _named(job, input)
+    for each_end in filter(is_keyspace_path, (*chain(*named.values()), output)):
         raise InvalidArgument(
             f"{each_end} is a keyspace: only a cluster can run this (`ringmill job run`, db.jobs.run)",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
         )
+    absolute = {source: tuple(map(os.path.abspath, paths)) for source, paths in named.items()}
     name = _new_name()
     with closing(OsFileSystem()) as files:
         return run_in_process(
             job,
-            [os.path.abspath(path) for path in named],
+            absolute if job.source_names else absolute[""],
             os.path.abspath(path_of("output", output)),
             files=files,
             reducers=reducers,
@@ -132,5 +142,15 @@ def run_from_here(
             job=name,
             each=each(files),
             split_mib=split_mib,
+            side={name: os.path.abspath(path) for name, path in side_paths(job.side, side).items()},
             on_bad_record=on_bad_record,
         )
+
+
+def _named(job: JobDefinition, input: Input) -> dict[str, tuple[str, ...]]:
+    """The inputs by source, as they were given; under "" where the job has no sources."""
+    by_name = named_paths(job.source_names, input)
+    if by_name is None:
+        assert not isinstance(input, Mapping)  # refused above
+        return {"": named_inputs(input)}
+    return {name: named_inputs(paths) for name, paths in by_name.items()}

@@ -23,7 +23,8 @@ _MAX_FRAMES: Final = 50
 _MAX_FRAME_CHARS: Final = 1000
 _MAX_RECORD_CHARS: Final = 200
 _LOOPS: Final = tuple(
-    f"ringmill.cluster.mapreduce.{each}" for each in ("kernel.", "api.folds", "files.rendering")
+    f"ringmill.cluster.mapreduce.{each}"
+    for each in ("kernel.", "api.folds", "api.join_steps", "files.rendering")
 )
 """The modules that unpack the pairs of a job's functions."""
 

@@ -136,7 +136,7 @@ class Tenure:
                     known = await self._known(spec.job)
                     if known is None:
                         known = await self._accept_new(spec)
-            if known != spec:
+            if known.asked != spec.asked:
                 raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
             if (keeping := self._keeping.get(spec.job)) is not None:
                 await asyncio.wait([keeping])  # whoever asked may be gone: it is kept all the same
@@ -163,7 +163,7 @@ class Tenure:
         self._lease.check()
         cut = plan.splits or splits
         machine = JobMachine(JobPlan(spec.job, cut, spec.partitions, plan.notes, spec.bad_records))
-        job = StoredJob(spec, self._world.clock.wall(), 0.0, machine)
+        job = StoredJob(replace(spec, noted=plan.noted), self._world.clock.wall(), 0.0, machine)
         self._accepted += 1
         journal = f"{spec.job}.{self.term}.{self._accepted}"
         driver = JobDriver(job, self._world, journal=journal, term=self.term)

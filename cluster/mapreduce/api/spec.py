@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, get_args
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple, get_args
 
 import msgpack
 
@@ -20,20 +21,22 @@ from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, MOST_BAD_REC
 from ringmill.cluster.mapreduce.api.definition import (
     JobDefinition,
     Order,
-    OutputCompression,
     check_quarantine,
     check_split_mib,
     check_task_memory,
 )
+from ringmill.cluster.mapreduce.api.formats import OutputCompression
 from ringmill.cluster.mapreduce.api.job_keyspaces import (
     Consistency,
     KeyspacePath,
     KvInput,
     is_keyspace_path,
 )
+from ringmill.cluster.mapreduce.files.inputs import SourcePaths
+from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.mapreduce.outputs import part_name
 
-__all__ = ["JobSpec"]
+__all__ = ["JobSpec", "SourceOf"]
 
 VERSION: Final = 4
 MAX_SPEC_BYTES: Final = 1 << 20
@@ -42,6 +45,14 @@ _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}|")
 _COMPRESSIONS: Final = ("zstd", "lz4", "none")
 _MIB: Final = 1 << 20
+
+
+class SourceOf(NamedTuple):
+    """One of several inputs: its name, its format, and how many of the paths are its."""
+
+    name: str
+    format: str
+    inputs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,12 @@ class JobSpec:
     bad_records: int = 0  # that may be set aside; 0 when one fails the job
     consistency: str = ""  # of an input that is a keyspace: quorum, one
     output_keyspace: str = ""  # where the output is put; empty for a folder
+    sources: tuple[SourceOf, ...] = ()  # of a job of several inputs; those of each follow in `inputs`
+    side: Mapping[str, str] = field(default_factory=dict)  # absolute paths of files that every task may read
+    broadcast: tuple[str, ...] = ()  # of a join, the sources that may go to every map task
+    broadcast_bytes: int = 0  # the most that such a source may have
+    noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
+    """What planning found: the file of each `side`, those of the source that goes to every map task."""
 
     def __post_init__(self) -> None:
         problems = [
@@ -107,12 +124,46 @@ class JobSpec:
                 f"output_compression must be one of {', '.join(get_args(OutputCompression))}",
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
+            (not all(path.startswith("/") for path in self.side.values()), "paths must be absolute"),
+            (not self._has_sound_sources, "sources do not say whose the inputs are"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
             if is_wrong:
                 raise InvalidArgument(message)
         check_task_memory(self.task_memory_mib)
+
+    @property
+    def _has_sound_sources(self) -> bool:
+        if not self.sources:
+            return True
+        counts = [each.inputs for each in self.sources]
+        return min(counts) > 0 and sum(counts) == len(self.inputs)
+
+    @property
+    def readings(self) -> tuple[SourcePaths, ...]:
+        """The inputs by source; one without a name where the job has no sources."""
+        if not self.sources:
+            return (SourcePaths("", self.input_format, self.inputs),)
+        left = iter(self.inputs)
+        return tuple(
+            SourcePaths(each.name, each.format, tuple(islice(left, each.inputs))) for each in self.sources
+        )
+
+    @property
+    def asked(self) -> JobSpec:
+        """As it was submitted, before planning."""
+        return replace(self, noted={})
+
+    @property
+    def broadcast_source(self) -> int | None:
+        """The number of the source that goes to every map task; None when there is none."""
+        names = [each.name for each in self.sources]
+        return next((names.index(each) for each in self.broadcast if each in self.noted), None)
+
+    def format_of(self, source: int) -> str:
+        """The format of a source by its number."""
+        return self.sources[source].format if self.sources else self.input_format
 
     @property
     def partitions(self) -> int:
@@ -164,20 +215,32 @@ class JobSpec:
         module: str,
         name: str,
         bundle_sha256: str,
-        inputs: tuple[str, ...],
+        inputs: tuple[str, ...] | Mapping[str, tuple[str, ...]],
         output: str,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        side: Mapping[str, str] | None = None,
         on_bad_record: str | None = None,
         output_keyspace: str = "",
     ) -> JobSpec:
-        """The spec of one run of a definition.  Raises InvalidArgument, also for an unknown parameter."""
+        """The spec of one run of a definition; of one with sources, `inputs` are by their names.
+
+        `side` has the absolute paths of the side data.
+
+        Raises InvalidArgument, also for an unknown parameter.
+        """
         unknown = sorted(set(params or {}) - set(definition.params))
         if unknown:
             known = ", ".join(sorted(definition.params)) or "none"
             raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
+        sources: list[SourceOf] = []
+        if isinstance(inputs, Mapping):
+            by_name, inputs = inputs, ()
+            for branch in definition.branches:
+                sources.append(SourceOf(branch.name, branch.input.format, len(by_name[branch.name])))
+                inputs += by_name[branch.name]
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
         on_bad_record = definition.on_bad_record if on_bad_record is None else on_bad_record
@@ -201,6 +264,10 @@ class JobSpec:
             task_memory_mib=definition.task_memory_mib,
             order=definition.order,
             split_bytes=split_mib * _MIB,
+            sources=tuple(sources),
+            side=dict(side or {}),
+            broadcast=() if bad_records else definition.broadcast_names,  # bad rows would count in each task
+            broadcast_bytes=definition.broadcast_bytes,
             bad_records=bad_records,
             consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
             output_keyspace=output_keyspace,
@@ -208,7 +275,9 @@ class JobSpec:
 
     def encode(self) -> bytes:
         """Version, then the fields by name, as msgpack.  Raises InvalidArgument above 1 MiB."""
-        data: bytes = msgpack.packb([VERSION, asdict(self)], unicode_errors="surrogateescape")
+        values = asdict(self)
+        values["noted"] = {name: list(map(astuple, files)) for name, files in self.noted.items()}
+        data: bytes = msgpack.packb([VERSION, values], unicode_errors="surrogateescape")
         if len(data) > MAX_SPEC_BYTES:
             raise InvalidArgument(
                 f"the job's description has {len(data)} bytes; {MAX_SPEC_BYTES} are allowed"
@@ -232,6 +301,9 @@ class JobSpec:
         if not isinstance(values, dict) or set(values) != {each.name for each in fields(cls)}:
             raise ProtocolMismatch(f"a job description with other fields than version {VERSION} has")
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
+        values["sources"] = _sources(values["sources"])
+        values["broadcast"] = tuple(values["broadcast"]) if isinstance(values["broadcast"], list) else None
+        values["noted"] = _noted(values["noted"])
         return cls(**_typed(values))
 
 
@@ -240,15 +312,34 @@ def _is_plain(path: str) -> bool:
     return path.strip("/") != "" and not {"", ".", ".."} & set(path.strip("/").split("/"))
 
 
+def _sources(rows: Any) -> tuple[SourceOf, ...] | None:
+    try:
+        sources = tuple(SourceOf(*row) for row in rows)
+    except TypeError:
+        return None
+    return sources if all((str, str, int) == tuple(map(type, each)) for each in sources) else None
+
+
+def _noted(rows: Any) -> dict[str, tuple[InputFile, ...]] | None:
+    try:
+        noted = {name: tuple(InputFile(*row) for row in files) for name, files in rows.items()}
+    except (TypeError, AttributeError):
+        return None
+    every = [each for files in noted.values() for each in files]
+    return noted if all((str, int, int) == tuple(map(type, astuple(each))) for each in every) else None
+
+
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse fields of a wrong type before they are used."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
-        "task_memory_mib": int, "split_bytes": int, "bad_records": int,
+        "task_memory_mib": int, "split_bytes": int, "bad_records": int, "sources": tuple,
+        "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):
             raise ProtocolMismatch(f"field {name!r} of a job description is a {type(value).__name__}")
-    if not all(isinstance(each, str) for each in values["inputs"]):
-        raise ProtocolMismatch("an input of a job description is no text")
+    for each in (*values["inputs"], *values["broadcast"], *chain(*values["side"].items())):
+        if not isinstance(each, str):
+            raise ProtocolMismatch("an input of a job description is no text")
     return values

@@ -26,6 +26,7 @@ __all__ = [
     "fits",
     "name_of",
     "read_batch_signature",
+    "read_result_signature",
     "read_signature",
     "unwrapped",
 ]
@@ -97,6 +98,25 @@ def read_batch_signature(function: Callable[..., Any]) -> Signature:
     else:
         key, value, gives = _batch_result(hints["return"], where)
     return Signature(where, first, hints[names[-1]], key, value, wants_context, gives)
+
+
+def read_result_signature(
+    function: Callable[..., Iterable[tuple[Any, Any]]], key: Hint, left: Hint, right: Hint
+) -> Signature:
+    """The signature of the function that a join calls for a key and two rows.  Raises InvalidArgument."""
+    where = _shippable(function, "result")
+    names, hints, wants_context = _parameters(function, "result", where)
+    if len(names) != 3:
+        raise InvalidArgument(
+            f"result {where} takes ({', '.join(names)}); it must take a key, a left and a right row, and, if "
+            "it likes, ctx"
+        )
+    for what, given, name in zip(("key", "left row", "right row"), (key, left, right), names, strict=True):
+        if not fits(given, hints[name]):
+            raise InvalidArgument(
+                f"result {where}: the {what} is of type {name_of(given)}, and it takes {name_of(hints[name])}"
+            )
+    return Signature(where, key, left, *_pair_of(hints["return"], "result", where), wants_context)
 
 
 def check_partition(function: Callable[..., int], maker: Signature) -> None:

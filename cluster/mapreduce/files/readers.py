@@ -25,11 +25,11 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.columnar import column_batches, lines_as_column
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
-from ringmill.cluster.mapreduce.files.splits import Piece, Split
+from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
 
-__all__ = ["Block", "SplitReader"]
+__all__ = ["Block", "SplitReader", "open_unchanged"]
 
 Block: TypeAlias = list[tuple[Any, Any]]
 Refused: TypeAlias = Callable[[Any, Any, Exception], None]  # key, text or row, and why
@@ -161,7 +161,7 @@ class SplitReader:
             if self._format == "kv":  # a file of this attempt, named for what is in it
                 self._path = self._context.path = posixpath.basename(piece.file.path)
             self._unpacked_bytes = 0
-            file = _open_unchanged(piece, self._files)
+            file = open_unchanged(piece.file, self._files)
             try:
                 yield piece, file
             finally:
@@ -278,8 +278,8 @@ class SplitReader:
         self.refused(key, value, error)
 
 
-def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
-    noted = piece.file
+def open_unchanged(noted: InputFile, files: FileSystem) -> ReadFile:
+    """The file, if it has the size and modification time that were noted.  Raises TaskFailed, OSError."""
     try:
         file = files.open_read(noted.path)
     except FileNotFoundError as error:

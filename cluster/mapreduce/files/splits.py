@@ -101,6 +101,7 @@ class Split:
     pieces: tuple[Piece, ...]
     splits: int = 1  # of the job in all
     sample: tuple[Piece, ...] = ()  # of the whole input, where the job is ordered in total
+    source: int = 0  # the number of the input that it belongs to, where a job has several
     span: PartitionSpan | None = None  # what is read in place of pieces, where the input is a keyspace
 
     @property
@@ -113,21 +114,21 @@ class Split:
         return self.index * parts // max(self.splits, self.index + 1)
 
     def to_wire(self) -> list[Any]:
-        """The msgpack-able form: [index, pieces, splits, sample, span].
+        """The msgpack-able form: [index, pieces, splits, sample, source, span].
 
         Of a piece: [path, size, mtime_ns, start, end].
         """
         span = None if self.span is None else [*self.span[:3], list(self.span.keyspace)]
-        return [self.index, _rows(self.pieces), self.splits, _rows(self.sample), span]
+        return [self.index, _rows(self.pieces), self.splits, _rows(self.sample), self.source, span]
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> Split:
-        index, pieces, splits, sample, row = fields
+        index, pieces, splits, sample, source, row = fields
         span = None
         if row is not None:
             first, last, size, (epoch, ordinal) = row
             span = PartitionSpan(first, last, size, (epoch, ordinal))
-        return cls(index, _from_rows(pieces), splits, _from_rows(sample), span)
+        return cls(index, _from_rows(pieces), splits, _from_rows(sample), source, span)
 
 
 def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:
@@ -136,22 +137,30 @@ def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:
 
 
 def plan_splits(
-    input_files: Sequence[InputFile],
-    format: str,
+    sources: Sequence[tuple[Sequence[InputFile], str]],
     sizes: SplitSizes = SPLIT_SIZES,
     *,
     sampled: bool = False,
 ) -> list[Split]:
-    """Cut files into splits, in the order of their paths; `sampled` adds the places of a sample to each.
+    """Cut the files of each source, given with their format, into splits.
 
-    Raises InvalidArgument when there would be more than 100,000 splits.
+    They are in the order of sources, and of paths within one; the size aimed at follows from all together.
+    `sampled` adds the places of a sample to each.  Raises InvalidArgument when there would be more than
+    100,000 splits.
     """
-    target = split_bytes(sum(file.size for file in input_files), sizes)
-    packed = list(_packed(_pieces(input_files, format, target), target))
+    every = [file for files, _ in sources for file in files]
+    target = split_bytes(sum(file.size for file in every), sizes)
+    packed = [
+        (number, pieces)
+        for number, (files, format) in enumerate(sources)
+        for pieces in _packed(_pieces(files, format, target), target)
+    ]
     if len(packed) > MAX_SPLITS:
         raise InvalidArgument(f"the input makes {len(packed)} splits; a job may have {MAX_SPLITS}")
-    places = tuple(_places(input_files, len(packed))) if sampled else ()
-    return [Split(index, pieces, len(packed), places) for index, pieces in enumerate(packed)]
+    places = tuple(_places(every, len(packed))) if sampled else ()
+    return [
+        Split(index, pieces, len(packed), places, source) for index, (source, pieces) in enumerate(packed)
+    ]
 
 
 def _pieces(input_files: Sequence[InputFile], format: str, target: int) -> Iterator[Piece]:

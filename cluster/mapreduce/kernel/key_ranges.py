@@ -57,7 +57,7 @@ def digest_of_ranges(ranges: Iterable[bytes]) -> bytes:
 
 
 def _sampled_keys(job: JobDefinition, spec: JobSpec, split: Split, files: FileSystem) -> list[bytes]:
-    context = Context(_SAMPLE, TaskRandom(f"{spec.seed}/{_SAMPLE}"), spec.params)
+    context = Context(_SAMPLE, TaskRandom(f"{spec.seed}/{_SAMPLE}"), spec.params, side_paths=spec.side)
     sample = Split(0, split.sample)
     signature = job.map_signature
     reader = SplitReader(sample, spec.input_format, signature.second, files=files, context=context)
@@ -66,7 +66,8 @@ def _sampled_keys(job: JobDefinition, spec: JobSpec, split: Split, files: FileSy
             pairs = _batch_pairs(job, reader, context)
         else:
             pairs = _pairs(job, reader, context, quarantines=spec.bad_records > 0)
-        return job.key_codec.encode_all([key for key, _ in pairs])
+        encoded = job.key_codec.encode_all([key for key, _ in pairs])
+        return encoded if job.group_prefix is None else list(map(job.group_prefix.cut, encoded))
     except (TypeError, ValueError) as error:
         told = not_pairs(error, "map", signature.where)
         raise classify(told, job.user_files, reader.position, reader.record) from error

@@ -300,6 +300,9 @@ class MapKernel:
     def _places(self, keys: Sequence[Any], encoded: Sequence[bytes]) -> Iterator[int]:
         """The partition of each key."""
         count, chosen = self._partitions, self._job.partition
+        if (prefix := self._job.group_prefix) is not None:  # a group has one part
+            keys = keys if chosen is None else list(map(prefix.of, keys))
+            encoded = list(map(prefix.cut, encoded))
         if self._ranges is not None:
             return map(partial(bisect_right, self._ranges), encoded)
         if chosen is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final
 
@@ -116,10 +116,13 @@ class ReduceKernel:
             return self._merged(slices)
         fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory
         fold = self._job.reduce_fold
-        if fits and fold is not None and fold.merge is not None:
+        prefix = self._job.group_prefix
+        if fits and fold is not None and fold.merge is not None and prefix is None:
             return self._folded(slices, fold.merge)
         groups = self._gathered(slices) if fits else self._streamed(slices)
-        decode = self._job.key_codec.decode
+        if prefix is not None:
+            groups = _regrouped(groups, prefix.cut)
+        decode = self._job.key_codec.decode if prefix is None else prefix.decode
         decoded = ((decode(key), values) for key, values in self._counted(groups))
         return chain.from_iterable(results_of(self._reduce(), decoded))
 
@@ -206,6 +209,14 @@ class ReduceKernel:
         assert self._job.reduce is not None
         assert signature is not None
         return partial(self._job.reduce, ctx=self._context) if signature.wants_context else self._job.reduce
+
+
+def _regrouped(
+    groups: Iterator[tuple[bytes, Iterator[Any]]], cut: Callable[[bytes], bytes]
+) -> Iterator[tuple[bytes, Iterator[Any]]]:
+    """Neighbours whose keys have the same prefix as one group, whose values still come as they are read."""
+    for prefix, pieces in groupby(groups, lambda group: cut(group[0])):
+        yield prefix, chain.from_iterable(map(_VALUE, pieces))
 
 
 def _finished(

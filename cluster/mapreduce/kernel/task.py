@@ -20,6 +20,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.kernel.broadcasting import as_planned, broadcast_form, check_side_data
 from ringmill.cluster.mapreduce.kernel.collector_pace import rare_collections
 from ringmill.cluster.mapreduce.kernel.key_ranges import key_ranges
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
@@ -74,9 +75,11 @@ def run_map(
     Raises TaskFailed with its cause.
     """
     spec, split = task.spec, task.split
-    context = _context(spec, f"map-{task.task}", task.deadline)
+    check_side_data(spec, files)
+    job = as_planned(job, spec, files, split.source)
+    context = _context(spec, f"map-{task.task}", task)
     reader = SplitReader(
-        split, spec.input_format, job.map_signature.second,
+        split, spec.format_of(split.source), job.map_signature.second,
         files=files, context=context, key_hint=job.map_signature.first, columns=job.columns,
     )  # fmt: skip
     aside = SetAside(spec.bad_records, job.user_files, reader, context) if spec.bad_records else None
@@ -127,7 +130,10 @@ def run_reduce(
 ) -> ReduceOutput:
     """Run one reduce attempt; its part file is left in `folder`, synced.  Raises TaskFailed."""
     spec = task.spec
-    context = _context(spec, f"reduce-{task.partition}", task.deadline)
+    check_side_data(spec, files)
+    if spec.broadcast_source is not None:
+        job = broadcast_form(job)
+    context = _context(spec, f"reduce-{task.partition}", task)
     total = sum(each.length for each in task.inputs)
     records_in = sum(each.records for each in task.inputs)
     compression = spec.compression_of(task.partition)
@@ -199,5 +205,7 @@ def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
     raise TaskFailed(Cause.BAD_BUNDLE, f"job {name!r} in module {module} {what}; {there}")
 
 
-def _context(spec: JobSpec, task: str, deadline: float | None) -> Context:
-    return Context(task, TaskRandom(f"{spec.seed}/{task}"), spec.params, deadline)
+def _context(spec: JobSpec, name: str, task: MapAttempt | ReduceAttempt) -> Context:
+    memory_bytes = spec.memory_bytes * task.memory_factor
+    chance = TaskRandom(f"{spec.seed}/{name}")
+    return Context(name, chance, spec.params, task.deadline, memory_bytes, spec.side)

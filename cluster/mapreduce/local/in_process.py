@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Final, Protocol, TypeVar
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.job_steps import input_plan_of
 from ringmill.cluster.mapreduce.commit.output_commit import (
     StagedPart,
     commit_output,
@@ -24,7 +25,6 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     staging_folder,
 )
 from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
-from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
@@ -60,7 +60,7 @@ class LocalResult:
 
 def run_in_process(
     definition: JobDefinition,
-    input: Sequence[str],
+    input: Sequence[str] | Mapping[str, tuple[str, ...]],
     output: str,
     *,
     files: FileSystem,
@@ -70,6 +70,7 @@ def run_in_process(
     job: str = LOCAL_JOB,
     each: Each = map,
     split_mib: int | None = None,
+    side: Mapping[str, str] | None = None,
     on_bad_record: str | None = None,
 ) -> LocalResult:
     """Run a job over absolute paths and make its output folder.  `job` names its staging folder.
@@ -83,12 +84,13 @@ def run_in_process(
         module=definition.map.__module__,
         name="job",
         bundle_sha256="",
-        inputs=tuple(input),
+        inputs=input if isinstance(input, Mapping) else tuple(input),
         output=output,
         reducers=reducers,
         params=params,
         overwrite=overwrite,
         split_mib=split_mib,
+        side=side,
         on_bad_record=on_bad_record,
     )
     return run_spec(definition, spec, files, each=each)
@@ -103,9 +105,8 @@ def run_spec(
 ) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    plan = plan_input(
-        spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes), sampled=spec.order == "total"
-    )
+    plan = input_plan_of(spec, files, sizes)
+    spec = replace(spec, noted=plan.noted)
     staging = staging_folder(spec.output, spec.job)
     remove_staging(files, spec.job, spec.output)
     files.mkdir(staging)

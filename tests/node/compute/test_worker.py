@@ -21,6 +21,7 @@ from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.commit.output_commit import staging_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
+from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.messages.worker_messages import (
     Assignment,
@@ -81,7 +82,7 @@ class Bench:
     def map_assignment(self, text: str, mode: str = "", number: int = 1) -> MapAssignment:
         path = self.folder / "input"
         path.write_text(text)
-        (split,) = plan_input([str(path)], "lines", OsFileSystem()).splits
+        (split,) = plan_input([SourcePaths("", "lines", (str(path),))], OsFileSystem()).splits
         return MapAssignment(
             "j-1", AttemptId("map", 0, number), TERM, ME, self.spec(mode).encode(), 1, split.to_wire()
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,6 +53,25 @@ def test_sums_of_columns_are_those_of_records(tmp_path: Path) -> None:
             )  # fmt: skip
             assert made == wanted, name
             assert told_too.records["map_in"] == told.records["map_in"] == 800
+
+
+def test_each_source_of_a_job_may_have_columns_of_its_own(tmp_path: Path) -> None:
+    pq.write_table(TABLE, tmp_path / "in.parquet", row_group_size=150)
+    with pa.ipc.new_file(tmp_path / "in.arrow", TABLE.schema) as file:
+        file.write_table(TABLE, max_chunksize=90)
+    (tmp_path / "in.csv").write_text("town,cents\n" + "".join(f"{r['town']},{r['cents']}\n" for r in ROWS))
+    inputs = {"rows": "in.csv", "columns": "in.parquet", "batches": "in.arrow"}
+    made = run_local(
+        column_jobs.both,
+        {name: str(tmp_path / file) for name, file in inputs.items()},
+        str(tmp_path / "out"),
+        processes=2,
+    )
+    sums: Counter[str] = Counter()
+    for row in ROWS:
+        sums[str(row["town"])] += 3 * int(str(row["cents"]))
+    lines = [line for part in made.parts for line in Path(part).read_text().splitlines()]
+    assert dict(line.split("\t") for line in lines) == {town: str(cents) for town, cents in sums.items()}
 
 
 def test_rows_of_csv_are_columns_of_text(tmp_path: Path) -> None:

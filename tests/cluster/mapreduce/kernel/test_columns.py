@@ -123,6 +123,17 @@ def test_a_batch_begins_at_a_row_and_each_row_comes_once(tmp_path: Path) -> None
     assert at == 800
 
 
+def test_wide_rows_come_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "split_bytes", lambda *_: 1 << 30)
+    monkeypatch.setattr(columnar, "BATCH_BYTES", 10_000)
+    table = pa.table({"town": [f"{n:01000d}" for n in range(100)], "narrow": list(range(100))})
+    pq.write_table(table, tmp_path / "in.parquet")
+    made, _ = output(column_jobs.placed, tmp_path / "in.parquet", tmp_path / "out")
+    starts = [int(line.split(b"\t")[0]) for line in b"".join(made).splitlines()]
+    assert [start for start in starts if start >= 0] == list(range(0, 100, starts[2]))
+    assert 5 <= starts[2] <= 10
+
+
 @pytest.mark.parametrize("size", [1, 7, 100, 1_000_003])
 @pytest.mark.parametrize("count", [0, 1, 3, 64, 1000])
 def test_each_row_group_belongs_to_one_piece(size: int, count: int) -> None:

@@ -40,11 +40,12 @@ from ringmill.cluster.ports import (
 )
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import BundleSource, LivenessView, RegisterAccess, TopologyView
-from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_history import JobHistory
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal.cells import Cells, Fenced, LeaseCell
 from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import JOB_OPEN, Tenure
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.node_options import CoordinatorOptions
@@ -360,7 +361,7 @@ class JobCoordinator:
             raise NotFound(f"job {report.job} is over")
         run.hear(report)
         if report.kind != "progress":
-            await run.journal.flush()
+            await run.keep_reports()
         return b""
 
     def _note_change(self, node: NodeId, state: MemberState) -> None:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -62,51 +62,21 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     ReduceAssignment,
     RemoteSlice,
 )
-from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
-from ringmill.node.jobs.job_step_runner import JobStepRunner
-from ringmill.node.jobs.journal.cells import Cells
 from ringmill.node.jobs.journal.job_journal import JobJournal
 from ringmill.node.jobs.publication import publish
-from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of
-from ringmill.node.node_options import CoordinatorOptions
 
-__all__ = ["JobDriver", "Surroundings"]
+__all__ = ["JobDriver"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
 _CLEAN_UP_TIMEOUT_S: Final = 3.0
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """The objects that all jobs of one coordinator share."""
-
-    node: NodeId
-    topology: TopologyView
-    liveness: LivenessView
-    clock: Clock
-    files: FileSystem
-    job_steps: JobStepRunner
-    cells: Cells
-    transport: Transport
-    slots: Slots
-    slot_freed: Callable[[], None]  # wakes the other jobs
-    options: CoordinatorOptions
-
-    def members(self) -> list[NodeId]:
-        """The members in the order of the topology; empty before there is one."""
-        topology = self.topology.current
-        return [member.id for member in topology.members] if topology is not None else []
-
-    def members_up(self) -> list[NodeId]:
-        """The members that are not seen down."""
-        return [node for node in self.members() if self.liveness.is_up(node)]
 
 
 class JobDriver:
@@ -142,11 +112,16 @@ class JobDriver:
         self._met_at: dict[NodeId, float] = {}
         self._accepted: dict[AttemptId, NodeId] = {}  # attempts that a worker has confirmed
         self._stopping: dict[AttemptId, None] = {}
+        self._looked_into: set[asyncio.Task[None]] = set()  # failed reduces that are not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
             snapshot_every=world.options.snapshot_every,
         )  # fmt: skip
         self.over = asyncio.Event()
+        self.listed = asyncio.Event()
+        """Set when the list of jobs has this one: who takes the jobs over then seals its journal."""
+        if resumed is not None:
+            self.listed.set()
         self._woken = asyncio.Event()
         self._changed = asyncio.Event()
         self._resumed = resumed
@@ -227,7 +202,9 @@ class JobDriver:
             failed = AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None)
             if report.attempt.stage == "reduce":
                 self._accepted.pop(report.attempt, None)
-                self._group.create_task(self._reduce_failed(failed))
+                looking = self._group.create_task(self._reduce_failed(failed))
+                self._looked_into.add(looking)
+                looking.add_done_callback(self._looked_into.discard)
                 return
             event: Event = failed
         elif report.attempt.stage == "map":
@@ -240,6 +217,12 @@ class JobDriver:
             event = ReduceDone(report.attempt, replace(reduced, log=()))
         self._accepted.pop(report.attempt, None)
         self._feed(event)
+
+    async def keep_reports(self) -> None:
+        """Returns once the journal has all that was heard.  Raises Fenced."""
+        if self._looked_into:
+            await asyncio.wait(self._looked_into)
+        await self.journal.flush()
 
     async def _reduce_failed(self, failed: AttemptFailed) -> None:
         """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
@@ -466,6 +449,7 @@ class JobDriver:
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
         parts = [StagedPart.of(each.output) for each in winners]
         await self.journal.flush()
+        await self.listed.wait()
         is_resumed = self._resumed is not None
         try:
             await publish(

@@ -3,7 +3,8 @@
 It takes over the jobs that are open, accepts new ones, drives each to its end, and keeps the list of them.
 
 A job is accepted when its description and plan are in its journal, its name is in the list, and its code is
-on another member where there is one.  It begins before that: nothing it does can be seen from outside.
+on another member where there is one.  It begins before that: nothing it does can be seen from outside until
+its name is in the list.
 Rules J12 and J13: docs/protocol/jobs.md.
 """
 
@@ -28,10 +29,11 @@ from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob,
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import BundleSource
-from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
+from ringmill.node.jobs.surroundings import Surroundings
 
 __all__ = ["JOB_OPEN", "Tenure"]
 
@@ -174,7 +176,7 @@ class Tenure:
         """Returns once the job outlives this node; else why it may not."""
         try:
             await gather_all(
-                [self._index.put(row), driver.journal.flush(), self._spread(driver.spec.bundle_sha256)]
+                [self._list(driver, row), driver.journal.flush(), self._spread(driver.spec.bundle_sha256)]
             )
         except RingmillError as error:
             if isinstance(error, Fenced):
@@ -182,6 +184,10 @@ class Tenure:
             return error
         self._keeping.pop(row.job, None)
         return None
+
+    async def _list(self, driver: JobDriver, row: IndexRow) -> None:
+        await self._index.put(row)
+        driver.listed.set()
 
     def _begin_work(self, job: str, work: Coroutine[Any, Any, None]) -> None:
         self._work[job] = self._group.create_task(self._guarded(work))

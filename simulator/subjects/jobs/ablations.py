@@ -16,10 +16,11 @@ from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Can
 from ringmill.cluster.mapreduce.outputs import part_name
 from ringmill.node.compute.worker import Worker
 from ringmill.node.jobs import publication
-from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import entry_key
 from ringmill.node.jobs.journal.job_index import JobIndex
 from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import Tenure
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.folder_tree import FolderTree

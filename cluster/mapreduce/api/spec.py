@@ -99,6 +99,10 @@ class JobSpec:
             (not all(p.startswith("/") for p in (*self._input_paths, self.output)), "paths must be absolute"),
             (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
             (
+                bool(self.output_keyspace and self.bad_records),
+                "a job that writes a keyspace has no folder for records that are set aside",
+            ),
+            (
                 not _is_plain(self.output),
                 f"output {self.output!r} must name a folder by a path without . and .. in it",
             ),

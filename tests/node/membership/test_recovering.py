@@ -92,7 +92,7 @@ def test_disks_that_come_back_are_foreign_and_nothing_of_them_is_merged(is_forei
             return
         for name in ("n2", "n3"):
             assert world[name].membership.topology.is_displaced
-            with pytest.raises(RingmillError):
+            with pytest.raises(RingmillError, match=f"the disk of {name} was given up"):
                 await world.get(name, KEYS[0], "1")
         assert await world.get("n1", KEYS[0], "1") == [b"v0"]
         with pytest.raises(RingmillError):

@@ -380,7 +380,7 @@ class JobCoordinator:
             raise NotFound(f"job {report.job} is over")
         run.hear(report)
         if report.kind != "progress":
-            await run.journal.flush()
+            await run.keep_reports()
         return b""
 
     def _note_change(self, node: NodeId, state: MemberState) -> None:

@@ -25,6 +25,8 @@ from ringmill.cluster.ports import ReadFile
 __all__ = ["ColumnBatch", "column_batches", "lines_as_column"]
 
 BATCH_ROWS: Final = 1 << 16
+BATCH_BYTES: Final = 16 << 20  # of Parquet, as encoded
+PAGE_BYTES: Final = 1 << 20  # read at a time: a column of a row group may be larger than memory
 CSV_BLOCK_BYTES: Final = 4 << 20  # no row may be larger
 
 
@@ -83,7 +85,7 @@ def lines_as_column(data: bytes, path: str, offset: int, *, is_text: bool, keeps
 
 def _parquet(piece: Piece, file: ReadFile, columns: Sequence[str]) -> Iterator[ColumnBatch]:
     parquet = importlib.import_module("pyarrow.parquet")
-    with parquet.ParquetFile(_SeekableBytes(file), pre_buffer=False) as opened:
+    with parquet.ParquetFile(_SeekableBytes(file), pre_buffer=False, buffer_size=PAGE_BYTES) as opened:
         _require(columns, opened.schema_arrow.names)
         rows = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
         chosen = _numbers_in(piece, len(rows))
@@ -92,10 +94,24 @@ def _parquet(piece: Piece, file: ReadFile, columns: Sequence[str]) -> Iterator[C
         start, done = sum(rows[: chosen.start]), 0
         total = sum(rows[chosen.start : chosen.stop])
         for batch in opened.iter_batches(
-            BATCH_ROWS, row_groups=list(chosen), columns=list(columns) or None, use_threads=False
+            _rows_at_once(opened.metadata, chosen, columns),
+            row_groups=list(chosen),
+            columns=list(columns) or None,
+            use_threads=False,
         ):
             yield ColumnBatch(start + done, start + done + len(batch), batch, done / total)
             done += len(batch)
+
+
+def _rows_at_once(metadata: Any, chosen: range, columns: Sequence[str]) -> int:
+    """How many rows a batch has, so that wide ones take no more memory than narrow ones."""
+    rows = size = 0
+    for group in map(metadata.row_group, chosen):
+        rows += group.num_rows
+        for column in map(group.column, range(group.num_columns)):
+            if not columns or column.path_in_schema.partition(".")[0] in columns:
+                size += column.total_uncompressed_size
+    return max(1, min(BATCH_ROWS, rows * BATCH_BYTES // max(1, size)))
 
 
 def _arrow(piece: Piece, file: ReadFile, columns: Sequence[str]) -> Iterator[ColumnBatch]:

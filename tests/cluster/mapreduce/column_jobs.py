@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ringmill import FileInput, FileOutput, Sum, job
+from ringmill import FileInput, FileOutput, Source, Sum, job
 
 Counted = Annotated[pa.RecordBatch, tuple[str, int]]
 
@@ -46,6 +46,16 @@ by_pairs = job(map_batch=sales_pairs, reduce=Sum(), input=FileInput("parquet"))
 by_row = job(map=sale_of_text, reduce=Sum(), input=FileInput("csv"))
 by_csv = job(map_batch=sales_of_text, reduce=Sum(), input=FileInput("csv", columns=("cents", "town")))
 placed = job(map_batch=where, input=FileInput("parquet", columns=("town",)), order="input")
+
+
+both = job(
+    sources=[
+        Source("rows", map=sale_of_text, input=FileInput("csv")),
+        Source("columns", map_batch=sales, input=FileInput("parquet", columns=("town", "cents"))),
+        Source("batches", map_batch=sales_pairs, input=FileInput("arrow")),
+    ],
+    reduce=Sum(),
+)
 
 
 def words(lines: pa.StringArray) -> Counted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +55,25 @@ def test_sums_of_columns_are_those_of_records(tmp_path: Path) -> None:
             assert told_too.records["map_in"] == told.records["map_in"] == 800
 
 
+def test_each_source_of_a_job_may_have_columns_of_its_own(tmp_path: Path) -> None:
+    pq.write_table(TABLE, tmp_path / "in.parquet", row_group_size=150)
+    with pa.ipc.new_file(tmp_path / "in.arrow", TABLE.schema) as file:
+        file.write_table(TABLE, max_chunksize=90)
+    (tmp_path / "in.csv").write_text("town,cents\n" + "".join(f"{r['town']},{r['cents']}\n" for r in ROWS))
+    inputs = {"rows": "in.csv", "columns": "in.parquet", "batches": "in.arrow"}
+    made = run_local(
+        column_jobs.both,
+        {name: str(tmp_path / file) for name, file in inputs.items()},
+        str(tmp_path / "out"),
+        processes=2,
+    )
+    sums: Counter[str] = Counter()
+    for row in ROWS:
+        sums[str(row["town"])] += 3 * int(str(row["cents"]))
+    lines = [line for part in made.parts for line in Path(part).read_text().splitlines()]
+    assert dict(line.split("\t") for line in lines) == {town: str(cents) for town, cents in sums.items()}
+
+
 def test_rows_of_csv_are_columns_of_text(tmp_path: Path) -> None:
     cells = ["town,cents,note"] + [
         ",".join('"' + str(cell).replace('"', '""') + '"' for cell in row.values()) for row in ROWS
@@ -62,8 +82,14 @@ def test_rows_of_csv_are_columns_of_text(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(text)
     (tmp_path / "packed.csv.gz").write_bytes(gzip.compress(text))
     wanted, told = output(column_jobs.by_row, tmp_path / "in.csv", tmp_path / "wanted")
-    for name in ("in.csv", "packed.csv.gz"):
-        made, told_too = output(column_jobs.by_csv, tmp_path / name, tmp_path / f"of-{name}")
+    for name, processes in (
+        ("in.csv", 1),
+        ("packed.csv.gz", 1),
+        ("in.csv", 2),
+    ):  # forked from Arrow's threads
+        made, told_too = output(
+            column_jobs.by_csv, tmp_path / name, tmp_path / f"{processes}-of-{name}", processes=processes
+        )
         assert made == wanted
         assert told_too.records["map_in"] == told.records["map_in"] == 800
 
@@ -95,6 +121,17 @@ def test_a_batch_begins_at_a_row_and_each_row_comes_once(tmp_path: Path) -> None
             assert start == at
             at += rows
     assert at == 800
+
+
+def test_wide_rows_come_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "split_bytes", lambda *_: 1 << 30)
+    monkeypatch.setattr(columnar, "BATCH_BYTES", 10_000)
+    table = pa.table({"town": [f"{n:01000d}" for n in range(100)], "narrow": list(range(100))})
+    pq.write_table(table, tmp_path / "in.parquet")
+    made, _ = output(column_jobs.placed, tmp_path / "in.parquet", tmp_path / "out")
+    starts = [int(line.split(b"\t")[0]) for line in b"".join(made).splitlines()]
+    assert [start for start in starts if start >= 0] == list(range(0, 100, starts[2]))
+    assert 5 <= starts[2] <= 10
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 1_000_003])

@@ -53,7 +53,7 @@ def test_a_compressed_output_holds_what_a_plain_one_does(
     )
     wanted = run_local(plain, str(tmp_path / "in.txt"), str(tmp_path / "plain"))
     made = run_local(tight, str(tmp_path / "in.txt"), str(tmp_path / "made"))
-    again = run_local(tight, str(tmp_path / "in.txt"), str(tmp_path / "again"), processes=2)
+    again = run_local(tight, f"file://{tmp_path}/in.txt", f"file://{tmp_path}/again", processes=2)
     assert [Path(part).name for part in made.parts] == [
         f"part-0000{n}{SUFFIX[compression]}" for n in range(3)
     ]

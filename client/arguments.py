@@ -25,6 +25,7 @@ from ringmill.cluster.limits import (
     MAX_TTL_MS,
     MAX_VALUE_BYTES,
 )
+from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = [
@@ -327,13 +328,16 @@ def checked_params(params: Mapping[str, str] | None, argument: str = "params") -
 
 
 def checked_path(name: str, path: PathLike) -> str:
-    """An absolute path on the file system that the nodes see; a relative one starts at the current folder."""
+    """An absolute path on the file system that the nodes see; a relative one starts at the current folder.
+
+    file:///PATH is that path; another URL is refused.
+    """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str):
         raise _mistyped(name, path, "a path: str or os.PathLike of str")
     if not text or "\0" in text:
         raise InvalidArgument(f"{name} is {_shown(text)}, which is not a path")
-    return os.path.abspath(text)
+    return os.path.abspath(path_of(name, text))
 
 
 def checked_paths(name: str, paths: object) -> tuple[str, ...]:

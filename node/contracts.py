@@ -6,7 +6,7 @@ cluster/ports.py declares the doors to the world.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Protocol
 
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
@@ -143,11 +143,12 @@ class KeyspaceAccess(Protocol):
         ...
 
     def read(
-        self, source: KeyspacePath, span: PartitionSpan, level: str
-    ) -> AsyncIterator[Sequence[tuple[bytes, Content]]]:
+        self, source: KeyspacePath, span: PartitionSpan, level: str, patience_s: float
+    ) -> AsyncGenerator[Sequence[tuple[bytes, Content]], None]:
         """What is shown of all keys of these partitions, page by page, in the order of partition and key.
 
-        Ends with an empty page.  Raises NotFound when the keyspace is there no more; RingmillError.
+        A page that fails is asked for again for `patience_s`.  Raises NotFound when the keyspace is there no
+        more; RingmillError.
         """
         ...
 

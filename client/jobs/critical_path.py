@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 
 __all__ = ["PathStep", "critical_path"]
 

@@ -14,8 +14,8 @@ from ringmill.client.jobs.critical_path import PathStep, critical_path
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.slot_rows import SlotRow, slot_rows
 from ringmill.cluster.mapreduce.attempt_figures import PHASES
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
-from ringmill.cluster.mapreduce.machine.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
 
 __all__ = [
     "FailureGroup",

@@ -13,9 +13,10 @@ import msgpack
 
 from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wire
 from ringmill.cluster.mapreduce.attempt_figures import PHASES, AttemptFigures
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
-from ringmill.cluster.mapreduce.machine.failure_groups import FailureGroup
-from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
+from ringmill.cluster.mapreduce.summary.time_left import TimeLeft
 from ringmill.cluster.wire.stubs import jobs_pb2
 
 __all__ = [
@@ -75,6 +76,7 @@ class JobState:
     events: tuple[str, ...]
     error: RingmillError | None
     failures: tuple[FailureGroup, ...] = ()
+    left: TimeLeft | None = None  # how long it will probably still take, when that can be said
 
     @property
     def is_over(self) -> bool:
@@ -105,6 +107,7 @@ class JobState:
             "counters": dict(self.counters),
             "events": list(self.events),
             "failures": [asdict(group) for group in self.failures],
+            "left": None if self.left is None else asdict(self.left),
             "error": None
             if error is None
             else {"code": error.code, "message": error.message, "hint": error.hint},
@@ -160,6 +163,7 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         events=tuple(message.events),
         error=_error(message),
         failures=tuple(FailureGroup(one.cause, one.error, one.count, one.first) for one in message.failures),
+        left=TimeLeft(message.left_least_s, message.left_most_s) if message.HasField("left_most_s") else None,
     )
 
 

@@ -53,7 +53,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
 

@@ -19,6 +19,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
+from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
@@ -64,6 +65,7 @@ def run_local(
     each = map if processes == 1 else ForkedTasks(processes)
     if output is None or (input is None) == (records is None):
         raise InvalidArgument("a local run needs an output, and either an input or records")
+    output = path_of("output", output)
     run = partial(
         run_from_here, job, output=output, each=lambda _: each,
         reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
@@ -132,7 +134,7 @@ def run_from_here(
         return run_in_process(
             job,
             absolute if job.source_names else absolute[""],
-            os.path.abspath(output),
+            os.path.abspath(path_of("output", output)),
             files=files,
             reducers=reducers,
             params=params or {},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 
 __all__ = ["SlotRow", "slot_rows"]
 

@@ -201,7 +201,9 @@ class AttemptRunner:
             mapped = MapOutput.from_wire(body)
             return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        return _at(f"{self.staging}/{part_name(self.assignment.attempt.task)}", reduced.file, reduced)
+        spec, partition = JobSpec.decode(self.assignment.spec), self.assignment.attempt.task
+        name = part_name(partition, spec.compression_of(partition))
+        return _at(f"{self.staging}/{name}", reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
         limit = self.timeouts.no_progress_s

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
+from typing import Final
 
 from ringmill.cluster.errors import NotFound, RingmillError
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
@@ -20,6 +22,9 @@ from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.node.contracts import KeyspaceAccess
 
 __all__ = ["spooled"]
+
+PATIENCE_S: Final = 20.0
+"""With owners that do not answer, before the attempt fails.  Chosen, not measured."""
 
 
 async def spooled(
@@ -40,7 +45,8 @@ async def spooled(
     path = f"{folder}/kv:{source.keyspace}"  # its name is shown as the place of a record
     file = files.create(path)
     try:
-        size = await _filled(file, keyspaces.read(source, split.span, level), arrived)
+        async with aclosing(keyspaces.read(source, split.span, level, PATIENCE_S)) as pages:
+            size = await _filled(file, pages, arrived)
     except NotFound as error:
         raise TaskFailed(Cause.INPUT_CHANGED, f"input {source}: {error}") from error
     except RingmillError as error:

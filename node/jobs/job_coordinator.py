@@ -26,9 +26,9 @@ from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.overload.giving_way import never, put_off
 from ringmill.cluster.ports import (
@@ -380,7 +380,7 @@ class JobCoordinator:
             raise NotFound(f"job {report.job} is over")
         run.hear(report)
         if report.kind != "progress":
-            await run.journal.flush()
+            await run.keep_reports()
         return b""
 
     def _note_change(self, node: NodeId, state: MemberState) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -25,7 +24,6 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -40,10 +38,8 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     Instruction,
     KillRequested,
     LoadMoved,
-    MapDone,
     NodeDown,
     NodeUp,
-    ReduceDone,
     StagingLost,
     StartMap,
     StartReduce,
@@ -64,10 +60,12 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     ReduceAssignment,
     RemoteSlice,
 )
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
+from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
 from ringmill.node.jobs.loading import Loader
 from ringmill.node.jobs.publication import publish
@@ -115,11 +113,16 @@ class JobDriver:
         self._met_at: dict[NodeId, float] = {}
         self._accepted: dict[AttemptId, NodeId] = {}  # attempts that a worker has confirmed
         self._stopping: dict[AttemptId, None] = {}
+        self._looked_into: set[asyncio.Task[None]] = set()  # failed reduces that are not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
             snapshot_every=world.options.snapshot_every,
         )  # fmt: skip
         self.over = asyncio.Event()
+        self.listed = asyncio.Event()
+        """Set when the list of jobs has this one: who takes the jobs over then seals its journal."""
+        if resumed is not None:
+            self.listed.set()
         self._woken = asyncio.Event()
         self._changed = asyncio.Event()
         self._resumed = resumed
@@ -189,31 +192,25 @@ class JobDriver:
             return
         if not attempt.is_open:  # it comes again, or too late
             return
-        if report.kind == "progress":
-            bytes_done, status = reported.progress(report)
-            self._feed(AttemptProgressed(report.attempt, bytes_done, status))
-            return
-        figures = reported.figures(report)
-        if report.kind == "failed":
-            failure = reported.failure(report, len(self._machine.maps))
-            self._logs.keep_failure(report, failure, figures)
-            source = report.lost.source if report.lost else None
-            failed = AttemptFailed(report.attempt, failure, source, figures)
+        event, lines = reported.event_of(report, self.spec, len(self._machine.maps))
+        if not isinstance(event, AttemptProgressed):
+            self._accepted.pop(report.attempt, None)
+        if isinstance(event, AttemptFailed):
+            self._logs.keep_failure(report, event.failure, event.figures)
             if report.attempt.stage == "reduce":
-                self._accepted.pop(report.attempt, None)
-                self._group.create_task(self._reduce_failed(failed))
+                looking = self._group.create_task(self._reduce_failed(event))
+                self._looked_into.add(looking)
+                looking.add_done_callback(self._looked_into.discard)
                 return
-            event: Event = failed
-        elif report.attempt.stage == "map":
-            mapped = reported.mapped(report, self.spec)
-            self._logs.keep(report, lines=mapped.log)
-            event = MapDone(report.attempt, replace(mapped, log=()), figures)
-        else:
-            reduced = reported.reduced(report, self.spec)
-            self._logs.keep(report, lines=reduced.log)
-            event = ReduceDone(report.attempt, replace(reduced, log=()), figures)
-        self._accepted.pop(report.attempt, None)
+        elif not isinstance(event, AttemptProgressed):
+            self._logs.keep(report, lines=lines)
         self._feed(event)
+
+    async def keep_reports(self) -> None:
+        """Returns once the journal has all that was heard.  Raises Fenced."""
+        if self._looked_into:
+            await asyncio.wait(self._looked_into)
+        await self.journal.flush()
 
     async def _reduce_failed(self, failed: AttemptFailed) -> None:
         """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
@@ -443,6 +440,7 @@ class JobDriver:
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
         parts = [StagedPart.of(each.output, self.spec) for each in winners]
         await self.journal.flush()
+        await self.listed.wait()
         is_resumed = self._resumed is not None
         try:
             if self.spec.output_keyspace:
@@ -451,6 +449,8 @@ class JobDriver:
                 await publish(
                     self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
                 )
+        except Fenced:
+            raise
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
@@ -459,7 +459,8 @@ class JobDriver:
     def _loader(self, parts: Sequence[StagedPart]) -> Loader:
         world = self._world
         return Loader(
-            self.spec.output_keyspace, parts, name=self.journal.name, keyspaces=world.keyspaces,
+            self.spec.output_keyspace, parts, name=self.journal.name, window=world.options.load_window,
+            keyspaces=world.keyspaces,
             files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
         )  # fmt: skip
 

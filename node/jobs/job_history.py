@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from ringmill.cluster.errors import NotFound, Unavailable
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary, attempts_of
-from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob, replay
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
+from ringmill.cluster.mapreduce.summary.job_summary import JobSummary
 from ringmill.node.jobs.journal.cells import INDEX, Cells
 from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
 from ringmill.node.jobs.journal.journal_reader import read_journal

@@ -9,6 +9,7 @@ See: docs/formats/job.md, "Splits".  Rule J15: docs/protocol/jobs.md.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
@@ -23,6 +24,8 @@ __all__ = ["check_output_keyspace", "keyspace_splits"]
 
 SAMPLE: Final = 8
 """Partitions that are looked at.  Chosen, not measured."""
+MOST_PAGES: Final = 2
+PATIENCE_S: Final = 2.0
 _POLICIES: Final = ("siblings", "lww")
 
 
@@ -77,10 +80,11 @@ async def _size_of_one(
     for partition in partitions[::step]:
         looked_at += 1
         span, pages = PartitionSpan(partition, partition, 0, keyspace), 0
-        async for page in keyspaces.read(source, span, level):
-            size += len(encode_records(page))
-            pages += bool(page)
-            if pages > 1:
-                is_whole = False
-                break
+        async with aclosing(keyspaces.read(source, span, level, PATIENCE_S)) as read:
+            async for page in read:
+                if pages == MOST_PAGES:
+                    is_whole = False
+                    break
+                size += len(encode_records(page))
+                pages += 1
     return size // looked_at, is_whole

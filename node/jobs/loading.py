@@ -24,14 +24,14 @@ from ringmill.cluster.mapreduce.files.keyspace_records import Rows
 from ringmill.cluster.mapreduce.machine.job_events import LoadMoved
 from ringmill.cluster.mapreduce.machine.task_state import failure_pause_s
 from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import hybrid_time
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.contracts import KeyspaceAccess
+from ringmill.node.jobs.journal.cells import Fenced
 
 __all__ = ["Loader"]
 
-WINDOW: Final = 1024
-"""Records between two notes in the journal."""
 WINDOW_BYTES: Final = 4 << 20
 AT_A_TIME: Final = 32
 READ_BYTES: Final = 64 << 10
@@ -54,7 +54,8 @@ class Loader:
     """Loads the output of one job; used once.
 
     `name` is that of the job's journal, which no other job has.  `moved` keeps a mark and returns once it is
-    kept; `delayed` hears of errors after which a put is repeated.
+    kept; `window` is the number of records between two marks; `delayed` hears of errors after which a put is
+    repeated.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Loader:
         parts: Sequence[StagedPart],
         *,
         name: str,
+        window: int,
         keyspaces: KeyspaceAccess,
         files: FileSystem,
         moved: Callable[[LoadMoved], Awaitable[None]],
@@ -72,6 +74,7 @@ class Loader:
         self._keyspace = keyspace
         self._parts = sorted(parts, key=lambda part: part.partition)
         self._session = xxh3_64_intdigest(name.encode())
+        self._window = window
         self._keyspaces = keyspaces
         self._files = files
         self._moved = moved
@@ -83,7 +86,7 @@ class Loader:
     async def run(self, mark: LoadMoved) -> None:
         """Go on where `mark` says; returns when all records are in the keyspace.
 
-        Raises RingmillError, with outcome "failed" when none of them was sent.
+        Raises RingmillError, with outcome "failed" when none of them was sent; Fenced.
         """
         self._is_begun = bool(mark.records or mark.born_ms)
         try:
@@ -94,11 +97,13 @@ class Loader:
             async for record in self._records(mark.records):
                 window.append(record)
                 size += len(record.key) + len(record.value)
-                if len(window) >= WINDOW or size >= WINDOW_BYTES:
+                if len(window) >= self._window or size >= WINDOW_BYTES:
                     mark, size = await self._load(window, mark), 0
                     window = []
             if window:
                 await self._load(window, mark)
+        except Fenced:
+            raise
         except RingmillError as error:
             if not self._is_begun:
                 raise error.with_outcome("failed") from error
@@ -114,7 +119,9 @@ class Loader:
         """Put a window, and return the mark of the next one."""
         first = window[0].ordinal
         is_again = bool(mark.born_ms)
-        if not is_again:
+        if is_again:
+            sometimes("a window of records is loaded again")
+        else:
             self._is_begun = True
             mark = LoadMoved(first, self._keyspaces.now_ms())
             await self._moved(mark)  # before the first put of these names is sent

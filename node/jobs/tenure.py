@@ -3,7 +3,8 @@
 It takes over the jobs that are open, accepts new ones, drives each to its end, and keeps the list of them.
 
 A job is accepted when its description and plan are in its journal, its name is in the list, and its code is
-on another member where there is one.  It begins before that: nothing it does can be seen from outside.
+on another member where there is one.  It begins before that: nothing it does can be seen from outside until
+its name is in the list.
 Rules J12, J13 and J20: docs/protocol/jobs.md.
 """
 
@@ -179,7 +180,7 @@ class Tenure:
         """Returns once the job outlives this node; else why it may not."""
         try:
             await gather_all(
-                [self._index.put(row), driver.journal.flush(), self._spread(driver.spec.bundle_sha256)]
+                [self._list(driver, row), driver.journal.flush(), self._spread(driver.spec.bundle_sha256)]
             )
         except RingmillError as error:
             if isinstance(error, Fenced):
@@ -187,6 +188,10 @@ class Tenure:
             return error
         self._keeping.pop(row.job, None)
         return None
+
+    async def _list(self, driver: JobDriver, row: IndexRow) -> None:
+        await self._index.put(row)
+        driver.listed.set()
 
     def _begin_work(self, job: str, work: Coroutine[Any, Any, None]) -> None:
         self._work[job] = self._group.create_task(self._guarded(work))

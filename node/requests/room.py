@@ -105,7 +105,7 @@ async def open_requests(
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=scanner,
-            own_keyspaces=OwnKeyspaces(routes=routes, scanner=scanner, writer=writer, hybrid=core.hybrid),
+            own_keyspaces=_own_keyspaces(core, routes, scanner, writer),
         )
 
 
@@ -160,6 +160,10 @@ def _explainer(
         liveness=liveness,
         clock=core.clock,
     )
+
+
+def _own_keyspaces(core: Core, routes: Routes, scanner: Scanner, writer: Writer) -> OwnKeyspaces:
+    return OwnKeyspaces(routes=routes, scanner=scanner, writer=writer, hybrid=core.hybrid, clock=core.clock)
 
 
 def _scanner(

@@ -17,7 +17,7 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.services.table import Call, Service, stream, unary, upload
@@ -201,6 +201,8 @@ def job_status(view: JobView) -> wire.JobStatus:
             wire.FailureGroup(cause=each.cause, error=_text(each.error), count=each.count, first=each.first)
             for each in summary.failures
         ],
+        left_least_s=view.left.least_s if view.left else None,
+        left_most_s=view.left.most_s if view.left else None,
     )  # fmt: skip
 
 

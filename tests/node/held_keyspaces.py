@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.ids import KeyspaceId
@@ -40,8 +40,8 @@ class HeldKeyspaces:
         return self.entries[name], range(PARTITIONS)
 
     async def read(
-        self, source: KeyspacePath, span: PartitionSpan, level: str
-    ) -> AsyncIterator[Sequence[tuple[bytes, Content]]]:
+        self, source: KeyspacePath, span: PartitionSpan, level: str, patience_s: float
+    ) -> AsyncGenerator[Sequence[tuple[bytes, Content]], None]:
         if source.keyspace not in self.entries:
             raise NotFound(f"keyspace {source.keyspace!r} is there no more")
         id, held = self.entries[source.keyspace].id, self.held[source.keyspace]

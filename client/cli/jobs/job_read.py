@@ -14,10 +14,10 @@ from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.explain.attempt_document import attempt_document, task_rows
-from ringmill.client.cli.jobs.job_document import job_document, job_fields
+from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields
 from ringmill.client.jobs.job_values import JobList, JobState, TaskLog
 from ringmill.client.values import json_bytes
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 
 __all__ = ["kill", "list_jobs", "logs", "status"]
 
@@ -89,6 +89,8 @@ def status(settings: Settings, job: str, tasks: bool) -> None:
         document["error"] = state.error.message
     if settings.output != "json":
         output.fields(settings, {}, [*job_fields(state), ("name", state.name), ("kept by", state.node)])
+        for line in failure_lines(state.failures):
+            print(output.printable(line, keep="\n\t"))
         for event in state.events:
             print(output.printable(f"  {event}", keep="\n\t"))
         if state.error is not None:

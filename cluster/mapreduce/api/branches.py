@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.batches import check_batch
+from ringmill.cluster.mapreduce.api.batches import check_batch, check_columns
 from ringmill.cluster.mapreduce.api.formats import FileInput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, check_kv_map
 from ringmill.cluster.mapreduce.api.sources import Branch, Source, check_sources, with_common_types
@@ -21,7 +21,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import (
     read_signature,
 )
 
-__all__ = ["branch_of", "branches_of"]
+__all__ = ["branch_of", "branches_of", "columns_of"]
 
 _FIRST: Final[dict[str, Any]] = {
     "lines": int,
@@ -57,6 +57,7 @@ def branch_of(source: Source) -> Branch:
     if map is not None and map_batch is None:
         signature = read_signature(map, "map")
         _check_input(signature, input)
+        check_columns(signature, columns_of(input))
         return Branch(source.name, map, signature, input, is_batch=False)
     if map_batch is None or map is not None:
         raise InvalidArgument(
@@ -66,13 +67,21 @@ def branch_of(source: Source) -> Branch:
     if isinstance(input, KvInput):
         check_kv_map(signature, is_batch=True)
     check_batch(signature, input.format)
+    check_columns(signature, columns_of(input))
     return Branch(source.name, map_batch, signature, input, is_batch=True)
+
+
+def columns_of(source: FileInput | KvInput) -> tuple[str, ...]:
+    """The columns that map_batch gets; () for all, and where there are none."""
+    return source.columns if isinstance(source, FileInput) else ()
 
 
 def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
     if isinstance(source, KvInput):
         check_kv_map(map_signature, is_batch=False)
         return
+    if source.format not in _FIRST:
+        raise InvalidArgument(f"format {source.format!r} gives batches of columns; use map_batch")
     first, options = _FIRST[source.format], _SECOND[source.format]
     if not fits(first, map_signature.first):
         raise InvalidArgument(

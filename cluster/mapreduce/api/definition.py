@@ -17,9 +17,9 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
-from ringmill.cluster.mapreduce.api.branches import branches_of
+from ringmill.cluster.mapreduce.api.branches import branches_of, columns_of
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
-from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
+from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, OutputCompression, one_of
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_output
 from ringmill.cluster.mapreduce.api.join_steps import Joining
 from ringmill.cluster.mapreduce.api.sources import (
@@ -132,6 +132,16 @@ class JobDefinition:
         if self.joining is None or not self.broadcast_bytes:
             return ()
         return tuple(name for side, name in enumerate(self.source_names) if not self.joining.keeps(side))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the input that map_batch gets; () for all, and where there are none."""
+        return columns_of(self.input)
+
+    @property
+    def output_compression(self) -> OutputCompression:
+        """Of the part files."""
+        return self.output.compression if isinstance(self.output, FileOutput) else "none"
 
     @property
     def keys_alone(self) -> bool:
@@ -425,7 +435,7 @@ def _check_order(definition: JobDefinition) -> None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
     if order == "total" and definition.branches:
         raise InvalidArgument("order='total' samples one input, and a job with sources has several")
-    if order == "total" and definition.input.format in ("csv", "file", "kv"):
+    if order == "total" and definition.input.format in ("csv", "file", "kv", "parquet", "arrow"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
             f"{definition.input.format!r} does not allow",

@@ -46,7 +46,10 @@ class KeyspacePath(NamedTuple):
             raise InvalidArgument(
                 f"{text[:200]!r} names no keyspace", hint="kv:KEYSPACE, or kv:KEYSPACE/PREFIX for some keys"
             )
-        path = cls(keyspace, prefix.encode("utf-8", "surrogateescape"))
+        try:
+            path = cls(keyspace, prefix.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"a prefix that is no text: {error}") from error
         if len(path.prefix) > MAX_KEY_BYTES:
             raise InvalidArgument(
                 f"the prefix has {len(path.prefix)} bytes, the limit is {MAX_KEY_BYTES} bytes"

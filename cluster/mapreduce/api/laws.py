@@ -7,6 +7,7 @@ A sample can show that a law is broken, never that it holds.
 
 from __future__ import annotations
 
+import importlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold
 from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
 from ringmill.cluster.mapreduce.context import Context
 
 __all__ = ["broken_laws"]
@@ -143,11 +145,19 @@ def _mapped(
     if not job.is_batch:
         return [pair for record in records for pair in function(*record)]
     signature = job.map_signature
-    batch: Any = [value for _, value in records]
-    if signature.second is bytes:
-        batch = b"".join(value + b"\n" for value in batch)
+    batch: Any = _batch_of([value for _, value in records], signature.second)
     result = function(records[0][0], batch) if signature.first is not None else function(batch)
     return list(pairs_of(result, signature.gives, signature.where))
+
+
+def _batch_of(values: list[Any], hint: Any) -> Any:
+    """The sample's values as map_batch takes them; those of a RecordBatch are its rows, as dicts."""
+    if hint is bytes:
+        return b"".join(value + b"\n" for value in values)
+    if kind := arrow_name(hint):
+        pyarrow = importlib.import_module("pyarrow")
+        return pyarrow.RecordBatch.from_pylist(values) if kind == "RecordBatch" else pyarrow.array(values)
+    return values
 
 
 def _group_findings(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from ringmill.cluster.mapreduce.api.definition import (
     check_split_mib,
     check_task_memory,
 )
+from ringmill.cluster.mapreduce.api.formats import OutputCompression
 from ringmill.cluster.mapreduce.api.job_keyspaces import (
     Consistency,
     KeyspacePath,
@@ -78,6 +79,7 @@ class JobSpec:
     compression: str = "zstd"  # of what travels between map and reduce
     task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
     order: str = "key"  # of the output: key, input, total (definition.Order)
+    output_compression: str = "none"  # of part files: gzip, zstd
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
     bad_records: int = 0  # that may be set aside; 0 when one fails the job
     consistency: str = ""  # of an input that is a keyspace: quorum, one
@@ -96,6 +98,10 @@ class JobSpec:
             (not self.inputs, "a job needs at least one input"),
             (not all(p.startswith("/") for p in (*self._input_paths, self.output)), "paths must be absolute"),
             (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
+            (
+                bool(self.output_keyspace and self.bad_records),
+                "a job that writes a keyspace has no folder for records that are set aside",
+            ),
             (
                 not _is_plain(self.output),
                 f"output {self.output!r} must name a folder by a path without . and .. in it",
@@ -116,6 +122,10 @@ class JobSpec:
             (
                 self.bad_records > 0 and self.output_keyspace != "",
                 "an output that is a keyspace has no place for bad records; on_bad_record must be 'fail'",
+            ),
+            (
+                self.output_compression not in get_args(OutputCompression),
+                f"output_compression must be one of {', '.join(get_args(OutputCompression))}",
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
             (not all(path.startswith("/") for path in self.side.values()), "paths must be absolute"),
@@ -166,7 +176,13 @@ class JobSpec:
 
     def file_of(self, partition: int) -> str:
         """The file of the output that holds a partition."""
-        return part_name(partition) if partition < self.reducers else BAD_RECORDS
+        if partition < self.reducers:
+            return part_name(partition, self.output_compression)
+        return BAD_RECORDS
+
+    def compression_of(self, partition: int) -> str:
+        """What the file of a partition is compressed with; bad records are there to be read."""
+        return self.output_compression if partition < self.reducers else "none"
 
     @property
     def source(self) -> KeyspacePath | None:
@@ -245,6 +261,7 @@ class JobSpec:
             output=output,
             input_format=definition.input.format,
             output_format=definition.output.format,
+            output_compression=definition.output_compression,
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
             params={**definition.params, **(params or {})},

@@ -81,9 +81,9 @@ def attempt_folder(output: str, job: str, attempt: AttemptId) -> str:
     return posixpath.join(staging_folder(output, job), str(attempt))
 
 
-def staged_part(output: str, job: str, attempt: AttemptId) -> str:
+def staged_part(output: str, job: str, attempt: AttemptId, compression: str) -> str:
     """The one file that a reduce attempt leaves there."""
-    return posixpath.join(attempt_folder(output, job, attempt), part_name(attempt.task))
+    return posixpath.join(attempt_folder(output, job, attempt), part_name(attempt.task, compression))
 
 
 def refuse_existing(files: FileSystem, output: str, *, overwrite: bool) -> None:

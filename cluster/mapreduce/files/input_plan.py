@@ -12,7 +12,13 @@ from dataclasses import astuple, dataclass, field
 from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.files.file_kinds import HEAD_BYTES, is_packed, why_unreadable
+from ringmill.cluster.mapreduce.files.file_kinds import (
+    COLUMN_FORMATS,
+    HEAD_BYTES,
+    is_packed,
+    why_no_columns,
+    why_unreadable,
+)
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths, find_inputs
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes, plan_splits
 from ringmill.cluster.ports import FileSystem
@@ -120,7 +126,11 @@ def _check(file: InputFile, format: str, files: FileSystem) -> None:
             f"input {file.path} has a size of 0 bytes and gives data: it is made up while it is read",
             hint="copy it into an ordinary file first",
         )
-    if format not in ("file", "kv") and (why := why_unreadable(file.path, head, tail)) is not None:
+    if format in COLUMN_FORMATS:
+        why = why_no_columns(format, file.path, head, tail)
+    else:
+        why = None if format in ("file", "kv") else why_unreadable(file.path, head, tail)
+    if why is not None:
         reason, advice = why
         raise InvalidArgument(f"input {file.path} cannot be read as {format}: {reason}", hint=advice)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.ports import FileSystem
 
@@ -41,7 +42,7 @@ class FoundInputs:
 
 
 def named_inputs(input: str | Iterable[object]) -> tuple[str, ...]:
-    """One input or several, as a user gives them.  Raises InvalidArgument for what is no path.
+    """The paths of one input or several, as a user gives them.  Raises InvalidArgument for what is no path.
 
     An empty name would stand for the current folder with all below it.
     """
@@ -53,7 +54,7 @@ def named_inputs(input: str | Iterable[object]) -> tuple[str, ...]:
                 f"input {each!r} is no path",
                 hint="give a file, a folder or a glob; '.' is the current folder",
             )
-        paths.append(each)
+        paths.append(path_of("input", each))
     return tuple(paths)
 
 

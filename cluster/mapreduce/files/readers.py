@@ -13,13 +13,16 @@ import csv
 import json
 import operator
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, islice
 from typing import Any, Final, TypeAlias
 
+from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
 from ringmill.cluster.mapreduce.codecs.signatures import fits
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
+from ringmill.cluster.mapreduce.files.columnar import column_batches, lines_as_column
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
@@ -49,6 +52,7 @@ class SplitReader:
         *,
         files: FileSystem,
         context: Context,
+        columns: Sequence[str] = (),
         key_hint: Any = None,
     ) -> None:
         """`key_hint` is asked for by a keyspace alone: in all other formats keys have one type."""
@@ -62,6 +66,8 @@ class SplitReader:
         self._key_hint = key_hint
         self._files = files
         self._context = context
+        self._columns = columns
+        self._has_columns = arrow_name(value_hint) == "RecordBatch"
         self._path = ""
         self._piece_number = -1
         self.refused: Refused | None = None  # takes records that cannot be parsed; None to fail
@@ -89,7 +95,9 @@ class SplitReader:
 
     @property
     def _unit(self) -> str:
-        return {"csv": "line", "file": "", "kv": "key"}.get(self._format, "offset")
+        if self._has_columns and self._format != "arrow":
+            return "row"
+        return {"csv": "line", "file": "", "arrow": "batch", "kv": "key"}.get(self._format, "offset")
 
     @property
     def record(self) -> str:
@@ -103,7 +111,7 @@ class SplitReader:
         piece = self._piece
         if piece is None or (start := self._started()) is None:
             return self._bytes_before
-        if self._format in ("csv", "file", "kv") or is_packed(piece.file.path):
+        if self._has_columns or self._format in ("csv", "file", "kv") or is_packed(piece.file.path):
             done = self._unpacked_bytes
         else:
             done = start - piece.start
@@ -163,13 +171,18 @@ class SplitReader:
 
     def _batches(self, piece: Piece, file: ReadFile, hint: Any) -> Iterator[tuple[int, int, int, Any]]:
         """(begin, end, number of values, values) of each batch."""
+        if self._has_columns:
+            for start, end, columns, done in column_batches(piece, file, self._format, self._columns):
+                self._unpacked_bytes = int(done * (piece.end - piece.start))
+                yield start, end, columns.num_rows, columns
+            return
         if self._format in ("csv", "jsonl"):
             for block in self._blocks(piece, file):
                 yield block[0][0], block[-1][0], len(block), [value for _, value in block]
             return
         lines = _line_lists(self._format, hint)
         for offset, data in self._whole_lines(piece, file, BATCH_BYTES):
-            count, batch = lines(data)
+            count, batch = lines(data, piece.file.path, offset)
             yield offset, offset + len(data), count, batch
             self._unpacked_bytes += len(data)
 
@@ -383,34 +396,36 @@ def _raw_lines(offset: int, data: bytes, path: str) -> Block:
     return list(zip(accumulate(map((1).__add__, map(len, lines)), initial=offset), lines, strict=False))
 
 
-def _raw_list(data: bytes) -> tuple[int, list[bytes]]:
+def _line_lists(format: str, hint: Any) -> Callable[[bytes, str, int], tuple[int, Any]]:
+    """How many lines a block has, and those lines as a batch of the hinted type."""
+    if hint is bytes:
+        return _block_lines
+    if arrow_name(hint):
+        return partial(lines_as_column, is_text=format == "lines", keeps_cr=format == "raw")
+    if fits(list[str], hint):
+        return _str_list
+    return _raw_list if format == "raw" else _bytes_list
+
+
+def _block_lines(data: bytes, path: str, offset: int) -> tuple[int, bytes]:
+    return data.count(b"\n") + (not data.endswith(b"\n")), data
+
+
+def _raw_list(data: bytes, path: str = "", offset: int = 0) -> tuple[int, list[bytes]]:
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
     return len(lines), lines
 
 
-def _block_lines(data: bytes) -> tuple[int, bytes]:
-    return data.count(b"\n") + (not data.endswith(b"\n")), data
-
-
-def _line_lists(format: str, hint: Any) -> Callable[[bytes], tuple[int, Any]]:
-    """How many lines a block has, and those lines as a batch of the hinted type."""
-    if hint is bytes:
-        return _block_lines
-    if fits(list[str], hint):
-        return _str_list
-    return _raw_list if format == "raw" else _bytes_list
-
-
-def _bytes_list(data: bytes) -> tuple[int, list[bytes]]:
+def _bytes_list(data: bytes, path: str, offset: int) -> tuple[int, list[bytes]]:
     count, lines = _raw_list(data)
     if b"\r" in data:
         lines = [line.removesuffix(b"\r") for line in lines]
     return count, lines
 
 
-def _str_list(data: bytes) -> tuple[int, list[str]]:
+def _str_list(data: bytes, path: str, offset: int) -> tuple[int, list[str]]:
     text = data.decode("utf-8", "surrogateescape")
     lines = text.split("\n")
     if not lines[-1]:

@@ -14,6 +14,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.codecs.arrow_hints import extra_hint
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.part_file import PartFile
@@ -79,7 +80,7 @@ def run_map(
     context = _context(spec, f"map-{task.task}", task)
     reader = SplitReader(
         split, spec.format_of(split.source), job.map_signature.second,
-        files=files, context=context, key_hint=job.map_signature.first,
+        files=files, context=context, key_hint=job.map_signature.first, columns=job.columns,
     )  # fmt: skip
     aside = SetAside(spec.bad_records, job.user_files, reader, context) if spec.bad_records else None
 
@@ -135,7 +136,8 @@ def run_reduce(
     context = _context(spec, f"reduce-{task.partition}", task)
     total = sum(each.length for each in task.inputs)
     records_in = sum(each.records for each in task.inputs)
-    path = f"{folder}/{part_name(task.partition)}"
+    compression = spec.compression_of(task.partition)
+    path = f"{folder}/{part_name(task.partition, compression)}"
 
     def look() -> AttemptProgress:
         done = total * min(kernel.groups, records_in) // max(1, records_in)
@@ -155,7 +157,7 @@ def run_reduce(
         progress.follow(look)
         with rare_collections():
             run = kernel.run if task.partition < spec.reducers else kernel.run_aside
-            totals = run(task.inputs, PartFile(files, path))
+            totals = run(task.inputs, PartFile(files, path, compression))
         files.fsync_dir(folder)
     except (Exception, SystemExit) as error:
         raise classify(error, job.user_files) from error
@@ -185,7 +187,8 @@ def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise TaskFailed(Cause.BAD_BUNDLE, f"module {module} does not import: {error}") from error
+        advice = f"; {extra}" if (extra := extra_hint(error)) else ""
+        raise TaskFailed(Cause.BAD_BUNDLE, f"module {module} does not import: {error}{advice}") from error
     except RingmillError as error:
         raise TaskFailed(Cause.USER_ERROR, f"module {module} does not import: {error}") from error
     except Exception as error:

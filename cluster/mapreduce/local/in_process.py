@@ -27,7 +27,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
 
@@ -183,5 +183,5 @@ def _result(
         "reduce_out": sum(each.records_out for each in reduces),
     }
     records |= set_aside
-    parts = tuple(f"{spec.output}/{part_name(each.partition)}" for each in reduces)
+    parts = tuple(f"{spec.output}/{spec.file_of(each.partition)}" for each in reduces)
     return LocalResult(spec.output, parts, records, dict(counters), notes)

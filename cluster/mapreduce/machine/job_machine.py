@@ -141,7 +141,7 @@ class JobMachine:
             case CommitDelayed(error):
                 self._tell_once(f"the commit is repeated after {error.code}: {error}")
             case LoadMoved():
-                self.load = event
+                self._load_moved(event)
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event, now)
             case _ if self.state == "COMMITTING":
@@ -345,6 +345,12 @@ class JobMachine:
             if task.winner is None:
                 sometimes("a map that all had read is lost")
                 task.winner = self._attempt(reader.sources[task.index])
+
+    def _load_moved(self, mark: LoadMoved) -> None:
+        if self.load == NOT_LOADED:
+            records = sum(winner.output.records_out for winner in self._winners())
+            self._tell(f"loading {records:,} records into the keyspace of the output")
+        self.load = mark
 
     def _commit_ended(self, event: CommitDone | CommitFailed, now: float) -> list[Instruction]:
         assert self.state == "COMMITTING", f"a commit ended while the job was {self.state}"

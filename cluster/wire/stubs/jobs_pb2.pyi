@@ -310,6 +310,8 @@ class JobStatus(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     SUBMITTED_AT_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
+    LEFT_LEAST_S_FIELD_NUMBER: _builtins.int
+    LEFT_MOST_S_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     name: _builtins.str
     """module:object"""
@@ -324,6 +326,9 @@ class JobStatus(_message.Message):
     """msgpack as in ringmill-error-bin, when FAILED"""
     submitted_at: _builtins.float
     """wall clock, seconds"""
+    left_least_s: _builtins.float
+    """how long it will probably still take, at least and at most"""
+    left_most_s: _builtins.float
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageStatus]: ...
     @_builtins.property
@@ -360,12 +365,21 @@ class JobStatus(_message.Message):
         events: _abc.Iterable[_builtins.str] | None = ...,
         submitted_at: _builtins.float = ...,
         failures: _abc.Iterable[Global___FailureGroup] | None = ...,
+        left_least_s: _builtins.float | None = ...,
+        left_most_s: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "job", b"job", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__left_least_s: _TypeAlias = _typing.Literal["left_least_s"]  # noqa: Y015
+    _WhichOneofArgType__left_least_s: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s"]  # noqa: Y015
+    _WhichOneofReturnType__left_most_s: _TypeAlias = _typing.Literal["left_most_s"]  # noqa: Y015
+    _WhichOneofArgType__left_most_s: _TypeAlias = _typing.Literal["_left_most_s", b"_left_most_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_least_s) -> _WhichOneofReturnType__left_least_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_most_s) -> _WhichOneofReturnType__left_most_s | None: ...
 
 Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
 

@@ -9,9 +9,9 @@ from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.slot_rows import slot_rows
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
-from ringmill.cluster.mapreduce.machine.failure_groups import FailureGroup
-from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
 
 MB = 1_000_000
 

@@ -11,7 +11,6 @@ from ringmill import read_output, run_local
 from ringmill.cluster.errors import InvalidArgument, from_wire
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.node.jobs import loading
 from tests.node.jobs.conftest import loaded_trials
 
 LEASE_S = 1.5
@@ -42,6 +41,7 @@ async def test_each_key_is_read_once_and_each_record_is_put(cluster: Any) -> Non
     assert (view.state, view.error, view.output) == ("SUCCEEDED", None, "kv:index")
     assert cluster.keyspaces.held["index"] == {**expected(cluster), b"other": [b"stays"]}
     assert view.summary.records["map_in"] == len(USERS)
+    assert "loading 4 records into the keyspace of the output" in "".join(view.summary.story)
     assert view.summary.stages[0].total > 1, "small splits are asked for"
     assert cluster.leftovers() == []
 
@@ -86,7 +86,8 @@ async def test_another_coordinator_goes_on_loading_and_puts_no_record_under_two_
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client overwrites what was loaded before n1 was lost: that value is not put again as a new write."""
-    monkeypatch.setattr(loading, "WINDOW", 2)
+    world = cluster.nodes[N1].coordinator._world
+    cluster.nodes[N1].coordinator._world = replace(world, options=replace(world.options, load_window=2))
     cluster.keyspaces.held["default"] = dict(USERS)
     put = cluster.keyspaces.put
 

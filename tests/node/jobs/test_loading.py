@@ -41,7 +41,7 @@ class Bench:
 
     def loader(self) -> Loader:
         return Loader(
-            "index", self.parts, name="job-1.1.1", keyspaces=self.keyspaces, files=self.files,
+            "index", self.parts, name="job-1.1.1", window=4, keyspaces=self.keyspaces, files=self.files,
             moved=self.moved, delayed=self.delays.append, rest=lambda: asyncio.sleep(0),
         )  # fmt: skip
 
@@ -61,7 +61,6 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(loading, "WINDOW", 4)
     monkeypatch.setattr(loading, "AT_A_TIME", 1)
     monkeypatch.setattr(loading, "failure_pause_s", lambda seed, failures: 0.0)
     return Bench(tmp_path, OsFileSystem())

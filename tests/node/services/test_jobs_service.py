@@ -12,9 +12,9 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
-from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
-from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.job_summary import JobSummary
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers

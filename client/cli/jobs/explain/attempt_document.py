@@ -7,7 +7,7 @@ from typing import Any
 
 from ringmill.client.cli.jobs.explain.explain_text import size_told
 from ringmill.client.jobs.job_values import JobState
-from ringmill.cluster.mapreduce.machine.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 
 __all__ = ["attempt_document", "task_rows"]
 

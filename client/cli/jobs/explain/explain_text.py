@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from ringmill.client.cli.jobs.job_document import failure_lines
 from ringmill.client.jobs.critical_path import PathStep
 from ringmill.client.jobs.explanation import JobExplanation, StageFigures
 
@@ -12,7 +13,6 @@ __all__ = ["explanation_lines", "size_told", "phases_told"]
 STEPS = 8
 ROWS = 3
 PHASES_TOLD = 5
-GROUPS = 5
 LEAST_TOLD_S = 0.0005
 _MEANT = {"plan": "planning, and waiting for a slot", "wait": "waiting", "commit": "showing the output"}
 
@@ -27,7 +27,7 @@ def explanation_lines(told: JobExplanation) -> list[str]:
         *_stragglers(told),
         _skew(told),
         _wasted(told),
-        *_failures(told),
+        *failure_lines(told.failures, least=1),
     ]
 
 
@@ -131,14 +131,6 @@ def _wasted(told: JobExplanation) -> str:
         f"wasted: {told.wasted_attempts} attempts that do not count, {_time(told.wasted_s)}, "
         f"{told.wasted_share:.0%} of the time of all"
     )
-
-
-def _failures(told: JobExplanation) -> Iterator[str]:
-    if told.failures:
-        yield "failures of attempts:"
-    for group in told.failures[:GROUPS]:
-        yield f"  {group}"[:200]
-    yield from _more(told.failures[GROUPS:])
 
 
 def _more(rest: Iterable[object]) -> Iterator[str]:

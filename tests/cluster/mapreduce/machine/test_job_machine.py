@@ -27,9 +27,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     StartReduce,
 )
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
-from ringmill.cluster.mapreduce.machine.job_summary import summarize
 from ringmill.cluster.mapreduce.machine.machine_snapshot import restored, snapshot
 from ringmill.cluster.mapreduce.machine.task_state import Task
+from ringmill.cluster.mapreduce.summary.job_summary import summarize
 from tests.cluster.mapreduce.job_world import RECORDS, World, plan
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")

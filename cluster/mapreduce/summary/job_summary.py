@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ringmill.cluster.mapreduce.machine.failure_groups import FailureGroup, failure_groups
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
-from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup, failure_groups
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 
 __all__ = ["JobSummary", "summarize"]
 

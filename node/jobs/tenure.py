@@ -5,7 +5,7 @@ It takes over the jobs that are open, accepts new ones, drives each to its end, 
 A job is accepted when its description and plan are in its journal, its name is in the list, and its code is
 on another member where there is one.  It begins before that: nothing it does can be seen from outside until
 its name is in the list.
-Rules J12 and J13: docs/protocol/jobs.md.
+Rules J12, J13 and J20: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

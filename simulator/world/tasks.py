@@ -119,7 +119,7 @@ class SimulatedTask:
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._stepped: Stepped[Said] | None = None
         self._progress = Progress()
-        self._loaded: dict[str, JobDefinition] = {}  # by path of the bundle
+        self._loaded: dict[tuple[str, str], JobDefinition] = {}  # by path of the bundle and name of the job
 
     @property
     def is_reducing(self) -> bool:
@@ -213,9 +213,9 @@ class SimulatedTask:
             raise classify(error, ()) from error
 
     def _job(self, files: FileSystem, bundle: str, module: str, name: str) -> JobDefinition:
-        if bundle not in self._loaded:
-            self._loaded[bundle] = _load(files, self.process.name, bundle, module, name)
-        return self._loaded[bundle]
+        if (bundle, name) not in self._loaded:
+            self._loaded[bundle, name] = _load(files, self.process.name, bundle, module, name)
+        return self._loaded[bundle, name]
 
     def _say(self, said: Said) -> None:
         message = said.encode()

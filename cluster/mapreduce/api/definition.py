@@ -116,6 +116,11 @@ class JobDefinition:
         """The same job as one input of several is mapped."""
         return self._of_sources[number] if self.branches else self
 
+    @cached_property
+    def kept(self) -> dict[bytes, Any]:
+        """What tasks of one run leave for the next ones in their process, by the run's description."""
+        return {}
+
     @property
     def source_names(self) -> tuple[str, ...]:
         """Of a job of several inputs; empty where the input has no name."""

@@ -2,7 +2,7 @@
 
 I/O only through the FileSystem passed in.  A local run and a cluster plan with the same function.  Every
 input is checked before any task starts, so that a file in another format is refused by name and not read as
-text.
+text.  Rule J20: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

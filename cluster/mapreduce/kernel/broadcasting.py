@@ -3,7 +3,7 @@
 Planning noted their sizes and modification times; a task that finds others fails and names the file, as it
 does for its input.
 
-I/O only through the FileSystem passed in.
+I/O only through the FileSystem passed in.  Rule J20: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ __all__ = ["as_planned", "broadcast_form", "check_side_data"]
 Partners: TypeAlias = dict[bytes, list[Any]]
 
 _BROADCAST: Final = "broadcast"
-_known: dict[bytes, Partners] = {}  # of the last job: a process runs many of its tasks
 
 
 def check_side_data(spec: JobSpec, files: FileSystem) -> None:
@@ -70,11 +69,12 @@ def broadcast_form(job: JobDefinition) -> JobDefinition:
 
 
 def _partners(job: JobDefinition, spec: JobSpec, files: FileSystem, keys: KeyCodec, source: int) -> Partners:
-    known = spec.encode()
-    if known not in _known or not spec.bundle_sha256:  # without a bundle, a spec does not tell the code
-        _known.clear()
-        _known[known] = _read_partners(job, spec, files, keys, source)
-    return _known[known]
+    known, kept = spec.encode(), job.kept
+    if known not in kept:
+        kept.clear()
+        kept[known] = _read_partners(job, spec, files, keys, source)
+    partners: Partners = kept[known]
+    return partners
 
 
 def _read_partners(

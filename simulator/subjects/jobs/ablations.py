@@ -13,6 +13,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import commit_output
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Cancel
 from ringmill.node.compute.worker import Worker
 from ringmill.node.jobs import publication
@@ -169,6 +170,17 @@ def _jobs_taken_over() -> Bends:
     return (method(Tenure._take_over, forget),)
 
 
+def _noted_input_kept() -> Bends:
+    """Whoever takes a job over knows what was submitted, and not what planning noted."""
+    stored = JobDriver._stored
+
+    def stored_as_asked(driver: JobDriver) -> StoredJob:
+        job = stored(driver)
+        return replace(job, spec=job.spec.asked)
+
+    return (method(JobDriver._stored, stored_as_asked),)
+
+
 def _slow_tasks_backed_up() -> Bends:
     """A task is waited for, however slow its node."""
     return (method(JobMachine._slow_task, lambda machine, node, now: None),)
@@ -299,6 +311,13 @@ JOB_ABLATIONS: Final = (
         _journal_sealed(),
         _PAUSED_KEEPERS,
         rules=("J13",),
+    ),
+    Ablation(
+        "noted-input-kept",
+        "what planning noted of the input outlives a coordinator",
+        _noted_input_kept(),
+        _CRASHED_KEEPERS,
+        rules=("J20",),
     ),
     Ablation(
         "slow-tasks-backed-up",

@@ -1,5 +1,8 @@
-"""The job that simulated clusters run: the places of each word, in order, so that nothing may be lost,
+"""The jobs that simulated clusters run: the places of each word, in order, so that nothing may be lost,
 doubled or swapped unseen.
+
+`places` has one input.  `grouped` has two, and its keys order the places; `paired` joins two, and each of its
+map tasks reads the second one, which planning notes in the job's description.
 
 It is packed into a bundle and loaded from there, as any user's job.  In some runs its map says something
 else in every task process, which its reduce drops: then no two outputs of a map are equal.  In some a word
@@ -9,9 +12,11 @@ is an error, and lines with it are set aside.
 from collections.abc import Iterable, Iterator
 
 from ringmill.cluster.mapreduce.api.definition import job
+from ringmill.cluster.mapreduce.api.joins import join
+from ringmill.cluster.mapreduce.api.sources import Source
 from ringmill.cluster.mapreduce.context import Context
 
-__all__ = ["places"]
+__all__ = ["grouped", "paired", "places"]
 
 process = "here"  # a simulated task process writes its name here, as a real one has a pid
 
@@ -30,4 +35,15 @@ def joined(word: str, places: Iterable[str], ctx: Context) -> Iterator[tuple[str
     yield word, " ".join(place.partition(" ")[0] for place in places)
 
 
+def ordered(offset: int, line: str, ctx: Context) -> Iterator[tuple[tuple[str, int], str]]:
+    for word, place in words(offset, line, ctx):
+        yield (word, -offset), place
+
+
+def pair(word: str, place: str, other: str | None) -> Iterator[tuple[str, str]]:
+    yield word, " ".join(each.partition(" ")[0] for each in (place, other) if each is not None)
+
+
 places = job(map=words, combine=None, reduce=joined, reducers=2)
+grouped = job(sources=[Source("all", ordered), Source("some", ordered)], reduce=joined, group_by=1)
+paired = join(Source("all", words), Source("some", words), how="left", result=pair)

@@ -45,7 +45,12 @@ class JobWorkload:
     def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._seed = seed
         self._bundle = packed_job()
-        self._plans = draw_plans(stream(seed, "jobs"), stream(seed, "jobs/twists"), self._bundle.sha256)
+        self._plans = draw_plans(
+            stream(seed, "jobs"),
+            stream(seed, "jobs/twists"),
+            stream(seed, "jobs/shapes"),
+            self._bundle.sha256,
+        )
         self._expected = expected_of(seed, self._plans)
 
     @property

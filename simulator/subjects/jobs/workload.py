@@ -25,6 +25,8 @@ _DIFFERS_CHANCE: Final = 0.5
 _BAD_CHANCE: Final = 0.3
 _MANY: Final = 1000
 _FORMER_CHANCE: Final = 0.3
+_TWO_INPUTS_CHANCE: Final = 0.3
+_TWO_INPUTS: Final = ("grouped", "paired")
 
 
 def packed_job() -> Bundle:
@@ -33,16 +35,17 @@ def packed_job() -> Bundle:
     return build_bundle(_MODULE, sources.get)
 
 
-def draw_plans(draws: Random, twists: Random, bundle_sha256: str) -> list[PlannedJob]:
+def draw_plans(draws: Random, twists: Random, shapes: Random, bundle_sha256: str) -> list[PlannedJob]:
     """One or two jobs; now and then the second wants what the first one does.
 
-    As `twists` says, no two outputs of a map are equal in half of the runs, and in some there are bad records
-    (places_of_words.py).
+    Some have two inputs, as `shapes` says.  As `twists` says, no two outputs of a map are equal in half of
+    the runs, and in some there are bad records (places_of_words.py).
     """
     params = {"differs": "yes"} if twists.random() < _DIFFERS_CHANCE else {}
     bad_records = _MANY if twists.random() < _BAD_CHANCE else 0
     params |= {"bad": "w3"} if bad_records else {}
     plans: list[PlannedJob] = []
+    name = ""
     for index in range(draws.choice((1, 1, 2))):
         is_same = index == 1 and draws.random() < 0.5
         spec = JobSpec(
@@ -53,8 +56,25 @@ def draw_plans(draws: Random, twists: Random, bundle_sha256: str) -> list[Planne
             bad_records=bad_records,
         )  # fmt: skip
         kill_after_s = 2.5 * draws.random() if draws.random() < 0.1 else None
+        if not is_same:  # two that want the same are one kind of job
+            name = shapes.choice(_TWO_INPUTS) if shapes.random() < _TWO_INPUTS_CHANCE else ""
+        if name:
+            spec = _with_two_inputs(spec, "grouped" if bad_records else name)  # a broadcast has none
         plans.append(PlannedJob(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))
     return plans
+
+
+def _with_two_inputs(spec: JobSpec, name: str) -> JobSpec:
+    """The job of that name, over all files and one of them."""
+    shaped = JobSpec.of(
+        getattr(places_of_words, name), job=spec.job, module=spec.module, name=name,
+        bundle_sha256=spec.bundle_sha256, inputs={"all": (INPUT,), "some": (f"{INPUT}/0.txt",)},
+        output=spec.output, reducers=spec.reducers,
+    )  # fmt: skip
+    return replace(
+        shaped, params=spec.params, memory_bytes=spec.memory_bytes, compression=spec.compression,
+        bad_records=spec.bad_records,
+    )  # fmt: skip
 
 
 def with_former_outputs(plans: Sequence[PlannedJob], draws: Random, shared: FolderTree) -> list[PlannedJob]:

@@ -24,7 +24,7 @@ def clean(word):
 """
 JOB = """
 from collections.abc import Iterable, Iterator
-from ringmill import Context, job
+from ringmill import Context, Source, job, join
 from cleaning import clean
 
 def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
@@ -37,7 +37,12 @@ def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
 def total(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
     yield word, sum(counts)
 
+def places(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield clean(line.split()[-2]), offset
+
 counting = job(map=words, combine=total, reduce=total, params={"poison": ""})
+SIDES = Source("all", places), Source("some", places)
+merged, given_to_all = (join(*SIDES, strategy=each) for each in ("merge", "broadcast"))
 """
 
 
@@ -63,6 +68,7 @@ def check(run: Run, counting: JobDefinition, tmp_path: Path) -> None:
     assert (theirs.records, theirs.counters) == (ours.records, ours.counters)
     for one, other in zip(ours.parts, theirs.parts, strict=True):
         assert Path(one).read_bytes() == Path(other).read_bytes()
+    check_joins(run, tmp_path)
     told = []
     for each in (run_local, run):
         with pytest.raises(JobFailed, match="no such word") as failed:
@@ -70,6 +76,18 @@ def check(run: Run, counting: JobDefinition, tmp_path: Path) -> None:
         told.append(str(failed.value).splitlines()[:2])
     assert told[0] == told[1], "the task, the cause, the position and the record"
     assert not list(tmp_path.glob(".failed*")) and not (tmp_path / "failed").exists()
+
+
+def check_joins(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("w3 4\nw96 4\n")
+    both = {"all": str(tmp_path / "in-*.txt"), "some": str(tmp_path / "few.txt")}
+    for name in ("merged", "given_to_all"):
+        definition = getattr(sys.modules["counting_job"], name)
+        ours = run_local(definition, both, str(tmp_path / f"our-{name}"), split_mib=1)
+        theirs = run(definition, both, str(tmp_path / f"their-{name}"), split_mib=1)
+        assert theirs.records == ours.records and ours.records["reduce_out"] == 3 * (207 + 206)
+        for one, other in zip(ours.parts, theirs.parts, strict=True):
+            assert Path(one).read_bytes() == Path(other).read_bytes()
 
 
 def test_on_dask_the_output_is_the_same(counting: JobDefinition, tmp_path: Path) -> None:

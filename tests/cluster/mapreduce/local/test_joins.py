@@ -214,3 +214,25 @@ def test_joins_that_cannot_be_are_refused(sources: Any, arguments: dict[str, Any
 def test_laws_are_tried_on_a_join() -> None:
     sample: dict[str, Sequence[Any]] = {"people": ["1 ada", "2 bob"], "things": [b"1 cup 5", b"1 pot 6"]}
     assert broken_laws(joined_jobs.with_result, sample) == []
+
+
+def test_bad_rows_of_both_sides_are_set_aside_once(tmp_path: Path) -> None:
+    (tmp_path / "people").write_text("1 ada\nx bob\n2 cat\n")
+    (tmp_path / "things").write_text("2 \n1 y\n2 7\n")
+    sources = Source("people", map=joined_jobs.person), Source("things", map=weighed)
+    inputs = {name: f"{tmp_path}/{name}" for name in ("people", "things")}
+    definition = join(*sources)
+    assert definition.broadcast_names
+    result = run_local(definition, inputs, f"{tmp_path}/out", on_bad_record="quarantine:3")
+    lines = [line for part in result.parts for line in Path(part).read_text().splitlines()]
+    assert [line for line in lines if line.startswith("2\t")] == ['2\t["cat",7]']
+    bad = [json.loads(line) for line in (tmp_path / "out" / "_BAD_RECORDS").read_text().splitlines()]
+    assert [row["record"] for row in bad] == ["x bob", "2 ", "1 y"]
+    with pytest.raises(InvalidArgument, match="sets a record aside once"):
+        broadcast = join(*sources, strategy="broadcast")
+        run_local(broadcast, inputs, f"{tmp_path}/more", on_bad_record="quarantine:3")
+
+
+def weighed(offset: int, line: str) -> Iterator[tuple[int | None, int]]:
+    key, weight = line.split(" ")
+    yield int(key), int(weight)

@@ -14,6 +14,7 @@ from ringmill import Context, JobDefinition, job, run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.kernel import task
 from ringmill.cluster.mapreduce.local.in_process import run_spec
 
 TOUCHED: list[str] = []
@@ -83,6 +84,8 @@ def test_a_file_that_changes_fails_the_job_by_name(
     with pytest.raises(JobFailed, match=r"weight changed under the job") as failed:
         run(counted, tmp_path, side=side)
     assert failed.value.detail["cause"] == "InputChanged"
+    monkeypatch.setattr(task, "check_side_data", lambda spec, files: None)
+    assert run(counted, tmp_path, side=side) == "a\t20\nb\t10\n"  # what the rule is for
 
 
 def test_a_description_keeps_it_and_what_planning_noted(tmp_path: Path, side: dict[str, str]) -> None:

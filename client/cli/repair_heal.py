@@ -10,7 +10,7 @@ import click
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.consent import is_typed
+from ringmill.client.cli.frame.consent import ask_to_type
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
@@ -45,11 +45,8 @@ def heal(settings: Settings, node: str, accepts_loss: bool, yes: bool) -> ExitCo
     if not accepts_loss or not view.waiting:
         _show(settings, view)
         return ExitCode.DONE
-    if settings.output != "json":
-        for line in _story(view):
-            output.note(line)
-    if not yes and not is_typed(node, "accept this loss"):
-        raise InvalidArgument(f"{node} goes on waiting", hint="--yes accepts the loss without asking")
+    refusal = InvalidArgument(f"{node} goes on waiting", hint="--yes accepts the loss without asking")
+    ask_to_type(settings, _story(view), word=node, to="accept this loss", yes=yes, refusal=refusal)
     view = asyncio.run(_heal(settings, node, view))
     _show(settings, view)
     return ExitCode.TIMED_OUT_WAITING if view.unfilled else ExitCode.DONE

@@ -31,8 +31,9 @@ EPOCHS_PASSED: Final = 1000
 class RecoveryPlan:
     """What it costs to go on without the members `lost`.
 
-    Of `gone` partitions no owner is left.  Of `short` ones fewer are left than it takes to know each
-    acknowledged write.  The keys are estimates.
+    Of `gone` partitions no owner is left.  Of `short` ones fewer are left than it takes to know each write
+    that `least_w` owners have acknowledged.  The keys are estimates.  In a cluster that `is_sloppy`, other
+    members may have been among those that acknowledged.  One that `is_made` goes on without these already.
     """
 
     name: str
@@ -44,6 +45,9 @@ class RecoveryPlan:
     short: tuple[PartitionId, ...]
     gone_keys: int
     short_keys: int
+    least_w: int
+    is_sloppy: bool
+    is_made: bool
 
 
 def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
@@ -86,8 +90,8 @@ def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
     votes = sum(voter in lost for voter in topology.voter_nodes)
     if 2 * votes < len(topology.voters):
         raise InvalidArgument(
-            f"only {votes} of the {len(topology.voters)} voters are among {', '.join(sorted(lost))}: "
-            "the others can still decide",
+            f"{', '.join(sorted(set(lost)))}: only {votes} of the {len(topology.voters)} votes, "
+            "so the others can still decide",
             hint="`ringmill cluster replace NODE` gives a lost disk its place back",
         )
 
@@ -113,7 +117,7 @@ def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[
     mean = max((count / max(1, topology.owned_by(node)) for node, count in counts.items()), default=0.0)
     return RecoveryPlan(
         topology.name,
-        tuple(sorted(lost)),
+        tuple(sorted(set(lost))),
         tuple(each.id for each in topology.members if each.id not in lost),
         sum(voter in lost for voter in topology.voter_nodes),
         len(topology.voters),
@@ -121,6 +125,9 @@ def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[
         tuple(short),
         round(mean * len(gone)),
         estimated_keys(topology, short, counts),
+        w,
+        any(each.is_sloppy for each in topology.keyspaces),
+        is_recovered(topology, lost),
     )
 
 

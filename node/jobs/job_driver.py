@@ -8,15 +8,14 @@ side knows is ended on that side.
 Every event is noted in the job's journal.  What nobody can take back, a report that is acknowledged, an
 output that is shown, an end that is told, waits until the journal has it.
 
-Rules J5, J11 and J12: docs/protocol/jobs.md.
+Rules J5, J11, J12 and J18: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -38,10 +37,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     Event,
     Instruction,
     KillRequested,
-    MapDone,
+    LoadMoved,
     NodeDown,
     NodeUp,
-    ReduceDone,
     StagingLost,
     StartMap,
     StartReduce,
@@ -62,51 +60,24 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     ReduceAssignment,
     RemoteSlice,
 )
-from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
-from ringmill.node.jobs.job_step_runner import JobStepRunner
-from ringmill.node.jobs.journal.cells import Cells
+from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.loading import Loader
 from ringmill.node.jobs.publication import publish
-from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of
-from ringmill.node.node_options import CoordinatorOptions
 
-__all__ = ["JobDriver", "Surroundings"]
+__all__ = ["JobDriver"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
 _CLEAN_UP_TIMEOUT_S: Final = 3.0
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """The objects that all jobs of one coordinator share."""
-
-    node: NodeId
-    topology: TopologyView
-    liveness: LivenessView
-    clock: Clock
-    files: FileSystem
-    job_steps: JobStepRunner
-    cells: Cells
-    transport: Transport
-    slots: Slots
-    slot_freed: Callable[[], None]  # wakes the other jobs
-    options: CoordinatorOptions
-
-    def members(self) -> list[NodeId]:
-        """The members in the order of the topology; empty before there is one."""
-        topology = self.topology.current
-        return [member.id for member in topology.members] if topology is not None else []
-
-    def members_up(self) -> list[NodeId]:
-        """The members that are not seen down."""
-        return [node for node in self.members() if self.liveness.is_up(node)]
 
 
 class JobDriver:
@@ -142,11 +113,16 @@ class JobDriver:
         self._met_at: dict[NodeId, float] = {}
         self._accepted: dict[AttemptId, NodeId] = {}  # attempts that a worker has confirmed
         self._stopping: dict[AttemptId, None] = {}
+        self._looked_into: set[asyncio.Task[None]] = set()  # failed reduces that are not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
             snapshot_every=world.options.snapshot_every,
         )  # fmt: skip
         self.over = asyncio.Event()
+        self.listed = asyncio.Event()
+        """Set when the list of jobs has this one: who takes the jobs over then seals its journal."""
+        if resumed is not None:
+            self.listed.set()
         self._woken = asyncio.Event()
         self._changed = asyncio.Event()
         self._resumed = resumed
@@ -216,30 +192,25 @@ class JobDriver:
             return
         if not attempt.is_open:  # it comes again, or too late
             return
-        if report.kind == "progress":
-            bytes_done, status = reported.progress(report)
-            self._feed(AttemptProgressed(report.attempt, bytes_done, status))
-            return
-        if report.kind == "failed":
-            failure = reported.failure(report, len(self._machine.maps))
-            peak = f"peak memory {report.peak_bytes >> 20} MiB"
-            self._logs.keep_failure(report, failure, peak)
-            failed = AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None)
+        event, lines = reported.event_of(report, self.spec, len(self._machine.maps))
+        if not isinstance(event, AttemptProgressed):
+            self._accepted.pop(report.attempt, None)
+        if isinstance(event, AttemptFailed):
+            self._logs.keep_failure(report, event.failure, event.figures)
             if report.attempt.stage == "reduce":
-                self._accepted.pop(report.attempt, None)
-                self._group.create_task(self._reduce_failed(failed))
+                looking = self._group.create_task(self._reduce_failed(event))
+                self._looked_into.add(looking)
+                looking.add_done_callback(self._looked_into.discard)
                 return
-            event: Event = failed
-        elif report.attempt.stage == "map":
-            mapped = reported.mapped(report, self.spec)
-            self._logs.keep(report, lines=mapped.log)
-            event = MapDone(report.attempt, replace(mapped, log=()))
-        else:
-            reduced = reported.reduced(report, self.spec)
-            self._logs.keep(report, lines=reduced.log)
-            event = ReduceDone(report.attempt, replace(reduced, log=()))
-        self._accepted.pop(report.attempt, None)
+        elif not isinstance(event, AttemptProgressed):
+            self._logs.keep(report, lines=lines)
         self._feed(event)
+
+    async def keep_reports(self) -> None:
+        """Returns once the journal has all that was heard.  Raises Fenced."""
+        if self._looked_into:
+            await asyncio.wait(self._looked_into)
+        await self.journal.flush()
 
     async def _reduce_failed(self, failed: AttemptFailed) -> None:
         """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
@@ -254,6 +225,9 @@ class JobDriver:
     def view(self) -> JobView:
         view = view_of(self._stored(), self._world.node, self._crash)
         return view if self.is_over or not view.is_over else view.running()
+
+    def attempts(self) -> Iterator[AttemptSummary]:
+        return attempts_of(self._machine)
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)
@@ -464,17 +438,35 @@ class JobDriver:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
-        parts = [StagedPart.of(each.output) for each in winners]
+        parts = [StagedPart.of(each.output, self.spec) for each in winners]
         await self.journal.flush()
+        await self.listed.wait()
         is_resumed = self._resumed is not None
         try:
-            await publish(
-                self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
-            )
+            if self.spec.output_keyspace:
+                await self._loader(parts).run(self._machine.load)
+            else:
+                await publish(
+                    self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
+                )
+        except Fenced:
+            raise
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
             self._feed(CommitDone())
+
+    def _loader(self, parts: Sequence[StagedPart]) -> Loader:
+        world = self._world
+        return Loader(
+            self.spec.output_keyspace, parts, name=self.journal.name, window=world.options.load_window,
+            keyspaces=world.keyspaces,
+            files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
+        )  # fmt: skip
+
+    async def _note_load(self, mark: LoadMoved) -> None:
+        self._feed(mark)
+        await self.journal.flush()
 
     def _tell_delay(self, error: RingmillError) -> None:
         self._feed(CommitDelayed(error))

@@ -3,7 +3,8 @@
 It takes over the jobs that are open, accepts new ones, drives each to its end, and keeps the list of them.
 
 A job is accepted when its description and plan are in its journal, its name is in the list, and its code is
-on another member where there is one.  It begins before that: nothing it does can be seen from outside.
+on another member where there is one.  It begins before that: nothing it does can be seen from outside until
+its name is in the list.
 Rules J12 and J13: docs/protocol/jobs.md.
 """
 
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ringmill.cluster.consensus.leases import AsyncLease
-from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -28,10 +29,12 @@ from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob,
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import BundleSource
-from ringmill.node.jobs.job_driver import JobDriver, Surroundings
+from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
+from ringmill.node.jobs.keyspace_plan import check_output_keyspace, keyspace_splits
+from ringmill.node.jobs.surroundings import Surroundings
 
 __all__ = ["JOB_OPEN", "Tenure"]
 
@@ -46,7 +49,7 @@ _CODE_PAUSE_S: Final = 0.5
 
 
 class Tenure:
-    """`async with` it while the lease is held.
+    """`open` it once the lease is held, then `async with` it while that is so.
 
     `jobs` are those that this node can tell of, ended ones included.  What this tenure drives is added, and
     taken away when another coordinator has it.
@@ -71,23 +74,24 @@ class Tenure:
         self._group = asyncio.TaskGroup()
 
     async def open(self, *, is_wanted: bool) -> None:
-        """Shut out the former coordinator and take its jobs over.
+        """Shut out the former coordinator; the jobs that it has left are taken over from then on.
 
-        `is_wanted` says that a job waits for this tenure.  Raises Fenced.
+        `is_wanted` says that a job waits for this tenure.  Raises Fenced; CorruptData or ProtocolMismatch for
+        a list of jobs that cannot be read.
         """
         cells = self._world.cells
         self._index = JobIndex(cells, self.term, await cells.read(INDEX))
-        open_rows = [row for row in self._index.rows.values() if not row.is_over]
-        if not open_rows and not is_wanted:
+        if is_wanted or not all(row.is_over for row in self._index.rows.values()):
+            await self._index.seal()
+        else:
             self.ended.set()
-            return
-        await self._index.seal()
-        for row in open_rows:
-            self._begin_work(row.job, self._take_over(row))
-        self._look_whether_idle()
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
+        for row in self._index.rows.values():
+            if not row.is_over:
+                self._begin_work(row.job, self._take_over(row))
+        self._look_whether_idle()
         return self
 
     async def __aexit__(
@@ -133,7 +137,7 @@ class Tenure:
                     known = await self._known(spec.job)
                     if known is None:
                         known = await self._accept_new(spec)
-            if known != spec:
+            if known.asked != spec.asked:
                 raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
             if (keeping := self._keeping.get(spec.job)) is not None:
                 await asyncio.wait([keeping])  # whoever asked may be gone: it is kept all the same
@@ -154,14 +158,17 @@ class Tenure:
 
     async def _accept_new(self, spec: JobSpec) -> JobSpec:
         self._lease.check()  # planning makes the job's folder anew
+        await check_output_keyspace(spec, self._world.keyspaces)
+        splits = await keyspace_splits(spec, self._world.keyspaces)
         plan = await self._world.job_steps.plan(spec)
         self._lease.check()
-        machine = JobMachine(JobPlan(spec.job, plan.splits, spec.reducers, plan.notes))
-        job = StoredJob(spec, self._world.clock.wall(), 0.0, machine)
+        cut = plan.splits or splits
+        machine = JobMachine(JobPlan(spec.job, cut, spec.partitions, plan.notes, spec.bad_records))
+        job = StoredJob(replace(spec, noted=plan.noted), self._world.clock.wall(), 0.0, machine)
         self._accepted += 1
         journal = f"{spec.job}.{self.term}.{self._accepted}"
         driver = JobDriver(job, self._world, journal=journal, term=self.term)
-        row = IndexRow(spec.job, journal, spec.title, spec.output, job.submitted_at)
+        row = IndexRow(spec.job, journal, spec.title, spec.shown_output, job.submitted_at)
         if self.ended.is_set():
             raise Unavailable(f"{self._world.node} coordinates no more", outcome="failed")
         self._jobs[spec.job] = driver
@@ -173,7 +180,7 @@ class Tenure:
         """Returns once the job outlives this node; else why it may not."""
         try:
             await gather_all(
-                [self._index.put(row), driver.journal.flush(), self._spread(driver.spec.bundle_sha256)]
+                [self._list(driver, row), driver.journal.flush(), self._spread(driver.spec.bundle_sha256)]
             )
         except RingmillError as error:
             if isinstance(error, Fenced):
@@ -181,6 +188,10 @@ class Tenure:
             return error
         self._keeping.pop(row.job, None)
         return None
+
+    async def _list(self, driver: JobDriver, row: IndexRow) -> None:
+        await self._index.put(row)
+        driver.listed.set()
 
     def _begin_work(self, job: str, work: Coroutine[Any, Any, None]) -> None:
         self._work[job] = self._group.create_task(self._guarded(work))
@@ -227,16 +238,18 @@ class Tenure:
     async def _take_over(self, row: IndexRow) -> None:
         try:
             found = await sealed(self._world.cells, row.journal, self.term, self._world.node)
-        except CorruptData as error:
+            if found is None:
+                await self._index.drop(row.job)  # it was never accepted
+                return
+            job, read = found
+            resumed = job.machine.handle(TakenOver(self._world.node), job.at)
+        except Fenced:
+            raise
+        except Exception as error:  # noqa: BLE001 - neither damage nor another version may end the node
             _log.error("job %s cannot go on: %s", row.job, error)
             await self._index.put(replace(row, is_over=True, state="FAILED", node=self._world.node))
             return
-        if found is None:
-            await self._index.drop(row.job)  # it was never accepted
-            return
         sometimes("a job is taken over")
-        job, read = found
-        resumed = job.machine.handle(TakenOver(self._world.node), job.at)
         if job.machine.state in ("PENDING", "RUNNING"):
             await self._fetch_code(job.spec.bundle_sha256)
         if not job.machine.is_over:

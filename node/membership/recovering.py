@@ -9,12 +9,12 @@ Rule T9: docs/protocol/topology.md.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.recovery import check_recoverable, is_recovered, recovered
@@ -37,8 +37,8 @@ class Recovering:
         """The document that this node holds then, and whether this call has made it.
 
         Raises InvalidArgument when these are not the members to do without: one of them answers, another one
-        does not, or the others can still decide; Unavailable when this node has no place in its cluster;
-        what the store raises.
+        does not, or the others can still decide; Unavailable when this node has no place in its cluster, or
+        another one that is left has not gone over yet from the former one; what the store raises.
         """
         if self._topology.current is None or self._topology.is_displaced:
             raise Unavailable(f"{self._node} has no place in a cluster, so it goes on with none")
@@ -62,11 +62,10 @@ class Recovering:
         return following, True
 
     async def _check_silent(self, topology: Topology, lost: Collection[NodeId]) -> None:
-        """Raises InvalidArgument unless exactly `lost` are silent."""
+        """Raises InvalidArgument unless exactly `lost` are silent, and what `_answers` raises."""
         others = [each.id for each in topology.members if each.id != self._node]
-        async with asyncio.TaskGroup() as group:
-            asked = {node: group.create_task(self._answers(node)) for node in others}
-        answering = {node for node, task in asked.items() if task.result()}
+        told = await gather_all(self._answers(node, is_lost=node in lost) for node in others)
+        answering = {node for node, answers in zip(others, told, strict=True) if answers}
         if alive := sorted(answering & {*lost}):
             raise InvalidArgument(
                 f"{', '.join(alive)} answers: it is not lost",
@@ -78,8 +77,11 @@ class Recovering:
                 hint="start it again, or name it, too",
             )
 
-    async def _answers(self, node: NodeId) -> bool:
-        """Whether a process answers for the member; its newer document is then held here."""
+    async def _answers(self, node: NodeId, *, is_lost: bool) -> bool:
+        """Whether a process answers for the member; its newer document is then held here.
+
+        Raises Unavailable for one that is left and in the former cluster: a third one would leave it there.
+        """
         body = Epoch(0).to_bytes(8, "big")
         try:
             told = await self._transport.call(
@@ -87,6 +89,14 @@ class Recovering:
             )
         except RingmillError as error:
             return error.was_told
-        if told:
-            await self._topology.be_given(told)
+        try:
+            if told:
+                await self._topology.be_given(told)
+        except InvalidArgument as error:
+            if not is_lost:
+                raise Unavailable(
+                    f"{node} has not gone over to the cluster of {self._node} yet",
+                    hint="ask again in a moment",
+                    outcome="failed",
+                ) from error
         return True

@@ -28,7 +28,7 @@ from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.replacement import is_newly_seated
 from ringmill.cluster.ring.succession import check_follows
-from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.cluster.ring.topology import Member, Owner, Row, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.membership.forming import Forming
@@ -299,13 +299,8 @@ class TopologyAgent:
             return Unavailable(f"{node} belongs to no cluster yet", hint="run `ringmill cluster form`")
         if not self._current.has_member(node):
             return Unavailable(f"{node} is no member of cluster {self._current.name}: it serves nothing")
-        named = self._current.member(node).disk
-        if named != disk:
-            return Unavailable(
-                f"{node} has disk {disk}, but the topology names {named}: it may have forgotten "
-                "acknowledged writes, so it serves nothing",
-                hint=f"give {node} its own data folder back, or `ringmill cluster replace {node}`",
-            )
+        if (member := self._current.member(node)).disk != disk:
+            return _other_disk(member, disk)
         if not self._is_confirmed.is_set():
             sometimes("a start waits for its confirmation")
             return Unavailable(
@@ -378,6 +373,19 @@ class TopologyAgent:
             raise ProtocolMismatch(f"{PULL} of {len(incoming.body)} bytes, need the 8 of an epoch")
         known = int.from_bytes(incoming.body, "big")
         return self._current.encode() if self._current and self._current.epoch > known else b""
+
+
+def _other_disk(member: Member, disk: DiskId) -> Unavailable:
+    if member.is_given_up:
+        return Unavailable(
+            f"the disk of {member.id} was given up, as the cluster goes on without it: it serves nothing",
+            hint=f"`ringmill node reset DIR`, start it again, and `ringmill cluster replace {member.id}`",
+        )
+    return Unavailable(
+        f"{member.id} has disk {disk}, but the topology names {member.disk}: it may have forgotten "
+        "acknowledged writes, so it serves nothing",
+        hint=f"give {member.id} its own data folder back, or `ringmill cluster replace {member.id}`",
+    )
 
 
 def _other_cluster(mine: Topology, other: Topology) -> InvalidArgument:

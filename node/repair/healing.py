@@ -201,13 +201,16 @@ class Healing:
             raise Unavailable(f"whether watermark {attempt} was proven is not known yet")
         copy = Copy(part.partition, part.row.copy_epoch)
         prefix = copy_prefix(copy)
-        need = self._sources_needed(part.row)
+        others = [node for node in part.row.nodes if node != self._node]
+        self.loss.check_has_source(self._node, others)
+        usual = self._usual_sources(part.row, others)
+        need = self.loss.sources_needed(others, usual)
         if need < len(part.row.nodes) - self._least_w() + 1:
             why = "as a loss was accepted" if self.loss.given_up else "all there are"
             self._tell_once(f"{part} is healed from {need} other owners, {why}")
         start = part.start
         while start < part.end:
-            pages = await self._ask(part.row, part.partition, start[len(prefix) :], part.end, prefix, need)
+            pages = await self._ask(part.row, part.partition, start[len(prefix) :], part.end, prefix, usual)
             ends = (prefix + page.covered_to if page.covered_to else part.end for page in pages)
             stop = min(ends, default=part.end)
             found: dict[bytes, list[bytes]] = {}
@@ -221,16 +224,9 @@ class Healing:
             size_bytes = sum(len(encoded) for copies in found.values() for encoded in copies)
             await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
 
-    def _sources_needed(self, row: Row) -> int:
-        """The number of other owners whose copies are needed.
-
-        Raises Unavailable when there is no other owner.
-        """
-        others = [node for node in row.nodes if node != self._node]
-        if not others and self._node not in self.loss.given_up:
-            raise Unavailable("no other owner has a copy of it", detail={"missing": [self._node]})
-        usual = min(len(row.nodes) - self._least_w() + 1, len(others))
-        return self.loss.sources_needed(others, usual)
+    def _usual_sources(self, row: Row, others: Sequence[NodeId]) -> int:
+        """The number of other owners whose copies are needed while no loss is accepted."""
+        return min(len(row.nodes) - self._least_w() + 1, len(others))
 
     def _least_w(self) -> int:
         topology = self._topology.current
@@ -238,37 +234,39 @@ class Healing:
         return min(keyspace.w for keyspace in topology.keyspaces if keyspace.kind == "objects")
 
     async def _ask(
-        self, row: Row, partition: PartitionId, start: bytes, end: bytes, prefix: bytes, need: int
+        self, row: Row, partition: PartitionId, start: bytes, end: bytes, prefix: bytes, usual: int
     ) -> list[Page]:
         """A page from every other owner that can give one.  Raises Unavailable when these are too few."""
         topology = self._topology.current
         assert topology is not None, "a row without a topology"
         whole_copy = not end.startswith(prefix)
         request = ReadPage(topology.epoch, partition, start, b"" if whole_copy else end[len(prefix) :])
-        pages: list[Page] = []
+        others = [node for node in row.nodes if node != self._node]
+        pages: dict[NodeId, Page] = {}
         failures: dict[NodeId, str] = {}
 
         async def ask(node: NodeId) -> None:
             try:
-                pages.append(await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S))
+                pages[node] = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
             except RingmillError as error:
                 failures[node] = str(error) or type(error).__name__
                 if isinstance(error, Unavailable | DeadlineExceeded):
                     self._silent.add(node)
 
         async with asyncio.TaskGroup() as group:
-            for node in row.nodes:
+            for node in others:
                 if node in self._silent:
                     failures[node] = "silent"
-                elif node != self._node:
+                else:
                     group.create_task(ask(node))
-        if len(pages) < need:
+        if not self.loss.are_enough(pages, others, usual):
+            need = self.loss.sources_needed(others, usual)
             why = "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
             raise Unavailable(
                 f"{need} other owners are needed, {len(pages)} answered ({why})",
                 detail={"missing": sorted(failures)},
             )
-        return pages
+        return list(pages.values())
 
     def _tell_once(self, story: str) -> None:
         if story not in self._told:

@@ -60,28 +60,29 @@ class RegisterHealing:
         floor = lowest = self._registers.ceiling
         newest: dict[bytes, tuple[Ballot, bytes]] = {}
         failures: dict[NodeId, str] = {}
-        told = 0
-        for node in part.row.nodes:
-            if node == self._node:
-                continue
+        others = [node for node in part.row.nodes if node != self._node]
+        self._loss.check_has_source(self._node, others)
+        told: list[NodeId] = []
+        for node in others:
             try:
                 pages = await self._ask_all(node, part, floor)
             except RingmillError as error:
                 failures[node] = f"{error.code}: {error.message}"
                 continue
-            told += 1
+            told.append(node)
             lowest = max(lowest, self._bounds[node, part.row.row_epoch])
             for key, accepted, value in pages:
                 if accepted > newest.get(key, (NO_BALLOT, b""))[0]:
                     newest[key] = accepted, value
-        others = [node for node in part.row.nodes if node != self._node]
-        if told < (need := self._loss.sources_needed(others, sources_needed(part.row))):
+        usual = sources_needed(part.row)
+        if not self._loss.are_enough(told, others, usual):
+            need = self._loss.sources_needed(others, usual)
             why = (
                 "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
                 or "there are no more"
             )
             raise Unavailable(
-                f"{need} other owners are needed, {told} answered ({why})",
+                f"{need} other owners are needed, {len(told)} answered ({why})",
                 detail={"missing": sorted(failures)},
             )
         await self._registers.raise_floor(lowest)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.consent import is_typed
+from ringmill.client.cli.frame.consent import ask_to_type
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 
@@ -40,11 +41,11 @@ def recover(settings: Settings, lost: tuple[str, ...], accepts_loss: bool, yes: 
     if not accepts_loss:
         _show(settings, plan)
         return
-    if settings.output != "json":
-        for line in _story(plan):
-            output.note(line)
-    if not yes and not is_typed(plan.name, "accept this loss"):
-        raise InvalidArgument(f"{plan.name} is left as it is", hint="--yes accepts the loss without asking")
+    if not plan.is_made:
+        refusal = InvalidArgument(
+            f"{plan.name} is left as it is", hint="--yes accepts the loss without asking"
+        )
+        ask_to_type(settings, _story(plan), word=plan.name, to="accept this loss", yes=yes, refusal=refusal)
     _tell(settings, asyncio.run(_recover(settings, lost)))
 
 
@@ -59,12 +60,17 @@ async def _recover(settings: Settings, lost: tuple[str, ...]) -> Recovery:
 
 
 def _story(plan: RecoveryPlan) -> list[str]:
+    if plan.is_made:
+        return [f"{plan.name} goes on without {', '.join(plan.lost)} already"]
+    stood_in = ", and writes to sloppy keyspaces that they took in place of owners" if plan.is_sloppy else ""
     return [
         f"{plan.name} goes on with {', '.join(plan.left)}, as another cluster; {', '.join(plan.lost)} had "
         f"{plan.lost_voters} of its {plan.voters} votes",
         f"{len(plan.gone)} partitions, about {plan.gone_keys:,} keys, have no owner left: they are lost",
         f"{len(plan.short)} partitions, about {plan.short_keys:,} keys, may lack acknowledged writes and "
         "deletes that only the lost members had; registers may go back",
+        f"of the others may be lost: writes that fewer than {plan.least_w} owners have acknowledged (a lower "
+        f"-w, or outcome unknown), where only the lost members had them{stood_in}",
         "changes of keyspaces and members that only the lost members had are lost, too",
     ]
 
@@ -81,12 +87,18 @@ def _show(settings: Settings, plan: RecoveryPlan) -> None:
             "gone_keys": plan.gone_keys,
             "short": len(plan.short),
             "short_keys": plan.short_keys,
+            "least_w": plan.least_w,
+            "is_sloppy": plan.is_sloppy,
+            "is_made": plan.is_made,
         }
         output.show(settings, document, (), ())
         return
     for line in _story(plan):
         click.echo(line)
-    output.next_command(settings, f"ringmill cluster recover {' '.join(plan.lost)} --accept-data-loss")
+    if plan.is_made:
+        output.next_command(settings, *_replacements(plan.lost))
+    else:
+        output.next_command(settings, f"ringmill cluster recover {' '.join(plan.lost)} --accept-data-loss")
 
 
 def _tell(settings: Settings, made: Recovery) -> None:
@@ -94,6 +106,9 @@ def _tell(settings: Settings, made: Recovery) -> None:
         document = {"cluster": made.cluster, "epoch": made.epoch, "changed": made.changed}
         output.show(settings, document, (), ())
     else:
-        click.echo(f"the cluster goes on as {made.cluster} since epoch {made.epoch}")
-    again = [f"ringmill cluster replace {node} --accept-data-loss" for node in made.lost]
-    output.next_command(settings, *again)
+        click.echo(f"the cluster goes on as {made.cluster}, epoch {made.epoch}")
+    output.next_command(settings, *_replacements(made.lost))
+
+
+def _replacements(lost: Sequence[str]) -> list[str]:
+    return [f"ringmill cluster replace {node} --accept-data-loss" for node in lost]

@@ -13,7 +13,7 @@ import click
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.consent import is_typed
+from ringmill.client.cli.frame.consent import ask_to_type
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 
@@ -47,12 +47,18 @@ def replace(settings: Settings, node: str, dry_run: bool, accepts_loss: bool, ye
     if plan.is_made:
         _tell_made(settings, plan)
         return
-    _show(settings, plan, to_stdout=dry_run)
     if dry_run:
+        _show(settings, plan)
         return
-    check_safe(plan, accepts_loss=accepts_loss)
-    if not yes and not is_typed(node, "give up its former disk"):
-        raise InvalidArgument(f"{node} is left as it is", hint="--yes replaces its disk without asking")
+    try:
+        check_safe(plan, accepts_loss=accepts_loss)
+    except InvalidArgument:
+        if settings.output != "json":
+            for line in _story(plan):
+                output.note(line)
+        raise
+    refusal = InvalidArgument(f"{node} is left as it is", hint="--yes replaces its disk without asking")
+    ask_to_type(settings, _story(plan), word=node, to="give up its former disk", yes=yes, refusal=refusal)
     made = asyncio.run(_replace(settings, node, accepts_loss=accepts_loss))
     _tell(settings, made, is_short=bool(plan.short))
 
@@ -67,15 +73,12 @@ async def _replace(settings: Settings, node: str, *, accepts_loss: bool) -> Repl
         return await db.members.replace(node, accept_data_loss=accepts_loss)
 
 
-def _show(settings: Settings, plan: ReplacementPlan, *, to_stdout: bool) -> None:
-    """In JSON a dry run is a document of its own; what is done afterwards is another one."""
+def _show(settings: Settings, plan: ReplacementPlan) -> None:
     if settings.output == "json":
-        if to_stdout:
-            output.show(settings, _document(plan), (), ())
+        output.show(settings, _document(plan), (), ())
         return
-    tell = click.echo if to_stdout else output.note
     for line in _story(plan):
-        tell(line)
+        click.echo(line)
 
 
 def _story(plan: ReplacementPlan) -> list[str]:

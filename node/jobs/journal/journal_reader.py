@@ -61,22 +61,20 @@ async def read_journal(cells: Cells, journal: str) -> JournalRead:
 async def sealed(cells: Cells, journal: str, term: int, node: NodeId) -> tuple[StoredJob, JournalRead] | None:
     """The job, with a TakenOver of this term as its last entry: no former coordinator adds another one.
 
-    None for a journal that never had a whole snapshot: its submission was not accepted.  Raises Fenced when
-    one of a higher term has sealed it.
+    None for a journal that has no whole snapshot, and will not have one any more: its submission was not
+    accepted.  Raises Fenced when one of a higher term has sealed it.
     """
     read = await read_journal(cells, journal)
     while True:
         job = replay(read.entries)
-        if job is None:
-            return None
-        if read.entries[-1].term > term:
+        if read.entries and read.entries[-1].term > term:
             raise Fenced(f"a coordinator of term {read.entries[-1].term} has {journal}", outcome="failed")
-        batch = events_batch([(job.at, TakenOver(node))])
+        batch = events_batch([(0.0 if job is None else job.at, TakenOver(node))])
         seal = JournalEntry(term, read.next_number, read.base, "events", 0, 1, batch)
         found = await cells.write(entry_key(journal, seal.slot), seal.encode(), seal.former_version)
         if found is None:
             read.entries.append(seal)
-            return job, read
+            return None if job is None else (job, read)
         if found.value is None:
             raise Fenced(f"the journal {journal} was deleted", outcome="failed")
         other = JournalEntry.decode(found.value)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.node.repair.damage.parts import Part
 
@@ -52,6 +52,18 @@ class AcceptedLoss:
     def sources_needed(self, others: Collection[NodeId], usual: int) -> int:
         """How many of the other owners have to be merged in."""
         return min(usual, sum(node not in self._given_up for node in others))
+
+    def check_has_source(self, node: NodeId, others: Collection[NodeId]) -> None:
+        """Raises Unavailable for the only owner of a range, unless a loss of its own is accepted."""
+        if not others and node not in self._given_up:
+            raise Unavailable("no other owner has a copy of it", detail={"missing": [node]})
+
+    def are_enough(self, told: Collection[NodeId], others: Collection[NodeId], usual: int) -> bool:
+        """Whether what these have told may be merged in: `usual` of the others, or all but those given up.
+
+        One that was given up and is back makes up for none that was not.
+        """
+        return len(told) >= usual or all(node in told for node in others if node not in self._given_up)
 
     def note(self, part: Part, error: Exception) -> None:
         """A part could not be healed now."""

@@ -1,17 +1,25 @@
 """A job outlives its coordinator: another one goes on, and what is finished is not run again."""
 
 import asyncio
+import time
 from collections import defaultdict
+from dataclasses import astuple
 from typing import Any
 
+import msgpack
 import pytest
 
-from ringmill.cluster.errors import NotFound, RingmillError
+from ringmill.cluster.errors import NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.commit.output_commit import loss_of_staging
+from ringmill.cluster.mapreduce.machine.journal_entries import JournalEntry, replay
+from ringmill.cluster.mapreduce.machine.task_state import AttemptState
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
+from ringmill.node.jobs import job_driver
 from ringmill.node.jobs.job_driver import JobDriver
-from ringmill.node.jobs.journal.cells import INDEX
-from ringmill.node.jobs.journal.job_index import listed_jobs
+from ringmill.node.jobs.journal import cells
+from ringmill.node.jobs.journal.cells import INDEX, entry_key
+from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
 from ringmill.node.jobs.journal.job_journal import JobJournal
 
 LEASE_S = 1.5
@@ -93,6 +101,60 @@ async def test_without_waiting_for_the_journal_a_finished_task_runs_again(
     await cluster.until(lambda: bool(done_twice(cluster)))
 
 
+async def test_a_reduce_that_failed_is_acknowledged_when_the_journal_has_it(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before that its folder is looked for, which may take a while."""
+
+    def slowly(*args: Any, **named: Any) -> RingmillError | None:
+        time.sleep(0.2)
+        return loss_of_staging(*args, **named)
+
+    monkeypatch.setattr(job_driver, "loss_of_staging", slowly)
+    cluster.write_input("a\n")
+    answered = cluster.wire.answered
+    kept: list[AttemptState] = []
+
+    def spoil(sender: Any, to: Any, method: str, body: bytes) -> None:
+        answered(sender, to, method, body)
+        folder = cluster.folder / ".out.ringmill-job-1" / "reduce-0.1"
+        if method == "task.start" and not kept and not folder.exists():
+            folder.mkdir(parents=True)
+
+    def note(report: AttemptReport) -> None:
+        if report.kind == "failed":
+            entries = [value for key, (_, value) in cluster.held.items() if key.startswith(b"ringmill/job/")]
+            job = replay([JournalEntry.decode(each) for each in entries])
+            assert job is not None
+            kept.append(job.machine.reduces[report.attempt.task].attempts[0].state)
+
+    cluster.wire.answered, cluster.on_report = spoil, note
+    assert (await cluster.run(cluster.spec())).state == "SUCCEEDED"
+    assert kept == [AttemptState.FAILED]
+
+
+async def test_an_output_shows_when_the_list_has_its_job(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal of a job that is in no list is not sealed by who takes the jobs over."""
+    monkeypatch.setattr(cells, "_LONGEST_PAUSE_S", 0.05)
+    registers = cluster.nodes[N1].registers
+    refused: list[int] = []
+
+    def refuse(key: bytes) -> None:
+        if key == INDEX and cluster.held.get(INDEX):  # not the first change, which seals it
+            reduced = sum(each.kind == "done" and each.attempt.stage == "reduce" for each in cluster.reports)
+            refused.extend([reduced] * (reduced == 3))
+            if len(refused) < 20 and not (cluster.folder / "out").exists():
+                raise Unavailable("no owner answers", outcome="failed")
+            registers.before_write = lambda key: None
+
+    registers.before_write = refuse
+    cluster.write_input("a\n")
+    assert (await cluster.run(cluster.spec())).state == "SUCCEEDED"
+    assert len(refused) == 20
+
+
 async def test_a_handover_moves_a_job_and_its_attempts_go_on(cluster: Any) -> None:
     cluster.write_input("one poison two\n", "three four\n")
     await cluster.submit(cluster.spec(mode="wait"))
@@ -129,3 +191,34 @@ async def test_a_coordinator_that_was_cut_off_gives_its_jobs_up(cluster: Any) ->
 async def watched(coordinator: Any) -> None:
     async for _ in coordinator.watch("job-1"):
         pass
+
+
+async def test_a_coordinator_that_is_shut_out_as_it_begins_leaves_its_node_running(cluster: Any) -> None:
+    """Between the lease and its first change of the list another one has had the jobs."""
+    registers = cluster.nodes[N1].registers
+
+    def come_between(key: bytes) -> None:
+        if key == INDEX:
+            registers.before_write = lambda key: None
+            cluster.held[INDEX] = 1, packed_list(term=2)
+
+    registers.before_write = come_between
+    cluster.write_input("one two\n")
+    assert (await cluster.run(cluster.spec())).state == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("entry", [b"damaged", msgpack.packb([99])], ids=["damaged", "of another version"])
+async def test_a_job_whose_journal_cannot_be_read_ends_and_another_one_runs(
+    cluster: Any, entry: bytes
+) -> None:
+    row = IndexRow("job-1", "job-1.1.1", "trials:counting", "/out", 1.0)
+    cluster.held[INDEX] = 1, packed_list(row, term=0)
+    cluster.held[entry_key(row.journal, 0)] = 1, entry
+    cluster.write_input("one two\n")
+    assert (await cluster.run(cluster.spec("job-2"))).state == "SUCCEEDED"
+    listed = {view.job: view.state for view in await cluster.nodes[N2].coordinator.all_views()}
+    assert listed == {"job-1": "FAILED", "job-2": "SUCCEEDED"}
+
+
+def packed_list(*rows: IndexRow, term: int) -> bytes:
+    return bytes(msgpack.packb([1, term, [astuple(row) for row in rows]]))

@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring import recovery
 from ringmill.cluster.ring.topology import Topology
-from ringmill.simulator.bending import bent, use
+from ringmill.node.membership.offering import Offering
+from ringmill.simulator.bending import bent, method, use
 from ringmill.simulator.disk.moment import CrashModel
 from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, until
 from tests.node.repair.healing_world import HealingWorld, run
@@ -91,7 +92,7 @@ def test_disks_that_come_back_are_foreign_and_nothing_of_them_is_merged(is_forei
             return
         for name in ("n2", "n3"):
             assert world[name].membership.topology.is_displaced
-            with pytest.raises(RingmillError):
+            with pytest.raises(RingmillError, match=f"the disk of {name} was given up"):
                 await world.get(name, KEYS[0], "1")
         assert await world.get("n1", KEYS[0], "1") == [b"v0"]
         with pytest.raises(RingmillError):
@@ -99,6 +100,27 @@ def test_disks_that_come_back_are_foreign_and_nothing_of_them_is_merged(is_forei
 
     with bent(*(() if is_foreign else (use(recovery, recovery._nobodys_disk, named_disk),))):
         run(story)
+
+
+def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
+    """A third cluster would name the second one as the former, so a member of the first could not follow."""
+
+    async def untold(offering: Offering, node: NodeId) -> None:
+        pass
+
+    async def story(world: HealingWorld) -> None:
+        gone = ["n1", "n2", "n3"]
+        kill(world, *gone)
+        made, _ = await go_on(world, "n4", *gone)
+        gone += [name for name in made.voter_nodes if name != "n4"]
+        kill(world, *gone[3:])
+        with pytest.raises(Unavailable, match="n7 has not gone over to the cluster of n4 yet"):
+            await go_on(world, "n4", *gone)
+        with pytest.raises(InvalidArgument, match="n7 answers: it is not lost"):
+            await go_on(world, "n4", *gone, "n7")
+
+    with bent(method(Offering._tell, untold)):
+        run(story, nodes=7)
 
 
 def test_members_that_are_left_go_over_and_gone_partitions_begin_empty() -> None:

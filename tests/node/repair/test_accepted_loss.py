@@ -121,6 +121,25 @@ def test_owners_that_were_not_named_are_waited_for() -> None:
     assert loss.sources_needed(others, 3) == 3
     loss.accept(others[:2])
     assert loss.sources_needed(others, 3) == 2, "both of the others"
+    assert loss.are_enough(others[2:], others, 3)
+    assert not loss.are_enough(others[1:3], others, 3), "c is back and makes up for none that was not named"
+    assert loss.are_enough(others[:3], others, 3), "enough without any word"
     loss.note(part, Unavailable("", detail={"missing": ["d", "e"]}))
     loss.accept(others[2:])
     assert loss.sources_needed(others, 3) == 0
+
+
+def test_registers_of_a_node_alone_are_damaged_until_a_word_about_itself() -> None:
+    async def story(world: HealingWorld) -> None:
+        for number, key in enumerate(KEYS[:5]):
+            await incr(world, "n1", key, number)
+        await lose_the_log(world, "n1")  # late in it: the first one is below the damage
+        await until(lambda: len(world["n1"].repair.healing.loss.short) == 16)
+        await asyncio.sleep(10)
+        with pytest.raises(RingmillError, match="may be lost"):
+            await incr(world, "n1", KEYS[0], 100)
+        await world.inside("n1", accept(world, "n1", "n1"))
+        await healed(world, "n1")
+        assert await incr(world, "n1", KEYS[0], 101)
+
+    run(story, nodes=1)

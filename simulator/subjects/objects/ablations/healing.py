@@ -137,7 +137,7 @@ def _healed_from_enough() -> Bends:
         return (await ask(healing, *rest))[:1]
 
     return (
-        method(Healing._sources_needed, lambda healing, row: 1),
+        method(Healing._usual_sources, lambda healing, row, others: 1),
         method(Healing._ask, ask_one),
         *without_comparing(),
     )

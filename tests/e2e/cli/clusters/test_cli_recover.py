@@ -56,10 +56,12 @@ def test_one_node_of_three_is_enough_to_go_on_by_the_operators_word(three: Shell
     three.ok("cluster", "kill", "n2", "n3")
     plan = recover(three).json
     assert (plan["short"], plan["gone"], plan["lost_voters"], plan["left"]) == (256, 0, 2, ["n1"])
+    assert (plan["least_w"], plan["is_made"]) == (2, False)
     assert KEYS * 0.9 < plan["short_keys"] < KEYS * 1.1
     assert recover(three, "--accept-data-loss").code != 0, "nobody has typed the name"
     made = recover(three, "--accept-data-loss", "--yes").json
-    assert made["changed"] and not recover(three, "--accept-data-loss", "--yes").json["changed"]
+    assert made["changed"] and not recover(three, "--accept-data-loss").json["changed"]
+    assert recover(three).json["is_made"]
 
     start_unready(three, "n2", "is not ready to serve")  # it is on its old disk
     with ringmill.Client([address["n1"]], timeout=2) as db:

@@ -110,7 +110,15 @@ async def test_a_sealed_journal_has_what_its_former_coordinator_could_write_and_
             await former.meet(3)
         with pytest.raises(Fenced):
             await sealed(Cells(registers), "j-1.1.1", 1, N1)
-    assert await sealed(Cells(registers), "j-2.1.1", 2, N2) is None, "a job that was never accepted"
+
+
+async def test_a_journal_in_which_nothing_is_whole_is_sealed_too() -> None:
+    registers = Registers()
+    assert await sealed(Cells(registers), "j-1.1.1", 2, N2) is None, "a job that was never accepted"
+    async with Writer(registers).writing() as former:
+        with pytest.raises(Fenced):
+            await former.meet(1)
+    assert await sealed(Cells(registers), "j-1.1.1", 3, N1) is None
 
 
 async def test_the_list_of_jobs_is_changed_by_the_newest_coordinator_alone() -> None:

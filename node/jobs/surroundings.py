@@ -1,0 +1,44 @@
+"""What all jobs of one coordinator share: doors, the other members, and what this node does for jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock, FileSystem, Transport
+from ringmill.node.contracts import KeyspaceAccess, LivenessView, TopologyView
+from ringmill.node.jobs.job_step_runner import JobStepRunner
+from ringmill.node.jobs.journal.cells import Cells
+from ringmill.node.jobs.slots import Slots
+from ringmill.node.node_options import CoordinatorOptions
+
+__all__ = ["Surroundings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """The objects that all jobs of one coordinator share."""
+
+    node: NodeId
+    topology: TopologyView
+    liveness: LivenessView
+    clock: Clock
+    files: FileSystem
+    job_steps: JobStepRunner
+    cells: Cells
+    keyspaces: KeyspaceAccess
+    transport: Transport
+    slots: Slots
+    slot_freed: Callable[[], None]  # wakes the other jobs
+    rest: Callable[[], Awaitable[None]]  # requests go first
+    options: CoordinatorOptions
+
+    def members(self) -> list[NodeId]:
+        """The members in the order of the topology; empty before there is one."""
+        topology = self.topology.current
+        return [member.id for member in topology.members] if topology is not None else []
+
+    def members_up(self) -> list[NodeId]:
+        """The members that are not seen down."""
+        return [node for node in self.members() if self.liveness.is_up(node)]

@@ -3,8 +3,8 @@
     python scripts/ablations.py [--most 1000] [--minutes M] [--only NAME ...] [--write]
 
 Every safeguard has to be missed within 1,000 seeds, half of them within 100: exit code 1 when not.  Seeds
-start at 1 for each.  The tables stand in docs/testing.md between two marks; without --write they are only
-printed.
+start at 1 for each.  A run that ends with an error ends the search for its safeguard only.  The tables stand
+in docs/testing.md between two marks; without --write they are only printed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import multiprocessing
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -45,6 +46,7 @@ class Found:
     tried: int
     seeds: int | None = None
     broken: str = ""
+    error: str = ""  # that ended the search early
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +86,12 @@ def _search_one(work: tuple[str, int, float]) -> Found:
     name, most, minutes = work
     until = time.monotonic() + 60 * minutes
     for seed in range(1, most + 1):
-        if violations := violations_without(ablation_named(name), seed):
+        try:
+            violations = violations_without(ablation_named(name), seed)
+        except Exception as error:  # noqa: BLE001 - of a run, not of the safeguard: the others are searched
+            traceback.print_exc()
+            return Found(name, seed, error=f"{type(error).__name__} at seed {seed}")
+        if violations:
             print(f"{name}: seed {seed}, {violations[0]}", file=sys.stderr, flush=True)
             return Found(name, most, seed, violations[0].property)
         if seed % _TELL_EVERY == 0:
@@ -118,6 +125,8 @@ def _row(ablation: Ablation, found: Found) -> str:
 
 
 def _told(found: Found) -> str:
+    if found.error:
+        return found.error
     return f"none in {found.tried:,}" if found.seeds is None else f"{found.seeds:,}"
 
 

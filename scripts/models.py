@@ -35,6 +35,7 @@ class Bounds:
     plan: str
     damages: int = 0
     reads: int = 0
+    removals: int = 0
     off: tuple[str, ...] = ()
 
     def without(self, rule: str) -> Bounds:
@@ -43,7 +44,7 @@ class Bounds:
     @property
     def config(self) -> str:
         """The text of TLC's configuration file."""
-        values = {"Top": self.top, "Damages": self.damages, "Reads": self.reads}
+        values = {"Top": self.top, "Damages": self.damages, "Reads": self.reads, "Removals": self.removals}
         text = (MODELS / "register.cfg").read_text(encoding="utf-8")
         for name, value in values.items():
             text = re.sub(rf"^( +{name} = ).*$", rf"\g<1>{value}", text, flags=re.MULTILINE)
@@ -64,6 +65,8 @@ LONG: dict[Bounds, str] = {
     Bounds(3, "TwoChanges"): "",
     Bounds(3, "TwoApart", damages=2, reads=1): "",
     Bounds(2, "Mixed", damages=1, reads=1): "",
+    Bounds(2, "Deleted", removals=1): "",
+    Bounds(3, "Emptied", removals=1): "",
     Bounds(4, "Refusal", off=("open",)): "RefusedForGood",
     Bounds(4, "Refusal"): "",
 }

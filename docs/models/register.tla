@@ -1,6 +1,6 @@
 ------------------------------ MODULE register ------------------------------
 (***************************************************************************)
-(* One register: rounds, owners, damage and reads, by rules R1 to R4 of    *)
+(* One register: rounds, owners, damage, reads, removal, by R1 to R5 of     *)
 (* docs/protocol/registers.md.  docs/models/README.md tells what each name *)
 (* stands for in the code, what is left out, and how it is checked.        *)
 (***************************************************************************)
@@ -12,6 +12,7 @@ CONSTANTS
     Plan,       \* of each ballot: what its round may be for, of "x", "y", "z" and "read"
     Damages,    \* how often an owner loses its state
     Reads,      \* how often a client reads
+    Removals,   \* whether the register may be removed when it holds nothing: 0 or 1
     Off         \* rules that are switched off, to show that each is needed
 
 VARIABLES
@@ -30,14 +31,18 @@ VARIABLES
     refused,    \* changes whose clients were told that they were refused
     heard,      \* answers to the read under way: <<owner, accepted>>
     reading,    \* what had been told when that read began; <<>> when there is none
+    removing,   \* the removal that is tried: <<counter up to which is closed, ballot of what is removed>>
+    closed,     \* owners that have closed for it and told that they hold no value
+    kept,       \* of each owner: the ballot whose value stands for what remains, or 0
     damages, reads,         \* how many there were
     wrong       \* promises to clients that were broken
 
 rounds == <<asked, proposed, promises, votes, ended, begun>>
 owners == <<promised, accepted, ceiling, floor, damaged, sources, copies, damages>>
+removal == <<removing, closed, kept>>
 clients == <<told, refused, wrong>>
 reader == <<heard, reading, reads>>
-vars == <<rounds, owners, clients, reader>>
+vars == <<rounds, owners, removal, clients, reader>>
 
 Ballots == 1..Top
 None == <<"none">>
@@ -47,6 +52,8 @@ Mixed == [ballot \in Ballots |-> {"x", "read"}]
 TwoChanges == [ballot \in Ballots |-> {"x", "y"}]
 TwoApart == [ballot \in Ballots |-> IF ballot = 1 THEN {"x"} ELSE IF ballot = Top THEN {"y"} ELSE {}]
 Repeated == [ballot \in Ballots |-> {"x"}]
+Deleted == [ballot \in Ballots |-> IF ballot = 1 THEN {"x"} ELSE IF ballot = 2 THEN {"d"} ELSE {"y"}]
+Emptied == [ballot \in Ballots |-> IF ballot = 1 THEN {"d"} ELSE IF ballot = Top THEN {"y"} ELSE {}]
 Refusal == [ballot \in Ballots |-> IF ballot = 1 THEN {"x"} ELSE IF ballot = Top THEN {"read"} ELSE {"z"}]
 
 Symmetry == Permutations(Owners)
@@ -61,7 +68,10 @@ Needed == IF "sources" \in Off THEN 1 ELSE Cardinality(Owners) - (Cardinality(Ow
 (***************************************************************************)
 (* A value is the list of the changes that made it, so its length is the   *)
 (* register's version.  "z" is a cas: it fits a register that "x" changed  *)
-(* last.  "x" and "y" always fit.                                          *)
+(* last.  The others always fit.  After "d" the register holds nothing.    *)
+(*                                                                         *)
+(* What remains of a removed register is its version in the code, and all  *)
+(* of its value here, so that one sees whether what follows goes on.       *)
 (***************************************************************************)
 Value(ballot) == IF ballot = 0 THEN <<>> ELSE proposed[ballot]
 Has(value, change) == \E at \in 1..Len(value) : value[at] = change
@@ -71,10 +81,16 @@ After(value, change) ==
     IF change = "read" \/ Knows(value, change) \/ ~Fits(value, change) THEN value ELSE Append(value, change)
 Begins(short, long) == Len(short) <= Len(long) /\ short = SubSeq(long, 1, Len(short))
 
+Empty(value) == IF value = <<>> THEN TRUE ELSE value[Len(value)] = "d"
+GoesOn(value, ballot) ==
+    IF ballot # 0 /\ Empty(value) /\ Len(value) < Len(proposed[ballot]) THEN proposed[ballot] ELSE value
+
 Voters(ballot) == {owner \in Owners : <<owner, ballot>> \in votes}
 Holders(ballot) == {owner \in Owners : <<owner, ballot>> \in votes \cup copies}
 Chosen == {ballot \in Ballots : Cardinality(Holders(ballot)) > Cardinality(Owners) \div 2}
-Stands(value) == value = <<>> \/ \E ballot \in Chosen : Begins(value, proposed[ballot])
+Stands(value) == \/ value = <<>>
+                 \/ \E ballot \in Chosen : Begins(value, proposed[ballot])
+                 \/ Empty(value) /\ \E owner \in Owners : kept[owner] # 0 /\ Begins(value, proposed[kept[owner]])
 
 Init ==
     /\ asked = [ballot \in Ballots |-> "nothing"]
@@ -88,6 +104,7 @@ Init ==
     /\ begun = [ballot \in Ballots |-> <<>>]
     /\ told = <<>> /\ refused = {} /\ wrong = {}
     /\ heard = {} /\ reading = None
+    /\ removing = None /\ closed = {} /\ kept = [owner \in Owners |-> 0]
     /\ copies = {} /\ damages = 0 /\ reads = 0
 
 -----------------------------------------------------------------------------
@@ -114,7 +131,7 @@ Begin(ballot, change) ==
     /\ change \notin refused
     /\ asked' = [asked EXCEPT ![ballot] = change]
     /\ begun' = [begun EXCEPT ![ballot] = told]
-    /\ UNCHANGED <<proposed, promises, votes, ended, owners, clients, reader>>
+    /\ UNCHANGED <<proposed, promises, votes, ended, owners, removal, clients, reader>>
 
 IsOver(ballot) == asked[ballot] = "z" /\ \E later \in Ballots : later > ballot /\ asked[later] = "z"
 MayBeUnderWay(ballot) ==
@@ -129,26 +146,28 @@ Propose(ballot) ==
         /\ Cardinality(answers) = Majority
         /\ \E newest \in {each[3] : each \in answers} :
             /\ "newest" \in Off \/ newest = Highest({each[3] : each \in answers})
-            /\ LET present == Value(newest)
+            /\ LET remains == Highest({each[4] : each \in answers})
+                   present == GoesOn(Value(newest), remains)
                    change == asked[ballot]
                    next == After(present, change)
                    isRefused == change # "read" /\ ~Has(next, change)
                    isOpen == isRefused /\ MayBeUnderWay(ballot) /\ "open" \notin Off
-                   isChosen == \A each \in answers : each[3] = newest
+                   isChosen == \A each \in answers :
+                       each[3] = newest /\ (Empty(Value(newest)) => each[4] = remains \/ "agreed" \in Off)
                IN IF next = present /\ isChosen /\ ~isOpen
                   THEN /\ ended' = ended \cup {ballot}
                        /\ Tell(present, begun[ballot]) /\ Refuse(change, present)
                        /\ UNCHANGED proposed
                   ELSE /\ proposed' = [proposed EXCEPT ![ballot] = next]
                        /\ UNCHANGED <<ended, told, wrong, refused>>
-    /\ UNCHANGED <<asked, promises, votes, begun, owners, reader>>
+    /\ UNCHANGED <<asked, promises, votes, begun, owners, removal, reader>>
 
 End(ballot) ==
     /\ proposed[ballot] # None /\ ballot \notin ended /\ ~IsOver(ballot)
     /\ Cardinality(Voters(ballot)) >= Majority
     /\ ended' = ended \cup {ballot}
     /\ Tell(proposed[ballot], begun[ballot]) /\ Refuse(asked[ballot], proposed[ballot])
-    /\ UNCHANGED <<asked, proposed, promises, votes, begun, owners, reader>>
+    /\ UNCHANGED <<asked, proposed, promises, votes, begun, owners, removal, reader>>
 
 -----------------------------------------------------------------------------
 (***************************************************************************)
@@ -163,26 +182,26 @@ Prepare(owner, ballot) ==
     /\ Counter(ballot) > floor[owner] /\ ballot > promised[owner]
     /\ ~\E each \in promises : each[1] = owner /\ each[2] = ballot
     /\ promised' = [promised EXCEPT ![owner] = ballot]
-    /\ promises' = promises \cup {<<owner, ballot, accepted[owner]>>}
+    /\ promises' = promises \cup {<<owner, ballot, accepted[owner], kept[owner]>>}
     /\ ceiling' = [ceiling EXCEPT ![owner] = Max(@, Counter(ballot))]
-    /\ UNCHANGED <<asked, proposed, votes, ended, begun, accepted, floor, damaged, sources, copies, damages, clients, reader>>
+    /\ UNCHANGED <<asked, proposed, votes, ended, begun, accepted, floor, damaged, sources, copies, damages, removal, clients, reader>>
 
 Accept(owner, ballot) ==
     /\ proposed[ballot] # None /\ Answers(owner)
     /\ Counter(ballot) > floor[owner]
     /\ ballot >= promised[owner] \/ "promises" \in Off
-    /\ <<owner, ballot>> \notin votes
+    /\ <<owner, ballot>> \notin votes \/ (Removals > 0 /\ accepted[owner] < ballot)
     /\ promised' = [promised EXCEPT ![owner] = ballot]
     /\ accepted' = [accepted EXCEPT ![owner] = ballot]
     /\ votes' = votes \cup {<<owner, ballot>>}
     /\ ceiling' = [ceiling EXCEPT ![owner] = Max(@, Counter(ballot))]
-    /\ UNCHANGED <<asked, proposed, promises, ended, begun, floor, damaged, sources, copies, damages, clients, reader>>
+    /\ UNCHANGED <<asked, proposed, promises, ended, begun, floor, damaged, sources, copies, damages, removal, clients, reader>>
 
 (* Only with R1 switched off: an owner that answered before it had synced starts again. *)
 ForgetPromise(owner) ==
     /\ "synced" \in Off
     /\ promised' = [promised EXCEPT ![owner] = accepted[owner]]
-    /\ UNCHANGED <<rounds, accepted, ceiling, floor, damaged, sources, copies, damages, clients, reader>>
+    /\ UNCHANGED <<rounds, accepted, ceiling, floor, damaged, sources, copies, damages, removal, clients, reader>>
 
 (* At most a minority at a time loses its state; the bounds are kept apart from it. *)
 Damage(owner) ==
@@ -194,7 +213,7 @@ Damage(owner) ==
     /\ promised' = [promised EXCEPT ![owner] = 0]
     /\ accepted' = [accepted EXCEPT ![owner] = 0]
     /\ sources' = [sources EXCEPT ![owner] = {}]
-    /\ UNCHANGED <<rounds, ceiling, floor, copies, clients, reader>>
+    /\ UNCHANGED <<rounds, ceiling, floor, copies, removal, clients, reader>>
 
 (* Another owner agrees to nothing up to the ceiling of the damaged one, and then tells what it has. *)
 TellOwner(source, owner) ==
@@ -204,7 +223,7 @@ TellOwner(source, owner) ==
        IN /\ floor' = [floor EXCEPT ![source] = Max(@, least)]
           /\ ceiling' = [ceiling EXCEPT ![source] = Max(@, least)]
     /\ sources' = [sources EXCEPT ![owner] = @ \cup {<<source, accepted[source]>>}]
-    /\ UNCHANGED <<rounds, promised, accepted, damaged, copies, damages, clients, reader>>
+    /\ UNCHANGED <<rounds, promised, accepted, damaged, copies, damages, removal, clients, reader>>
 
 Heal(owner) ==
     /\ owner \in damaged
@@ -217,7 +236,7 @@ Heal(owner) ==
     /\ floor' = [floor EXCEPT ![owner] = IF "own floor" \in Off THEN @ ELSE Max(@, ceiling[owner])]
     /\ damaged' = damaged \ {owner}
     /\ sources' = [sources EXCEPT ![owner] = {}]
-    /\ UNCHANGED <<rounds, damages, clients, reader>>
+    /\ UNCHANGED <<rounds, damages, removal, clients, reader>>
 
 -----------------------------------------------------------------------------
 (* Reads without a round (R3).  A read that cannot end so begins a round, which is a "read" above. *)
@@ -226,23 +245,54 @@ BeginRead ==
     /\ reading = None /\ reads < Reads
     /\ reads' = reads + 1
     /\ reading' = told
-    /\ UNCHANGED <<rounds, owners, clients, heard>>
+    /\ UNCHANGED <<rounds, owners, removal, clients, heard>>
 
 Hear(owner) ==
     /\ reading # None /\ Answers(owner)
     /\ ~\E each \in heard : each[1] = owner
-    /\ heard' = heard \cup {<<owner, accepted[owner]>>}
-    /\ UNCHANGED <<rounds, owners, clients, reading, reads>>
+    /\ heard' = heard \cup {<<owner, accepted[owner], kept[owner]>>}
+    /\ UNCHANGED <<rounds, owners, removal, clients, reading, reads>>
 
 EndRead ==
     /\ reading # None
     /\ Cardinality(heard) >= Majority
     /\ LET newest == Highest({each[2] : each \in heard})
-       IN IF "chosen" \in Off \/ Cardinality({each \in heard : each[2] = newest}) >= Majority
-          THEN Tell(Value(newest), reading)
+           remains == Highest({each[3] : each \in heard})
+           same == {each \in heard : /\ each[2] = newest
+                                     /\ Empty(Value(newest)) => each[3] = remains \/ "agreed" \in Off}
+       IN IF "chosen" \in Off \/ Cardinality(same) >= Majority
+          THEN Tell(GoesOn(Value(newest), remains), reading)
           ELSE Cardinality(heard) = Cardinality(Owners) /\ UNCHANGED <<told, wrong>>
     /\ heard' = {} /\ reading' = None
-    /\ UNCHANGED <<rounds, owners, refused, reads>>
+    /\ UNCHANGED <<rounds, owners, removal, refused, reads>>
+
+-----------------------------------------------------------------------------
+(***************************************************************************)
+(* Removal (R5).  An owner that holds a register without a value tries it: *)
+(* all owners close, and tell that they hold none, before any removes.     *)
+(***************************************************************************)
+BeginRemoval(owner, counter) ==
+    /\ removing = None /\ Removals > 0 /\ Answers(owner)
+    /\ accepted[owner] # 0 /\ Empty(Value(accepted[owner])) /\ Counter(promised[owner]) <= counter
+    /\ removing' = <<counter, accepted[owner]>>
+    /\ UNCHANGED <<rounds, owners, closed, kept, clients, reader>>
+
+Close(owner) ==
+    /\ removing # None /\ owner \notin closed /\ Answers(owner)
+    /\ Empty(Value(accepted[owner])) \/ "empty" \in Off
+    /\ floor' = [floor EXCEPT ![owner] = IF "closed" \in Off THEN @ ELSE Max(@, removing[1])]
+    /\ ceiling' = [ceiling EXCEPT ![owner] = Max(@, removing[1])]
+    /\ kept' = [kept EXCEPT ![owner] = IF "remains" \in Off THEN @ ELSE removing[2]]
+    /\ closed' = closed \cup {owner}
+    /\ UNCHANGED <<rounds, promised, accepted, damaged, sources, copies, damages, removing, clients, reader>>
+
+Remove(owner) ==
+    /\ removing # None /\ closed = Owners /\ Answers(owner)
+    /\ promised[owner] # 0 /\ Counter(promised[owner]) <= removing[1]
+    /\ Empty(Value(accepted[owner])) /\ Len(Value(accepted[owner])) <= Len(proposed[removing[2]])
+    /\ promised' = [promised EXCEPT ![owner] = 0]
+    /\ accepted' = [accepted EXCEPT ![owner] = 0]
+    /\ UNCHANGED <<rounds, ceiling, floor, damaged, sources, copies, damages, removal, clients, reader>>
 
 -----------------------------------------------------------------------------
 Next ==
@@ -254,6 +304,8 @@ Next ==
     \/ \E owner \in Owners :
         \/ ForgetPromise(owner) \/ Damage(owner) \/ Heal(owner) \/ Hear(owner)
         \/ \E source \in Owners : TellOwner(source, owner)
+        \/ \E counter \in 1..Counter(Top) : BeginRemoval(owner, counter)
+        \/ Close(owner) \/ Remove(owner)
     \/ BeginRead
     \/ EndRead
 

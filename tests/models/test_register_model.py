@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(bool(checker_missing()), reason=checker_missing(
         Bounds(2, "TwoChanges", damages=1),
         Bounds(2, "TwoChanges", reads=1),
         Bounds(3, "TwoApart", damages=1),
+        Bounds(3, "Emptied", removals=1),
     ],
     ids=str,
 )
@@ -42,6 +43,8 @@ def test_no_order_of_steps_breaks_a_promise_of_registers(bounds: Bounds) -> None
         ("floor", Bounds(3, "TwoApart", damages=1), "OneChain"),
         ("sources", Bounds(3, "TwoApart", damages=1), "OneChain"),
         ("ceiling", Bounds(2, "Repeated", damages=1), "Bounded"),
+        ("closed", Bounds(2, "Deleted", removals=1), "OneChain"),
+        ("remains", Bounds(3, "Emptied", removals=1), "OneChain"),
     ],
 )
 def test_a_rule_that_is_switched_off_is_missed(rule: str, bounds: Bounds, violated: str) -> None:

@@ -118,6 +118,24 @@ def _kept_is_settled() -> Bends:
     return (method(KeptAttempts._settle, wait),)
 
 
+def _fallbacks_vouch() -> Bends:
+    """Owners that are all together prove a watermark, whatever the members beyond a split hold for them."""
+
+    async def unasked(
+        purging: Purging,
+        attempt: str,
+        owners: Sequence[NodeId],
+        rows: Mapping[PartitionId, Row],
+        tokens: Any,
+        mark: HybridTime,
+        document: Topology,
+    ) -> Any:
+        return tokens
+
+    soon = constant(ringmill.simulator.subjects.deletes.tunables, "AGES_S", (0.5,))
+    return (method(Purging._vouched, unasked), soon)
+
+
 def _sums_follow_forgetting() -> Bends:
     return (method(CopySums.drop, lambda sums, key, old: None),)
 
@@ -164,6 +182,15 @@ DELETE_ABLATIONS: Final[tuple[Ablation, ...]] = (
         _stale_is_refused(),
         _of("flapping", "split_one"),
         rules=("P3",),
+    ),
+    Ablation(
+        "fallbacks-vouch",
+        "no member waits to hand on a write of a sloppy keyspace when a watermark is proven",
+        _fallbacks_vouch(),
+        SimulationOptions(
+            ("sloppy", "deletes"), nodes=5, operations=30, faults=("split_halves",), core=0.0, load_s=2.0
+        ),
+        rules=("P2",),
     ),
     Ablation(
         "sums-follow-forgetting",

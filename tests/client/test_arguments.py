@@ -84,6 +84,7 @@ WRONG: dict[str, list[object]] = {
     "on_bad_record": [3, True, "", "skip", "quarantine", "quarantine:0", "quarantine:-1", NO_TEXT],
     "side": [3, "a", ["a"], {"nope": "x"}],
     "params": [3, "a=b", [("a", "b")], {1: "b"}, {"a": 1}, {"a": None}, {"nope": "x"}],
+    "side": [3, "a=b", [("a", "b")], {1: "b"}, {"a": 1}, {"a": None}, {"nope": "x"}],
     "overwrite": [None, 1, "yes"],
     "endpoints": [
         None, 3, b"127.0.0.1:7101", {"127.0.0.1:7101": 1}, "", [], [3], [b"127.0.0.1:7101"], "host",

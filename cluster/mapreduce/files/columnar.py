@@ -51,10 +51,9 @@ def column_batches(
     while True:
         try:
             batch = next(batches, None)
-        except (pyarrow.ArrowException, OSError, KeyError) as error:
-            if (
-                isinstance(error, OSError) and error.errno is not None
-            ):  # of the disk; pyarrow's have no number
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            is_of_disk = isinstance(error, OSError) and error.errno is not None  # pyarrow's have no number
+            if is_of_disk or isinstance(error, MemoryError):
                 raise
             message = f"cannot read it as {format}: {error}"
             raise TaskFailed(Cause.USER_ERROR, message, (), piece.file.path) from error
@@ -150,7 +149,7 @@ def _csv(piece: Piece, file: ReadFile, columns: Sequence[str]) -> Iterator[Colum
 def _require(columns: Iterable[str], there: Sequence[str]) -> None:
     missing = [name for name in columns if name not in there]
     if missing:
-        raise KeyError(f"no column {', '.join(missing)}; there are {', '.join(there)}")
+        raise ValueError(f"no column {', '.join(missing)}; there are {', '.join(there)}")
 
 
 def _numbers_in(piece: Piece, count: int) -> range:

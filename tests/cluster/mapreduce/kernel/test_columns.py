@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -212,6 +213,18 @@ def test_a_sample_of_rows_or_lines_is_tried_in_batches() -> None:
     assert len(broken_laws(counted, ROWS[:4])) > 0
 
 
+def test_want_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short_of_memory(*_: object) -> Iterator[columnar.ColumnBatch]:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+        yield
+
+    monkeypatch.setitem(columnar._READERS, "parquet", short_of_memory)
+    pq.write_table(TABLE, tmp_path / "in.parquet")
+    with pytest.raises(JobFailed) as caught:
+        output(column_jobs.by_parquet, tmp_path / "in.parquet", tmp_path / "out")
+    assert caught.value.detail["cause"] == "OutOfMemory"
+
+
 def test_a_damaged_file_or_a_missing_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "in.parquet").write_bytes(b"PAR1" + b"\1" * 40 + b"PAR1")
     with pytest.raises(JobFailed, match=r"cannot read it as parquet.*in\.parquet"):
@@ -219,6 +232,9 @@ def test_a_damaged_file_or_a_missing_column_is_named(tmp_path: Path) -> None:
     pq.write_table(TABLE.select(["town"]), tmp_path / "in.parquet")
     with pytest.raises(JobFailed, match="no column cents; there are town"):
         output(column_jobs.by_parquet, tmp_path / "in.parquet", tmp_path / "out")
+    (tmp_path / "in.csv.gz").write_bytes(gzip.compress(b"town,cents\n" + b"a,1\n" * 2000)[:-9])
+    with pytest.raises(JobFailed, match=r"cannot unpack: .*cut off.* at .*in\.csv\.gz"):
+        output(column_jobs.by_csv, tmp_path / "in.csv.gz", tmp_path / "out")
     (tmp_path / "in.csv").write_text("town,cents\na,1,2\n")
     with pytest.raises(JobFailed, match=r"cannot read it as csv: .*Expected 2 columns, got 3"):
         output(column_jobs.by_csv, tmp_path / "in.csv", tmp_path / "out")

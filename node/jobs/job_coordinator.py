@@ -22,7 +22,7 @@ import msgpack
 
 from ringmill.cluster.consensus.lease import decode_lease
 from ringmill.cluster.consensus.leases import AsyncLease
-from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 _SUBMIT_TIMEOUT_S: Final = 12.0
 _TAKE_TIMEOUT_S: Final = 5.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
-_KILL_TIMEOUT_S: Final = 2.0
+_KILL_TIMEOUT_S: Final = 4.0
 _WATCH_PAUSE_S: Final = 0.1
 _AGAIN_S: Final = 0.2
 _REPLAY_PAUSE_S: Final = 0.01
@@ -242,15 +242,22 @@ class JobCoordinator:
     async def kill(self, job: str) -> JobView:
         """Stop a job.  A job that is over or is committing its output does not change.
 
-        Raises NotFound, Unavailable.
+        Raises NotFound, Unavailable; DeadlineExceeded, with outcome "unknown", while the journal cannot be
+        written: a coordinator that takes the job over now goes on with it.
         """
         run = self._jobs.get(job)
         if run is None:
             return await self._history.view(job)
         run.kill()
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_KILL_TIMEOUT_S):
                 await run.killed()
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"job {job} was told to stop, but too few nodes answer to note that: it may go on",
+                hint=f"`ringmill job status {job}` shows whether it runs",
+                outcome="unknown",
+            ) from error
         return run.view()
 
     async def coordinator(self) -> CoordinatorView:

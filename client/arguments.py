@@ -25,6 +25,7 @@ from ringmill.cluster.limits import (
     MAX_TTL_MS,
     MAX_VALUE_BYTES,
 )
+from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = [
@@ -71,7 +72,7 @@ Seconds: TypeAlias = float | timedelta
 ContextLike: TypeAlias = CausalContext | str
 Endpoints: TypeAlias = str | Iterable[str]
 PathLike: TypeAlias = str | os.PathLike[str]
-Inputs: TypeAlias = PathLike | Iterable[PathLike]
+Inputs: TypeAlias = PathLike | Iterable[PathLike] | Mapping[str, PathLike | Iterable[PathLike]]
 
 LEVEL_LIMIT: Final = 1000
 TOKEN_LIMIT: Final = 1024
@@ -313,30 +314,33 @@ def checked_reducers(reducers: int | None) -> int | None:
     return reducers
 
 
-def checked_params(params: Mapping[str, str] | None) -> dict[str, str]:
-    """Parameters of a job: a str for each name."""
+def checked_params(params: Mapping[str, str] | None, argument: str = "params") -> dict[str, str]:
+    """Parameters of a job, or what else `argument` is: a str for each name."""
     if params is None:
         return {}
     if not isinstance(params, Mapping):
-        raise _mistyped("params", params, "a mapping of str to str")
+        raise _mistyped(argument, params, "a mapping of str to str")
     for name, value in params.items():
-        checked_name("a name in params", name)
+        checked_name(f"a name in {argument}", name)
         if not isinstance(value, str):
-            raise _mistyped(f"params[{_shown(name)}]", value, "a str", "write numbers as str")
+            raise _mistyped(f"{argument}[{_shown(name)}]", value, "a str", "write numbers as str")
     return dict(params)
 
 
 def checked_path(name: str, path: PathLike) -> str:
-    """An absolute path on the file system that the nodes see; a relative one starts at the current folder."""
+    """An absolute path on the file system that the nodes see; a relative one starts at the current folder.
+
+    file:///PATH is that path; another URL is refused.
+    """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str):
         raise _mistyped(name, path, "a path: str or os.PathLike of str")
     if not text or "\0" in text:
         raise InvalidArgument(f"{name} is {_shown(text)}, which is not a path")
-    return os.path.abspath(text)
+    return os.path.abspath(path_of(name, text))
 
 
-def checked_paths(name: str, paths: Inputs) -> tuple[str, ...]:
+def checked_paths(name: str, paths: object) -> tuple[str, ...]:
     """One path or several."""
     if isinstance(paths, str | os.PathLike):
         return (checked_path(name, paths),)

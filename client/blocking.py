@@ -358,6 +358,8 @@ class Jobs:
     status = blocking(AsyncJobs.status)
     list = blocking(AsyncJobs.list)
     logs = blocking(AsyncJobs.logs)
+    attempts = blocking(AsyncJobs.attempts)
+    explain = blocking(AsyncJobs.explain)
     kill = blocking(AsyncJobs.kill)
     coordinator = blocking(AsyncJobs.coordinator)
     handover = blocking(AsyncJobs.handover)

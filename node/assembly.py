@@ -82,14 +82,26 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
     async with open_requests(
         core, replica, identity.start, topology=topology, liveness=liveness, timekeeper=watch
     ) as requests:
-        repair = open_repair(core, replica, identity.start, topology=topology, liveness=liveness)
+        repair = open_repair(
+            core,
+            replica,
+            identity.start,
+            topology=topology,
+            liveness=liveness,
+            settle_register=requests.settle_register,
+        )
         serve_replica(core, replica, topology, identity.start)
         kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()
         async with (
-            open_compute(core, identity.start) as compute,
+            open_compute(core, identity.start, requests.own_keyspaces()) as compute,
             open_jobs(
-                core, compute.bundles, requests.own_registers(), topology=topology, liveness=liveness
+                core,
+                compute.bundles,
+                requests.own_registers(),
+                requests.own_keyspaces(),
+                topology=topology,
+                liveness=liveness,
             ) as jobs,
             _loops(*membership.loops(), *repair.loops(), *replica.loops()),
         ):

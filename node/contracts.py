@@ -6,14 +6,27 @@ cluster/ports.py declares the doors to the world.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Protocol
 
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
+from ringmill.cluster.mapreduce.files.keyspace_records import Content
+from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
+from ringmill.cluster.versions.objects import OperationId
 
-__all__ = ["BundleSource", "ControlState", "LivenessView", "RegisterAccess", "TimeKeeper", "TopologyView"]
+__all__ = [
+    "BundleSource",
+    "ControlState",
+    "KeyspaceAccess",
+    "LivenessView",
+    "RegisterAccess",
+    "TimeKeeper",
+    "TopologyView",
+]
 
 
 class TopologyView(Protocol):
@@ -118,4 +131,36 @@ class RegisterAccess(Protocol):
         Raises Conflict, whose detail has `version` and `current`; else RingmillError, with outcome "unknown"
         when it may have been changed or may still be.
         """
+        ...
+
+
+class KeyspaceAccess(Protocol):
+    """The keyspaces of keys, for the jobs of this node (node/requests/for_jobs/own_keyspaces.py)."""
+
+    async def find(self, name: str) -> tuple[KeyspaceEntry, range]:
+        """A keyspace, and its partitions.  Raises InvalidArgument for one that holds no keys, or is not
+        there; Unavailable."""
+        ...
+
+    def read(
+        self, source: KeyspacePath, span: PartitionSpan, level: str, patience_s: float
+    ) -> AsyncGenerator[Sequence[tuple[bytes, Content]], None]:
+        """What is shown of all keys of these partitions, page by page, in the order of partition and key.
+
+        A page that fails is asked for again for `patience_s`.  Raises NotFound when the keyspace is there no
+        more; RingmillError.
+        """
+        ...
+
+    async def put(
+        self, keyspace: str, key: bytes, value: bytes, operation: OperationId, *, is_again: bool
+    ) -> None:
+        """Put a value.  `is_again` says that this operation may have been sent before.
+
+        Raises RingmillError, with outcome "unknown" when it may have been applied.
+        """
+        ...
+
+    def now_ms(self) -> int:
+        """The hybrid time of this node, in milliseconds since 1970: when an operation is born."""
         ...

@@ -168,6 +168,7 @@ class CoordinatorOptions:
     lease_s: float = 6.0  # how long the others wait for a coordinator that has vanished
     keep_lease_s: float = 10.0  # after the last job, so that the next one need not wait for the lease
     snapshot_every: int = 500  # entries of a job's journal, so that a takeover reads few
+    load_window: int = 1024  # records put into a keyspace between two notes in the journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

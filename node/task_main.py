@@ -18,8 +18,9 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from ringmill.cluster.adapters.files.counted_files import CountedFiles
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.forkserver import Forkserver
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, TaskMeter
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.file_errors import is_spoilt
 from ringmill.cluster.mapreduce.kernel.task import job_from_bundle
@@ -97,11 +99,12 @@ def _do(step: JobStep) -> list[Any]:
         return do_job_step(step, files)
 
 
-def _run(run: RunAttempt, pipe: _Pipe) -> MapOutput | ReduceOutput:
+def _run(run: RunAttempt, pipe: _Pipe) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
     """Run one attempt.  Raises TaskFailed for every error, with frames that name the user's files."""
     os.chdir(run.scratch)
     os.environ["HOME"] = os.environ["TMPDIR"] = run.scratch
     tempfile.tempdir = None
+    _forget_peak()
     try:
         with closing(CountedFiles()) as files, _Teller(pipe, files) as teller:
             return run_attempt(run, files, job_from_bundle, teller.progress)
@@ -128,7 +131,7 @@ class _Teller:
     def __init__(self, pipe: _Pipe, files: CountedFiles) -> None:
         self._pipe = pipe
         self._files = files
-        self.progress = Progress()
+        self.progress = Progress(_METER)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tell, name="progress", daemon=True)
 
@@ -147,6 +150,24 @@ class _Teller:
             if (now, moved) != said:
                 self._pipe.say(Said("progress", now.to_wire()))
                 said = now, moved
+
+
+def _peak_bytes() -> int:
+    """The most resident memory since `_forget_peak`; where that did nothing, since the process began."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _forget_peak() -> None:
+    """So that an attempt is not told the peak of another one that this process had before."""
+    with suppress(OSError):  # a kernel without it, or one that forbids it
+        clear_refs = os.open("/proc/self/clear_refs", os.O_WRONLY)
+        try:
+            os.write(clear_refs, b"5")  # the peak alone: no page is touched
+        finally:
+            os.close(clear_refs)
+
+
+_METER: Final = TaskMeter(time.monotonic, time.process_time, _peak_bytes)
 
 
 def _rightly_blamed(failure: TaskFailed, run: RunAttempt) -> TaskFailed:

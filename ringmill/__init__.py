@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ringmill.client.engines.on_dask import run_on_dask
     from ringmill.client.engines.on_spark import run_on_spark
     from ringmill.client.jobs.job_values import JobState
-    from ringmill.client.jobs.run_local import run_local
+    from ringmill.client.jobs.run_local import read_output, run_local
     from ringmill.client.many_keys import raise_first
     from ringmill.client.pipeline import AsyncPipeline
     from ringmill.client.twins.blocking_pipeline import Pipeline
@@ -43,19 +43,24 @@ if TYPE_CHECKING:
         UnresolvedSiblings,
         WrongEpoch,
     )
-    from ringmill.cluster.mapreduce.api.definition import FileInput, FileOutput, JobDefinition, job
+    from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
+    from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
+    from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput
+    from ringmill.cluster.mapreduce.api.joins import join
     from ringmill.cluster.mapreduce.api.laws import broken_laws
+    from ringmill.cluster.mapreduce.api.sources import Source
     from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
     "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Conflict",
     "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY", "FileInput",
     "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState",
-    "KeyChange", "Location", "Max", "Min", "NotFound", "Overloaded", "PermissionDenied", "Pipeline",
-    "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt", "RingmillError", "Sum", "Top",
-    "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "job", "raise_first",
-    "run_local", "run_on_dask", "run_on_spark",
+    "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound", "Overloaded",
+    "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt",
+    "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
+    "broken_laws", "connect", "job", "join", "raise_first", "read_output", "run_local", "run_on_dask",
+    "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -66,7 +71,7 @@ _HOMES: Final = {
     "ringmill.client.jobs.job_values": ("JobState",),
     "ringmill.client.engines.on_dask": ("run_on_dask",),
     "ringmill.client.engines.on_spark": ("run_on_spark",),
-    "ringmill.client.jobs.run_local": ("run_local",),
+    "ringmill.client.jobs.run_local": ("read_output", "run_local"),
     "ringmill.client.pipeline": ("AsyncPipeline",),
     "ringmill.cluster.mapreduce.api.laws": ("broken_laws",),
     "ringmill.client.values": (
@@ -78,8 +83,12 @@ _HOMES: Final = {
         "QuorumNotReached", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
     "ringmill.cluster.mapreduce.context": ("Context",),
+    "ringmill.cluster.mapreduce.api.joins": ("join",),
+    "ringmill.cluster.mapreduce.api.sources": ("Source",),
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
-    "ringmill.cluster.mapreduce.api.definition": ("FileInput", "FileOutput", "JobDefinition", "job"),
+    "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
+    "ringmill.cluster.mapreduce.api.formats": ("FileInput", "FileOutput"),
+    "ringmill.cluster.mapreduce.api.job_keyspaces": ("KvInput", "KvOutput"),
 }  # fmt: skip
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

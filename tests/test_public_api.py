@@ -8,10 +8,10 @@ import sys
 import ringmill
 
 
-def test_importing_ringmill_and_a_job_module_loads_no_grpc() -> None:
+def test_importing_ringmill_and_a_job_module_loads_no_grpc_and_no_extra() -> None:
     program = (
         "import sys, ringmill, examples.wordcount; "
-        "heavy = {'grpc', 'google.protobuf', 'click'} & set(sys.modules); "
+        "heavy = {'grpc', 'google.protobuf', 'click', 'pyarrow'} & set(sys.modules); "
         "sys.exit(', '.join(heavy) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -152,7 +152,16 @@ def _show(settings: Settings, answers: RepairViews, partitions: tuple[int, ...])
         marks = [mark for mark in view.watermarks if not partitions or mark.partition in partitions]
         deletes = sum(mark.tombstones for mark in marks)
         compared = (len(pairs), len(known), oldest, owed)
-        rows.append((name, *compared, *figures.values(), deletes, _oldest(marks), view.forgotten))
+        rows.append(
+            (
+                name,
+                *compared,
+                *figures.values(),
+                deletes,
+                _oldest(marks),
+                view.forgotten + view.registers_removed,
+            )
+        )
         kept = sorted({mark.held_back for mark in marks if mark.held_back})
         reasons += [f"{name} cannot forget deletes now: {why}" for why in kept]
         if view.stale_refused:
@@ -167,6 +176,7 @@ def _show(settings: Settings, answers: RepairViews, partitions: tuple[int, ...])
                 **figures,
                 "forgotten": view.forgotten,
                 "stale_refused": view.stale_refused,
+                "registers_removed": view.registers_removed,
                 "pairs": [_pair(pair) for pair in pairs],
                 "watermarks": [_mark(mark) for mark in marks],
             }

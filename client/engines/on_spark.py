@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from ringmill.client.engines.elsewhere import elsewhere
-from ringmill.client.jobs.run_local import run_from_here
+from ringmill.client.jobs.run_local import Input, run_from_here
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.local.carried import Outcome
 from ringmill.cluster.mapreduce.local.in_process import LocalResult
@@ -17,7 +17,7 @@ __all__ = ["run_on_spark"]
 
 def run_on_spark(
     job: JobDefinition,
-    input: str | Iterable[str],
+    input: Input,
     output: str,
     *,
     context: Any,
@@ -25,6 +25,8 @@ def run_on_spark(
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
     split_mib: int | None = None,
+    side: Mapping[str, str] | None = None,
+    on_bad_record: str | None = None,
 ) -> LocalResult:
     """Run a job with a `pyspark.SparkContext`; the other arguments are those of `run_local`, and so is the
     output, byte for byte.
@@ -40,5 +42,6 @@ def run_on_spark(
 
     return run_from_here(
         job, input, output, elsewhere(job, carry, import_module("pyspark.cloudpickle")),
-        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
+        on_bad_record=on_bad_record,
     )  # fmt: skip

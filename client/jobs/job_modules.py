@@ -22,6 +22,7 @@ from typing import TypeAlias
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.bundle import Bundle, build_bundle, trace_sources
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.codecs.arrow_hints import extra_hint
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["LoadedJob", "Target", "load_job", "load_job_module", "own_sources"]
@@ -152,7 +153,7 @@ def _import(root: str, module: str, path: str) -> ModuleType:
         except (Exception, SystemExit) as error:
             raise InvalidArgument(
                 f"{path} fails to import: {type(error).__name__}: {error}{_user_line(error, root)}",
-                hint="run it by itself for details: python " + path,
+                hint=extra_hint(error) or "run it by itself for details: python " + path,
             ) from error
 
 

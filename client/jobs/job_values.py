@@ -12,10 +12,22 @@ from typing import Final, overload
 import msgpack
 
 from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wire
-from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
+from ringmill.cluster.mapreduce.attempt_figures import PHASES, AttemptFigures
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
+from ringmill.cluster.mapreduce.summary.time_left import TimeLeft
 from ringmill.cluster.wire.stubs import jobs_pb2
 
-__all__ = ["CoordinatorState", "JobList", "JobState", "TaskLog", "job_state", "task_log"]
+__all__ = [
+    "CoordinatorState",
+    "JobList",
+    "JobState",
+    "TaskLog",
+    "attempt_summary",
+    "job_state",
+    "task_log",
+]
 
 ENDED: Final = ("SUCCEEDED", "FAILED", "KILLED")
 _FLOW: Final = ("map_in", "map_out", "reduce_in", "reduce_out")
@@ -63,6 +75,8 @@ class JobState:
     counters: Mapping[str, int]
     events: tuple[str, ...]
     error: RingmillError | None
+    failures: tuple[FailureGroup, ...] = ()
+    left: TimeLeft | None = None  # how long it will probably still take, when that can be said
 
     @property
     def is_over(self) -> bool:
@@ -92,6 +106,8 @@ class JobState:
             "records": dict(self.records),
             "counters": dict(self.counters),
             "events": list(self.events),
+            "failures": [asdict(group) for group in self.failures],
+            "left": None if self.left is None else asdict(self.left),
             "error": None
             if error is None
             else {"code": error.code, "message": error.message, "hint": error.hint},
@@ -146,6 +162,31 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         counters=dict(sorted(message.counters.items())),
         events=tuple(message.events),
         error=_error(message),
+        failures=tuple(FailureGroup(one.cause, one.error, one.count, one.first) for one in message.failures),
+        left=TimeLeft(message.left_least_s, message.left_most_s) if message.HasField("left_most_s") else None,
+    )
+
+
+def attempt_summary(message: jobs_pb2.AttemptStatus) -> AttemptSummary:
+    phases = {name: message.phases_s[name] for name in PHASES if name in message.phases_s}
+    return AttemptSummary(
+        task=message.task,
+        attempt=message.attempt,
+        node=message.node,
+        state=message.state,
+        counts=message.counts,
+        began_s=message.began_s,
+        ended_s=message.ended_s if message.HasField("ended_s") else None,
+        bytes_in=message.bytes_in,
+        bytes_done=message.bytes_done,
+        bytes_out=message.bytes_out,
+        records_in=message.records_in,
+        records_out=message.records_out,
+        spills=message.spills,
+        figures=AttemptFigures(phases, message.cpu_s, message.peak_bytes),
+        cause=message.cause,
+        error=message.error,
+        is_backup=message.backup,
     )
 
 

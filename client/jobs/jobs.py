@@ -24,16 +24,18 @@ from ringmill.client.arguments import (
     checked_flag,
     checked_name,
     checked_params,
-    checked_path,
-    checked_paths,
     checked_reducers,
 )
+from ringmill.client.jobs.explanation import JobExplanation
+from ringmill.client.jobs.job_ends import checked_inputs, checked_output, checked_side
+from ringmill.client.jobs.job_errors import is_silence, job_lost, perhaps_accepted, refusal
 from ringmill.client.jobs.job_modules import Target, load_job
 from ringmill.client.jobs.job_values import (
     CoordinatorState,
     JobList,
     JobState,
     TaskLog,
+    attempt_summary,
     job_state,
     task_log,
 )
@@ -51,6 +53,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
 
@@ -101,18 +104,24 @@ class AsyncJobs:
         self,
         target: Target,
         *,
-        input: Inputs,
-        output: PathLike,
+        input: Inputs | None = None,
+        output: PathLike | None = None,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        side: Mapping[str, str] | None = None,
+        on_bad_record: str | None = None,
     ) -> JobState:
         """Submit a job and wait for its end.
 
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
-        one path, folder or glob, or several.  All paths must be visible to the nodes.  `split_mib` stands for
-        the job's own setting: the size aimed at for the input of a map task.  Raises InvalidArgument
+        one path, folder or glob, or several; of a job with sources, a mapping of their names to those;
+        "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX" for a job that reads a keyspace; `output` a folder, or
+        "kv:KEYSPACE" for a job that writes one.  Without them the job's own keyspaces count.  All paths must
+        be visible to the nodes, and so must the current folder where a keyspace is written: parts are staged
+        there.  `split_mib`, `on_bad_record` and the paths of `side` stand for the job's own settings (`job`).
+        Raises InvalidArgument
         for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
         JobKilled.
         """
@@ -124,6 +133,8 @@ class AsyncJobs:
             params=params,
             overwrite=overwrite,
             split_mib=split_mib,
+            side=side,
+            on_bad_record=on_bad_record,
         )
         async for state in self.watch(job):
             if state.is_over:
@@ -135,15 +146,16 @@ class AsyncJobs:
         self,
         target: Target,
         *,
-        input: Inputs,
-        output: PathLike,
+        input: Inputs | None = None,
+        output: PathLike | None = None,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        side: Mapping[str, str] | None = None,
+        on_bad_record: str | None = None,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
-        inputs, folder = checked_paths("input", input), checked_path("output", output)
         reducers, given = checked_reducers(reducers), checked_params(params)
         overwrite = checked_flag("overwrite", overwrite)
         try:
@@ -151,10 +163,13 @@ class AsyncJobs:
                 loaded = load_job(target, files, os.getcwd())
         except OSError as error:
             raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
-        bundle = loaded.bundle
+        bundle, job = loaded.bundle, self._new_id(loaded.name)
+        side_files = checked_side(loaded.definition, side)
+        inputs = checked_inputs(loaded.definition, input)
+        folder, output_keyspace = checked_output(loaded.definition, output, job, overwrite=overwrite)
         spec = JobSpec.of(
             loaded.definition,
-            job=self._new_id(loaded.name),
+            job=job,
             module=loaded.module,
             name=loaded.name,
             bundle_sha256=bundle.sha256,
@@ -164,6 +179,9 @@ class AsyncJobs:
             params=given,
             overwrite=overwrite,
             split_mib=split_mib,
+            side=side_files,
+            on_bad_record=on_bad_record,
+            output_keyspace=output_keyspace,
         )
         return await self.hand_over(bundle, spec)
 
@@ -231,7 +249,7 @@ class AsyncJobs:
                     return
                 lost_at = lost_at or loop.time()
                 if loop.time() - lost_at > PATIENCE_S:
-                    raise _lost(state, error) from error
+                    raise job_lost(state, error) from error
                 await asyncio.sleep(PAUSE_S)
                 with suppress(Unavailable, DeadlineExceeded, NotFound):
                     address, state = await self._find_now(job)
@@ -249,8 +267,8 @@ class AsyncJobs:
                     refused[address] = outcome
                 else:
                     answers.append(outcome)
-        if refused and (not answers or not all(map(_is_silence, refused.values()))):
-            raise _refusal(refused)
+        if refused and (not answers or not all(map(is_silence, refused.values()))):
+            raise refusal(refused)
         jobs: dict[str, JobState] = {}
         for state in (job_state(one) for answer in answers for one in answer.jobs):
             if state.stages or state.job not in jobs:  # without stages it is told in brief, from the history
@@ -266,6 +284,19 @@ class AsyncJobs:
         except NotFound:  # any node tells of a job that is over, but only its last coordinator has the logs
             answer = await self._of_whoever_has_it("Logs", request, jobs_pb2.LogsResponse)
         return [task_log(one) for one in answer.logs]
+
+    async def attempts(self, job: str) -> tuple[AttemptSummary, ...]:
+        """Every attempt of a job with what it took: the maps by task, then the reduces.  Raises NotFound."""
+        address, _ = await self._find(checked_name("job", job))
+        request = jobs_pb2.JobRequest(job=job)
+        async with self._dial(address) as link:
+            found = link.stream(f"{SERVICE}Attempts", request, jobs_pb2.JobAttempts, self._timeout_s)
+            return tuple([attempt_summary(one) async for many in found for one in many.attempts])
+
+    async def explain(self, job: str) -> JobExplanation:
+        """Where the time of a job went, which runs or is over.  Raises NotFound."""
+        state = await self.status(job)
+        return JobExplanation.of(state, await self.attempts(job))
 
     async def kill(self, job: str) -> JobState:
         """Stop a job and return its state.  Raises NotFound; DeadlineExceeded or Unavailable with outcome
@@ -319,7 +350,7 @@ class AsyncJobs:
             try:
                 await link.unary(f"{SERVICE}Submit", request, jobs_pb2.SubmitResponse, self._timeout_s)
             except RingmillError as error:
-                raise error if error.outcome == "failed" else _perhaps(spec.job, error) from error
+                raise error if error.outcome == "failed" else perhaps_accepted(spec.job, error) from error
         self._remember(spec.job, address)
 
     def _remember(self, job: str, address: str) -> None:
@@ -374,7 +405,7 @@ class AsyncJobs:
                 hint="ask again in a few seconds",
                 outcome="failed",
             )
-        raise _refusal(refused, f"no node that answers knows job {job!r}")
+        raise refusal(refused, f"no node that answers knows job {job!r}")
 
     async def _find_to_watch(self, job: str) -> tuple[str, JobState]:
         """Like `_find`, but an error about an accepted job does not say that nothing was changed."""
@@ -382,7 +413,7 @@ class AsyncJobs:
             return await self._patiently(job, PATIENCE_S)
         except (Unavailable, DeadlineExceeded) as error:
             if job in self._keepers:
-                raise _perhaps(job, error) from error
+                raise perhaps_accepted(job, error) from error
             raise
 
     async def _outcomes(
@@ -434,47 +465,3 @@ class AsyncJobs:
 async def _chunks(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:
     for start in range(0, max(1, len(bundle.data)), CHUNK_BYTES):
         yield jobs_pb2.BundleChunk(sha256=bundle.sha256, data=bundle.data[start : start + CHUNK_BYTES])
-
-
-def _is_silence(error: RingmillError) -> bool:
-    return isinstance(error, Unavailable | DeadlineExceeded)
-
-
-def _refusal(refused: Mapping[str, RingmillError], what: str = "") -> RingmillError:
-    """The error when no member knew the job: the first refusal, else the list of silent members."""
-    for error in refused.values():
-        if not _is_silence(error) and not isinstance(error, NotFound):
-            return error
-    silent = {address: str(error) for address, error in refused.items() if _is_silence(error)}
-    if len(silent) == len(refused):
-        return none_reachable(list(silent), silent)
-    return Unavailable(
-        f"{what}, and {', '.join(silent)} did not answer and may know it",
-        detail={"failed": silent},
-        hint="`ringmill cluster status` shows the state of each node; a paused node continues its jobs when "
-        "it is resumed",
-    )
-
-
-def _perhaps(job: str, error: RingmillError) -> RingmillError:
-    """The same error for a job that was, or may have been, accepted: outcome unknown."""
-    twin = error.with_outcome("unknown")
-    twin.message = f"job {job} may have been accepted: {error.message}"
-    twin.detail["job"] = job
-    twin.hint = f"`ringmill job status {job}` shows whether it runs"
-    return twin
-
-
-def _lost(state: JobState, error: RingmillError) -> JobFailed:
-    """The error of a lost coordinator.
-
-    It may have ended before or after the rename that makes the output visible, so only the folder shows
-    which.
-    """
-    return JobFailed(
-        f"job {state.job} is lost: its coordinator {state.node} is gone and no other one is found ({error}); "
-        f"its output {state.output} is complete or does not exist",
-        detail={"job": state.job, "node": state.node, "output": state.output, "cause": "LostNode"},
-        hint=f"the job goes on as soon as most nodes are up again: `ringmill job status {state.job}`",
-        outcome="unknown",
-    )

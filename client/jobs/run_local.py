@@ -6,52 +6,111 @@ A composition root: it opens the real FileSystem door.  It does not load gRPC.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
+from itertools import chain
+from typing import TypeAlias
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
-from ringmill.cluster.mapreduce.files.inputs import named_inputs
+from ringmill.cluster.mapreduce.api.job_keyspaces import is_keyspace_path
+from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
+from ringmill.cluster.mapreduce.file_urls import path_of
+from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
+from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["run_from_here", "run_local"]
+__all__ = ["Input", "read_output", "run_from_here", "run_local"]
+
+Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
+"""Paths, folders and globs; by source where a job has several."""
 
 
 def run_local(
     job: JobDefinition,
-    input: str | Iterable[str],
-    output: str,
+    input: Input | None = None,
+    output: str | None = None,
     *,
+    records: Iterable[tuple[bytes, Content]] | None = None,
     reducers: int | None = None,
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
     processes: int = 1,
     split_mib: int | None = None,
+    side: Mapping[str, str] | None = None,
+    on_bad_record: str | None = None,
 ) -> LocalResult:
     """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
     cluster.
 
-    `input` is one path, folder or glob, or several; `output` is a folder that must not exist unless
+    `input` is one path, folder or glob, or several; of a job with sources, a mapping of their names to those.
+    `output` is a folder that must not exist unless
     `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
     in that many processes forked from this one, and the output is the same.  Several runs at once do not
-    disturb each other: each has its own staging folder.  `split_mib` stands for the job's own setting, as on
-    a cluster.
+    disturb each other: each has its own staging folder.  `split_mib`, `on_bad_record` and the paths of `side`
+    stand for the job's own settings, as on a cluster.
+
+    A job that reads a keyspace gets `records` in place of `input`: pairs of key and what it holds, as
+    KvInput says (a sequence of values, newest first; a count; a set; a dict), in the order in which a scan
+    gives them.  They are one split.  A job that writes a keyspace leaves its records in `output`, where
+    `read_output` reads them.
 
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """
     each = map if processes == 1 else ForkedTasks(processes)
-    return run_from_here(
-        job, input, output, lambda _: each,
-        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+    if output is None or (input is None) == (records is None):
+        raise InvalidArgument("a local run needs an output, and either an input or records")
+    output = path_of("output", output)
+    run = partial(
+        run_from_here, job, output=output, each=lambda _: each,
+        reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
+        on_bad_record=on_bad_record,
     )  # fmt: skip
+    if records is None:
+        return run(input if input is not None else ())
+    parent, name = os.path.split(os.path.abspath(output))
+    folder = f"{parent}/.{name}.ringmill-{_new_name()}"
+    with closing(OsFileSystem()) as files:
+        try:
+            return run(_written(records, folder, files))
+        finally:
+            files.remove_tree(folder)
+
+
+def read_output(folder: str) -> Iterator[tuple[bytes, bytes]]:
+    """Key and value of each record that a job with KvOutput has left in a folder, in the order of its parts.
+
+    Raises InvalidArgument for a folder that is not there; OSError.
+    """
+    with closing(OsFileSystem()) as files:
+        for found in find_inputs([os.path.abspath(folder)], files).files:
+            rows = Rows()
+            for key, _, values in rows.of(files.read_bytes(found.path)):
+                yield key, values[0]
+            rows.finish()
+
+
+def _written(records: Iterable[tuple[bytes, Content]], folder: str, files: FileSystem) -> str:
+    """The path of a file with these records."""
+    files.mkdir(folder)
+    file = files.create(f"{folder}/kv:records")
+    file.append(encode_records(records))
+    file.close()
+    return file.path
+
+
+def _new_name() -> str:
+    return f"{LOCAL_JOB}-{OsEntropy().random_bytes('run_local', 3).hex()}"
 
 
 def run_from_here(
     job: JobDefinition,
-    input: str | Iterable[str],
+    input: Input,
     output: str,
     each: Callable[[FileSystem], Each],
     *,
@@ -59,14 +118,23 @@ def run_from_here(
     params: Mapping[str, str] | None,
     overwrite: bool,
     split_mib: int | None,
+    side: Mapping[str, str] | None,
+    on_bad_record: str | None,
 ) -> LocalResult:
     """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`."""
-    name = f"{LOCAL_JOB}-{OsEntropy().random_bytes('run_local', 3).hex()}"
+    named = _named(job, input)
+    for each_end in filter(is_keyspace_path, (*chain(*named.values()), output)):
+        raise InvalidArgument(
+            f"{each_end} is a keyspace: only a cluster can run this (`ringmill job run`, db.jobs.run)",
+            hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
+        )
+    absolute = {source: tuple(map(os.path.abspath, paths)) for source, paths in named.items()}
+    name = _new_name()
     with closing(OsFileSystem()) as files:
         return run_in_process(
             job,
-            [os.path.abspath(path) for path in named_inputs(input)],
-            os.path.abspath(output),
+            absolute if job.source_names else absolute[""],
+            os.path.abspath(path_of("output", output)),
             files=files,
             reducers=reducers,
             params=params or {},
@@ -74,4 +142,15 @@ def run_from_here(
             job=name,
             each=each(files),
             split_mib=split_mib,
+            side={name: os.path.abspath(path) for name, path in side_paths(job.side, side).items()},
+            on_bad_record=on_bad_record,
         )
+
+
+def _named(job: JobDefinition, input: Input) -> dict[str, tuple[str, ...]]:
+    """The inputs by source, as they were given; under "" where the job has no sources."""
+    by_name = named_paths(job.source_names, input)
+    if by_name is None:
+        assert not isinstance(input, Mapping)  # refused above
+        return {"": named_inputs(input)}
+    return {name: named_inputs(paths) for name, paths in by_name.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
+from ringmill.cluster.consensus.remains import NO_REMAINS, Remains, combined
 from ringmill.cluster.ids import NodeId
 
 __all__ = ["Phase"]
@@ -26,11 +27,14 @@ class Phase:
         self._owners = tuple(owners)
         self._agreed: dict[NodeId, Ballot] = {}
         self._failures: dict[NodeId, str] = {}
+        self._remains: dict[NodeId, Remains] = {}
         self.newest = NO_BALLOT
         self.value = b""
         self.highest_counter = 0
         """Of all ballots that any answer named: a round that comes later has to be above it."""
         self.is_preempted = False
+        self.remains = NO_REMAINS
+        """Of the owners that hold no value, combined (rule R5)."""
 
     @property
     def size(self) -> int:
@@ -41,11 +45,14 @@ class Phase:
     def majority(self) -> int:
         return len(self._owners) // 2 + 1
 
-    def agree(self, node: NodeId, accepted: Ballot, value: bytes) -> None:
-        """An owner has done what it was asked."""
+    def agree(self, node: NodeId, accepted: Ballot, value: bytes, remains: Remains | None = None) -> None:
+        """An owner has done what it was asked; `remains` are told by one that holds no value."""
         if node not in self._owners:
             return
         self._agreed[node] = accepted
+        if remains is not None:
+            self._remains[node] = remains
+            self.remains = combined(self.remains, remains)
         self.note(accepted.counter)
         if accepted > self.newest or not self.value:
             self.newest, self.value = accepted, value
@@ -75,8 +82,12 @@ class Phase:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether a majority has accepted the newest ballot: then its value is the register's (rule R3)."""
-        return sum(ballot == self.newest for ballot in self._agreed.values()) >= self.majority
+        """Whether a majority has accepted the newest ballot: then its value is the register's (rule R3).
+
+        One without a value counts from the remains on, so a majority has to tell the same of them (rule R5).
+        """
+        same = [node for node, ballot in self._agreed.items() if ballot == self.newest]
+        return sum(self._remains.get(node, self.remains) == self.remains for node in same) >= self.majority
 
     @property
     def all_answered(self) -> bool:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.chance import TaskRandom
 
 __all__ = ["MAX_COUNT", "Context"]
@@ -27,17 +28,27 @@ class Context:
 
     `path` is the file of the present record (map only).  `params` are the job's parameters.  `rng` gives the
     same numbers in every attempt of this task.  `deadline` is when the attempt will be stopped, in seconds of
-    the system's monotonic clock, or None.
+    the system's monotonic clock, or None.  `memory_bytes` is what the engine buffers of a task's records.
     """
 
     task: str
     rng: TaskRandom
     params: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None
+    memory_bytes: int = 64 << 20
+    side_paths: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
     counters: Counter[str] = field(default_factory=Counter)
     status_text: str = ""
     log_lines: list[str] = field(default_factory=list)
+
+    def side(self, name: str) -> str:
+        """The absolute path of a file of side data.  Raises InvalidArgument for a name the job has not."""
+        try:
+            return self.side_paths[name]
+        except KeyError:
+            known = ", ".join(sorted(self.side_paths)) or "none"
+            raise InvalidArgument(f"the job has no side data {name!r:.80}; it has {known}") from None
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add an integer to a counter of the job; at most 1000 different names of up to 200 characters."""

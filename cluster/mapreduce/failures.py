@@ -16,14 +16,15 @@ from typing import Any, Final
 from ringmill.cluster.errors import CorruptData, InvalidArgument, JobFailed
 from ringmill.cluster.os_errors import Meaning, meaning_of
 
-__all__ = ["Cause", "TaskFailed", "cause_of", "classify", "not_pairs", "shown"]
+__all__ = ["Cause", "TaskFailed", "cause_of", "classify", "not_pairs", "shown", "too_many_bad"]
 
 _MAX_MESSAGE_CHARS: Final = 2000
 _MAX_FRAMES: Final = 50
 _MAX_FRAME_CHARS: Final = 1000
 _MAX_RECORD_CHARS: Final = 200
 _LOOPS: Final = tuple(
-    f"ringmill.cluster.mapreduce.{each}" for each in ("kernel.", "api.folds", "files.rendering")
+    f"ringmill.cluster.mapreduce.{each}"
+    for each in ("kernel.", "api.folds", "api.join_steps", "files.rendering")
 )
 """The modules that unpack the pairs of a job's functions."""
 
@@ -118,6 +119,13 @@ class TaskFailed(Exception):
             "record": self.record,
         }
         return JobFailed("\n".join(lines), detail=detail)
+
+
+def too_many_bad(most: int) -> JobFailed:
+    """The error of a job whose tasks together have set more records aside than may be."""
+    text = f"more than {most} bad records, as many as may be set aside (on_bad_record='quarantine:{most}')"
+    hint = "`ringmill job logs JOB` shows the first of each task"
+    return JobFailed(text, hint=hint, detail={"cause": str(Cause.USER_ERROR)})
 
 
 def classify(

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.mapreduce.context import MAX_COUNT
 
 __all__ = ["MapOutput", "PartitionSlice", "ReduceOutput", "Slice", "part_name"]
+
+
+_SUFFIXES: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 
 class PartitionSlice(NamedTuple):
@@ -92,9 +95,9 @@ class ReduceOutput:
         )
 
 
-def part_name(partition: int) -> str:
-    """File name of a reducer's output: part-00000."""
-    return f"part-{partition:05d}"
+def part_name(partition: int, compression: str = "none") -> str:
+    """File name of a reducer's output: part-00000, part-00000.gz."""
+    return f"part-{partition:05d}{_SUFFIXES[compression]}"
 
 
 def _counted(counters: Any) -> Mapping[str, int]:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, TaskMeter
+
 __all__ = ["AttemptProgress", "Progress"]
 
 
@@ -37,10 +39,13 @@ class AttemptProgress:
 
 
 class Progress:
-    """Of one attempt."""
+    """Of one attempt; `phases` says what it is at."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: TaskMeter | None = None) -> None:
         self._look: Callable[[], AttemptProgress] = AttemptProgress
+        self._meter = meter or TaskMeter()
+        self._cpu_before_s = self._meter.cpu_s()
+        self.phases = PhaseTimes(self._meter.now_s)
 
     def follow(self, look: Callable[[], AttemptProgress]) -> None:
         """From now on `look` tells; it may be called from any thread."""
@@ -48,3 +53,8 @@ class Progress:
 
     def now(self) -> AttemptProgress:
         return self._look()
+
+    def figures(self) -> AttemptFigures:
+        """What the attempt, which is over, has taken since this was made."""
+        spent = self.phases.end()
+        return AttemptFigures(spent, self._meter.cpu_s() - self._cpu_before_s, self._meter.peak_bytes())

@@ -11,14 +11,17 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, measured
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
+from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
 from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
 from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapAssignment, ReduceAssignment
@@ -26,8 +29,10 @@ from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_nam
 from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.keyspace_spool import spooled
 from ringmill.node.compute.shuffle_client import fetch_slices
 from ringmill.node.compute.task_pool import ProcessKind, TaskPool, end
+from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import AttemptTimeouts
 
 __all__ = ["AttemptRunner"]
@@ -40,9 +45,9 @@ Result = TypeVar("Result", MapOutput, ReduceOutput)
 
 @dataclass(slots=True, kw_only=True)
 class AttemptRunner:
-    """Runs `assignment` in `folder`.  After `run`, `output` and `peak_bytes` tell of the process it had.
+    """Runs `assignment` in `folder`.  After `run`, `output` and `figures` tell of the process it had.
 
-    `progress` of a reduce counts fetched bytes until it runs.
+    `progress` of a reduce, and of a map of a keyspace, counts fetched bytes until it runs.
     """
 
     assignment: Assignment
@@ -50,15 +55,18 @@ class AttemptRunner:
     bundles: BundleStore
     pool: TaskPool
     transport: Transport
+    keyspaces: KeyspaceAccess
     files: FileSystem
     timeouts: AttemptTimeouts
+    phases: PhaseTimes
     progress: AttemptProgress = field(default_factory=AttemptProgress)
     output: bytes = b""
-    peak_bytes: int = 0
+    _peak_bytes: int = 0
+    _inside: AttemptFigures | None = None  # as the task process has measured it
     staging: str = ""  # the folder that this attempt has made beside the output; it deletes no other
 
     async def run(self) -> MapOutput | ReduceOutput:
-        """Run the attempt and return the output of its task process.
+        """Run the attempt and return the output of its task process.  Its phases begin here.
 
         Raises TaskFailed with its cause; SliceLost when a map output cannot be fetched.  Cancelling kills the
         process.
@@ -72,20 +80,29 @@ class AttemptRunner:
         except OSError as error:  # at this node's own files
             raise failure_of(error, "the attempt's folder") from error
 
+    def figures(self) -> AttemptFigures:
+        """What it took; call it once, when it is over."""
+        stage = self.assignment.attempt.stage
+        return measured(self.phases.end(), self._inside, stage, self._peak_bytes)
+
     async def _gather_and_run(self) -> MapOutput | ReduceOutput:
+        self.phases.enter("fetch")
         spec = JobSpec.decode(self.assignment.spec)
         bundle = await self._bundle(spec)
         self.files.mkdir(self.folder)
         if isinstance(self.assignment, ReduceAssignment):
             self._make_staging(spec)
-        run = await self._inputs(bundle)
+        run = await self._inputs(spec, bundle)
+        self.phases.enter("start")
         kind = ProcessKind(spec.bundle_sha256, self.assignment.memory_factor, spec.task_memory_mib)
         try:
             process = await self.pool.take(kind, self.folder)
         except ChildProcessError as error:
             raise TaskFailed(Cause.ENGINE_ERROR, f"no task process: {error}") from error
         try:
+            self.phases.enter(self.assignment.attempt.stage)
             result = await self._converse(process, run)
+            self.phases.enter("sync" if self.staging else "")
         except BaseException as error:
             await self._bury(process)
             if isinstance(error, TaskFailed) and error.cause is Cause.OUT_OF_MEMORY:
@@ -124,13 +141,13 @@ class AttemptRunner:
                 Cause.LOST_NODE, f"bundle from {self.assignment.coordinator}: {error}"
             ) from error
 
-    async def _inputs(self, bundle: str) -> RunAttempt:
+    async def _inputs(self, spec: JobSpec, bundle: str) -> RunAttempt:
         assignment = self.assignment
         identity = assignment.attempt
         if isinstance(assignment, MapAssignment):
             return RunAttempt(
                 "map", identity.task, identity.number, assignment.spec, bundle, self.folder, self.folder,
-                assignment.memory_factor, assignment.split,
+                assignment.memory_factor, await self._split(spec, assignment.split),
             )  # fmt: skip
         self.progress = AttemptProgress(bytes_total=sum(piece.length for piece in assignment.slices))
         fetched = await fetch_slices(
@@ -142,6 +159,18 @@ class AttemptRunner:
             assignment.memory_factor, slices=tuple(fetched),
         )  # fmt: skip
 
+    async def _split(self, spec: JobSpec, row: Sequence[Any]) -> Sequence[Any]:
+        """The split as the task process gets it."""
+        if spec.source is None:
+            return row
+        split = Split.from_wire(row)
+        self.progress = AttemptProgress(bytes_total=split.size)
+        read = await spooled(
+            split, spec.source, spec.consistency, self.folder,
+            keyspaces=self.keyspaces, files=self.files, arrived=self._arrived,
+        )  # fmt: skip
+        return read.to_wire()
+
     def _arrived(self, size: int) -> None:
         self.progress = replace(self.progress, bytes_done=self.progress.bytes_done + size)
 
@@ -152,7 +181,9 @@ class AttemptRunner:
             while True:
                 said = await self._listen(process)
                 if said.kind == "done":
-                    return self._result(said.body)
+                    body, figures = said.body
+                    self._inside = AttemptFigures.from_wire(figures)
+                    return self._result(body)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
                 self.progress = AttemptProgress.from_wire(said.body)
@@ -170,7 +201,9 @@ class AttemptRunner:
             mapped = MapOutput.from_wire(body)
             return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        return _at(f"{self.staging}/{part_name(self.assignment.attempt.task)}", reduced.file, reduced)
+        spec, partition = JobSpec.decode(self.assignment.spec), self.assignment.attempt.task
+        name = part_name(partition, spec.compression_of(partition))
+        return _at(f"{self.staging}/{name}", reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
         limit = self.timeouts.no_progress_s
@@ -210,7 +243,7 @@ class AttemptRunner:
         """Kill the process and wait; this ends soon, because a process cannot ignore SIGKILL."""
         await end(process)
         self.output = process.output()
-        self.peak_bytes = process.peak_bytes
+        self._peak_bytes = process.peak_bytes
 
 
 def _at(path: str, file: str, result: Result) -> Result:

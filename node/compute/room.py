@@ -10,6 +10,7 @@ from ringmill.cluster.ids import Start
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
+from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.core import Core
 
 __all__ = ["Compute", "open_compute"]
@@ -22,7 +23,7 @@ class Compute:
 
 
 @asynccontextmanager
-async def open_compute(core: Core, start: Start) -> AsyncIterator[Compute]:
+async def open_compute(core: Core, start: Start, keyspaces: KeyspaceAccess) -> AsyncIterator[Compute]:
     """Leaving ends every attempt."""
     bundles = BundleStore(core.folder("bundles"), files=core.doors.files, transport=core.transport)
     worker = Worker(
@@ -35,6 +36,7 @@ async def open_compute(core: Core, start: Start) -> AsyncIterator[Compute]:
         files=core.doors.files,
         spawner=core.doors.spawner,
         transport=core.transport,
+        keyspaces=keyspaces,
         options=core.options.worker,
         is_busy=lambda: core.gate.step >= Rung.TASKS,
     )

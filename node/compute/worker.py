@@ -30,6 +30,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
@@ -54,6 +55,7 @@ from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.task_pool import TaskPool
+from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import WorkerOptions
 
 __all__ = ["MOST_PUT_OFF_S", "Worker"]
@@ -100,6 +102,7 @@ class Worker:
         files: FileSystem,
         spawner: TaskStarter,
         transport: Transport,
+        keyspaces: KeyspaceAccess,
         options: WorkerOptions,
         is_busy: Callable[[], bool] = never,
     ) -> None:
@@ -112,6 +115,7 @@ class Worker:
         self._clock = clock
         self._files = files
         self._transport = transport
+        self._keyspaces = keyspaces
         self._options = options
         self._is_busy = is_busy
         self._slots = slots
@@ -235,20 +239,24 @@ class Worker:
     async def _run(self, assignment: Assignment) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
         folder = f"{self._folder}/{assignment.job}/{assignment.attempt}"
+        phases = PhaseTimes(self._clock.monotonic)
+        phases.enter("wait")
         async with self._turns:
             await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
-            report = await self._attempt(assignment, folder)
+            report = await self._attempt(assignment, folder, phases)
         await self._deliver(report)
 
-    async def _attempt(self, assignment: Assignment, folder: str) -> AttemptReport:
+    async def _attempt(self, assignment: Assignment, folder: str, phases: PhaseTimes) -> AttemptReport:
         attempt = AttemptRunner(
             assignment=assignment,
             folder=folder,
             bundles=self._bundles,
             pool=self._pool,
             transport=self._transport,
+            keyspaces=self._keyspaces,
             files=self._files,
             timeouts=self._options.timeouts,
+            phases=phases,
         )
         ticker = self._group.create_task(self._tell_progress(assignment, attempt))
         try:
@@ -269,17 +277,19 @@ class Worker:
             self._shuffle.announce(output, result.file)
         else:
             await self._clean(folder)
-        tail = attempt.output[-_OUTPUT_TAIL_BYTES:]
-        return self._report(assignment, "done", body=result.to_wire(), output=tail)
+        return self._over(assignment, attempt, "done", body=result.to_wire())
 
     def _failed(
         self, assignment: Assignment, attempt: AttemptRunner, error: TaskFailed | SliceLost
     ) -> AttemptReport:
         failure, lost = (error.failure, error.slice) if isinstance(error, SliceLost) else (error, None)
-        return self._report(
-            assignment, "failed", failure=failure.to_wire(), lost=lost, peak_bytes=attempt.peak_bytes,
-            output=attempt.output[-_OUTPUT_TAIL_BYTES:],
-        )  # fmt: skip
+        return self._over(assignment, attempt, "failed", failure=failure.to_wire(), lost=lost)
+
+    def _over(
+        self, assignment: Assignment, attempt: AttemptRunner, kind: str, **fields: Any
+    ) -> AttemptReport:
+        figures, tail = attempt.figures().to_wire(), attempt.output[-_OUTPUT_TAIL_BYTES:]
+        return self._report(assignment, kind, figures=figures, output=tail, **fields)
 
     def _report(self, assignment: Assignment, kind: str, **fields: Any) -> AttemptReport:
         return AttemptReport(assignment.job, assignment.attempt, self._node, self._start, kind, **fields)

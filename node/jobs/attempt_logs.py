@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.node.jobs.views import AttemptLog
@@ -25,8 +26,11 @@ class AttemptLogs:
     _size: int = 0
     _first: dict[object, str] = field(default_factory=dict)  # the first attempt with each failure
 
-    def keep_failure(self, report: AttemptReport, failure: TaskFailed, peak: str) -> None:
-        """Keep the output of a failed attempt, and after it the cause."""
+    def keep_failure(
+        self, report: AttemptReport, failure: TaskFailed, figures: AttemptFigures | None
+    ) -> None:
+        """Keep the output of a failed attempt, and after it the cause and the peak of its memory."""
+        peak = f"peak memory {(figures.peak_bytes if figures else 0) >> 20} MiB"
         first = self._first.setdefault(failure.essence, f"{report.attempt}")
         if first == f"{report.attempt}":
             self.keep(report, cause=str(failure.cause), lines=[*failure.lines, peak])

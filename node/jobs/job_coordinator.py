@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -27,7 +28,9 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.overload.giving_way import never, put_off
 from ringmill.cluster.ports import (
     Clock,
     Entropy,
@@ -39,7 +42,13 @@ from ringmill.cluster.ports import (
     Transport,
 )
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.contracts import BundleSource, LivenessView, RegisterAccess, TopologyView
+from ringmill.node.contracts import (
+    BundleSource,
+    KeyspaceAccess,
+    LivenessView,
+    RegisterAccess,
+    TopologyView,
+)
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_history import JobHistory
 from ringmill.node.jobs.job_step_runner import JobStepRunner
@@ -62,6 +71,7 @@ _HANDOVER_TIMEOUT_S: Final = 8.0
 _KILL_TIMEOUT_S: Final = 4.0
 _WATCH_PAUSE_S: Final = 0.1
 _AGAIN_S: Final = 0.2
+_MOST_PUT_OFF_S: Final = 10.0
 _REPLAY_PAUSE_S: Final = 0.01
 _LOOK_AGAIN_S: Final = 1.0
 
@@ -76,6 +86,7 @@ class JobCoordinator:
         topology: TopologyView,
         liveness: LivenessView,
         registers: RegisterAccess,
+        keyspaces: KeyspaceAccess,
         bundles: BundleSource,
         clock: Clock,
         entropy: Entropy,
@@ -83,6 +94,7 @@ class JobCoordinator:
         spawner: TaskStarter,
         transport: Transport,
         options: CoordinatorOptions,
+        is_busy: Callable[[], bool] = never,
     ) -> None:
         self._cells = Cells(registers)
         self._world = Surroundings(
@@ -93,9 +105,11 @@ class JobCoordinator:
             files=files,
             job_steps=JobStepRunner(spawner),
             cells=self._cells,
+            keyspaces=keyspaces,
             transport=transport,
             slots=Slots(),
             slot_freed=self.wake,
+            rest=partial(put_off, is_busy, _MOST_PUT_OFF_S),
             options=options,
         )
         self._entropy = entropy
@@ -238,6 +252,11 @@ class JobCoordinator:
             view = await self._history.view(job)
             raise NotFound(f"the logs of job {job} were kept by {view.node} until it stopped")
         return run.logs(task)
+
+    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
+        """The attempts of a job that is over or runs here.  Raises NotFound, Unavailable."""
+        run = self._jobs.get(job)
+        return run.attempts() if run is not None else await self._history.attempts(job)
 
     async def kill(self, job: str) -> JobView:
         """Stop a job.  A job that is over or is committing its output does not change.

@@ -8,15 +8,14 @@ side knows is ended on that side.
 Every event is noted in the job's journal.  What nobody can take back, a report that is acknowledged, an
 output that is shown, an end that is told, waits until the journal has it.
 
-Rules J5, J11 and J12: docs/protocol/jobs.md.
+Rules J5, J11, J12 and J18: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -38,10 +37,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     Event,
     Instruction,
     KillRequested,
-    MapDone,
+    LoadMoved,
     NodeDown,
     NodeUp,
-    ReduceDone,
     StagingLost,
     StartMap,
     StartReduce,
@@ -62,11 +60,14 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     ReduceAssignment,
     RemoteSlice,
 )
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
+from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.loading import Loader
 from ringmill.node.jobs.publication import publish
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of
@@ -191,31 +192,18 @@ class JobDriver:
             return
         if not attempt.is_open:  # it comes again, or too late
             return
-        if report.kind == "progress":
-            bytes_done, status = reported.progress(report)
-            self._feed(AttemptProgressed(report.attempt, bytes_done, status))
-            return
-        if report.kind == "failed":
-            failure = reported.failure(report, len(self._machine.maps))
-            peak = f"peak memory {report.peak_bytes >> 20} MiB"
-            self._logs.keep_failure(report, failure, peak)
-            failed = AttemptFailed(report.attempt, failure, report.lost.source if report.lost else None)
+        event, lines = reported.event_of(report, self.spec, len(self._machine.maps))
+        if not isinstance(event, AttemptProgressed):
+            self._accepted.pop(report.attempt, None)
+        if isinstance(event, AttemptFailed):
+            self._logs.keep_failure(report, event.failure, event.figures)
             if report.attempt.stage == "reduce":
-                self._accepted.pop(report.attempt, None)
-                looking = self._group.create_task(self._reduce_failed(failed))
+                looking = self._group.create_task(self._reduce_failed(event))
                 self._looked_into.add(looking)
                 looking.add_done_callback(self._looked_into.discard)
                 return
-            event: Event = failed
-        elif report.attempt.stage == "map":
-            mapped = reported.mapped(report, self.spec)
-            self._logs.keep(report, lines=mapped.log)
-            event = MapDone(report.attempt, replace(mapped, log=()))
-        else:
-            reduced = reported.reduced(report, self.spec)
-            self._logs.keep(report, lines=reduced.log)
-            event = ReduceDone(report.attempt, replace(reduced, log=()))
-        self._accepted.pop(report.attempt, None)
+        elif not isinstance(event, AttemptProgressed):
+            self._logs.keep(report, lines=lines)
         self._feed(event)
 
     async def keep_reports(self) -> None:
@@ -237,6 +225,9 @@ class JobDriver:
     def view(self) -> JobView:
         view = view_of(self._stored(), self._world.node, self._crash)
         return view if self.is_over or not view.is_over else view.running()
+
+    def attempts(self) -> Iterator[AttemptSummary]:
+        return attempts_of(self._machine)
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)
@@ -447,18 +438,35 @@ class JobDriver:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
-        parts = [StagedPart.of(each.output) for each in winners]
+        parts = [StagedPart.of(each.output, self.spec) for each in winners]
         await self.journal.flush()
         await self.listed.wait()
         is_resumed = self._resumed is not None
         try:
-            await publish(
-                self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
-            )
+            if self.spec.output_keyspace:
+                await self._loader(parts).run(self._machine.load)
+            else:
+                await publish(
+                    self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
+                )
+        except Fenced:
+            raise
         except RingmillError as error:
             self._feed(CommitFailed(error))
         else:
             self._feed(CommitDone())
+
+    def _loader(self, parts: Sequence[StagedPart]) -> Loader:
+        world = self._world
+        return Loader(
+            self.spec.output_keyspace, parts, name=self.journal.name, window=world.options.load_window,
+            keyspaces=world.keyspaces,
+            files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
+        )  # fmt: skip
+
+    async def _note_load(self, mark: LoadMoved) -> None:
+        self._feed(mark)
+        await self.journal.flush()
 
     def _tell_delay(self, error: RingmillError) -> None:
         self._feed(CommitDelayed(error))

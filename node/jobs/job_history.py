@@ -6,10 +6,13 @@ coordinator that a job had at its end, in memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ringmill.cluster.errors import NotFound, Unavailable
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
-from ringmill.cluster.mapreduce.machine.journal_entries import replay
+from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob, replay
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
+from ringmill.cluster.mapreduce.summary.job_summary import JobSummary
 from ringmill.node.jobs.journal.cells import INDEX, Cells
 from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
 from ringmill.node.jobs.journal.journal_reader import read_journal
@@ -33,6 +36,16 @@ class JobHistory:
 
     async def view(self, job: str) -> JobView:
         """A job that is over.  Raises NotFound; Unavailable for one that another node coordinates."""
+        row, stored = await self._find(job)
+        return _brief(row) if stored is None else view_of(stored, NodeId(row.node))
+
+    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
+        """The attempts of a job that is over.  Raises like `view`."""
+        _, stored = await self._find(job)
+        return iter(()) if stored is None else attempts_of(stored.machine)
+
+    async def _find(self, job: str) -> tuple[IndexRow, StoredJob | None]:
+        """A job that is over, without its journal when it ended by a fault of its coordinator."""
         row = next((each for each in await self.rows() if each.job == job), None)
         if row is None:
             raise NotFound(f"no job {job!r}", hint="see `ringmill job list`")
@@ -43,9 +56,7 @@ class JobHistory:
                 outcome="failed",
             )
         stored = replay((await read_journal(self._cells, row.journal)).entries)
-        if stored is None or not stored.machine.is_over:
-            return _brief(row)  # it ended by a fault of its coordinator
-        return view_of(stored, NodeId(row.node))
+        return row, stored if stored is not None and stored.machine.is_over else None
 
 
 def _brief(row: IndexRow) -> JobView:

@@ -39,7 +39,9 @@ class JobStepRunner:
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
-        rows = [[part.partition, part.path, part.size, part.crc32c, part.records] for part in parts]
+        rows = [
+            [part.partition, part.path, part.size, part.crc32c, part.records, part.name] for part in parts
+        ]
         timeout_s = _PUBLISH_TIMEOUT_S + sum(part.size for part in parts) / _CHECKED_BYTES_PER_S
         await self._have_done(JobStep("publish", spec.encode(), rows, again), timeout_s)
 

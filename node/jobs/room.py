@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ringmill.node.contracts import BundleSource, LivenessView, RegisterAccess, TopologyView
+from ringmill.cluster.overload.ladder import Rung
+from ringmill.node.contracts import (
+    BundleSource,
+    KeyspaceAccess,
+    LivenessView,
+    RegisterAccess,
+    TopologyView,
+)
 from ringmill.node.core import Core
 from ringmill.node.jobs.job_coordinator import JobCoordinator
 
@@ -17,6 +24,7 @@ async def open_jobs(
     core: Core,
     bundles: BundleSource,
     registers: RegisterAccess,
+    keyspaces: KeyspaceAccess,
     *,
     topology: TopologyView,
     liveness: LivenessView,
@@ -27,6 +35,7 @@ async def open_jobs(
         topology=topology,
         liveness=liveness,
         registers=registers,
+        keyspaces=keyspaces,
         bundles=bundles,
         clock=core.clock,
         entropy=core.doors.entropy,
@@ -34,6 +43,7 @@ async def open_jobs(
         spawner=core.doors.spawner,
         transport=core.transport,
         options=core.options.coordinator,
+        is_busy=lambda: core.gate.step >= Rung.TASKS,
     )
     async with jobs:
         core.serve(jobs.handlers())

@@ -1,13 +1,13 @@
-"""What all jobs of one coordinator have in common: the node around them, and what they share."""
+"""What all jobs of one coordinator share: doors, the other members, and what this node does for jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock, FileSystem, Transport
-from ringmill.node.contracts import LivenessView, TopologyView
+from ringmill.node.contracts import KeyspaceAccess, LivenessView, TopologyView
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal.cells import Cells
 from ringmill.node.jobs.slots import Slots
@@ -27,9 +27,11 @@ class Surroundings:
     files: FileSystem
     job_steps: JobStepRunner
     cells: Cells
+    keyspaces: KeyspaceAccess
     transport: Transport
     slots: Slots
     slot_freed: Callable[[], None]  # wakes the other jobs
+    rest: Callable[[], Awaitable[None]]  # requests go first
     options: CoordinatorOptions
 
     def members(self) -> list[NodeId]:

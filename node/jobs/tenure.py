@@ -33,6 +33,7 @@ from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
+from ringmill.node.jobs.keyspace_plan import check_output_keyspace, keyspace_splits
 from ringmill.node.jobs.surroundings import Surroundings
 
 __all__ = ["JOB_OPEN", "Tenure"]
@@ -136,7 +137,7 @@ class Tenure:
                     known = await self._known(spec.job)
                     if known is None:
                         known = await self._accept_new(spec)
-            if known != spec:
+            if known.asked != spec.asked:
                 raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
             if (keeping := self._keeping.get(spec.job)) is not None:
                 await asyncio.wait([keeping])  # whoever asked may be gone: it is kept all the same
@@ -157,14 +158,17 @@ class Tenure:
 
     async def _accept_new(self, spec: JobSpec) -> JobSpec:
         self._lease.check()  # planning makes the job's folder anew
+        await check_output_keyspace(spec, self._world.keyspaces)
+        splits = await keyspace_splits(spec, self._world.keyspaces)
         plan = await self._world.job_steps.plan(spec)
         self._lease.check()
-        machine = JobMachine(JobPlan(spec.job, plan.splits, spec.reducers, plan.notes))
-        job = StoredJob(spec, self._world.clock.wall(), 0.0, machine)
+        cut = plan.splits or splits
+        machine = JobMachine(JobPlan(spec.job, cut, spec.partitions, plan.notes, spec.bad_records))
+        job = StoredJob(replace(spec, noted=plan.noted), self._world.clock.wall(), 0.0, machine)
         self._accepted += 1
         journal = f"{spec.job}.{self.term}.{self._accepted}"
         driver = JobDriver(job, self._world, journal=journal, term=self.term)
-        row = IndexRow(spec.job, journal, spec.title, spec.output, job.submitted_at)
+        row = IndexRow(spec.job, journal, spec.title, spec.shown_output, job.submitted_at)
         if self.ended.is_set():
             raise Unavailable(f"{self._world.node} coordinates no more", outcome="failed")
         self._jobs[spec.job] = driver

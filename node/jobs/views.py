@@ -7,8 +7,9 @@ from typing import Any
 
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.machine.job_summary import JobSummary, summarize
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
+from ringmill.cluster.mapreduce.summary.job_summary import JobSummary, summarize
+from ringmill.cluster.mapreduce.summary.time_left import TimeLeft, time_left
 
 __all__ = ["AttemptLog", "CoordinatorView", "JobView", "view_of"]
 
@@ -45,6 +46,7 @@ class JobView:
     seconds: float
     summary: JobSummary
     error: list[Any] | None  # ringmill.cluster.errors.to_wire, when FAILED or KILLED
+    left: TimeLeft | None = None
 
     @property
     def state(self) -> str:
@@ -57,7 +59,7 @@ class JobView:
 
     def running(self) -> JobView:
         """The same of a job whose end may not be told yet."""
-        return replace(self, summary=replace(self.summary, state="RUNNING"), error=None)
+        return replace(self, summary=replace(self.summary, state="RUNNING"), error=None, left=None)
 
 
 def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) -> JobView:
@@ -72,9 +74,10 @@ def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) ->
         job=spec.job,
         title=spec.title,
         node=node,
-        output=spec.output,
+        output=spec.shown_output,
         submitted_at=job.submitted_at,
         seconds=job.at,
         summary=summary,
         error=to_wire(error) if error is not None else None,
+        left=time_left(machine, job.at) if crash is None else None,
     )

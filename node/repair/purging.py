@@ -35,6 +35,7 @@ from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.kept_attempts import PARTITIONS_AT_ONCE, KeptAttempts
 from ringmill.node.repair.pairwise import compare_with
+from ringmill.node.repair.register_removal import RegisterRemoval
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.purge_messages import (
     KEEP,
@@ -72,6 +73,7 @@ class Purging:
         watermarks: Watermarks,
         forgetting: Forgetting,
         kept_attempts: KeptAttempts,
+        removal: RegisterRemoval,
         topology: TopologyView,
         liveness: LivenessView,
         transport: Transport,
@@ -86,6 +88,7 @@ class Purging:
         self._watermarks = watermarks
         self._forgetting = forgetting
         self._kept_attempts = kept_attempts
+        self._removal = removal
         self._topology = topology
         self._liveness = liveness
         self._transport = transport
@@ -112,7 +115,7 @@ class Purging:
         if not self._options.after_s:
             return "the node runs with --purge-after off"
         if not self.held_back:
-            return ""
+            return self._removal.story
         reasons = sorted({*self.held_back.values()})
         more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
         number = len(self.held_back)
@@ -152,6 +155,7 @@ class Purging:
                     await self._prove(document, owners, partitions[first : first + PARTITIONS_AT_ONCE], mark)
                 if not self.held_back.keys() & partitions:
                     self._proven[owners] = mark
+            await self._removal.round(document)
         await self._forgetting.round()
 
     def _due(self, document: Topology, mark: HybridTime) -> dict[tuple[NodeId, ...], list[PartitionId]]:

@@ -26,6 +26,7 @@ from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
 from ringmill.node.repair.damage.parts import Part
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.replica.registers.remains_store import RemainsStore
 from ringmill.node.replica.stored_key import Copy, registers_prefix
 
 __all__ = ["RegisterHealing"]
@@ -39,12 +40,14 @@ class RegisterHealing:
         node: NodeId,
         *,
         registers: RegisterStore,
+        remains: RemainsStore,
         topology: TopologyView,
         transport: Transport,
         loss: AcceptedLoss,
     ) -> None:
         self._node = node
         self._registers = registers
+        self._remains = remains
         self._topology = topology
         self._transport = transport
         self._loss = loss
@@ -110,6 +113,7 @@ class RegisterHealing:
             if page.row_epoch != part.row.row_epoch:
                 raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}")
             self._bounds.setdefault((node, page.row_epoch), page.ceiling)
+            await self._remains.add(part.partition, page.remains)  # a disk that is new knows none (rule R5)
             found += [(prefix + key, accepted, value) for key, accepted, value in page.items]
             if not page.covered_to:
                 return found

@@ -19,6 +19,7 @@ from ringmill.node.repair.hint_delivery import HintDelivery
 from ringmill.node.repair.kept_attempts import KeptAttempts
 from ringmill.node.repair.purging import Purging
 from ringmill.node.repair.register_healing import RegisterHealing
+from ringmill.node.repair.register_removal import RegisterRemoval, Settle
 from ringmill.node.repair.scrub_schedule import scrub_now_and_then
 from ringmill.node.replica.room import Replica
 
@@ -59,6 +60,7 @@ def open_repair(
     *,
     topology: TopologyView,
     liveness: LivenessView,
+    settle_register: Settle,
 ) -> Repair:
     delivery = HintDelivery(
         core.node,
@@ -81,7 +83,9 @@ def open_repair(
         options=options,
         gate=core.gate,
     )
-    forgetting, purging = _open_purging(core, replica, start, exchange, topology=topology, liveness=liveness)
+    forgetting, purging = _open_purging(
+        core, replica, start, exchange, settle_register, topology=topology, liveness=liveness
+    )
     anti_entropy = AntiEntropy(
         core.node,
         exchange=exchange,
@@ -96,9 +100,6 @@ def open_repair(
     if not was_clean(replica.control, start):
         anti_entropy.want()
     loss = AcceptedLoss()
-    registers = RegisterHealing(
-        core.node, registers=replica.registers, topology=topology, transport=core.transport, loss=loss
-    )
     healing = Healing(
         core.node,
         engine=replica.engine,
@@ -108,7 +109,7 @@ def open_repair(
         topology=topology,
         transport=core.transport,
         on_lost_hints=anti_entropy.want,
-        heal_registers=registers.heal,
+        heal_registers=_register_healing(core, replica, topology, loss).heal,
         loss=loss,
         gate=core.gate,
     )
@@ -124,16 +125,41 @@ def open_repair(
     )
 
 
+def _register_healing(
+    core: Core, replica: Replica, topology: TopologyView, loss: AcceptedLoss
+) -> RegisterHealing:
+    return RegisterHealing(
+        core.node,
+        registers=replica.registers,
+        remains=replica.remains,
+        topology=topology,
+        transport=core.transport,
+        loss=loss,
+    )
+
+
 def _open_purging(
     core: Core,
     replica: Replica,
     start: Start,
     exchange: Exchange,
+    settle_register: Settle,
     *,
     topology: TopologyView,
     liveness: LivenessView,
 ) -> tuple[Forgetting, Purging]:
     options = core.options.purge
+    removal = RegisterRemoval(
+        core.node,
+        registers=replica.registers,
+        engine=replica.engine,
+        liveness=liveness,
+        transport=core.transport,
+        hybrid=core.hybrid,
+        options=options,
+        gate=core.gate,
+        settle=settle_register,
+    )
     forgetting = Forgetting(
         core.node,
         engine=replica.engine,
@@ -160,6 +186,7 @@ def _open_purging(
         watermarks=replica.watermarks,
         forgetting=forgetting,
         kept_attempts=kept_attempts,
+        removal=removal,
         topology=topology,
         liveness=liveness,
         transport=core.transport,

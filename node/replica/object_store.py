@@ -419,13 +419,17 @@ class ObjectStore(StoredCount):
             commit = self._unsynced.get(key)
             return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
         if present.has_replaced(intent.operation):
-            raise DeadlineExceeded(REPLACED, hint=REPLACED_HINT, outcome="unknown")
+            raise DeadlineExceeded(
+                REPLACED, detail={"earlier": "replaced"}, hint=REPLACED_HINT, outcome="unknown"
+            )
         if intent.is_retry:
             proven = self._watermarks.proven(place.copy.partition)
             may_be_gone = 0 < intent.operation.birth <= proven  # rule P4
             if may_be_gone or present.forgets_since(intent.operation):
                 # A majority was asked before (operations/write_retries.py), but this write has waited since.
-                raise DeadlineExceeded(CANNOT_TELL, hint=REPLACED_HINT, outcome="unknown")
+                raise DeadlineExceeded(
+                    CANNOT_TELL, detail={"earlier": "unknown"}, hint=REPLACED_HINT, outcome="unknown"
+                )
         if intent.update is not None:
             sibling = self._sibling(place, intent, present.newest)
             stored = after_update(present, intent.update, sibling, self._clock.expiry_ms())

@@ -25,6 +25,8 @@ from ringmill.node.replica.purging.purge_serving import PurgeServing
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.registers.register_serving import RegisterServing
 from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.replica.registers.remains_store import RemainsStore
+from ringmill.node.replica.registers.removal_serving import RemovalServing
 from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.replica.watching.change_feed import ChangeFeed
@@ -41,6 +43,7 @@ class Replica:
     objects: ObjectStore
     hints: HintStore
     registers: RegisterStore
+    remains: RemainsStore
     comparisons: Comparisons
     watermarks: Watermarks
 
@@ -68,6 +71,7 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         objects=objects,
         hints=await HintStore.open(engine, core.options.hints, core.clock),
         registers=RegisterStore(engine, control),
+        remains=RemainsStore(control),
         comparisons=Comparisons(core.node, core.clock),
         watermarks=watermarks,
     )
@@ -93,7 +97,9 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView, start: S
         routes=routes, engine=replica.engine, objects=replica.objects, comparisons=replica.comparisons
     )
     core.serve_batches(serving.batch_handlers())
-    registers = RegisterServing(routes=routes, registers=replica.registers, engine=replica.engine)
+    registers = RegisterServing(
+        routes=routes, registers=replica.registers, remains=replica.remains, engine=replica.engine
+    )
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})
     core.serve(exchange.handlers())
     core.serve(FeedServing(replica.objects.feed, core.clock).handlers())
@@ -110,3 +116,12 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView, start: S
         after_s=core.options.purge.after_s,
     )
     core.serve(purging.handlers())
+    removal = RemovalServing(
+        routes=routes,
+        registers=replica.registers,
+        remains=replica.remains,
+        engine=replica.engine,
+        hybrid=core.hybrid,
+        after_s=core.options.purge.after_s,
+    )
+    core.serve(removal.handlers())

@@ -126,7 +126,11 @@ class Routes:
 
     def check_same(self, route: Route) -> None:
         """Raise WrongEpoch when the owners of the key have changed since its route was found (T5)."""
-        self._view.check_row(route.partition, route.row.row_epoch)
+        self.check_row(route.partition, route.row.row_epoch)
+
+    def check_row(self, partition: PartitionId, row_epoch: Epoch) -> None:
+        """Raise WrongEpoch when the owners of the partition have changed since that epoch (T5)."""
+        self._view.check_row(partition, row_epoch)
 
     async def row_of(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
         """The row of a peer's message about a whole partition.  Raises as `by_id`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.stubs.explain_pb2 import ExplainedGet
 from ringmill.node.requests.explain.explainer import Explainer
+from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import ReadEnded, Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
@@ -45,6 +46,7 @@ class Requests:
         held_watches: HeldWatches,
         scanner: Scanner,
         explainer: Explainer,
+        own_keyspaces: OwnKeyspaces,
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -55,6 +57,7 @@ class Requests:
         self._held_watches = held_watches
         self._scanner = scanner
         self._explainer = explainer
+        self._own_keyspaces = own_keyspaces
 
     async def put(self, request: WriteRequest) -> QuorumReceipt:
         """Write a value.  Raises as Writer.write."""
@@ -103,9 +106,17 @@ class Requests:
         """What a register holds.  Raises as RegisterCoordinator.read."""
         return await self._registers.read(request)
 
+    async def settle_register(self, keyspace: str, key: bytes) -> None:
+        """Have all owners hold what a register holds.  Raises as RegisterCoordinator.settle."""
+        await self._registers.settle(RegisterRead(keyspace, key))
+
     def own_registers(self) -> OwnRegisters:
         """For the rooms of this node."""
         return OwnRegisters(self._registers)
+
+    def own_keyspaces(self) -> OwnKeyspaces:
+        """The same, for what jobs read and write."""
+        return self._own_keyspaces
 
     async def explain(self, request: ReadRequest) -> ExplainedGet:
         """Do a read, and tell how it went.  Raises as Explainer.explain."""

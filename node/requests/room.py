@@ -15,6 +15,7 @@ from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
 from ringmill.node.requests.flights import Flights
+from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.operations.own_operations import OwnOperations
 from ringmill.node.requests.operations.write_retries import WriteRetries
@@ -93,6 +94,7 @@ async def open_requests(
         )
         core.serve(forwarder.handlers(writer.write))
         held = HeldWatches(options)
+        scanner = _scanner(core, replica, routes, topology, liveness, timekeeper)
         yield Requests(
             watches=_watches(core, replica, routes, reader, held),
             prefix_watches=_prefix_watches(core, routes, held),
@@ -102,7 +104,8 @@ async def open_requests(
             registers=_registers(core, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
-            scanner=_scanner(core, replica, routes, topology, liveness, timekeeper),
+            scanner=scanner,
+            own_keyspaces=_own_keyspaces(core, routes, scanner, writer),
         )
 
 
@@ -157,6 +160,10 @@ def _explainer(
         liveness=liveness,
         clock=core.clock,
     )
+
+
+def _own_keyspaces(core: Core, routes: Routes, scanner: Scanner, writer: Writer) -> OwnKeyspaces:
+    return OwnKeyspaces(routes=routes, scanner=scanner, writer=writer, hybrid=core.hybrid, clock=core.clock)
 
 
 def _scanner(

@@ -8,23 +8,26 @@ proto/jobs.proto.
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Final, Protocol
 
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.services.table import Call, Service, stream, unary, upload
 
-__all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "job_status"]
+__all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "attempt_status", "job_status"]
 
 TOKEN_KEY: Final = "ringmill-token"  # noqa: S105 - its name, not its value
 _MAX_TASKS: Final = 5000
 _MAX_EVENTS: Final = 200
+_ATTEMPTS_A_MESSAGE: Final = 1000  # some milliseconds of the event loop
 _MAX_ERROR_CHARS: Final = 300
 
 
@@ -40,6 +43,8 @@ class Coordinator(Protocol):
     def watch(self, job: str) -> AsyncIterator[JobView]: ...
 
     async def logs(self, job: str, task: str) -> list[AttemptLog]: ...
+
+    async def attempts(self, job: str) -> Iterator[AttemptSummary]: ...
 
     async def kill(self, job: str) -> JobView: ...
 
@@ -72,6 +77,7 @@ class JobsService:
                 "Status": unary(wire.JobRequest, self._status),
                 "List": unary(wire.ListRequest, self._list),
                 "Logs": unary(wire.LogsRequest, self._logs),
+                "Attempts": stream(wire.JobRequest, self._attempts),
                 "Kill": unary(wire.JobRequest, self._kill),
                 "Coordinator": unary(wire.CoordinatorRequest, self._who),
                 "HandOver": unary(wire.CoordinatorRequest, self._hand_over),
@@ -109,6 +115,12 @@ class JobsService:
     async def _logs(self, request: wire.LogsRequest, call: Call) -> wire.LogsResponse:
         self._check_token(call)
         return wire.LogsResponse(logs=map(_log, await self._coordinator.logs(request.job, request.task)))
+
+    async def _attempts(self, request: wire.JobRequest, call: Call) -> AsyncIterator[wire.JobAttempts]:
+        self._check_token(call)
+        attempts = map(attempt_status, await self._coordinator.attempts(request.job))
+        while many := list(islice(attempts, _ATTEMPTS_A_MESSAGE)):
+            yield wire.JobAttempts(attempts=many)
 
     async def _kill(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
         self._check_token(call)
@@ -185,7 +197,38 @@ def job_status(view: JobView) -> wire.JobStatus:
         ],
         events=map(_text, summary.story[-_MAX_EVENTS:]),
         submitted_at=view.submitted_at,
+        failures=[
+            wire.FailureGroup(cause=each.cause, error=_text(each.error), count=each.count, first=each.first)
+            for each in summary.failures
+        ],
+        left_least_s=view.left.least_s if view.left else None,
+        left_most_s=view.left.most_s if view.left else None,
     )  # fmt: skip
+
+
+def attempt_status(attempt: AttemptSummary) -> wire.AttemptStatus:
+    """An attempt as a message for clients."""
+    return wire.AttemptStatus(
+        task=attempt.task,
+        attempt=attempt.attempt,
+        node=attempt.node,
+        state=attempt.state,
+        counts=attempt.counts,
+        began_s=attempt.began_s,
+        ended_s=attempt.ended_s,
+        bytes_in=attempt.bytes_in,
+        bytes_done=attempt.bytes_done,
+        bytes_out=attempt.bytes_out,
+        records_in=attempt.records_in,
+        records_out=attempt.records_out,
+        spills=attempt.spills,
+        phases_s=attempt.figures.phases,
+        cpu_s=attempt.figures.cpu_s,
+        peak_bytes=attempt.figures.peak_bytes,
+        cause=attempt.cause,
+        error=_text(attempt.error)[:_MAX_ERROR_CHARS],
+        backup=attempt.is_backup,
+    )
 
 
 def _coordinator(view: CoordinatorView) -> wire.CoordinatorStatus:

@@ -62,6 +62,7 @@ class RepairService:
             watermarks=[self._watermark(partition, row) for partition, row in self._rows().items()],
             forgotten=self._forgetting.forgotten,
             stale_refused=self._replica.watermarks.refused,
+            registers_removed=self._replica.registers.removed,
             node=self._node,
             pairs=pairs,
             pulled=comparisons.pulled,

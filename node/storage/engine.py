@@ -259,6 +259,10 @@ class Engine:
         """Key ranges whose newest values may be lost; reads there raise CorruptRange."""
         return self._tables.version.marks
 
+    def may_lack(self, start: bytes, end: bytes) -> bool:
+        """Whether something of the keys from `start` to before `end` may be lost."""
+        return any(one.start < end and (one.end is None or start < one.end) for one in self.corrupt_ranges())
+
     @property
     def damage_found(self) -> asyncio.Event:
         """Set when a range is marked, and at opening when there are marks; clear it before you look at

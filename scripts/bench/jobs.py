@@ -1,6 +1,6 @@
-"""Word count, grep and sort on a cluster, record by record and in batches, beside a plain pool of processes.
+"""Word count, grep and sort on a cluster, record by record, in batches and in columns, beside a plain pool.
 
-    python scripts/bench/jobs.py [--quick] [--nodes 2] [--mib 64] [--rounds 3] [--json PATH]
+    python scripts/bench/jobs.py [--quick] [--nodes 2] [--mib 64] [--rounds 3] [--only JOB] [--json PATH]
 
 The two take turns in every round of every job, as the load of the machine changes; a ratio is the median of
 the ratios of the rounds.  Checksums of the sorted output lines are compared; of sort and grep, whose order
@@ -27,7 +27,7 @@ from report import Report, arguments, percentile
 from styles.job_pools import POOLS, run_pool
 
 FOLDER = ROOT / "build" / "bench"
-STYLES = Path(__file__).resolve().parent / "styles" / "job_styles.py"
+STYLES = Path(__file__).resolve().parent / "styles"
 Cost = tuple[float, float]
 """Wall seconds and CPU seconds."""
 
@@ -56,8 +56,18 @@ def of_cluster(cluster: BenchCluster, name: str, files: list[Path], output: Path
     nodes = [psutil.Process(pid) for pid in cluster.pids]
     before, started = sum(map(_tree_cpu_s, nodes)), time.perf_counter()
     pattern = str(files[0].parent / "*.txt")
+    module = "column_styles.py" if name.endswith("_columns") else "job_styles.py"
     ended = cluster.json(
-        *("job", "run", f"{STYLES}:{name}", "--input", pattern, "--output", str(output), "--overwrite")
+        *(
+            "job",
+            "run",
+            f"{STYLES / module}:{name}",
+            "--input",
+            pattern,
+            "--output",
+            str(output),
+            "--overwrite",
+        )
     )
     seconds = time.perf_counter() - started
     if ended["state"] != "SUCCEEDED":
@@ -118,6 +128,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=2, help="nodes of the cluster, one task at a time each")
     parser.add_argument("--mib", type=int, default=64, help="size of the text; sort gets as much")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=POOLS, help="one job instead of all")
     options = parser.parse_args()
     mib, rounds = (options.mib // 8, 1) if options.quick else (options.mib, options.rounds)
     workers = len(os.sched_getaffinity(0))
@@ -130,7 +141,7 @@ def main() -> None:
     }, options.json)  # fmt: skip
     pool_output, output = FOLDER / "pool.out", FOLDER / "job-output"
     with BenchCluster(nodes=options.nodes) as cluster:
-        for name in POOLS:
+        for name in (options.only,) if options.only else POOLS:
             files = records if name.startswith("sort") else text
             pool = partial(of_pool, name, files, pool_output, workers)
             figures = measure(rounds, pool, partial(of_cluster, cluster, name, files, output))

@@ -13,6 +13,7 @@ from ringmill.simulator.faults.fault import FaultKind
 from ringmill.simulator.subjects.deletes.subject import DELETES
 from ringmill.simulator.subjects.jobs.subject import JOBS
 from ringmill.simulator.subjects.keyspaces.subject import KEYSPACES
+from ringmill.simulator.subjects.loads.subject import LOADS
 from ringmill.simulator.subjects.merging.subject import MERGING
 from ringmill.simulator.subjects.objects.subject import OBJECTS
 from ringmill.simulator.subjects.registers.subject import REGISTERS
@@ -35,6 +36,7 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     SCANS,
     SLOPPY,
     DELETES,
+    LOADS,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Self
+from typing import NotRequired, Self, TypedDict, Unpack
 
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.router import Router
@@ -12,26 +12,28 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Entropy
 from ringmill.simulator.subjects.objects.sessions import Dial
 
-__all__ = ["PlannedClient"]
+__all__ = ["PlannedClient", "Standing"]
+
+
+class Standing(TypedDict):
+    """Where a client stands: whom it reaches, and for how long it waits."""
+
+    addresses: Sequence[str]
+    dial: Dial
+    entropy: Entropy
+    timeout_s: float
+    directory: NotRequired[type[Directory]]
 
 
 class PlannedClient:
     """One client that does one thing after the other.  `async with` owns its directory."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        addresses: Sequence[str],
-        dial: Dial,
-        entropy: Entropy,
-        timeout_s: float,
-        directory: type[Directory] = Directory,
-    ) -> None:
+    def __init__(self, name: str, **standing: Unpack[Standing]) -> None:
         self.name = name
-        self._timeout_s = timeout_s
-        self._directory = directory(addresses, dial)
-        self._router = Router(self._directory, entropy, timeout_s)
+        self._timeout_s = standing["timeout_s"]
+        self._entropy = standing["entropy"]
+        self._directory = standing.get("directory", Directory)(standing["addresses"], standing["dial"])
+        self._router = Router(self._directory, self._entropy, self._timeout_s)
 
     async def __aenter__(self) -> Self:
         await self._directory.__aenter__()

@@ -24,6 +24,7 @@ from typing import Any, Final
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.bundle import check_bundle
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.splits import SplitSizes
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said, decode_request
@@ -200,7 +201,7 @@ class SimulatedTask:
         files = Door(lambda path: spawner.files, before)
         return answer(message, lambda run: self._run(run, files), lambda step: _chore(step, files, stop))
 
-    def _run(self, run: RunAttempt, files: FileSystem) -> MapOutput | ReduceOutput:
+    def _run(self, run: RunAttempt, files: FileSystem) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
         """As ringmill.node.task_main does it: whatever happens is a TaskFailed."""
         try:
             return run_attempt(run, files, lambda *job: self._job(files, *job), self._progress)
@@ -249,7 +250,7 @@ def _load(files: FileSystem, process: str, bundle: str, module: str, name: str) 
     check_bundle(data, digest)
     if digest not in _sources:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _sources[digest] = _FromText(archive.read(f"{module}.py").decode())
+            _sources[digest] = _FromText(archive.read(f"{module}.py").decode(), f"{bundle}/{module}.py")
     loader = _sources[digest]
     spec = importlib.util.spec_from_loader(module, loader)
     assert spec is not None
@@ -263,9 +264,9 @@ def _load(files: FileSystem, process: str, bundle: str, module: str, name: str) 
 class _FromText(importlib.abc.InspectLoader):
     """Compiled once, run for each process."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, path: str) -> None:
         self._source = source
-        self._code = self.source_to_code(source)
+        self._code = self.source_to_code(source, path)
 
     def get_source(self, fullname: str) -> str:
         return self._source

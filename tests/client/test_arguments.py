@@ -81,7 +81,9 @@ WRONG: dict[str, list[object]] = {
     "output": [*NO_PATHS, ["out"]],
     "reducers": [True, "4", 1.5, 0, -1, HUGE],
     "split_mib": [True, "4", 1.5, -1, HUGE],
+    "on_bad_record": [3, True, "", "skip", "quarantine", "quarantine:0", "quarantine:-1", NO_TEXT],
     "params": [3, "a=b", [("a", "b")], {1: "b"}, {"a": 1}, {"a": None}, {"nope": "x"}],
+    "side": [3, "a=b", [("a", "b")], {1: "b"}, {"a": 1}, {"a": None}, {"nope": "x"}],
     "overwrite": [None, 1, "yes"],
     "endpoints": [
         None, 3, b"127.0.0.1:7101", {"127.0.0.1:7101": 1}, "", [], [3], [b"127.0.0.1:7101"], "host",
@@ -255,6 +257,10 @@ def test_endpoints_are_a_text_or_several() -> None:
 def test_paths_are_made_absolute() -> None:
     assert arguments.checked_paths("input", [PurePosixPath("/a"), "/b/*"]) == ("/a", "/b/*")
     assert arguments.checked_paths("input", "/a") == ("/a",)
+    assert arguments.checked_paths("input", "file:///a/%20b") == ("/a/%20b",)
+    for url in ("s3://bucket/key", "file://host/a", "HTTP://host/a"):
+        with pytest.raises(InvalidArgument, match=r"^input '"):
+            arguments.checked_paths("input", url)
 
 
 def test_synced_is_the_word_and_sync_is_understood() -> None:

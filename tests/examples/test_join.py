@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from examples.join import join
+from examples.join import named_orders
 from ringmill import run_local
 from tests.examples.records import records_of
 
@@ -16,8 +16,8 @@ def test_each_order_has_the_name_of_its_customer(tmp_path: Path) -> None:
     (tmp_path / "customers.csv").write_text(customers)
     rows = "".join(f"{order},{customer},{amount:.2f}\n" for order, customer, amount in orders)
     (tmp_path / "orders.csv").write_text("order,customer,amount\n" + rows)
-    inputs = [str(tmp_path / "customers.csv"), str(tmp_path / "orders.csv")]
-    result = run_local(join, inputs, str(tmp_path / "out"))
+    inputs = {"customers": str(tmp_path / "customers.csv"), "orders": str(tmp_path / "orders.csv")}
+    result = run_local(named_orders, inputs, str(tmp_path / "out"))
     expected = {
         order: [customer, round(amount * 100), names.get(customer, "")] for order, customer, amount in orders
     }

@@ -151,6 +151,7 @@ class Node:
                 storage.identity.start,
                 topology=topology,
                 liveness=liveness,
+                settle_register=requests.settle_register,
             )
             self.delivery = repair.delivery
             loops = [

@@ -21,6 +21,12 @@ job = LazyGroup(
             "ringmill.client.cli.jobs.job_read:list_jobs", "list the jobs of all nodes, newest first"
         ),
         "status": Verb("ringmill.client.cli.jobs.job_read:status", "show one job and its tasks"),
+        "explain": Verb(
+            "ringmill.client.cli.jobs.explain.job_explain:explain", "show where the time of a job went"
+        ),
+        "counters": Verb(
+            "ringmill.client.cli.jobs.explain.job_explain:counters", "show the counters of a job"
+        ),
         "logs": Verb("ringmill.client.cli.jobs.job_read:logs", "show what the attempts of a job printed"),
         "output": Verb(
             "ringmill.client.cli.jobs.job_output:job_output", "list or print the part files of a job"

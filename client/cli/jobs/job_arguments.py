@@ -10,7 +10,7 @@ import click
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 
-__all__ = ["job_arguments", "parameters_of"]
+__all__ = ["job_arguments", "named_texts"]
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
 
@@ -21,12 +21,13 @@ def job_arguments(verb: Verb) -> Verb:
         (
             click.argument("target", metavar="MODULE.py:NAME"),
             click.option(
-                "--input", "inputs", multiple=True, required=True, metavar="PATH",
-                help="file, folder or glob to read",
+                "--input", "inputs", multiple=True, metavar="[NAME=]PATH",
+                help="file, folder or glob to read, or kv:KEYSPACE[/PREFIX]; of a job with sources, the name "
+                "of one and what it reads",
             ),
             click.option(
-                "--output", "output", required=True, metavar="FOLDER",
-                help="folder to write; it appears complete or not at all",
+                "--output", "output", metavar="FOLDER",
+                help="folder to write, which appears complete or not at all; or kv:KEYSPACE",
             ),
             click.option(
                 "--reducers", type=click.IntRange(1, MAX_REDUCERS),
@@ -40,6 +41,14 @@ def job_arguments(verb: Verb) -> Verb:
                 "--param", "params", multiple=True, metavar="NAME=VALUE",
                 help="parameter, read by the job as ctx.params",
             ),
+            click.option(
+                "--on-bad-record", metavar="fail|quarantine:N",
+                help="whether a record at which map fails ends the job, or up to N are set aside",
+            ),
+            click.option(
+                "--side", "side", multiple=True, metavar="NAME=PATH",
+                help="file that every task may read, as ctx.side(NAME)",
+            ),
             click.option("--overwrite", is_flag=True, help="replace the output folder if it exists"),
         )
     ):  # fmt: skip
@@ -47,14 +56,14 @@ def job_arguments(verb: Verb) -> Verb:
     return verb
 
 
-def parameters_of(texts: Sequence[str]) -> dict[str, str]:
+def named_texts(flag: str, texts: Sequence[str]) -> dict[str, str]:
     """Raises InvalidArgument for one that is not NAME=VALUE."""
-    parameters = {}
+    named = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise InvalidArgument(
-                f"--param {text!r} is not NAME=VALUE", hint="--param word=error, for example"
+                f"{flag} {text!r} is not NAME=VALUE", hint=f"{flag} word=error, for example"
             )
-        parameters[name] = value
-    return parameters
+        named[name] = value
+    return named

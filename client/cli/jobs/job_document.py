@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ringmill.client.jobs.job_values import JobState
+from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
 
-__all__ = ["counted_fields", "job_document", "job_fields", "progress_line"]
+__all__ = ["counted_fields", "failure_lines", "job_document", "job_fields", "progress_line"]
+
+FAILURES_TOLD = 5
+FAILURE_CHARS = 200
 
 
 def job_document(state: JobState) -> dict[str, Any]:
@@ -18,6 +24,7 @@ def job_document(state: JobState) -> dict[str, Any]:
         "node": state.node,
         "output": state.output,
         "seconds": round(state.seconds, 3),
+        "left": None if state.left is None else asdict(state.left),
         "tasks": {
             "map": state.stage("map").total,
             "reduce": state.stage("reduce").total,
@@ -36,7 +43,7 @@ def job_fields(state: JobState) -> list[tuple[str, object]]:
         ("job", state.job),
         ("state", state.state),
         ("output", state.output),
-        ("took", f"{state.seconds:.1f} s"),
+        ("took", f"{state.seconds:.1f} s" + (f", {state.left}" if state.left is not None else "")),
         ("tasks", f"{stages or 'not planned yet'}, {state.retried} retried"),
         *counted_fields(state.records, state.counters),
     ]
@@ -49,8 +56,29 @@ def counted_fields(records: Mapping[str, int], counters: Mapping[str, int]) -> l
     return rows + [(f"counter {name}", count) for name, count in sorted(counters.items())]
 
 
+def failure_lines(groups: Sequence[FailureGroup], least: int = 2) -> list[str]:
+    """The failures of a job's attempts in groups, from `least` on: the error of a job tells one anyway."""
+    if sum(group.count for group in groups) < least:
+        return []
+    told = [f"  {_short(str(group))}" for group in groups[:FAILURES_TOLD]]
+    more = [f"  and {len(groups) - FAILURES_TOLD} more kinds"] if len(groups) > FAILURES_TOLD else []
+    return ["failures of attempts:", *told, *more]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= FAILURE_CHARS else f"{text[: FAILURE_CHARS - 3]}..."
+
+
 def progress_line(state: JobState) -> str:
     """The progress of a job on one line."""
-    stages = "  ".join(f"{one.name} {one.done}/{one.total}" for one in state.stages)
+    stages = "  ".join(f"{one.name} {one.done}/{one.total}{_percent(one)}" for one in state.stages)
     retried = f"  {state.retried} retried" if state.retried else ""
-    return f"{state.job}  {state.state}  {stages}{retried}  {state.seconds:.1f} s"
+    left = f"  {state.left}" if state.left is not None else ""
+    return f"{state.job}  {state.state}  {stages}{retried}  {state.seconds:.1f} s{left}"
+
+
+def _percent(stage: StageSummary) -> str:
+    """How far a stage is that has begun and is not done; never 100 %."""
+    if not stage.bytes_total or stage.done == stage.total or not stage.bytes_done:
+        return ""
+    return f" ({min(99, 100 * stage.bytes_done // stage.bytes_total)}%)"

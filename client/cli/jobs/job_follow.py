@@ -10,7 +10,7 @@ import click
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.client.cli.jobs.job_document import job_document, job_fields
+from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields
 from ringmill.client.cli.jobs.job_progress import shown_progress
 
 if TYPE_CHECKING:
@@ -67,4 +67,7 @@ def show_end(settings: Settings, last: JobState) -> None:
         output.next_command(
             settings, f"ringmill job output {last.job} --cat", f"ringmill job status {last.job}"
         )
+    elif last.state == "FAILED":
+        for line in failure_lines(last.failures):
+            output.note(line)
     last.raise_unless_succeeded()

@@ -11,7 +11,7 @@ import click
 
 from ringmill.client.cli.frame import output as forms
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.client.cli.jobs.job_arguments import job_arguments, parameters_of
+from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
 from ringmill.client.cli.jobs.job_document import counted_fields
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.client.jobs.run_local import run_local
@@ -32,10 +32,12 @@ def local(
     settings: Settings,
     target: str,
     inputs: tuple[str, ...],
-    output: str,
+    output: str | None,
     reducers: int | None,
     split_mib: int | None,
     params: tuple[str, ...],
+    side: tuple[str, ...],
+    on_bad_record: str | None,
     overwrite: bool,
     processes: int,
 ) -> None:
@@ -43,15 +45,15 @@ def local(
 
     The output is the same, byte for byte, as on a cluster.
     """
-    given = parameters_of(params)
+    given, paths = named_texts("--param", params), named_texts("--side", side)
     with closing(OsFileSystem()) as files:
         loaded = load_job_module(target, files, os.getcwd())
     sys.path.insert(0, loaded.root)  # functions may import when they run, as on a node
     began = time.monotonic()
     result = run_local(
-        loaded.definition, inputs, output,
+        loaded.definition, inputs or None, output,
         reducers=reducers, params=given, overwrite=overwrite, processes=processes,
-        split_mib=split_mib,
+        split_mib=split_mib, side=paths, on_bad_record=on_bad_record,
     )  # fmt: skip
     seconds = time.monotonic() - began
     document = {

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,8 @@ import click
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.cluster.errors import NotFound, RingmillError
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, is_keyspace_path
 
 if TYPE_CHECKING:
     from ringmill.client.jobs.job_values import JobState
@@ -26,19 +28,24 @@ __all__ = ["job_output"]
 @click.option("--cat", "is_cat", is_flag=True, help="print the contents of the part files in order")
 @click.pass_obj
 def job_output(settings: Settings, job: str, is_cat: bool) -> None:
-    """List the part files of JOB, or print their contents with --cat.  JOB must have succeeded."""
+    """List the part files of JOB, or print their contents, unpacked, with --cat.  JOB must have succeeded."""
 
     async def ask() -> JobState:
         async with open_client(settings) as db:
             return await db.jobs.status(job)
 
     state = asyncio.run(ask())
+    if is_keyspace_path(state.output) and state.state == "SUCCEEDED":
+        keyspace = KeyspacePath.of(state.output).keyspace
+        raise InvalidArgument(
+            f"the output of job {state.job} is in keyspace {keyspace!r}, not in files",
+            hint=f"ringmill scan --keyspace {keyspace}",
+        )
     paths = _parts(state)
     if is_cat and settings.output != "json":
         sys.stdout.flush()
         for path in paths:
-            with open(path, "rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
+            _print(path)
         sys.stdout.buffer.flush()
         return
     rows = [(path, os.path.getsize(path)) for path in paths]
@@ -49,6 +56,25 @@ def job_output(settings: Settings, job: str, is_cat: bool) -> None:
         "parts": [{"path": path, "bytes": size} for path, size in rows],
     }
     output.show(settings, document, ("PART", "BYTES"), rows)
+
+
+def _print(path: str) -> None:
+    """The content of a part file, unpacked.  Raises CorruptData for one that is damaged."""
+    from ringmill.cluster.mapreduce.files.file_kinds import is_packed
+
+    if not is_packed(path):
+        with open(path, "rb") as plain:
+            shutil.copyfileobj(plain, sys.stdout.buffer)
+        return
+    from ringmill.cluster.adapters.files.os_files import OsFileSystem
+    from ringmill.cluster.mapreduce.failures import TaskFailed
+    from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
+
+    with closing(OsFileSystem()) as files, closing(files.open_read(path)) as packed:
+        try:
+            sys.stdout.buffer.writelines(unpacked_blocks(packed))
+        except TaskFailed as failure:
+            raise CorruptData(f"{path}: {failure.message}") from failure
 
 
 def _parts(state: JobState) -> list[str]:

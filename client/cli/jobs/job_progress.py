@@ -13,9 +13,9 @@ from ringmill.client.cli.frame.output import note, printable
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_document import progress_line
 from ringmill.client.jobs.job_values import JobState
-from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
 
-__all__ = ["Show", "shown_progress"]
+__all__ = ["Show", "bar_text", "shown_progress"]
 
 LINE_EVERY_S = 3.0
 EVENTS_TOLD = 5
@@ -78,11 +78,9 @@ def _bars(settings: Settings) -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         TaskID,
         TextColumn,
-        TimeRemainingColumn,
     )
 
     bars: dict[str, TaskID] = {}
@@ -90,9 +88,7 @@ def _bars(settings: Settings) -> Iterator[Show]:
     with Progress(
         TextColumn("  {task.description:<7}"),
         BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[told]}"),
         console=Console(stderr=True, highlight=False),
     ) as shown:
 
@@ -101,15 +97,26 @@ def _bars(settings: Settings) -> Iterator[Show]:
                 shown.console.print(printable(line), style="yellow", markup=False)
             for stage in state.stages:
                 if stage.name not in bars:
-                    bars[stage.name] = shown.add_task(stage.name, total=stage.total or None, rate="")
-                shown.update(
-                    bars[stage.name],
-                    total=stage.total or None,
-                    completed=stage.done,
-                    rate=_rate(stage, state.seconds),
-                )
+                    bars[stage.name] = shown.add_task(stage.name, total=None, told="")
+                total, completed = _length(stage)
+                told = bar_text(state, stage)
+                shown.update(bars[stage.name], total=total, completed=completed, told=told)
 
         yield show
+
+
+def _length(stage: StageSummary) -> tuple[int | None, int]:
+    """What the bar measures: bytes, so that it moves inside a task; tasks when there are no bytes."""
+    if stage.bytes_total:
+        return stage.bytes_total, stage.bytes_done
+    return stage.total or None, stage.done
+
+
+def bar_text(state: JobState, stage: StageSummary) -> str:
+    """What stands beside the bar of a stage; how long the job still takes beside the one that it is at."""
+    present = next((one for one in state.stages if one.done < one.total), None)
+    left = f"  {state.left}" if state.left is not None and stage is present else ""
+    return f"{stage.done}/{stage.total}  {_rate(stage, state.seconds)}{left}"
 
 
 def _rate(stage: StageSummary, seconds: float) -> str:

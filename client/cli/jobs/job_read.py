@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import click
 
@@ -12,9 +13,11 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.client.cli.jobs.job_document import job_document, job_fields
+from ringmill.client.cli.jobs.explain.attempt_document import attempt_document, task_rows
+from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields
 from ringmill.client.jobs.job_values import JobList, JobState, TaskLog
 from ringmill.client.values import json_bytes
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 
 __all__ = ["kill", "list_jobs", "logs", "status"]
 
@@ -58,13 +61,15 @@ def list_jobs(settings: Settings) -> None:
 @click.option("--tasks", is_flag=True, help="a row a task")
 @click.pass_obj
 def status(settings: Settings, job: str, tasks: bool) -> None:
-    """Show the state of JOB; with --tasks also its tasks."""
+    """Show the state of JOB; with --tasks also its tasks, each by its attempt that counts or was the last."""
+    wants_attempts = tasks or settings.output == "json"
 
-    async def ask() -> JobState:
+    async def ask() -> tuple[JobState, Sequence[AttemptSummary]]:
         async with open_client(settings) as db:
-            return await db.jobs.status(job)
+            state = await db.jobs.status(job)
+            return state, await db.jobs.attempts(job) if wants_attempts else ()
 
-    state = asyncio.run(ask())
+    state, attempts = asyncio.run(ask())
     document = job_document(state)
     document["stages"] = [
         {"name": one.name, "total": one.total, "done": one.done, "running": one.running}
@@ -78,17 +83,21 @@ def status(settings: Settings, job: str, tasks: bool) -> None:
         }
         for one in state.tasks
     ]  # fmt: skip
+    document["attempts"] = [attempt_document(each) for each in attempts]
+    document["failures"] = [asdict(group) for group in state.failures]
     if state.error is not None:
         document["error"] = state.error.message
     if settings.output != "json":
         output.fields(settings, {}, [*job_fields(state), ("name", state.name), ("kept by", state.node)])
+        for line in failure_lines(state.failures):
+            print(output.printable(line, keep="\n\t"))
         for event in state.events:
             print(output.printable(f"  {event}", keep="\n\t"))
         if state.error is not None:
             print(output.printable(f"  {state.error.message}", keep="\n\t"))
-    if tasks or settings.output == "json":
-        rows = [(one.task, one.state, one.attempts, one.node, one.last_error) for one in state.tasks]
-        output.show(settings, document, ("TASK", "STATE", "ATTEMPTS", "NODE", "LAST ERROR"), rows)
+    if wants_attempts:
+        columns = ("TASK", "STATE", "ATTEMPTS", "NODE", "TOOK", "IN", "OUT", "MEMORY", "LAST ERROR")
+        output.show(settings, document, columns, task_rows(state, attempts))
 
 
 @click.command()

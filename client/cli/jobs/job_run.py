@@ -9,7 +9,7 @@ import click
 from ringmill.client.cli.frame import output as forms
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.client.cli.jobs.job_arguments import job_arguments, parameters_of
+from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
 from ringmill.client.cli.jobs.job_follow import say_it_goes_on, show_end, watched
 from ringmill.client.jobs.job_values import JobState
 
@@ -24,10 +24,12 @@ def run(
     settings: Settings,
     target: str,
     inputs: tuple[str, ...],
-    output: str,
+    output: str | None,
     reducers: int | None,
     split_mib: int | None,
     params: tuple[str, ...],
+    side: tuple[str, ...],
+    on_bad_record: str | None,
     overwrite: bool,
     detach: bool,
 ) -> None:
@@ -35,7 +37,7 @@ def run(
 
     Exits with 0 when it succeeded, 1 when it failed, 9 when it was killed.
     """
-    given = parameters_of(params)
+    given, paths = named_texts("--param", params), named_texts("--side", side)
     submitted = ""
 
     async def follow() -> JobState | None:
@@ -49,6 +51,8 @@ def run(
                 params=given,
                 overwrite=overwrite,
                 split_mib=split_mib,
+                side=paths,
+                on_bad_record=on_bad_record,
             )
             if detach:
                 return None

@@ -8,17 +8,33 @@ See: docs/formats/job.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import GenericAlias, NoneType
+from types import FunctionType, GenericAlias, NoneType
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
-from ringmill.cluster.mapreduce.api.batches import check_batch
+from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
+from ringmill.cluster.mapreduce.api.branches import branches_of, columns_of
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
-from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, key_codec, value_codec
+from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, OutputCompression, one_of
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_output
+from ringmill.cluster.mapreduce.api.join_steps import Joining
+from ringmill.cluster.mapreduce.api.sources import (
+    Branch,
+    Source,
+    check_names,
+)
+from ringmill.cluster.mapreduce.codecs.codecs import (
+    KeyCodec,
+    KeyPrefix,
+    ValueCodec,
+    key_codec,
+    key_prefix,
+    value_codec,
+)
 from ringmill.cluster.mapreduce.codecs.signatures import (
     Gives,
     Hint,
@@ -27,70 +43,18 @@ from ringmill.cluster.mapreduce.codecs.signatures import (
     element_of,
     fits,
     name_of,
-    read_batch_signature,
     read_signature,
     unwrapped,
 )
 from ringmill.cluster.mapreduce.failures import shown
+from ringmill.cluster.mapreduce.files.input_plan import ANY_SIZE
 
-__all__ = ["FileInput", "FileOutput", "InputFormat", "JobDefinition", "OutputFormat", "job"]
+__all__ = ["JobDefinition", "job"]
 
 Pairs: TypeAlias = Iterable[tuple[Any, Any]]
-InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file"]
-OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines"]
 Order: TypeAlias = Literal["key", "input", "total"]
 
 TASK_MEMORY_MIB: Final = (64, 1 << 20)
-
-_FIRST: Final[dict[str, Any]] = {
-    "lines": int,
-    "jsonl": int,
-    "csv": int,
-    "bytes": int,
-    "raw": int,
-    "file": str,
-}
-_SECOND: Final[dict[str, tuple[Any, ...]]] = {
-    "lines": (str,),
-    "jsonl": (Any,),
-    "csv": (list[str], dict[str, str]),
-    "bytes": (bytes,),
-    "raw": (bytes,),
-    "file": (str, bytes),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class FileInput:
-    """Records from files.
-
-    lines: (byte offset, line as str), split on LF only, one trailing CR dropped, UTF-8 with bytes that are
-    not UTF-8 as surrogate escapes.  bytes: the same lines as bytes.  raw: the same with the CR.  jsonl:
-    (offset, parsed line), blank lines skipped.  csv: (line number, row as list[str], or dict[str, str] by the
-    header, as map declares).  file: (path, whole content as str or bytes, as map declares).  Files ending in
-    .gz, .bz2, .xz or .zst are unpacked while they are read, as a whole; other binary files are refused in all
-    formats but `file`.
-    """
-
-    format: InputFormat = "lines"
-
-    def __post_init__(self) -> None:
-        _one_of("input format", self.format, get_args(InputFormat))
-
-
-@dataclass(frozen=True, slots=True)
-class FileOutput:
-    """A folder of part-00000, part-00001, ... and _SUCCESS.
-
-    tsv: key TAB value, one record a line, as text.  jsonl: {"key": ..., "value": ...} a line.  bytes: the
-    values alone, one after the other, nothing between them.  lines: the values alone, each with an LF; the
-    keys where values are None.
-    """
-
-    format: OutputFormat = "tsv"
-
-    def __post_init__(self) -> None:
-        _one_of("output format", self.format, get_args(OutputFormat))
 
 
 @dataclass(frozen=True)
@@ -100,8 +64,8 @@ class JobDefinition:
     map: Callable[..., Pairs]
     combine: Callable[..., Pairs] | None  # a function; None when it is a fold
     reduce: Callable[..., Pairs] | None  # the same
-    input: FileInput
-    output: FileOutput
+    input: FileInput | KvInput
+    output: FileOutput | KvOutput
     reducers: int
     params: Mapping[str, str]
     map_signature: Signature = field(repr=False)
@@ -114,6 +78,12 @@ class JobDefinition:
     split_mib: int = 0
     order: Order = "key"
     partition: Callable[..., int] | None = None
+    on_bad_record: str = "fail"
+    branches: tuple[Branch, ...] = ()  # of several inputs; map and input above are those of the first
+    group_by: int = 0  # of how many parts of its key a group is; 0 for the whole key
+    side: Mapping[str, str] = field(default_factory=dict)  # by name; "" where each submission gives the path
+    joining: Joining | None = None  # of a job that join() declares
+    broadcast_bytes: int = 0  # up to which a side of the join goes to every map task
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -121,11 +91,52 @@ class JobDefinition:
         return key_codec(self.map_signature.out_key, self.map_signature.where)
 
     @cached_property
+    def group_prefix(self) -> KeyPrefix | None:
+        """What of a key tells its group, and its part; None for the whole key."""
+        signature = self.map_signature
+        return key_prefix(signature.out_key, self.group_by, signature.where)[0] if self.group_by else None
+
+    @cached_property
     def value_codec(self) -> ValueCodec:
         """How values cross the shuffle; in the order of the input, they are records that map has rendered."""
         if self.order == "input":
             return value_codec(tuple[int, bytes], self.map_signature.where)
         return value_codec(_travelling(self.map_signature, self.combine_fold), self.map_signature.where)
+
+    @cached_property
+    def _of_sources(self) -> tuple[JobDefinition, ...]:
+        return tuple(
+            replace(
+                self, map=each.map, map_signature=each.signature, input=each.input, is_batch=each.is_batch
+            )
+            for each in self.branches
+        )
+
+    def of_source(self, number: int) -> JobDefinition:
+        """The same job as one input of several is mapped."""
+        return self._of_sources[number] if self.branches else self
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Of a job of several inputs; empty where the input has no name."""
+        return tuple(each.name for each in self.branches)
+
+    @property
+    def broadcast_names(self) -> tuple[str, ...]:
+        """The sources that may go to every map task of the other one: a side whose rows need not be kept."""
+        if self.joining is None or not self.broadcast_bytes:
+            return ()
+        return tuple(name for side, name in enumerate(self.source_names) if not self.joining.keeps(side))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the input that map_batch gets; () for all, and where there are none."""
+        return columns_of(self.input)
+
+    @property
+    def output_compression(self) -> OutputCompression:
+        """Of the part files."""
+        return self.output.compression if isinstance(self.output, FileOutput) else "none"
 
     @property
     def keys_alone(self) -> bool:
@@ -136,8 +147,9 @@ class JobDefinition:
     @property
     def user_files(self) -> frozenset[str]:
         """Source files of the job's functions; they distinguish the user's stack frames from the engine's."""
-        functions = (self.map, self.combine, self.reduce, self.partition)
-        return frozenset(f.__code__.co_filename for f in functions if f is not None)
+        functions = [self.map, self.combine, self.reduce, self.partition, *(b.map for b in self.branches)]
+        functions += self.joining.functions if self.joining is not None else ()
+        return frozenset(f.__code__.co_filename for f in functions if isinstance(f, FunctionType))
 
 
 def job(
@@ -146,65 +158,109 @@ def job(
     map_batch: Callable[..., Any] | None = None,
     combine: Callable[..., Pairs] | Fold | None = None,
     reduce: Callable[..., Pairs] | Fold | None = None,
-    input: FileInput | None = None,
-    output: FileOutput | None = None,
+    input: FileInput | KvInput | None = None,
+    sources: Sequence[Source] = (),
+    output: FileOutput | KvOutput | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
     split_mib: int = 0,
     order: Order = "key",
     partition: Callable[..., int] | None = None,
+    group_by: int = 0,
+    side: Mapping[str, str] | None = None,
+    on_bad_record: str = "fail",
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
     `map(key, value)` yields pairs for a record.  `map_batch(lines)` in its place takes many lines at a time,
     as its hint says: list[bytes], list[str], or bytes for a block of whole lines; parsed values in jsonl and
     csv.  It returns pairs, a dict, a Counter, or a list of keys without values; two parameters, `(offset,
-    lines)`, tell it where the batch begins.  Its output must not depend on how lines are batched.
+    lines)`, tell it where the batch begins.  Its output must not depend on how lines are batched.  In place
+    of map and input, `sources` are several inputs with a map and a format each; their keys have one type.
 
-    `combine(key, values)` may be called any number of times to
-    shorten the values of one key before they are sent.  `reduce(key, values)` yields the pairs that are
-    written; without it the pairs of map are written, sorted by key.  Each function may take `ctx` as a third
-    parameter.  Their type hints choose the codecs.  In place of combine and reduce a named fold may stand:
-    Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); one given as reduce combines, too.
+    `combine(key, values)` may be called any number of times to shorten the values of one key before they are
+    sent.  `reduce(key, values)` yields the pairs that are written; without it those of map are, sorted by
+    key.  Each function may take `ctx` as a third parameter.  Their type hints choose the codecs.  In place of
+    both a named fold may stand: Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); as reduce it
+    combines, too.
 
     `order` is the order of the output.  "key": by key within each part; which part a key goes to follows from
     its hash, or from `partition(key, parts)`, which gives a number from 0 to parts - 1.  "total": by key over
     all parts, in ranges that a sample of the input shows.  "input": the pairs of map as they come, in the
     order of the input; there is no combine and no reduce, and nothing is sorted.
 
+    `group_by=n` makes one group of all keys that are equal in their first n parts, where keys are tuples or
+    frozen dataclasses of more parts.  Its values come in the order of the whole key; reduce and partition get
+    the first part, or the tuple of the first n.  combine gets the whole key.
+
+    `side` names files that every task may read, as `ctx.side(name)` tells their paths; "" stands for a path
+    that each submission gives.
+
     `params` are str parameters with their defaults, which each submission may change; functions read them as
     `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
     limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
-    follows from the size of the whole input.
+    follows from the size of the whole input.  `on_bad_record` is "fail", or "quarantine:N": then up to N
+    records at which map or the parser of a format raises an error are set aside in the file _BAD_RECORDS.
 
     Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
     do not fit together, and for a number out of range.
     """
-    source, sink = input or FileInput(), output or FileOutput()
-    _check_numbers(reducers, task_memory_mib, split_mib)
-    mapper, map_signature = _mapper(map, map_batch, source)
-    combine_fold, reduce_fold = _folds(combine, reduce, map_signature)
-    sent = replace(map_signature, out_value=_travelling(map_signature, combine_fold))
-    definition = JobDefinition(
-        mapper,
-        None if isinstance(combine, Fold) else combine,
-        None if isinstance(reduce, Fold) else reduce,
-        source,
-        sink,
-        reducers,
-        dict(params or {}),
-        map_signature,
-        _combine_signature(combine, map_signature),
-        _reduce_signature(reduce, reduce_fold, sent),
-        task_memory_mib,
-        combine_fold,
-        reduce_fold,
-        is_batch=map is None,
+    return _defined(
+        branches_of(sources, Source("", map, map_batch, input)),
+        combine,
+        reduce,
+        output or FileOutput(),
+        reducers=reducers,
+        params=dict(params or {}),
+        task_memory_mib=task_memory_mib,
         split_mib=split_mib,
         order=order,
         partition=partition,
+        group_by=group_by,
+        side=dict(side or {}),
+        on_bad_record=on_bad_record,
     )
+
+
+def _defined(
+    branches: Sequence[Branch],
+    combine: Callable[..., Pairs] | Fold | None,
+    reduce: Callable[..., Pairs] | Fold | None,
+    output: FileOutput | KvOutput,
+    *,
+    group_by: int,
+    **settings: Any,
+) -> JobDefinition:
+    """Put a job together; `settings` are fields of JobDefinition.  Raises InvalidArgument."""
+    first = branches[0]
+    signature = first.signature
+    combine_fold, reduce_fold = _folds(combine, reduce, signature)
+    sent = _as_grouped(signature, combine_fold, group_by)
+    definition = JobDefinition(
+        map=first.map,
+        combine=None if isinstance(combine, Fold) else combine,
+        reduce=None if isinstance(reduce, Fold) else reduce,
+        input=first.input,
+        output=output,
+        map_signature=signature,
+        is_batch=first.is_batch,
+        branches=tuple(branches) if first.name else (),
+        combine_signature=_combine_signature(combine, signature),
+        reduce_signature=_reduce_signature(reduce, reduce_fold, sent),
+        combine_fold=combine_fold,
+        reduce_fold=reduce_fold,
+        group_by=group_by,
+        **settings,
+    )
+    return check_definition(definition)
+
+
+def check_definition(definition: JobDefinition) -> JobDefinition:
+    """Raises InvalidArgument when its parts contradict each other, or a number is out of range."""
+    _check_numbers(definition.reducers, definition.task_memory_mib, definition.split_mib)
+    check_quarantine(bad_records_of(definition.on_bad_record), definition)
+    check_names("side data", definition.side)
     _check_order(definition)
     _check_combine(definition)
     _check_output(definition)
@@ -237,32 +293,18 @@ def check_split_mib(mebibytes: int) -> None:
         )
 
 
-def _mapper(
-    map: Callable[..., Pairs] | None, map_batch: Callable[..., Any] | None, source: FileInput
-) -> tuple[Callable[..., Any], Signature]:
-    """The one of the two that is there, and its signature.  Raises InvalidArgument."""
-    if map is not None and map_batch is None:
-        signature = read_signature(map, "map")
-        _check_input(signature, source)
-        return map, signature
-    if map_batch is None or map is not None:
-        raise InvalidArgument("a job has either map or map_batch")
-    signature = read_batch_signature(map_batch)
-    check_batch(signature, source.format)
-    return map_batch, signature
-
-
-def _check_input(map_signature: Signature, source: FileInput) -> None:
-    first, options = _FIRST[source.format], _SECOND[source.format]
-    if not fits(first, map_signature.first):
+def check_quarantine(bad_records: int, definition: JobDefinition) -> None:
+    """Raises InvalidArgument for a job whose records cannot be set aside one by one."""
+    if bad_records and any(each.is_batch for each in definition.branches or (definition,)):
         raise InvalidArgument(
-            f"map {map_signature.where}: format {source.format!r} gives a key of type {name_of(first)}, "
-            f"map takes {name_of(map_signature.first)}"
+            "on_bad_record='quarantine:N' needs to know which record is bad; map_batch takes many at once",
+            hint="say map in its place, or catch the error in map_batch",
         )
-    if Any not in options and not any(fits(option, map_signature.second) for option in options):
+    if bad_records and definition.broadcast_bytes == ANY_SIZE:
         raise InvalidArgument(
-            f"map {map_signature.where}: format {source.format!r} gives a value of type "
-            f"{' or '.join(map(name_of, options))}, map takes {name_of(map_signature.second)}"
+            "on_bad_record='quarantine:N' sets a record aside once, and strategy='broadcast' reads those of "
+            "one side in every task",
+            hint="let the join have strategy='auto' or 'merge'",
         )
 
 
@@ -314,6 +356,16 @@ def _travelling(maker: Signature, combine_fold: BoundFold | None) -> Hint:
     return maker.out_value if combine_fold is None else combine_fold.travels
 
 
+def _as_grouped(maker: Signature, combine_fold: BoundFold | None, group_by: int) -> Signature:
+    """What reduce takes: the key of a group, and values as they travel.  Raises InvalidArgument."""
+    key = maker.out_key
+    if type(group_by) is not int or group_by < 0:
+        raise InvalidArgument(f"group_by is a number of parts of the key, not {shown(group_by, 40)}")
+    if group_by:
+        key = key_prefix(key, group_by, f"map {maker.where}")[1]
+    return replace(maker, out_key=key, out_value=_travelling(maker, combine_fold))
+
+
 def _combine_signature(combine: Callable[..., Pairs] | Fold | None, maker: Signature) -> Signature | None:
     if combine is None or isinstance(combine, Fold):
         return None
@@ -361,28 +413,41 @@ def _check_combine(definition: JobDefinition) -> None:
 def _check_order(definition: JobDefinition) -> None:
     """Raises InvalidArgument for an order that is unknown, or that other parts of the job contradict."""
     order = definition.order
-    _one_of("order", order, get_args(Order))
+    one_of("order", order, get_args(Order))
     parts = {
         "combine": definition.combine or definition.combine_fold,
         "reduce": definition.reduce or definition.reduce_fold,
         "partition": definition.partition,
+        "group_by": definition.group_by or None,
     }
-    forbidden = {"key": (), "total": ("partition",), "input": ("combine", "reduce", "partition")}[order]
+    forbidden = {
+        "key": (),
+        "total": ("partition",),
+        "input": ("combine", "reduce", "partition", "group_by"),
+    }[order]
     for name in forbidden:
         if parts[name] is not None:
             raise InvalidArgument(f"order={order!r} leaves no place for {name}")
-    if order == "total" and definition.input.format in ("csv", "file"):
+    if order == "total" and definition.branches:
+        raise InvalidArgument("order='total' samples one input, and a job with sources has several")
+    if order == "total" and definition.input.format in ("csv", "file", "kv", "parquet", "arrow"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
             f"{definition.input.format!r} does not allow",
             hint="use lines, bytes, raw or jsonl, or reducers=1",
         )
+    if definition.group_by and parts["reduce"] is None:
+        raise InvalidArgument("group_by makes groups for reduce, and there is none")
     if definition.partition is not None:
-        check_partition(definition.partition, definition.map_signature)
+        check_partition(
+            definition.partition, _as_grouped(definition.map_signature, None, definition.group_by)
+        )
 
 
 def _check_output(definition: JobDefinition) -> None:
     last = definition.reduce_signature or definition.map_signature
+    if isinstance(definition.output, KvOutput):
+        check_kv_output(last)
     if definition.output.format == "bytes" and last.out_value not in (bytes, str):
         raise InvalidArgument(
             f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",
@@ -395,8 +460,3 @@ def _check_output(definition: JobDefinition) -> None:
             f"{name_of(line)}",
             hint="give bytes or str, or choose tsv or jsonl",
         )
-
-
-def _one_of(what: str, given: str, options: tuple[str, ...]) -> None:
-    if given not in options:
-        raise InvalidArgument(f"{what} {given!r} is unknown; there are {', '.join(options)}")

@@ -7,50 +7,90 @@ A sample can show that a law is broken, never that it holds.
 
 from __future__ import annotations
 
+import importlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeAlias
 
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold
 from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
 from ringmill.cluster.mapreduce.context import Context
 
 __all__ = ["broken_laws"]
+
+Runs: TypeAlias = list[tuple[Any, list[Any]]]
+"""Of a group each key with its values; it has several keys where `group_by` says so."""
 
 MAX_KEYS: Final = 1000
 MAX_FINDINGS: Final = 10
 
 
 def broken_laws(
-    job: JobDefinition, sample: Iterable[Any], params: Mapping[str, str] | None = None
+    job: JobDefinition,
+    sample: Iterable[Any] | Mapping[str, Iterable[Any]],
+    params: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The broken laws, one line each, at most ten; empty when the sample shows none.
 
-    `sample` holds some values for map.  Raises what the job's functions raise.
+    `sample` holds some values for map; for a job that reads a keyspace, pairs of key and value; of a job with
+    sources, those of each by their names.  Raises what the job's functions raise, and InvalidArgument for a
+    sample without sources, or with others.
     """
     params = params or {}
-    records = _records(job, sample)
-    findings = [*_map_findings(job, records, params)]
+    findings: list[str] = []
     groups: dict[Any, list[Any]] = {}
-    for record in records:
-        for key, value in _mapped(job, [record], params):
-            groups.setdefault(key, []).append(value)
-    if job.is_batch:
-        findings += _batch_findings(job, records, groups, params)
-    for key in list(groups)[:MAX_KEYS]:
-        findings += _group_findings(job, key, groups[key], params)
+    for branch, values in _samples(job, sample):
+        records = _records(branch, values)
+        findings += _map_findings(branch, records, params)
+        own: dict[Any, list[Any]] = {}
+        for record in records:
+            for key, value in _mapped(branch, [record], params):
+                own.setdefault(key, []).append(value)
+        if branch.is_batch:
+            findings += _batch_findings(branch, records, own, params)
+        for key, given in own.items():
+            groups.setdefault(key, []).extend(given)
+    for key, runs in islice(_grouped(job, groups).items(), MAX_KEYS):
+        findings += _group_findings(job, key, runs, params)
         if len(findings) >= MAX_FINDINGS:
             break
     return findings[:MAX_FINDINGS]
+
+
+def _samples(job: JobDefinition, sample: Any) -> list[tuple[JobDefinition, Iterable[Any]]]:
+    """The job as it maps each source, and values for it."""
+    names = job.source_names
+    if not names:
+        return [(job, sample)]
+    if not isinstance(sample, Mapping) or set(sample) != set(names):
+        raise InvalidArgument(
+            f"the sample of this job is a mapping of {', '.join(names)} to some values each"
+        )
+    return [(job.of_source(number), sample[name]) for number, name in enumerate(names)]
+
+
+def _grouped(job: JobDefinition, values: Mapping[Any, list[Any]]) -> dict[Any, Runs]:
+    """The groups as reduce gets them."""
+    if job.group_prefix is None:
+        return {key: [(key, values[key])] for key in values}
+    groups: dict[Any, Runs] = {}
+    for key in sorted(values, key=job.key_codec.encode):
+        groups.setdefault(job.group_prefix.of(key), []).append((key, values[key]))
+    return groups
 
 
 def _records(job: JobDefinition, sample: Iterable[Any]) -> list[tuple[Any, Any]]:
     """Keys as the input's format would give them: a file's name, or where the record would begin."""
     if job.input.format == "file":
         return [(f"sample-{number}", value) for number, value in enumerate(sample)]
+    if job.input.format == "kv":
+        return [(key, value) for key, value in sample]
     records, offset = [], 0
     for value in sample:
         records.append((offset, value))
@@ -81,8 +121,9 @@ def _batch_findings(
     together: dict[Any, list[Any]] = {}
     for key, value in _mapped(job, records, params):
         together.setdefault(key, []).append(value)
-    for key in [*singly, *(key for key in together if key not in singly)][:MAX_KEYS]:
-        alone, whole = (_outcome(job, key, groups.get(key, []), params) for groups in (singly, together))
+    one_by_one, at_once = _grouped(job, singly), _grouped(job, together)
+    for key in list({**one_by_one, **at_once})[:MAX_KEYS]:
+        alone, whole = (_outcome(job, key, groups.get(key, []), params) for groups in (one_by_one, at_once))
         if alone != whole:
             yield (
                 f"key {key!r:.100}: {alone!r:.100} when each line is a batch, {whole!r:.100} when all are "
@@ -90,10 +131,10 @@ def _batch_findings(
             )
 
 
-def _outcome(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
-    if job.combine_fold is not None and values:
-        values = _folded(job.combine_fold, values)
-    return _reduced(job, key, values, params) if values else []
+def _outcome(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> list[Any]:
+    if job.combine_fold is not None:
+        runs = [(key, _folded(job.combine_fold, values)) for key, values in runs]
+    return _reduced(job, group, _values(runs), params) if runs else []
 
 
 def _mapped(
@@ -104,33 +145,48 @@ def _mapped(
     if not job.is_batch:
         return [pair for record in records for pair in function(*record)]
     signature = job.map_signature
-    batch: Any = [value for _, value in records]
-    if signature.second is bytes:
-        batch = b"".join(value + b"\n" for value in batch)
+    batch: Any = _batch_of([value for _, value in records], signature.second)
     result = function(records[0][0], batch) if signature.first is not None else function(batch)
     return list(pairs_of(result, signature.gives, signature.where))
 
 
-def _group_findings(
-    job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]
-) -> Iterator[str]:
+def _batch_of(values: list[Any], hint: Any) -> Any:
+    """The sample's values as map_batch takes them; those of a RecordBatch are its rows, as dicts."""
+    if hint is bytes:
+        return b"".join(value + b"\n" for value in values)
+    if kind := arrow_name(hint):
+        pyarrow = importlib.import_module("pyarrow")
+        return pyarrow.RecordBatch.from_pylist(values) if kind == "RecordBatch" else pyarrow.array(values)
+    return values
+
+
+def _group_findings(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> Iterator[str]:
     if job.combine_fold is not None:  # it keeps the laws; reduce gets what it leaves
-        values = _folded(job.combine_fold, values)
-    plain = _reduced(job, key, values, params)
-    if _reduced(job, key, values, params) != plain:
-        yield f"reduce gave two results for the same values of key {key!r:.100}"
+        runs = [(key, _folded(job.combine_fold, values)) for key, values in runs]
+    plain = _reduced(job, group, _values(runs), params)
+    if _reduced(job, group, _values(runs), params) != plain:
+        yield f"reduce gave two results for the same values of key {group!r:.100}"
         return
-    if job.combine is None or len(values) < 2:
+    most = max(len(values) for _, values in runs)
+    if job.combine is None or most < 2:
         return
-    for cut in sorted({1, len(values) // 2, len(values) - 1, len(values)}):
-        shortened = [*_combined(job, key, values[:cut], params), *_combined(job, key, values[cut:], params)]
-        for stretch in (shortened, _combined(job, key, shortened, params)):
-            if (combined := _reduced(job, key, stretch, params)) != plain:
+    for cut in sorted({1, most // 2, most - 1, most}):
+        shortened = [
+            (key, [*_combined(job, key, values[:cut], params), *_combined(job, key, values[cut:], params)])
+            for key, values in runs
+        ]
+        again = [(key, _combined(job, key, values, params)) for key, values in shortened]
+        for stretch in (shortened, again):
+            if (combined := _reduced(job, group, _values(stretch), params)) != plain:
                 yield (
-                    f"key {key!r:.100}: {plain!r:.100} without combine, {combined!r:.100} when called on "
-                    f"the first {cut} of {len(values)} values: its results depend on how often it runs"
+                    f"key {group!r:.100}: {plain!r:.100} without combine, {combined!r:.100} when called on "
+                    f"the first {cut} of {most} values: its results depend on how often it runs"
                 )
                 return
+
+
+def _values(runs: Runs) -> list[Any]:
+    return [value for _, values in runs for value in values]
 
 
 def _folded(fold: BoundFold, values: list[Any]) -> list[Any]:

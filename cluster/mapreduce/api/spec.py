@@ -9,18 +9,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, get_args
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple, get_args
 
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
-from ringmill.cluster.mapreduce.api.definition import JobDefinition, Order, check_split_mib, check_task_memory
+from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, MOST_BAD_RECORDS, bad_records_of
+from ringmill.cluster.mapreduce.api.definition import (
+    JobDefinition,
+    Order,
+    check_quarantine,
+    check_split_mib,
+    check_task_memory,
+)
+from ringmill.cluster.mapreduce.api.formats import OutputCompression
+from ringmill.cluster.mapreduce.api.job_keyspaces import (
+    Consistency,
+    KeyspacePath,
+    KvInput,
+    is_keyspace_path,
+)
+from ringmill.cluster.mapreduce.files.inputs import SourcePaths
+from ringmill.cluster.mapreduce.files.splits import InputFile
+from ringmill.cluster.mapreduce.outputs import part_name
 
-__all__ = ["JobSpec"]
+__all__ = ["JobSpec", "SourceOf"]
 
-VERSION: Final = 3
+VERSION: Final = 4
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -29,9 +47,21 @@ _COMPRESSIONS: Final = ("zstd", "lz4", "none")
 _MIB: Final = 1 << 20
 
 
+class SourceOf(NamedTuple):
+    """One of several inputs: its name, its format, and how many of the paths are its."""
+
+    name: str
+    format: str
+    inputs: int
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One job, as submitted.  `inputs` and `output` are absolute paths; inputs may be folders and globs."""
+    """One job, as submitted.  `inputs` and `output` are absolute paths; inputs may be folders and globs.
+
+    One input alone may be a keyspace (job_keyspaces.py).  Parts for `output_keyspace` are staged beside
+    `output`, and nothing shows there.
+    """
 
     job: str  # chosen by the client, [a-z0-9-]{1,64}
     module: str
@@ -49,14 +79,29 @@ class JobSpec:
     compression: str = "zstd"  # of what travels between map and reduce
     task_memory_mib: int = 0  # of one task process with all that it starts; 0 for the worker's own limit
     order: str = "key"  # of the output: key, input, total (definition.Order)
+    output_compression: str = "none"  # of part files: gzip, zstd
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
+    bad_records: int = 0  # that may be set aside; 0 when one fails the job
+    consistency: str = ""  # of an input that is a keyspace: quorum, one
+    output_keyspace: str = ""  # where the output is put; empty for a folder
+    sources: tuple[SourceOf, ...] = ()  # of a job of several inputs; those of each follow in `inputs`
+    side: Mapping[str, str] = field(default_factory=dict)  # absolute paths of files that every task may read
+    broadcast: tuple[str, ...] = ()  # of a join, the sources that may go to every map task
+    broadcast_bytes: int = 0  # the most that such a source may have
+    noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
+    """What planning found: the file of each `side`, those of the source that goes to every map task."""
 
     def __post_init__(self) -> None:
         problems = [
             (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
             (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
             (not self.inputs, "a job needs at least one input"),
-            (not all(p.startswith("/") for p in (*self.inputs, self.output)), "paths must be absolute"),
+            (not all(p.startswith("/") for p in (*self._input_paths, self.output)), "paths must be absolute"),
+            (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
+            (
+                bool(self.output_keyspace and self.bad_records),
+                "a job that writes a keyspace has no folder for records that are set aside",
+            ),
             (
                 not _is_plain(self.output),
                 f"output {self.output!r} must name a folder by a path without . and .. in it",
@@ -70,13 +115,95 @@ class JobSpec:
                 not 0 <= self.split_bytes <= MAX_SPLIT_MIB * _MIB,
                 f"split_bytes must be 0 to {MAX_SPLIT_MIB * _MIB}, not {self.split_bytes}",
             ),
+            (
+                not 0 <= self.bad_records <= MOST_BAD_RECORDS,
+                f"bad_records must be 0 to {MOST_BAD_RECORDS}, not {self.bad_records}",
+            ),
+            (
+                self.bad_records > 0 and self.output_keyspace != "",
+                "an output that is a keyspace has no place for bad records; on_bad_record must be 'fail'",
+            ),
+            (
+                self.output_compression not in get_args(OutputCompression),
+                f"output_compression must be one of {', '.join(get_args(OutputCompression))}",
+            ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
+            (not all(path.startswith("/") for path in self.side.values()), "paths must be absolute"),
+            (not self._has_sound_sources, "sources do not say whose the inputs are"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
             if is_wrong:
                 raise InvalidArgument(message)
         check_task_memory(self.task_memory_mib)
+
+    @property
+    def _has_sound_sources(self) -> bool:
+        if not self.sources:
+            return True
+        counts = [each.inputs for each in self.sources]
+        return min(counts) > 0 and sum(counts) == len(self.inputs)
+
+    @property
+    def readings(self) -> tuple[SourcePaths, ...]:
+        """The inputs by source; one without a name where the job has no sources."""
+        if not self.sources:
+            return (SourcePaths("", self.input_format, self.inputs),)
+        left = iter(self.inputs)
+        return tuple(
+            SourcePaths(each.name, each.format, tuple(islice(left, each.inputs))) for each in self.sources
+        )
+
+    @property
+    def asked(self) -> JobSpec:
+        """As it was submitted, before planning."""
+        return replace(self, noted={})
+
+    @property
+    def broadcast_source(self) -> int | None:
+        """The number of the source that goes to every map task; None when there is none."""
+        names = [each.name for each in self.sources]
+        return next((names.index(each) for each in self.broadcast if each in self.noted), None)
+
+    def format_of(self, source: int) -> str:
+        """The format of a source by its number."""
+        return self.sources[source].format if self.sources else self.input_format
+
+    @property
+    def partitions(self) -> int:
+        """Of the output of a map: one for each reducer, and one more for records that are set aside."""
+        return self.reducers + (self.bad_records > 0)
+
+    def file_of(self, partition: int) -> str:
+        """The file of the output that holds a partition."""
+        if partition < self.reducers:
+            return part_name(partition, self.output_compression)
+        return BAD_RECORDS
+
+    def compression_of(self, partition: int) -> str:
+        """What the file of a partition is compressed with; bad records are there to be read."""
+        return self.output_compression if partition < self.reducers else "none"
+
+    @property
+    def source(self) -> KeyspacePath | None:
+        """The keyspace that is read; None where files are."""
+        return KeyspacePath.of(self.inputs[0]) if len(self.inputs) == 1 and not self._input_paths else None
+
+    @property
+    def shown_output(self) -> str:
+        """Where the result is, for people: a folder, or a keyspace."""
+        return str(KeyspacePath(self.output_keyspace)) if self.output_keyspace else self.output
+
+    @property
+    def _input_paths(self) -> tuple[str, ...]:
+        """Of the inputs those that are files; a keyspace stands alone."""
+        is_kv = self.input_format == "kv" and len(self.inputs) == 1 and is_keyspace_path(self.inputs[0])
+        return () if is_kv else self.inputs
+
+    @property
+    def _has_sound_keyspaces(self) -> bool:
+        levels = get_args(Consistency) if self.source is not None else ("",)
+        return self.consistency in levels and (not self.output_keyspace or self.output_format == "kv")
 
     @property
     def title(self) -> str:
@@ -92,20 +219,39 @@ class JobSpec:
         module: str,
         name: str,
         bundle_sha256: str,
-        inputs: tuple[str, ...],
+        inputs: tuple[str, ...] | Mapping[str, tuple[str, ...]],
         output: str,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
         split_mib: int | None = None,
+        side: Mapping[str, str] | None = None,
+        on_bad_record: str | None = None,
+        output_keyspace: str = "",
     ) -> JobSpec:
-        """The spec of one run of a definition.  Raises InvalidArgument, also for an unknown parameter."""
+        """The spec of one run of a definition; of one with sources, `inputs` are by their names.
+
+        `side` has the absolute paths of the side data.
+
+        Raises InvalidArgument, also for an unknown parameter.
+        """
         unknown = sorted(set(params or {}) - set(definition.params))
         if unknown:
             known = ", ".join(sorted(definition.params)) or "none"
             raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
+        sources: list[SourceOf] = []
+        if isinstance(inputs, Mapping):
+            by_name, inputs = inputs, ()
+            for branch in definition.branches:
+                sources.append(SourceOf(branch.name, branch.input.format, len(by_name[branch.name])))
+                inputs += by_name[branch.name]
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
+        on_bad_record = definition.on_bad_record if on_bad_record is None else on_bad_record
+        bad_records = bad_records_of(on_bad_record)
+        check_quarantine(bad_records, definition)
+        source = definition.input
+        reads_keyspace = isinstance(source, KvInput) and any(map(is_keyspace_path, inputs))
         return cls(
             job=job,
             module=module,
@@ -115,17 +261,27 @@ class JobSpec:
             output=output,
             input_format=definition.input.format,
             output_format=definition.output.format,
+            output_compression=definition.output_compression,
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
             params={**definition.params, **(params or {})},
             task_memory_mib=definition.task_memory_mib,
             order=definition.order,
             split_bytes=split_mib * _MIB,
+            sources=tuple(sources),
+            side=dict(side or {}),
+            broadcast=() if bad_records else definition.broadcast_names,  # bad rows would count in each task
+            broadcast_bytes=definition.broadcast_bytes,
+            bad_records=bad_records,
+            consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
+            output_keyspace=output_keyspace,
         )
 
     def encode(self) -> bytes:
         """Version, then the fields by name, as msgpack.  Raises InvalidArgument above 1 MiB."""
-        data: bytes = msgpack.packb([VERSION, asdict(self)], unicode_errors="surrogateescape")
+        values = asdict(self)
+        values["noted"] = {name: list(map(astuple, files)) for name, files in self.noted.items()}
+        data: bytes = msgpack.packb([VERSION, values], unicode_errors="surrogateescape")
         if len(data) > MAX_SPEC_BYTES:
             raise InvalidArgument(
                 f"the job's description has {len(data)} bytes; {MAX_SPEC_BYTES} are allowed"
@@ -149,6 +305,9 @@ class JobSpec:
         if not isinstance(values, dict) or set(values) != {each.name for each in fields(cls)}:
             raise ProtocolMismatch(f"a job description with other fields than version {VERSION} has")
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
+        values["sources"] = _sources(values["sources"])
+        values["broadcast"] = tuple(values["broadcast"]) if isinstance(values["broadcast"], list) else None
+        values["noted"] = _noted(values["noted"])
         return cls(**_typed(values))
 
 
@@ -157,15 +316,34 @@ def _is_plain(path: str) -> bool:
     return path.strip("/") != "" and not {"", ".", ".."} & set(path.strip("/").split("/"))
 
 
+def _sources(rows: Any) -> tuple[SourceOf, ...] | None:
+    try:
+        sources = tuple(SourceOf(*row) for row in rows)
+    except TypeError:
+        return None
+    return sources if all((str, str, int) == tuple(map(type, each)) for each in sources) else None
+
+
+def _noted(rows: Any) -> dict[str, tuple[InputFile, ...]] | None:
+    try:
+        noted = {name: tuple(InputFile(*row) for row in files) for name, files in rows.items()}
+    except (TypeError, AttributeError):
+        return None
+    every = [each for files in noted.values() for each in files]
+    return noted if all((str, int, int) == tuple(map(type, astuple(each))) for each in every) else None
+
+
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse fields of a wrong type before they are used."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
-        "task_memory_mib": int, "split_bytes": int,
+        "task_memory_mib": int, "split_bytes": int, "bad_records": int, "sources": tuple,
+        "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):
             raise ProtocolMismatch(f"field {name!r} of a job description is a {type(value).__name__}")
-    if not all(isinstance(each, str) for each in values["inputs"]):
-        raise ProtocolMismatch("an input of a job description is no text")
+    for each in (*values["inputs"], *values["broadcast"], *chain(*values["side"].items())):
+        if not isinstance(each, str):
+            raise ProtocolMismatch("an input of a job description is no text")
     return values

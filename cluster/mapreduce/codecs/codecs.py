@@ -9,7 +9,7 @@ Rules and byte layouts: docs/formats/run.md.
 
 from __future__ import annotations
 
-from ringmill.cluster.mapreduce.codecs.key_codecs import KeyCodec, key_codec
+from ringmill.cluster.mapreduce.codecs.key_codecs import KeyCodec, KeyPrefix, key_codec, key_prefix
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec, value_codec
 
-__all__ = ["KeyCodec", "ValueCodec", "key_codec", "value_codec"]
+__all__ = ["KeyCodec", "KeyPrefix", "ValueCodec", "key_codec", "key_prefix", "value_codec"]

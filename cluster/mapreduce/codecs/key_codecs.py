@@ -13,13 +13,14 @@ import dataclasses
 import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from types import NoneType, UnionType
+from types import GenericAlias, NoneType, UnionType
 from typing import Any, Final, NewType, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.signatures import name_of
 from ringmill.cluster.mapreduce.failures import shown
 
-__all__ = ["KeyCodec", "key_codec"]
+__all__ = ["KeyCodec", "KeyPrefix", "key_codec", "key_prefix"]
 
 T = TypeVar("T")
 
@@ -212,21 +213,21 @@ class _RowPart:
         fields_of: Callable[[Any], Sequence[Any]],
         build: Callable[[list[Any]], Any],
     ) -> None:
-        self._parts = parts
-        self._fields_of = fields_of
+        self.parts = parts
+        self.fields_of = fields_of
         self._build = build
 
     def put(self, key: Any) -> bytes:
-        elements = self._fields_of(key)
-        if len(elements) != len(self._parts):
+        elements = self.fields_of(key)
+        if len(elements) != len(self.parts):
             raise InvalidArgument(
-                f"a key of {len(elements)} elements, its hint has {len(self._parts)}: {shown(key, 200)}"
+                f"a key of {len(elements)} elements, its hint has {len(self.parts)}: {shown(key, 200)}"
             )
-        return b"".join([part.put(element) for part, element in zip(self._parts, elements, strict=True)])
+        return b"".join([part.put(element) for part, element in zip(self.parts, elements, strict=True)])
 
     def take(self, data: bytes, at: int) -> tuple[Any, int]:
         elements = []
-        for part in self._parts:
+        for part in self.parts:
             element, at = part.take(data, at)
             elements.append(element)
         return self._build(elements), at
@@ -249,6 +250,38 @@ class _ListPart:
         return tuple(elements), at + 1
 
 
+class KeyPrefix:
+    """The first parts of keys that are tuples or dataclasses: the first one alone, or a tuple of several.
+
+    Parts are self-delimiting, so the bytes of a key begin with those of its prefix, and keys that are equal
+    in these parts are neighbours in the order of bytes.
+    """
+
+    def __init__(self, row: _RowPart, count: int) -> None:
+        self._row = row
+        self._parts = row.parts[:count]
+
+    def of(self, key: Any) -> Any:
+        """The prefix of a key."""
+        elements = self._row.fields_of(key)
+        return elements[0] if len(self._parts) == 1 else tuple(elements[: len(self._parts)])
+
+    def cut(self, data: bytes) -> bytes:
+        """The bytes of an encoded key that are its prefix."""
+        at = 0
+        for part in self._parts:
+            _, at = part.take(data, at)
+        return data[:at]
+
+    def decode(self, data: bytes) -> Any:
+        """The prefix that `cut` left."""
+        elements, at = [], 0
+        for part in self._parts:
+            element, at = part.take(data, at)
+            elements.append(element)
+        return elements[0] if len(elements) == 1 else tuple(elements)
+
+
 _BYTES: Final = _BytesPart()
 _PARTS: Final[dict[Any, _Part]] = {
     str: _TextPart(),
@@ -268,6 +301,31 @@ def key_codec(hint: Any, where: str) -> KeyCodec:
     if hint is bytes:
         return _Raw()
     return _Codec(_part_of(hint, where))
+
+
+def key_prefix(hint: Any, count: int, where: str) -> tuple[KeyPrefix, Any]:
+    """The first `count` parts of keys of the hinted type, and the type of these parts.
+
+    Raises InvalidArgument for keys that have not more parts than that.
+    """
+    while isinstance(hint, NewType):
+        hint = hint.__supertype__
+    origin = get_origin(hint)
+    parts: tuple[Any, ...] = ()
+    if origin is tuple and Ellipsis not in get_args(hint):
+        parts = get_args(hint)
+    elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint)
+        parts = tuple(hints[field.name] for field in dataclasses.fields(hint))
+    if not 0 < count < len(parts):
+        raise InvalidArgument(
+            f"{where} gives keys of type {name_of(hint)}; group_by={count} needs tuples or frozen "
+            f"dataclasses of more than {count} parts",
+            hint="tuple[USER, TIME] and group_by=1 make a group of each USER, in the order of TIME",
+        )
+    row = _part_of(hint, where)
+    assert isinstance(row, _RowPart)
+    return KeyPrefix(row, count), parts[0] if count == 1 else GenericAlias(tuple, parts[:count])
 
 
 def _part_of(hint: Any, where: str) -> _Part:

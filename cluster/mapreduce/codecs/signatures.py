@@ -16,6 +16,7 @@ from types import FunctionType, NoneType, UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.arrow_hints import declared_columns
 from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "fits",
     "name_of",
     "read_batch_signature",
+    "read_result_signature",
     "read_signature",
     "unwrapped",
 ]
@@ -41,6 +43,7 @@ class Gives(Enum):
     PAIRS = "pairs"
     DICT = "dict"  # of key to value; map_batch alone
     KEYS = "keys"  # without values; map_batch alone
+    COLUMNS = "columns"  # of Arrow, the keys and the values; map_batch alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ def read_signature(function: Callable[..., Iterable[tuple[Any, Any]]], role: str
 def read_batch_signature(function: Callable[..., Any]) -> Signature:
     """The signature of a map_batch function: it takes where the batch begins, if it likes, then the batch.
 
-    It returns an iterable of pairs, a dict, or an iterable of keys alone.  Raises InvalidArgument.
+    It returns an iterable of pairs, a dict, an iterable of keys alone, or two columns of Arrow.  Raises
+    InvalidArgument.
     """
     where = _shippable(function, "map_batch")
     names, hints, wants_context = _parameters(function, "map_batch", where)
@@ -87,8 +91,32 @@ def read_batch_signature(function: Callable[..., Any]) -> Signature:
             "the batch begins, and, if it likes, ctx"
         )
     first = hints[names[0]] if len(names) == 2 else None
-    key, value, gives = _batch_result(hints["return"], where)
+    returned = typing.get_type_hints(function, include_extras=True)["return"]
+    if (columns := declared_columns(returned)) is not None:
+        key, value = _column_types(columns, where)
+        gives = Gives.COLUMNS
+    else:
+        key, value, gives = _batch_result(hints["return"], where)
     return Signature(where, first, hints[names[-1]], key, value, wants_context, gives)
+
+
+def read_result_signature(
+    function: Callable[..., Iterable[tuple[Any, Any]]], key: Hint, left: Hint, right: Hint
+) -> Signature:
+    """The signature of the function that a join calls for a key and two rows.  Raises InvalidArgument."""
+    where = _shippable(function, "result")
+    names, hints, wants_context = _parameters(function, "result", where)
+    if len(names) != 3:
+        raise InvalidArgument(
+            f"result {where} takes ({', '.join(names)}); it must take a key, a left and a right row, and, if "
+            "it likes, ctx"
+        )
+    for what, given, name in zip(("key", "left row", "right row"), (key, left, right), names, strict=True):
+        if not fits(given, hints[name]):
+            raise InvalidArgument(
+                f"result {where}: the {what} is of type {name_of(given)}, and it takes {name_of(hints[name])}"
+            )
+    return Signature(where, key, left, *_pair_of(hints["return"], "result", where), wants_context)
 
 
 def check_partition(function: Callable[..., int], maker: Signature) -> None:
@@ -209,6 +237,15 @@ def _pair_of(hint: Hint, role: str, where: str) -> tuple[Hint, Hint]:
             f"{role} {where} is declared to return {name_of(hint)}; it must be Iterator[tuple[KEY, VALUE]]"
         )
     return pair[0], pair[1]
+
+
+def _column_types(columns: tuple[Hint, ...], where: str) -> tuple[Hint, Hint]:
+    if not columns:
+        raise InvalidArgument(
+            f"map_batch {where} is declared to return columns of unknown types",
+            hint="say what they hold, e.g. Annotated[pyarrow.RecordBatch, tuple[str, int]]",
+        )
+    return columns[0], columns[1]
 
 
 def _batch_result(hint: Hint, where: str) -> tuple[Hint, Hint, Gives]:

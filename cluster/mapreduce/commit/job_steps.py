@@ -28,24 +28,18 @@ from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["plan_job", "publish_output"]
+__all__ = ["input_plan_of", "plan_job", "publish_output"]
 
 
 def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> InputPlan:
-    """Cut the input into splits and make the staging folder.
+    """Cut the input into splits and make the staging folder; a keyspace is cut by a node, which can read it.
 
     Raises InvalidArgument, which names the path, for an input that does not exist or cannot be read, or an
     output that may not be written.  Raises DiskFull.
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        plan = plan_input(
-            spec.inputs,
-            spec.input_format,
-            files,
-            sizes.pinned(spec.split_bytes),
-            sampled=spec.order == "total",
-        )
+        plan = input_plan_of(spec, files, sizes)
         remove_staging(files, spec.job, spec.output)
         staging = staging_folder(spec.output, spec.job)
         files.mkdir(staging)
@@ -55,6 +49,19 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
             raise InvalidArgument(f"{error.filename}: {error.strerror}") from error
         raise refusal_of(error, "planning the job") from error
     return plan
+
+
+def input_plan_of(spec: JobSpec, files: FileSystem, sizes: SplitSizes) -> InputPlan:
+    """What the tasks of a job read; a keyspace is planned elsewhere.  Raises InvalidArgument, OSError."""
+    return plan_input(
+        spec.readings if spec.source is None else (),
+        files,
+        sizes.pinned(spec.split_bytes),
+        sampled=spec.order == "total",
+        side=spec.side,
+        broadcast=spec.broadcast,
+        broadcast_bytes=spec.broadcast_bytes,
+    )
 
 
 def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem, *, again: bool) -> None:

@@ -20,6 +20,7 @@ from typing import Final
 import google_crc32c
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import ReduceOutput, part_name
 from ringmill.cluster.os_errors import Meaning, meaning_of
@@ -52,17 +53,21 @@ class OutputMayShow(OSError):
 
 @dataclass(frozen=True, slots=True)
 class StagedPart:
-    """A winner's part file and what must be in it."""
+    """A winner's part file, what must be in it, and its name in the output."""
 
     partition: int
     path: str
     size: int
     crc32c: int
     records: int
+    name: str
 
     @classmethod
-    def of(cls, output: ReduceOutput) -> StagedPart:
-        return cls(output.partition, output.file, output.size, output.crc32c, output.records_out)
+    def of(cls, output: ReduceOutput, spec: JobSpec) -> StagedPart:
+        return cls(
+            output.partition, output.file, output.size, output.crc32c, output.records_out,
+            spec.file_of(output.partition),
+        )  # fmt: skip
 
 
 def staging_folder(output: str, job: str) -> str:
@@ -76,9 +81,9 @@ def attempt_folder(output: str, job: str, attempt: AttemptId) -> str:
     return posixpath.join(staging_folder(output, job), str(attempt))
 
 
-def staged_part(output: str, job: str, attempt: AttemptId) -> str:
+def staged_part(output: str, job: str, attempt: AttemptId, compression: str) -> str:
     """The one file that a reduce attempt leaves there."""
-    return posixpath.join(attempt_folder(output, job, attempt), part_name(attempt.task))
+    return posixpath.join(attempt_folder(output, job, attempt), part_name(attempt.task, compression))
 
 
 def refuse_existing(files: FileSystem, output: str, *, overwrite: bool) -> None:
@@ -159,7 +164,7 @@ def _discard(files: FileSystem, removed: str, output: str) -> None:
 def manifest(parts: Sequence[StagedPart]) -> bytes:
     """Content of _SUCCESS: the parts with size, CRC-32C and records.  Equal outputs have equal ones."""
     rows = [
-        {"name": part_name(p.partition), "size": p.size, "crc32c": f"{p.crc32c:08x}", "records": p.records}
+        {"name": p.name, "size": p.size, "crc32c": f"{p.crc32c:08x}", "records": p.records}
         for p in sorted(parts, key=lambda part: part.partition)
     ]
     return (json.dumps({"version": 1, "parts": rows}, indent=1) + "\n").encode()
@@ -262,7 +267,7 @@ def _gather(files: FileSystem, parts: Sequence[StagedPart], result: str, wanted:
     files.mkdir(result)
     files.fsync_dir(posixpath.dirname(result))  # else a power cut takes the folder with the parts in it
     for part in parts:
-        _move(files, part, posixpath.join(result, part_name(part.partition)))
+        _move(files, part, posixpath.join(result, part.name))
     _write_success(files, posixpath.join(result, SUCCESS), wanted)
     files.fsync_dir(result)
 

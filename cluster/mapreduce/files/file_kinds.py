@@ -10,30 +10,34 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["HEAD_BYTES", "is_packed", "why_unreadable"]
+__all__ = ["COLUMN_FORMATS", "HEAD_BYTES", "is_packed", "why_no_columns", "why_unreadable"]
 
 HEAD_BYTES: Final = 512
 """How many of a file's first bytes `why_unreadable` wants."""
 
+_LZ4: Final = b"\x04\x22\x4d\x18"
 _PACKED: Final = {
     ".gz": (b"\x1f\x8b",),
     ".bz2": (b"BZh",),
     ".xz": (b"\xfd7zXZ\x00",),
+    ".lz4": (_LZ4,),
     ".zst": (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + low, 0x2A, 0x4D, 0x18)) for low in range(16))),
 }
 """Suffixes of the compressions that are unpacked, and how their files begin (zstd's may skip a frame)."""
 
 _ADVICE_ARCHIVE: Final = "unpack the archive first, and give its files as input"
-_ADVICE_UNPACK: Final = "unpack it first, or compress it as .gz, .bz2, .xz or .zst"
+_ADVICE_UNPACK: Final = "unpack it first, or compress it as .gz, .bz2, .xz, .zst or .lz4"
+_ADVICE_COLUMNS: Final = 'FileInput("parquet") and FileInput("arrow") read their own kind by columns'
 _ADVICE_FILE: Final = 'read it whole: FileInput("file") hands map the path and the bytes'
 
 _SUFFIXES: Final = {
     **dict.fromkeys(
         (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".jar", ".whl"), _ADVICE_ARCHIVE
     ),
-    **dict.fromkeys((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"), _ADVICE_ARCHIVE),
-    **dict.fromkeys((".lz4", ".snappy", ".sz", ".lzo", ".br", ".lzma", ".z"), _ADVICE_UNPACK),
-    **dict.fromkeys((".parquet", ".orc", ".avro", ".arrow", ".feather", ".h5", ".xlsx"), _ADVICE_FILE),
+    **dict.fromkeys((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4"), _ADVICE_ARCHIVE),
+    **dict.fromkeys((".snappy", ".sz", ".lzo", ".br", ".lzma", ".z"), _ADVICE_UNPACK),
+    **dict.fromkeys((".parquet", ".arrow", ".feather"), _ADVICE_COLUMNS),
+    **dict.fromkeys((".orc", ".avro", ".h5", ".xlsx"), _ADVICE_FILE),
 }
 
 _MAGIC: Final = (
@@ -43,14 +47,14 @@ _MAGIC: Final = (
     (0, b"Rar!\x1a\x07", "a rar archive", _ADVICE_ARCHIVE),
     (257, b"ustar\x00", "a tar archive", _ADVICE_ARCHIVE),
     (257, b"ustar  \x00", "a tar archive", _ADVICE_ARCHIVE),
-    (0, b"\x04\x22\x4d\x18", "lz4 data", _ADVICE_UNPACK),
     (0, b"\xff\x06\x00\x00sNaPpY", "snappy data", _ADVICE_UNPACK),
     (0, b"Obj\x01", "an Avro file", _ADVICE_FILE),
-    (0, b"ARROW1\x00\x00", "an Arrow file", _ADVICE_FILE),
+    (0, b"ARROW1\x00\x00", "an Arrow file", _ADVICE_COLUMNS),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _ADVICE_FILE),
     (0, b"SQLite format 3\x00", "an SQLite database", _ADVICE_FILE),
 )
 _PARQUET: Final = b"PAR1"
+COLUMN_FORMATS: Final = {"parquet": (_PARQUET, _PARQUET), "arrow": (b"ARROW1", b"ROW1")}
 _ORC: Final = b"ORC"  # at its start, and before its last byte
 _BZIP2_BLOCK: Final = b"1AY&SY"  # follows "BZh" and a digit; three letters alone may begin a text
 
@@ -75,6 +79,17 @@ def why_unreadable(path: str, head: bytes, tail: bytes) -> tuple[str, str] | Non
     return _by_magic(head, tail)
 
 
+def why_no_columns(format: str, path: str, head: bytes, tail: bytes) -> tuple[str, str] | None:
+    """Why a file is not of this format of columns, and what to do; None when it is."""
+    begin, end = COLUMN_FORMATS[format]
+    if is_packed(path):
+        return "such files are not unpacked", "unpack it first; its columns may be compressed inside"
+    if head.startswith(begin) and tail == end:
+        return None
+    what = {"parquet": "a Parquet file", "arrow": "an Arrow IPC file"}[format]
+    return f"it does not begin and end as {what}", "is it another format, or was it cut off?"
+
+
 def _misnamed(suffix: str) -> tuple[str, str]:
     return f"it is named {suffix} and does not begin as such a file", "give it the suffix of what it holds"
 
@@ -84,7 +99,7 @@ def _by_magic(head: bytes, tail: bytes) -> tuple[str, str] | None:
         if head.startswith(magic, offset):
             return f"it is {what}", advice
     if head.startswith(_PARQUET) and tail == _PARQUET:
-        return "it is a Parquet file", _ADVICE_FILE
+        return "it is a Parquet file", _ADVICE_COLUMNS
     if head.startswith(_ORC) and tail.startswith(_ORC) and not tail.endswith(b"\n"):
         return "it is an ORC file", _ADVICE_FILE
     for suffix, starts in _PACKED.items():

@@ -7,57 +7,111 @@ text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.files.file_kinds import HEAD_BYTES, why_unreadable
-from ringmill.cluster.mapreduce.files.inputs import find_inputs
+from ringmill.cluster.mapreduce.files.file_kinds import (
+    COLUMN_FORMATS,
+    HEAD_BYTES,
+    is_packed,
+    why_no_columns,
+    why_unreadable,
+)
+from ringmill.cluster.mapreduce.files.inputs import SourcePaths, find_inputs
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes, plan_splits
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["InputPlan", "plan_input"]
+__all__ = ["ANY_SIZE", "InputPlan", "plan_input"]
 
 NAMES_TOLD: Final = 5
+ANY_SIZE: Final = 1 << 62
+MAX_NOTED: Final = 1000  # files, as they are part of the job's description
+PACKED_FACTOR: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class InputPlan:
-    """`notes` are lines for people about inputs that were named but are not read."""
+    """`notes` are lines for people about inputs that were named but are not read.
+
+    `noted` are files that are in no split, because every task reads them, by the name of what they are.
+    """
 
     splits: tuple[Split, ...]
     notes: tuple[str, ...] = ()
+    noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
 
     def to_wire(self) -> list[Any]:
-        """The msgpack-able form: [splits, notes]."""
-        return [[split.to_wire() for split in self.splits], list(self.notes)]
+        """The msgpack-able form: [splits, notes, noted].
+
+        Of a file that was noted: [path, size, mtime_ns].
+        """
+        noted = {name: list(map(astuple, files)) for name, files in self.noted.items()}
+        return [[split.to_wire() for split in self.splits], list(self.notes), noted]
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> InputPlan:
-        splits, notes = fields
-        return cls(tuple(Split.from_wire(row) for row in splits), tuple(notes))
+        splits, notes, noted = fields
+        files = {name: tuple(InputFile(*row) for row in rows) for name, rows in noted.items()}
+        return cls(tuple(Split.from_wire(row) for row in splits), tuple(notes), files)
 
 
 def plan_input(
-    inputs: Sequence[str],
-    format: str,
+    readings: Sequence[SourcePaths],
     files: FileSystem,
     sizes: SplitSizes = SPLIT_SIZES,
     *,
     sampled: bool = False,
+    side: Mapping[str, str] | None = None,
+    broadcast: Sequence[str] = (),
+    broadcast_bytes: int = 0,
 ) -> InputPlan:
     """Find the files, look at each, cut them into splits; `sampled` as plan_splits takes it.
 
-    Raises InvalidArgument, naming the file, for an input that is not there or cannot be read in this format;
-    OSError.
+    Notes the file of each `side`.  Of the sources named by `broadcast`, the one with the least bytes, if it
+    has at most `broadcast_bytes`, is noted and not cut.  Raises InvalidArgument, naming the file, for an
+    input that is not there or cannot be read in its format; OSError.
     """
-    found = find_inputs(inputs, files)
-    for file in found.files:
-        _check(file, format, files)
-    return InputPlan(
-        tuple(plan_splits(found.files, format, sizes, sampled=sampled)), _notes(found.passed_over)
-    )
+    found = [find_inputs(each.paths, files) for each in readings]
+    for each, reading in zip(found, readings, strict=True):
+        for file in each.files:
+            _check(file, reading.format, files)
+    noted: dict[str, tuple[InputFile, ...]]
+    noted = {name: (_side_file(name, path, files),) for name, path in (side or {}).items()}
+    by_name = {reading.source: each.files for each, reading in zip(found, readings, strict=True)}
+    small = _smallest({name: by_name[name] for name in broadcast}, broadcast_bytes)
+    if small is not None:
+        noted[small] = by_name[small]
+    sources = [(() if name == small else by_name[name], format) for name, format, _ in readings]
+    passed_over = sorted({path for each in found for path in each.passed_over})
+    return InputPlan(tuple(plan_splits(sources, sizes, sampled=sampled)), _notes(passed_over), noted)
+
+
+def _side_file(name: str, path: str, files: FileSystem) -> InputFile:
+    if not files.is_file(path):
+        raise InvalidArgument(f"side data {name}: {path} is no regular file that is there")
+    return InputFile(path, files.size(path), files.mtime_ns(path))
+
+
+def _smallest(sources: Mapping[str, Sequence[InputFile]], most_bytes: int) -> str | None:
+    """The source with the least bytes, of equal ones the last; None when that has too many, or files."""
+    if not sources:
+        return None
+    sizes = {name: sum(map(_unpacked_size, found)) for name, found in sources.items()}
+    small = min(reversed(list(sizes)), key=sizes.__getitem__)
+    count = len(sources[small])
+    if most_bytes == ANY_SIZE and count > MAX_NOTED:
+        raise InvalidArgument(
+            f"source {small} has {count} files, and at most {MAX_NOTED} can go to every task",
+            hint="put them together into fewer, or join by strategy='merge'",
+        )
+    return small if sizes[small] <= most_bytes and count <= MAX_NOTED else None
+
+
+def _unpacked_size(file: InputFile) -> int:
+    """About what it has once it is unpacked."""
+    return file.size * (PACKED_FACTOR if is_packed(file.path) else 1)
 
 
 def _check(file: InputFile, format: str, files: FileSystem) -> None:
@@ -72,7 +126,11 @@ def _check(file: InputFile, format: str, files: FileSystem) -> None:
             f"input {file.path} has a size of 0 bytes and gives data: it is made up while it is read",
             hint="copy it into an ordinary file first",
         )
-    if format != "file" and (why := why_unreadable(file.path, head, tail)) is not None:
+    if format in COLUMN_FORMATS:
+        why = why_no_columns(format, file.path, head, tail)
+    else:
+        why = None if format in ("file", "kv") else why_unreadable(file.path, head, tail)
+    if why is not None:
         reason, advice = why
         raise InvalidArgument(f"input {file.path} cannot be read as {format}: {reason}", hint=advice)
 

@@ -12,16 +12,25 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["FoundInputs", "find_inputs", "named_inputs"]
+__all__ = ["FoundInputs", "SourcePaths", "find_inputs", "named_inputs"]
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 _MARKER: Final = "_SUCCESS"
+
+
+class SourcePaths(NamedTuple):
+    """Paths that are read in one format."""
+
+    source: str
+    format: str
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +41,21 @@ class FoundInputs:
     passed_over: tuple[str, ...]
 
 
-def named_inputs(input: str | Iterable[str]) -> tuple[str, ...]:
-    """One input or several, as a user gives them.  Raises InvalidArgument for what is no path.
+def named_inputs(input: str | Iterable[object]) -> tuple[str, ...]:
+    """The paths of one input or several, as a user gives them.  Raises InvalidArgument for what is no path.
 
     An empty name would stand for the current folder with all below it.
     """
     inputs = (input,) if isinstance(input, str) else tuple(input)
+    paths = []
     for each in inputs:
         if not isinstance(each, str) or not each:
             raise InvalidArgument(
                 f"input {each!r} is no path",
                 hint="give a file, a folder or a glob; '.' is the current folder",
             )
-    return inputs
+        paths.append(path_of("input", each))
+    return tuple(paths)
 
 
 def find_inputs(inputs: Iterable[str], files: FileSystem) -> FoundInputs:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import google_crc32c
 
+from ringmill.cluster.mapreduce.files.part_packer import Packer
 from ringmill.cluster.mapreduce.files.rendering import Rendered
 from ringmill.cluster.ports import AppendFile, FileSystem
 
@@ -18,7 +19,7 @@ __all__ = ["PartFile", "PartTotals"]
 
 
 class PartTotals:
-    """Size, checksum and records of a part that is being written."""
+    """Size and checksum of a part that is being written, as it is on the disk, and its records."""
 
     __slots__ = ("crc32c", "records", "size")
 
@@ -29,19 +30,26 @@ class PartTotals:
 class PartFile:
     """One part file, new and ours alone."""
 
-    def __init__(self, files: FileSystem, path: str) -> None:
+    def __init__(self, files: FileSystem, path: str, compression: str = "none") -> None:
         self.totals = PartTotals()
+        self._packer = Packer(compression)
         self._file: AppendFile = files.create(path)
 
     def write_all(self, batches: Iterable[Rendered]) -> None:
         """Append batches of records.  Raises what the iteration raises, OSError."""
         for records, data in batches:
-            self._file.append(data)
-            self.totals.size += len(data)
-            self.totals.crc32c = google_crc32c.extend(self.totals.crc32c, data)
+            for packed in self._packer.pack(data):
+                self._append(packed)
             self.totals.records += records
 
+    def _append(self, data: bytes) -> None:
+        self._file.append(data)
+        self.totals.size += len(data)
+        self.totals.crc32c = google_crc32c.extend(self.totals.crc32c, data)
+
     def finish(self) -> None:
-        """Make the content durable and close."""
+        """Write what compression still holds, make the content durable and close."""
+        if rest := self._packer.end():
+            self._append(rest)
         self._file.sync()
         self._file.close()

@@ -12,21 +12,27 @@ from __future__ import annotations
 import csv
 import json
 import operator
-from collections.abc import Callable, Iterable, Iterator
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, islice
 from typing import Any, Final, TypeAlias
 
+from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
 from ringmill.cluster.mapreduce.codecs.signatures import fits
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
+from ringmill.cluster.mapreduce.files.columnar import column_batches, lines_as_column
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
-from ringmill.cluster.mapreduce.files.splits import Piece, Split
+from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
+from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
 
-__all__ = ["Block", "SplitReader"]
+__all__ = ["Block", "SplitReader", "open_unchanged"]
 
 Block: TypeAlias = list[tuple[Any, Any]]
+Refused: TypeAlias = Callable[[Any, Any, Exception], None]  # key, text or row, and why
 
 READ_BYTES: Final = 1 << 20
 BATCH_BYTES: Final = 4 << 20  # large, as what a map makes of a batch is put together with that of others
@@ -39,8 +45,17 @@ class SplitReader:
     """Reads one split; `position` tells the record that was handed out last."""
 
     def __init__(
-        self, split: Split, format: str, value_hint: Any, *, files: FileSystem, context: Context
+        self,
+        split: Split,
+        format: str,
+        value_hint: Any,
+        *,
+        files: FileSystem,
+        context: Context,
+        columns: Sequence[str] = (),
+        key_hint: Any = None,
     ) -> None:
+        """`key_hint` is asked for by a keyspace alone: in all other formats keys have one type."""
         self.records_read = 0
         self._bytes_before = 0  # of pieces that were read to their end
         self._piece: Piece | None = None
@@ -48,24 +63,41 @@ class SplitReader:
         self._split = split
         self._format = format
         self._hint = value_hint
+        self._key_hint = key_hint
         self._files = files
         self._context = context
+        self._columns = columns
+        self._has_columns = arrow_name(value_hint) == "RecordBatch"
         self._path = ""
+        self._piece_number = -1
+        self.refused: Refused | None = None  # takes records that cannot be parsed; None to fail
         self._block: Block = []
         self._left: Iterator[tuple[Any, Any]] = iter(())
         self._span: tuple[int, int] | None = None  # of the batch at hand: where it begins and ends
 
     @property
     def position(self) -> str:
-        """ "FILE offset N" of the last record, "FILE line N" in csv, "" before the first.
+        """ "FILE offset N" of the last record, "FILE line N" in csv, "FILE key K" of a keyspace, "" before
+        the first.
 
         Of a batch, "FILE offset N to M".
         """
-        unit = {"csv": "line", "file": ""}.get(self._format, "offset")
+        unit = self._unit
         if self._span is not None:
             return f"{self._path} {unit} {self._span[0]} to {self._span[1]}"
         last = self._last() if unit else None
         return self._path if last is None else f"{self._path} {unit} {last[0]}"
+
+    @property
+    def place(self) -> tuple[int, str, str]:
+        """The piece at hand by its number, its file, and what a key in it counts: "offset", "line" or ""."""
+        return self._piece_number, self._path, self._unit
+
+    @property
+    def _unit(self) -> str:
+        if self._has_columns and self._format != "arrow":
+            return "row"
+        return {"csv": "line", "file": "", "arrow": "batch", "kv": "key"}.get(self._format, "offset")
 
     @property
     def record(self) -> str:
@@ -79,7 +111,7 @@ class SplitReader:
         piece = self._piece
         if piece is None or (start := self._started()) is None:
             return self._bytes_before
-        if self._format in ("csv", "file") or is_packed(piece.file.path):
+        if self._has_columns or self._format in ("csv", "file", "kv") or is_packed(piece.file.path):
             done = self._unpacked_bytes
         else:
             done = start - piece.start
@@ -123,11 +155,13 @@ class SplitReader:
             self._span = None
 
     def _opened(self) -> Iterator[tuple[Piece, ReadFile]]:
-        for piece in self._split.pieces:
-            self._piece = piece
+        for number, piece in enumerate(self._split.pieces):
+            self._piece, self._piece_number = piece, number
             self._path = self._context.path = piece.file.path
+            if self._format == "kv":  # a file of this attempt, named for what is in it
+                self._path = self._context.path = posixpath.basename(piece.file.path)
             self._unpacked_bytes = 0
-            file = _open_unchanged(piece, self._files)
+            file = open_unchanged(piece.file, self._files)
             try:
                 yield piece, file
             finally:
@@ -137,13 +171,18 @@ class SplitReader:
 
     def _batches(self, piece: Piece, file: ReadFile, hint: Any) -> Iterator[tuple[int, int, int, Any]]:
         """(begin, end, number of values, values) of each batch."""
+        if self._has_columns:
+            for start, end, columns, done in column_batches(piece, file, self._format, self._columns):
+                self._unpacked_bytes = int(done * (piece.end - piece.start))
+                yield start, end, columns.num_rows, columns
+            return
         if self._format in ("csv", "jsonl"):
             for block in self._blocks(piece, file):
                 yield block[0][0], block[-1][0], len(block), [value for _, value in block]
             return
         lines = _line_lists(self._format, hint)
         for offset, data in self._whole_lines(piece, file, BATCH_BYTES):
-            count, batch = lines(data)
+            count, batch = lines(data, piece.file.path, offset)
             yield offset, offset + len(data), count, batch
             self._unpacked_bytes += len(data)
 
@@ -152,7 +191,9 @@ class SplitReader:
             return self._whole_file(piece, file)
         if self._format == "csv":
             return self._csv(piece, file)
-        parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": _json_lines}[
+        if self._format == "kv":
+            return self._keyspace_records(file)
+        parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": self._json_lines}[
             self._format
         ]
         return self._lines(piece, file, parse)
@@ -185,6 +226,13 @@ class SplitReader:
             (piece.file.path, content if self._hint is bytes else content.decode("utf-8", "surrogateescape"))
         ]
 
+    def _keyspace_records(self, file: ReadFile) -> Iterator[Block]:
+        taken = record_of(self._key_hint, self._hint)
+        for rows in read_rows(_pages(file)):
+            for start in range(0, len(rows), BLOCK_RECORDS):
+                yield list(map(taken, rows[start : start + BLOCK_RECORDS]))
+            self._unpacked_bytes += READ_BYTES
+
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         lines = _decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
         rows = csv.reader(_without_mark(lines), strict=True)
@@ -193,8 +241,13 @@ class SplitReader:
         line = rows.line_num
         try:
             for row in rows:
-                if row:
-                    block.append((line + 1, row if header is None else _named(header, row)))
+                if row and header is None:
+                    block.append((line + 1, row))
+                elif row and len(row) == len(header or ()):
+                    block.append((line + 1, dict(zip(header or (), row, strict=True))))
+                elif row:
+                    wrong = ValueError(f"not CSV: {len(row)} fields where the header has {len(header or ())}")
+                    self._refuse(line + 1, row, wrong)
                 line = rows.line_num
                 if len(block) >= BLOCK_RECORDS:
                     yield block
@@ -205,9 +258,28 @@ class SplitReader:
         if block:
             yield block
 
+    def _json_lines(self, offset: int, data: bytes, path: str) -> Block:
+        block: Block = []
+        for at, line in _text_lines(offset, data, path):
+            text = line.removeprefix(_BYTE_ORDER_MARK) if at == 0 else line
+            if not text or text.isspace():
+                continue
+            try:
+                block.append((at, json.loads(text)))
+            except ValueError as error:
+                self._refuse(at, text, ValueError(f"not JSON: {error}"))
+        return block
 
-def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
-    noted = piece.file
+    def _refuse(self, key: Any, value: Any, error: ValueError) -> None:
+        """A record that cannot be parsed.  Raises TaskFailed unless somebody takes it."""
+        if self.refused is None:
+            raise TaskFailed(Cause.USER_ERROR, str(error), (), f"{self._path} {self._unit} {key}") from error
+        self.records_read += 1
+        self.refused(key, value, error)
+
+
+def open_unchanged(noted: InputFile, files: FileSystem) -> ReadFile:
+    """The file, if it has the size and modification time that were noted.  Raises TaskFailed, OSError."""
     try:
         file = files.open_read(noted.path)
     except FileNotFoundError as error:
@@ -222,6 +294,12 @@ def _open_unchanged(piece: Piece, files: FileSystem) -> ReadFile:
             f"modification time {noted.mtime_ns} became {modified_ns} ns",
         )
     return file
+
+
+def _pages(file: ReadFile) -> Iterator[bytes]:
+    """All bytes of a file."""
+    for at in range(0, file.size, READ_BYTES):
+        yield file.pread(READ_BYTES, at)
 
 
 def _line_start(file: ReadFile, at: int) -> int:
@@ -318,34 +396,36 @@ def _raw_lines(offset: int, data: bytes, path: str) -> Block:
     return list(zip(accumulate(map((1).__add__, map(len, lines)), initial=offset), lines, strict=False))
 
 
-def _raw_list(data: bytes) -> tuple[int, list[bytes]]:
+def _line_lists(format: str, hint: Any) -> Callable[[bytes, str, int], tuple[int, Any]]:
+    """How many lines a block has, and those lines as a batch of the hinted type."""
+    if hint is bytes:
+        return _block_lines
+    if arrow_name(hint):
+        return partial(lines_as_column, is_text=format == "lines", keeps_cr=format == "raw")
+    if fits(list[str], hint):
+        return _str_list
+    return _raw_list if format == "raw" else _bytes_list
+
+
+def _block_lines(data: bytes, path: str, offset: int) -> tuple[int, bytes]:
+    return data.count(b"\n") + (not data.endswith(b"\n")), data
+
+
+def _raw_list(data: bytes, path: str = "", offset: int = 0) -> tuple[int, list[bytes]]:
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
     return len(lines), lines
 
 
-def _block_lines(data: bytes) -> tuple[int, bytes]:
-    return data.count(b"\n") + (not data.endswith(b"\n")), data
-
-
-def _line_lists(format: str, hint: Any) -> Callable[[bytes], tuple[int, Any]]:
-    """How many lines a block has, and those lines as a batch of the hinted type."""
-    if hint is bytes:
-        return _block_lines
-    if fits(list[str], hint):
-        return _str_list
-    return _raw_list if format == "raw" else _bytes_list
-
-
-def _bytes_list(data: bytes) -> tuple[int, list[bytes]]:
+def _bytes_list(data: bytes, path: str, offset: int) -> tuple[int, list[bytes]]:
     count, lines = _raw_list(data)
     if b"\r" in data:
         lines = [line.removesuffix(b"\r") for line in lines]
     return count, lines
 
 
-def _str_list(data: bytes) -> tuple[int, list[str]]:
+def _str_list(data: bytes, path: str, offset: int) -> tuple[int, list[str]]:
     text = data.decode("utf-8", "surrogateescape")
     lines = text.split("\n")
     if not lines[-1]:
@@ -353,19 +433,6 @@ def _str_list(data: bytes) -> tuple[int, list[str]]:
     if "\r" in text:
         lines = [line.removesuffix("\r") for line in lines]
     return len(lines), lines
-
-
-def _json_lines(offset: int, data: bytes, path: str) -> Block:
-    block: Block = []
-    for at, line in _text_lines(offset, data, path):
-        text = line.removeprefix(_BYTE_ORDER_MARK) if at == 0 else line
-        if not text or text.isspace():
-            continue
-        try:
-            block.append((at, json.loads(text)))
-        except ValueError as error:
-            raise TaskFailed(Cause.USER_ERROR, f"not JSON: {error}", (), f"{path} offset {at}") from error
-    return block
 
 
 def _decoded_lines(blocks: Iterable[tuple[int, bytes]]) -> Iterator[str]:
@@ -379,9 +446,3 @@ def _without_mark(lines: Iterator[str]) -> Iterator[str]:
     if first is not None:
         yield first.removeprefix(_BYTE_ORDER_MARK)
         yield from lines
-
-
-def _named(header: list[str], row: list[str]) -> dict[str, str]:
-    if len(row) != len(header):
-        raise ValueError(f"{len(row)} fields where the header has {len(header)}")
-    return dict(zip(header, row, strict=True))

@@ -15,7 +15,9 @@ from itertools import islice
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
+from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
+from ringmill.cluster.mapreduce.files.keyspace_records import encode_records
 
 __all__ = ["Rendered", "rendered", "rendered_keys"]
 
@@ -155,4 +157,49 @@ def _joined(lines: Sequence[bytes]) -> bytes:
     return data
 
 
-_RENDERS: Final[dict[str, Render]] = {"tsv": _tsv, "jsonl": _jsonl, "bytes": _bytes, "lines": _lines}
+def _kv(batch: Sequence[Pair]) -> bytes:
+    """Records of a keyspace.  What no put would take is refused here, as nothing was put yet."""
+    return encode_records([(_kv_key(key), (_kv_value(key, value),)) for key, value in batch])
+
+
+def _kv_key(key: Any) -> bytes:
+    data = _bytes_of(key)
+    if data is None or not 1 <= len(data) <= MAX_KEY_BYTES:
+        raise TaskFailed(
+            Cause.USER_ERROR,
+            f"{shown(key, 100)} is no key of a keyspace: need str or bytes, 1 to {MAX_KEY_BYTES} bytes",
+        )
+    return data
+
+
+def _kv_value(key: Any, value: Any) -> bytes:
+    if value is None:
+        raise TaskFailed(Cause.USER_ERROR, f"key {shown(key, 100)} has the value None: a job deletes no keys")
+    data = _bytes_of(value)
+    if data is None:
+        data = _compact(value).encode("ascii")
+    if len(data) > MAX_VALUE_BYTES:
+        raise TaskFailed(
+            Cause.USER_ERROR,
+            f"the value of key {shown(key, 100)} has {len(data)} bytes, the limit is {MAX_VALUE_BYTES} bytes",
+        )
+    return data
+
+
+def _bytes_of(text: Any) -> bytes | None:
+    if type(text) is bytes:
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape") if type(text) is str else None
+    except UnicodeEncodeError as error:
+        message = f"a lone surrogate that stands for no byte cannot be written: {error}"
+        raise TaskFailed(Cause.USER_ERROR, message) from error
+
+
+_RENDERS: Final[dict[str, Render]] = {
+    "tsv": _tsv,
+    "jsonl": _jsonl,
+    "bytes": _bytes,
+    "lines": _lines,
+    "kv": _kv,
+}

@@ -92,6 +92,12 @@ class RunWriter:
                     self._write_flat(keys[at:end], values[at:end])
                     at = end
 
+    def write_other(self, values: Sequence[Any], codec: ValueCodec) -> None:
+        """The next partition, of values of another kind in their order, under empty keys."""
+        own, self._values = self._values, codec
+        self.write_partition((b"", [value]) for value in values)
+        self._values = own
+
     @contextmanager
     def _stretch(self, mark: bytes) -> Iterator[None]:
         start = self._offset

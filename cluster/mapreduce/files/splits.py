@@ -17,12 +17,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 
-__all__ = ["SPLIT_SIZES", "InputFile", "Piece", "Split", "SplitSizes", "plan_splits", "split_bytes"]
+__all__ = [
+    "SPLIT_SIZES",
+    "InputFile",
+    "PartitionSpan",
+    "Piece",
+    "Split",
+    "SplitSizes",
+    "plan_splits",
+    "split_bytes",
+]
 
 MIB: Final = 1 << 20
 MAX_PIECES: Final = 1024  # files packed into one split
@@ -30,7 +39,7 @@ MAX_SPLITS: Final = 100_000
 SAMPLE_PLACES: Final = 32
 SAMPLE_BYTES: Final = 16 << 10
 
-_WHOLE_FORMATS: Final = frozenset({"csv", "file"})
+_WHOLE_FORMATS: Final = frozenset({"csv", "file", "kv"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +81,18 @@ class Piece:
         return self.start == 0 and self.end == self.file.size
 
 
+class PartitionSpan(NamedTuple):
+    """Neighbouring partitions of a keyspace, `last` included; `size` is about the bytes that they hold.
+
+    The keyspace is named by its id: one that is dropped and made anew under its name is another one.
+    """
+
+    first: int
+    last: int
+    size: int
+    keyspace: tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """The input of one map task."""
@@ -80,27 +101,34 @@ class Split:
     pieces: tuple[Piece, ...]
     splits: int = 1  # of the job in all
     sample: tuple[Piece, ...] = ()  # of the whole input, where the job is ordered in total
+    source: int = 0  # the number of the input that it belongs to, where a job has several
+    span: PartitionSpan | None = None  # what is read in place of pieces, where the input is a keyspace
 
     @property
     def size(self) -> int:
         """Bytes to be read."""
-        return sum(piece.end - piece.start for piece in self.pieces)
+        return sum(piece.end - piece.start for piece in self.pieces) + (self.span.size if self.span else 0)
 
     def part_of(self, parts: int) -> int:
         """The part that holds this split's records when the output keeps the order of the input."""
         return self.index * parts // max(self.splits, self.index + 1)
 
     def to_wire(self) -> list[Any]:
-        """The msgpack-able form: [index, pieces, splits, sample].
+        """The msgpack-able form: [index, pieces, splits, sample, source, span].
 
         Of a piece: [path, size, mtime_ns, start, end].
         """
-        return [self.index, _rows(self.pieces), self.splits, _rows(self.sample)]
+        span = None if self.span is None else [*self.span[:3], list(self.span.keyspace)]
+        return [self.index, _rows(self.pieces), self.splits, _rows(self.sample), self.source, span]
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> Split:
-        index, pieces, splits, sample = fields
-        return cls(index, _from_rows(pieces), splits, _from_rows(sample))
+        index, pieces, splits, sample, source, row = fields
+        span = None
+        if row is not None:
+            first, last, size, (epoch, ordinal) = row
+            span = PartitionSpan(first, last, size, (epoch, ordinal))
+        return cls(index, _from_rows(pieces), splits, _from_rows(sample), source, span)
 
 
 def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:
@@ -109,22 +137,30 @@ def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:
 
 
 def plan_splits(
-    input_files: Sequence[InputFile],
-    format: str,
+    sources: Sequence[tuple[Sequence[InputFile], str]],
     sizes: SplitSizes = SPLIT_SIZES,
     *,
     sampled: bool = False,
 ) -> list[Split]:
-    """Cut files into splits, in the order of their paths; `sampled` adds the places of a sample to each.
+    """Cut the files of each source, given with their format, into splits.
 
-    Raises InvalidArgument when there would be more than 100,000 splits.
+    They are in the order of sources, and of paths within one; the size aimed at follows from all together.
+    `sampled` adds the places of a sample to each.  Raises InvalidArgument when there would be more than
+    100,000 splits.
     """
-    target = split_bytes(sum(file.size for file in input_files), sizes)
-    packed = list(_packed(_pieces(input_files, format, target), target))
+    every = [file for files, _ in sources for file in files]
+    target = split_bytes(sum(file.size for file in every), sizes)
+    packed = [
+        (number, pieces)
+        for number, (files, format) in enumerate(sources)
+        for pieces in _packed(_pieces(files, format, target), target)
+    ]
     if len(packed) > MAX_SPLITS:
         raise InvalidArgument(f"the input makes {len(packed)} splits; a job may have {MAX_SPLITS}")
-    places = tuple(_places(input_files, len(packed))) if sampled else ()
-    return [Split(index, pieces, len(packed), places) for index, pieces in enumerate(packed)]
+    places = tuple(_places(every, len(packed))) if sampled else ()
+    return [
+        Split(index, pieces, len(packed), places, source) for index, (source, pieces) in enumerate(packed)
+    ]
 
 
 def _pieces(input_files: Sequence[InputFile], format: str, target: int) -> Iterator[Piece]:

@@ -1,4 +1,5 @@
-"""Compressed input files as a stream of plain bytes: .gz, .bz2, .xz and .zst, of any number of streams each.
+"""Compressed input files as a stream of plain bytes: .gz, .bz2, .xz, .zst and .lz4, of any number of streams
+each.
 
 I/O only through the ReadFile passed in; one block in memory at a time, however far it unpacks.
 """
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
+import lz4.frame
 import zstandard
 
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
@@ -21,6 +23,14 @@ __all__ = ["unpacked_blocks"]
 
 READ_BYTES: Final = 16 << 10  # small, as one byte may unpack to thousands
 BLOCK_BYTES: Final = 1 << 20
+_DAMAGED: Final = (
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    EOFError,
+    OSError,
+    RuntimeError,  # of lz4
+)
 _GZIP: Final = 31  # zlib's window bits for gzip framing
 
 
@@ -29,7 +39,7 @@ def unpacked_blocks(file: ReadFile) -> Iterator[bytes]:
     unpack = _UNPACK[file.path.rpartition(".")[2]]
     try:
         yield from unpack(file)
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError) as error:
+    except _DAMAGED as error:
         if (
             isinstance(error, OSError) and error.errno is not None
         ):  # of the disk: bz2 raises one without a number
@@ -54,7 +64,7 @@ def _gzip_blocks(file: ReadFile) -> Iterator[bytes]:
 
 
 class _Decompressor(Protocol):
-    """What bz2 and lzma have in common."""
+    """What bz2, lzma and lz4 have in common."""
 
     @property
     def eof(self) -> bool: ...
@@ -63,7 +73,7 @@ class _Decompressor(Protocol):
     def needs_input(self) -> bool: ...
 
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes | None: ...
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
@@ -82,7 +92,7 @@ def _stream_blocks(begin: Callable[[], _Decompressor], padding: bytes, file: Rea
             if plain := stream.decompress(rest, BLOCK_BYTES):
                 yield plain
             if stream.eof:
-                rest, stream = stream.unused_data, None
+                rest, stream = stream.unused_data or b"", None
             elif stream.needs_input:
                 break
             else:
@@ -117,6 +127,7 @@ def _stored_blocks(file: ReadFile) -> Iterator[bytes]:
 _UNPACK: Final[dict[str, Callable[[ReadFile], Iterator[bytes]]]] = {
     "gz": _gzip_blocks,
     "bz2": partial(_stream_blocks, bz2.BZ2Decompressor, b""),
+    "lz4": partial(_stream_blocks, lz4.frame.LZ4FrameDecompressor, b""),
     "xz": partial(_stream_blocks, partial(lzma.LZMADecompressor, lzma.FORMAT_XZ), b"\0"),
     "zst": _zstd_blocks,
 }

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 import google_crc32c
 
+from ringmill.cluster.mapreduce.api.bad_records import MOST_BAD_RECORDS
 from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -23,6 +25,8 @@ from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import classify, not_pairs
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.kernel.calls import results_of
+from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["key_ranges", "digest_of_ranges"]
@@ -53,13 +57,17 @@ def digest_of_ranges(ranges: Iterable[bytes]) -> bytes:
 
 
 def _sampled_keys(job: JobDefinition, spec: JobSpec, split: Split, files: FileSystem) -> list[bytes]:
-    context = Context(_SAMPLE, TaskRandom(f"{spec.seed}/{_SAMPLE}"), spec.params)
+    context = Context(_SAMPLE, TaskRandom(f"{spec.seed}/{_SAMPLE}"), spec.params, side_paths=spec.side)
     sample = Split(0, split.sample)
     signature = job.map_signature
     reader = SplitReader(sample, spec.input_format, signature.second, files=files, context=context)
     try:
-        pairs = _batch_pairs(job, reader, context) if job.is_batch else _pairs(job, reader, context)
-        return job.key_codec.encode_all([key for key, _ in pairs])
+        if job.is_batch:
+            pairs = _batch_pairs(job, reader, context)
+        else:
+            pairs = _pairs(job, reader, context, quarantines=spec.bad_records > 0)
+        encoded = job.key_codec.encode_all([key for key, _ in pairs])
+        return encoded if job.group_prefix is None else list(map(job.group_prefix.cut, encoded))
     except (TypeError, ValueError) as error:
         told = not_pairs(error, "map", signature.where)
         raise classify(told, job.user_files, reader.position, reader.record) from error
@@ -67,11 +75,15 @@ def _sampled_keys(job: JobDefinition, spec: JobSpec, split: Split, files: FileSy
         raise classify(error, job.user_files, reader.position, reader.record) from error
 
 
-def _pairs(job: JobDefinition, reader: SplitReader, context: Context) -> Iterator[tuple[Any, Any]]:
+def _pairs(
+    job: JobDefinition, reader: SplitReader, context: Context, quarantines: bool
+) -> Iterator[tuple[Any, Any]]:
+    """Those of bad records count for nothing here: the maps that read them set them aside."""
     mapper = partial(job.map, ctx=context) if job.map_signature.wants_context else job.map
-    for block in reader.records():
-        for record in block:
-            yield from mapper(*record)
+    records = chain.from_iterable(reader.records())
+    aside = SetAside(MOST_BAD_RECORDS, job.user_files, reader, context) if quarantines else None
+    results = aside.results_of(mapper, records) if aside is not None else results_of(mapper, records)
+    yield from chain.from_iterable(results)
 
 
 def _batch_pairs(job: JobDefinition, reader: SplitReader, context: Context) -> Iterator[tuple[Any, Any]]:

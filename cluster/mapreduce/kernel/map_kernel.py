@@ -25,6 +25,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import keys_of, pairs_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Count, Sum
+from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.codecs.signatures import Gives
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
 from ringmill.cluster.mapreduce.context import Context
@@ -44,6 +45,7 @@ from ringmill.cluster.mapreduce.kernel.buffers import (
 from ringmill.cluster.mapreduce.kernel.calls import results_of
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles, cut_at
 from ringmill.cluster.mapreduce.kernel.key_ranges import digest_of_ranges
+from ringmill.cluster.mapreduce.kernel.set_aside import LINES, SetAside
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 from ringmill.cluster.ports import FileSystem
 
@@ -83,8 +85,13 @@ class MapKernel:
         compression: str,
         output_format: str,
         context: Context,
+        phases: PhaseTimes,
+        aside: SetAside | None = None,
     ) -> None:
+        """`aside` takes records at which map raises an error; they are one partition more."""
         self._job = job
+        self._aside = aside
+        self._phases = phases
         self._files = files
         self._folder = folder
         self._partitions = partitions
@@ -105,7 +112,11 @@ class MapKernel:
 
         Raises what the job's functions raise, TaskFailed for output that is not what was declared, OSError.
         """
-        return self._run(chain.from_iterable(results_of(self._map, chain.from_iterable(blocks))))
+        records = chain.from_iterable(blocks)
+        results = (
+            results_of(self._map, records) if not self._aside else self._aside.results_of(self._map, records)
+        )
+        return self._run(chain.from_iterable(results))
 
     def run_batches(self, batches: Iterable[tuple[int, Any]]) -> MapTotals:
         """Map every batch, given with where it begins, and leave one run.  Raises like `run`."""
@@ -129,17 +140,21 @@ class MapKernel:
     def _run(self, pairs: Iterator[tuple[Any, Any]]) -> MapTotals:
         if self._job.order == "input":
             return self._pass_on(pairs)
+        self._phases.enter("map")
         self._fill(pairs)
+        self._phases.enter("write")
         if self._spills:
             self._spill()
+            self._phases.enter("merge")
             path, partitions = self._merge_spills()
         else:
             path = f"{self._folder}/{RUN_NAME}"
-            partitions = self._write(path)
+            partitions = self._write(path, is_last=True)
         return MapTotals(path, partitions, self._buffer.taken, len(self._spills))
 
     def _pass_on(self, pairs: Iterator[Pair]) -> MapTotals:
         """Leave the records of the output as they come, rendered, for the one part that holds this split."""
+        self._phases.enter("map")
         where = self._job.map_signature.where
         return self._leave_in_order(rendered(pairs, self._output_format, "map", where))
 
@@ -155,10 +170,11 @@ class MapKernel:
         writer = self._writer(path)
         for number in range(self._partitions):
             writer.write_partition(groups() if number == self._part else ())
-        return MapTotals(path, writer.finish(), given, 0)
+        return MapTotals(path, self._finish(writer), given, 0)
 
     def _run_keys(self, batches: Iterator[Sequence[Any]]) -> MapTotals:
         """The same for keys without values that nothing combines or reduces."""
+        self._phases.enter("map")
         if self._job.order == "input":
             format = self._output_format
             return self._leave_in_order((len(keys), rendered_keys(keys, format)) for keys in batches if keys)
@@ -166,13 +182,17 @@ class MapKernel:
         for keys in batches:
             buffer.take(keys)
             if buffer.estimate() > self._memory:
+                self._phases.enter("spill")
                 path = self._spill_name()
                 self._spills.append((path, kept.write(path, self._sorted_keys(buffer), b"")))
+                self._phases.enter("map")
+        self._phases.enter("write")
         path = f"{self._folder}/{RUN_NAME}"
         if not self._spills:
             return MapTotals(path, kept.write(path, self._sorted_keys(buffer), self._mark), buffer.taken, 0)
         last = self._spill_name()
         self._spills.append((last, kept.write(last, self._sorted_keys(buffer), b"")))
+        self._phases.enter("merge")
         spilled = [
             [_slice_of(spill, index[number]) for spill, index in self._spills]
             for number in range(self._partitions)
@@ -205,7 +225,9 @@ class MapKernel:
         try:
             while buffer.take(pairs, sizes):
                 if sizes.estimate(len(buffer), buffer.overhead) > self._memory:
+                    self._phases.enter("spill")
                     self._shrink()
+                    self._phases.enter("map")
         except (TypeError, ValueError) as error:
             raise not_pairs(error, "map", self._job.map_signature.where) from error
 
@@ -225,18 +247,24 @@ class MapKernel:
     def _spill_name(self) -> str:
         return f"{self._folder}/spill-{len(self._spills):05d}.run"
 
-    def _write(self, path: str) -> tuple[PartitionSlice, ...]:
+    def _write(self, path: str, *, is_last: bool = False) -> tuple[PartitionSlice, ...]:
         """Leave the buffer in a run, sorted, and empty it."""
         self._buffer.shorten(self._sizes)
         try:
-            return self._write_sorted(path)
+            return self._write_sorted(path, is_last)
         except InvalidArgument as error:
             raise self._wrong_output(error) from error
 
     def _wrong_output(self, error: InvalidArgument) -> TaskFailed:
         return TaskFailed(Cause.USER_ERROR, f"map {self._job.map_signature.where} gave {error}")
 
-    def _write_sorted(self, path: str) -> tuple[PartitionSlice, ...]:
+    def _finish(self, writer: RunWriter) -> tuple[PartitionSlice, ...]:
+        """The end of the run that the task leaves: the records that were set aside, if the job has any."""
+        if self._aside is not None:
+            writer.write_other(self._aside.lines(), LINES)
+        return writer.finish()
+
+    def _write_sorted(self, path: str, is_last: bool) -> tuple[PartitionSlice, ...]:
         keys, values = self._buffer.leave()
         encoded = self._job.key_codec.encode_all(keys)
         places = self._places(keys, encoded)
@@ -248,7 +276,7 @@ class MapKernel:
         else:  # keys that differ for Python have the same bytes: reduce merges them
             singles = zip(values, strict=True)
             self._write_groups(writer, zip(places, encoded, singles, strict=True))
-        return writer.finish()
+        return self._finish(writer) if is_last else writer.finish()
 
     def _write_groups(self, writer: RunWriter, placed: Iterable[tuple[int, bytes, Sequence[Any]]]) -> None:
         buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
@@ -272,6 +300,9 @@ class MapKernel:
     def _places(self, keys: Sequence[Any], encoded: Sequence[bytes]) -> Iterator[int]:
         """The partition of each key."""
         count, chosen = self._partitions, self._job.partition
+        if (prefix := self._job.group_prefix) is not None:  # a group has one part
+            keys = keys if chosen is None else list(map(prefix.of, keys))
+            encoded = list(map(prefix.cut, encoded))
         if self._ranges is not None:
             return map(partial(bisect_right, self._ranges), encoded)
         if chosen is not None:
@@ -294,7 +325,7 @@ class MapKernel:
             writer.write_partition(self._recombined(narrowed), self._mark)
         for spill, _ in self._spills:
             self._files.unlink(spill)
-        return path, writer.finish()
+        return path, self._finish(writer)
 
     def _merge_name(self, partition: int, number: int) -> str:
         return f"{self._folder}/merge-{partition:05d}-{number:05d}.run"

@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_pairs, narrow
@@ -26,6 +27,7 @@ from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
 from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark, read_pairs
 from ringmill.cluster.mapreduce.kernel.calls import results_of
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
+from ringmill.cluster.mapreduce.kernel.set_aside import LINES
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
 
@@ -48,8 +50,10 @@ class ReduceKernel:
         compression: str,
         output_format: str,
         context: Context,
+        phases: PhaseTimes,
     ) -> None:
         self._job = job
+        self._phases = phases
         self._files = files
         self._folder = folder
         self._memory = memory_bytes
@@ -58,12 +62,27 @@ class ReduceKernel:
         self._context = context
         self.groups = 0
 
+    def run_aside(self, slices: Sequence[Slice], part: PartFile) -> PartTotals:
+        """Write the records that the maps have set aside, in the order of their splits."""
+        part.write_all(self._set_aside(slices))
+        part.finish()
+        return part.totals
+
+    def _set_aside(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        for each in slices:
+            for _, lines in read_groups(self._files, each, LINES):
+                self.groups += 1
+                for line in lines:
+                    yield 1, line
+
     def run(self, slices: Sequence[Slice], part: PartFile) -> PartTotals:
         """Reduce every group into the part file.
 
         Raises what the job's reduce raises, CorruptData, OSError.
         """
+        self._phases.enter("reduce")
         part.write_all(self._rendered(slices))
+        self._phases.enter("sync")
         part.finish()
         return part.totals
 
@@ -97,17 +116,20 @@ class ReduceKernel:
             return self._merged(slices)
         fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory
         fold = self._job.reduce_fold
-        if fits and fold is not None and fold.merge is not None:
+        prefix = self._job.group_prefix
+        if fits and fold is not None and fold.merge is not None and prefix is None:
             return self._folded(slices, fold.merge)
         groups = self._gathered(slices) if fits else self._streamed(slices)
-        decode = self._job.key_codec.decode
+        if prefix is not None:
+            groups = _regrouped(groups, prefix.cut)
+        decode = self._job.key_codec.decode if prefix is None else prefix.decode
         decoded = ((decode(key), values) for key, values in self._counted(groups))
         return chain.from_iterable(results_of(self._reduce(), decoded))
 
     def _merged(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
         """The records as they are, sorted, of a job without reduce."""
         codec, decode_all = self._job.value_codec, self._job.key_codec.decode_all
-        narrowed = narrow(slices, codec, self._files, name_of=self._merge_name, compression=self._compression)
+        narrowed = self._narrowed(slices)
         for block in merge_pairs(narrowed, codec, self._files):
             self.groups += len(block)
             yield from zip(decode_all([key for key, _ in block]), map(_VALUE, block), strict=True)
@@ -118,11 +140,13 @@ class ReduceKernel:
         merge: Callable[[defaultdict[bytes, Any], Iterable[tuple[bytes, Any]]], int],
     ) -> Iterator[tuple[Any, Any]]:
         """What a fold that keeps one value a key makes of slices that fit into memory."""
+        self._phases.enter("merge")
         totals: defaultdict[bytes, Any] = defaultdict(int)
         for each in slices:
             for pairs in read_pairs(self._files, each, self._job.value_codec):
                 merge(totals, pairs)
         keys = sorted(totals)
+        self._phases.enter("reduce")
         decoded = self._job.key_codec.decode_all(keys)
         for key, value in zip(decoded, map(totals.__getitem__, keys), strict=True):
             self.groups += 1
@@ -145,6 +169,7 @@ class ReduceKernel:
             yield group
 
     def _gathered(self, slices: Sequence[Slice]) -> Iterator[tuple[bytes, Iterator[Any]]]:
+        self._phases.enter("merge")
         gathered: dict[bytes, list[Any]] = {}
         for each in slices:
             for key, values in read_groups(self._files, each, self._job.value_codec):
@@ -152,13 +177,27 @@ class ReduceKernel:
                     gathered[key].extend(values)
                 else:
                     gathered[key] = list(values)
-        for key in sorted(gathered):
+        in_order = sorted(gathered)
+        self._phases.enter("reduce")
+        for key in in_order:
             yield key, iter(gathered[key])
 
     def _streamed(self, slices: Sequence[Slice]) -> Iterator[tuple[bytes, Iterator[Any]]]:
         codec = self._job.value_codec
-        narrowed = narrow(slices, codec, self._files, name_of=self._merge_name, compression=self._compression)
-        return merge_groups([read_groups(self._files, each, codec) for each in narrowed])
+        return merge_groups([read_groups(self._files, each, codec) for each in self._narrowed(slices)])
+
+    def _narrowed(self, slices: Sequence[Slice]) -> Sequence[Slice]:
+        """As few as can be merged at once."""
+        self._phases.enter("merge")
+        fewer = narrow(
+            slices,
+            self._job.value_codec,
+            self._files,
+            name_of=self._merge_name,
+            compression=self._compression,
+        )
+        self._phases.enter("reduce")
+        return fewer
 
     def _merge_name(self, number: int) -> str:
         return f"{self._folder}/merge-{number:05d}.run"
@@ -170,6 +209,14 @@ class ReduceKernel:
         assert self._job.reduce is not None
         assert signature is not None
         return partial(self._job.reduce, ctx=self._context) if signature.wants_context else self._job.reduce
+
+
+def _regrouped(
+    groups: Iterator[tuple[bytes, Iterator[Any]]], cut: Callable[[bytes], bytes]
+) -> Iterator[tuple[bytes, Iterator[Any]]]:
+    """Neighbours whose keys have the same prefix as one group, whose values still come as they are read."""
+    for prefix, pieces in groupby(groups, lambda group: cut(group[0])):
+        yield prefix, chain.from_iterable(map(_VALUE, pieces))
 
 
 def _finished(

@@ -14,15 +14,18 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.codecs.arrow_hints import extra_hint
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.kernel.broadcasting import as_planned, broadcast_form, check_side_data
 from ringmill.cluster.mapreduce.kernel.collector_pace import rare_collections
 from ringmill.cluster.mapreduce.kernel.key_ranges import key_ranges
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
+from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
 from ringmill.cluster.ports import FileSystem
@@ -72,8 +75,14 @@ def run_map(
     Raises TaskFailed with its cause.
     """
     spec, split = task.spec, task.split
-    context = _context(spec, f"map-{task.task}", task.deadline)
-    reader = SplitReader(split, spec.input_format, job.map_signature.second, files=files, context=context)
+    check_side_data(spec, files)
+    job = as_planned(job, spec, files, split.source)
+    context = _context(spec, f"map-{task.task}", task)
+    reader = SplitReader(
+        split, spec.format_of(split.source), job.map_signature.second,
+        files=files, context=context, key_hint=job.map_signature.first, columns=job.columns,
+    )  # fmt: skip
+    aside = SetAside(spec.bad_records, job.user_files, reader, context) if spec.bad_records else None
 
     progress.follow(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)
@@ -90,6 +99,8 @@ def run_map(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            aside=aside,
+            phases=progress.phases,
         )
         with rare_collections():
             if job.is_batch:
@@ -119,10 +130,14 @@ def run_reduce(
 ) -> ReduceOutput:
     """Run one reduce attempt; its part file is left in `folder`, synced.  Raises TaskFailed."""
     spec = task.spec
-    context = _context(spec, f"reduce-{task.partition}", task.deadline)
+    check_side_data(spec, files)
+    if spec.broadcast_source is not None:
+        job = broadcast_form(job)
+    context = _context(spec, f"reduce-{task.partition}", task)
     total = sum(each.length for each in task.inputs)
     records_in = sum(each.records for each in task.inputs)
-    path = f"{folder}/{part_name(task.partition)}"
+    compression = spec.compression_of(task.partition)
+    path = f"{folder}/{part_name(task.partition, compression)}"
 
     def look() -> AttemptProgress:
         done = total * min(kernel.groups, records_in) // max(1, records_in)
@@ -137,10 +152,12 @@ def run_reduce(
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
+            phases=progress.phases,
         )
         progress.follow(look)
         with rare_collections():
-            totals = kernel.run(task.inputs, PartFile(files, path))
+            run = kernel.run if task.partition < spec.reducers else kernel.run_aside
+            totals = run(task.inputs, PartFile(files, path, compression))
         files.fsync_dir(folder)
     except (Exception, SystemExit) as error:
         raise classify(error, job.user_files) from error
@@ -170,7 +187,8 @@ def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise TaskFailed(Cause.BAD_BUNDLE, f"module {module} does not import: {error}") from error
+        advice = f"; {extra}" if (extra := extra_hint(error)) else ""
+        raise TaskFailed(Cause.BAD_BUNDLE, f"module {module} does not import: {error}{advice}") from error
     except RingmillError as error:
         raise TaskFailed(Cause.USER_ERROR, f"module {module} does not import: {error}") from error
     except Exception as error:
@@ -187,5 +205,7 @@ def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
     raise TaskFailed(Cause.BAD_BUNDLE, f"job {name!r} in module {module} {what}; {there}")
 
 
-def _context(spec: JobSpec, task: str, deadline: float | None) -> Context:
-    return Context(task, TaskRandom(f"{spec.seed}/{task}"), spec.params, deadline)
+def _context(spec: JobSpec, name: str, task: MapAttempt | ReduceAttempt) -> Context:
+    memory_bytes = spec.memory_bytes * task.memory_factor
+    chance = TaskRandom(f"{spec.seed}/{name}")
+    return Context(name, chance, spec.params, task.deadline, memory_bytes, spec.side)

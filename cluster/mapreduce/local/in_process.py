@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Final, Protocol, TypeVar
 
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.job_steps import input_plan_of
 from ringmill.cluster.mapreduce.commit.output_commit import (
     StagedPart,
     commit_output,
@@ -23,11 +24,10 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     remove_staging,
     staging_folder,
 )
-from ringmill.cluster.mapreduce.failures import TaskFailed
-from ringmill.cluster.mapreduce.files.input_plan import plan_input
+from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
 
@@ -53,14 +53,14 @@ class LocalResult:
 
     output: str
     parts: tuple[str, ...]
-    records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out
+    records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out, bad if some may be set aside
     counters: Mapping[str, int]
     notes: tuple[str, ...] = ()  # what the input named and the job did not read
 
 
 def run_in_process(
     definition: JobDefinition,
-    input: Sequence[str],
+    input: Sequence[str] | Mapping[str, tuple[str, ...]],
     output: str,
     *,
     files: FileSystem,
@@ -70,6 +70,8 @@ def run_in_process(
     job: str = LOCAL_JOB,
     each: Each = map,
     split_mib: int | None = None,
+    side: Mapping[str, str] | None = None,
+    on_bad_record: str | None = None,
 ) -> LocalResult:
     """Run a job over absolute paths and make its output folder.  `job` names its staging folder.
 
@@ -82,12 +84,14 @@ def run_in_process(
         module=definition.map.__module__,
         name="job",
         bundle_sha256="",
-        inputs=tuple(input),
+        inputs=input if isinstance(input, Mapping) else tuple(input),
         output=output,
         reducers=reducers,
         params=params,
         overwrite=overwrite,
         split_mib=split_mib,
+        side=side,
+        on_bad_record=on_bad_record,
     )
     return run_spec(definition, spec, files, each=each)
 
@@ -101,18 +105,22 @@ def run_spec(
 ) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    plan = plan_input(
-        spec.inputs, spec.input_format, files, sizes.pinned(spec.split_bytes), sampled=spec.order == "total"
-    )
+    plan = input_plan_of(spec, files, sizes)
+    spec = replace(spec, noted=plan.noted)
     staging = staging_folder(spec.output, spec.job)
     remove_staging(files, spec.job, spec.output)
     files.mkdir(staging)
     try:
         maps = _all("map", each(partial(_map, definition, spec, staging, files), plan.splits))
-        partitions = range(spec.reducers)
+        _refuse_too_many_bad(spec, maps)
+        partitions = range(spec.partitions)
         reduces = _all("reduce", each(partial(_reduce, definition, spec, maps, files), partitions))
         commit_output(
-            files, spec.job, spec.output, [StagedPart.of(done) for done in reduces], overwrite=spec.overwrite
+            files,
+            spec.job,
+            spec.output,
+            [StagedPart.of(done, spec) for done in reduces],
+            overwrite=spec.overwrite,
         )
     finally:
         remove_staging(files, spec.job, spec.output)
@@ -155,9 +163,16 @@ def _all(stage: str, results: Iterator[R]) -> list[R]:
     return done
 
 
+def _refuse_too_many_bad(spec: JobSpec, maps: Sequence[MapOutput]) -> None:
+    bad = sum(done.partitions[-1].records for done in maps) if spec.bad_records else 0
+    if bad > spec.bad_records:
+        raise too_many_bad(spec.bad_records)
+
+
 def _result(
-    spec: JobSpec, maps: Sequence[MapOutput], reduces: Sequence[ReduceOutput], notes: tuple[str, ...]
+    spec: JobSpec, maps: Sequence[MapOutput], reduces: list[ReduceOutput], notes: tuple[str, ...]
 ) -> LocalResult:
+    set_aside = {"bad": reduces.pop().records_out} if spec.bad_records else {}
     counters: Counter[str] = Counter()
     for counted in (*(done.counters for done in maps), *(done.counters for done in reduces)):
         counters.update(counted)
@@ -167,5 +182,6 @@ def _result(
         "reduce_in": sum(each.records_in for each in reduces),
         "reduce_out": sum(each.records_out for each in reduces),
     }
-    parts = tuple(f"{spec.output}/{part_name(each.partition)}" for each in reduces)
+    records |= set_aside
+    parts = tuple(f"{spec.output}/{spec.file_of(each.partition)}" for each in reduces)
     return LocalResult(spec.output, parts, records, dict(counters), notes)

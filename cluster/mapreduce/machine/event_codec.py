@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.errors import RingmillError, from_wire, to_wire
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
@@ -22,6 +23,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     CommitFailed,
     Event,
     KillRequested,
+    LoadMoved,
     MapDone,
     NodeDown,
     NodeUp,
@@ -44,18 +46,23 @@ def _perhaps_attempt(row: Sequence[Any] | None) -> AttemptId | None:
     return None if row is None else AttemptId(*row)
 
 
+def _perhaps_figures(row: Sequence[Any] | None) -> AttemptFigures | None:
+    return None if row is None else AttemptFigures.from_wire(row)
+
+
 _EVENTS: Final[Mapping[str, tuple[type[Event], tuple[Reader, ...]]]] = {
     "up": (NodeUp, (NodeId, str)),
     "down": (NodeDown, (NodeId,)),
     "started": (AttemptStarted, (_attempt, NodeId)),
     "progressed": (AttemptProgressed, (_attempt, int, str)),
-    "mapped": (MapDone, (_attempt, MapOutput.from_wire)),
-    "reduced": (ReduceDone, (_attempt, ReduceOutput.from_wire)),
-    "failed": (AttemptFailed, (_attempt, TaskFailed.from_wire, _perhaps_attempt)),
+    "mapped": (MapDone, (_attempt, MapOutput.from_wire, _perhaps_figures)),
+    "reduced": (ReduceDone, (_attempt, ReduceOutput.from_wire, _perhaps_figures)),
+    "failed": (AttemptFailed, (_attempt, TaskFailed.from_wire, _perhaps_attempt, _perhaps_figures)),
     "unstaged": (StagingLost, (from_wire,)),
     "kill": (KillRequested, ()),
     "taken": (TakenOver, (NodeId,)),
     "delayed": (CommitDelayed, (from_wire,)),
+    "loading": (LoadMoved, (int, int)),
     "shown": (CommitDone, ()),
     "unshown": (CommitFailed, (from_wire,)),
 }
@@ -78,6 +85,6 @@ def read_event(row: Sequence[Any]) -> Event:
 def _plain(value: Any) -> Any:
     if isinstance(value, AttemptId):
         return list(value)
-    if isinstance(value, MapOutput | ReduceOutput | TaskFailed):
+    if isinstance(value, MapOutput | ReduceOutput | TaskFailed | AttemptFigures):
         return value.to_wire()
     return to_wire(value) if isinstance(value, RingmillError) else value

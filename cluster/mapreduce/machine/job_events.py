@@ -6,15 +6,17 @@ Pure values.  node/jobs sends them over the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
 
 __all__ = [
+    "NOT_LOADED",
     "AttemptFailed",
     "AttemptId",
     "AttemptProgressed",
@@ -29,6 +31,7 @@ __all__ = [
     "Instruction",
     "JobPhase",
     "KillRequested",
+    "LoadMoved",
     "MapDone",
     "NodeDown",
     "NodeUp",
@@ -92,6 +95,7 @@ class MapDone:
 
     attempt: AttemptId
     output: MapOutput
+    figures: AttemptFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class ReduceDone:
 
     attempt: AttemptId
     output: ReduceOutput
+    figures: AttemptFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class AttemptFailed:
     attempt: AttemptId
     failure: TaskFailed
     source: AttemptId | None = None
+    figures: AttemptFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,20 @@ class CommitDelayed:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadMoved:
+    """The output's records before number `records` are in their keyspace.
+
+    Those from there on are being put, under names that were born at `born_ms` (rule J18).
+    """
+
+    records: int
+    born_ms: int
+
+
+NOT_LOADED: Final = LoadMoved(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class CommitFailed:
     """The output does not show and will not; `error` says why."""
 
@@ -164,6 +184,7 @@ Event: TypeAlias = (
     | KillRequested
     | TakenOver
     | CommitDelayed
+    | LoadMoved
     | CommitDone
     | CommitFailed
 )

@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
 from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
+    NOT_LOADED,
     AttemptFailed,
     AttemptId,
     AttemptProgressed,
@@ -39,6 +40,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     Instruction,
     JobPhase,
     KillRequested,
+    LoadMoved,
     MapDone,
     NodeDown,
     NodeUp,
@@ -72,11 +74,12 @@ class JobPlan:
     splits: tuple[Split, ...]
     reducers: int
     notes: tuple[str, ...] = ()  # lines about the plan for people; the story begins with them
+    bad_records: int = 0  # that may be set aside; if any, they are the last partition
 
 
 @dataclass(slots=True)
 class JobMachine:
-    """See the module's docstring.  Reading its fields is fine; only `handle` and `offer` change them."""
+    """See the module's docstring.  SourcePaths its fields is fine; only `handle` and `offer` change them."""
 
     plan: JobPlan
     state: JobPhase = "PENDING"
@@ -86,6 +89,7 @@ class JobMachine:
     story: list[str] = field(default_factory=list)  # one line an event worth telling
     retried: int = 0
     takeovers: int = 0
+    load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
@@ -105,6 +109,13 @@ class JobMachine:
         return all(task.winner is not None for task in self.maps)
 
     @property
+    def bad_records(self) -> int:
+        """How many records the maps that count have set aside."""
+        if not self.plan.bad_records:
+            return 0
+        return sum(_output_of(task).partitions[-1].records for task in self.maps if task.winner is not None)
+
+    @property
     def workers_up(self) -> list[NodeId]:
         """The nodes that were up by the last word of them."""
         return self._workers.seen_up()
@@ -118,6 +129,8 @@ class JobMachine:
         if self.is_over:
             return []
         said: list[Instruction] = []
+        if isinstance(event, MapDone | ReduceDone | AttemptFailed):
+            self._measured(event)
         match event:
             case NodeUp(node, start):
                 said = self._node_up(node, start, now)
@@ -127,6 +140,8 @@ class JobMachine:
                 said = self._taken_over(node)
             case CommitDelayed(error):
                 self._tell_once(f"the commit is repeated after {error.code}: {error}")
+            case LoadMoved():
+                self._load_moved(event)
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event, now)
             case _ if self.state == "COMMITTING":
@@ -241,12 +256,21 @@ class JobMachine:
             attempt.bytes_done = max(attempt.bytes_done, bytes_done)
             attempt.status = status or attempt.status
 
+    def _measured(self, event: MapDone | ReduceDone | AttemptFailed) -> None:
+        """What an attempt took is told, and decides nothing."""
+        attempt = self._attempt(event.attempt)
+        if attempt is not None and attempt.is_open:
+            attempt.figures = event.figures
+
     def _map_done(self, attempt_id: AttemptId, output: MapOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
         if attempt is None or not attempt.is_open or not self._workers.is_here(attempt.node, attempt.start):
             return []
         task = self.maps[attempt_id.task]
         instructions = self._win(task, attempt, output, now)
+        if self.bad_records > self.plan.bad_records:
+            sometimes("a job has too many bad records")
+            return instructions + self._end("FAILED", now, too_many_bad(self.plan.bad_records))
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
@@ -321,6 +345,12 @@ class JobMachine:
             if task.winner is None:
                 sometimes("a map that all had read is lost")
                 task.winner = self._attempt(reader.sources[task.index])
+
+    def _load_moved(self, mark: LoadMoved) -> None:
+        if self.load == NOT_LOADED:
+            records = sum(winner.output.records_out for winner in self._winners())
+            self._tell(f"loading {records:,} records into the keyspace of the output")
+        self.load = mark
 
     def _commit_ended(self, event: CommitDone | CommitFailed, now: float) -> list[Instruction]:
         assert self.state == "COMMITTING", f"a commit ended while the job was {self.state}"

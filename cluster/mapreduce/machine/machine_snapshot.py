@@ -12,9 +12,10 @@ from typing import Any
 
 from ringmill.cluster.errors import from_wire, to_wire
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
-from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Stage
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId, LoadMoved, Stage
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Blame, Task
@@ -28,7 +29,7 @@ def snapshot(machine: JobMachine) -> list[Any]:
     """The row of a machine."""
     plan, error = machine.plan, machine.error
     return [
-        [plan.job, [split.to_wire() for split in plan.splits], plan.reducers],
+        [plan.job, [split.to_wire() for split in plan.splits], plan.reducers, plan.bad_records],
         machine.state,
         [_task_row(task) for task in machine.maps],
         [_task_row(task) for task in machine.reduces],
@@ -38,13 +39,26 @@ def snapshot(machine: JobMachine) -> list[Any]:
         machine.takeovers,
         machine._workers.to_wire(),
         machine._reports.to_wire(),
+        [machine.load.records, machine.load.born_ms],
     ]
 
 
 def restored(row: Sequence[Any]) -> JobMachine:
     """The machine of a row.  Raises ValueError, TypeError or LookupError for what is none."""
-    (job, splits, reducers), state, maps, reduces, error, story, retried, takeovers, workers, reports = row
-    machine = JobMachine(JobPlan(job, tuple(map(Split.from_wire, splits)), reducers))
+    (
+        (job, splits, reducers, bad),
+        state,
+        maps,
+        reduces,
+        error,
+        story,
+        retried,
+        takeovers,
+        workers,
+        reports,
+        load,
+    ) = row
+    machine = JobMachine(JobPlan(job, tuple(map(Split.from_wire, splits)), reducers, bad_records=bad))
     machine.state = state
     machine.maps = [_task("map", index, task) for index, task in enumerate(maps)]
     machine.reduces = [_task("reduce", index, task) for index, task in enumerate(reduces)]
@@ -53,6 +67,7 @@ def restored(row: Sequence[Any]) -> JobMachine:
     machine.retried, machine.takeovers = retried, takeovers
     machine._workers = Workers.from_wire(workers)
     machine._reports = FetchReports.from_wire(reports)
+    machine.load = LoadMoved(*load)
     return machine
 
 
@@ -67,10 +82,11 @@ def _attempt_row(attempt: Attempt) -> list[Any]:
     failure = None if attempt.failure is None else attempt.failure.to_wire()
     output = None if attempt.output is None else attempt.output.to_wire()
     sources = [[source.task, source.number] for source in attempt.sources]
+    figures = None if attempt.figures is None else attempt.figures.to_wire()
     times = [attempt.began_at, attempt.ended_at]
     return [
         attempt.id.number, attempt.node, attempt.start, sources, attempt.state.value, failure, output, times,
-        attempt.is_backup,
+        attempt.is_backup, figures,
     ]  # fmt: skip
 
 
@@ -86,13 +102,14 @@ def _task(stage: Stage, index: int, row: Sequence[Any]) -> Task:
 
 
 def _attempt(stage: Stage, index: int, row: Sequence[Any]) -> Attempt:
-    number, node, start, sources, state, failure, output, (began_at, ended_at), is_backup = row
+    number, node, start, sources, state, failure, output, (began_at, ended_at), is_backup, figures = row
     read = tuple(AttemptId("map", task, source) for task, source in sources)
     attempt = Attempt(
         AttemptId(stage, index, number), NodeId(node), start, read, began_at, ended_at,
         is_backup, AttemptState(state),
     )  # fmt: skip
     attempt.failure = None if failure is None else TaskFailed.from_wire(failure)
+    attempt.figures = None if figures is None else AttemptFigures.from_wire(figures)
     if output is not None:
         attempt.output = (MapOutput if stage == "map" else ReduceOutput).from_wire(output)
     return attempt

@@ -16,6 +16,7 @@ from typing import Final
 from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Stage
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
@@ -91,6 +92,7 @@ class Attempt:
     status: str = ""
     failure: TaskFailed | None = None
     output: MapOutput | ReduceOutput | None = None
+    figures: AttemptFigures | None = None  # once it has ended and told
 
     @property
     def is_open(self) -> bool:

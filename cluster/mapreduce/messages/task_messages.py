@@ -2,8 +2,8 @@
 
     node -> process   RunAttempt, or JobStep
     process -> node   Said("progress", [bytes done, bytes in all, status, where]), Said("done", MapOutput or
-                      ReduceOutput as to_wire gives it), Said("failed", TaskFailed.to_wire()),
-                      Said("refused", errors.to_wire()) of a job step
+                      ReduceOutput and AttemptFigures as to_wire gives them, or what a job step gives),
+                      Said("failed", TaskFailed.to_wire()), Said("refused", errors.to_wire()) of a job step
 
 A process answers one request at a time and ends after "failed".  User code shares the process and can also
 write to the pipe, so the shape of each message is checked, and none is trusted beyond the task's own result.

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from ringmill.cluster.errors import RingmillError, to_wire
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.commit.job_steps import plan_job, publish_output
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.failures import TaskFailed
@@ -35,18 +36,20 @@ Load: TypeAlias = Callable[[str, str, str], JobDefinition]
 
 def answer(
     message: bytes,
-    run: Callable[[RunAttempt], MapOutput | ReduceOutput],
+    run: Callable[[RunAttempt], tuple[MapOutput | ReduceOutput, AttemptFigures]],
     step: Callable[[JobStep], list[Any]],
 ) -> Said:
     """The answer to a request.  A process ends after every answer but "done"."""
     request = decode_request(message)
     try:
-        result = step(request) if isinstance(request, JobStep) else run(request).to_wire()
+        if isinstance(request, JobStep):
+            return Said("done", step(request))
+        output, figures = run(request)
     except TaskFailed as failure:
         return Said("failed", failure.to_wire())
     except RingmillError as error:
         return Said("refused", to_wire(error))
-    return Said("done", result)
+    return Said("done", [output.to_wire(), figures.to_wire()])
 
 
 def do_job_step(step: JobStep, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> list[Any]:
@@ -60,13 +63,16 @@ def do_job_step(step: JobStep, files: FileSystem, sizes: SplitSizes = SPLIT_SIZE
 
 def run_attempt(
     run: RunAttempt, files: FileSystem, load: Load, progress: Progress
-) -> MapOutput | ReduceOutput:
-    """One attempt.  Raises TaskFailed, and RingmillError when what is asked for is not in the bundle."""
+) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
+    """One attempt, and what it took.
+
+    Raises TaskFailed, and RingmillError when what is asked for is not in the bundle.
+    """
     spec = JobSpec.decode(run.spec)
     job = load(run.bundle, spec.module, spec.name)
     factor = run.memory_factor
     if run.stage == "map":
         task = MapAttempt(spec, Split.from_wire(run.split), run.task, run.attempt, memory_factor=factor)
-        return run_map(job, task, files, run.folder, progress)
+        return run_map(job, task, files, run.folder, progress), progress.figures()
     reduce_task = ReduceAttempt(spec, run.task, run.slices, run.attempt, memory_factor=factor)
-    return run_reduce(job, reduce_task, files, run.folder, progress)
+    return run_reduce(job, reduce_task, files, run.folder, progress), progress.figures()

@@ -45,7 +45,7 @@ TASK_CANCEL: Final = "task.cancel"
 TASK_POLL: Final = "task.poll"
 TASK_REPORT: Final = "task.report"
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 _MAX_FACTOR: Final = 1024
 _MAX_SLOTS: Final = 1024
 _KINDS: Final = ("progress", "done", "failed")
@@ -183,7 +183,7 @@ class AttemptReport:
 
     kind "progress": `body` is [bytes done, bytes in all, status, position].  "done": `body` is to_wire() of
     MapOutput or ReduceOutput.  "failed": `failure` is TaskFailed.to_wire(), `lost` the slice that could not
-    be had.
+    be had.  Of both, `figures` is AttemptFigures.to_wire().
     """
 
     job: str
@@ -194,7 +194,7 @@ class AttemptReport:
     body: Any = None
     failure: Any = None
     lost: RemoteSlice | None = None
-    peak_bytes: int = 0  # of memory, when it failed
+    figures: Any = None
     output: bytes = b""  # the tail of what it printed
 
     def encode(self) -> bytes:
@@ -207,20 +207,20 @@ class AttemptReport:
             self.body,
             self.failure,
             self.lost,
-            self.peak_bytes,
+            self.figures,
             self.output,
         )
 
     @classmethod
     def decode(cls, body: bytes) -> AttemptReport:
-        """Decode a report.  ringmill.node.jobs.reported checks `body` and `failure`."""
+        """Decode a report.  ringmill.node.jobs.reported checks `body`, `failure` and `figures`."""
         with well_formed("a report"):
-            job, attempt, node, start, kind, content, failure, lost, peak_bytes, output = _unpacked(body)
+            job, attempt, node, start, kind, content, failure, lost, figures, output = _unpacked(body)
             if kind not in _KINDS:
                 raise ValueError(f"kind {kind!r:.40}")
             return cls(
                 text(job), _attempt(attempt), NodeId(text(node)), text(start), kind, content, failure,
-                None if lost is None else _slice(lost), whole_number(peak_bytes), _data(output),
+                None if lost is None else _slice(lost), figures, _data(output),
             )  # fmt: skip
 
 

@@ -309,6 +309,9 @@ class JobStatus(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     SUBMITTED_AT_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    LEFT_LEAST_S_FIELD_NUMBER: _builtins.int
+    LEFT_MOST_S_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     name: _builtins.str
     """module:object"""
@@ -323,6 +326,9 @@ class JobStatus(_message.Message):
     """msgpack as in ringmill-error-bin, when FAILED"""
     submitted_at: _builtins.float
     """wall clock, seconds"""
+    left_least_s: _builtins.float
+    """how long it will probably still take, at least and at most"""
+    left_most_s: _builtins.float
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageStatus]: ...
     @_builtins.property
@@ -336,6 +342,10 @@ class JobStatus(_message.Message):
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """one line each: retries, lost nodes"""
+
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailureGroup]:
+        """of attempts, most frequent first"""
 
     def __init__(
         self,
@@ -354,14 +364,177 @@ class JobStatus(_message.Message):
         tasks: _abc.Iterable[Global___TaskStatus] | None = ...,
         events: _abc.Iterable[_builtins.str] | None = ...,
         submitted_at: _builtins.float = ...,
+        failures: _abc.Iterable[Global___FailureGroup] | None = ...,
+        left_least_s: _builtins.float | None = ...,
+        left_most_s: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__left_least_s: _TypeAlias = _typing.Literal["left_least_s"]  # noqa: Y015
+    _WhichOneofArgType__left_least_s: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s"]  # noqa: Y015
+    _WhichOneofReturnType__left_most_s: _TypeAlias = _typing.Literal["left_most_s"]  # noqa: Y015
+    _WhichOneofArgType__left_most_s: _TypeAlias = _typing.Literal["_left_most_s", b"_left_most_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_least_s) -> _WhichOneofReturnType__left_least_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_most_s) -> _WhichOneofReturnType__left_most_s | None: ...
+
+Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
+
+@_typing.final
+class AttemptStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PhasesSEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TASK_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    BEGAN_S_FIELD_NUMBER: _builtins.int
+    ENDED_S_FIELD_NUMBER: _builtins.int
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    BYTES_DONE_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    RECORDS_IN_FIELD_NUMBER: _builtins.int
+    RECORDS_OUT_FIELD_NUMBER: _builtins.int
+    SPILLS_FIELD_NUMBER: _builtins.int
+    PHASES_S_FIELD_NUMBER: _builtins.int
+    CPU_S_FIELD_NUMBER: _builtins.int
+    PEAK_BYTES_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    BACKUP_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    attempt: _builtins.int
+    node: _builtins.str
+    state: _builtins.str
+    """running, lost, done, failed, cancelled"""
+    counts: _builtins.bool
+    """its output is that of the task"""
+    began_s: _builtins.float
+    """since the job was submitted"""
+    ended_s: _builtins.float
+    """not while it runs"""
+    bytes_in: _builtins.int
+    bytes_done: _builtins.int
+    bytes_out: _builtins.int
+    records_in: _builtins.int
+    records_out: _builtins.int
+    spills: _builtins.int
+    cpu_s: _builtins.float
+    peak_bytes: _builtins.int
+    cause: _builtins.str
+    """of a failure"""
+    error: _builtins.str
+    backup: _builtins.bool
+    """another attempt of the task ran when it began"""
+    @_builtins.property
+    def phases_s(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """wait, fetch, start, map, spill, merge, write, reduce, sync"""
+
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        node: _builtins.str = ...,
+        state: _builtins.str = ...,
+        counts: _builtins.bool = ...,
+        began_s: _builtins.float = ...,
+        ended_s: _builtins.float | None = ...,
+        bytes_in: _builtins.int = ...,
+        bytes_done: _builtins.int = ...,
+        bytes_out: _builtins.int = ...,
+        records_in: _builtins.int = ...,
+        records_out: _builtins.int = ...,
+        spills: _builtins.int = ...,
+        phases_s: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        cpu_s: _builtins.float = ...,
+        peak_bytes: _builtins.int = ...,
+        cause: _builtins.str = ...,
+        error: _builtins.str = ...,
+        backup: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "ended_s", b"ended_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "attempt", b"attempt", "backup", b"backup", "began_s", b"began_s", "bytes_done", b"bytes_done", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cause", b"cause", "counts", b"counts", "cpu_s", b"cpu_s", "ended_s", b"ended_s", "error", b"error", "node", b"node", "peak_bytes", b"peak_bytes", "phases_s", b"phases_s", "records_in", b"records_in", "records_out", b"records_out", "spills", b"spills", "state", b"state", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ended_s: _TypeAlias = _typing.Literal["ended_s"]  # noqa: Y015
+    _WhichOneofArgType__ended_s: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_s) -> _WhichOneofReturnType__ended_s | None: ...
+
+Global___AttemptStatus: _TypeAlias = AttemptStatus  # noqa: Y015
+
+@_typing.final
+class JobAttempts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptStatus]: ...
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[Global___AttemptStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "error", b"error", "events", b"events", "job", b"job", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
+Global___JobAttempts: _TypeAlias = JobAttempts  # noqa: Y015
+
+@_typing.final
+class FailureGroup(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    cause: _builtins.str
+    error: _builtins.str
+    count: _builtins.int
+    first: _builtins.str
+    """"map-0.1" """
+    def __init__(
+        self,
+        *,
+        cause: _builtins.str = ...,
+        error: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "count", b"count", "error", b"error", "first", b"first"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailureGroup: _TypeAlias = FailureGroup  # noqa: Y015
 
 @_typing.final
 class LogsRequest(_message.Message):

@@ -64,6 +64,11 @@ class JobsStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.LogsRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.LogsResponse.FromString,
                 _registered_method=True)
+        self.Attempts = channel.unary_stream(
+                '/ringmill.v1.Jobs/Attempts',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobAttempts.FromString,
+                _registered_method=True)
         self.Kill = channel.unary_unary(
                 '/ringmill.v1.Jobs/Kill',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
@@ -125,6 +130,13 @@ class JobsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Attempts(self, request, context):
+        """Every attempt of a job, in messages of up to 1,000; of a job that is over, any node tells.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Kill(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -177,6 +189,11 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.Logs,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.LogsRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.LogsResponse.SerializeToString,
+            ),
+            'Attempts': grpc.unary_stream_rpc_method_handler(
+                    servicer.Attempts,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobAttempts.SerializeToString,
             ),
             'Kill': grpc.unary_unary_rpc_method_handler(
                     servicer.Kill,
@@ -356,6 +373,33 @@ class Jobs:
             '/ringmill.v1.Jobs/Logs',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.LogsRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.LogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ringmill.v1.Jobs/Attempts',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobAttempts.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class JobsStub:
     """Jobs that this node coordinates or has coordinated, newest first, and those of others that are over."""
     Logs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.LogsRequest, _jobs_pb2.LogsResponse]
     """Captured output of a job's attempts."""
+    Attempts: _grpc.UnaryStreamMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobAttempts]
+    """Every attempt of a job, in messages of up to 1,000; of a job that is over, any node tells."""
     Kill: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]
     Coordinator: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]
     """Which node coordinates the jobs."""
@@ -62,6 +64,8 @@ class JobsAsyncStub(JobsStub):
     """Jobs that this node coordinates or has coordinated, newest first, and those of others that are over."""
     Logs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.LogsRequest, _jobs_pb2.LogsResponse]  # type: ignore[assignment]
     """Captured output of a job's attempts."""
+    Attempts: _aio.UnaryStreamMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobAttempts]  # type: ignore[assignment]
+    """Every attempt of a job, in messages of up to 1,000; of a job that is over, any node tells."""
     Kill: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]  # type: ignore[assignment]
     Coordinator: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]  # type: ignore[assignment]
     """Which node coordinates the jobs."""
@@ -115,6 +119,14 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.LogsResponse, _abc.Awaitable[_jobs_pb2.LogsResponse]]:
         """Captured output of a job's attempts."""
+
+    @_abc_1.abstractmethod
+    def Attempts(
+        self,
+        request: _jobs_pb2.JobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_jobs_pb2.JobAttempts], _abc.AsyncIterator[_jobs_pb2.JobAttempts]]:
+        """Every attempt of a job, in messages of up to 1,000; of a job that is over, any node tells."""
 
     @_abc_1.abstractmethod
     def Kill(

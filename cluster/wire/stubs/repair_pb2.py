@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ringmill/cluster/wire/stubs/repair.proto\x12\x0bringmill.v1\"\x15\n\x13RepairStatusRequest\"{\n\x0c\x43omparedPair\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05other\x18\x02 \x01(\t\x12\x18\n\x0b\x65qual_s_ago\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04owed\x18\x04 \x01(\x08\x12\x11\n\theld_back\x18\x05 \x01(\tB\x0e\n\x0c_equal_s_ago\"g\n\tWatermark\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x11\n\tproven_ms\x18\x02 \x01(\x04\x12\x12\n\ntombstones\x18\x03 \x01(\x04\x12\r\n\x05leads\x18\x04 \x01(\x08\x12\x11\n\theld_back\x18\x05 \x01(\t\"\x84\x02\n\x14RepairStatusResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12(\n\x05pairs\x18\x02 \x03(\x0b\x32\x19.ringmill.v1.ComparedPair\x12\x0e\n\x06pulled\x18\x03 \x01(\x04\x12\x0e\n\x06pushed\x18\x04 \x01(\x04\x12\x13\n\x0bmoved_bytes\x18\x05 \x01(\x04\x12\x12\n\nwire_bytes\x18\x06 \x01(\x04\x12\x15\n\rhints_dropped\x18\x07 \x01(\x04\x12*\n\nwatermarks\x18\x08 \x03(\x0b\x32\x16.ringmill.v1.Watermark\x12\x11\n\tforgotten\x18\t \x01(\x04\x12\x15\n\rstale_refused\x18\n \x01(\x04\"&\n\x10RepairRunRequest\x12\x12\n\npartitions\x18\x01 \x03(\r\"\'\n\x11RepairRunResponse\x12\x12\n\npartitions\x18\x01 \x01(\r\"\x1e\n\x0bHealRequest\x12\x0f\n\x07without\x18\x01 \x03(\t\"4\n\x0eShortPartition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0f\n\x07missing\x18\x02 \x03(\t\"Z\n\x0cHealResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08unfilled\x18\x02 \x01(\r\x12*\n\x05short\x18\x03 \x03(\x0b\x32\x1b.ringmill.v1.ShortPartition2\xda\x01\n\x06Repair\x12M\n\x06Status\x12 .ringmill.v1.RepairStatusRequest\x1a!.ringmill.v1.RepairStatusResponse\x12\x44\n\x03Run\x12\x1d.ringmill.v1.RepairRunRequest\x1a\x1e.ringmill.v1.RepairRunResponse\x12;\n\x04Heal\x12\x18.ringmill.v1.HealRequest\x1a\x19.ringmill.v1.HealResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ringmill/cluster/wire/stubs/repair.proto\x12\x0bringmill.v1\"\x15\n\x13RepairStatusRequest\"{\n\x0c\x43omparedPair\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05other\x18\x02 \x01(\t\x12\x18\n\x0b\x65qual_s_ago\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04owed\x18\x04 \x01(\x08\x12\x11\n\theld_back\x18\x05 \x01(\tB\x0e\n\x0c_equal_s_ago\"g\n\tWatermark\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x11\n\tproven_ms\x18\x02 \x01(\x04\x12\x12\n\ntombstones\x18\x03 \x01(\x04\x12\r\n\x05leads\x18\x04 \x01(\x08\x12\x11\n\theld_back\x18\x05 \x01(\t\"\x9f\x02\n\x14RepairStatusResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12(\n\x05pairs\x18\x02 \x03(\x0b\x32\x19.ringmill.v1.ComparedPair\x12\x0e\n\x06pulled\x18\x03 \x01(\x04\x12\x0e\n\x06pushed\x18\x04 \x01(\x04\x12\x13\n\x0bmoved_bytes\x18\x05 \x01(\x04\x12\x12\n\nwire_bytes\x18\x06 \x01(\x04\x12\x15\n\rhints_dropped\x18\x07 \x01(\x04\x12*\n\nwatermarks\x18\x08 \x03(\x0b\x32\x16.ringmill.v1.Watermark\x12\x11\n\tforgotten\x18\t \x01(\x04\x12\x15\n\rstale_refused\x18\n \x01(\x04\x12\x19\n\x11registers_removed\x18\x0b \x01(\x04\"&\n\x10RepairRunRequest\x12\x12\n\npartitions\x18\x01 \x03(\r\"\'\n\x11RepairRunResponse\x12\x12\n\npartitions\x18\x01 \x01(\r\"\x1e\n\x0bHealRequest\x12\x0f\n\x07without\x18\x01 \x03(\t\"4\n\x0eShortPartition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0f\n\x07missing\x18\x02 \x03(\t\"Z\n\x0cHealResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08unfilled\x18\x02 \x01(\r\x12*\n\x05short\x18\x03 \x03(\x0b\x32\x1b.ringmill.v1.ShortPartition2\xda\x01\n\x06Repair\x12M\n\x06Status\x12 .ringmill.v1.RepairStatusRequest\x1a!.ringmill.v1.RepairStatusResponse\x12\x44\n\x03Run\x12\x1d.ringmill.v1.RepairRunRequest\x1a\x1e.ringmill.v1.RepairRunResponse\x12;\n\x04Heal\x12\x18.ringmill.v1.HealRequest\x1a\x19.ringmill.v1.HealResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATERMARK']._serialized_start=205
   _globals['_WATERMARK']._serialized_end=308
   _globals['_REPAIRSTATUSRESPONSE']._serialized_start=311
-  _globals['_REPAIRSTATUSRESPONSE']._serialized_end=571
-  _globals['_REPAIRRUNREQUEST']._serialized_start=573
-  _globals['_REPAIRRUNREQUEST']._serialized_end=611
-  _globals['_REPAIRRUNRESPONSE']._serialized_start=613
-  _globals['_REPAIRRUNRESPONSE']._serialized_end=652
-  _globals['_HEALREQUEST']._serialized_start=654
-  _globals['_HEALREQUEST']._serialized_end=684
-  _globals['_SHORTPARTITION']._serialized_start=686
-  _globals['_SHORTPARTITION']._serialized_end=738
-  _globals['_HEALRESPONSE']._serialized_start=740
-  _globals['_HEALRESPONSE']._serialized_end=830
-  _globals['_REPAIR']._serialized_start=833
-  _globals['_REPAIR']._serialized_end=1051
+  _globals['_REPAIRSTATUSRESPONSE']._serialized_end=598
+  _globals['_REPAIRRUNREQUEST']._serialized_start=600
+  _globals['_REPAIRRUNREQUEST']._serialized_end=638
+  _globals['_REPAIRRUNRESPONSE']._serialized_start=640
+  _globals['_REPAIRRUNRESPONSE']._serialized_end=679
+  _globals['_HEALREQUEST']._serialized_start=681
+  _globals['_HEALREQUEST']._serialized_end=711
+  _globals['_SHORTPARTITION']._serialized_start=713
+  _globals['_SHORTPARTITION']._serialized_end=765
+  _globals['_HEALRESPONSE']._serialized_start=767
+  _globals['_HEALRESPONSE']._serialized_end=857
+  _globals['_REPAIR']._serialized_start=860
+  _globals['_REPAIR']._serialized_end=1078
 # @@protoc_insertion_point(module_scope)

@@ -122,6 +122,7 @@ class RepairStatusResponse(_message.Message):
     WATERMARKS_FIELD_NUMBER: _builtins.int
     FORGOTTEN_FIELD_NUMBER: _builtins.int
     STALE_REFUSED_FIELD_NUMBER: _builtins.int
+    REGISTERS_REMOVED_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     pulled: _builtins.int
     """objects of others that were merged in here, since the start"""
@@ -137,6 +138,8 @@ class RepairStatusResponse(_message.Message):
     """deleted and expired keys, since the start"""
     stale_refused: _builtins.int
     """versions that were refused as deleted and forgotten, since the start"""
+    registers_removed: _builtins.int
+    """deleted registers that this node has removed, since the start"""
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComparedPair]: ...
     @_builtins.property
@@ -156,10 +159,11 @@ class RepairStatusResponse(_message.Message):
         watermarks: _abc.Iterable[Global___Watermark] | None = ...,
         forgotten: _builtins.int = ...,
         stale_refused: _builtins.int = ...,
+        registers_removed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten", "hints_dropped", b"hints_dropped", "moved_bytes", b"moved_bytes", "node", b"node", "pairs", b"pairs", "pulled", b"pulled", "pushed", b"pushed", "stale_refused", b"stale_refused", "watermarks", b"watermarks", "wire_bytes", b"wire_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten", "hints_dropped", b"hints_dropped", "moved_bytes", b"moved_bytes", "node", b"node", "pairs", b"pairs", "pulled", b"pulled", "pushed", b"pushed", "registers_removed", b"registers_removed", "stale_refused", b"stale_refused", "watermarks", b"watermarks", "wire_bytes", b"wire_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -113,11 +113,9 @@ class ExchangeServing:
 def known_sums(engine: Engine, objects: ObjectStore, copy: Copy) -> LeafSums | None:
     """What a copy holds now, synced or not; None when it is damaged or not counted."""
     prefix = copy_prefix(copy)
-    end = prefix_end(prefix)
-    for mark in engine.corrupt_ranges():
-        if mark.start < end and (mark.end is None or prefix < mark.end):
-            sometimes("a damaged copy is not compared")
-            return None
+    if engine.may_lack(prefix, prefix_end(prefix)):
+        sometimes("a damaged copy is not compared")
+        return None
     return objects.sums.of(copy)
 
 

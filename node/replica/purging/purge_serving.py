@@ -121,10 +121,7 @@ class PurgeServing:
         if self._routes.is_sloppy_after(epoch):
             return "it knows of a newer topology"  # so others may have to vouch who are not asked
         prefix = kind_prefix(Kind.HINT)
-        end = prefix_end(prefix)
-        if any(
-            one.start < end and (one.end is None or prefix < one.end) for one in self._engine.corrupt_ranges()
-        ):
+        if self._engine.may_lack(prefix, prefix_end(prefix)):
             return "hints there may be damaged"
         return ""
 

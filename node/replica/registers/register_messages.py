@@ -6,21 +6,25 @@ keyspace's id, every answer the row epoch it was given under (rule T5).
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot, ballot_of
+from ringmill.cluster.consensus.remains import NO_REMAINS, Remains
+from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
+from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.node.replica.packing import check_fields, pack, unpack
 
 __all__ = [
     "ACCEPT", "PREPARE", "READ_REGISTER", "REGISTER_PAGE", "AskRegisters", "RegisterAnswer",
-    "RegisterRequest", "RegistersPage",
+    "RegisterRequest", "RegistersPage", "remains_from",
 ]  # fmt: skip
 
 PREPARE: Final = "register.prepare"
 ACCEPT: Final = "register.accept"
 READ_REGISTER: Final = "register.read"
 REGISTER_PAGE: Final = "register.page"
+MAX_U64: Final = (1 << 64) - 1
 
 
 class RegisterRequest(NamedTuple):
@@ -45,20 +49,24 @@ class RegisterAnswer(NamedTuple):
     """What the owner has accepted, as it stands on its disk.
 
     `refused_counter` is 0 when the owner did what it was asked; else what it has promised counts this far.
+    `remains` are those of its partition, when it holds no value (rule R5).
     """
 
     row_epoch: Epoch
     refused_counter: int
     accepted: Ballot
     value: bytes
+    remains: Remains | None = None
 
     def encode(self) -> bytes:
-        return pack([self.row_epoch, self.refused_counter, list(self.accepted), self.value])
+        fields = [self.row_epoch, self.refused_counter, list(self.accepted), self.value]
+        return pack([*fields, *_with_remains(self.remains)])
 
     @classmethod
     def decode(cls, body: bytes) -> RegisterAnswer:
-        row_epoch, refused_counter, accepted, value = unpack(body, (int, int, list, bytes))
-        return cls(Epoch(row_epoch), refused_counter, ballot_of(accepted), value)
+        types = (int, int, list, bytes)
+        row_epoch, refused_counter, accepted, value, *remains = _unpack_either(body, types)
+        return cls(Epoch(row_epoch), refused_counter, ballot_of(accepted), value, _remains_of(remains))
 
 
 class AskRegisters(NamedTuple):
@@ -83,25 +91,56 @@ class RegistersPage(NamedTuple):
     """Registers in key order; `covered_to` is the key where the next page begins, empty when this was all.
 
     Keys are stored keys without the prefix of their copy.  The owner has agreed to no ballot that counts
-    above `ceiling`.
+    above `ceiling`.  `remains`: of those of the partition that were removed.
     """
 
     row_epoch: Epoch
     ceiling: int
     items: tuple[tuple[bytes, Ballot, bytes], ...]
     covered_to: bytes
+    remains: Remains = NO_REMAINS
 
     def encode(self) -> bytes:
         rows = [[key, list(accepted), value] for key, accepted, value in self.items]
-        return pack([self.row_epoch, self.ceiling, rows, self.covered_to])
+        return pack([self.row_epoch, self.ceiling, rows, self.covered_to, *_with_remains(self.remains)])
 
     @classmethod
     def decode(cls, body: bytes) -> RegistersPage:
-        row_epoch, ceiling, rows, covered_to = unpack(body, (int, int, list, bytes))
+        row_epoch, ceiling, rows, covered_to, *remains = _unpack_either(body, (int, int, list, bytes))
         items = [check_fields(row, (bytes, list, bytes)) for row in rows]
         return cls(
             Epoch(row_epoch),
             ceiling,
             tuple((key, ballot_of(ballot), value) for key, ballot, value in items),
             covered_to,
+            _remains_of(remains) or NO_REMAINS,
         )
+
+
+def remains_from(fields: list[object]) -> Remains:
+    """Of two decoded fields.  Raises ProtocolMismatch."""
+    version, time = check_fields(fields, (int, int))
+    if max(version, time) > MAX_U64:
+        raise ProtocolMismatch("a version or a time has 64 bits at most")
+    return Remains(version, HybridTime(time))
+
+
+def _with_remains(remains: Remains | None) -> list[list[int]]:
+    """The last field, left out while nothing was removed: an earlier release knows none."""
+    if remains == NO_REMAINS:
+        return []
+    return [[] if remains is None else [*remains]]
+
+
+def _remains_of(fields: list[list[object]]) -> Remains | None:
+    if not fields:
+        return NO_REMAINS
+    return remains_from(fields[0]) if fields[0] else None
+
+
+def _unpack_either(body: bytes, types: tuple[type, ...]) -> list[Any]:
+    """The fields of a message that may have the last one."""
+    try:
+        return unpack(body, types)
+    except ProtocolMismatch:
+        return unpack(body, (*types, list))

@@ -13,6 +13,7 @@ from typing import Final
 from ringmill.cluster.consensus.acceptor import AcceptorState
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.register_codec import decode_acceptor, decode_register
+from ringmill.cluster.consensus.remains import NO_REMAINS, Remains, empty_register
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.os_errors import told
@@ -28,6 +29,7 @@ from ringmill.node.replica.registers.register_messages import (
     RegistersPage,
 )
 from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.replica.registers.remains_store import RemainsStore
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.replica.stored_key import Copy, prefix_end, registers_prefix
 from ringmill.node.storage.engine import Engine
@@ -39,9 +41,12 @@ _PAGE_ITEMS: Final = 1000
 
 
 class RegisterServing:
-    def __init__(self, *, routes: Routes, registers: RegisterStore, engine: Engine) -> None:
+    def __init__(
+        self, *, routes: Routes, registers: RegisterStore, remains: RemainsStore, engine: Engine
+    ) -> None:
         self._routes = routes
         self._registers = registers
+        self._remains = remains
         self._engine = engine
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -56,22 +61,25 @@ class RegisterServing:
         request, route = await self._asked(incoming)
         key, ballot = route.place.register_key, request.ballot
         state, is_done = await self._registers.prepare(key, ballot, lambda: self._routes.check_same(route))
-        return self._answer(route.row.row_epoch, state, is_done)
+        return self._answer(route, state, is_done)
 
     async def accept(self, incoming: Incoming) -> bytes:
         request, route = await self._asked(incoming)
         if not request.value:
             raise ProtocolMismatch("an accept without a value")
-        decode_register(request.value)  # what is no register could never be read or changed again
+        # What is no register could never be read or changed again.
+        if decode_register(request.value).value is None:
+            self._registers.emptied.add(route.place.copy)
         state, is_done = await self._registers.accept(
             route.place.register_key, request.ballot, request.value, lambda: self._routes.check_same(route)
         )
-        return self._answer(route.row.row_epoch, state._replace(value=b""), is_done)
+        counter = 0 if is_done else self._refused_counter(state)
+        return RegisterAnswer(route.row.row_epoch, counter, state.accepted, b"").encode()
 
     async def read(self, incoming: Incoming) -> bytes:
         _, route = await self._asked(incoming)
         state = await self._registers.read(route.place.register_key)
-        return self._answer(route.row.row_epoch, state, is_done=True)
+        return self._answer(route, state, is_done=True)
 
     async def page(self, incoming: Incoming) -> bytes:
         """Raise the floor first: what is told here must not change by a lower ballot afterwards (rule R2)."""
@@ -87,24 +95,31 @@ class RegisterServing:
 
     async def _read_page(self, request: AskRegisters, copy: Copy, row_epoch: Epoch) -> RegistersPage:
         prefix = registers_prefix(copy)
+        remains = self._remains.of(copy.partition)
         ceiling = self._registers.ceiling  # messages of an older row are refused from here on (rule R2)
         items: list[tuple[bytes, Ballot, bytes]] = []
         size_bytes = 0
         async with aclosing(self._engine.scan(prefix + request.start, prefix_end(prefix))) as scan:
             async for key, encoded in scan:
                 if items and (size_bytes + len(encoded) > _PAGE_BYTES or len(items) == _PAGE_ITEMS):
-                    return RegistersPage(row_epoch, ceiling, tuple(items), key[len(prefix) :])
+                    return RegistersPage(row_epoch, ceiling, tuple(items), key[len(prefix) :], remains)
                 state = decode_acceptor(encoded)
                 items.append((key[len(prefix) :], state.accepted, state.value))
                 size_bytes += len(encoded)
-        return RegistersPage(row_epoch, ceiling, tuple(items), b"")
+        return RegistersPage(row_epoch, ceiling, tuple(items), b"", remains)
 
-    def _answer(self, row_epoch: Epoch, state: AcceptorState, is_done: bool) -> bytes:
+    def _answer(self, route: Route, state: AcceptorState, is_done: bool) -> bytes:
         """What a refusal tells is only how high the next ballot has to be."""
-        if is_done:
-            return RegisterAnswer(row_epoch, 0, state.accepted, state.value).encode()
-        counter = max(1, self._registers.floor, state.promised.counter)
-        return RegisterAnswer(row_epoch, counter, state.accepted, b"").encode()
+        row_epoch = route.row.row_epoch
+        if not is_done:
+            return RegisterAnswer(row_epoch, self._refused_counter(state), state.accepted, b"").encode()
+        remains: Remains | None = self._remains.of(route.partition)
+        if remains != NO_REMAINS and empty_register(state) is None:
+            remains = None
+        return RegisterAnswer(row_epoch, 0, state.accepted, state.value, remains).encode()
+
+    def _refused_counter(self, state: AcceptorState) -> int:
+        return max(1, self._registers.floor, state.promised.counter)
 
     async def _asked(self, incoming: Incoming) -> tuple[RegisterRequest, Route]:
         request = RegisterRequest.decode(incoming.body)

@@ -17,9 +17,11 @@ import msgpack
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.register_codec import decode_acceptor, encode_acceptor
+from ringmill.cluster.consensus.remains import Remains, combined, empty_register, remains_of
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.node.contracts import ControlState
 from ringmill.node.replica.stepping import change, fetch
+from ringmill.node.replica.stored_key import Copy
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit, Engine
 
@@ -42,6 +44,10 @@ class RegisterStore:
         self._control = control
         self._last: Commit | None = None
         self._raising = asyncio.Lock()
+        self.removed = 0
+        """Registers, since the start."""
+        self.emptied: set[Copy] = set()
+        """Copies in which a register has lost its value since somebody emptied this set."""
         self.ceiling, self.floor = _bounds(control.get(_CONTROL))
 
     async def prepare(self, key: bytes, ballot: Ballot, admit: Admit) -> tuple[AcceptorState, bool]:
@@ -95,6 +101,32 @@ class RegisterStore:
             await change(self._engine, key, step)
         except CorruptData:  # nobody has healed it before
             self._put(key, told)
+
+    async def remove(self, key: bytes, floor: int, remains: Remains, admit: Admit) -> bool:
+        """Remove a register that has no value, and has not been touched above `floor` (rule R5).
+
+        Any other one is left as it is.  Returns whether it is removed.  Durable after `wait_synced`.  `admit`
+        as in `prepare`.  Raises ProtocolMismatch unless the floor and what remains are kept here;
+        CorruptData, Overloaded, Unavailable, DiskFull.
+        """
+        if floor > self.floor:
+            raise ProtocolMismatch(f"registers are removed up to {floor}, the floor here is {self.floor}")
+
+        def step(encoded: bytes | None) -> bool:
+            admit()
+            state = decode_acceptor(encoded)
+            register = empty_register(state)
+            if encoded is None or register is None or state.promised.counter > floor:
+                return False
+            if combined(remains, remains_of(register)) != remains:
+                raise ProtocolMismatch("what would remain of a register is not kept here")
+            batch = Batch()
+            batch.delete(key)
+            self._last = self._engine.apply(batch)
+            self.removed += 1
+            return True
+
+        return await change(self._engine, key, step)
 
     async def raise_floor(self, floor: int) -> None:
         """Agree to no ballot that counts to `floor` or less from now on.  Durable on return.

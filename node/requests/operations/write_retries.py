@@ -71,6 +71,7 @@ class WriteRetries:
             raise DeadlineExceeded(
                 f"a write named {_when(operation, age_ms)}, attempt {attempt + 1}: an earlier one may have "
                 "been applied and superseded since, so it is not applied again",
+                detail={"earlier": "replaced" if found.has_replaced(operation) else "unknown"},
                 hint=REPLACED_HINT,
             )
         sometimes("a later attempt is applied as no earlier one was")

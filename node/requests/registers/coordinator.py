@@ -15,6 +15,7 @@ from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import AppliedChange, Cas, Change, Refused, Register, changed
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
+from ringmill.cluster.consensus.remains import with_remains
 from ringmill.cluster.errors import (
     Conflict,
     DeadlineExceeded,
@@ -80,12 +81,19 @@ class RegisterCoordinator:
         route, deadline = await self._admitted(request)
         phase = await self._rounds.ask(READ_REGISTER, route, deadline, is_read=True)
         if phase.is_met and phase.is_chosen:
-            return self._result(route, decode_register(phase.value))
+            return self._result(route, with_remains(decode_register(phase.value), phase.remains))
         sometimes("a read of a register has to finish a change")
         self._see(phase)
         attempt = _Attempt(self, route, deadline, None)
         async with self._turn(request, deadline):
             return self._result(route, (await attempt.go_on())[0])
+
+    async def settle(self, request: RegisterRead) -> None:
+        """Leave a register as it is by a round whose accept goes to all owners, as one may have missed it
+        (rule R5).  Raises as `read`."""
+        route, deadline = await self._admitted(request)
+        async with self._turn(request, deadline):
+            await _Attempt(self, route, deadline, None, is_for_all=True).go_on()
 
     async def change(self, request: ChangeRequest) -> RegisterResult:
         """Apply a change once, whatever was sent of it before (rule R4).
@@ -169,11 +177,14 @@ class _Attempt:
         route: Route,
         deadline: Deadline,
         request: _Asked | None,
+        *,
+        is_for_all: bool = False,
     ) -> None:
         self._coordinator = coordinator
         self._route = route
         self._deadline = deadline
         self._request = request
+        self._is_for_all = is_for_all
         self._made_version = 0  # the lowest version that this operation may have made
         self.has_proposed = False
 
@@ -195,12 +206,12 @@ class _Attempt:
             phase = await rounds.ask(PREPARE, self._route, self._deadline, ballot=ballot)
             self._coordinator._see(phase)
             if phase.is_met:
-                present = decode_register(phase.value)
+                present = with_remains(decode_register(phase.value), phase.remains)
                 register, applied, error = self._judge(present)
                 # What is told has to stand.  If that is a refusal, an owner that has accepted the change
                 # in an earlier round, above the ballot of the majority, must not bring it up later.
                 is_open = error is not None and self.may_be_under_way
-                if register is not present or not phase.is_chosen or is_open:
+                if register is not present or not phase.is_chosen or is_open or self._is_for_all:
                     value = encode_register(register)
                     phase = await rounds.ask(ACCEPT, self._route, self._deadline, ballot=ballot, value=value)
                     self._coordinator._see(phase)

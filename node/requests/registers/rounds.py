@@ -108,7 +108,7 @@ class _Asked:
         if answer.refused_counter:
             self.phase.refuse(node, answer.refused_counter)
         else:
-            self.phase.agree(node, answer.accepted, answer.value)
+            self.phase.agree(node, answer.accepted, answer.value, answer.remains)
         self._look()
 
     def failed(self, node: NodeId, error: RingmillError) -> None:

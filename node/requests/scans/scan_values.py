@@ -30,6 +30,7 @@ class ScanRequest(NamedTuple):
     options: ReadOptions = ReadOptions()
     epoch: Epoch = ANY_EPOCH
     left_s: float | None = None
+    until: PartitionId | None = None  # the last partition; only with a cursor
 
 
 class ScannedKey(NamedTuple):

@@ -31,7 +31,10 @@ class Step(NamedTuple):
 class Walk:
     """All places of one scan in their order."""
 
-    def __init__(self, keyspace: KeyspaceId, bounds: ScanBounds, partitions: int) -> None:
+    def __init__(
+        self, keyspace: KeyspaceId, bounds: ScanBounds, partitions: int, until: PartitionId | None = None
+    ) -> None:
+        """It ends with partition `until`, if that is said."""
         self._keyspace = keyspace
         self._bounds = bounds
         self._low = max(bounds.prefix, bounds.start)
@@ -39,6 +42,8 @@ class Walk:
         self._first, self.last = PartitionId(0), PartitionId(partitions - 1)
         if hash_tag(bounds.prefix) is not None:  # all such keys have this tag, and lie in its partition
             self._first = self.last = partition_of(position(keyspace, bounds.prefix), partitions)
+        if until is not None:
+            self.last = min(self.last, until)
 
     def begin(self) -> Step | None:
         """None when no key can lie within the bounds."""
@@ -78,7 +83,7 @@ def walk_of(request: ScanRequest, keyspace: KeyspaceId, partitions: int) -> tupl
     cursor = decode_cursor(request.cursor)
     if cursor.keyspace != keyspace or cursor.partition >= partitions:
         raise InvalidArgument("the cursor is of another keyspace or cluster")
-    return Walk(keyspace, cursor.bounds, partitions), Step(cursor.partition, cursor.key)
+    return Walk(keyspace, cursor.bounds, partitions, request.until), Step(cursor.partition, cursor.key)
 
 
 def _high(bounds: ScanBounds) -> bytes:

@@ -92,6 +92,7 @@ _WORK = {
     "words_function": (words_by_line, write_counts),
     "words_record": (words_by_line, write_counts),
     "words_batch": (words_by_block, write_counts),
+    "words_columns": (words_by_block, write_counts),
     "grep_record": (found_by_line, write_lines),
     "grep_batch": (found_by_block, write_lines),
     "sort_record": (sorted_chunk, write_sorted),

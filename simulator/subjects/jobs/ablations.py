@@ -11,9 +11,9 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.commit import job_steps, output_commit
 from ringmill.cluster.mapreduce.commit.output_commit import commit_output
 from ringmill.cluster.mapreduce.files.part_file import PartFile
+from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Cancel
-from ringmill.cluster.mapreduce.outputs import part_name
 from ringmill.node.compute.worker import Worker
 from ringmill.node.jobs import publication
 from ringmill.node.jobs.job_driver import JobDriver
@@ -75,7 +75,7 @@ def _success_last() -> Bends:
     def show_first(files: Any, job: str, output: str, parts: Any, *, overwrite: bool) -> None:
         files.mkdir(output)
         for part in parts:
-            output_commit._move(files, part, f"{output}/{part_name(part.partition)}")
+            output_commit._move(files, part, f"{output}/{part.name}")
         output_commit._write_success(files, f"{output}/_SUCCESS", output_commit.manifest(parts))
 
     return (use(job_steps, commit_output, show_first),)
@@ -182,6 +182,22 @@ def _one_backup_a_task() -> Bends:
         return next((task for task in tasks if task.is_running and not task.is_waiting), None)
 
     return (method(JobMachine._slow_task, slow_task),)
+
+
+def _bad_records_whole() -> Bends:
+    """What map gave for a record before its error counts."""
+
+    def results_of(aside: SetAside, function: Any, records: Any) -> Any:
+        for key, value in records:
+            pairs = []
+            try:
+                for pair in function(key, value):
+                    pairs.append(pair)  # noqa: PERF402 - it must be there when the next one is an error
+            except ValueError as error:
+                aside.add(key, value, error, "here")
+            yield pairs
+
+    return (method(SetAside.results_of, results_of),)
 
 
 _USUAL: Final = usual_options(("jobs",))
@@ -297,6 +313,13 @@ JOB_ABLATIONS: Final = (
         _one_backup_a_task(),
         _SLOW_NODES,
         rules=("J17",),
+    ),
+    Ablation(
+        "bad-records-whole",
+        "a record that is set aside gives nothing else",
+        _bad_records_whole(),
+        replace(_USUAL, faults=()),
+        rules=("J19",),
     ),
     Ablation(
         "seen-down-passed",

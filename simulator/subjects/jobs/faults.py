@@ -35,7 +35,7 @@ from ringmill.simulator.world.node_process import SHARED, NodeProcess
 from ringmill.simulator.world.tasks import SimulatedTask
 from ringmill.simulator.world.virtual_loop import VirtualLoop
 
-__all__ = ["KINDS"]
+__all__ = ["KINDS", "waiting"]
 
 _RARE: Final = 0.08
 _LESS_RARE: Final = 0.2
@@ -44,7 +44,7 @@ _SLOW_S: Final = 1.0
 _VERY_SLOW_S: Final = 10.0
 
 
-def _waiting(*effects_s: float) -> Draw:
+def waiting(*effects_s: float) -> Draw:
     """From the start of the run on the fault waits for its moment, and then lasts one of these times."""
 
     def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
@@ -55,7 +55,7 @@ def _waiting(*effects_s: float) -> Draw:
 
 def _waiting_at_one(*effects_s: float) -> Draw:
     """The same at one node."""
-    draw_any = _waiting(*effects_s)
+    draw_any = waiting(*effects_s)
 
     def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
         return replace(draw_any(draws, name, nodes, horizon_s), nodes=(draws.choice(nodes),))
@@ -262,12 +262,12 @@ KINDS: Final = (
     FaultKind("task_kill", _kill_task, draw=drawn(at_some)),
     FaultKind("shuffle_damage", _damage_shuffle, draw=drawn(at_some)),
     FaultKind("part_lost", _lose_part, chance=_RARE),
-    FaultKind("kill_tasks", _kill_tasks, draw=_waiting(2.0, 6.0), chance=_RARE),
+    FaultKind("kill_tasks", _kill_tasks, draw=waiting(2.0, 6.0), chance=_RARE),
     FaultKind("slow_node", _slow_node, draw=_waiting_at_one(20.0, 60.0), chance=_LESS_RARE),
-    FaultKind("crash_mapper", _crash_mapper, draw=_waiting(0.1, 2.0, 8.0), chance=_LESS_RARE),
-    FaultKind("crash_keeper", _crash_keeper, draw=_waiting(0.5, 6.0, 12.0), chance=_OFTEN),
-    FaultKind("pause_keeper", _pause_keeper, draw=_waiting(4.0, 8.0, 12.0), chance=_OFTEN),
-    FaultKind("silent_worker", _silence_worker, draw=_waiting(16.0, 45.0), chance=_RARE),
-    FaultKind("commit_error", _fail_commit, draw=_waiting(2.0, 8.0), chance=_LESS_RARE),
-    FaultKind("pause_commit", _pause_commit, draw=_waiting(2.0, 6.0), chance=_LESS_RARE),
+    FaultKind("crash_mapper", _crash_mapper, draw=waiting(0.1, 2.0, 8.0), chance=_LESS_RARE),
+    FaultKind("crash_keeper", _crash_keeper, draw=waiting(0.5, 6.0, 12.0), chance=_OFTEN),
+    FaultKind("pause_keeper", _pause_keeper, draw=waiting(4.0, 8.0, 12.0), chance=_OFTEN),
+    FaultKind("silent_worker", _silence_worker, draw=waiting(16.0, 45.0), chance=_RARE),
+    FaultKind("commit_error", _fail_commit, draw=waiting(2.0, 8.0), chance=_LESS_RARE),
+    FaultKind("pause_commit", _pause_commit, draw=waiting(2.0, 6.0), chance=_LESS_RARE),
 )

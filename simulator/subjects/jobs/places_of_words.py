@@ -2,7 +2,8 @@
 doubled or swapped unseen.
 
 It is packed into a bundle and loaded from there, as any user's job.  In some runs its map says something
-else in every task process, which its reduce drops: then no two outputs of a map are equal.
+else in every task process, which its reduce drops: then no two outputs of a map are equal.  In some a word
+is an error, and lines with it are set aside.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,8 +18,10 @@ process = "here"  # a simulated task process writes its name here, as a real one
 
 def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, str]]:
     ctx.count("lines")
-    said = f" in {process}" if ctx.params else ""
+    said = f" in {process}" if "differs" in ctx.params else ""
     for number, word in enumerate(line.split()):
+        if word == ctx.params.get("bad"):
+            raise ValueError(f"{word} has no place")
         yield word, f"{offset}.{number}{said}"
 
 

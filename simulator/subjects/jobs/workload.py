@@ -22,6 +22,8 @@ _MODULE: Final = "places_of_words"
 FORMER: Final[Mapping[str, bytes]] = {"_SUCCESS": b"{}\n", "part-00000": b"former\t1\n"}
 """What an earlier job left, in some runs."""
 _DIFFERS_CHANCE: Final = 0.5
+_BAD_CHANCE: Final = 0.3
+_MANY: Final = 1000
 _FORMER_CHANCE: Final = 0.3
 
 
@@ -34,9 +36,12 @@ def packed_job() -> Bundle:
 def draw_plans(draws: Random, twists: Random, bundle_sha256: str) -> list[PlannedJob]:
     """One or two jobs; now and then the second wants what the first one does.
 
-    In half of the runs, as `twists` says, no two outputs of a map are equal (places_of_words.py).
+    As `twists` says, no two outputs of a map are equal in half of the runs, and in some there are bad records
+    (places_of_words.py).
     """
     params = {"differs": "yes"} if twists.random() < _DIFFERS_CHANCE else {}
+    bad_records = _MANY if twists.random() < _BAD_CHANCE else 0
+    params |= {"bad": "w3"} if bad_records else {}
     plans: list[PlannedJob] = []
     for index in range(draws.choice((1, 1, 2))):
         is_same = index == 1 and draws.random() < 0.5
@@ -45,6 +50,7 @@ def draw_plans(draws: Random, twists: Random, bundle_sha256: str) -> list[Planne
             inputs=(INPUT,), output=f"{SHARED}/out-{0 if is_same else index}", input_format="lines",
             output_format="tsv", reducers=2, compression=draws.choice(("none", "lz4", "zstd")),
             memory_bytes=draws.choice((200, 1 << 20)), params=params,
+            bad_records=bad_records,
         )  # fmt: skip
         kill_after_s = 2.5 * draws.random() if draws.random() < 0.1 else None
         plans.append(PlannedJob(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, Unpack
 
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
-from ringmill.client.routing.directory import Directory
 from ringmill.cluster.errors import Conflict, RingmillError
-from ringmill.cluster.ports import Entropy
 from ringmill.simulator.subjects.keyspaces.record import KeyspaceCall, KeyspaceKind
-from ringmill.simulator.subjects.objects.sessions import Dial
-from ringmill.simulator.subjects.planned_client import PlannedClient
+from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 
 __all__ = ["KeyspaceSession", "PlannedChange", "draw_changes"]
 
@@ -53,19 +49,8 @@ def draw_changes(draws: Random, *, calls: int, sessions: int, pause_s: float) ->
 class KeyspaceSession(PlannedClient):
     """One client that does one thing after the other.  `async with` owns its directory."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        addresses: Sequence[str],
-        dial: Dial,
-        entropy: Entropy,
-        timeout_s: float,
-        directory: type[Directory],
-    ) -> None:
-        super().__init__(
-            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
-        )
+    def __init__(self, name: str, **standing: Unpack[Standing]) -> None:
+        super().__init__(name, **standing)
         self._keyspaces = AsyncKeyspaces(self._router)
 
     async def make(self, plan: PlannedChange, calls: list[KeyspaceCall], *, is_of_core: bool = False) -> None:

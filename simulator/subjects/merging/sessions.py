@@ -6,18 +6,15 @@ Links are simulated here; a run of real processes (scripts/chaos) hands in its o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from typing import Unpack
 
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.merging.mergeables import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
-from ringmill.client.routing.directory import Directory
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.ports import Entropy
 from ringmill.simulator.merging_history import MergingCall
 from ringmill.simulator.subjects.merging.workload import PlannedChange
-from ringmill.simulator.subjects.objects.sessions import Dial
-from ringmill.simulator.subjects.planned_client import PlannedClient
+from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 
 __all__ = ["MergingSession"]
 
@@ -25,20 +22,9 @@ __all__ = ["MergingSession"]
 class MergingSession(PlannedClient):
     """One client that does one thing after the other.  `async with` owns its directory."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        addresses: Sequence[str],
-        dial: Dial,
-        entropy: Entropy,
-        timeout_s: float,
-        directory: type[Directory] = Directory,
-    ) -> None:
-        super().__init__(
-            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
-        )
-        router, operations = self._router, OperationNames(entropy)
+    def __init__(self, name: str, **standing: Unpack[Standing]) -> None:
+        super().__init__(name, **standing)
+        router, operations = self._router, OperationNames(self._entropy)
         self._counters = AsyncCounters(AsyncKeyspace("counters", router, operations))
         self._sets = AsyncSets(AsyncKeyspace("sets", router, operations))
         self._maps = AsyncMaps(AsyncKeyspace("maps", router, operations))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from ringmill.simulator.checkers.sums import adds_up
@@ -19,7 +19,11 @@ from ringmill.simulator.subjects.registers.workload import is_counter
 __all__ = ["check_leases", "check_registers"]
 
 
-def check_registers(calls: Sequence[RegisterCall]) -> Iterator[Violation]:
+def check_registers(
+    calls: Sequence[RegisterCall], removed: Mapping[bytes, Collection[int]] | None = None
+) -> Iterator[Violation]:
+    """`removed`: for a key, versions up to which registers were removed, and from which one without a value
+    may count on."""
     by_key: dict[bytes, list[RegisterCall]] = defaultdict(list)
     for call in calls:
         by_key[call.key].append(call)
@@ -28,7 +32,7 @@ def check_registers(calls: Sequence[RegisterCall]) -> Iterator[Violation]:
                 "C17", call.key, f"{call.kind} of a register ended as {call.outcome}: {call.error}"
             )
     for key, those in sorted(by_key.items()):
-        for story in _broken(key, those):
+        for story in _broken(key, those, {*(removed or {}).get(key, ())}):
             yield Violation("C7", key, story)
 
 
@@ -48,12 +52,12 @@ def check_leases(holdings: Sequence[Holding]) -> Iterator[Violation]:
                 yield Violation("C8", lease.encode(), f"{told}, {later.session} then in term {later.term}")
 
 
-def _broken(key: bytes, calls: Sequence[RegisterCall]) -> Iterator[str]:
+def _broken(key: bytes, calls: Sequence[RegisterCall], removed: set[int]) -> Iterator[str]:
     yield from _real_time(calls)
     if is_counter(key):
-        yield from _counted(calls)
+        yield from _counted_from_one_of(calls, sorted({0, *removed}))
     else:
-        yield from _one_order(calls)
+        yield from _one_order(calls, removed)
         yield from _refused(calls)
 
 
@@ -70,7 +74,7 @@ def _refused(calls: Sequence[RegisterCall]) -> Iterator[str]:
             yield f"a cas was refused by version {call.version}, {call.shown!r}, which it fitted"
 
 
-def _one_order(calls: Sequence[RegisterCall]) -> Iterator[str]:
+def _one_order(calls: Sequence[RegisterCall], removed: set[int]) -> Iterator[str]:
     """One value for each version, made by one change, that fitted the value before it."""
     value_of: dict[int, bytes | None] = {0: None}
     made_by: dict[int, RegisterCall] = {}
@@ -96,12 +100,31 @@ def _one_order(calls: Sequence[RegisterCall]) -> Iterator[str]:
         if value is not None and seen.setdefault(value, version) != version:
             yield f"{value!r} was set twice, as version {seen[value]} and {version}"
     unknown = sum(call.outcome == "unknown" and call.kind == "cas" for call in calls)
-    missing = max(value_of) - len(made_by)
+    skipped = _skipped(value_of, made_by, removed)
+    missing = max(value_of) - len(made_by) - skipped
     if missing > unknown:
         yield f"{max(value_of)} changes were made, {len(made_by)} answered, and {unknown} may have been made"
 
 
-def _counted(calls: Sequence[RegisterCall]) -> Iterator[str]:
+def _skipped(
+    value_of: Mapping[int, bytes | None], made_by: Mapping[int, RegisterCall], removed: set[int]
+) -> int:
+    """Versions that nobody made, as the register counted on from one up to which registers were removed."""
+    skipped: set[int] = set()
+    for version in removed:
+        if value_of.get(version) is None and version <= max(value_of):
+            former = max((each for each in made_by if each <= version), default=0)
+            skipped |= {*range(former + 1, version + 1)}
+    return len(skipped)
+
+
+def _counted_from_one_of(calls: Sequence[RegisterCall], first_ones: Sequence[int]) -> Iterator[str]:
+    """A number is never deleted, so it counts on from one version."""
+    stories = [[*_counted(calls, first)] for first in first_ones]
+    yield from () if [] in stories else stories[0]
+
+
+def _counted(calls: Sequence[RegisterCall], first: int) -> Iterator[str]:
     """Each number is the sum of all that was answered before, and of some of what may have been done.
 
     A read tells also how many changes there were; a change tells no version, and counts itself.
@@ -123,7 +146,8 @@ def _counted(calls: Sequence[RegisterCall]) -> Iterator[str]:
             if each.invoked < _ended(call) and not (_was_done(each) and _ended(each) < call.invoked)
         ]
         number = int(call.shown or b"0")
-        extra = None if call.is_change else call.version - len(done)
+        changed = 0 if call.shown is None else call.version - first
+        extra = None if call.is_change else changed - len(done)
         if not adds_up(number - sum(done) - (call.by if call.is_change else 0), open_ones, extra):
             version = "" if call.is_change else f" in version {call.version}"
             yield (

@@ -12,4 +12,8 @@ REGISTER_MARKS: Final = (
     "a change of a register is found to be done",
     "nobody can tell whether a change of a register was done",
     "damaged registers are healed from other owners",
+    "registers without a value are removed",
+    "an owner has missed the delete of a register",
+    "an owner that is away holds back the removal of registers",
+    "a damaged owner takes no part in a removal of registers",
 )

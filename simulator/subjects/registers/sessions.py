@@ -6,37 +6,25 @@ Links are simulated here; a run of real processes (scripts/chaos) hands in its o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from typing import Unpack
 
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.registers import AsyncRegisters
-from ringmill.client.routing.directory import Directory
 from ringmill.cluster.errors import Conflict, RingmillError
-from ringmill.cluster.ports import Clock, Entropy
+from ringmill.cluster.ports import Clock
 from ringmill.simulator.register_history import RegisterCall
-from ringmill.simulator.subjects.objects.sessions import Dial
-from ringmill.simulator.subjects.planned_client import PlannedClient
+from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 from ringmill.simulator.subjects.registers.workload import PlannedCall
 
 __all__ = ["RegisterSession"]
 
 
 class RegisterSession(PlannedClient):
-    def __init__(
-        self,
-        name: str,
-        *,
-        addresses: Sequence[str],
-        dial: Dial,
-        entropy: Entropy,
-        clock: Clock,
-        timeout_s: float,
-        directory: type[Directory] = Directory,
-    ) -> None:
-        super().__init__(
-            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
+    def __init__(self, name: str, *, clock: Clock, **standing: Unpack[Standing]) -> None:
+        super().__init__(name, **standing)
+        self.registers = AsyncRegisters(
+            self._router, OperationNames(self._entropy), clock=clock, entropy=self._entropy
         )
-        self.registers = AsyncRegisters(self._router, OperationNames(entropy), clock=clock, entropy=entropy)
         self._seen: dict[bytes, tuple[bytes | None, int]] = {}
 
     async def make(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from ringmill.client.routing.directory import Directory
-from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.consensus.remains import Remains, combined
+from ringmill.cluster.ids import KeyspaceId, PartitionId
+from ringmill.node.assembly import Node
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
@@ -18,13 +19,14 @@ from ringmill.simulator.subjects.registers.ablations import REGISTER_ABLATIONS
 from ringmill.simulator.subjects.registers.checkers import check_leases, check_registers
 from ringmill.simulator.subjects.registers.contenders import contend
 from ringmill.simulator.subjects.registers.marks import REGISTER_MARKS
+from ringmill.simulator.subjects.registers.removal_ablations import REMOVAL_ABLATIONS
 from ringmill.simulator.subjects.registers.sessions import RegisterSession
-from ringmill.simulator.subjects.registers.workload import KEYS, PlannedCall, draw_calls, is_counter
+from ringmill.simulator.subjects.registers.tunables import removes, timeouts_s, tuned
+from ringmill.simulator.subjects.registers.workload import DELETES, KEYS, PlannedCall, draw_calls, is_counter
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.subjects.working_off import client_in, work_off
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.seeds import stream
-from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
 
@@ -35,6 +37,9 @@ _CALLS: Final = 60
 _BUSY_CALLS: Final = 160
 _BUSY_KEYS: Final = (b"count 0", b"set 0")
 _BUSY: Final = 0.25  # share of the runs in which registers change faster than they can remember
+_REMOVED_KEYS: Final = (b"count 0", b"set 0", b"set 0", b"set 1")
+_REMOVED_DELETES: Final = 0.4
+_LULL_S: Final = 2.5
 _SESSIONS: Final = 4
 _FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its coordinator
 _CORE, _LAST = "r-core", "r-last"
@@ -47,14 +52,18 @@ class RegisterWorkload:
 
     def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._seed = seed
-        is_busy = stream(seed, "registers/busy").random() < _BUSY
+        self._removes = removes(seed)
+        is_busy = not self._removes and stream(seed, "registers/busy").random() < _BUSY
         self.plans = draw_calls(
             stream(seed, "registers"),
-            _BUSY_KEYS if is_busy else KEYS,
+            _REMOVED_KEYS if self._removes else _BUSY_KEYS if is_busy else KEYS,
             calls=_BUSY_CALLS if is_busy else _CALLS,
             sessions=_SESSIONS,
             pause_s=0.02 if is_busy else 0.2,
+            deletes=_REMOVED_DELETES if self._removes else DELETES,
+            lull_s=_LULL_S if self._removes else 0.0,
         )
+        self._remains: dict[PartitionId, set[int]] = defaultdict(set)
         self._names = [f"r{number}" for number in range(_SESSIONS)]
 
     @property
@@ -66,7 +75,19 @@ class RegisterWorkload:
 
     def join(self, world: World) -> None:
         self._world = world
+        world.on_up.append(self._note_remains)
         world.ground.clients += [*self._names, *_CONTENDERS, _CORE, _LAST]
+
+    def _note_remains(self, name: str, node: Node) -> None:
+        """A node that begins to keep something of removed registers: they may count from there on."""
+        kept = node.replica.remains
+        add = kept.add
+
+        async def noted(partition: PartitionId, remains: Remains) -> None:
+            self._remains[partition].add(combined(kept.of(partition), remains).version)
+            await add(partition, remains)
+
+        kept.add = noted  # type: ignore[method-assign]
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [*(self._work(name) for name in self._names), *map(self._contend, _CONTENDERS)]
@@ -109,16 +130,25 @@ class RegisterWorkload:
         """Nothing is left to be noted."""
 
     def check(self, history: History) -> list[Violation]:
-        return [*check_registers(history.registers), *check_leases(history.holdings)]
+        partition_of = self._world.topology.partition_of
+        removed = {key: self._remains[partition_of(_KEYSPACE, key)] for key in KEYS}
+        return [*check_registers(history.registers, removed), *check_leases(history.holdings)]
 
     def figures(self, history: History) -> Figures:
         calls = Counter(f"{call.kind} {call.outcome}" for call in history.registers)
-        return {**calls, "leases held": len(history.holdings)}
+        removed = sum(node.node.replica.registers.removed for node in self._world.nodes.values() if node.node)
+        return {**calls, "leases held": len(history.holdings), "copies removed": removed}
 
     async def _work(self, name: str) -> None:
-        timeout_s = stream(self._seed, f"client/{name}").choice((0.3, 1.0, 5.0))
+        timeout_s = stream(self._seed, f"client/{name}").choice(timeouts_s(self._seed))
         plans = [plan for plan in self.plans if plan.session == name]
-        await self._ask(name, plans, timeout_s, list(self._world.addresses), Directory)
+        addresses = list(self._world.addresses)
+        own = self._names.index(name)
+        if self._removes and own < len(addresses) == self._world.options.n:
+            # A message that is late is so on one way, and what overtakes it comes by another coordinator.
+            await self._ask(name, plans, timeout_s, addresses[own : own + 1], Within)
+        else:
+            await self._ask(name, plans, timeout_s, addresses, Directory)
 
     async def _ask(
         self,
@@ -153,13 +183,6 @@ class RegisterWorkload:
         )
 
 
-def _tuned(seed: int, tunables: Tunables) -> Tunables:
-    """Registers that forget soon, in most of the runs."""
-    kept = stream(seed, "registers/tunables").choice((16, 4, 1, 1))
-    node = tunables.node
-    return replace(tunables, node=replace(node, requests=replace(node.requests, kept_operations=kept)))
-
-
 def _told(figures: Figures) -> str:
     ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()))
     return f"{sum(figures.values()):,} calls of registers ({ends or 'none'})"
@@ -175,7 +198,7 @@ REGISTERS: Final = Subject(
     draw=RegisterWorkload,
     told=_told,
     fields=_fields,
-    ablations=REGISTER_ABLATIONS,
+    ablations=(*REGISTER_ABLATIONS, *REMOVAL_ABLATIONS),
     marks=REGISTER_MARKS,
-    tuned=_tuned,
+    tuned=tuned,
 )

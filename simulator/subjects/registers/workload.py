@@ -9,11 +9,12 @@ from typing import Final
 
 from ringmill.simulator.register_history import RegisterKind
 
-__all__ = ["KEYS", "PlannedCall", "draw_calls", "is_counter"]
+__all__ = ["DELETES", "KEYS", "PlannedCall", "draw_calls", "is_counter"]
 
 KEYS: Final = (b"count 0", b"count 1", b"set 0", b"set 1", b"set 2")
-_DELETES: Final = 0.1
+DELETES: Final = 0.1
 _BY_VERSION: Final = 0.5
+_LULLS: Final = 0.3
 _KINDS: Final[dict[bool, tuple[tuple[RegisterKind, ...], tuple[int, ...]]]] = {
     True: (("incr", "get"), (7, 3)),
     False: (("cas", "get"), (6, 4)),
@@ -39,9 +40,19 @@ class PlannedCall:
 
 
 def draw_calls(
-    draws: Random, keys: Sequence[bytes], *, calls: int, sessions: int, pause_s: float
+    draws: Random,
+    keys: Sequence[bytes],
+    *,
+    calls: int,
+    sessions: int,
+    pause_s: float,
+    deletes: float = DELETES,
+    lull_s: float = 0.0,
 ) -> list[PlannedCall]:
-    """In the order in which each session makes them."""
+    """In the order in which each session makes them.
+
+    `deletes` is their share of the sets; with a `lull_s` some calls come after a pause of about as long.
+    """
     plans = []
     for index in range(calls):
         key = draws.choice(keys)
@@ -52,10 +63,10 @@ def draw_calls(
                 f"r{draws.randrange(sessions)}",
                 draws.choices(kinds, weights)[0],
                 key,
-                2 * pause_s * draws.random(),
+                2 * (lull_s if lull_s and draws.random() < _LULLS else pause_s) * draws.random(),
                 draws.choice((1, 1, 2, -1, 5)),
                 draws.random() < _BY_VERSION,
-                draws.random() < _DELETES,
+                draws.random() < deletes,
             )
         )
     return plans

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Unpack
 
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
-from ringmill.client.routing.directory import Directory
 from ringmill.client.values import Item
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.ports import Entropy
 from ringmill.cluster.versions.context_token import decode_context
 from ringmill.simulator.scan_history import ScannedItem, ScanRecord
-from ringmill.simulator.subjects.objects.sessions import Dial
-from ringmill.simulator.subjects.planned_client import PlannedClient
+from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 from ringmill.simulator.subjects.scans.workload import PlannedScan
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
@@ -34,22 +31,10 @@ class ScanSession(PlannedClient):
     cursor may be gone.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        addresses: Sequence[str],
-        dial: Dial,
-        entropy: Entropy,
-        timeout_s: float,
-        patience_s: float,
-        directory: type[Directory] = Directory,
-    ) -> None:
-        super().__init__(
-            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
-        )
+    def __init__(self, name: str, *, patience_s: float, **standing: Unpack[Standing]) -> None:
+        super().__init__(name, **standing)
         self._patience_s = patience_s
-        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(entropy))
+        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(self._entropy))
 
     async def work_off(self, plans: Sequence[PlannedScan], records: list[ScanRecord]) -> None:
         for plan in plans:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Unpack
 
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
-from ringmill.client.routing.directory import Directory
 from ringmill.client.values import EMPTY, Item
 from ringmill.cluster.errors import NotFound, RingmillError
-from ringmill.cluster.ports import Entropy
-from ringmill.simulator.subjects.objects.sessions import Dial
-from ringmill.simulator.subjects.planned_client import PlannedClient
+from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 from ringmill.simulator.subjects.sloppy.record import SloppyCall
 from ringmill.simulator.subjects.sloppy.workload import SPACE, PlannedCall
 
@@ -23,20 +19,9 @@ __all__ = ["SloppySession"]
 class SloppySession(PlannedClient):
     """One client that does one thing after the other.  `async with` owns its directory."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        addresses: Sequence[str],
-        dial: Dial,
-        entropy: Entropy,
-        timeout_s: float,
-        directory: type[Directory] = Directory,
-    ) -> None:
-        super().__init__(
-            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
-        )
-        self._space = AsyncKeyspace(SPACE, self._router, OperationNames(entropy))
+    def __init__(self, name: str, **standing: Unpack[Standing]) -> None:
+        super().__init__(name, **standing)
+        self._space = AsyncKeyspace(SPACE, self._router, OperationNames(self._entropy))
 
     async def make(self, plan: PlannedCall, calls: list[SloppyCall], *, is_of_core: bool = False) -> None:
         """One call, recorded whatever comes of it."""

@@ -6,19 +6,16 @@ Links are simulated here; a run of real processes (scripts/chaos) hands in its o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from random import Random
-from typing import Final
+from typing import Final, Unpack
 
 from ringmill.client.arguments import Level
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
-from ringmill.client.routing.directory import Directory
 from ringmill.client.values import KeyChange
-from ringmill.cluster.ports import Entropy
 from ringmill.cluster.versions.context_token import decode_context
-from ringmill.simulator.subjects.objects.sessions import Dial
-from ringmill.simulator.subjects.planned_client import PlannedClient
+from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 from ringmill.simulator.subjects.watches.checkers import Told
 from ringmill.simulator.subjects.watches.workload import TAG
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
@@ -37,21 +34,9 @@ _LEAVES_CHANCE: Final = 0.1
 class WatchSession(PlannedClient):
     """One client that watches until it is cancelled.  `async with` owns its directory."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        addresses: Sequence[str],
-        dial: Dial,
-        entropy: Entropy,
-        timeout_s: float,
-        told: list[Told],
-        directory: type[Directory] = Directory,
-    ) -> None:
-        super().__init__(
-            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
-        )
-        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(entropy))
+    def __init__(self, name: str, *, told: list[Told], **standing: Unpack[Standing]) -> None:
+        super().__init__(name, **standing)
+        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(self._entropy))
         self._told = told
 
     async def watch(self, keys: Iterable[bytes], leaves: Random) -> None:

@@ -143,3 +143,13 @@ def test_a_module_that_runs_its_job_while_it_is_imported_is_told_to_guard_it(
     with pytest.raises(InvalidArgument, match="while it is being imported") as refused:
         load_job_module("eager_job.py:count", files, str(folder))
     assert "__main__" in refused.value.hint
+
+
+def test_a_job_that_lacks_an_extra_is_told_how_to_get_it(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (folder / "columns_job.py").write_text("import pyarrow\n")
+    with pytest.raises(InvalidArgument, match="fails to import") as caught:
+        load_job_module("columns_job.py:count", files, str(folder))
+    assert "pip install 'ringmill[arrow]'" in caught.value.hint

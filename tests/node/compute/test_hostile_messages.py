@@ -37,6 +37,7 @@ from ringmill.node.compute.worker import Worker
 from ringmill.node.node_options import WorkerOptions
 from ringmill.node.services.server import NodeServer, Services
 from tests.log_records import own_records
+from tests.node.held_keyspaces import HeldKeyspaces
 
 CODE = build_bundle("trials", {"trials.py": Path(__file__).with_name("trials.py").read_bytes()}.get)
 N1, N2 = NodeId("n1"), NodeId("n2")
@@ -103,6 +104,7 @@ async def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         worker = Worker(
             N1, start="1", folder=str(tmp_path / "scratch"), slots=1, bundles=bundles, clock=clock,
             files=files, spawner=processes, transport=mine, options=WorkerOptions(),
+            keyspaces=HeldKeyspaces(),
         )  # fmt: skip
         await stack.enter_async_context(worker)
         for method, handler in {**worker.handlers(), **bundles.handlers()}.items():

@@ -17,9 +17,11 @@ from ringmill.cluster.errors import Conflict, InvalidArgument, Overloaded, Ringm
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.commit.output_commit import staging_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
+from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.messages.worker_messages import (
     Assignment,
@@ -36,6 +38,7 @@ from ringmill.cluster.ports import Incoming, Priority, TaskProcess
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
 from ringmill.node.node_options import TASK_LIMITS, AttemptTimeouts, WorkerOptions
+from tests.node.held_keyspaces import HeldKeyspaces
 
 TERM = 3
 ME = NodeId("n1")
@@ -79,7 +82,7 @@ class Bench:
     def map_assignment(self, text: str, mode: str = "", number: int = 1) -> MapAssignment:
         path = self.folder / "input"
         path.write_text(text)
-        (split,) = plan_input([str(path)], "lines", OsFileSystem()).splits
+        (split,) = plan_input([SourcePaths("", "lines", (str(path),))], OsFileSystem()).splits
         return MapAssignment(
             "j-1", AttemptId("map", 0, number), TERM, ME, self.spec(mode).encode(), 1, split.to_wire()
         )
@@ -88,7 +91,7 @@ class Bench:
         return Worker(
             ME, start="1", folder=str(self.folder / "other"), slots=1, bundles=self.worker._bundles,
             clock=SystemClock(), files=self.worker._files, spawner=self.processes, transport=self.end,
-            options=WorkerOptions(),
+            options=WorkerOptions(), keyspaces=HeldKeyspaces(),
         )  # fmt: skip
 
     async def change_code(self) -> None:
@@ -129,7 +132,7 @@ async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
     worker = Worker(
         ME, start="1", folder=str(tmp_path / "scratch"), slots=1, bundles=bundles, clock=SystemClock(),
         files=files, spawner=processes, transport=end,
-        options=WorkerOptions(timeouts=TIMEOUTS, limits=LIMITS),
+        options=WorkerOptions(timeouts=TIMEOUTS, limits=LIMITS), keyspaces=HeldKeyspaces(),
     )  # fmt: skip
     made = Bench(end, tmp_path, processes, worker, code.sha256)
     for method, handler in {**worker.handlers(), "task.report": made.hear}.items():
@@ -143,6 +146,8 @@ async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
 async def test_a_map_and_its_reduces_give_the_words_of_the_text(bench: Bench) -> None:
     mapped = await bench.run(bench.map_assignment("b a b\nc a\n"))
     output = MapOutput.from_wire(mapped.body)
+    figures = AttemptFigures.from_wire(mapped.figures)
+    assert {"fetch", "start", "map", "write"} <= set(figures.phases) and figures.cpu_s > 0
     assert (mapped.kind, output.records_in, output.counters["lines"]) == ("done", 2, 2)
     text = b""
     spec = bench.spec("")
@@ -162,10 +167,12 @@ def read(path: str) -> bytes:
 
 
 async def test_a_process_is_kept_for_the_next_attempt_of_the_same_code(bench: Bench) -> None:
-    await bench.run(bench.map_assignment("a\n"))
+    large = await bench.run(bench.map_assignment("poison\n", "large"))
     first = processes_of(bench)
-    await bench.run(bench.map_assignment("b\n", number=2))
+    small = await bench.run(bench.map_assignment("b\n", number=2))
     assert processes_of(bench) == first
+    peaks = [AttemptFigures.from_wire(report.figures).peak_bytes for report in (large, small)]
+    assert peaks[0] > 100 << 20 > peaks[1] > 1 << 20, "each attempt has a peak of its own"
     await bench.fails(bench.map_assignment("poison\n", "raise", number=3))
     assert processes_of(bench) == []
 
@@ -274,7 +281,10 @@ async def test_a_killed_process_is_told_as_killed(bench: Bench) -> None:
     os.kill(int(processes_of(bench)[0]), signal.SIGKILL)
     report = await bench.reports.get()
     failure = TaskFailed.from_wire(report.failure)
-    assert (failure.cause, report.peak_bytes > 1 << 20) == (Cause.KILLED, True)
+    assert (failure.cause, AttemptFigures.from_wire(report.figures).peak_bytes > 1 << 20) == (
+        Cause.KILLED,
+        True,
+    )
     assert "SIGKILL" in failure.message
 
 
@@ -328,7 +338,7 @@ async def test_a_worker_that_stops_takes_nothing_any_more(bench: Bench) -> None:
     async with Worker(
         ME, start="1", folder=str(bench.folder / "other"), slots=1, bundles=bench.worker._bundles,
         clock=SystemClock(), files=bench.worker._files, spawner=bench.processes, transport=bench.end,
-        options=WorkerOptions(),
+        options=WorkerOptions(), keyspaces=HeldKeyspaces(),
     ) as worker:  # fmt: skip
         for method, handler in worker.handlers().items():
             bench.end.serve(method, handler)

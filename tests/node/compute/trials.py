@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 
 import msgpack
 
-from ringmill import Context, job
+from ringmill import Context, KvInput, KvOutput, job
+
+NO_FIGURES = [[0] * 9, 0, 0]
 
 
 def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
@@ -21,6 +23,8 @@ def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
                 ctx.log("long " * 10_000)
         if ctx.params["mode"] == "half counts":
             ctx.count("lines", 0.5)  # type: ignore[arg-type]
+        if ctx.params["mode"] == "large":
+            bytearray(100 << 20)
     ctx.count("lines")
     for word in line.split():
         yield word.lower(), 1
@@ -67,11 +71,12 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
         for _ in range(3000):
             sys.stdout.write("x" * 10_000 + "\n")
     if mode == "forge":
-        answer = msgpack.packb(["done", ["/etc/passwd", [], {}, 0, 0, 0, 0, []]])
+        answer = msgpack.packb(["done", [["/etc/passwd", [], {}, 0, 0, 0, 0, []], NO_FIGURES]])
         os.write(3, len(answer).to_bytes(4, "big") + answer)
         time.sleep(60)
     if mode == "forge counters":
-        answer = msgpack.packb(["done", [os.getcwd() + "/map.run", [], {"half": 0.5}, 0, 0, 0, 0, []]])
+        output = [os.getcwd() + "/map.run", [], {"half": 0.5}, 0, 0, 0, 0, []]
+        answer = msgpack.packb(["done", [output, NO_FIGURES]])
         os.write(3, len(answer).to_bytes(4, "big") + answer)
         time.sleep(60)
     if mode == "endless message":
@@ -85,3 +90,14 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
 
 
 counting = job(map=words, combine=total, reduce=total, params={"mode": "", "flag": ""})
+
+
+def spelled(key: str, value: str) -> Iterator[tuple[str, str]]:
+    yield key[:2], value
+
+
+def listed(start: str, values: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    yield start, sorted(values)
+
+
+spelling = job(map=spelled, reduce=listed, input=KvInput(), output=KvOutput())

@@ -28,6 +28,7 @@ from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.jobs.job_coordinator import JobCoordinator
 from ringmill.node.jobs.views import JobView
 from ringmill.node.node_options import CoordinatorOptions, WorkerOptions
+from tests.node.held_keyspaces import HeldKeyspaces
 from tests.node.jobs.registers import Registers
 
 TRIALS = Path(__file__).parents[1] / "compute" / "trials.py"
@@ -53,6 +54,7 @@ class OneNode:
             self.name, topology=cluster.topology, liveness=cluster.liveness, registers=self.registers,
             bundles=self.bundles, clock=cluster.clock, entropy=OsEntropy(), files=cluster.files,
             spawner=self.processes, transport=self.end, options=CoordinatorOptions(lease_s=cluster.lease_s),
+            keyspaces=cluster.keyspaces,
         )  # fmt: skip
         for method, handler in coordinator.handlers().items():
             self.end.serve(method, handler)
@@ -64,7 +66,7 @@ class OneNode:
         self.worker = Worker(
             self.name, start=start, folder=f"{self.folder}/scratch", slots=1, bundles=self.bundles,
             clock=cluster.clock, files=cluster.files, spawner=self.processes, transport=self.end,
-            options=WorkerOptions(progress_every_s=0.1, **options),
+            options=WorkerOptions(progress_every_s=0.1, **options), keyspaces=cluster.keyspaces,
         )  # fmt: skip
         for method, handler in self.worker.handlers().items():
             self.end.serve(method, handler)
@@ -97,6 +99,7 @@ class JobCluster:
         )
         self.clock = SystemClock()
         self.files = OsFileSystem()
+        self.keyspaces = HeldKeyspaces(index="siblings", counts="counter")
         self.nodes = {name: OneNode(self, name) for name in NODES}
         self.reports: list[AttemptReport] = []
         self.on_report: Callable[[AttemptReport], None] = lambda report: None

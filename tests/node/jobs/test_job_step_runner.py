@@ -63,7 +63,9 @@ async def test_a_commit_of_much_has_more_time_as_a_repeated_one_reads_it_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(job_step_runner, "_PUBLISH_TIMEOUT_S", 0.05)
-    parts = [StagedPart(number, f"/staged/{number}", 1_000_000, 0, 1) for number in range(5)]
+    parts = [
+        StagedPart(number, f"/staged/{number}", 1_000_000, 0, 1, f"part-{number}") for number in range(5)
+    ]
     with pytest.raises(RingmillError, match=r"longer than 0.15 s") as late:
         await runner(Mute()).publish(SPEC, parts)
     assert late.value.outcome == "unknown"

@@ -1,7 +1,7 @@
 """The Jobs service over real gRPC: the token, the uploaded bundle, the answers."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -11,8 +11,10 @@ from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied, RingmillError
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.machine.job_summary import JobSummary
-from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.job_summary import JobSummary
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
@@ -56,6 +58,17 @@ class Keeper:
 
     async def logs(self, job: str, task: str) -> list[AttemptLog]:
         return [AttemptLog(task, 1, NodeId("n1"), "UserError", b"said \xff")]
+
+    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
+        await self.view(job)
+        figures = AttemptFigures({"map": 0.25}, 0.125, 1 << 20)
+        return (
+            AttemptSummary(
+                task=f"map-{n}", attempt=1, node="n1", state="done", counts=True, began_s=0.5, ended_s=0.75,
+                figures=figures,
+            )
+            for n in range(1001)
+        )  # fmt: skip
 
     async def kill(self, job: str) -> JobView:
         return view("KILLED")
@@ -130,6 +143,11 @@ async def test_every_method_wants_the_clusters_token(serve: Any) -> None:
     with pytest.raises(PermissionDenied, match="is missing"):
         async for _ in served.link.stream(JOBS + "Watch", wire.WatchRequest(job="j-1"), wire.JobStatus, 5.0):
             pass
+    with pytest.raises(PermissionDenied, match="is missing"):
+        async for _ in served.link.stream(
+            JOBS + "Attempts", wire.JobRequest(job="j-1"), wire.JobAttempts, 5.0
+        ):
+            pass
     assert served.shelf.kept == {}
 
 
@@ -173,6 +191,15 @@ async def test_a_job_is_told_as_it_is_and_watched_to_its_end(serve: Any) -> None
         )
     ]
     assert seen == ["RUNNING", "SUCCEEDED"]
+    attempts = [
+        one
+        async for many in served.link.stream(
+            JOBS + "Attempts", wire.JobRequest(job="j-1"), wire.JobAttempts, 5.0, ((TOKEN_KEY, TOKEN),)
+        )
+        for one in many.attempts
+    ]
+    assert [one.task for one in attempts] == [f"map-{n}" for n in range(1001)]
+    assert (dict(attempts[0].phases_s), attempts[0].ended_s) == ({"map": 0.25}, 0.75)
     logs = await served.ask("Logs", wire.LogsRequest(job="j-1", task="map-0"), wire.LogsResponse)
     assert (logs.logs[0].task, logs.logs[0].output) == ("map-0", b"said \xff")
 

@@ -17,11 +17,13 @@ from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.register import Register
 from ringmill.cluster.consensus.register_codec import decode_register
+from ringmill.cluster.consensus.remains import Remains
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.replica.registers.register_serving import RegisterServing
 from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.replica.registers.removal_serving import RemovalServing
 from ringmill.simulator.bending import bent, method
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed
@@ -36,7 +38,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.nodes: WeakKeyDictionary[RegisterStore, NodeId] = WeakKeyDictionary()
-        self.taken = 0
+        self.taken = self.removed = 0
         self.wrong: list[str] = []
         self._answered: dict[tuple[NodeId, bytes], AcceptorState] = defaultdict(lambda: UNTOUCHED)
         self._proposed: dict[tuple[bytes, Ballot], bytes] = {}
@@ -70,6 +72,14 @@ class Steps:
 
         return taken
 
+    def remove(self, store: RegisterStore, key: bytes, floor: int) -> None:
+        """The model's Remove: what was promised is closed, and what was accepted is no value (rule R5)."""
+        node = self.nodes[store]
+        told = self._answered.pop((node, key), UNTOUCHED)
+        self.removed += 1
+        self._expect(told.promised.counter <= floor <= store.floor, f"{node} removed what is open")
+        self._expect(decode_register(told.value).value is None, f"{node} removed a value")
+
     def answer(self, store: RegisterStore, key: bytes, state: AcceptorState) -> None:
         node = self.nodes[store]
         self._answered[node, key] = max(self._answered[node, key], state)
@@ -88,7 +98,8 @@ class Steps:
                 chosen[key].append((ballot, decode_register(self._proposed[key, ballot])))
         for those in chosen.values():
             for (_, earlier), (ballot, later) in pairwise(those):
-                if later.version < earlier.version or (later.version == earlier.version and later != earlier):
+                is_same = later == earlier or (later.value is None and earlier.value is None)
+                if later.version < earlier.version or (later.version == earlier.version and not is_same):
                     yield f"{ballot} does not go on from version {earlier.version}"
             made: dict[OperationId, int] = {}
             for ballot, register in those:
@@ -100,7 +111,8 @@ class Steps:
 def steps_of(seed: int, *off: str) -> Steps:
     steps = Steps()
     original = RegisterStore._step
-    handlers = (RegisterServing.prepare, RegisterServing.accept)
+    original_remove = RegisterStore.remove
+    handlers = (RegisterServing.prepare, RegisterServing.accept, RemovalServing.remove)
 
     async def _step(
         store: RegisterStore, key: bytes, ballot: Ballot, step: Step
@@ -109,24 +121,32 @@ def steps_of(seed: int, *off: str) -> Steps:
         steps.answer(store, key, state)
         return state, is_done
 
+    async def remove(
+        store: RegisterStore, key: bytes, floor: int, remains: Remains, admit: Callable[[], object]
+    ) -> bool:
+        if is_removed := await original_remove(store, key, floor, remains, admit):
+            steps.remove(store, key, floor)
+        return is_removed
+
     def named(handler: Callable[..., object]) -> Callable[..., object]:
-        def handle(serving: RegisterServing, incoming: Incoming) -> object:
+        def handle(serving: RegisterServing | RemovalServing, incoming: Incoming) -> object:
             steps.nodes[serving._registers] = serving._routes.node
             return handler(serving, incoming)
 
         return handle
 
     bends = [method(handler, named(handler)) for handler in handlers]
-    with bent(*bends, method(RegisterStore._step, _step)):
+    with bent(*bends, method(RegisterStore._step, _step), method(RegisterStore.remove, remove)):
         run_seed(seed, SimulationOptions(("registers",), faults=FAULTS, safeguards_off=off))
     steps.wrong += steps.disagreements()
     return steps
 
 
 def test_owners_take_only_steps_of_the_model() -> None:
-    runs = [steps_of(seed) for seed in range(1, 9)]
+    runs = [steps_of(seed) for seed in range(6, 14)]
     assert [run.wrong[:3] for run in runs if run.wrong] == []
     assert sum(run.taken for run in runs) > 2000
+    assert sum(run.removed for run in runs) > 10
 
 
 @pytest.mark.parametrize("safeguard", ["promises-kept", "acceptors-synced"])

@@ -44,7 +44,11 @@ def untyped(lines):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("function", "format", "message"),
     [
-        (takes_numbers, "lines", r"gives list\[str\] or list\[bytes\] or bytes, map_batch takes list\[int\]"),
+        (
+            takes_numbers,
+            "lines",
+            r"or bytes or pyarrow.StringArray, map_batch takes list\[int\]",
+        ),
         (takes_a_line, "lines", "map_batch takes str"),
         (batch_jobs.words_of_texts, "bytes", r"map_batch takes list\[str\]"),
         (batch_jobs.words_of_texts, "file", "gives one record at a time; use map"),

@@ -110,8 +110,8 @@ def test_a_job_that_cannot_work_is_refused_with_the_place(parts: dict[str, Any],
 
 
 def test_a_format_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(InvalidArgument, match=r"parquet.*lines, jsonl"):
-        FileInput(format="parquet")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"orc.*lines, jsonl"):
+        FileInput(format="orc")  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ def stage(output: Path, parts: int) -> list[StagedPart]:
         folder.mkdir(parents=True)
         content = b"part %d\n" % number
         (folder / "part").write_bytes(content)
-        staged.append(StagedPart(number, str(folder / "part"), len(content), google_crc32c.value(content), 1))
+        crc32c, name = google_crc32c.value(content), f"part-0000{number}"
+        staged.append(StagedPart(number, str(folder / "part"), len(content), crc32c, 1, name))
     return staged
 
 
@@ -177,7 +178,7 @@ def test_what_a_second_commit_reports_outlives_a_power_cut_wherever_the_first_wa
         for folder in (posixpath.dirname(part), staging_folder("/shared/out", "job-1"), "/shared", ""):
             files.fsync_dir(folder)
         totals = writer.totals
-        staged = [StagedPart(0, part, totals.size, totals.crc32c, totals.records)]
+        staged = [StagedPart(0, part, totals.size, totals.crc32c, totals.records, "part-00000")]
         with contextlib.suppress(PowerCut):
             commit_output(Stumbling(files, calls), "job-1", "/shared/out", staged)
         commit_output(files, "job-1", "/shared/out", staged)

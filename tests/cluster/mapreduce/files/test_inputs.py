@@ -18,7 +18,7 @@ import zstandard
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
-from ringmill.cluster.mapreduce.files.inputs import find_inputs
+from ringmill.cluster.mapreduce.files.inputs import SourcePaths, find_inputs
 
 TEXT = b"one two\nthree\n"
 
@@ -31,7 +31,7 @@ def make(folder: Path, *names: str) -> None:
 
 def planned(files: OsFileSystem, *inputs: Path, format: str = "lines") -> tuple[str, ...]:
     """The notes of the plan."""
-    return plan_input([str(each) for each in inputs], format, files).notes
+    return plan_input([SourcePaths("", format, tuple(str(each) for each in inputs))], files).notes
 
 
 def zipped() -> bytes:
@@ -131,7 +131,7 @@ def test_a_pipe_in_a_folder_is_passed_over_and_told(tmp_path: Path, files: OsFil
         ("t.avro", b"Obj\x01"),
         ("t.txt", b"Obj\x01"),
         ("t.arrow", b"ARROW1\0\0"),
-        ("t.lz4", lz4.frame.compress(TEXT)),
+        ("t.lz4", TEXT),
         ("t.log", lz4.frame.compress(TEXT)),
         ("t.txt", gzip.compress(TEXT, mtime=0)),
         ("t.txt", bz2.compress(TEXT)),
@@ -178,6 +178,6 @@ def test_text_and_compressed_text_are_taken(
     path = tmp_path / name
     path.write_bytes(content)
     for format in ("lines", "bytes", "jsonl", "csv", "file"):
-        splits = plan_input([str(path)], format, files).splits
+        splits = plan_input([SourcePaths("", format, (str(path),))], files).splits
         read = [piece.file.path for split in splits for piece in split.pieces]
         assert read == ([str(path)] if content or format == "file" else [])

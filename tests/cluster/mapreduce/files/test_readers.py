@@ -6,10 +6,12 @@ import bz2
 import gzip
 import lzma
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import lz4.frame
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -131,11 +133,16 @@ def test_a_file_that_changed_since_the_job_was_planned_fails_it_by_name(
 
 
 MANY_LINES = b"".join(b"line %d\n" % number for number in range(300_000))
+PACKS = [
+    (".bz2", bz2.compress),
+    (".xz", lzma.compress),
+    (".lz4", partial(lz4.frame.compress, content_checksum=True)),
+]
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize(("suffix", "pack"), PACKS)
 @pytest.mark.parametrize("streams", [1, 3])
-def test_bz2_and_xz_are_unpacked_however_many_streams_they_have(
+def test_bz2_xz_and_lz4_are_unpacked_however_many_streams_they_have(
     tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes], streams: int
 ) -> None:
     path = tmp_path / f"in{suffix}"
@@ -145,7 +152,7 @@ def test_bz2_and_xz_are_unpacked_however_many_streams_they_have(
     assert b"".join(line + b"\n" for _, line in whole(files, path, "bytes", bytes)) == MANY_LINES
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize(("suffix", "pack"), PACKS)
 @pytest.mark.parametrize("harm", ["cut off", "flipped"])
 def test_a_damaged_or_cut_off_file_is_an_error_and_not_a_shorter_input(
     tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes], harm: str

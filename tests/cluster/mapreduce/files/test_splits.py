@@ -16,7 +16,7 @@ SIZES = st.lists(st.integers(0, 3 * MIB) | st.integers(0, 200 * MIB), max_size=3
 @given(SIZES)
 def test_every_byte_is_in_one_piece_and_splits_follow_the_order_of_paths(sizes: list[int]) -> None:
     found = [InputFile(f"/in/{number:03d}", size, 7) for number, size in enumerate(sizes)]
-    splits = plan_splits(list(reversed(found)), "lines")
+    splits = plan_splits([(list(reversed(found)), "lines")])
     pieces = [piece for split in splits for piece in split.pieces]
     for file in found:
         mine = [(piece.start, piece.end) for piece in pieces if piece.file == file]
@@ -43,7 +43,7 @@ def test_splits_grow_in_size_and_in_number_with_the_input(total: int, split: int
 def test_a_job_may_set_the_size_of_its_splits() -> None:
     found = [InputFile("/a.txt", 30 * MIB, 1), InputFile("/b.txt", 100, 1)]
     for size, splits in ((0, 6), (2 * MIB, 16), (1 << 40, 1)):
-        assert len(plan_splits(found, "lines", SPLIT_SIZES.pinned(size))) == splits
+        assert len(plan_splits([(found, "lines")], SPLIT_SIZES.pinned(size))) == splits
 
 
 def test_compressed_files_and_whole_file_formats_are_never_cut() -> None:
@@ -53,7 +53,10 @@ def test_compressed_files_and_whole_file_formats_are_never_cut() -> None:
         InputFile("/c.txt", 90 * MIB, 1),
     ]
     whole = {
-        piece.file.path for split in plan_splits(found, "lines") for piece in split.pieces if piece.is_whole
+        piece.file.path
+        for split in plan_splits([(found, "lines")])
+        for piece in split.pieces
+        if piece.is_whole
     }
     assert whole == {"/a.gz", "/b.zst"}
-    assert len(plan_splits(found, "csv")) == 3
+    assert len(plan_splits([(found, "csv")])) == 3

@@ -48,7 +48,7 @@ class Bench:
 
     def map(self, attempt: int = 1) -> list[MapOutput]:
         done = []
-        for split in plan_input(self.spec.inputs, self.spec.input_format, self.files).splits:
+        for split in plan_input(self.spec.readings, self.files).splits:
             folder = f"{self.folder}/map-{split.index}.{attempt}"
             self.files.mkdir(folder)
             task = MapAttempt(self.spec, split, split.index, attempt)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ringmill.cluster.errors import DiskFull, JobFailed, RingmillError
@@ -25,9 +27,10 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     StartReduce,
 )
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
-from ringmill.cluster.mapreduce.machine.job_summary import summarize
+from ringmill.cluster.mapreduce.machine.machine_snapshot import restored, snapshot
 from ringmill.cluster.mapreduce.machine.task_state import Task
-from tests.cluster.mapreduce.job_world import World, plan
+from ringmill.cluster.mapreduce.summary.job_summary import summarize
+from tests.cluster.mapreduce.job_world import RECORDS, World, plan
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 
@@ -355,6 +358,19 @@ def test_a_job_that_has_lost_the_folder_of_its_parts_ends_at_once() -> None:
     *cancelled, end = w.say(StagingLost(error := RingmillError("gone")))
     assert [each.attempt for each in cancelled if isinstance(each, CancelAttempt)] == running
     assert end == EndJob("FAILED", error)
+
+
+def test_maps_that_together_set_too_many_records_aside_fail_the_job() -> None:
+    w = World(JobMachine(replace(plan(3, 2), bad_records=2 * RECORDS)), 3)
+    first, second, third = w.offer_all()
+    w.finish(first)
+    w.finish(second)
+    assert summarize(w.machine).records["bad"] == 2 * RECORDS
+    assert snapshot(restored(snapshot(w.machine))) == snapshot(w.machine)
+    *_, end = w.finish(third)
+    assert end == EndJob("FAILED", w.machine.error)
+    assert isinstance(w.machine.error, JobFailed)
+    assert str(w.machine.error).startswith(f"more than {2 * RECORDS} bad records")
 
 
 def test_a_reduce_that_read_fewer_records_than_maps_gave_does_not_count() -> None:

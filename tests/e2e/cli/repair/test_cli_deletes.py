@@ -1,5 +1,5 @@
 """Deletes on real processes: nothing is forgotten while an owner is away, no key comes back with it, and then
-all deletes are forgotten and their space returns."""
+all deletes are forgotten, of registers as well, and their space returns."""
 
 from __future__ import annotations
 
@@ -62,16 +62,20 @@ def tell_the_story(shell: Shell) -> None:
     with Client(members(shell)[0]["address"], timeout=10) as db:
         raise_first(db.mput((key, os.urandom(2000)) for key in KEYS))
         db.put("kept", b"kept")
+        db.registers.cas("gone", b"a", expect=None)
         before = disk_bytes(shell)
         shell.ok("cluster", "kill", "n3")
         for key in KEYS:
             db.delete(key)
+        deleted = db.registers.cas("gone", None, expect=b"a")
         until(lambda: "n3 is away" in str([node["purge_held_back"] for node in members(shell)]))
         shell.ok("repair", "run")
         time.sleep(3)  # three rounds of a node
         living = [node for node in members(shell) if node["id"] != "n3"]
         assert [node["tombstones"] for node in living] == [len(KEYS)] * 2
-        assert all(not view["forgotten"] for view in views(shell) if "error" not in view)
+        assert not any(
+            view["forgotten"] + view["registers_removed"] for view in views(shell) if "error" not in view
+        )
         assert "not forgotten yet" in shell.ok("cluster", "status").err
         shell.ok("cluster", "restart", "n3")
         until(lambda: all(node["tombstones"] == 0 for node in members(shell)))
@@ -83,3 +87,6 @@ def tell_the_story(shell: Shell) -> None:
             assert db.get(key, default=None, r="all") is None
         assert db.get("kept", r="all").value == b"kept"
         assert all(view["forgotten"] == len(KEYS) for view in views(shell))
+        until(lambda: all(view["registers_removed"] for view in views(shell)))
+        assert db.registers.get("gone").version == deleted
+        assert db.registers.cas("gone", b"b", expect=None) == deleted + 1

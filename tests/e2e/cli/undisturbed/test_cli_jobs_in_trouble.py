@@ -35,6 +35,28 @@ def write_lines(folder: Path, name: str, files: int) -> str:
     return name
 
 
+def test_bad_records_are_set_aside_as_in_one_process(shell: Shell) -> None:
+    source = write_lines(shell.folder, "bad-in", 3)
+    (shell.folder / source / "01.txt").write_text("line 1\nno line\n\xe9\n")
+    target = write_job(
+        shell.folder, "strict", "assert line.split()[:1] == ['line'] or not line.strip(), line"
+    )
+    line = (target, "--input", source, "--output")
+    quarantine = ("--on-bad-record", "quarantine:2")
+    done = shell.ok("job", "run", *line, "bad-out", *quarantine, "-o", "json").json
+    shell.ok("job", "local", *line, "bad-local", *quarantine)
+    written = [
+        {path.name: path.read_bytes() for path in (shell.folder / name).iterdir()}
+        for name in ("bad-out", "bad-local")
+    ]
+    assert written[0] == written[1]
+    assert done["records"]["bad"] == len(written[0]["_BAD_RECORDS"].splitlines()) == 2
+    assert b"set aside " in shell.ok("job", "logs", done["job"]).out
+    failed = shell.run("job", "run", *line, "bad-none", "--on-bad-record", "quarantine:1")
+    assert failed.code == 1 and "more than 1 bad records" in failed.err
+    assert not (shell.folder / "bad-none").exists()
+
+
 def test_a_task_that_hangs_on_one_node_runs_on_another_one(shell: Shell) -> None:
     marker = shell.folder / "hangs"
     body = (

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
-from ringmill.cluster.mapreduce.machine.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup, failure_groups
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 
 __all__ = ["JobSummary", "summarize"]
 
@@ -24,10 +25,11 @@ class JobSummary:
     state: str
     stages: tuple[StageSummary, ...]
     tasks: tuple[TaskSummary, ...]
-    records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out
+    records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out, bad if some may be set aside
     counters: Mapping[str, int]
     retried: int
     story: tuple[str, ...]
+    failures: tuple[FailureGroup, ...] = ()
 
 
 def summarize(machine: JobMachine) -> JobSummary:
@@ -37,10 +39,11 @@ def summarize(machine: JobMachine) -> JobSummary:
         machine.state,
         (_stage("map", machine.maps), _stage("reduce", machine.reduces)),
         tuple(map(_task, tasks)),
-        _records(tasks),
+        _records(machine),
         _counters(tasks),
         machine.retried,
         tuple(machine.story),
+        failure_groups(machine),
     )
 
 
@@ -69,8 +72,12 @@ def _task(task: Task) -> TaskSummary:
     return TaskSummary(task.name, state, len(task.attempts), last.node if last else "", error)
 
 
-def _records(tasks: Sequence[Task]) -> dict[str, int]:
+def _records(machine: JobMachine) -> dict[str, int]:
     records = {"map_in": 0, "map_out": 0, "reduce_in": 0, "reduce_out": 0}
+    reduces = machine.reduces
+    if machine.plan.bad_records:
+        records["bad"], reduces = machine.bad_records, reduces[:-1]
+    tasks = (*machine.maps, *reduces)
     for output in _outputs(tasks):
         stage = "map" if isinstance(output, MapOutput) else "reduce"
         records[f"{stage}_in"] += output.records_in

@@ -1,0 +1,138 @@
+"""`ringmill job explain` as text, under 40 lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ringmill.client.cli.jobs.job_document import failure_lines
+from ringmill.client.jobs.critical_path import PathStep
+from ringmill.client.jobs.explanation import JobExplanation, StageFigures
+
+__all__ = ["explanation_lines", "size_told", "phases_told"]
+
+STEPS = 8
+ROWS = 3
+PHASES_TOLD = 5
+LEAST_TOLD_S = 0.0005
+_MEANT = {"plan": "planning, and waiting for a slot", "wait": "waiting", "commit": "showing the output"}
+
+
+def explanation_lines(told: JobExplanation) -> list[str]:
+    """The lines; texts of users in them are as they came."""
+    return [
+        f"{told.job}  {told.state}  {told.seconds:.1f} s",
+        *_path(told),
+        *_stages(told),
+        _slots(told),
+        *_stragglers(told),
+        _skew(told),
+        _wasted(told),
+        *failure_lines(told.failures, least=1),
+    ]
+
+
+def phases_told(phases_s: Mapping[str, float]) -> str:
+    """ "map 1.2 s, write 0.3 s", the longest first."""
+    longest_first = sorted(phases_s.items(), key=lambda phase: -phase[1])[:PHASES_TOLD]
+    return ", ".join(f"{name} {_time(spent)}" for name, spent in longest_first if spent >= LEAST_TOLD_S)
+
+
+def size_told(size: int) -> str:
+    """A size for people: MB are 1,000,000 bytes."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= least:
+            return f"{size / least:.1f} {unit}"
+    return f"{size} B"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _path(told: JobExplanation) -> Iterator[str]:
+    is_over = told.state not in ("PENDING", "RUNNING")
+    yield f"critical path: what {'the end' if is_over else 'the present'} waited for"
+    steps = told.critical_path
+    if len(steps) > STEPS:
+        yield f"  {len(steps) - STEPS} steps before"
+    for step in steps[-STEPS:]:
+        yield f"  {step.began_s:7.2f} - {step.ended_s:7.2f} s  {_step(step)}"
+
+
+def _step(step: PathStep) -> str:
+    if not step.attempts:
+        return _MEANT[step.what]
+    one = f"{step.last} on {step.node}"
+    if step.attempts > 1:
+        one = f"{step.attempts} {step.what}s one after the other, the last {one}"
+    phases = phases_told(step.phases_s or {})
+    return f"{one}: {phases}" if phases else one
+
+
+def _stages(told: JobExplanation) -> Iterator[str]:
+    for stage in told.stages:
+        if not stage.attempts:
+            continue
+        yield f"{stage.name}: {stage.done} of {stage.tasks} tasks done in {_time(stage.seconds)}"
+        phases = phases_told(stage.phases_s)
+        processor = f"; processor {_time(stage.cpu_s)}" if stage.cpu_s else ""
+        yield f"  all attempts  {_time(stage.slot_seconds)}{f': {phases}' if phases else ''}{processor}"
+        yield (
+            f"  a task        {_time(stage.median_task_s)} is the median, "
+            f"{_time(stage.longest_task_s)} the longest ({stage.longest_task})"
+        )
+        yield f"  through it    {_flow(stage)}"
+
+
+def _flow(stage: StageFigures) -> str:
+    spills = f", {stage.spills} spills" if stage.spills else ""
+    peak = f"; peak memory {stage.peak_bytes >> 20} MiB ({stage.peak_task})" if stage.peak_task else ""
+    return (
+        f"{size_told(stage.bytes_in)} and {stage.records_in:,} records in, "
+        f"{size_told(stage.bytes_out)} and {stage.records_out:,} records out{spills}{peak}"
+    )
+
+
+def _slots(told: JobExplanation) -> str:
+    slots = told.slots
+    nodes = ", ".join(f"{node} {share:.0%}" for node, share in slots.by_node.items())
+    if not nodes:
+        return "slots: none yet"
+    return f"slots: {slots.slots}, busy {slots.busy_share:.0%} of the time ({nodes})"
+
+
+def _stragglers(told: JobExplanation) -> Iterator[str]:
+    if not told.stragglers:
+        yield "stragglers: none"
+        return
+    yield f"stragglers: {len(told.stragglers)} took 1.5 times as long as is usual for their bytes"
+    for each in told.stragglers[:ROWS]:
+        yield (
+            f"  {each.attempt} on {each.node}: {_time(each.seconds)}, usual {_time(each.usual_s)} "
+            f"for {size_told(each.bytes_in)}"
+        )
+    yield from _more(told.stragglers[ROWS:])
+
+
+def _skew(told: JobExplanation) -> str:
+    if told.skew is None:
+        return f"skew: {'not known yet' if told.state == 'RUNNING' else 'no partitions to compare'}"
+    skew = told.skew
+    return (
+        f"skew: the largest partition, of {skew.largest_task}, has {size_told(skew.largest_bytes)}, "
+        f"{skew.times_median:.1f} times the median of {size_told(skew.median_bytes)}, {skew.share:.0%} of all"
+    )
+
+
+def _wasted(told: JobExplanation) -> str:
+    if not told.wasted_attempts:
+        return "wasted: nothing; every attempt counts"
+    return (
+        f"wasted: {told.wasted_attempts} attempts that do not count, {_time(told.wasted_s)}, "
+        f"{told.wasted_share:.0%} of the time of all"
+    )
+
+
+def _more(rest: Iterable[object]) -> Iterator[str]:
+    if left := len(list(rest)):
+        yield f"  and {left} more"

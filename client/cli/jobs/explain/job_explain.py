@@ -1,0 +1,57 @@
+"""`ringmill job explain`, `counters`: what a job does, or did."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.jobs.explain.explain_text import explanation_lines
+from ringmill.client.jobs.explanation import JobExplanation
+from ringmill.client.jobs.job_values import JobState
+
+__all__ = ["counters", "explain"]
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def explain(settings: Settings, job: str) -> None:
+    """Show where the time of JOB went.  It may run or be over.
+
+    The critical path, the time by phase, how busy the slots were, slow tasks, unequal partitions, attempts
+    that did not count, and failures.
+    """
+
+    async def ask() -> JobExplanation:
+        async with open_client(settings) as db:
+            return await db.jobs.explain(job)
+
+    told = asyncio.run(ask())
+    if settings.output == "json":
+        output.show(settings, told.to_dict(), (), ())
+        return
+    for line in explanation_lines(told):
+        print(output.printable(line))
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def counters(settings: Settings, job: str) -> None:
+    """Show the records that went through JOB, and the counters of its code; those of attempts that count."""
+
+    async def ask() -> JobState:
+        async with open_client(settings) as db:
+            return await db.jobs.status(job)
+
+    state = asyncio.run(ask())
+    document = {
+        "job": state.job, "state": state.state, "records": dict(state.records),
+        "counters": dict(state.counters),
+    }  # fmt: skip
+    rows = [*state.records.items(), *sorted(state.counters.items())]
+    output.show(settings, document, ("COUNTER", "VALUE"), rows)

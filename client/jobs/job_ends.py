@@ -1,0 +1,79 @@
+"""What a submission reads and where its result goes: paths, or keyspaces, as the job declares and the caller
+says.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator, Mapping
+
+from ringmill.client.arguments import Inputs, PathLike, checked_params, checked_path, checked_paths
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, KvInput, KvOutput, is_keyspace_path
+from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
+
+__all__ = ["checked_inputs", "checked_output", "checked_side"]
+
+
+def checked_inputs(
+    definition: JobDefinition, given: Inputs | None
+) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+    """Absolute paths, by source where the job has several, or the one keyspace.  Raises InvalidArgument."""
+    by_name = named_paths(definition.source_names, () if given is None else given)
+    if by_name is not None:
+        return {name: checked_paths(f"input {name}", paths) for name, paths in by_name.items()}
+    source = definition.input
+    if given is None or given == ():
+        if not isinstance(source, KvInput) or not source.path:
+            raise InvalidArgument("the job names no input", hint="say input=, --input on the command line")
+        given = source.path
+    if isinstance(given, str) and is_keyspace_path(given):
+        given = (given,)
+    elif isinstance(given, Iterator):
+        given = tuple(given)
+    named = checked_paths("input", given)
+    keyspaces = [] if isinstance(given, str | os.PathLike) else [*filter(is_keyspace_path, given)]
+    if not keyspaces:
+        return named
+    if len(named) > 1:
+        raise InvalidArgument(f"{keyspaces[0]} is one of {len(named)} inputs; a keyspace is read alone")
+    if not isinstance(source, KvInput):
+        raise InvalidArgument(
+            f"{keyspaces[0]} is a keyspace, and the job reads files as {source.format!r}",
+            hint="declare job(input=KvInput()), with a map that takes key and value",
+        )
+    return (str(KeyspacePath.of(str(keyspaces[0]))),)
+
+
+def checked_side(definition: JobDefinition, given: Mapping[str, str] | None) -> dict[str, str]:
+    """Absolute paths of the side data by name.  Raises InvalidArgument."""
+    paths = side_paths(definition.side, checked_params(given, "side"))
+    return {name: checked_path(f"side {name}", path) for name, path in paths.items()}
+
+
+def checked_output(
+    definition: JobDefinition, given: PathLike | None, job: str, *, overwrite: bool
+) -> tuple[str, str]:
+    """An absolute path, and the keyspace whose records are staged beside it; "" where a folder is wanted.
+
+    Raises InvalidArgument.
+    """
+    sink = definition.output
+    if given is None:
+        if not isinstance(sink, KvOutput) or not sink.path:
+            raise InvalidArgument("the job names no output", hint="say output=, --output on the command line")
+        given = sink.path
+    if not is_keyspace_path(given):
+        return checked_path("output", given), ""
+    path = KeyspacePath.of(str(given))
+    if path.prefix:
+        raise InvalidArgument(f"{given} has a prefix; a job gives whole keys: kv:{path.keyspace}")
+    if not isinstance(sink, KvOutput):
+        raise InvalidArgument(
+            f"{given} is a keyspace, and the job writes files as {sink.format!r}",
+            hint="declare job(output=KvOutput())",
+        )
+    if overwrite:
+        raise InvalidArgument(f"{given} is a keyspace: overwrite is for folders")
+    return os.path.abspath(f"{path.keyspace}.{job}"), path.keyspace

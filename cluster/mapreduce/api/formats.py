@@ -1,0 +1,65 @@
+"""What files a job reads and writes, and how records lie in them.
+
+Pure.  See: docs/formats/job.md, "Records" and "Output".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.failures import shown
+
+__all__ = ["FileInput", "FileOutput", "InputFormat", "OutputCompression", "OutputFormat"]
+
+InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file", "parquet", "arrow"]
+OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines"]
+OutputCompression: TypeAlias = Literal["none", "gzip", "zstd"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileInput:
+    """Records from files.
+
+    lines: (byte offset, line as str), split on LF only, one trailing CR dropped, UTF-8 with bytes that are
+    not UTF-8 as surrogate escapes.  bytes: the same lines as bytes.  raw: the same with the CR.  jsonl:
+    (offset, parsed line), blank lines skipped.  csv: (line number, row as list[str], or dict[str, str] by the
+    header, as map declares).  file: (path, whole content as str or bytes, as map declares).  Files ending in
+    .gz, .bz2, .xz, .zst or .lz4 are unpacked while they are read, as a whole; other binary files are refused
+    in all formats but `file`.
+
+    parquet, arrow: pyarrow.RecordBatch for map_batch, of `columns` or of all; csv gives them too if map_batch
+    takes them, with all columns as text.
+    """
+
+    format: InputFormat = "lines"
+    columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        one_of("input format", self.format, get_args(InputFormat))
+        if isinstance(self.columns, str) or not all(isinstance(each, str) for each in self.columns):
+            raise InvalidArgument(f"columns must be names, not {shown(self.columns, 100)}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutput:
+    """A folder of part-00000, part-00001, ... and _SUCCESS.
+
+    tsv: key TAB value, one record a line, as text.  jsonl: {"key": ..., "value": ...} a line.  bytes: the
+    values alone, one after the other, nothing between them.  lines: the values alone, each with an LF; the
+    keys where values are None.  With a compression the files are part-00000.gz, or .zst.
+    """
+
+    format: OutputFormat = "tsv"
+    compression: OutputCompression = "none"
+
+    def __post_init__(self) -> None:
+        one_of("output compression", self.compression, get_args(OutputCompression))
+        one_of("output format", self.format, get_args(OutputFormat))
+
+
+def one_of(what: str, given: str, options: tuple[str, ...]) -> None:
+    """Raises InvalidArgument for a text that is none of the options."""
+    if given not in options:
+        raise InvalidArgument(f"{what} {given!r} is unknown; there are {', '.join(options)}")

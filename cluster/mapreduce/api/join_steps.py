@@ -1,0 +1,169 @@
+"""What a join does with records: rows of a named column, rows with their side in the key, pairs of rows.
+
+Pure.  A row of the left side travels under the key (key, 1) and one of the right side under (key, 0), so that
+of each key the right rows come first.  They are kept while the left rows pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final, Literal, TypeAlias
+
+from ringmill.cluster.mapreduce.api.batches import pairs_of
+from ringmill.cluster.mapreduce.api.sources import Branch
+from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec
+from ringmill.cluster.mapreduce.codecs.signatures import Signature
+from ringmill.cluster.mapreduce.context import Context
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
+from ringmill.cluster.mapreduce.footprint import footprint
+
+__all__ = ["LEFT", "RIGHT", "ColumnRows", "How", "JoinedMap", "Joining", "Merging", "SideRows"]
+
+How: TypeAlias = Literal["inner", "left", "right", "outer"]
+Pair: TypeAlias = tuple[Any, Any]
+
+LEFT: Final = 0  # the numbers of the two sources
+RIGHT: Final = 1
+_FIRST: Final = 0  # in a group
+_SECOND: Final = 1
+_SAMPLED: Final = 8  # of this number of rows the first is measured
+_MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """How rows of two sources become pairs."""
+
+    how: How
+    left: Branch  # as they were declared: (key, row) of each record
+    right: Branch
+    result: Callable[..., Iterable[Pair]] | None
+    result_signature: Signature  # of the pairs that are written
+
+    def keeps(self, side: int) -> bool:
+        """Whether rows of a side without a partner are written."""
+        return self.how == "outer" or self.how == ("left", "right")[side]
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """The user's own."""
+        return tuple(f for f in (self.left.map, self.right.map, self.result) if f is not None)
+
+    def written(self, context: Context) -> Callable[[Any, Any, Any], Iterable[Pair]]:
+        """What is written of a key and two rows, one of which may be None."""
+        result = self.result
+        if result is None:
+            return _as_they_are
+        if self.result_signature.wants_context:
+            return lambda key, left, right: result(key, left, right, ctx=context)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRows:
+    """The map of a source that is joined by the name of a column."""
+
+    column: str
+
+    def __call__(self, line: int, row: dict[str, str]) -> Iterator[Pair]:
+        try:
+            key = row[self.column]
+        except KeyError:
+            message = f"there is no column {self.column!r}; there are {', '.join(row)}"
+            raise TaskFailed(Cause.USER_ERROR, message) from None
+        yield key, row
+
+
+@dataclass(frozen=True, slots=True)
+class SideRows:
+    """The map of a source whose rows meet those of the other one in reduce."""
+
+    branch: Branch
+    side: int
+
+    def __call__(self, *record: Any, **context: Any) -> Iterator[tuple[Pair, tuple[int, Any, Any]]]:
+        if self.side == RIGHT:
+            for key, row in rows_of(self.branch, record, context):
+                yield (key, _FIRST), (RIGHT, None, row)
+        else:
+            for key, row in rows_of(self.branch, record, context):
+                yield (key, _SECOND), (LEFT, row, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """The reduce: pairs of rows, left by left, each with all of the right."""
+
+    joining: Joining
+
+    def __call__(self, key: Any, rows: Iterable[tuple[int, Any, Any]], ctx: Context) -> Iterator[Pair]:
+        return chain.from_iterable(self._pairs(key, rows, ctx))
+
+    def _pairs(
+        self, key: Any, rows: Iterable[tuple[int, Any, Any]], context: Context
+    ) -> Iterator[Iterable[Pair]]:
+        written = self.joining.written(context)
+        partners: list[Any] = []
+        size, has_left = 0, False
+        for side, left, right in rows:
+            if side == RIGHT:
+                partners.append(right)
+                if len(partners) % _SAMPLED == 1:
+                    size += _SAMPLED * footprint(right)
+                if size > context.memory_bytes:
+                    raise self._too_many(key, len(partners), context.memory_bytes)
+                continue
+            has_left = True
+            for right in partners:  # noqa: PLW2901 - that of the left row's own is None
+                yield written(key, left, right)
+            if not partners and self.joining.keeps(LEFT):
+                yield written(key, left, None)
+        if not has_left and self.joining.keeps(RIGHT):
+            for right in partners:
+                yield written(key, None, right)
+
+    def _too_many(self, key: Any, rows: int, limit_bytes: int) -> TaskFailed:
+        right = self.joining.right.name
+        return TaskFailed(
+            Cause.OUT_OF_MEMORY,
+            f"{rows} rows of {right} and more have the key {shown(key, 100)}; a join keeps those of one key "
+            f"in {limit_bytes / _MIB:g} MiB: let the source with fewer rows a key be the right one, or give "
+            "less of each row",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedMap:
+    """The map of one side where each task has all rows of the other, by the bytes of their keys."""
+
+    joining: Joining
+    side: int
+    partners: dict[bytes, list[Any]]
+    keys: KeyCodec
+
+    def __call__(self, *record: Any, ctx: Context) -> Iterator[Pair]:
+        return chain.from_iterable(self._pairs(record, ctx))
+
+    def _pairs(self, record: Sequence[Any], context: Context) -> Iterator[Iterable[Pair]]:
+        branch = (self.joining.left, self.joining.right)[self.side]
+        given = {"ctx": context} if branch.signature.wants_context else {}
+        written, encode, known = self.joining.written(context), self.keys.encode, self.partners
+        unmatched: tuple[Any, ...] = (None,) if self.joining.keeps(self.side) else ()
+        for key, row in rows_of(branch, record, given):
+            for partner in known.get(encode(key), unmatched):
+                yield written(key, row, partner) if self.side == LEFT else written(key, partner, row)
+
+
+def rows_of(branch: Branch, record: Sequence[Any], context: dict[str, Any]) -> Iterable[Pair]:
+    """What the map of a source gives for a record, or a batch."""
+    result = branch.map(*record, **context)
+    if branch.is_batch:
+        return pairs_of(result, branch.signature.gives, branch.signature.where)
+    pairs: Iterable[Pair] = result
+    return pairs
+
+
+def _as_they_are(key: Any, left: Any, right: Any) -> tuple[Pair]:
+    return ((key, (left, right)),)

@@ -1,0 +1,103 @@
+"""Side data and broadcast joins: files that every task of a job reads beside its own input.
+
+Planning noted their sizes and modification times; a task that finds others fails and names the file, as it
+does for its input.
+
+I/O only through the FileSystem passed in.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+from typing import Any, Final, TypeAlias
+
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.join_steps import LEFT, RIGHT, JoinedMap, rows_of
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, key_codec
+from ringmill.cluster.mapreduce.context import Context
+from ringmill.cluster.mapreduce.failures import classify, not_pairs
+from ringmill.cluster.mapreduce.files.readers import SplitReader, open_unchanged
+from ringmill.cluster.mapreduce.files.splits import Piece, Split
+from ringmill.cluster.ports import FileSystem
+
+__all__ = ["as_planned", "broadcast_form", "check_side_data"]
+
+Partners: TypeAlias = dict[bytes, list[Any]]
+
+_BROADCAST: Final = "broadcast"
+_known: dict[bytes, Partners] = {}  # of the last job: a process runs many of its tasks
+
+
+def check_side_data(spec: JobSpec, files: FileSystem) -> None:
+    """Raises TaskFailed for a file of side data that has changed since the job was planned; OSError."""
+    for name in spec.side:
+        for file in spec.noted[name]:
+            open_unchanged(file, files).close()
+
+
+def as_planned(job: JobDefinition, spec: JobSpec, files: FileSystem, source: int) -> JobDefinition:
+    """The job as a map task of that source runs it: of a broadcast join with all rows of the other source.
+
+    Raises TaskFailed for what the map of the other source raises, or a file that changed; OSError.
+    """
+    small, joining = spec.broadcast_source, job.joining
+    if small is None or joining is None:
+        return job.of_source(source)
+    big = (joining.left, joining.right)[source]
+    keys = key_codec(big.signature.out_key, big.signature.where)
+    partners = _partners(job, spec, files, keys, small)
+    return replace(
+        broadcast_form(job.of_source(source)),
+        map=JoinedMap(joining, LEFT if small == RIGHT else RIGHT, partners, keys),
+        map_signature=replace(
+            joining.result_signature,
+            first=big.signature.first,
+            second=big.signature.second,
+            wants_context=True,
+        ),
+    )
+
+
+def broadcast_form(job: JobDefinition) -> JobDefinition:
+    """A join whose map tasks write the output, in the order of their input."""
+    return replace(job, order="input", reduce=None, group_by=0)
+
+
+def _partners(job: JobDefinition, spec: JobSpec, files: FileSystem, keys: KeyCodec, source: int) -> Partners:
+    known = spec.encode()
+    if known not in _known or not spec.bundle_sha256:  # without a bundle, a spec does not tell the code
+        _known.clear()
+        _known[known] = _read_partners(job, spec, files, keys, source)
+    return _known[known]
+
+
+def _read_partners(
+    job: JobDefinition, spec: JobSpec, files: FileSystem, keys: KeyCodec, source: int
+) -> Partners:
+    assert job.joining is not None
+    branch = (job.joining.left, job.joining.right)[source]
+    name, format, _ = spec.sources[source]
+    pieces = tuple(Piece(file, 0, file.size) for file in spec.noted[name] if file.size or format == "file")
+    context = Context(_BROADCAST, TaskRandom(f"{spec.seed}/{_BROADCAST}"), spec.params)
+    signature = branch.signature
+    reader = SplitReader(Split(0, pieces), format, signature.second, files=files, context=context)
+    given = {"ctx": context} if signature.wants_context else {}
+    partners: defaultdict[bytes, list[Any]] = defaultdict(list)
+    records: Iterable[tuple[Any, ...]] = chain.from_iterable(reader.records())
+    if branch.is_batch:
+        batches = reader.batches(signature.second)
+        records = batches if signature.first is not None else ((batch,) for _, batch in batches)
+    try:
+        for key, row in chain.from_iterable(rows_of(branch, record, given) for record in records):
+            partners[keys.encode(key)].append(row)
+    except (TypeError, ValueError) as error:
+        told = not_pairs(error, "map", signature.where)
+        raise classify(told, job.user_files, reader.position, reader.record) from error
+    except Exception as error:
+        raise classify(error, job.user_files, reader.position, reader.record) from error
+    return dict(partners)

@@ -1,0 +1,141 @@
+"""How long a job will still take, as an interval: from the pace of tasks that are done or run.
+
+Pure.  What a stage has left is the work of its tasks over the slots that it has; work goes by bytes.  Reduces
+that have not begun are guessed from what the maps have left for them so far, at a pace that is usual for
+reduces, in wide bounds.  The interval narrows with every task that ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, sqrt
+from statistics import fmean, pstdev
+from typing import Final
+
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
+from ringmill.cluster.mapreduce.outputs import MapOutput
+
+__all__ = ["TimeLeft", "time_left"]
+
+LEAST_SEEN: Final = 0.05
+"""Of one task; before so much of it is done nothing can be said."""
+OWN_PACE_FROM: Final = 0.1
+"""The share of a running task from which on its own pace counts, and not that of others."""
+USUAL_SPREAD: Final = 0.5
+"""Of the paces of tasks, relative to their mean, until three have ended."""
+WIDEST: Final = 0.8
+NARROWEST: Final = 0.05
+REDUCE_BYTES_A_S: Final = (150e6, 40e6, 10e6)
+"""Of decoded input: at best, usually, at worst.  Measured with word count, index, sort and join."""
+REDUCE_TASK_S: Final = (0.02, 0.04, 0.15)
+"""What every reduce costs, however small: at best, usually, at worst."""
+
+_UNITS: Final = ((3600, "h"), (60, "min"), (1, "s"))
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLeft:
+    """Probably between these, in seconds; more than nothing, as long as the job is not over."""
+
+    least_s: float
+    most_s: float
+
+    def __str__(self) -> str:
+        """ "12-18 s left"; never "0 s left"."""
+        size, unit = next(each for each in _UNITS if self.most_s > 2 * each[0] or each is _UNITS[-1])
+        least = max(1, int(self.least_s / size))
+        most = max(least, ceil(self.most_s / size))
+        return f"{least}-{most} {unit} left" if least < most else f"{most} {unit} left"
+
+
+def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
+    """None when nothing can be said: before anything has moved, and while the output is made visible."""
+    if machine.state != "RUNNING":
+        return None
+    slots = _slots(machine)
+    maps = _stage_left(machine.maps, slots, now)
+    if maps is None:
+        return None
+    reduces = _stage_left(machine.reduces, slots, now) if machine.maps_done else None
+    if reduces is None:
+        reduces = _reduces_guessed(machine, slots)
+    least_s, most_s = maps[0] + reduces[0], maps[1] + reduces[1]
+    return TimeLeft(max(0.1, least_s), max(0.1, most_s))
+
+
+def _slots(machine: JobMachine) -> int:
+    """How many attempts run at once.  One canary, and the last of a stage, leave slots empty."""
+    tasks = machine.reduces if machine.maps_done else machine.maps
+    running = sum(task.is_running for task in tasks)
+    is_full = any(task.is_waiting for task in tasks) and any(task.winner for task in tasks)
+    return max(1, running, 0 if is_full else len(machine.workers_up))
+
+
+def _stage_left(tasks: Sequence[Task], slots: int, now: float) -> tuple[float, float] | None:
+    """At least and at most, in seconds; None when nothing has moved."""
+    if all(task.winner is not None for task in tasks):
+        return 0.0, 0.0
+    paces, seen, seen_s, seen_work = [], 0.0, 0.0, 0.0
+    running: list[tuple[float, float, float]] = []  # work, share done, seconds
+    waiting: list[float] = []
+    for task in tasks:
+        work = max(1.0, task.size)
+        if task.winner is not None:
+            paces.append(task.winner.seconds / work)
+            seen, seen_s, seen_work = seen + 1, seen_s + task.winner.seconds, seen_work + work
+            continue
+        share, spent_s = _furthest(task, now)
+        if not spent_s:
+            waiting.append(work)
+            continue
+        running.append((work, share, spent_s))
+        seen, seen_s, seen_work = seen + share, seen_s + share * spent_s, seen_work + share * share * work
+    if seen < LEAST_SEEN or not seen_work:
+        return None
+    pace = seen_s / seen_work
+    ends = [_running_left(*each, pace) for each in running]
+    left_s = (sum(ends) + pace * sum(waiting)) / slots
+    if waiting:
+        left_s += pace * fmean(waiting) * (1 - 1 / slots) / 2  # the slots do not end together
+    likely_s = max(left_s, *ends, pace * max(waiting, default=0.0)) if ends else left_s
+    spread = pstdev(paces) / fmean(paces) if len(paces) >= 3 and fmean(paces) else USUAL_SPREAD
+    width = min(WIDEST, NARROWEST + spread / sqrt(max(seen, LEAST_SEEN)))
+    return likely_s * (1 - width), likely_s * (1 + width)
+
+
+def _furthest(task: Task, now: float) -> tuple[float, float]:
+    """The share done and the seconds of the running attempt that is furthest; zeros when none runs."""
+    running = [each for each in task.attempts if each.state is AttemptState.RUNNING]
+    if not running:
+        return 0.0, 0.0
+    best = max(running, key=lambda each: (each.bytes_done, -each.began_at))
+    share = min(1.0, best.bytes_done / task.size) if task.size else 0.0
+    return share, max(1e-6, now - best.began_at)
+
+
+def _running_left(work: float, share: float, spent_s: float, pace: float) -> float:
+    if share >= OWN_PACE_FROM:
+        return spent_s * (1 - share) / share
+    return max(pace * work - spent_s, spent_s / 10)
+
+
+def _reduces_guessed(machine: JobMachine, slots: int) -> tuple[float, float]:
+    """At least and at most, for reduces that have not moved."""
+    outputs = [task.winner.output for task in machine.maps if task.winner is not None]
+    known = [each for each in outputs if isinstance(each, MapOutput)]
+    if not known:
+        return 0.0, 0.0
+    grown = len(machine.maps) / len(known)
+    sizes = [
+        grown * sum(output.partitions[reduce.index].raw_bytes for output in known)
+        for reduce in machine.reduces
+    ]
+    at_once = min(slots, len(sizes))
+    bounds = []
+    for bytes_a_s, task_s in zip(REDUCE_BYTES_A_S, REDUCE_TASK_S, strict=True):
+        times = [size / bytes_a_s + task_s for size in sizes]
+        bounds.append(max(*times, sum(times) / at_once))
+    best_s, usual_s, worst_s = bounds
+    return (best_s + usual_s) / 2, (usual_s + worst_s) / 2

@@ -1,0 +1,220 @@
+"""Removes registers that were deleted, once all owners hold no value of them.
+
+Each owner looks through its own registers now and then.  Those without a value that are old enough it removes
+in two steps, many at a time: all owners close the ballots up to a floor, and tell what they hold; where none
+of them holds a value all remove.  An owner that still holds one has missed the delete, so the register is
+settled first, by a round that goes to all.
+
+Rule R5: docs/protocol/registers.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Final, NamedTuple
+
+from ringmill.cluster.consensus.register_codec import decode_acceptor
+from ringmill.cluster.consensus.remains import NO_REMAINS, Remains, combined, empty_register, remains_of
+from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.hybrid_time import HybridClock, millis
+from ringmill.node.contracts import LivenessView
+from ringmill.node.node_options import PurgeOptions
+from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.replica.registers.removal_messages import (
+    CLOSE,
+    REMOVE,
+    AskClose,
+    AskRemove,
+    CloseAnswer,
+    KeyState,
+)
+from ringmill.node.replica.stored_key import Copy, parse_object_key, prefix_end, registers_prefix
+from ringmill.node.storage.engine import Engine
+
+__all__ = ["RegisterRemoval"]
+
+CALL_TIMEOUT_S: Final = 5.0
+SCAN_TURN: Final = 256
+BATCH: Final = 256
+FLOORS: Final = 3
+"""How often a floor is raised within one try: an owner may have promised more than this one."""
+MOST_SETTLED: Final = 32
+"""Registers of one batch that are settled before the next try; each is a round."""
+TURN_S: Final = 0.005
+"""What SCAN_TURN registers take, about: the pause after them grows by that for each step of the stretch."""
+_NEVER: Final = 1 << 62
+
+_log = logging.getLogger(__name__)
+
+Settle = Callable[[str, bytes], Awaitable[None]]
+"""Has all owners that can be reached hold what a register of a keyspace holds.  Raises RingmillError."""
+
+
+class _Found(NamedTuple):
+    """A register without a value: its key in the copy, how far it has promised, what would remain of it."""
+
+    key: bytes
+    promised: int
+    remains: Remains
+
+
+class RegisterRemoval:
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        registers: RegisterStore,
+        engine: Engine,
+        liveness: LivenessView,
+        transport: Transport,
+        hybrid: HybridClock,
+        options: PurgeOptions,
+        gate: Gate,
+        settle: Settle,
+    ) -> None:
+        self._node = node
+        self._settle = settle
+        self._registers = registers
+        self._engine = engine
+        self._liveness = liveness
+        self._transport = transport
+        self._hybrid = hybrid
+        self._options = options
+        self._gate = gate
+        self._due: dict[Copy, int] = {}  # when to look again, in ms since 1970
+        self.held_back: dict[PartitionId, str] = {}
+        """Why registers of a partition were not removed at the last try."""
+
+    @property
+    def story(self) -> str:
+        """Why deleted registers are not removed now, in one line for people; "" when nothing is known."""
+        if not self.held_back:
+            return ""
+        number = len(self.held_back)
+        told = "1 partition keeps its" if number == 1 else f"{number} partitions keep their"
+        return f"{told} deleted registers: {min(self.held_back.values())}"
+
+    async def round(self, document: Topology) -> None:
+        """One pass over the copies that may hold something old enough.  Raises CorruptData, OSError."""
+        self._note_emptied()
+        self.held_back = {}
+        for number, row in enumerate(document.rows):
+            partition = PartitionId(number)
+            copy = Copy(partition, row.copy_epoch)
+            if self._node not in row.nodes or self._due.get(copy, 0) > self._hybrid.wall_ms():
+                continue
+            away = [node for node in row.nodes if node != self._node and not self._seems_up(node)]
+            if away:
+                sometimes("an owner that is away holds back the removal of registers")
+                self.held_back[partition] = f"{', '.join(away)} is away"
+                continue
+            self._due[copy] = await self._pass(document, partition, row)
+
+    def _note_emptied(self) -> None:
+        due_ms = self._hybrid.wall_ms() + round(self._options.after_s * 1000)
+        for copy in self._registers.emptied:
+            self._due[copy] = min(self._due.get(copy, 0), due_ms)
+        self._registers.emptied.clear()
+
+    def _seems_up(self, node: NodeId) -> bool:
+        return self._liveness.state(node) is MemberState.UP
+
+    async def _pass(self, document: Topology, partition: PartitionId, row: Row) -> int:
+        """Look through one copy.  Returns when to look again."""
+        prefix = registers_prefix(Copy(partition, row.copy_epoch))
+        after_ms = round(self._options.after_s * 1000)
+        due_ms, seen, is_whole = _NEVER, 0, True
+        old: list[_Found] = []
+        async with aclosing(self._engine.scan(prefix, prefix_end(prefix))) as scan:
+            async for key, encoded in scan:
+                state = decode_acceptor(encoded)
+                register = empty_register(state)
+                if register is not None:
+                    remains = remains_of(register)
+                    from_ms = millis(remains.time) + after_ms
+                    if from_ms <= self._hybrid.wall_ms():
+                        old.append(_Found(key[len(prefix) :], state.promised.counter, remains))
+                    else:
+                        due_ms = min(due_ms, from_ms)
+                if len(old) == BATCH:
+                    is_whole &= await self._remove(document, partition, row, old)
+                    old = []
+                seen += 1
+                if seen % SCAN_TURN == 0:
+                    await asyncio.sleep(TURN_S * (self._gate.stretch - 1.0))  # requests go first (rule O8)
+        if any(each.remains != NO_REMAINS for each in old):  # promises alone are taken along
+            is_whole &= await self._remove(document, partition, row, old)
+        return due_ms if is_whole else 0
+
+    async def _remove(self, document: Topology, partition: PartitionId, row: Row, old: list[_Found]) -> bool:
+        """Whether all of these are gone from all owners."""
+        copy = Copy(partition, row.copy_epoch)
+        try:
+            floor, states = await self._close(document, partition, row, old)
+            empty = [
+                each.key
+                for each, told in zip(old, states, strict=True)
+                if not any(state.holds_value or state.promised > floor for state in told)
+            ]
+            if empty:
+                request = AskRemove(document.epoch, partition, row.row_epoch, floor, tuple(empty))
+                await gather_all(self._ask(node, REMOVE, request.encode()) for node in row.nodes)
+            missed = [
+                each.key
+                for each, told in zip(old, states, strict=True)
+                if any(state.holds_value for state in told)
+            ]
+            await self._settle_all(document, copy, missed)
+        except (RingmillError, OSError) as error:
+            self.held_back[partition] = str(error) or type(error).__name__
+            return False
+        return len(empty) == len(old)
+
+    async def _close(
+        self, document: Topology, partition: PartitionId, row: Row, old: list[_Found]
+    ) -> tuple[int, list[tuple[KeyState, ...]]]:
+        """Close ballots at all owners.  Returns up to where, and what they hold of each register.
+
+        Raises Unavailable when an owner takes no part, and what the calls raise.
+        """
+        floor = max(each.promised for each in old)
+        remains = NO_REMAINS
+        for each in old:
+            remains = combined(remains, each.remains)
+        keys = tuple(each.key for each in old)
+        for _ in range(FLOORS):
+            request = AskClose(document.epoch, partition, row.row_epoch, floor, remains, keys).encode()
+            bodies = await gather_all(self._ask(node, CLOSE, request) for node in row.nodes)
+            answers = [CloseAnswer.decode(body) for body in bodies]
+            for node, answer in zip(row.nodes, answers, strict=True):
+                if answer.why or len(answer.states) != len(keys):
+                    raise Unavailable(f"{node}: {answer.why or 'it did not tell of all registers'}")
+            states = list(zip(*(answer.states for answer in answers), strict=True))
+            highest = max(state.promised for told in states for state in told)
+            if highest <= floor:
+                return floor, states
+            floor = highest
+        raise Unavailable("the registers are changing")
+
+    async def _settle_all(self, document: Topology, copy: Copy, keys: Sequence[bytes]) -> None:
+        """Raises what a round raises."""
+        for key in keys[:MOST_SETTLED]:
+            place = parse_object_key(registers_prefix(copy) + key)
+            if not document.has_dropped(place.keyspace):
+                sometimes("an owner has missed the delete of a register")
+                await self._settle(document.keyspace(place.keyspace).name, place.key)
+
+    async def _ask(self, node: NodeId, method: str, request: bytes) -> bytes:
+        return await self._transport.call(
+            node, method, request, timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
+        )

@@ -1,0 +1,52 @@
+"""Safeguards that jobs rely on which load a keyspace."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringmill.cluster.mapreduce.machine.job_events import NOT_LOADED, LoadMoved
+from ringmill.node.jobs.job_driver import JobDriver
+from ringmill.node.jobs.loading import Loader
+from ringmill.simulator.bending import Ablation, Bends, method
+from ringmill.simulator.options import SimulationOptions
+
+__all__ = ["LOAD_ABLATIONS"]
+
+_OPTIONS: Final = SimulationOptions(("loads",), nodes=5, faults=("crash_loader", "pause_loader"))
+
+
+def _load_noted() -> Bends:
+    """The journal hears nothing of a load."""
+
+    async def forgotten(driver: JobDriver, mark: LoadMoved) -> None:
+        return
+
+    return (method(JobDriver._note_load, forgotten),)
+
+
+def _window_repeated() -> Bends:
+    """A coordinator that takes over takes the window that it finds for one that was put."""
+    run = Loader.run
+
+    async def behind(loader: Loader, mark: LoadMoved) -> None:
+        await run(loader, LoadMoved(mark.records + loader._window, 0) if mark.born_ms else NOT_LOADED)
+
+    return (method(Loader.run, behind),)
+
+
+LOAD_ABLATIONS: Final = (
+    Ablation(
+        "load-noted",
+        "the names of records are in the journal before they are sent",
+        _load_noted(),
+        _OPTIONS,
+        rules=("J18",),
+    ),
+    Ablation(
+        "window-repeated",
+        "a window that was begun is put again",
+        _window_repeated(),
+        _OPTIONS,
+        rules=("J18",),
+    ),
+)

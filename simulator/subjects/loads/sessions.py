@@ -1,0 +1,109 @@
+"""Clients beside a job that loads a keyspace: one fills what it reads, one overwrites what it has put, one
+reads what is there in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.operations import OperationNames
+from ringmill.client.routing.directory import Directory
+from ringmill.cluster.errors import NotFound, RingmillError
+from ringmill.cluster.ports import Entropy
+from ringmill.simulator.subjects.loads.workload import INDEX, SOURCE
+from ringmill.simulator.subjects.objects.sessions import Dial
+from ringmill.simulator.subjects.planned_client import PlannedClient
+
+__all__ = ["MINE", "LoadHistory", "LoadSession"]
+
+MINE: Final = b"mine"
+_AGAIN_S: Final = 0.2
+
+
+@dataclass(slots=True)
+class LoadHistory:
+    """What the clients of a run saw.  `overwritten`: of each key "ok", or "unknown"."""
+
+    is_filled: bool = False
+    overwritten: dict[bytes, str] = field(default_factory=dict)
+    held: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # in the end
+    unread: list[str] = field(default_factory=list)
+
+
+class LoadSession(PlannedClient):
+    """One client.  `async with` owns its directory."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        addresses: Sequence[str],
+        dial: Dial,
+        entropy: Entropy,
+        timeout_s: float,
+        directory: type[Directory] = Directory,
+    ) -> None:
+        super().__init__(
+            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
+        )
+        names = OperationNames(entropy)
+        self._source = AsyncKeyspace(SOURCE, self._router, names)
+        self._index = AsyncKeyspace(INDEX, self._router, names)
+
+    async def fill(self, source: Mapping[bytes, bytes], history: LoadHistory, within_s: float) -> None:
+        """Put every key, again and again until it is acknowledged."""
+        ends_at = asyncio.get_running_loop().time() + within_s
+        left = dict(source)
+        while left and asyncio.get_running_loop().time() < ends_at:
+            key, value = next(iter(left.items()))
+            try:
+                await self._source.put(key, value)
+            except RingmillError:
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                del left[key]
+        history.is_filled = not left
+
+    async def overwrite(self, keys: Collection[bytes], history: LoadHistory, pause_s: float) -> None:
+        """Until cancelled: replace the value of each key once it has one."""
+        while True:
+            for key in sorted(keys):
+                if key in history.overwritten:
+                    continue
+                try:
+                    found = await self._index.get(key)
+                except RingmillError:
+                    continue
+                if found is None:
+                    continue
+                history.overwritten[key] = "unknown"  # also if it is cancelled now
+                try:
+                    await self._index.put(key, MINE, context=found.context)
+                except RingmillError as error:
+                    if error.outcome == "failed":
+                        del history.overwritten[key]
+                else:
+                    history.overwritten[key] = "ok"
+            await asyncio.sleep(pause_s)
+
+    async def read(self, keys: Collection[bytes], history: LoadHistory, within_s: float) -> None:
+        """What each key holds, asked until it is told."""
+        ends_at = asyncio.get_running_loop().time() + within_s
+        for key in sorted(keys):
+            while True:
+                try:
+                    found = await self._index.get(key)
+                except NotFound:
+                    history.held[key] = ()
+                except RingmillError as error:
+                    if asyncio.get_running_loop().time() > ends_at:
+                        history.unread.append(f"{key!r}: {error}")
+                        return
+                    await asyncio.sleep(_AGAIN_S)
+                    continue
+                else:
+                    history.held[key] = () if found is None else found.siblings
+                break

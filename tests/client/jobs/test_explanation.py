@@ -1,0 +1,125 @@
+"""Where the time of a job went: computed from what its attempts took."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ringmill.client.cli.jobs.explain.explain_text import explanation_lines
+from ringmill.client.jobs.explanation import JobExplanation
+from ringmill.client.jobs.job_values import JobState
+from ringmill.client.jobs.slot_rows import slot_rows
+from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
+from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
+
+MB = 1_000_000
+
+
+def ran(name: str, node: str, began_s: float, ended_s: float | None, **facts: Any) -> AttemptSummary:
+    task, _, number = name.partition(".")
+    stage = task.partition("-")[0]
+    taken_s = (ended_s or began_s) - began_s
+    told: dict[str, Any] = {"state": "done", "counts": True, "bytes_in": MB} | facts
+    figures = AttemptFigures({"start": 0.25, stage: max(0.0, taken_s - 0.5)}, taken_s / 2, 50 << 20)
+    return AttemptSummary(
+        task=task, attempt=int(number), node=node, began_s=began_s, ended_s=ended_s, figures=figures, **told
+    )
+
+
+def job(seconds: float, *, state: str = "SUCCEEDED", maps: int, reduces: int, **facts: Any) -> JobState:
+    stages = (StageSummary("map", maps, 0, 0, 0, 0), StageSummary("reduce", reduces, 0, 0, 0, 0))
+    return JobState(
+        job="count-1", name="m:job", state=state, node="n1", output="/out", seconds=seconds, submitted_at=0.0,
+        stages=stages, tasks=(), retried=0, records={}, counters={}, events=(), error=None, **facts,
+    )  # fmt: skip
+
+
+ATTEMPTS = [
+    ran("map-0.1", "n1", 0.5, 2.0),
+    ran("map-1.1", "n2", 0.5, 3.0, state="failed", counts=False, cause="UserError", error="KeyError: 'a'"),
+    ran("map-1.2", "n1", 3.5, 5.0),
+    ran("map-2.1", "n1", 2.0, 3.5),
+    ran("map-3.1", "n2", 3.0, 4.5),
+    ran("reduce-0.1", "n1", 5.0, 6.0),
+    ran("reduce-1.1", "n2", 5.0, 9.0, bytes_in=8 * MB),
+    ran("reduce-2.1", "n1", 6.0, 7.0),
+]
+
+
+def test_the_critical_path_leads_back_from_the_end_slot_by_slot() -> None:
+    told = JobExplanation.of(job(9.5, maps=4, reduces=3), ATTEMPTS)
+    steps = [(step.what, step.attempts, step.last, step.began_s, step.ended_s) for step in told.critical_path]
+    assert steps == [
+        ("plan", 0, "", 0.0, 0.5),
+        ("map", 3, "map-1.2", 0.5, 5.0),
+        ("reduce", 1, "reduce-1.1", 5.0, 9.0),
+        ("commit", 0, "", 9.0, 9.5),
+    ]
+
+
+def test_stages_add_up_their_attempts_and_name_the_longest() -> None:
+    maps, reduces = JobExplanation.of(job(9.5, maps=4, reduces=3), ATTEMPTS).stages
+    assert (maps.tasks, maps.done, maps.attempts, maps.seconds) == (4, 4, 5, 4.5)
+    assert (maps.slot_seconds, maps.longest_task, maps.median_task_s) == (8.5, "map-1.1", 1.5)
+    assert maps.phases_s == {"start": 1.25, "map": 6.0, "other": 1.25}
+    assert (reduces.bytes_in, reduces.cpu_s, reduces.peak_bytes) == (10 * MB, 3.0, 50 << 20)
+
+
+def test_slots_are_as_many_as_attempts_at_once() -> None:
+    told = JobExplanation.of(job(9.5, maps=4, reduces=3), ATTEMPTS)
+    assert told.slots.slots == 2
+    assert told.slots.by_node == {"n1": 6.5 / 8.5, "n2": 8.0 / 8.5}
+    side_by_side = [ran("map-0.1", "n1", 0, 2), ran("map-1.1", "n1", 1, 3), ran("map-2.1", "n1", 2, 3)]
+    assert [[each.task for each in row.attempts] for row in slot_rows(side_by_side)] == [
+        ["map-0", "map-2"],
+        ["map-1"],
+    ]
+
+
+def test_slow_for_its_bytes_is_a_straggler_and_large_is_not() -> None:
+    usual = [ran(f"map-{n}.1", "n1", n, n + 1) for n in range(5)]
+    large = ran("map-5.1", "n1", 5, 9, bytes_in=4 * MB)
+    slow = ran("map-6.1", "n2", 0, 2.5)
+    hanging = ran("map-7.1", "n2", 2.5, None, state="running", counts=False)
+    told = JobExplanation.of(
+        job(9, state="RUNNING", maps=8, reduces=1), [*usual, large, slow, hanging]
+    ).stragglers
+    assert [(each.attempt, each.seconds, each.usual_s) for each in told] == [
+        ("map-7.1", 6.5, 1.0),
+        ("map-6.1", 2.5, 1.0),
+    ]
+
+
+def test_skew_waste_and_failures_are_told() -> None:
+    failures = (FailureGroup("UserError", "KeyError: 'a'", 47, "map-1.1"),)
+    told = JobExplanation.of(job(9.5, maps=4, reduces=3, failures=failures), ATTEMPTS)
+    assert told.skew is not None
+    assert (told.skew.largest_task, told.skew.times_median, told.skew.share) == ("reduce-1", 8.0, 0.8)
+    assert (told.wasted_attempts, told.wasted_s, told.wasted_share) == (1, 2.5, 2.5 / 14.5)
+    lines = explanation_lines(told)
+    assert len(lines) < 40
+    assert "  x47 UserError: KeyError: 'a', first: map-1.1" in lines
+    assert (
+        "skew: the largest partition, of reduce-1, has 8.0 MB, 8.0 times the median of 1.0 MB, 80% of all"
+        in lines
+    )
+
+
+def test_a_job_that_has_just_begun_is_explained_too() -> None:
+    waiting = JobExplanation.of(job(1.5, state="PENDING", maps=0, reduces=0), [])
+    assert [(step.what, step.seconds) for step in waiting.critical_path] == [("plan", 1.5)]
+    running = JobExplanation.of(
+        job(3.0, state="RUNNING", maps=2, reduces=2),
+        [ran("map-0.1", "n1", 0.5, None, state="running", counts=False)],
+    )
+    assert (running.skew, running.wasted_attempts, running.critical_path[-1].ended_s) == (None, 0, 3.0)
+    assert len(explanation_lines(waiting)) < len(explanation_lines(running)) < 40
+
+
+def test_a_job_of_many_failures_and_steps_stays_on_one_screen() -> None:
+    failures = tuple(FailureGroup("UserError", "x" * 5000, 9, f"map-{n}.1") for n in range(20))
+    many = [ran(f"map-{n}.1", f"n{n % 30}", n, n + (9 if n % 7 else 90)) for n in range(300)]
+    lines = explanation_lines(JobExplanation.of(job(400, maps=300, reduces=0, failures=failures), many))
+    assert len(lines) < 40
+    assert max(map(len, lines)) < 1000

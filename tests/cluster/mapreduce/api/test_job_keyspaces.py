@@ -1,0 +1,141 @@
+"""What a job may say of the keyspaces that it reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringmill import FileInput, KvInput, KvOutput, Sum, job, read_output, run_local
+from ringmill.client.jobs.job_ends import checked_inputs, checked_output
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+
+
+def counts(key: str, value: str) -> Iterator[tuple[str, int]]:
+    yield key, len(value)
+
+
+def numbered(key: int, value: str) -> Iterator[tuple[int, str]]:
+    yield key, value
+
+
+def alone(key: str, value: str) -> Iterator[tuple[str, None]]:
+    yield key, None
+
+
+def strange(key: str, value: tuple[int, int]) -> Iterator[tuple[str, int]]:
+    yield key, 1
+
+
+def batches(lines: list[str]) -> Iterable[tuple[str, int]]:
+    return [(line, 1) for line in lines]
+
+
+BOTH = job(map=counts, reduce=Sum(), input=KvInput(), output=KvOutput())
+NAMED = job(map=counts, input=KvInput("users", prefix=b"eu:\xff"), output=KvOutput("sizes"))
+FILES = job(map=numbered)
+
+
+def test_a_keyspace_is_named_with_or_without_a_prefix() -> None:
+    assert KeyspacePath.of("kv:users") == ("users", b"")
+    assert KeyspacePath.of("kv:users/a/b\udcff") == ("users", b"a/b\xff")
+    assert str(KeyspacePath("users", b"a/b\xff")) == "kv:users/a/b\udcff"
+    for wrong in ("kv:", "users", "kv:/a", "kv:users/" + "x" * 1025, "kv:users/\ud800"):
+        with pytest.raises(InvalidArgument):
+            KeyspacePath.of(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"map": numbered, "input": KvInput()}, "a key of type str or bytes"),
+        ({"map": strange, "input": KvInput()}, "map takes tuple"),
+        ({"map_batch": batches, "input": KvInput()}, "a key at a time"),
+        ({"map": counts, "input": KvInput(), "order": "total"}, "samples the input"),
+        ({"map": numbered, "output": KvOutput()}, "keys of a keyspace are str or bytes"),
+        ({"map": alone, "input": KvInput(), "output": KvOutput()}, "a keyspace keeps values"),
+    ],
+)
+def test_a_job_that_no_keyspace_suits_is_refused_when_it_is_declared(given: Any, says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        job(**given)
+
+
+def test_what_is_not_there_yet_is_refused_by_name() -> None:
+    consistency: Any = "snapshot"
+    with pytest.raises(InvalidArgument, match="'snapshot' is unknown; there are quorum, one"):
+        KvInput(consistency=consistency)
+    mode: Any = "replace"
+    with pytest.raises(InvalidArgument, match="'replace' is unknown"):
+        KvOutput(mode=mode)
+    with pytest.raises(InvalidArgument, match="without a keyspace"):
+        KvInput(prefix=b"a")
+
+
+def test_a_submission_names_keyspaces_or_leaves_them_to_the_job() -> None:
+    assert checked_inputs(BOTH, "kv:users/a") == ("kv:users/a",)
+    assert checked_inputs(NAMED, None) == checked_inputs(NAMED, ()) == ("kv:users/eu:\udcff",)
+    assert checked_inputs(NAMED, iter(["kv:other"])) == ("kv:other",)
+    folder, keyspace = checked_output(NAMED, None, "job-1", overwrite=False)
+    assert (folder.rpartition("/")[2], keyspace) == ("sizes.job-1", "sizes")
+    assert checked_output(NAMED, "/out", "job-1", overwrite=True) == ("/out", "")
+
+
+@pytest.mark.parametrize(
+    ("definition", "input", "output", "says"),
+    [
+        (BOTH, None, "kv:x", "names no input"),
+        (BOTH, "kv:x", None, "names no output"),
+        (BOTH, ["kv:x", "kv:y"], "kv:z", "read alone"),
+        (BOTH, "kv:x", "kv:y/z", "gives whole keys"),
+        (FILES, "kv:x", "/out", "reads files as 'lines'"),
+        (FILES, "/in", "kv:x", "writes files as 'tsv'"),
+        (job(map=numbered, input=FileInput("lines")), None, "/out", "names no input"),
+    ],
+)
+def test_ends_that_do_not_suit_the_job_are_refused(
+    definition: Any, input: Any, output: Any, says: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        checked_inputs(definition, input)
+        checked_output(definition, output, "job-1", overwrite=False)
+
+
+@pytest.mark.parametrize(("input", "output"), [("kv:users", "out"), ("records", "kv:sizes")])
+def test_without_a_cluster_a_keyspace_is_refused(tmp_path: Path, input: str, output: str) -> None:
+    with pytest.raises(InvalidArgument, match="only a cluster can run this"):
+        run_local(BOTH, input, output)
+    with pytest.raises(InvalidArgument, match="either an input or records"):
+        run_local(BOTH, input, output, records=[])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_records_stand_for_a_keyspace_in_a_local_run(tmp_path: Path, processes: int) -> None:
+    records = [(b"b", [b"123"]), (b"a", [b"1"])]
+    done = run_local(BOTH, output=f"{tmp_path}/out", records=records, processes=processes, reducers=1)
+    assert [*read_output(f"{tmp_path}/out")] == [(b"a", b"1"), (b"b", b"3")]
+    assert done.records["map_in"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_spec_tells_its_keyspaces() -> None:
+    spec = JobSpec.of(
+        BOTH, job="j-1", module="m", name="n", bundle_sha256="", inputs=("kv:users/a",), output="/o",
+        output_keyspace="sizes",
+    )  # fmt: skip
+    again = JobSpec.decode(spec.encode())
+    assert again == spec
+    assert (again.source, again.consistency, again.shown_output) == (("users", b"a"), "quorum", "kv:sizes")
+    for changes in (
+        {"consistency": ""},
+        {"output_format": "tsv"},
+        {"inputs": ("kv:a", "kv:b")},
+        {"bad_records": 3},
+    ):
+        with pytest.raises(InvalidArgument):
+            JobSpec(**{**{name: getattr(spec, name) for name in spec.__slots__}, **changes})

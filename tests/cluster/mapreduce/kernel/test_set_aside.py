@@ -1,0 +1,215 @@
+"""Records at which a job fails are set aside: which, how, in which order, and how many."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringmill import FileInput, FileOutput
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, bad_records_of
+from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, manifest
+from ringmill.cluster.mapreduce.files import external_sort, readers
+from ringmill.cluster.mapreduce.files.splits import SplitSizes
+from ringmill.cluster.mapreduce.local.in_process import LocalResult, run_spec
+
+Run = Callable[..., LocalResult]
+
+
+@pytest.fixture
+def run(tmp_path: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(readers, "READ_BYTES", 64)
+    monkeypatch.setattr(external_sort.narrow, "__kwdefaults__", {"factor": 3})
+    (tmp_path / "in").mkdir()
+
+    def run(definition: JobDefinition, *, memory_bytes: int = 1 << 26, split: int = 1 << 20) -> LocalResult:
+        spec = JobSpec.of(
+            definition, job="j", module="m", name="n", bundle_sha256="", inputs=(f"{tmp_path}/in",),
+            output=f"{tmp_path}/out", overwrite=True,
+        )  # fmt: skip
+        return run_spec(
+            definition,
+            replace(spec, memory_bytes=memory_bytes),
+            files,
+            SplitSizes(least_bytes=split, most_bytes=split),
+        )
+
+    return run
+
+
+def numbers(offset: int, line: str) -> Iterator[tuple[int, str]]:
+    for word in line.split():
+        yield len(word), word
+        int(word)
+
+
+numbers_job = job(map=numbers, on_bad_record="quarantine:100")
+
+
+def bad(tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "out" / BAD_RECORDS).read_bytes().splitlines()]
+
+
+def test_a_bad_record_is_told_and_gives_nothing_else(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in" / "a.txt").write_bytes(b"1 2\n3 caf\xe9 4\n5\n")
+    result = run(numbers_job)
+    [told] = bad(tmp_path)
+    assert told.pop("error").startswith("ValueError: invalid literal for int()")
+    assert told.pop("where").startswith("test_set_aside.py:") and "record" in told
+    assert told == {"file": f"{tmp_path}/in/a.txt", "offset": 4, "record": "3 caf\udce9 4"}
+    written = b"".join(part.read_bytes() for part in sorted((tmp_path / "out").glob("part-*")))
+    assert written.splitlines() == [b"1\t1", b"1\t2", b"1\t5"]
+    assert result.records == {"map_in": 3, "map_out": 3, "reduce_in": 3, "reduce_out": 3, "bad": 1}
+    assert [Path(part).name for part in result.parts] == [f"part-0000{n}" for n in range(4)]
+
+
+def outputs(tmp_path: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+
+def test_they_are_in_the_order_of_the_input_however_it_is_cut(tmp_path: Path, run: Run) -> None:
+    lines = [f"{n} {'x' if n % 7 == 0 else n}\n".encode() for n in range(300)]
+    (tmp_path / "in" / "a.txt").write_bytes(b"".join(lines[:100]))
+    (tmp_path / "in" / "b.gz").write_bytes(gzip.compress(b"".join(lines[100:200])))
+    (tmp_path / "in" / "c.txt").write_bytes(b"".join(lines[200:]))
+    run(numbers_job)
+    at_once = outputs(tmp_path)
+    assert [told["record"] for told in bad(tmp_path)] == [f"{n} x" for n in range(0, 300, 7)]
+    run(numbers_job, memory_bytes=400, split=300)
+    assert outputs(tmp_path) == at_once
+
+
+def lines(offset: int, line: str) -> Iterator[tuple[str, None]]:
+    if "x" in line:
+        raise LookupError(object())
+    yield line, None
+
+
+@pytest.mark.parametrize("order", ["total", "input"])
+def test_in_every_order_of_the_output(tmp_path: Path, run: Run, order: Any) -> None:
+    (tmp_path / "in" / "a.txt").write_text("b\nx1\na\nx2\nc\n")
+    run(job(map=lines, output=FileOutput("lines"), order=order, reducers=1, on_bad_record="quarantine:9"))
+    assert (tmp_path / "out" / "part-00000").read_bytes() == (
+        b"a\nb\nc\n" if order == "total" else b"b\na\nc\n"
+    )
+    told = bad(tmp_path)
+    assert [each["record"] for each in told] == ["x1", "x2"]
+    assert told[0]["error"] == "LookupError: <object object at 0x...>", "as in every other process"
+
+
+def values(key: int, value: Any) -> Iterator[tuple[str, int]]:
+    yield str(value["n"]), 10 // int(value["n"])
+
+
+def rows(line: int, row: dict[str, str]) -> Iterator[tuple[str, int]]:
+    yield row["n"], 10 // int(row["n"])
+
+
+def test_json_that_is_none_and_rows_that_do_not_fit_the_header_are_set_aside(
+    tmp_path: Path, run: Run
+) -> None:
+    source = tmp_path / "in" / "a.txt"
+    source.write_text('{"n": 1}\n{"n": 0}\n\n{"n": \n{"n": 5}\n')
+    done = run(job(map=values, input=FileInput("jsonl"), on_bad_record="quarantine:9"))
+    told = bad(tmp_path)
+    assert [(each["offset"], each["record"]) for each in told] == [(9, {"n": 0}), (19, '{"n": ')]
+    assert told[1]["error"].startswith("ValueError: not JSON: ") and not told[1]["where"]
+    assert (done.records["map_in"], done.records["bad"]) == (4, 2)
+    source.write_text("n,m\n1,2\n3\n0,4\n")
+    run(job(map=rows, input=FileInput("csv"), on_bad_record="quarantine:9"))
+    told = bad(tmp_path)
+    assert [(each["line"], each["record"]) for each in told] == [(3, ["3"]), (4, {"n": "0", "m": "4"})]
+
+
+@pytest.mark.parametrize("split", [1 << 20, 5])
+def test_one_more_than_may_be_fails_the_job(tmp_path: Path, run: Run, split: int) -> None:
+    (tmp_path / "in" / "a.txt").write_text("x 11\n" * 3)
+    few = replace(numbers_job, on_bad_record="quarantine:2")
+    with pytest.raises(JobFailed, match="more than 2 bad records") as failed:
+        run(few, split=split)
+    assert failed.value.detail["cause"] == "UserError"
+    assert not (tmp_path / "out").exists()
+    run(replace(numbers_job, on_bad_record="quarantine:3"), split=split)
+    assert len(bad(tmp_path)) == 3
+
+
+def test_a_job_without_a_bad_record_has_an_empty_file(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in" / "a.txt").write_text("1\n")
+    run(numbers_job)
+    assert bad(tmp_path) == []
+
+
+def unlucky(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    raise {"disk": OSError("no such disk"), "memory": MemoryError()}[line]
+    yield line, 1
+
+
+def no_pairs(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    return 5  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("mapper", "line", "message"),
+    [
+        (unlucky, "disk", "no such disk"),
+        (unlucky, "memory", "MemoryError"),
+        (no_pairs, "", "'int' object is not iterable"),
+    ],
+)
+def test_what_is_no_fault_of_the_record_fails_the_task(
+    tmp_path: Path, run: Run, mapper: Any, line: str, message: str
+) -> None:
+    (tmp_path / "in" / "a.txt").write_text(f"{line}\n")
+    with pytest.raises(JobFailed, match=message):
+        run(job(map=mapper, on_bad_record="quarantine:9"))
+
+
+def test_long_records_are_cut(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in" / "a.txt").write_text("x" * 100_000 + "\n")
+    run(numbers_job)
+    assert len(bad(tmp_path)[0]["record"]) == 16 * 1024
+
+
+def batch(lines: list[bytes]) -> list[bytes]:
+    return lines
+
+
+@pytest.mark.parametrize(
+    "wrong", ["skip", "quarantine", "quarantine:0", "quarantine:100001", "quarantine:-1", 7]
+)
+def test_other_settings_are_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidArgument, match="on_bad_record"):
+        bad_records_of(wrong)
+    with pytest.raises(InvalidArgument, match="on_bad_record"):
+        job(map=numbers, on_bad_record=wrong)
+
+
+def test_a_job_of_batches_cannot_tell_which_record_is_bad() -> None:
+    with pytest.raises(InvalidArgument, match="map_batch takes many at once"):
+        job(map_batch=batch, on_bad_record="quarantine:1")
+
+
+def test_the_manifest_names_the_file() -> None:
+    spec = JobSpec.of(
+        numbers_job,
+        job="j",
+        module="m",
+        name="n",
+        bundle_sha256="",
+        inputs=("/in",),
+        output="/out",
+        reducers=2,
+    )
+    names = [spec.file_of(number) for number in range(spec.partitions)]
+    assert names == ["part-00000", "part-00001", "_BAD_RECORDS"]
+    staged = [StagedPart(n, f"/s/{n}", 1, 2, 3, name) for n, name in enumerate(names)]
+    assert [row["name"] for row in json.loads(manifest(staged))["parts"]] == names

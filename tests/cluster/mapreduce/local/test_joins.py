@@ -1,0 +1,216 @@
+"""A join gives the pairs that two nested loops give, by either strategy, in any memory and any cut."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringmill import FileInput, JobDefinition, Source, broken_laws, join, run_local
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.api import joins
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.local.in_process import LocalResult, run_spec
+from tests.cluster.mapreduce import joined_jobs
+
+People = list[tuple[Any, str]]
+Things = list[tuple[Any, tuple[str, int]]]
+
+
+@pytest.fixture
+def people() -> People:
+    draw = random.Random(5)
+    return [(draw.choice([None, *range(-40, 40)]), f"n{number}") for number in range(300)]
+
+
+@pytest.fixture
+def things(tmp_path: Path, people: People) -> Things:
+    """It writes both tables, each as two files."""
+    draw = random.Random(6)
+    made = [(draw.choice([None, *range(60)]), (f"t{number}", draw.randrange(99))) for number in range(200)]
+    rows = {
+        "people": [f"{'-' if key is None else key} {name}" for key, name in people],
+        "things": [f"{'-' if key is None else key} {what} {cents}" for key, (what, cents) in made],
+    }
+    for name, lines in rows.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text("\n".join(lines[:150]) + "\n")
+        (tmp_path / name / "b").write_text("\n".join(lines[150:]))
+    return made
+
+
+def nested_loops(people: People, things: Things, how: str) -> list[tuple[Any, Any, Any]]:
+    pairs: list[tuple[Any, Any, Any]]
+    pairs = [(key, name, thing) for key, name in people for other, thing in things if key == other]
+    if how in ("left", "outer"):
+        pairs += [(key, name, None) for key, name in people if key not in dict(things)]
+    if how in ("right", "outer"):
+        pairs += [(key, None, thing) for key, thing in things if key not in dict(people)]
+    return pairs
+
+
+def run(definition: JobDefinition, folder: Path, memory_bytes: int = 1 << 26, **more: Any) -> LocalResult:
+    inputs = {"people": (f"{folder}/people",), "things": (f"{folder}/things",)}
+    spec = JobSpec.of(
+        definition, job="j", module="m", name="n", bundle_sha256="", inputs=inputs, output=f"{folder}/out",
+        overwrite=True, **more,
+    )  # fmt: skip
+    return run_spec(definition, replace(spec, split_bytes=700, memory_bytes=memory_bytes), OsFileSystem())
+
+
+def rows_of(result: LocalResult) -> list[tuple[Any, Any, Any]]:
+    rows = [json.loads(line) for part in result.parts for line in Path(part).read_text().splitlines()]
+    return [(row["key"], row["value"][0], tuple(row["value"][1] or ()) or None) for row in rows]
+
+
+STRATEGIES = [
+    (how, strategy)
+    for how in ("inner", "left", "right", "outer")
+    for strategy in ("merge", "broadcast", "auto")
+    if (how, strategy) != ("outer", "broadcast")
+]
+
+
+@pytest.mark.parametrize(("how", "strategy"), STRATEGIES)
+def test_the_pairs_are_those_of_nested_loops(
+    tmp_path: Path, people: People, things: Things, how: str, strategy: str
+) -> None:
+    expected = nested_loops(people, things, how)
+    for memory_bytes in (8_000, 1 << 26):
+        result = run(joined_jobs.joined(how, strategy), tmp_path, memory_bytes)
+        assert Counter(rows_of(result)) == Counter(expected)
+    assert result.records["reduce_out"] == len(expected)
+    shuffled = strategy == "merge" or how == "outer"
+    assert result.records["map_in"] == (500 if shuffled else 200 if how == "right" else 300)
+
+
+def test_a_merge_is_in_the_order_of_keys_and_a_broadcast_in_that_of_the_large_side(
+    tmp_path: Path, people: People, things: Things
+) -> None:
+    merged = rows_of(run(joined_jobs.joined("inner", "merge"), tmp_path, reducers=1))
+    expected = nested_loops(people, things, "inner")
+    assert merged == sorted(expected, key=lambda row: (row[0] is not None, row[0] or 0))  # it is stable
+    assert rows_of(run(joined_jobs.joined("inner", "broadcast"), tmp_path)) == expected
+    assert Counter(expected) == Counter(merged) != Counter()
+
+
+def test_auto_looks_at_the_size_and_left_may_be_the_small_one(
+    tmp_path: Path, people: People, things: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "people" / "a").write_text("3 ada\n")
+    (tmp_path / "people" / "b").unlink()
+    small = run(joined_jobs.joined("inner", "auto"), tmp_path)
+    assert small.records["map_in"] == 200
+    assert rows_of(small) == [(3, "ada", thing) for key, thing in things if key == 3]
+    monkeypatch.setattr(joins, "BROADCAST_BYTES", 5)
+    large = run(joined_jobs.joined("inner", "auto"), tmp_path)
+    assert large.records["map_in"] == 201
+    assert rows_of(large) == rows_of(small)
+
+
+@pytest.mark.parametrize("name", ["with_result", "with_result_for_all"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_result_writes_what_it_likes(
+    tmp_path: Path, people: People, things: Things, name: str, processes: int
+) -> None:
+    inputs = {"people": f"{tmp_path}/people", "things": [f"{tmp_path}/things"]}
+    result = run_local(getattr(joined_jobs, name), inputs, f"{tmp_path}/out", processes=processes)
+    lines = [line for part in result.parts for line in Path(part).read_text().splitlines()]
+    expected = nested_loops(people, things, "left")
+    assert sorted(lines) == sorted(
+        f"{name}/{thing[0]}\t{thing[1]}" if thing else f"{name}/-\t0" for _, name, thing in expected
+    )
+    assert result.counters == {"pairs": len(expected)}
+
+
+def test_columns_of_csv_are_joined_by_name(tmp_path: Path) -> None:
+    (tmp_path / "people").write_text("id,name\n1,Ada\n2,Bob\n")
+    (tmp_path / "things").write_text("person,thing\n2,cup\n2,pot\n3,hat\n")
+    inputs = {"people": f"{tmp_path}/people", "things": f"{tmp_path}/things"}
+    result = run_local(joined_jobs.by_name, inputs, f"{tmp_path}/out", reducers=1)
+    rows = [json.loads(line) for line in Path(result.parts[0]).read_text().splitlines()]
+    bob = {"id": "2", "name": "Bob"}
+    assert [(row["key"], row["value"]) for row in rows] == [
+        ("1", [{"id": "1", "name": "Ada"}, None]),
+        ("2", [bob, {"person": "2", "thing": "cup"}]),
+        ("2", [bob, {"person": "2", "thing": "pot"}]),
+        ("3", [None, {"person": "3", "thing": "hat"}]),
+    ]
+    (tmp_path / "people").write_text("number,name\n1,Ada\n")
+    with pytest.raises(JobFailed, match="no column 'id'; there are number, name"):
+        run_local(joined_jobs.by_name, inputs, f"{tmp_path}/again")
+
+
+def test_too_many_right_rows_of_one_key_fail_by_name(tmp_path: Path) -> None:
+    (tmp_path / "people").write_text("7 ada\n")
+    (tmp_path / "things").write_text("".join(f"7 t{number} 1\n" for number in range(3000)))
+    with pytest.raises(JobFailed, match="rows of things and more have the key 7") as failed:
+        run(joined_jobs.joined("inner", "merge"), tmp_path, memory_bytes=100_000)
+    assert failed.value.detail["cause"] == "OutOfMemory"
+    assert rows_of(run(joined_jobs.joined("inner", "merge"), tmp_path))[-1] == (7, "ada", ("t2999", 1))
+
+
+def fails(offset: int, line: str) -> Iterator[tuple[int, int]]:
+    yield 1, 1 // len(line)
+
+
+def test_an_error_in_the_map_of_the_small_side_names_its_record(tmp_path: Path) -> None:
+    (tmp_path / "people").write_text("1 ada\n")
+    (tmp_path / "things").write_text("x\n\n")
+    definition = join(
+        Source("people", map=same), Source("things", map=fails), strategy="broadcast", how="left"
+    )
+    with pytest.raises(JobFailed, match="ZeroDivisionError") as failed:
+        run(definition, tmp_path)
+    assert failed.value.detail["position"].endswith("things offset 2")
+    assert any("in fails()" in frame for frame in failed.value.detail["frames"])
+
+
+def same(offset: int, line: str) -> Iterator[tuple[int, int]]:
+    yield offset, offset
+
+
+def by_text(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield line, offset
+
+
+def two_rows(key: int, left: int, right: int) -> Iterator[tuple[int, int]]:
+    yield key, left + right
+
+
+A, B = Source("a", map=same), Source("b", map=same)
+
+
+@pytest.mark.parametrize(
+    ("sources", "arguments", "told"),
+    [
+        ((A, B), {"how": "sideways"}, "how 'sideways' is unknown"),
+        ((A, B), {"how": "outer", "strategy": "broadcast"}, "which how='outer' needs"),
+        ((A, B), {"strategy": "copartitioned"}, "is not built"),
+        ((A, B), {"strategy": "hash"}, "strategy 'hash' is unknown"),
+        ((A, A), {}, "two sources have one name"),
+        ((A, Source("b", map=by_text)), {}, "only keys of one type"),
+        ((A, B), {"on": "x"}, "has a map, which gives the key"),
+        ((A, Source("b")), {}, "source b has either map or map_batch"),
+        ((Source("a", input=FileInput("jsonl")), Source("b")), {"on": "x"}, "rows of jsonl have not"),
+        ((Source("a"), Source("b")), {"on": 3}, "on is the name of a column"),
+        ((A, B), {"how": "left", "result": two_rows}, "the right row is of type"),
+        ((A, B), {"result": same}, "must take a key, a left and a right row"),
+    ],
+)
+def test_joins_that_cannot_be_are_refused(sources: Any, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidArgument, match=told):
+        join(*sources, **arguments)
+    assert join(A, B, result=two_rows)
+
+
+def test_laws_are_tried_on_a_join() -> None:
+    sample: dict[str, Sequence[Any]] = {"people": ["1 ada", "2 bob"], "things": [b"1 cup 5", b"1 pot 6"]}
+    assert broken_laws(joined_jobs.with_result, sample) == []

@@ -1,0 +1,94 @@
+"""Files that every task of a job may read, and that may not change under it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringmill import Context, JobDefinition, job, run_local
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.local.in_process import run_spec
+
+TOUCHED: list[str] = []
+
+
+def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
+    stop = Path(ctx.side("stop")).read_text().split()
+    for path in TOUCHED:
+        os.utime(path, (1, 1))
+    for word in line.split():
+        if word not in stop:
+            yield word, 1
+
+
+def weighed(word: str, counts: Iterable[int], ctx: Context) -> Iterator[tuple[str, int]]:
+    yield word, sum(counts) * int(Path(ctx.side("weight")).read_text())
+
+
+counted = job(map=words, reduce=weighed, side={"stop": "", "weight": ""}, reducers=1)
+
+
+def unknown(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
+    yield ctx.side("stops"), 1
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "in").write_text("a the b the a\n")
+    (tmp_path / "stop").write_text("the of")
+    (tmp_path / "weight").write_text("10")
+    return {name: f"{tmp_path}/{name}" for name in ("stop", "weight")}
+
+
+def run(definition: JobDefinition, folder: Path, **more: Any) -> str:
+    result = run_local(definition, f"{folder}/in", f"{folder}/out", **more)
+    return "".join(Path(part).read_text() for part in result.parts)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_tasks_read_it_by_its_name(tmp_path: Path, side: dict[str, str], processes: int) -> None:
+    assert run(counted, tmp_path, side=side, processes=processes) == "a\t20\nb\t10\n"
+    named = replace(counted, side={**side, "weight": ""})
+    (tmp_path / "other").write_text("3")
+    mine = {"weight": f"{tmp_path}/other"}
+    assert run(named, tmp_path, side=mine, overwrite=True) == "a\t6\nb\t3\n"
+
+
+def test_what_is_not_there_is_refused(tmp_path: Path, side: dict[str, str]) -> None:
+    for given, told in (
+        ({"stop": side["stop"]}, "no path for the side data weight"),
+        ({**side, "more": "x"}, "the job has no side data more; it has stop, weight"),
+        ({**side, "stop": f"{tmp_path}/nowhere"}, "nowhere is no regular file"),
+        ({**side, "stop": str(tmp_path)}, "is no regular file"),
+    ):
+        with pytest.raises(InvalidArgument, match=told):
+            run(counted, tmp_path, side=given)
+    with pytest.raises(InvalidArgument, match="is no name"):
+        job(map=words, side={"a b": "x"})
+    with pytest.raises(JobFailed, match="no side data 'stops'; it has stop"):
+        run(job(map=unknown, side={"stop": side["stop"]}), tmp_path)
+
+
+def test_a_file_that_changes_fails_the_job_by_name(
+    tmp_path: Path, side: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.TOUCHED", [side["weight"]])
+    with pytest.raises(JobFailed, match=r"weight changed under the job") as failed:
+        run(counted, tmp_path, side=side)
+    assert failed.value.detail["cause"] == "InputChanged"
+
+
+def test_a_description_keeps_it_and_what_planning_noted(tmp_path: Path, side: dict[str, str]) -> None:
+    spec = JobSpec.of(
+        counted, job="j", module="m", name="n", bundle_sha256="", inputs=(f"{tmp_path}/in",),
+        output=f"{tmp_path}/out", side=side,
+    )  # fmt: skip
+    assert run_spec(counted, spec, OsFileSystem()).records["reduce_out"] == 2
+    assert JobSpec.decode(spec.encode()) == spec == spec.asked

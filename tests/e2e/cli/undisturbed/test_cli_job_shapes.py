@@ -1,0 +1,75 @@
+"""Jobs of several inputs, joins, groups by a part of the key and side data, typed in a shell at five real
+processes: the bytes of one process."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ringmill import run_local
+from ringmill.client.jobs.job_modules import load_job_module
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+MODULE = """
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from ringmill import Context, FileInput, FileOutput, Source, job, join
+
+def clicks(line: int, row: dict[str, str], ctx: Context) -> Iterator[tuple[tuple[str, int], str]]:
+    if row["page"] not in Path(ctx.side("hidden")).read_text().split():
+        yield (row["user"], int(row["time"])), row["page"]
+
+def visits(offset: int, line: str) -> Iterator[tuple[tuple[str, int], str]]:
+    user, time = line.split()
+    yield (user, int(time)), "shop"
+
+def path(user: str, pages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    yield user, " ".join(pages)
+
+CLICKS, USERS = Source("clicks", input=FileInput("csv")), Source("users", input=FileInput("csv"))
+JSON = FileOutput("jsonl")
+merged = join(CLICKS, USERS, on="user", how="outer", output=JSON)
+given_to_all = join(CLICKS, USERS, on="user", how="left", output=JSON)
+paths = job(
+    sources=[Source("clicks", clicks, input=FileInput("csv")), Source("visits", visits)],
+    reduce=path,
+    group_by=1,
+    side={"hidden": ""},
+)
+"""
+
+
+@pytest.mark.parametrize("name", ["merged", "given_to_all", "paths"])
+def test_it_gives_the_bytes_of_one_process(shell: Shell, name: str) -> None:
+    folder, other = shell.folder, "visits" if name == "paths" else "users"
+    (folder / "shapes.py").write_text(MODULE)
+    rows = "".join(f"u{n * 7919 % 50},{n * 31 % 9973},p{n % 7}\n" for n in range(3000))
+    (folder / "clicks.csv").write_text("user,time,page\n" + rows)
+    (folder / "users.csv").write_text("user,name\n" + "".join(f"u{n},name {n}\n" for n in range(10, 60)))
+    (folder / "visits.txt").write_text("".join(f"u{n} {n * 100}\n" for n in range(60)))
+    (folder / "hidden.txt").write_text("p3 p5")
+    paths = {"clicks": "clicks.csv", other: "visits.txt" if name == "paths" else "users.csv"}
+    side = {"hidden": "hidden.txt"} if name == "paths" else {}
+    typed = [text for key, path in paths.items() for text in ("--input", f"{key}={path}")]
+    typed += [text for key, path in side.items() for text in ("--side", f"{key}={path}")]
+    output = folder / f"shapes-{name}"
+    done = shell.ok("job", "run", f"shapes.py:{name}", *typed, "--output", output.name, "-o", "json").json
+    assert done["state"] == "SUCCEEDED" and done["tasks"]["map"] == (1 if name == "given_to_all" else 2)
+    with closing(OsFileSystem()) as files:
+        definition = load_job_module(f"shapes.py:{name}", files, str(folder)).definition
+    alone = run_local(
+        definition,
+        {key: f"{folder}/{path}" for key, path in paths.items()},
+        f"{output}-alone",
+        side={key: f"{folder}/{path}" for key, path in side.items()},
+    )
+    parts = [part.read_bytes() for part in sorted(output.glob("part-*"))]
+    assert [Path(part).read_bytes() for part in alone.parts] == parts
+    lines = b"".join(parts).splitlines()
+    assert len(lines) == {"merged": 3010, "given_to_all": 3000, "paths": 60}[name]

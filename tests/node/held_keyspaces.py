@@ -1,0 +1,69 @@
+"""Keyspaces in memory, in place of those of a cluster (node/contracts.py, KeyspaceAccess)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
+from ringmill.cluster.mapreduce.files.keyspace_records import Content
+from ringmill.cluster.mapreduce.files.splits import PartitionSpan
+from ringmill.cluster.ring.hashing import partition_of, position
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
+from ringmill.cluster.versions.objects import OperationId
+
+__all__ = ["HeldKeyspaces"]
+
+PARTITIONS = 16
+
+
+class HeldKeyspaces:
+    """Shared by the nodes of a test.  `errors` are raised by the next puts, one each, after they are done if
+    their outcome is unknown.
+    """
+
+    def __init__(self, **policies: str) -> None:
+        names = {"default": "siblings", **policies}
+        self.entries = {
+            name: KeyspaceEntry(KeyspaceId(1, at), name, policy=policy)
+            for at, (name, policy) in enumerate(names.items())
+        }
+        self.held: dict[str, dict[bytes, Content]] = {name: {} for name in names}
+        self.puts: list[tuple[bytes, OperationId, bool]] = []
+        self.errors: list[RingmillError] = []
+        self.page_keys = 3
+
+    async def find(self, name: str) -> tuple[KeyspaceEntry, range]:
+        if name not in self.entries:
+            raise InvalidArgument(f"there is no keyspace {name!r}")
+        return self.entries[name], range(PARTITIONS)
+
+    async def read(
+        self, source: KeyspacePath, span: PartitionSpan, level: str, patience_s: float
+    ) -> AsyncGenerator[Sequence[tuple[bytes, Content]], None]:
+        if source.keyspace not in self.entries:
+            raise NotFound(f"keyspace {source.keyspace!r} is there no more")
+        id, held = self.entries[source.keyspace].id, self.held[source.keyspace]
+        placed = sorted((partition_of(position(id, key), PARTITIONS), key) for key in held)
+        page: list[tuple[bytes, Content]] = []
+        for partition, key in placed:
+            if span.first <= partition <= span.last and key.startswith(source.prefix):
+                page.append((key, held[key]))
+            if len(page) == self.page_keys:
+                yield page
+                page = []
+        yield page
+
+    async def put(
+        self, keyspace: str, key: bytes, value: bytes, operation: OperationId, *, is_again: bool
+    ) -> None:
+        error = self.errors.pop(0) if self.errors else None
+        if error is None or error.outcome == "unknown":
+            self.held[keyspace][key] = [value]
+        self.puts.append((key, operation, is_again))
+        if error is not None:
+            raise error
+
+    def now_ms(self) -> int:
+        return 1_700_000_000_000 + len(self.puts)

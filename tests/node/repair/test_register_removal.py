@@ -1,0 +1,192 @@
+"""Deleted registers are removed by all owners or by none, and a removed one leaves no gap (rule R5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+import ringmill.node.replica.registers.register_store
+import ringmill.node.requests.registers.coordinator
+from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
+from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.consensus.register import Cas, Register
+from ringmill.cluster.consensus.register_codec import encode_register
+from ringmill.cluster.consensus.remains import Remains, with_remains
+from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.ids import KeyspaceId, NodeId
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
+from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.node_options import PurgeOptions
+from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE
+from ringmill.node.replica.registers.removal_messages import CLOSE, AskClose, CloseAnswer
+from ringmill.node.replica.stored_key import Copy, prefix_end, registers_prefix
+from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
+from ringmill.simulator.bending import bent, method, use
+from tests.node.repair.healing_world import HealingWorld, run
+from tests.node.repair.test_register_healing import ask, healed
+
+NAMES = ("n1", "n2", "n3")
+SPACE = KeyspaceId(1, 1)
+SOON = PurgeOptions(after_s=5.0, every_s=0.5)
+KEY = b"register 1"
+LATE = Ballot(3, NodeId("n9"), 1, "")
+
+
+async def cas(
+    world: HealingWorld, name: str, key: bytes, value: bytes | None, operation: int = 0, attempt: int = 0
+) -> RegisterResult:
+    named = OperationId(1, operation, HybridTime(0)) if operation else None
+    request = ChangeRequest(RegisterRead("", key), Cas(None, value), named, attempt)
+    return await world.inside(name, world[name].requests.change_register(request))
+
+
+async def read(world: HealingWorld, name: str, key: bytes) -> tuple[int, bytes | None]:
+    found = await world.inside(name, world[name].requests.read_register(RegisterRead("", key)))
+    return found.version, found.value
+
+
+async def held(world: HealingWorld, name: str, key: bytes) -> bool:
+    topology = world.world.topology
+    copy = Copy(partition := topology.partition_of(SPACE, key), topology.row(partition).copy_epoch)
+    engine, prefix = world[name].replica.engine, registers_prefix(copy)
+    stored_key = prefix + SPACE.epoch.to_bytes(8, "big") + SPACE.ordinal.to_bytes(4, "big") + key
+    return await world.inside(name, engine.get(stored_key)) is not None
+
+
+async def gone(world: HealingWorld, key: bytes, names: Sequence[str] = NAMES) -> None:
+    async with asyncio.timeout(60):
+        while any([await held(world, name, key) for name in names]):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+def test_a_removed_register_counts_on() -> None:
+    async def story(world: HealingWorld) -> None:
+        await cas(world, "n1", KEY, b"a")
+        await cas(world, "n2", KEY, b"b")
+        assert (await cas(world, "n3", KEY, None)).version == 3
+        await gone(world, KEY)
+        assert [await read(world, name, KEY) for name in NAMES] == [(3, None)] * 3
+        assert (await cas(world, "n1", KEY, b"c")).version == 4
+        await world.down("n2")
+        await world.up("n2")
+        assert [await read(world, name, KEY) for name in NAMES] == [(4, b"c")] * 3
+        assert (await cas(world, "n2", KEY, None)).version == 5
+        await gone(world, KEY)
+        await world.down("n3")
+        await world.up("n3")
+        assert await read(world, "n3", KEY) == (5, None)
+
+    run(story, purge=SOON)
+
+
+def test_an_owner_that_is_away_holds_a_register_back_and_is_settled_first() -> None:
+    async def story(world: HealingWorld) -> None:
+        await cas(world, "n1", KEY, b"a")
+        await world.down("n3")
+        await cas(world, "n1", KEY, None)
+        await asyncio.sleep(20)
+        assert [await held(world, name, KEY) for name in ("n1", "n2")] == [True, True]
+        assert "n3 is away" in world["n1"].repair.purging.story
+        await world.up("n3")
+        await gone(world, KEY)
+        assert [await read(world, name, KEY) for name in NAMES] == [(2, None)] * 3
+
+    run(story, purge=SOON)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_what_a_removed_register_had_seen_does_not_come_late(is_closed: bool) -> None:
+    """A proposer that was promised its ballot sends its accept once the register is deleted and removed."""
+
+    def prepare_below(state: AcceptorState, ballot: Ballot, floor: int = 0) -> AcceptorState | None:
+        return prepare(state, ballot)
+
+    def accept_below(
+        state: AcceptorState, ballot: Ballot, value: bytes, floor: int = 0
+    ) -> AcceptorState | None:
+        return accept(state, ballot, value)
+
+    store = ringmill.node.replica.registers.register_store
+    without = [use(store, prepare, prepare_below), use(store, accept, accept_below)]
+
+    async def story(world: HealingWorld) -> None:
+        for name in NAMES:
+            await ask(world, PREPARE, KEY, name, LATE)
+        await cas(world, "n1", KEY, b"a")
+        await cas(world, "n1", KEY, None)
+        await gone(world, KEY)
+        late = encode_register(Register(1, b"late"))
+        refused = [(await ask(world, ACCEPT, KEY, name, LATE, late)).refused_counter for name in NAMES]
+        assert all(refused) == is_closed
+        assert (await read(world, "n1", KEY) == (2, None)) == is_closed
+
+    with bent(*([] if is_closed else without)):
+        run(story, purge=SOON)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_change_that_a_removed_register_may_have_remembered_is_not_applied_again(is_kept: bool) -> None:
+    def without_time(register: Register, remains: Remains) -> Register:
+        return with_remains(register, remains._replace(time=ZERO))
+
+    async def story(world: HealingWorld) -> None:
+        await cas(world, "n1", KEY, b"a", operation=7)
+        await cas(world, "n1", KEY, None)
+        await gone(world, KEY)
+        if is_kept:
+            with pytest.raises(DeadlineExceeded) as caught:
+                await cas(world, "n2", KEY, b"a", operation=7, attempt=1)
+            assert caught.value.outcome == "unknown"
+        else:
+            await cas(world, "n2", KEY, b"a", operation=7, attempt=1)
+        assert await read(world, "n2", KEY) == ((2, None) if is_kept else (3, b"a"))
+
+    coordinator = ringmill.node.requests.registers.coordinator
+    with bent(*([] if is_kept else [use(coordinator, with_remains, without_time)])):
+        run(story, purge=SOON)
+
+
+@pytest.mark.parametrize("is_agreed", [True, False])
+def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_for_good_or_not_at_all(
+    is_agreed: bool,
+) -> None:
+    def is_chosen(phase: Phase) -> bool:
+        return sum(ballot == phase.newest for ballot in phase._agreed.values()) >= phase.majority
+
+    async def story(world: HealingWorld) -> None:
+        partition = world.world.topology.partition_of(SPACE, KEY)
+        await world.inside("n1", world["n1"].replica.remains.add(partition, Remains(20)))
+        await world.down("n3")
+        assert await read(world, "n1", KEY) == (20, None)
+        await world.up("n3")
+        await world.down("n1")
+        assert await read(world, "n2", KEY) == ((20, None) if is_agreed else (0, None))
+
+    with bent(*([] if is_agreed else [method(Phase.is_chosen, property(is_chosen))])):
+        run(story)
+
+
+def test_a_damaged_owner_takes_no_part_until_it_is_healed() -> None:
+    async def story(world: HealingWorld) -> None:
+        await cas(world, "n1", KEY, b"a")
+        await cas(world, "n1", KEY, None)
+        await world.down("n3")
+        topology = world.world.topology
+        partition = topology.partition_of(SPACE, KEY)
+        row = topology.row(partition)
+        prefix = registers_prefix(Copy(partition, row.copy_epoch))
+        await world.inside("n2", world["n2"].replica.engine.fence(prefix, prefix_end(prefix)))
+        request = AskClose(topology.epoch, partition, row.row_epoch, 9, Remains(2), (b"",))
+        transport, other = world["n1"].core.transport, NodeId("n2")
+        call = transport.call(other, CLOSE, request.encode(), timeout_s=5, priority=Priority.REPAIR)
+        assert "damaged" in CloseAnswer.decode(await world.inside("n1", call)).why
+        await world.up("n3")
+        await healed(world, "n2")
+        await gone(world, KEY)
+        assert [await read(world, name, KEY) for name in NAMES] == [(2, None)] * 3
+
+    run(story, purge=SOON)

@@ -1,0 +1,27 @@
+"""Simulated jobs from keyspace to keyspace: no seed loses a record, and a safeguard that is off is missed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.run import run_seed
+from ringmill.simulator.subjects.every import ablation_named
+
+LOADS = SimulationOptions(("loads",))
+
+
+def test_no_seed_loses_or_doubles_a_record() -> None:
+    results = [run_seed(seed, LOADS) for seed in range(1, 5)]
+    assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
+    assert sum(each.figures["loads"].get("SUCCEEDED", 0) for each in results) > len(results) // 2
+    assert sum(each.figures["loads"]["overwritten"] for each in results) > len(results)
+
+
+@pytest.mark.parametrize(("name", "first"), [("load-noted", 6), ("window-repeated", 7)])
+def test_a_safeguard_of_loads_that_is_off_is_missed(name: str, first: int) -> None:
+    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+    options = replace(ablation_named(name).under or LOADS, safeguards_off=(name,))
+    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))

@@ -261,11 +261,9 @@ class JobCoordinator:
     async def kill(self, job: str) -> JobView:
         """Stop a job.  A job that is over or is committing its output does not change.
 
-        Raises NotFound, Unavailable; DeadlineExceeded, with outcome "unknown", while the journal cannot be
-        written: a coordinator that takes the job over now goes on with it.
+        Raises NotFound, Unavailable; DeadlineExceeded, with outcome "unknown", if that cannot be noted now.
         """
-        run = self._jobs.get(job)
-        if run is None:
+        if (run := self._jobs.get(job)) is None:
             return await self._history.view(job)
         run.kill()
         try:
@@ -431,7 +429,7 @@ class JobCoordinator:
                 lease = self._lease()
             self._is_holding = True
             tenure = Tenure(self._world, lease, self._bundles, self._jobs)
-            await tenure.open(is_wanted=bool(self._waiting))  # outside: a group wraps what is raised in it
+            await tenure.open(is_wanted=bool(self._waiting))  # not inside: a group wraps what its body raises
             async with tenure:
                 self._tenure = tenure
                 self._leaving.clear()

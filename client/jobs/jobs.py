@@ -299,7 +299,8 @@ class AsyncJobs:
         return JobExplanation.of(state, await self.attempts(job))
 
     async def kill(self, job: str) -> JobState:
-        """Stop a job and return its state.  Raises NotFound.
+        """Stop a job and return its state.  Raises NotFound; DeadlineExceeded or Unavailable with outcome
+        "unknown" when the job may be stopped and may go on.
 
         A job that is over, or is showing its output, does not change.
         """

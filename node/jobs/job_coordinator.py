@@ -23,7 +23,7 @@ import msgpack
 
 from ringmill.cluster.consensus.lease import decode_lease
 from ringmill.cluster.consensus.leases import AsyncLease
-from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
@@ -68,7 +68,7 @@ _log = logging.getLogger(__name__)
 _SUBMIT_TIMEOUT_S: Final = 12.0
 _TAKE_TIMEOUT_S: Final = 5.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
-_KILL_TIMEOUT_S: Final = 2.0
+_KILL_TIMEOUT_S: Final = 4.0
 _WATCH_PAUSE_S: Final = 0.1
 _AGAIN_S: Final = 0.2
 _MOST_PUT_OFF_S: Final = 10.0
@@ -261,15 +261,20 @@ class JobCoordinator:
     async def kill(self, job: str) -> JobView:
         """Stop a job.  A job that is over or is committing its output does not change.
 
-        Raises NotFound, Unavailable.
+        Raises NotFound, Unavailable; DeadlineExceeded, with outcome "unknown", if that cannot be noted now.
         """
-        run = self._jobs.get(job)
-        if run is None:
+        if (run := self._jobs.get(job)) is None:
             return await self._history.view(job)
         run.kill()
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_KILL_TIMEOUT_S):
                 await run.killed()
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"job {job} was told to stop, but too few nodes answer to note that: it may go on",
+                hint=f"`ringmill job status {job}` shows whether it runs",
+                outcome="unknown",
+            ) from error
         return run.view()
 
     async def coordinator(self) -> CoordinatorView:
@@ -424,7 +429,7 @@ class JobCoordinator:
                 lease = self._lease()
             self._is_holding = True
             tenure = Tenure(self._world, lease, self._bundles, self._jobs)
-            await tenure.open(is_wanted=bool(self._waiting))  # outside: a group wraps what is raised in it
+            await tenure.open(is_wanted=bool(self._waiting))  # not inside: a group wraps what its body raises
             async with tenure:
                 self._tenure = tenure
                 self._leaving.clear()

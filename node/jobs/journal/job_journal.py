@@ -1,7 +1,8 @@
 """Writes the journal of one job: many events an entry, and no entry before the one before it is decided.
 
 Nothing waits for most events.  Who has to know that what was noted is kept calls `flush`; meanwhile further
-events gather for the next entry.  Rules J12 and J13: docs/protocol/jobs.md.
+events gather for the next entry.  A snapshot is followed by at least as many entries of events as it takes
+itself.  Rules J12 and J13: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class JobJournal:
         self._base = base
         self._snapshot = snapshot
         self._snapshot_every = snapshot_every
+        self._snapshot_entries = 0  # of the newest one; 0 when a former coordinator has written it
         self._events: list[tuple[float, Event]] = []
         self._noted = self._decided = 0
         self._is_new = number == 0
@@ -90,12 +92,13 @@ class JobJournal:
             self._wake_soon = None
         events, noted, first = self._events, self._noted, self.number
         self._events = []
-        is_whole = self._is_new or first - self._base >= self._snapshot_every
+        wanted = max(self._snapshot_every, 2 * self._snapshot_entries)
+        is_whole = self._is_new or first - self._base >= wanted
         kind, data = ("snapshot", self._snapshot()) if is_whole else ("events", events_batch(events))
         pieces = cut(data)
         for at, piece in enumerate(pieces):
             if is_whole and at == len(pieces) - 1:
-                self._base = first
+                self._base, self._snapshot_entries = first, len(pieces)
             entry = JournalEntry(self._term, self.number, self._base, kind, at, len(pieces), piece)
             await self._append(entry)
         if is_whole and not self._is_new:

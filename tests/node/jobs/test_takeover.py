@@ -9,13 +9,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from ringmill.cluster.errors import NotFound, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.commit.output_commit import loss_of_staging
 from ringmill.cluster.mapreduce.machine.journal_entries import JournalEntry, replay
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
-from ringmill.node.jobs import job_driver
+from ringmill.node.jobs import job_coordinator, job_driver
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal import cells
 from ringmill.node.jobs.journal.cells import INDEX, entry_key
@@ -153,6 +153,21 @@ async def test_an_output_shows_when_the_list_has_its_job(
     cluster.write_input("a\n")
     assert (await cluster.run(cluster.spec())).state == "SUCCEEDED"
     assert len(refused) == 20
+
+
+async def test_a_kill_that_cannot_be_noted_may_not_come_about(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its coordinator ends it, but the next one would go on with it."""
+    monkeypatch.setattr(job_coordinator, "_KILL_TIMEOUT_S", 0.1)
+    cluster.write_input("one poison two\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    cluster.nodes[N1].registers.is_cut = lambda: True
+    with pytest.raises(DeadlineExceeded, match="it may go on") as raised:
+        await cluster.nodes[N1].coordinator.kill("job-1")
+    assert raised.value.outcome == "unknown"
+    cluster.nodes[N1].registers.is_cut = lambda: False
+    assert (await cluster.finish()).state == "KILLED"
 
 
 async def test_a_handover_moves_a_job_and_its_attempts_go_on(cluster: Any) -> None:

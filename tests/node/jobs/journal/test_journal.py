@@ -89,6 +89,20 @@ async def test_a_batch_larger_than_an_entry_counts_when_it_is_whole(monkeypatch:
     assert replay(entries[: before - 2]) is None
 
 
+async def test_a_snapshot_larger_than_the_entries_between_two_is_not_written_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal_entries, "PIECE_BYTES", 12)
+    registers = Registers()
+    async with Writer(registers, snapshot_every=3).writing() as writer:
+        for number in range(20):
+            await writer.meet(number)
+    entries = [journal_entries.JournalEntry.decode(value or b"") for _, value in registers.held.values()]
+    whole = [each.number for each in entries if (each.kind, each.piece) == ("snapshot", 0)]
+    assert 1 < len(whole) < 10, "of 20 batches"
+    assert replay((await read_journal(Cells(registers), "j-1.1.1")).entries) is not None
+
+
 async def test_a_sealed_journal_has_what_its_former_coordinator_could_write_and_no_more() -> None:
     registers = Registers()
     async with Writer(registers).writing() as former:

@@ -269,7 +269,6 @@ class JobMachine:
         task = self.maps[attempt_id.task]
         instructions = self._win(task, attempt, output, now)
         if self.bad_records > self.plan.bad_records:
-            sometimes("a job has too many bad records")
             return instructions + self._end("FAILED", now, too_many_bad(self.plan.bad_records))
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:

@@ -25,7 +25,7 @@ JOBS = usual_options(("jobs",))
     ],
 )
 def test_a_job_safeguard_that_is_off_is_missed(name: str, first: int) -> None:
-    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+    """From a seed near one that misses it today: for most a hundred seeds of any start would do."""
     options = replace(ablation_named(name).under or JOBS, safeguards_off=(name,))
     assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
 

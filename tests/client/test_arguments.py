@@ -82,7 +82,6 @@ WRONG: dict[str, list[object]] = {
     "reducers": [True, "4", 1.5, 0, -1, HUGE],
     "split_mib": [True, "4", 1.5, -1, HUGE],
     "on_bad_record": [3, True, "", "skip", "quarantine", "quarantine:0", "quarantine:-1", NO_TEXT],
-    "side": [3, "a", ["a"], {"nope": "x"}],
     "params": [3, "a=b", [("a", "b")], {1: "b"}, {"a": 1}, {"a": None}, {"nope": "x"}],
     "side": [3, "a=b", [("a", "b")], {1: "b"}, {"a": 1}, {"a": None}, {"nope": "x"}],
     "overwrite": [None, 1, "yes"],

@@ -71,10 +71,11 @@ def broadcast_form(job: JobDefinition) -> JobDefinition:
 
 def _partners(job: JobDefinition, spec: JobSpec, files: FileSystem, keys: KeyCodec, source: int) -> Partners:
     known, kept = spec.encode(), job.kept
-    if known not in kept:
-        kept.clear()
-        kept[known] = _read_partners(job, spec, files, keys, source)
-    partners: Partners = kept[known]
+    partners: Partners | None = kept.get(known)
+    if partners is None:
+        partners = _read_partners(job, spec, files, keys, source)
+        kept.clear()  # another thread may run the same job on other files
+        kept[known] = partners
     return partners
 
 

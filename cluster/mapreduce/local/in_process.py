@@ -123,6 +123,7 @@ def run_spec(
             overwrite=spec.overwrite,
         )
     finally:
+        definition.kept.clear()  # of no use to another run; else it would stay, and travel when pickled
         remove_staging(files, spec.job, spec.output)
     return _result(spec, maps, reduces, plan.notes)
 

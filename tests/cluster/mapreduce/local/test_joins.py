@@ -106,7 +106,9 @@ def test_auto_looks_at_the_size_and_left_may_be_the_small_one(
 ) -> None:
     (tmp_path / "people" / "a").write_text("3 ada\n")
     (tmp_path / "people" / "b").unlink()
-    small = run(joined_jobs.joined("inner", "auto"), tmp_path)
+    auto = joined_jobs.joined("inner", "auto")
+    small = run(auto, tmp_path)
+    assert not auto.kept, "a job that is over holds no rows"
     assert small.records["map_in"] == 200
     assert rows_of(small) == [(3, "ada", thing) for key, thing in things if key == 3]
     monkeypatch.setattr(joins, "BROADCAST_BYTES", 5)

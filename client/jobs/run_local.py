@@ -17,7 +17,7 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
-from ringmill.cluster.mapreduce.api.job_keyspaces import is_keyspace_path
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
@@ -73,11 +73,16 @@ def run_local(
     )  # fmt: skip
     if records is None:
         return run(input if input is not None else ())
+    if not isinstance(job.input, KvInput):
+        raise InvalidArgument(
+            f"records stand for a keyspace, and the job reads files as {job.input.format!r}",
+            hint="give input=, or declare job(input=KvInput())",
+        )
     parent, name = os.path.split(os.path.abspath(output))
     folder = f"{parent}/.{name}.ringmill-{_new_name()}"
     with closing(OsFileSystem()) as files:
         try:
-            return run(_written(records, folder, files))
+            return run(_written(records, folder, files), has_records=True)
         finally:
             files.remove_tree(folder)
 
@@ -120,12 +125,21 @@ def run_from_here(
     split_mib: int | None,
     side: Mapping[str, str] | None,
     on_bad_record: str | None,
+    has_records: bool = False,
 ) -> LocalResult:
-    """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`."""
+    """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`.
+
+    `has_records` says that `input` is a file with the records of a keyspace.
+    """
     named = _named(job, input)
     for each_end in filter(is_keyspace_path, (*chain(*named.values()), output)):
         raise InvalidArgument(
             f"{each_end} is a keyspace: only a cluster can run this (`ringmill job run`, db.jobs.run)",
+            hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
+        )
+    if isinstance(job.input, KvInput) and not has_records:
+        raise InvalidArgument(
+            "input is a path, and the job reads a keyspace",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
         )
     absolute = {source: tuple(map(os.path.abspath, paths)) for source, paths in named.items()}

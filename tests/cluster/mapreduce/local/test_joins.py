@@ -198,7 +198,7 @@ A, B = Source("a", map=same), Source("b", map=same)
         ((A, A), {}, "two sources have one name"),
         ((A, Source("b", map=by_text)), {}, "only keys of one type"),
         ((A, B), {"on": "x"}, "has a map, which gives the key"),
-        ((A, Source("b")), {}, "source b has either map or map_batch"),
+        ((A, Source("b")), {}, "source b has no map, and the join no on="),
         ((Source("a", input=FileInput("jsonl")), Source("b")), {"on": "x"}, "rows of jsonl have not"),
         ((Source("a"), Source("b")), {"on": 3}, "on is the name of a column"),
         ((A, B), {"how": "left", "result": two_rows}, "the right row is of type"),

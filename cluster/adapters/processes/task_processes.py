@@ -316,20 +316,20 @@ class TaskProcesses:
             self._heard = self._has_spoken = True
             self._on_answer(*msgpack.unpackb(packet))
 
-    def _on_answer(self, verb: str, task_id: int, *fields: Any) -> None:
-        answered = self._pids.get(task_id)
-        if verb in ("ended", "tidied") and (tidied := self._tidied.pop(task_id, None)) is not None:
-            tidied.set_result(None)
-        if verb == "ended":
-            task = self._tasks.pop(task_id, None)
-            if task is not None:
-                task._has_ended(*fields)
-        elif answered is not None and not answered.done():
-            if verb == "forked":
-                answered.set_result(fields[0])
-            else:
-                self._tasks.pop(task_id, None)
-                answered.set_exception(ChildProcessError(fields[0]))
+    def _on_answer(self, verb: str, number: int, *fields: Any) -> None:
+        """`number` is a task's id, but in "pong", which says no more than that it came."""
+        if verb in ("ended", "tidied"):
+            _settle(self._tidied.pop(number, None))
+        if verb == "ended" and (task := self._tasks.pop(number, None)) is not None:
+            task._has_ended(*fields)
+        answered = self._pids.get(number)
+        if answered is None or answered.done():
+            return
+        if verb == "forked":
+            answered.set_result(fields[0])
+        elif verb == "refused":
+            self._tasks.pop(number, None)
+            answered.set_exception(ChildProcessError(fields[0]))
 
     def _drop_control(self, why: str) -> None:
         """The forkserver is gone, or is to go: end it with all below it; its tasks count as killed."""
@@ -357,7 +357,7 @@ class TaskProcesses:
             if not answered.done():
                 answered.set_exception(_ForkserverGone(why))
         for tidied in self._tidied.values():
-            tidied.set_result(None)
+            _settle(tidied)
         self._tidied.clear()
         for task in self._tasks.values():
             if task.pid:
@@ -385,6 +385,12 @@ async def _end_family_of(process: ChildProcess, mark: str) -> None:
     with contextlib.suppress(TimeoutError):  # it hangs in the kernel: nothing waits for it
         async with asyncio.timeout(_END_TIMEOUT_S):
             await process.wait()
+
+
+def _settle(tidied: asyncio.Future[None] | None) -> None:
+    """Nobody may wait any more: then it was cancelled."""
+    if tidied is not None and not tidied.done():
+        tidied.set_result(None)
 
 
 def _clean_environment() -> dict[str, str]:

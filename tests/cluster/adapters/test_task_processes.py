@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -243,6 +244,24 @@ async def test_a_forkserver_that_stands_still_is_replaced_and_the_start_goes_on_
     assert await ask(task, "answer('fresh')") == "fresh"
     assert b"the forkserver was silent for" in former.output()
     await until(lambda: not any(map(is_alive, (stopped, former.pid, escaped))), "the former family is gone")
+
+
+async def test_a_forkserver_that_answers_a_ping_while_a_task_starts_tells_of_its_end(
+    processes: TaskProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pings are numbered, too: the answer to one with a task's number says nothing of the task."""
+    send = processes._send
+
+    def after_a_ping(fields: list[Any], descriptors: list[int]) -> None:
+        if fields[0] == "fork":
+            send(["ping", fields[1]], [])
+        send(fields, descriptors)
+
+    monkeypatch.setattr(processes, "_send", after_a_ping)
+    task = await start(processes, tmp_path)
+    task.kill()
+    async with asyncio.timeout(60):
+        assert await task.wait() == -9
 
 
 async def test_a_task_that_stops_its_forkserver_is_killed_when_it_is_told_to(

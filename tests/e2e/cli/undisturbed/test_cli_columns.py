@@ -41,11 +41,11 @@ def test_columns_are_added_up_in_task_processes_that_alone_load_arrow(shell: She
     })  # fmt: skip
     pq.write_table(table, shell.folder / "in.parquet", row_group_size=20_000)
     line = ("sales.py:cents", "--input", "in.parquet", "--split-mib", "1", "--output")
-    done = shell.ok("job", "run", *line, "out", "-o", "json").json
+    done = shell.ok("job", "run", *line, "sales-out", "-o", "json").json
     assert done["state"] == "SUCCEEDED" and done["tasks"]["map"] > 1 and done["tasks"]["retried"] == 0
     assert done["records"]["map_in"] == count
     shell.ok("job", "local", *line, "local")
-    parts = [shell.folder / "out" / f"part-0000{number}.zst" for number in range(2)]
+    parts = [shell.folder / "sales-out" / f"part-0000{number}.zst" for number in range(2)]
     for part in parts:
         assert part.read_bytes() == (shell.folder / "local" / part.name).read_bytes()
     printed = shell.ok("job", "output", done["job"], "--cat").out.decode().splitlines()

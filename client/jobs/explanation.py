@@ -227,9 +227,11 @@ def _stragglers(attempts: Sequence[AttemptSummary], now_s: float) -> list[Stragg
 
 
 def _skew(state: JobState, attempts: Sequence[AttemptSummary]) -> Skew | None:
-    sizes = {each.task: each.bytes_in for each in attempts if each.stage == "reduce"}
+    parts = state.stage("reduce").total - ("bad" in state.records)  # the last one holds records set aside
+    tasks = {f"reduce-{index}" for index in range(parts)}
+    sizes = {each.task: each.bytes_in for each in attempts if each.task in tasks}
     total = sum(sizes.values())
-    if len(sizes) < max(2, state.stage("reduce").total) or not total:
+    if len(sizes) < max(2, parts) or not total:
         return None  # of some of them nothing is known yet
     largest, usual = max(sizes, key=lambda task: sizes[task]), median(sizes.values())
     times = sizes[largest] / usual if usual else float(len(sizes))

@@ -182,7 +182,10 @@ def run_from_here(
             job=name,
             each=each(files),
             split_mib=split_mib,
-            side={name: os.path.abspath(path) for name, path in side_paths(job.side, side).items()},
+            side={
+                name: os.path.abspath(path_of(f"side {name}", path))
+                for name, path in side_paths(job.side, side).items()
+            },
             on_bad_record=on_bad_record,
         )
 

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from itertools import count
 from typing import Final, NamedTuple, TypeVar
 
-import google_crc32c
 from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
@@ -179,8 +178,7 @@ class Loader:
 
     async def _check(self, part: StagedPart) -> None:
         """Raises CorruptData for a part that is not what its attempt has reported."""
-        found = await self._patiently(lambda: _checksum(self._files, part.path))
-        if found != (part.size, part.crc32c):
+        if not await self._patiently(lambda: part.is_at(part.path, self._files)):
             raise CorruptData(f"part {part.path} is not what its task wrote")
 
     async def _patiently(self, look: Callable[[], T]) -> T:
@@ -200,18 +198,6 @@ def _page(files: FileSystem, path: str, at: int) -> bytes:
     file = files.open_read(path)
     try:
         return file.pread(READ_BYTES, at)
-    finally:
-        file.close()
-
-
-def _checksum(files: FileSystem, path: str) -> tuple[int, int]:
-    """Size and CRC-32C of a file."""
-    file = files.open_read(path)
-    try:
-        crc32c = 0
-        for at in range(0, file.size, READ_BYTES):
-            crc32c = google_crc32c.extend(crc32c, file.pread(READ_BYTES, at))
-        return file.size, crc32c
     finally:
         file.close()
 

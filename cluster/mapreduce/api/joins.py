@@ -14,7 +14,8 @@ from types import GenericAlias
 from typing import Any, Final, Literal, Optional, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.branches import branch_of
+from ringmill.cluster.mapreduce.api.batches import check_columns
+from ringmill.cluster.mapreduce.api.branches import branch_of, columns_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
@@ -164,6 +165,7 @@ def _joinable(source: Source, column: str | None) -> Branch:
         )
     row: Hint = GenericAlias(dict, (str, str))
     signature = Signature(f"source {source.name}", int, row, str, row, wants_context=False)
+    check_columns(signature, columns_of(input))
     return Branch(source.name, ColumnRows(column), signature, input, is_batch=False)
 
 

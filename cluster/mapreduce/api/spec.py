@@ -96,12 +96,8 @@ class JobSpec:
             (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
             (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
             (not self.inputs, "a job needs at least one input"),
-            (not all(p.startswith("/") for p in (*self._input_paths, self.output)), "paths must be absolute"),
+            (not all(path.startswith("/") for path in self._paths), "paths must be absolute"),
             (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
-            (
-                bool(self.output_keyspace and self.bad_records),
-                "a job that writes a keyspace has no folder for records that are set aside",
-            ),
             (
                 not _is_plain(self.output),
                 f"output {self.output!r} must name a folder by a path without . and .. in it",
@@ -128,7 +124,6 @@ class JobSpec:
                 f"output_compression must be one of {', '.join(get_args(OutputCompression))}",
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
-            (not all(path.startswith("/") for path in self.side.values()), "paths must be absolute"),
             (not self._has_sound_sources, "sources do not say whose the inputs are"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
@@ -193,6 +188,10 @@ class JobSpec:
     def shown_output(self) -> str:
         """Where the result is, for people: a folder, or a keyspace."""
         return str(KeyspacePath(self.output_keyspace)) if self.output_keyspace else self.output
+
+    @property
+    def _paths(self) -> tuple[str, ...]:
+        return (*self._input_paths, self.output, *self.side.values())
 
     @property
     def _input_paths(self) -> tuple[str, ...]:

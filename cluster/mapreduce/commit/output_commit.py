@@ -69,6 +69,10 @@ class StagedPart:
             spec.file_of(output.partition),
         )  # fmt: skip
 
+    def is_at(self, path: str, files: FileSystem) -> bool:
+        """Whether a file that is there holds what the attempt has written.  Raises OSError."""
+        return files.size(path) == self.size and _checksum(files, path) == self.crc32c
+
 
 def staging_folder(output: str, job: str) -> str:
     """The hidden folder beside the output, in its file system, that holds all attempts of a job."""
@@ -299,7 +303,7 @@ def _move(files: FileSystem, part: StagedPart, target: str) -> None:
     with contextlib.suppress(FileNotFoundError):  # moved before, or missing: the target shows which
         files.rename(part.path, target)
         return
-    if not files.exists(target) or (files.size(target), _checksum(files, target)) != (part.size, part.crc32c):
+    if not files.exists(target) or not part.is_at(target, files):
         sometimes("a part of an output is gone")
         raise CorruptData(
             f"part {part.partition} is not at {part.path}, and {target} does not hold its {part.size} bytes",

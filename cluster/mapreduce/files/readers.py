@@ -251,10 +251,11 @@ class SplitReader:
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         lines = self._decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
         rows = csv.reader(_without_mark(lines), strict=True)
-        header = None if self._hint in (list[str], list[list[str]]) else next(rows, None)
         block: Block = []
-        line = rows.line_num
+        line = 0
         try:
+            header = None if self._hint in (list[str], list[list[str]]) else next(rows, None)
+            line = rows.line_num
             for row in rows:
                 if row and header is None:
                     block.append((line + 1, row))

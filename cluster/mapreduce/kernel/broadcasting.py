@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
+from ringmill.cluster.mapreduce.api.branches import columns_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.join_steps import LEFT, RIGHT, JoinedMap, rows_of
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -86,7 +87,10 @@ def _read_partners(
     pieces = tuple(Piece(file, 0, file.size) for file in spec.noted[name] if file.size or format == "file")
     context = Context(_BROADCAST, TaskRandom(f"{spec.seed}/{_BROADCAST}"), spec.params)
     signature = branch.signature
-    reader = SplitReader(Split(0, pieces), format, signature.second, files=files, context=context)
+    reader = SplitReader(
+        Split(0, pieces), format, signature.second,
+        files=files, context=context, columns=columns_of(branch.input),
+    )  # fmt: skip
     given = {"ctx": context} if signature.wants_context else {}
     partners: defaultdict[bytes, list[Any]] = defaultdict(list)
     records: Iterable[tuple[Any, ...]] = chain.from_iterable(reader.records())

@@ -79,7 +79,7 @@ class JobPlan:
 
 @dataclass(slots=True)
 class JobMachine:
-    """See the module's docstring.  SourcePaths its fields is fine; only `handle` and `offer` change them."""
+    """See the module's docstring.  Reading its fields is fine; only `handle` and `offer` change them."""
 
     plan: JobPlan
     state: JobPhase = "PENDING"

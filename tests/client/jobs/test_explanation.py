@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ringmill.client.cli.frame.output import printable
@@ -91,6 +92,15 @@ def test_slow_for_its_bytes_is_a_straggler_and_large_is_not() -> None:
         ("map-7.1", 6.5, 1.0),
         ("map-6.1", 2.5, 1.0),
     ]
+
+
+def test_records_that_were_set_aside_are_no_partition_of_the_keys() -> None:
+    state = replace(job(9.5, maps=4, reduces=4), records={"bad": 0})
+    told = JobExplanation.of(state, [*ATTEMPTS, ran("reduce-3.1", "n1", 7.0, 7.5, bytes_in=0)]).skew
+    assert told == JobExplanation.of(job(9.5, maps=4, reduces=3), ATTEMPTS).skew
+    alone = replace(job(9.5, maps=4, reduces=2), records={"bad": 0})
+    attempts = [ran("reduce-0.1", "n1", 5.0, 6.0), ran("reduce-1.1", "n1", 6.0, 6.5, bytes_in=0)]
+    assert JobExplanation.of(alone, attempts).skew is None
 
 
 def test_skew_waste_and_failures_are_told() -> None:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ringmill import FileInput, FileOutput, Source, Sum, job
+from ringmill import FileInput, FileOutput, Source, Sum, job, join
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.joins import Strategy
 
 Counted = Annotated[pa.RecordBatch, tuple[str, int]]
 
@@ -46,6 +48,19 @@ by_pairs = job(map_batch=sales_pairs, reduce=Sum(), input=FileInput("parquet"))
 by_row = job(map=sale_of_text, reduce=Sum(), input=FileInput("csv"))
 by_csv = job(map_batch=sales_of_text, reduce=Sum(), input=FileInput("csv", columns=("cents", "town")))
 placed = job(map_batch=where, input=FileInput("parquet", columns=("town",)), order="input")
+
+
+def seen(batch: pa.RecordBatch) -> list[tuple[str, int]]:
+    """How many columns there are, for each town."""
+    return [(town, batch.num_columns) for town in batch["town"].to_pylist()]
+
+
+def joined(strategy: Strategy) -> JobDefinition:
+    return join(
+        Source("left", map_batch=seen, input=FileInput("parquet", columns=("town", "cents"))),
+        Source("right", map_batch=seen, input=FileInput("parquet", columns=("town",))),
+        strategy=strategy,
+    )
 
 
 both = job(

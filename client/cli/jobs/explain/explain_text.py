@@ -14,7 +14,7 @@ STEPS = 8
 ROWS = 3
 PHASES_TOLD = 5
 LEAST_TOLD_S = 0.0005
-_MEANT = {"plan": "planning, and waiting for a slot", "wait": "waiting", "commit": "showing the output"}
+_MEANT = {"plan": "planning, and waiting for a slot", "wait": "waiting", "commit": "committing the output"}
 
 
 def explanation_lines(told: JobExplanation) -> list[str]:

@@ -17,7 +17,7 @@ TEXT = st.text(alphabet=st.characters(exclude_categories=()))
 
 
 @dataclass
-class SourcePaths:
+class Reading:
     at: float
     tags: list[str]
     pair: tuple[int, int]
@@ -30,7 +30,7 @@ ANYTHING = st.recursive(
     max_leaves=10,
 )
 READINGS = st.builds(
-    SourcePaths, st.floats(allow_nan=False), st.lists(TEXT), st.tuples(st.integers(), st.integers())
+    Reading, st.floats(allow_nan=False), st.lists(TEXT), st.tuples(st.integers(), st.integers())
 )
 
 KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
@@ -51,8 +51,8 @@ KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (dict[str, int], st.dictionaries(TEXT, st.integers())),
     (dict[int, list[tuple[int, int]]], st.dictionaries(st.integers(0, 9), PAIRS)),
     (dict[tuple[int, str], bool], st.dictionaries(st.tuples(st.integers(), TEXT), st.booleans())),
-    (SourcePaths, READINGS),
-    (list[SourcePaths], st.lists(READINGS)),
+    (Reading, READINGS),
+    (list[Reading], st.lists(READINGS)),
     (Any, ANYTHING),
 ]  # fmt: skip
 
@@ -80,7 +80,7 @@ def test_a_value_that_is_not_what_its_hint_says_is_refused_by_name(hint: Any, va
         value_codec(hint, "here").to_wire([value])
 
 
-@pytest.mark.parametrize("hint", [set[int], complex, tuple[int, int] | tuple[str, str], SourcePaths | int])
+@pytest.mark.parametrize("hint", [set[int], complex, tuple[int, int] | tuple[str, str], Reading | int])
 def test_what_msgpack_cannot_tell_apart_is_refused_at_declaration(hint: Any) -> None:
     with pytest.raises(InvalidArgument):
         value_codec(hint, "here")

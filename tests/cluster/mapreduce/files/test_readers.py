@@ -110,6 +110,10 @@ def test_csv_rows_may_hold_line_ends_and_come_by_name_when_map_takes_a_dict(
     path.write_text("name,note\nAda\n")
     with pytest.raises(TaskFailed, match="1 fields where the header has 2"):
         whole(files, path, "csv", dict[str, str])
+    path.write_text('name,"note\nAda,x\n')
+    with pytest.raises(TaskFailed, match="not CSV: unexpected end of data") as failed:
+        whole(files, path, "csv", dict[str, str])
+    assert failed.value.position == f"{path} line 1"
 
 
 @pytest.mark.parametrize("change", ["grown", "touched", "gone"])

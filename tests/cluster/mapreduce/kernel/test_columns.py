@@ -75,6 +75,15 @@ def test_each_source_of_a_job_may_have_columns_of_its_own(tmp_path: Path) -> Non
     assert dict(line.split("\t") for line in lines) == {town: str(cents) for town, cents in sums.items()}
 
 
+def test_a_source_that_goes_to_every_task_has_its_columns_alone(tmp_path: Path) -> None:
+    pq.write_table(TABLE.slice(0, 40), tmp_path / "in.parquet")
+    inputs = dict.fromkeys(("left", "right"), str(tmp_path / "in.parquet"))
+    for strategy in ("merge", "broadcast"):
+        made = run_local(column_jobs.joined(strategy), inputs, str(tmp_path / strategy))
+        lines = {line for part in made.parts for line in Path(part).read_text().splitlines()}
+        assert lines == {f"T{n}\t[2,1]" for n in range(13)}, strategy
+
+
 def test_rows_of_csv_are_columns_of_text(tmp_path: Path) -> None:
     cells = ["town,cents,note"] + [
         ",".join('"' + str(cell).replace('"', '""') + '"' for cell in row.values()) for row in ROWS

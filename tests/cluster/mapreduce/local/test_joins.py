@@ -200,6 +200,11 @@ A, B = Source("a", map=same), Source("b", map=same)
         ((A, B), {"on": "x"}, "has a map, which gives the key"),
         ((A, Source("b")), {}, "source b has no map, and the join no on="),
         ((Source("a", input=FileInput("jsonl")), Source("b")), {"on": "x"}, "rows of jsonl have not"),
+        (
+            (Source("a", input=FileInput("csv", columns=("x",))), Source("b")),
+            {"on": "x"},
+            "columns are chosen of a pyarrow",
+        ),
         ((Source("a"), Source("b")), {"on": 3}, "on is the name of a column"),
         ((A, B), {"how": "left", "result": two_rows}, "the right row is of type"),
         ((A, B), {"result": same}, "must take a key, a left and a right row"),

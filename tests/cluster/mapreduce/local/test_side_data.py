@@ -60,6 +60,8 @@ def test_tasks_read_it_by_its_name(tmp_path: Path, side: dict[str, str], process
     (tmp_path / "other").write_text("3")
     mine = {"weight": f"{tmp_path}/other"}
     assert run(named, tmp_path, side=mine, overwrite=True) == "a\t6\nb\t3\n"
+    by_url = {"weight": f"file://{tmp_path}/other"}
+    assert run(named, tmp_path, side=by_url, overwrite=True) == "a\t6\nb\t3\n"
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path, side: dict[str, str]) -> None:
@@ -68,6 +70,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path, side: dict[str, str]) -> N
         ({**side, "more": "x"}, "the job has no side data more; it has stop, weight"),
         ({**side, "stop": f"{tmp_path}/nowhere"}, "nowhere is no regular file"),
         ({**side, "stop": str(tmp_path)}, "is no regular file"),
+        ({**side, "stop": "s3://bucket/stop"}, "side stop 's3://bucket/stop' is a URL of a kind"),
     ):
         with pytest.raises(InvalidArgument, match=told):
             run(counted, tmp_path, side=given)

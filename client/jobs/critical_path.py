@@ -38,9 +38,20 @@ class PathStep:
         return self.ended_s - self.began_s
 
 
-def critical_path(attempts: Sequence[AttemptSummary], now_s: float) -> tuple[PathStep, ...]:
-    """The steps from the submission of a job to its end, or to `now_s` while it runs."""
-    told = [attempt for attempt in attempts if attempt.state != "cancelled"]
+def critical_path(
+    attempts: Sequence[AttemptSummary], now_s: float, *, was_killed: bool = False
+) -> tuple[PathStep, ...]:
+    """The steps from the submission of a job to its end, or to `now_s` while it runs.
+
+    An attempt that was cancelled delayed nothing, unless it was lost with its node before, or the job was
+    killed while its task waited for it.
+    """
+    done = {attempt.task for attempt in attempts if attempt.counts}
+    told = [
+        attempt
+        for attempt in attempts
+        if attempt.state != "cancelled" or attempt.cause or (was_killed and attempt.task not in done)
+    ]
     if not told:
         return (PathStep("plan", 0.0, now_s),)
 
@@ -49,7 +60,7 @@ def critical_path(attempts: Sequence[AttemptSummary], now_s: float) -> tuple[Pat
 
     in_order = sorted(told, key=end_of)
     last, steps = in_order[-1], []
-    if last.ended_s is not None:
+    if last.ended_s is not None and not was_killed:
         steps.append(PathStep("commit", last.ended_s, max(last.ended_s, now_s)))
     while True:
         stage = [each for each in in_order if each.stage == last.stage]

@@ -126,7 +126,7 @@ class JobExplanation:
             job=state.job,
             state=state.state,
             seconds=state.seconds,
-            critical_path=critical_path(attempts, now_s),
+            critical_path=critical_path(attempts, now_s, was_killed=state.state == "KILLED"),
             stages=tuple(_stage(state, name, attempts, now_s) for name in stages),
             slots=_slots(rows, attempts, now_s),
             stragglers=tuple(_stragglers(attempts, now_s)),

@@ -22,6 +22,12 @@ def checked_inputs(
     """Absolute paths, by source where the job has several, or the one keyspace.  Raises InvalidArgument."""
     by_name = named_paths(definition.source_names, () if given is None else given)
     if by_name is not None:
+        for name, path in ((name, path) for name, paths in by_name.items() for path in paths):
+            if is_keyspace_path(path):
+                raise InvalidArgument(
+                    f"input {name} is {path}; a job with sources reads files, and a keyspace is read alone",
+                    hint="a first job can write the keyspace to files",
+                )
         return {name: checked_paths(f"input {name}", paths) for name, paths in by_name.items()}
     source = definition.input
     if given is None or given == ():
@@ -34,6 +40,13 @@ def checked_inputs(
         given = tuple(given)
     named = checked_paths("input", given)
     keyspaces = [] if isinstance(given, str | os.PathLike) else [*filter(is_keyspace_path, given)]
+    if not keyspaces and isinstance(source, KvInput):
+        raise InvalidArgument(
+            f"input {named[0]!r} is a path, and the job reads a keyspace"
+            if named
+            else "the job names no input",
+            hint="--input kv:KEYSPACE, or kv:KEYSPACE/PREFIX for some keys",
+        )
     if not keyspaces:
         return named
     if len(named) > 1:

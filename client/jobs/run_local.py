@@ -6,7 +6,7 @@ A composition root: it opens the real FileSystem door.  It does not load gRPC.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from functools import partial
 from itertools import chain
@@ -17,8 +17,9 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
-from ringmill.cluster.mapreduce.api.job_keyspaces import is_keyspace_path
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
+from ringmill.cluster.mapreduce.failures import TaskFailed, shown
 from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
@@ -73,11 +74,16 @@ def run_local(
     )  # fmt: skip
     if records is None:
         return run(input if input is not None else ())
+    if not isinstance(job.input, KvInput):
+        raise InvalidArgument(
+            f"records stand for a keyspace, and the job reads files as {job.input.format!r}",
+            hint="give input=, or declare job(input=KvInput())",
+        )
     parent, name = os.path.split(os.path.abspath(output))
     folder = f"{parent}/.{name}.ringmill-{_new_name()}"
     with closing(OsFileSystem()) as files:
         try:
-            return run(_written(records, folder, files))
+            return run(_written(records, folder, files), has_records=True)
         finally:
             files.remove_tree(folder)
 
@@ -85,21 +91,46 @@ def run_local(
 def read_output(folder: str) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of each record that a job with KvOutput has left in a folder, in the order of its parts.
 
-    Raises InvalidArgument for a folder that is not there; OSError.
+    Raises InvalidArgument for a folder that is not there, or has other files; OSError.
     """
     with closing(OsFileSystem()) as files:
         for found in find_inputs([os.path.abspath(folder)], files).files:
             rows = Rows()
-            for key, _, values in rows.of(files.read_bytes(found.path)):
-                yield key, values[0]
-            rows.finish()
+            try:
+                records = [(key, value) for key, _, (value,) in rows.of(files.read_bytes(found.path))]
+                rows.finish()
+            except (TaskFailed, TypeError, ValueError) as error:
+                raise InvalidArgument(f"{found.path} is no output of a job with KvOutput") from error
+            yield from records
+
+
+def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, Content]]:
+    """The same.  Raises InvalidArgument for one that no keyspace holds."""
+    for record in records:
+        match record:
+            case (bytes(), int() | Set() | Mapping() | list([_, *_]) | tuple([_, *_]) as held) if _is_bytes(
+                held
+            ):
+                yield record
+            case _:
+                raise InvalidArgument(
+                    f"{shown(record, 100)} is no record of a keyspace",
+                    hint="(b'key', [b'value']): values newest first; or an int, or a set or dict of bytes",
+                )
+
+
+def _is_bytes(held: Content) -> bool:
+    if isinstance(held, int):
+        return not isinstance(held, bool)
+    parts = chain(held, held.values()) if isinstance(held, Mapping) else held
+    return all(isinstance(part, bytes) for part in parts)
 
 
 def _written(records: Iterable[tuple[bytes, Content]], folder: str, files: FileSystem) -> str:
     """The path of a file with these records."""
     files.mkdir(folder)
     file = files.create(f"{folder}/kv:records")
-    file.append(encode_records(records))
+    file.append(encode_records(_checked(records)))
     file.close()
     return file.path
 
@@ -120,12 +151,21 @@ def run_from_here(
     split_mib: int | None,
     side: Mapping[str, str] | None,
     on_bad_record: str | None,
+    has_records: bool = False,
 ) -> LocalResult:
-    """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`."""
+    """Plan and commit here, and run the tasks wherever `each` runs them.  Raises as `run_local`.
+
+    `has_records` says that `input` is a file with the records of a keyspace.
+    """
     named = _named(job, input)
     for each_end in filter(is_keyspace_path, (*chain(*named.values()), output)):
         raise InvalidArgument(
             f"{each_end} is a keyspace: only a cluster can run this (`ringmill job run`, db.jobs.run)",
+            hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
+        )
+    if isinstance(job.input, KvInput) and not has_records:
+        raise InvalidArgument(
+            "input is a path, and the job reads a keyspace",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
         )
     absolute = {source: tuple(map(os.path.abspath, paths)) for source, paths in named.items()}

@@ -108,7 +108,8 @@ class TaskFailed(Exception):
         lines = [f"{task}, attempt {attempt}: {self}"]
         if self.record:
             lines.append(f"  record: {self.record}")
-        lines += (f"  {frame}" for frame in self.frames[-6:])
+        ends = self.frames if len(self.frames) <= 6 else (*self.frames[:3], "...", *self.frames[-3:])
+        lines += (f"  {frame}" for frame in ends)
         detail = {
             "task": task,
             "attempt": attempt,
@@ -171,7 +172,8 @@ def not_pairs(error: TypeError | ValueError, role: str, where: str) -> Exception
         if not frame.tb_frame.f_globals.get("__name__", "").startswith(_LOOPS):
             return error
         frame = frame.tb_next
-    return TaskFailed(Cause.USER_ERROR, f"{role} {where} must give pairs (key, value): {error}")
+    pairs = "pairs (key, value) of the types in its hints"
+    return TaskFailed(Cause.USER_ERROR, f"{role} {where} must give {pairs}: {error}")
 
 
 def shown(value: object, chars: int) -> str:

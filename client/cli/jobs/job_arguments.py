@@ -57,13 +57,12 @@ def job_arguments(verb: Verb) -> Verb:
 
 
 def named_texts(flag: str, texts: Sequence[str]) -> dict[str, str]:
-    """Raises InvalidArgument for one that is not NAME=VALUE."""
+    """Values by name.  Raises InvalidArgument for a text without a name."""
+    form, example = ("NAME=PATH", "stop=words.txt") if flag == "--side" else ("NAME=VALUE", "word=error")
     named = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise InvalidArgument(
-                f"{flag} {text!r} is not NAME=VALUE", hint=f"{flag} word=error, for example"
-            )
+            raise InvalidArgument(f"{flag} {text!r} is not {form}", hint=f"{flag} {example}, for example")
         named[name] = value
     return named

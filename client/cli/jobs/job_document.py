@@ -10,7 +10,7 @@ from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
 
-__all__ = ["counted_fields", "failure_lines", "job_document", "job_fields", "progress_line"]
+__all__ = ["counted_fields", "failure_lines", "job_document", "job_fields", "progress_line", "stage_counts"]
 
 FAILURES_TOLD = 5
 FAILURE_CHARS = 200
@@ -82,3 +82,11 @@ def _percent(stage: StageSummary) -> str:
     if not stage.bytes_total or stage.done == stage.total or not stage.bytes_done:
         return ""
     return f" ({min(99, 100 * stage.bytes_done // stage.bytes_total)}%)"
+
+
+def stage_counts(job: JobState) -> list[str]:
+    """Done of all, by stage; unknown before a job is planned, and of one that a former coordinator ended."""
+    stages = [job.stage(name) for name in ("map", "reduce")]
+    if not any(stage.total for stage in stages):
+        return ["-", "-"]
+    return [f"{stage.done}/{stage.total}" for stage in stages]

@@ -14,7 +14,7 @@ from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.explain.attempt_document import attempt_document, task_rows
-from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields
+from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields, stage_counts
 from ringmill.client.jobs.job_values import JobList, JobState, TaskLog
 from ringmill.client.values import json_bytes
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
@@ -37,8 +37,7 @@ def list_jobs(settings: Settings) -> None:
     states = asyncio.run(ask())
     rows = [
         (
-            one.job, one.state, one.name, f"{one.stage('map').done}/{one.stage('map').total}",
-            f"{one.stage('reduce').done}/{one.stage('reduce').total}", f"{one.seconds:.1f} s", one.node,
+            one.job, one.state, one.name, *stage_counts(one), f"{one.seconds:.1f} s", one.node,
             time.strftime("%H:%M:%S", time.localtime(one.submitted_at)),
         )
         for one in states

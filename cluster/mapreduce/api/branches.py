@@ -61,7 +61,7 @@ def branch_of(source: Source) -> Branch:
         return Branch(source.name, map, signature, input, is_batch=False)
     if map_batch is None or map is not None:
         raise InvalidArgument(
-            f"{f'source {source.name}' if source.name else 'a job'} has either map or map_batch"
+            f"{f'source {source.name}' if source.name else 'a job'} needs map or map_batch, one of the two"
         )
     signature = read_batch_signature(map_batch)
     if isinstance(input, KvInput):

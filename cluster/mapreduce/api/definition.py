@@ -215,7 +215,7 @@ def job(
         branches_of(sources, Source("", map, map_batch, input)),
         combine,
         reduce,
-        output or FileOutput(),
+        FileOutput() if output is None else output,
         reducers=reducers,
         params=dict(params or {}),
         task_memory_mib=task_memory_mib,
@@ -263,6 +263,7 @@ def _defined(
 
 def check_definition(definition: JobDefinition) -> JobDefinition:
     """Raises InvalidArgument when its parts contradict each other, or a number is out of range."""
+    _check_output_kind(definition.output)
     _check_numbers(definition.reducers, definition.task_memory_mib, definition.split_mib)
     check_quarantine(bad_records_of(definition.on_bad_record), definition)
     check_names("side data", definition.side)
@@ -446,6 +447,14 @@ def _check_order(definition: JobDefinition) -> None:
     if definition.partition is not None:
         check_partition(
             definition.partition, _as_grouped(definition.map_signature, None, definition.group_by)
+        )
+
+
+def _check_output_kind(output: object) -> None:
+    if not isinstance(output, FileOutput | KvOutput):
+        raise InvalidArgument(
+            f"output must be a FileOutput or KvOutput, not {shown(output, 100)}",
+            hint='for example output=FileOutput("jsonl"); a submission names the folder',
         )
 
 

@@ -98,7 +98,7 @@ def join(
             combine=None,
             reduce=Merging(joining),
             input=tagged[LEFT].input,
-            output=output or FileOutput(),
+            output=FileOutput() if output is None else output,
             reducers=reducers,
             params=dict(params or {}),
             map_signature=tagged[LEFT].signature,
@@ -145,6 +145,11 @@ def _check_strategy(strategy: str, how: str) -> None:
 def _joinable(source: Source, column: str | None) -> Branch:
     """The source with a map that gives (key, row)."""
     if column is None:
+        if source.map is None and source.map_batch is None:
+            raise InvalidArgument(
+                f"source {source.name} has no map, and the join no on=",
+                hint='on="COLUMN" joins rows of csv; for others give the source a map that gives (key, row)',
+            )
         return branch_of(source)
     if source.map is not None or source.map_batch is not None:
         raise InvalidArgument(f"source {source.name} has a map, which gives the key; on= is for rows without")

@@ -42,6 +42,15 @@ class Source:
     map_batch: Callable[..., Any] | None = None
     input: FileInput | KvInput | None = None
 
+    def __post_init__(self) -> None:
+        given: object = self.input
+        if given is not None and not isinstance(given, FileInput | KvInput):
+            of = f" of source {shown(self.name, 80)}" if self.name else ""
+            raise InvalidArgument(
+                f"input{of} must be a FileInput or KvInput, not {shown(given, 100)}",
+                hint='for example input=FileInput("csv"); a submission names the paths',
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:

@@ -164,7 +164,7 @@ class _FloatPart:
     def put(self, key: float) -> bytes:
         number = float(_number(key)) + 0.0  # -0.0 + 0.0 is 0.0
         if math.isnan(number):
-            raise InvalidArgument("NaN cannot be a key: it equals no key, itself included")
+            raise InvalidArgument("a key that is NaN, which equals no key, itself included")
         bits = int.from_bytes(_DOUBLE.pack(number), "big")
         return (bits ^ (_ALL if bits & _SIGN else _SIGN)).to_bytes(8, "big")
 

@@ -23,6 +23,8 @@ Content: TypeAlias = Sequence[bytes] | int | Set[bytes] | Mapping[bytes, bytes]
 
 MOST_BYTES: Final = 64 << 20  # of one record; siblings take 32 MiB at most (rule V5)
 
+_NIL: Final = b"\xc0"
+
 _VALUES, _COUNT, _SET, _MAP = range(4)
 _WHAT: Final = ("values", "a count", "a set", "a map")
 
@@ -68,9 +70,13 @@ class Rows:
             raise TaskFailed(Cause.CORRUPT_DATA, f"no records of a keyspace: {error}") from error
 
     def finish(self) -> None:
-        """Raises TaskFailed when the last record has no end."""
-        if self._unpacker.tell() != self._taken:
-            message = f"the last record of {self._taken} bytes has no end"
+        """Raises TaskFailed when the last record has no end.
+
+        The unpacker keeps the beginning of a record and does not tell of it.  So it gets a nil: behind a
+        whole record that is a row of its own, and else a part of the record.
+        """
+        if self.of(_NIL) != [None]:
+            message = f"the last record of {self._taken - len(_NIL)} bytes has no end"
             raise TaskFailed(Cause.CORRUPT_DATA, message)
 
 

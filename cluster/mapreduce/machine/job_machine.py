@@ -421,7 +421,9 @@ class JobMachine:
 
     def _cancel(self, attempts: Sequence[Attempt], now: float) -> list[Instruction]:
         for attempt in attempts:
-            attempt.state, attempt.ended_at = AttemptState.CANCELLED, now
+            if attempt.state is not AttemptState.LOST:  # which ended with its node
+                attempt.ended_at = now
+            attempt.state = AttemptState.CANCELLED
         return [CancelAttempt(attempt.id, attempt.node) for attempt in attempts]
 
     def _read_by(self, reader: Attempt, map_task: int) -> MapOutput:

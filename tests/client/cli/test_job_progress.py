@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.jobs.job_document import stage_counts
 from ringmill.client.cli.jobs.job_progress import shown_progress
 from ringmill.client.jobs.job_values import JobState, job_state
 from ringmill.cluster.wire.stubs import jobs_pb2
@@ -25,3 +26,11 @@ def test_a_job_that_fails_everywhere_tells_five_failures_and_how_many_more(
     assert [line.split()[0] for line in lines if " on n1 failed" in line] == [f"map-{n}.1" for n in range(5)]
     assert "  and 27 more: ringmill job status count-1" in lines
     assert max(map(len, lines)) <= 202
+
+
+def test_tasks_that_nobody_tells_of_are_not_told_as_none() -> None:
+    over = jobs_pb2.JobStatus(job="count-1", state="SUCCEEDED")
+    assert stage_counts(job_state(over)) == ["-", "-"]
+    over.stages.add(name="map", total=0)
+    over.stages.add(name="reduce", total=4, done=3)
+    assert stage_counts(job_state(over)) == ["0/0", "3/4"]

@@ -129,6 +129,34 @@ def test_a_job_that_has_just_begun_is_explained_too() -> None:
     assert len(explanation_lines(waiting)) < len(explanation_lines(running)) < 40
 
 
+def test_the_end_has_waited_for_an_attempt_that_was_lost_with_its_node() -> None:
+    lost = ran("map-0.1", "n1", 0.0, 3.0, state="cancelled", counts=False, cause="LostNode")
+    loser = ran("map-0.3", "n3", 4.0, 9.0, state="cancelled", counts=False)
+    told = JobExplanation.of(
+        job(10.0, maps=1, reduces=0), [lost, ran("map-0.2", "n2", 3.0, 9.0), loser]
+    ).critical_path
+    assert [(step.what, step.attempts, step.last, step.began_s) for step in told] == [
+        ("map", 2, "map-0.2", 0.0),
+        ("commit", 0, "", 9.0),
+    ]
+
+
+def test_a_killed_job_has_waited_for_what_ran_then() -> None:
+    ended = [
+        ran("map-0.1", "n1", 0.5, 2.0),
+        ran("reduce-0.1", "n1", 2.0, 8.0, state="cancelled", counts=False),
+    ]
+    told = JobExplanation.of(job(8.0, state="KILLED", maps=1, reduces=1), ended)
+    assert [(step.what, step.last) for step in told.critical_path] == [
+        ("plan", ""),
+        ("map", "map-0.1"),
+        ("reduce", "reduce-0.1"),
+    ]
+    lines = explanation_lines(told)
+    assert "  a task        6.0 s the longest (reduce-0.1)" in lines, "none is done, so none is usual"
+    assert "wasted: 1 attempt that does not count, 6.0 s, 80% of the time of all" in lines
+
+
 def test_a_job_of_many_failures_and_steps_stays_on_one_screen() -> None:
     failures = tuple(FailureGroup("UserError", "x" * 5000, 9, f"map-{n}.1") for n in range(20))
     many = [ran(f"map-{n}.1", f"n{n % 30}", n, n + (9 if n % 7 else 90)) for n in range(300)]

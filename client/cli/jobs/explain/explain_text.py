@@ -51,7 +51,7 @@ def _time(seconds: float) -> str:
 
 def _path(told: JobExplanation) -> Iterator[str]:
     is_over = told.state not in ("PENDING", "RUNNING")
-    yield f"critical path: what {'the end' if is_over else 'the present'} waited for"
+    yield f"critical path: {'what the end waited for' if is_over else 'what the job has waited for so far'}"
     steps = told.critical_path
     if len(steps) > STEPS:
         yield f"  {len(steps) - STEPS} steps before"
@@ -77,10 +77,8 @@ def _stages(told: JobExplanation) -> Iterator[str]:
         phases = phases_told(stage.phases_s)
         processor = f"; processor {_time(stage.cpu_s)}" if stage.cpu_s else ""
         yield f"  all attempts  {_time(stage.slot_seconds)}{f': {phases}' if phases else ''}{processor}"
-        yield (
-            f"  a task        {_time(stage.median_task_s)} is the median, "
-            f"{_time(stage.longest_task_s)} the longest ({stage.longest_task})"
-        )
+        usual = f"{_time(stage.median_task_s)} is the median, " if stage.done else ""
+        yield f"  a task        {usual}{_time(stage.longest_task_s)} the longest ({stage.longest_task})"
         yield f"  through it    {_flow(stage)}"
 
 
@@ -127,8 +125,9 @@ def _skew(told: JobExplanation) -> str:
 def _wasted(told: JobExplanation) -> str:
     if not told.wasted_attempts:
         return "wasted: nothing; every attempt counts"
+    several = "attempts that do" if told.wasted_attempts > 1 else "attempt that does"
     return (
-        f"wasted: {told.wasted_attempts} attempts that do not count, {_time(told.wasted_s)}, "
+        f"wasted: {told.wasted_attempts} {several} not count, {_time(told.wasted_s)}, "
         f"{told.wasted_share:.0%} of the time of all"
     )
 

@@ -34,15 +34,15 @@ def explain(settings: Settings, job: str, page: str | None) -> None:
 
     async def ask() -> tuple[JobExplanation, str]:
         async with open_client(settings) as db:
-            return await db.jobs.explain(job), (await db.jobs.status(job)).name if page else ""
+            return await db.jobs.explain(job), "" if page is None else (await db.jobs.status(job)).name
 
     told, title = asyncio.run(ask())
-    if page:
+    if page is not None:
         try:
             with open(page, "w", encoding="utf-8") as file:
                 file.write(explanation_page(told, title))
         except OSError as error:
-            raise FileFailed.of(error) from error
+            raise FileFailed(f"{page!r}: {error.strerror or error}") from error  # a full disk names no file
     if settings.output == "json":
         output.show(settings, told.to_dict(), (), ())
         return

@@ -67,7 +67,7 @@ def test_a_batch_of_another_type_is_refused(function: Callable[..., Any], format
 
 def test_a_job_has_one_map() -> None:
     for both in ({}, {"map": batch_jobs.words, "map_batch": batch_jobs.words_alone}):
-        with pytest.raises(InvalidArgument, match="either map or map_batch"):
+        with pytest.raises(InvalidArgument, match="needs map or map_batch"):
             job(**both)  # type: ignore[arg-type]
 
 

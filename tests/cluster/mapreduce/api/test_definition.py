@@ -102,6 +102,9 @@ def nested() -> Callable[..., Iterator[tuple[str, int]]]:
         ({"map": words, "combine": lengths}, "gives a value of type str, but it stands for"),
         ({"map": words, "reducers": 0}, "reducers must be 1 to 4096, not 0"),
         ({"map": words, "output": FileOutput(format="bytes")}, "writes values as they are"),
+        ({"map": words, "output": "jsonl"}, "output must be a FileOutput or KvOutput, not 'jsonl'"),
+        ({"map": words, "output": ""}, "output must be a FileOutput or KvOutput, not ''"),
+        ({"map": words, "input": "lines"}, "input must be a FileInput or KvInput, not 'lines'"),
     ],
 )
 def test_a_job_that_cannot_work_is_refused_with_the_place(parts: dict[str, Any], message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ringmill import FileInput, KvInput, KvOutput, Sum, job, read_output, run_local
+from ringmill import FileInput, KvInput, KvOutput, Source, Sum, job, read_output, run_local
 from ringmill.client.jobs.job_ends import checked_inputs, checked_output
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
@@ -38,6 +38,7 @@ def batches(lines: list[str]) -> Iterable[tuple[str, int]]:
 BOTH = job(map=counts, reduce=Sum(), input=KvInput(), output=KvOutput())
 NAMED = job(map=counts, input=KvInput("users", prefix=b"eu:\xff"), output=KvOutput("sizes"))
 FILES = job(map=numbered)
+SEVERAL = job(sources=[Source("a", map=numbered)])
 
 
 def test_a_keyspace_is_named_with_or_without_a_prefix() -> None:
@@ -93,6 +94,9 @@ def test_a_submission_names_keyspaces_or_leaves_them_to_the_job() -> None:
         (BOTH, ["kv:x", "kv:y"], "kv:z", "read alone"),
         (BOTH, "kv:x", "kv:y/z", "gives whole keys"),
         (FILES, "kv:x", "/out", "reads files as 'lines'"),
+        (BOTH, "users", "kv:x", "users' is a path, and the job reads a keyspace"),
+        (BOTH, [], "kv:x", "names no input"),
+        (SEVERAL, {"a": "kv:x"}, "/out", "input a is kv:x; a job with sources reads files"),
         (FILES, "/in", "kv:x", "writes files as 'tsv'"),
         (job(map=numbered, input=FileInput("lines")), None, "/out", "names no input"),
     ],
@@ -111,6 +115,12 @@ def test_without_a_cluster_a_keyspace_is_refused(tmp_path: Path, input: str, out
         run_local(BOTH, input, output)
     with pytest.raises(InvalidArgument, match="either an input or records"):
         run_local(BOTH, input, output, records=[])
+    (tmp_path / "file").write_text("a 1")
+    with pytest.raises(InvalidArgument, match="input is a path, and the job reads a keyspace"):
+        run_local(BOTH, f"{tmp_path}/file", f"{tmp_path}/out")
+    with pytest.raises(InvalidArgument, match="the job reads files as 'lines'"):
+        run_local(FILES, output=f"{tmp_path}/out", records=[])
+    (tmp_path / "file").unlink()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,6 +131,23 @@ def test_records_stand_for_a_keyspace_in_a_local_run(tmp_path: Path, processes: 
     assert [*read_output(f"{tmp_path}/out")] == [(b"a", b"1"), (b"b", b"3")]
     assert done.records["map_in"] == 2
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [(b"a", b"x"), ("a", [b"x"]), (b"a", ["x"]), (b"a", []), b"ab", (b"a", {b"n": "v"}), (b"a", True), 3],
+)
+def test_what_no_keyspace_holds_is_no_record(tmp_path: Path, record: Any) -> None:
+    with pytest.raises(InvalidArgument, match="is no record of a keyspace"):
+        run_local(BOTH, output=f"{tmp_path}/out", records=[(b"b", [b"1"]), record])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"word\t3\n", b"\x93\xa1a\x00", b"\xc1"])
+def test_other_files_are_not_read_as_records(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "part-00000").write_bytes(content)
+    with pytest.raises(InvalidArgument, match="part-00000 is no output of a job with KvOutput"):
+        list(read_output(str(tmp_path)))
 
 
 def test_a_spec_tells_its_keyspaces() -> None:

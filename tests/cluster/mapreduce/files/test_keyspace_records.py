@@ -59,9 +59,17 @@ def test_rows_may_lie_across_blocks_and_a_torn_end_is_told() -> None:
     blocks = [data[start : start + 7] for start in range(0, len(data), 7)]
     rows = [row for block in read_rows(blocks) for row in block]
     assert [row[0] for row in rows] == [b"%d" % number for number in range(50)]
-    with pytest.raises(TaskFailed, match="has no end") as torn:
-        list(read_rows([data[:-1]]))
-    assert torn.value.cause is Cause.CORRUPT_DATA
+    ends = {
+        len(encode_records([(b"0", [b""])])),
+        len(data := encode_records([(b"0", [b""]), (b"1", [b"v", b"w"])])),
+    }
+    for length in range(1, len(data) + 1):
+        if length in ends:
+            assert [row for block in read_rows([data[:length]]) for row in block]
+            continue
+        with pytest.raises(TaskFailed, match=f"record of {length} bytes has no end") as torn:
+            list(read_rows([data[:length]]))
+        assert torn.value.cause is Cause.CORRUPT_DATA
     with pytest.raises(TaskFailed):
         record_of(bytes, bytes)([1, 2])
 

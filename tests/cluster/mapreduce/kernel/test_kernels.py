@@ -198,7 +198,7 @@ def test_a_combiner_that_changes_the_key_is_an_error_of_the_user(tmp_path: Path,
         (
             "wrong_value",
             Cause.USER_ERROR,
-            "a value of type str where the hint says int|for .=: 'int' and 'str'",
+            "a value of type str where the hint says int|of the types in its hints: .* 'int' and 'str'",
         ),
         ("wrong_key", Cause.USER_ERROR, "a key of type int, its hint says str"),
         ("nothing", Cause.USER_ERROR, "must give pairs"),

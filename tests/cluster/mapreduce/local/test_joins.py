@@ -200,7 +200,7 @@ A, B = Source("a", map=same), Source("b", map=same)
         ((A, A), {}, "two sources have one name"),
         ((A, Source("b", map=by_text)), {}, "only keys of one type"),
         ((A, B), {"on": "x"}, "has a map, which gives the key"),
-        ((A, Source("b")), {}, "source b has either map or map_batch"),
+        ((A, Source("b")), {}, "source b has no map, and the join no on="),
         ((Source("a", input=FileInput("jsonl")), Source("b")), {"on": "x"}, "rows of jsonl have not"),
         (
             (Source("a", input=FileInput("csv", columns=("x",))), Source("b")),

@@ -17,6 +17,7 @@ import pytest
 from examples.wordcount import wordcount
 from ringmill import Distinct, FileOutput, JobDefinition, Sum, job, run_local
 from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
 
 def _records(folder: Path) -> dict[str, int]:
@@ -152,6 +153,13 @@ def test_an_error_of_the_users_code_names_the_line_and_the_record(tmp_path: Path
     assert "broken_jobs.py" in caught.value.detail["frames"][0]
     assert len(str(caught.value).splitlines()) < 12
     assert not (tmp_path / "out").exists()
+
+
+def test_the_users_line_is_shown_however_deep_below_it_a_library_fails() -> None:
+    frames = ("count.py:7 in words()", *(f"library.py:{n} in deep()" for n in range(20)))
+    shown = str(TaskFailed(Cause.USER_ERROR, "KeyError: 1", frames).as_job_error("map-0", 2)).splitlines()
+    assert shown[1:4] == ["  count.py:7 in words()", "  library.py:0 in deep()", "  library.py:1 in deep()"]
+    assert shown[4:] == ["  ...", *(f"  library.py:{n} in deep()" for n in (17, 18, 19))]
 
 
 def fails_at_seven(offset: int, line: str) -> Iterator[tuple[str, int]]:

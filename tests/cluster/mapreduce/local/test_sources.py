@@ -117,7 +117,7 @@ ORDERS = Source("orders", map=many_inputs.orders, input=FileInput("csv"))
         ({"sources": [ORDERS, Source("other", map=words)]}, "told apart"),
         ({"sources": [ORDERS, ORDERS]}, "two sources have one name"),
         ({"sources": [ORDERS, Source("a b", map=by_number)]}, "is no name"),
-        ({"sources": [Source("orders")]}, "source orders has either map or map_batch"),
+        ({"sources": [Source("orders")]}, "source orders needs map or map_batch"),
         ({"sources": [ORDERS], "map": by_number}, "either sources or map"),
         ({"sources": [ORDERS], "order": "total"}, "samples one input"),
         ({"sources": [Source("orders", map=many_inputs.orders)]}, "gives a value of type str"),

@@ -91,6 +91,22 @@ def test_a_dead_nodes_attempts_and_finished_maps_run_again_elsewhere_and_nothing
     w.judge()
 
 
+def test_an_attempt_that_is_lost_with_its_node_ran_until_then() -> None:
+    w = world(splits=1)
+    [first] = w.offer_all()
+    w.now = 3.0
+    w.crash(first.node)
+    w.notice(first.node)
+    [again] = w.offer_all()
+    w.now = 10.0
+    w.finish(again)
+    lost, counted = w.machine.maps[0].attempts
+    assert [(each.state.value, each.seconds) for each in (lost, counted)] == [
+        ("cancelled", 3.0),
+        ("done", 7.0),
+    ]
+
+
 def test_a_restarted_node_has_lost_its_outputs_even_if_nobody_saw_it_down() -> None:
     w = world()
     maps = finish_maps(w)

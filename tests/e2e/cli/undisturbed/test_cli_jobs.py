@@ -71,6 +71,8 @@ def test_words_are_counted_and_the_report_can_be_relied_on(shell: Shell) -> None
         done["records"][each] for each in ("map_out", "reduce_out")
     )
     told = shell.ok("job", "explain", done["job"], "-o", "json", "--html", "page.html").json
+    full = shell.run("job", "explain", done["job"], "--html", "/dev/full")
+    assert (full.code, "'/dev/full': No space left" in full.err) == (1, True), full
     assert [one["name"] for one in told["stages"]] == ["map", "reduce"] and not told["failures"]
     assert told["critical_path"][-1]["what"] in ("reduce", "commit")
     assert (shell.folder / "page.html").read_text().count("<rect") == len(status["attempts"])

@@ -15,7 +15,7 @@ from ringmill.cluster.consensus.register import Register
 from ringmill.cluster.consensus.register_codec import decode_register
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 
-__all__ = ["NO_REMAINS", "Remains", "empty_register", "combined", "remains_of", "with_remains"]
+__all__ = ["NO_REMAINS", "OWN_PREFIX", "Remains", "empty_register", "combined", "remains_of", "with_remains"]
 
 
 class Remains(NamedTuple):
@@ -26,6 +26,9 @@ class Remains(NamedTuple):
 
 
 NO_REMAINS: Final = Remains()
+OWN_PREFIX: Final = b"ringmill/"
+"""Of keys of the cluster's own registers.  None is removed, so none counts on from remains: the journal of a
+job expects a slot that was never used in version 0."""
 
 
 def combined(one: Remains, other: Remains) -> Remains:

@@ -17,7 +17,14 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.register_codec import decode_acceptor
-from ringmill.cluster.consensus.remains import NO_REMAINS, Remains, combined, empty_register, remains_of
+from ringmill.cluster.consensus.remains import (
+    NO_REMAINS,
+    OWN_PREFIX,
+    Remains,
+    combined,
+    empty_register,
+    remains_of,
+)
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId
@@ -139,7 +146,7 @@ class RegisterRemoval:
             async for key, encoded in scan:
                 state = decode_acceptor(encoded)
                 register = empty_register(state)
-                if register is not None:
+                if register is not None and not parse_object_key(key).key.startswith(OWN_PREFIX):
                     remains = remains_of(register)
                     from_ms = millis(remains.time) + after_ms
                     if from_ms <= self._hybrid.wall_ms():

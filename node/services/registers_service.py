@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ringmill.cluster.consensus.register import ABSENT, Cas, Change, Incr
+from ringmill.cluster.consensus.remains import OWN_PREFIX
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.ports import Handler, Incoming, Priority
@@ -32,7 +33,6 @@ __all__ = ["RegistersService", "open_registers"]
 CAS: Final = "kv.cas"
 INCR: Final = "kv.incr"
 READ: Final = "kv.register"
-OWN_PREFIX: Final = b"ringmill/"
 _MOST: Final = (1 << 63) - 1
 
 

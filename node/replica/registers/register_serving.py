@@ -13,7 +13,7 @@ from typing import Final
 from ringmill.cluster.consensus.acceptor import AcceptorState
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.register_codec import decode_acceptor, decode_register
-from ringmill.cluster.consensus.remains import NO_REMAINS, Remains, empty_register
+from ringmill.cluster.consensus.remains import NO_REMAINS, OWN_PREFIX, Remains, empty_register
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.os_errors import told
@@ -95,25 +95,28 @@ class RegisterServing:
 
     async def _read_page(self, request: AskRegisters, copy: Copy, row_epoch: Epoch) -> RegistersPage:
         prefix = registers_prefix(copy)
-        remains = self._remains.of(copy.partition)
         ceiling = self._registers.ceiling  # messages of an older row are refused from here on (rule R2)
         items: list[tuple[bytes, Ballot, bytes]] = []
         size_bytes = 0
         async with aclosing(self._engine.scan(prefix + request.start, prefix_end(prefix))) as scan:
             async for key, encoded in scan:
                 if items and (size_bytes + len(encoded) > _PAGE_BYTES or len(items) == _PAGE_ITEMS):
-                    return RegistersPage(row_epoch, ceiling, tuple(items), key[len(prefix) :], remains)
+                    return RegistersPage(
+                        row_epoch, ceiling, tuple(items), key[len(prefix) :], self._remains.of(copy.partition)
+                    )
                 state = decode_acceptor(encoded)
                 items.append((key[len(prefix) :], state.accepted, state.value))
                 size_bytes += len(encoded)
-        return RegistersPage(row_epoch, ceiling, tuple(items), b"", remains)
+        # Behind the scan: what was removed before it may be missing above, and is then in the remains.
+        return RegistersPage(row_epoch, ceiling, tuple(items), b"", self._remains.of(copy.partition))
 
     def _answer(self, route: Route, state: AcceptorState, is_done: bool) -> bytes:
         """What a refusal tells is only how high the next ballot has to be."""
         row_epoch = route.row.row_epoch
         if not is_done:
             return RegisterAnswer(row_epoch, self._refused_counter(state), state.accepted, b"").encode()
-        remains: Remains | None = self._remains.of(route.partition)
+        is_own = route.key.startswith(OWN_PREFIX)
+        remains: Remains | None = NO_REMAINS if is_own else self._remains.of(route.partition)
         if remains != NO_REMAINS and empty_register(state) is None:
             remains = None
         return RegisterAnswer(row_epoch, 0, state.accepted, state.value, remains).encode()

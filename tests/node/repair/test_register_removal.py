@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -79,6 +80,28 @@ def test_a_removed_register_counts_on() -> None:
         await world.down("n3")
         await world.up("n3")
         assert await read(world, "n3", KEY) == (5, None)
+
+    run(story, purge=SOON)
+
+
+def test_registers_of_the_cluster_itself_stay_and_begin_with_version_one() -> None:
+    """The journal of a job expects version 0 of a slot that was never used."""
+
+    async def story(world: HealingWorld) -> None:
+        topology = world.world.topology
+        own = (b"ringmill/%d" % number for number in itertools.count())
+        wanted = topology.partition_of(SPACE, KEY)
+        first, second = itertools.islice((k for k in own if topology.partition_of(SPACE, k) == wanted), 2)
+        await cas(world, "n1", first, b"a")
+        assert (await cas(world, "n1", first, None)).version == 2
+        for value in (b"a", b"b", b"c", None):
+            await cas(world, "n1", KEY, value)
+        await gone(world, KEY)
+        request = ChangeRequest(RegisterRead("", second), Cas(None, b"a", 0), None)
+        assert (await world.inside("n2", world["n2"].requests.change_register(request))).version == 1
+        await asyncio.sleep(20)
+        assert [await held(world, name, first) for name in NAMES] == [True] * 3
+        assert [await read(world, name, first) for name in NAMES] == [(2, None)] * 3
 
     run(story, purge=SOON)
 

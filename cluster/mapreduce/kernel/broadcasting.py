@@ -22,7 +22,6 @@ from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, key_codec
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import classify, not_pairs
-from ringmill.cluster.mapreduce.files.followed_reads import FollowedReads
 from ringmill.cluster.mapreduce.files.readers import SplitReader, open_unchanged
 from ringmill.cluster.mapreduce.files.splits import Piece, Split
 from ringmill.cluster.ports import FileSystem
@@ -38,7 +37,7 @@ def check_side_data(spec: JobSpec, files: FileSystem) -> None:
     """Raises TaskFailed for a file of side data that has changed since the job was planned; OSError."""
     for name in spec.side:
         for file in spec.noted[name]:
-            open_unchanged(file, FollowedReads(files), files).close()
+            open_unchanged(file, files).close()
 
 
 def as_planned(job: JobDefinition, spec: JobSpec, files: FileSystem, source: int) -> JobDefinition:

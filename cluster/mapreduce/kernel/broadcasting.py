@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.api.branches import columns_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
-from ringmill.cluster.mapreduce.api.join_steps import LEFT, RIGHT, JoinedMap, rows_of
+from ringmill.cluster.mapreduce.api.join_steps import JoinedMap, rows_of
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, key_codec
@@ -48,12 +48,12 @@ def as_planned(job: JobDefinition, spec: JobSpec, files: FileSystem, source: int
     small, joining = spec.broadcast_source, job.joining
     if small is None or joining is None:
         return job.of_source(source)
-    big = (joining.left, joining.right)[source]
+    big = joining.sides[source]  # no task has a split of the small one
     keys = key_codec(big.signature.out_key, big.signature.where)
     partners = _partners(job, spec, files, keys, small)
     return replace(
         broadcast_form(job.of_source(source)),
-        map=JoinedMap(joining, LEFT if small == RIGHT else RIGHT, partners, keys),
+        map=JoinedMap(joining, source, partners, keys),
         map_signature=replace(
             joining.result_signature,
             first=big.signature.first,
@@ -82,7 +82,7 @@ def _read_partners(
     job: JobDefinition, spec: JobSpec, files: FileSystem, keys: KeyCodec, source: int
 ) -> Partners:
     assert job.joining is not None
-    branch = (job.joining.left, job.joining.right)[source]
+    branch = job.joining.sides[source]
     name, format, _ = spec.sources[source]
     pieces = tuple(Piece(file, 0, file.size) for file in spec.noted[name] if file.size or format == "file")
     context = Context(_BROADCAST, TaskRandom(f"{spec.seed}/{_BROADCAST}"), spec.params)

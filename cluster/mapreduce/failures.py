@@ -139,7 +139,7 @@ def classify(
     """
     if isinstance(error, TaskFailed):
         return error if error.position else replace(error, position=position, record=record)
-    error = as_raised(error)
+    error = as_raised(error, user_files)
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     if isinstance(error, MemoryError):
         return TaskFailed(Cause.OUT_OF_MEMORY, text, _user_frames(error, user_files), position, record)
@@ -154,10 +154,12 @@ def classify(
     return TaskFailed(Cause.ENGINE_ERROR, text, tuple(where), position)
 
 
-def as_raised(error: BaseException) -> BaseException:
-    """The error, or the StopIteration that a generator around the function that raised it has replaced."""
+def as_raised(error: BaseException, user_files: Iterable[str]) -> BaseException:
+    """The error, or the StopIteration of the user's code that a generator around it has replaced."""
     cause = error.__cause__
-    return cause if isinstance(error, RuntimeError) and isinstance(cause, StopIteration) else error
+    if not isinstance(error, RuntimeError) or not isinstance(cause, StopIteration):
+        return error
+    return cause if _user_frames(cause, user_files) else error
 
 
 def _cut(text: str, limit: int) -> str:

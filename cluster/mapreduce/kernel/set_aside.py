@@ -57,8 +57,8 @@ class SetAside:
             except (OSError, MemoryError, TaskFailed):
                 raise
             except Exception as error:
-                raised = as_raised(error)
-                where = _place(raised, self._user_files) or _place(error, self._user_files)
+                raised = as_raised(error, self._user_files)
+                where = _place(raised, self._user_files)
                 if not where:  # not from the function: what it returned cannot be gone through
                     raise
                 self.add(key, value, raised, where)

@@ -234,6 +234,24 @@ def test_a_function_that_stops_an_iteration_by_mistake_does_not_end_the_input(
         run_local(definition, str(tmp_path / "in"), str(tmp_path / "out"))
 
 
+def leaky() -> Iterator[str]:
+    yield next(iter(()))
+
+
+leaky.__code__ = leaky.__code__.replace(co_filename="library.py")
+
+
+def from_a_library(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    for word in leaky():
+        yield word, 1
+
+
+def test_the_stop_of_a_librarys_generator_is_the_error_of_the_map_that_calls_it(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a\n")
+    with pytest.raises(JobFailed, match=r"UserError: RuntimeError: generator raised StopIteration"):
+        run_local(job(map=from_a_library), str(tmp_path / "in"), str(tmp_path / "out"))
+
+
 def test_infinities_beside_sums_beyond_all_floats(tmp_path: Path) -> None:
     for added, expected in (("inf", "Infinity"), ("-inf", "-Infinity"), ("nan", "NaN")):
         (tmp_path / "in").write_text(f"1e308\n1e308\n{added}\n")

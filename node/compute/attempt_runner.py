@@ -18,14 +18,14 @@ from typing import Any, Final, TypeVar
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, measured
-from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
+from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder, staged_part
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
 from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
 from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapAssignment, ReduceAssignment
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.node.compute.bundles import BundleStore
@@ -213,9 +213,7 @@ class AttemptRunner:
             mapped = MapOutput.from_wire(body)
             return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        partition = self.assignment.attempt.task
-        name = part_name(partition, spec.compression_of(partition))
-        return _at(f"{self.staging}/{name}", reduced.file, reduced)
+        return _at(staged_part(spec, self.assignment.attempt), reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
         limit = self.timeouts.no_progress_s

@@ -19,7 +19,7 @@ from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState,
 __all__ = ["Canary"]
 
 FEW_TASKS: Final = 8
-SHORTEST_S: Final = 0.05  # a task process needs as much to import a module and meet its first record
+SHORTEST_S: Final = 0.05  # about what a task process needs to import a small module and meet its first record
 LONGEST_S: Final = 0.25
 BYTES_PER_S: Final = 1 << 30
 

@@ -118,6 +118,14 @@ def test_skew_waste_and_failures_are_told() -> None:
     )
 
 
+def test_one_partition_with_everything_is_not_told_as_times_nothing() -> None:
+    attempts = [ran(f"reduce-{n}.1", "n1", n, n + 1.0, bytes_in=0 if n else 288) for n in range(4)]
+    lines = explanation_lines(JobExplanation.of(job(4.0, maps=1, reduces=4), attempts))
+    assert (
+        "skew: the largest partition, of reduce-0, has 288 B, where most have nothing, 100% of all" in lines
+    )
+
+
 def test_a_job_that_has_just_begun_is_explained_too() -> None:
     waiting = JobExplanation.of(job(1.5, state="PENDING", maps=0, reduces=0), [])
     assert [(step.what, step.seconds) for step in waiting.critical_path] == [("plan", 1.5)]

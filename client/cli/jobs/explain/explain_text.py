@@ -117,9 +117,12 @@ def _skew(told: JobExplanation) -> str:
     if told.skew is None:
         return f"skew: {'not known yet' if told.state == 'RUNNING' else 'no partitions to compare'}"
     skew = told.skew
+    usual = f"{skew.times_median:.1f} times the median of {size_told(skew.median_bytes)}"
+    if not skew.median_bytes:
+        usual = "where most have nothing"
     return (
         f"skew: the largest partition, of {skew.largest_task}, has {size_told(skew.largest_bytes)}, "
-        f"{skew.times_median:.1f} times the median of {size_told(skew.median_bytes)}, {skew.share:.0%} of all"
+        f"{usual}, {skew.share:.0%} of all"
     )
 
 

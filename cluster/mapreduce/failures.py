@@ -16,7 +16,7 @@ from typing import Any, Final
 from ringmill.cluster.errors import CorruptData, InvalidArgument, JobFailed
 from ringmill.cluster.os_errors import Meaning, meaning_of
 
-__all__ = ["Cause", "TaskFailed", "cause_of", "classify", "not_pairs", "shown", "too_many_bad"]
+__all__ = ["Cause", "TaskFailed", "as_raised", "cause_of", "classify", "not_pairs", "shown", "too_many_bad"]
 
 _MAX_MESSAGE_CHARS: Final = 2000
 _MAX_FRAMES: Final = 50
@@ -139,8 +139,7 @@ def classify(
     """
     if isinstance(error, TaskFailed):
         return error if error.position else replace(error, position=position, record=record)
-    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
-        error = error.__cause__  # raised by a function that a generator of the engine calls
+    error = as_raised(error)
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     if isinstance(error, MemoryError):
         return TaskFailed(Cause.OUT_OF_MEMORY, text, _user_frames(error, user_files), position, record)
@@ -153,6 +152,12 @@ def classify(
         return TaskFailed(cause, text, (), position)
     where = [f"{f.filename}:{f.lineno} {f.name}()" for f in traceback.extract_tb(error.__traceback__)]
     return TaskFailed(Cause.ENGINE_ERROR, text, tuple(where), position)
+
+
+def as_raised(error: BaseException) -> BaseException:
+    """The error, or the StopIteration that a generator around the function that raised it has replaced."""
+    cause = error.__cause__
+    return cause if isinstance(error, RuntimeError) and isinstance(cause, StopIteration) else error
 
 
 def _cut(text: str, limit: int) -> str:

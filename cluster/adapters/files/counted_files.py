@@ -8,6 +8,7 @@ that it is not stuck.
 from __future__ import annotations
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.mapreduce.files.followed_reads import FollowedFile
 from ringmill.cluster.ports import AppendFile, Buffer, ReadFile
 
 __all__ = ["CountedFiles"]
@@ -27,7 +28,10 @@ class CountedFiles(OsFileSystem):
         return _CountedAppend(super().open_append(path), self)
 
     def open_read(self, path: str) -> ReadFile:
-        return _CountedRead(super().open_read(path), self)
+        return FollowedFile(super().open_read(path), self._moved)
+
+    def _moved(self, count: int) -> None:
+        self.bytes_moved += count
 
 
 class _CountedAppend:
@@ -52,19 +56,3 @@ class _CountedAppend:
     async def append_and_sync(self, data: Buffer) -> None:
         self._counter.bytes_moved += len(data)
         await self._file.append_and_sync(data)
-
-
-class _CountedRead:
-    def __init__(self, file: ReadFile, counter: CountedFiles) -> None:
-        self._file = file
-        self._counter = counter
-        self.close = file.close
-        self.size = file.size
-        self.path = file.path
-        self.pread_cached = file.pread_cached
-        self.pread_off_loop = file.pread_off_loop
-
-    def pread(self, size: int, offset: int) -> bytes:
-        data = self._file.pread(size, offset)
-        self._counter.bytes_moved += len(data)
-        return data

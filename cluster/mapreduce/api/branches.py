@@ -65,9 +65,9 @@ def branch_of(source: Source) -> Branch:
         )
     signature = read_batch_signature(map_batch)
     if isinstance(input, KvInput):
-        check_kv_map(signature, is_batch=True)
+        raise InvalidArgument(f"map_batch {signature.where}: a keyspace is read by map, a key at a time")
     check_batch(signature, input.format)
-    check_columns(signature, columns_of(input))
+    check_columns(signature, input.columns)
     return Branch(source.name, map_batch, signature, input, is_batch=True)
 
 
@@ -78,7 +78,7 @@ def columns_of(source: FileInput | KvInput) -> tuple[str, ...]:
 
 def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
     if isinstance(source, KvInput):
-        check_kv_map(map_signature, is_batch=False)
+        check_kv_map(map_signature)
         return
     if source.format not in _FIRST:
         raise InvalidArgument(f"format {source.format!r} gives batches of columns; use map_batch")

@@ -131,11 +131,9 @@ class KvOutput:
         return str(KeyspacePath(self.keyspace)) if self.keyspace else ""
 
 
-def check_kv_map(map_signature: Signature, *, is_batch: bool) -> None:
+def check_kv_map(map_signature: Signature) -> None:
     """Raises InvalidArgument unless map takes what a keyspace gives."""
     where = map_signature.where
-    if is_batch:
-        raise InvalidArgument(f"map_batch {where}: a keyspace is read by map, a key at a time")
     if not any(fits(each, map_signature.first) for each in KEY_TYPES):
         raise InvalidArgument(
             f"map {where}: a keyspace gives a key of type str or bytes, map takes "

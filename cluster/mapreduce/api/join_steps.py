@@ -42,6 +42,11 @@ class Joining:
     result: Callable[..., Iterable[Pair]] | None
     result_signature: Signature  # of the pairs that are written
 
+    @property
+    def sides(self) -> tuple[Branch, Branch]:
+        """The sources by their numbers."""
+        return self.left, self.right
+
     def keeps(self, side: int) -> bool:
         """Whether rows of a side without a partner are written."""
         return self.how == "outer" or self.how == ("left", "right")[side]
@@ -147,7 +152,7 @@ class JoinedMap:
         return chain.from_iterable(self._pairs(record, ctx))
 
     def _pairs(self, record: Sequence[Any], context: Context) -> Iterator[Iterable[Pair]]:
-        branch = (self.joining.left, self.joining.right)[self.side]
+        branch = self.joining.sides[self.side]
         given = {"ctx": context} if branch.signature.wants_context else {}
         written, encode, known = self.joining.written(context), self.keys.encode, self.partners
         unmatched: tuple[Any, ...] = (None,) if self.joining.keeps(self.side) else ()

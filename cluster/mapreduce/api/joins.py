@@ -153,10 +153,6 @@ def _joinable(source: Source, column: str | None) -> Branch:
         return branch_of(source)
     if source.map is not None or source.map_batch is not None:
         raise InvalidArgument(f"source {source.name} has a map, which gives the key; on= is for rows without")
-    if not isinstance(column, str):
-        raise InvalidArgument(
-            f"on is the name of a column, or (left column, right column), not {column!r:.80}"
-        )
     input = source.input or FileInput("csv")
     if input.format != "csv":
         raise InvalidArgument(

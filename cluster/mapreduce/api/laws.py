@@ -132,7 +132,7 @@ def _batch_findings(
 
 
 def _outcome(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> list[Any]:
-    if job.combine_fold is not None:
+    if job.combine_fold is not None:  # it keeps the laws; reduce gets what it leaves
         runs = [(key, _folded(job.combine_fold, values)) for key, values in runs]
     return _reduced(job, group, _values(runs), params) if runs else []
 
@@ -161,10 +161,8 @@ def _batch_of(values: list[Any], hint: Any) -> Any:
 
 
 def _group_findings(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> Iterator[str]:
-    if job.combine_fold is not None:  # it keeps the laws; reduce gets what it leaves
-        runs = [(key, _folded(job.combine_fold, values)) for key, values in runs]
-    plain = _reduced(job, group, _values(runs), params)
-    if _reduced(job, group, _values(runs), params) != plain:
+    plain = _outcome(job, group, runs, params)
+    if _outcome(job, group, runs, params) != plain:
         yield f"reduce gave two results for the same values of key {group!r:.100}"
         return
     most = max(len(values) for _, values in runs)

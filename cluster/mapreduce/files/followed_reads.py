@@ -1,30 +1,23 @@
-"""Counts what is read of files, so that progress is known where records do not tell how many bytes they were.
+"""A file whose reads are counted: progress where records do not tell how many bytes they were.
 
-I/O only through the FileSystem passed in.
+I/O only through the ReadFile passed in.
 """
 
 from __future__ import annotations
 
-from ringmill.cluster.ports import FileSystem, ReadFile
+from collections.abc import Callable
 
-__all__ = ["FollowedReads"]
+from ringmill.cluster.ports import ReadFile
 
-
-class FollowedReads:
-    """Opens files; `bytes_read` grows with every read of them."""
-
-    def __init__(self, files: FileSystem) -> None:
-        self.bytes_read = 0
-        self._files = files
-
-    def open_read(self, path: str) -> ReadFile:
-        return _FollowedFile(self._files.open_read(path), self)
+__all__ = ["FollowedFile"]
 
 
-class _FollowedFile:
-    def __init__(self, file: ReadFile, reads: FollowedReads) -> None:
+class FollowedFile:
+    """A file that calls `gone` with the number of bytes of every read."""
+
+    def __init__(self, file: ReadFile, gone: Callable[[int], None]) -> None:
         self._file = file
-        self._reads = reads
+        self._gone = gone
         self.close = file.close
         self.size = file.size
         self.path = file.path
@@ -33,5 +26,5 @@ class _FollowedFile:
 
     def pread(self, size: int, offset: int) -> bytes:
         data = self._file.pread(size, offset)
-        self._reads.bytes_read += len(data)
+        self._gone(len(data))
         return data

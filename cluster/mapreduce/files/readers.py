@@ -25,7 +25,7 @@ from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.columnar import column_batches, lines_as_column
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
-from ringmill.cluster.mapreduce.files.followed_reads import FollowedReads
+from ringmill.cluster.mapreduce.files.followed_reads import FollowedFile
 from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
@@ -62,7 +62,7 @@ class SplitReader:
         self._bytes_before = 0  # of pieces that were read to their end
         self._piece: Piece | None = None
         self._marks: list[tuple[int, int]] = []  # places of records of the piece, and bytes read up to them
-        self._reads = FollowedReads(files)  # of the piece
+        self._bytes_read = 0  # of the piece
         self._column_bytes = 0  # of the piece, handed out as columns
         self._split = split
         self._format = format
@@ -119,7 +119,7 @@ class SplitReader:
         if piece is None or (start := self._started()) is None:
             return self._bytes_before
         if self._has_columns or self._format in ("file", "kv"):
-            done = self._reads.bytes_read if self._format == "kv" else self._column_bytes
+            done = self._bytes_read if self._format == "kv" else self._column_bytes
         else:
             done = _between(marks, start) if marks else start - piece.start
         return self._bytes_before + max(0, min(done, piece.end - piece.start))
@@ -167,15 +167,17 @@ class SplitReader:
             self._path = self._context.path = piece.file.path
             if self._format == "kv":  # a file of this attempt, named for what is in it
                 self._path = self._context.path = posixpath.basename(piece.file.path)
-            self._marks, self._column_bytes = [], 0
-            self._reads = FollowedReads(self._files)
-            file = open_unchanged(piece.file, self._reads, self._files)
+            self._marks, self._column_bytes, self._bytes_read = [], 0, 0
+            file = FollowedFile(open_unchanged(piece.file, self._files), self._gone)
             try:
                 yield piece, file
             finally:
                 file.close()
             self._piece = None
             self._bytes_before += piece.end - piece.start
+
+    def _gone(self, size: int) -> None:
+        self._bytes_read += size
 
     def _batches(self, piece: Piece, file: ReadFile, hint: Any) -> Iterator[tuple[int, int, int, Any]]:
         """(begin, end, number of values, values) of each batch."""
@@ -221,7 +223,7 @@ class SplitReader:
             unpacked = unpacked_blocks(file)
             blocks = _cut_at_lines(_gathered(unpacked, block_bytes) if block_bytes else unpacked, 0)
             for offset, data in blocks if piece.is_whole else islice(blocks, 1):  # of a sample the beginning
-                self._marks.append((offset + len(data), self._reads.bytes_read))
+                self._marks.append((offset + len(data), self._bytes_read))
                 yield offset, data
             return
         start = _line_start(file, piece.start) if piece.start else 0
@@ -245,7 +247,7 @@ class SplitReader:
         for _, data in blocks:
             lines = data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
             count += len(lines)
-            self._marks.append((count, self._reads.bytes_read))
+            self._marks.append((count, self._bytes_read))
             yield from (line + "\n" for line in lines)
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
@@ -294,10 +296,10 @@ class SplitReader:
         self.refused(key, value, error)
 
 
-def open_unchanged(noted: InputFile, reads: FollowedReads, files: FileSystem) -> ReadFile:
+def open_unchanged(noted: InputFile, files: FileSystem) -> ReadFile:
     """The file, if it has the size and modification time that were noted.  Raises TaskFailed, OSError."""
     try:
-        file = reads.open_read(noted.path)
+        file = files.open_read(noted.path)
     except FileNotFoundError as error:
         raise TaskFailed(Cause.INPUT_CHANGED, f"input {noted.path} is gone") from error
     modified_ns = files.mtime_ns(noted.path)

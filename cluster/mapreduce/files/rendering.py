@@ -63,11 +63,7 @@ def _tsv(batch: Sequence[Pair]) -> bytes:
         text = "".join([f"{_cell(key)}\t{_cell(value)}\n" for key, value in batch])
     if text.count("\n") != len(batch) or text.count("\t") != len(batch):
         _refuse_torn(batch)
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        message = f"a lone surrogate that stands for no byte cannot be written as text: {error}"
-        raise TaskFailed(Cause.USER_ERROR, message) from error
+    return _encoded([text])[0]
 
 
 def _plain_lines(batch: Sequence[Pair]) -> str:
@@ -124,24 +120,32 @@ def _as_json(value: Any) -> Any:
 
 
 def _bytes(batch: Sequence[Pair]) -> bytes:
-    values = [value for _, value in batch]
-    wrong = next((value for value in values if type(value) not in (bytes, str)), None)
-    if wrong is not None:
-        raise TaskFailed(
-            Cause.USER_ERROR, f"output format 'bytes' takes bytes or str, not {shown(wrong, 100)}"
-        )
-    return b"".join([v if type(v) is bytes else v.encode("utf-8", "surrogateescape") for v in values])
+    return b"".join(_texts([value for _, value in batch], "bytes"))
 
 
 def _lines(batch: Sequence[Pair]) -> bytes:
     """The value of each record as a line, or the key when there is no value."""
-    cells = [key if value is None else value for key, value in batch]
+    return _joined(_texts([key if value is None else value for key, value in batch], "lines"))
+
+
+def _texts(cells: Sequence[Any], format: str) -> list[bytes]:
     wrong = next((cell for cell in cells if type(cell) not in (bytes, str)), None)
     if wrong is not None:
         raise TaskFailed(
-            Cause.USER_ERROR, f"output format 'lines' takes bytes or str, not {shown(wrong, 100)}"
+            Cause.USER_ERROR, f"output format {format!r} takes bytes or str, not {shown(wrong, 100)}"
         )
-    return _joined([c if type(c) is bytes else c.encode("utf-8", "surrogateescape") for c in cells])
+    return _encoded(cells)
+
+
+def _encoded(texts: Sequence[str | bytes]) -> list[bytes]:
+    """Texts as UTF-8, surrogate escapes as the bytes that they stand for."""
+    try:
+        return [
+            text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape") for text in texts
+        ]
+    except UnicodeEncodeError as error:
+        message = f"a lone surrogate that stands for no byte cannot be written: {error}"
+        raise TaskFailed(Cause.USER_ERROR, message) from error
 
 
 def _joined(lines: Sequence[bytes]) -> bytes:
@@ -187,13 +191,7 @@ def _kv_value(key: Any, value: Any) -> bytes:
 
 
 def _bytes_of(text: Any) -> bytes | None:
-    if type(text) is bytes:
-        return text
-    try:
-        return text.encode("utf-8", "surrogateescape") if type(text) is str else None
-    except UnicodeEncodeError as error:
-        message = f"a lone surrogate that stands for no byte cannot be written: {error}"
-        raise TaskFailed(Cause.USER_ERROR, message) from error
+    return _encoded([text])[0] if type(text) in (bytes, str) else None
 
 
 _RENDERS: Final[dict[str, Render]] = {

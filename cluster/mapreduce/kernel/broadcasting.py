@@ -16,13 +16,12 @@ from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.api.branches import columns_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
-from ringmill.cluster.mapreduce.api.join_steps import LEFT, RIGHT, JoinedMap, rows_of
+from ringmill.cluster.mapreduce.api.join_steps import JoinedMap, rows_of
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, key_codec
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import classify, not_pairs
-from ringmill.cluster.mapreduce.files.followed_reads import FollowedReads
 from ringmill.cluster.mapreduce.files.readers import SplitReader, open_unchanged
 from ringmill.cluster.mapreduce.files.splits import Piece, Split
 from ringmill.cluster.ports import FileSystem
@@ -38,7 +37,7 @@ def check_side_data(spec: JobSpec, files: FileSystem) -> None:
     """Raises TaskFailed for a file of side data that has changed since the job was planned; OSError."""
     for name in spec.side:
         for file in spec.noted[name]:
-            open_unchanged(file, FollowedReads(files), files).close()
+            open_unchanged(file, files).close()
 
 
 def as_planned(job: JobDefinition, spec: JobSpec, files: FileSystem, source: int) -> JobDefinition:
@@ -49,12 +48,12 @@ def as_planned(job: JobDefinition, spec: JobSpec, files: FileSystem, source: int
     small, joining = spec.broadcast_source, job.joining
     if small is None or joining is None:
         return job.of_source(source)
-    big = (joining.left, joining.right)[source]
+    big = joining.sides[source]  # no task has a split of the small one
     keys = key_codec(big.signature.out_key, big.signature.where)
     partners = _partners(job, spec, files, keys, small)
     return replace(
         broadcast_form(job.of_source(source)),
-        map=JoinedMap(joining, LEFT if small == RIGHT else RIGHT, partners, keys),
+        map=JoinedMap(joining, source, partners, keys),
         map_signature=replace(
             joining.result_signature,
             first=big.signature.first,
@@ -83,7 +82,7 @@ def _read_partners(
     job: JobDefinition, spec: JobSpec, files: FileSystem, keys: KeyCodec, source: int
 ) -> Partners:
     assert job.joining is not None
-    branch = (job.joining.left, job.joining.right)[source]
+    branch = job.joining.sides[source]
     name, format, _ = spec.sources[source]
     pieces = tuple(Piece(file, 0, file.size) for file in spec.noted[name] if file.size or format == "file")
     context = Context(_BROADCAST, TaskRandom(f"{spec.seed}/{_BROADCAST}"), spec.params)

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec, value_codec
 from ringmill.cluster.mapreduce.context import Context
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, as_raised, shown
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 
 __all__ = ["LINES", "SetAside"]
@@ -57,17 +57,17 @@ class SetAside:
             except (OSError, MemoryError, TaskFailed):
                 raise
             except Exception as error:
-                where = _place(error, self._user_files)
+                raised = as_raised(error)
+                where = _place(raised, self._user_files) or _place(error, self._user_files)
                 if not where:  # not from the function: what it returned cannot be gone through
                     raise
-                self.add(key, value, error, where)
+                self.add(key, value, raised, where)
             else:
                 yield pairs
 
-    def add(self, key: Any, value: Any, error: Exception, where: str = "") -> None:
+    def add(self, key: Any, value: Any, error: BaseException, where: str = "") -> None:
         """Set one aside.  Raises TaskFailed when there are too many."""
-        cause = error.__cause__ if isinstance(error.__cause__, StopIteration) else error
-        message = _ADDRESS.sub("0x...", f"{type(cause).__name__}: {cause}")[:_MESSAGE_CHARS]
+        message = _ADDRESS.sub("0x...", f"{type(error).__name__}: {error}")[:_MESSAGE_CHARS]
         piece, path, unit = self._reader.place
         position = f"{path} {unit} {key}" if unit else path
         if len(self._lines) >= self._most:

@@ -28,7 +28,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     remove_staging,
     staging_folder,
 )
-from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.files.rendering import rendered
 from ringmill.cluster.ports import AppendFile, FileSystem
@@ -428,6 +428,13 @@ def test_a_record_that_would_tear_a_tsv_line_is_refused(
     part = PartFile(files, str(tmp_path / "part"))
     with pytest.raises(TaskFailed, match=r"tsv line|lone surrogate"):
         part.write_all(rendered([("fine", 1), pair], "tsv", "reduce", ""))
+
+
+@pytest.mark.parametrize("format", ["bytes", "lines"])
+def test_text_that_stands_for_no_bytes_is_the_users_error(format: str) -> None:
+    with pytest.raises(TaskFailed, match="lone surrogate") as failed:
+        list(rendered([("fine", "a"), ("torn", "\ud800")], format, "reduce", ""))
+    assert failed.value.cause is Cause.USER_ERROR
 
 
 def test_a_number_that_json_does_not_have_is_refused(tmp_path: Path, files: OsFileSystem) -> None:

@@ -72,6 +72,25 @@ def test_a_bad_record_is_told_and_gives_nothing_else(tmp_path: Path, run: Run) -
     assert [Path(part).name for part in result.parts] == [f"part-0000{n}" for n in range(4)]
 
 
+def first_words(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    words = iter(line.split())
+    if offset == 0:
+        next(words)
+    try:
+        yield next(words), 1
+    except StopIteration as error:
+        raise ValueError("a line without words") from error
+
+
+def test_the_error_that_is_told_is_the_one_that_map_raised(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in" / "a.txt").write_bytes(b"\n \n5\n")
+    run(job(map=first_words, on_bad_record="quarantine:9"))
+    assert [each["error"] for each in bad(tmp_path)] == [
+        "StopIteration: ",
+        "ValueError: a line without words",
+    ]
+
+
 def outputs(tmp_path: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 

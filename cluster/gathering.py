@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
-__all__ = ["gather_all"]
+__all__ = ["first_error", "gather_all"]
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 async def gather_all(works: Iterable[Awaitable[T]]) -> list[T]:
@@ -36,6 +37,12 @@ async def gather_all(works: Iterable[Awaitable[T]]) -> list[T]:
     if failed:
         raise failed[0]
     return [task.result() for task in tasks]
+
+
+def first_error(group: BaseExceptionGroup[E]) -> E:
+    """The first error in a group, also in groups inside it, that is no group itself."""
+    error = group.exceptions[0]
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _error(ended: asyncio.Future[T]) -> BaseException | None:

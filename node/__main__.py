@@ -23,6 +23,7 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_li
 import uvloop
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.gathering import first_error
 from ringmill.cluster.os_errors import is_full
 from ringmill.node.config import parse_arguments
 from ringmill.node.lifecycle import run_node
@@ -48,7 +49,7 @@ def main() -> int:
         told = group.subgroup((OSError, RingmillError))
         if told is None:
             raise
-        return _refuse(_first(told))
+        return _refuse(first_error(told))
     return 0
 
 
@@ -66,11 +67,6 @@ def _why(error: BaseException) -> str:
     if isinstance(error, OSError) and is_full(error):
         return f"the disk is full ({error.filename}): free some space and start the node again"
     return str(error)
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ringmill.cluster.gathering import first_error
 from ringmill.cluster.ids import ClusterId
 from ringmill.node.compute.room import Compute, open_compute
 from ringmill.node.config import NodeConfig
@@ -69,7 +70,7 @@ async def running_node(config: NodeConfig, doors: Doors, options: NodeOptions) -
             await node.repair.note_stop()
     except BaseExceptionGroup as group:  # raised by a loop; the caller reads one error
         if refused := group.subgroup(FolderRefused):
-            raise _first(refused) from None
+            raise first_error(refused) from None
         raise
 
 
@@ -127,8 +128,3 @@ async def _loops(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         yield
         for loop in loops:
             loop.cancel()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

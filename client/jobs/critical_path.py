@@ -56,7 +56,7 @@ def critical_path(
         return (PathStep("plan", 0.0, now_s),)
 
     def end_of(attempt: AttemptSummary) -> float:
-        return now_s if attempt.ended_s is None else attempt.ended_s
+        return attempt.end_s(now_s)
 
     in_order = sorted(told, key=end_of)
     last, steps = in_order[-1], []

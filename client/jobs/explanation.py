@@ -140,7 +140,7 @@ class JobExplanation:
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON values; the slots' rows are left out, as `attempts` tells of them."""
-        told: dict[str, Any] = {
+        return {
             "job": self.job,
             "state": self.state,
             "seconds": self.seconds,
@@ -156,7 +156,6 @@ class JobExplanation:
             },
             "failures": [asdict(each) for each in self.failures],
         }
-        return told
 
 
 def _stage(state: JobState, name: str, attempts: Sequence[AttemptSummary], now_s: float) -> StageFigures:
@@ -165,7 +164,7 @@ def _stage(state: JobState, name: str, attempts: Sequence[AttemptSummary], now_s
     times = [each.seconds(now_s) for each in count]
     longest = max(own, key=lambda each: each.seconds(now_s), default=None)
     largest = max(own, key=lambda each: each.figures.peak_bytes, default=None)
-    ends = [now_s if each.ended_s is None else each.ended_s for each in own]
+    ends = [each.end_s(now_s) for each in own]
     return StageFigures(
         name=name,
         tasks=state.stage(name).total,
@@ -198,7 +197,7 @@ def _phases(attempts: Sequence[AttemptSummary], now_s: float) -> dict[str, float
 def _slots(rows: Sequence[SlotRow], attempts: Sequence[AttemptSummary], now_s: float) -> SlotsUse:
     if not attempts:
         return SlotsUse(0, 0.0, {})
-    ends = [now_s if each.ended_s is None else each.ended_s for each in attempts]
+    ends = [each.end_s(now_s) for each in attempts]
     span_s = max(ends) - min(each.began_s for each in attempts)
     shares: dict[str, list[float]] = {}
     for row in rows:

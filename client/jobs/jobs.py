@@ -116,14 +116,15 @@ class AsyncJobs:
         """Submit a job and wait for its end.
 
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
-        one path, folder or glob, or several; of a job with sources, a mapping of their names to those;
-        "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX" for a job that reads a keyspace; `output` a folder, or
+        one path, folder or glob, or several; of a job with sources, a mapping of their names to those; of a
+        job that reads a keyspace, "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX".  `output` is a folder, or
         "kv:KEYSPACE" for a job that writes one.  Without them the job's own keyspaces count.  All paths must
         be visible to the nodes, and so must the current folder where a keyspace is written: parts are staged
-        there.  `split_mib`, `on_bad_record` and the paths of `side` stand for the job's own settings (`job`).
-        Raises InvalidArgument
-        for a module, job or input that is not valid; JobFailed with the traceback of the user's code;
-        JobKilled.
+        there.  `split_mib`, `on_bad_record` and the paths of `side` take the place of the job's own settings
+        (`job`).
+
+        Raises InvalidArgument for a module, job or input that is not valid; JobFailed with the traceback of
+        the user's code; JobKilled.
         """
         job = await self.submit(
             target,
@@ -294,7 +295,7 @@ class AsyncJobs:
             return tuple([attempt_summary(one) async for many in found for one in many.attempts])
 
     async def explain(self, job: str) -> JobExplanation:
-        """Where the time of a job went, which runs or is over.  Raises NotFound."""
+        """Where the time went of a job that runs or is over.  Raises NotFound."""
         state = await self.status(job)
         return JobExplanation.of(state, await self.attempts(job))
 

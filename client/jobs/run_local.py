@@ -50,11 +50,11 @@ def run_local(
     cluster.
 
     `input` is one path, folder or glob, or several; of a job with sources, a mapping of their names to those.
-    `output` is a folder that must not exist unless
-    `overwrite`. Relative paths start at the current folder.  With `processes` above 1 (256 at most) tasks run
-    in that many processes forked from this one, and the output is the same.  Several runs at once do not
-    disturb each other: each has its own staging folder.  `split_mib`, `on_bad_record` and the paths of `side`
-    stand for the job's own settings, as on a cluster.
+    `output` is a folder that must not exist unless `overwrite`.  Relative paths start at the current folder.
+    With `processes` above 1 (256 at most) tasks run in that many processes forked from this one, and the
+    output is the same.  Several runs at once do not disturb each other: each has its own staging folder.
+    `split_mib`, `on_bad_record` and the paths of `side` take the place of the job's own settings, as on a
+    cluster.
 
     A job that reads a keyspace gets `records` in place of `input`: pairs of key and what it holds, as
     KvInput says (a sequence of values, newest first; a count; a set; a dict), in the order in which a scan

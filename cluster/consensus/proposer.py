@@ -27,7 +27,6 @@ class Phase:
         self._owners = tuple(owners)
         self._agreed: dict[NodeId, Ballot] = {}
         self._failures: dict[NodeId, str] = {}
-        self._remains: dict[NodeId, Remains] = {}
         self.newest = NO_BALLOT
         self.value = b""
         self.highest_counter = 0
@@ -51,7 +50,6 @@ class Phase:
             return
         self._agreed[node] = accepted
         if remains is not None:
-            self._remains[node] = remains
             self.remains = combined(self.remains, remains)
         self.note(accepted.counter)
         if accepted > self.newest or not self.value:
@@ -82,12 +80,8 @@ class Phase:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether a majority has accepted the newest ballot: then its value is the register's (rule R3).
-
-        One without a value counts from the remains on, so a majority has to tell the same of them (rule R5).
-        """
-        same = [node for node, ballot in self._agreed.items() if ballot == self.newest]
-        return sum(self._remains.get(node, self.remains) == self.remains for node in same) >= self.majority
+        """Whether a majority has accepted the newest ballot: then its value is the register's (rule R3)."""
+        return sum(ballot == self.newest for ballot in self._agreed.values()) >= self.majority
 
     @property
     def all_answered(self) -> bool:

@@ -152,8 +152,8 @@ Propose(ballot) ==
                    next == After(present, change)
                    isRefused == change # "read" /\ ~Has(next, change)
                    isOpen == isRefused /\ MayBeUnderWay(ballot) /\ "open" \notin Off
-                   isChosen == \A each \in answers :
-                       each[3] = newest /\ (Empty(Value(newest)) => each[4] = remains \/ "agreed" \in Off)
+                   isChosen == /\ \A each \in answers : each[3] = newest
+                               /\ present = Value(newest) \/ "written" \in Off
                IN IF next = present /\ isChosen /\ ~isOpen
                   THEN /\ ended' = ended \cup {ballot}
                        /\ Tell(present, begun[ballot]) /\ Refuse(change, present)
@@ -258,10 +258,11 @@ EndRead ==
     /\ Cardinality(heard) >= Majority
     /\ LET newest == Highest({each[2] : each \in heard})
            remains == Highest({each[3] : each \in heard})
-           same == {each \in heard : /\ each[2] = newest
-                                     /\ Empty(Value(newest)) => each[3] = remains \/ "agreed" \in Off}
-       IN IF "chosen" \in Off \/ Cardinality(same) >= Majority
-          THEN Tell(GoesOn(Value(newest), remains), reading)
+           present == GoesOn(Value(newest), remains)
+           same == {each \in heard : each[2] = newest}
+           isWritten == present = Value(newest) \/ "written" \in Off
+       IN IF "chosen" \in Off \/ (Cardinality(same) >= Majority /\ isWritten)
+          THEN Tell(present, reading)
           ELSE Cardinality(heard) = Cardinality(Owners) /\ UNCHANGED <<told, wrong>>
     /\ heard' = {} /\ reading' = None
     /\ UNCHANGED <<rounds, owners, removal, refused, reads>>

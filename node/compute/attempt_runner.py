@@ -18,14 +18,14 @@ from typing import Any, Final, TypeVar
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, measured
-from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
+from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder, staged_part
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
 from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
 from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapAssignment, ReduceAssignment
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.node.compute.bundles import BundleStore
@@ -103,7 +103,7 @@ class AttemptRunner:
             raise TaskFailed(Cause.ENGINE_ERROR, f"no task process: {error}") from error
         try:
             self.phases.enter(self.assignment.attempt.stage)
-            result = await self._converse(process, run)
+            result = await self._converse(process, spec, run)
             self.phases.enter("sync" if self.staging else "")
         except BaseException as error:
             await self._bury(process)
@@ -184,7 +184,9 @@ class AttemptRunner:
         done = told.bytes_total * _FETCHING + told.bytes_done * (1 - _FETCHING)
         return replace(told, bytes_done=int(done))
 
-    async def _converse(self, process: TaskProcess, run: RunAttempt) -> MapOutput | ReduceOutput:
+    async def _converse(
+        self, process: TaskProcess, spec: JobSpec, run: RunAttempt
+    ) -> MapOutput | ReduceOutput:
         """Send the task and listen until it is done or has failed."""
         try:
             await process.send(run.encode())
@@ -193,7 +195,7 @@ class AttemptRunner:
                 if said.kind == "done":
                     body, figures = said.body
                     self._inside = AttemptFigures.from_wire(figures)
-                    return self._result(body)
+                    return self._result(spec, body)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
                 self.progress = self._weighed(AttemptProgress.from_wire(said.body))
@@ -202,7 +204,7 @@ class AttemptRunner:
         except (ValueError, TypeError, LookupError) as error:
             raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
 
-    def _result(self, body: Any) -> MapOutput | ReduceOutput:
+    def _result(self, spec: JobSpec, body: Any) -> MapOutput | ReduceOutput:
         """The output of the attempt.
 
         Raises ValueError, TypeError or LookupError if the process sent another one.
@@ -211,9 +213,7 @@ class AttemptRunner:
             mapped = MapOutput.from_wire(body)
             return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        spec, partition = JobSpec.decode(self.assignment.spec), self.assignment.attempt.task
-        name = part_name(partition, spec.compression_of(partition))
-        return _at(f"{self.staging}/{name}", reduced.file, reduced)
+        return _at(staged_part(spec, self.assignment.attempt), reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
         limit = self.timeouts.no_progress_s

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeVar
 from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.gathering import first_error
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.files.keyspace_records import Rows
@@ -133,7 +134,7 @@ class Loader:
                 for each in puts:
                     group.create_task(each)
         except ExceptionGroup as errors:
-            raise _first(errors) from errors
+            raise first_error(errors) from errors
         self._put, self._is_delayed = 0, False
         return LoadMoved(window[-1].ordinal + 1, 0)
 
@@ -200,8 +201,3 @@ def _page(files: FileSystem, path: str, at: int) -> bytes:
         return file.pread(READ_BYTES, at)
     finally:
         file.close()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

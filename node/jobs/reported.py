@@ -89,9 +89,7 @@ def _mapped(report: AttemptReport, spec: JobSpec) -> MapOutput:
 def _reduced(report: AttemptReport, spec: JobSpec) -> ReduceOutput:
     with well_formed("a report of a reduce"):
         output = ReduceOutput.from_wire(report.body)
-        compression = spec.compression_of(report.attempt.task)
-        path = staged_part(spec.output, spec.job, report.attempt, compression)
-        wanted = report.attempt.task, path
+        wanted = report.attempt.task, staged_part(spec, report.attempt)
         if (output.partition, output.file) != wanted:
             raise ValueError(f"part {output.partition!r:.20} at {output.file!r:.200} instead of {wanted[1]}")
         list(map(whole_number, (output.size, output.crc32c, output.groups)))

@@ -8,7 +8,7 @@ import gc
 import pytest
 
 from ringmill.cluster.errors import Unavailable
-from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.gathering import first_error, gather_all
 
 
 async def test_results_come_in_the_order_of_the_works() -> None:
@@ -92,3 +92,9 @@ async def test_cancelled_works_have_ended_before_it_returns() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert ended == ["work", "work"]
+
+
+def test_the_first_error_of_a_group_is_no_group() -> None:
+    first, second = Unavailable("n1 is away"), Unavailable("n2 is away")
+    assert first_error(ExceptionGroup("all", [first, second])) is first
+    assert first_error(ExceptionGroup("all", [ExceptionGroup("some", [second]), first])) is second

@@ -85,9 +85,10 @@ def attempt_folder(output: str, job: str, attempt: AttemptId) -> str:
     return posixpath.join(staging_folder(output, job), str(attempt))
 
 
-def staged_part(output: str, job: str, attempt: AttemptId, compression: str) -> str:
+def staged_part(spec: JobSpec, attempt: AttemptId) -> str:
     """The one file that a reduce attempt leaves there."""
-    return posixpath.join(attempt_folder(output, job, attempt), part_name(attempt.task, compression))
+    name = part_name(attempt.task, spec.compression_of(attempt.task))
+    return posixpath.join(attempt_folder(spec.output, spec.job, attempt), name)
 
 
 def refuse_existing(files: FileSystem, output: str, *, overwrite: bool) -> None:

@@ -64,13 +64,14 @@ def usual_of(tasks: Sequence[Task]) -> Usual | None:
 def slow_from(tasks: Sequence[Task]) -> Iterator[Slow]:
     """The tasks of a stage that have one running attempt and may have a backup; none while a task waits, as
     it comes first."""
-    if any(task.is_waiting for task in tasks):
+    left = [task for task in tasks if task.winner is None]
+    if not left or any(task.is_waiting for task in left):
         return
     if (usual := usual_of(tasks)) is None:
         return
-    for task in tasks:
+    for task in left:
         running = [each for each in task.attempts if each.state is AttemptState.RUNNING]
-        if task.winner is None and len(running) == 1:
+        if len(running) == 1:
             [attempt] = running
             yield Slow(attempt.began_at + _patience_s(task, attempt, usual), task, attempt)
 

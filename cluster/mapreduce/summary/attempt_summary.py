@@ -55,9 +55,13 @@ class AttemptSummary:
         """ "map" or "reduce" """
         return self.task.partition("-")[0]
 
+    def end_s(self, now_s: float) -> float:
+        """When it ended; `now_s` while it runs."""
+        return now_s if self.ended_s is None else self.ended_s
+
     def seconds(self, now_s: float) -> float:
         """How long it ran, or has run by `now_s`."""
-        return max(0.0, (now_s if self.ended_s is None else self.ended_s) - self.began_s)
+        return max(0.0, self.end_s(now_s) - self.began_s)
 
 
 def attempts_of(machine: JobMachine) -> Iterator[AttemptSummary]:

@@ -80,8 +80,10 @@ class RegisterCoordinator:
         """
         route, deadline = await self._admitted(request)
         phase = await self._rounds.ask(READ_REGISTER, route, deadline, is_read=True)
-        if phase.is_met and phase.is_chosen:
-            return self._result(route, with_remains(decode_register(phase.value), phase.remains))
+        if phase.is_met:
+            present, stands = _told(phase)
+            if stands:
+                return self._result(route, present)
         sometimes("a read of a register has to finish a change")
         self._see(phase)
         attempt = _Attempt(self, route, deadline, None)
@@ -206,12 +208,12 @@ class _Attempt:
             phase = await rounds.ask(PREPARE, self._route, self._deadline, ballot=ballot)
             self._coordinator._see(phase)
             if phase.is_met:
-                present = with_remains(decode_register(phase.value), phase.remains)
+                present, stands = _told(phase)
                 register, applied, error = self._judge(present)
                 # What is told has to stand.  If that is a refusal, an owner that has accepted the change
                 # in an earlier round, above the ballot of the majority, must not bring it up later.
                 is_open = error is not None and self.may_be_under_way
-                if register is not present or not phase.is_chosen or is_open or self._is_for_all:
+                if register is not present or not stands or is_open or self._is_for_all:
                     value = encode_register(register)
                     phase = await rounds.ask(ACCEPT, self._route, self._deadline, ballot=ballot, value=value)
                     self._coordinator._see(phase)
@@ -278,6 +280,17 @@ class _Attempt:
         bound = min(_FIRST_PAUSE_S * float(2**preempted), _LONGEST_PAUSE_S, deadline.left_s)
         await asyncio.sleep(bound * self._coordinator._entropy.uniform("register.pause"))
         return min(preempted + 1, 10)
+
+
+def _told(phase: Phase) -> tuple[Register, bool]:
+    """What a majority tells of a register, and whether that stands without another round (rule R3).
+
+    A version that comes from remains does not: a round that was promised its ballot before they were kept
+    may still make a lower one (rule R5).
+    """
+    accepted = decode_register(phase.value)
+    present = with_remains(accepted, phase.remains)
+    return present, phase.is_chosen and present is accepted
 
 
 def _conflict(present: Register) -> Conflict:

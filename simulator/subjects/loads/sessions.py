@@ -4,18 +4,15 @@ reads what is there in the end."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Unpack
 
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
-from ringmill.client.routing.directory import Directory
 from ringmill.cluster.errors import NotFound, RingmillError
-from ringmill.cluster.ports import Entropy
 from ringmill.simulator.subjects.loads.workload import INDEX, SOURCE
-from ringmill.simulator.subjects.objects.sessions import Dial
-from ringmill.simulator.subjects.planned_client import PlannedClient
+from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 
 __all__ = ["MINE", "LoadHistory", "LoadSession"]
 
@@ -36,20 +33,9 @@ class LoadHistory:
 class LoadSession(PlannedClient):
     """One client.  `async with` owns its directory."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        addresses: Sequence[str],
-        dial: Dial,
-        entropy: Entropy,
-        timeout_s: float,
-        directory: type[Directory] = Directory,
-    ) -> None:
-        super().__init__(
-            name, addresses=addresses, dial=dial, entropy=entropy, timeout_s=timeout_s, directory=directory
-        )
-        names = OperationNames(entropy)
+    def __init__(self, name: str, **standing: Unpack[Standing]) -> None:
+        super().__init__(name, **standing)
+        names = OperationNames(self._entropy)
         self._source = AsyncKeyspace(SOURCE, self._router, names)
         self._index = AsyncKeyspace(INDEX, self._router, names)
 

@@ -14,7 +14,7 @@ from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Cas, Register
-from ringmill.cluster.consensus.register_codec import encode_register
+from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import Remains, with_remains
 from ringmill.cluster.errors import DeadlineExceeded
 from ringmill.cluster.ids import KeyspaceId, NodeId
@@ -26,7 +26,7 @@ from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE
 from ringmill.node.replica.registers.removal_messages import CLOSE, AskClose, CloseAnswer
 from ringmill.node.replica.stored_key import Copy, prefix_end, registers_prefix
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
-from ringmill.simulator.bending import bent, method, use
+from ringmill.simulator.bending import bent, use
 from tests.node.repair.healing_world import HealingWorld, run
 from tests.node.repair.test_register_healing import ask, healed
 
@@ -173,13 +173,15 @@ def test_a_change_that_a_removed_register_may_have_remembered_is_not_applied_aga
         run(story, purge=SOON)
 
 
-@pytest.mark.parametrize("is_agreed", [True, False])
-def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_for_good_or_not_at_all(
-    is_agreed: bool,
-) -> None:
-    def is_chosen(phase: Phase) -> bool:
-        return sum(ballot == phase.newest for ballot in phase._agreed.values()) >= phase.majority
+def shown_at_once(phase: Phase) -> tuple[Register, bool]:
+    """What remains is shown, and not written first."""
+    return with_remains(decode_register(phase.value), phase.remains), phase.is_chosen
 
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_for_good_or_not_at_all(
+    is_written: bool,
+) -> None:
     async def story(world: HealingWorld) -> None:
         partition = world.world.topology.partition_of(SPACE, KEY)
         await world.inside("n1", world["n1"].replica.remains.add(partition, Remains(20)))
@@ -187,10 +189,41 @@ def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_for_good_or_no
         assert await read(world, "n1", KEY) == (20, None)
         await world.up("n3")
         await world.down("n1")
-        assert await read(world, "n2", KEY) == ((20, None) if is_agreed else (0, None))
+        assert await read(world, "n2", KEY) == ((20, None) if is_written else (0, None))
 
-    with bent(*([] if is_agreed else [method(Phase.is_chosen, property(is_chosen))])):
+    coordinator = ringmill.node.requests.registers.coordinator
+    with bent(*([] if is_written else [use(coordinator, coordinator._told, shown_at_once)])):
         run(story)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_version_that_was_shown_is_not_followed_by_the_lower_one_of_a_round_that_knew_nothing_removed(
+    is_written: bool,
+) -> None:
+    """A round has its promises before another register of the partition is removed, and its accept comes once
+    the version that this leaves has been shown."""
+
+    async def story(world: HealingWorld) -> None:
+        topology = world.world.topology
+        keys = (b"other %d" % number for number in itertools.count())
+        other = next(k for k in keys if topology.partition_of(SPACE, k) == topology.partition_of(SPACE, KEY))
+        waiting = Ballot(50, NodeId("n9"), 1, "")
+        for value in (b"a", b"b", b"c", b"d", None):
+            await cas(world, "n1", other, value)
+        await asyncio.sleep(4)
+        await cas(world, "n1", KEY, b"a")
+        await cas(world, "n1", KEY, None)  # too young to be closed with the other one
+        told = [await ask(world, PREPARE, KEY, name, waiting) for name in NAMES]
+        assert {decode_register(each.value).version for each in told} == {2}
+        await gone(world, other)
+        assert await read(world, "n1", KEY) == (5, None)
+        for name in NAMES:
+            await ask(world, ACCEPT, KEY, name, waiting, encode_register(Register(3, b"late")))
+        assert await read(world, "n1", KEY) == ((5, None) if is_written else (3, b"late"))
+
+    coordinator = ringmill.node.requests.registers.coordinator
+    with bent(*([] if is_written else [use(coordinator, coordinator._told, shown_at_once)])):
+        run(story, purge=SOON)
 
 
 def test_a_damaged_owner_takes_no_part_until_it_is_healed() -> None:

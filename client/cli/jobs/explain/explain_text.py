@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from ringmill.client.cli.jobs.job_document import failure_lines
 from ringmill.client.jobs.critical_path import PathStep
@@ -109,7 +109,8 @@ def _stragglers(told: JobExplanation) -> Iterator[str]:
             f"  {each.attempt} on {each.node}: {_time(each.seconds)}, usual {_time(each.usual_s)} "
             f"for {size_told(each.bytes_in)}"
         )
-    yield from _more(told.stragglers[ROWS:])
+    if (left := len(told.stragglers) - ROWS) > 0:
+        yield f"  and {left} more"
 
 
 def _skew(told: JobExplanation) -> str:
@@ -133,8 +134,3 @@ def _wasted(told: JobExplanation) -> str:
         f"wasted: {told.wasted_attempts} {several} not count, {_time(told.wasted_s)}, "
         f"{told.wasted_share:.0%} of the time of all"
     )
-
-
-def _more(rest: Iterable[object]) -> Iterator[str]:
-    if left := len(list(rest)):
-        yield f"  and {left} more"

@@ -156,8 +156,7 @@ def test_a_killed_job_exits_9_where_it_was_waited_for(shell: Shell) -> None:
     target = write_job(shell, "endless", "time.sleep(60)")
     waiting = shell.start("job", "run", target, "--input", texts(shell), "--output", "killed")
     job = wait_running(shell, "endless")
-    paused = shell.ok("job", "pause", job)
-    assert paused.out.startswith(b"job    " + job.encode()) and b"PAUSED" in paused.out
+    assert shell.ok("job", "pause", job).out.split() == [b"job", job.encode(), b"state", b"PAUSED"]
     assert shell.ok("job", "status", job, "-o", "json").json["state"] == "PAUSED"
     assert b"RUNNING" in shell.ok("job", "resume", job).out
     shell.ok("job", "kill", job)

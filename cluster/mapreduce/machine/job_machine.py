@@ -44,7 +44,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     MapDone,
     NodeDown,
     NodeUp,
+    PauseRequested,
     ReduceDone,
+    ResumeRequested,
     SliceSource,
     StagingLost,
     StartMap,
@@ -89,6 +91,7 @@ class JobMachine:
     story: list[str] = field(default_factory=list)  # one line an event worth telling
     retried: int = 0
     takeovers: int = 0
+    is_paused: bool = False  # it begins no attempt (rule J21)
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
@@ -159,6 +162,8 @@ class JobMachine:
             case StagingLost(error):
                 sometimes("a job has lost the folder of its parts")
                 said = self._end("FAILED", now, error)
+            case PauseRequested() | ResumeRequested():
+                self._hold(is_paused=isinstance(event, PauseRequested))
             case KillRequested():
                 sometimes("a job is killed")
                 said = self._end("KILLED", now)
@@ -166,9 +171,7 @@ class JobMachine:
 
     def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
-        if self.state not in ("PENDING", "RUNNING") or not self._workers.may_run(node):
-            return None
-        if self._canary.free_at(self.maps, now) > now:
+        if not self._may_begin(now) or not self._workers.may_run(node):
             return None
         task = next((task for task in self._startable(now) if self._suits(task, node)), None)
         task = task or self._slow_task(node, now)
@@ -179,10 +182,24 @@ class JobMachine:
         assert isinstance(started, StartMap | StartReduce)
         return started
 
+    def wants_a_slot(self, now: float) -> bool:
+        """Whether there is an attempt to start now, on one node or another."""
+        if not self._may_begin(now):
+            return False
+        if next(iter(self._startable(now)), None) is not None:
+            return True
+        return any(each.at <= now for each in slow_from(self._stage()))
+
+    def _may_begin(self, now: float) -> bool:
+        """Whether the job may begin attempts now, if there are any to begin."""
+        if self.state not in ("PENDING", "RUNNING") or self.is_paused:
+            return False
+        return self._canary.free_at(self.maps, now) <= now
+
     def next_wakeup(self, now: float) -> float | None:
         """When slots should be offered again though no event comes, or None: a task's pause ends, the canary
         has run for long enough, or a task counts as slow."""
-        if self.is_over or self.state == "COMMITTING":
+        if self.is_over or self.state == "COMMITTING" or self.is_paused:
             return None
         stage = [*self.maps, *(self.reduces if self.maps_done else ())]
         times = [self._canary.free_at(self.maps, now)]
@@ -243,6 +260,14 @@ class JobMachine:
             f"{backup} on {node} is a backup: {slow.id} on {slow.node} has run "
             f"{now - slow.began_at:.1f} s{rest}"
         )
+
+    def _hold(self, *, is_paused: bool) -> None:
+        """A paused job begins nothing; what runs already goes on to its end and counts (rule J21)."""
+        if self.is_paused == is_paused:
+            return
+        sometimes("a job is paused" if is_paused else "a paused job goes on")
+        self.is_paused = is_paused
+        self._tell("the job is paused: it begins no more attempts" if is_paused else "the job goes on")
 
     def _taken_over(self, node: NodeId) -> list[Instruction]:
         """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""

@@ -51,8 +51,9 @@ class TimeLeft:
 
 
 def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
-    """None when nothing can be said: before anything has moved, and while the output is made visible."""
-    if machine.state != "RUNNING":
+    """None when nothing can be said: before anything has moved, while the output is made visible, and while
+    the job is paused."""
+    if machine.state != "RUNNING" or machine.is_paused:
         return None
     slots = _slots(machine)
     maps = _stage_left(machine.maps, slots, now)

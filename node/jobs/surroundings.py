@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import Clock, FileSystem, Transport
+from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
 from ringmill.node.contracts import KeyspaceAccess, LivenessView, TopologyView
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal.cells import Cells
@@ -33,6 +33,10 @@ class Surroundings:
     slot_freed: Callable[[], None]  # wakes the other jobs
     rest: Callable[[], Awaitable[None]]  # requests go first
     options: CoordinatorOptions
+
+    async def ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
+        """The answer of a member.  Raises RingmillError."""
+        return await self.transport.call(node, method, body, timeout_s=timeout_s, priority=Priority.CONTROL)
 
     def members(self) -> list[NodeId]:
         """The members in the order of the topology; empty before there is one."""

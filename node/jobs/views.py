@@ -47,10 +47,11 @@ class JobView:
     summary: JobSummary
     error: list[Any] | None  # ringmill.cluster.errors.to_wire, when FAILED or KILLED
     left: TimeLeft | None = None
+    weight: int = 1
 
     @property
     def state(self) -> str:
-        """PENDING, RUNNING, SUCCEEDED, FAILED or KILLED; committing is a part of running."""
+        """PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; committing is a part of running."""
         return "RUNNING" if self.summary.state == "COMMITTING" else self.summary.state
 
     @property
@@ -78,6 +79,7 @@ def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) ->
         submitted_at=job.submitted_at,
         seconds=job.at,
         summary=summary,
+        weight=spec.weight,
         error=to_wire(error) if error is not None else None,
         left=time_left(machine, job.at) if crash is None else None,
     )

@@ -48,6 +48,10 @@ class Coordinator(Protocol):
 
     async def kill(self, job: str) -> JobView: ...
 
+    async def pause(self, job: str) -> JobView: ...
+
+    async def resume(self, job: str) -> JobView: ...
+
     async def coordinator(self) -> CoordinatorView: ...
 
     async def hand_over(self) -> CoordinatorView: ...
@@ -79,6 +83,8 @@ class JobsService:
                 "Logs": unary(wire.LogsRequest, self._logs),
                 "Attempts": stream(wire.JobRequest, self._attempts),
                 "Kill": unary(wire.JobRequest, self._kill),
+                "Pause": unary(wire.JobRequest, self._pause),
+                "Resume": unary(wire.JobRequest, self._resume),
                 "Coordinator": unary(wire.CoordinatorRequest, self._who),
                 "HandOver": unary(wire.CoordinatorRequest, self._hand_over),
             },
@@ -125,6 +131,14 @@ class JobsService:
     async def _kill(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
         self._check_token(call)
         return job_status(await self._coordinator.kill(request.job))
+
+    async def _pause(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
+        self._check_token(call)
+        return job_status(await self._coordinator.pause(request.job))
+
+    async def _resume(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
+        self._check_token(call)
+        return job_status(await self._coordinator.resume(request.job))
 
     async def _who(self, request: wire.CoordinatorRequest, call: Call) -> wire.CoordinatorStatus:
         self._check_token(call)
@@ -203,6 +217,7 @@ def job_status(view: JobView) -> wire.JobStatus:
         ],
         left_least_s=view.left.least_s if view.left else None,
         left_most_s=view.left.most_s if view.left else None,
+        weight=view.weight,
     )  # fmt: skip
 
 

@@ -179,6 +179,8 @@ def _reduced(
     """What the reduces will take, from one partition of the sample."""
     outputs = [one.map for one in maps if one.map is not None]
     grown = sum(split.size for split in plan.splits) / max(1, sum(split.size for split in chosen))
+    if spec.is_map_only:
+        return _Reduced([], 0.0, grown * sum(done.partitions[0].length for done in outputs))
     sizes = [sum(done.partitions[n].raw_bytes for done in outputs) for n in range(spec.reducers)]
     stored = sum(done.partitions[n].length for done in outputs for n in range(spec.reducers))
     largest = max(range(spec.reducers), key=sizes.__getitem__)  # the stage waits for it

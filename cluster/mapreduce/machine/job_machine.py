@@ -44,7 +44,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     MapDone,
     NodeDown,
     NodeUp,
+    PauseRequested,
     ReduceDone,
+    ResumeRequested,
     SliceSource,
     StagingLost,
     StartMap,
@@ -89,6 +91,7 @@ class JobMachine:
     story: list[str] = field(default_factory=list)  # one line an event worth telling
     retried: int = 0
     takeovers: int = 0
+    is_paused: bool = False  # it begins no attempt (rule J21)
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
@@ -98,6 +101,11 @@ class JobMachine:
         self.story += self.plan.notes
         self.maps = [Task("map", split.index, split.size) for split in self.plan.splits]
         self.reduces = [Task("reduce", partition, 0) for partition in range(self.plan.reducers)]
+
+    @property
+    def last_tasks(self) -> list[Task]:
+        """Those whose files become the output: the maps, where nothing reduces (rule J6)."""
+        return self.reduces if self.plan.reducers else self.maps
 
     @property
     def is_over(self) -> bool:
@@ -159,6 +167,8 @@ class JobMachine:
             case StagingLost(error):
                 sometimes("a job has lost the folder of its parts")
                 said = self._end("FAILED", now, error)
+            case PauseRequested() | ResumeRequested():
+                self._hold(is_paused=isinstance(event, PauseRequested))
             case KillRequested():
                 sometimes("a job is killed")
                 said = self._end("KILLED", now)
@@ -166,9 +176,7 @@ class JobMachine:
 
     def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
-        if self.state not in ("PENDING", "RUNNING") or not self._workers.may_run(node):
-            return None
-        if self._canary.free_at(self.maps, now) > now:
+        if not self._may_begin(now) or not self._workers.may_run(node):
             return None
         task = next((task for task in self._startable(now) if self._suits(task, node)), None)
         task = task or self._slow_task(node, now)
@@ -179,10 +187,24 @@ class JobMachine:
         assert isinstance(started, StartMap | StartReduce)
         return started
 
+    def wants_a_slot(self, now: float) -> bool:
+        """Whether there is an attempt to start now, on one node or another."""
+        if not self._may_begin(now):
+            return False
+        if next(iter(self._startable(now)), None) is not None:
+            return True
+        return any(each.at <= now for each in slow_from(self._stage()))
+
+    def _may_begin(self, now: float) -> bool:
+        """Whether the job may begin attempts now, if there are any to begin."""
+        if self.state not in ("PENDING", "RUNNING") or self.is_paused:
+            return False
+        return self._canary.free_at(self.maps, now) <= now
+
     def next_wakeup(self, now: float) -> float | None:
         """When slots should be offered again though no event comes, or None: a task's pause ends, the canary
         has run for long enough, or a task counts as slow."""
-        if self.is_over or self.state == "COMMITTING":
+        if self.is_over or self.state == "COMMITTING" or self.is_paused:
             return None
         stage = [*self.maps, *(self.reduces if self.maps_done else ())]
         times = [self._canary.free_at(self.maps, now)]
@@ -244,6 +266,14 @@ class JobMachine:
             f"{now - slow.began_at:.1f} s{rest}"
         )
 
+    def _hold(self, *, is_paused: bool) -> None:
+        """A paused job begins nothing; what runs already goes on to its end and counts (rule J21)."""
+        if self.is_paused == is_paused:
+            return
+        sometimes("a job is paused" if is_paused else "a paused job goes on")
+        self.is_paused = is_paused
+        self._tell("the job is paused: it begins no more attempts" if is_paused else "the job goes on")
+
     def _taken_over(self, node: NodeId) -> list[Instruction]:
         """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""
         self.takeovers += 1
@@ -264,8 +294,10 @@ class JobMachine:
 
     def _map_done(self, attempt_id: AttemptId, output: MapOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
-        if attempt is None or not attempt.is_open or not self._workers.is_here(attempt.node, attempt.start):
+        if attempt is None or not attempt.is_open:
             return []
+        if self.plan.reducers and not self._workers.is_here(attempt.node, attempt.start):
+            return []  # what it has left is gone; a part that is staged is not
         task = self.maps[attempt_id.task]
         instructions = self._win(task, attempt, output, now)
         if self.bad_records > self.plan.bad_records:
@@ -320,19 +352,20 @@ class JobMachine:
         return instructions
 
     def _maybe_commit(self, now: float) -> list[Instruction]:
-        if not all(task.winner for task in self.reduces):
+        if not all(task.winner for task in self.last_tasks):
             return []
         self.state = "COMMITTING"
-        self._count_maps_that_were_read()
+        if self.reduces:
+            self._count_maps_that_were_read()
         running = [a for task in self.maps for a in task.attempts if a.is_open]
         return [*self._cancel(running, now), CommitJob(self._winners())]
 
     def _winners(self) -> tuple[Winner, ...]:
         winners = []
-        for task in self.reduces:
+        for task in self.last_tasks:
             attempt = task.winner
             assert attempt is not None
-            assert isinstance(attempt.output, ReduceOutput)
+            assert attempt.output is not None
             winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
         return tuple(winners)
 
@@ -393,7 +426,7 @@ class JobMachine:
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:
         said = self._node_down(node, now) if self._workers.has_restarted(node, start) else []
         self._workers.up(node, start)
-        return said
+        return said if self.last_tasks else said + self._maybe_commit(now)  # nothing to map: nothing runs
 
     def _node_down(self, node: NodeId, now: float) -> list[Instruction]:
         """Restart the node's attempts elsewhere, and also its finished maps while a reduce needs them."""
@@ -401,7 +434,7 @@ class JobMachine:
         if self.state == "COMMITTING":
             return []
         failure = TaskFailed(Cause.LOST_NODE, f"node {node} is down")
-        for task in self.maps:
+        for task in self.maps if self.plan.reducers else ():  # a part is no file of its node (rule J4)
             if task.winner is not None and task.winner.node == node:
                 self._revoke(task, failure.message)
         for task in (*self.maps, *self.reduces):

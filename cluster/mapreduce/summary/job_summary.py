@@ -36,7 +36,7 @@ def summarize(machine: JobMachine) -> JobSummary:
     """The job as it stands."""
     tasks = (*machine.maps, *machine.reduces)
     return JobSummary(
-        machine.state,
+        "PAUSED" if machine.is_paused and machine.state in ("PENDING", "RUNNING") else machine.state,
         (_stage("map", machine.maps), _stage("reduce", machine.reduces)),
         tuple(map(_task, tasks)),
         _records(machine),

@@ -47,8 +47,9 @@ class TimeLeft:
 
 
 def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
-    """None when nothing can be said: before anything has moved, and while the output is made visible."""
-    if machine.state != "RUNNING":
+    """None when nothing can be said: before anything has moved, while the output is made visible, and while
+    the job is paused."""
+    if machine.state != "RUNNING" or machine.is_paused:
         return None
     slots = _slots(machine)
     maps = _stage_left(machine.maps, slots, now)
@@ -117,7 +118,7 @@ def _reduces_guessed(machine: JobMachine, slots: int) -> tuple[float, float]:
     """At least and at most, for reduces that have not moved."""
     outputs = [task.winner.output for task in machine.maps if task.winner is not None]
     known = [each for each in outputs if isinstance(each, MapOutput)]
-    if not known:
+    if not known or not machine.reduces:
         return 0.0, 0.0
     grown = len(machine.maps) / len(known)
     sizes = [

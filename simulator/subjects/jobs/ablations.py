@@ -181,6 +181,20 @@ def _noted_input_kept() -> Bends:
     return (method(JobDriver._stored, stored_as_asked),)
 
 
+def _paused_begins_nothing() -> Bends:
+    """A paused job says so, and goes on."""
+    may_begin = JobMachine._may_begin
+
+    def may_begin_anyhow(machine: JobMachine, now: float) -> bool:
+        is_paused, machine.is_paused = machine.is_paused, False
+        try:
+            return may_begin(machine, now)
+        finally:
+            machine.is_paused = is_paused
+
+    return (method(JobMachine._may_begin, may_begin_anyhow),)
+
+
 def _slow_tasks_backed_up() -> Bends:
     """A task is waited for, however slow its node."""
     return (method(JobMachine._slow_task, lambda machine, node, now: None),)
@@ -318,6 +332,13 @@ JOB_ABLATIONS: Final = (
         _noted_input_kept(),
         _CRASHED_KEEPERS,
         rules=("J20",),
+    ),
+    Ablation(
+        "paused-begins-nothing",
+        "a paused job begins no attempt",
+        _paused_begins_nothing(),
+        replace(_USUAL, faults=()),
+        rules=("J21",),
     ),
     Ablation(
         "slow-tasks-backed-up",

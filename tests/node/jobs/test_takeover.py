@@ -159,7 +159,7 @@ async def test_a_kill_that_cannot_be_noted_may_not_come_about(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its coordinator ends it, but the next one would go on with it."""
-    monkeypatch.setattr(job_coordinator, "_KILL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(job_coordinator, "_NOTED_TIMEOUT_S", 0.1)
     cluster.write_input("one poison two\n")
     await cluster.submit(cluster.spec(mode="wait"))
     cluster.nodes[N1].registers.is_cut = lambda: True

@@ -73,6 +73,12 @@ class Keeper:
     async def kill(self, job: str) -> JobView:
         return view("KILLED")
 
+    async def pause(self, job: str) -> JobView:
+        return view("PAUSED")
+
+    async def resume(self, job: str) -> JobView:
+        return view("RUNNING")
+
     async def coordinator(self) -> CoordinatorView:
         return CoordinatorView(node=NodeId("n1"), term=4, open_jobs=("j-1",))
 
@@ -127,6 +133,8 @@ CALLS = [
     ("List", wire.ListRequest(), wire.ListResponse),
     ("Logs", wire.LogsRequest(job="j-1"), wire.LogsResponse),
     ("Kill", wire.JobRequest(job="j-1"), wire.JobStatus),
+    ("Pause", wire.JobRequest(job="j-1"), wire.JobStatus),
+    ("Resume", wire.JobRequest(job="j-1"), wire.JobStatus),
 ]
 
 

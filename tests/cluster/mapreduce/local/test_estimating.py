@@ -73,6 +73,7 @@ SHAPES: dict[str, JobDefinition] = {
     "few records": job(map=few, reduce=slow_reduce),
     "sorted": job(map=each_line, reduce=slow_reduce, order="total", reducers=6),
     "in order": job(map=each_line, order="input", input=FileInput("lines")),
+    "without reduces": job(map=each_line, reducers=0),
     "two inputs": job(
         sources=[Source("text", words), Source("rows", cells, input=FileInput("csv"))], reduce=slow_reduce
     ),

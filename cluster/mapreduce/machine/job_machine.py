@@ -54,6 +54,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     TakenOver,
     Winner,
 )
+from ringmill.cluster.mapreduce.machine.locality import Locality
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
 from ringmill.cluster.mapreduce.machine.workers import Workers
@@ -93,6 +94,7 @@ class JobMachine:
     takeovers: int = 0
     is_paused: bool = False  # it begins no attempt (rule J21)
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
+    locality: Locality = field(default_factory=Locality, compare=False)  # what is told to it decides nothing
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
@@ -173,7 +175,9 @@ class JobMachine:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
         if not self._may_begin(now) or not self._workers.may_run(node):
             return None
-        task = next((task for task in self._startable(now) if self._suits(task, node)), None)
+        ready = (task for task in self._startable(now) if self._suits(task, node))
+        usable = self._workers.usable()
+        task = self.locality.pick(ready, node, self.plan.splits, self._stage(), usable, now)
         task = task or self._slow_task(node, now)
         if task is None:
             return None
@@ -205,6 +209,7 @@ class JobMachine:
         times = [self._canary.free_at(self.maps, now)]
         times += (task.not_before for task in stage if task.is_waiting)
         times += (each.at for each in slow_from(self._stage()))
+        times += self.locality.wakeups(self._stage())
         return min((at for at in times if at > now), default=None)
 
     def _startable(self, now: float) -> Iterator[Task]:
@@ -298,8 +303,15 @@ class JobMachine:
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
-                reduce.size = sum(_output_of(each).partitions[reduce.index].length for each in self.maps)
+                self._measure(reduce)
         return instructions + self._maybe_commit(now)
+
+    def _measure(self, reduce: Task) -> None:
+        """How much it reads, and where that lies, now that all maps are done."""
+        winners = [each.winner for each in self.maps if each.winner is not None]
+        sizes = [_output_of(each).partitions[reduce.index].length for each in self.maps]
+        reduce.size = sum(sizes)
+        self.locality.note_slices(reduce, zip((each.node for each in winners), sizes, strict=True))
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)

@@ -310,9 +310,9 @@ def checked_reducers(reducers: int | None) -> int | None:
     if reducers is None:
         return None
     if not isinstance(reducers, int) or isinstance(reducers, bool):
-        raise _mistyped("reducers", reducers, f"an int from 1 to {MAX_REDUCERS}")
-    if not 1 <= reducers <= MAX_REDUCERS:
-        raise InvalidArgument(f"reducers is {_shown(reducers)}; it must be 1 to {MAX_REDUCERS}")
+        raise _mistyped("reducers", reducers, f"an int from 0 to {MAX_REDUCERS}")
+    if not 0 <= reducers <= MAX_REDUCERS:
+        raise InvalidArgument(f"reducers is {_shown(reducers)}; it must be 0 to {MAX_REDUCERS}")
     return reducers
 
 

@@ -215,8 +215,8 @@ class JobDriver:
             self._accepted.pop(report.attempt, None)
         if isinstance(event, AttemptFailed):
             self._logs.keep_failure(report, event.failure, event.figures)
-            if report.attempt.stage == "reduce":
-                looking = self._group.create_task(self._reduce_failed(event))
+            if self.spec.is_map_only or report.attempt.stage == "reduce":
+                looking = self._group.create_task(self._writer_failed(event))
                 self._looked_into.add(looking)
                 looking.add_done_callback(self._looked_into.discard)
                 return
@@ -230,7 +230,7 @@ class JobDriver:
             await asyncio.wait(self._looked_into)
         await self.journal.flush()
 
-    async def _reduce_failed(self, failed: AttemptFailed) -> None:
+    async def _writer_failed(self, failed: AttemptFailed) -> None:
         """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
         spec, files = self.spec, self._world.files
         lost = None
@@ -449,7 +449,7 @@ class JobDriver:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
-        parts = [StagedPart.of(each.output, self.spec) for each in winners]
+        parts = [StagedPart.of(each.attempt.task, each.output, self.spec) for each in winners]
         await self.journal.flush()
         await self.listed.wait()
         is_resumed = self._resumed is not None

@@ -79,7 +79,7 @@ WRONG: dict[str, list[object]] = {
         NO_TEXT],
     "input": [*NO_PATHS, [None], [3], {"a": "b"}],
     "output": [*NO_PATHS, ["out"]],
-    "reducers": [True, "4", 1.5, 0, -1, HUGE],
+    "reducers": [True, "4", 1.5, -1, HUGE],
     "weight": [None, True, "4", 1.5, 0, -1, 1001, HUGE],
     "split_mib": [True, "4", 1.5, -1, HUGE],
     "on_bad_record": [3, True, "", "skip", "quarantine", "quarantine:0", "quarantine:-1", NO_TEXT],

@@ -104,8 +104,12 @@ class JobSpec:
                 f"output {self.output!r} must name a folder by a path without . and .. in it",
             ),
             (
-                not 1 <= self.reducers <= MAX_REDUCERS,
-                f"reducers must be 1 to {MAX_REDUCERS}, not {self.reducers}",
+                not 0 <= self.reducers <= MAX_REDUCERS,
+                f"reducers must be 0 to {MAX_REDUCERS}, not {self.reducers}",
+            ),
+            (
+                self.is_map_only and (self.order != "input" or self.bad_records > 0),
+                "reducers=0 is for a job of order='input' that sets no bad records aside",
             ),
             (self.compression not in _COMPRESSIONS, f"compression must be one of {', '.join(_COMPRESSIONS)}"),
             (
@@ -176,13 +180,21 @@ class JobSpec:
 
     def file_of(self, partition: int) -> str:
         """The file of the output that holds a partition."""
-        if partition < self.reducers:
+        if self._is_part(partition):
             return part_name(partition, self.output_compression)
         return BAD_RECORDS
 
     def compression_of(self, partition: int) -> str:
         """What the file of a partition is compressed with; bad records are there to be read."""
-        return self.output_compression if partition < self.reducers else "none"
+        return self.output_compression if self._is_part(partition) else "none"
+
+    def _is_part(self, number: int) -> bool:
+        return self.is_map_only or number < self.reducers
+
+    @property
+    def is_map_only(self) -> bool:
+        """Whether each map task writes a part of the output, and nothing is sent (rule J6)."""
+        return self.reducers == 0
 
     @property
     def source(self) -> KeyspacePath | None:

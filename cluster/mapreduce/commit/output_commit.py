@@ -22,7 +22,7 @@ import google_crc32c
 from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.outputs import ReduceOutput, part_name
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
@@ -63,7 +63,11 @@ class StagedPart:
     name: str
 
     @classmethod
-    def of(cls, output: ReduceOutput, spec: JobSpec) -> StagedPart:
+    def of(cls, task: int, output: MapOutput | ReduceOutput, spec: JobSpec) -> StagedPart:
+        """What the winner of a task has left: of a reduce, or of a map where nothing reduces."""
+        if isinstance(output, MapOutput):
+            [part] = output.partitions
+            return cls(task, output.file, part.length, part.crc32c, part.records, spec.file_of(task))
         return cls(
             output.partition, output.file, output.size, output.crc32c, output.records_out,
             spec.file_of(output.partition),
@@ -81,12 +85,12 @@ def staging_folder(output: str, job: str) -> str:
 
 
 def attempt_folder(output: str, job: str, attempt: AttemptId) -> str:
-    """The folder where a reduce attempt writes; worker and coordinator derive it, and no message names it."""
+    """Where an attempt writes its part; worker and coordinator derive it, and no message names it."""
     return posixpath.join(staging_folder(output, job), str(attempt))
 
 
 def staged_part(spec: JobSpec, attempt: AttemptId) -> str:
-    """The one file that a reduce attempt leaves there."""
+    """The one file that the attempt leaves there."""
     name = part_name(attempt.task, spec.compression_of(attempt.task))
     return posixpath.join(attempt_folder(spec.output, spec.job, attempt), name)
 

@@ -247,7 +247,7 @@ class Winner:
 
     attempt: AttemptId
     node: NodeId
-    output: ReduceOutput
+    output: MapOutput | ReduceOutput  # of a map where nothing reduces
     sources: tuple[AttemptId, ...]
 
 

@@ -105,6 +105,11 @@ class JobMachine:
         self.reduces = [Task("reduce", partition, 0) for partition in range(self.plan.reducers)]
 
     @property
+    def last_tasks(self) -> list[Task]:
+        """Those whose files become the output: the maps, where nothing reduces (rule J6)."""
+        return self.reduces if self.plan.reducers else self.maps
+
+    @property
     def is_over(self) -> bool:
         return self.state in ("SUCCEEDED", "FAILED", "KILLED")
 
@@ -294,8 +299,10 @@ class JobMachine:
 
     def _map_done(self, attempt_id: AttemptId, output: MapOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
-        if attempt is None or not attempt.is_open or not self._workers.is_here(attempt.node, attempt.start):
+        if attempt is None or not attempt.is_open:
             return []
+        if self.plan.reducers and not self._workers.is_here(attempt.node, attempt.start):
+            return []  # what it has left is gone; a part that is staged is not
         task = self.maps[attempt_id.task]
         instructions = self._win(task, attempt, output, now)
         if self.bad_records > self.plan.bad_records:
@@ -357,19 +364,20 @@ class JobMachine:
         return instructions
 
     def _maybe_commit(self, now: float) -> list[Instruction]:
-        if not all(task.winner for task in self.reduces):
+        if not all(task.winner for task in self.last_tasks):
             return []
         self.state = "COMMITTING"
-        self._count_maps_that_were_read()
+        if self.reduces:
+            self._count_maps_that_were_read()
         running = [a for task in self.maps for a in task.attempts if a.is_open]
         return [*self._cancel(running, now), CommitJob(self._winners())]
 
     def _winners(self) -> tuple[Winner, ...]:
         winners = []
-        for task in self.reduces:
+        for task in self.last_tasks:
             attempt = task.winner
             assert attempt is not None
-            assert isinstance(attempt.output, ReduceOutput)
+            assert attempt.output is not None
             winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
         return tuple(winners)
 
@@ -430,7 +438,7 @@ class JobMachine:
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:
         said = self._node_down(node, now) if self._workers.has_restarted(node, start) else []
         self._workers.up(node, start)
-        return said
+        return said if self.last_tasks else said + self._maybe_commit(now)  # nothing to map: nothing runs
 
     def _node_down(self, node: NodeId, now: float) -> list[Instruction]:
         """Restart the node's attempts elsewhere, and also its finished maps while a reduce needs them."""
@@ -438,7 +446,7 @@ class JobMachine:
         if self.state == "COMMITTING":
             return []
         failure = TaskFailed(Cause.LOST_NODE, f"node {node} is down")
-        for task in self.maps:
+        for task in self.maps if self.plan.reducers else ():  # a part is no file of its node (rule J4)
             if task.winner is not None and task.winner.node == node:
                 self._revoke(task, failure.message)
         for task in (*self.maps, *self.reduces):

@@ -126,7 +126,7 @@ def _reduces_guessed(machine: JobMachine, slots: int) -> tuple[float, float]:
     """At least and at most, for reduces that have not moved."""
     outputs = [task.winner.output for task in machine.maps if task.winner is not None]
     known = [each for each in outputs if isinstance(each, MapOutput)]
-    if not known:
+    if not known or not machine.reduces:
         return 0.0, 0.0
     grown = len(machine.maps) / len(known)
     sizes = [

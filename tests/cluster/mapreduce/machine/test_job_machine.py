@@ -47,6 +47,20 @@ def finish_maps(w: World) -> list[StartMap]:
     return starts
 
 
+def test_without_reducers_maps_are_committed_and_a_node_takes_no_part_with_it() -> None:
+    w = world(splits=3, reducers=0, nodes=3)
+    first = w.offer_all()[0]
+    w.finish(first)
+    w.crash(first.node)
+    w.notice(first.node)
+    assert w.machine.maps[first.attempt.task].winner is not None
+    w.run_to_the_end()
+    assert [winner.attempt for winner in w.commits[0]][first.attempt.task] == first.attempt
+    w.judge()
+    nothing = world(splits=0, reducers=0)
+    assert nothing.commits == [()], "the first node that is there is enough"
+
+
 def test_maps_then_reduces_then_one_commit() -> None:
     w = world()
     maps = w.offer_all()

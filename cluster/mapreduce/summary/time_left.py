@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Final
 
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
@@ -31,6 +31,8 @@ REDUCE_BYTES_A_S: Final = (150e6, 40e6, 10e6)
 """Of decoded input: at best, usually, at worst.  Measured with word count, index, sort and join."""
 REDUCE_TASK_S: Final = (0.02, 0.04, 0.15)
 """What every reduce costs, however small: at best, usually, at worst."""
+SLICES_LOOKED_AT: Final = 20_000
+"""Of the maps' output, evenly spread: some milliseconds, however many tasks there are."""
 
 _UNITS: Final = ((3600, "h"), (60, "min"), (1, "s"))
 
@@ -69,7 +71,7 @@ def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
 def _slots(machine: JobMachine) -> int:
     """How many attempts run at once.  One canary, and the last of a stage, leave slots empty."""
     tasks = machine.reduces if machine.maps_done else machine.maps
-    running = sum(task.is_running for task in tasks)
+    running = sum(task.winner is None and task.is_running for task in tasks)
     is_full = any(task.is_waiting for task in tasks) and any(task.winner for task in tasks)
     return max(1, running, 0 if is_full else len(machine.workers_up))
 
@@ -101,7 +103,7 @@ def _stage_left(tasks: Sequence[Task], slots: int, now: float) -> tuple[float, f
     if waiting:
         left_s += pace * fmean(waiting) * (1 - 1 / slots) / 2  # the slots do not end together
     likely_s = max(left_s, *ends, pace * max(waiting, default=0.0)) if ends else left_s
-    spread = pstdev(paces) / fmean(paces) if len(paces) >= 3 and fmean(paces) else USUAL_SPREAD
+    spread = _spread(paces) if len(paces) >= 3 else USUAL_SPREAD
     width = min(WIDEST, NARROWEST + spread / sqrt(max(seen, LEAST_SEEN)))
     return likely_s * (1 - width), likely_s * (1 + width)
 
@@ -116,6 +118,12 @@ def _furthest(task: Task, now: float) -> tuple[float, float]:
     return share, max(1e-6, now - best.began_at)
 
 
+def _spread(paces: Sequence[float]) -> float:
+    """Their standard deviation relative to their mean; statistics.pstdev is exact, and slow."""
+    mean = fmean(paces)
+    return sqrt(fmean([(pace - mean) ** 2 for pace in paces])) / mean if mean else USUAL_SPREAD
+
+
 def _running_left(work: float, share: float, spent_s: float, pace: float) -> float:
     if share >= OWN_PACE_FROM:
         return spent_s * (1 - share) / share
@@ -126,6 +134,7 @@ def _reduces_guessed(machine: JobMachine, slots: int) -> tuple[float, float]:
     """At least and at most, for reduces that have not moved."""
     outputs = [task.winner.output for task in machine.maps if task.winner is not None]
     known = [each for each in outputs if isinstance(each, MapOutput)]
+    known = known[:: 1 + len(known) * len(machine.reduces) // SLICES_LOOKED_AT]
     if not known or not machine.reduces:
         return 0.0, 0.0
     grown = len(machine.maps) / len(known)

@@ -95,8 +95,8 @@ def test_jobs_are_run_listed_and_asked_for_beside_a_paused_node(shell: Shell, pa
     line = ("job", "run", WORDCOUNT, "--input", "few.txt", "--output", "beside", "-o", "json")
     done = shell.ok(*SHORT, *line).json
     assert done["state"] == "SUCCEEDED"
-    for verb in (("status", done["job"]), ("logs", done["job"]), ("kill", done["job"]), ("list",)):
-        shell.ok(*SHORT, "job", *verb)
+    for verb in ("status", "explain", "logs", "pause", "resume", "kill"):
+        shell.ok(*SHORT, "job", verb, done["job"])
     assert f"{paused} did not answer" in shell.ok(*SHORT, "job", "list").err
     unknown = shell.run(*SHORT, "job", "status", "nope")
     assert unknown.code == 6 and paused in unknown.err

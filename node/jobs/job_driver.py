@@ -22,7 +22,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
@@ -236,7 +236,7 @@ class JobDriver:
         lost = None
         with contextlib.suppress(OSError):  # it cannot be told now: the attempt's own word counts
             lost = await files.off_loop(
-                loss_of_staging, files, spec.job, spec.output, overwrite=spec.overwrite
+                loss_of_staging, files, spec.staging, spec.output, overwrite=spec.overwrite
             )
         self._feed(StagingLost(lost) if lost is not None else failed)
 
@@ -491,9 +491,9 @@ class JobDriver:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
                 await gather_all(self._drop(node, body) for node in present)
-        files = self._world.files
+        files, spec = self._world.files, self.spec
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
-            await files.off_loop(remove_staging, files, self.spec.job, self.spec.output)
+            await files.off_loop(remove_every_staging, files, spec, self._term)
 
     async def _drop(self, node: NodeId, body: bytes) -> None:
         with contextlib.suppress(RingmillError):  # it drops the job by itself after a while

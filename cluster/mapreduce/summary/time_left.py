@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
-from statistics import fmean
+from math import ceil
 from typing import Final
 
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput
+from ringmill.cluster.mapreduce.summary.stage_model import stage_seconds, width_of
 
 __all__ = ["TimeLeft", "time_left"]
 
@@ -23,10 +23,6 @@ LEAST_SEEN: Final = 0.05
 """Of one task; before so much of it is done nothing can be said."""
 OWN_PACE_FROM: Final = 0.1
 """The share of a running task from which on its own pace counts, and not that of others."""
-USUAL_SPREAD: Final = 0.5
-"""Of the paces of tasks, relative to their mean, until three have ended."""
-WIDEST: Final = 0.8
-NARROWEST: Final = 0.05
 REDUCE_BYTES_A_S: Final = (150e6, 40e6, 10e6)
 """Of decoded input: at best, usually, at worst.  Measured with word count, index, sort and join."""
 REDUCE_TASK_S: Final = (0.02, 0.04, 0.15)
@@ -99,12 +95,8 @@ def _stage_left(tasks: Sequence[Task], slots: int, now: float) -> tuple[float, f
         return None
     pace = seen_s / seen_work
     ends = [_running_left(*each, pace) for each in running]
-    left_s = (sum(ends) + pace * sum(waiting)) / slots
-    if waiting:
-        left_s += pace * fmean(waiting) * (1 - 1 / slots) / 2  # the slots do not end together
-    likely_s = max(left_s, *ends, pace * max(waiting, default=0.0)) if ends else left_s
-    spread = _spread(paces) if len(paces) >= 3 else USUAL_SPREAD
-    width = min(WIDEST, NARROWEST + spread / sqrt(max(seen, LEAST_SEEN)))
+    likely_s = stage_seconds(ends, [pace * work for work in waiting], slots)
+    width = width_of(paces, max(seen, LEAST_SEEN))
     return likely_s * (1 - width), likely_s * (1 + width)
 
 
@@ -116,12 +108,6 @@ def _furthest(task: Task, now: float) -> tuple[float, float]:
     best = max(running, key=lambda each: (each.bytes_done, -each.began_at))
     share = min(1.0, best.bytes_done / task.size) if task.size else 0.0
     return share, max(1e-6, now - best.began_at)
-
-
-def _spread(paces: Sequence[float]) -> float:
-    """Their standard deviation relative to their mean; statistics.pstdev is exact, and slow."""
-    mean = fmean(paces)
-    return sqrt(fmean([(pace - mean) ** 2 for pace in paces])) / mean if mean else USUAL_SPREAD
 
 
 def _running_left(work: float, share: float, spent_s: float, pace: float) -> float:

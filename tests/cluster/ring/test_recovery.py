@@ -1,6 +1,6 @@
 """Recoveries that an operator begins with different members share nothing."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.recovery import EPOCHS_PASSED, recovered
@@ -14,6 +14,6 @@ def test_two_recoveries_without_different_members_come_to_no_common_epoch() -> N
     before = first_topology("five", members)
     made = [recovered(before, lost) for lost in (*combinations(NAMES, 3), *combinations(NAMES, 4))]
     epochs = sorted(each.epoch for each in made)
-    assert min(later - former for former, later in zip(epochs, epochs[1:], strict=False)) >= EPOCHS_PASSED
+    assert min(later - former for former, later in pairwise(epochs)) >= EPOCHS_PASSED
     assert {row.row_epoch for row in made[0].rows} == {made[0].epoch}
     assert recovered(before, NAMES[2::-1]) == made[0]

@@ -164,7 +164,8 @@ class KeyspaceAccess(Protocol):
     ) -> None:
         """Put a value.  `is_again` says that this operation may have been sent before.
 
-        Raises NotFound when the keyspace of this id is there no more; RingmillError, with outcome "unknown" when it may have been applied.
+        Raises NotFound when the keyspace of this id is there no more; RingmillError, with outcome "unknown"
+        when it may have been applied.
         """
         ...
 

@@ -99,6 +99,7 @@ class JobDriver:
         self._encoded_spec = job.spec.encode()
         self._world, self._ask = world, world.ask
         self._machine = job.machine
+        self._machine.locality.owners_of = world.most_owned_by
         self._term = term
         self._logs = AttemptLogs()
         self._began = world.clock.monotonic() - job.at
@@ -250,6 +251,10 @@ class JobDriver:
         return self._logs.of(task)
 
     @property
+    def tasks(self) -> int:
+        return len(self._machine.maps) + len(self._machine.reduces)
+
+    @property
     def changed(self) -> asyncio.Event:
         """An event that is set at the next change of `view`; get it before calling `view`."""
         return self._changed
@@ -340,9 +345,8 @@ class JobDriver:
                 self._world.slots.release(node, self.spec.job, attempt_id)
 
     def _send_orders(self) -> None:
-        orders, self._orders = self._orders, []
-        for start in orders:
-            self._group.create_task(self._start(start))
+        while self._orders:
+            self._group.create_task(self._start(self._orders.pop(0)))
 
     async def _start(self, start: StartMap | StartReduce) -> None:
         try:
@@ -469,9 +473,9 @@ class JobDriver:
     def _loader(self, parts: Sequence[StagedPart]) -> Loader:
         world = self._world
         return Loader(
-            self.spec.output_keyspace, self.spec.output_id, parts, name=self.journal.name, window=world.options.load_window,
-            keyspaces=world.keyspaces,
-            files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
+            self.spec.output_keyspace, self.spec.output_id, parts, name=self.journal.name,
+            window=world.options.load_window, keyspaces=world.keyspaces, files=world.files,
+            moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
         )  # fmt: skip
 
     async def _note_load(self, mark: LoadMoved) -> None:
@@ -483,8 +487,7 @@ class JobDriver:
 
     async def _clean_up(self) -> None:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""
-        body = Cancel(self.spec.job, self._term).encode()
-        present = self._world.members_up()
+        body, present = Cancel(self.spec.job, self._term).encode(), self._world.members_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
                 await gather_all(self._drop(node, body) for node in present)

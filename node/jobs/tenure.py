@@ -41,7 +41,7 @@ __all__ = ["JOB_OPEN", "Tenure"]
 
 JOB_OPEN: Final = "job.open"
 _log = logging.getLogger(__name__)
-_SPREAD_TIMEOUT_S: Final = 1.0
+_SPREAD_TIMEOUT_S: Final = 0.8
 _COPIES: Final = 2
 _AGAIN_S: Final = 0.05
 _WIND_UP_S: Final = 1.0

@@ -473,9 +473,9 @@ class JobDriver:
     def _loader(self, parts: Sequence[StagedPart]) -> Loader:
         world = self._world
         return Loader(
-            self.spec.output_keyspace, parts, name=self.journal.name, window=world.options.load_window,
-            keyspaces=world.keyspaces,
-            files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
+            self.spec.output_keyspace, self.spec.output_id, parts, name=self.journal.name,
+            window=world.options.load_window, keyspaces=world.keyspaces, files=world.files,
+            moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
         )  # fmt: skip
 
     async def _note_load(self, mark: LoadMoved) -> None:

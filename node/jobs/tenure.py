@@ -34,7 +34,7 @@ from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
-from ringmill.node.jobs.keyspace_plan import check_output_keyspace, keyspace_splits
+from ringmill.node.jobs.keyspace_plan import keyspace_splits, output_id
 from ringmill.node.jobs.surroundings import Surroundings
 
 __all__ = ["JOB_OPEN", "Tenure"]
@@ -160,8 +160,8 @@ class Tenure:
     async def _accept_new(self, spec: JobSpec) -> JobSpec:
         self._lease.check()
         self._accepted += 1
-        spec = replace(spec, planned=f"{self.term}.{self._accepted}")
-        await check_output_keyspace(spec, self._world.keyspaces)
+        planned = f"{self.term}.{self._accepted}"
+        spec = replace(spec, planned=planned, output_id=await output_id(spec, self._world.keyspaces))
         splits = await keyspace_splits(spec, self._world.keyspaces)
         plan = await self._world.job_steps.plan(spec)
         await self._check_still(spec)

@@ -43,7 +43,7 @@ MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}|")
-_PLANNED: Final = re.compile(r"[0-9]+\.[0-9]+|")
+_TWO_NUMBERS: Final = re.compile(r"[0-9]+\.[0-9]+|")
 _COMPRESSIONS: Final = ("zstd", "lz4", "none")
 _MIB: Final = 1 << 20
 
@@ -93,12 +93,17 @@ class JobSpec:
     noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
     """What planning found: the file of each `side`, those of the source that goes to every map task."""
     planned: str = ""  # by which coordinator: TERM.NUMBER, of its hidden folder; "" in a local run
+    output_id: str = ""  # EPOCH.ORDINAL of the output's keyspace when the job was planned
 
     def __post_init__(self) -> None:
         problems = [
             (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
             (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
-            (not _PLANNED.fullmatch(self.planned), f"planned must be TERM.NUMBER, not {self.planned!r}"),
+            (not _TWO_NUMBERS.fullmatch(self.planned), f"planned must be TERM.NUMBER, not {self.planned!r}"),
+            (
+                not _TWO_NUMBERS.fullmatch(self.output_id),
+                f"output_id must be EPOCH.ORDINAL, not {self.output_id!r}",
+            ),
             (not self.inputs, "a job needs at least one input"),
             (not all(path.startswith("/") for path in self._paths), "paths must be absolute"),
             (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
@@ -164,7 +169,7 @@ class JobSpec:
     @property
     def asked(self) -> JobSpec:
         """As it was submitted, before planning."""
-        return replace(self, noted={}, planned="")
+        return replace(self, noted={}, planned="", output_id="")
 
     @property
     def staging(self) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ringmill.cluster.errors import RingmillError
@@ -75,8 +77,9 @@ def run_map(
     Raises TaskFailed with its cause.
     """
     spec, split = task.spec, task.split
-    check_side_data(spec, files)
-    job = as_planned(job, spec, files, split.source)
+    with _told_of_files(job):
+        check_side_data(spec, files)
+        job = as_planned(job, spec, files, split.source)
     context = _context(spec, f"map-{task.task}", task)
     reader = SplitReader(
         split, spec.format_of(split.source), job.map_signature.second,
@@ -137,7 +140,8 @@ def run_reduce(
 ) -> ReduceOutput:
     """Run one reduce attempt; its part file is left in `folder`, synced.  Raises TaskFailed."""
     spec = task.spec
-    check_side_data(spec, files)
+    with _told_of_files(job):
+        check_side_data(spec, files)
     if spec.broadcast_source is not None:
         job = broadcast_form(job)
     context = _context(spec, f"reduce-{task.partition}", task)
@@ -180,6 +184,15 @@ def run_reduce(
         totals.records,
         tuple(context.log_lines),
     )
+
+
+@contextmanager
+def _told_of_files(job: JobDefinition) -> Iterator[None]:
+    """An error at the files that every task reads has a cause, as one at its own input has."""
+    try:
+        yield
+    except OSError as error:
+        raise classify(error, job.user_files) from error
 
 
 def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:

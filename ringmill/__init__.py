@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         UnresolvedSiblings,
         WrongEpoch,
     )
+    from ringmill.cluster.mapreduce.api.chains.chain import JobChain, iterate, pipeline
     from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
     from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
@@ -55,12 +56,12 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Conflict",
     "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY", "FileInput",
-    "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed", "JobKilled", "JobState",
-    "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound", "Overloaded",
+    "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition", "JobFailed", "JobKilled",
+    "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound", "Overloaded",
     "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt",
     "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
-    "broken_laws", "connect", "job", "join", "raise_first", "read_output", "run_local", "run_on_dask",
-    "run_on_spark",
+    "broken_laws", "connect", "iterate", "job", "join", "pipeline", "raise_first", "read_output",
+    "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -86,6 +87,7 @@ _HOMES: Final = {
     "ringmill.cluster.mapreduce.api.joins": ("join",),
     "ringmill.cluster.mapreduce.api.sources": ("Source",),
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
+    "ringmill.cluster.mapreduce.api.chains.chain": ("JobChain", "iterate", "pipeline"),
     "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
     "ringmill.cluster.mapreduce.api.formats": ("FileInput", "FileOutput"),
     "ringmill.cluster.mapreduce.api.job_keyspaces": ("KvInput", "KvOutput"),

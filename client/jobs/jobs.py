@@ -53,6 +53,7 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.ports import Entropy, FileSystem
@@ -172,7 +173,7 @@ class AsyncJobs:
         side_files = checked_side(loaded.definition, side)
         inputs = checked_inputs(loaded.definition, input)
         folder, output_keyspace = checked_output(loaded.definition, output, job, overwrite=overwrite)
-        spec = JobSpec.of(
+        spec = spec_of(
             loaded.definition,
             job=job,
             module=loaded.module,

@@ -16,7 +16,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.chains.chain import Target, first_job
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
@@ -33,7 +33,7 @@ Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 
 
 def run_local(
-    job: JobDefinition,
+    job: Target,
     input: Input | None = None,
     output: str | None = None,
     *,
@@ -46,8 +46,8 @@ def run_local(
     side: Mapping[str, str] | None = None,
     on_bad_record: str | None = None,
 ) -> LocalResult:
-    """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
-    cluster.
+    """Run a job or a pipeline in this process on this machine's files; the output is the same, byte for byte,
+    as on a cluster.
 
     `input` is one path, folder or glob, or several; of a job with sources, a mapping of their names to those.
     `output` is a folder that must not exist unless `overwrite`.  Relative paths start at the current folder.
@@ -74,9 +74,9 @@ def run_local(
     )  # fmt: skip
     if records is None:
         return run(input if input is not None else ())
-    if not isinstance(job.input, KvInput):
+    if not isinstance(first_job(job).input, KvInput):
         raise InvalidArgument(
-            f"records stand for a keyspace, and the job reads files as {job.input.format!r}",
+            f"records stand for a keyspace, and the job reads files as {first_job(job).input.format!r}",
             hint="give input=, or declare job(input=KvInput())",
         )
     parent, name = os.path.split(os.path.abspath(output))
@@ -140,7 +140,7 @@ def _new_name() -> str:
 
 
 def run_from_here(
-    job: JobDefinition,
+    job: Target,
     input: Input,
     output: str,
     each: Callable[[FileSystem], Each],
@@ -163,7 +163,7 @@ def run_from_here(
             f"{each_end} is a keyspace: only a cluster can run this (`ringmill job run`, db.jobs.run)",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
         )
-    if isinstance(job.input, KvInput) and not has_records:
+    if isinstance(first_job(job).input, KvInput) and not has_records:
         raise InvalidArgument(
             "input is a path, and the job reads a keyspace",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
@@ -173,7 +173,7 @@ def run_from_here(
     with closing(OsFileSystem()) as files:
         return run_in_process(
             job,
-            absolute if job.source_names else absolute[""],
+            absolute if first_job(job).source_names else absolute[""],
             os.path.abspath(path_of("output", output)),
             files=files,
             reducers=reducers,
@@ -190,9 +190,9 @@ def run_from_here(
         )
 
 
-def _named(job: JobDefinition, input: Input) -> dict[str, tuple[str, ...]]:
+def _named(job: Target, input: Input) -> dict[str, tuple[str, ...]]:
     """The inputs by source, as they were given; under "" where the job has no sources."""
-    by_name = named_paths(job.source_names, input)
+    by_name = named_paths(first_job(job).source_names, input)
     if by_name is None:
         assert not isinstance(input, Mapping)  # refused above
         return {"": named_inputs(input)}

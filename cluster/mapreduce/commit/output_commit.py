@@ -20,6 +20,7 @@ from typing import Final
 import google_crc32c
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
+from ringmill.cluster.mapreduce.api.chains.stages import STAGES
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
@@ -143,13 +144,17 @@ def loss_of_staging(files: FileSystem, job: str, output: str, *, overwrite: bool
     return None
 
 
-def remove_staging(files: FileSystem, job: str, output: str) -> None:
+def remove_staging(files: FileSystem, job: str, output: str, *, keeps_stages: bool = False) -> None:
     """Remove the staging folder of a job, and put a former output back that nothing has replaced.
+
+    With it goes what stages of a chain have written for each other, unless one is still to read it.
 
     The folder is renamed first.  A removal of many files can go on inside a folder that another coordinator
     of the job renames meanwhile, and would empty its output.
     """
     staging = staging_folder(output, job)
+    if not keeps_stages:
+        files.remove_tree(f"{staging}{STAGES}")
     removed = f"{staging}.removed"
     _discard(files, removed, output)  # a removal that did not end
     with contextlib.suppress(FileNotFoundError):

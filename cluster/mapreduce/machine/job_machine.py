@@ -5,7 +5,7 @@ event to `handle`, offers free slots with `offer`, carries out every instruction
 `offer` again when `next_wakeup` has passed.  Nothing else changes it: a machine that handles the same events
 at the same times, an AttemptStarted for each attempt that was offered, is in the same state (rule J12).
 
-    PENDING -> RUNNING (maps, then reduces) -> COMMITTING -> SUCCEEDED
+    PENDING -> RUNNING (maps, then reduces) -> COMMITTING -> SUCCEEDED; of a chain PLANNING -> RUNNING
                   \\-> FAILED or KILLED            \\-> FAILED
 
 Rules J2 and J4 (docs/protocol/jobs.md): the first commit of a task wins; a finished map runs again only when
@@ -16,13 +16,12 @@ the former output stale; once winners are named nothing changes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
-from ringmill.cluster.mapreduce.files.splits import Split
-from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
+from ringmill.cluster.mapreduce.machine.backups import about_backup, slow_from, slow_task
 from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
     NOT_LOADED,
@@ -45,38 +44,31 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     NodeDown,
     NodeUp,
     PauseRequested,
+    PlanStage,
     ReduceDone,
     ResumeRequested,
-    SliceSource,
+    StagePlanned,
+    StageRefused,
     StagingLost,
     StartMap,
     StartReduce,
     TakenOver,
     Winner,
 )
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
+from ringmill.cluster.mapreduce.machine.stage_totals import StageChain, counters_of, map_output_of, source_of
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
 from ringmill.cluster.mapreduce.machine.workers import Workers
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.sometimes import sometimes
 
-__all__ = ["JobMachine", "JobPlan"]
+__all__ = ["JobMachine"]
 
 MAX_STORY_LINES = 1000
 NUMBERS_OF_A_COORDINATOR = 1000
-"""Attempts that a job's second coordinator begins count from 1001: the first may have begun some that it
-could not tell, and no two attempts may have one name."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobPlan:
-    """The tasks of a job, decided at submission."""
-
-    job: str
-    splits: tuple[Split, ...]
-    reducers: int
-    notes: tuple[str, ...] = ()  # lines about the plan for people; the story begins with them
-    bad_records: int = 0  # that may be set aside; if any, they are the last partition
+"""Attempts that a job's second coordinator begins count from 1001, and so do those of a chain's second stage:
+the first may have begun some that it could not tell, and no two attempts may have one name."""
 
 
 @dataclass(slots=True)
@@ -93,11 +85,17 @@ class JobMachine:
     takeovers: int = 0
     is_paused: bool = False  # it begins no attempt (rule J21)
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
+    chain: StageChain = field(init=False)  # where the job is among its stages (rule J24)
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
 
     def __post_init__(self) -> None:
+        self.chain = StageChain(self.plan.links)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """The tasks of the plan, of which nothing has run."""
         self.story += self.plan.notes
         self.maps = [Task("map", split.index, split.size) for split in self.plan.splits]
         self.reduces = [Task("reduce", partition, 0) for partition in range(self.plan.reducers)]
@@ -106,6 +104,16 @@ class JobMachine:
     def last_tasks(self) -> list[Task]:
         """Those whose files become the output: the maps, where nothing reduces (rule J6)."""
         return self.reduces if self.plan.reducers else self.maps
+
+    @property
+    def _is_showing(self) -> bool:
+        """The output is being made visible: nobody can stop that."""
+        return self.state == "COMMITTING" and not self._goes_on
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether another stage follows the present one, whose tasks are done."""
+        return bool(self.chain.links) and self.chain.goes_on(counters_of((*self.maps, *self.reduces)))
 
     @property
     def is_over(self) -> bool:
@@ -121,7 +129,9 @@ class JobMachine:
         """How many records the maps that count have set aside."""
         if not self.plan.bad_records:
             return 0
-        return sum(_output_of(task).partitions[-1].records for task in self.maps if task.winner is not None)
+        return sum(
+            map_output_of(task).partitions[-1].records for task in self.maps if task.winner is not None
+        )
 
     @property
     def workers_up(self) -> list[NodeId]:
@@ -152,7 +162,14 @@ class JobMachine:
                 self._load_moved(event)
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event, now)
-            case _ if self.state == "COMMITTING":
+            case StagePlanned() | StageRefused():
+                said = self._stage_planned(event, now)
+            case PauseRequested() | ResumeRequested() if not self._is_showing:
+                self._hold(is_paused=isinstance(event, PauseRequested))
+            case KillRequested() if not self._is_showing:
+                sometimes("a job is killed")
+                said = self._end("KILLED", now)
+            case _ if self.state in ("COMMITTING", "PLANNING"):
                 pass  # once the winners are named, nothing changes any more
             case AttemptStarted(attempt_id, node):
                 said = self._started(attempt_id, node, now)
@@ -167,11 +184,6 @@ class JobMachine:
             case StagingLost(error):
                 sometimes("a job has lost the folder of its parts")
                 said = self._end("FAILED", now, error)
-            case PauseRequested() | ResumeRequested():
-                self._hold(is_paused=isinstance(event, PauseRequested))
-            case KillRequested():
-                sometimes("a job is killed")
-                said = self._end("KILLED", now)
         return said
 
     def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
@@ -182,7 +194,7 @@ class JobMachine:
         task = task or self._slow_task(node, now)
         if task is None:
             return None
-        attempt = task.next_attempt(NUMBERS_OF_A_COORDINATOR * self.takeovers + 1)
+        attempt = task.next_attempt(NUMBERS_OF_A_COORDINATOR * (self.takeovers + self.chain.place.passed) + 1)
         [started] = self.handle(AttemptStarted(attempt, node), now)
         assert isinstance(started, StartMap | StartReduce)
         return started
@@ -204,7 +216,7 @@ class JobMachine:
     def next_wakeup(self, now: float) -> float | None:
         """When slots should be offered again though no event comes, or None: a task's pause ends, the canary
         has run for long enough, or a task counts as slow."""
-        if self.is_over or self.state == "COMMITTING" or self.is_paused:
+        if self.is_over or self.is_paused or self.state in ("COMMITTING", "PLANNING"):
             return None
         stage = [*self.maps, *(self.reduces if self.maps_done else ())]
         times = [self._canary.free_at(self.maps, now)]
@@ -228,43 +240,23 @@ class JobMachine:
         return self.reduces if self.maps_done else self.maps
 
     def _slow_task(self, node: NodeId, now: float) -> Task | None:
-        """The slowest task that the node may run a backup attempt of (rule J17)."""
-        slow = [each for each in slow_from(self._stage()) if each.at <= now]
-        if not slow or any(each.attempt.node == node for each in slow):
-            return None
-        if not may_begin_another((*self.maps, *self.reduces)):
-            return None
-        slow.sort(key=lambda each: (each.at, each.task.index))
-        return next((each.task for each in slow if not each.task.has_failed_on(node)), None)
+        """That gets a backup attempt (rule J17)."""
+        return slow_task(self._stage(), (*self.maps, *self.reduces), node, now)
 
     def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
         self.state = "RUNNING"
         task, start = self._task(attempt_id), self._workers.start_of(node)
         if task.is_running:
-            self._tell_of_backup(task, attempt_id, node, now)
+            stage = self.maps if task.stage == "map" else self.reduces
+            self._tell(about_backup(stage, task, attempt_id, node, now))
         else:
             self.retried += bool(task.attempts)
         if task.stage == "map":
             task.begin(attempt_id, node, start, now)
             return [StartMap(attempt_id, node, self.plan.splits[task.index], task.memory_factor)]
-        winners = [each.winner for each in self.maps if each.winner is not None]
-        sources = []
-        for winner in winners:
-            assert isinstance(winner.output, MapOutput)
-            where = winner.output.partitions[task.index]
-            sources.append(SliceSource(winner.id, winner.node, winner.output.file, where))
+        sources = tuple(source_of(each, task.index) for each in self.maps)
         task.begin(attempt_id, node, start, now, tuple(each.attempt for each in sources))
-        return [StartReduce(attempt_id, node, task.index, tuple(sources), task.memory_factor)]
-
-    def _tell_of_backup(self, task: Task, backup: AttemptId, node: NodeId, now: float) -> None:
-        sometimes("a slow task gets a backup attempt")
-        usual = usual_of(self.maps if task.stage == "map" else self.reduces)
-        rest = "" if usual is None else f", {usual.seconds_for(task):.1f} s is usual"
-        slow = next(each for each in task.attempts if each.state is AttemptState.RUNNING)
-        self._tell(
-            f"{backup} on {node} is a backup: {slow.id} on {slow.node} has run "
-            f"{now - slow.began_at:.1f} s{rest}"
-        )
+        return [StartReduce(attempt_id, node, task.index, sources, task.memory_factor)]
 
     def _hold(self, *, is_paused: bool) -> None:
         """A paused job begins nothing; what runs already goes on to its end and counts (rule J21)."""
@@ -278,6 +270,8 @@ class JobMachine:
         """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""
         self.takeovers += 1
         self._tell(f"{node} has taken the job over")
+        if self.state == "PLANNING":
+            return [PlanStage()]
         return [CommitJob(self._winners())] if self.state == "COMMITTING" else []
 
     def _progressed(self, attempt_id: AttemptId, bytes_done: int, status: str) -> None:
@@ -305,7 +299,7 @@ class JobMachine:
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
-                reduce.size = sum(_output_of(each).partitions[reduce.index].length for each in self.maps)
+                reduce.size = sum(map_output_of(each).partitions[reduce.index].length for each in self.maps)
         return instructions + self._maybe_commit(now)
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
@@ -388,7 +382,23 @@ class JobMachine:
         assert self.state == "COMMITTING", f"a commit ended while the job was {self.state}"
         if isinstance(event, CommitFailed):
             return self._end("FAILED", now, event.error)
-        return self._end("SUCCEEDED", now)
+        if not self._goes_on:
+            return self._end("SUCCEEDED", now)
+        sometimes("a chain goes on with its next stage")
+        self._tell(self.chain.finish(self.maps, self.reduces, now))
+        self.state = "PLANNING"
+        return [PlanStage()]
+
+    def _stage_planned(self, event: StagePlanned | StageRefused, now: float) -> list[Instruction]:
+        if self.state != "PLANNING":
+            return []
+        if isinstance(event, StageRefused):
+            return self._end("FAILED", now, event.error)
+        self.chain.place = event.place
+        self.plan = replace(self.plan, splits=event.splits, reducers=event.reducers, notes=event.notes)
+        self._reports, self._canary, self.state = FetchReports(), Canary(), "RUNNING"
+        self._lay_out()
+        return [] if self.last_tasks else self._maybe_commit(now)
 
     def _attempt_failed(self, event: AttemptFailed, now: float) -> list[Instruction]:
         attempt = self._attempt(event.attempt)
@@ -426,12 +436,13 @@ class JobMachine:
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:
         said = self._node_down(node, now) if self._workers.has_restarted(node, start) else []
         self._workers.up(node, start)
-        return said if self.last_tasks else said + self._maybe_commit(now)  # nothing to map: nothing runs
+        runs = self.last_tasks or self.state != "PENDING"
+        return said if runs else said + self._maybe_commit(now)  # nothing to map: nothing runs
 
     def _node_down(self, node: NodeId, now: float) -> list[Instruction]:
         """Restart the node's attempts elsewhere, and also its finished maps while a reduce needs them."""
         self._workers.down(node)
-        if self.state == "COMMITTING":
+        if self.state in ("COMMITTING", "PLANNING"):
             return []
         failure = TaskFailed(Cause.LOST_NODE, f"node {node} is down")
         for task in self.maps if self.plan.reducers else ():  # a part is no file of its node (rule J4)
@@ -470,7 +481,9 @@ class JobMachine:
         return (self.maps if attempt_id.stage == "map" else self.reduces)[attempt_id.task]
 
     def _attempt(self, attempt_id: AttemptId) -> Attempt | None:
-        return self._task(attempt_id).attempt(attempt_id.number)
+        tasks = self.maps if attempt_id.stage == "map" else self.reduces
+        of_former_stage = attempt_id.task >= len(tasks)
+        return None if of_former_stage else tasks[attempt_id.task].attempt(attempt_id.number)
 
     def _tell_once(self, line: str) -> None:
         """An error that comes again and again is one line."""
@@ -480,9 +493,3 @@ class JobMachine:
     def _tell(self, line: str) -> None:
         if len(self.story) < MAX_STORY_LINES:
             self.story.append(line)
-
-
-def _output_of(task: Task) -> MapOutput:
-    assert task.winner is not None
-    assert isinstance(task.winner.output, MapOutput)
-    return task.winner.output

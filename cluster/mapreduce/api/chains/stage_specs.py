@@ -35,6 +35,7 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
     written = spec.output if is_last else f"{_chain_folder(spec)}/stage-{place.passed + 1}"
     return replace(
         link,
+        job=spec.job,
         inputs=(f"{_chain_folder(spec)}/stage-{place.passed}",) if place.passed else spec.inputs,
         output=written,
         overwrite=spec.overwrite and is_last,

@@ -21,7 +21,7 @@ from typing import Final
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
@@ -100,6 +100,7 @@ class JobDriver:
         self._encoded_stage = self._stage.encode()
         self._world, self._ask = world, world.ask
         self._machine = job.machine
+        self._machine.locality.owners_of = world.most_owned_by
         self._term = term
         self._logs = AttemptLogs()
         self._began = world.clock.monotonic() - job.at
@@ -236,7 +237,7 @@ class JobDriver:
         lost = None
         with contextlib.suppress(OSError):  # it cannot be told now: the attempt's own word counts
             lost = await files.off_loop(
-                loss_of_staging, files, spec.job, spec.output, overwrite=spec.overwrite
+                loss_of_staging, files, spec.staging, spec.output, overwrite=spec.overwrite
             )
         self._feed(StagingLost(lost) if lost is not None else failed)
 
@@ -249,6 +250,10 @@ class JobDriver:
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)
+
+    @property
+    def tasks(self) -> int:
+        return len(self._machine.maps) + len(self._machine.reduces)
 
     @property
     def changed(self) -> asyncio.Event:
@@ -352,9 +357,8 @@ class JobDriver:
                 self._world.slots.release(node, self.spec.job, attempt_id)
 
     def _send_orders(self) -> None:
-        orders, self._orders = self._orders, []
-        for start in orders:
-            self._group.create_task(self._start(start))
+        while self._orders:
+            self._group.create_task(self._start(self._orders.pop(0)))
 
     async def _start(self, start: StartMap | StartReduce) -> None:
         try:
@@ -486,6 +490,6 @@ class JobDriver:
     async def _clean_up(self) -> None:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""
         await drop_everywhere(self._world, self.spec.job, self._term)
-        files = self._world.files
+        files, spec = self._world.files, self.spec
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
-            await files.off_loop(remove_staging, files, self.spec.job, self.spec.output)
+            await files.off_loop(remove_every_staging, files, spec, self._term)

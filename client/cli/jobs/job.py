@@ -15,6 +15,9 @@ job = LazyGroup(
             "run a job on this machine, without a cluster",
             NO_CLUSTER,
         ),
+        "estimate": Verb(
+            "ringmill.client.cli.jobs.job_estimate:estimate", "tell how long a job will take, from a sample"
+        ),
         "follow": Verb("ringmill.client.cli.jobs.job_follow:follow", "wait for the end of a job"),
         "wait": Verb("ringmill.client.cli.jobs.job_follow:follow", "another name for follow"),
         "list": Verb(

@@ -42,7 +42,7 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         plan = input_plan_of(spec, files, sizes)
-        remove_staging(files, spec.job, spec.output)
+        remove_staging(files, spec.staging, spec.output)  # of a first try, or of a cluster that is no more
         _make_staging(stage_of(spec, START), files)
     except OSError as error:
         raise _refusal(error) from error
@@ -69,7 +69,7 @@ def plan_stage(
 
 
 def _make_staging(spec: JobSpec, files: FileSystem) -> None:
-    staging = staging_folder(spec.output, spec.job)
+    staging = staging_folder(spec.output, spec.staging)
     files.mkdir(staging)
     folder = posixpath.dirname(staging)
     files.fsync_dir(folder)  # a job that was accepted outlives a power cut (J6)
@@ -105,10 +105,10 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
     """
     try:
         if again:
-            require_sight(files, spec.job, spec.output)
+            require_sight(files, spec.staging, spec.output)
         else:
             refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        commit_output(files, spec.job, spec.output, parts, overwrite=spec.overwrite)
+        commit_output(files, spec.staging, spec.output, parts, overwrite=spec.overwrite)
     except OutputMayShow as error:
         raise refusal_of(error, f"output {spec.output}").with_outcome("unknown") from error
     except OSError as error:

@@ -25,6 +25,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     StagedPart,
     commit_output,
     refuse_existing,
+    remove_stages,
     remove_staging,
     staging_folder,
 )
@@ -112,7 +113,6 @@ def run_target(
     if isinstance(target, JobDefinition):
         return run_spec(target, spec, files, sizes, each)
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
-    remove_staging(files, spec.job, spec.output)
     links, place = [each.rounds for each in spec.chain], START
     results: list[LocalResult] = []
     try:
@@ -128,7 +128,7 @@ def run_target(
                 spec = replace(spec, noted=results[-1].noted)
             place = after
     finally:
-        remove_staging(files, spec.job, spec.output)
+        remove_stages(files, spec.staging, spec.output)
 
 
 def _of_all(results: Sequence[LocalResult]) -> LocalResult:
@@ -152,8 +152,8 @@ def run_spec(
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
     plan = input_plan_of(spec, files, sizes)
     spec = replace(spec, noted=plan.noted)
-    staging = staging_folder(spec.output, spec.job)
-    remove_staging(files, spec.job, spec.output, keeps_stages=True)
+    staging = staging_folder(spec.output, spec.staging)
+    remove_staging(files, spec.staging, spec.output)
     files.mkdir(staging)
     try:
         maps = _all("map", each(partial(_map, definition, spec, staging, files), plan.splits))
@@ -164,14 +164,14 @@ def run_spec(
         parts = [StagedPart.of(task, output, spec) for task, output in enumerate(last)]
         commit_output(
             files,
-            spec.job,
+            spec.staging,
             spec.output,
             parts,
             overwrite=spec.overwrite,
         )
     finally:
         definition.kept.clear()  # of no use to another run; else it would stay, and travel when pickled
-        remove_staging(files, spec.job, spec.output)
+        remove_staging(files, spec.staging, spec.output)
     paths = tuple(f"{spec.output}/{part.name}" for part in parts)
     return _result(spec, maps, reduces, paths, plan.notes)
 
@@ -187,7 +187,7 @@ def _map(
 def _reduce(
     definition: JobDefinition, spec: JobSpec, maps: Sequence[MapOutput], files: FileSystem, partition: int
 ) -> ReduceOutput:
-    folder = _new_folder(files, f"{staging_folder(spec.output, spec.job)}/reduce-{partition}")
+    folder = _new_folder(files, f"{staging_folder(spec.output, spec.staging)}/reduce-{partition}")
     slices = tuple(done.slice(partition) for done in maps)
     task = ReduceAttempt(spec, partition, slices, 1)
     return run_reduce(definition, task, files, folder, Progress())

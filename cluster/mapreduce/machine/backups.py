@@ -17,12 +17,10 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
-from ringmill.cluster.sometimes import sometimes
 
 __all__ = [
-    "LEAST_S", "Slow", "Usual", "about_backup", "may_begin_another", "slow_from", "slow_task", "usual_of",
+    "LEAST_S", "Slow", "Usual", "may_begin_another", "slow_from", "slow_task", "told_of_backup", "usual_of",
 ]  # fmt: skip
 
 LEAST_S: Final = 1.0
@@ -104,12 +102,9 @@ def slow_task(stage: Sequence[Task], tasks: Sequence[Task], node: NodeId, now: f
     return next((each.task for each in slow if not each.task.has_failed_on(node)), None)
 
 
-def about_backup(stage: Sequence[Task], task: Task, backup: AttemptId, node: NodeId, now: float) -> str:
-    """A line about a backup attempt that begins."""
-    sometimes("a slow task gets a backup attempt")
+def told_of_backup(task: Task, stage: Sequence[Task], backup: str, now: float) -> str:
+    """Why a backup attempt of a task begins, for people."""
     usual = usual_of(stage)
     rest = "" if usual is None else f", {usual.seconds_for(task):.1f} s is usual"
     slow = next(each for each in task.attempts if each.state is AttemptState.RUNNING)
-    return (
-        f"{backup} on {node} is a backup: {slow.id} on {slow.node} has run {now - slow.began_at:.1f} s{rest}"
-    )
+    return f"{backup} is a backup: {slow.id} on {slow.node} has run {now - slow.began_at:.1f} s{rest}"

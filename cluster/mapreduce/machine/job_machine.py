@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
-from ringmill.cluster.mapreduce.machine.backups import about_backup, slow_from, slow_task
+from ringmill.cluster.mapreduce.machine.backups import slow_from, slow_task, told_of_backup
 from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
     NOT_LOADED,
@@ -53,22 +53,26 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     StartMap,
     StartReduce,
     TakenOver,
-    Winner,
 )
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
+from ringmill.cluster.mapreduce.machine.locality import Locality
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
-from ringmill.cluster.mapreduce.machine.stage_totals import StageChain, counters_of, map_output_of, source_of
+from ringmill.cluster.mapreduce.machine.stage_totals import (
+    StageChain,
+    counters_of,
+    map_output_of,
+    slices_of,
+    source_of,
+    winners_of,
+)
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
-from ringmill.cluster.mapreduce.machine.workers import Workers
+from ringmill.cluster.mapreduce.machine.workers import Workers, is_of_the_node
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["JobMachine"]
 
 MAX_STORY_LINES = 1000
-NUMBERS_OF_A_COORDINATOR = 1000
-"""Attempts that a job's second coordinator begins count from 1001, and so do those of a chain's second stage:
-the first may have begun some that it could not tell, and no two attempts may have one name."""
 
 
 @dataclass(slots=True)
@@ -86,6 +90,7 @@ class JobMachine:
     is_paused: bool = False  # it begins no attempt (rule J21)
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
     chain: StageChain = field(init=False)  # where the job is among its stages (rule J24)
+    locality: Locality = field(default_factory=Locality, compare=False)  # what is told to it decides nothing
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
@@ -129,9 +134,8 @@ class JobMachine:
         """How many records the maps that count have set aside."""
         if not self.plan.bad_records:
             return 0
-        return sum(
-            map_output_of(task).partitions[-1].records for task in self.maps if task.winner is not None
-        )
+        done = (task for task in self.maps if task.winner is not None)
+        return sum(map_output_of(task).partitions[-1].records for task in done)
 
     @property
     def workers_up(self) -> list[NodeId]:
@@ -190,11 +194,13 @@ class JobMachine:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
         if not self._may_begin(now) or not self._workers.may_run(node):
             return None
-        task = next((task for task in self._startable(now) if self._suits(task, node)), None)
+        ready = (task for task in self._startable(now) if self._workers.suits(task, node))
+        usable = self._workers.usable()
+        task = self.locality.pick(ready, node, self.plan.splits, self._stage(), usable, now)
         task = task or self._slow_task(node, now)
         if task is None:
             return None
-        attempt = task.next_attempt(NUMBERS_OF_A_COORDINATOR * (self.takeovers + self.chain.place.passed) + 1)
+        attempt = task.next_attempt(self.chain.attempts_from(self.takeovers))
         [started] = self.handle(AttemptStarted(attempt, node), now)
         assert isinstance(started, StartMap | StartReduce)
         return started
@@ -222,6 +228,7 @@ class JobMachine:
         times = [self._canary.free_at(self.maps, now)]
         times += (task.not_before for task in stage if task.is_waiting)
         times += (each.at for each in slow_from(self._stage()))
+        times += self.locality.wakeups(self._stage())
         return min((at for at in times if at > now), default=None)
 
     def _startable(self, now: float) -> Iterator[Task]:
@@ -230,11 +237,6 @@ class JobMachine:
         if self.maps_done:
             ready = (task for task in self.reduces if task.is_waiting and task.not_before <= now)
             yield from sorted(ready, key=lambda task: (-task.size, task.index))
-
-    def _suits(self, task: Task, node: NodeId) -> bool:
-        """Whether a node may run the task: one where it failed gets it again only if there is no other."""
-        others = (other for other in self._workers.usable() if other != node)
-        return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
 
     def _stage(self) -> list[Task]:
         return self.reduces if self.maps_done else self.maps
@@ -247,8 +249,8 @@ class JobMachine:
         self.state = "RUNNING"
         task, start = self._task(attempt_id), self._workers.start_of(node)
         if task.is_running:
-            stage = self.maps if task.stage == "map" else self.reduces
-            self._tell(about_backup(stage, task, attempt_id, node, now))
+            sometimes("a slow task gets a backup attempt")
+            self._tell(told_of_backup(task, self._stage(), f"{attempt_id} on {node}", now))
         else:
             self.retried += bool(task.attempts)
         if task.stage == "map":
@@ -272,7 +274,7 @@ class JobMachine:
         self._tell(f"{node} has taken the job over")
         if self.state == "PLANNING":
             return [PlanStage()]
-        return [CommitJob(self._winners())] if self.state == "COMMITTING" else []
+        return [CommitJob(winners_of(self.last_tasks))] if self.state == "COMMITTING" else []
 
     def _progressed(self, attempt_id: AttemptId, bytes_done: int, status: str) -> None:
         attempt = self._attempt(attempt_id)
@@ -299,7 +301,8 @@ class JobMachine:
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
-                reduce.size = sum(map_output_of(each).partitions[reduce.index].length for each in self.maps)
+                reduce.size, slices = slices_of(self.maps, reduce.index)
+                self.locality.note_slices(reduce, slices)
         return instructions + self._maybe_commit(now)
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
@@ -352,16 +355,7 @@ class JobMachine:
         if self.reduces:
             self._count_maps_that_were_read()
         running = [a for task in self.maps for a in task.attempts if a.is_open]
-        return [*self._cancel(running, now), CommitJob(self._winners())]
-
-    def _winners(self) -> tuple[Winner, ...]:
-        winners = []
-        for task in self.last_tasks:
-            attempt = task.winner
-            assert attempt is not None
-            assert attempt.output is not None
-            winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
-        return tuple(winners)
+        return [*self._cancel(running, now), CommitJob(winners_of(self.last_tasks))]
 
     def _count_maps_that_were_read(self) -> None:
         """Count maps whose output was lost after every reduce had read it: they need not run again."""
@@ -370,11 +364,13 @@ class JobMachine:
         for task in self.maps:
             if task.winner is None:
                 sometimes("a map that all had read is lost")
-                task.winner = self._attempt(reader.sources[task.index])
+                task.winner = winner = self._attempt(reader.sources[task.index])
+                assert winner is not None
+                winner.state, winner.failure = AttemptState.DONE, None
 
     def _load_moved(self, mark: LoadMoved) -> None:
         if self.load == NOT_LOADED:
-            records = sum(winner.output.records_out for winner in self._winners())
+            records = sum(winner.output.records_out for winner in winners_of(self.last_tasks))
             self._tell(f"loading {records:,} records into the keyspace of the output")
         self.load = mark
 
@@ -397,6 +393,7 @@ class JobMachine:
         self.chain.place = event.place
         self.plan = replace(self.plan, splits=event.splits, reducers=event.reducers, notes=event.notes)
         self._reports, self._canary, self.state = FetchReports(), Canary(), "RUNNING"
+        self.locality = Locality(self.locality.owners_of)
         self._lay_out()
         return [] if self.last_tasks else self._maybe_commit(now)
 
@@ -413,7 +410,8 @@ class JobMachine:
     def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
         attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
         self._tell(f"{attempt.id} on {attempt.node} failed, {failure}")
-        self._workers.blame(attempt.node, task.name, failure.cause)
+        if is_of_the_node(failure.cause):
+            self._workers.blame(attempt.node, task.name)
         if task.charge(failure, now):
             sometimes("a task is tried again")
             return []
@@ -425,7 +423,14 @@ class JobMachine:
         if task.winner is None or task.winner.id != source:
             return  # it runs again already, or has
         if self._reports.is_lost(source, reader.task, is_corrupt=is_corrupt, now=now):
+            self._blame_for_output(task, task.winner, is_corrupt=is_corrupt)
             self._revoke(task, "its output cannot be read")
+
+    def _blame_for_output(self, task: Task, attempt: Attempt, *, is_corrupt: bool) -> None:
+        """Others go before a node whose outputs nobody can read."""
+        cause = Cause.CORRUPT_DATA if is_corrupt else Cause.FETCH_FAILED
+        attempt.state, attempt.failure = AttemptState.FAILED, TaskFailed(cause, "its output cannot be read")
+        self._workers.blame(attempt.node, task.name)
 
     def _revoke(self, task: Task, why: str) -> None:
         assert task.winner is not None
@@ -436,8 +441,8 @@ class JobMachine:
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:
         said = self._node_down(node, now) if self._workers.has_restarted(node, start) else []
         self._workers.up(node, start)
-        runs = self.last_tasks or self.state != "PENDING"
-        return said if runs else said + self._maybe_commit(now)  # nothing to map: nothing runs
+        is_empty = self.state == "PENDING" and not self.last_tasks  # nothing to map: nothing runs
+        return said + self._maybe_commit(now) if is_empty else said
 
     def _node_down(self, node: NodeId, now: float) -> list[Instruction]:
         """Restart the node's attempts elsewhere, and also its finished maps while a reduce needs them."""
@@ -482,8 +487,8 @@ class JobMachine:
 
     def _attempt(self, attempt_id: AttemptId) -> Attempt | None:
         tasks = self.maps if attempt_id.stage == "map" else self.reduces
-        of_former_stage = attempt_id.task >= len(tasks)
-        return None if of_former_stage else tasks[attempt_id.task].attempt(attempt_id.number)
+        is_known = attempt_id.task < len(tasks)  # else it is of a former stage
+        return tasks[attempt_id.task].attempt(attempt_id.number) if is_known else None
 
     def _tell_once(self, line: str) -> None:
         """An error that comes again and again is one line."""

@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
+from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import START, LinkRounds, StagePlace, place_after
-from ringmill.cluster.mapreduce.machine.job_events import SliceSource
+from ringmill.cluster.mapreduce.machine.job_events import SliceSource, Winner
 from ringmill.cluster.mapreduce.machine.task_state import Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
-__all__ = ["FinishedStage", "StageChain", "counters_of", "map_output_of", "records_of", "source_of"]
+__all__ = [
+    "FinishedStage", "StageChain", "counters_of", "map_output_of", "records_of", "slices_of", "source_of",
+    "winners_of",
+]  # fmt: skip
+
+
+NUMBERS_OF_A_COORDINATOR: Final = 1000
+"""Attempts that a job's second coordinator begins count from 1001, and so do those of a chain's second stage:
+the first may have begun some that it could not tell, and no two attempts may have one name."""
 
 
 class FinishedStage(NamedTuple):
@@ -40,6 +49,10 @@ class StageChain:
     links: tuple[LinkRounds, ...] = ()
     place: StagePlace = START
     over: list[FinishedStage] = field(default_factory=list)
+
+    def attempts_from(self, takeovers: int) -> int:
+        """The number of the first attempt of a task that begins now."""
+        return NUMBERS_OF_A_COORDINATOR * (takeovers + self.place.passed) + 1
 
     def goes_on(self, counters: Mapping[str, int]) -> bool:
         """Whether another stage follows the present one, which has counted this."""
@@ -90,6 +103,23 @@ def source_of(task: Task, partition: int) -> SliceSource:
     output, winner = map_output_of(task), task.winner
     assert winner is not None
     return SliceSource(winner.id, winner.node, output.file, output.partitions[partition])
+
+
+def slices_of(maps: Sequence[Task], partition: int) -> tuple[int, list[tuple[NodeId, int]]]:
+    """How much a reduce reads now that all maps are done, and where that lies."""
+    slices = [(each.node, each.where.length) for each in (source_of(task, partition) for task in maps)]
+    return sum(size for _, size in slices), slices
+
+
+def winners_of(tasks: Sequence[Task]) -> tuple[Winner, ...]:
+    """Whose files become the output."""
+    winners = []
+    for task in tasks:
+        attempt = task.winner
+        assert attempt is not None
+        assert attempt.output is not None
+        winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
+    return tuple(winners)
 
 
 def records_of(maps: Sequence[Task], reduces: Sequence[Task]) -> dict[str, int]:

@@ -16,7 +16,9 @@ from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup, failure_groups
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 
-__all__ = ["JobSummary", "summarize"]
+__all__ = ["MOST_TASKS", "JobSummary", "summarize"]
+
+MOST_TASKS: Final = 5000
 
 MOST_STAGES: Final = 20
 """Of a chain that are told when they are over."""
@@ -28,7 +30,7 @@ class JobSummary:
 
     state: str
     stages: tuple[StageSummary, ...]
-    tasks: tuple[TaskSummary, ...]
+    tasks: tuple[TaskSummary, ...]  # of a job of more than MOST_TASKS those that run
     records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out, bad if some may be set aside
     counters: Mapping[str, int]
     retried: int
@@ -44,7 +46,7 @@ def summarize(machine: JobMachine) -> JobSummary:
         if machine.is_paused and machine.state in ("PENDING", "RUNNING", "PLANNING")
         else machine.state,
         (*_stages_over(machine), _stage("map", machine.maps), _stage("reduce", machine.reduces)),
-        tuple(map(_task, tasks)),
+        tuple(map(_task, tasks if len(tasks) <= MOST_TASKS else [t for t in tasks if _is_at_work(t)])),
         _records(machine),
         _counters(machine),
         machine.retried,
@@ -53,13 +55,17 @@ def summarize(machine: JobMachine) -> JobSummary:
     )
 
 
+def _is_at_work(task: Task) -> bool:
+    return task.winner is None and task.is_running
+
+
 def _stage(name: str, tasks: Sequence[Task]) -> StageSummary:
     done = sum(task.size if task.winner else _furthest(task) for task in tasks)
     return StageSummary(
         name,
         len(tasks),
         sum(task.winner is not None for task in tasks),
-        sum(task.is_running for task in tasks),
+        sum(map(_is_at_work, tasks)),
         sum(task.size for task in tasks),
         done,
     )

@@ -20,7 +20,7 @@ __all__ = ["former_stage", "stage_of"]
 def _chain_folder(spec: JobSpec) -> str:
     """The hidden folder beside the output that holds what stages write for each other."""
     parent, name = posixpath.split(spec.output.rstrip("/"))
-    return posixpath.join(parent, f".{name}.ringmill-{spec.job}{STAGES}")
+    return posixpath.join(parent, f".{name}.ringmill-{spec.staging}{STAGES}")
 
 
 def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
@@ -36,6 +36,7 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
     return replace(
         link,
         job=spec.job,
+        planned=spec.planned,
         inputs=(f"{_chain_folder(spec)}/stage-{place.passed}",) if place.passed else spec.inputs,
         output=written,
         overwrite=spec.overwrite and is_last,

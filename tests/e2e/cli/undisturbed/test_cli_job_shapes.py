@@ -63,8 +63,11 @@ def test_it_gives_the_bytes_of_one_process(shell: Shell, name: str) -> None:
     typed = [text for key, path in paths.items() for text in ("--input", f"{key}={path}")]
     typed += [text for key, path in side.items() for text in ("--side", f"{key}={path}")]
     output = folder / f"shapes-{name}"
+    told = shell.ok("job", "estimate", f"shapes.py:{name}", *typed, "-o", "json").json
     done = shell.ok("job", "run", f"shapes.py:{name}", *typed, "--output", output.name, "-o", "json").json
     assert done["state"] == "SUCCEEDED" and done["tasks"]["map"] == (1 if name == "given_to_all" else 2)
+    assert (told["maps"], told["reduces"]) == (done["tasks"]["map"], done["tasks"]["reduce"])
+    assert told["at_once"] >= 1 and 0 < told["least_s"] < told["seconds"] < told["most_s"]
     with closing(OsFileSystem()) as files:
         definition = load_job_module(f"shapes.py:{name}", files, str(folder)).definition
     alone = run_local(

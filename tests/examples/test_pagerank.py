@@ -20,7 +20,7 @@ def test_ranks_are_those_of_the_rounds_done_by_hand(tmp_path: Path) -> None:
     out = {page: [target for source, target in links if source == page] for page in pages}
     ranks, rounds, moved = dict.fromkeys(pages, 1.0), 0, 0
     while True:
-        shares = {page: 0.15 for page in pages}
+        shares = dict.fromkeys(pages, 0.15)
         for page, targets in out.items():
             for target in targets:
                 shares[target] += 0.85 * ranks[page] / len(targets)

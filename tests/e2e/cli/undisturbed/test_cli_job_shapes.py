@@ -116,6 +116,7 @@ def ranked(key: tuple[int, str], nothing: Iterable[None]) -> Iterator[tuple[str,
     yield key[1], -key[0]
 
 RECORDS = FileInput("records")
+counts = job(map=words, reduce=Sum(), reducers=1)
 ranks = pipeline(
     job(map=words, reduce=Sum()),
     iterate(job(map=halved, reduce=Sum(), input=RECORDS), max=9, until="moved"),
@@ -139,5 +140,7 @@ def test_a_pipeline_is_one_job(shell: Shell) -> None:
     told = shell.ok("job", "status", job, "-o", "json").json
     assert [event for event in told["events"] if "(job 2 of 3, round 2)" in event]
     assert [row["name"] for row in told["stages"]][:4] == ["1:map", "1:reduce", "2:map", "2:reduce"]
+    shell.ok("job", "run", "chain.py:counts", "--input", f"job:{job}", "--output", "of-ranks")
+    assert (folder / "of-ranks" / "part-00000").read_bytes().count(b"\n") > 8, "words of the ranks"
     refused = shell.run("job", "run", *typed, "other", "--reducers", "3")
     assert refused.code == 2 and "a setting of each job" in refused.err

@@ -318,8 +318,8 @@ class JobSpec:
         return data
 
     @classmethod
-    def decode(cls, data: bytes) -> JobSpec:
-        """Decode a spec.
+    def decode(cls, data: bytes, *, is_link: bool = False) -> JobSpec:
+        """Decode a spec, or that of a link of a chain.
 
         Raises ProtocolMismatch for another version or malformed bytes, InvalidArgument for bad values.
         """
@@ -336,6 +336,10 @@ class JobSpec:
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
         values["sources"] = _sources(values["sources"])
         values["chain"] = _links(values["chain"])
+        if is_link and values["chain"]:
+            raise ProtocolMismatch("a link of a chain of jobs is a chain itself")
+        for each in values["chain"] or ():
+            cls.decode(each.spec, is_link=True)
         values["broadcast"] = tuple(values["broadcast"]) if isinstance(values["broadcast"], list) else None
         values["noted"] = _noted(values["noted"])
         return cls(**_typed(values))

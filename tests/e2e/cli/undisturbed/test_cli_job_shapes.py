@@ -140,6 +140,7 @@ def test_a_pipeline_is_one_job(shell: Shell) -> None:
     told = shell.ok("job", "status", job, "-o", "json").json
     assert [event for event in told["events"] if "(job 2 of 3, round 2)" in event]
     assert [row["name"] for row in told["stages"]][:4] == ["1:map", "1:reduce", "2:map", "2:reduce"]
+    assert shell.ok("job", "explain", job).out and shell.ok("job", "status", job, "--tasks").out
     shell.ok("job", "run", "chain.py:counts", "--input", f"job:{job}", "--output", "of-ranks")
     assert (folder / "of-ranks" / "part-00000").read_bytes().count(b"\n") > 8, "words of the ranks"
     refused = shell.run("job", "run", *typed, "other", "--reducers", "3")

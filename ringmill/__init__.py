@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ringmill.client.engines.on_spark import run_on_spark
     from ringmill.client.jobs.estimate_job import estimate_job
     from ringmill.client.jobs.job_values import JobState
-    from ringmill.client.jobs.run_local import read_output, run_local
+    from ringmill.client.jobs.run_local import read_output, read_result, run_local
     from ringmill.client.many_keys import raise_first
     from ringmill.client.pipeline import AsyncPipeline
     from ringmill.client.twins.blocking_pipeline import Pipeline
@@ -62,7 +62,7 @@ __all__ = [
     "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt",
     "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     "broken_laws", "connect", "estimate_job", "iterate", "job", "join", "pipeline", "raise_first",
-    "read_output", "run_local", "run_on_dask", "run_on_spark",
+    "read_output", "read_result", "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -74,7 +74,7 @@ _HOMES: Final = {
     "ringmill.client.jobs.job_values": ("JobState",),
     "ringmill.client.engines.on_dask": ("run_on_dask",),
     "ringmill.client.engines.on_spark": ("run_on_spark",),
-    "ringmill.client.jobs.run_local": ("read_output", "run_local"),
+    "ringmill.client.jobs.run_local": ("read_output", "read_result", "run_local"),
     "ringmill.client.pipeline": ("AsyncPipeline",),
     "ringmill.cluster.mapreduce.api.laws": ("broken_laws",),
     "ringmill.client.values": (

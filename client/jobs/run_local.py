@@ -10,21 +10,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from functools import partial
 from itertools import chain
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.chains.chain import Target, first_job
+from ringmill.cluster.mapreduce.api.chains.chain import Target, first_job, last_job
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
 from ringmill.cluster.mapreduce.file_urls import path_of
+from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
+from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ports import FileSystem, ReadFile
 
 __all__ = [
     "Input",
@@ -32,9 +34,12 @@ __all__ = [
     "absolute_side",
     "new_name",
     "read_output",
+    "read_result",
     "run_from_here",
     "run_local",
 ]
+
+READ_BYTES: Final = 1 << 20
 
 Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 """Paths, folders and globs; by source where a job has several."""
@@ -110,6 +115,34 @@ def read_output(folder: str) -> Iterator[tuple[bytes, bytes]]:
             except (TaskFailed, TypeError, ValueError) as error:
                 raise InvalidArgument(f"{found.path} is no output of a job with KvOutput") from error
             yield from records
+
+
+def read_result(job: Target, folder: str) -> Iterator[tuple[Any, Any]]:
+    """Key and value of each record that `job` has written to a folder, in the order of its parts.
+
+    A block of a part is in memory at a time.  Raises InvalidArgument for a job with another output format,
+    for a folder that is not there, and for files that hold anything else; OSError.
+    """
+    types = last_job(job).types
+    if types is None:
+        raise InvalidArgument(
+            f"the job writes {last_job(job).output.format!r}, and only records are read with their types",
+            hint='declare job(output=FileOutput("records"))',
+        )
+    with closing(OsFileSystem()) as files:
+        for found in find_inputs([os.path.abspath(folder)], files).files:
+            with closing(files.open_read(found.path)) as file:
+                blocks = unpacked_blocks(file) if is_packed(found.path) else _blocks(file)
+                try:
+                    for block in types.unpacked(blocks):
+                        yield from block
+                except TaskFailed as failure:
+                    raise InvalidArgument(f"{found.path}: {failure.message}") from failure
+
+
+def _blocks(file: ReadFile) -> Iterator[bytes]:
+    for at in range(0, file.size, READ_BYTES):
+        yield file.pread(READ_BYTES, at)
 
 
 def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, Content]]:

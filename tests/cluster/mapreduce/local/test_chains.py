@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ringmill import FileInput, FileOutput, KvOutput, iterate, job, pipeline, run_local
+from ringmill import FileInput, FileOutput, KvOutput, iterate, job, pipeline, read_result, run_local
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from tests.cluster.mapreduce import chain_jobs, sample_jobs
 from tests.cluster.mapreduce.chain_jobs import counts, halves, order
@@ -63,9 +63,14 @@ def test_the_stages_can_be_run_one_by_one(tmp_path: Path, text: str) -> None:
     kept = job(map=chain_jobs.words, reduce=counts.reduce_fold.fold, params={"without": ""}, reducers=3,  # type: ignore[union-attr]
                output=FileOutput("records", "zstd"))  # fmt: skip
     run_local(kept, text, str(tmp_path / "kept"))
+    assert dict(read_result(kept, str(tmp_path / "kept"))) == Counter(TEXT.split() * 2)
     run_local(order, str(tmp_path / "kept"), str(tmp_path / "by hand"))
     run_local(chain_jobs.most_frequent, text, str(tmp_path / "chained"))
     assert lines(tmp_path / "by hand") == lines(tmp_path / "chained")
+    with pytest.raises(InvalidArgument, match="writes 'tsv'"):
+        list(read_result(order, str(tmp_path / "by hand")))
+    with pytest.raises(InvalidArgument, match="no typed records"):
+        list(read_result(kept, text))
     with pytest.raises(JobFailed, match="no typed records"):
         run_local(order, text, str(tmp_path / "wrong"))
 

@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple, get_args
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
-from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB, MAX_WEIGHT
+from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB, MAX_WEIGHT, MOST_ROUNDS
 from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, MOST_BAD_RECORDS, bad_records_of
+from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
 from ringmill.cluster.mapreduce.api.definition import (
     JobDefinition,
     Order,
@@ -90,6 +91,7 @@ class JobSpec:
     side: Mapping[str, str] = field(default_factory=dict)  # absolute paths of files that every task may read
     broadcast: tuple[str, ...] = ()  # of a join, the sources that may go to every map task
     broadcast_bytes: int = 0  # the most that such a source may have
+    chain: tuple[LinkOf, ...] = ()  # of a chain, all its links; the fields here are those of the first
     noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
     """What planning found: the file of each `side`, those of the source that goes to every map task."""
     planned: str = ""  # by which coordinator: TERM.NUMBER, of its hidden folder; "" in a local run
@@ -141,6 +143,7 @@ class JobSpec:
                 f"output_compression must be one of {', '.join(get_args(OutputCompression))}",
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
+            (any(not 1 <= each.most <= MOST_ROUNDS for each in self.chain), "a link without rounds"),
             (not self._has_sound_sources, "sources do not say whose the inputs are"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
@@ -320,8 +323,8 @@ class JobSpec:
         return data
 
     @classmethod
-    def decode(cls, data: bytes) -> JobSpec:
-        """Decode a spec.
+    def decode(cls, data: bytes, *, is_link: bool = False) -> JobSpec:
+        """Decode a spec, or that of a link of a chain.
 
         Raises ProtocolMismatch for another version or malformed bytes, InvalidArgument for bad values.
         """
@@ -337,6 +340,11 @@ class JobSpec:
             raise ProtocolMismatch(f"a job description with other fields than version {VERSION} has")
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
         values["sources"] = _sources(values["sources"])
+        values["chain"] = _links(values["chain"])
+        if is_link and values["chain"]:
+            raise ProtocolMismatch("a link of a chain of jobs is a chain itself")
+        for each in values["chain"] or ():
+            cls.decode(each.spec, is_link=True)
         values["broadcast"] = tuple(values["broadcast"]) if isinstance(values["broadcast"], list) else None
         values["noted"] = _noted(values["noted"])
         return cls(**_typed(values))
@@ -355,6 +363,14 @@ def _sources(rows: Any) -> tuple[SourceOf, ...] | None:
     return sources if all((str, str, int) == tuple(map(type, each)) for each in sources) else None
 
 
+def _links(rows: Any) -> tuple[LinkOf, ...] | None:
+    try:
+        links = tuple(LinkOf(*row) for row in rows)
+    except TypeError:
+        return None
+    return links if all((bytes, int, str) == tuple(map(type, each)) for each in links) else None
+
+
 def _noted(rows: Any) -> dict[str, tuple[InputFile, ...]] | None:
     try:
         noted = {name: tuple(InputFile(*row) for row in files) for name, files in rows.items()}
@@ -369,7 +385,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
         "task_memory_mib": int, "split_bytes": int, "bad_records": int, "weight": int, "sources": tuple,
-        "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
+        "chain": tuple, "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.api.chains.chain import JobChain
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
@@ -84,6 +85,7 @@ def run_map(
     reader = SplitReader(
         split, spec.format_of(split.source), job.map_signature.second,
         files=files, context=context, key_hint=job.map_signature.first, columns=job.columns,
+        where=job.map_signature.where,
     )  # fmt: skip
     aside = SetAside(spec.bad_records, job.user_files, reader, context) if spec.bad_records else None
 
@@ -216,7 +218,10 @@ def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
         failure = classify(error, {f"{base}.py", f"{base}/__init__.py"})
         message = f"module {module} does not import: {failure.message}"
         raise TaskFailed(Cause.USER_ERROR, message, failure.frames) from error
+    name, _, link = name.partition(".")
     found = getattr(loaded, name, None)
+    if isinstance(found, JobChain) and link.isdecimal() and int(link) < len(found.links):
+        return found.links[int(link)].step
     if isinstance(found, JobDefinition):
         return found
     what = "does not exist" if found is None else f"is a {type(found).__name__}, not a job"

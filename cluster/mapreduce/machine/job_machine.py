@@ -178,7 +178,8 @@ class JobMachine:
             case AttemptStarted(attempt_id, node):
                 said = self._started(attempt_id, node, now)
             case AttemptProgressed(attempt_id, bytes_done, status):
-                self._progressed(attempt_id, bytes_done, status)
+                if (attempt := self._attempt(attempt_id)) is not None:
+                    attempt.moved(bytes_done, status)
             case MapDone(attempt_id, output):
                 said = self._map_done(attempt_id, output, now)
             case ReduceDone(attempt_id, output):
@@ -262,11 +263,13 @@ class JobMachine:
 
     def _hold(self, *, is_paused: bool) -> None:
         """A paused job begins nothing; what runs already goes on to its end and counts (rule J21)."""
-        if self.is_paused == is_paused:
-            return
-        sometimes("a job is paused" if is_paused else "a paused job goes on")
+        if is_paused and not self.is_paused:
+            sometimes("a job is paused")
+            self._tell("the job is paused: it begins no more attempts")
+        elif self.is_paused and not is_paused:
+            sometimes("a paused job goes on")
+            self._tell("the job goes on")
         self.is_paused = is_paused
-        self._tell("the job is paused: it begins no more attempts" if is_paused else "the job goes on")
 
     def _taken_over(self, node: NodeId) -> list[Instruction]:
         """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""
@@ -275,12 +278,6 @@ class JobMachine:
         if self.state == "PLANNING":
             return [PlanStage()]
         return [CommitJob(winners_of(self.last_tasks))] if self.state == "COMMITTING" else []
-
-    def _progressed(self, attempt_id: AttemptId, bytes_done: int, status: str) -> None:
-        attempt = self._attempt(attempt_id)
-        if attempt is not None and attempt.state is AttemptState.RUNNING:
-            attempt.bytes_done = max(attempt.bytes_done, bytes_done)
-            attempt.status = status or attempt.status
 
     def _measured(self, event: MapDone | ReduceDone | AttemptFailed) -> None:
         """What an attempt took is told, and decides nothing."""

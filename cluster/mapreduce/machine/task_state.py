@@ -99,6 +99,12 @@ class Attempt:
         """Whether it may still deliver a result."""
         return self.state in (AttemptState.RUNNING, AttemptState.LOST)
 
+    def moved(self, bytes_done: int, status: str) -> None:
+        """It has told how far it is; a word that comes late changes nothing."""
+        if self.state is AttemptState.RUNNING:
+            self.bytes_done = max(self.bytes_done, bytes_done)
+            self.status = status or self.status
+
     @property
     def seconds(self) -> float:
         """How long it ran; of one that has ended."""

@@ -6,11 +6,12 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ringmill import FileInput, FileOutput, KvOutput, iterate, job, pipeline, read_result, run_local
+from ringmill.client.engines.elsewhere import elsewhere
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from tests.cluster.mapreduce import chain_jobs, sample_jobs
 from tests.cluster.mapreduce.chain_jobs import counts, halves, order
@@ -103,6 +104,11 @@ def test_the_stages_can_be_run_one_by_one(tmp_path: Path, text: str) -> None:
 def test_what_cannot_be_chained_is_refused(make: Any, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         make()
+
+
+def test_a_pipeline_is_refused_by_other_engines() -> None:
+    with pytest.raises(InvalidArgument, match="a pipeline runs on a cluster of Ringmill or by run_local"):
+        elsewhere(cast("Any", chain_jobs.most_frequent), ANY, ANY)
 
 
 @pytest.mark.parametrize("setting", [{"reducers": 2}, {"split_mib": 1}, {"on_bad_record": "fail"}])

@@ -69,7 +69,6 @@ _SUBMIT_TIMEOUT_S: Final = 12.0
 _TAKE_TIMEOUT_S: Final = 5.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
 _KILL_TIMEOUT_S: Final = 4.0
-_WATCH_PAUSE_S: Final = 0.1
 _AGAIN_S: Final = 0.2
 _MOST_PUT_OFF_S: Final = 10.0
 _REPLAY_PAUSE_S: Final = 0.01
@@ -221,7 +220,7 @@ class JobCoordinator:
         return [*mine, *(view for view in ended if view.job not in self._jobs)]
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
-        """Yield the job now, then at every change (at most ten times a second), until it is over.
+        """Yield the job now, then at every change, after a pause that grows with its tasks, until it is over.
 
         Raises NotFound; Unavailable once another node coordinates it.
         """
@@ -238,7 +237,7 @@ class JobCoordinator:
             if view.is_over:
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_WATCH_PAUSE_S):
+                async with asyncio.timeout(view.watch_pause_s):
                     await run.over.wait()
             await changed.wait()
 

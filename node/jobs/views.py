@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
@@ -12,6 +12,10 @@ from ringmill.cluster.mapreduce.summary.job_summary import JobSummary, summarize
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft, time_left
 
 __all__ = ["AttemptLog", "CoordinatorView", "JobView", "view_of"]
+
+_SHORTEST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 1.0
+_PAUSE_A_TASK_S: Final = 0.001  # some fifty times what the row of a task takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,11 @@ class JobView:
     @property
     def is_over(self) -> bool:
         return self.state in {"SUCCEEDED", "FAILED", "KILLED"}
+
+    @property
+    def watch_pause_s(self) -> float:
+        """How long a watcher waits for the next view: a job of many tasks takes long to look at."""
+        return min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, len(self.summary.tasks) * _PAUSE_A_TASK_S))
 
     def running(self) -> JobView:
         """The same of a job whose end may not be told yet."""

@@ -93,6 +93,7 @@ class JobMachine:
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
+    _open_map: int = field(default=0, compare=False)  # a map that had no winner when they were last looked at
 
     def __post_init__(self) -> None:
         self.story += self.plan.notes
@@ -106,7 +107,11 @@ class JobMachine:
     @property
     def maps_done(self) -> bool:
         """Every split has a committed output that can be read."""
-        return all(task.winner is not None for task in self.maps)
+        if self.maps and self.maps[self._open_map].winner is None:
+            return False
+        found = next((task.index for task in self.maps if task.winner is None), None)
+        self._open_map = found or 0
+        return found is None
 
     @property
     def bad_records(self) -> int:
@@ -186,7 +191,7 @@ class JobMachine:
             return None
         stage = [*self.maps, *(self.reduces if self.maps_done else ())]
         times = [self._canary.free_at(self.maps, now)]
-        times += (task.not_before for task in stage if task.is_waiting)
+        times += (task.not_before for task in stage if task.not_before > now and task.is_waiting)
         times += (each.at for each in slow_from(self._stage()))
         return min((at for at in times if at > now), default=None)
 

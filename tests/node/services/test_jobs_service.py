@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -218,3 +219,11 @@ async def test_errors_cross_as_themselves(serve: Any) -> None:
         (NotFound, "no job 'other' on n1"),
         (InvalidArgument, "no description"),
     ]
+
+
+def test_a_watcher_looks_less_often_at_a_job_of_many_tasks() -> None:
+    few = view("RUNNING")
+    many, most = (
+        replace(few, summary=replace(few.summary, tasks=few.summary.tasks * tasks)) for tasks in (400, 9000)
+    )
+    assert [each.watch_pause_s for each in (few, many, most)] == [0.1, 0.4, 1.0]

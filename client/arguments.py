@@ -24,6 +24,7 @@ from ringmill.cluster.limits import (
     MAX_TOTAL,
     MAX_TTL_MS,
     MAX_VALUE_BYTES,
+    MAX_WEIGHT,
 )
 from ringmill.cluster.mapreduce.file_urls import path_of
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
@@ -60,6 +61,7 @@ __all__ = [
     "checked_transport",
     "checked_ttl_ms",
     "checked_value",
+    "checked_weight",
     "durability_named",
     "level_named",
 ]
@@ -308,10 +310,19 @@ def checked_reducers(reducers: int | None) -> int | None:
     if reducers is None:
         return None
     if not isinstance(reducers, int) or isinstance(reducers, bool):
-        raise _mistyped("reducers", reducers, f"an int from 1 to {MAX_REDUCERS}")
-    if not 1 <= reducers <= MAX_REDUCERS:
-        raise InvalidArgument(f"reducers is {_shown(reducers)}; it must be 1 to {MAX_REDUCERS}")
+        raise _mistyped("reducers", reducers, f"an int from 0 to {MAX_REDUCERS}")
+    if not 0 <= reducers <= MAX_REDUCERS:
+        raise InvalidArgument(f"reducers is {_shown(reducers)}; it must be 0 to {MAX_REDUCERS}")
     return reducers
+
+
+def checked_weight(weight: int) -> int:
+    """The weight of a job's share of the slots."""
+    if not isinstance(weight, int) or isinstance(weight, bool):
+        raise _mistyped("weight", weight, f"an int from 1 to {MAX_WEIGHT}")
+    if not 1 <= weight <= MAX_WEIGHT:
+        raise InvalidArgument(f"weight is {_shown(weight)}; it must be 1 to {MAX_WEIGHT}")
+    return weight
 
 
 def checked_params(params: Mapping[str, str] | None, argument: str = "params") -> dict[str, str]:

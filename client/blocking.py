@@ -361,6 +361,8 @@ class Jobs:
     attempts = blocking(AsyncJobs.attempts)
     explain = blocking(AsyncJobs.explain)
     kill = blocking(AsyncJobs.kill)
+    pause = blocking(AsyncJobs.pause)
+    resume = blocking(AsyncJobs.resume)
     coordinator = blocking(AsyncJobs.coordinator)
     handover = blocking(AsyncJobs.handover)
 

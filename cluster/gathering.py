@@ -8,10 +8,10 @@ the first error while the other works go on without an owner.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any, TypeVar
 
-__all__ = ["first_error", "gather_all"]
+__all__ = ["first_error", "first_of", "gather_all"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
@@ -37,6 +37,20 @@ async def gather_all(works: Iterable[Awaitable[T]]) -> list[T]:
     if failed:
         raise failed[0]
     return [task.result() for task in tasks]
+
+
+async def first_of(*works: Coroutine[Any, Any, object]) -> int:
+    """Which of these ended first; the others are cancelled.  Raises what it raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = next(at for at, task in enumerate(tasks) if task in done)
+        await tasks[first]
+        return first
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def first_error(group: BaseExceptionGroup[E]) -> E:

@@ -24,6 +24,7 @@ __all__ = [
     "MAX_TOTAL",
     "MAX_TTL_MS",
     "MAX_VALUE_BYTES",
+    "MAX_WEIGHT",
 ]
 
 MAX_KEY_BYTES: Final = 1024
@@ -35,6 +36,7 @@ MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000
 MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096
 MAX_SPLIT_MIB: Final = 1 << 14
+MAX_WEIGHT: Final = 1000
 MAX_SCAN_ITEMS: Final = 1000
 MAX_SCAN_BYTES: Final = 1024 * 1024
 MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024

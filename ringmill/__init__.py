@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ringmill.client.connection import AsyncClient, connect
     from ringmill.client.engines.on_dask import run_on_dask
     from ringmill.client.engines.on_spark import run_on_spark
+    from ringmill.client.jobs.estimate_job import estimate_job
     from ringmill.client.jobs.job_values import JobState
     from ringmill.client.jobs.run_local import read_output, run_local
     from ringmill.client.many_keys import raise_first
@@ -59,8 +60,8 @@ __all__ = [
     "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound", "Overloaded",
     "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt",
     "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
-    "broken_laws", "connect", "job", "join", "raise_first", "read_output", "run_local", "run_on_dask",
-    "run_on_spark",
+    "broken_laws", "connect", "estimate_job", "job", "join", "raise_first", "read_output", "run_local",
+    "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -68,6 +69,7 @@ _HOMES: Final = {
     "ringmill.client.blocking": ("Client",),
     "ringmill.client.twins.blocking_pipeline": ("Pipeline",),
     "ringmill.client.connection": ("AsyncClient", "connect"),
+    "ringmill.client.jobs.estimate_job": ("estimate_job",),
     "ringmill.client.jobs.job_values": ("JobState",),
     "ringmill.client.engines.on_dask": ("run_on_dask",),
     "ringmill.client.engines.on_spark": ("run_on_spark",),

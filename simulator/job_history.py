@@ -34,6 +34,9 @@ class JobRecord:
     is_accepted: bool = False  # a client was told so
     lost_as: str = ""  # what was told of it at last, if it was accepted and never ended
     tries: int = 0  # the most attempts that a task of it had, when all was over
+    is_paused: bool = False  # a client has asked for it, and was not told that it goes on
+    in_pauses: list[tuple[int, int]] = field(default_factory=list)
+    """Attempts that it had begun when its pause was told, and later, before anybody asked that it goes on."""
     told: list[Told] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)  # what the client met
 

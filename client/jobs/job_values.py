@@ -58,7 +58,7 @@ class TaskLog:
 class JobState:
     """A job at one moment.
 
-    `state` is PENDING, RUNNING, SUCCEEDED, FAILED or KILLED; `node` coordinates it.
+    `state` is PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; `node` coordinates it.
     """
 
     job: str
@@ -76,6 +76,7 @@ class JobState:
     events: tuple[str, ...]
     error: RingmillError | None
     failures: tuple[FailureGroup, ...] = ()
+    weight: int = 1  # of its share of the slots, beside other jobs
     left: TimeLeft | None = None  # how long it will probably still take, when that can be said
 
     @property
@@ -107,6 +108,7 @@ class JobState:
             "counters": dict(self.counters),
             "events": list(self.events),
             "failures": [asdict(group) for group in self.failures],
+            "weight": self.weight,
             "left": None if self.left is None else asdict(self.left),
             "error": None
             if error is None
@@ -163,6 +165,7 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         events=tuple(message.events),
         error=_error(message),
         failures=tuple(FailureGroup(one.cause, one.error, one.count, one.first) for one in message.failures),
+        weight=message.weight,
         left=TimeLeft(message.left_least_s, message.left_most_s) if message.HasField("left_most_s") else None,
     )
 

@@ -25,6 +25,7 @@ from ringmill.client.arguments import (
     checked_name,
     checked_params,
     checked_reducers,
+    checked_weight,
 )
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_ends import checked_inputs, checked_output, checked_side
@@ -64,7 +65,7 @@ SERVICE = "/ringmill.v1.Jobs/"
 CHUNK_BYTES = 1 << 20
 PATIENCE_S = 45.0  # a job without a coordinator has another one long before
 PAUSE_S = 0.2
-SILENT_S = 1.0
+SILENT_S = 0.8
 HANDOVER_S = 10.0
 REMEMBERED_JOBS = 1000
 
@@ -112,6 +113,7 @@ class AsyncJobs:
         split_mib: int | None = None,
         side: Mapping[str, str] | None = None,
         on_bad_record: str | None = None,
+        weight: int = 1,
     ) -> JobState:
         """Submit a job and wait for its end.
 
@@ -121,7 +123,7 @@ class AsyncJobs:
         "kv:KEYSPACE" for a job that writes one.  Without them the job's own keyspaces count.  All paths must
         be visible to the nodes, and so must the current folder where a keyspace is written: parts are staged
         there.  `split_mib`, `on_bad_record` and the paths of `side` take the place of the job's own settings
-        (`job`).
+        (`job`).  Beside other jobs it gets slots in proportion to `weight`, 1 to 1,000 (rule J22).
 
         Raises InvalidArgument for a module, job or input that is not valid; JobFailed with the traceback of
         the user's code; JobKilled.
@@ -136,6 +138,7 @@ class AsyncJobs:
             split_mib=split_mib,
             side=side,
             on_bad_record=on_bad_record,
+            weight=weight,
         )
         async for state in self.watch(job):
             if state.is_over:
@@ -155,10 +158,11 @@ class AsyncJobs:
         split_mib: int | None = None,
         side: Mapping[str, str] | None = None,
         on_bad_record: str | None = None,
+        weight: int = 1,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
         reducers, given = checked_reducers(reducers), checked_params(params)
-        overwrite = checked_flag("overwrite", overwrite)
+        overwrite, weight = checked_flag("overwrite", overwrite), checked_weight(weight)
         try:
             with self._files() as files:
                 loaded = load_job(target, files, os.getcwd())
@@ -183,6 +187,7 @@ class AsyncJobs:
             side=side_files,
             on_bad_record=on_bad_record,
             output_keyspace=output_keyspace,
+            weight=weight,
         )
         return await self.hand_over(bundle, spec)
 
@@ -307,6 +312,19 @@ class AsyncJobs:
         """
         request = jobs_pb2.JobRequest(job=checked_name("job", job))
         return job_state(await self._of_keeper(job, "Kill", request, jobs_pb2.JobStatus))
+
+    async def pause(self, job: str) -> JobState:
+        """Let a job begin no more attempts, until `resume`; returns its state, PAUSED.
+
+        Attempts that run go on to their end.  Raises like `kill`, and changes no job that `kill` would not.
+        """
+        request = jobs_pb2.JobRequest(job=checked_name("job", job))
+        return job_state(await self._of_keeper(job, "Pause", request, jobs_pb2.JobStatus))
+
+    async def resume(self, job: str) -> JobState:
+        """Let a paused job go on; one that is not paused does not change.  Raises like `kill`."""
+        request = jobs_pb2.JobRequest(job=checked_name("job", job))
+        return job_state(await self._of_keeper(job, "Resume", request, jobs_pb2.JobStatus))
 
     async def coordinator(self) -> CoordinatorState:
         """Which node coordinates the jobs.  Raises Unavailable when no member can tell."""

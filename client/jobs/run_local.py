@@ -26,7 +26,15 @@ from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, enc
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["Input", "read_output", "run_from_here", "run_local"]
+__all__ = [
+    "Input",
+    "absolute_inputs",
+    "absolute_side",
+    "new_name",
+    "read_output",
+    "run_from_here",
+    "run_local",
+]
 
 Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 """Paths, folders and globs; by source where a job has several."""
@@ -80,7 +88,7 @@ def run_local(
             hint="give input=, or declare job(input=KvInput())",
         )
     parent, name = os.path.split(os.path.abspath(output))
-    folder = f"{parent}/.{name}.ringmill-{_new_name()}"
+    folder = f"{parent}/.{name}.ringmill-{new_name()}"
     with closing(OsFileSystem()) as files:
         try:
             return run(_written(records, folder, files), has_records=True)
@@ -135,8 +143,20 @@ def _written(records: Iterable[tuple[bytes, Content]], folder: str, files: FileS
     return file.path
 
 
-def _new_name() -> str:
-    return f"{LOCAL_JOB}-{OsEntropy().random_bytes('run_local', 3).hex()}"
+def new_name(stem: str = LOCAL_JOB) -> str:
+    """A name that no other run on this machine has."""
+    return f"{stem}-{OsEntropy().random_bytes('run_local', 3).hex()}"
+
+
+def absolute_inputs(job: JobDefinition, input: Input) -> dict[str, tuple[str, ...]]:
+    """The inputs by source, under "" where the job has no sources.  Raises InvalidArgument."""
+    return {source: tuple(map(os.path.abspath, paths)) for source, paths in _named(job, input).items()}
+
+
+def absolute_side(job: JobDefinition, side: Mapping[str, str] | None) -> dict[str, str]:
+    """The paths of the side data by name.  Raises InvalidArgument."""
+    paths = side_paths(job.side, side)
+    return {name: os.path.abspath(path_of(f"side {name}", path)) for name, path in paths.items()}
 
 
 def run_from_here(
@@ -169,7 +189,7 @@ def run_from_here(
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
         )
     absolute = {source: tuple(map(os.path.abspath, paths)) for source, paths in named.items()}
-    name = _new_name()
+    name = new_name()
     with closing(OsFileSystem()) as files:
         return run_in_process(
             job,
@@ -182,10 +202,7 @@ def run_from_here(
             job=name,
             each=each(files),
             split_mib=split_mib,
-            side={
-                name: os.path.abspath(path_of(f"side {name}", path))
-                for name, path in side_paths(job.side, side).items()
-            },
+            side=absolute_side(job, side),
             on_bad_record=on_bad_record,
         )
 

@@ -93,7 +93,7 @@ class AttemptRunner:
         spec = self.spec
         bundle = await self._bundle(spec)
         self.files.mkdir(self.folder)
-        if isinstance(self.assignment, ReduceAssignment):
+        if self._writes_part(spec):
             self._make_staging(spec)
         run = await self._inputs(spec, bundle)
         self.phases.enter("start")
@@ -117,9 +117,13 @@ class AttemptRunner:
             await self.files.off_loop(self.files.fsync_dir, posixpath.dirname(self.staging))
         return result
 
+    def _writes_part(self, spec: JobSpec) -> bool:
+        """Whether what it leaves may become a part of the output."""
+        return spec.is_map_only or isinstance(self.assignment, ReduceAssignment)
+
     def _make_staging(self, spec: JobSpec) -> None:
-        """Create a folder in the staging folder; a reduce never writes to a folder that existed before."""
-        folder = attempt_folder(spec.output, spec.job, self.assignment.attempt)
+        """Create a folder in the staging folder; no attempt writes to a folder that existed before."""
+        folder = attempt_folder(spec.output, spec.staging, self.assignment.attempt)
         try:
             self.files.make_folder(folder)
         except FileExistsError as error:
@@ -149,7 +153,8 @@ class AttemptRunner:
         identity = assignment.attempt
         if isinstance(assignment, MapAssignment):
             return RunAttempt(
-                "map", identity.task, identity.number, assignment.spec, bundle, self.folder, self.folder,
+                "map", identity.task, identity.number, assignment.spec, bundle, self.folder,
+                self.staging or self.folder,
                 assignment.memory_factor, await self._split(spec, assignment.split),
             )  # fmt: skip
         self.progress = AttemptProgress(bytes_total=sum(piece.length for piece in assignment.slices))
@@ -212,7 +217,9 @@ class AttemptRunner:
         """
         if isinstance(self.assignment, MapAssignment):
             mapped = MapOutput.from_wire(body)
-            return _at(f"{self.folder}/{RUN_NAME}", mapped.file, mapped)
+            is_part = self._writes_part(spec)
+            path = staged_part(spec, self.assignment.attempt) if is_part else f"{self.folder}/{RUN_NAME}"
+            return _at(path, mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
         return _at(staged_part(spec, self.assignment.attempt), reduced.file, reduced)
 

@@ -280,7 +280,7 @@ class Worker:
             return self._failed(assignment, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
         finally:
             ticker.cancel()
-        if isinstance(result, MapOutput):
+        if isinstance(result, MapOutput) and not attempt.staging:
             output = OutputId(assignment.job, assignment.attempt.task, assignment.attempt.number)
             self._shuffle.announce(output, result.file)
         else:

@@ -14,18 +14,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import msgpack
 
 from ringmill.cluster.consensus.lease import decode_lease
 from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, RingmillError, Unavailable
+from ringmill.cluster.gathering import first_of
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.machine.job_events import (
+    Event,
+    KillRequested,
+    PauseRequested,
+    ResumeRequested,
+)
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
@@ -37,7 +44,6 @@ from ringmill.cluster.ports import (
     FileSystem,
     Handler,
     Incoming,
-    Priority,
     TaskStarter,
     Transport,
 )
@@ -68,7 +74,9 @@ _log = logging.getLogger(__name__)
 _SUBMIT_TIMEOUT_S: Final = 12.0
 _TAKE_TIMEOUT_S: Final = 5.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
-_KILL_TIMEOUT_S: Final = 4.0
+_NOTED_TIMEOUT_S: Final = 4.0
+_WATCH_PAUSE_S: Final = 0.1
+_WATCH_PAUSE_A_TASK_S: Final = 50e-6  # a view takes some 2 us a task
 _AGAIN_S: Final = 0.2
 _MOST_PUT_OFF_S: Final = 10.0
 _REPLAY_PAUSE_S: Final = 0.01
@@ -111,8 +119,7 @@ class JobCoordinator:
             rest=partial(put_off, is_busy, _MOST_PUT_OFF_S),
             options=options,
         )
-        self._entropy = entropy
-        self._bundles = bundles
+        self._ask, self._entropy, self._bundles = self._world.ask, entropy, bundles
         self._history = JobHistory(self._cells)
         self._jobs: dict[str, JobDriver] = {}
         self._tenure: Tenure | None = None
@@ -220,7 +227,8 @@ class JobCoordinator:
         return [*mine, *(view for view in ended if view.job not in self._jobs)]
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
-        """Yield the job now, then at every change, after a pause that grows with its tasks, until it is over.
+        """Yield the job now, then at every change (at most ten times a second, and every 50 us a task), until
+        it is over.
 
         Raises NotFound; Unavailable once another node coordinates it.
         """
@@ -237,7 +245,7 @@ class JobCoordinator:
             if view.is_over:
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(view.watch_pause_s):
+                async with asyncio.timeout(max(_WATCH_PAUSE_S, run.tasks * _WATCH_PAUSE_A_TASK_S)):
                     await run.over.wait()
             await changed.wait()
 
@@ -262,15 +270,26 @@ class JobCoordinator:
 
         Raises NotFound, Unavailable; DeadlineExceeded, with outcome "unknown", if that cannot be noted now.
         """
+        return await self._asked(job, KillRequested(), "stop", "it may go on")
+
+    async def pause(self, job: str) -> JobView:
+        """Let a job begin nothing more (rule J21).  Like `kill` otherwise."""
+        return await self._asked(job, PauseRequested(), "pause", "it may go on")
+
+    async def resume(self, job: str) -> JobView:
+        """Let a paused job go on.  Like `kill` otherwise."""
+        return await self._asked(job, ResumeRequested(), "go on", "it may stay paused")
+
+    async def _asked(self, job: str, event: Event, what: str, or_else: str) -> JobView:
         if (run := self._jobs.get(job)) is None:
             return await self._history.view(job)
-        run.kill()
+        run.ask(event)
         try:
-            async with asyncio.timeout(_KILL_TIMEOUT_S):
-                await run.killed()
+            async with asyncio.timeout(_NOTED_TIMEOUT_S):
+                await run.noted()
         except TimeoutError as error:
             raise DeadlineExceeded(
-                f"job {job} was told to stop, but too few nodes answer to note that: it may go on",
+                f"job {job} was told to {what}, but too few nodes answer to note that: {or_else}",
                 hint=f"`ringmill job status {job}` shows whether it runs",
                 outcome="unknown",
             ) from error
@@ -433,7 +452,7 @@ class JobCoordinator:
                 self._tenure = tenure
                 self._leaving.clear()
                 self._tell()
-                await _first_of(tenure.ended.wait(), lease.lost.wait(), self._leaving.wait())
+                await first_of(tenure.ended.wait(), lease.lost.wait(), self._leaving.wait())
                 if self._leaving.is_set() and lease.is_held:
                     await tenure.wind_up()
                 self._poked.clear()
@@ -458,7 +477,7 @@ class JobCoordinator:
     async def _acquired(self, lease: AsyncLease) -> bool:
         """Whether the lease was acquired, and not before somebody said that it is free now."""
         self._poked.clear()
-        return await _first_of(lease.acquire(), self._poked.wait()) == 0
+        return await first_of(lease.acquire(), self._poked.wait()) == 0
 
     def _lease(self) -> AsyncLease:
         return AsyncLease(
@@ -474,26 +493,7 @@ class JobCoordinator:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
-        return await self._world.transport.call(
-            node, method, body, timeout_s=timeout_s, priority=Priority.CONTROL
-        )
-
 
 def _node_of(holder: str) -> NodeId | None:
     """The node that a lease names; None for a free one."""
     return NodeId(holder.rpartition("/")[0]) if holder else None
-
-
-async def _first_of(*works: Coroutine[Any, Any, object]) -> int:
-    """Which of these ended first; the others are cancelled.  Raises what it raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        first = next(at for at, task in enumerate(tasks) if task in done)
-        await tasks[first]
-        return first
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

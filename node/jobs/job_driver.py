@@ -22,7 +22,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
@@ -36,7 +36,6 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     CommitJob,
     Event,
     Instruction,
-    KillRequested,
     LoadMoved,
     NodeDown,
     NodeUp,
@@ -61,7 +60,6 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     RemoteSlice,
 )
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
-from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
@@ -99,8 +97,9 @@ class JobDriver:
         self.spec: JobSpec = job.spec
         self.submitted_at = job.submitted_at
         self._encoded_spec = job.spec.encode()
-        self._world = world
+        self._world, self._ask = world, world.ask
         self._machine = job.machine
+        self._machine.locality.owners_of = world.most_owned_by
         self._term = term
         self._logs = AttemptLogs()
         self._began = world.clock.monotonic() - job.at
@@ -113,6 +112,7 @@ class JobDriver:
         self._met_at: dict[NodeId, float] = {}
         self._accepted: dict[AttemptId, NodeId] = {}  # attempts that a worker has confirmed
         self._stopping: dict[AttemptId, None] = {}
+        self._orders: list[StartMap | StartReduce] = []  # that have a slot and are to be sent
         self._looked_into: set[asyncio.Task[None]] = set()  # failed reduces that are not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
@@ -145,7 +145,8 @@ class JobDriver:
                 while not self._machine.is_over:
                     self._note_deaths()
                     self._release_slots()
-                    self._fill_slots()
+                    self._world.slots.deal(self._world.members())
+                    self._send_orders()
                     await self._sleep()
                 watching.cancel()
                 await self.journal.flush()
@@ -153,11 +154,12 @@ class JobDriver:
                 self._is_settled = True
                 self._tell_watchers()
         finally:
-            self._release_slots(all_of_them=True)
+            self._world.slots.leave(self.spec.job)
         await self._clean_up()
 
     def _go_on(self) -> None:
         """Begin where the former coordinator was: attempts have slots, and nodes that were up must answer."""
+        self._world.slots.join(self.spec.job, self, self.spec.weight)
         if self._resumed is None:
             return
         for node in self._machine.workers_up:
@@ -173,14 +175,30 @@ class JobDriver:
         """Look again, because a slot became free or a node's state changed."""
         self._woken.set()
 
-    def kill(self) -> None:
+    def ask(self, event: Event) -> None:
+        """A user wants the job to stop, to pause or to go on."""
         if not self.is_over:
-            self._feed(KillRequested())
+            self._feed(event)
 
-    async def killed(self) -> None:
-        """Returns when the end of a job that was killed may be told; at once for one that goes on."""
+    async def noted(self) -> None:
+        """Returns when what a user has asked for, or the end of the job, may be told.  Raises Fenced."""
         if self._machine.is_over:
             await self.over.wait()
+        else:
+            await self.journal.flush()
+
+    def wants_a_slot(self) -> bool:
+        return not self._is_leaving and self._machine.wants_a_slot(self._now)
+
+    def take_slot(self, node: NodeId) -> AttemptId | None:
+        now = self._now
+        start = self._machine.offer(node, now) if self._reachable.get(node) else None
+        if start is None:
+            return None
+        self.journal.note(now, AttemptStarted(start.attempt, node))
+        self._orders.append(start)
+        self.wake()
+        return start.attempt
 
     def hear(self, report: AttemptReport) -> None:
         """Handle a worker's report on an attempt; a report from an earlier start of the worker is ignored.
@@ -197,8 +215,8 @@ class JobDriver:
             self._accepted.pop(report.attempt, None)
         if isinstance(event, AttemptFailed):
             self._logs.keep_failure(report, event.failure, event.figures)
-            if report.attempt.stage == "reduce":
-                looking = self._group.create_task(self._reduce_failed(event))
+            if self.spec.is_map_only or report.attempt.stage == "reduce":
+                looking = self._group.create_task(self._writer_failed(event))
                 self._looked_into.add(looking)
                 looking.add_done_callback(self._looked_into.discard)
                 return
@@ -212,13 +230,13 @@ class JobDriver:
             await asyncio.wait(self._looked_into)
         await self.journal.flush()
 
-    async def _reduce_failed(self, failed: AttemptFailed) -> None:
+    async def _writer_failed(self, failed: AttemptFailed) -> None:
         """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
         spec, files = self.spec, self._world.files
         lost = None
         with contextlib.suppress(OSError):  # it cannot be told now: the attempt's own word counts
             lost = await files.off_loop(
-                loss_of_staging, files, spec.job, spec.output, overwrite=spec.overwrite
+                loss_of_staging, files, spec.staging, spec.output, overwrite=spec.overwrite
             )
         self._feed(StagingLost(lost) if lost is not None else failed)
 
@@ -231,6 +249,10 @@ class JobDriver:
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)
+
+    @property
+    def tasks(self) -> int:
+        return len(self._machine.maps) + len(self._machine.reduces)
 
     @property
     def changed(self) -> asyncio.Event:
@@ -314,25 +336,17 @@ class JobDriver:
                 self._up[node] = False
                 self._feed(NodeDown(node))
 
-    def _release_slots(self, *, all_of_them: bool = False) -> None:
+    def _release_slots(self) -> None:
         """Release the slots that no attempt needs; an attempt that is being stopped still needs its slot."""
         for node, attempt_id in self._world.slots.held_by(self.spec.job):
             attempt = self._attempt(attempt_id)
             is_running = attempt is not None and attempt.state is AttemptState.RUNNING
-            if all_of_them or not (is_running or attempt_id in self._stopping):
+            if not (is_running or attempt_id in self._stopping):
                 self._world.slots.release(node, self.spec.job, attempt_id)
-                self._world.slot_freed()
 
-    def _fill_slots(self) -> None:
-        now, slots = self._now, self._world.slots
-        for node in self._world.members():
-            while self._reachable.get(node) and slots.is_free(node) and not self._is_leaving:
-                start = self._machine.offer(node, now)
-                if start is None:
-                    break
-                self.journal.note(now, AttemptStarted(start.attempt, node))
-                slots.take(node, self.spec.job, start.attempt)
-                self._group.create_task(self._start(start))
+    def _send_orders(self) -> None:
+        while self._orders:
+            self._group.create_task(self._start(self._orders.pop(0)))
 
     async def _start(self, start: StartMap | StartReduce) -> None:
         try:
@@ -438,7 +452,7 @@ class JobDriver:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
-        parts = [StagedPart.of(each.output, self.spec) for each in winners]
+        parts = [StagedPart.of(each.attempt.task, each.output, self.spec) for each in winners]
         await self.journal.flush()
         await self.listed.wait()
         is_resumed = self._resumed is not None
@@ -473,20 +487,14 @@ class JobDriver:
 
     async def _clean_up(self) -> None:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""
-        body = Cancel(self.spec.job, self._term).encode()
-        present = self._world.members_up()
+        body, present = Cancel(self.spec.job, self._term).encode(), self._world.members_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
                 await gather_all(self._drop(node, body) for node in present)
-        files = self._world.files
+        files, spec = self._world.files, self.spec
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
-            await files.off_loop(remove_staging, files, self.spec.job, self.spec.output)
+            await files.off_loop(remove_every_staging, files, spec, self._term)
 
     async def _drop(self, node: NodeId, body: bytes) -> None:
         with contextlib.suppress(RingmillError):  # it drops the job by itself after a while
             await self._ask(node, TASK_CANCEL, body, _CALL_TIMEOUT_S)
-
-    async def _ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
-        return await self._world.transport.call(
-            node, method, body, timeout_s=timeout_s, priority=Priority.CONTROL
-        )

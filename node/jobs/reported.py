@@ -77,8 +77,11 @@ def _figures(report: AttemptReport) -> AttemptFigures | None:
 def _mapped(report: AttemptReport, spec: JobSpec) -> MapOutput:
     with well_formed("a report of a map"):
         output = MapOutput.from_wire(report.body)
-        if len(output.partitions) != spec.partitions:
-            raise ValueError(f"{len(output.partitions)} partitions, the job has {spec.partitions}")
+        wanted = 1 if spec.is_map_only else spec.partitions
+        if len(output.partitions) != wanted:
+            raise ValueError(f"{len(output.partitions)} partitions, the job has {wanted}")
+        if spec.is_map_only and output.file != (part := staged_part(spec, report.attempt)):
+            raise ValueError(f"a part at {output.file!r:.200} instead of {part}")
         for partition in output.partitions:
             list(map(whole_number, partition))
         list(map(whole_number, (output.bytes_in, output.records_in, output.records_out, output.spills)))

@@ -1,40 +1,92 @@
-"""Which slots of which workers this coordinator's jobs hold.
+"""Which slots of which workers the jobs of this coordinator hold, and which job gets the next free one.
 
-Pure bookkeeping.  A worker reports how many slots it has; until then it has none.  The coordinator of another
-job may use the same worker; an assignment then waits there for its turn.
+A worker reports how many slots it has; until then it has none.  A free slot goes to the job that holds the
+fewest for its weight; of those with equally many, to the one whose last turn was first.  A job that takes
+none leaves it to the next.  No attempt is stopped for it.
+
+Rule J22: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 
-__all__ = ["Slots"]
+__all__ = ["Slots", "Taker"]
+
+
+class Taker(Protocol):
+    """A job that may use slots."""
+
+    def wants_a_slot(self) -> bool:
+        """Whether it would take one, on one node or another."""
+        ...
+
+    def take_slot(self, node: NodeId) -> AttemptId | None:
+        """Begin an attempt on a node with a free slot; None when there is none for this node."""
+        ...
+
+
+@dataclass(slots=True)
+class _Job:
+    taker: Taker
+    weight: int
+    held: int = 0
+    given: int = 0  # when it was given its last slot, as a count of slots given
 
 
 @dataclass(slots=True)
 class Slots:
     _capacity: dict[NodeId, int] = field(default_factory=dict)
     _held: dict[NodeId, dict[tuple[str, AttemptId], None]] = field(default_factory=dict)
+    _jobs: dict[str, _Job] = field(default_factory=dict)  # in the order in which they came
+    _given: int = 0
 
     def learn(self, node: NodeId, slots: int) -> None:
         self._capacity[node] = slots
 
-    def is_free(self, node: NodeId) -> bool:
+    def join(self, job: str, taker: Taker, weight: int) -> None:
+        """A job may have slots from now on."""
+        self._jobs[job] = _Job(taker, weight)
+
+    def leave(self, job: str) -> None:
+        """A job is over: it holds no slot any more."""
+        for node, attempt in self.held_by(job):
+            self.release(node, job, attempt)
+        self._jobs.pop(job, None)
+
+    def deal(self, nodes: Iterable[NodeId]) -> None:
+        """Give away the free slots of these nodes."""
+        wanting = [(name, job) for name, job in self._jobs.items() if job.taker.wants_a_slot()]
+        for node in nodes if wanting else ():
+            while self._is_free(node) and self._give(node, wanting):
+                pass
+
+    def _give(self, node: NodeId, wanting: list[tuple[str, _Job]]) -> bool:
+        for name, job in sorted(wanting, key=lambda each: (each[1].held / each[1].weight, each[1].given)):
+            attempt = job.taker.take_slot(node)
+            if attempt is not None:
+                self._given += 1
+                job.given = self._given
+                self.hold(node, name, attempt)
+                return True
+        return False
+
+    def _is_free(self, node: NodeId) -> bool:
         return len(self._held.get(node, ())) < self._capacity.get(node, 0)
 
-    def take(self, node: NodeId, job: str, attempt: AttemptId) -> None:
-        assert self.is_free(node), f"{node} has no free slot for {attempt}"
-        self.hold(node, job, attempt)
-
     def hold(self, node: NodeId, job: str, attempt: AttemptId) -> None:
-        """Of an attempt that runs already, as a former coordinator has told."""
+        """A job that has joined holds a slot, maybe of an attempt that a former coordinator has begun."""
         self._held.setdefault(node, {})[job, attempt] = None
+        self._jobs[job].held += 1
 
     def release(self, node: NodeId, job: str, attempt: AttemptId) -> None:
         del self._held[node][job, attempt]
+        self._jobs[job].held -= 1
 
     def held_by(self, job: str) -> list[tuple[NodeId, AttemptId]]:
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
@@ -12,10 +12,6 @@ from ringmill.cluster.mapreduce.summary.job_summary import JobSummary, summarize
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft, time_left
 
 __all__ = ["AttemptLog", "CoordinatorView", "JobView", "view_of"]
-
-_SHORTEST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 1.0
-_PAUSE_A_TASK_S: Final = 0.001  # some fifty times what the row of a task takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +47,16 @@ class JobView:
     summary: JobSummary
     error: list[Any] | None  # ringmill.cluster.errors.to_wire, when FAILED or KILLED
     left: TimeLeft | None = None
+    weight: int = 1
 
     @property
     def state(self) -> str:
-        """PENDING, RUNNING, SUCCEEDED, FAILED or KILLED; committing is a part of running."""
+        """PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; committing is a part of running."""
         return "RUNNING" if self.summary.state == "COMMITTING" else self.summary.state
 
     @property
     def is_over(self) -> bool:
         return self.state in {"SUCCEEDED", "FAILED", "KILLED"}
-
-    @property
-    def watch_pause_s(self) -> float:
-        """How long a watcher waits for the next view: a job of many tasks takes long to look at."""
-        return min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, len(self.summary.tasks) * _PAUSE_A_TASK_S))
 
     def running(self) -> JobView:
         """The same of a job whose end may not be told yet."""
@@ -87,6 +79,7 @@ def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) ->
         submitted_at=job.submitted_at,
         seconds=job.at,
         summary=summary,
+        weight=spec.weight,
         error=to_wire(error) if error is not None else None,
         left=time_left(machine, job.at) if crash is None else None,
     )

@@ -18,6 +18,7 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.job_summary import MOST_TASKS
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.services.table import Call, Service, stream, unary, upload
@@ -25,7 +26,6 @@ from ringmill.node.services.table import Call, Service, stream, unary, upload
 __all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "attempt_status", "job_status"]
 
 TOKEN_KEY: Final = "ringmill-token"  # noqa: S105 - its name, not its value
-_MAX_TASKS: Final = 5000
 _MAX_EVENTS: Final = 200
 _ATTEMPTS_A_MESSAGE: Final = 1000  # some milliseconds of the event loop
 _MAX_ERROR_CHARS: Final = 300
@@ -47,6 +47,10 @@ class Coordinator(Protocol):
     async def attempts(self, job: str) -> Iterator[AttemptSummary]: ...
 
     async def kill(self, job: str) -> JobView: ...
+
+    async def pause(self, job: str) -> JobView: ...
+
+    async def resume(self, job: str) -> JobView: ...
 
     async def coordinator(self) -> CoordinatorView: ...
 
@@ -79,6 +83,8 @@ class JobsService:
                 "Logs": unary(wire.LogsRequest, self._logs),
                 "Attempts": stream(wire.JobRequest, self._attempts),
                 "Kill": unary(wire.JobRequest, self._kill),
+                "Pause": unary(wire.JobRequest, self._pause),
+                "Resume": unary(wire.JobRequest, self._resume),
                 "Coordinator": unary(wire.CoordinatorRequest, self._who),
                 "HandOver": unary(wire.CoordinatorRequest, self._hand_over),
             },
@@ -126,6 +132,14 @@ class JobsService:
         self._check_token(call)
         return job_status(await self._coordinator.kill(request.job))
 
+    async def _pause(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
+        self._check_token(call)
+        return job_status(await self._coordinator.pause(request.job))
+
+    async def _resume(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
+        self._check_token(call)
+        return job_status(await self._coordinator.resume(request.job))
+
     async def _who(self, request: wire.CoordinatorRequest, call: Call) -> wire.CoordinatorStatus:
         self._check_token(call)
         return _coordinator(await self._coordinator.coordinator())
@@ -165,11 +179,6 @@ def _in_brief(view: JobView) -> wire.JobStatus:
 def job_status(view: JobView) -> wire.JobStatus:
     """A job as a message for clients."""
     summary = view.summary
-    shown = (
-        summary.tasks
-        if len(summary.tasks) <= _MAX_TASKS
-        else [t for t in summary.tasks if t.state == "running"]
-    )
     return wire.JobStatus(
         job=view.job,
         name=view.title,
@@ -193,7 +202,7 @@ def job_status(view: JobView) -> wire.JobStatus:
                 task=task.task, state=task.state, attempts=task.attempts, node=task.node,
                 last_error=_text(task.last_error)[:_MAX_ERROR_CHARS],
             )
-            for task in shown[:_MAX_TASKS]
+            for task in summary.tasks[:MOST_TASKS]
         ],
         events=map(_text, summary.story[-_MAX_EVENTS:]),
         submitted_at=view.submitted_at,
@@ -203,6 +212,7 @@ def job_status(view: JobView) -> wire.JobStatus:
         ],
         left_least_s=view.left.least_s if view.left else None,
         left_most_s=view.left.most_s if view.left else None,
+        weight=view.weight,
     )  # fmt: skip
 
 

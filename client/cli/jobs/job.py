@@ -15,6 +15,9 @@ job = LazyGroup(
             "run a job on this machine, without a cluster",
             NO_CLUSTER,
         ),
+        "estimate": Verb(
+            "ringmill.client.cli.jobs.job_estimate:estimate", "tell how long a job will take, from a sample"
+        ),
         "follow": Verb("ringmill.client.cli.jobs.job_follow:follow", "wait for the end of a job"),
         "wait": Verb("ringmill.client.cli.jobs.job_follow:follow", "another name for follow"),
         "list": Verb(
@@ -32,6 +35,8 @@ job = LazyGroup(
             "ringmill.client.cli.jobs.job_output:job_output", "list or print the part files of a job"
         ),
         "kill": Verb("ringmill.client.cli.jobs.job_read:kill", "stop a job"),
+        "pause": Verb("ringmill.client.cli.jobs.job_pause:pause", "let a job begin nothing more for now"),
+        "resume": Verb("ringmill.client.cli.jobs.job_pause:resume", "let a paused job go on"),
     },
     "Run MapReduce jobs on the nodes of a cluster.",
 )

@@ -30,7 +30,7 @@ def job_arguments(verb: Verb) -> Verb:
                 help="folder to write, which appears complete or not at all; or kv:KEYSPACE",
             ),
             click.option(
-                "--reducers", type=click.IntRange(1, MAX_REDUCERS),
+                "--reducers", type=click.IntRange(0, MAX_REDUCERS),
                 help="number of reduce tasks and part files",
             ),
             click.option(

@@ -23,6 +23,7 @@ def job_document(state: JobState) -> dict[str, Any]:
         "state": state.state,
         "node": state.node,
         "output": state.output,
+        "weight": state.weight,
         "seconds": round(state.seconds, 3),
         "left": None if state.left is None else asdict(state.left),
         "tasks": {
@@ -45,6 +46,7 @@ def job_fields(state: JobState) -> list[tuple[str, object]]:
         ("output", state.output),
         ("took", f"{state.seconds:.1f} s" + (f", {state.left}" if state.left is not None else "")),
         ("tasks", f"{stages or 'not planned yet'}, {state.retried} retried"),
+        *([("weight", state.weight)] if state.weight != 1 else []),
         *counted_fields(state.records, state.counters),
     ]
 

@@ -12,12 +12,20 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
 from ringmill.client.cli.jobs.job_follow import say_it_goes_on, show_end, watched
 from ringmill.client.jobs.job_values import JobState
+from ringmill.cluster.limits import MAX_WEIGHT
 
 __all__ = ["run"]
 
 
 @click.command()
 @job_arguments
+@click.option(
+    "--weight",
+    type=click.IntRange(1, MAX_WEIGHT),
+    default=1,
+    metavar="N",
+    help="slots that it gets beside other jobs, in proportion to theirs; 1 unless you say otherwise",
+)
 @click.option("--detach", is_flag=True, help="do not wait; print the job's id for `job follow`")
 @click.pass_obj
 def run(
@@ -31,6 +39,7 @@ def run(
     side: tuple[str, ...],
     on_bad_record: str | None,
     overwrite: bool,
+    weight: int,
     detach: bool,
 ) -> None:
     """Run the job NAME of MODULE.py on the cluster, and wait for its end.
@@ -53,6 +62,7 @@ def run(
                 split_mib=split_mib,
                 side=paths,
                 on_bad_record=on_bad_record,
+                weight=weight,
             )
             if detach:
                 return None

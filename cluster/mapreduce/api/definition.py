@@ -193,7 +193,8 @@ def job(
     `order` is the order of the output.  "key": by key within each part; which part a key goes to follows from
     its hash, or from `partition(key, parts)`, which gives a number from 0 to parts - 1.  "total": by key over
     all parts, in ranges that a sample of the input shows.  "input": the pairs of map as they come, in the
-    order of the input; there is no combine and no reduce, and nothing is sorted.
+    order of the input; there is no combine and no reduce, and nothing is sorted.  With `reducers=0` that is
+    the order, nothing is sent from node to node, and each map task writes a part file.
 
     `group_by=n` makes one group of all keys that are equal in their first n parts, where keys are tuples or
     frozen dataclasses of more parts.  Its values come in the order of the whole key; reduce and partition get
@@ -220,7 +221,7 @@ def job(
         params=dict(params or {}),
         task_memory_mib=task_memory_mib,
         split_mib=split_mib,
-        order=order,
+        order="input" if reducers == 0 and order == "key" else order,
         partition=partition,
         group_by=group_by,
         side=dict(side or {}),
@@ -274,8 +275,8 @@ def check_definition(definition: JobDefinition) -> JobDefinition:
 
 
 def _check_numbers(reducers: int, task_memory_mib: int, split_mib: int) -> None:
-    if not 1 <= reducers <= MAX_REDUCERS:
-        raise InvalidArgument(f"reducers must be 1 to {MAX_REDUCERS}, not {reducers}")
+    if type(reducers) is not int or not 0 <= reducers <= MAX_REDUCERS:
+        raise InvalidArgument(f"reducers must be 0 to {MAX_REDUCERS}, not {shown(reducers, 40)}")
     check_task_memory(task_memory_mib)
     check_split_mib(split_mib)
 
@@ -305,6 +306,11 @@ def check_quarantine(bad_records: int, definition: JobDefinition) -> None:
         raise InvalidArgument(
             "on_bad_record='quarantine:N' needs to know which record is bad; map_batch takes many at once",
             hint="say map in its place, or catch the error in map_batch",
+        )
+    if bad_records and not definition.reducers:
+        raise InvalidArgument(
+            "on_bad_record='quarantine:N' with reducers=0: no task gathers the records that are set aside",
+            hint="say order='input' and leave reducers=0 out",
         )
     if bad_records and definition.broadcast_bytes == ANY_SIZE:
         raise InvalidArgument(
@@ -433,7 +439,10 @@ def _check_order(definition: JobDefinition) -> None:
     }[order]
     for name in forbidden:
         if parts[name] is not None:
-            raise InvalidArgument(f"order={order!r} leaves no place for {name}")
+            why = f"order={order!r}" if definition.reducers else "reducers=0"
+            raise InvalidArgument(f"{why} leaves no place for {name}")
+    if not definition.reducers and order != "input":
+        raise InvalidArgument(f"reducers=0 keeps the order of the input; order={order!r} sorts")
     if order == "total" and definition.branches:
         raise InvalidArgument("order='total' samples one input, and a job with sources has several")
     if order == "total" and definition.input.format in ("csv", "file", "kv", "parquet", "arrow"):

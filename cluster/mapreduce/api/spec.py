@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, get_args
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
-from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
+from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB, MAX_WEIGHT
 from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, MOST_BAD_RECORDS, bad_records_of
 from ringmill.cluster.mapreduce.api.definition import (
     JobDefinition,
@@ -38,11 +38,12 @@ from ringmill.cluster.mapreduce.outputs import part_name
 
 __all__ = ["JobSpec", "SourceOf"]
 
-VERSION: Final = 4
+VERSION: Final = 5
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}|")
+_PLANNED: Final = re.compile(r"[0-9]+\.[0-9]+|")
 _COMPRESSIONS: Final = ("zstd", "lz4", "none")
 _MIB: Final = 1 << 20
 
@@ -82,6 +83,7 @@ class JobSpec:
     output_compression: str = "none"  # of part files: gzip, zstd
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
     bad_records: int = 0  # that may be set aside; 0 when one fails the job
+    weight: int = 1  # of its share of the slots, beside other jobs; no result depends on it
     consistency: str = ""  # of an input that is a keyspace: quorum, one
     output_keyspace: str = ""  # where the output is put; empty for a folder
     sources: tuple[SourceOf, ...] = ()  # of a job of several inputs; those of each follow in `inputs`
@@ -90,11 +92,13 @@ class JobSpec:
     broadcast_bytes: int = 0  # the most that such a source may have
     noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
     """What planning found: the file of each `side`, those of the source that goes to every map task."""
+    planned: str = ""  # by which coordinator: TERM.NUMBER, of its hidden folder; "" in a local run
 
     def __post_init__(self) -> None:
         problems = [
             (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
             (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
+            (not _PLANNED.fullmatch(self.planned), f"planned must be TERM.NUMBER, not {self.planned!r}"),
             (not self.inputs, "a job needs at least one input"),
             (not all(path.startswith("/") for path in self._paths), "paths must be absolute"),
             (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
@@ -103,8 +107,12 @@ class JobSpec:
                 f"output {self.output!r} must name a folder by a path without . and .. in it",
             ),
             (
-                not 1 <= self.reducers <= MAX_REDUCERS,
-                f"reducers must be 1 to {MAX_REDUCERS}, not {self.reducers}",
+                not 0 <= self.reducers <= MAX_REDUCERS,
+                f"reducers must be 0 to {MAX_REDUCERS}, not {self.reducers}",
+            ),
+            (
+                self.is_map_only and (self.order != "input" or self.bad_records > 0),
+                "reducers=0 is for a job of order='input' that sets no bad records aside",
             ),
             (self.compression not in _COMPRESSIONS, f"compression must be one of {', '.join(_COMPRESSIONS)}"),
             (
@@ -114,6 +122,10 @@ class JobSpec:
             (
                 not 0 <= self.bad_records <= MOST_BAD_RECORDS,
                 f"bad_records must be 0 to {MOST_BAD_RECORDS}, not {self.bad_records}",
+            ),
+            (
+                not 1 <= self.weight <= MAX_WEIGHT,
+                f"weight must be 1 to {MAX_WEIGHT}, not {self.weight}",
             ),
             (
                 self.bad_records > 0 and self.output_keyspace != "",
@@ -152,7 +164,12 @@ class JobSpec:
     @property
     def asked(self) -> JobSpec:
         """As it was submitted, before planning."""
-        return replace(self, noted={})
+        return replace(self, noted={}, planned="")
+
+    @property
+    def staging(self) -> str:
+        """What the name of the hidden folder ends with: no two that plan one job have the same folder."""
+        return f"{self.job}.{self.planned}" if self.planned else self.job
 
     @property
     def broadcast_source(self) -> int | None:
@@ -171,13 +188,21 @@ class JobSpec:
 
     def file_of(self, partition: int) -> str:
         """The file of the output that holds a partition."""
-        if partition < self.reducers:
+        if self._is_part(partition):
             return part_name(partition, self.output_compression)
         return BAD_RECORDS
 
     def compression_of(self, partition: int) -> str:
         """What the file of a partition is compressed with; bad records are there to be read."""
-        return self.output_compression if partition < self.reducers else "none"
+        return self.output_compression if self._is_part(partition) else "none"
+
+    def _is_part(self, number: int) -> bool:
+        return self.is_map_only or number < self.reducers
+
+    @property
+    def is_map_only(self) -> bool:
+        """Whether each map task writes a part of the output, and nothing is sent (rule J6)."""
+        return self.reducers == 0
 
     @property
     def source(self) -> KeyspacePath | None:
@@ -227,6 +252,7 @@ class JobSpec:
         side: Mapping[str, str] | None = None,
         on_bad_record: str | None = None,
         output_keyspace: str = "",
+        weight: int = 1,
     ) -> JobSpec:
         """The spec of one run of a definition; of one with sources, `inputs` are by their names.
 
@@ -274,6 +300,7 @@ class JobSpec:
             bad_records=bad_records,
             consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
             output_keyspace=output_keyspace,
+            weight=weight,
         )
 
     def encode(self) -> bytes:
@@ -336,7 +363,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """Refuse fields of a wrong type before they are used."""
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
-        "task_memory_mib": int, "split_bytes": int, "bad_records": int, "sources": tuple,
+        "task_memory_mib": int, "split_bytes": int, "bad_records": int, "weight": int, "sources": tuple,
         "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
     }  # fmt: skip
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""Writes the records of one reducer as a part file, a batch at a time.
+"""Writes the records of one reducer, or of one map where nothing reduces, as a part file, a batch at a time.
 
 I/O only through the FileSystem passed in.
 
@@ -31,6 +31,7 @@ class PartFile:
     """One part file, new and ours alone."""
 
     def __init__(self, files: FileSystem, path: str, compression: str = "none") -> None:
+        self.path = path
         self.totals = PartTotals()
         self._packer = Packer(compression)
         self._file: AppendFile = files.create(path)

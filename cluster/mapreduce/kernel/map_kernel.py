@@ -31,6 +31,7 @@ from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
 from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_slices, narrow
+from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered, rendered_keys
 from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups
 from ringmill.cluster.mapreduce.footprint import RecordSizes
@@ -87,10 +88,13 @@ class MapKernel:
         context: Context,
         phases: PhaseTimes,
         aside: SetAside | None = None,
+        final: PartFile | None = None,
     ) -> None:
-        """`aside` takes records at which map raises an error; they are one partition more."""
+        """`aside` takes records at which map raises an error; they are one partition more.  `final` takes the
+        output in place of a run, where nothing reduces."""
         self._job = job
         self._aside = aside
+        self._final = final
         self._phases = phases
         self._files = files
         self._folder = folder
@@ -159,6 +163,8 @@ class MapKernel:
         return self._leave_in_order(rendered(pairs, self._output_format, "map", where))
 
     def _leave_in_order(self, batches: Iterator[Rendered]) -> MapTotals:
+        if self._final is not None:
+            return self._leave_part(self._final, batches)
         path, given = f"{self._folder}/{RUN_NAME}", 0
 
         def groups() -> Iterator[Group]:
@@ -171,6 +177,13 @@ class MapKernel:
         for number in range(self._partitions):
             writer.write_partition(groups() if number == self._part else ())
         return MapTotals(path, self._finish(writer), given, 0)
+
+    def _leave_part(self, part: PartFile, batches: Iterator[Rendered]) -> MapTotals:
+        part.write_all(batches)
+        self._phases.enter("sync")
+        part.finish()
+        size, records, crc32c = part.totals.size, part.totals.records, part.totals.crc32c
+        return MapTotals(part.path, (PartitionSlice(0, size, size, records, crc32c),), records, 0)
 
     def _run_keys(self, batches: Iterator[Sequence[Any]]) -> MapTotals:
         """The same for keys without values that nothing combines or reduces."""

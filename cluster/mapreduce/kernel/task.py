@@ -70,7 +70,7 @@ def run_map(
     folder: str,
     progress: Progress,
 ) -> MapOutput:
-    """Run one map attempt in `folder`, which is new and empty.
+    """Run one map attempt in `folder`, which is new and empty; a part of the output is left there synced.
 
     Raises TaskFailed with its cause.
     """
@@ -88,6 +88,10 @@ def run_map(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)
     )
     try:
+        final = None
+        if spec.is_map_only:
+            name = part_name(task.task, spec.output_compression)
+            final = PartFile(files, f"{folder}/{name}", spec.output_compression)
         kernel = MapKernel(
             job,
             files=files,
@@ -100,6 +104,7 @@ def run_map(
             output_format=spec.output_format,
             context=context,
             aside=aside,
+            final=final,
             phases=progress.phases,
         )
         with rare_collections():
@@ -107,6 +112,8 @@ def run_map(
                 totals = kernel.run_batches(reader.batches(job.map_signature.second))
             else:
                 totals = kernel.run(reader.records())
+        if final is not None:
+            files.fsync_dir(folder)
     except (Exception, SystemExit) as error:
         raise classify(error, job.user_files, reader.position, reader.record) from error
     return MapOutput(

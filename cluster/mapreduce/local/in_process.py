@@ -107,25 +107,28 @@ def run_spec(
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
     plan = input_plan_of(spec, files, sizes)
     spec = replace(spec, noted=plan.noted)
-    staging = staging_folder(spec.output, spec.job)
-    remove_staging(files, spec.job, spec.output)
+    staging = staging_folder(spec.output, spec.staging)
+    remove_staging(files, spec.staging, spec.output)
     files.mkdir(staging)
     try:
         maps = _all("map", each(partial(_map, definition, spec, staging, files), plan.splits))
         _refuse_too_many_bad(spec, maps)
         partitions = range(spec.partitions)
         reduces = _all("reduce", each(partial(_reduce, definition, spec, maps, files), partitions))
+        last: Sequence[MapOutput | ReduceOutput] = maps if spec.is_map_only else reduces
+        parts = [StagedPart.of(task, output, spec) for task, output in enumerate(last)]
         commit_output(
             files,
-            spec.job,
+            spec.staging,
             spec.output,
-            [StagedPart.of(done, spec) for done in reduces],
+            parts,
             overwrite=spec.overwrite,
         )
     finally:
         definition.kept.clear()  # of no use to another run; else it would stay, and travel when pickled
-        remove_staging(files, spec.job, spec.output)
-    return _result(spec, maps, reduces, plan.notes)
+        remove_staging(files, spec.staging, spec.output)
+    paths = tuple(f"{spec.output}/{part.name}" for part in parts)
+    return _result(spec, maps, reduces, paths, plan.notes)
 
 
 def _map(
@@ -139,7 +142,7 @@ def _map(
 def _reduce(
     definition: JobDefinition, spec: JobSpec, maps: Sequence[MapOutput], files: FileSystem, partition: int
 ) -> ReduceOutput:
-    folder = _new_folder(files, f"{staging_folder(spec.output, spec.job)}/reduce-{partition}")
+    folder = _new_folder(files, f"{staging_folder(spec.output, spec.staging)}/reduce-{partition}")
     slices = tuple(done.slice(partition) for done in maps)
     task = ReduceAttempt(spec, partition, slices, 1)
     return run_reduce(definition, task, files, folder, Progress())
@@ -171,7 +174,11 @@ def _refuse_too_many_bad(spec: JobSpec, maps: Sequence[MapOutput]) -> None:
 
 
 def _result(
-    spec: JobSpec, maps: Sequence[MapOutput], reduces: list[ReduceOutput], notes: tuple[str, ...]
+    spec: JobSpec,
+    maps: Sequence[MapOutput],
+    reduces: list[ReduceOutput],
+    paths: tuple[str, ...],
+    notes: tuple[str, ...],
 ) -> LocalResult:
     set_aside = {"bad": reduces.pop().records_out} if spec.bad_records else {}
     counters: Counter[str] = Counter()
@@ -184,5 +191,5 @@ def _result(
         "reduce_out": sum(each.records_out for each in reduces),
     }
     records |= set_aside
-    parts = tuple(f"{spec.output}/{spec.file_of(each.partition)}" for each in reduces)
+    parts = paths[: len(reduces)] if spec.bad_records else paths
     return LocalResult(spec.output, parts, records, dict(counters), notes)

@@ -27,7 +27,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     MapDone,
     NodeDown,
     NodeUp,
+    PauseRequested,
     ReduceDone,
+    ResumeRequested,
     StagingLost,
     TakenOver,
 )
@@ -60,6 +62,8 @@ _EVENTS: Final[Mapping[str, tuple[type[Event], tuple[Reader, ...]]]] = {
     "failed": (AttemptFailed, (_attempt, TaskFailed.from_wire, _perhaps_attempt, _perhaps_figures)),
     "unstaged": (StagingLost, (from_wire,)),
     "kill": (KillRequested, ()),
+    "pause": (PauseRequested, ()),
+    "resume": (ResumeRequested, ()),
     "taken": (TakenOver, (NodeId,)),
     "delayed": (CommitDelayed, (from_wire,)),
     "loading": (LoadMoved, (int, int)),

@@ -35,7 +35,9 @@ __all__ = [
     "MapDone",
     "NodeDown",
     "NodeUp",
+    "PauseRequested",
     "ReduceDone",
+    "ResumeRequested",
     "SliceSource",
     "StagingLost",
     "StartMap",
@@ -133,6 +135,16 @@ class KillRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """A user asked that the job begins nothing more for now (rule J21)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """A user asked that a paused job goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class TakenOver:
     """Another node coordinates the job from here on."""
 
@@ -182,6 +194,8 @@ Event: TypeAlias = (
     | AttemptFailed
     | StagingLost
     | KillRequested
+    | PauseRequested
+    | ResumeRequested
     | TakenOver
     | CommitDelayed
     | LoadMoved
@@ -233,7 +247,7 @@ class Winner:
 
     attempt: AttemptId
     node: NodeId
-    output: ReduceOutput
+    output: MapOutput | ReduceOutput  # of a map where nothing reduces
     sources: tuple[AttemptId, ...]
 
 

@@ -22,7 +22,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import Split
-from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
+from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, told_of_backup
 from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
     NOT_LOADED,
@@ -44,7 +44,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     MapDone,
     NodeDown,
     NodeUp,
+    PauseRequested,
     ReduceDone,
+    ResumeRequested,
     SliceSource,
     StagingLost,
     StartMap,
@@ -52,9 +54,10 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     TakenOver,
     Winner,
 )
+from ringmill.cluster.mapreduce.machine.locality import Locality
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
-from ringmill.cluster.mapreduce.machine.workers import Workers
+from ringmill.cluster.mapreduce.machine.workers import Workers, is_of_the_node
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.sometimes import sometimes
 
@@ -89,7 +92,9 @@ class JobMachine:
     story: list[str] = field(default_factory=list)  # one line an event worth telling
     retried: int = 0
     takeovers: int = 0
+    is_paused: bool = False  # it begins no attempt (rule J21)
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
+    locality: Locality = field(default_factory=Locality, compare=False)  # what is told to it decides nothing
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
@@ -101,17 +106,20 @@ class JobMachine:
         self.reduces = [Task("reduce", partition, 0) for partition in range(self.plan.reducers)]
 
     @property
+    def last_tasks(self) -> list[Task]:
+        """Those whose files become the output: the maps, where nothing reduces (rule J6)."""
+        return self.reduces if self.plan.reducers else self.maps
+
+    @property
     def is_over(self) -> bool:
         return self.state in ("SUCCEEDED", "FAILED", "KILLED")
 
     @property
     def maps_done(self) -> bool:
         """Every split has a committed output that can be read."""
-        if self.maps and self.maps[self._open_map].winner is None:
-            return False
-        found = next((task.index for task in self.maps if task.winner is None), None)
-        self._open_map = found or 0
-        return found is None
+        if self.maps and self.maps[self._open_map].winner is not None:
+            self._open_map = next((task.index for task in self.maps if task.winner is None), 0)
+        return not self.maps or self.maps[self._open_map].winner is not None
 
     @property
     def bad_records(self) -> int:
@@ -164,6 +172,8 @@ class JobMachine:
             case StagingLost(error):
                 sometimes("a job has lost the folder of its parts")
                 said = self._end("FAILED", now, error)
+            case PauseRequested() | ResumeRequested():
+                self._hold(is_paused=isinstance(event, PauseRequested))
             case KillRequested():
                 sometimes("a job is killed")
                 said = self._end("KILLED", now)
@@ -171,11 +181,11 @@ class JobMachine:
 
     def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
-        if self.state not in ("PENDING", "RUNNING") or not self._workers.may_run(node):
+        if not self._may_begin(now) or not self._workers.may_run(node):
             return None
-        if self._canary.free_at(self.maps, now) > now:
-            return None
-        task = next((task for task in self._startable(now) if self._suits(task, node)), None)
+        ready = (task for task in self._startable(now) if self._workers.suits(task, node))
+        usable = self._workers.usable()
+        task = self.locality.pick(ready, node, self.plan.splits, self._stage(), usable, now)
         task = task or self._slow_task(node, now)
         if task is None:
             return None
@@ -184,15 +194,30 @@ class JobMachine:
         assert isinstance(started, StartMap | StartReduce)
         return started
 
+    def wants_a_slot(self, now: float) -> bool:
+        """Whether there is an attempt to start now, on one node or another."""
+        if not self._may_begin(now):
+            return False
+        if next(iter(self._startable(now)), None) is not None:
+            return True
+        return any(each.at <= now for each in slow_from(self._stage()))
+
+    def _may_begin(self, now: float) -> bool:
+        """Whether the job may begin attempts now, if there are any to begin."""
+        if self.state not in ("PENDING", "RUNNING") or self.is_paused:
+            return False
+        return self._canary.free_at(self.maps, now) <= now
+
     def next_wakeup(self, now: float) -> float | None:
         """When slots should be offered again though no event comes, or None: a task's pause ends, the canary
         has run for long enough, or a task counts as slow."""
-        if self.is_over or self.state == "COMMITTING":
+        if self.is_over or self.state == "COMMITTING" or self.is_paused:
             return None
         stage = [*self.maps, *(self.reduces if self.maps_done else ())]
         times = [self._canary.free_at(self.maps, now)]
         times += (task.not_before for task in stage if task.not_before > now and task.is_waiting)
         times += (each.at for each in slow_from(self._stage()))
+        times += self.locality.wakeups(self._stage())
         return min((at for at in times if at > now), default=None)
 
     def _startable(self, now: float) -> Iterator[Task]:
@@ -201,11 +226,6 @@ class JobMachine:
         if self.maps_done:
             ready = (task for task in self.reduces if task.is_waiting and task.not_before <= now)
             yield from sorted(ready, key=lambda task: (-task.size, task.index))
-
-    def _suits(self, task: Task, node: NodeId) -> bool:
-        """Whether a node may run the task: one where it failed gets it again only if there is no other."""
-        others = (other for other in self._workers.usable() if other != node)
-        return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
 
     def _stage(self) -> list[Task]:
         return self.reduces if self.maps_done else self.maps
@@ -224,7 +244,8 @@ class JobMachine:
         self.state = "RUNNING"
         task, start = self._task(attempt_id), self._workers.start_of(node)
         if task.is_running:
-            self._tell_of_backup(task, attempt_id, node, now)
+            sometimes("a slow task gets a backup attempt")
+            self._tell(told_of_backup(task, self._stage(), f"{attempt_id} on {node}", now))
         else:
             self.retried += bool(task.attempts)
         if task.stage == "map":
@@ -239,15 +260,13 @@ class JobMachine:
         task.begin(attempt_id, node, start, now, tuple(each.attempt for each in sources))
         return [StartReduce(attempt_id, node, task.index, tuple(sources), task.memory_factor)]
 
-    def _tell_of_backup(self, task: Task, backup: AttemptId, node: NodeId, now: float) -> None:
-        sometimes("a slow task gets a backup attempt")
-        usual = usual_of(self.maps if task.stage == "map" else self.reduces)
-        rest = "" if usual is None else f", {usual.seconds_for(task):.1f} s is usual"
-        slow = next(each for each in task.attempts if each.state is AttemptState.RUNNING)
-        self._tell(
-            f"{backup} on {node} is a backup: {slow.id} on {slow.node} has run "
-            f"{now - slow.began_at:.1f} s{rest}"
-        )
+    def _hold(self, *, is_paused: bool) -> None:
+        """A paused job begins nothing; what runs already goes on to its end and counts (rule J21)."""
+        if self.is_paused == is_paused:
+            return
+        sometimes("a job is paused" if is_paused else "a paused job goes on")
+        self.is_paused = is_paused
+        self._tell("the job is paused: it begins no more attempts" if is_paused else "the job goes on")
 
     def _taken_over(self, node: NodeId) -> list[Instruction]:
         """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""
@@ -269,8 +288,10 @@ class JobMachine:
 
     def _map_done(self, attempt_id: AttemptId, output: MapOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
-        if attempt is None or not attempt.is_open or not self._workers.is_here(attempt.node, attempt.start):
+        if attempt is None or not attempt.is_open:
             return []
+        if self.plan.reducers and not self._workers.is_here(attempt.node, attempt.start):
+            return []  # what it has left is gone; a part that is staged is not
         task = self.maps[attempt_id.task]
         instructions = self._win(task, attempt, output, now)
         if self.bad_records > self.plan.bad_records:
@@ -278,8 +299,15 @@ class JobMachine:
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
-                reduce.size = sum(_output_of(each).partitions[reduce.index].length for each in self.maps)
+                self._measure(reduce)
         return instructions + self._maybe_commit(now)
+
+    def _measure(self, reduce: Task) -> None:
+        """How much it reads, and where that lies, now that all maps are done."""
+        winners = [each.winner for each in self.maps if each.winner is not None]
+        sizes = [_output_of(each).partitions[reduce.index].length for each in self.maps]
+        reduce.size = sum(sizes)
+        self.locality.note_slices(reduce, zip((each.node for each in winners), sizes, strict=True))
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
@@ -325,19 +353,20 @@ class JobMachine:
         return instructions
 
     def _maybe_commit(self, now: float) -> list[Instruction]:
-        if not all(task.winner for task in self.reduces):
+        if not all(task.winner for task in self.last_tasks):
             return []
         self.state = "COMMITTING"
-        self._count_maps_that_were_read()
+        if self.reduces:
+            self._count_maps_that_were_read()
         running = [a for task in self.maps for a in task.attempts if a.is_open]
         return [*self._cancel(running, now), CommitJob(self._winners())]
 
     def _winners(self) -> tuple[Winner, ...]:
         winners = []
-        for task in self.reduces:
+        for task in self.last_tasks:
             attempt = task.winner
             assert attempt is not None
-            assert isinstance(attempt.output, ReduceOutput)
+            assert attempt.output is not None
             winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
         return tuple(winners)
 
@@ -348,7 +377,9 @@ class JobMachine:
         for task in self.maps:
             if task.winner is None:
                 sometimes("a map that all had read is lost")
-                task.winner = self._attempt(reader.sources[task.index])
+                task.winner = winner = self._attempt(reader.sources[task.index])
+                assert winner is not None
+                winner.state, winner.failure = AttemptState.DONE, None
 
     def _load_moved(self, mark: LoadMoved) -> None:
         if self.load == NOT_LOADED:
@@ -375,7 +406,8 @@ class JobMachine:
     def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
         attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
         self._tell(f"{attempt.id} on {attempt.node} failed, {failure}")
-        self._workers.blame(attempt.node, task.name, failure.cause)
+        if is_of_the_node(failure.cause):
+            self._workers.blame(attempt.node, task.name)
         if task.charge(failure, now):
             sometimes("a task is tried again")
             return []
@@ -387,7 +419,14 @@ class JobMachine:
         if task.winner is None or task.winner.id != source:
             return  # it runs again already, or has
         if self._reports.is_lost(source, reader.task, is_corrupt=is_corrupt, now=now):
+            self._blame_for_output(task, task.winner, is_corrupt=is_corrupt)
             self._revoke(task, "its output cannot be read")
+
+    def _blame_for_output(self, task: Task, attempt: Attempt, *, is_corrupt: bool) -> None:
+        """Others go before a node whose outputs nobody can read."""
+        cause = Cause.CORRUPT_DATA if is_corrupt else Cause.FETCH_FAILED
+        attempt.state, attempt.failure = AttemptState.FAILED, TaskFailed(cause, "its output cannot be read")
+        self._workers.blame(attempt.node, task.name)
 
     def _revoke(self, task: Task, why: str) -> None:
         assert task.winner is not None
@@ -398,7 +437,7 @@ class JobMachine:
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:
         said = self._node_down(node, now) if self._workers.has_restarted(node, start) else []
         self._workers.up(node, start)
-        return said
+        return said if self.last_tasks else said + self._maybe_commit(now)  # nothing to map: nothing runs
 
     def _node_down(self, node: NodeId, now: float) -> list[Instruction]:
         """Restart the node's attempts elsewhere, and also its finished maps while a reduce needs them."""
@@ -406,7 +445,7 @@ class JobMachine:
         if self.state == "COMMITTING":
             return []
         failure = TaskFailed(Cause.LOST_NODE, f"node {node} is down")
-        for task in self.maps:
+        for task in self.maps if self.plan.reducers else ():  # a part is no file of its node (rule J4)
             if task.winner is not None and task.winner.node == node:
                 self._revoke(task, failure.message)
         for task in (*self.maps, *self.reduces):

@@ -28,7 +28,7 @@ SLOTS: Final = 4096
 """Entry n lies in slot n mod 4,096."""
 PIECE_BYTES: Final = 256 * 1024
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _KINDS: Final = ("snapshot", "events")
 
 

@@ -40,6 +40,7 @@ def snapshot(machine: JobMachine) -> list[Any]:
         machine._workers.to_wire(),
         machine._reports.to_wire(),
         [machine.load.records, machine.load.born_ms],
+        machine.is_paused,
     ]
 
 
@@ -57,6 +58,7 @@ def restored(row: Sequence[Any]) -> JobMachine:
         workers,
         reports,
         load,
+        is_paused,
     ) = row
     machine = JobMachine(JobPlan(job, tuple(map(Split.from_wire, splits)), reducers, bad_records=bad))
     machine.state = state
@@ -68,6 +70,7 @@ def restored(row: Sequence[Any]) -> JobMachine:
     machine._workers = Workers.from_wire(workers)
     machine._reports = FetchReports.from_wire(reports)
     machine.load = LoadMoved(*load)
+    machine.is_paused = is_paused
     return machine
 
 

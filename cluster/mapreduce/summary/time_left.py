@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
-from statistics import fmean, pstdev
+from math import ceil
 from typing import Final
 
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput
+from ringmill.cluster.mapreduce.summary.stage_model import stage_seconds, width_of
 
 __all__ = ["TimeLeft", "time_left"]
 
@@ -23,14 +23,12 @@ LEAST_SEEN: Final = 0.05
 """Of one task; before so much of it is done nothing can be said."""
 OWN_PACE_FROM: Final = 0.1
 """The share of a running task from which on its own pace counts, and not that of others."""
-USUAL_SPREAD: Final = 0.5
-"""Of the paces of tasks, relative to their mean, until three have ended."""
-WIDEST: Final = 0.8
-NARROWEST: Final = 0.05
 REDUCE_BYTES_A_S: Final = (150e6, 40e6, 10e6)
 """Of decoded input: at best, usually, at worst.  Measured with word count, index, sort and join."""
 REDUCE_TASK_S: Final = (0.02, 0.04, 0.15)
 """What every reduce costs, however small: at best, usually, at worst."""
+SLICES_LOOKED_AT: Final = 20_000
+"""Of the maps' output, evenly spread: some milliseconds, however many tasks there are."""
 
 _UNITS: Final = ((3600, "h"), (60, "min"), (1, "s"))
 
@@ -51,8 +49,9 @@ class TimeLeft:
 
 
 def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
-    """None when nothing can be said: before anything has moved, and while the output is made visible."""
-    if machine.state != "RUNNING":
+    """None when nothing can be said: before anything has moved, while the output is made visible, and while
+    the job is paused."""
+    if machine.state != "RUNNING" or machine.is_paused:
         return None
     slots = _slots(machine)
     maps = _stage_left(machine.maps, slots, now)
@@ -68,7 +67,7 @@ def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
 def _slots(machine: JobMachine) -> int:
     """How many attempts run at once.  One canary, and the last of a stage, leave slots empty."""
     tasks = machine.reduces if machine.maps_done else machine.maps
-    running = sum(task.is_running for task in tasks)
+    running = sum(task.winner is None and task.is_running for task in tasks)
     is_full = any(task.is_waiting for task in tasks) and any(task.winner for task in tasks)
     return max(1, running, 0 if is_full else len(machine.workers_up))
 
@@ -96,12 +95,8 @@ def _stage_left(tasks: Sequence[Task], slots: int, now: float) -> tuple[float, f
         return None
     pace = seen_s / seen_work
     ends = [_running_left(*each, pace) for each in running]
-    left_s = (sum(ends) + pace * sum(waiting)) / slots
-    if waiting:
-        left_s += pace * fmean(waiting) * (1 - 1 / slots) / 2  # the slots do not end together
-    likely_s = max(left_s, *ends, pace * max(waiting, default=0.0)) if ends else left_s
-    spread = pstdev(paces) / fmean(paces) if len(paces) >= 3 and fmean(paces) else USUAL_SPREAD
-    width = min(WIDEST, NARROWEST + spread / sqrt(max(seen, LEAST_SEEN)))
+    likely_s = stage_seconds(ends, [pace * work for work in waiting], slots)
+    width = width_of(paces, max(seen, LEAST_SEEN))
     return likely_s * (1 - width), likely_s * (1 + width)
 
 
@@ -125,7 +120,8 @@ def _reduces_guessed(machine: JobMachine, slots: int) -> tuple[float, float]:
     """At least and at most, for reduces that have not moved."""
     outputs = [task.winner.output for task in machine.maps if task.winner is not None]
     known = [each for each in outputs if isinstance(each, MapOutput)]
-    if not known:
+    known = known[:: 1 + len(known) * len(machine.reduces) // SLICES_LOOKED_AT]
+    if not known or not machine.reduces:
         return 0.0, 0.0
     grown = len(machine.maps) / len(known)
     sizes = [

@@ -312,11 +312,12 @@ class JobStatus(_message.Message):
     FAILURES_FIELD_NUMBER: _builtins.int
     LEFT_LEAST_S_FIELD_NUMBER: _builtins.int
     LEFT_MOST_S_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     name: _builtins.str
     """module:object"""
     state: _builtins.str
-    """PENDING, RUNNING, SUCCEEDED, FAILED, KILLED"""
+    """PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED, KILLED"""
     node: _builtins.str
     """coordinates the job, or did at its end"""
     output: _builtins.str
@@ -329,6 +330,8 @@ class JobStatus(_message.Message):
     left_least_s: _builtins.float
     """how long it will probably still take, at least and at most"""
     left_most_s: _builtins.float
+    weight: _builtins.int
+    """of its share of the slots; 1 in a list of jobs that are over"""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageStatus]: ...
     @_builtins.property
@@ -367,10 +370,11 @@ class JobStatus(_message.Message):
         failures: _abc.Iterable[Global___FailureGroup] | None = ...,
         left_least_s: _builtins.float | None = ...,
         left_most_s: _builtins.float | None = ...,
+        weight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left_least_s: _TypeAlias = _typing.Literal["left_least_s"]  # noqa: Y015
     _WhichOneofArgType__left_least_s: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s"]  # noqa: Y015

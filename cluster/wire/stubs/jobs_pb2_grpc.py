@@ -74,6 +74,16 @@ class JobsStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/ringmill.v1.Jobs/Pause',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/ringmill.v1.Jobs/Resume',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
+                _registered_method=True)
         self.Coordinator = channel.unary_unary(
                 '/ringmill.v1.Jobs/Coordinator',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.CoordinatorRequest.SerializeToString,
@@ -143,6 +153,19 @@ class JobsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pause(self, request, context):
+        """Begin nothing more of a job, until Resume.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Coordinator(self, request, context):
         """Which node coordinates the jobs.
         """
@@ -197,6 +220,16 @@ def add_JobsServicer_to_server(servicer, server):
             ),
             'Kill': grpc.unary_unary_rpc_method_handler(
                     servicer.Kill,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.SerializeToString,
             ),
@@ -425,6 +458,60 @@ class Jobs:
             request,
             target,
             '/ringmill.v1.Jobs/Kill',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Jobs/Pause',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Jobs/Resume',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
             options,

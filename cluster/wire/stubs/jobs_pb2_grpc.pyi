@@ -45,6 +45,9 @@ class JobsStub:
     Attempts: _grpc.UnaryStreamMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobAttempts]
     """Every attempt of a job, in messages of up to 1,000; of a job that is over, any node tells."""
     Kill: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]
+    Pause: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]
+    """Begin nothing more of a job, until Resume."""
+    Resume: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]
     Coordinator: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]
     """Which node coordinates the jobs."""
     HandOver: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]
@@ -67,6 +70,9 @@ class JobsAsyncStub(JobsStub):
     Attempts: _aio.UnaryStreamMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobAttempts]  # type: ignore[assignment]
     """Every attempt of a job, in messages of up to 1,000; of a job that is over, any node tells."""
     Kill: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]  # type: ignore[assignment]
+    Pause: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]  # type: ignore[assignment]
+    """Begin nothing more of a job, until Resume."""
+    Resume: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]  # type: ignore[assignment]
     Coordinator: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]  # type: ignore[assignment]
     """Which node coordinates the jobs."""
     HandOver: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]  # type: ignore[assignment]
@@ -130,6 +136,21 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
 
     @_abc_1.abstractmethod
     def Kill(
+        self,
+        request: _jobs_pb2.JobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.JobStatus, _abc.Awaitable[_jobs_pb2.JobStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def Pause(
+        self,
+        request: _jobs_pb2.JobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.JobStatus, _abc.Awaitable[_jobs_pb2.JobStatus]]:
+        """Begin nothing more of a job, until Resume."""
+
+    @_abc_1.abstractmethod
+    def Resume(
         self,
         request: _jobs_pb2.JobRequest,
         context: _ServicerContext,

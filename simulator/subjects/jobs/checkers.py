@@ -2,8 +2,9 @@
 
 At every moment an output is whole and right or invisible; once shown it stays, and over any power cut as
 well when its job has succeeded; a job that failed or was killed shows nothing; each record and counter of a
-success was counted once; every job that fails does so for a cause that the faults of the run can have.  A job
-that was accepted ends, whatever becomes of its coordinators, and all who tell of its end tell the same.
+success was counted once; a paused job begins nothing; every job that fails does so for a cause that the
+faults of the run can have.  A job that was accepted ends, whatever becomes of its coordinators, and all who
+tell of its end tell the same.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def check_jobs(history: History) -> Iterator[Violation]:
         yield from _once(history, job)
         yield from _failed_with_cause(history, job)
         yield from _ended_once(job)
+        yield from _held_back(job)
         yield from _not_held_up(history, job)
     for output in sorted({job.output for job in history.jobs.jobs}):
         yield from _invisible(history, output)
@@ -84,6 +86,13 @@ def _ended_once(job: JobRecord) -> Iterator[Violation]:
     if len(ends) > 1:
         story = ", ".join(f"{told.state} by {told.node} at {told.at:.3f} s" for told in ends.values())
         yield _violation(job.job, f"ended in two ways: {story}")
+
+
+def _held_back(job: JobRecord) -> Iterator[Violation]:
+    """A paused job begins nothing."""
+    for before, after in job.in_pauses:
+        if after > before:
+            yield _violation(job.job, f"began {after - before} attempts while it was paused")
 
 
 def _not_held_up(history: History, job: JobRecord) -> Iterator[Violation]:

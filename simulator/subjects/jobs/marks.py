@@ -10,6 +10,8 @@ __all__ = ["JOB_MARKS"]
 JOB_MARKS: Final = (
     # The job machine and the output
     "a job is killed",
+    "a job is paused",
+    "a paused job goes on",
     "a reduce runs again as it read another output",
     "a map that all had read is lost",
     "a task is tried again",

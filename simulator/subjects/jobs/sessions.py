@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -28,6 +28,7 @@ __all__ = ["JobSession", "PlannedJob"]
 Answer = TypeVar("Answer", bound=Message)
 _LOOK_EVERY_S: Final = 0.1
 _SUBMITS: Final = 3
+_ASKS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,9 @@ class PlannedJob:
     spec: JobSpec
     pause_s: float
     kill_after_s: float | None
-    is_repeated: bool  # asked for again, under the same id, while its fate is unknown
+    pause_after_s: float | None = None
+    pause_for_s: float = 0.0
+    is_repeated: bool = False  # asked for again, under the same id, while its fate is unknown
 
 
 class SimulatedJobLink:
@@ -112,10 +115,13 @@ class JobSession:
             await self._jobs.hand_over(bundle, plan.spec)
             record.is_accepted = True
             async with asyncio.TaskGroup() as group:
-                killing = group.create_task(self._kill(plan, record))
+                asking = [
+                    group.create_task(work(plan, record)) for work in (self._kill, self._pause_for_a_while)
+                ]
                 async for state in self._jobs.watch(plan.spec.job):
                     _tell(record, state)
-                killing.cancel()
+                for task in asking:
+                    task.cancel()
         except RingmillError as error:
             record.trouble.append(f"{error.code}: {error}")
             return False
@@ -123,6 +129,39 @@ class JobSession:
             record.trouble.append(str(errors.exceptions[0]))
             return False
         return True
+
+    async def _pause_for_a_while(self, plan: PlannedJob, record: JobRecord) -> None:
+        if plan.pause_after_s is None:
+            return
+        await asyncio.sleep(plan.pause_after_s)
+        record.is_paused = True
+        before = await self._until_it_is_told(record, self._jobs.pause)
+        await asyncio.sleep(plan.pause_for_s)
+        after = await self._until_it_is_told(record, self._jobs.status)
+        if before is not None and after is not None:
+            record.in_pauses.append((_attempts(before), _attempts(after)))
+        await self._resume(record)
+
+    async def _resume(self, record: JobRecord) -> None:
+        if await self._until_it_is_told(record, self._jobs.resume) is not None:
+            record.is_paused = False
+
+    async def _until_it_is_told(
+        self, record: JobRecord, ask: Callable[[str], Awaitable[JobState]]
+    ) -> JobState | None:
+        """What is answered in the end; None when nobody answers for long."""
+        for _ in range(_ASKS):
+            try:
+                return await ask(record.job)
+            except RingmillError as error:
+                record.trouble.append(f"{error.code}: {error}")
+            await asyncio.sleep(self._timeout_s)
+        return None
+
+    async def let_go_on(self, record: JobRecord) -> None:
+        """Resume a job whose client may have left it paused."""
+        async with self._directory:
+            await self._resume(record)
 
     async def look_up(self, record: JobRecord, within_s: float) -> None:
         """Ask for a job that was accepted until it is over, and note what is told of it."""
@@ -153,6 +192,10 @@ class JobSession:
     @asynccontextmanager
     async def _dial(self, address: str) -> AsyncIterator[SimulatedJobLink]:
         yield SimulatedJobLink(self._transport, self._nodes[address])
+
+
+def _attempts(state: JobState) -> int:
+    return sum(task.attempts for task in state.tasks)
 
 
 def told(at: float, state: JobState) -> Told:

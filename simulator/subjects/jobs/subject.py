@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from ringmill.client.jobs.job_values import job_state
@@ -23,7 +24,7 @@ from ringmill.simulator.subjects.jobs.outputs import Reader
 from ringmill.simulator.subjects.jobs.progress import CORE_CLIENT, ask_core, can_be_asked, plan_of_core
 from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob, told
 from ringmill.simulator.subjects.jobs.tunables import draw_job_tunables
-from ringmill.simulator.subjects.jobs.workload import draw_plans, packed_job, with_former_outputs
+from ringmill.simulator.subjects.jobs.workload import draw_plans, packed_job, with_former_outputs, with_pauses
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import SeededEntropy, stream
@@ -51,6 +52,7 @@ class JobWorkload:
             stream(seed, "jobs/shapes"),
             self._bundle.sha256,
         )
+        self._plans = with_pauses(self._plans, stream(seed, "jobs/pauses"))
         self._expected = expected_of(seed, self._plans)
 
     @property
@@ -102,19 +104,28 @@ class JobWorkload:
 
     async def wait_idle(self) -> None:
         """Every job that a node keeps ends."""
+        for record in self._world.history.jobs.jobs:
+            if record.is_paused:
+                await self._ask_last(record, JobSession.let_go_on)
         while self._still_running():  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_REST_S)
 
     async def look(self) -> None:
         """The reader has seen everything.  Each job that was accepted has an end, which any node tells."""
+        for record in self._world.history.jobs.jobs:
+            if record.is_accepted:
+                await self._ask_last(record, partial(JobSession.look_up, within_s=_LAST_LOOK_S))
+
+    async def _ask_last(
+        self, record: JobRecord, ask: Callable[[JobSession, JobRecord], Coroutine[Any, Any, None]]
+    ) -> None:
+        """A question of one more client, to nodes that are not left broken."""
         process, transport = self._world.client(_LAST_CLIENT)
         rest = self._world.history.core.rest
         asked = {at: node for at, node in self._world.addresses.items() if node not in rest}
-        for record in self._world.history.jobs.jobs:
-            if record.is_accepted:
-                entropy = SeededEntropy(self._seed, f"client/{_LAST_CLIENT}/{record.job}")
-                session = JobSession(transport, asked, entropy, _LAST_TIMEOUT_S, directory=Within)
-                await self._world.loop.spawn(process, session.look_up(record, _LAST_LOOK_S))
+        entropy = SeededEntropy(self._seed, f"client/{_LAST_CLIENT}/{record.job}")
+        session = JobSession(transport, asked, entropy, _LAST_TIMEOUT_S, directory=Within)
+        await self._world.loop.spawn(process, ask(session, record))
 
     def unrest(self) -> list[Violation]:
         return [

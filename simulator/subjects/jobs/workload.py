@@ -16,7 +16,7 @@ from ringmill.simulator.subjects.jobs.oracle import INPUT, write_file
 from ringmill.simulator.subjects.jobs.sessions import PlannedJob
 from ringmill.simulator.world.node_process import SHARED
 
-__all__ = ["FORMER", "draw_plans", "packed_job", "with_former_outputs"]
+__all__ = ["FORMER", "draw_plans", "packed_job", "with_former_outputs", "with_pauses"]
 
 _MODULE: Final = "places_of_words"
 FORMER: Final[Mapping[str, bytes]] = {"_SUCCESS": b"{}\n", "part-00000": b"former\t1\n"}
@@ -25,6 +25,7 @@ _DIFFERS_CHANCE: Final = 0.5
 _BAD_CHANCE: Final = 0.3
 _MANY: Final = 1000
 _FORMER_CHANCE: Final = 0.3
+_PAUSED_CHANCE: Final = 0.3
 _TWO_INPUTS_CHANCE: Final = 0.3
 _TWO_INPUTS: Final = ("grouped", "paired")
 
@@ -60,7 +61,11 @@ def draw_plans(draws: Random, twists: Random, shapes: Random, bundle_sha256: str
             name = shapes.choice(_TWO_INPUTS) if shapes.random() < _TWO_INPUTS_CHANCE else ""
         if name:
             spec = _with_two_inputs(spec, "grouped" if bad_records else name)  # a broadcast has none
-        plans.append(PlannedJob(index, spec, 1.5 * draws.random(), kill_after_s, draws.random() < 0.7))
+        plans.append(
+            PlannedJob(
+                index, spec, 1.5 * draws.random(), kill_after_s, is_repeated=draws.random() < 0.7
+            )
+        )  # fmt: skip
     return plans
 
 
@@ -75,6 +80,19 @@ def _with_two_inputs(spec: JobSpec, name: str) -> JobSpec:
         shaped, params=spec.params, memory_bytes=spec.memory_bytes, compression=spec.compression,
         bad_records=spec.bad_records,
     )  # fmt: skip
+
+
+def with_pauses(plans: Sequence[PlannedJob], draws: Random) -> list[PlannedJob]:
+    """Some jobs are paused for a while by their client, and they have different weights."""
+    made: list[PlannedJob] = []
+    for plan in plans:
+        spec = replace(plan.spec, weight=draws.choice((1, 1, 3)))
+        after_s, for_s = draws.random(), 0.5 + 2.5 * draws.random()
+        is_paused = draws.random() < _PAUSED_CHANCE
+        made.append(
+            replace(plan, spec=spec, pause_after_s=after_s if is_paused else None, pause_for_s=for_s)
+        )  # fmt: skip
+    return made
 
 
 def with_former_outputs(plans: Sequence[PlannedJob], draws: Random, shared: FolderTree) -> list[PlannedJob]:

@@ -162,7 +162,8 @@ class World:
     def result_of(self, start: StartMap | StartReduce) -> MapDone | ReduceDone:
         if isinstance(start, StartMap):
             salt = start.attempt.number if self.salt else 0
-            crcs = [100 * start.attempt.task + 10 * salt + p for p in range(self.machine.plan.reducers)]
+            parts = self.machine.plan.reducers or 1  # or the part of the output itself
+            crcs = [100 * start.attempt.task + 10 * salt + p for p in range(parts)]
             rows = tuple(PartitionSlice(0, 50, 100, RECORDS, crc) for crc in crcs)
             output = MapOutput("run", rows, {"lines": 1}, 1000, RECORDS, RECORDS * len(rows))
             self.outputs[start.attempt] = output
@@ -224,7 +225,13 @@ class World:
         assert len(self.commits) == (self.machine.state == "SUCCEEDED")
         assert len(self.ends) == 1
         for winners in self.commits:
-            assert [winner.attempt.task for winner in winners] == list(range(self.machine.plan.reducers))
+            parts = self.machine.plan.reducers or len(self.machine.plan.splits)
+            assert [winner.attempt.task for winner in winners] == list(range(parts))
+            if not self.machine.plan.reducers:
+                assert [winner.output for winner in winners] == [
+                    self.outputs[each.attempt] for each in winners
+                ]
+                continue
             for task in range(len(self.machine.plan.splits)):
                 read = [self.outputs[winner.sources[task]] for winner in winners]
                 final = max((winner.sources[task] for winner in winners), key=lambda each: each.number)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -74,6 +73,12 @@ class Keeper:
     async def kill(self, job: str) -> JobView:
         return view("KILLED")
 
+    async def pause(self, job: str) -> JobView:
+        return view("PAUSED")
+
+    async def resume(self, job: str) -> JobView:
+        return view("RUNNING")
+
     async def coordinator(self) -> CoordinatorView:
         return CoordinatorView(node=NodeId("n1"), term=4, open_jobs=("j-1",))
 
@@ -128,6 +133,8 @@ CALLS = [
     ("List", wire.ListRequest(), wire.ListResponse),
     ("Logs", wire.LogsRequest(job="j-1"), wire.LogsResponse),
     ("Kill", wire.JobRequest(job="j-1"), wire.JobStatus),
+    ("Pause", wire.JobRequest(job="j-1"), wire.JobStatus),
+    ("Resume", wire.JobRequest(job="j-1"), wire.JobStatus),
 ]
 
 
@@ -219,11 +226,3 @@ async def test_errors_cross_as_themselves(serve: Any) -> None:
         (NotFound, "no job 'other' on n1"),
         (InvalidArgument, "no description"),
     ]
-
-
-def test_a_watcher_looks_less_often_at_a_job_of_many_tasks() -> None:
-    few = view("RUNNING")
-    many, most = (
-        replace(few, summary=replace(few.summary, tasks=few.summary.tasks * tasks)) for tasks in (400, 9000)
-    )
-    assert [each.watch_pause_s for each in (few, many, most)] == [0.1, 0.4, 1.0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ringmill import Context, FileInput, FileOutput, job
+from ringmill import Context, FileInput, FileOutput, Sum, job
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.signatures import fits
 
@@ -85,6 +85,10 @@ def nested() -> Callable[..., Iterator[tuple[str, int]]]:
     return inner
 
 
+def by_length(key: str, parts: int) -> int:
+    return len(key) % parts
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
@@ -100,7 +104,12 @@ def nested() -> Callable[..., Iterator[tuple[str, int]]]:
         ({"map": words, "reduce": of_numbers}, r"gives a key of type str, reduce .*of_numbers\(\) takes int"),
         ({"map": words, "reduce": of_texts}, r"gives a value of type int, reduce .*of_texts\(\) takes str"),
         ({"map": words, "combine": lengths}, "gives a value of type str, but it stands for"),
-        ({"map": words, "reducers": 0}, "reducers must be 1 to 4096, not 0"),
+        ({"map": words, "reducers": -1}, "reducers must be 0 to 4096, not -1"),
+        ({"map": words, "reducers": 0, "reduce": of_numbers}, "takes int"),
+        ({"map": words, "reducers": 0, "combine": Sum()}, "without a reduce"),
+        ({"map": words, "reducers": 0, "partition": by_length}, "reducers=0 leaves no place for partition"),
+        ({"map": words, "reducers": 0, "order": "total"}, "reducers=0 keeps the order of the input"),
+        ({"map": words, "reducers": 0, "on_bad_record": "quarantine:3"}, "no task gathers the records"),
         ({"map": words, "output": FileOutput(format="bytes")}, "writes values as they are"),
         ({"map": words, "output": "jsonl"}, "output must be a FileOutput or KvOutput, not 'jsonl'"),
         ({"map": words, "output": ""}, "output must be a FileOutput or KvOutput, not ''"),

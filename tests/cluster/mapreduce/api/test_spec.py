@@ -35,7 +35,7 @@ def test_a_spec_comes_back_as_it_was_paths_that_are_not_utf8_included() -> None:
     ("change", "message"),
     [
         ({"job": "No Spaces"}, "job id"),
-        ({"reducers": 0}, "reducers must be"),
+        ({"reducers": -1}, "reducers must be"),
         ({"inputs": ()}, "at least one input"),
         ({"output": "relative"}, "absolute"),
         ({"bundle_sha256": "xyz"}, "64 hexadecimal"),

@@ -77,6 +77,24 @@ def test_a_map_only_job_keeps_the_order_of_the_input(run: Any, lines: list[bytes
     ]
 
 
+@pytest.mark.parametrize("name", ["copied", "grepped"])
+def test_without_reducers_each_split_is_a_part(run: Any, lines: list[bytes], name: str) -> None:
+    sent = run(getattr(batch_jobs, name))
+    expected = joined(sent)
+    alone = run(replace(getattr(batch_jobs, name), reducers=0))
+    assert joined(alone) == expected and len(alone.parts) > 4
+    assert alone.records == {**sent.records, "reduce_in": 0, "reduce_out": 0}
+    with pytest.raises(InvalidArgument, match="reducers=0 is for a job of order='input'"):
+        run(replace(batch_jobs.sorted_lines, reducers=0))
+
+
+def test_an_empty_input_without_reducers_is_an_empty_output(tmp_path: Path, run: Any) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").touch()
+    assert run(replace(batch_jobs.copied, reducers=0)).parts == ()
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["_SUCCESS"]
+
+
 @pytest.mark.parametrize("format", ["lines", "tsv", "jsonl"])
 def test_a_batch_may_give_nothing(run: Any, lines: list[bytes], format: Any) -> None:
     result = run(replace(batch_jobs.rare, output=FileOutput(format)))

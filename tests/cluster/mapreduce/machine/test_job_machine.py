@@ -47,6 +47,20 @@ def finish_maps(w: World) -> list[StartMap]:
     return starts
 
 
+def test_without_reducers_maps_are_committed_and_a_node_takes_no_part_with_it() -> None:
+    w = world(splits=3, reducers=0, nodes=3)
+    first = w.offer_all()[0]
+    w.finish(first)
+    w.crash(first.node)
+    w.notice(first.node)
+    assert w.machine.maps[first.attempt.task].winner is not None
+    w.run_to_the_end()
+    assert [winner.attempt for winner in w.commits[0]][first.attempt.task] == first.attempt
+    w.judge()
+    nothing = world(splits=0, reducers=0)
+    assert nothing.commits == [()], "the first node that is there is enough"
+
+
 def test_maps_then_reduces_then_one_commit() -> None:
     w = world()
     maps = w.offer_all()
@@ -197,6 +211,30 @@ def test_one_report_of_a_failed_fetch_is_a_hiccup_two_reducers_are_proof() -> No
     assert w.machine.maps_done
     w.fail(reduces[1], Cause.FETCH_FAILED, source.attempt)
     assert not w.machine.maps_done
+
+
+def test_a_map_whose_output_cannot_be_read_runs_elsewhere_and_its_node_is_left_out_after_three() -> None:
+    w = World(JobMachine(plan(3, 2)), 4)
+    sources = []
+    for _ in range(3):
+        start = w.offer(N1)
+        assert start is not None
+        sources.append(start)
+        w.finish(start)
+    for source in sources:
+        for reduce in w.offer_all()[:2]:
+            w.fail(reduce, Cause.FETCH_FAILED, source.attempt)
+        assert w.machine.maps[source.attempt.task].winner is None
+        w.now += 20.0
+        again = next(start for node in w.nodes if (start := w.offer(node)) is not None)
+        assert again.node != N1, "others go first"
+        w.finish(again)
+        for start in w.running():
+            w.fail(start, Cause.KILLED)
+        w.now += 20.0
+    assert not w.machine._workers.may_run(N1)
+    w.run_to_the_end()
+    w.judge()
 
 
 @pytest.mark.parametrize(("apart_s", "is_done"), [(1.9, True), (2.0, False)])

@@ -1,5 +1,5 @@
-"""Jobs of several inputs, joins, groups by a part of the key and side data, typed in a shell at five real
-processes: the bytes of one process."""
+"""Jobs of several inputs, joins, groups by a part of the key, side data and jobs without a reduce, typed in a
+shell at five real processes: the bytes of one process."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ def visits(offset: int, line: str) -> Iterator[tuple[tuple[str, int], str]]:
     user, time = line.split()
     yield (user, int(time)), "shop"
 
+def shout(offset: int, line: str) -> Iterator[tuple[str, None]]:
+    yield line.upper(), None
+
 def path(user: str, pages: Iterable[str]) -> Iterator[tuple[str, str]]:
     yield user, " ".join(pages)
 
@@ -36,6 +39,7 @@ CLICKS, USERS = Source("clicks", input=FileInput("csv")), Source("users", input=
 JSON = FileOutput("jsonl")
 merged = join(CLICKS, USERS, on="user", how="outer", output=JSON)
 given_to_all = join(CLICKS, USERS, on="user", how="left", output=JSON)
+upper = job(map=shout, output=FileOutput("lines", "zstd"), reducers=0, split_mib=1)
 paths = job(
     sources=[Source("clicks", clicks, input=FileInput("csv")), Source("visits", visits)],
     reduce=path,
@@ -59,8 +63,11 @@ def test_it_gives_the_bytes_of_one_process(shell: Shell, name: str) -> None:
     typed = [text for key, path in paths.items() for text in ("--input", f"{key}={path}")]
     typed += [text for key, path in side.items() for text in ("--side", f"{key}={path}")]
     output = folder / f"shapes-{name}"
+    told = shell.ok("job", "estimate", f"shapes.py:{name}", *typed, "-o", "json").json
     done = shell.ok("job", "run", f"shapes.py:{name}", *typed, "--output", output.name, "-o", "json").json
     assert done["state"] == "SUCCEEDED" and done["tasks"]["map"] == (1 if name == "given_to_all" else 2)
+    assert (told["maps"], told["reduces"]) == (done["tasks"]["map"], done["tasks"]["reduce"])
+    assert told["at_once"] >= 1 and 0 < told["least_s"] < told["seconds"] < told["most_s"]
     with closing(OsFileSystem()) as files:
         definition = load_job_module(f"shapes.py:{name}", files, str(folder)).definition
     alone = run_local(
@@ -73,3 +80,18 @@ def test_it_gives_the_bytes_of_one_process(shell: Shell, name: str) -> None:
     assert [Path(part).read_bytes() for part in alone.parts] == parts
     lines = b"".join(parts).splitlines()
     assert len(lines) == {"merged": 3010, "given_to_all": 3000, "paths": 60}[name]
+
+
+def test_without_reducers_each_map_writes_a_part(shell: Shell) -> None:
+    folder, output = shell.folder, shell.folder / "upper"
+    (folder / "upper.py").write_text(MODULE)
+    (folder / "text.txt").write_text("".join(f"word {n}\n" for n in range(200_000)))
+    typed = ["upper.py:upper", "--input", "text.txt", "--output"]
+    done = shell.ok("job", "run", *typed, output.name, "-o", "json").json
+    assert done["state"] == "SUCCEEDED" and (done["tasks"]["map"], done["tasks"]["reduce"]) == (3, 0)
+    assert b"reduce" not in shell.ok("job", "explain", done["job"]).out
+    shell.ok("job", "local", *typed, "alone")
+    parts = [part.read_bytes() for part in sorted(output.iterdir())]
+    assert parts == [part.read_bytes() for part in sorted((folder / "alone").iterdir())]
+    refused = shell.run("job", "run", *typed, "other", "--on-bad-record", "quarantine:3")
+    assert refused.code == 2 and "no task gathers" in refused.err

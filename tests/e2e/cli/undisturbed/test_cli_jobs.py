@@ -156,6 +156,9 @@ def test_a_killed_job_exits_9_where_it_was_waited_for(shell: Shell) -> None:
     target = write_job(shell, "endless", "time.sleep(60)")
     waiting = shell.start("job", "run", target, "--input", texts(shell), "--output", "killed")
     job = wait_running(shell, "endless")
+    assert shell.ok("job", "pause", job).out.split() == [b"job", job.encode(), b"state", b"PAUSED"]
+    assert shell.ok("job", "status", job, "-o", "json").json["state"] == "PAUSED"
+    assert b"RUNNING" in shell.ok("job", "resume", job).out
     shell.ok("job", "kill", job)
     _, err = waiting.communicate(timeout=60)
     assert waiting.returncode == 9 and job.encode() in err

@@ -1,0 +1,51 @@
+"""`ringmill job pause`, `resume`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.jobs.job_document import job_document
+from ringmill.client.jobs.job_values import JobState
+
+__all__ = ["pause", "resume"]
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def pause(settings: Settings, job: str) -> None:
+    """Let JOB begin no more attempts, until `ringmill job resume`.
+
+    Attempts that run go on to their end, and what is done stays done.  A job that is over does not change.
+    """
+
+    async def ask() -> JobState:
+        async with open_client(settings) as db:
+            return await db.jobs.pause(job)
+
+    state = asyncio.run(ask())
+    _show(settings, state)
+    if state.state == "PAUSED":
+        output.next_command(settings, f"ringmill job resume {state.job}")
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def resume(settings: Settings, job: str) -> None:
+    """Let a paused JOB go on.  A job that is not paused does not change."""
+
+    async def ask() -> JobState:
+        async with open_client(settings) as db:
+            return await db.jobs.resume(job)
+
+    _show(settings, asyncio.run(ask()))
+
+
+def _show(settings: Settings, state: JobState) -> None:
+    output.fields(settings, job_document(state), [("job", state.job), ("state", state.state)])

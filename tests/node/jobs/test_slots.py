@@ -1,0 +1,107 @@
+"""Which job gets a free slot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.node.jobs.slots import Slots
+
+N1, N2 = NodeId("n1"), NodeId("n2")
+LOTS = 1 << 30
+
+
+@dataclass
+class Work:
+    """A job with tasks that wait; on `avoided` it begins none."""
+
+    waiting: int = LOTS
+    avoided: NodeId | None = None
+    runs: list[tuple[NodeId, AttemptId]] = field(default_factory=list)
+    begun: int = 0
+
+    def wants_a_slot(self) -> bool:
+        return self.waiting > 0
+
+    def take_slot(self, node: NodeId) -> AttemptId | None:
+        if not self.waiting or node == self.avoided:
+            return None
+        self.waiting -= 1
+        self.begun += 1
+        attempt = AttemptId("map", self.begun, 1)
+        self.runs.append((node, attempt))
+        return attempt
+
+
+class Shared:
+    def __init__(self, **capacity: int) -> None:
+        self.slots = Slots()
+        self.jobs: dict[str, Work] = {}
+        for node, slots in capacity.items():
+            self.slots.learn(NodeId(node), slots)
+
+    def join(self, name: str, work: Work, weight: int = 1) -> Work:
+        self.jobs[name] = work
+        self.slots.join(name, work, weight)
+        return work
+
+    def deal(self) -> dict[str, int]:
+        self.slots.deal([N1, N2])
+        return {name: len(work.runs) for name, work in self.jobs.items()}
+
+    def end_one(self, name: str) -> None:
+        node, attempt = self.jobs[name].runs.pop(0)
+        self.slots.release(node, name, attempt)
+
+
+def test_slots_are_shared_by_weight() -> None:
+    w = Shared(n1=4, n2=4)
+    w.join("a", Work())
+    w.join("b", Work(), weight=3)
+    assert w.deal() == {"a": 2, "b": 6}
+
+
+def test_a_job_that_comes_later_gets_its_share_as_attempts_of_others_end() -> None:
+    w = Shared(n1=4)
+    w.join("a", Work())
+    assert w.deal() == {"a": 4}
+    w.join("b", Work())
+    assert w.deal() == {"a": 4, "b": 0}, "no attempt is stopped"
+    for held in ({"a": 3, "b": 1}, {"a": 2, "b": 2}):
+        w.end_one("a")
+        assert w.deal() == held
+    for _ in range(10):
+        w.end_one("a")
+        assert w.deal() == {"a": 2, "b": 2}
+
+
+def test_of_one_slot_each_job_has_its_turn_and_none_starves() -> None:
+    w = Shared(n1=1)
+    w.join("a", Work(), weight=1000)
+    w.join("b", Work())
+    turns: Counter[str] = Counter()
+    for _ in range(10):
+        (name,) = (name for name, held in w.deal().items() if held)
+        turns[name] += 1
+        w.end_one(name)
+    assert turns == {"a": 5, "b": 5}
+
+
+def test_a_slot_that_a_job_does_not_take_goes_to_the_next_one() -> None:
+    w = Shared(n1=2, n2=2)
+    w.join("a", Work(avoided=N1))
+    w.join("b", Work(waiting=1))
+    assert w.deal() == {"a": 2, "b": 1}
+    assert {node for node, _ in w.jobs["a"].runs} == {N2}
+
+
+def test_a_job_that_leaves_gives_its_slots_back() -> None:
+    w = Shared(n1=2)
+    w.join("a", Work())
+    w.deal()
+    w.jobs.pop("a")
+    w.slots.leave("a")
+    w.join("b", Work())
+    assert w.deal() == {"b": 2}

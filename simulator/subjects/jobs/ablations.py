@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import ringmill.node.compute.shuffle_client
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.api.chains.stages import START
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit import job_steps, output_commit
 from ringmill.cluster.mapreduce.commit.output_commit import commit_output
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
+from ringmill.cluster.mapreduce.machine.job_events import PlanStage
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Cancel
@@ -169,6 +171,20 @@ def _jobs_taken_over() -> Bends:
         return
 
     return (method(Tenure._take_over, forget),)
+
+
+def _stages_noted() -> Bends:
+    """Whoever takes a chain over goes on behind its first stage, whatever is done."""
+    taken_over = JobMachine._taken_over
+
+    def taken_over_early(machine: JobMachine, node: Any) -> Any:
+        said = taken_over(machine, node)
+        if machine.chain.place.passed < 1:
+            return said
+        machine.state, machine.chain.place, machine.chain.over[1:] = "PLANNING", START, []
+        return [PlanStage()]
+
+    return (method(JobMachine._taken_over, taken_over_early),)
 
 
 def _own_folder_planned() -> Bends:
@@ -332,6 +348,13 @@ JOB_ABLATIONS: Final = (
         _journal_sealed(),
         _PAUSED_KEEPERS,
         rules=("J13",),
+    ),
+    Ablation(
+        "stages-noted",
+        "a chain goes on with the stage where it was",
+        _stages_noted(),
+        _CRASHED_KEEPERS,
+        rules=("J24",),
     ),
     Ablation(
         "own-folder-planned",

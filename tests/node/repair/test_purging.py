@@ -22,7 +22,7 @@ from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.node_options import PurgeOptions
 from ringmill.node.repair.purging import Purging
 from ringmill.node.replica import object_store
-from ringmill.node.replica.object_store import Intent
+from ringmill.node.replica.object_store import Intent, ObjectStore
 from ringmill.node.replica.replica_messages import DELIVER, Deliver, DeliverAnswer, HintItem
 from ringmill.node.replica.stored_key import Copy, HintKey, Place, copy_prefix, prefix_end
 from ringmill.node.requests.request_values import WriteRequest
@@ -139,6 +139,31 @@ def test_deletes_that_go_on_are_forgotten_in_steps() -> None:
         assert tombstones(world, "n3") < 30
 
     run(story, purge=PurgeOptions(after_s=20.0, every_s=0.25))
+
+
+def test_a_key_that_is_deleted_again_while_its_delete_is_forgotten_is_forgotten_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+
+    async def story(world: HealingWorld) -> None:
+        forget, objects = ObjectStore.forget, world["n3"].replica.objects
+
+        async def slowly(store: ObjectStore, dead: list[tuple[Place, bytes]]) -> int:
+            if store is objects:
+                said.append("begun")
+                await until(lambda: "deleted again" in said)
+            return await forget(store, dead)
+
+        monkeypatch.setattr(ObjectStore, "forget", slowly)
+        await world.put("n1", b"key", VALUE, "all")
+        await world.delete("n1", b"key", "all")
+        await until(lambda: "begun" in said)
+        await world.delete("n2", b"key", "all")
+        said.append("deleted again")
+        await until(lambda: not tombstones(world))
+
+    run(story, purge=SOON)
 
 
 def test_an_owner_that_is_away_holds_everything_back() -> None:

@@ -94,7 +94,6 @@ class JobMachine:
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
-    _open_map: int = field(default=0, compare=False)  # a map that had no winner when they were last looked at
 
     def __post_init__(self) -> None:
         self.chain = StageChain(self.plan.links)
@@ -128,9 +127,7 @@ class JobMachine:
     @property
     def maps_done(self) -> bool:
         """Every split has a committed output that can be read."""
-        if self.maps and self.maps[self._open_map].winner is not None:
-            self._open_map = next((task.index for task in self.maps if task.winner is None), 0)
-        return not self.maps or self.maps[self._open_map].winner is not None
+        return all(task.winner is not None for task in reversed(self.maps))  # the last are done last
 
     @property
     def bad_records(self) -> int:

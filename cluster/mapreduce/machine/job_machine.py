@@ -127,7 +127,7 @@ class JobMachine:
     @property
     def maps_done(self) -> bool:
         """Every split has a committed output that can be read."""
-        return all(task.winner is not None for task in self.maps)
+        return all(task.winner is not None for task in reversed(self.maps))  # the last are done last
 
     @property
     def bad_records(self) -> int:
@@ -227,7 +227,7 @@ class JobMachine:
             return None
         stage = [*self.maps, *(self.reduces if self.maps_done else ())]
         times = [self._canary.free_at(self.maps, now)]
-        times += (task.not_before for task in stage if task.is_waiting)
+        times += (task.not_before for task in stage if task.not_before > now and task.is_waiting)
         times += (each.at for each in slow_from(self._stage()))
         times += self.locality.wakeups(self._stage())
         return min((at for at in times if at > now), default=None)

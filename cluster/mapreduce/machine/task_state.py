@@ -129,7 +129,12 @@ class Task:
 
     @property
     def is_running(self) -> bool:
-        return any(attempt.state is AttemptState.RUNNING for attempt in self.attempts)
+        # The last one first: it is asked of every task, again and again, and most have one or none.
+        attempts = self.attempts
+        return bool(attempts) and (
+            attempts[-1].state is AttemptState.RUNNING
+            or any(attempt.state is AttemptState.RUNNING for attempt in attempts[:-1])
+        )
 
     @property
     def is_waiting(self) -> bool:

@@ -120,14 +120,14 @@ def _read_maps_count() -> Bends:
 
 
 def _lost_attempts_noticed() -> Bends:
-    """A coordinator never learns that a worker has forgotten an attempt."""
+    """A coordinator never learns that a worker has forgotten an attempt, and no backup hides that."""
     poll = JobDriver._poll
 
     async def poll_only(run: JobDriver, node: Any) -> None:
         run._accepted.clear()
         await poll(run, node)
 
-    return (method(JobDriver._poll, poll_only),)
+    return (method(JobDriver._poll, poll_only), *_slow_tasks_backed_up())
 
 
 def _stray_frees_its_name() -> Bends:
@@ -259,7 +259,6 @@ _PAUSED_KEEPERS: Final = replace(_USUAL, faults=("pause_keeper",))
 _SLOW_PAUSED: Final = replace(_SLOW, faults=("pause_keeper",))
 _CRASHED_KEEPERS: Final = replace(_USUAL, faults=("crash_keeper",))
 _SLOW_NODES: Final = replace(_USUAL, faults=("slow_node",), core=0.0)
-_PAUSES: Final = replace(_USUAL, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
     Ablation("orders-once", "an assignment that came twice is one attempt", _orders_once(), rules=("J1",)),
@@ -325,7 +324,7 @@ JOB_ABLATIONS: Final = (
         "lost-attempts-noticed",
         "an attempt its worker has forgotten is lost",
         _lost_attempts_noticed(),
-        _PAUSES,
+        _SLOW_PAUSED,
         rules=("J5",),
     ),
     Ablation(

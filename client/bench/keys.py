@@ -19,16 +19,24 @@ _CHUNK: Final = 4096
 
 
 class KeySpace:
-    """Numbered keys: a prefix and 12 digits.  Inserts increase `count`; `loaded` keys existed before."""
+    """Numbered keys: a prefix and 12 digits.  Inserts increase `count`; `loaded` keys existed before.
 
-    __slots__ = ("count", "loaded", "prefix")
+    With a `group`, that many keys in a row share a hash tag: the prefix, the number of their group in braces,
+    and 3 digits.
+    """
 
-    def __init__(self, count: int, prefix: str = "key:") -> None:
+    __slots__ = ("count", "group", "loaded", "prefix")
+
+    def __init__(self, count: int, prefix: str = "key:", *, group: int = 0) -> None:
         self.prefix = prefix
+        self.group = group
         self.loaded = count
         self.count = count
 
     def key(self, number: int) -> bytes:
+        if self.group:
+            number, within = divmod(number, self.group)
+            return f"{self.prefix}{{{number:07d}}}{within:03d}".encode()
         return f"{self.prefix}{number:012d}".encode()
 
     def grow(self) -> int:

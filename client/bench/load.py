@@ -23,7 +23,7 @@ from typing import Final, Protocol
 
 from ringmill.client.bench.histogram import Histogram
 from ringmill.client.bench.processor_time import ProcessorTime
-from ringmill.client.bench.workloads import GET, MODIFY, Operation, Values
+from ringmill.client.bench.workloads import GET, MODIFY, SCAN, SCAN_MOST, Operation, Values
 
 __all__ = ["Load", "Measured", "Store", "is_behind", "run_load"]
 
@@ -49,6 +49,10 @@ class Store(Protocol):
 
     async def modify(self, key: bytes, value: bytes) -> None:
         """Read the key, then overwrite what was read."""
+        ...
+
+    async def scan(self, key: bytes, most: int) -> int:
+        """Read `most` keys from this one on, or those that are left with its hash tag.  Returns how many."""
         ...
 
 
@@ -153,6 +157,7 @@ class _Run:
         self._begun_ns = 0
         self._used = (0.0, 0.0)
         self._left = load.most
+        self._lengths = random.Random(load.seed + 3)  # of scans
 
     def begin(self) -> None:
         """Start measuring."""
@@ -219,9 +224,11 @@ class _Run:
         return self._left >= 0
 
     async def _perform(self, verb: str, key: bytes) -> bool:
-        """Do one operation.  False when a get found nothing."""
+        """Do one operation.  False when a get or a scan found nothing."""
         if verb == GET:
             return await self._store.get(key) is not None
+        if verb == SCAN:
+            return await self._store.scan(key, self._lengths.randint(1, SCAN_MOST)) > 0
         if verb == MODIFY:
             await self._store.modify(key, self._values.next())
         else:

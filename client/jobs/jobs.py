@@ -65,7 +65,7 @@ SERVICE = "/ringmill.v1.Jobs/"
 CHUNK_BYTES = 1 << 20
 PATIENCE_S = 45.0  # a job without a coordinator has another one long before
 PAUSE_S = 0.2
-SILENT_S = 1.0
+SILENT_S = 0.8
 HANDOVER_S = 10.0
 REMEMBERED_JOBS = 1000
 

@@ -6,8 +6,13 @@ See: docs/architecture.md, "The five doors".
 from __future__ import annotations
 
 import time
+from functools import partial
 
 __all__ = ["SystemClock"]
+
+
+_HAS_BOOTTIME = hasattr(time, "CLOCK_BOOTTIME")
+_boottime = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if _HAS_BOOTTIME else time.monotonic
 
 
 class SystemClock:
@@ -23,6 +28,4 @@ class SystemClock:
 
     def boottime(self) -> float:
         """Like monotonic, but counts the machine's sleep too; monotonic where there is no such clock."""
-        if hasattr(time, "CLOCK_BOOTTIME"):
-            return time.clock_gettime(time.CLOCK_BOOTTIME)
-        return time.monotonic()
+        return _boottime()

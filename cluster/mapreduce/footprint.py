@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from sys import getsizeof
+from types import NoneType
 from typing import Any, Final
 
 __all__ = ["GROUP_OVERHEAD", "RecordSizes", "footprint"]
@@ -19,11 +20,15 @@ _FIRST_BATCH: Final = 16
 _DEPTH: Final = 4
 GROUP_OVERHEAD: Final = 180  # a dict entry and a list
 _SLOT: Final = 8
+_HOLD_NOTHING: Final = frozenset({str, bytes, int, float, bool, NoneType})
+"""Types of which the size is all: what most keys and values are, told without looking for more."""
 
 
 def footprint(value: Any, depth: int = _DEPTH) -> int:
     """Bytes of a value and, to some depth, of what it holds."""
     size = getsizeof(value)
+    if type(value) in _HOLD_NOTHING:
+        return size
     if depth and isinstance(value, list | tuple):
         return size + sum(footprint(item, depth - 1) for item in value)
     if depth and isinstance(value, Mapping):

@@ -16,9 +16,10 @@ docs/formats/frame.md.
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
-__all__ = ["CLOCK_KEY", "FUTURE_US", "UNTIL_KEY", "PeerClock", "left_us", "microseconds"]
+__all__ = ["CLOCK_KEY", "FUTURE_US", "UNTIL_KEY", "PeerClock", "late_us", "left_us", "microseconds"]
 
 CLOCK_KEY: Final = "ringmill-clock"
 """gRPC metadata of what an answering side says first: its boot clock, microseconds."""
@@ -55,10 +56,17 @@ def left_us(remaining_us: int, sent_us: int | None, now_us: int) -> int:
 
     `sent_us` is the stamp of its message, on the clock that reads `now_us`; None when there is none.
     """
+    late = late_us(sent_us, now_us)
+    return 0 if late == sys.maxsize else remaining_us - late
+
+
+def late_us(sent_us: int | None, now_us: int) -> int:
+    """What all operations of a message have lost on its way; more than any of them had when it came too
+    late."""
     if sent_us is None:
-        return remaining_us
+        return 0
     waited_us = now_us - sent_us
-    return 0 if waited_us < -FUTURE_US else remaining_us - max(0, waited_us)
+    return sys.maxsize if waited_us < -FUTURE_US else max(0, waited_us)
 
 
 def microseconds(seconds: float) -> int:

@@ -122,7 +122,7 @@ class AttemptRunner:
 
     def _make_staging(self, spec: JobSpec) -> None:
         """Create a folder in the staging folder; no attempt writes to a folder that existed before."""
-        folder = attempt_folder(spec.output, spec.job, self.assignment.attempt)
+        folder = attempt_folder(spec.output, spec.staging, self.assignment.attempt)
         try:
             self.files.make_folder(folder)
         except FileExistsError as error:

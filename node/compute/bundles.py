@@ -1,8 +1,12 @@
 """Code bundles on this node's disk, named by the SHA-256 of their bytes, kept across jobs.
 
-A bundle comes from a client (PutBundle) or is fetched in chunks from the node that has it.  It gets its name
+A bundle comes from a client (PutBundle) or is fetched in chunks from a node that has it.  It gets its name
 only after its hash was checked, so that a name always means the same bytes.  Only a task process unpacks and
 imports it.
+
+A bundle of more than one chunk spreads as a tree: a node sends it to two others, and names one of those to
+everybody else who asks.  Who gets it neither there nor from those that are named there, or gets other bytes,
+comes back to the first node and is not sent away again.
 
 See: docs/formats/bundle.md.
 """
@@ -11,14 +15,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgpack
 
-from ringmill.cluster.errors import InvalidArgument, NotFound
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, check_bundle
-from ringmill.cluster.mapreduce.messages.well_formed import well_formed, whole_number
+from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
 from ringmill.cluster.ports import FileSystem, Handler, Incoming, Priority, Transport
 
 __all__ = ["BUNDLE_FETCH", "BundleStore"]
@@ -26,7 +32,11 @@ __all__ = ["BUNDLE_FETCH", "BundleStore"]
 BUNDLE_FETCH: Final = "bundle.fetch"
 _CHUNK_BYTES: Final = 1024 * 1024
 _CHUNK_TIMEOUT_S: Final = 10.0
+_NAMED_TIMEOUT_S: Final = 3.0  # of a node that was named by another one: it may hang, and there is a way back
 _SHA256_DIGITS: Final = 64
+_COPIES: Final = 2  # that a node sends of a bundle, if nobody comes back
+_ARRIVES_WITHIN_S: Final = 2.5
+_MOST_HOPS: Final = 20
 
 
 class BundleStore:
@@ -40,6 +50,7 @@ class BundleStore:
         self._transport = transport
         self._arrivals = 0
         self._pulling: dict[str, asyncio.Lock] = {}
+        self._sent_to: dict[str, list[NodeId]] = {}  # bundles by SHA-256, the one named last at the end
 
     def handlers(self) -> Mapping[str, Handler]:
         return {BUNDLE_FETCH: self._serve_chunk}
@@ -102,20 +113,41 @@ class BundleStore:
         if not self.has(sha256):
             async with self._pulling.setdefault(sha256, asyncio.Lock()):
                 if not self.has(sha256):
-                    await self.put(sha256, self._pull(sha256, source))
+                    await self._fetch(sha256, source)
             self._pulling.pop(sha256, None)
         return self.path(sha256)
 
-    async def _pull(self, sha256: str, source: NodeId) -> AsyncIterator[bytes]:
+    async def _fetch(self, sha256: str, source: NodeId) -> None:
+        way = _Way(source)
+        try:
+            await self.put(sha256, self._pull(sha256, way))
+        except (CorruptData, InvalidArgument):
+            if way.at == source:
+                raise
+            way.go_back()
+            await self.put(sha256, self._pull(sha256, way))
+
+    async def _pull(self, sha256: str, way: _Way) -> AsyncIterator[bytes]:
         offset, total = 0, 1
         while offset < total:
-            request = msgpack.packb([sha256, offset])
-            answer = await self._transport.call(
-                source, BUNDLE_FETCH, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
-            )
+            request = msgpack.packb([sha256, offset, way.insists])
+            timeout_s = _CHUNK_TIMEOUT_S if way.at == way.source else _NAMED_TIMEOUT_S
+            try:
+                answer = await self._transport.call(
+                    way.at, BUNDLE_FETCH, request, timeout_s=timeout_s, priority=Priority.BULK
+                )
+            except RingmillError:
+                if way.at == way.source:
+                    raise
+                way.go_back()
+                continue
             with well_formed("a piece of a bundle"):
-                size, chunk = msgpack.unpackb(answer)
+                size, chunk, named = msgpack.unpackb(answer)
                 total, chunk = whole_number(size, most=MAX_BUNDLE_BYTES), bytes(memoryview(chunk))
+                named = NodeId(text(named))
+            if named and not way.insists:
+                way.go_on(named)
+                continue
             if not chunk:
                 return  # shorter than told: the hash will say so
             offset += len(chunk)
@@ -123,13 +155,56 @@ class BundleStore:
 
     async def _serve_chunk(self, incoming: Incoming) -> bytes:
         with well_formed("a request for a bundle"):
-            sha256, offset = msgpack.unpackb(incoming.body)
+            sha256, offset, insists = msgpack.unpackb(incoming.body)
             path, offset = self.path(sha256), whole_number(offset)
-        if not self._files.exists(path):
+        if not self.has(sha256) and not await self._arrives(sha256):
             raise NotFound(f"no bundle {sha256[:12]} on this node")
         file = self._files.open_read(path)
         try:
-            chunk = await file.pread_off_loop(_CHUNK_BYTES, offset)
-            return bytes(msgpack.packb([file.size, chunk]))
+            named = ""
+            if file.size > _CHUNK_BYTES and not insists:
+                named = self._sent_away(sha256, incoming.sender)
+            chunk = b"" if named else await file.pread_off_loop(_CHUNK_BYTES, offset)
+            return bytes(msgpack.packb([file.size, chunk, named]))
         finally:
             file.close()
+
+    async def _arrives(self, sha256: str) -> bool:
+        """Whether a bundle that is being fetched is here soon."""
+        if (pulling := self._pulling.get(sha256)) is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ARRIVES_WITHIN_S), pulling:
+                    pass
+        return self.has(sha256)
+
+    def _sent_away(self, sha256: str, asker: NodeId) -> str:
+        """The node to ask in place of this one; empty for one of the first two that ask."""
+        sent_to = self._sent_to.setdefault(sha256, [])
+        if asker not in sent_to and len(sent_to) < _COPIES:
+            sent_to.append(asker)
+        if asker in sent_to:
+            return ""
+        sent_to.append(sent_to.pop(0))
+        return sent_to[-1]
+
+
+@dataclass(slots=True)
+class _Way:
+    """Where a bundle is fetched: `source` was asked first."""
+
+    source: NodeId
+    at: NodeId = field(init=False)
+    hops: int = 0
+    insists: bool = False  # on being served by the source
+
+    def __post_init__(self) -> None:
+        self.at = self.source
+
+    def go_on(self, node: NodeId) -> None:
+        self.hops += 1
+        self.at = node
+        if self.hops > _MOST_HOPS:
+            self.go_back()
+
+    def go_back(self) -> None:
+        self.at, self.insists = self.source, True

@@ -76,6 +76,7 @@ _TAKE_TIMEOUT_S: Final = 5.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
 _NOTED_TIMEOUT_S: Final = 4.0
 _WATCH_PAUSE_S: Final = 0.1
+_WATCH_PAUSE_A_TASK_S: Final = 50e-6  # a view takes some 2 us a task
 _AGAIN_S: Final = 0.2
 _MOST_PUT_OFF_S: Final = 10.0
 _REPLAY_PAUSE_S: Final = 0.01
@@ -118,9 +119,7 @@ class JobCoordinator:
             rest=partial(put_off, is_busy, _MOST_PUT_OFF_S),
             options=options,
         )
-        self._ask = self._world.ask
-        self._entropy = entropy
-        self._bundles = bundles
+        self._ask, self._entropy, self._bundles = self._world.ask, entropy, bundles
         self._history = JobHistory(self._cells)
         self._jobs: dict[str, JobDriver] = {}
         self._tenure: Tenure | None = None
@@ -228,7 +227,8 @@ class JobCoordinator:
         return [*mine, *(view for view in ended if view.job not in self._jobs)]
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
-        """Yield the job now, then at every change (at most ten times a second), until it is over.
+        """Yield the job now, then at every change (at most ten times a second, and every 50 us a task), until
+        it is over.
 
         Raises NotFound; Unavailable once another node coordinates it.
         """
@@ -245,7 +245,7 @@ class JobCoordinator:
             if view.is_over:
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_WATCH_PAUSE_S):
+                async with asyncio.timeout(max(_WATCH_PAUSE_S, run.tasks * _WATCH_PAUSE_A_TASK_S)):
                     await run.over.wait()
             await changed.wait()
 

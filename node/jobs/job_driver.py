@@ -22,7 +22,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_staging
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
@@ -99,6 +99,7 @@ class JobDriver:
         self._encoded_spec = job.spec.encode()
         self._world, self._ask = world, world.ask
         self._machine = job.machine
+        self._machine.locality.owners_of = world.most_owned_by
         self._term = term
         self._logs = AttemptLogs()
         self._began = world.clock.monotonic() - job.at
@@ -235,7 +236,7 @@ class JobDriver:
         lost = None
         with contextlib.suppress(OSError):  # it cannot be told now: the attempt's own word counts
             lost = await files.off_loop(
-                loss_of_staging, files, spec.job, spec.output, overwrite=spec.overwrite
+                loss_of_staging, files, spec.staging, spec.output, overwrite=spec.overwrite
             )
         self._feed(StagingLost(lost) if lost is not None else failed)
 
@@ -248,6 +249,10 @@ class JobDriver:
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)
+
+    @property
+    def tasks(self) -> int:
+        return len(self._machine.maps) + len(self._machine.reduces)
 
     @property
     def changed(self) -> asyncio.Event:
@@ -340,9 +345,8 @@ class JobDriver:
                 self._world.slots.release(node, self.spec.job, attempt_id)
 
     def _send_orders(self) -> None:
-        orders, self._orders = self._orders, []
-        for start in orders:
-            self._group.create_task(self._start(start))
+        while self._orders:
+            self._group.create_task(self._start(self._orders.pop(0)))
 
     async def _start(self, start: StartMap | StartReduce) -> None:
         try:
@@ -483,14 +487,13 @@ class JobDriver:
 
     async def _clean_up(self) -> None:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""
-        body = Cancel(self.spec.job, self._term).encode()
-        present = self._world.members_up()
+        body, present = Cancel(self.spec.job, self._term).encode(), self._world.members_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
                 await gather_all(self._drop(node, body) for node in present)
-        files = self._world.files
+        files, spec = self._world.files, self.spec
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
-            await files.off_loop(remove_staging, files, self.spec.job, self.spec.output)
+            await files.off_loop(remove_every_staging, files, spec, self._term)
 
     async def _drop(self, node: NodeId, body: bytes) -> None:
         with contextlib.suppress(RingmillError):  # it drops the job by itself after a while

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
 from ringmill.node.contracts import KeyspaceAccess, LivenessView, TopologyView
 from ringmill.node.jobs.job_step_runner import JobStepRunner
@@ -37,6 +39,16 @@ class Surroundings:
     async def ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
         """The answer of a member.  Raises RingmillError."""
         return await self.transport.call(node, method, body, timeout_s=timeout_s, priority=Priority.CONTROL)
+
+    def most_owned_by(self, span: PartitionSpan) -> set[NodeId]:
+        """The members that own more than half of these partitions."""
+        topology = self.topology.current
+        if topology is None:
+            return set()
+        owned = Counter(
+            node for each in range(span.first, span.last + 1) for node in topology.owners(PartitionId(each))
+        )
+        return {node for node, count in owned.items() if 2 * count > span.last + 1 - span.first}
 
     def members(self) -> list[NodeId]:
         """The members in the order of the topology; empty before there is one."""

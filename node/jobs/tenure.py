@@ -23,6 +23,7 @@ from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.commit.output_commit import remove_staging
 from ringmill.cluster.mapreduce.machine.job_events import TakenOver
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
 from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob, replay
@@ -40,7 +41,7 @@ __all__ = ["JOB_OPEN", "Tenure"]
 
 JOB_OPEN: Final = "job.open"
 _log = logging.getLogger(__name__)
-_SPREAD_TIMEOUT_S: Final = 1.0
+_SPREAD_TIMEOUT_S: Final = 0.8
 _COPIES: Final = 2
 _AGAIN_S: Final = 0.05
 _WIND_UP_S: Final = 1.0
@@ -133,7 +134,7 @@ class Tenure:
             known = await self._known(spec.job)
             if known is None:
                 await self._bundles.ensure(spec.bundle_sha256, bundle_from)
-                async with self._planning:  # each makes its staging folder anew: never two of one job
+                async with self._planning:  # never two of one job
                     known = await self._known(spec.job)
                     if known is None:
                         known = await self._accept_new(spec)
@@ -157,24 +158,35 @@ class Tenure:
         return None if stored is None else stored.spec
 
     async def _accept_new(self, spec: JobSpec) -> JobSpec:
-        self._lease.check()  # planning makes the job's folder anew
+        self._lease.check()
+        self._accepted += 1
+        spec = replace(spec, planned=f"{self.term}.{self._accepted}")
         await check_output_keyspace(spec, self._world.keyspaces)
         splits = await keyspace_splits(spec, self._world.keyspaces)
         plan = await self._world.job_steps.plan(spec)
-        self._lease.check()
+        await self._check_still(spec)
         cut = plan.splits or splits
         machine = JobMachine(JobPlan(spec.job, cut, spec.partitions, plan.notes, spec.bad_records))
         job = StoredJob(replace(spec, noted=plan.noted), self._world.clock.wall(), 0.0, machine)
-        self._accepted += 1
-        journal = f"{spec.job}.{self.term}.{self._accepted}"
+        journal = f"{spec.job}.{spec.planned}"
         driver = JobDriver(job, self._world, journal=journal, term=self.term)
         row = IndexRow(spec.job, journal, spec.title, spec.shown_output, job.submitted_at)
-        if self.ended.is_set():
-            raise Unavailable(f"{self._world.node} coordinates no more", outcome="failed")
         self._jobs[spec.job] = driver
         self._begin_work(spec.job, self._drive(driver, row))
         self._keeping[spec.job] = self._group.create_task(self._keep(driver, row))
         return spec
+
+    async def _check_still(self, planned: JobSpec) -> None:
+        """Raise Unavailable when another node may have the job by now, and remove the folder made for it."""
+        try:
+            self._lease.check()
+            if self.ended.is_set():
+                raise Unavailable(f"{self._world.node} coordinates no more", outcome="failed")
+        except Unavailable:
+            files = self._world.files
+            with suppress(OSError):
+                await files.off_loop(remove_staging, files, planned.staging, planned.output)
+            raise
 
     async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:
         """Returns once the job outlives this node; else why it may not."""

@@ -18,6 +18,7 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.job_summary import MOST_TASKS
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.services.table import Call, Service, stream, unary, upload
@@ -25,7 +26,6 @@ from ringmill.node.services.table import Call, Service, stream, unary, upload
 __all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "attempt_status", "job_status"]
 
 TOKEN_KEY: Final = "ringmill-token"  # noqa: S105 - its name, not its value
-_MAX_TASKS: Final = 5000
 _MAX_EVENTS: Final = 200
 _ATTEMPTS_A_MESSAGE: Final = 1000  # some milliseconds of the event loop
 _MAX_ERROR_CHARS: Final = 300
@@ -179,11 +179,6 @@ def _in_brief(view: JobView) -> wire.JobStatus:
 def job_status(view: JobView) -> wire.JobStatus:
     """A job as a message for clients."""
     summary = view.summary
-    shown = (
-        summary.tasks
-        if len(summary.tasks) <= _MAX_TASKS
-        else [t for t in summary.tasks if t.state == "running"]
-    )
     return wire.JobStatus(
         job=view.job,
         name=view.title,
@@ -207,7 +202,7 @@ def job_status(view: JobView) -> wire.JobStatus:
                 task=task.task, state=task.state, attempts=task.attempts, node=task.node,
                 last_error=_text(task.last_error)[:_MAX_ERROR_CHARS],
             )
-            for task in shown[:_MAX_TASKS]
+            for task in summary.tasks[:MOST_TASKS]
         ],
         events=map(_text, summary.story[-_MAX_EVENTS:]),
         submitted_at=view.submitted_at,

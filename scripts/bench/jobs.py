@@ -1,11 +1,14 @@
 """Word count, grep and sort on a cluster, record by record, in batches and in columns, beside a plain pool.
 
     python scripts/bench/jobs.py [--quick] [--nodes 2] [--mib 64] [--rounds 3] [--only JOB] [--json PATH]
+                                 [--against CHECKOUT]
 
 The two take turns in every round of every job, as the load of the machine changes; a ratio is the median of
 the ratios of the rounds.  Checksums of the sorted output lines are compared; of sort and grep, whose order
 counts, of the lines as they are.  CPU seconds are those of the nodes with their task processes, and of the
 pool with its parent; the submitting command is in the wall time and not in the CPU seconds.
+
+With `--against`, a cluster of another checkout takes turns with them, and `against` is ours to its.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import random
 import resource
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -110,9 +114,15 @@ def _load() -> float:
     return os.getloadavg()[0]
 
 
-def measure(rounds: int, pool: Callable[[], Cost], ours: Callable[[], Cost]) -> dict[str, float]:
-    """Figures of one job, the two in turns."""
-    pairs = [(pool(), ours()) for _ in range(rounds)]
+def measure(
+    rounds: int, pool: Callable[[], Cost], ours: Callable[[], Cost], theirs: Callable[[], Cost] | None
+) -> dict[str, float]:
+    """Figures of one job, all in turns."""
+    pairs, against = [], []
+    for _ in range(rounds):
+        pairs.append((pool(), ours()))
+        if theirs is not None:
+            against.append((pairs[-1][1], theirs()))
     return {
         "pool_s": percentile([one[0] for one, _ in pairs], 0.5),
         "ringmill_s": percentile([two[0] for _, two in pairs], 0.5),
@@ -120,6 +130,8 @@ def measure(rounds: int, pool: Callable[[], Cost], ours: Callable[[], Cost]) -> 
         "pool_cpu_s": percentile([one[1] for one, _ in pairs], 0.5),
         "ringmill_cpu_s": percentile([two[1] for _, two in pairs], 0.5),
         "cpu_ratio": percentile([two[1] / one[1] for one, two in pairs], 0.5),
+        **({"against": percentile([two[0] / one[0] for two, one in against], 0.5)} if against else {}),
+        **({"cpu_against": percentile([two[1] / one[1] for two, one in against], 0.5)} if against else {}),
     }
 
 
@@ -128,7 +140,8 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=2, help="nodes of the cluster, one task at a time each")
     parser.add_argument("--mib", type=int, default=64, help="size of the text; sort gets as much")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=POOLS, help="one job instead of all")
+    parser.add_argument("--only", choices=POOLS, nargs="+", default=POOLS, help="these jobs instead of all")
+    parser.add_argument("--against", type=Path, help="another checkout, whose cluster takes turns with ours")
     options = parser.parse_args()
     mib, rounds = (options.mib // 8, 1) if options.quick else (options.mib, options.rounds)
     workers = len(os.sched_getaffinity(0))
@@ -140,11 +153,16 @@ def main() -> None:
         "nodes": options.nodes, "pool_workers": workers, "reducers": 4, "rounds": rounds, "load_before": load,
     }, options.json)  # fmt: skip
     pool_output, output = FOLDER / "pool.out", FOLDER / "job-output"
-    with BenchCluster(nodes=options.nodes) as cluster:
-        for name in (options.only,) if options.only else POOLS:
+    with ExitStack() as stack:
+        cluster, other = stack.enter_context(BenchCluster(nodes=options.nodes)), None
+        if options.against:
+            other = stack.enter_context(BenchCluster(nodes=options.nodes, checkout=options.against.resolve()))
+        for name in options.only:
             files = records if name.startswith("sort") else text
             pool = partial(of_pool, name, files, pool_output, workers)
-            figures = measure(rounds, pool, partial(of_cluster, cluster, name, files, output))
+            ours = partial(of_cluster, cluster, name, files, output)
+            theirs = partial(of_cluster, other, name, files, FOLDER / "job-output-2") if other else None
+            figures = measure(rounds, pool, ours, theirs)
             report.row(name, **figures, checksum=_same(name, pool_output, output))
     report.note("ratios are those of ringmill to the pool, the median of the rounds; equal checksums")
     if max(load, _load() - workers) > workers / 2:

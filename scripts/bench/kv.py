@@ -25,7 +25,7 @@ from typing import Any
 
 from report import Report, arguments
 from ringmill.client.bench.keys import DISTRIBUTIONS
-from ringmill.client.bench.workloads import SCANS, WORKLOADS
+from ringmill.client.bench.workloads import WORKLOADS
 from stores.cases import Case, Result, Results, batch_cases, beside_singles, knees
 from stores.cassandra import Cassandra, why_no_cassandra
 from stores.contestants import Contestant, RingmillNodes, Shape
@@ -97,8 +97,14 @@ def rounds_of(
     results: dict[tuple[Case, str], Result] = defaultdict(Result)
     left_out: dict[str, None] = {}
     for value_bytes in dict.fromkeys(case.value_bytes for case in cases):
-        for one in contestants:
-            loaded = one.ask({"do": "load", "keys": options.keys, "value_bytes": value_bytes})
+        groups = dict.fromkeys(
+            WORKLOADS[case.workload].group for case in cases if case.value_bytes == value_bytes
+        )
+        for one, group in itertools.product(contestants, groups):
+            if group and one.why_no_scans:
+                continue
+            asked = {"do": "load", "keys": options.keys, "value_bytes": value_bytes, "group": group}
+            loaded = one.ask(asked)
             assert not loaded["errors"], f"{one.name}: loading failed: {loaded['errors']}"
         for number in range(options.rounds):
             for case in cases:
@@ -106,7 +112,8 @@ def rounds_of(
                     continue
                 for one in contestants:
                     asked = _asked(case, options, seed=number + 1)
-                    if why := one.why_not(asked):
+                    scans = one.why_no_scans if WORKLOADS[case.workload].group else ""
+                    if why := scans or one.why_not(asked):
                         left_out[f"skipped: {one.name} in {case.name}: {why}"] = None
                     else:
                         results[case, one.name].rounds.append(one.ask(asked))
@@ -160,8 +167,6 @@ def main() -> None:
         "arrival": "open" if any(options.rate) else "closed",
     }  # fmt: skip
     report = Report("kv", settings, options.json)
-    if SCANS in options.left_out:
-        report.note("skipped: workload e, which needs scans; there are none yet")
     contestants = contestants_of(options, report)
     with ExitStack() as stack:
         for one in contestants:
@@ -175,7 +180,7 @@ def main() -> None:
 def parsed() -> argparse.Namespace:
     parser = arguments("kv", __doc__ or "")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--workloads", default="put,get", help="put, get, a, b, c, d, f  [put,get]")
+    parser.add_argument("--workloads", default="put,get", help="put, get, a, b, c, d, e, f  [put,get]")
     parser.add_argument("--keys-by", default="uniform", help="uniform, zipf  [uniform]")
     parser.add_argument("--value-bytes", default="100", help="16 to 65536  [100]")
     parser.add_argument("--in-flight", default="1,64,256", help="1 to 512  [1,64,256]")
@@ -204,8 +209,6 @@ def parsed() -> argparse.Namespace:
     )  # fmt: skip
     options = parser.parse_args()
     options.workloads = options.workloads.split(",")
-    options.left_out = [name for name in options.workloads if name == SCANS]
-    options.workloads = [name for name in options.workloads if name != SCANS]
     options.keys_by, options.durability = options.keys_by.split(","), options.durability.split(",")
     options.value_bytes = [int(size) for size in options.value_bytes.split(",")]
     options.in_flight = [int(count) for count in options.in_flight.split(",")]
@@ -228,7 +231,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     """End with one line about an option that cannot be."""
     for name in options.workloads:
         if name not in WORKLOADS:
-            parser.error(f"--workloads {name}: there are {', '.join([*WORKLOADS, SCANS])}")
+            parser.error(f"--workloads {name}: there are {', '.join(WORKLOADS)}")
     for name in options.keys_by:
         if name not in DISTRIBUTIONS:
             parser.error(f"--keys-by {name}: there are {', '.join(DISTRIBUTIONS)}")

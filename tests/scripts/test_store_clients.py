@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.etcd_client import put_request, range_request, value_in
+from stores.etcd_client import pairs_in, put_request, range_request, scan_request, value_in
 from stores.redis_client import RedisClient, RedisFailed
 
 
@@ -24,14 +24,19 @@ def test_a_get_of_etcd_is_linearizable_unless_told() -> None:
     assert range_request(b"k", is_serializable=True) == b"\x0a\x01k\x38\x01"
 
 
+def test_a_scan_of_etcd_ends_with_its_hash_tag_or_its_limit() -> None:
+    assert scan_request(b"k{1}2", 300) == b"\x0a\x05k{1}2\x12\x04k{1~\x18\xac\x02"
+
+
 @given(st.binary(max_size=300), st.integers(min_value=0, max_value=2**63))
 def test_the_value_in_an_answer_of_etcd_is_found(value: bytes, revision: int) -> None:
     """RangeResponse {header {revision = 3}, kvs {key = 1, mod_revision = 3, value = 5}, count = 4}."""
     header = b"\x18" + varint(revision)
     pair = b"\x0a\x01k\x18" + varint(revision) + b"\x2a" + varint(len(value)) + value
     message = b"\x0a" + varint(len(header)) + header + b"\x12" + varint(len(pair)) + pair + b"\x20\x01"
-    assert value_in(message) == value
-    assert value_in(b"\x0a" + varint(len(header)) + header) is None
+    assert value_in(message) == value and pairs_in(message) == 1
+    empty = b"\x0a" + varint(len(header)) + header
+    assert value_in(empty) is None and pairs_in(empty) == 0
 
 
 def varint(number: int) -> bytes:

@@ -42,7 +42,6 @@ __all__ = ["bench"]
 LOCAL_PORT = 7501
 LONGEST_RUN_S = 3600.0
 WARM_UP_SHARE, LONGEST_WARM_UP_S = 0.1, 2.0
-SCANS = "e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Asked:
 
 
 @click.command()
-@click.option("--workload", default="a", metavar="NAME", help="a, b, c, d or f of YCSB, or put, or get  [a]")
+@click.option("--workload", default="a", metavar="NAME", help="a to f of YCSB, or put, or get  [a]")
 @click.option("--in-flight", type=click.IntRange(1, 512), default=64, help="concurrent operations  [64]")
 @click.option(
     "--rate", type=click.FloatRange(1, 100_000), help="open loop with this many operations per second"
@@ -144,10 +143,6 @@ def _span_s(text: str) -> float:
 
 
 def _workload(name: str) -> Workload:
-    if name == SCANS:
-        raise InvalidArgument(
-            "workload e needs scans, which this release does not have", hint="--workload a, b, c, d or f"
-        )
     if name not in WORKLOADS:
         raise InvalidArgument(
             f"there is no workload {name!r}",
@@ -186,7 +181,7 @@ def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outc
         async with open_client(settings, session=True) as db:
             space: AsyncKeyspace = db if asked.keyspace == "default" else db.keyspace(asked.keyspace)
             store = KeyspaceStore(space, w=asked.w, r=asked.r, durability=asked.durability)
-            keys = KeySpace(0, prefix)
+            keys = KeySpace(0, prefix, group=plan.workload.group)
             try:
                 with _bar("writing", "keys", plan.keys) as show:
                     await write_keys(store, keys, plan, show)

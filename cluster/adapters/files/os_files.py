@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
+from ringmill.cluster.adapters.files.core_wait import CoreWait
 from ringmill.cluster.adapters.files.pace import Pace
 from ringmill.cluster.adapters.files.private_files import FILE_MODE, make_private_folder, open_private
 from ringmill.cluster.adapters.files.sync_place import SyncPlace
@@ -49,6 +50,7 @@ class OsFileSystem:
         self._pace = pace
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._sync_place = SyncPlace()
+        self._core_wait = CoreWait()
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
 
     def __reduce__(self) -> tuple[type[OsFileSystem], tuple[Pace | None]]:
@@ -60,12 +62,13 @@ class OsFileSystem:
     def close(self) -> None:
         self._syncer.shutdown()
         self._readers.shutdown()
+        self._core_wait.close()
 
     def create(self, path: str) -> AppendFile:
-        return _OsAppendFile(path, os.O_CREAT | os.O_EXCL, self._syncer, self._sync_place)
+        return _OsAppendFile(path, os.O_CREAT | os.O_EXCL, self._syncer, self._sync_place, self._core_wait)
 
     def open_append(self, path: str) -> AppendFile:
-        return _OsAppendFile(path, 0, self._syncer, self._sync_place)
+        return _OsAppendFile(path, 0, self._syncer, self._sync_place, self._core_wait)
 
     def open_read(self, path: str) -> ReadFile:
         return _OsReadFile(path, self._readers, self._pace)
@@ -153,10 +156,13 @@ class OsFileSystem:
 class _OsAppendFile:
     """One writer's file.  Cancelling `append_and_sync` ends the wait, not the write."""
 
-    def __init__(self, path: str, flags: int, syncer: ThreadPoolExecutor, place: SyncPlace) -> None:
+    def __init__(
+        self, path: str, flags: int, syncer: ThreadPoolExecutor, place: SyncPlace, core_wait: CoreWait
+    ) -> None:
         self._path = path
         self._syncer = syncer
         self._place = place
+        self._core_wait = core_wait
         self._descriptor = os.open(path, flags | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         self._size = os.fstat(self._descriptor).st_size
 
@@ -182,7 +188,9 @@ class _OsAppendFile:
 
     async def append_and_sync(self, data: Buffer) -> None:
         if self._place.is_loop(len(data)):
-            self._place.took(self._append_then_sync(data))
+            waited_s = self._core_wait.so_far_s()
+            took_s = self._append_then_sync(data)
+            self._place.took(took_s - (self._core_wait.so_far_s() - waited_s))
             return
         sync = self._syncer.submit(self._append_then_sync, data)
         self._place.begun(sync)

@@ -1,9 +1,16 @@
 """Where a file is synced: on the event loop as long as syncs are short, in a thread while they are not.
 
 A hop to a thread and back costs a node more processor time than the sync itself on a disk that answers in a
-fraction of a millisecond.  A slow sync on the loop delays everything that the node does.  So one slow sync
-moves those that follow to the thread, the more of them the slower it was, until as many were short.  One that
-is in the thread keeps all others there until it has ended: on the loop they would wait for the same disk.
+fraction of a millisecond.  A slow sync on the loop delays everything that the node does.  So syncs leave the
+loop when they are slow on average, or when one is very slow: the more of them the slower the last one was,
+and twice as many as the time before if few were short in between.  A slow disk then stops the loop once in
+4,096 syncs.  What the loop waited for a core does not count (core_wait.py): on a busy machine that is most
+of what a sync takes.
+
+How long a sync in the thread took says little: before it can look at the clock again it waits for the
+interpreter, which the loop may hold for 5 ms and longer.  So those are counted, and only one that no such
+wait explains is slow.  One that is in the thread keeps all others there until it has ended: on the loop they
+would wait for the same disk.
 """
 
 from __future__ import annotations
@@ -14,9 +21,12 @@ from typing import Final
 
 __all__ = ["SyncPlace"]
 
-SHORT_S: Final = 0.005  # a loop is busy as long as that with other things, too
+SHORT_S: Final = 0.005  # on average: a loop is busy as long as that with other things, too
+LONG_S: Final = 0.05  # for one
+LONG_IN_THREAD_S: Final = 0.1
 MOST_BYTES: Final = 256 * 1024  # more takes long to copy alone
-_PER_SECOND: Final = 16_000  # syncs in the thread for a second on the loop: 80 for the shortest slow one
+_MEANT: Final = 16  # syncs over which the average is taken
+_PER_SECOND: Final = 1_000  # syncs in the thread for a second on the loop
 _MOST: Final = 4_096
 
 
@@ -24,10 +34,12 @@ class SyncPlace:
     """Of the files of one device.  `took` is told of every sync on the loop, `begun` of every one in the
     thread, where its time counts even if its caller has gone."""
 
-    __slots__ = ("_in_thread", "_under_way")
+    __slots__ = ("_backoff", "_in_thread", "_under_way", "_usual_s")
 
     def __init__(self) -> None:
-        self._in_thread = 0  # syncs that have to be short first
+        self._usual_s = 0.0  # what a sync on the loop takes
+        self._in_thread = 0  # syncs that go to the thread before the loop is tried again
+        self._backoff = 0  # what that number was, less the syncs that were on the loop since
         self._under_way: deque[Future[float]] = deque()  # in the thread, in the order of their turn
 
     def is_loop(self, size_bytes: int) -> bool:
@@ -35,7 +47,7 @@ class SyncPlace:
         while self._under_way and self._under_way[0].done():
             sync = self._under_way.popleft()
             if not sync.cancelled() and sync.exception() is None:
-                self.took(sync.result())
+                self._took_in_thread(sync.result())
         return not self._in_thread and not self._under_way and size_bytes <= MOST_BYTES
 
     def begun(self, sync: Future[float]) -> None:
@@ -43,8 +55,17 @@ class SyncPlace:
         self._under_way.append(sync)
 
     def took(self, took_s: float) -> None:
-        """How long a write and its sync took."""
-        if took_s > SHORT_S:
+        """How long a write and its sync took on the loop, without what it waited for a core."""
+        self._usual_s += (min(took_s, LONG_S) - self._usual_s) / _MEANT
+        if took_s > LONG_S or (self._usual_s > SHORT_S and took_s > SHORT_S):
+            self._usual_s = max(self._usual_s, SHORT_S)  # the next one tells whether this was an exception
+            self._backoff = min(_MOST, max(2 * self._backoff, int(took_s * _PER_SECOND)))
+            self._in_thread = max(self._in_thread, self._backoff)
+        elif self._backoff:
+            self._backoff -= 1
+
+    def _took_in_thread(self, took_s: float) -> None:
+        if took_s > LONG_IN_THREAD_S:
             self._in_thread = max(self._in_thread, min(_MOST, int(took_s * _PER_SECOND)))
         elif self._in_thread:
             self._in_thread -= 1

@@ -42,7 +42,7 @@ from ringmill.cluster.wire.frames import (
     decode_operations,
     encode_answers,
 )
-from ringmill.cluster.wire.sending_time import left_us, microseconds
+from ringmill.cluster.wire.sending_time import late_us, microseconds
 
 __all__ = ["Answering", "Dialler"]
 
@@ -178,6 +178,7 @@ class Answering:
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
         looked_at = now
         batches: dict[BatchHandler, list[_Arrival]] = {}
+        late_s = late_us(sent_us, now_us) * 1e-6
         room = served.room(len(self._streams), len(operations))
         turn_ends = served.calls_a_turn
         for number, operation in enumerate(operations, 1):
@@ -185,7 +186,7 @@ class Answering:
                 self._hand_over(batches)
                 room += await self._wait_for_room(served, len(operations) - number + 1)
                 looked_at = self._clock.monotonic()
-            deadline = now + left_us(operation[2], sent_us, now_us) * 1e-6
+            deadline = now + operation[2] * 1e-6 - late_s
             handler = self._batch_handlers.get(operation[1])
             if handler is not None:
                 self._gather(served, operation, deadline, looked_at, batches.setdefault(handler, []))
@@ -269,11 +270,8 @@ class Answering:
         """Raises what a call is told that is not to be done."""
         if deadline <= now:
             raise came_too_late(self._name, method)
-        is_served = method in self._handlers or method in self._batch_handlers
-        if not is_served or not method.startswith(served.dialler.prefix):
-            raise ProtocolMismatch(f"{self._name} does not answer {method[:64]!r} on this stream")
-        if not served.dialler.floor <= priority < len(_PRIORITIES):
-            raise ProtocolMismatch(f"{method}: class {priority} is not for this stream")
+        if (method, priority) not in served.allowed:
+            self._allow(served, method, priority)
         if (refusal := self.refusal()) is not None:
             raise refusal
         if served.under_way >= _MAX_UNDER_WAY:
@@ -281,6 +279,15 @@ class Answering:
                 f"{self._name} has {served.under_way} calls of this stream under way",
                 detail={"retry_after": 0.1},
             )
+
+    def _allow(self, served: _Stream, method: str, priority: int) -> None:
+        """Raises for calls that are not for this stream; others are not looked at again."""
+        is_served = method in self._handlers or method in self._batch_handlers
+        if not is_served or not method.startswith(served.dialler.prefix):
+            raise ProtocolMismatch(f"{self._name} does not answer {method[:64]!r} on this stream")
+        if not served.dialler.floor <= priority < len(_PRIORITIES):
+            raise ProtocolMismatch(f"{method}: class {priority} is not for this stream")
+        served.allowed.add((method, priority))
 
     async def _finish(self, served: _Stream, identity: int, method: str, result: Awaitable[bytes]) -> None:
         try:
@@ -360,13 +367,14 @@ class _Stream:
     """One stream that is being answered."""
 
     __slots__ = (
-        "_clock", "_expected_bytes", "dialler", "has_answered", "is_ended", "is_stamped", "outbox",
+        "_clock", "_expected_bytes", "allowed", "dialler", "has_answered", "is_ended", "is_stamped", "outbox",
         "under_way",
     )  # fmt: skip
 
     def __init__(self, dialler: Dialler, clock: Clock) -> None:
         self._clock = clock
         self.dialler = dialler
+        self.allowed: set[tuple[str, int]] = set()  # methods with their classes
         self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
         self.under_way = 0
         self._expected_bytes = FIRST_ANSWER_BYTES

@@ -74,7 +74,10 @@ class _Call:
         """Tell how it ended, the first time only."""
         ended = self._ended
         if ended is not None:
-            self.forget()
+            self._ended = None
+            self.body = b""
+            if self._bucket is not None:
+                self._bucket.take_out(self)
             call_guarded(ended, told)
 
     def forget(self) -> None:
@@ -261,13 +264,14 @@ class FrameLink:
             sent_us: int | None = None
             for answer in answers:
                 if len(answer) == 4:
-                    sent_us = max(self._refuse_run(answer), sent_us or 0)
-                    continue
-                call = self._sent.pop(answer[0], None)
-                if call is None:
+                    asked_us = self._refuse_run(answer)
+                elif (call := self._sent.pop(answer[0], None)) is not None:
+                    asked_us = call.sent_us
+                    call.end(answer[1] if len(answer) == 2 else decode_error(answer[2]))
+                else:
                     continue  # it came after its deadline
-                sent_us = max(call.sent_us, sent_us or 0)
-                call.end(answer[1] if len(answer) == 2 else decode_error(answer[2]))
+                if sent_us is None or asked_us > sent_us:
+                    sent_us = asked_us
             if theirs_us is not None and self._peer_clock is not None:
                 received_us = microseconds(self._clock.boottime())
                 self._peer_clock.learn(theirs_us, received_us=received_us, sent_us=sent_us)

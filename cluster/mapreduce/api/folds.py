@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,8 +26,8 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 __all__ = ["BoundFold", "Collect", "Count", "Distinct", "Fold", "Max", "Min", "Sum", "Top"]
 
 Pair: TypeAlias = tuple[Any, Any]
-Totals: TypeAlias = defaultdict[Any, Any]
-"""A value for each key; a key that is not there counts as 0."""
+Totals: TypeAlias = dict[Any, Any]
+"""A value for each key."""
 Guard: TypeAlias = Callable[[Any], None]
 
 CHUNK: Final = 4096  # values of a long group in memory at a time
@@ -40,8 +39,7 @@ class BoundFold:
     """A fold of values of one type.
 
     `shorten` takes what travels and gives fewer values that stand for them; `finish` gives what reduce
-    writes.  `add` folds pairs of map into one value a key, and tells how many they were; without it the
-    values are kept in lists.
+    writes.  `add` folds pairs of map into one value a key; without it the values are kept in lists.
     """
 
     fold: Fold
@@ -49,8 +47,8 @@ class BoundFold:
     gives: Hint  # type of the value that reduce writes
     shorten: Callable[[Iterable[Any]], list[Any]]
     finish: Callable[[Iterable[Any]], Any]
-    add: Callable[[Totals, Iterable[Pair]], int] | None = None
-    merge: Callable[[Totals, Iterable[Pair]], int] | None = None  # as `add`, of what travels
+    add: Callable[[Totals, Iterable[Pair]], None] | None = None
+    merge: Callable[[Totals, Iterable[Pair]], None] | None = None  # as `add`, of what travels
 
 
 class Fold:
@@ -161,38 +159,34 @@ def _int_sum(values: Iterable[int]) -> list[int]:
     return [sum(values)]
 
 
-def _add_ints(totals: Totals, pairs: Iterable[Pair]) -> int:
-    done = 0
-    for done, (key, value) in enumerate(pairs, 1):  # noqa: B007 - the hot loop
-        totals[key] += value
-    return done
+def _add_ints(totals: Totals, pairs: Iterable[Pair]) -> None:
+    held = totals.get
+    for key, value in pairs:
+        totals[key] = held(key, 0) + value
 
 
-def _add_occurrences(totals: Totals, pairs: Iterable[Pair]) -> int:
-    done = 0
-    for done, (key, _) in enumerate(pairs, 1):  # noqa: B007 - the hot loop
-        totals[key] += 1
-    return done
+def _add_occurrences(totals: Totals, pairs: Iterable[Pair]) -> None:
+    held = totals.get
+    for key, _ in pairs:
+        totals[key] = held(key, 0) + 1
 
 
-def _keep_least(guard: Guard, totals: Totals, pairs: Iterable[Pair]) -> int:
-    held, done = totals.get, 0
-    for done, (key, value) in enumerate(pairs, 1):  # noqa: B007 - the hot loop
+def _keep_least(guard: Guard, totals: Totals, pairs: Iterable[Pair]) -> None:
+    held = totals.get
+    for key, value in pairs:
         guard(value)
         least = held(key)
         if least is None or value < least:
             totals[key] = value
-    return done
 
 
-def _keep_most(guard: Guard, totals: Totals, pairs: Iterable[Pair]) -> int:
-    held, done = totals.get, 0
-    for done, (key, value) in enumerate(pairs, 1):  # noqa: B007 - the hot loop
+def _keep_most(guard: Guard, totals: Totals, pairs: Iterable[Pair]) -> None:
+    held = totals.get
+    for key, value in pairs:
         guard(value)
         most = held(key)
         if most is None or value > most:
             totals[key] = value
-    return done
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:

@@ -43,6 +43,7 @@ MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}|")
+_PLANNED: Final = re.compile(r"[0-9]+\.[0-9]+|")
 _COMPRESSIONS: Final = ("zstd", "lz4", "none")
 _MIB: Final = 1 << 20
 
@@ -91,11 +92,13 @@ class JobSpec:
     broadcast_bytes: int = 0  # the most that such a source may have
     noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
     """What planning found: the file of each `side`, those of the source that goes to every map task."""
+    planned: str = ""  # by which coordinator: TERM.NUMBER, of its hidden folder; "" in a local run
 
     def __post_init__(self) -> None:
         problems = [
             (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
             (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
+            (not _PLANNED.fullmatch(self.planned), f"planned must be TERM.NUMBER, not {self.planned!r}"),
             (not self.inputs, "a job needs at least one input"),
             (not all(path.startswith("/") for path in self._paths), "paths must be absolute"),
             (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
@@ -161,7 +164,12 @@ class JobSpec:
     @property
     def asked(self) -> JobSpec:
         """As it was submitted, before planning."""
-        return replace(self, noted={})
+        return replace(self, noted={}, planned="")
+
+    @property
+    def staging(self) -> str:
+        """What the name of the hidden folder ends with: no two that plan one job have the same folder."""
+        return f"{self.job}.{self.planned}" if self.planned else self.job
 
     @property
     def broadcast_source(self) -> int | None:

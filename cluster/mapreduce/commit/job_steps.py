@@ -40,8 +40,8 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         plan = input_plan_of(spec, files, sizes)
-        remove_staging(files, spec.job, spec.output)
-        staging = staging_folder(spec.output, spec.job)
+        remove_staging(files, spec.staging, spec.output)  # of a first try, or of a cluster that is no more
+        staging = staging_folder(spec.output, spec.staging)
         files.mkdir(staging)
         files.fsync_dir(posixpath.dirname(staging))  # a job that was accepted outlives a power cut (J6)
     except OSError as error:
@@ -73,10 +73,10 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
     """
     try:
         if again:
-            require_sight(files, spec.job, spec.output)
+            require_sight(files, spec.staging, spec.output)
         else:
             refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        commit_output(files, spec.job, spec.output, parts, overwrite=spec.overwrite)
+        commit_output(files, spec.staging, spec.output, parts, overwrite=spec.overwrite)
     except OutputMayShow as error:
         raise refusal_of(error, f"output {spec.output}").with_outcome("unknown") from error
     except OSError as error:

@@ -5,7 +5,7 @@ is missing from its place counts as moved only if the target has its size and ch
 readers see nothing, or the previous output; after it they see everything.  An error is told as plain OSError
 only when the result is still in its place and the former output in its own: then the rename was not done.
 
-Rules J7, J8, J9, J10 and J11: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
+Rules J7, J8, J9, J10, J11 and J13: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ __all__ = [
     "loss_of_staging",
     "manifest",
     "refuse_existing",
+    "remove_every_staging",
     "remove_staging",
     "require_sight",
     "staged_part",
@@ -43,6 +44,7 @@ __all__ = [
 
 SUCCESS: Final = "_SUCCESS"
 _REPLACED: Final = "replaced"
+_REMOVED: Final = ".removed"
 _READ_BYTES: Final = 1 << 20
 
 
@@ -78,21 +80,25 @@ class StagedPart:
         return files.size(path) == self.size and _checksum(files, path) == self.crc32c
 
 
-def staging_folder(output: str, job: str) -> str:
-    """The hidden folder beside the output, in its file system, that holds all attempts of a job."""
+def staging_folder(output: str, staging: str) -> str:
+    """The hidden folder beside the output, in its file system, that holds all attempts of a job.
+
+    `staging` is JobSpec.staging, of one acceptance of one job: a coordinator that was stopped while it
+    planned makes its own folder, whoever has the job by then.
+    """
     parent, name = posixpath.split(output.rstrip("/"))
-    return posixpath.join(parent, f".{name}.ringmill-{job}")
+    return posixpath.join(parent, f".{name}.ringmill-{staging}")
 
 
-def attempt_folder(output: str, job: str, attempt: AttemptId) -> str:
+def attempt_folder(output: str, staging: str, attempt: AttemptId) -> str:
     """Where an attempt writes its part; worker and coordinator derive it, and no message names it."""
-    return posixpath.join(staging_folder(output, job), str(attempt))
+    return posixpath.join(staging_folder(output, staging), str(attempt))
 
 
 def staged_part(spec: JobSpec, attempt: AttemptId) -> str:
     """The one file that the attempt leaves there."""
     name = part_name(attempt.task, spec.compression_of(attempt.task))
-    return posixpath.join(attempt_folder(spec.output, spec.job, attempt), name)
+    return posixpath.join(attempt_folder(spec.output, spec.staging, attempt), name)
 
 
 def refuse_existing(files: FileSystem, output: str, *, overwrite: bool) -> None:
@@ -107,54 +113,65 @@ def refuse_existing(files: FileSystem, output: str, *, overwrite: bool) -> None:
         raise InvalidArgument(f"output {output} is not the output of a job; it will not be overwritten")
 
 
-def require_sight(files: FileSystem, job: str, output: str) -> None:
+def require_sight(files: FileSystem, staging: str, output: str) -> None:
     """Before a commit that is begun again.  Raise OutputMayShow when a shared file system may be away.
 
     Where it is mounted there is nothing then: that an output is not seen there does not say that it does not
     show, and nothing may be written there.
     """
-    staging = staging_folder(output, job)
-    if files.exists(staging):
+    folder = staging_folder(output, staging)
+    if files.exists(folder):
         return
     try:
-        is_away = not files.list(posixpath.dirname(staging))
+        is_away = not files.list(posixpath.dirname(folder))
     except OSError as error:
         is_away = meaning_of(error) is Meaning.ABSENT  # the commit meets any other error itself
     if is_away:
-        raise OutputMayShow(f"the output may show, but all files are gone: {staging}")
+        raise OutputMayShow(f"the output may show, but all files are gone: {folder}")
 
 
-def loss_of_staging(files: FileSystem, job: str, output: str, *, overwrite: bool) -> RingmillError | None:
-    """Why attempts have no folder to write in any more; None while they have it.  Raises OSError.
-
-    A node that took the same job makes the folder anew when it plans, and removes it when it is done.
-    """
-    staging = staging_folder(output, job)
+def loss_of_staging(files: FileSystem, staging: str, output: str, *, overwrite: bool) -> RingmillError | None:
+    """Why attempts have no folder to write in any more; None while they have it.  Raises OSError."""
+    folder = staging_folder(output, staging)
     try:
-        files.list(staging)
+        files.list(folder)
     except FileNotFoundError:
         if files.exists(output) and not overwrite:
             return InvalidArgument(
-                f"output {output} exists: another coordinator of job {job}, or another job, was faster"
+                f"output {output} exists: another coordinator of the job, or another job, was faster"
             )
         return CorruptData(
-            f"{staging} is gone with all parts: another coordinator of job {job} has removed it, or a user"
+            f"{folder} is gone with all parts: another coordinator of the job has removed it, or a user"
         )
     return None
 
 
-def remove_staging(files: FileSystem, job: str, output: str) -> None:
+def remove_staging(files: FileSystem, staging: str, output: str) -> None:
     """Remove the staging folder of a job, and put a former output back that nothing has replaced.
 
     The folder is renamed first.  A removal of many files can go on inside a folder that another coordinator
     of the job renames meanwhile, and would empty its output.
     """
-    staging = staging_folder(output, job)
-    removed = f"{staging}.removed"
+    folder = staging_folder(output, staging)
+    removed = f"{folder}{_REMOVED}"
     _discard(files, removed, output)  # a removal that did not end
     with contextlib.suppress(FileNotFoundError):
-        files.rename(staging, removed)
+        files.rename(folder, removed)
     _discard(files, removed, output)
+
+
+def remove_every_staging(files: FileSystem, spec: JobSpec, term: int) -> None:
+    """Remove all that coordinators up to a term have left of a job that is over.
+
+    Who planned it and was then stopped or killed has left a folder that nobody else will use.
+    """
+    remove_staging(files, spec.staging, spec.output)
+    parent, prefix = posixpath.split(staging_folder(spec.output, spec.job))
+    for name in files.list(parent):
+        planned = name.removeprefix(f"{prefix}.").removesuffix(_REMOVED)
+        of_term = planned.partition(".")[0]
+        if name.startswith(f"{prefix}.") and of_term.isdecimal() and int(of_term) <= term:
+            remove_staging(files, f"{spec.job}.{planned}", spec.output)
 
 
 def _discard(files: FileSystem, removed: str, output: str) -> None:
@@ -180,7 +197,7 @@ def manifest(parts: Sequence[StagedPart]) -> bytes:
 
 
 def commit_output(
-    files: FileSystem, job: str, output: str, parts: Sequence[StagedPart], *, overwrite: bool = True
+    files: FileSystem, staging: str, output: str, parts: Sequence[StagedPart], *, overwrite: bool = True
 ) -> None:
     """Commit the parts as the output.  After a crash call it again with the same arguments until it returns.
 
@@ -190,8 +207,8 @@ def commit_output(
     is set aside; any other OSError when neither is the case.
     """
     wanted = manifest(parts)
-    staging = staging_folder(output, job)
-    result, replaced = posixpath.join(staging, _result_name(parts)), posixpath.join(staging, _REPLACED)
+    folder = staging_folder(output, staging)
+    result, replaced = posixpath.join(folder, _result_name(parts)), posixpath.join(folder, _REPLACED)
     if _is_shown(files, output, result, parts, wanted):
         sometimes("an output that is shown is committed again")
     elif _gathered(files, output, parts, result, wanted):
@@ -202,7 +219,7 @@ def commit_output(
     with _output_may_show():
         files.fsync_dir(posixpath.dirname(output))  # also when a former commit could show but not sync
     with contextlib.suppress(OSError):  # hidden leftovers beside the output; the output stands
-        remove_staging(files, job, output)
+        remove_staging(files, staging, output)
 
 
 def _result_name(parts: Sequence[StagedPart]) -> str:

@@ -44,18 +44,23 @@ _WHOLE_FORMATS: Final = frozenset({"csv", "file", "kv"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSizes:
-    """The rule's numbers: an input of n times `unit_bytes` has about sqrt(n) splits of sqrt(n) units."""
+    """The rule's numbers: an input of n times `unit_bytes` has about sqrt(n) splits of sqrt(n) units.
+
+    A file may exceed the size by `slack_percent` before it is cut once more: halves of a file that is hardly
+    too large would be two tasks with the fixed cost of two, and a combine that combines less.
+    """
 
     least_bytes: int = MIB
     most_bytes: int = 64 * MIB
     unit_bytes: int = MIB
+    slack_percent: int = 0
 
     def pinned(self, split_bytes: int) -> SplitSizes:
         """The same, or splits of `split_bytes` if a job sets that."""
         return SplitSizes(least_bytes=split_bytes, most_bytes=split_bytes) if split_bytes else self
 
 
-SPLIT_SIZES: Final = SplitSizes()
+SPLIT_SIZES: Final = SplitSizes(slack_percent=10)
 """What every planner goes by; only a simulation cuts smaller."""
 
 
@@ -153,7 +158,7 @@ def plan_splits(
     packed = [
         (number, pieces)
         for number, (files, format) in enumerate(sources)
-        for pieces in _packed(_pieces(files, format, target), target)
+        for pieces in _packed(_pieces(files, format, target + target * sizes.slack_percent // 100), target)
     ]
     if len(packed) > MAX_SPLITS:
         raise InvalidArgument(f"the input makes {len(packed)} splits; a job may have {MAX_SPLITS}")
@@ -163,12 +168,12 @@ def plan_splits(
     ]
 
 
-def _pieces(input_files: Sequence[InputFile], format: str, target: int) -> Iterator[Piece]:
+def _pieces(input_files: Sequence[InputFile], format: str, most_bytes: int) -> Iterator[Piece]:
     for file in sorted(input_files, key=lambda file: file.path):
         if not file.size and format != "file":
             continue
         whole = format in _WHOLE_FORMATS or is_packed(file.path)
-        count = 1 if whole else max(1, -(-file.size // target))
+        count = 1 if whole else max(1, -(-file.size // most_bytes))
         cuts = [file.size * number // count for number in range(count + 1)]
         for start, end in pairwise(cuts):
             yield Piece(file, start, end)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, compress, islice, repeat
+from operator import length_hint
 from typing import Any, Final, Protocol, TypeAlias
 
 from ringmill.cluster.mapreduce.api.folds import BoundFold
@@ -106,7 +107,7 @@ class FoldBuffer:
     def __init__(self, fold: BoundFold) -> None:
         assert fold.add is not None
         self._add = fold.add
-        self._totals: defaultdict[Any, Any] = defaultdict(int)
+        self._totals: dict[Any, Any] = {}
         self.taken = 0
 
     def __len__(self) -> int:
@@ -116,8 +117,10 @@ class FoldBuffer:
         for first in pairs:
             key, value = first
             sizes.sample(key, value)
-            done = self._add(self._totals, chain((first,), islice(pairs, sizes.batch - 1)))
-            self.taken += done  # not in one line: the pairs that are added may count, too
+            batch = sizes.batch
+            untaken = repeat(True, batch)  # one less for every pair, which costs no step of Python
+            self._add(self._totals, compress(chain((first,), islice(pairs, batch - 1)), untaken))
+            self.taken += batch - length_hint(untaken)
             sizes.kept(len(self._totals))
             return True
         return False
@@ -126,7 +129,7 @@ class FoldBuffer:
         """Nothing to do: a key never has more than one value."""
 
     def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
-        totals, self._totals = self._totals, defaultdict(int)
+        totals, self._totals = self._totals, {}
         return list(totals), list(totals.values())
 
 

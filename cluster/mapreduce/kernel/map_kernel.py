@@ -287,7 +287,10 @@ class MapKernel:
         encoded = self._job.key_codec.encode_all(keys)
         places = self._places(keys, encoded)
         writer = self._writer(path)
-        if self._buffer.has_lists:
+        has_lists = self._buffer.has_lists
+        if has_lists and set(map(len, values)) == {1}:  # what a combine leaves, as a rule
+            has_lists, values = False, list(chain.from_iterable(values))
+        if has_lists:
             self._write_groups(writer, zip(places, encoded, values, strict=True))
         elif len(kept := dict(zip(encoded, values, strict=True))) == len(encoded):
             self._write_singles(writer, zip(places, encoded, strict=True), kept)

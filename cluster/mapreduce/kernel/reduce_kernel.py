@@ -10,7 +10,6 @@ I/O only through the FileSystem passed in.  Rule J14: docs/protocol/jobs.md.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, groupby
@@ -159,12 +158,12 @@ class ReduceKernel:
     def _folded(
         self,
         slices: Sequence[Slice],
-        merge: Callable[[defaultdict[bytes, Any], Iterable[tuple[bytes, Any]]], int],
+        merge: Callable[[dict[bytes, Any], Iterable[tuple[bytes, Any]]], None],
     ) -> Iterator[tuple[Any, Any]]:
         """What a fold that keeps one value a key makes of slices that fit into memory."""
         self._phases.enter("merge")
         self._reading, self._bytes_due, self._groups_due = _GATHERING, _bytes_of(slices), _records_of(slices)
-        totals: defaultdict[bytes, Any] = defaultdict(int)
+        totals: dict[bytes, Any] = {}
         for each in slices:
             for pairs in read_pairs(self._files, each, self._job.value_codec, self._gone):
                 merge(totals, pairs)

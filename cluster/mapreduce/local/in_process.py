@@ -107,8 +107,8 @@ def run_spec(
     refuse_existing(files, spec.output, overwrite=spec.overwrite)
     plan = input_plan_of(spec, files, sizes)
     spec = replace(spec, noted=plan.noted)
-    staging = staging_folder(spec.output, spec.job)
-    remove_staging(files, spec.job, spec.output)
+    staging = staging_folder(spec.output, spec.staging)
+    remove_staging(files, spec.staging, spec.output)
     files.mkdir(staging)
     try:
         maps = _all("map", each(partial(_map, definition, spec, staging, files), plan.splits))
@@ -119,14 +119,14 @@ def run_spec(
         parts = [StagedPart.of(task, output, spec) for task, output in enumerate(last)]
         commit_output(
             files,
-            spec.job,
+            spec.staging,
             spec.output,
             parts,
             overwrite=spec.overwrite,
         )
     finally:
         definition.kept.clear()  # of no use to another run; else it would stay, and travel when pickled
-        remove_staging(files, spec.job, spec.output)
+        remove_staging(files, spec.staging, spec.output)
     paths = tuple(f"{spec.output}/{part.name}" for part in parts)
     return _result(spec, maps, reduces, paths, plan.notes)
 
@@ -142,7 +142,7 @@ def _map(
 def _reduce(
     definition: JobDefinition, spec: JobSpec, maps: Sequence[MapOutput], files: FileSystem, partition: int
 ) -> ReduceOutput:
-    folder = _new_folder(files, f"{staging_folder(spec.output, spec.job)}/reduce-{partition}")
+    folder = _new_folder(files, f"{staging_folder(spec.output, spec.staging)}/reduce-{partition}")
     slices = tuple(done.slice(partition) for done in maps)
     task = ReduceAttempt(spec, partition, slices, 1)
     return run_reduce(definition, task, files, folder, Progress())

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
 
-__all__ = ["LEAST_S", "Slow", "Usual", "may_begin_another", "slow_from", "usual_of"]
+__all__ = ["LEAST_S", "Slow", "Usual", "may_begin_another", "slow_from", "told_of_backup", "usual_of"]
 
 LEAST_S: Final = 1.0
 """A task that has run for less is never backed up: beginning anew costs about as much."""
@@ -86,3 +86,11 @@ def may_begin_another(tasks: Sequence[Task]) -> bool:
     running = [each for task in tasks for each in task.attempts if each.state is AttemptState.RUNNING]
     most = max(_LEAST_AT_A_TIME, len(running) // _SHARE_OF_RUNNING, len(tasks) // _SHARE_OF_ALL)
     return sum(each.is_backup for each in running) < most
+
+
+def told_of_backup(task: Task, stage: Sequence[Task], backup: str, now: float) -> str:
+    """Why a backup attempt of a task begins, for people."""
+    usual = usual_of(stage)
+    rest = "" if usual is None else f", {usual.seconds_for(task):.1f} s is usual"
+    slow = next(each for each in task.attempts if each.state is AttemptState.RUNNING)
+    return f"{backup} is a backup: {slow.id} on {slow.node} has run {now - slow.began_at:.1f} s{rest}"

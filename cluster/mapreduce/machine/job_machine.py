@@ -22,7 +22,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import Split
-from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, usual_of
+from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, told_of_backup
 from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
     NOT_LOADED,
@@ -54,9 +54,10 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     TakenOver,
     Winner,
 )
+from ringmill.cluster.mapreduce.machine.locality import Locality
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
-from ringmill.cluster.mapreduce.machine.workers import Workers
+from ringmill.cluster.mapreduce.machine.workers import Workers, is_of_the_node
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.sometimes import sometimes
 
@@ -93,6 +94,7 @@ class JobMachine:
     takeovers: int = 0
     is_paused: bool = False  # it begins no attempt (rule J21)
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
+    locality: Locality = field(default_factory=Locality, compare=False)  # what is told to it decides nothing
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
@@ -178,7 +180,9 @@ class JobMachine:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
         if not self._may_begin(now) or not self._workers.may_run(node):
             return None
-        task = next((task for task in self._startable(now) if self._suits(task, node)), None)
+        ready = (task for task in self._startable(now) if self._workers.suits(task, node))
+        usable = self._workers.usable()
+        task = self.locality.pick(ready, node, self.plan.splits, self._stage(), usable, now)
         task = task or self._slow_task(node, now)
         if task is None:
             return None
@@ -210,6 +214,7 @@ class JobMachine:
         times = [self._canary.free_at(self.maps, now)]
         times += (task.not_before for task in stage if task.is_waiting)
         times += (each.at for each in slow_from(self._stage()))
+        times += self.locality.wakeups(self._stage())
         return min((at for at in times if at > now), default=None)
 
     def _startable(self, now: float) -> Iterator[Task]:
@@ -218,11 +223,6 @@ class JobMachine:
         if self.maps_done:
             ready = (task for task in self.reduces if task.is_waiting and task.not_before <= now)
             yield from sorted(ready, key=lambda task: (-task.size, task.index))
-
-    def _suits(self, task: Task, node: NodeId) -> bool:
-        """Whether a node may run the task: one where it failed gets it again only if there is no other."""
-        others = (other for other in self._workers.usable() if other != node)
-        return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
 
     def _stage(self) -> list[Task]:
         return self.reduces if self.maps_done else self.maps
@@ -241,7 +241,8 @@ class JobMachine:
         self.state = "RUNNING"
         task, start = self._task(attempt_id), self._workers.start_of(node)
         if task.is_running:
-            self._tell_of_backup(task, attempt_id, node, now)
+            sometimes("a slow task gets a backup attempt")
+            self._tell(told_of_backup(task, self._stage(), f"{attempt_id} on {node}", now))
         else:
             self.retried += bool(task.attempts)
         if task.stage == "map":
@@ -255,16 +256,6 @@ class JobMachine:
             sources.append(SliceSource(winner.id, winner.node, winner.output.file, where))
         task.begin(attempt_id, node, start, now, tuple(each.attempt for each in sources))
         return [StartReduce(attempt_id, node, task.index, tuple(sources), task.memory_factor)]
-
-    def _tell_of_backup(self, task: Task, backup: AttemptId, node: NodeId, now: float) -> None:
-        sometimes("a slow task gets a backup attempt")
-        usual = usual_of(self.maps if task.stage == "map" else self.reduces)
-        rest = "" if usual is None else f", {usual.seconds_for(task):.1f} s is usual"
-        slow = next(each for each in task.attempts if each.state is AttemptState.RUNNING)
-        self._tell(
-            f"{backup} on {node} is a backup: {slow.id} on {slow.node} has run "
-            f"{now - slow.began_at:.1f} s{rest}"
-        )
 
     def _hold(self, *, is_paused: bool) -> None:
         """A paused job begins nothing; what runs already goes on to its end and counts (rule J21)."""
@@ -305,8 +296,15 @@ class JobMachine:
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
-                reduce.size = sum(_output_of(each).partitions[reduce.index].length for each in self.maps)
+                self._measure(reduce)
         return instructions + self._maybe_commit(now)
+
+    def _measure(self, reduce: Task) -> None:
+        """How much it reads, and where that lies, now that all maps are done."""
+        winners = [each.winner for each in self.maps if each.winner is not None]
+        sizes = [_output_of(each).partitions[reduce.index].length for each in self.maps]
+        reduce.size = sum(sizes)
+        self.locality.note_slices(reduce, zip((each.node for each in winners), sizes, strict=True))
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
@@ -376,7 +374,9 @@ class JobMachine:
         for task in self.maps:
             if task.winner is None:
                 sometimes("a map that all had read is lost")
-                task.winner = self._attempt(reader.sources[task.index])
+                task.winner = winner = self._attempt(reader.sources[task.index])
+                assert winner is not None
+                winner.state, winner.failure = AttemptState.DONE, None
 
     def _load_moved(self, mark: LoadMoved) -> None:
         if self.load == NOT_LOADED:
@@ -403,7 +403,8 @@ class JobMachine:
     def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
         attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
         self._tell(f"{attempt.id} on {attempt.node} failed, {failure}")
-        self._workers.blame(attempt.node, task.name, failure.cause)
+        if is_of_the_node(failure.cause):
+            self._workers.blame(attempt.node, task.name)
         if task.charge(failure, now):
             sometimes("a task is tried again")
             return []
@@ -415,7 +416,14 @@ class JobMachine:
         if task.winner is None or task.winner.id != source:
             return  # it runs again already, or has
         if self._reports.is_lost(source, reader.task, is_corrupt=is_corrupt, now=now):
+            self._blame_for_output(task, task.winner, is_corrupt=is_corrupt)
             self._revoke(task, "its output cannot be read")
+
+    def _blame_for_output(self, task: Task, attempt: Attempt, *, is_corrupt: bool) -> None:
+        """Others go before a node whose outputs nobody can read."""
+        cause = Cause.CORRUPT_DATA if is_corrupt else Cause.FETCH_FAILED
+        attempt.state, attempt.failure = AttemptState.FAILED, TaskFailed(cause, "its output cannot be read")
+        self._workers.blame(attempt.node, task.name)
 
     def _revoke(self, task: Task, why: str) -> None:
         assert task.winner is not None

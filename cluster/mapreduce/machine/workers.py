@@ -1,7 +1,7 @@
 """The nodes as one job sees them: which are up, in which start, and which make its tasks fail.
 
-Pure.  A node on which three tasks failed by CorruptData, DiskFull or EngineError gets no more tasks of the
-job, but this excludes at most a third of the nodes.
+Pure.  A node on which three tasks failed by CorruptData, DiskFull or EngineError, or whose outputs of three
+maps could not be read, gets no more tasks of the job, but this excludes at most a third of the nodes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ from typing import Any, Final
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause
-from ringmill.cluster.mapreduce.machine.task_state import Blame, blame_for
+from ringmill.cluster.mapreduce.machine.task_state import Blame, Task, blame_for
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "is_of_the_node"]
 
 SPOILED_TASKS: Final = 3
 LARGEST_SHARE: Final = 3  # one in three
+
+
+def is_of_the_node(cause: Cause) -> bool:
+    """Whether a failure is the fault of the node on which it came, and of no other node's files."""
+    is_of_another = cause in (Cause.FETCH_FAILED, Cause.LOST_NODE)
+    return blame_for(cause) is Blame.INFRASTRUCTURE and not is_of_another
 
 
 @dataclass(slots=True)
@@ -49,10 +55,9 @@ class Workers:
     def start_of(self, node: NodeId) -> str:
         return self._starts[node]
 
-    def blame(self, node: NodeId, task: str, cause: Cause) -> None:
-        """Note a failure, unless another node's files caused it."""
-        if blame_for(cause) is Blame.INFRASTRUCTURE and cause not in (Cause.FETCH_FAILED, Cause.LOST_NODE):
-            self._spoiled.setdefault(node, set()).add(task)
+    def blame(self, node: NodeId, task: str) -> None:
+        """Note that a task failed by this node."""
+        self._spoiled.setdefault(node, set()).add(task)
 
     def left_out(self) -> list[NodeId]:
         """The nodes that get no more tasks of the job."""
@@ -66,6 +71,11 @@ class Workers:
 
     def may_run(self, node: NodeId) -> bool:
         return self._up.get(node, False) and node not in self.left_out()
+
+    def suits(self, task: Task, node: NodeId) -> bool:
+        """Whether a node may run the task: one where it failed gets it again only if there is no other."""
+        others = (other for other in self.usable() if other != node)
+        return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
 
     def to_wire(self) -> list[Any]:
         """The msgpack-able form: [[[node, start, is up], ...], [[node, its spoiled tasks], ...]]."""

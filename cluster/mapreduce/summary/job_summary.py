@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
@@ -15,7 +16,9 @@ from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup, failure_groups
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 
-__all__ = ["JobSummary", "summarize"]
+__all__ = ["MOST_TASKS", "JobSummary", "summarize"]
+
+MOST_TASKS: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class JobSummary:
 
     state: str
     stages: tuple[StageSummary, ...]
-    tasks: tuple[TaskSummary, ...]
+    tasks: tuple[TaskSummary, ...]  # of a job of more than MOST_TASKS those that run
     records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out, bad if some may be set aside
     counters: Mapping[str, int]
     retried: int
@@ -38,7 +41,7 @@ def summarize(machine: JobMachine) -> JobSummary:
     return JobSummary(
         "PAUSED" if machine.is_paused and machine.state in ("PENDING", "RUNNING") else machine.state,
         (_stage("map", machine.maps), _stage("reduce", machine.reduces)),
-        tuple(map(_task, tasks)),
+        tuple(map(_task, tasks if len(tasks) <= MOST_TASKS else [t for t in tasks if _is_at_work(t)])),
         _records(machine),
         _counters(tasks),
         machine.retried,
@@ -47,13 +50,17 @@ def summarize(machine: JobMachine) -> JobSummary:
     )
 
 
+def _is_at_work(task: Task) -> bool:
+    return task.winner is None and task.is_running
+
+
 def _stage(name: str, tasks: Sequence[Task]) -> StageSummary:
     done = sum(task.size if task.winner else _furthest(task) for task in tasks)
     return StageSummary(
         name,
         len(tasks),
         sum(task.winner is not None for task in tasks),
-        sum(task.is_running for task in tasks),
+        sum(map(_is_at_work, tasks)),
         sum(task.size for task in tasks),
         done,
     )

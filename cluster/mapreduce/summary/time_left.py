@@ -27,6 +27,8 @@ REDUCE_BYTES_A_S: Final = (150e6, 40e6, 10e6)
 """Of decoded input: at best, usually, at worst.  Measured with word count, index, sort and join."""
 REDUCE_TASK_S: Final = (0.02, 0.04, 0.15)
 """What every reduce costs, however small: at best, usually, at worst."""
+SLICES_LOOKED_AT: Final = 20_000
+"""Of the maps' output, evenly spread: some milliseconds, however many tasks there are."""
 
 _UNITS: Final = ((3600, "h"), (60, "min"), (1, "s"))
 
@@ -65,7 +67,7 @@ def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
 def _slots(machine: JobMachine) -> int:
     """How many attempts run at once.  One canary, and the last of a stage, leave slots empty."""
     tasks = machine.reduces if machine.maps_done else machine.maps
-    running = sum(task.is_running for task in tasks)
+    running = sum(task.winner is None and task.is_running for task in tasks)
     is_full = any(task.is_waiting for task in tasks) and any(task.winner for task in tasks)
     return max(1, running, 0 if is_full else len(machine.workers_up))
 
@@ -118,6 +120,7 @@ def _reduces_guessed(machine: JobMachine, slots: int) -> tuple[float, float]:
     """At least and at most, for reduces that have not moved."""
     outputs = [task.winner.output for task in machine.maps if task.winner is not None]
     known = [each for each in outputs if isinstance(each, MapOutput)]
+    known = known[:: 1 + len(known) * len(machine.reduces) // SLICES_LOOKED_AT]
     if not known or not machine.reduces:
         return 0.0, 0.0
     grown = len(machine.maps) / len(known)

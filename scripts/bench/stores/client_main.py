@@ -76,7 +76,7 @@ async def load_keys(connection: Any, asked: dict[str, Any]) -> dict[str, Any]:
     from ringmill.client.bench.load import Load, run_load
     from ringmill.client.bench.workloads import INSERT, Values
 
-    space = KeySpace(0)
+    space = KeySpace(0, group=asked.get("group", 0))
     inserts = ((INSERT, space.key(space.grow())) for _ in range(asked["keys"]))
     load = Load(in_flight=256, seconds=3600.0)
     measured = await run_load(store_of(connection, asked), inserts, Values(asked["value_bytes"]), load)
@@ -90,8 +90,8 @@ async def run(connection: Any, asked: dict[str, Any], pids: list[int]) -> dict[s
     from ringmill.client.bench.processor_time import ProcessorTime
     from ringmill.client.bench.workloads import WORKLOADS, Values, operations
 
-    space = KeySpace(asked["keys"])
     workload = WORKLOADS[asked["workload"]]
+    space = KeySpace(asked["keys"], group=workload.group)
     drawn = operations(workload, asked["distribution"], space, asked["seed"])
     load = Load(
         in_flight=asked["in_flight"],

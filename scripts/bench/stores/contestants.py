@@ -41,6 +41,11 @@ class Contestant(Protocol):
         """Why it cannot do a case; "" when it can."""
         ...
 
+    @property
+    def why_no_scans(self) -> str:
+        """Why it cannot do the scans of YCSB's workload E; "" when it can."""
+        ...
+
     def ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         """What its client process answers."""
         ...
@@ -102,6 +107,10 @@ class RingmillNodes:
     def why_not(self, case: dict[str, Any]) -> str:
         knows_batches = (self._checkout / "client" / "many_keys.py").exists()
         return "an older one knows no batches" if case["way"] and not knows_batches else ""
+
+    @property
+    def why_no_scans(self) -> str:
+        return "" if (self._checkout / "client" / "scans").exists() else "an older one knows no scans"
 
     def ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         assert self._client is not None

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import grpc
 
-__all__ = ["EtcdClient", "put_request", "range_request", "value_in"]
+__all__ = ["EtcdClient", "pairs_in", "put_request", "range_request", "scan_request", "value_in"]
 
 PUT: Final = "/etcdserverpb.KV/Put"
 RANGE: Final = "/etcdserverpb.KV/Range"
 TIMEOUT_S: Final = 10.0
 
 _KEY, _VALUE, _SERIALIZABLE = 0x0A, 0x12, 0x38  # tags of fields 1, 2 and 7 in a request
+_RANGE_END, _LIMIT = 0x12, 0x18  # tags of fields 2 and 3 in a RangeRequest
 _KVS, _KV_VALUE = 2, 5  # fields of RangeResponse and KeyValue
 
 
@@ -67,6 +68,11 @@ class _EtcdStore:
         await self.get(key)
         await self.put(key, value)
 
+    async def scan(self, key: bytes, most: int) -> int:
+        """From a key on, among those with its hash tag."""
+        request = scan_request(key, most, is_serializable=self._is_serializable)
+        return pairs_in(await next(self._ranges)(request, timeout=TIMEOUT_S))
+
 
 def put_request(key: bytes, value: bytes) -> bytes:
     """etcdserverpb.PutRequest."""
@@ -77,6 +83,19 @@ def range_request(key: bytes, *, is_serializable: bool = False) -> bytes:
     """etcdserverpb.RangeRequest of one key."""
     request = bytes([_KEY]) + _varint(len(key)) + key
     return request + bytes([_SERIALIZABLE, 1]) if is_serializable else request
+
+
+def scan_request(key: bytes, most: int, *, is_serializable: bool = False) -> bytes:
+    """etcdserverpb.RangeRequest of `most` keys from one on that have its hash tag."""
+    end = key[: key.index(b"}")] + b"~"  # the byte behind "}"
+    limit = bytes([_RANGE_END]) + _varint(len(end)) + end + bytes([_LIMIT]) + _varint(most)
+    request = bytes([_KEY]) + _varint(len(key)) + key + limit
+    return request + bytes([_SERIALIZABLE, 1]) if is_serializable else request
+
+
+def pairs_in(response: bytes) -> int:
+    """How many pairs an etcdserverpb.RangeResponse has."""
+    return sum(number == _KVS for number, _ in _fields(response))
 
 
 def value_in(response: bytes) -> bytes | None:

@@ -46,6 +46,10 @@ class Processes:
         assert self._client is not None
         return self._client.ask(asked)
 
+    @property
+    def why_no_scans(self) -> str:
+        return "its client here knows no scans"
+
     def why_not(self, case: dict[str, Any]) -> str:
         if case["way"]:
             return "its client here sends single requests"

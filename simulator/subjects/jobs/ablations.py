@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import ringmill.node.compute.shuffle_client
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit import job_steps, output_commit
 from ringmill.cluster.mapreduce.commit.output_commit import commit_output
 from ringmill.cluster.mapreduce.files.part_file import PartFile
@@ -132,7 +133,7 @@ def _stray_frees_its_name() -> Bends:
 
     async def cancel_only(run: JobDriver, attempt: Any, node: Any) -> None:
         try:
-            await run._ask(node, TASK_CANCEL, Cancel(run.spec.job, attempt).encode(), 5.0)
+            await run._ask(node, TASK_CANCEL, Cancel(run.spec.job, run._term, attempt).encode(), 5.0)
         except RingmillError:
             run._reachable[node] = False
         run._stopping.pop(attempt, None)
@@ -170,13 +171,18 @@ def _jobs_taken_over() -> Bends:
     return (method(Tenure._take_over, forget),)
 
 
+def _own_folder_planned() -> Bends:
+    """All who plan a job share one hidden folder, and make it anew."""
+    return (method(JobSpec.staging, property(lambda spec: spec.job)),)
+
+
 def _noted_input_kept() -> Bends:
     """Whoever takes a job over knows what was submitted, and not what planning noted."""
     stored = JobDriver._stored
 
     def stored_as_asked(driver: JobDriver) -> StoredJob:
         job = stored(driver)
-        return replace(job, spec=job.spec.asked)
+        return replace(job, spec=replace(job.spec, noted={}))
 
     return (method(JobDriver._stored, stored_as_asked),)
 
@@ -234,6 +240,7 @@ _MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
 _LOST: Final = replace(_USUAL, faults=("part_lost",))
 _ERRORS: Final = replace(_USUAL, faults=("commit_error",))
 _PAUSED_KEEPERS: Final = replace(_USUAL, faults=("pause_keeper",))
+_SLOW_PAUSED: Final = replace(_SLOW, faults=("pause_keeper",))
 _CRASHED_KEEPERS: Final = replace(_USUAL, faults=("crash_keeper",))
 _SLOW_NODES: Final = replace(_USUAL, faults=("slow_node",), core=0.0)
 _PAUSES: Final = replace(_USUAL, faults=("pause",))
@@ -324,6 +331,13 @@ JOB_ABLATIONS: Final = (
         "a former coordinator writes no journal",
         _journal_sealed(),
         _PAUSED_KEEPERS,
+        rules=("J13",),
+    ),
+    Ablation(
+        "own-folder-planned",
+        "a coordinator that plans late has a hidden folder of its own",
+        _own_folder_planned(),
+        _SLOW_PAUSED,
         rules=("J13",),
     ),
     Ablation(

@@ -11,7 +11,7 @@ import pytest
 
 from ringmill.client.bench import load as load_module
 from ringmill.client.bench.load import Load, Measured, run_load
-from ringmill.client.bench.workloads import GET, PUT, Operation, Values
+from ringmill.client.bench.workloads import GET, PUT, SCAN, SCAN_MOST, Operation, Values
 from ringmill.cluster.errors import Unavailable
 
 KEY = b"key:000000000001"
@@ -45,6 +45,11 @@ class SteadyStore:
 
     async def modify(self, key: bytes, value: bytes) -> None:
         await self.put(key, value)
+
+    async def scan(self, key: bytes, most: int) -> int:
+        assert 1 <= most <= SCAN_MOST
+        await self.put(key, b"")
+        return 0 if self.holds is None else most
 
 
 class StandingTime:
@@ -120,8 +125,9 @@ async def test_failures_are_counted_by_kind_and_are_no_operations(standing: Stan
     assert store.done < 1.0 / load_module.PAUSE_AFTER_FAILURE_S, "a store that is away is asked less"
 
 
-async def test_what_was_not_there_is_counted(standing: StandingTime) -> None:
-    measured = await run(SteadyStore(answer_s=0.1, holds=None), Load(in_flight=1, seconds=1.0), forever(GET))
+@pytest.mark.parametrize("verb", [GET, SCAN])
+async def test_what_was_not_there_is_counted(standing: StandingTime, verb: str) -> None:
+    measured = await run(SteadyStore(answer_s=0.1, holds=None), Load(in_flight=1, seconds=1.0), forever(verb))
     assert measured.missing == measured.all_latencies.count > 0
 
 

@@ -34,6 +34,9 @@ class DictStore:
     async def modify(self, key: bytes, value: bytes) -> None:
         await self.put(key, value)
 
+    async def scan(self, key: bytes, most: int) -> int:
+        return sum(key <= other for other in self.values)
+
     async def delete(self, key: bytes) -> None:
         self._call()
         self.values.pop(key, None)

@@ -8,7 +8,18 @@ from collections import Counter
 import pytest
 
 from ringmill.client.bench.keys import KeySpace, numbers
-from ringmill.client.bench.workloads import GET, INSERT, MODIFY, PUT, WORKLOADS, Operation, Values, operations
+from ringmill.client.bench.workloads import (
+    GET,
+    INSERT,
+    MODIFY,
+    PUT,
+    SCAN,
+    WORKLOADS,
+    Operation,
+    Values,
+    operations,
+)
+from ringmill.cluster.ring.hashing import hash_tag
 
 KEYS = 1_000
 DRAWS = 50_000
@@ -28,6 +39,13 @@ def test_only_keys_that_are_there_are_drawn_and_a_seed_draws_them_again(distribu
     assert set(drawn(distribution)) <= set(range(KEYS))
     assert drawn(distribution) == drawn(distribution)
     assert drawn(distribution) != drawn(distribution, seed=8)
+
+
+def test_keys_in_groups_share_a_hash_tag_and_are_in_order_within_it() -> None:
+    space = KeySpace(0, "k:", group=100)
+    keys = [space.key(space.grow()) for _ in range(250)]
+    assert keys[0] == b"k:{0000000}000" and keys[249] == b"k:{0000002}049"
+    assert keys == sorted(keys) and len({hash_tag(key) for key in keys}) == 3
 
 
 def test_uniform_keys_come_about_equally_often() -> None:
@@ -54,6 +72,7 @@ def test_the_latest_key_is_drawn_most_often() -> None:
         ("b", {GET: 0.95, PUT: 0.05}),
         ("c", {GET: 1.0}),
         ("d", {GET: 0.95, INSERT: 0.05}),
+        ("e", {SCAN: 0.95, INSERT: 0.05}),
         ("f", {GET: 0.5, MODIFY: 0.5}),
     ],
 )

@@ -10,7 +10,6 @@ import pytest
 from ringmill.client.cli.main import main
 
 REFUSED = {
-    "a workload of scans": (["--workload", "e"], "scans"),
     "an unknown workload": (["--workload", "z"], "no workload 'z'"),
     "nothing in flight": (["--in-flight", "0"], "--in-flight"),
     "too much in flight": (["--in-flight", "513"], "--in-flight"),

@@ -6,13 +6,21 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from ringmill.cluster.adapters.files import os_files
+from ringmill.cluster.adapters.files import core_wait, os_files, sync_place
+from ringmill.cluster.adapters.files.core_wait import CoreWait
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.adapters.files.sync_place import MOST_BYTES, SHORT_S, SyncPlace
+from ringmill.cluster.adapters.files.sync_place import (
+    LONG_IN_THREAD_S,
+    LONG_S,
+    MOST_BYTES,
+    SHORT_S,
+    SyncPlace,
+)
 
 
 def test_short_syncs_stay_on_the_loop_and_large_ones_do_not() -> None:
@@ -22,23 +30,82 @@ def test_short_syncs_stay_on_the_loop_and_large_ones_do_not() -> None:
         place.took(SHORT_S)
 
 
-@pytest.mark.parametrize(("slow_s", "syncs"), [(0.0051, 81), (0.05, 800), (0.2, 3_200), (60.0, 4_096)])
-def test_the_slower_one_was_the_more_syncs_have_to_be_short_in_the_thread(slow_s: float, syncs: int) -> None:
+def test_one_slow_sync_among_short_ones_stays_an_exception() -> None:
+    place = SyncPlace()
+    for number in range(1_000):
+        assert place.is_loop(1)
+        place.took(4 * SHORT_S if number % 10 == 0 else 0.001)
+
+
+def test_syncs_that_are_slow_on_average_leave_the_loop() -> None:
+    place = SyncPlace()
+    on_loop = 0
+    while place.is_loop(1):
+        place.took(2 * SHORT_S)
+        on_loop += 1
+    assert 8 < on_loop < 16
+    assert stay_in_thread(place) == 10
+
+
+@pytest.mark.parametrize(("slow_s", "syncs"), [(0.051, 51), (0.2, 200), (60.0, 4_096)])
+def test_the_slower_one_was_the_more_syncs_go_to_the_thread(slow_s: float, syncs: int) -> None:
     place = SyncPlace()
     place.took(slow_s)
-    for _ in range(syncs):
-        assert not place.is_loop(1)
-        place.took(0.001)
-    assert place.is_loop(1)
+    assert stay_in_thread(place) == syncs
 
 
-def test_a_shorter_slow_one_does_not_end_what_a_longer_one_began() -> None:
+def test_a_disk_that_is_still_slow_is_tried_half_as_often_each_time() -> None:
+    place = SyncPlace()
+    place.took(1.0)
+    stayed = [stay_in_thread(place)]
+    for _ in range(4):
+        place.took(2 * SHORT_S)
+        stayed.append(stay_in_thread(place))
+    assert stayed == [1_000, 2_000, 4_000, 4_096, 4_096]
+
+
+def test_what_was_slow_before_many_short_ones_is_forgotten() -> None:
     place = SyncPlace()
     place.took(0.2)
-    place.took(0.006)
-    for _ in range(3_199):
+    stay_in_thread(place)
+    for _ in range(200):
         place.took(0.001)
-        assert not place.is_loop(1)
+    place.took(0.06)
+    assert stay_in_thread(place) == 60
+
+
+def test_only_a_very_slow_sync_in_the_thread_keeps_others_there() -> None:
+    place = SyncPlace()
+    place.took(0.06)
+    assert stay_in_thread(place, LONG_IN_THREAD_S) == 60
+    place.took(0.06)
+    place.begun(ended(2 * LONG_IN_THREAD_S))
+    assert stay_in_thread(place) == 200
+
+
+def stay_in_thread(place: SyncPlace, took_s: float = 0.001) -> int:
+    """How many syncs go to the thread, where each takes so long, until the loop is tried again."""
+    count = 0
+    while not place.is_loop(1):
+        place.begun(ended(took_s))
+        count += 1
+    return count
+
+
+def ended(took_s: float) -> Future[float]:
+    sync = Future[float]()
+    sync.set_result(took_s)
+    return sync
+
+
+def test_the_wait_for_a_core_is_counted_by_the_system_where_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = CoreWait()
+    first = waited.so_far_s()
+    assert 0 <= first <= waited.so_far_s()
+    waited.close()
+    assert waited.so_far_s() == 0
+    monkeypatch.setattr(core_wait, "_SCHEDSTAT", "/dev/null/none")
+    assert CoreWait().so_far_s() == 0
 
 
 @pytest.fixture
@@ -57,7 +124,7 @@ async def test_after_a_slow_sync_the_loop_goes_on_during_those_that_follow(
     def sync(_: int) -> None:
         threads.append(threading.current_thread().name.split("_")[0])
         if is_slow:
-            time.sleep(2 * SHORT_S)
+            time.sleep(1.1 * LONG_S)
 
     monkeypatch.setattr(os_files, "_data_sync", sync)
     file = files.create(str(tmp_path / "a"))
@@ -135,6 +202,7 @@ async def test_a_slow_sync_whose_caller_has_gone_keeps_the_next_one_off_the_loop
         if len(threads) == 1:
             time.sleep(2 * SHORT_S)
 
+    monkeypatch.setattr(sync_place, "LONG_IN_THREAD_S", SHORT_S)
     monkeypatch.setattr(os_files, "_data_sync", sync)
     file = files.create(str(tmp_path / "a"))
     first = asyncio.ensure_future(file.append_and_sync(b"1" * (MOST_BYTES + 1)))

@@ -1,4 +1,5 @@
-"""What a user sees while one of five real processes is stopped by SIGSTOP: requests and jobs go on."""
+"""What a user sees while one of five real processes is stopped by SIGSTOP: requests and jobs go on, and a node
+that comes back gets work of them."""
 
 from __future__ import annotations
 
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 WORDCOUNT = f"{EXAMPLES}/wordcount.py:wordcount"
+FLAGGED = """
+import os, time
+from collections.abc import Iterator
+from ringmill import job
+
+def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    while offset == 0 and not os.path.exists({flag!r}):
+        time.sleep(0.02)
+    yield line[:9], 1
+
+flagged = job(map=words)
+"""
 PATIENT_S = 30.0
 STEPS = 40
 SHORT = ("--timeout", "4s")
@@ -95,8 +108,35 @@ def test_jobs_are_run_listed_and_asked_for_beside_a_paused_node(shell: Shell, pa
     line = ("job", "run", WORDCOUNT, "--input", "few.txt", "--output", "beside", "-o", "json")
     done = shell.ok(*SHORT, *line).json
     assert done["state"] == "SUCCEEDED"
-    for verb in (("status", done["job"]), ("logs", done["job"]), ("kill", done["job"]), ("list",)):
-        shell.ok(*SHORT, "job", *verb)
+    for verb in ("status", "explain", "logs", "pause", "resume", "kill"):
+        shell.ok(*SHORT, "job", verb, done["job"])
     assert f"{paused} did not answer" in shell.ok(*SHORT, "job", "list").err
     unknown = shell.run(*SHORT, "job", "status", "nope")
     assert unknown.code == 6 and paused in unknown.err
+
+
+def test_a_node_that_is_started_anew_gets_work_of_a_job_that_runs(shell: Shell, paused: str) -> None:
+    """Eight tasks wait for a flag, four on the other nodes, and the flag for one on n2."""
+    (shell.folder / "many").mkdir()
+    for number in range(8):
+        (shell.folder / "many" / f"{number}.txt").write_text(f"file {number}\n" + f"{'x' * 99_999}\n" * 6)
+    (shell.folder / "flagged.py").write_text(FLAGGED.format(flag=str(shell.folder / "flag")))
+    line = ("flagged.py:flagged", "--input", "many/*.txt", "--output", "late", "--split-mib", "1", "--detach")
+    job = shell.ok(*SHORT, "job", "run", *line, "-o", "json").json["job"]
+    wait_for_tasks_on(shell, job, {"n1", "n3", "n4", "n5"})
+    shell.ok("cluster", "kill", "n2")
+    shell.ok("cluster", "restart", "n2")
+    wait_for_tasks_on(shell, job, {"n1", "n2", "n3", "n4", "n5"})
+    (shell.folder / "flag").touch()
+    assert shell.ok("job", "follow", job, "-o", "json").json["records"]["map_in"] == 8 * 7
+
+
+def wait_for_tasks_on(shell: Shell, job: str, nodes: set[str]) -> None:
+    """Until a map has begun on each of them."""
+    ends_at = time.monotonic() + 2 * PATIENT_S
+    while True:
+        told = shell.ok(*SHORT, "job", "status", job, "-o", "json").json["attempts"]
+        if nodes <= {one["node"] for one in told}:
+            return
+        assert time.monotonic() < ends_at, told
+        time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,40 @@ async def test_a_bundle_is_pulled_once_however_many_ask(wire: Any, tmp_path: Pat
     assert len(wire.calls) == 3
     wire.cut.add("n1")
     assert await there.ensure(NAME, NodeId("n1")) == paths[0]
+
+
+async def test_a_large_bundle_spreads_from_node_to_node(wire: Any, tmp_path: Path) -> None:
+    stores = [store(wire, f"n{number}", tmp_path) for number in range(1, 10)]
+    await stores[0].put(NAME, pieces(CODE))
+    sent: Counter[NodeId] = Counter()
+    wire.answered = lambda sender, to, method, body: sent.update([to])
+    paths = await asyncio.gather(*(each.ensure(NAME, NodeId("n1")) for each in stores[1:]))
+    assert set(map(contents, paths)) == {CODE}
+    sent_away = len(stores) - 1 - 2
+    assert sent[NodeId("n1")] == 2 * 3 + sent_away, "three pieces to two nodes"
+
+
+async def test_a_node_without_the_bundle_is_passed_by(wire: Any, tmp_path: Path) -> None:
+    """n4 is told to ask n2, then another one n3: one of them is cut off, one has other bytes."""
+    here, cut, damaged, *others = (store(wire, f"n{number}", tmp_path) for number in range(1, 6))
+    await here.put(NAME, pieces(CODE))
+    for each in (cut, damaged):
+        await each.ensure(NAME, NodeId("n1"))
+    wire.cut.add("n2")
+    damage(damaged.path(NAME))
+    for each in others:
+        assert contents(await each.ensure(NAME, NodeId("n1"))) == CODE
+
+
+async def test_who_is_sent_away_waits_for_a_bundle_that_is_on_its_way(wire: Any, tmp_path: Path) -> None:
+    here, slow, late = (store(wire, f"n{number}", tmp_path) for number in range(1, 4))
+    await here.put(NAME, pieces(CODE))
+    lock = slow._pulling.setdefault(NAME, asyncio.Lock())
+    async with lock:
+        asking = asyncio.create_task(late.ensure(NAME, NodeId("n2")))
+        await asyncio.sleep(0)
+        await slow.put(NAME, pieces(CODE))
+    assert contents(await asking) == CODE
 
 
 async def test_bytes_with_another_hash_are_refused_and_leave_nothing(wire: Any, tmp_path: Path) -> None:

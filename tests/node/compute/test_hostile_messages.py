@@ -190,7 +190,7 @@ HASHES = ["../../../etc/passwd", "/etc/passwd", "0" * 63 + "/", "0" * 63, "", 7,
 @pytest.mark.parametrize("sha256", HASHES, ids=map(repr, HASHES))
 async def test_a_bundle_is_asked_for_by_its_hash_alone(victim: Victim, sha256: object) -> None:
     with pytest.raises(InvalidArgument, match="64 hexadecimal digits"):
-        await victim.send("bundle.fetch", msgpack.packb([sha256, 0]))
+        await victim.send("bundle.fetch", msgpack.packb([sha256, 0, False]))
 
 
 JUNK = [b"", b"\x00", b"\xff" * 9, *map(msgpack.packb, (

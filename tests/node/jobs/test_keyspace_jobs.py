@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 
 from ringmill import read_output, run_local
 from ringmill.cluster.errors import InvalidArgument, from_wire
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from tests.node.jobs.conftest import loaded_trials
+from ringmill.cluster.mapreduce.files.splits import PartitionSpan
+from ringmill.cluster.ring.topology import Member, first_topology
+from tests.node.jobs.conftest import NODES, loaded_trials
 
 LEASE_S = 1.5
 N1 = NodeId("n1")
@@ -69,6 +72,19 @@ async def test_a_keyspace_that_does_not_suit_is_refused_by_name(
     with pytest.raises(InvalidArgument, match=says):
         await cluster.submit(spec_of(cluster, **changes))
     assert cluster.leftovers() == []
+
+
+async def test_a_node_is_near_a_split_when_it_owns_most_of_its_partitions(cluster: Any) -> None:
+    world = cluster.nodes[NODES[0]].coordinator._world
+    span = PartitionSpan(3, 6, 1000, (1, 1))
+    assert world.most_owned_by(span) == set(NODES), "three owners, three nodes"
+    members = [Member(NodeId(f"n{n}"), DiskId(f"{n:032x}"), f"127.0.0.1:{7100 + n}") for n in range(1, 8)]
+    cluster.topology.current = first_topology("wide", members)
+    rows = cluster.topology.current.rows
+    assert world.most_owned_by(PartitionSpan(5, 5, 1000, (1, 1))) == set(rows[5].nodes)
+    three = Counter(node for row in rows[10:13] for node in row.nodes)
+    wanted = {node for node, partitions in three.items() if partitions > 1}
+    assert world.most_owned_by(PartitionSpan(10, 12, 1000, (1, 1))) == wanted
 
 
 async def test_a_keyspace_that_is_dropped_meanwhile_fails_the_job(cluster: Any) -> None:

@@ -157,7 +157,7 @@ async def test_a_fault_behind_the_end_does_not_change_how_a_job_ended(
     def broken(*args: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(job_driver, "remove_staging", broken)
+    monkeypatch.setattr(job_driver, "remove_every_staging", broken)
     cluster.write_input("a b\n")
     view = await cluster.run(cluster.spec())
     assert view.state == "SUCCEEDED"
@@ -190,14 +190,14 @@ async def test_a_job_whose_hidden_folder_another_run_has_removed_says_so_and_not
     cluster.write_input("one poison two\n")
     await cluster.submit(cluster.spec(mode="wait"))
     await cluster.until(lambda: any(node.task_pids() for node in cluster.nodes.values()))
-    shutil.rmtree(staging_folder(f"{cluster.folder}/out", "job-1"))
+    shutil.rmtree(staging_folder(f"{cluster.folder}/out", "job-1.1.1"))
     if is_there:
         (cluster.folder / "out").mkdir()
     (cluster.folder / "flag").touch()
     view = await cluster.finish()
     error = from_wire(view.error)
     assert (view.state, error.code) == ("FAILED", code)
-    assert "another coordinator of job job-1" in str(error)
+    assert "another coordinator of the job" in str(error)
     assert max(task.attempts for task in view.summary.tasks) == 1
 
 
@@ -212,7 +212,7 @@ async def test_a_folder_that_cannot_be_looked_at_now_leaves_the_attempts_own_wor
     seen: list[Any] = []
 
     def spoil(sender: Any, to: Any, method: str, body: bytes) -> None:
-        folder = cluster.folder / ".out.ringmill-job-1" / "reduce-0.1"
+        folder = cluster.folder / ".out.ringmill-job-1.1.1" / "reduce-0.1"
         if method == "task.start" and not seen and not folder.exists():
             seen.append(folder.mkdir(parents=True))
 

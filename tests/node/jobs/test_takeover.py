@@ -11,12 +11,15 @@ import pytest
 
 from ringmill.cluster.errors import DeadlineExceeded, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import loss_of_staging
 from ringmill.cluster.mapreduce.machine.journal_entries import JournalEntry, replay
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
+from ringmill.cluster.ports import Incoming, Priority
 from ringmill.node.jobs import job_coordinator, job_driver
 from ringmill.node.jobs.job_driver import JobDriver
+from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal import cells
 from ringmill.node.jobs.journal.cells import INDEX, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
@@ -117,7 +120,7 @@ async def test_a_reduce_that_failed_is_acknowledged_when_the_journal_has_it(
 
     def spoil(sender: Any, to: Any, method: str, body: bytes) -> None:
         answered(sender, to, method, body)
-        folder = cluster.folder / ".out.ringmill-job-1" / "reduce-0.1"
+        folder = cluster.folder / ".out.ringmill-job-1.1.1" / "reduce-0.1"
         if method == "task.start" and not kept and not folder.exists():
             folder.mkdir(parents=True)
 
@@ -237,3 +240,33 @@ async def test_a_job_whose_journal_cannot_be_read_ends_and_another_one_runs(
 
 def packed_list(*rows: IndexRow, term: int) -> bytes:
     return bytes(msgpack.packb([1, term, [astuple(row) for row in rows]]))
+
+
+async def test_a_coordinator_that_plans_late_leaves_the_job_to_the_one_that_has_it(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """n1 is stopped while it plans, and goes on when the reduces of n2 write in their folders."""
+    cluster.write_input("one poison two\n")
+    plan, goes_on = JobStepRunner.plan, asyncio.Event()
+
+    async def stopped(steps: JobStepRunner, spec: JobSpec) -> Any:
+        if steps is cluster.nodes[N1].coordinator._world.job_steps:
+            lose_the_coordinator(cluster)
+            await goes_on.wait()
+        return await plan(steps, spec)
+
+    monkeypatch.setattr(JobStepRunner, "plan", stopped)
+    spec = cluster.spec(mode="wait")
+    asked = Incoming(N1, "job.submit", msgpack.packb(["job-1", spec.encode()]), 1e9, Priority.CONTROL)
+    late = asyncio.ensure_future(cluster.nodes[N1].coordinator._on_submit(asked))
+    await cluster.until(lambda: N1 in cluster.wire.cut)
+    await cluster.nodes[N2].bundles.put(cluster.bundle, cluster._code())
+    holder = await cluster.submit(spec, by=N2)
+    await cluster.until(lambda: any(node.task_pids() for node in cluster.nodes.values()))
+    goes_on.set()
+    with pytest.raises(Unavailable, match="not held any more"):
+        await late
+    (cluster.folder / "flag").touch()
+    view = await cluster.finish(at=holder)
+    assert (view.state, cluster.parts()) == ("SUCCEEDED", cluster.expected())
+    assert cluster.leftovers() == []

@@ -25,6 +25,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     commit_output,
     loss_of_staging,
     manifest,
+    remove_every_staging,
     remove_staging,
     staging_folder,
 )
@@ -311,13 +312,29 @@ def remove_alone(output: Path) -> None:
 
 
 def plan_again(output: Path) -> None:
+    plan_job(planned_job(output, ""), OsFileSystem())
+
+
+def planned_job(output: Path, planned: str) -> JobSpec:
     source = output.parent / "in"
     source.write_text("a\n")
-    spec = JobSpec(
+    return JobSpec(
         job="job-1", module="m", name="n", bundle_sha256="", inputs=(str(source),), output=str(output),
-        input_format="lines", output_format="tsv", reducers=1, overwrite=True, params={},
+        input_format="lines", output_format="tsv", reducers=1, overwrite=True, params={}, planned=planned,
     )  # fmt: skip
-    plan_job(spec, OsFileSystem())
+
+
+def test_a_coordinator_that_plans_late_touches_no_folder_of_another_one(tmp_path: Path) -> None:
+    files, output = OsFileSystem(), tmp_path / "out"
+    specs = [planned_job(output, planned) for planned in ("1.1", "2.1", "3.1")]
+    late, winner, later = [Path(staging_folder(each.output, each.staging)) for each in specs]
+    plan_job(specs[1], files)
+    (winner / "reduce-0.1").mkdir()
+    plan_job(specs[2], files)
+    plan_job(specs[0], files)
+    assert (winner / "reduce-0.1").exists()
+    remove_every_staging(files, specs[1], 2)
+    assert [each.exists() for each in (late, winner, later)] == [False, False, True]
 
 
 @pytest.mark.parametrize("remove", [remove_alone, plan_again])
@@ -382,7 +399,7 @@ def test_the_loss_of_a_jobs_hidden_folder_has_a_cause(tmp_path: Path) -> None:
     files.remove_tree(staging_folder(str(output), "job-1"))
     lost = loss_of_staging(files, "job-1", str(output), overwrite=False)
     assert isinstance(lost, CorruptData)
-    assert "another coordinator of job job-1" in str(lost)
+    assert "another coordinator of the job" in str(lost)
     output.mkdir()
     lost = loss_of_staging(files, "job-1", str(output), overwrite=False)
     assert isinstance(lost, InvalidArgument)

@@ -213,6 +213,30 @@ def test_one_report_of_a_failed_fetch_is_a_hiccup_two_reducers_are_proof() -> No
     assert not w.machine.maps_done
 
 
+def test_a_map_whose_output_cannot_be_read_runs_elsewhere_and_its_node_is_left_out_after_three() -> None:
+    w = World(JobMachine(plan(3, 2)), 4)
+    sources = []
+    for _ in range(3):
+        start = w.offer(N1)
+        assert start is not None
+        sources.append(start)
+        w.finish(start)
+    for source in sources:
+        for reduce in w.offer_all()[:2]:
+            w.fail(reduce, Cause.FETCH_FAILED, source.attempt)
+        assert w.machine.maps[source.attempt.task].winner is None
+        w.now += 20.0
+        again = next(start for node in w.nodes if (start := w.offer(node)) is not None)
+        assert again.node != N1, "others go first"
+        w.finish(again)
+        for start in w.running():
+            w.fail(start, Cause.KILLED)
+        w.now += 20.0
+    assert not w.machine._workers.may_run(N1)
+    w.run_to_the_end()
+    w.judge()
+
+
 @pytest.mark.parametrize(("apart_s", "is_done"), [(1.9, True), (2.0, False)])
 def test_one_reducer_is_proof_when_it_says_so_twice_two_seconds_apart(apart_s: float, is_done: bool) -> None:
     w = world(splits=1, reducers=1)

@@ -1,0 +1,100 @@
+"""Which node a task waits for a moment for, as its input lies there.
+
+Pure.  A split of a keyspace lies where most of its partitions have an owner, a reduce's input where more than
+half of its bytes are; a split of files lies nowhere, as all nodes see them.  A node gets tasks that lie there
+before others.  A task of 4 MiB or more begins elsewhere only when it has been passed over for twice as long
+as is usual for a task of its stage, 0.1 to 3 s; less is sooner read than waited for.  It is a matter of cost
+alone: no output depends on it, and what is kept here is in no journal.
+
+Rule J23: docs/protocol/jobs.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.files.splits import PartitionSpan, Split
+from ringmill.cluster.mapreduce.machine.task_state import Task
+
+__all__ = ["Locality"]
+
+SHORTEST_S: Final = 0.1
+LONGEST_S: Final = 3.0
+WORTH_WAITING_BYTES: Final = 4 << 20
+"""What a node reads from others in about the shortest wait.  Chosen, not measured."""
+_TIMES_USUAL: Final = 2.0
+
+
+def _nobody(span: PartitionSpan) -> Collection[NodeId]:
+    return ()
+
+
+@dataclass(slots=True)
+class Locality:
+    """Of one job.  `owners_of` says which nodes own most of some partitions, by the present topology."""
+
+    owners_of: Callable[[PartitionSpan], Collection[NodeId]] = _nobody
+    _holders: dict[int, NodeId] = field(default_factory=dict)  # of a reduce, who has most of its input
+    _passed_over: dict[str, float] = field(default_factory=dict)  # tasks, and since when
+
+    def note_slices(self, reduce: Task, nodes: Iterable[tuple[NodeId, int]]) -> None:
+        """Where the input of a reduce lies: nodes, with bytes."""
+        held: Counter[NodeId] = Counter()
+        for node, size in nodes:
+            held[node] += size
+        self._holders.pop(reduce.index, None)
+        for node, size in held.most_common(1):
+            if 2 * size > held.total():
+                self._holders[reduce.index] = node
+
+    def pick(
+        self,
+        ready: Iterable[Task],
+        node: NodeId,
+        splits: Sequence[Split],
+        stage: Sequence[Task],
+        usable: Collection[NodeId],
+        now: float,
+    ) -> Task | None:
+        """Of the tasks that may start on a node, in their order, the one that does: the first that is near;
+        else the first that need not wait, or has waited."""
+        other: Task | None = None
+        for task in ready:
+            near = self._near(task, splits)
+            if node in near or (not near and task.stage == "map"):
+                return task
+            if other is None and (near.isdisjoint(usable) or not self._waits(task, stage, now)):
+                other = task
+        return other
+
+    def wakeups(self, stage: Sequence[Task]) -> Iterable[float]:
+        """When tasks that were passed over may begin anywhere."""
+        since = [
+            self._passed_over[each.name]
+            for each in stage
+            if each.name in self._passed_over and each.is_waiting
+        ]
+        patience_s = _patience_s(stage) if since else 0.0
+        return [at + patience_s for at in since]
+
+    def _near(self, task: Task, splits: Sequence[Split]) -> frozenset[NodeId]:
+        if task.stage == "map":
+            span = splits[task.index].span
+            return frozenset(self.owners_of(span)) if span is not None else frozenset()
+        holder = self._holders.get(task.index)
+        return frozenset() if holder is None else frozenset((holder,))
+
+    def _waits(self, task: Task, stage: Sequence[Task], now: float) -> bool:
+        if task.size < WORTH_WAITING_BYTES:
+            return False
+        return now < self._passed_over.setdefault(task.name, now) + _patience_s(stage)
+
+
+def _patience_s(stage: Sequence[Task]) -> float:
+    done = [task.winner.seconds for task in stage if task.winner is not None]
+    return min(LONGEST_S, max(SHORTEST_S, _TIMES_USUAL * median(done))) if done else SHORTEST_S

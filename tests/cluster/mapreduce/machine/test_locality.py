@@ -1,0 +1,83 @@
+"""Tasks wait a moment for a node that has their input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.files.splits import PartitionSpan, Split
+from ringmill.cluster.mapreduce.machine import locality
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.locality import SHORTEST_S, WORTH_WAITING_BYTES
+from tests.cluster.mapreduce.job_world import World, plan
+
+N1, N2 = NodeId("n1"), NodeId("n2")
+
+
+def of_a_keyspace(splits: int, size: int = WORTH_WAITING_BYTES) -> JobPlan:
+    """Of each split all is on n2."""
+    spans = (PartitionSpan(n, n, size, (1, 1)) for n in range(splits))
+    return JobPlan("job", tuple(Split(n, (), splits, span=span) for n, span in enumerate(spans)), 1)
+
+
+def world(plan: JobPlan, nodes: int = 2) -> World:
+    machine = JobMachine(plan)
+    machine.locality.owners_of = lambda span: {N2}
+    return World(machine, nodes)
+
+
+def test_a_task_waits_a_moment_for_an_owner_of_its_keys() -> None:
+    w = world(of_a_keyspace(4))
+    assert w.offer(N1) is None
+    assert len([w.offer(N2), w.offer(N2)]) == 2
+    assert w.offer(N1) is None
+    assert w.machine.next_wakeup(w.now) == pytest.approx(SHORTEST_S)
+    w.now = SHORTEST_S
+    assert w.offer(N1) is not None
+    w.run_to_the_end()
+    w.judge()
+
+
+def test_the_wait_is_twice_what_is_usual_and_3_s_at_most() -> None:
+    for took_s, patience_s in ((0.5, 1.0), (10.0, 3.0)):
+        w = world(of_a_keyspace(6))
+        start = w.offer(N2)
+        assert start is not None
+        w.now = took_s
+        w.finish(start)
+        assert w.offer(N1) is None
+        assert w.machine.next_wakeup(w.now) == pytest.approx(took_s + patience_s)
+
+
+def test_nobody_waits_for_a_node_that_is_down_or_for_little() -> None:
+    w = world(of_a_keyspace(4))
+    w.crash(N2)
+    w.notice(N2)
+    assert w.offer(N1) is not None
+    assert world(of_a_keyspace(4, size=1000)).offer(N1) is not None
+    assert World(JobMachine(plan(4, 1)), 2).offer(N1) is not None, "files lie nowhere"
+
+
+def test_a_node_gets_what_it_owns_before_what_others_own() -> None:
+    w = world(of_a_keyspace(3, size=1000))
+    w.machine.locality.owners_of = lambda span: {N1, N2} if span.first == 2 else {N2}
+    start = w.offer(N1)
+    assert start is not None
+    assert start.attempt.task == 2
+
+
+def test_a_reduce_waits_for_the_node_that_has_most_of_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locality, "WORTH_WAITING_BYTES", 1)
+    w = World(JobMachine(replace(plan(2, 2))), 2)
+    for _ in range(2):
+        start = w.offer(N2)
+        assert start is not None
+        w.finish(start)
+    assert w.offer(N1) is None
+    assert w.offer(N2) is not None
+    w.now = 1.0
+    assert w.offer(N1) is not None
+    w.run_to_the_end()
+    w.judge()

@@ -3,6 +3,8 @@
     ringmill job run examples/log_analysis.py:log_analysis --input 'logs/*.log' --output by-route
 
 Logs have lines that were cut off or mixed up.  They are counted, and a few of each file are kept to look at.
+`strict_log_analysis` sets them aside instead, up to 1,000 of them, in the file _BAD_RECORDS of the output,
+with the place and the error of each; with more the job fails.
 """
 
 import re
@@ -30,6 +32,12 @@ def request_of(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, Sums
     yield f"{method} {route}", (1, int(status >= "500"), 0 if size == "-" else int(size), [])
 
 
+def checked_request_of(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, Sums]]:
+    if LINE.match(line) is None:
+        raise ValueError("no log line")
+    yield from request_of(offset, line, ctx)
+
+
 def summed(route: str, sums: Iterable[Sums]) -> Iterator[tuple[str, Sums]]:
     """The same for some sums of a route as for all of them, so it combines as well as it reduces."""
     requests = errors = size = 0
@@ -47,4 +55,14 @@ log_analysis = job(
     input=FileInput(format="lines"),
     output=FileOutput(format="jsonl"),
     reducers=1,
+)
+
+strict_log_analysis = job(
+    map=checked_request_of,
+    combine=summed,
+    reduce=summed,
+    input=FileInput(format="lines"),
+    output=FileOutput(format="jsonl"),
+    reducers=1,
+    on_bad_record="quarantine:1000",
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ringmill.client.pipeline import AsyncPipeline
     from ringmill.client.twins.blocking_pipeline import Pipeline
     from ringmill.client.values import EMPTY, CausalContext, Item, KeyChange, Location, PrefixChange, Receipt
+    from ringmill.cluster.adapters.processes.command import Command
     from ringmill.cluster.errors import (
         ClientClosed,
         Conflict,
@@ -55,9 +56,9 @@ if TYPE_CHECKING:
     from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
-    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Conflict",
-    "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY", "FileInput",
-    "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition", "JobFailed", "JobKilled",
+    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Command",
+    "Conflict", "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY",
+    "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition", "JobFailed", "JobKilled",
     "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound", "Overloaded",
     "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt",
     "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
@@ -80,6 +81,7 @@ _HOMES: Final = {
     "ringmill.client.values": (
         "CausalContext", "EMPTY", "Item", "KeyChange", "Location", "PrefixChange", "Receipt",
     ),
+    "ringmill.cluster.adapters.processes.command": ("Command",),
     "ringmill.cluster.errors": (
         "ClientClosed", "Conflict", "CorruptData", "DeadlineExceeded", "DiskFull", "InvalidArgument",
         "JobFailed", "JobKilled", "NotFound", "Overloaded", "PermissionDenied", "ProtocolMismatch",

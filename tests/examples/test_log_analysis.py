@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from examples.log_analysis import NO_LOG_LINE, log_analysis
+from examples.log_analysis import NO_LOG_LINE, log_analysis, strict_log_analysis
 from ringmill import broken_laws, run_local
 from tests.examples.records import records_of
 
@@ -30,6 +31,19 @@ def test_each_route_has_its_sums_and_what_is_no_log_line_is_kept(tmp_path: Path)
     assert bad[3][0] == f"{logs}/a.log offset {sum(map(len, lines[:3]))}: {cut_off.strip()}"
     assert len(bad[3]) == 3
     assert result.counters["no log lines"] == 6
+
+
+def test_bad_lines_are_set_aside_each_once(tmp_path: Path) -> None:
+    lines = [LINE.format(request="GET /", status=200, size=size) for size in range(30)]
+    lines[7], lines[20] = "cut of\n", "\n"
+    (tmp_path / "a.log").write_text("".join(lines))
+    result = run_local(strict_log_analysis, str(tmp_path / "a.log"), str(tmp_path / "out"))
+    bad = [json.loads(line) for line in (tmp_path / "out" / "_BAD_RECORDS").read_text().splitlines()]
+    places = [sum(map(len, lines[:number])) for number in (7, 20)]
+    assert [(each["offset"], each["record"]) for each in bad] == [(places[0], "cut of"), (places[1], "")]
+    assert all(each["error"] == "ValueError: no log line" for each in bad)
+    assert dict(records_of(tmp_path / "out"))["GET /"][0] == 28
+    assert result.records["bad"] == 2
 
 
 def test_it_keeps_the_laws_of_a_combine() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import check_batch, check_columns
+from ringmill.cluster.mapreduce.api.commands import ExternalCommand, check_command_input
 from ringmill.cluster.mapreduce.api.formats import FileInput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, check_kv_map
 from ringmill.cluster.mapreduce.api.sources import Branch, Source, check_sources, with_common_types
@@ -55,6 +56,9 @@ def branches_of(sources: Sequence[Source], lone: Source) -> tuple[Branch, ...]:
 def branch_of(source: Source) -> Branch:
     """The source, checked.  Raises InvalidArgument."""
     map, map_batch, input = source.map, source.map_batch, source.input or FileInput()
+    if isinstance(map, ExternalCommand) and map_batch is None:
+        check_command_input(map, input)
+        return Branch(source.name, map, map.signature(), input, is_batch=True)
     if map is not None and map_batch is None:
         signature = read_signature(map, "map")
         _check_input(signature, input)

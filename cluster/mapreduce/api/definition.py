@@ -18,6 +18,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
 from ringmill.cluster.mapreduce.api.branches import branches_of, columns_of
+from ringmill.cluster.mapreduce.api.commands import ExternalCommand, check_commands, command_files
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, OutputCompression, one_of
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_output
@@ -197,7 +198,7 @@ def job(
     sent.  `reduce(key, values)` yields the pairs that are written; without it those of map are, sorted by
     key.  Each function may take `ctx` as a third parameter.  Their type hints choose the codecs.  In place of
     both a named fold may stand: Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); as reduce it
-    combines, too.
+    combines, too.  In place of map and of reduce a program may stand: Command(["./mapper"]).
 
     `order` is the order of the output.  "key": by key within each part; which part a key goes to follows from
     its hash, or from `partition(key, parts)`, which gives a number from 0 to parts - 1.  "total": by key over
@@ -233,7 +234,7 @@ def job(
         order="input" if reducers == 0 and order == "key" else order,
         partition=partition,
         group_by=group_by,
-        side=dict(side or {}),
+        side={**command_files(map, *(each.map for each in sources), reduce), **(side or {})},
         on_bad_record=on_bad_record,
     )
 
@@ -277,6 +278,8 @@ def check_definition(definition: JobDefinition) -> JobDefinition:
     _check_numbers(definition.reducers, definition.task_memory_mib, definition.split_mib)
     check_quarantine(bad_records_of(definition.on_bad_record), definition)
     check_names("side data", definition.side)
+    maps = [each.map for each in definition.branches] or [definition.map]
+    check_commands(maps, definition.reduce, order=definition.order, group_by=definition.group_by)
     _check_order(definition)
     _check_combine(definition)
     _check_output(definition)
@@ -400,6 +403,8 @@ def _reduce_signature(
         assert fold is not None
         values: Hint = GenericAlias(Iterable, (maker.out_value,))
         return Signature(repr(fold.fold), maker.out_key, values, maker.out_key, fold.gives, False)
+    if isinstance(reduce, ExternalCommand):
+        return reduce.signature()
     return None if reduce is None else _grouped(read_signature(reduce, "reduce"), maker, "reduce")
 
 

@@ -23,6 +23,7 @@ from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import keys_of, pairs_of
+from ringmill.cluster.mapreduce.api.commands import ExternalCommand
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Count, Sum
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
@@ -105,6 +106,7 @@ class MapKernel:
         self._memory = memory_bytes
         self._compression = compression
         self._output_format = output_format
+        self._context = context
         self._map = partial(job.map, ctx=context) if job.map_signature.wants_context else job.map
         self._shorten = _shortening(job, context)
         self._buffer = _buffer_for(job, self._shorten)
@@ -126,7 +128,10 @@ class MapKernel:
         """Map every batch, given with where it begins, and leave one run.  Raises like `run`."""
         signature = self._job.map_signature
         wants_start = signature.first is not None
+        results: Iterator[Any]
         results = (self._map(*each) if wants_start else self._map(each[1]) for each in batches)
+        if isinstance(self._job.map, ExternalCommand):
+            results = self._job.map.mapped(batches, self._context)
         if self._job.keys_alone:
             return self._run_keys(keys_of(result, signature.where) for result in results)
         pairs: Iterator[Iterable[Pair]]

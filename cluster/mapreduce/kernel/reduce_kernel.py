@@ -16,6 +16,7 @@ from itertools import chain, groupby
 from operator import itemgetter, length_hint
 from typing import Any, Final
 
+from ringmill.cluster.mapreduce.api.commands import ExternalCommand
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.context import Context
@@ -141,6 +142,8 @@ class ReduceKernel:
             groups = _regrouped(groups, prefix.cut)
         decode = self._job.key_codec.decode if prefix is None else prefix.decode
         decoded = ((decode(key), values) for key, values in self._counted(groups))
+        if isinstance(self._job.reduce, ExternalCommand):
+            return self._job.reduce.reduced(decoded, self._context)
         return chain.from_iterable(results_of(self._reduce(), decoded))
 
     def _merged(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:

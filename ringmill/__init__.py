@@ -58,10 +58,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Command",
     "Conflict", "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY",
-    "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition", "JobFailed", "JobKilled",
-    "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound", "Overloaded",
-    "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt",
-    "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
+    "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition", "JobFailed",
+    "JobKilled", "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound",
+    "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached",
+    "Receipt", "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     "broken_laws", "connect", "estimate_job", "iterate", "job", "join", "pipeline", "raise_first",
     "read_output", "read_result", "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip

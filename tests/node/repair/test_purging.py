@@ -20,9 +20,10 @@ from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId, StoredObject
 from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.node_options import PurgeOptions
+from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.purging import Purging
 from ringmill.node.replica import object_store
-from ringmill.node.replica.object_store import Intent, ObjectStore
+from ringmill.node.replica.object_store import Intent
 from ringmill.node.replica.replica_messages import DELIVER, Deliver, DeliverAnswer, HintItem
 from ringmill.node.replica.stored_key import Copy, HintKey, Place, copy_prefix, prefix_end
 from ringmill.node.requests.request_values import WriteRequest
@@ -145,17 +146,17 @@ def test_a_key_that_is_deleted_again_while_its_delete_is_forgotten_is_forgotten_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
+    forget = Forgetting._forget
+
+    async def slowly(forgetting: Forgetting, dead: list[tuple[Place, bytes]]) -> int:
+        if dead and forgetting._node == "n3":
+            said.append("begun")
+            await until(lambda: "deleted again" in said)
+        return await forget(forgetting, dead)
+
+    monkeypatch.setattr(Forgetting, "_forget", slowly)
 
     async def story(world: HealingWorld) -> None:
-        forget, objects = ObjectStore.forget, world["n3"].replica.objects
-
-        async def slowly(store: ObjectStore, dead: list[tuple[Place, bytes]]) -> int:
-            if store is objects:
-                said.append("begun")
-                await until(lambda: "deleted again" in said)
-            return await forget(store, dead)
-
-        monkeypatch.setattr(ObjectStore, "forget", slowly)
         await world.put("n1", b"key", VALUE, "all")
         await world.delete("n1", b"key", "all")
         await until(lambda: "begun" in said)

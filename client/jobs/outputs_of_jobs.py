@@ -24,7 +24,8 @@ async def with_outputs(input: Any, status: Callable[[str], Awaitable[JobState]])
     if isinstance(input, Mapping):
         return {name: await with_outputs(given, status) for name, given in input.items()}
     if isinstance(input, Iterable) and not isinstance(input, bytes):
-        return [await _path_of(each, status) if isinstance(each, str) else each for each in input]
+        named = [await _path_of(each, status) if isinstance(each, str) else each for each in input]
+        return () if input == () else named  # nothing named: the keyspace that the job declares
     return input
 
 

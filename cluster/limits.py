@@ -25,6 +25,7 @@ __all__ = [
     "MAX_TTL_MS",
     "MAX_VALUE_BYTES",
     "MAX_WEIGHT",
+    "MOST_ROUNDS",
 ]
 
 MAX_KEY_BYTES: Final = 1024
@@ -37,6 +38,8 @@ MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096
 MAX_SPLIT_MIB: Final = 1 << 14
 MAX_WEIGHT: Final = 1000
+MOST_ROUNDS: Final = 1000
+"""Of a job that reads what it has written."""
 MAX_SCAN_ITEMS: Final = 1000
 MAX_SCAN_BYTES: Final = 1024 * 1024
 MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024

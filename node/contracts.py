@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Protocol
 
-from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.files.keyspace_records import Content
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
@@ -153,11 +153,19 @@ class KeyspaceAccess(Protocol):
         ...
 
     async def put(
-        self, keyspace: str, key: bytes, value: bytes, operation: OperationId, *, is_again: bool
+        self,
+        keyspace: str,
+        wanted: KeyspaceId,
+        key: bytes,
+        value: bytes,
+        operation: OperationId,
+        *,
+        is_again: bool,
     ) -> None:
         """Put a value.  `is_again` says that this operation may have been sent before.
 
-        Raises RingmillError, with outcome "unknown" when it may have been applied.
+        Raises NotFound when the keyspace of this id is there no more; RingmillError, with outcome "unknown"
+        when it may have been applied.
         """
         ...
 

@@ -45,6 +45,7 @@ from ringmill.node.node_options import (
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
+from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = ["run_node"]
 
@@ -52,6 +53,7 @@ DRAIN_S = 2.0  # for frames in progress
 LAST_CALLS_S = 1.0  # for plain calls; streams that never end by themselves use it up
 STOP_LIMIT_S = 5.0
 COLLECTOR_THRESHOLDS = (10_000, 20, 100)  # CPython starts with 700, 10, 10
+SYNC_TURNS = 6  # of the loop: frames that were offered with a write leave before its sync holds the loop up
 SOCKET_NAME = "frames.sock"  # in the data folder
 _AS_ROOT = (
     "RUNNING AS ROOT: jobs run as root too and may do anything on this machine, and the system's limit on "
@@ -165,6 +167,7 @@ def _purge(after_s: float) -> PurgeOptions:
 def _options(config: NodeConfig) -> NodeOptions:
     """The tunable numbers of a node with this configuration."""
     return NodeOptions(
+        storage=EngineOptions(sync_turns=SYNC_TURNS),
         hints=HintOptions(most_bytes=config.hint_bytes, longest_s=config.hint_age_s),
         compare=CompareOptions(every_s=config.compare_every_s),
         work_limit=WorkLimitOptions(is_on=config.gate),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ringmill.client.engines.on_spark import run_on_spark
     from ringmill.client.jobs.estimate_job import estimate_job
     from ringmill.client.jobs.job_values import JobState
-    from ringmill.client.jobs.run_local import read_output, run_local
+    from ringmill.client.jobs.run_local import read_output, read_result, run_local
     from ringmill.client.many_keys import raise_first
     from ringmill.client.pipeline import AsyncPipeline
     from ringmill.client.twins.blocking_pipeline import Pipeline
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         UnresolvedSiblings,
         WrongEpoch,
     )
+    from ringmill.cluster.mapreduce.api.chains.chain import JobChain, iterate, pipeline
     from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
     from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
@@ -57,12 +58,12 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Command",
     "Conflict", "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY",
-    "FileInput", "FileOutput", "InvalidArgument", "Item", "JobDefinition", "JobFailed", "JobKilled",
-    "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound", "Overloaded",
-    "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached", "Receipt",
-    "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
-    "broken_laws", "connect", "estimate_job", "job", "join", "raise_first", "read_output", "run_local",
-    "run_on_dask", "run_on_spark",
+    "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition", "JobFailed",
+    "JobKilled", "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound",
+    "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached",
+    "Receipt", "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
+    "broken_laws", "connect", "estimate_job", "iterate", "job", "join", "pipeline", "raise_first",
+    "read_output", "read_result", "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -74,7 +75,7 @@ _HOMES: Final = {
     "ringmill.client.jobs.job_values": ("JobState",),
     "ringmill.client.engines.on_dask": ("run_on_dask",),
     "ringmill.client.engines.on_spark": ("run_on_spark",),
-    "ringmill.client.jobs.run_local": ("read_output", "run_local"),
+    "ringmill.client.jobs.run_local": ("read_output", "read_result", "run_local"),
     "ringmill.client.pipeline": ("AsyncPipeline",),
     "ringmill.cluster.mapreduce.api.laws": ("broken_laws",),
     "ringmill.client.values": (
@@ -90,6 +91,7 @@ _HOMES: Final = {
     "ringmill.cluster.mapreduce.api.joins": ("join",),
     "ringmill.cluster.mapreduce.api.sources": ("Source",),
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
+    "ringmill.cluster.mapreduce.api.chains.chain": ("JobChain", "iterate", "pipeline"),
     "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
     "ringmill.cluster.mapreduce.api.formats": ("FileInput", "FileOutput"),
     "ringmill.cluster.mapreduce.api.job_keyspaces": ("KvInput", "KvOutput"),

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ringmill.client.engines.shipping import Pickler, shippable
 from ringmill.client.jobs.job_modules import own_sources
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.local.carried import Outcome, result_of
 from ringmill.cluster.mapreduce.local.in_process import Each
@@ -29,7 +30,15 @@ def elsewhere(
     pickler: Pickler,
 ) -> Callable[[FileSystem], Each]:
     """What runs the tasks of a job by `carry`, which runs a function on each of some tasks and gives the
-    outcomes in their order."""
+    outcomes in their order.
+
+    Raises InvalidArgument for a pipeline.
+    """
+    if not isinstance(job, JobDefinition):
+        raise InvalidArgument(
+            "a pipeline runs on a cluster of Ringmill or by run_local",
+            hint="run its jobs one after the other, with output=FileOutput('records') between them",
+        )
 
     def each_with(files: FileSystem) -> Each:
         sources = frozenset().union(*(own_sources(path, files) for path in job.user_files))

@@ -15,6 +15,7 @@ from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.chains.chain import Target
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -29,7 +30,7 @@ MOST_SLOTS = 1 << 20
 
 
 def estimate_job(
-    job: JobDefinition,
+    job: Target,
     input: Input,
     *,
     nodes: int,
@@ -55,6 +56,10 @@ def estimate_job(
     for name, number in (("nodes", nodes), ("slots", slots), ("cores", 1 if cores is None else cores)):
         if type(number) is not int or not 1 <= number <= MOST_SLOTS:
             raise InvalidArgument(f"{name} must be 1 to {MOST_SLOTS}, not {shown(number, 40)}")
+    if not isinstance(job, JobDefinition):
+        raise InvalidArgument(
+            "of a pipeline only its first job reads what is there now", hint="estimate that job by itself"
+        )
     if isinstance(job.input, KvInput):
         raise InvalidArgument(
             "an estimate runs a sample of the input here, and the job reads a keyspace",

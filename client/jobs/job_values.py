@@ -20,6 +20,7 @@ from ringmill.cluster.mapreduce.summary.time_left import TimeLeft
 from ringmill.cluster.wire.stubs import jobs_pb2
 
 __all__ = [
+    "ENDED",
     "CoordinatorState",
     "JobList",
     "JobState",

@@ -40,6 +40,7 @@ from ringmill.client.jobs.job_values import (
     job_state,
     task_log,
 )
+from ringmill.client.jobs.outputs_of_jobs import with_outputs
 from ringmill.client.routing.directory import STAGGER_S, Directory, none_reachable
 from ringmill.client.routing.retries import SILENCE_SHARE
 from ringmill.cluster.errors import (
@@ -53,6 +54,7 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.ports import Entropy, FileSystem
@@ -119,7 +121,8 @@ class AsyncJobs:
 
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
         one path, folder or glob, or several; of a job with sources, a mapping of their names to those; of a
-        job that reads a keyspace, "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX".  `output` is a folder, or
+        job that reads a keyspace, "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX"; "job:ID" stands for the output of
+        another job that has succeeded.  `output` is a folder, or
         "kv:KEYSPACE" for a job that writes one.  Without them the job's own keyspaces count.  All paths must
         be visible to the nodes, and so must the current folder where a keyspace is written: parts are staged
         there.  `split_mib`, `on_bad_record` and the paths of `side` take the place of the job's own settings
@@ -170,9 +173,9 @@ class AsyncJobs:
             raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
         bundle, job = loaded.bundle, self._new_id(loaded.name)
         side_files = checked_side(loaded.definition, side)
-        inputs = checked_inputs(loaded.definition, input)
+        inputs = checked_inputs(loaded.definition, await with_outputs(input, self.status))
         folder, output_keyspace = checked_output(loaded.definition, output, job, overwrite=overwrite)
-        spec = JobSpec.of(
+        spec = spec_of(
             loaded.definition,
             job=job,
             module=loaded.module,

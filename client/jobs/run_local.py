@@ -10,22 +10,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from functools import partial
 from itertools import chain
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.chains.chain import Target, first_job, last_job
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
 from ringmill.cluster.mapreduce.file_urls import is_url, path_of
+from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
+from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ports import FileSystem, ReadFile
 
 __all__ = [
     "Input",
@@ -33,16 +35,19 @@ __all__ = [
     "absolute_side",
     "new_name",
     "read_output",
+    "read_result",
     "run_from_here",
     "run_local",
 ]
+
+READ_BYTES: Final = 1 << 20
 
 Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 """Paths, folders and globs; by source where a job has several."""
 
 
 def run_local(
-    job: JobDefinition,
+    job: Target,
     input: Input | None = None,
     output: str | None = None,
     *,
@@ -55,8 +60,8 @@ def run_local(
     side: Mapping[str, str] | None = None,
     on_bad_record: str | None = None,
 ) -> LocalResult:
-    """Run a job in this process on this machine's files; the output is the same, byte for byte, as on a
-    cluster.
+    """Run a job or a pipeline in this process on this machine's files; the output is the same, byte for byte,
+    as on a cluster.
 
     `input` is one path, folder or glob, or several; of a job with sources, a mapping of their names to those.
     `output` is a folder that must not exist unless `overwrite`.  Relative paths start at the current folder.
@@ -83,9 +88,9 @@ def run_local(
     )  # fmt: skip
     if records is None:
         return run(input if input is not None else ())
-    if not isinstance(job.input, KvInput):
+    if not isinstance(first_job(job).input, KvInput):
         raise InvalidArgument(
-            f"records stand for a keyspace, and the job reads files as {job.input.format!r}",
+            f"records stand for a keyspace, and the job reads files as {first_job(job).input.format!r}",
             hint="give input=, or declare job(input=KvInput())",
         )
     parent, name = os.path.split(os.path.abspath(output))
@@ -111,6 +116,34 @@ def read_output(folder: str) -> Iterator[tuple[bytes, bytes]]:
             except (TaskFailed, TypeError, ValueError) as error:
                 raise InvalidArgument(f"{found.path} is no output of a job with KvOutput") from error
             yield from records
+
+
+def read_result(job: Target, folder: str) -> Iterator[tuple[Any, Any]]:
+    """Key and value of each record that `job` has written to a folder, in the order of its parts.
+
+    A block of a part is in memory at a time.  Raises InvalidArgument for a job with another output format,
+    for a folder that is not there, and for files that hold anything else; OSError.
+    """
+    types = last_job(job).types
+    if types is None:
+        raise InvalidArgument(
+            f"the job writes {last_job(job).output.format!r}, and only records are read with their types",
+            hint='declare job(output=FileOutput("records"))',
+        )
+    with closing(OsFileSystem()) as files:
+        for found in find_inputs([os.path.abspath(folder)], files).files:
+            with closing(files.open_read(found.path)) as file:
+                blocks = unpacked_blocks(file) if is_packed(found.path) else _blocks(file)
+                try:
+                    for block in types.unpacked(blocks):
+                        yield from block
+                except TaskFailed as failure:
+                    raise InvalidArgument(f"{found.path}: {failure.message}") from failure
+
+
+def _blocks(file: ReadFile) -> Iterator[bytes]:
+    for at in range(0, file.size, READ_BYTES):
+        yield file.pread(READ_BYTES, at)
 
 
 def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, Content]]:
@@ -149,7 +182,7 @@ def new_name(stem: str = LOCAL_JOB) -> str:
     return f"{stem}-{OsEntropy().random_bytes('run_local', 3).hex()}"
 
 
-def absolute_inputs(job: JobDefinition, input: Input) -> dict[str, tuple[str, ...]]:
+def absolute_inputs(job: Target, input: Input) -> dict[str, tuple[str, ...]]:
     """The inputs by source, under "" where the job has no sources.  Raises InvalidArgument."""
     return {source: tuple(map(_absolute, paths)) for source, paths in _named(job, input).items()}
 
@@ -158,14 +191,14 @@ def _absolute(path: str) -> str:
     return path if is_url(path) else os.path.abspath(path)
 
 
-def absolute_side(job: JobDefinition, side: Mapping[str, str] | None) -> dict[str, str]:
+def absolute_side(job: Target, side: Mapping[str, str] | None) -> dict[str, str]:
     """The paths of the side data by name.  Raises InvalidArgument."""
     paths = side_paths(job.side, side)
     return {name: os.path.abspath(path_of(f"side {name}", path)) for name, path in paths.items()}
 
 
 def run_from_here(
-    job: JobDefinition,
+    job: Target,
     input: Input,
     output: str,
     each: Callable[[FileSystem], Each],
@@ -188,7 +221,7 @@ def run_from_here(
             f"{each_end} is a keyspace: only a cluster can run this (`ringmill job run`, db.jobs.run)",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
         )
-    if isinstance(job.input, KvInput) and not has_records:
+    if isinstance(first_job(job).input, KvInput) and not has_records:
         raise InvalidArgument(
             "input is a path, and the job reads a keyspace",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
@@ -198,7 +231,7 @@ def run_from_here(
     with closing(UrlFiles()) as files:
         return run_in_process(
             job,
-            absolute if job.source_names else absolute[""],
+            absolute if first_job(job).source_names else absolute[""],
             os.path.abspath(path_of("output", output)),
             files=files,
             reducers=reducers,
@@ -212,9 +245,9 @@ def run_from_here(
         )
 
 
-def _named(job: JobDefinition, input: Input) -> dict[str, tuple[str, ...]]:
+def _named(job: Target, input: Input) -> dict[str, tuple[str, ...]]:
     """The inputs by source, as they were given; under "" where the job has no sources."""
-    by_name = named_paths(job.source_names, input)
+    by_name = named_paths(first_job(job).source_names, input)
     if by_name is None:
         assert not isinstance(input, Mapping)  # refused above
         return {"": named_inputs(input)}

@@ -52,6 +52,7 @@ class AttemptRunner:
     """
 
     assignment: Assignment
+    spec: JobSpec  # which the assignment carries encoded
     folder: str
     bundles: BundleStore
     pool: TaskPool
@@ -89,7 +90,7 @@ class AttemptRunner:
 
     async def _gather_and_run(self) -> MapOutput | ReduceOutput:
         self.phases.enter("fetch")
-        spec = JobSpec.decode(self.assignment.spec)
+        spec = self.spec
         bundle = await self._bundle(spec)
         self.files.mkdir(self.folder)
         if self._writes_part(spec):

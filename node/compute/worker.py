@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -68,6 +69,10 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _STOP_TIMEOUT_S: Final = 5.0
 _OUTPUT_TAIL_BYTES: Final = 64 * 1024
+
+
+_decoded: Final = lru_cache(maxsize=8)(JobSpec.decode)
+"""All attempts of a job come with the same description."""
 
 
 @dataclass(slots=True)
@@ -168,7 +173,7 @@ class Worker:
         self._check_term(assignment.term)
         identity = assignment.attempt
         with well_formed("an assignment"):
-            spec = JobSpec.decode(assignment.spec)
+            spec = _decoded(assignment.spec)
         if spec.job != assignment.job:  # a checked name: it becomes a folder
             raise InvalidArgument(
                 f"an assignment for job {assignment.job!r} carries another job's description"
@@ -180,7 +185,7 @@ class Worker:
                 raise Overloaded(
                     f"{self._node} has accepted {accepted} attempts; at most {_MAX_ACCEPTED} wait"
                 )
-            task = self._group.create_task(self._run(assignment), name=str(identity))
+            task = self._group.create_task(self._run(assignment, spec), name=str(identity))
             job.attempts[identity] = task
             task.add_done_callback(lambda _: job.end(identity))  # also of one cancelled before it began
         else:
@@ -236,19 +241,22 @@ class Worker:
         """The number of slots; 0 while no task process can be started here, so that attempts go elsewhere."""
         return self._slots if self._pool.is_able else 0
 
-    async def _run(self, assignment: Assignment) -> None:
+    async def _run(self, assignment: Assignment, spec: JobSpec) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
         folder = f"{self._folder}/{assignment.job}/{assignment.attempt}"
         phases = PhaseTimes(self._clock.monotonic)
         phases.enter("wait")
         async with self._turns:
             await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
-            report = await self._attempt(assignment, folder, phases)
+            report = await self._attempt(assignment, spec, folder, phases)
         await self._deliver(report)
 
-    async def _attempt(self, assignment: Assignment, folder: str, phases: PhaseTimes) -> AttemptReport:
+    async def _attempt(
+        self, assignment: Assignment, spec: JobSpec, folder: str, phases: PhaseTimes
+    ) -> AttemptReport:
         attempt = AttemptRunner(
             assignment=assignment,
+            spec=spec,
             folder=folder,
             bundles=self._bundles,
             pool=self._pool,

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
@@ -39,6 +38,8 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     LoadMoved,
     NodeDown,
     NodeUp,
+    PlanStage,
+    StagePlanned,
     StagingLost,
     StartMap,
     StartReduce,
@@ -50,14 +51,11 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     TASK_CANCEL,
     TASK_POLL,
     TASK_START,
-    Assignment,
     AttemptReport,
     Cancel,
-    MapAssignment,
     Poll,
     PollAnswer,
-    ReduceAssignment,
-    RemoteSlice,
+    assignment_of,
 )
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.sometimes import sometimes
@@ -67,6 +65,8 @@ from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
 from ringmill.node.jobs.loading import Loader
 from ringmill.node.jobs.publication import publish
+from ringmill.node.jobs.stages.dropping import drop_everywhere
+from ringmill.node.jobs.stages.next_stage import planned_stage
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of
 
@@ -96,7 +96,8 @@ class JobDriver:
         taken over."""
         self.spec: JobSpec = job.spec
         self.submitted_at = job.submitted_at
-        self._encoded_spec = job.spec.encode()
+        self._stage = job.stage  # what its tasks run: the job itself, or a stage of it
+        self._encoded_stage = self._stage.encode()
         self._world, self._ask = world, world.ask
         self._machine = job.machine
         self._machine.locality.owners_of = world.most_owned_by
@@ -210,12 +211,12 @@ class JobDriver:
             return
         if not attempt.is_open:  # it comes again, or too late
             return
-        event, lines = reported.event_of(report, self.spec, len(self._machine.maps))
+        event, lines = reported.event_of(report, self._stage, len(self._machine.maps))
         if not isinstance(event, AttemptProgressed):
             self._accepted.pop(report.attempt, None)
         if isinstance(event, AttemptFailed):
             self._logs.keep_failure(report, event.failure, event.figures)
-            if self.spec.is_map_only or report.attempt.stage == "reduce":
+            if self._stage.is_map_only or report.attempt.stage == "reduce":
                 looking = self._group.create_task(self._writer_failed(event))
                 self._looked_into.add(looking)
                 looking.add_done_callback(self._looked_into.discard)
@@ -232,7 +233,7 @@ class JobDriver:
 
     async def _writer_failed(self, failed: AttemptFailed) -> None:
         """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
-        spec, files = self.spec, self._world.files
+        spec, files = self._stage, self._world.files
         lost = None
         with contextlib.suppress(OSError):  # it cannot be told now: the attempt's own word counts
             lost = await files.off_loop(
@@ -300,7 +301,11 @@ class JobDriver:
         if self._machine.is_over:
             return
         self.journal.note(now, event)
-        self._carry_out(self._machine.handle(event, now), now)
+        instructions = self._machine.handle(event, now)
+        if isinstance(event, StagePlanned):
+            self._stage = self._stored().stage
+            self._encoded_stage = self._stage.encode()
+        self._carry_out(instructions, now)
 
     def _carry_out(self, instructions: Sequence[Instruction], now: float) -> None:
         for said in instructions:
@@ -310,10 +315,17 @@ class JobDriver:
                     self._group.create_task(self._cancel(attempt, node))
                 case CommitJob(winners):
                     self._group.create_task(self._commit(winners))
+                case PlanStage():
+                    self._group.create_task(self._plan_stage())
                 case _:
                     self._ended = now
         self._woken.set()
         self._tell_watchers()
+
+    async def _plan_stage(self) -> None:
+        """Between two stages: what workers hold of the former one is of no use to the next."""
+        await drop_everywhere(self._world, self.spec.job, self._term)
+        self._feed(await planned_stage(self._world.job_steps, self._stored()))
 
     def _tell_watchers(self) -> None:
         if self.is_over:
@@ -350,9 +362,7 @@ class JobDriver:
 
     async def _start(self, start: StartMap | StartReduce) -> None:
         try:
-            answer = await self._ask(
-                start.node, TASK_START, self._assignment(start).encode(), _CALL_TIMEOUT_S
-            )
+            answer = await self._ask(start.node, TASK_START, self._order(start), _CALL_TIMEOUT_S)
             answered = PollAnswer.decode(answer)
         except RingmillError as error:
             self._reachable[start.node] = False  # until a poll gets through
@@ -363,17 +373,9 @@ class JobDriver:
         self._accepted[start.attempt] = start.node
         self._meet(start.node, answered)
 
-    def _assignment(self, start: StartMap | StartReduce) -> Assignment:
-        job, coordinator, spec = self.spec.job, self._world.node, self._encoded_spec
-        if isinstance(start, StartMap):
-            split = start.split.to_wire()
-            return MapAssignment(
-                job, start.attempt, self._term, coordinator, spec, start.memory_factor, split
-            )
-        slices = tuple(map(RemoteSlice.of, start.sources))
-        return ReduceAssignment(
-            job, start.attempt, self._term, coordinator, spec, start.memory_factor, slices
-        )
+    def _order(self, start: StartMap | StartReduce) -> bytes:
+        job, coordinator = self.spec.job, self._world.node
+        return assignment_of(start, job, self._term, coordinator, self._encoded_stage).encode()
 
     async def _cancel(self, attempt: AttemptId, node: NodeId) -> None:
         body = Cancel(self.spec.job, self._term, attempt).encode()
@@ -452,16 +454,16 @@ class JobDriver:
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
     async def _commit(self, winners: tuple[Winner, ...]) -> None:
-        parts = [StagedPart.of(each.attempt.task, each.output, self.spec) for each in winners]
+        parts = [StagedPart.of(each.attempt.task, each.output, self._stage) for each in winners]
         await self.journal.flush()
         await self.listed.wait()
         is_resumed = self._resumed is not None
         try:
-            if self.spec.output_keyspace:
+            if self._stage.output_keyspace:
                 await self._loader(parts).run(self._machine.load)
             else:
                 await publish(
-                    self._world.job_steps, self.spec, parts, may_show=is_resumed, delayed=self._tell_delay
+                    self._world.job_steps, self._stage, parts, may_show=is_resumed, delayed=self._tell_delay
                 )
         except Fenced:
             raise
@@ -473,9 +475,9 @@ class JobDriver:
     def _loader(self, parts: Sequence[StagedPart]) -> Loader:
         world = self._world
         return Loader(
-            self.spec.output_keyspace, parts, name=self.journal.name, window=world.options.load_window,
-            keyspaces=world.keyspaces,
-            files=world.files, moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
+            self.spec.output_keyspace, self.spec.output_id, parts, name=self.journal.name,
+            window=world.options.load_window, keyspaces=world.keyspaces, files=world.files,
+            moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
         )  # fmt: skip
 
     async def _note_load(self, mark: LoadMoved) -> None:
@@ -487,14 +489,7 @@ class JobDriver:
 
     async def _clean_up(self) -> None:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""
-        body, present = Cancel(self.spec.job, self._term).encode(), self._world.members_up()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLEAN_UP_TIMEOUT_S):
-                await gather_all(self._drop(node, body) for node in present)
+        await drop_everywhere(self._world, self.spec.job, self._term)
         files, spec = self._world.files, self.spec
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
             await files.off_loop(remove_every_staging, files, spec, self._term)
-
-    async def _drop(self, node: NodeId, body: bytes) -> None:
-        with contextlib.suppress(RingmillError):  # it drops the job by itself after a while
-            await self._ask(node, TASK_CANCEL, body, _CALL_TIMEOUT_S)

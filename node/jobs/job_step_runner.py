@@ -37,6 +37,11 @@ class JobStepRunner:
         """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
         return InputPlan.from_wire(await self._have_done(JobStep("plan", spec.encode()), _PLAN_TIMEOUT_S))
 
+    async def plan_stage(self, spec: JobSpec, former: str | None) -> InputPlan:
+        """Like job_steps.plan_stage (ringmill.cluster.mapreduce.commit)."""
+        step = JobStep("stage", spec.encode(), (former,) if former else ())
+        return InputPlan.from_wire(await self._have_done(step, _PLAN_TIMEOUT_S))
+
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
         rows = [
@@ -87,4 +92,4 @@ class _Interrupted(Unavailable):
 def _outcome(step: JobStep) -> str:
     """The outcome of a step that ended without an answer: an interrupted plan has no effect, but an output
     may be visible."""
-    return "failed" if step.what == "plan" else "unknown"
+    return "unknown" if step.what == "publish" else "failed"

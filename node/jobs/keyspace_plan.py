@@ -20,7 +20,7 @@ from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, PartitionSpan, 
 from ringmill.cluster.ring.hashing import hash_tag, partition_of, position
 from ringmill.node.contracts import KeyspaceAccess
 
-__all__ = ["check_output_keyspace", "keyspace_splits"]
+__all__ = ["keyspace_splits", "output_id"]
 
 SAMPLE: Final = 8
 """Partitions that are looked at.  Chosen, not measured."""
@@ -29,16 +29,20 @@ PATIENCE_S: Final = 2.0
 _POLICIES: Final = ("siblings", "lww")
 
 
-async def check_output_keyspace(spec: JobSpec, keyspaces: KeyspaceAccess) -> None:
-    """Raises InvalidArgument when the job's output cannot be put where it is to be; Unavailable."""
+async def output_id(spec: JobSpec, keyspaces: KeyspaceAccess) -> str:
+    """Of the keyspace that is to have the job's output, as JobSpec has it; "" for a folder.
+
+    Raises InvalidArgument when the output cannot be put there; Unavailable.
+    """
     if not spec.output_keyspace:
-        return
+        return ""
     keyspace, _ = await keyspaces.find(spec.output_keyspace)
     if keyspace.policy not in _POLICIES:
         raise InvalidArgument(
             f"keyspace {keyspace.name!r} has policy {keyspace.policy}; a job puts whole values, into one of "
             f"policy {' or '.join(_POLICIES)}"
         )
+    return f"{keyspace.id.epoch}.{keyspace.id.ordinal}"
 
 
 async def keyspace_splits(spec: JobSpec, keyspaces: KeyspaceAccess) -> tuple[Split, ...]:

@@ -18,6 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.gathering import first_error
+from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.files.keyspace_records import Rows
@@ -53,14 +54,15 @@ class _Record(NamedTuple):
 class Loader:
     """Loads the output of one job; used once.
 
-    `name` is that of the job's journal, which no other job has.  `moved` keeps a mark and returns once it is
-    kept; `window` is the number of records between two marks; `delayed` hears of errors after which a put is
-    repeated.
+    `output_id` is that of the job's description: another keyspace of this name gets nothing.  `name` is that
+    of the job's journal, which no other job has.  `moved` keeps a mark and returns once it is kept; `window`
+    is the number of records between two marks; `delayed` hears of errors after which a put is repeated.
     """
 
     def __init__(
         self,
         keyspace: str,
+        output_id: str,
         parts: Sequence[StagedPart],
         *,
         name: str,
@@ -72,6 +74,7 @@ class Loader:
         rest: Callable[[], Awaitable[None]],
     ) -> None:
         self._keyspace = keyspace
+        self._id = KeyspaceId(*map(int, output_id.split(".")))
         self._parts = sorted(parts, key=lambda part: part.partition)
         self._session = xxh3_64_intdigest(name.encode())
         self._window = window
@@ -148,8 +151,9 @@ class Loader:
         for failures in count(1):
             try:
                 await self._keyspaces.put(
-                    self._keyspace, record.key, record.value, name, is_again=is_again or failures > 1
-                )
+                    self._keyspace, self._id, record.key, record.value, name,
+                    is_again=is_again or failures > 1,
+                )  # fmt: skip
             except _CERTAIN:
                 raise
             except RingmillError as error:

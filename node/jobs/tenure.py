@@ -22,10 +22,13 @@ from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
+from ringmill.cluster.mapreduce.api.chains.stages import START
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.output_commit import remove_staging
+from ringmill.cluster.mapreduce.commit.output_commit import remove_stages, remove_staging
 from ringmill.cluster.mapreduce.machine.job_events import TakenOver
-from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob, replay
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
@@ -34,7 +37,7 @@ from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
-from ringmill.node.jobs.keyspace_plan import check_output_keyspace, keyspace_splits
+from ringmill.node.jobs.keyspace_plan import keyspace_splits, output_id
 from ringmill.node.jobs.surroundings import Surroundings
 
 __all__ = ["JOB_OPEN", "Tenure"]
@@ -160,13 +163,16 @@ class Tenure:
     async def _accept_new(self, spec: JobSpec) -> JobSpec:
         self._lease.check()
         self._accepted += 1
-        spec = replace(spec, planned=f"{self.term}.{self._accepted}")
-        await check_output_keyspace(spec, self._world.keyspaces)
+        planned = f"{self.term}.{self._accepted}"
+        spec = replace(spec, planned=planned, output_id=await output_id(spec, self._world.keyspaces))
         splits = await keyspace_splits(spec, self._world.keyspaces)
         plan = await self._world.job_steps.plan(spec)
         await self._check_still(spec)
         cut = plan.splits or splits
-        machine = JobMachine(JobPlan(spec.job, cut, spec.partitions, plan.notes, spec.bad_records))
+        links = tuple(each.rounds for each in spec.chain)
+        machine = JobMachine(
+            JobPlan(spec.job, cut, stage_of(spec, START).partitions, plan.notes, spec.bad_records, links)
+        )
         job = StoredJob(replace(spec, noted=plan.noted), self._world.clock.wall(), 0.0, machine)
         journal = f"{spec.job}.{spec.planned}"
         driver = JobDriver(job, self._world, journal=journal, term=self.term)
@@ -186,6 +192,7 @@ class Tenure:
             files = self._world.files
             with suppress(OSError):
                 await files.off_loop(remove_staging, files, planned.staging, planned.output)
+                await files.off_loop(remove_stages, files, planned.staging, planned.output)
             raise
 
     async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:
@@ -262,7 +269,7 @@ class Tenure:
             await self._index.put(replace(row, is_over=True, state="FAILED", node=self._world.node))
             return
         sometimes("a job is taken over")
-        if job.machine.state in ("PENDING", "RUNNING"):
+        if job.machine.state in ("PENDING", "RUNNING", "PLANNING") or job.machine.chain.links:
             await self._fetch_code(job.spec.bundle_sha256)
         if not job.machine.is_over:
             job.at = max(job.at, self._world.clock.wall() - job.submitted_at)

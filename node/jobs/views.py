@@ -51,8 +51,8 @@ class JobView:
 
     @property
     def state(self) -> str:
-        """PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; committing is a part of running."""
-        return "RUNNING" if self.summary.state == "COMMITTING" else self.summary.state
+        """PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; committing and planning are running, too."""
+        return "RUNNING" if self.summary.state in ("COMMITTING", "PLANNING") else self.summary.state
 
     @property
     def is_over(self) -> bool:

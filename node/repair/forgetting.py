@@ -9,6 +9,7 @@ Rule P1: docs/protocol/deletes.md.
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import aclosing
 from typing import Final
 
@@ -103,7 +104,7 @@ class Forgetting:
         nothing that is left may be."""
         prefix = copy_prefix(copy)
         dead: list[tuple[Place, bytes]] = []
-        first_ms = passed = 0
+        first_ms = passed = changed = 0
         async with aclosing(self._engine.scan(prefix, prefix_end(prefix))) as scan:
             async for key, encoded in scan:
                 has_value, expires_at_ms, _ = outline(encoded)
@@ -116,19 +117,25 @@ class Forgetting:
                     elif not first_ms or at_ms < first_ms:
                         first_ms = at_ms
                 if len(dead) == BATCH:
-                    await self._forget(dead)
+                    changed += await self._forget(dead)
                 passed += 1
                 if passed % SCAN_TURN == 0:
                     await asyncio.sleep(TURN_S * (self._gate.stretch - 1.0))  # requests go first (rule O8)
-        await self._forget(dead)
+        changed += await self._forget(dead)
+        if changed:  # perhaps deleted once more, which notes nothing: looked at again at the next watermark
+            first_ms = min(first_ms or sys.maxsize, millis(proven) + 1)
         return first_ms
 
-    async def _forget(self, dead: list[tuple[Place, bytes]]) -> None:
+    async def _forget(self, dead: list[tuple[Place, bytes]]) -> int:
+        """Returns how many were changed since they were read, and stay."""
         if not dead:
-            return
+            return 0
         self._garbage_bytes += sum(len(place.stored_key) + len(encoded) for place, encoded in dead)
-        self.forgotten += await self._objects.forget(dead)
+        gone = await self._objects.forget(dead)
+        self.forgotten += gone
+        stay = len(dead) - gone
         dead.clear()
+        return stay
 
     async def _merge_tables(self) -> None:
         """Give the space back, when there is enough of it to be worth it."""

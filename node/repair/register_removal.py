@@ -99,6 +99,7 @@ class RegisterRemoval:
         self._options = options
         self._gate = gate
         self._due: dict[Copy, int] = {}  # when to look again, in ms since 1970
+        self._waiting: set[Copy] = set()  # in which registers were found that could not be removed yet
         self.held_back: dict[PartitionId, str] = {}
         """Why registers of a partition were not removed at the last try."""
 
@@ -120,11 +121,8 @@ class RegisterRemoval:
             copy = Copy(partition, row.copy_epoch)
             if self._node not in row.nodes or self._due.get(copy, 0) > self._hybrid.wall_ms():
                 continue
-            away = [node for node in row.nodes if node != self._node and not self._seems_up(node)]
-            if away:
-                sometimes("an owner that is away holds back the removal of registers")
-                self.held_back[partition] = f"{', '.join(away)} is away"
-                continue
+            if copy in self._waiting and self._is_held_back(partition, row):
+                continue  # what was found waits, and is not looked for again
             self._due[copy] = await self._pass(document, partition, row)
 
     def _note_emptied(self) -> None:
@@ -132,6 +130,14 @@ class RegisterRemoval:
         for copy in self._registers.emptied:
             self._due[copy] = min(self._due.get(copy, 0), due_ms)
         self._registers.emptied.clear()
+
+    def _is_held_back(self, partition: PartitionId, row: Row) -> bool:
+        """Whether registers of the partition have to wait as an owner is away; notes that."""
+        away = [node for node in row.nodes if node != self._node and not self._seems_up(node)]
+        if away:
+            sometimes("an owner that is away holds back the removal of registers")
+            self.held_back[partition] = f"{', '.join(away)} {'is' if len(away) == 1 else 'are'} away"
+        return bool(away)
 
     def _seems_up(self, node: NodeId) -> bool:
         return self._liveness.state(node) is MemberState.UP
@@ -161,11 +167,18 @@ class RegisterRemoval:
                     await asyncio.sleep(TURN_S * (self._gate.stretch - 1.0))  # requests go first (rule O8)
         if any(each.remains != NO_REMAINS for each in old):  # promises alone are taken along
             is_whole &= await self._remove(document, partition, row, old)
-        return due_ms if is_whole else 0
+        copy = Copy(partition, row.copy_epoch)
+        if is_whole:
+            self._waiting.discard(copy)
+            return due_ms
+        self._waiting.add(copy)
+        return 0
 
     async def _remove(self, document: Topology, partition: PartitionId, row: Row, old: list[_Found]) -> bool:
         """Whether all of these are gone from all owners."""
         copy = Copy(partition, row.copy_epoch)
+        if self._is_held_back(partition, row):
+            return False
         try:
             floor, states = await self._close(document, partition, row, old)
             empty = [

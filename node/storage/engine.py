@@ -78,6 +78,7 @@ class Engine:
             next_sequence=recovered.last_sequence + 1,
             on_failure=self._refuse,
             on_full=self._pause,
+            sync_turns=options.sync_turns,
         )
         self._unflushed = Unflushed(recovered.memtable, recovered.log_ids, recovered.last_sequence, self._log)
         self._upkeep = Upkeep(

@@ -36,6 +36,7 @@ class EngineOptions:
     fastest_bytes_per_s: int = 64 * MIB
     compaction_bytes_per_s: int = 0  # most that a compaction reads, and so writes; 0 means no limit
     reserve_bytes: int = 64 * MIB  # free space that only control state may use
+    sync_turns: int = 0  # of the event loop that a sync leaves to others, who may add to it
 
     def __post_init__(self) -> None:
         if self.compression not in COMPRESSIONS:

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.bundle import check_bundle
+from ringmill.cluster.mapreduce.api.chains.chain import JobChain
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
@@ -257,8 +258,9 @@ def _load(files: FileSystem, process: str, bundle: str, module: str, name: str) 
     made = sys.modules[module] = importlib.util.module_from_spec(spec)
     loader.exec_module(made)
     made.__dict__["process"] = process
-    definition: JobDefinition = getattr(made, name)
-    return definition
+    name, _, link = name.partition(".")
+    found: JobDefinition | JobChain = getattr(made, name)
+    return found if isinstance(found, JobDefinition) else found.links[int(link)].step
 
 
 class _FromText(importlib.abc.InspectLoader):

@@ -62,7 +62,14 @@ def draw_tunables(draws: Random) -> Tunables:
     )
     replica = replace(drawn.node.replica, most_whole_bytes=draws.choice((1024, 60, 0, 0)))
     membership = replace(drawn.node.membership, voter_down_s=draws.choice((600.0, 2.0)), voter_turn_s=1.0)
+    storage = replace(storage, sync_turns=draws.choice((0, 6)))
     node = replace(
-        drawn.node, requests=late_acks, compare=compare, hints=hints, replica=replica, membership=membership
+        drawn.node,
+        storage=storage,
+        requests=late_acks,
+        compare=compare,
+        hints=hints,
+        replica=replica,
+        membership=membership,
     )
     return replace(drawn, node=node, gather_s=gather_s)

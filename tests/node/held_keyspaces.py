@@ -56,8 +56,17 @@ class HeldKeyspaces:
         yield page
 
     async def put(
-        self, keyspace: str, key: bytes, value: bytes, operation: OperationId, *, is_again: bool
+        self,
+        keyspace: str,
+        wanted: KeyspaceId,
+        key: bytes,
+        value: bytes,
+        operation: OperationId,
+        *,
+        is_again: bool,
     ) -> None:
+        if self.entries[keyspace].id != wanted:
+            raise NotFound(f"keyspace {keyspace!r} was dropped, and another one has its name")
         error = self.errors.pop(0) if self.errors else None
         if error is None or error.outcome == "unknown":
             self.held[keyspace][key] = [value]

@@ -22,8 +22,8 @@ def job_arguments(verb: Verb) -> Verb:
             click.argument("target", metavar="MODULE.py:NAME"),
             click.option(
                 "--input", "inputs", multiple=True, metavar="[NAME=]PATH",
-                help="file, folder or glob to read, or kv:KEYSPACE[/PREFIX]; of a job with sources, the name "
-                "of one and what it reads",
+                help="file, folder or glob to read, kv:KEYSPACE[/PREFIX], or job:ID for the output of "
+                "another job; of a job with sources, the name of one and what it reads",
             ),
             click.option(
                 "--output", "output", metavar="FOLDER",

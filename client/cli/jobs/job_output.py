@@ -14,7 +14,7 @@ import click
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, is_keyspace_path
 
 if TYPE_CHECKING:
@@ -80,12 +80,11 @@ def _print(path: str) -> None:
 def _parts(state: JobState) -> list[str]:
     """Paths of the part files, in order.
 
-    Raises RingmillError for a job that has not succeeded, NotFound when this machine does not have its
-    folder.
+    Raises NotFound for a job that has not succeeded, or when this machine does not have its folder.
     """
     if state.state != "SUCCEEDED":
         next_step = "status" if state.is_over else "follow"
-        raise RingmillError(
+        raise NotFound(
             f"job {state.job} is {state.state}, so it has no output",
             hint=f"`ringmill job {next_step} {state.job}`",
         )

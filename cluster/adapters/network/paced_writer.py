@@ -54,9 +54,11 @@ class PacedWriter(Generic[T]):
     def offer(self, item: T, body_bytes: int) -> None:
         """Queue an item whose body has `body_bytes`; it leaves with the next frame."""
         size = body_bytes + OPERATION_OVERHEAD_BYTES
-        self._queue.append((item, size))
+        queue = self._queue
+        if not queue:
+            self._filled.set()
+        queue.append((item, size))
         self._queued_bytes += size
-        self._filled.set()
 
     def hurry(self) -> None:
         """What waits leaves without further company: turns of the loop are long when a node refuses."""

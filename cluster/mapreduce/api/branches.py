@@ -21,6 +21,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import (
     read_batch_signature,
     read_signature,
 )
+from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 
 __all__ = ["branch_of", "branches_of", "columns_of"]
 
@@ -83,6 +84,9 @@ def columns_of(source: FileInput | KvInput) -> tuple[str, ...]:
 def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
     if isinstance(source, KvInput):
         check_kv_map(map_signature)
+        return
+    if source.format == "records":
+        assert TypedRecords(map_signature.first, map_signature.second, map_signature.where)  # or no codec
         return
     if source.format not in _FIRST:
         raise InvalidArgument(f"format {source.format!r} gives batches of columns; use map_batch")

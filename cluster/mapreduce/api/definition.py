@@ -47,6 +47,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import (
     read_signature,
     unwrapped,
 )
+from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.failures import shown
 from ringmill.cluster.mapreduce.files.input_plan import ANY_SIZE
 
@@ -103,6 +104,14 @@ class JobDefinition:
         if self.order == "input":
             return value_codec(tuple[int, bytes], self.map_signature.where)
         return value_codec(_travelling(self.map_signature, self.combine_fold), self.map_signature.where)
+
+    @cached_property
+    def types(self) -> TypedRecords | None:
+        """Of the records of an output that keeps them."""
+        if self.output.format != "records":
+            return None
+        last = self.reduce_signature or self.map_signature
+        return TypedRecords(last.out_key, last.out_value, last.where)
 
     @cached_property
     def _of_sources(self) -> tuple[JobDefinition, ...]:
@@ -450,7 +459,7 @@ def _check_order(definition: JobDefinition) -> None:
         raise InvalidArgument(f"reducers=0 keeps the order of the input; order={order!r} sorts")
     if order == "total" and definition.branches:
         raise InvalidArgument("order='total' samples one input, and a job with sources has several")
-    if order == "total" and definition.input.format in ("csv", "file", "kv", "parquet", "arrow"):
+    if order == "total" and definition.input.format in ("csv", "file", "kv", "parquet", "arrow", "records"):
         raise InvalidArgument(
             "order='total' samples the input in places, which format "
             f"{definition.input.format!r} does not allow",
@@ -476,6 +485,7 @@ def _check_output(definition: JobDefinition) -> None:
     last = definition.reduce_signature or definition.map_signature
     if isinstance(definition.output, KvOutput):
         check_kv_output(last)
+    assert definition.types or definition.output.format != "records"  # what has no codec is refused
     if definition.output.format == "bytes" and last.out_value not in (bytes, str):
         raise InvalidArgument(
             f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",

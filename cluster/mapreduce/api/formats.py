@@ -13,8 +13,10 @@ from ringmill.cluster.mapreduce.failures import shown
 
 __all__ = ["FileInput", "FileOutput", "InputFormat", "OutputCompression", "OutputFormat"]
 
-InputFormat: TypeAlias = Literal["lines", "jsonl", "csv", "bytes", "raw", "file", "parquet", "arrow"]
-OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines"]
+InputFormat: TypeAlias = Literal[
+    "lines", "jsonl", "csv", "bytes", "raw", "file", "parquet", "arrow", "records"
+]
+OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines", "records"]
 OutputCompression: TypeAlias = Literal["none", "gzip", "zstd"]
 
 
@@ -28,6 +30,9 @@ class FileInput:
     header, as map declares).  file: (path, whole content as str or bytes, as map declares).  Files ending in
     .gz, .bz2, .xz, .zst or .lz4 are unpacked while they are read, as a whole; other binary files are refused
     in all formats but `file`.
+
+    records: key and value as a job with FileOutput("records") has written them, of the types that map
+    declares.
 
     parquet, arrow: pyarrow.RecordBatch for map_batch, of `columns` or of all; csv gives them too if map_batch
     takes them, with all columns as text.
@@ -48,7 +53,8 @@ class FileOutput:
 
     tsv: key TAB value, one record a line, as text.  jsonl: {"key": ..., "value": ...} a line.  bytes: the
     values alone, one after the other, nothing between them.  lines: the values alone, each with an LF; the
-    keys where values are None.  With a compression the files are part-00000.gz, or .zst.
+    keys where values are None.  records: binary, with their
+    types, for FileInput("records").  With a compression the files are part-00000.gz, or .zst.
     """
 
     format: OutputFormat = "tsv"

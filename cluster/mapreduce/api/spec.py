@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple, get_args
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
-from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB, MAX_WEIGHT
+from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB, MAX_WEIGHT, MOST_ROUNDS
 from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, MOST_BAD_RECORDS, bad_records_of
+from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
 from ringmill.cluster.mapreduce.api.definition import (
     JobDefinition,
     Order,
@@ -44,7 +45,7 @@ MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}|")
-_PLANNED: Final = re.compile(r"[0-9]+\.[0-9]+|")
+_TWO_NUMBERS: Final = re.compile(r"[0-9]+\.[0-9]+|")
 _COMPRESSIONS: Final = ("zstd", "lz4", "none")
 _MIB: Final = 1 << 20
 
@@ -91,15 +92,21 @@ class JobSpec:
     side: Mapping[str, str] = field(default_factory=dict)  # absolute paths of files that every task may read
     broadcast: tuple[str, ...] = ()  # of a join, the sources that may go to every map task
     broadcast_bytes: int = 0  # the most that such a source may have
+    chain: tuple[LinkOf, ...] = ()  # of a chain, all its links; the fields here are those of the first
     noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
     """What planning found: the file of each `side`, those of the source that goes to every map task."""
     planned: str = ""  # by which coordinator: TERM.NUMBER, of its hidden folder; "" in a local run
+    output_id: str = ""  # EPOCH.ORDINAL of the output's keyspace when the job was planned
 
     def __post_init__(self) -> None:
         problems = [
             (not _JOB_ID.fullmatch(self.job), f"job id {self.job!r} must match [a-z0-9-]{{1,64}}"),
             (not _SHA256.fullmatch(self.bundle_sha256), "bundle_sha256 must be 64 hexadecimal digits"),
-            (not _PLANNED.fullmatch(self.planned), f"planned must be TERM.NUMBER, not {self.planned!r}"),
+            (not _TWO_NUMBERS.fullmatch(self.planned), f"planned must be TERM.NUMBER, not {self.planned!r}"),
+            (
+                not _TWO_NUMBERS.fullmatch(self.output_id),
+                f"output_id must be EPOCH.ORDINAL, not {self.output_id!r}",
+            ),
             (not self.inputs, "a job needs at least one input"),
             (not self._has_sound_paths, "paths must be absolute"),
             (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
@@ -137,6 +144,7 @@ class JobSpec:
                 f"output_compression must be one of {', '.join(get_args(OutputCompression))}",
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
+            (any(not 1 <= each.most <= MOST_ROUNDS for each in self.chain), "a link without rounds"),
             (not self._has_sound_sources, "sources do not say whose the inputs are"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
@@ -165,7 +173,7 @@ class JobSpec:
     @property
     def asked(self) -> JobSpec:
         """As it was submitted, before planning."""
-        return replace(self, noted={}, planned="")
+        return replace(self, noted={}, planned="", output_id="")
 
     @property
     def staging(self) -> str:
@@ -318,8 +326,8 @@ class JobSpec:
         return data
 
     @classmethod
-    def decode(cls, data: bytes) -> JobSpec:
-        """Decode a spec.
+    def decode(cls, data: bytes, *, is_link: bool = False) -> JobSpec:
+        """Decode a spec, or that of a link of a chain.
 
         Raises ProtocolMismatch for another version or malformed bytes, InvalidArgument for bad values.
         """
@@ -335,6 +343,11 @@ class JobSpec:
             raise ProtocolMismatch(f"a job description with other fields than version {VERSION} has")
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
         values["sources"] = _sources(values["sources"])
+        values["chain"] = _links(values["chain"])
+        if is_link and values["chain"]:
+            raise ProtocolMismatch("a link of a chain of jobs is a chain itself")
+        for each in values["chain"] or ():
+            cls.decode(each.spec, is_link=True)
         values["broadcast"] = tuple(values["broadcast"]) if isinstance(values["broadcast"], list) else None
         values["noted"] = _noted(values["noted"])
         return cls(**_typed(values))
@@ -353,6 +366,14 @@ def _sources(rows: Any) -> tuple[SourceOf, ...] | None:
     return sources if all((str, str, int) == tuple(map(type, each)) for each in sources) else None
 
 
+def _links(rows: Any) -> tuple[LinkOf, ...] | None:
+    try:
+        links = tuple(LinkOf(*row) for row in rows)
+    except TypeError:
+        return None
+    return links if all((bytes, int, str) == tuple(map(type, each)) for each in links) else None
+
+
 def _noted(rows: Any) -> dict[str, tuple[InputFile, ...]] | None:
     try:
         noted = {name: tuple(InputFile(*row) for row in files) for name, files in rows.items()}
@@ -367,7 +388,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     wanted: dict[str, type] = {
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
         "task_memory_mib": int, "split_bytes": int, "bad_records": int, "weight": int, "sources": tuple,
-        "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
+        "chain": tuple, "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

@@ -1,4 +1,4 @@
-"""The two job steps: plan cuts the input into splits, publish commits the output.
+"""The two steps of a job or of a stage: plan cuts the input into splits, publish commits the output.
 
 Both visit every file of the input or output, and sync.  A node runs them in a task process without user code,
 so that its own loop never waits for a file.
@@ -11,7 +11,9 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
+from ringmill.cluster.mapreduce.api.chains.stages import STAGES, START
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import (
     OutputMayShow,
@@ -28,7 +30,7 @@ from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["input_plan_of", "plan_job", "publish_output"]
+__all__ = ["input_plan_of", "plan_job", "plan_stage", "publish_output"]
 
 
 def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> InputPlan:
@@ -41,14 +43,44 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         plan = input_plan_of(spec, files, sizes)
         remove_staging(files, spec.staging, spec.output)  # of a first try, or of a cluster that is no more
-        staging = staging_folder(spec.output, spec.staging)
-        files.mkdir(staging)
-        files.fsync_dir(posixpath.dirname(staging))  # a job that was accepted outlives a power cut (J6)
+        _make_staging(stage_of(spec, START), files)
     except OSError as error:
-        if meaning_of(error) in (Meaning.ABSENT, Meaning.TAKEN):
-            raise InvalidArgument(f"{error.filename}: {error.strerror}") from error
-        raise refusal_of(error, "planning the job") from error
+        raise _refusal(error) from error
     return plan
+
+
+def plan_stage(
+    spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES, *, former: str = ""
+) -> InputPlan:
+    """Cut the input of a later stage of a chain, and make its folder; what nobody reads any more is removed.
+
+    It may be done again, and late, by a coordinator that another one has followed: so nothing is removed that
+    a stage may still write.  Raises like `plan_job`.
+    """
+    try:
+        refuse_existing(files, spec.output, overwrite=spec.overwrite)
+        plan = input_plan_of(spec, files, sizes)
+        _make_staging(spec, files)
+        if former:
+            files.remove_tree(former)
+    except OSError as error:
+        raise _refusal(error) from error
+    return plan
+
+
+def _make_staging(spec: JobSpec, files: FileSystem) -> None:
+    staging = staging_folder(spec.output, spec.staging)
+    files.mkdir(staging)
+    folder = posixpath.dirname(staging)
+    files.fsync_dir(folder)  # a job that was accepted outlives a power cut (J6)
+    if posixpath.basename(folder).endswith(STAGES):
+        files.fsync_dir(posixpath.dirname(folder))
+
+
+def _refusal(error: OSError) -> RingmillError:
+    if meaning_of(error) in (Meaning.ABSENT, Meaning.TAKEN):
+        return InvalidArgument(f"{error.filename}: {error.strerror}")
+    return refusal_of(error, "planning the job")
 
 
 def input_plan_of(spec: JobSpec, files: FileSystem, sizes: SplitSizes) -> InputPlan:

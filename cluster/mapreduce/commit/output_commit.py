@@ -20,6 +20,7 @@ from typing import Final
 import google_crc32c
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
+from ringmill.cluster.mapreduce.api.chains.stages import STAGES
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
@@ -36,6 +37,7 @@ __all__ = [
     "manifest",
     "refuse_existing",
     "remove_every_staging",
+    "remove_stages",
     "remove_staging",
     "require_sight",
     "staged_part",
@@ -158,6 +160,11 @@ def remove_staging(files: FileSystem, staging: str, output: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         files.rename(folder, removed)
     _discard(files, removed, output)
+
+
+def remove_stages(files: FileSystem, staging: str, output: str) -> None:
+    """Remove what the stages of a chain have written for each other."""
+    files.remove_tree(f"{staging_folder(output, staging)}{STAGES}")
 
 
 def remove_every_staging(files: FileSystem, spec: JobSpec, term: int) -> None:

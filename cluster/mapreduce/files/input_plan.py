@@ -129,7 +129,7 @@ def _check(file: InputFile, format: str, files: FileSystem) -> None:
     if format in COLUMN_FORMATS:
         why = why_no_columns(format, file.path, head, tail)
     else:
-        why = None if format in ("file", "kv") else why_unreadable(file.path, head, tail)
+        why = None if format in ("file", "kv", "records") else why_unreadable(file.path, head, tail)
     if why is not None:
         reason, advice = why
         raise InvalidArgument(f"input {file.path} cannot be read as {format}: {reason}", hint=advice)

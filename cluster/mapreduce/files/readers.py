@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
 from ringmill.cluster.mapreduce.codecs.signatures import fits
+from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.columnar import column_batches, lines_as_column
@@ -56,8 +57,9 @@ class SplitReader:
         context: Context,
         columns: Sequence[str] = (),
         key_hint: Any = None,
+        where: str = "",
     ) -> None:
-        """`key_hint` is asked for by a keyspace alone: in all other formats keys have one type."""
+        """`key_hint` is asked for by keyspaces and typed records: in other formats keys have one type."""
         self.records_read = 0
         self._bytes_before = 0  # of pieces that were read to their end
         self._piece: Piece | None = None
@@ -67,7 +69,7 @@ class SplitReader:
         self._split = split
         self._format = format
         self._hint = value_hint
-        self._key_hint = key_hint
+        self._key_hint, self._where = key_hint, where
         self._files = files
         self._context = context
         self._columns = columns
@@ -101,7 +103,9 @@ class SplitReader:
     def _unit(self) -> str:
         if self._has_columns and self._format != "arrow":
             return "row"
-        return {"csv": "line", "file": "", "arrow": "batch", "kv": "key"}.get(self._format, "offset")
+        return {"csv": "line", "file": "", "arrow": "batch", "kv": "key", "records": "key"}.get(
+            self._format, "offset"
+        )
 
     @property
     def record(self) -> str:
@@ -118,8 +122,10 @@ class SplitReader:
         piece, marks = self._piece, self._marks
         if piece is None or (start := self._started()) is None:
             return self._bytes_before
-        if self._has_columns or self._format in ("file", "kv"):
-            done = self._bytes_read if self._format == "kv" else self._column_bytes
+        if self._format in ("kv", "records"):
+            done = self._bytes_read
+        elif self._has_columns or self._format == "file":
+            done = self._column_bytes
         else:
             done = _between(marks, start) if marks else start - piece.start
         return self._bytes_before + max(0, min(done, piece.end - piece.start))
@@ -202,6 +208,9 @@ class SplitReader:
             return self._csv(piece, file)
         if self._format == "kv":
             return self._keyspace_records(file)
+        if self._format == "records":
+            types = TypedRecords(self._key_hint, self._hint, self._where)
+            return types.unpacked(unpacked_blocks(file) if is_packed(piece.file.path) else _pages(file))
         parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": self._json_lines}[
             self._format
         ]

@@ -16,6 +16,7 @@ from types import NoneType
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
 from ringmill.cluster.mapreduce.files.keyspace_records import encode_records
 
@@ -31,22 +32,28 @@ PLAIN: Final = (str, int)
 _LARGE: Final = 1 << 64  # json writes larger ones, or says that they are too large
 
 
-def rendered(pairs: Iterable[Pair], format: str, role: str, maker: str) -> Iterator[Rendered]:
-    """The bytes of all pairs, batch by batch; `maker` names the function that gives them.
+def rendered(
+    pairs: Iterable[Pair], format: str, role: str, maker: str, types: TypedRecords | None = None
+) -> Iterator[Rendered]:
+    """The bytes of all pairs, batch by batch; `maker` names the function that gives them, with `types`.
 
     Raises TaskFailed for a record that is not a pair or does not fit the format, and what the iteration
     raises.
     """
-    pairs, render = iter(pairs), _RENDERS[format]
+    pairs, render = iter(pairs), _render_of(format, types)
     while batch := _next_batch(pairs, role, maker):
         yield len(batch), render(batch)
 
 
-def rendered_keys(keys: Sequence[Any], format: str) -> bytes:
+def rendered_keys(keys: Sequence[Any], format: str, types: TypedRecords | None = None) -> bytes:
     """The bytes of records that are keys without values.  Raises TaskFailed like `rendered`."""
     if format == "lines" and {bytes}.issuperset(map(type, keys)):
         return _joined(keys)
-    return _RENDERS[format]([(key, None) for key in keys])
+    return _render_of(format, types)([(key, None) for key in keys])
+
+
+def _render_of(format: str, types: TypedRecords | None) -> Render:
+    return _RENDERS[format] if types is None else types.packed
 
 
 def _next_batch(pairs: Iterator[Pair], role: str, maker: str) -> list[Pair]:

@@ -39,7 +39,7 @@ MAX_SPLITS: Final = 100_000
 SAMPLE_PLACES: Final = 32
 SAMPLE_BYTES: Final = 16 << 10
 
-_WHOLE_FORMATS: Final = frozenset({"csv", "file", "kv"})
+_WHOLE_FORMATS: Final = frozenset({"csv", "file", "kv", "records"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

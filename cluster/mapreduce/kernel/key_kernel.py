@@ -27,7 +27,7 @@ class KeyFiles:
     def __init__(self, job: JobDefinition, files: FileSystem, compression: str) -> None:
         self._codec = job.value_codec
         self._keys = job.key_codec
-        self._format = job.output.format
+        self._format, self._types = job.output.format, job.types
         self._files = files
         self._compression = compression
 
@@ -58,7 +58,7 @@ class KeyFiles:
         Raises CorruptData, TaskFailed for a key that the format cannot hold.
         """
         for keys in self._merged(slices, name_of):
-            yield len(keys), rendered_keys(self._keys.decode_all(keys), self._format)
+            yield len(keys), rendered_keys(self._keys.decode_all(keys), self._format, self._types)
 
     def _merged(self, slices: Sequence[Slice], name_of: Callable[[int], str]) -> Iterator[list[bytes]]:
         narrowed = narrow(slices, self._codec, self._files, name_of=name_of, compression=self._compression)

@@ -165,7 +165,7 @@ class MapKernel:
         """Leave the records of the output as they come, rendered, for the one part that holds this split."""
         self._phases.enter("map")
         where = self._job.map_signature.where
-        return self._leave_in_order(rendered(pairs, self._output_format, "map", where))
+        return self._leave_in_order(rendered(pairs, self._output_format, "map", where, self._job.types))
 
     def _leave_in_order(self, batches: Iterator[Rendered]) -> MapTotals:
         if self._final is not None:
@@ -194,8 +194,10 @@ class MapKernel:
         """The same for keys without values that nothing combines or reduces."""
         self._phases.enter("map")
         if self._job.order == "input":
-            format = self._output_format
-            return self._leave_in_order((len(keys), rendered_keys(keys, format)) for keys in batches if keys)
+            format, types = self._output_format, self._job.types
+            return self._leave_in_order(
+                (len(keys), rendered_keys(keys, format, types)) for keys in batches if keys
+            )
         buffer, kept = KeyBuffer(), KeyFiles(self._job, self._files, self._compression)
         for keys in batches:
             buffer.take(keys)

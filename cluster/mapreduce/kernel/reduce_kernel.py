@@ -110,7 +110,7 @@ class ReduceKernel:
         if self._job.keys_alone:
             return self._keys_alone(slices)
         last = self._job.reduce_signature or self._job.map_signature
-        return rendered(self._pairs(slices), self._output_format, "reduce", last.where)
+        return rendered(self._pairs(slices), self._output_format, "reduce", last.where, self._job.types)
 
     def _keys_alone(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
         self._reading, self._groups_due = 0.0, _records_of(slices)  # a group is a record here

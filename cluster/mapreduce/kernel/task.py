@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.api.chains.chain import JobChain
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
@@ -75,12 +78,14 @@ def run_map(
     Raises TaskFailed with its cause.
     """
     spec, split = task.spec, task.split
-    check_side_data(spec, files)
-    job = as_planned(job, spec, files, split.source)
+    with _told_of_files(job):
+        check_side_data(spec, files)
+        job = as_planned(job, spec, files, split.source)
     context = _context(spec, f"map-{task.task}", task)
     reader = SplitReader(
         split, spec.format_of(split.source), job.map_signature.second,
         files=files, context=context, key_hint=job.map_signature.first, columns=job.columns,
+        where=job.map_signature.where,
     )  # fmt: skip
     aside = SetAside(spec.bad_records, job.user_files, reader, context) if spec.bad_records else None
 
@@ -137,7 +142,8 @@ def run_reduce(
 ) -> ReduceOutput:
     """Run one reduce attempt; its part file is left in `folder`, synced.  Raises TaskFailed."""
     spec = task.spec
-    check_side_data(spec, files)
+    with _told_of_files(job):
+        check_side_data(spec, files)
     if spec.broadcast_source is not None:
         job = broadcast_form(job)
     context = _context(spec, f"reduce-{task.partition}", task)
@@ -182,6 +188,15 @@ def run_reduce(
     )
 
 
+@contextmanager
+def _told_of_files(job: JobDefinition) -> Iterator[None]:
+    """An error at the files that every task reads has a cause, as one at its own input has."""
+    try:
+        yield
+    except OSError as error:
+        raise classify(error, job.user_files) from error
+
+
 def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
     """Import the job object from a bundle file, or from the root folder of its sources.
 
@@ -203,7 +218,10 @@ def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
         failure = classify(error, {f"{base}.py", f"{base}/__init__.py"})
         message = f"module {module} does not import: {failure.message}"
         raise TaskFailed(Cause.USER_ERROR, message, failure.frames) from error
+    name, _, link = name.partition(".")
     found = getattr(loaded, name, None)
+    if isinstance(found, JobChain) and link.isdecimal() and int(link) < len(found.links):
+        return found.links[int(link)].step
     if isinstance(found, JobDefinition):
         return found
     what = "does not exist" if found is None else f"is a {type(found).__name__}, not a job"

@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from typing import Final, Protocol, TypeVar
 
+from ringmill.cluster.mapreduce.api.chains.chain import Target, first_job
+from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
+from ringmill.cluster.mapreduce.api.chains.stage_specs import former_stage, stage_of
+from ringmill.cluster.mapreduce.api.chains.stages import START, place_after
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.job_steps import input_plan_of
@@ -21,17 +25,18 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     StagedPart,
     commit_output,
     refuse_existing,
+    remove_stages,
     remove_staging,
     staging_folder,
 )
 from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
-from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
+from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["LOCAL_JOB", "Each", "LocalResult", "run_in_process", "run_spec"]
+__all__ = ["LOCAL_JOB", "Each", "LocalResult", "run_in_process", "run_spec", "run_target"]
 
 LOCAL_JOB: Final = "local"
 
@@ -56,10 +61,11 @@ class LocalResult:
     records: Mapping[str, int]  # map_in, map_out, reduce_in, reduce_out, bad if some may be set aside
     counters: Mapping[str, int]
     notes: tuple[str, ...] = ()  # what the input named and the job did not read
+    noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict, repr=False)
 
 
 def run_in_process(
-    definition: JobDefinition,
+    target: Target,
     input: Sequence[str] | Mapping[str, tuple[str, ...]],
     output: str,
     *,
@@ -73,15 +79,15 @@ def run_in_process(
     side: Mapping[str, str] | None = None,
     on_bad_record: str | None = None,
 ) -> LocalResult:
-    """Run a job over absolute paths and make its output folder.  `job` names its staging folder.
+    """Run a job or a chain over absolute paths and make its output folder.  `job` names its staging folder.
 
     Raises InvalidArgument for arguments that are not valid; JobFailed when a task fails (there are no
     retries, because in one process the same code fails again); OSError.
     """
-    spec = JobSpec.of(
-        definition,
+    spec = spec_of(
+        target,
         job=job,
-        module=definition.map.__module__,
+        module=first_job(target).map.__module__,
         name="job",
         bundle_sha256="",
         inputs=input if isinstance(input, Mapping) else tuple(input),
@@ -93,7 +99,46 @@ def run_in_process(
         side=side,
         on_bad_record=on_bad_record,
     )
-    return run_spec(definition, spec, files, each=each)
+    return run_target(target, spec, files, each=each)
+
+
+def run_target(
+    target: Target,
+    spec: JobSpec,
+    files: FileSystem,
+    sizes: SplitSizes = SPLIT_SIZES,
+    each: Each = map,
+) -> LocalResult:
+    """Run what a spec describes, a job or a chain.  Raises as `run_in_process`."""
+    if isinstance(target, JobDefinition):
+        return run_spec(target, spec, files, sizes, each)
+    refuse_existing(files, spec.output, overwrite=spec.overwrite)
+    links, place = [each.rounds for each in spec.chain], START
+    results: list[LocalResult] = []
+    try:
+        while True:
+            stage, link = stage_of(spec, place), target.links[place.link]
+            results.append(run_spec(link.step, stage, files, sizes, each))
+            if former := former_stage(spec, place):
+                files.remove_tree(former)
+            after = place_after(links, place, results[-1].counters)
+            if after is None:
+                return _of_all(results)
+            if not place.passed:
+                spec = replace(spec, noted=results[-1].noted)
+            place = after
+    finally:
+        remove_stages(files, spec.staging, spec.output)
+
+
+def _of_all(results: Sequence[LocalResult]) -> LocalResult:
+    """Of a chain: the parts of its last stage, and what went through all."""
+    records, counters = Counter[str](), Counter[str]()
+    for each in results:
+        records.update(each.records)
+        counters.update(each.counters)
+    notes = tuple(note for each in results for note in each.notes)
+    return replace(results[-1], records=dict(records), counters=dict(counters), notes=notes)
 
 
 def run_spec(
@@ -192,4 +237,4 @@ def _result(
     }
     records |= set_aside
     parts = paths[: len(reduces)] if spec.bad_records else paths
-    return LocalResult(spec.output, parts, records, dict(counters), notes)
+    return LocalResult(spec.output, parts, records, dict(counters), notes, spec.noted)

@@ -16,9 +16,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, NamedTuple
 
+from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
 
-__all__ = ["LEAST_S", "Slow", "Usual", "may_begin_another", "slow_from", "told_of_backup", "usual_of"]
+__all__ = [
+    "LEAST_S", "Slow", "Usual", "may_begin_another", "slow_from", "slow_task", "told_of_backup", "usual_of",
+]  # fmt: skip
 
 LEAST_S: Final = 1.0
 """A task that has run for less is never backed up: beginning anew costs about as much."""
@@ -86,6 +89,17 @@ def may_begin_another(tasks: Sequence[Task]) -> bool:
     running = [each for task in tasks for each in task.attempts if each.state is AttemptState.RUNNING]
     most = max(_LEAST_AT_A_TIME, len(running) // _SHARE_OF_RUNNING, len(tasks) // _SHARE_OF_ALL)
     return sum(each.is_backup for each in running) < most
+
+
+def slow_task(stage: Sequence[Task], tasks: Sequence[Task], node: NodeId, now: float) -> Task | None:
+    """The slowest task of a stage that a node may run a backup attempt of; `tasks` are all of the job."""
+    slow = [each for each in slow_from(stage) if each.at <= now]
+    if not slow or any(each.attempt.node == node for each in slow):
+        return None
+    if not may_begin_another(tasks):
+        return None
+    slow.sort(key=lambda each: (each.at, each.task.index))
+    return next((each.task for each in slow if not each.task.has_failed_on(node)), None)
 
 
 def told_of_backup(task: Task, stage: Sequence[Task], backup: str, now: float) -> str:

@@ -11,8 +11,10 @@ from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.errors import RingmillError, from_wire, to_wire
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.chains.stages import StagePlace
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -30,6 +32,8 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     PauseRequested,
     ReduceDone,
     ResumeRequested,
+    StagePlanned,
+    StageRefused,
     StagingLost,
     TakenOver,
 )
@@ -42,6 +46,14 @@ Reader: TypeAlias = Callable[[Any], Any]
 
 def _attempt(row: Sequence[Any]) -> AttemptId:
     return AttemptId(*row)
+
+
+def _place(row: Sequence[Any]) -> StagePlace:
+    return StagePlace(*row)
+
+
+def _splits(rows: Sequence[Any]) -> tuple[Split, ...]:
+    return tuple(map(Split.from_wire, rows))
 
 
 def _perhaps_attempt(row: Sequence[Any] | None) -> AttemptId | None:
@@ -69,6 +81,8 @@ _EVENTS: Final[Mapping[str, tuple[type[Event], tuple[Reader, ...]]]] = {
     "loading": (LoadMoved, (int, int)),
     "shown": (CommitDone, ()),
     "unshown": (CommitFailed, (from_wire,)),
+    "staged": (StagePlanned, (_place, _splits, int, tuple)),
+    "unplanned": (StageRefused, (from_wire,)),
 }
 """By name: the event, and how each of its fields is read."""
 _NAMES: Final = {event: name for name, (event, _) in _EVENTS.items()}
@@ -87,8 +101,10 @@ def read_event(row: Sequence[Any]) -> Event:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, AttemptId):
+    if isinstance(value, AttemptId | StagePlace):
         return list(value)
+    if isinstance(value, tuple):
+        return [each.to_wire() if isinstance(each, Split) else each for each in value]
     if isinstance(value, MapOutput | ReduceOutput | TaskFailed | AttemptFigures):
         return value.to_wire()
     return to_wire(value) if isinstance(value, RingmillError) else value

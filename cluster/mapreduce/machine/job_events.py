@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.chains.stages import StagePlace
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
@@ -36,9 +37,12 @@ __all__ = [
     "NodeDown",
     "NodeUp",
     "PauseRequested",
+    "PlanStage",
     "ReduceDone",
     "ResumeRequested",
     "SliceSource",
+    "StagePlanned",
+    "StageRefused",
     "StagingLost",
     "StartMap",
     "StartReduce",
@@ -47,7 +51,8 @@ __all__ = [
 ]
 
 Stage: TypeAlias = Literal["map", "reduce"]
-JobPhase: TypeAlias = Literal["PENDING", "RUNNING", "COMMITTING", "SUCCEEDED", "FAILED", "KILLED"]
+JobPhase: TypeAlias = Literal["PENDING", "RUNNING", "COMMITTING", "PLANNING", "SUCCEEDED", "FAILED", "KILLED"]
+"""PLANNING is between two stages of a chain."""
 
 
 class AttemptId(NamedTuple):
@@ -157,6 +162,23 @@ class CommitDone:
 
 
 @dataclass(frozen=True, slots=True)
+class StagePlanned:
+    """The next stage of a chain may begin (rule J24).  `reducers` counts the partitions of its maps."""
+
+    place: StagePlace
+    splits: tuple[Split, ...]
+    reducers: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageRefused:
+    """The next stage of a chain cannot begin; `error` says why."""
+
+    error: RingmillError
+
+
+@dataclass(frozen=True, slots=True)
 class CommitDelayed:
     """An error was met while the output was made visible, and the commit is repeated."""
 
@@ -201,6 +223,8 @@ Event: TypeAlias = (
     | LoadMoved
     | CommitDone
     | CommitFailed
+    | StagePlanned
+    | StageRefused
 )
 
 
@@ -259,6 +283,11 @@ class CommitJob:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanStage:
+    """Plan the next stage of the chain, then report StagePlanned or StageRefused."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndJob:
     """The job is over: nothing of it runs any more once the cancellations before this are carried out."""
 
@@ -266,4 +295,4 @@ class EndJob:
     error: RingmillError | None = None
 
 
-Instruction: TypeAlias = StartMap | StartReduce | CancelAttempt | CommitJob | EndJob
+Instruction: TypeAlias = StartMap | StartReduce | CancelAttempt | CommitJob | PlanStage | EndJob

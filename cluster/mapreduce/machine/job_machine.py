@@ -5,7 +5,7 @@ event to `handle`, offers free slots with `offer`, carries out every instruction
 `offer` again when `next_wakeup` has passed.  Nothing else changes it: a machine that handles the same events
 at the same times, an AttemptStarted for each attempt that was offered, is in the same state (rule J12).
 
-    PENDING -> RUNNING (maps, then reduces) -> COMMITTING -> SUCCEEDED
+    PENDING -> RUNNING (maps, then reduces) -> COMMITTING -> SUCCEEDED; of a chain PLANNING -> RUNNING
                   \\-> FAILED or KILLED            \\-> FAILED
 
 Rules J2 and J4 (docs/protocol/jobs.md): the first commit of a task wins; a finished map runs again only when
@@ -16,13 +16,12 @@ the former output stale; once winners are named nothing changes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
-from ringmill.cluster.mapreduce.files.splits import Split
-from ringmill.cluster.mapreduce.machine.backups import may_begin_another, slow_from, told_of_backup
+from ringmill.cluster.mapreduce.machine.backups import slow_from, slow_task, told_of_backup
 from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
     NOT_LOADED,
@@ -45,39 +44,35 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     NodeDown,
     NodeUp,
     PauseRequested,
+    PlanStage,
     ReduceDone,
     ResumeRequested,
-    SliceSource,
+    StagePlanned,
+    StageRefused,
     StagingLost,
     StartMap,
     StartReduce,
     TakenOver,
-    Winner,
 )
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.locality import Locality
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
+from ringmill.cluster.mapreduce.machine.stage_totals import (
+    StageChain,
+    counters_of,
+    map_output_of,
+    slices_of,
+    source_of,
+    winners_of,
+)
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
 from ringmill.cluster.mapreduce.machine.workers import Workers, is_of_the_node
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.sometimes import sometimes
 
-__all__ = ["JobMachine", "JobPlan"]
+__all__ = ["JobMachine"]
 
 MAX_STORY_LINES = 1000
-NUMBERS_OF_A_COORDINATOR = 1000
-"""Attempts that a job's second coordinator begins count from 1001: the first may have begun some that it
-could not tell, and no two attempts may have one name."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobPlan:
-    """The tasks of a job, decided at submission."""
-
-    job: str
-    splits: tuple[Split, ...]
-    reducers: int
-    notes: tuple[str, ...] = ()  # lines about the plan for people; the story begins with them
-    bad_records: int = 0  # that may be set aside; if any, they are the last partition
 
 
 @dataclass(slots=True)
@@ -94,12 +89,18 @@ class JobMachine:
     takeovers: int = 0
     is_paused: bool = False  # it begins no attempt (rule J21)
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
+    chain: StageChain = field(init=False)  # where the job is among its stages (rule J24)
     locality: Locality = field(default_factory=Locality, compare=False)  # what is told to it decides nothing
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
 
     def __post_init__(self) -> None:
+        self.chain = StageChain(self.plan.links)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """The tasks of the plan, of which nothing has run."""
         self.story += self.plan.notes
         self.maps = [Task("map", split.index, split.size) for split in self.plan.splits]
         self.reduces = [Task("reduce", partition, 0) for partition in range(self.plan.reducers)]
@@ -110,20 +111,31 @@ class JobMachine:
         return self.reduces if self.plan.reducers else self.maps
 
     @property
+    def _is_showing(self) -> bool:
+        """The output is being made visible: nobody can stop that."""
+        return self.state == "COMMITTING" and not self._goes_on
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether another stage follows the present one, whose tasks are done."""
+        return bool(self.chain.links) and self.chain.goes_on(counters_of((*self.maps, *self.reduces)))
+
+    @property
     def is_over(self) -> bool:
         return self.state in ("SUCCEEDED", "FAILED", "KILLED")
 
     @property
     def maps_done(self) -> bool:
         """Every split has a committed output that can be read."""
-        return all(task.winner is not None for task in self.maps)
+        return all(task.winner is not None for task in reversed(self.maps))  # the last are done last
 
     @property
     def bad_records(self) -> int:
         """How many records the maps that count have set aside."""
         if not self.plan.bad_records:
             return 0
-        return sum(_output_of(task).partitions[-1].records for task in self.maps if task.winner is not None)
+        done = (task for task in self.maps if task.winner is not None)
+        return sum(map_output_of(task).partitions[-1].records for task in done)
 
     @property
     def workers_up(self) -> list[NodeId]:
@@ -154,12 +166,20 @@ class JobMachine:
                 self._load_moved(event)
             case CommitDone() | CommitFailed():
                 said = self._commit_ended(event, now)
-            case _ if self.state == "COMMITTING":
+            case StagePlanned() | StageRefused():
+                said = self._stage_planned(event, now)
+            case PauseRequested() | ResumeRequested() if not self._is_showing:
+                self._hold(is_paused=isinstance(event, PauseRequested))
+            case KillRequested() if not self._is_showing:
+                sometimes("a job is killed")
+                said = self._end("KILLED", now)
+            case _ if self.state in ("COMMITTING", "PLANNING"):
                 pass  # once the winners are named, nothing changes any more
             case AttemptStarted(attempt_id, node):
                 said = self._started(attempt_id, node, now)
             case AttemptProgressed(attempt_id, bytes_done, status):
-                self._progressed(attempt_id, bytes_done, status)
+                if (attempt := self._attempt(attempt_id)) is not None:
+                    attempt.moved(bytes_done, status)
             case MapDone(attempt_id, output):
                 said = self._map_done(attempt_id, output, now)
             case ReduceDone(attempt_id, output):
@@ -169,11 +189,6 @@ class JobMachine:
             case StagingLost(error):
                 sometimes("a job has lost the folder of its parts")
                 said = self._end("FAILED", now, error)
-            case PauseRequested() | ResumeRequested():
-                self._hold(is_paused=isinstance(event, PauseRequested))
-            case KillRequested():
-                sometimes("a job is killed")
-                said = self._end("KILLED", now)
         return said
 
     def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
@@ -186,7 +201,7 @@ class JobMachine:
         task = task or self._slow_task(node, now)
         if task is None:
             return None
-        attempt = task.next_attempt(NUMBERS_OF_A_COORDINATOR * self.takeovers + 1)
+        attempt = task.next_attempt(self.chain.attempts_from(self.takeovers))
         [started] = self.handle(AttemptStarted(attempt, node), now)
         assert isinstance(started, StartMap | StartReduce)
         return started
@@ -208,11 +223,11 @@ class JobMachine:
     def next_wakeup(self, now: float) -> float | None:
         """When slots should be offered again though no event comes, or None: a task's pause ends, the canary
         has run for long enough, or a task counts as slow."""
-        if self.is_over or self.state == "COMMITTING" or self.is_paused:
+        if self.is_over or self.is_paused or self.state in ("COMMITTING", "PLANNING"):
             return None
         stage = [*self.maps, *(self.reduces if self.maps_done else ())]
         times = [self._canary.free_at(self.maps, now)]
-        times += (task.not_before for task in stage if task.is_waiting)
+        times += (task.not_before for task in stage if task.not_before > now and task.is_waiting)
         times += (each.at for each in slow_from(self._stage()))
         times += self.locality.wakeups(self._stage())
         return min((at for at in times if at > now), default=None)
@@ -228,14 +243,8 @@ class JobMachine:
         return self.reduces if self.maps_done else self.maps
 
     def _slow_task(self, node: NodeId, now: float) -> Task | None:
-        """The slowest task that the node may run a backup attempt of (rule J17)."""
-        slow = [each for each in slow_from(self._stage()) if each.at <= now]
-        if not slow or any(each.attempt.node == node for each in slow):
-            return None
-        if not may_begin_another((*self.maps, *self.reduces)):
-            return None
-        slow.sort(key=lambda each: (each.at, each.task.index))
-        return next((each.task for each in slow if not each.task.has_failed_on(node)), None)
+        """That gets a backup attempt (rule J17)."""
+        return slow_task(self._stage(), (*self.maps, *self.reduces), node, now)
 
     def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
         self.state = "RUNNING"
@@ -248,34 +257,27 @@ class JobMachine:
         if task.stage == "map":
             task.begin(attempt_id, node, start, now)
             return [StartMap(attempt_id, node, self.plan.splits[task.index], task.memory_factor)]
-        winners = [each.winner for each in self.maps if each.winner is not None]
-        sources = []
-        for winner in winners:
-            assert isinstance(winner.output, MapOutput)
-            where = winner.output.partitions[task.index]
-            sources.append(SliceSource(winner.id, winner.node, winner.output.file, where))
+        sources = tuple(source_of(each, task.index) for each in self.maps)
         task.begin(attempt_id, node, start, now, tuple(each.attempt for each in sources))
-        return [StartReduce(attempt_id, node, task.index, tuple(sources), task.memory_factor)]
+        return [StartReduce(attempt_id, node, task.index, sources, task.memory_factor)]
 
     def _hold(self, *, is_paused: bool) -> None:
         """A paused job begins nothing; what runs already goes on to its end and counts (rule J21)."""
-        if self.is_paused == is_paused:
-            return
-        sometimes("a job is paused" if is_paused else "a paused job goes on")
+        if is_paused and not self.is_paused:
+            sometimes("a job is paused")
+            self._tell("the job is paused: it begins no more attempts")
+        elif self.is_paused and not is_paused:
+            sometimes("a paused job goes on")
+            self._tell("the job goes on")
         self.is_paused = is_paused
-        self._tell("the job is paused: it begins no more attempts" if is_paused else "the job goes on")
 
     def _taken_over(self, node: NodeId) -> list[Instruction]:
         """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""
         self.takeovers += 1
         self._tell(f"{node} has taken the job over")
-        return [CommitJob(self._winners())] if self.state == "COMMITTING" else []
-
-    def _progressed(self, attempt_id: AttemptId, bytes_done: int, status: str) -> None:
-        attempt = self._attempt(attempt_id)
-        if attempt is not None and attempt.state is AttemptState.RUNNING:
-            attempt.bytes_done = max(attempt.bytes_done, bytes_done)
-            attempt.status = status or attempt.status
+        if self.state == "PLANNING":
+            return [PlanStage()]
+        return [CommitJob(winners_of(self.last_tasks))] if self.state == "COMMITTING" else []
 
     def _measured(self, event: MapDone | ReduceDone | AttemptFailed) -> None:
         """What an attempt took is told, and decides nothing."""
@@ -296,15 +298,9 @@ class JobMachine:
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
             for reduce in self.reduces:
-                self._measure(reduce)
+                reduce.size, slices = slices_of(self.maps, reduce.index)
+                self.locality.note_slices(reduce, slices)
         return instructions + self._maybe_commit(now)
-
-    def _measure(self, reduce: Task) -> None:
-        """How much it reads, and where that lies, now that all maps are done."""
-        winners = [each.winner for each in self.maps if each.winner is not None]
-        sizes = [_output_of(each).partitions[reduce.index].length for each in self.maps]
-        reduce.size = sum(sizes)
-        self.locality.note_slices(reduce, zip((each.node for each in winners), sizes, strict=True))
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
         attempt = self._attempt(attempt_id)
@@ -356,16 +352,7 @@ class JobMachine:
         if self.reduces:
             self._count_maps_that_were_read()
         running = [a for task in self.maps for a in task.attempts if a.is_open]
-        return [*self._cancel(running, now), CommitJob(self._winners())]
-
-    def _winners(self) -> tuple[Winner, ...]:
-        winners = []
-        for task in self.last_tasks:
-            attempt = task.winner
-            assert attempt is not None
-            assert attempt.output is not None
-            winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
-        return tuple(winners)
+        return [*self._cancel(running, now), CommitJob(winners_of(self.last_tasks))]
 
     def _count_maps_that_were_read(self) -> None:
         """Count maps whose output was lost after every reduce had read it: they need not run again."""
@@ -380,7 +367,7 @@ class JobMachine:
 
     def _load_moved(self, mark: LoadMoved) -> None:
         if self.load == NOT_LOADED:
-            records = sum(winner.output.records_out for winner in self._winners())
+            records = sum(winner.output.records_out for winner in winners_of(self.last_tasks))
             self._tell(f"loading {records:,} records into the keyspace of the output")
         self.load = mark
 
@@ -388,7 +375,24 @@ class JobMachine:
         assert self.state == "COMMITTING", f"a commit ended while the job was {self.state}"
         if isinstance(event, CommitFailed):
             return self._end("FAILED", now, event.error)
-        return self._end("SUCCEEDED", now)
+        if not self._goes_on:
+            return self._end("SUCCEEDED", now)
+        sometimes("a chain goes on with its next stage")
+        self._tell(self.chain.finish(self.maps, self.reduces, now))
+        self.state = "PLANNING"
+        return [PlanStage()]
+
+    def _stage_planned(self, event: StagePlanned | StageRefused, now: float) -> list[Instruction]:
+        if self.state != "PLANNING":
+            return []
+        if isinstance(event, StageRefused):
+            return self._end("FAILED", now, event.error)
+        self.chain.place = event.place
+        self.plan = replace(self.plan, splits=event.splits, reducers=event.reducers, notes=event.notes)
+        self._reports, self._canary, self.state = FetchReports(), Canary(), "RUNNING"
+        self.locality = Locality(self.locality.owners_of)
+        self._lay_out()
+        return [] if self.last_tasks else self._maybe_commit(now)
 
     def _attempt_failed(self, event: AttemptFailed, now: float) -> list[Instruction]:
         attempt = self._attempt(event.attempt)
@@ -434,12 +438,13 @@ class JobMachine:
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:
         said = self._node_down(node, now) if self._workers.has_restarted(node, start) else []
         self._workers.up(node, start)
-        return said if self.last_tasks else said + self._maybe_commit(now)  # nothing to map: nothing runs
+        is_empty = self.state == "PENDING" and not self.last_tasks  # nothing to map: nothing runs
+        return said + self._maybe_commit(now) if is_empty else said
 
     def _node_down(self, node: NodeId, now: float) -> list[Instruction]:
         """Restart the node's attempts elsewhere, and also its finished maps while a reduce needs them."""
         self._workers.down(node)
-        if self.state == "COMMITTING":
+        if self.state in ("COMMITTING", "PLANNING"):
             return []
         failure = TaskFailed(Cause.LOST_NODE, f"node {node} is down")
         for task in self.maps if self.plan.reducers else ():  # a part is no file of its node (rule J4)
@@ -478,7 +483,9 @@ class JobMachine:
         return (self.maps if attempt_id.stage == "map" else self.reduces)[attempt_id.task]
 
     def _attempt(self, attempt_id: AttemptId) -> Attempt | None:
-        return self._task(attempt_id).attempt(attempt_id.number)
+        tasks = self.maps if attempt_id.stage == "map" else self.reduces
+        is_known = attempt_id.task < len(tasks)  # else it is of a former stage
+        return tasks[attempt_id.task].attempt(attempt_id.number) if is_known else None
 
     def _tell_once(self, line: str) -> None:
         """An error that comes again and again is one line."""
@@ -488,9 +495,3 @@ class JobMachine:
     def _tell(self, line: str) -> None:
         if len(self.story) < MAX_STORY_LINES:
             self.story.append(line)
-
-
-def _output_of(task: Task) -> MapOutput:
-    assert task.winner is not None
-    assert isinstance(task.winner.output, MapOutput)
-    return task.winner.output

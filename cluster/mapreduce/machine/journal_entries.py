@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgpack
 
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
+from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.event_codec import event_row, read_event
 from ringmill.cluster.mapreduce.machine.job_events import Event
@@ -83,6 +84,11 @@ class StoredJob:
     submitted_at: float  # wall clock
     at: float
     machine: JobMachine
+
+    @property
+    def stage(self) -> JobSpec:
+        """What its tasks run now: the job itself, or of a chain its present stage."""
+        return stage_of(self.spec, self.machine.chain.place)
 
     def encode(self) -> bytes:
         return _packed([self.spec.encode(), self.submitted_at, self.at, snapshot(self.machine)])

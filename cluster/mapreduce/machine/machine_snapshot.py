@@ -16,8 +16,10 @@ from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, LoadMoved, Stage
-from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
+from ringmill.cluster.mapreduce.machine.stage_totals import StageChain
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Blame, Task
 from ringmill.cluster.mapreduce.machine.workers import Workers
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
@@ -41,6 +43,7 @@ def snapshot(machine: JobMachine) -> list[Any]:
         machine._reports.to_wire(),
         [machine.load.records, machine.load.born_ms],
         machine.is_paused,
+        machine.chain.to_wire(),
     ]
 
 
@@ -59,6 +62,7 @@ def restored(row: Sequence[Any]) -> JobMachine:
         reports,
         load,
         is_paused,
+        chain,
     ) = row
     machine = JobMachine(JobPlan(job, tuple(map(Split.from_wire, splits)), reducers, bad_records=bad))
     machine.state = state
@@ -71,6 +75,7 @@ def restored(row: Sequence[Any]) -> JobMachine:
     machine._reports = FetchReports.from_wire(reports)
     machine.load = LoadMoved(*load)
     machine.is_paused = is_paused
+    machine.chain = StageChain.from_wire(chain)
     return machine
 
 

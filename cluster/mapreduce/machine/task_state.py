@@ -99,6 +99,12 @@ class Attempt:
         """Whether it may still deliver a result."""
         return self.state in (AttemptState.RUNNING, AttemptState.LOST)
 
+    def moved(self, bytes_done: int, status: str) -> None:
+        """It has told how far it is; a word that comes late changes nothing."""
+        if self.state is AttemptState.RUNNING:
+            self.bytes_done = max(self.bytes_done, bytes_done)
+            self.status = status or self.status
+
     @property
     def seconds(self) -> float:
         """How long it ran; of one that has ended."""
@@ -123,7 +129,12 @@ class Task:
 
     @property
     def is_running(self) -> bool:
-        return any(attempt.state is AttemptState.RUNNING for attempt in self.attempts)
+        # The last one first: it is asked of every task, again and again, and most have one or none.
+        attempts = self.attempts
+        return bool(attempts) and (
+            attempts[-1].state is AttemptState.RUNNING
+            or any(attempt.state is AttemptState.RUNNING for attempt in attempts[:-1])
+        )
 
     @property
     def is_waiting(self) -> bool:

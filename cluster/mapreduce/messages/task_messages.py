@@ -56,9 +56,9 @@ class RunAttempt:
 class JobStep:
     """Plan or publish a job (cluster/mapreduce/commit/job_steps.py)."""
 
-    what: str  # "plan" or "publish"
+    what: str  # "plan", "stage" or "publish"
     spec: bytes
-    parts: Sequence[Any] = ()  # publish: the fields of each StagedPart
+    parts: Sequence[Any] = ()  # publish: the fields of each StagedPart; stage: the folder that may go
     again: bool = False
 
     def encode(self) -> bytes:
@@ -69,7 +69,7 @@ class JobStep:
 def decode_request(message: bytes) -> RunAttempt | JobStep:
     """What `encode` made of either."""
     fields = msgpack.unpackb(message, unicode_errors="surrogatepass")
-    if fields[0] in ("plan", "publish"):
+    if fields[0] in ("plan", "stage", "publish"):
         return JobStep(*fields)
     *values, slices = fields
     return RunAttempt(*[*values, tuple(Slice(*row) for row in slices)])

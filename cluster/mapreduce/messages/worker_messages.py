@@ -21,7 +21,7 @@ import msgpack
 
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.machine.job_events import AttemptId, SliceSource
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId, SliceSource, StartMap, StartReduce
 from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "ReduceAssignment",
     "RemoteSlice",
     "AttemptReport",
+    "assignment_of",
     "decode_assignment",
 ]
 
@@ -110,6 +111,17 @@ class ReduceAssignment:
 
 
 Assignment: TypeAlias = MapAssignment | ReduceAssignment
+
+
+def assignment_of(
+    start: StartMap | StartReduce, job: str, term: int, coordinator: NodeId, spec: bytes
+) -> Assignment:
+    """The order to run an attempt."""
+    if isinstance(start, StartMap):
+        split = start.split.to_wire()
+        return MapAssignment(job, start.attempt, term, coordinator, spec, start.memory_factor, split)
+    slices = tuple(map(RemoteSlice.of, start.sources))
+    return ReduceAssignment(job, start.attempt, term, coordinator, spec, start.memory_factor, slices)
 
 
 def decode_assignment(body: bytes) -> Assignment:

@@ -6,19 +6,22 @@ Pure: computed from a job's state machine.  Records and counters are those of co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.stage_totals import FinishedStage, counters_of, records_of
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup, failure_groups
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 
 __all__ = ["MOST_TASKS", "JobSummary", "summarize"]
 
 MOST_TASKS: Final = 5000
+
+MOST_STAGES: Final = 20
+"""Of a chain that are told when they are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,13 @@ def summarize(machine: JobMachine) -> JobSummary:
     """The job as it stands."""
     tasks = (*machine.maps, *machine.reduces)
     return JobSummary(
-        "PAUSED" if machine.is_paused and machine.state in ("PENDING", "RUNNING") else machine.state,
-        (_stage("map", machine.maps), _stage("reduce", machine.reduces)),
+        "PAUSED"
+        if machine.is_paused and machine.state in ("PENDING", "RUNNING", "PLANNING")
+        else machine.state,
+        (*_stages_over(machine), _stage("map", machine.maps), _stage("reduce", machine.reduces)),
         tuple(map(_task, tasks if len(tasks) <= MOST_TASKS else [t for t in tasks if _is_at_work(t)])),
         _records(machine),
-        _counters(tasks),
+        _counters(machine),
         machine.retried,
         tuple(machine.story),
         failure_groups(machine),
@@ -80,25 +85,31 @@ def _task(task: Task) -> TaskSummary:
 
 
 def _records(machine: JobMachine) -> dict[str, int]:
-    records = {"map_in": 0, "map_out": 0, "reduce_in": 0, "reduce_out": 0}
-    reduces = machine.reduces
+    reduces = machine.reduces[:-1] if machine.plan.bad_records else machine.reduces
+    records = records_of(machine.maps, reduces)
+    for each in _over(machine):
+        records = {name: count + each.records[name] for name, count in records.items()}
     if machine.plan.bad_records:
-        records["bad"], reduces = machine.bad_records, reduces[:-1]
-    tasks = (*machine.maps, *reduces)
-    for output in _outputs(tasks):
-        stage = "map" if isinstance(output, MapOutput) else "reduce"
-        records[f"{stage}_in"] += output.records_in
-        records[f"{stage}_out"] += output.records_out
+        records["bad"] = machine.bad_records
     return records
 
 
-def _counters(tasks: Sequence[Task]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for output in _outputs(tasks):
-        total.update(output.counters)
+def _counters(machine: JobMachine) -> dict[str, int]:
+    total = Counter(counters_of((*machine.maps, *machine.reduces)))
+    for each in _over(machine):
+        total.update(each.counters)
     return dict(total)
 
 
-def _outputs(tasks: Sequence[Task]) -> list[MapOutput | ReduceOutput]:
-    winners = [task.winner for task in tasks if task.winner is not None]
-    return [winner.output for winner in winners if winner.output is not None]
+def _over(machine: JobMachine) -> list[FinishedStage]:
+    """The stages of a chain that are over, but for the one that its tasks are still those of."""
+    passed = machine.chain.place.passed
+    return machine.chain.over[:passed]
+
+
+def _stages_over(machine: JobMachine) -> Iterator[StageSummary]:
+    """The last stages of a chain that are over, of which nothing runs any more."""
+    for number, each in [*enumerate(_over(machine), 1)][-MOST_STAGES:]:
+        rows = (("map", each.maps, each.map_bytes), ("reduce", each.reduces, each.reduce_bytes))
+        for name, tasks, size in rows:
+            yield StageSummary(f"{number}:{name}", tasks, tasks, 0, size, size)

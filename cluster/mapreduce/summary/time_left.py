@@ -49,9 +49,10 @@ class TimeLeft:
 
 
 def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
-    """None when nothing can be said: before anything has moved, while the output is made visible, and while
-    the job is paused."""
-    if machine.state != "RUNNING" or machine.is_paused:
+    """None when nothing can be said: before anything has moved, while the output is made visible, while the
+    job is paused, and before the last job of a chain, as nobody knows what that will read."""
+    is_last = machine.chain.place.link + 1 >= len(machine.chain.links)
+    if machine.state != "RUNNING" or machine.is_paused or not is_last:
         return None
     slots = _slots(machine)
     maps = _stage_left(machine.maps, slots, now)

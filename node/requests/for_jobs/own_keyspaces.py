@@ -87,8 +87,16 @@ class OwnKeyspaces:
                 await asyncio.sleep(_AGAIN_S)
 
     async def put(
-        self, keyspace: str, key: bytes, value: bytes, operation: OperationId, *, is_again: bool
+        self,
+        keyspace: str,
+        wanted: KeyspaceId,
+        key: bytes,
+        value: bytes,
+        operation: OperationId,
+        *,
+        is_again: bool,
     ) -> None:
+        await self._found(keyspace, wanted)  # another one of its name is not to have what was meant for it
         request = WriteRequest(keyspace, key, value, WriteOptions(timeout_s=PUT_S), operation)
         try:
             await self._writer.write(request._replace(attempt=int(is_again)))

@@ -18,10 +18,11 @@ class PageFilling:
     keys_only: bool
     items: list[ScannedKey] = field(default_factory=list)
     size_bytes: int = 0
+    is_full: bool = False  # an item did not fit
 
     @property
     def has_room(self) -> bool:
-        return len(self.items) < self.limit and self.size_bytes < MAX_SCAN_BYTES
+        return not self.is_full and len(self.items) < self.limit and self.size_bytes < MAX_SCAN_BYTES
 
     def take(self, item: ScannedKey) -> bool:
         """False when it does not fit and is for the next page; one item always fits."""
@@ -29,6 +30,7 @@ class PageFilling:
             item = item._replace(siblings=tuple(each._replace(value=b"") for each in item.siblings))
         size_bytes = self.size_bytes + _size(item)
         if self.items and (len(self.items) >= self.limit or size_bytes > MAX_SCAN_BYTES):
+            self.is_full = True
             return False
         self.items.append(item)
         self.size_bytes = size_bytes

@@ -100,6 +100,7 @@ class WriteAheadLog:
         next_sequence: int,
         on_failure: Callable[[RingmillError], None],
         on_full: Callable[[RingmillError], None],
+        sync_turns: int = 0,
     ) -> None:
         self._files = files
         self._folder = folder
@@ -107,6 +108,7 @@ class WriteAheadLog:
         self._on_begun = on_begun
         self._on_failure = on_failure
         self._on_full = on_full
+        self._sync_turns = sync_turns
         self._has_space = asyncio.Event()
         self._has_space.set()
         self._current = LogFile(next_sequence)
@@ -232,7 +234,9 @@ class WriteAheadLog:
         elif log.file is None:
             await self._create(log)
         elif log.waiting and self._wanted > log.written_sequence:
-            await self._sync_waiting(log)
+            await self._gather()
+            if log.waiting and not (self.failure or self._broken):
+                await self._sync_waiting(log)
         elif log.written_sequence > self.synced_sequence < self._wanted:
             await self._sync(log, b"")
         elif log.waiting:
@@ -242,6 +246,11 @@ class WriteAheadLog:
         else:
             self._wake.clear()
             await self._wake.wait()
+
+    async def _gather(self) -> None:
+        """Let others have some turns of the loop: they may add to the sync, and send what waits for it."""
+        for _ in range(self._sync_turns):
+            await asyncio.sleep(0)
 
     async def _create(self, log: LogFile) -> None:
         """Create a log.  Its name and header are durable and recorded in the manifest before any batch can be

@@ -27,6 +27,7 @@ from report import Report, arguments, percentile
 from ringmill.client.jobs import estimate_job as estimating
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
 
 FOLDER = ROOT / "build" / "bench"
 Job = tuple[str, dict[str, str], dict[str, str]]
@@ -79,6 +80,7 @@ def estimated_cpu_s(job: Job) -> float:
     with closing(OsFileSystem()) as files:
         definition = load_job_module(f"{ROOT}/examples/{name}", files, str(ROOT)).definition
     estimating.SystemClock = ProcessorTime  # type: ignore[assignment, attr-defined]
+    assert isinstance(definition, JobDefinition)
     given = inputs if definition.source_names else inputs[""]
     found = estimating.estimate_job(definition, given, nodes=1, params=params, scratch=str(FOLDER))
     return found.map_s + found.reduce_s

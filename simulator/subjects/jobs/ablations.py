@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import ringmill.node.compute.shuffle_client
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.mapreduce.api.chains.stages import START
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit import job_steps, output_commit
 from ringmill.cluster.mapreduce.commit.output_commit import commit_output
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
+from ringmill.cluster.mapreduce.machine.job_events import PlanStage
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_CANCEL, Cancel
@@ -118,14 +120,14 @@ def _read_maps_count() -> Bends:
 
 
 def _lost_attempts_noticed() -> Bends:
-    """A coordinator never learns that a worker has forgotten an attempt."""
+    """A coordinator never learns that a worker has forgotten an attempt, and no backup hides that."""
     poll = JobDriver._poll
 
     async def poll_only(run: JobDriver, node: Any) -> None:
         run._accepted.clear()
         await poll(run, node)
 
-    return (method(JobDriver._poll, poll_only),)
+    return (method(JobDriver._poll, poll_only), *_slow_tasks_backed_up())
 
 
 def _stray_frees_its_name() -> Bends:
@@ -169,6 +171,20 @@ def _jobs_taken_over() -> Bends:
         return
 
     return (method(Tenure._take_over, forget),)
+
+
+def _stages_noted() -> Bends:
+    """Whoever takes a chain over goes on behind its first stage, whatever is done."""
+    taken_over = JobMachine._taken_over
+
+    def taken_over_early(machine: JobMachine, node: Any) -> Any:
+        said = taken_over(machine, node)
+        if machine.chain.place.passed < 1:
+            return said
+        machine.state, machine.chain.place, machine.chain.over[1:] = "PLANNING", START, []
+        return [PlanStage()]
+
+    return (method(JobMachine._taken_over, taken_over_early),)
 
 
 def _own_folder_planned() -> Bends:
@@ -243,7 +259,6 @@ _PAUSED_KEEPERS: Final = replace(_USUAL, faults=("pause_keeper",))
 _SLOW_PAUSED: Final = replace(_SLOW, faults=("pause_keeper",))
 _CRASHED_KEEPERS: Final = replace(_USUAL, faults=("crash_keeper",))
 _SLOW_NODES: Final = replace(_USUAL, faults=("slow_node",), core=0.0)
-_PAUSES: Final = replace(_USUAL, faults=("pause",))
 
 JOB_ABLATIONS: Final = (
     Ablation("orders-once", "an assignment that came twice is one attempt", _orders_once(), rules=("J1",)),
@@ -309,7 +324,7 @@ JOB_ABLATIONS: Final = (
         "lost-attempts-noticed",
         "an attempt its worker has forgotten is lost",
         _lost_attempts_noticed(),
-        _PAUSES,
+        _SLOW_PAUSED,
         rules=("J5",),
     ),
     Ablation(
@@ -332,6 +347,13 @@ JOB_ABLATIONS: Final = (
         _journal_sealed(),
         _PAUSED_KEEPERS,
         rules=("J13",),
+    ),
+    Ablation(
+        "stages-noted",
+        "a chain goes on with the stage where it was",
+        _stages_noted(),
+        _CRASHED_KEEPERS,
+        rules=("J24",),
     ),
     Ablation(
         "own-folder-planned",

@@ -26,6 +26,7 @@ JOB_MARKS: Final = (
     "a part of an output is gone",
     "a job has lost the folder of its parts",
     "the manifest of an output is written again",
+    "a chain goes on with its next stage",
     # Coordinators
     "a commit is repeated",
     "a worker does not take an assignment",

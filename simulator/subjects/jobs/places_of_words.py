@@ -2,7 +2,7 @@
 doubled or swapped unseen.
 
 `places` has one input.  `grouped` has two, and its keys order the places; `paired` joins two, and each of its
-map tasks reads the second one, which planning notes in the job's description.
+map tasks reads the second one, which planning notes in the job's description.  `chained` has four stages.
 
 It is packed into a bundle and loaded from there, as any user's job.  In some runs its map says something
 else in every task process, which its reduce drops: then no two outputs of a map are equal.  In some a word
@@ -11,12 +11,14 @@ is an error, and lines with it are set aside.
 
 from collections.abc import Iterable, Iterator
 
+from ringmill.cluster.mapreduce.api.chains.chain import iterate, pipeline
 from ringmill.cluster.mapreduce.api.definition import job
+from ringmill.cluster.mapreduce.api.formats import FileInput
 from ringmill.cluster.mapreduce.api.joins import join
 from ringmill.cluster.mapreduce.api.sources import Source
 from ringmill.cluster.mapreduce.context import Context
 
-__all__ = ["grouped", "paired", "places"]
+__all__ = ["chained", "grouped", "paired", "places"]
 
 process = "here"  # a simulated task process writes its name here, as a real one has a pid
 
@@ -46,4 +48,21 @@ def pair(word: str, place: str, other: str | None) -> Iterator[tuple[str, str]]:
 
 places = job(map=words, combine=None, reduce=joined, reducers=2)
 grouped = job(sources=[Source("all", ordered), Source("some", ordered)], reduce=joined, group_by=1)
+
+
+def turned(word: str, places: str, ctx: Context) -> Iterator[tuple[str, str]]:
+    ctx.count("turned")
+    yield word, " ".join(reversed(places.split()))
+
+
+def first(word: str, places: Iterable[str]) -> Iterator[tuple[str, str]]:
+    yield word, " ".join(places)
+
+
+_RECORDS = FileInput("records")
+chained = pipeline(
+    job(map=words, reduce=joined, reducers=2),
+    iterate(job(map=turned, reduce=first, input=_RECORDS, reducers=3), max=2),
+    job(map=turned, input=_RECORDS, reducers=0),
+)
 paired = join(Source("all", words), Source("some", words), how="left", result=pair)

@@ -53,7 +53,9 @@ def counting(tmp_path: Path) -> Iterator[JobDefinition]:
     (tmp_path / "code" / "cleaning.py").write_text(HELPER)
     (tmp_path / "code" / "counting_job.py").write_text(JOB)
     with closing(OsFileSystem()) as files:
-        yield load_job_module(f"{tmp_path}/code/counting_job.py:counting", files, "/").definition
+        definition = load_job_module(f"{tmp_path}/code/counting_job.py:counting", files, "/").definition
+    assert isinstance(definition, JobDefinition)
+    yield definition
     for name in ("counting_job", "cleaning"):
         sys.modules.pop(name, None)
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.chains.stages import LinkRounds, place_after
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.machine.event_codec import event_row, read_event
@@ -29,22 +30,24 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     NodeDown,
     NodeUp,
     ReduceDone,
+    StagePlanned,
     StartMap,
     StartReduce,
     TakenOver,
     Winner,
 )
-from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.machine_snapshot import restored, snapshot
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
 
 RECORDS = 10
 
 
-def plan(splits: int, reducers: int) -> JobPlan:
+def plan(splits: int, reducers: int, links: tuple[LinkRounds, ...] = ()) -> JobPlan:
     file = InputFile("/in", 1000 * splits, 1)
     cut = tuple(Split(n, (Piece(file, 1000 * n, 1000 * (n + 1)),)) for n in range(splits))
-    return JobPlan("job", cut, reducers)
+    return JobPlan("job", cut, reducers, links=links)
 
 
 @dataclass
@@ -103,7 +106,7 @@ class World:
         if not isinstance(event, MapDone | ReduceDone):
             return None
         tasks = self.machine.maps if isinstance(event, MapDone) else self.machine.reduces
-        winner = tasks[event.attempt.task].winner
+        winner = tasks[event.attempt.task].winner if event.attempt.task < len(tasks) else None
         return winner.id if winner is not None else None
 
     def offer(self, node: NodeId) -> StartMap | StartReduce | None:
@@ -149,8 +152,15 @@ class World:
         self.say(TakenOver(name))
 
     def knows(self, start: StartMap | StartReduce) -> bool:
-        tasks = self.machine.maps if start.attempt.stage == "map" else self.machine.reduces
-        return tasks[start.attempt.task].attempt(start.attempt.number) is not None
+        return self.machine._attempt(start.attempt) is not None
+
+    def plan_stage(self, splits: int, reducers: int) -> None:
+        """The next stage of a chain is planned; what the former one has shown is over."""
+        chain = self.machine.chain
+        place = place_after(chain.links, chain.place, chain.over[-1].counters)
+        assert place is not None
+        self.commits.clear()
+        self.say(StagePlanned(place, plan(splits, reducers).splits, reducers))
 
     def running(self) -> list[StartMap | StartReduce]:
         return [start for node in self.nodes.values() for start in node.running.values()]
@@ -209,8 +219,10 @@ class World:
                 self.restart(name)
             self.notice(name)
         for _ in range(1000):
-            if self.commits and not self.ends:
+            if self.commits and self.machine.state == "COMMITTING":
                 self.say(CommitDone())
+            if self.machine.state == "PLANNING":
+                self.plan_stage(2, 1)
             if self.machine.is_over:
                 return
             self.offer_all()

@@ -1,5 +1,7 @@
-"""What a user sees while one of five real processes is stopped by SIGSTOP: requests and jobs go on, and a
-node that comes back gets work of them."""
+"""What a user sees while one of five real processes is stopped by SIGSTOP: requests and jobs go on.
+
+A node that comes back gets work of them.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 
 from ringmill import read_output, run_local
 from ringmill.cluster.errors import InvalidArgument, from_wire
-from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.ring.topology import Member, first_topology
@@ -95,6 +95,17 @@ async def test_a_keyspace_that_is_dropped_meanwhile_fails_the_job(cluster: Any) 
     assert view.error is not None
     error = from_wire(view.error)
     assert error.detail["cause"] == "InputChanged"
+    assert cluster.keyspaces.held["index"] == {}
+
+
+async def test_a_keyspace_that_is_dropped_and_made_anew_gets_no_records_of_the_job(cluster: Any) -> None:
+    cluster.keyspaces.held["default"] = dict(USERS)
+    former = cluster.keyspaces.entries["index"]
+    remade = replace(former, id=KeyspaceId(9, 1))
+    cluster.on_report = lambda report: cluster.keyspaces.entries.update(index=remade)
+    view = await cluster.run(spec_of(cluster))
+    assert view.state == "FAILED"
+    assert "another one has its name" in from_wire(view.error).message
     assert cluster.keyspaces.held["index"] == {}
 
 

@@ -41,8 +41,8 @@ class Bench:
 
     def loader(self) -> Loader:
         return Loader(
-            "index", self.parts, name="job-1.1.1", window=4, keyspaces=self.keyspaces, files=self.files,
-            moved=self.moved, delayed=self.delays.append, rest=lambda: asyncio.sleep(0),
+            "index", "1.1", self.parts, name="job-1.1.1", window=4, keyspaces=self.keyspaces,
+            files=self.files, moved=self.moved, delayed=self.delays.append, rest=lambda: asyncio.sleep(0),
         )  # fmt: skip
 
     async def moved(self, mark: LoadMoved) -> None:

@@ -20,6 +20,7 @@ from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId, StoredObject
 from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.node_options import PurgeOptions
+from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.purging import Purging
 from ringmill.node.replica import object_store
 from ringmill.node.replica.object_store import Intent
@@ -139,6 +140,31 @@ def test_deletes_that_go_on_are_forgotten_in_steps() -> None:
         assert tombstones(world, "n3") < 30
 
     run(story, purge=PurgeOptions(after_s=20.0, every_s=0.25))
+
+
+def test_a_key_that_is_deleted_again_while_its_delete_is_forgotten_is_forgotten_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    forget = Forgetting._forget
+
+    async def slowly(forgetting: Forgetting, dead: list[tuple[Place, bytes]]) -> int:
+        if dead and forgetting._node == "n3":
+            said.append("begun")
+            await until(lambda: "deleted again" in said)
+        return await forget(forgetting, dead)
+
+    monkeypatch.setattr(Forgetting, "_forget", slowly)
+
+    async def story(world: HealingWorld) -> None:
+        await world.put("n1", b"key", VALUE, "all")
+        await world.delete("n1", b"key", "all")
+        await until(lambda: "begun" in said)
+        await world.delete("n2", b"key", "all")
+        said.append("deleted again")
+        await until(lambda: not tombstones(world))
+
+    run(story, purge=SOON)
 
 
 def test_an_owner_that_is_away_holds_everything_back() -> None:

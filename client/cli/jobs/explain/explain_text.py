@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from ringmill.client.cli.jobs.job_document import failure_lines
 from ringmill.client.jobs.critical_path import PathStep
 from ringmill.client.jobs.explanation import JobExplanation, StageFigures
+from ringmill.client.jobs.job_values import ENDED
 
 __all__ = ["explanation_lines", "size_told", "phases_told"]
 
@@ -50,7 +51,7 @@ def _time(seconds: float) -> str:
 
 
 def _path(told: JobExplanation) -> Iterator[str]:
-    is_over = told.state not in ("PENDING", "RUNNING")
+    is_over = told.state in ENDED
     yield f"critical path: {'what the end waited for' if is_over else 'what the job has waited for so far'}"
     steps = told.critical_path
     if len(steps) > STEPS:
@@ -115,7 +116,7 @@ def _stragglers(told: JobExplanation) -> Iterator[str]:
 
 def _skew(told: JobExplanation) -> str:
     if told.skew is None:
-        return f"skew: {'not known yet' if told.state == 'RUNNING' else 'no partitions to compare'}"
+        return f"skew: {'not known yet' if told.state not in ENDED else 'no partitions to compare'}"
     skew = told.skew
     usual = f"{skew.times_median:.1f} times the median of {size_told(skew.median_bytes)}"
     if not skew.median_bytes:

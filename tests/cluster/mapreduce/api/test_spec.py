@@ -11,6 +11,7 @@ import pytest
 from examples.grep import grep
 from ringmill import job
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 
 SPEC = JobSpec.of(
@@ -29,6 +30,17 @@ def test_a_spec_comes_back_as_it_was_paths_that_are_not_utf8_included() -> None:
     assert JobSpec.decode(SPEC.encode()) == SPEC
     assert (SPEC.reducers, SPEC.order) == (4, "input")
     assert SPEC.title == "grep:grep"
+
+
+def test_a_chain_comes_back_with_its_links_or_not_at_all() -> None:
+    link = LinkOf(replace(SPEC, name="grep.0").encode(), 3, "moved")
+    chain = replace(SPEC, chain=(link, link))
+    assert JobSpec.decode(chain.encode()) == chain
+    for wrong in (link._replace(spec=chain.encode()), link._replace(spec=b"rubbish")):
+        with pytest.raises(ProtocolMismatch):
+            JobSpec.decode(replace(SPEC, chain=(wrong,)).encode())
+    with pytest.raises(InvalidArgument, match="without rounds"):
+        replace(SPEC, chain=(link._replace(most=0),))
 
 
 @pytest.mark.parametrize(

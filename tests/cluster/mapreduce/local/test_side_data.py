@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -89,6 +90,16 @@ def test_a_file_that_changes_fails_the_job_by_name(
     assert failed.value.detail["cause"] == "InputChanged"
     monkeypatch.setattr(task, "check_side_data", lambda spec, files: None)
     assert run(counted, tmp_path, side=side) == "a\t20\nb\t10\n"  # what the rule is for
+
+
+def test_a_file_that_cannot_be_read_fails_the_job_with_a_cause(
+    tmp_path: Path, side: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = OSError(5, "Input/output error", side["weight"])
+    monkeypatch.setattr(task, "check_side_data", Mock(side_effect=error))  # it is raised in no user's file
+    with pytest.raises(JobFailed, match=side["weight"]) as failed:
+        run(counted, tmp_path, side=side)
+    assert failed.value.detail["cause"] == "EngineError"
 
 
 def test_a_description_keeps_it_and_what_planning_noted(tmp_path: Path, side: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.chains.stages import LinkRounds
 from ringmill.cluster.mapreduce.failures import Cause
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptId,
@@ -24,15 +25,28 @@ NODES = st.sampled_from([NodeId("n1"), NodeId("n2"), NodeId("n3"), NodeId("n4")]
 CAUSES = st.sampled_from(
     [Cause.USER_ERROR, Cause.DISK_FULL, Cause.OUT_OF_MEMORY, Cause.CORRUPT_DATA, Cause.KILLED]
 )
+LINKS = st.sampled_from(
+    [
+        (),
+        (LinkRounds(1, ""), LinkRounds(1, "")),
+        (LinkRounds(3, ""),),
+        (LinkRounds(3, "none"), LinkRounds(1, "")),
+    ]
+)
 PICK = st.integers(0, 100)
 
 
 class Workers(RuleBasedStateMachine):
     """Random workers, their faults and their late messages."""
 
-    @initialize(splits=st.sampled_from([0, 1, 2, 3, 4, 10]), reducers=st.integers(0, 3), salt=st.booleans())
-    def begin(self, splits: int, reducers: int, salt: bool) -> None:
-        self.world = World(JobMachine(plan(splits, reducers)), 4, salt=salt)
+    @initialize(
+        splits=st.sampled_from([0, 1, 2, 3, 4, 10]),
+        reducers=st.integers(0, 3),
+        salt=st.booleans(),
+        links=LINKS,
+    )
+    def begin(self, splits: int, reducers: int, salt: bool, links: tuple[LinkRounds, ...]) -> None:
+        self.world = World(JobMachine(plan(splits, reducers, links)), 4, salt=salt)
         self.seen: list[StartMap | StartReduce] = []
 
     @rule(pick=PICK, upto=st.integers(1, 4))
@@ -107,8 +121,13 @@ class Workers(RuleBasedStateMachine):
 
     @rule()
     def the_commit_is_carried_out(self) -> None:
-        if self.world.commits and not self.world.ends:
+        if self.world.commits and self.world.machine.state == "COMMITTING":
             self.world.say(CommitDone())
+
+    @rule(splits=st.integers(0, 3), reducers=st.integers(0, 2))
+    def the_next_stage_is_planned(self, splits: int, reducers: int) -> None:
+        if self.world.machine.state == "PLANNING":
+            self.world.plan_stage(splits, reducers)
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):

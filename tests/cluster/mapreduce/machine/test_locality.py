@@ -9,7 +9,8 @@ import pytest
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan, Split
 from ringmill.cluster.mapreduce.machine import locality
-from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.locality import SHORTEST_S, WORTH_WAITING_BYTES
 from tests.cluster.mapreduce.job_world import World, plan
 

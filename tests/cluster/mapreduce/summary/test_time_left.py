@@ -22,7 +22,8 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     StartMap,
     StartReduce,
 )
-from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft, time_left
 

@@ -95,3 +95,53 @@ def test_without_reducers_each_map_writes_a_part(shell: Shell) -> None:
     assert parts == [part.read_bytes() for part in sorted((folder / "alone").iterdir())]
     refused = shell.run("job", "run", *typed, "other", "--on-bad-record", "quarantine:3")
     assert refused.code == 2 and "no task gathers" in refused.err
+
+
+CHAIN = """
+from collections.abc import Iterable, Iterator
+from ringmill import Context, FileInput, FileOutput, Sum, iterate, job, pipeline
+
+def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    for word in line.split():
+        yield word, 1
+
+def halved(word: str, count: int, ctx: Context) -> Iterator[tuple[str, int]]:
+    ctx.count("moved", count > 100)
+    yield word, count // 2 if count > 100 else count
+
+def by_count(word: str, count: int) -> Iterator[tuple[tuple[int, str], None]]:
+    yield (-count, word), None
+
+def ranked(key: tuple[int, str], nothing: Iterable[None]) -> Iterator[tuple[str, int]]:
+    yield key[1], -key[0]
+
+RECORDS = FileInput("records")
+counts = job(map=words, reduce=Sum(), reducers=1)
+ranks = pipeline(
+    job(map=words, reduce=Sum()),
+    iterate(job(map=halved, reduce=Sum(), input=RECORDS), max=9, until="moved"),
+    job(map=by_count, reduce=ranked, input=RECORDS, reducers=1),
+)
+"""
+
+
+def test_a_pipeline_is_one_job(shell: Shell) -> None:
+    folder = shell.folder
+    (folder / "chain.py").write_text(CHAIN)
+    (folder / "chained.txt").write_text("".join(f"w{n % 7} w{n % 3} x\n" for n in range(1000)))
+    typed = ["chain.py:ranks", "--input", "chained.txt", "--output"]
+    job = shell.ok("job", "run", *typed, "ranks", "--detach", "-o", "json").json["job"]
+    done = shell.ok("job", "follow", job, "-o", "json").json
+    assert done["state"] == "SUCCEEDED" and done["output"] == str(folder / "ranks")
+    shell.ok("job", "local", *typed, "ranks-alone")
+    parts = [part.read_bytes() for part in sorted((folder / "ranks").iterdir())]
+    assert parts == [part.read_bytes() for part in sorted((folder / "ranks-alone").iterdir())]
+    assert [each.name for each in folder.glob(".ranks*")] == [], "nothing lies beside the output any more"
+    told = shell.ok("job", "status", job, "-o", "json").json
+    assert [event for event in told["events"] if "(job 2 of 3, round 2)" in event]
+    assert [row["name"] for row in told["stages"]][:4] == ["1:map", "1:reduce", "2:map", "2:reduce"]
+    assert shell.ok("job", "explain", job).out and shell.ok("job", "status", job, "--tasks").out
+    shell.ok("job", "run", "chain.py:counts", "--input", f"job:{job}", "--output", "of-ranks")
+    assert (folder / "of-ranks" / "part-00000").read_bytes().count(b"\n") > 8, "words of the ranks"
+    refused = shell.run("job", "run", *typed, "other", "--reducers", "3")
+    assert refused.code == 2 and "a setting of each job" in refused.err

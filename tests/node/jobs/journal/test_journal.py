@@ -13,7 +13,8 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine import journal_entries
 from ringmill.cluster.mapreduce.machine.job_events import NodeUp
-from ringmill.cluster.mapreduce.machine.job_machine import JobMachine, JobPlan
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob, replay
 from ringmill.cluster.mapreduce.machine.machine_snapshot import snapshot
 from ringmill.node.jobs.journal import journal_reader

@@ -14,6 +14,7 @@ from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.cluster.wire.scan_cursor import ScanBounds
 from ringmill.node.node_options import NodeOptions, ReplicaOptions
 from ringmill.node.requests.scans.scan_values import ScannedKey, ScanRequest, ScanResult
+from ringmill.node.requests.scans.scanner import PAGE_S
 from tests.node.one_key import write_request
 from tests.node.small_world import World
 
@@ -239,7 +240,9 @@ def test_a_page_has_at_most_a_thousand_keys_and_a_mebibyte() -> None:
     async def story(world: World) -> None:
         for number in range(12):
             await write(world, b"{t}%02d" % number, bytes(100_000))
+        asked_at = world.loop.time()
         large = await page(world, bounds=ScanBounds(b"{t}"))
+        assert world.loop.time() < asked_at + PAGE_S / 2, "a key without room ends the page"
         assert len(large.items) == 10
         assert sum(len(each.siblings[0].value or b"") for each in large.items) <= MAX_SCAN_BYTES
         rest = await page(world, cursor=large.cursor)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from ringmill.cluster.errors import Unavailable
 from ringmill.node.storage.engine import Batch, Commit, Engine
+from ringmill.simulator.disk.engine_trace import TINY
 from tests.node.storage.conftest import OpenEngine
 
 
@@ -47,3 +49,29 @@ async def test_a_waiter_that_fails_is_reported_and_neither_the_log_nor_another_w
     assert told == [None]
     assert [type(each) for each in reported] == [Unavailable]
     assert engine.read_only_reason is None
+
+
+async def test_a_sync_that_leaves_turns_to_others_takes_along_what_they_add(open_engine: OpenEngine) -> None:
+    engine = await open_engine(replace(TINY, sync_turns=6))
+    await apply(engine, b"first").synced()
+    syncs, first = engine.stats().log_syncs, apply(engine, b"a")
+    first.tell_synced(lambda _: None)
+    await asyncio.sleep(0)
+    second = apply(engine, b"b")
+    await second.synced()
+    assert first.is_synced
+    assert engine.stats().log_syncs == syncs + 1
+
+
+async def test_what_is_handed_to_the_system_in_those_turns_is_synced_all_the_same(
+    open_engine: OpenEngine,
+) -> None:
+    engine = await open_engine(replace(TINY, sync_turns=6))
+    await apply(engine, b"first").synced()
+    commit = apply(engine, b"a")
+    commit.tell_synced(lambda _: None)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await commit.buffered()
+    assert not commit.is_synced
+    await commit.synced()

@@ -1,0 +1,179 @@
+"""Chains of jobs: `pipeline(a, b)` feeds the output of a job to the next, `iterate(step)` to itself.
+
+Pure.  A chain is submitted as one job.  Between two stages records keep their types: what one gives is what
+the next one's map takes, which is checked here.
+
+See: docs/guide.md, "Pipelines and iterations".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Final, TypeAlias
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.limits import MOST_ROUNDS
+from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_definition
+from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
+from ringmill.cluster.mapreduce.codecs.signatures import Signature, name_of
+from ringmill.cluster.mapreduce.codecs.typed_records import same_type
+from ringmill.cluster.mapreduce.failures import shown
+
+__all__ = ["Iteration", "JobChain", "Target", "first_job", "iterate", "last_job", "params_of", "pipeline"]
+
+MOST_LINKS: Final = 100
+_RECORDS: Final = "records"
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """A job that reads what it has written, in rounds.  Make one with `iterate()`."""
+
+    step: JobDefinition
+    most: int
+    until: str = ""
+
+
+@dataclass(frozen=True)
+class JobChain:
+    """A checked chain.  Make one with `pipeline()`.  Its links have the formats that they have in it."""
+
+    links: tuple[Iteration, ...]
+
+    @property
+    def first(self) -> JobDefinition:
+        """The job that reads the input."""
+        return self.links[0].step
+
+    @property
+    def last(self) -> JobDefinition:
+        """The job that writes the output."""
+        return self.links[-1].step
+
+    @cached_property
+    def side(self) -> dict[str, str]:
+        """The side data of all jobs, by name."""
+        return {name: path for link in self.links for name, path in link.step.side.items()}
+
+    @cached_property
+    def params(self) -> dict[str, str]:
+        """The parameters of all jobs with their defaults."""
+        return {name: value for link in self.links for name, value in link.step.params.items()}
+
+
+Target: TypeAlias = JobDefinition | JobChain
+"""What can be run."""
+
+
+def first_job(target: Target) -> JobDefinition:
+    """The job that reads the input."""
+    return target.first if isinstance(target, JobChain) else target
+
+
+def last_job(target: Target) -> JobDefinition:
+    """The job that writes the output."""
+    return target.last if isinstance(target, JobChain) else target
+
+
+def iterate(step: JobDefinition, *, max: int, until: str = "") -> Iteration:
+    """A job that reads its own output again, for `pipeline`: `max` rounds, or fewer.
+
+    `step` reads FileInput("records") and gives pairs of the types that its map takes.  `until` names a
+    counter: the round that counts nothing under it is the last.  A pipeline that ends with an iteration
+    writes its records in the output format of `step`.
+
+    Raises InvalidArgument.
+    """
+    if not isinstance(step, JobDefinition):
+        raise InvalidArgument(f"iterate takes a job, not {shown(step, 100)}", hint="the result of job()")
+    if type(max) is not int or not 1 <= max <= MOST_ROUNDS:
+        raise InvalidArgument(f"max must be 1 to {MOST_ROUNDS} rounds, not {shown(max, 40)}")
+    if not isinstance(until, str):
+        raise InvalidArgument(
+            f"until must be the name of a counter, not {shown(until, 100)}",
+            hint='ctx.count("moved") in map or reduce, until="moved": the round that counts none is the last',
+        )
+    _check_types(step, step)
+    return Iteration(step, max, until)
+
+
+def pipeline(*steps: JobDefinition | Iteration) -> JobChain:
+    """Several jobs as one: each reads what the one before has written, and the last writes the output.
+
+    All but the first read FileInput("records"); the output formats of all but the last do not count.  Nothing
+    shows but the output of the last one.
+
+    Raises InvalidArgument for jobs that do not fit together.
+    """
+    if not 1 <= len(steps) <= MOST_LINKS or not all(isinstance(s, JobDefinition | Iteration) for s in steps):
+        raise InvalidArgument(
+            f"a pipeline has 1 to {MOST_LINKS} jobs and iterations, not {shown(steps, 100)}",
+            hint="pipeline(a, iterate(b, max=10), c)",
+        )
+    links = [step if isinstance(step, Iteration) else Iteration(step, 1) for step in steps]
+    for link in links:
+        _check_alone(link.step)
+    if any(isinstance(link.step.output, KvOutput) for link in links[:-1]):
+        raise InvalidArgument("only the last job of a pipeline may write a keyspace")
+    for before, link in pairwise(links):
+        _check_types(before.step, link.step)
+    if isinstance(steps[-1], Iteration):
+        links.append(Iteration(_writing(links[-1].step), 1))
+    inner = [replace(link, step=replace(link.step, output=FileOutput(_RECORDS))) for link in links[:-1]]
+    for link in inner:
+        check_definition(link.step)
+    return JobChain((*inner, links[-1]))
+
+
+def _check_alone(step: JobDefinition) -> None:
+    """Raises InvalidArgument for what a stage cannot be."""
+    if step.on_bad_record != "fail":
+        raise InvalidArgument(
+            f"{step.map_signature.where}: a job of a pipeline sets no bad records aside",
+            hint="run the job that reads the raw input by itself, with output=FileOutput('records')",
+        )
+
+
+def _check_types(before: JobDefinition, after: JobDefinition) -> None:
+    """Raises InvalidArgument unless one reads the records that the other gives."""
+    giver, taker = before.reduce_signature or before.map_signature, after.map_signature
+    if after.branches or after.input.format != _RECORDS:
+        raise InvalidArgument(
+            f"map {taker.where} reads {after.input.format!r}; behind another job of a pipeline it reads "
+            "records",
+            hint='declare job(map=..., input=FileInput("records"))',
+        )
+    for what, given, wanted in (
+        ("key", giver.out_key, taker.first),
+        ("value", giver.out_value, taker.second),
+    ):
+        if not same_type(given, wanted):
+            raise InvalidArgument(
+                f"{giver.where} gives a {what} of type {name_of(given)}, map {taker.where} takes "
+                f"{name_of(wanted)}",
+                hint="records keep their types between jobs: declare the same one",
+            )
+
+
+def _writing(step: JobDefinition) -> JobDefinition:
+    """What writes the records of the last round in the format of the job's output."""
+    taker = step.map_signature
+    signature = Signature("(the records)", taker.first, taker.second, taker.first, taker.second, False)
+    written = JobDefinition(
+        map=_kept, combine=None, reduce=None, input=FileInput(_RECORDS), output=step.output, reducers=0,
+        params={}, map_signature=signature, combine_signature=None, reduce_signature=None, order="input",
+    )  # fmt: skip
+    return check_definition(written)
+
+
+def _kept(key: Any, value: Any) -> Iterator[tuple[Any, Any]]:
+    yield key, value
+
+
+def params_of(step: JobDefinition, given: Mapping[str, str]) -> dict[str, str]:
+    """Of the parameters of a submission those that a job has."""
+    return {name: value for name, value in given.items() if name in step.params}

@@ -1,0 +1,74 @@
+"""The description of a chain: that of its first job, with those of all its links inside.
+
+Pure.  Layout: docs/formats/job.md, "Chains".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.chains.chain import Target, params_of
+from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+
+__all__ = ["spec_of"]
+
+
+def spec_of(
+    target: Target,
+    *,
+    job: str,
+    module: str,
+    name: str,
+    bundle_sha256: str,
+    inputs: tuple[str, ...] | Mapping[str, tuple[str, ...]],
+    output: str,
+    reducers: int | None = None,
+    params: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    split_mib: int | None = None,
+    side: Mapping[str, str] | None = None,
+    on_bad_record: str | None = None,
+    output_keyspace: str = "",
+    weight: int = 1,
+) -> JobSpec:
+    """The spec of one run of a job or a chain; the arguments are those of JobSpec.of.
+
+    Raises InvalidArgument, also for settings that each job of a chain has of its own.
+    """
+    if isinstance(target, JobDefinition):
+        return JobSpec.of(
+            target, job=job, module=module, name=name, bundle_sha256=bundle_sha256, inputs=inputs,
+            output=output, reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
+            side=side, on_bad_record=on_bad_record, output_keyspace=output_keyspace,
+            weight=weight,
+        )  # fmt: skip
+    settings = {"reducers": reducers, "split_mib": split_mib, "on_bad_record": on_bad_record}
+    for setting, value in settings.items():
+        if value is not None:
+            raise InvalidArgument(
+                f"{setting} is a setting of each job of a pipeline, and {name} is a pipeline",
+                hint=f"declare job({setting}=...)",
+            )
+    given = params or {}
+    if unknown := sorted(set(given) - set(target.params)):
+        known = ", ".join(sorted(target.params)) or "none"
+        raise InvalidArgument(f"the pipeline has no parameter {', '.join(unknown)}; it has {known}")
+    specs = [
+        JobSpec.of(
+            link.step, job=job, module=module, name=f"{name}.{number}", bundle_sha256=bundle_sha256,
+            inputs=inputs if number == 0 else (output,), output=output, params=params_of(link.step, given),
+            side=side, output_keyspace=output_keyspace if number + 1 == len(target.links) else "",
+        )
+        for number, link in enumerate(target.links)
+    ]  # fmt: skip
+    links = tuple(
+        LinkOf(spec.encode(), link.most, link.until) for spec, link in zip(specs, target.links, strict=True)
+    )
+    return replace(
+        specs[0], name=name, overwrite=overwrite, chain=links, output_format=specs[-1].output_format,
+        output_compression=specs[-1].output_compression, output_keyspace=output_keyspace, weight=weight,
+    )  # fmt: skip

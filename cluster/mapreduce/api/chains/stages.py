@@ -1,0 +1,59 @@
+"""Where a chain of jobs is, and where it goes on.
+
+Pure.  A chain is one job of several stages: each link is a job, which runs once, or in rounds until it counts
+nothing under a name.
+
+Rule J24: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Chains".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+__all__ = ["STAGES", "START", "LinkOf", "LinkRounds", "StagePlace", "place_after"]
+
+
+class LinkRounds(NamedTuple):
+    """How often a link runs: at most `most` times, and until it counts nothing under `until` ("" for all)."""
+
+    most: int
+    until: str
+
+
+class LinkOf(NamedTuple):
+    """A link of a chain: the description of its job, without input and output, and its rounds."""
+
+    spec: bytes
+    most: int
+    until: str
+
+    @property
+    def rounds(self) -> LinkRounds:
+        return LinkRounds(self.most, self.until)
+
+
+class StagePlace(NamedTuple):
+    """The link that a chain is at, the round of it, and how many stages are over; all from 0."""
+
+    link: int
+    round: int
+    passed: int
+
+
+STAGES: Final = ".stages"
+START: Final = StagePlace(0, 0, 0)
+
+
+def place_after(
+    links: Sequence[LinkRounds], place: StagePlace, counters: Mapping[str, int]
+) -> StagePlace | None:
+    """Where a chain goes on when a stage is over that has counted this; None at the end of the last one."""
+    if not links:
+        return None
+    most, until = links[place.link]
+    if place.round + 1 < most and (not until or counters.get(until)):
+        return StagePlace(place.link, place.round + 1, place.passed + 1)
+    if place.link + 1 < len(links):
+        return StagePlace(place.link + 1, 0, place.passed + 1)
+    return None

@@ -1,0 +1,145 @@
+"""What went through a stage of a job: records and counters of committed attempts, and, of a chain, what is
+left to tell of the stages that are over.
+
+Pure.  Layout: docs/formats/job.md, "Journal".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Self
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.chains.stages import START, LinkRounds, StagePlace, place_after
+from ringmill.cluster.mapreduce.machine.job_events import SliceSource, Winner
+from ringmill.cluster.mapreduce.machine.task_state import Task
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+
+__all__ = [
+    "FinishedStage", "StageChain", "counters_of", "map_output_of", "records_of", "slices_of", "source_of",
+    "winners_of",
+]  # fmt: skip
+
+
+NUMBERS_OF_A_COORDINATOR: Final = 1000
+"""Attempts that a job's second coordinator begins count from 1001, and so do those of a chain's second stage:
+the first may have begun some that it could not tell, and no two attempts may have one name."""
+
+
+class FinishedStage(NamedTuple):
+    """A stage of a chain that is over: its link and round, its tasks, what they read, what went through."""
+
+    link: int
+    round: int
+    maps: int
+    reduces: int
+    map_bytes: int
+    reduce_bytes: int
+    ended_at: float  # in seconds of the job
+    records: Mapping[str, int]
+    counters: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class StageChain:
+    """The stages of a job: those that are over, and where it is.  A job without links has one stage."""
+
+    links: tuple[LinkRounds, ...] = ()
+    place: StagePlace = START
+    over: list[FinishedStage] = field(default_factory=list)
+
+    def attempts_from(self, takeovers: int) -> int:
+        """The number of the first attempt of a task that begins now."""
+        return NUMBERS_OF_A_COORDINATOR * (takeovers + self.place.passed) + 1
+
+    def goes_on(self, counters: Mapping[str, int]) -> bool:
+        """Whether another stage follows the present one, which has counted this."""
+        return place_after(self.links, self.place, counters) is not None
+
+    def finish(self, maps: Sequence[Task], reduces: Sequence[Task], now: float) -> str:
+        """The present stage is over; returns a line about it."""
+        map_bytes, reduce_bytes = (sum(task.size for task in tasks) for tasks in (maps, reduces))
+        tasks = (*maps, *reduces)
+        done = FinishedStage(
+            self.place.link, self.place.round, len(maps), len(reduces), map_bytes,
+            reduce_bytes, now,
+            records_of(maps, reduces), counters_of(tasks),
+        )  # fmt: skip
+        self.over.append(done)
+        round = f", round {done.round + 1}" if self.links[done.link].most > 1 else ""
+        out = done.records["reduce_out" if reduces else "map_out"]
+        return (
+            f"stage {len(self.over)} (job {done.link + 1} of {len(self.links)}{round}) is over: "
+            f"{done.maps} maps, {done.reduces} reduces, {out:,} records"
+        )
+
+    def to_wire(self) -> list[Any]:
+        """The msgpack-able form: [links, place, stages that are over]."""
+        over = [[*row[:-2], dict(row.records), dict(row.counters)] for row in self.over]
+        return [[list(each) for each in self.links], list(self.place), over]
+
+    @classmethod
+    def from_wire(cls, row: Sequence[Any]) -> Self:
+        """Raises ValueError or TypeError for what `to_wire` did not make."""
+        links, place, over = row
+        return cls(
+            tuple(LinkRounds(*each) for each in links),
+            StagePlace(*place),
+            [FinishedStage(*each) for each in over],
+        )
+
+
+def map_output_of(task: Task) -> MapOutput:
+    """Of a map that is done."""
+    assert task.winner is not None
+    assert isinstance(task.winner.output, MapOutput)
+    return task.winner.output
+
+
+def source_of(task: Task, partition: int) -> SliceSource:
+    """Where a reduce fetches its part of a map that is done."""
+    output, winner = map_output_of(task), task.winner
+    assert winner is not None
+    return SliceSource(winner.id, winner.node, output.file, output.partitions[partition])
+
+
+def slices_of(maps: Sequence[Task], partition: int) -> tuple[int, list[tuple[NodeId, int]]]:
+    """How much a reduce reads now that all maps are done, and where that lies."""
+    slices = [(each.node, each.where.length) for each in (source_of(task, partition) for task in maps)]
+    return sum(size for _, size in slices), slices
+
+
+def winners_of(tasks: Sequence[Task]) -> tuple[Winner, ...]:
+    """Whose files become the output."""
+    winners = []
+    for task in tasks:
+        attempt = task.winner
+        assert attempt is not None
+        assert attempt.output is not None
+        winners.append(Winner(attempt.id, attempt.node, attempt.output, attempt.sources))
+    return tuple(winners)
+
+
+def records_of(maps: Sequence[Task], reduces: Sequence[Task]) -> dict[str, int]:
+    """map_in, map_out, reduce_in, reduce_out."""
+    records = {"map_in": 0, "map_out": 0, "reduce_in": 0, "reduce_out": 0}
+    for output in _outputs((*maps, *reduces)):
+        stage = "map" if isinstance(output, MapOutput) else "reduce"
+        records[f"{stage}_in"] += output.records_in
+        records[f"{stage}_out"] += output.records_out
+    return records
+
+
+def counters_of(tasks: Sequence[Task]) -> dict[str, int]:
+    """The counters of all together."""
+    total: Counter[str] = Counter()
+    for output in _outputs(tasks):
+        total.update(output.counters)
+    return dict(total)
+
+
+def _outputs(tasks: Sequence[Task]) -> list[MapOutput | ReduceOutput]:
+    winners = [task.winner for task in tasks if task.winner is not None]
+    return [winner.output for winner in winners if winner.output is not None]

@@ -1,0 +1,31 @@
+"""Some jobs of a run are chains: three stages, the last of which writes what readers see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.simulator.subjects.jobs import places_of_words
+from ringmill.simulator.subjects.jobs.sessions import PlannedJob
+
+__all__ = ["with_chains"]
+
+_CHANCE: Final = 0.15
+
+
+def with_chains(plans: Sequence[PlannedJob], draws: Random) -> list[PlannedJob]:
+    """Two jobs with one output are both chains, or neither is."""
+    outputs = sorted({plan.spec.output for plan in plans})
+    drawn = {output for output in outputs if draws.random() < _CHANCE}
+    return [replace(plan, spec=_chain_of(plan.spec)) if plan.spec.output in drawn else plan for plan in plans]
+
+
+def _chain_of(spec: JobSpec) -> JobSpec:
+    return spec_of(
+        places_of_words.chained, job=spec.job, module=spec.module, name="chained",
+        bundle_sha256=spec.bundle_sha256, inputs=(spec.inputs[0],), output=spec.output,
+    )  # fmt: skip

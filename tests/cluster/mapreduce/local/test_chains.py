@@ -1,0 +1,121 @@
+"""Pipelines and iterations in one process: what is fed on, what shows, what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from ringmill import FileInput, FileOutput, KvOutput, iterate, job, pipeline, read_result, run_local
+from ringmill.client.engines.elsewhere import elsewhere
+from ringmill.cluster.errors import InvalidArgument, JobFailed
+from tests.cluster.mapreduce import chain_jobs, sample_jobs
+from tests.cluster.mapreduce.chain_jobs import counts, halves, order
+
+ranking = job(map=chain_jobs.by_count, input=FileInput("records"))
+ANY: Any = object()
+TEXT = "a b c a b a d\n" * 500 + "b e\n" * 300
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    (tmp_path / "in").mkdir()
+    for name in "xy":
+        (tmp_path / "in" / name).write_text(TEXT)
+    return str(tmp_path / "in")
+
+
+def lines(folder: Path) -> list[str]:
+    return [line for part in sorted(folder.glob("part-*")) for line in part.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_pipeline_feeds_each_job_what_the_one_before_has_given(
+    tmp_path: Path, text: str, processes: int
+) -> None:
+    result = run_local(chain_jobs.most_frequent, text, str(tmp_path / "out"), processes=processes)
+    expected = Counter(TEXT.split() * 2).most_common()
+    assert lines(tmp_path / "out") == [f"{word}\t{count}" for word, count in expected]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["in", "out"], "nothing is left beside it"
+    assert result.records["map_in"] == 1600 + 5
+    some = run_local(
+        chain_jobs.most_frequent, text, str(tmp_path / "out"), params={"without": "a"}, overwrite=True
+    )
+    assert [Path(part).name for part in some.parts] == ["part-00000"]
+    assert lines(tmp_path / "out")[0] == "b\t2600"
+
+
+def test_an_iteration_ends_with_the_round_that_counts_nothing(tmp_path: Path, text: str) -> None:
+    result = run_local(chain_jobs.halved_until_one, text, str(tmp_path / "out"))
+    found = {each["key"]: each["value"] for each in map(json.loads, lines(tmp_path / "out"))}
+    assert found == {"a": 2, "b": 2, "c": 1, "d": 1, "e": 1}, "in the format of its step"
+    assert result.counters["rounds"] == 5 * 10  # ten rounds are the most
+    again = run_local(
+        pipeline(counts, iterate(halves, max=1000, until="moved")), text, str(tmp_path / "more")
+    )
+    assert again.counters["rounds"] == 5 * 12
+
+
+def test_the_stages_can_be_run_one_by_one(tmp_path: Path, text: str) -> None:
+    kept = job(map=chain_jobs.words, reduce=counts.reduce_fold.fold, params={"without": ""}, reducers=3,  # type: ignore[union-attr]
+               output=FileOutput("records", "zstd"))  # fmt: skip
+    run_local(kept, text, str(tmp_path / "kept"))
+    assert dict(read_result(kept, str(tmp_path / "kept"))) == Counter(TEXT.split() * 2)
+    run_local(order, str(tmp_path / "kept"), str(tmp_path / "by hand"))
+    run_local(chain_jobs.most_frequent, text, str(tmp_path / "chained"))
+    assert lines(tmp_path / "by hand") == lines(tmp_path / "chained")
+    with pytest.raises(InvalidArgument, match="writes 'tsv'"):
+        list(read_result(order, str(tmp_path / "by hand")))
+    with pytest.raises(InvalidArgument, match="no typed records"):
+        list(read_result(kept, text))
+    with pytest.raises(JobFailed, match="no typed records"):
+        run_local(order, text, str(tmp_path / "wrong"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (pipeline, "1 to 100 jobs"),
+        (lambda: pipeline(counts, ANY), "1 to 100 jobs"),
+        (lambda: pipeline(replace(counts, output=KvOutput()), order), "only the last job .* a keyspace"),
+        (lambda: pipeline(counts, sample_jobs.folded), "reads 'lines'; behind another job"),
+        (
+            lambda: pipeline(counts, ranking, order),
+            r"gives a key of type tuple\[int, str\], map .* takes str",
+        ),
+        (lambda: iterate(ranking, max=3), r"by_count\(\) gives a key of type tuple"),
+        (lambda: iterate(halves, max=0), "1 to 1000 rounds, not 0"),
+        (lambda: iterate(halves, max=2, until=ANY), "name of a counter"),
+        (lambda: iterate(ANY, max=2), "iterate takes a job"),
+        (
+            lambda: pipeline(job(map=chain_jobs.words, params={"without": ""}, on_bad_record="quarantine:1")),
+            "sets no bad records aside",
+        ),
+        (
+            lambda: job(map=chain_jobs.by_count, input=FileInput("records"), order="total"),
+            "samples the input",
+        ),
+    ],
+)
+def test_what_cannot_be_chained_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        make()
+
+
+def test_a_pipeline_is_refused_by_other_engines() -> None:
+    with pytest.raises(InvalidArgument, match="a pipeline runs on a cluster of Ringmill or by run_local"):
+        elsewhere(cast("Any", chain_jobs.most_frequent), ANY, ANY)
+
+
+@pytest.mark.parametrize("setting", [{"reducers": 2}, {"split_mib": 1}, {"on_bad_record": "fail"}])
+def test_settings_of_one_job_are_not_those_of_a_pipeline(
+    tmp_path: Path, text: str, setting: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidArgument, match=f"{next(iter(setting))} is a setting of each job"):
+        run_local(chain_jobs.most_frequent, text, str(tmp_path / "out"), **setting)
+    with pytest.raises(InvalidArgument, match="no parameter other; it has without"):
+        run_local(chain_jobs.most_frequent, text, str(tmp_path / "out"), params={"other": "1"})

@@ -122,8 +122,8 @@ class BundleStore:
         try:
             await self.put(sha256, self._pull(sha256, way))
         except (CorruptData, InvalidArgument):
-            if way.at == source:
-                raise
+            if not way.hops:
+                raise  # all bytes came from the source
             way.go_back()
             await self.put(sha256, self._pull(sha256, way))
 

@@ -74,7 +74,6 @@ __all__ = ["JobDriver"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
-_CLEAN_UP_TIMEOUT_S: Final = 3.0
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
 
 

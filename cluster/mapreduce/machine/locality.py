@@ -64,16 +64,21 @@ class Locality:
         """Of the tasks that may start on a node, in their order, the one that does: the first that is near;
         else the first that need not wait, or has waited."""
         other: Task | None = None
+        holds_most = node in self._holders.values()
         for task in ready:
             near = self._near(task, splits)
             if node in near or (not near and task.stage == "map"):
                 return task
             if other is None and (near.isdisjoint(usable) or not self._waits(task, stage, now)):
                 other = task
+            if other is not None and task.stage == "reduce" and not holds_most:
+                return other  # of the reduces that follow none is near
         return other
 
     def wakeups(self, stage: Sequence[Task]) -> Iterable[float]:
         """When tasks that were passed over may begin anywhere."""
+        if not self._passed_over:
+            return []
         since = [
             self._passed_over[each.name]
             for each in stage

@@ -74,8 +74,9 @@ class Workers:
 
     def suits(self, task: Task, node: NodeId) -> bool:
         """Whether a node may run the task: one where it failed gets it again only if there is no other."""
-        others = (other for other in self.usable() if other != node)
-        return not task.has_failed_on(node) or all(task.has_failed_on(other) for other in others)
+        if not task.has_failed_on(node):
+            return True
+        return all(task.has_failed_on(other) for other in self.usable() if other != node)
 
     def to_wire(self) -> list[Any]:
         """The msgpack-able form: [[[node, start, is up], ...], [[node, its spoiled tasks], ...]]."""

@@ -29,8 +29,8 @@ def contents(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-def damage(path: str) -> None:
-    Path(path).write_bytes(CODE[:-1] + b"?")
+def damage(path: str, data: bytes = CODE[:-1] + b"?") -> None:
+    Path(path).write_bytes(data)
 
 
 def store(wire: Any, node: str, folder: Path) -> BundleStore:
@@ -72,6 +72,24 @@ async def test_a_node_without_the_bundle_is_passed_by(wire: Any, tmp_path: Path)
     damage(damaged.path(NAME))
     for each in others:
         assert contents(await each.ensure(NAME, NodeId("n1"))) == CODE
+
+
+async def test_a_node_that_gave_other_bytes_and_vanished_is_passed_by(wire: Any, tmp_path: Path) -> None:
+    here, damaged, there, late = (store(wire, f"n{number}", tmp_path) for number in range(1, 5))
+    await here.put(NAME, pieces(CODE))
+    for each in (damaged, there):
+        await each.ensure(NAME, NodeId("n1"))
+    damage(damaged.path(NAME), b"?" + CODE[1:])
+    sent: Counter[NodeId] = Counter()
+
+    def vanish(sender: NodeId, to: NodeId, method: str, body: bytes) -> None:
+        sent[to] += 1
+        if sent[NodeId("n2")] == 2:
+            wire.cut.add("n2")
+
+    wire.answered = vanish
+    assert contents(await late.ensure(NAME, NodeId("n1"))) == CODE
+    assert wire.cut == {"n2"}
 
 
 async def test_who_is_sent_away_waits_for_a_bundle_that_is_on_its_way(wire: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.file_urls import path_of
+from ringmill.cluster.mapreduce.file_urls import input_of
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.ports import FileSystem
 
@@ -54,7 +54,7 @@ def named_inputs(input: str | Iterable[object]) -> tuple[str, ...]:
                 f"input {each!r} is no path",
                 hint="give a file, a folder or a glob; '.' is the current folder",
             )
-        paths.append(path_of("input", each))
+        paths.append(input_of("input", each))
     return tuple(paths)
 
 

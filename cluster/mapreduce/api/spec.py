@@ -33,7 +33,7 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import (
     KvInput,
     is_keyspace_path,
 )
-from ringmill.cluster.mapreduce.file_urls import is_url
+from ringmill.cluster.mapreduce.file_urls import input_of, is_url
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.mapreduce.outputs import part_name
@@ -225,9 +225,10 @@ class JobSpec:
 
     @property
     def _has_sound_paths(self) -> bool:
-        """Inputs may be URLs of other kinds as well."""
-        paths = (*(path for path in self._input_paths if not is_url(path)), self.output, *self.side.values())
-        return all(path.startswith("/") for path in paths)
+        """Inputs may be URLs that `input_of` does not refuse."""
+        return all(path.startswith("/") for path in (self.output, *self.side.values())) and all(
+            path.startswith("/") or is_url(input_of("input", path)) for path in self._input_paths
+        )
 
     @property
     def _input_paths(self) -> tuple[str, ...]:

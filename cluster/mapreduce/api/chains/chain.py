@@ -8,7 +8,7 @@ See: docs/guide.md, "Pipelines and iterations".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -121,6 +121,7 @@ def pipeline(*steps: JobDefinition | Iteration) -> JobChain:
         raise InvalidArgument("only the last job of a pipeline may write a keyspace")
     for before, link in pairwise(links):
         _check_types(before.step, link.step)
+    _check_side([link.step for link in links])
     if isinstance(steps[-1], Iteration):
         links.append(Iteration(_writing(links[-1].step), 1))
     inner = [replace(link, step=replace(link.step, output=FileOutput(_RECORDS))) for link in links[:-1]]
@@ -136,6 +137,17 @@ def _check_alone(step: JobDefinition) -> None:
             f"{step.map_signature.where}: a job of a pipeline sets no bad records aside",
             hint="run the job that reads the raw input by itself, with output=FileOutput('records')",
         )
+
+
+def _check_side(steps: Sequence[JobDefinition]) -> None:
+    """Raises InvalidArgument for a name that stands for two files: a submission gives a name one path."""
+    paths: dict[str, str] = {}
+    for name, path in (pair for step in steps for pair in step.side.items()):
+        if path and paths.setdefault(name, path) != path:
+            raise InvalidArgument(
+                f"side data {name} is {paths[name]} in one job, and {path} in another",
+                hint="jobs of a pipeline that name the same side data declare the same path",
+            )
 
 
 def _check_types(before: JobDefinition, after: JobDefinition) -> None:

@@ -88,6 +88,10 @@ def test_the_stages_can_be_run_one_by_one(tmp_path: Path, text: str) -> None:
             r"gives a key of type tuple\[int, str\], map .* takes str",
         ),
         (lambda: iterate(ranking, max=3), r"by_count\(\) gives a key of type tuple"),
+        (
+            lambda: pipeline(replace(counts, side={"x": "/a"}), replace(order, side={"x": "/b"})),
+            "side data x is /a in one job, and /b in another",
+        ),
         (lambda: iterate(halves, max=0), "1 to 1000 rounds, not 0"),
         (lambda: iterate(halves, max=2, until=ANY), "name of a counter"),
         (lambda: iterate(ANY, max=2), "iterate takes a job"),

@@ -26,7 +26,7 @@ from ringmill.cluster.limits import (
     MAX_VALUE_BYTES,
     MAX_WEIGHT,
 )
-from ringmill.cluster.mapreduce.file_urls import path_of
+from ringmill.cluster.mapreduce.file_urls import input_of, is_url, path_of
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = [
@@ -343,21 +343,30 @@ def checked_path(name: str, path: PathLike) -> str:
 
     file:///PATH is that path; another URL is refused.
     """
+    return os.path.abspath(path_of(name, _path_text(name, path)))
+
+
+def _path_text(name: str, path: object) -> str:
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str):
         raise _mistyped(name, path, "a path: str or os.PathLike of str")
     if not text or "\0" in text:
         raise InvalidArgument(f"{name} is {_shown(text)}, which is not a path")
-    return os.path.abspath(path_of(name, text))
+    return text
 
 
 def checked_paths(name: str, paths: object) -> tuple[str, ...]:
-    """One path or several."""
+    """One path or several to read, each absolute or a URL."""
     if isinstance(paths, str | os.PathLike):
-        return (checked_path(name, paths),)
+        return (_checked_input(name, paths),)
     if not isinstance(paths, Iterable) or isinstance(paths, bytes | bytearray | memoryview | Mapping):
         raise _mistyped(name, paths, "a path, folder or glob, or several")
-    return tuple(checked_path(name, path) for path in paths)
+    return tuple(_checked_input(name, path) for path in paths)
+
+
+def _checked_input(name: str, path: object) -> str:
+    found = input_of(name, _path_text(name, path))
+    return found if is_url(found) else os.path.abspath(found)
 
 
 def _address(part: object) -> str:

@@ -29,7 +29,7 @@ import lz4.block  # noqa: F401
 import zstandard  # noqa: F401
 
 from ringmill.cluster.adapters.files.counted_files import CountedFiles
-from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.processes.forkserver import Forkserver
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, TaskMeter
@@ -95,7 +95,7 @@ class _Pipe:
 
 def _do(step: JobStep) -> list[Any]:
     """Plan or publish.  Raises RingmillError."""
-    with closing(OsFileSystem()) as files:
+    with closing(UrlFiles()) as files:
         return do_job_step(step, files)
 
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from ringmill.client.jobs.run_local import Input, absolute_inputs, absolute_side, new_name
-from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
@@ -83,7 +83,7 @@ def estimate_job(
     )
     at_once = nodes * slots if cores is None else min(nodes * slots, cores)
     beside = 1 if cores is None else min(at_once, os.cpu_count() or 1)
-    with closing(OsFileSystem()) as files:
+    with closing(UrlFiles()) as files:
         plan = input_plan_of(spec, files, SPLIT_SIZES)
         try:
             files.mkdir(folder)

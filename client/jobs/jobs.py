@@ -317,7 +317,7 @@ class AsyncJobs:
         return job_state(await self._of_keeper(job, "Kill", request, jobs_pb2.JobStatus))
 
     async def pause(self, job: str) -> JobState:
-        """Let a job begin no more attempts, until `resume`; returns its state, PAUSED.
+        """Let a job begin no more attempts, until `resume`; returns its state, PAUSED if that was heeded.
 
         Attempts that run go on to their end.  Raises like `kill`, and changes no job that `kill` would not.
         """

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
@@ -20,7 +21,7 @@ from ringmill.cluster.mapreduce.api.chains.chain import Target, first_job, last_
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
-from ringmill.cluster.mapreduce.file_urls import path_of
+from ringmill.cluster.mapreduce.file_urls import is_url, path_of
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
@@ -183,7 +184,11 @@ def new_name(stem: str = LOCAL_JOB) -> str:
 
 def absolute_inputs(job: Target, input: Input) -> dict[str, tuple[str, ...]]:
     """The inputs by source, under "" where the job has no sources.  Raises InvalidArgument."""
-    return {source: tuple(map(os.path.abspath, paths)) for source, paths in _named(job, input).items()}
+    return {source: tuple(map(_absolute, paths)) for source, paths in _named(job, input).items()}
+
+
+def _absolute(path: str) -> str:
+    return path if is_url(path) else os.path.abspath(path)
 
 
 def absolute_side(job: Target, side: Mapping[str, str] | None) -> dict[str, str]:
@@ -221,9 +226,9 @@ def run_from_here(
             "input is a path, and the job reads a keyspace",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
         )
-    absolute = {source: tuple(map(os.path.abspath, paths)) for source, paths in named.items()}
+    absolute = {source: tuple(map(_absolute, paths)) for source, paths in named.items()}
     name = new_name()
-    with closing(OsFileSystem()) as files:
+    with closing(UrlFiles()) as files:
         return run_in_process(
             job,
             absolute if first_job(job).source_names else absolute[""],

@@ -1,6 +1,6 @@
-"""Inputs and outputs that are written as URLs: file:// is a path, everything else is refused.
+"""Inputs and outputs that are written as URLs: file:// is a path, an input of another kind is read by fsspec.
 
-Pure.  Without this s3://bucket/key would be taken for a path below the current folder, and not be found.
+Pure: what the URL names is read in cluster/adapters/files/url_files.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,16 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["path_of"]
+__all__ = ["input_of", "is_url", "path_of"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_CHAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
+_OF_ONE_PROCESS: Final = frozenset({"memory"})
+
+
+def is_url(text: str) -> bool:
+    """Whether it is no path: paths begin with / or are relative, and file:// is taken off."""
+    return _SCHEME.match(text) is not None
 
 
 def path_of(name: str, text: str) -> str:
@@ -20,15 +27,37 @@ def path_of(name: str, text: str) -> str:
 
     Raises InvalidArgument, which says `name`, for another URL.
     """
-    found = _SCHEME.match(text)
-    if found is None:
-        return text
-    path = text[found.end() :]
-    if found[1].lower() != "file":
+    path = _without_file(name, text)
+    if is_url(path):
         raise InvalidArgument(
-            f"{name} {text[:200]!r} is a URL of a kind that is not read; tasks read and write files",
+            f"{name} {text[:200]!r} is a URL; inputs may be, and {name} is a path that all nodes see",
             hint="mount it, or copy it to where all nodes see it, and give the path",
         )
+    return path
+
+
+def input_of(name: str, text: str) -> str:
+    """The same for what is read: a URL of another kind is given back as it is.
+
+    Raises InvalidArgument for one that no two processes see alike.
+    """
+    path = _without_file(name, text)
+    found = _SCHEME.match(path)
+    if _CHAIN.match(path) or (found and "::" in path):
+        raise InvalidArgument(f"{name} {text[:200]!r} chains URLs by '::', which is not read")
+    if found and found[1].lower() in _OF_ONE_PROCESS:
+        raise InvalidArgument(
+            f"{name} {text[:200]!r} lies in the memory of one process, and tasks run in others",
+            hint="write it to a file, or to a store that all nodes see",
+        )
+    return path
+
+
+def _without_file(name: str, text: str) -> str:
+    found = _SCHEME.match(text)
+    if found is None or found[1].lower() != "file":
+        return text
+    path = text[found.end() :]
     if not path.startswith("/"):
         raise InvalidArgument(f"{name} {text[:200]!r} names another machine; write file:///PATH")
     return path

@@ -61,8 +61,8 @@ def left_us(remaining_us: int, sent_us: int | None, now_us: int) -> int:
 
 
 def late_us(sent_us: int | None, now_us: int) -> int:
-    """What all operations of a message have lost on its way; more than any of them had when it came too
-    late."""
+    """What all operations of a message have lost on its way; sys.maxsize, more than any of them had, when
+    its stamp is more than FUTURE_US ahead."""
     if sent_us is None:
         return 0
     waited_us = now_us - sent_us

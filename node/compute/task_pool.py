@@ -11,6 +11,7 @@ See: docs/architecture.md, "Task processes".
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -25,6 +26,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "LANG": "C.UTF-8",
     "PYTHONUNBUFFERED": "1",
     "MIMALLOC_ARENA_RESERVE": "65536",  # KiB; Arrow's allocator takes 1 GiB of the address space at once
+    **{name: value for name, value in os.environ.items() if name.startswith("FSSPEC_")},  # of stores to read
 }
 
 

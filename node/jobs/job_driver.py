@@ -113,7 +113,7 @@ class JobDriver:
         self._accepted: dict[AttemptId, NodeId] = {}  # attempts that a worker has confirmed
         self._stopping: dict[AttemptId, None] = {}
         self._orders: list[StartMap | StartReduce] = []  # that have a slot and are to be sent
-        self._looked_into: set[asyncio.Task[None]] = set()  # failed reduces that are not in the journal yet
+        self._looked_into: set[asyncio.Task[None]] = set()  # failed writers of parts, not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
             snapshot_every=world.options.snapshot_every,

@@ -259,9 +259,12 @@ def test_paths_are_made_absolute() -> None:
     assert arguments.checked_paths("input", [PurePosixPath("/a"), "/b/*"]) == ("/a", "/b/*")
     assert arguments.checked_paths("input", "/a") == ("/a",)
     assert arguments.checked_paths("input", "file:///a/%20b") == ("/a/%20b",)
-    for url in ("s3://bucket/key", "file://host/a", "HTTP://host/a"):
+    assert arguments.checked_paths("input", ["s3://bucket/key"]) == ("s3://bucket/key",)
+    for url in ("memory://key", "file://host/a", "simplecache::s3://bucket/key"):
         with pytest.raises(InvalidArgument, match=r"^input '"):
             arguments.checked_paths("input", url)
+    with pytest.raises(InvalidArgument, match=r"^output 's3://bucket/key' is a URL"):
+        arguments.checked_path("output", "s3://bucket/key")
 
 
 def test_synced_is_the_word_and_sync_is_understood() -> None:

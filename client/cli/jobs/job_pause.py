@@ -21,7 +21,8 @@ __all__ = ["pause", "resume"]
 def pause(settings: Settings, job: str) -> None:
     """Let JOB begin no more attempts, until `ringmill job resume`.
 
-    Attempts that run go on to their end, and what is done stays done.  A job that is over does not change.
+    Attempts that run go on to their end, and what is done stays done.  A job that is over, or
+    is showing its output, does not change.
     """
 
     async def ask() -> JobState:

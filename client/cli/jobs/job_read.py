@@ -132,7 +132,7 @@ def logs(settings: Settings, job: str, task: str) -> None:
 @click.argument("job")
 @click.pass_obj
 def kill(settings: Settings, job: str) -> ExitCode:
-    """Stop JOB.  A job that is already over does not change."""
+    """Stop JOB.  A job that is over, or is showing its output, does not change."""
 
     async def ask() -> JobState:
         async with open_client(settings) as db:

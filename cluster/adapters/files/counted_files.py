@@ -1,4 +1,4 @@
-"""Files of this machine that count the bytes read and written: proof of progress for code that reports
+"""The files of a task, which count the bytes read and written: proof of progress for code that reports
 rarely.
 
 A merge of many runs, or a group larger than memory, may not report for minutes; its reads and writes show
@@ -7,14 +7,14 @@ that it is not stuck.
 
 from __future__ import annotations
 
-from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.mapreduce.files.followed_reads import FollowedFile
 from ringmill.cluster.ports import AppendFile, Buffer, ReadFile
 
 __all__ = ["CountedFiles"]
 
 
-class CountedFiles(OsFileSystem):
+class CountedFiles(UrlFiles):
     """`bytes_moved` grows with every read and append, from whatever thread."""
 
     def __init__(self) -> None:

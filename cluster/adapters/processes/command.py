@@ -28,6 +28,7 @@ _PIPE_BYTES: Final = 64 << 10
 _READ_BYTES: Final = 1 << 20
 _LONGEST_LINE_BYTES: Final = 64 << 20
 _TAIL_BYTES: Final = 1000
+_LOOK_S: Final = 0.1  # between looks at a program without outputs: a child of it may hold its stdin
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,10 @@ class Command(ExternalCommand):
 
 
 class _Passing:
-    """Feeds a program and takes what it says, until both of its outputs end."""
+    """Feeds a program and takes what it says, until both of its outputs end and it reads no more."""
 
     def __init__(self, program: subprocess.Popen[bytes], blocks: Iterator[bytes]) -> None:
+        self._program = program
         assert program.stdin is not None
         assert program.stdout is not None
         assert program.stderr is not None
@@ -119,8 +121,8 @@ class _Passing:
                 os.set_blocking(pipe.fileno(), False)
                 ready.register(pipe, selectors.EVENT_WRITE if pipe is self._in else selectors.EVENT_READ)
             outputs = 2
-            while outputs:
-                for key, _ in ready.select():
+            while outputs or (not self._in.closed and self._program.poll() is None):
+                for key, _ in ready.select(None if outputs else _LOOK_S):
                     goes_on = True
                     if key.fileobj is self._in:
                         goes_on = self._feed()

@@ -86,7 +86,7 @@ def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
         check_kv_map(map_signature)
         return
     if source.format == "records":
-        assert TypedRecords(map_signature.first, map_signature.second, map_signature.where)  # or no codec
+        TypedRecords(map_signature.first, map_signature.second, map_signature.where)  # raises without a codec
         return
     if source.format not in _FIRST:
         raise InvalidArgument(f"format {source.format!r} gives batches of columns; use map_batch")

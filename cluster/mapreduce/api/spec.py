@@ -33,6 +33,7 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import (
     KvInput,
     is_keyspace_path,
 )
+from ringmill.cluster.mapreduce.file_urls import input_of, is_url
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.mapreduce.outputs import part_name
@@ -107,7 +108,7 @@ class JobSpec:
                 f"output_id must be EPOCH.ORDINAL, not {self.output_id!r}",
             ),
             (not self.inputs, "a job needs at least one input"),
-            (not all(path.startswith("/") for path in self._paths), "paths must be absolute"),
+            (not self._has_sound_paths, "paths must be absolute"),
             (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),
             (
                 not _is_plain(self.output),
@@ -223,8 +224,11 @@ class JobSpec:
         return str(KeyspacePath(self.output_keyspace)) if self.output_keyspace else self.output
 
     @property
-    def _paths(self) -> tuple[str, ...]:
-        return (*self._input_paths, self.output, *self.side.values())
+    def _has_sound_paths(self) -> bool:
+        """Inputs may be URLs that `input_of` does not refuse."""
+        return all(path.startswith("/") for path in (self.output, *self.side.values())) and all(
+            path.startswith("/") or is_url(input_of("input", path)) for path in self._input_paths
+        )
 
     @property
     def _input_paths(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 I/O only through the FileSystem passed in.  A glob matches what a shell would match, so it finds names with a
 leading dot only if the pattern has one, too.  In a folder, names that begin with a dot or an underscore are
 skipped, because other engines store their own files under such names beside the data.  _SUCCESS is read if it
-is named.  Skipped files are reported by name.
+is named.  Skipped files are reported by name, but for the _SUCCESS of a folder that is an input.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.file_urls import path_of
+from ringmill.cluster.mapreduce.file_urls import input_of
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.ports import FileSystem
 
@@ -54,7 +54,7 @@ def named_inputs(input: str | Iterable[object]) -> tuple[str, ...]:
                 f"input {each!r} is no path",
                 hint="give a file, a folder or a glob; '.' is the current folder",
             )
-        paths.append(path_of("input", each))
+        paths.append(input_of("input", each))
     return tuple(paths)
 
 
@@ -128,6 +128,8 @@ class _Search:
     def _below(self, folder: str) -> Iterator[str]:
         for name in self._files.list(folder):
             path = posixpath.join(folder, name)
+            if name == _MARKER:
+                continue  # of a job's output: nobody takes it for data
             if name.startswith((".", "_")):
                 self.passed_over.add(path)
             elif self._files.is_dir(path):

@@ -106,6 +106,7 @@ class OwnKeyspaces:
                 raise
             sometimes("a record that was put before is found, and put no more")
             if earlier == "unknown":  # a record that is put twice can be put right, one that is lost cannot
+                await self._found(keyspace, wanted)
                 await self._writer.write(request)
 
     def now_ms(self) -> int:

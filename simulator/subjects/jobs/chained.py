@@ -1,4 +1,4 @@
-"""Some jobs of a run are chains: three stages, the last of which writes what readers see."""
+"""Some jobs of a run are chains: four stages, the last of which writes what readers see."""
 
 from __future__ import annotations
 

@@ -49,6 +49,8 @@ def test_a_chain_comes_back_with_its_links_or_not_at_all() -> None:
         ({"job": "No Spaces"}, "job id"),
         ({"reducers": -1}, "reducers must be"),
         ({"inputs": ()}, "at least one input"),
+        ({"inputs": ("memory://b/x",)}, "memory of one process"),
+        ({"inputs": ("simplecache://b::local:///x",)}, "chains URLs"),
         ({"output": "relative"}, "absolute"),
         ({"bundle_sha256": "xyz"}, "64 hexadecimal"),
         ({"compression": "rar"}, "zstd, lz4, none"),

@@ -118,6 +118,13 @@ def test_a_program_that_fails_says_why(line: str, said: str, text: Path, tmp_pat
         run_local(definition, str(text), str(tmp_path / "out"))
 
 
+def test_a_program_that_closes_its_outputs_still_gets_all_of_its_input(text: Path, tmp_path: Path) -> None:
+    quiet = Command(["sh", "-c", f"exec > {tmp_path}/read 2> /dev/null; exec cat"])
+    run_local(job(map=quiet), str(text), str(tmp_path / "out"))
+    assert (tmp_path / "read").read_bytes() == text.read_bytes() + b"\n"
+    assert written(tmp_path / "out") == b""
+
+
 def test_a_program_is_ended_with_an_attempt_that_fails(text: Path, tmp_path: Path) -> None:
     pid, torn = tmp_path / "pid", tmp_path / "torn.txt.gz"
     torn.write_bytes(gzip.compress(text.read_bytes())[:-1000])

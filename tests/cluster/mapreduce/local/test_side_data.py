@@ -71,7 +71,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path, side: dict[str, str]) -> N
         ({**side, "more": "x"}, "the job has no side data more; it has stop, weight"),
         ({**side, "stop": f"{tmp_path}/nowhere"}, "nowhere is no regular file"),
         ({**side, "stop": str(tmp_path)}, "is no regular file"),
-        ({**side, "stop": "s3://bucket/stop"}, "side stop 's3://bucket/stop' is a URL of a kind"),
+        ({**side, "stop": "s3://bucket/stop"}, "side stop 's3://bucket/stop' is a URL"),
     ):
         with pytest.raises(InvalidArgument, match=told):
             run(counted, tmp_path, side=given)

@@ -1,5 +1,5 @@
 """Programs as map and reduce, typed in a shell at five real processes: the bytes of one process; a failure is
-told with status and stderr; a job that is killed takes its programs with it."""
+told with status and stderr; a job that is killed takes its programs with it.  The input comes by URL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_programs_map_and_reduce_as_in_one_process(shell: Shell) -> None:
     (folder / "words.sh").chmod(0o755)
     (folder / "said.txt").write_text("".join(f"w{n % 50} w{n % 7}\n" for n in range(2000)))
     line = ("programs.py:counted", "--input", "said.txt", "--output")
-    shell.ok("job", "run", *line, "programs-out")
+    shell.ok("job", "run", line[0], "--input", f"local://{folder}/sai?.txt", "--output", "programs-out")
     shell.ok("job", "local", *line, "programs-local")
     for number in range(2):
         part = (folder / "programs-out" / f"part-0000{number}").read_bytes()

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 FILES = 15
 PATIENT_S = 60.0
 JOB = """
+import os
 import time
 from collections.abc import Iterable, Iterator
-from ringmill import job
+from ringmill import FileInput, job, pipeline
 
 def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
     if offset == 0:
@@ -30,13 +31,21 @@ def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
 def total(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
     yield word, sum(counts)
 
+def held(word: str, count: int) -> Iterator[tuple[str, int]]:
+    while not os.path.exists({go!r}):
+        time.sleep(0.05)
+    yield word, count
+
 slow = job(map=words, reduce=total)
+chain = pipeline(slow, job(map=held, reduce=total, input=FileInput("records"), reducers=2))
 """
 
 
 def write_job(shell: Shell, name: str, seconds: float) -> Path:
     log = shell.folder / f"{name}.log"
-    (shell.folder / f"{name}.py").write_text(JOB.format(log=str(log), seconds=seconds))
+    (shell.folder / f"{name}.py").write_text(
+        JOB.format(log=str(log), seconds=seconds, go=str(shell.folder / "go"))
+    )
     return log
 
 
@@ -51,14 +60,14 @@ def parts(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def run_alone(shell: Shell) -> dict[str, bytes]:
+def run_alone(shell: Shell, target: str = "slow") -> dict[str, bytes]:
     write_job(shell, "alone", 0)
     found = importlib.util.spec_from_file_location("alone", shell.folder / "alone.py")
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    ringmill.run_local(module.slow, f"{shell.folder}/in/*.txt", f"{shell.folder}/alone")
-    return parts(shell.folder / "alone")
+    ringmill.run_local(getattr(module, target), f"{shell.folder}/in/*.txt", f"{shell.folder}/{target}-alone")
+    return parts(shell.folder / f"{target}-alone")
 
 
 def done_maps(shell: Shell, job: str) -> dict[int, str]:
@@ -66,6 +75,11 @@ def done_maps(shell: Shell, job: str) -> dict[int, str]:
     told: list[dict[str, Any]] = shell.ok("job", "status", job, "--tasks", "-o", "json").json["task_list"]
     return {int(one["task"][4:]): one["node"] for one in told
             if one["task"].startswith("map") and one["state"] == "done"}  # fmt: skip
+
+
+def events(shell: Shell, job: str) -> list[str]:
+    told: list[str] = shell.ok("job", "status", job, "-o", "json").json["events"]
+    return told
 
 
 def test_a_job_outlives_its_coordinator_and_no_finished_task_runs_again(shell: Shell) -> None:
@@ -94,7 +108,7 @@ def test_a_job_outlives_its_coordinator_and_no_finished_task_runs_again(shell: S
     followed = shell.ok("job", "follow", job, "-o", "json").json
     assert followed["state"] == "SUCCEEDED"
     assert followed["node"] != moved["node"]
-    story = shell.ok("job", "status", job, "-o", "json").json["events"]
+    story = events(shell, job)
     ran = Counter(log.read_text().splitlines())
     kept = [task for task, node in done.items() if node != moved["node"]]
     assert kept and {ran[f"file {task}"] for task in kept} == {1}, "\n".join([str(done), *story])
@@ -102,3 +116,24 @@ def test_a_job_outlives_its_coordinator_and_no_finished_task_runs_again(shell: S
     state = shell.ok("coordinator", "status", "-o", "json").json
     assert (state["node"], state["open_jobs"]) == (followed["node"], [])
     assert state["term"] > moved["term"]
+    shell.ok("cluster", "restart", moved["node"])  # two dead nodes may be a majority of the lease's owners
+    a_chain_outlives_the_next_coordinator(shell, state["node"])
+
+
+def a_chain_outlives_the_next_coordinator(shell: Shell, keeper: str) -> None:
+    """It is killed when the first stage is over, and no task of that stage runs again."""
+    log = write_job(shell, "chained", 0)
+    run = ("job", "run", "chained.py:chain", "--input", "in/*.txt", "--output", "chained", "--detach")
+    job = shell.ok(*run, "-o", "json").json["job"]
+    ends_at = time.monotonic() + PATIENT_S
+    while "stage 1 (job 1 of 2) is over" not in "\n".join(events(shell, job)):
+        assert time.monotonic() < ends_at
+        time.sleep(0.1)
+    first = log.read_text()
+    shell.ok("cluster", "kill", keeper)
+    (shell.folder / "go").touch()
+    followed = shell.ok("job", "follow", job, "-o", "json").json
+    assert followed["state"] == "SUCCEEDED" and followed["node"] != keeper
+    assert log.read_text() == first, "\n".join(events(shell, job))
+    assert parts(shell.folder / "chained") == run_alone(shell, "chain")
+    assert [each.name for each in shell.folder.glob(".chained*")] == []

@@ -168,6 +168,9 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(shell: Shell) -> 
     target = write_job(shell, "patient", "time.sleep(60)")
     waiting = shell.start("job", "run", target, "--input", texts(shell), "--output", "left")
     job = wait_running(shell, "patient")
+    assert waiting.stderr is not None
+    while job.encode() not in waiting.stderr.readline():  # until then the cluster's answer is on its way
+        assert waiting.poll() is None
     waiting.send_signal(signal.SIGINT)
     _, err = waiting.communicate(timeout=60)
     assert waiting.returncode == 130 and f"ringmill job kill {job}".encode() in err

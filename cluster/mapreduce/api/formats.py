@@ -53,8 +53,8 @@ class FileOutput:
 
     tsv: key TAB value, one record a line, as text.  jsonl: {"key": ..., "value": ...} a line.  bytes: the
     values alone, one after the other, nothing between them.  lines: the values alone, each with an LF; the
-    keys where values are None.  records: binary, with their
-    types, for FileInput("records").  With a compression the files are part-00000.gz, or .zst.
+    keys where values are None.  records: binary, with their types, for FileInput("records").  With a
+    compression the files are part-00000.gz, or .zst.
     """
 
     format: OutputFormat = "tsv"

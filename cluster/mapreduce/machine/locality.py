@@ -65,12 +65,18 @@ class Locality:
         else the first that need not wait, or has waited."""
         other: Task | None = None
         holds_most = node in self._holders.values()
+        patience_s: float | None = None  # found for the first that may wait: it looks at the whole stage
         for task in ready:
             near = self._near(task, splits)
             if node in near or (not near and task.stage == "map"):
                 return task
-            if other is None and (near.isdisjoint(usable) or not self._waits(task, stage, now)):
-                other = task
+            if other is None:
+                if near.isdisjoint(usable) or task.size < WORTH_WAITING_BYTES:
+                    other = task
+                else:
+                    patience_s = _patience_s(stage) if patience_s is None else patience_s
+                    if now >= self._passed_over.setdefault(task.name, now) + patience_s:
+                        other = task
             if other is not None and task.stage == "reduce" and not holds_most:
                 return other  # of the reduces that follow none is near
         return other
@@ -93,11 +99,6 @@ class Locality:
             return frozenset(self.owners_of(span)) if span is not None else frozenset()
         holder = self._holders.get(task.index)
         return frozenset() if holder is None else frozenset((holder,))
-
-    def _waits(self, task: Task, stage: Sequence[Task], now: float) -> bool:
-        if task.size < WORTH_WAITING_BYTES:
-            return False
-        return now < self._passed_over.setdefault(task.name, now) + _patience_s(stage)
 
 
 def _patience_s(stage: Sequence[Task]) -> float:

@@ -15,7 +15,7 @@ from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.chains.chain import Target
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -30,7 +30,7 @@ MOST_SLOTS = 1 << 20
 
 
 def estimate_job(
-    job: Target,
+    job: Runnable,
     input: Input,
     *,
     nodes: int,

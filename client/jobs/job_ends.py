@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 
 from ringmill.client.arguments import Inputs, PathLike, checked_params, checked_path, checked_paths
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.chains.chain import Target, first_job, last_job
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job, last_job
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, KvInput, KvOutput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 
 __all__ = ["checked_inputs", "checked_output", "checked_side"]
 
 
-def checked_inputs(target: Target, given: Inputs | None) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+def checked_inputs(target: Runnable, given: Inputs | None) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
     """Absolute paths, by source where the job has several, or the one keyspace.  Raises InvalidArgument."""
     definition = first_job(target)
     by_name = named_paths(definition.source_names, () if given is None else given)
@@ -58,13 +58,13 @@ def checked_inputs(target: Target, given: Inputs | None) -> tuple[str, ...] | di
     return (str(KeyspacePath.of(str(keyspaces[0]))),)
 
 
-def checked_side(target: Target, given: Mapping[str, str] | None) -> dict[str, str]:
+def checked_side(target: Runnable, given: Mapping[str, str] | None) -> dict[str, str]:
     """Absolute paths of the side data by name.  Raises InvalidArgument."""
     paths = side_paths(target.side, checked_params(given, "side"))
     return {name: checked_path(f"side {name}", path) for name, path in paths.items()}
 
 
-def checked_output(target: Target, given: PathLike | None, job: str, *, overwrite: bool) -> tuple[str, str]:
+def checked_output(target: Runnable, given: PathLike | None, job: str, *, overwrite: bool) -> tuple[str, str]:
     """An absolute path, and the keyspace whose records are staged beside it; "" where a folder is wanted.
 
     Raises InvalidArgument.

@@ -21,14 +21,13 @@ from typing import TypeAlias
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.bundle import Bundle, build_bundle, trace_sources
-from ringmill.cluster.mapreduce.api.chains.chain import JobChain, first_job
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
 from ringmill.cluster.mapreduce.codecs.arrow_hints import extra_hint
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["LoadedJob", "Target", "load_job", "load_job_module", "own_sources"]
 
-Target: TypeAlias = str | JobDefinition | JobChain
+Target: TypeAlias = str | Runnable
 
 
 _TARGET_HINT = "write FILE.py:NAME, e.g. examples/wordcount.py:wordcount"
@@ -41,7 +40,7 @@ class LoadedJob:
     root: str
     module: str
     name: str
-    definition: JobDefinition | JobChain
+    definition: Runnable
     bundle: Bundle
 
 
@@ -51,7 +50,7 @@ def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
     Raises InvalidArgument like `load_job_module`, and for a job that is not at the top level of a module,
     where nodes look for it by name.
     """
-    if isinstance(target, JobDefinition | JobChain):
+    if isinstance(target, Runnable):
         return load_job_module(_target_of(target), files, folder)
     if not isinstance(target, str):
         raise InvalidArgument(
@@ -90,7 +89,7 @@ def own_sources(path: str, files: FileSystem) -> frozenset[str]:
     return frozenset(f"{root}/{source}" for source in sources)
 
 
-def _target_of(definition: JobDefinition | JobChain) -> str:
+def _target_of(definition: Runnable) -> str:
     """FILE.py:NAME of a job or pipeline that was made at the top level of a module."""
     first = first_job(definition)
     functions = (first.map, first.combine, first.reduce)
@@ -117,7 +116,7 @@ def _target_of(definition: JobDefinition | JobChain) -> str:
     )
 
 
-def _name_in(module: ModuleType | None, definition: JobDefinition | JobChain) -> str:
+def _name_in(module: ModuleType | None, definition: Runnable) -> str:
     """The name of the job in a module; "" when the module does not have it."""
     found = getattr(module, "__dict__", {}).items()
     return next((name for name, value in list(found) if value is definition and name.isidentifier()), "")
@@ -159,14 +158,12 @@ def _import(root: str, module: str, path: str) -> ModuleType:
             ) from error
 
 
-def _job_in(module: ModuleType, name: str, path: str) -> JobDefinition | JobChain:
+def _job_in(module: ModuleType, name: str, path: str) -> Runnable:
     found = getattr(module, name, None)
-    if isinstance(found, JobDefinition | JobChain):
+    if isinstance(found, Runnable):
         return found
     what = "is not there" if found is None else f"is a {type(found).__name__}, not a job"
-    jobs = ", ".join(
-        sorted(each for each, value in vars(module).items() if isinstance(value, JobDefinition | JobChain))
-    )
+    jobs = ", ".join(sorted(each for each, value in vars(module).items() if isinstance(value, Runnable)))
     raise InvalidArgument(f"{name!r} in {path} {what}", hint=f"its jobs: {jobs or 'none'}")
 
 

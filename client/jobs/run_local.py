@@ -17,7 +17,7 @@ from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.chains.chain import Target, first_job, last_job
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job, last_job
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
@@ -47,7 +47,7 @@ Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 
 
 def run_local(
-    job: Target,
+    job: Runnable,
     input: Input | None = None,
     output: str | None = None,
     *,
@@ -118,7 +118,7 @@ def read_output(folder: str) -> Iterator[tuple[bytes, bytes]]:
             yield from records
 
 
-def read_result(job: Target, folder: str) -> Iterator[tuple[Any, Any]]:
+def read_result(job: Runnable, folder: str) -> Iterator[tuple[Any, Any]]:
     """Key and value of each record that `job` has written to a folder, in the order of its parts.
 
     A block of a part is in memory at a time.  Raises InvalidArgument for a job with another output format,
@@ -182,7 +182,7 @@ def new_name(stem: str = LOCAL_JOB) -> str:
     return f"{stem}-{OsEntropy().random_bytes('run_local', 3).hex()}"
 
 
-def absolute_inputs(job: Target, input: Input) -> dict[str, tuple[str, ...]]:
+def absolute_inputs(job: Runnable, input: Input) -> dict[str, tuple[str, ...]]:
     """The inputs by source, under "" where the job has no sources.  Raises InvalidArgument."""
     return {source: tuple(map(_absolute, paths)) for source, paths in _named(job, input).items()}
 
@@ -191,14 +191,14 @@ def _absolute(path: str) -> str:
     return path if is_url(path) else os.path.abspath(path)
 
 
-def absolute_side(job: Target, side: Mapping[str, str] | None) -> dict[str, str]:
+def absolute_side(job: Runnable, side: Mapping[str, str] | None) -> dict[str, str]:
     """The paths of the side data by name.  Raises InvalidArgument."""
     paths = side_paths(job.side, side)
     return {name: os.path.abspath(path_of(f"side {name}", path)) for name, path in paths.items()}
 
 
 def run_from_here(
-    job: Target,
+    job: Runnable,
     input: Input,
     output: str,
     each: Callable[[FileSystem], Each],
@@ -245,7 +245,7 @@ def run_from_here(
         )
 
 
-def _named(job: Target, input: Input) -> dict[str, tuple[str, ...]]:
+def _named(job: Runnable, input: Input) -> dict[str, tuple[str, ...]]:
     """The inputs by source, as they were given; under "" where the job has no sources."""
     by_name = named_paths(first_job(job).source_names, input)
     if by_name is None:

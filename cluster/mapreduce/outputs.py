@@ -5,13 +5,14 @@ Pure.  This file is below both, so that neither imports the other.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.mapreduce.context import MAX_COUNT
 
-__all__ = ["MapOutput", "PartitionSlice", "ReduceOutput", "Slice", "part_name"]
+__all__ = ["MapOutput", "PartitionSlice", "ReduceOutput", "Slice", "part_name", "staging_folder"]
 
 
 _SUFFIXES: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
@@ -93,6 +94,16 @@ class ReduceOutput:
         return cls(
             partition, file, size, crc32c, _counted(counters), groups, records_in, records_out, tuple(log)
         )
+
+
+def staging_folder(output: str, staging: str) -> str:
+    """The hidden folder beside the output, in its file system, that holds all attempts of a job.
+
+    `staging` is JobSpec.staging, of one acceptance of one job: a coordinator that was stopped while it
+    planned makes its own folder, whoever has the job by then.
+    """
+    parent, name = posixpath.split(output.rstrip("/"))
+    return posixpath.join(parent, f".{name}.ringmill-{staging}")
 
 
 def part_name(partition: int, compression: str = "none") -> str:

@@ -192,7 +192,7 @@ class Tenure:
             files = self._world.files
             with suppress(OSError):
                 await files.off_loop(remove_staging, files, planned.staging, planned.output)
-                await files.off_loop(remove_stages, files, planned.staging, planned.output)
+                await files.off_loop(remove_stages, files, planned)
             raise
 
     async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:

@@ -355,7 +355,7 @@ class JobSpec:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether the hidden folder beside it lies where its parent says (output_commit.staging_folder)."""
+    """Whether the hidden folder beside it lies where its parent says (outputs.staging_folder)."""
     return path.strip("/") != "" and not {"", ".", ".."} & set(path.strip("/").split("/"))
 
 

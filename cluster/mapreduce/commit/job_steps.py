@@ -22,11 +22,11 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     refuse_existing,
     remove_staging,
     require_sight,
-    staging_folder,
 )
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes
+from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
 

@@ -20,10 +20,10 @@ from typing import Final
 import google_crc32c
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
-from ringmill.cluster.mapreduce.api.chains.stages import STAGES
+from ringmill.cluster.mapreduce.api.chains.stage_specs import chain_folder
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name, staging_folder
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
@@ -41,7 +41,6 @@ __all__ = [
     "remove_staging",
     "require_sight",
     "staged_part",
-    "staging_folder",
 ]
 
 SUCCESS: Final = "_SUCCESS"
@@ -80,16 +79,6 @@ class StagedPart:
     def is_at(self, path: str, files: FileSystem) -> bool:
         """Whether a file that is there holds what the attempt has written.  Raises OSError."""
         return files.size(path) == self.size and _checksum(files, path) == self.crc32c
-
-
-def staging_folder(output: str, staging: str) -> str:
-    """The hidden folder beside the output, in its file system, that holds all attempts of a job.
-
-    `staging` is JobSpec.staging, of one acceptance of one job: a coordinator that was stopped while it
-    planned makes its own folder, whoever has the job by then.
-    """
-    parent, name = posixpath.split(output.rstrip("/"))
-    return posixpath.join(parent, f".{name}.ringmill-{staging}")
 
 
 def attempt_folder(output: str, staging: str, attempt: AttemptId) -> str:
@@ -162,9 +151,9 @@ def remove_staging(files: FileSystem, staging: str, output: str) -> None:
     _discard(files, removed, output)
 
 
-def remove_stages(files: FileSystem, staging: str, output: str) -> None:
+def remove_stages(files: FileSystem, spec: JobSpec) -> None:
     """Remove what the stages of a chain have written for each other."""
-    files.remove_tree(f"{staging_folder(output, staging)}{STAGES}")
+    files.remove_tree(chain_folder(spec))
 
 
 def remove_every_staging(files: FileSystem, spec: JobSpec, term: int) -> None:

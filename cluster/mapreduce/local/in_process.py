@@ -14,7 +14,7 @@ from functools import partial
 from itertools import count
 from typing import Final, Protocol, TypeVar
 
-from ringmill.cluster.mapreduce.api.chains.chain import Target, first_job
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.chains.stage_specs import former_stage, stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import START, place_after
@@ -27,12 +27,11 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     refuse_existing,
     remove_stages,
     remove_staging,
-    staging_folder,
 )
 from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, staging_folder
 from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
 
@@ -65,7 +64,7 @@ class LocalResult:
 
 
 def run_in_process(
-    target: Target,
+    target: Runnable,
     input: Sequence[str] | Mapping[str, tuple[str, ...]],
     output: str,
     *,
@@ -103,7 +102,7 @@ def run_in_process(
 
 
 def run_target(
-    target: Target,
+    target: Runnable,
     spec: JobSpec,
     files: FileSystem,
     sizes: SplitSizes = SPLIT_SIZES,
@@ -128,7 +127,7 @@ def run_target(
                 spec = replace(spec, noted=results[-1].noted)
             place = after
     finally:
-        remove_stages(files, spec.staging, spec.output)
+        remove_stages(files, spec)
 
 
 def _of_all(results: Sequence[LocalResult]) -> LocalResult:

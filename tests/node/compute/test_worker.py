@@ -18,7 +18,6 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
-from ringmill.cluster.mapreduce.commit.output_commit import staging_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths
@@ -33,7 +32,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     ReduceAssignment,
     RemoteSlice,
 )
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, staging_folder
 from ringmill.cluster.ports import Incoming, Priority, TaskProcess
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker

@@ -15,7 +15,8 @@ from ringmill.cluster.errors import (
     from_wire,
 )
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, staging_folder
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
+from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.node.jobs import job_driver, publication
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 

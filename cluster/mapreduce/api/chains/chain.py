@@ -23,7 +23,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import Signature, name_of
 from ringmill.cluster.mapreduce.codecs.typed_records import same_type
 from ringmill.cluster.mapreduce.failures import shown
 
-__all__ = ["Iteration", "JobChain", "Target", "first_job", "iterate", "last_job", "params_of", "pipeline"]
+__all__ = ["Iteration", "JobChain", "Runnable", "first_job", "iterate", "last_job", "params_of", "pipeline"]
 
 MOST_LINKS: Final = 100
 _RECORDS: Final = "records"
@@ -65,16 +65,16 @@ class JobChain:
         return {name: value for link in self.links for name, value in link.step.params.items()}
 
 
-Target: TypeAlias = JobDefinition | JobChain
+Runnable: TypeAlias = JobDefinition | JobChain
 """What can be run."""
 
 
-def first_job(target: Target) -> JobDefinition:
+def first_job(target: Runnable) -> JobDefinition:
     """The job that reads the input."""
     return target.first if isinstance(target, JobChain) else target
 
 
-def last_job(target: Target) -> JobDefinition:
+def last_job(target: Runnable) -> JobDefinition:
     """The job that writes the output."""
     return target.last if isinstance(target, JobChain) else target
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.chains.chain import Target, params_of
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable, params_of
 from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -18,7 +18,7 @@ __all__ = ["spec_of"]
 
 
 def spec_of(
-    target: Target,
+    target: Runnable,
     *,
     job: str,
     module: str,

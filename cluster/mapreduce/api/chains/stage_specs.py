@@ -8,19 +8,18 @@ Rule J24: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Chains".
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import replace
 
 from ringmill.cluster.mapreduce.api.chains.stages import STAGES, StagePlace
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.outputs import staging_folder
 
-__all__ = ["former_stage", "stage_of"]
+__all__ = ["chain_folder", "former_stage", "stage_of"]
 
 
-def _chain_folder(spec: JobSpec) -> str:
+def chain_folder(spec: JobSpec) -> str:
     """The hidden folder beside the output that holds what stages write for each other."""
-    parent, name = posixpath.split(spec.output.rstrip("/"))
-    return posixpath.join(parent, f".{name}.ringmill-{spec.staging}{STAGES}")
+    return f"{staging_folder(spec.output, spec.staging)}{STAGES}"
 
 
 def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
@@ -32,12 +31,12 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
         return spec
     link = JobSpec.decode(spec.chain[place.link].spec)
     is_last = place.link + 1 == len(spec.chain)
-    written = spec.output if is_last else f"{_chain_folder(spec)}/stage-{place.passed + 1}"
+    written = spec.output if is_last else f"{chain_folder(spec)}/stage-{place.passed + 1}"
     return replace(
         link,
         job=spec.job,
         planned=spec.planned,
-        inputs=(f"{_chain_folder(spec)}/stage-{place.passed}",) if place.passed else spec.inputs,
+        inputs=(f"{chain_folder(spec)}/stage-{place.passed}",) if place.passed else spec.inputs,
         output=written,
         overwrite=spec.overwrite and is_last,
         seed=spec.seed + place.passed,
@@ -47,4 +46,4 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
 
 def former_stage(spec: JobSpec, place: StagePlace) -> str | None:
     """The folder that nobody reads once the stage at a place begins; None when there is none."""
-    return f"{_chain_folder(spec)}/stage-{place.passed - 1}" if place.passed > 1 else None
+    return f"{chain_folder(spec)}/stage-{place.passed - 1}" if place.passed > 1 else None

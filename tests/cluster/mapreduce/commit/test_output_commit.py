@@ -27,11 +27,11 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     manifest,
     remove_every_staging,
     remove_staging,
-    staging_folder,
 )
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.files.rendering import rendered
+from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.moment import CrashModel

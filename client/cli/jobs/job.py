@@ -34,9 +34,9 @@ job = LazyGroup(
         "output": Verb(
             "ringmill.client.cli.jobs.job_output:job_output", "list or print the part files of a job"
         ),
-        "kill": Verb("ringmill.client.cli.jobs.job_read:kill", "stop a job"),
-        "pause": Verb("ringmill.client.cli.jobs.job_pause:pause", "let a job begin nothing more for now"),
-        "resume": Verb("ringmill.client.cli.jobs.job_pause:resume", "let a paused job go on"),
+        "kill": Verb("ringmill.client.cli.jobs.job_control:kill", "stop a job"),
+        "pause": Verb("ringmill.client.cli.jobs.job_control:pause", "let a job begin nothing more for now"),
+        "resume": Verb("ringmill.client.cli.jobs.job_control:resume", "let a paused job go on"),
     },
     "Run MapReduce jobs on the nodes of a cluster.",
 )

@@ -1,4 +1,4 @@
-"""`ringmill job list`, `status`, `logs`, `kill`."""
+"""`ringmill job list`, `status`, `logs`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import click
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.explain.attempt_document import attempt_document, task_rows
 from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields, stage_counts
@@ -19,7 +18,7 @@ from ringmill.client.jobs.job_values import JobList, JobState, TaskLog
 from ringmill.client.values import json_bytes
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 
-__all__ = ["kill", "list_jobs", "logs", "status"]
+__all__ = ["list_jobs", "logs", "status"]
 
 
 @click.command("list")
@@ -126,18 +125,3 @@ def logs(settings: Settings, job: str, task: str) -> None:
         print(output.printable(f"{one.task} attempt {one.attempt} on {one.node}{cause}", keep="\n\t"))
         for line in one.output.decode("utf-8", "replace").splitlines():
             print(output.printable(f"  {line}", keep="\t"))
-
-
-@click.command()
-@click.argument("job")
-@click.pass_obj
-def kill(settings: Settings, job: str) -> ExitCode:
-    """Stop JOB.  A job that is over, or is showing its output, does not change."""
-
-    async def ask() -> JobState:
-        async with open_client(settings) as db:
-            return await db.jobs.kill(job)
-
-    state = asyncio.run(ask())
-    output.fields(settings, job_document(state), [("job", state.job), ("state", state.state)])
-    return ExitCode.DONE

@@ -12,7 +12,6 @@ which did not count.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -25,8 +24,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the benchmarks share
 
 from local_cluster import BenchCluster
-from report import Report, arguments, percentile
-from slow.waiting import lines_file, run
+from report import percentile
+from slow.waiting import run, set_up
 
 TIMES_SLOWER = 10
 CYCLE_S = 0.2
@@ -69,18 +68,11 @@ def _tell(tasks: list[psutil.Process], what: signal.Signals) -> None:
 
 
 def main() -> None:
-    parser = arguments("slow-node", "A job with a node that is ten times slower.")
-    parser.add_argument("--nodes", type=int, default=5, help="one task at a time each")
-    parser.add_argument("--tasks", type=int, default=60, help="map tasks of 0.64 s")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    tasks, rounds = (options.tasks // 3, 1) if options.quick else (options.tasks, options.rounds)
-    path = lines_file(tasks)
-    load = os.getloadavg()[0]
-    settings = {"nodes": options.nodes, "tasks": tasks, "rounds": rounds, "load_before": load}
-    report = Report("slow-node", settings, options.json)
+    nodes, _, rounds, path, report = set_up(
+        "slow-node", "A job with a node that is ten times slower.", tasks=60, rounds=3
+    )
     clean, slow = [], []
-    with BenchCluster(nodes=options.nodes) as cluster:
+    with BenchCluster(nodes=nodes) as cluster:
         run(cluster, path)  # the first one starts the task processes
         for _ in range(rounds):
             clean.append(run(cluster, path))
@@ -91,7 +83,7 @@ def main() -> None:
         clean_s=percentile([each[0] for each in clean], 0.5),
         slow_s=percentile([each[0] for each in slow], 0.5),
         ratio=percentile([two[0] / one[0] for one, two in zip(clean, slow, strict=True)], 0.5),
-        ideal=options.nodes / (options.nodes - 1 + 1 / TIMES_SLOWER),
+        ideal=nodes / (nodes - 1 + 1 / TIMES_SLOWER),
         wasted_share=percentile([each[1] for each in slow], 0.5),
         wasted_attempts=max(each[2] for each in slow),
     )

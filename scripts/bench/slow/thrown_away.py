@@ -10,7 +10,6 @@ no time.  The job is that of slow_node.py.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the benchmarks share
 
 from local_cluster import BenchCluster
-from report import Report, arguments, percentile
-from slow.waiting import lines_file, run
+from report import percentile
+from slow.waiting import run, set_up
 
 LOOK_EVERY_S = 0.3
 
@@ -57,18 +56,11 @@ def _finished(cluster: BenchCluster, job: str) -> list[str]:
 
 
 def main() -> None:
-    parser = arguments("thrown-away", "A job whose finished work is thrown away by kills.")
-    parser.add_argument("--nodes", type=int, default=5, help="one task at a time each")
-    parser.add_argument("--tasks", type=int, default=120, help="map tasks of 0.64 s")
-    parser.add_argument("--rounds", type=int, default=2)
-    options = parser.parse_args()
-    tasks, rounds = (options.tasks // 3, 1) if options.quick else (options.tasks, options.rounds)
-    path = lines_file(tasks)
-    load = os.getloadavg()[0]
-    settings = {"nodes": options.nodes, "tasks": tasks, "rounds": rounds, "load_before": load}
-    report = Report("thrown-away", settings, options.json)
+    nodes, tasks, rounds, path, report = set_up(
+        "thrown-away", "A job whose finished work is thrown away by kills.", tasks=120, rounds=2
+    )
     rows = []
-    with BenchCluster(nodes=options.nodes) as cluster:
+    with BenchCluster(nodes=nodes) as cluster:
         run(cluster, path)  # the first one starts the task processes
         for _ in range(rounds):
             clean_s = run(cluster, path)[0]

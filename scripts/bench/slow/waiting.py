@@ -5,11 +5,14 @@ Its lines are waited for, one by one; see styles/waiting_job.py.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import NamedTuple
 
 from local_cluster import ROOT, BenchCluster
+from report import Report, arguments
 
-__all__ = ["lines_file", "run"]
+__all__ = ["Setup", "run", "set_up"]
 
 JOB = ROOT / "scripts" / "bench" / "styles" / "waiting_job.py"
 FOLDER = ROOT / "build" / "bench"
@@ -17,7 +20,31 @@ LINE_BYTES = 16 * 1024
 LINES_A_TASK = 64  # of 1 MiB
 
 
-def lines_file(tasks: int) -> Path:
+class Setup(NamedTuple):
+    """What the command line asks for, and the report of it."""
+
+    nodes: int
+    tasks: int
+    rounds: int
+    path: Path  # of the input
+    report: Report
+
+
+def set_up(name: str, description: str, *, tasks: int, rounds: int) -> Setup:
+    """Read the command line, whose defaults these are, and write the input."""
+    parser = arguments(name, description)
+    parser.add_argument("--nodes", type=int, default=5, help="one task at a time each")
+    parser.add_argument("--tasks", type=int, default=tasks, help="map tasks of 0.64 s")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    options = parser.parse_args()
+    tasks, rounds = (options.tasks // 3, 1) if options.quick else (options.tasks, options.rounds)
+    path = _lines_file(tasks)
+    load = os.getloadavg()[0]
+    settings = {"nodes": options.nodes, "tasks": tasks, "rounds": rounds, "load_before": load}
+    return Setup(options.nodes, tasks, rounds, path, Report(name, settings, options.json))
+
+
+def _lines_file(tasks: int) -> Path:
     path = FOLDER / f"waiting-{tasks}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes((b"x" * (LINE_BYTES - 1) + b"\n") * (tasks * LINES_A_TASK))

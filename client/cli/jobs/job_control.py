@@ -1,4 +1,4 @@
-"""`ringmill job pause`, `resume`."""
+"""`ringmill job kill`, `pause`, `resume`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,20 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_document import job_document
 from ringmill.client.jobs.job_values import JobState
 
-__all__ = ["pause", "resume"]
+__all__ = ["kill", "pause", "resume"]
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def kill(settings: Settings, job: str) -> None:
+    """Stop JOB.  A job that is over, or is showing its output, does not change."""
+
+    async def ask() -> JobState:
+        async with open_client(settings) as db:
+            return await db.jobs.kill(job)
+
+    _show(settings, asyncio.run(ask()))
 
 
 @click.command()

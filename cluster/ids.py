@@ -5,12 +5,13 @@ Rules I1 to I6: docs/protocol/identity.md.  Nothing here knows how an id is made
 
 from __future__ import annotations
 
-from typing import NamedTuple, NewType
+from typing import Final, NamedTuple, NewType
 
 __all__ = [
     "Actor",
     "ClusterId",
     "DiskId",
+    "FIRST_EPOCH",
     "Epoch",
     "KeyspaceId",
     "NodeId",
@@ -35,6 +36,7 @@ Position = NewType("Position", int)
 """A place on the hash circle, unsigned 64 bits."""
 
 Epoch = NewType("Epoch", int)
+FIRST_EPOCH: Final = Epoch(1)
 """Number of a topology document; 0 means that no topology is known."""
 
 Actor = NewType("Actor", str)

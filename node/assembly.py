@@ -14,6 +14,7 @@ from typing import Any
 
 from ringmill.cluster.gathering import first_error
 from ringmill.cluster.ids import ClusterId
+from ringmill.cluster.ring.topology import Owner
 from ringmill.node.compute.room import Compute, open_compute
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Core, Doors
@@ -22,6 +23,7 @@ from ringmill.node.identity.room import Storage, open_storage
 from ringmill.node.jobs.job_coordinator import JobCoordinator
 from ringmill.node.jobs.room import open_jobs
 from ringmill.node.membership.room import Membership, open_membership
+from ringmill.node.moves.room import Moves, open_moves
 from ringmill.node.node_options import NodeOptions
 from ringmill.node.repair.room import Repair, open_repair
 from ringmill.node.replica.room import Replica, open_replica, serve_replica
@@ -43,6 +45,7 @@ class Node:
     membership: Membership
     requests: Requests
     repair: Repair
+    moves: Moves
     kv: KvService
     registers: RegistersService
     compute: Compute
@@ -91,6 +94,15 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             liveness=liveness,
             settle_register=requests.settle_register,
         )
+        moves = open_moves(
+            core,
+            replica,
+            Owner(core.node, identity.disk),
+            topology=topology,
+            change=membership.epochs.change,
+            settle_register=requests.settle_register,
+        )
+        topology.on_change(moves.mover.take)
         serve_replica(core, replica, topology, identity.start)
         kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()
@@ -104,7 +116,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 topology=topology,
                 liveness=liveness,
             ) as jobs,
-            _loops(*membership.loops(), *repair.loops(), *replica.loops()),
+            _loops(*membership.loops(), *repair.loops(), *moves.loops(), *replica.loops()),
         ):
             yield Node(
                 core=core,
@@ -113,6 +125,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 membership=membership,
                 requests=requests,
                 repair=repair,
+                moves=moves,
                 kv=kv,
                 registers=registers,
                 compute=compute,

@@ -23,8 +23,10 @@ class Phase:
     a new round must go on from.
     """
 
-    def __init__(self, owners: Sequence[NodeId]) -> None:
+    def __init__(self, owners: Sequence[NodeId], majority: int = 0) -> None:
+        """`majority`: how many have to agree if that is not more than half (rule M1)."""
         self._owners = tuple(owners)
+        self._majority = majority
         self._agreed: dict[NodeId, Ballot] = {}
         self._failures: dict[NodeId, str] = {}
         self.newest = NO_BALLOT
@@ -42,7 +44,7 @@ class Phase:
 
     @property
     def majority(self) -> int:
-        return len(self._owners) // 2 + 1
+        return self._majority or len(self._owners) // 2 + 1
 
     def agree(self, node: NodeId, accepted: Ballot, value: bytes, remains: Remains | None = None) -> None:
         """An owner has done what it was asked; `remains` are told by one that holds no value."""

@@ -6,7 +6,7 @@ satisfy is checked by their owners, topology_entries.py and topology.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgpack
@@ -17,10 +17,11 @@ from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner,
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack_document", "unpack_document"]
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 _FIRST_VERSION: Final = 1
 _SECOND_VERSION: Final = 2
 _THIRD_VERSION: Final = 3
+_FOURTH_VERSION: Final = 4
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class Document(NamedTuple):
     rows: tuple[Row, ...]
     voters: tuple[Owner, ...]
     former: ClusterId
+    is_paused: bool
 
 
 def pack_document(document: Document) -> bytes:
@@ -47,8 +49,10 @@ def pack_document(document: Document) -> bytes:
     """
     version = max(_lowest_version(each) for each in document.keyspaces)
     if document.former:
+        version = _FOURTH_VERSION
+    if document.is_paused or not all(_is_settled(row) for row in document.rows):
         version = FORMAT_VERSION
-    seats = sorted({*document.voters, *(owner for row in document.rows for owner in row.owners)})
+    seats = sorted({*document.voters, *(seat for row in document.rows for seat in (*row.seats, *row.wanted))})
     index = {seat: i for i, seat in enumerate(seats)}
     packed: bytes = msgpack.packb(
         [
@@ -61,12 +65,9 @@ def pack_document(document: Document) -> bytes:
             [_packed_keyspace(keyspace, version) for keyspace in document.keyspaces],
             [[m.id, m.disk, m.address, m.zone, m.weight, m.state] for m in document.members],
             [list(seat) for seat in seats],
-            [
-                [row.phase, row.row_epoch, row.copy_epoch, *(index[owner] for owner in row.owners)]
-                for row in document.rows
-            ],
+            [_packed_row(row, index, version) for row in document.rows],
             [index[voter] for voter in document.voters],
-            *([document.former] if document.former else []),
+            *([document.former, document.is_paused][: max(0, version - _THIRD_VERSION)]),
         ]
     )
     return packed
@@ -91,10 +92,13 @@ def unpack_document(data: bytes) -> Document:
 
 
 def _read(fields: Sequence[Any]) -> Document:
-    last = (str,) if fields[0] == FORMAT_VERSION else ()
-    types = (int, int, str, str, int, int, list, list, list, list, list, *last)
+    later_types: tuple[type, ...] = (str, bool)
+    last = later_types[: max(0, fields[0] - _THIRD_VERSION)]
+    types: tuple[type, ...] = (int, int, str, str, int, int, list, list, list, list, list, *last)
     head = _typed("document", fields, types)
-    version, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters, *former = head
+    version, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters, *later = head
+    former = later[0] if version >= _FOURTH_VERSION else ""
+    is_paused = later[1] if version >= FORMAT_VERSION else False
     owners = [_owner(seat) for seat in seats]
     return Document(
         Epoch(epoch),
@@ -104,10 +108,27 @@ def _read(fields: Sequence[Any]) -> Document:
         n,
         tuple(_keyspace(entry, version) for entry in keyspaces),
         tuple(_member(entry) for entry in members),
-        tuple(_row(entry, owners) for entry in rows),
+        tuple(
+            _row(entry, owners) if version < FORMAT_VERSION else _moving_row(entry, owners) for entry in rows
+        ),
         tuple(_seat(owners, voter) for voter in voters),
-        ClusterId(former[0] if former else ""),
+        ClusterId(former),
+        is_paused,
     )
+
+
+def _is_settled(row: Row) -> bool:
+    """Whether releases before version 5 can say it: nothing moves, and all copies are of one epoch."""
+    return row.joiner is None and not row.wanted and len(set(row.copy_epochs)) <= 1
+
+
+def _packed_row(row: Row, index: Mapping[Owner, int], version: int) -> list[Any]:
+    owners = [index[owner] for owner in row.owners]
+    if version < FORMAT_VERSION:
+        return [row.phase, row.row_epoch, row.copy_epochs[0], *owners]
+    joins = [index[seat] for seat in (row.joiner, row.leaver) if seat is not None]
+    wanted = [index[seat] for seat in row.wanted]
+    return [row.phase, row.row_epoch, owners, [*row.copy_epochs], joins, wanted]
 
 
 def _lowest_version(keyspace: KeyspaceEntry) -> int:
@@ -146,7 +167,26 @@ def _owner(entry: Any) -> Owner:
 def _row(entry: Any, owners: Sequence[Owner]) -> Row:
     head = entry[:3] if isinstance(entry, list) else entry
     phase, row_epoch, copy_epoch = _typed("row", head, (str, int, int))
-    return Row(tuple(_seat(owners, i) for i in entry[3:]), phase, Epoch(row_epoch), Epoch(copy_epoch))
+    seats = tuple(_seat(owners, i) for i in entry[3:])
+    return Row(seats, phase, Epoch(row_epoch), (Epoch(copy_epoch),) * len(seats))
+
+
+def _moving_row(entry: Any, owners: Sequence[Owner]) -> Row:
+    phase, row_epoch, seats, copy_epochs, joins, wanted = _typed(
+        "row", entry, (str, int, list, list, list, list)
+    )
+    if any(type(each) is not int for each in copy_epochs) or len(joins) > 2:
+        raise InvalidArgument("a row's copy epochs are integers, and one seat joins it and one leaves it")
+    joiner, leaver, *_ = (*(_seat(owners, i) for i in joins), None, None)
+    return Row(
+        tuple(_seat(owners, i) for i in seats),
+        phase,
+        Epoch(row_epoch),
+        tuple(Epoch(each) for each in copy_epochs),
+        joiner,
+        leaver,
+        tuple(_seat(owners, i) for i in wanted),
+    )
 
 
 def _seat(owners: Sequence[Owner], index: Any) -> Owner:

@@ -32,7 +32,7 @@ def count_partitions(topology: Topology, is_up: Callable[[NodeId], bool]) -> Par
     up = {member.id for member in topology.members if is_up(member.id)}
     ok = no_quorum = 0
     for row in topology.rows:
-        able = sum(node in up for node in row.nodes)
+        able = sum(node in up for node in row.whole)
         ok += able == topology.n
         no_quorum += able < _needed(topology, row)
     return PartitionCounts(ok, topology.partitions - ok - no_quorum, no_quorum)

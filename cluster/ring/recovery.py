@@ -19,7 +19,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.replacement import estimated_keys
 from ringmill.cluster.ring.topology import Topology, choose_voters, cluster_id
-from ringmill.cluster.ring.topology_entries import GIVEN_UP, Owner
+from ringmill.cluster.ring.topology_entries import GIVEN_UP, NORMAL, Owner, Row
 
 __all__ = ["EPOCHS_PASSED", "RecoveryPlan", "check_recoverable", "is_recovered", "plan_recovery", "recovered"]
 
@@ -67,7 +67,12 @@ def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
         former=topology.cluster,
         members=members,
         rows=tuple(
-            replace(row, owners=tuple(nobody.get(each.node, each) for each in row.owners), row_epoch=epoch)
+            Row(  # nothing moves any more, as there may be nobody to go on with it
+                tuple(nobody.get(each.node, each) for each in row.owners),
+                NORMAL,
+                epoch,
+                row.copy_epochs[: len(row.owners)],
+            )
             for row in topology.rows
         ),
         voters=choose_voters([each for each in members if not each.is_given_up]),
@@ -110,10 +115,10 @@ def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[
     gone: list[PartitionId] = []
     short: list[PartitionId] = []
     for number, row in enumerate(topology.rows):
-        left = sum(node not in lost for node in row.nodes)
+        left = sum(node not in lost for node in row.whole)
         if not left:
             gone.append(PartitionId(number))
-        elif left < len(row.owners) - min(w, row.majority) + 1:
+        elif left < len(row.owners) - min(w, row.size // 2 + 1) + 1:
             short.append(PartitionId(number))
     mean = max((count / max(1, topology.owned_by(node)) for node, count in counts.items()), default=0.0)
     return RecoveryPlan(

@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
-from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
+from ringmill.cluster.ids import FIRST_EPOCH, DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.topology import Owner, Row, Topology, choose_voters
+from ringmill.cluster.ring.topology_entries import NORMAL
 
 __all__ = [
     "ReplacementPlan",
@@ -85,9 +86,10 @@ def is_newly_seated(former: Topology | None, topology: Topology, seat: Owner) ->
     why a row has changed since the first one, and then takes it for one that it lacks.
     """
     if former is None:
-        return any(seat in row.owners and row.row_epoch > row.copy_epoch for row in topology.rows)
+        return any(seat in row.owners and row.row_epoch > FIRST_EPOCH for row in topology.rows)
     return any(
-        seat in after.owners and seat not in before.owners
+        seat in after.owners
+        and (seat not in before.seats or before.copy_epoch_of(seat.node) != after.copy_epoch_of(seat.node))
         for before, after in zip(former.rows, topology.rows, strict=True)
     )
 
@@ -113,11 +115,11 @@ def plan_replacement(
     short: list[PartitionId] = []
     missing: dict[NodeId, None] = {}
     size = 0.0
-    owned = [(PartitionId(number), row) for number, row in enumerate(topology.rows) if node in row.nodes]
+    owned = [(PartitionId(number), row) for number, row in enumerate(topology.rows) if node in row.whole]
     for partition, row in owned:
-        others = [each for each in row.nodes if each != node]
+        others = [each for each in row.whole if each != node]
         sources = [each for each in others if each in whole]
-        needed = len(row.owners) - min(least_w, row.majority) + 1
+        needed = len(row.owners) - min(least_w, row.size // 2 + 1) + 1
         if not others or len(sources) < min(needed, len(others)):
             short.append(partition)
             missing.update(dict.fromkeys(each for each in others if each not in whole))
@@ -132,7 +134,7 @@ def estimated_keys(topology: Topology, partitions: Collection[int], counts: Mapp
     """How many keys these partitions have, from how many each member holds in all."""
     means = {node: count / max(1, topology.owned_by(node)) for node, count in counts.items()}
     rows = [topology.row(PartitionId(number)) for number in partitions]
-    return round(sum(max((means.get(node, 0.0) for node in row.nodes), default=0.0) for row in rows))
+    return round(sum(max((means.get(node, 0.0) for node in row.whole), default=0.0) for row in rows))
 
 
 def check_safe(plan: ReplacementPlan, *, accepts_loss: bool = False) -> None:
@@ -156,9 +158,16 @@ def check_safe(plan: ReplacementPlan, *, accepts_loss: bool = False) -> None:
 
 
 def _reseated(row: Row, former: Owner, seat: Owner, epoch: Epoch) -> Row:
-    if former not in row.owners:
+    """A joiner's disk is lost with what was filled: its move begins anew (rule M3)."""
+    if former not in (*row.seats, *row.wanted):
         return row
-    return replace(row, owners=_exchanged(row.owners, former, seat), row_epoch=epoch)
+    wanted = _exchanged(row.wanted, former, seat)
+    if row.joiner == former:
+        copies = row.copy_epochs[: len(row.owners)]
+        return Row(row.owners, NORMAL, epoch, copies, wanted=wanted)
+    leaver = seat if row.leaver == former else row.leaver
+    owners = _exchanged(row.owners, former, seat)
+    return replace(row, owners=owners, row_epoch=epoch, leaver=leaver, wanted=wanted)
 
 
 def _exchanged(seats: tuple[Owner, ...], former: Owner, seat: Owner) -> tuple[Owner, ...]:

@@ -4,7 +4,7 @@ A change is a function from a document to the next one.  What must hold between 
 cluster is checked here, by the voters before they accept a document and by every node before it adopts one.
 What a change may do beyond that is the change's own matter (cluster/ring/keyspace_changes.py).
 
-Rules T1 and T2: docs/protocol/topology.md.
+Rules T1 and T2: docs/protocol/topology.md; M1: docs/protocol/moves.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Epoch
+from ringmill.cluster.ring.moves import check_arrow
 from ringmill.cluster.ring.topology import KeyspaceEntry, Row, Topology
 
 __all__ = ["check_follows", "check_next", "with_keyspaces"]
@@ -32,6 +33,8 @@ def check_next(older: Topology, newer: Topology) -> None:
     if newer.cluster != older.cluster:
         raise _another(older, newer)
     check_follows(older, newer)
+    for number, (before, after) in enumerate(zip(older.rows, newer.rows, strict=True)):
+        check_arrow(number, before, after)
 
 
 def check_follows(older: Topology, newer: Topology) -> None:
@@ -71,6 +74,6 @@ def _another(older: Topology, newer: Topology) -> InvalidArgument:
 
 
 def _check_row(number: int, before: Row, after: Row, epoch: Epoch) -> None:
-    """A row is as it was, or says that it has changed since (rule T5)."""
-    if after != before and after.row_epoch <= epoch:
+    """A row is as it was, or says that it has changed since (rule T5); what is wanted of it is not obeyed yet."""
+    if replace(after, wanted=()) != replace(before, wanted=()) and after.row_epoch <= epoch:
         raise InvalidArgument(f"the row of partition {number} changed, and its row epoch did not")

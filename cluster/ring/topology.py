@@ -29,6 +29,7 @@ from ringmill.cluster.ring.tokens import Circle, circle_of
 from ringmill.cluster.ring.topology_entries import (
     MAX_EPOCH,
     MAX_REPLICAS,
+    NORMAL,
     KeyspaceEntry,
     Member,
     Owner,
@@ -73,6 +74,7 @@ class Topology:
     rows: tuple[Row, ...]
     voters: tuple[Owner, ...]
     former: ClusterId = _NO_CLUSTER  # the cluster that this one was made of (rule T9)
+    is_paused: bool = False  # no further move of the plan is begun
     _by_name: dict[str, KeyspaceEntry] = field(init=False, repr=False, compare=False)
     _by_id: dict[KeyspaceId, KeyspaceEntry] = field(init=False, repr=False, compare=False)
 
@@ -87,11 +89,12 @@ class Topology:
         return self.rows[partition]
 
     def owners(self, partition: PartitionId) -> tuple[NodeId, ...]:
-        return self.row(partition).nodes
+        """Those whose copies are whole; not one that is joining them (Row.nodes has it, too)."""
+        return self.row(partition).whole
 
     def fallbacks(self, partition: PartitionId) -> tuple[NodeId, ...]:
         """The members that do not own the partition, in the order the ring meets them after its owners."""
-        owners = self.owners(partition)
+        owners = self.row(partition).nodes
         walk = self._circle.walk(partition_start(partition, self.partitions))
         return tuple(node for node in walk if node not in owners)
 
@@ -140,7 +143,12 @@ class Topology:
 
     def owned_by(self, node: NodeId) -> int:
         """How many partitions a node owns."""
-        return sum(node in row.nodes for row in self.rows)
+        return sum(node in row.whole for row in self.rows)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a plan is under way."""
+        return any(row.is_joint or row.wanted for row in self.rows)
 
     @property
     def is_short(self) -> bool:
@@ -158,6 +166,7 @@ class Topology:
             Document(
                 self.epoch, self.cluster, self.name, self.partitions, self.n,
                 self.keyspaces, self.members, self.rows, self.voters, self.former,
+                self.is_paused,
             )
         )  # fmt: skip
 
@@ -204,11 +213,15 @@ class Topology:
     def _check_seats(self) -> None:
         replicas = min(self.n, len(self.members))
         known = {member.id for member in self.members}
+        members = {member.seat for member in self.members}
         check_between("number of rows", len(self.rows), self.partitions, self.partitions)
         for row in self.rows:
             row.check(epoch=self.epoch, replicas=replicas)
-            if not known.issuperset(row.nodes):
-                raise InvalidArgument(f"a row names {', '.join(row.nodes)}: not all are members")
+            if not members.issuperset((*row.seats, *row.wanted)):
+                named = dict.fromkeys((*row.nodes, *(seat.node for seat in row.wanted)))
+                raise InvalidArgument(
+                    f"a row names {', '.join(named)}: not all are members, with these disks"
+                )
         check_between("number of voters", len(self.voters), 1, MAX_VOTERS)
         if len(self.voters) % 2 == 0 or not known.issuperset(voter.node for voter in self.voters):
             raise InvalidArgument(f"{len(self.voters)} voters: need an odd number, all of them members")
@@ -241,7 +254,7 @@ def first_topology(
     draft = replace(
         draft,
         rows=tuple(
-            Row(tuple(seats[node] for node in nodes), "normal", epoch, epoch)
+            Row(tuple(seats[node] for node in nodes), NORMAL, epoch, (epoch,) * len(nodes))
             for nodes in place(members, partitions, n)
         ),
     )

@@ -15,6 +15,8 @@ from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId
 
 __all__ = [
     "GIVEN_UP",
+    "JOINT_1",
+    "JOINT_2",
     "KINDS",
     "MAX_ADDRESS_BYTES",
     "MAX_EPOCH",
@@ -22,9 +24,11 @@ __all__ = [
     "MAX_WEIGHT",
     "MEMBER_STATES",
     "DURABILITIES",
+    "NORMAL",
     "PHASES",
     "POLICIES",
     "QUORUMS",
+    "NO_COPY",
     "KeyspaceEntry",
     "Member",
     "Owner",
@@ -37,8 +41,7 @@ MAX_REPLICAS: Final = 7
 MAX_WEIGHT: Final = 64
 MAX_ADDRESS_BYTES: Final = 255
 MAX_EPOCH: Final = 2**63 - 1
-# What a document may say is more than this release obeys, so that a later release needs no new format
-# (docs/protocol/README.md, "Planned"): no code reads a member's state, which may be "joining" or "leaving".
+NO_COPY: Final = Epoch(0)  # no copy has it: epochs begin with 1
 KINDS: Final = ("objects", "registers")
 POLICIES: Final = ("siblings", "lww", "counter", "set", "map")
 DURABILITIES: Final = ("memory", "buffered", "sync")
@@ -46,7 +49,10 @@ QUORUMS: Final = ("strict", "sloppy")
 _SLOPPY_POLICIES: Final = ("siblings", "lww")
 GIVEN_UP: Final = "dead" * 4  # what an id begins with that no disk has: the ids of disks are random
 MEMBER_STATES: Final = ("joining", "up", "leaving")
-PHASES: Final = ("normal",)
+NORMAL: Final = "normal"
+JOINT_1: Final = "joint-1"  # the joiner takes writes and is filled
+JOINT_2: Final = "joint-2"  # the joiner is filled: reads ask both sets of owners
+PHASES: Final = (NORMAL, JOINT_1, JOINT_2)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DISK: Final = re.compile(r"[0-9a-f]{32}")
@@ -147,36 +153,116 @@ class Row:
     """One partition: its owners in ring order, and since when.
 
     `row_epoch` is the epoch at which owners or phase last changed; requests made under an older one are
-    refused.  `copy_epoch` is the epoch of the move that brought the data; stored keys carry it.
+    refused.  `copy_epochs` has, for each owner and then for the joiner, the epoch of the move that brought its
+    copy; the keys that it stores carry it.
+
+    While one seat of a partition moves the row is joint: `joiner` is the seat that is being filled, and
+    `leaver` the owner whose place it takes, None where the row gets one owner more.  `wanted` are the owners
+    that a plan gives the partition, () when it stays as it is.  Rules M1 and M3: docs/protocol/moves.md.
     """
 
     owners: tuple[Owner, ...]
     phase: str
     row_epoch: Epoch
-    copy_epoch: Epoch
-    nodes: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)  # of the owners
+    copy_epochs: tuple[Epoch, ...]
+    joiner: Owner | None = None
+    leaver: Owner | None = None
+    wanted: tuple[Owner, ...] = ()
+    nodes: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
+    """Of the owners and the joiner: all who take writes."""
+    whole: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
+    """Of the owners: those who coordinate, and who are sources."""
+    readers: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
+    """Whom reads ask: the joiner only once it is filled."""
+    _copies: dict[NodeId, Epoch] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "nodes", tuple(owner.node for owner in self.owners))
+        whole = tuple(owner.node for owner in self.owners)
+        nodes = whole if self.joiner is None else (*whole, self.joiner.node)
+        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(self, "whole", whole)
+        object.__setattr__(self, "readers", whole if self.phase == JOINT_1 else nodes)
+        object.__setattr__(self, "_copies", dict(zip(nodes, self.copy_epochs, strict=False)))
+
+    @property
+    def is_joint(self) -> bool:
+        return self.joiner is not None
+
+    @property
+    def seats(self) -> tuple[Owner, ...]:
+        """The owners and the joiner."""
+        return self.owners if self.joiner is None else (*self.owners, self.joiner)
+
+    @property
+    def following(self) -> tuple[Owner, ...]:
+        """The owners after the present move."""
+        if self.joiner is None:
+            return self.owners
+        return tuple(seat for seat in self.owners if seat != self.leaver) + (self.joiner,)
+
+    @property
+    def sets(self) -> tuple[tuple[NodeId, ...], ...]:
+        """The owners; in a joint the old and the new ones."""
+        if self.joiner is None:
+            return (self.whole,)
+        return self.whole, tuple(seat.node for seat in self.following)
+
+    def copy_epoch_of(self, node: NodeId) -> Epoch:
+        """Of a node's copy; NO_COPY when it has none."""
+        return self._copies.get(node, NO_COPY)
+
+    @property
+    def size(self) -> int:
+        """The number of owners that levels are counted from (rule T6)."""
+        return len(self.owners)
 
     @property
     def majority(self) -> int:
-        """Of the owners there are, which may be fewer than the document's `n`."""
-        return len(self.owners) // 2 + 1
+        """Of those who take writes, a majority in each set of owners: of the owners there are, which may be
+        fewer than the document's `n`, and in a joint one more."""
+        return self.writers_for(len(self.owners) // 2 + 1)
 
     def level(self, wanted: int) -> int:
         """How many owners a default of `wanted` asks of this row: never more than there are."""
         return min(wanted, len(self.owners))
 
+    def writers_for(self, level: int) -> int:
+        """How many of `nodes` must ack so that `level` do in each set of owners (rule M1).
+
+        The sets differ by one seat, so one more is enough, whoever that is.
+        """
+        return level if self.joiner is None else level + 1
+
+    def readers_for(self, level: int) -> int:
+        """How many of `readers` must answer so that `level` do in each set that is read (rule M1)."""
+        return level + 1 if self.phase == JOINT_2 else level
+
     def check(self, *, epoch: int, replicas: int) -> None:
-        """Raise InvalidArgument unless this may stand in a document of `epoch`."""
+        """Raise InvalidArgument unless this may stand in a document of `epoch`.
+
+        A row may have fewer owners than `replicas` while more members are being given their first copies.
+        """
         _check_one_of("phase", self.phase, PHASES)
         check_between("row epoch", self.row_epoch, 1, epoch)
-        check_between("copy epoch", self.copy_epoch, 1, self.row_epoch)
-        if len(self.owners) != replicas:
-            raise InvalidArgument(f"a row has {len(self.owners)} owners, need {replicas}")
-        if len(set(self.nodes)) != len(self.owners):
-            raise InvalidArgument(f"a row names a node twice: {', '.join(self.nodes)}")
+        if len(self.copy_epochs) != len(self.seats):
+            raise InvalidArgument(
+                f"a row has {len(self.seats)} seats and {len(self.copy_epochs)} copy epochs"
+            )
+        for copy_epoch in self.copy_epochs:
+            check_between("copy epoch", copy_epoch, 1, self.row_epoch)
+        if not 1 <= len(self.owners) <= replicas:
+            raise InvalidArgument(f"a row has {len(self.owners)} owners, need 1 to {replicas}")
+        if self.wanted and len(self.wanted) != replicas:
+            raise InvalidArgument(f"a plan gives a row {len(self.wanted)} owners, need {replicas}")
+        if self.is_joint is (self.phase == NORMAL) or (self.leaver is not None and not self.is_joint):
+            raise InvalidArgument(f"a row in phase {self.phase} does not fit its joiner and its leaver")
+        if self.leaver is not None and self.leaver not in self.owners:
+            raise InvalidArgument(f"{self.leaver.node} is to leave a row that it does not own")
+        if len(self.following) > replicas:
+            raise InvalidArgument(f"a row would have {len(self.following)} owners, need {replicas} at most")
+        for nodes in (self.nodes, tuple(seat.node for seat in self.wanted)):
+            if len(set(nodes)) != len(nodes):
+                raise InvalidArgument(f"a row names a node twice: {', '.join(nodes)}")
 
 
 def check_name(what: str, name: str) -> None:

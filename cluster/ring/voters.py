@@ -23,7 +23,8 @@ def spare_voter(topology: Topology, lost: Owner, up: Collection[NodeId]) -> Memb
     """
     voters = topology.voter_nodes
     zones = Counter(topology.member(node).zone for node in voters if node != lost.node)
-    spare = [member for member in topology.members if member.id in up and member.id not in voters]
+    able = [member for member in topology.members if member.id in up and member.state == "up"]
+    spare = [member for member in able if member.id not in voters]
     return min(spare, key=lambda member: zones[member.zone], default=None)
 
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from ringmill.cluster.ids import Actor, Epoch, NodeId, Start
+from ringmill.cluster.ids import FIRST_EPOCH, Actor, Epoch, NodeId, Start
 
 __all__ = ["EMPTY_VECTOR", "Dot", "VersionVector", "actor_of", "parse_dot"]
 
-FIRST_EPOCH: Final = Epoch(1)
 BOOT_DIGITS: Final = 10
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from ringmill.cluster.beats import next_beat
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ids import FIRST_EPOCH, Epoch, NodeId
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -63,9 +63,9 @@ class Offering:
         """Note whom to tell.  After a start: all whose disk may have been replaced; most know it already."""
         former, self._former = self._former, topology
         if former is None:
-            changed = {
-                owner.node for row in topology.rows if row.row_epoch > row.copy_epoch for owner in row.owners
-            }
+            rows = [row for row in topology.rows if row.row_epoch > FIRST_EPOCH]
+            changed = {node for row in rows for node in row.nodes}
+            changed |= {member.id for member in topology.members if member.state == "joining"}
         else:
             known = {member.seat for member in former.members if former.cluster == topology.cluster}
             changed = {member.id for member in topology.members if member.seat not in known}

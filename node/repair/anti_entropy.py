@@ -168,11 +168,11 @@ class AntiEntropy:
         if self._is_all_owed:
             self._is_all_owed = False
             for number, row in enumerate(rows):
-                if self._node in row.nodes:
+                if self._node in row.whole:
                     self._owed.owe_all(PartitionId(number), self._others(row))
         for partition in self._owed.partitions():
             row = rows[partition]
-            self._owed.keep_only(partition, self._others(row) if self._node in row.nodes else ())
+            self._owed.keep_only(partition, self._others(row) if self._node in row.whole else ())
 
     def _document(self) -> Topology:
         topology = self._topology.current
@@ -180,7 +180,7 @@ class AntiEntropy:
         return topology
 
     def _others(self, row: Row) -> list[NodeId]:
-        return [node for node in row.nodes if node != self._node]
+        return [node for node in row.whole if node != self._node]
 
     async def _round(self, *, is_due: bool) -> None:
         """One comparison with every other owner that seems up."""
@@ -198,7 +198,7 @@ class AntiEntropy:
                 await self._compare(peer, wanted[first : first + ROOTS_AT_ONCE])
 
     def _is_shared(self, row: Row, peer: NodeId) -> bool:
-        return self._node in row.nodes and peer in row.nodes
+        return self._node in row.whole and peer in row.whole
 
     def _hints_go_first(self, peer: NodeId) -> bool:
         """What hints are about to bring need not be compared."""

@@ -101,6 +101,7 @@ class _Other(NamedTuple):
 class Exchange:
     def __init__(
         self,
+        node: NodeId,
         *,
         engine: Engine,
         objects: ObjectStore,
@@ -110,6 +111,7 @@ class Exchange:
         options: CompareOptions,
         gate: Gate,
     ) -> None:
+        self._node = node
         self._gate = gate
         self._engine = engine
         self._objects = objects
@@ -120,7 +122,7 @@ class Exchange:
 
     def root(self, partition: PartitionId, row: Row) -> RootOf | None:
         """What this node holds, synced or not; None when it cannot tell."""
-        sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch))
+        sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch_of(self._node)))
         if sums is not None:
             return RootOf(partition, row.row_epoch, sums.root)
         if self._objects.is_counted and not self._engine.corrupt_ranges():
@@ -185,7 +187,7 @@ class Exchange:
         bits = bytearray(LEAVES // 8)
         for leaf in leaves:
             bits[leaf >> 3] |= 1 << (leaf & 7)
-        prefix = copy_prefix(Copy(partition, row.copy_epoch))
+        prefix = copy_prefix(Copy(partition, row.copy_epoch_of(self._node)))
         start, too_large = b"", None
         while True:
             unit = await self._read(prefix, bytes(bits), start)
@@ -312,7 +314,7 @@ class Exchange:
 
     async def _mine(self, partition: PartitionId, row: Row) -> LeafSums:
         """What is on this node's disk.  Raises Unavailable when it cannot tell."""
-        sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch))
+        sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch_of(self._node)))
         if sums is None:
             raise Unavailable(f"what partition {partition} holds here is not known now")
         await self._objects.wait_synced()

@@ -80,9 +80,9 @@ class Forgetting:
             return
         for partition, mark in list(self._watermarks.known().items()):
             row = document.rows[partition]
-            copy = Copy(partition, row.copy_epoch)
+            copy = Copy(partition, row.copy_epoch_of(self._node))
             proven = mark.proven
-            if self._node not in row.nodes or proven == ZERO:
+            if row.is_joint or self._node not in row.nodes or proven == ZERO:
                 continue
             if self._objects.dead.may_hold_dead(copy, millis(proven)):
                 await self._pass(copy, proven)

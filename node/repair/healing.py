@@ -199,13 +199,13 @@ class Healing:
         if attempt := self._watermarks.of(part.partition).kept.attempt:
             # What survived may be a value that the others have forgotten (rule P5): first it has to be known.
             raise Unavailable(f"whether watermark {attempt} was proven is not known yet")
-        copy = Copy(part.partition, part.row.copy_epoch)
+        copy = Copy(part.partition, part.row.copy_epoch_of(self._node))
         prefix = copy_prefix(copy)
-        others = [node for node in part.row.nodes if node != self._node]
+        others = [node for node in part.row.whole if node != self._node]
         self.loss.check_has_source(self._node, others)
         usual = self._usual_sources(part.row, others)
         need = self.loss.sources_needed(others, usual)
-        if need < len(part.row.nodes) - self._least_w() + 1:
+        if need < part.row.size - self._least_w() + 1:
             why = "as a loss was accepted" if self.loss.given_up else "all there are"
             self._tell_once(f"{part} is healed from {need} other owners, {why}")
         start = part.start
@@ -226,7 +226,7 @@ class Healing:
 
     def _usual_sources(self, row: Row, others: Sequence[NodeId]) -> int:
         """The number of other owners whose copies are needed while no loss is accepted."""
-        return min(len(row.nodes) - self._least_w() + 1, len(others))
+        return min(row.size - self._least_w() + 1, len(others))
 
     def _least_w(self) -> int:
         topology = self._topology.current
@@ -241,7 +241,7 @@ class Healing:
         assert topology is not None, "a row without a topology"
         whole_copy = not end.startswith(prefix)
         request = ReadPage(topology.epoch, partition, start, b"" if whole_copy else end[len(prefix) :])
-        others = [node for node in row.nodes if node != self._node]
+        others = [node for node in row.whole if node != self._node]
         pages: dict[NodeId, Page] = {}
         failures: dict[NodeId, str] = {}
 

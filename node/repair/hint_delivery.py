@@ -184,7 +184,7 @@ class HintDelivery:
         size_bytes = 0
         for key in keys:
             topology = self._topology.topology()
-            owners = topology.owners(key.partition)
+            owners = topology.row(key.partition).nodes
             if target not in owners:
                 await self._hints.readdress(key, target, [node for node in owners if node != self._node])
                 continue
@@ -214,7 +214,9 @@ class HintDelivery:
         if self._node not in row.nodes:
             return False
         hint = await self._hints.get(key)
-        own = await self._objects.read(Place(Copy(key.partition, row.copy_epoch), key.keyspace, key.key))
+        own = await self._objects.read(
+            Place(Copy(key.partition, row.copy_epoch_of(self._node)), key.keyspace, key.key)
+        )
         if hint is None or len(encode_object(merge(decode_object(hint.encoded), own))) >= len(hint.encoded):
             return False
         await self._hints.keep(key, (target,), own)

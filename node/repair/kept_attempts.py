@@ -124,7 +124,7 @@ class KeptAttempts:
             for partition, fate in (await self._fates(node, due, document, timeout_s)).items():
                 told[partition][node] = fate
                 row, mark = document.rows[partition], self._watermarks.of(partition)
-                fates = [told[partition].get(one, Fate.SILENT) for one in row.nodes if one != self._node]
+                fates = [told[partition].get(one, Fate.SILENT) for one in row.whole if one != self._node]
                 found = fate_of(fates, is_same_row=row.row_epoch == mark.kept.row_epoch)
                 if mark.settle(due[partition], found):
                     sometimes("an owner finds out what came of a watermark that it has kept")

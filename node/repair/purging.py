@@ -169,7 +169,7 @@ class Purging:
         self.held_back = {}
         for number, row in enumerate(document.rows):
             partition = PartitionId(number)
-            if self._node != min(row.nodes) or not self._may_hold_dead(partition, row, mark):
+            if row.is_joint or self._node != min(row.nodes) or not self._may_hold_dead(partition, row, mark):
                 continue
             if self._watermarks.of(partition).kept.attempt:
                 self.held_back[partition] = "an earlier attempt is not settled yet"
@@ -178,7 +178,7 @@ class Purging:
         return {each: due[each] for each in due if mark - self._proven.get(each, 0) >= step}
 
     def _may_hold_dead(self, partition: PartitionId, row: Row, mark: HybridTime) -> bool:
-        return self._objects.dead.may_hold_dead(Copy(partition, row.copy_epoch), mark >> 16)
+        return self._objects.dead.may_hold_dead(Copy(partition, row.copy_epoch_of(self._node)), mark >> 16)
 
     async def _prove(
         self,

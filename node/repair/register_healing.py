@@ -60,7 +60,7 @@ class RegisterHealing:
         floor = lowest = self._registers.ceiling
         newest: dict[bytes, tuple[Ballot, bytes]] = {}
         failures: dict[NodeId, str] = {}
-        others = [node for node in part.row.nodes if node != self._node]
+        others = [node for node in part.row.whole if node != self._node]
         self._loss.check_has_source(self._node, others)
         told: list[NodeId] = []
         for node in others:
@@ -101,7 +101,7 @@ class RegisterHealing:
         """
         topology = self._topology.topology()
         assert part.partition is not None and part.row is not None
-        prefix = registers_prefix(Copy(part.partition, part.row.copy_epoch))
+        prefix = registers_prefix(Copy(part.partition, part.row.copy_epoch_of(self._node)))
         found: list[tuple[bytes, Ballot, bytes]] = []
         start = b""
         while True:
@@ -124,4 +124,4 @@ class RegisterHealing:
 
 def sources_needed(row: Row) -> int:
     """Each majority that this owner was part of has one of this number of other owners."""
-    return len(row.nodes) - row.majority + 1
+    return row.size - (row.size // 2 + 1) + 1

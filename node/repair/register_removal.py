@@ -118,8 +118,8 @@ class RegisterRemoval:
         self.held_back = {}
         for number, row in enumerate(document.rows):
             partition = PartitionId(number)
-            copy = Copy(partition, row.copy_epoch)
-            if self._node not in row.nodes or self._due.get(copy, 0) > self._hybrid.wall_ms():
+            copy = Copy(partition, row.copy_epoch_of(self._node))
+            if row.is_joint or self._node not in row.nodes or self._due.get(copy, 0) > self._hybrid.wall_ms():
                 continue
             if copy in self._waiting and self._is_held_back(partition, row):
                 continue  # what was found waits, and is not looked for again
@@ -144,7 +144,7 @@ class RegisterRemoval:
 
     async def _pass(self, document: Topology, partition: PartitionId, row: Row) -> int:
         """Look through one copy.  Returns when to look again."""
-        prefix = registers_prefix(Copy(partition, row.copy_epoch))
+        prefix = registers_prefix(Copy(partition, row.copy_epoch_of(self._node)))
         after_ms = round(self._options.after_s * 1000)
         due_ms, seen, is_whole = _NEVER, 0, True
         old: list[_Found] = []
@@ -167,7 +167,7 @@ class RegisterRemoval:
                     await asyncio.sleep(TURN_S * (self._gate.stretch - 1.0))  # requests go first (rule O8)
         if any(each.remains != NO_REMAINS for each in old):  # promises alone are taken along
             is_whole &= await self._remove(document, partition, row, old)
-        copy = Copy(partition, row.copy_epoch)
+        copy = Copy(partition, row.copy_epoch_of(self._node))
         if is_whole:
             self._waiting.discard(copy)
             return due_ms
@@ -176,7 +176,7 @@ class RegisterRemoval:
 
     async def _remove(self, document: Topology, partition: PartitionId, row: Row, old: list[_Found]) -> bool:
         """Whether all of these are gone from all owners."""
-        copy = Copy(partition, row.copy_epoch)
+        copy = Copy(partition, row.copy_epoch_of(self._node))
         if self._is_held_back(partition, row):
             return False
         try:

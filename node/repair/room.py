@@ -75,6 +75,7 @@ def open_repair(
     )
     options = core.options.compare
     exchange = Exchange(
+        core.node,
         engine=replica.engine,
         objects=replica.objects,
         comparisons=replica.comparisons,

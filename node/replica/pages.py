@@ -104,7 +104,8 @@ class PageServing:
         request = ReadPage.decode(incoming.body)
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         try:
-            page = await read_page(self._engine, request, row, min(self._most_items, PAGE_ITEMS))
+            copy, most_items = self._routes.copy_of(request.partition, row), min(self._most_items, PAGE_ITEMS)
+            page = await read_page(self._engine, request, row, copy, most_items)
         except OSError as error:
             # not Unavailable: other ranges may be read, so the asker need not pass this owner over for all
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
@@ -136,9 +137,9 @@ async def ask_page(
     return page
 
 
-async def read_page(engine: Engine, request: ReadPage, row: Row, most_items: int) -> Page:
+async def read_page(engine: Engine, request: ReadPage, row: Row, copy: Copy, most_items: int) -> Page:
     """What this node holds, synced or not.  Raises CorruptData when it may have lost some of it, OSError."""
-    prefix = copy_prefix(Copy(request.partition, row.copy_epoch))
+    prefix = copy_prefix(copy)
     end = prefix + request.end if request.end else prefix_end(prefix)
     items: list[tuple[bytes, bytes]] = []
     size_bytes = 0

@@ -122,7 +122,7 @@ class Routes:
             return self._owned(topology, keyspace, key, epoch).place
         partition = topology.partition_of(keyspace, key)
         row = await self.row_of(partition, epoch, sender=sender)
-        return Place(Copy(partition, row.copy_epoch), keyspace, key)
+        return Place(self.copy_of(partition, row), keyspace, key)
 
     def check_same(self, route: Route) -> None:
         """Raise WrongEpoch when the owners of the key have changed since its route was found (T5)."""
@@ -131,6 +131,10 @@ class Routes:
     def check_row(self, partition: PartitionId, row_epoch: Epoch) -> None:
         """Raise WrongEpoch when the owners of the partition have changed since that epoch (T5)."""
         self._view.check_row(partition, row_epoch)
+
+    def copy_of(self, partition: PartitionId, row: Row) -> Copy:
+        """This node's copy of a partition under a row that names it."""
+        return Copy(partition, row.copy_epoch_of(self.node))
 
     async def row_of(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
         """The row of a peer's message about a whole partition.  Raises as `by_id`."""
@@ -184,7 +188,7 @@ class Routes:
     def _route(self, topology: Topology, keyspace: KeyspaceEntry, key: bytes, epoch: Epoch) -> Route:
         partition = topology.partition_of(keyspace.id, key)
         row = self._view.check_row(partition, epoch or topology.epoch)
-        place = Place(Copy(partition, row.copy_epoch), keyspace.id, key)
+        place = Place(self.copy_of(partition, row), keyspace.id, key)
         return Route(keyspace, key, partition, row, row.nodes, topology.epoch, place)
 
 

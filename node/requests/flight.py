@@ -176,7 +176,7 @@ class Flight:
             for node, commit in sorted(self._hints.items())
             if node not in acks and node not in stand_ins
         ]
-        needed = min(default_w, len(self.route.owners))
+        needed = self.route.row.writers_for(self.route.row.level(default_w))
         is_weak = self._tally.w < needed
         if stand_ins:
             replicas += [

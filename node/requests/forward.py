@@ -65,8 +65,10 @@ class Forwarder:
                 detail={"epoch": route.epoch, "partition": route.partition},
                 hint="fetch the topology again",
             )
-        waiting = self._liveness.nearest_first([owner for owner in route.owners if owner != instead_of])
-        refusal: RingmillError = Unavailable(f"none of the owners {', '.join(route.owners)} can be reached")
+        waiting = self._liveness.nearest_first([owner for owner in route.row.whole if owner != instead_of])
+        refusal: RingmillError = Unavailable(
+            f"none of the owners {', '.join(route.row.whole)} can be reached"
+        )
         soon = iter(tuple(waiting))
         while (node := await self._next(soon, waiting, deadline)) is not None:
             waiting.remove(node)

@@ -46,9 +46,10 @@ ReadEnded: TypeAlias = Callable[[ReadResult | Exception], None]
 @dataclass(slots=True)
 class ReadRepair:
     """The write-backs of one read: the owners asked, those that now hold the merged object, and the
-    failures."""
+    failures.  `needed` have to hold it in each set of owners (rule M1)."""
 
     needed: int
+    sets: tuple[tuple[NodeId, ...], ...]
     holders: list[NodeId]
     asked: list[NodeId] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class ReadRepair:
 
     @property
     def is_enough(self) -> bool:
-        return len(self.holders) >= self.needed
+        return all(sum(node in self.holders for node in each) >= self.needed for each in self.sets)
 
     @property
     def is_over(self) -> bool:
@@ -100,7 +101,7 @@ class Reader:
         """
         deadline = self._checked(request)
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
-        r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
+        r = _asked_of(route, request)
         needed = need_of(request.options.seen, route)
         collected = await self._collector.collect(
             route,
@@ -122,7 +123,7 @@ class Reader:
         route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
         if route is None:
             return False
-        r = parse_level(request.options.level, len(route.owners), route.keyspace.r)
+        r = _asked_of(route, request)
         told = partial(self._collected, route, r, deadline, ended)
         if request.options.seen is None:
             self._collector.begin(route, r, deadline, told, is_strict=not route.keyspace.is_sloppy)
@@ -142,7 +143,7 @@ class Reader:
         if isinstance(told, QuorumNotReached):
             ended(told)
             return
-        agreed = told.agreed
+        agreed = None if route.row.is_joint else told.agreed  # both sets of owners have to hold it (rule M1)
         if agreed is not None and (lone := agreed.lone) is not None and lone.is_plain:
             self._hybrid.observe(lone.time)
             token = token_of(lone.time, lone.vector, route.keyspace.id, route.key)
@@ -209,7 +210,7 @@ class Reader:
         repaired: int,
         judged_at_ms: int = 0,
     ) -> ReadResult:
-        is_weak = r < min(route.keyspace.r, len(route.owners))
+        is_weak = r < route.row.readers_for(route.row.level(route.keyspace.r))
         if route.keyspace.is_sloppy and not is_weak:
             is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
         return ReadResult(
@@ -238,11 +239,11 @@ class Reader:
         """
         of_owners = {node: told for node, told in collected.answers.items() if node in route.owners}
         stale = [node for node, stored in of_owners.items() if stored != merged]
-        if not stale:
+        if not stale and not route.row.is_joint:
             return 0
         equal = [node for node in of_owners if node not in stale]
-        wanted = holders_for_a_strict_read(len(route.owners), route.keyspace.r)
-        repair = ReadRepair(min(wanted, len(of_owners)), equal)
+        wanted = holders_for_a_strict_read(route.row.size, route.keyspace.r)
+        repair = ReadRepair(min(wanted, len(of_owners)), route.row.sets, equal)
         encoded = encode_object(merged)
         self._write_back(stale, route, encoded, repair, deadline)
         patience_s = min(self._options.repair_patience_s, deadline.left_s / 2)
@@ -287,6 +288,12 @@ class Reader:
             repair.failures[node] = str(error) or type(error).__name__
         finally:
             repair.moved.set()
+
+
+def _asked_of(route: Route, request: ReadRequest) -> int:
+    """How many owners have to answer.  Raises InvalidArgument."""
+    row = route.row
+    return row.readers_for(parse_level(request.options.level, row.size, route.keyspace.r))
 
 
 async def _wait_for_repair(repair: ReadRepair, wait_s: float, *, is_all_wanted: bool) -> None:

@@ -101,12 +101,12 @@ class Writer:
         durability, deadline = self._checked(request)
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         request = self._attempts.named(request)
-        if self._routes.node not in route.owners:
+        if self._routes.node not in route.row.whole:
             sometimes("a write is forwarded to an owner")
             return await self._forwarder.forward(request, route, deadline)
         durability = _asked_or_default(durability, request, route)
         update = update_of(request, route.keyspace)
-        w = parse_level(options.level, len(route.owners), route.keyspace.w)
+        w = route.row.writers_for(parse_level(options.level, route.row.size, route.keyspace.w))
         if options.ttl_ms or route.keyspace.ttl_ms or request.is_touch:
             await self._timekeeper.wait_compared(deadline.left_s / 2)
         intent = self._intent(request, route, update)
@@ -115,7 +115,7 @@ class Writer:
 
         try:
             if request.is_touch or (update is not None and update.observes):
-                r = route.row.level(route.keyspace.r)
+                r = route.row.readers_for(route.row.level(route.keyspace.r))
                 await self._observe(route, r, intent, deadline)  # what it replaces (rules V10 and V11)
             written = await self._write_caught_up(route, intent, deadline)
         except CorruptData as error:
@@ -227,14 +227,14 @@ class Writer:
         ):
             return False
         route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
-        if route is None or self._routes.node not in route.owners:
+        if route is None or self._routes.node not in route.row.whole:
             return False
         options, keyspace = request.options, route.keyspace
         update = update_of(request, keyspace)
         if options.ttl_ms or keyspace.ttl_ms or (update is not None and update.observes):
             return False
         durability = _asked_or_default(durability, request, route)
-        w = parse_level(options.level, len(route.owners), keyspace.w)
+        w = route.row.writers_for(parse_level(options.level, route.row.size, keyspace.w))
         request = self._attempts.named(request)
         intent = self._intent(request, route, update)
         admit = partial(_admit, deadline, _most(intent, route))

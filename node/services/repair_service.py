@@ -100,7 +100,7 @@ class RepairService:
     def _owned(self) -> dict[PartitionId, list[NodeId]]:
         """The partitions of this node, with their other owners."""
         return {
-            partition: [other for other in row.nodes if other != self._node]
+            partition: [other for other in row.whole if other != self._node]
             for partition, row in self._rows().items()
         }
 
@@ -108,14 +108,14 @@ class RepairService:
         return {
             PartitionId(number): row
             for number, row in enumerate(self._topology.topology().rows)
-            if self._node in row.nodes
+            if self._node in row.whole
         }
 
     def _watermark(self, partition: PartitionId, row: Row) -> Watermark:
         return Watermark(
             partition=partition,
             proven_ms=millis(self._replica.watermarks.proven(partition)),
-            tombstones=self._replica.objects.dead.tombstones(Copy(partition, row.copy_epoch)),
-            leads=self._node == min(row.nodes),
+            tombstones=self._replica.objects.dead.tombstones(Copy(partition, row.copy_epoch_of(self._node))),
+            leads=self._node == min(row.whole),
             held_back=self._purging.held_back.get(partition, ""),
         )

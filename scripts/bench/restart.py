@@ -68,7 +68,7 @@ async def fill(folder: Path, topology: Topology, keys: int) -> None:
                 for number in range(first, min(first + BATCH, keys)):
                     key = key_of(number)
                     partition = topology.partition_of(keyspace, key)
-                    copy = Copy(partition, topology.row(partition).copy_epoch)
+                    copy = Copy(partition, topology.row(partition).copy_epochs[0])
                     batch.put(Place(copy, keyspace, key).stored_key, stored(number, at_ms))
                 await engine.wait_writable()
                 engine.apply(batch)

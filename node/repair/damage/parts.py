@@ -78,7 +78,7 @@ def layout_of(topology: Topology | None, node: NodeId) -> Layout:
             for number, row in enumerate(topology.rows):
                 if node in row.nodes:
                     partition = PartitionId(number)
-                    prefix = prefix_of(Copy(partition, row.copy_epoch))
+                    prefix = prefix_of(Copy(partition, row.copy_epoch_of(node)))
                     named.append(Part(prefix, prefix_end(prefix), kind, partition, row))
     named.append(_whole(kind_prefix(Kind.HINT), PartKind.HINTS))
     return Layout(named if topology is None else list(_without_gaps(named)))

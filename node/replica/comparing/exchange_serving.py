@@ -77,7 +77,7 @@ class ExchangeServing:
             row = await self._routes.row_of(one.partition, request.epoch, sender=incoming.sender)
         except RingmillError:
             return UNTOLD
-        sums = known_sums(self._engine, self._objects, Copy(one.partition, row.copy_epoch))
+        sums = known_sums(self._engine, self._objects, self._routes.copy_of(one.partition, row))
         if sums is None or row.row_epoch != one.row_epoch:
             return UNTOLD
         return EQUAL if sums.root == one.root else DIFFER
@@ -88,7 +88,7 @@ class ExchangeServing:
         request = AskSums.decode(incoming.body)
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         self._comparisons.give_turn(request.partition, incoming.sender)
-        sums = known_sums(self._engine, self._objects, Copy(request.partition, row.copy_epoch))
+        sums = known_sums(self._engine, self._objects, self._routes.copy_of(request.partition, row))
         if sums is None:
             raise Unavailable(f"what partition {request.partition} holds is not known now")
         await self._objects.wait_synced()
@@ -102,7 +102,9 @@ class ExchangeServing:
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         self._comparisons.give_turn(request.partition, incoming.sender)
         try:
-            answer = await read_difference(self._engine, request, row)
+            answer = await read_difference(
+                self._engine, request, row, self._routes.copy_of(request.partition, row)
+            )
         except OSError as error:
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
             raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
@@ -119,10 +121,10 @@ def known_sums(engine: Engine, objects: ObjectStore, copy: Copy) -> LeafSums | N
     return objects.sums.of(copy)
 
 
-async def read_difference(engine: Engine, request: AskDifference, row: Row) -> Difference:
+async def read_difference(engine: Engine, request: AskDifference, row: Row, copy: Copy) -> Difference:
     """What this node holds beside or in place of what the asker named, synced or not; it ends early where
     much was read or is to be sent.  Raises CorruptData when it may have lost some of it, OSError."""
-    prefix = copy_prefix(Copy(request.partition, row.copy_epoch))
+    prefix = copy_prefix(copy)
     end = prefix + request.end if request.end else prefix_end(prefix)
     wanted, names = request.leaves, request.names
     named = {names[at : at + NAME_BYTES]: at // NAME_BYTES for at in range(0, len(names), NAME_BYTES)}

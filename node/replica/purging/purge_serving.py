@@ -34,7 +34,7 @@ from ringmill.node.replica.purging.purge_messages import (
 )
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.routes import Routes
-from ringmill.node.replica.stored_key import Copy, Kind, kind_prefix, prefix_end
+from ringmill.node.replica.stored_key import Kind, kind_prefix, prefix_end
 from ringmill.node.storage.engine import Engine
 
 __all__ = ["PurgeServing"]
@@ -134,7 +134,7 @@ class PurgeServing:
         if partition in hinted:
             sometimes("hints hold back a watermark")
             return "hints wait there for another owner"
-        if known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch)) is None:
+        if known_sums(self._engine, self._objects, self._routes.copy_of(partition, row)) is None:
             return "damaged, or not counted yet"
         return ""
 
@@ -178,7 +178,7 @@ class PurgeServing:
                 why = row
             else:
                 why = mark.may_keep(asked.attempt, token, row.row_epoch)
-                sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch))
+                sums = known_sums(self._engine, self._objects, self._routes.copy_of(partition, row))
                 why = why or ("" if sums is not None else "damaged meanwhile")
             if why:
                 mark.give_up(asked.attempt)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgpack
@@ -31,6 +31,7 @@ __all__ = ["Unsettled", "Watermarks", "decode_watermarks", "encode_watermarks"]
 
 NAME: Final = "watermarks"
 FORMAT_VERSION: Final = 1
+_LATEST: Final = HybridTime(2**64 - 1)
 
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Watermarks:
         self._marks: dict[PartitionId, OwnerMark] = {}
         self._storing = asyncio.Lock()
         self._alarmed: dict[PartitionId, None] = {}
+        self._unknown: set[PartitionId] = set()  # of copies that are new here
         self.refused = 0
         self.find_out: Callable[[PartitionId], Awaitable[None]] = _nobody_asks
         """Asks the other owners at once what came of the attempt that is kept here; returns when they have
@@ -78,8 +80,30 @@ class Watermarks:
 
     def watched(self, partition: PartitionId) -> HybridTime:
         """Versions at or below this have to be judged before they are merged in."""
+        if partition in self._unknown:
+            return _LATEST
         mark = self._marks.get(partition)
         return ZERO if mark is None else mark.watched
+
+    def expect(self, partition: PartitionId) -> None:
+        """A copy of the partition begins here, and nothing is taken before its watermark is known (rule M3).
+
+        What this node has kept as an earlier owner says nothing of it.
+        """
+        self._unknown.add(partition)
+        self._marks.pop(partition, None)
+
+    def is_expected(self, partition: PartitionId) -> bool:
+        return partition in self._unknown
+
+    async def learn(self, proven: Mapping[PartitionId, HybridTime]) -> None:
+        """The watermarks that the owners of these partitions have proven.  Raises as `store`."""
+        for partition, mark in proven.items():
+            known = self.of(partition)
+            if mark > known.proven:
+                known.kept = known.kept._replace(proven=mark)
+        await self.store()
+        self._unknown.difference_update(proven)
 
     async def store(self) -> None:
         """Make what is kept durable.  Raises what `ControlStore.put_synced` raises."""
@@ -95,6 +119,8 @@ class Watermarks:
         Raises Stale for what was deleted and forgotten; Unsettled while an attempt is open whose outcome
         decides whether it was.
         """
+        if place.copy.partition in self._unknown:
+            raise Unsettled("a new copy takes nothing before its watermark is known")
         mark = self._marks.get(place.copy.partition)
         if mark is None or not any(sibling.time <= mark.watched for sibling in incoming.siblings):
             return

@@ -87,7 +87,7 @@ class RegisterServing:
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         await self._registers.raise_floor(request.floor)
         try:
-            page = await self._read_page(request, Copy(request.partition, row.copy_epoch), row.row_epoch)
+            page = await self._read_page(request, self._routes.copy_of(request.partition, row), row.row_epoch)
         except OSError as error:
             raise CorruptData(f"registers cannot be read: {told(error)}") from error
         await self._registers.wait_synced()

@@ -95,7 +95,7 @@ class RemovalServing:
         row = await self._routes.row_of(partition, epoch, sender=incoming.sender)
         if row.row_epoch != row_epoch:
             raise WrongEpoch(f"the owners of partition {partition} have changed")
-        return Copy(partition, row.copy_epoch)
+        return self._routes.copy_of(partition, row)
 
     def _complaint(self, asked: AskClose, copy: Copy) -> str:
         """Why this owner takes no part; "" when it may."""

@@ -49,7 +49,7 @@ class Explainer:
         """A read that fails is an answer.  Raises InvalidArgument, WrongEpoch, Unavailable."""
         allowed_s = time_allowed(request.options.timeout_s, request.left_s)
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, allowed_s)
-        level = parse_level(request.options.level, len(route.owners), route.keyspace.r)
+        level = route.row.readers_for(parse_level(request.options.level, route.row.size, route.keyspace.r))
         hinted = await self._hinted(route.hint_key)
         explained = ExplainedGet(
             coordinator=self._routes.node,
@@ -78,7 +78,7 @@ class Explainer:
         }
         merged = merge_all(held.values())
         standing_in = [node for node in trace.owners if node not in route.owners]
-        for node in (*route.owners, *standing_in):
+        for node in (*route.row.readers, *standing_in):
             owner = self._owner(node, trace, held.get(node), merged)
             owner.hinted = node in hinted
             explained.owners.append(owner)

@@ -57,7 +57,7 @@ class WriteRetries:
     async def _check_retry(
         self, operation: OperationId, attempt: int, route: Route, deadline: Deadline
     ) -> None:
-        found = await self._observer.ask(route, majority(len(route.owners)), deadline)
+        found = await self._observer.ask(route, route.row.readers_for(majority(route.row.size)), deadline)
         if found.find(operation) is not None:
             sometimes("a later attempt finds that an earlier one was applied")
             await self._observer.bring(found, route, deadline)

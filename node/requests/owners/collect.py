@@ -112,7 +112,11 @@ class Collector:
         is_strict: bool = True,
     ) -> Collection:
         """The same without waiting: `ended` is told, perhaps before this returns."""
-        nearest = nearest_first(self._liveness, self._replicas.node, route.owners, self._slow)
+        row = route.row
+        nearest = nearest_first(self._liveness, self._replicas.node, row.readers, self._slow)
+        if row.leaver is not None:  # a value that the others hold needs no write-back to the new owners
+            leaver = row.leaver.node
+            nearest.sort(key=lambda node: node == leaver)
         if not is_strict:
             nearest += self._fallbacks.of(route)
         stall_s = self._options.stall_s

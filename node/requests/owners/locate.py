@@ -40,13 +40,15 @@ class Locator:
         """
         check_key(request.key)
         route = await self._routes.by_name(request.keyspace, request.key, ANY_EPOCH, DEFAULT_TIMEOUT_S)
-        held = await gather_all(self._held(node, route) for node in route.owners)
+        held = await gather_all(self._held(node, route) for node in route.row.readers)
         merged = merge_all(each for each in held if isinstance(each, StoredObject))
         return Located(
             position(route.keyspace.id, route.key),
             route.partition,
             route.epoch,
-            tuple(self._describe(node, each, merged) for node, each in zip(route.owners, held, strict=True)),
+            tuple(
+                self._describe(node, each, merged) for node, each in zip(route.row.readers, held, strict=True)
+            ),
             self._topology.topology().fallbacks(route.partition),
         )
 

@@ -21,7 +21,7 @@ def level_for(needed: Needed | None, r: int, route: Route) -> int:
     of this one, and enough owners have to answer that it does not matter (rule S3)."""
     if needed is None or needed.forgotten is Forgotten.NOTHING:
         return r
-    owners, keyspace = len(route.owners), route.keyspace
+    row, keyspace = route.row, route.keyspace
     if needed.forgotten is Forgotten.WEAK:
-        return owners
-    return max(r, level_that_meets_all(owners, keyspace.r, keyspace.w))
+        return len(row.readers)
+    return max(r, row.readers_for(level_that_meets_all(row.size, keyspace.r, keyspace.w)))

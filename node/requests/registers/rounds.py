@@ -47,7 +47,7 @@ class Rounds:
         An owner that is silent is waited for a moment only once another one has refused, as the next round
         will not need it; so it is in a read whose majority does not tell the same.
         """
-        asked = _Asked(Phase(route.owners), is_read)
+        asked = _Asked(Phase(route.owners, route.row.majority), is_read)
         request = RegisterRequest(route.epoch, route.keyspace.id, route.key, ballot, value).encode()
         for node in route.owners:
             self._background.start(self._ask_one(asked, method, node, request, route, deadline))

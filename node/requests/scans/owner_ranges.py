@@ -66,7 +66,7 @@ class OwnerRanges:
 
         Raises QuorumNotReached, which names the owners that answered and why the others did not.
         """
-        tally = ReadTally(r, nearest_first(self._liveness, self._node, row.nodes), row.row_epoch)
+        tally = ReadTally(r, nearest_first(self._liveness, self._node, row.readers), row.row_epoch)
         answers: dict[NodeId, OwnerRange] = {}
         asking: dict[asyncio.Task[OwnerRange], NodeId] = {}
         request = wanted.request(epoch)
@@ -95,7 +95,8 @@ class OwnerRanges:
         page = await ask_page(
             self._transport, node, request, row, timeout_s=deadline.left_s, priority=Priority.BULK
         )
-        copy, skipped = Copy(wanted.partition, row.copy_epoch), len(keyspace_prefix(wanted.keyspace))
+        copy = Copy(wanted.partition, row.copy_epoch_of(self._node))
+        skipped = len(keyspace_prefix(wanted.keyspace))
         objects: dict[bytes, bytes] = {}
         for number, (key, encoded) in enumerate(page.items, 1):
             if not request.start <= key < request.end:

@@ -84,8 +84,8 @@ class Scanner:
         topology, keyspace = await self._routes.objects_named(
             request.keyspace, request.epoch, deadline.left_s
         )
-        owners, level = len(topology.rows[0].nodes), request.options.level
-        is_weak = parse_level(level, owners, keyspace.r) < min(keyspace.r, owners)
+        row, level = topology.rows[0], request.options.level
+        is_weak = parse_level(level, row.size, keyspace.r) < row.level(keyspace.r)
         walk, begun = walk_of(request, keyspace.id, topology.partitions)
         ended = await self._fill(
             _Scan(topology, keyspace, walk, level, begun, deadline, request.deleted_too), filling
@@ -130,7 +130,7 @@ class Scanner:
         topology = scan.topology
         try:
             row = self._topology.check_row(at.partition, topology.epoch)
-            r = parse_level(scan.level, len(row.nodes), scan.keyspace.r)
+            r = row.readers_for(parse_level(scan.level, row.size, scan.keyspace.r))
             wanted = scan.walk.range_from(at)
             return list((await self._ranges.read(wanted, row, topology.epoch, r, deadline)).values())
         except RingmillError as error:

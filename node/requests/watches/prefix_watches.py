@@ -198,11 +198,11 @@ def _places(answers: Mapping[NodeId, FeedAnswer]) -> dict[str, tuple[bytes, int]
 
 def _check_heard(topology: Topology, keyspace: KeyspaceEntry, heard: _Heard) -> None:
     """Raises QuorumNotReached unless one of any w owners of each partition was heard."""
-    for row in {row.nodes: row for row in topology.rows}.values():
-        needed = len(row.nodes) - row.level(keyspace.w) + 1
-        told = [node for node in row.nodes if node in heard.nodes]
+    for row in {row.whole: row for row in topology.rows}.values():
+        needed = row.size - row.level(keyspace.w) + 1
+        told = [node for node in row.whole if node in heard.nodes]
         if len(told) < needed:
             failed: dict[str, str] = {
-                node: heard.failures.get(node, "no answer yet") for node in row.nodes if node not in told
+                node: heard.failures.get(node, "no answer yet") for node in row.whole if node not in told
             }
             raise QuorumNotReached.of("watch", needed, told, failed, outcome="failed")

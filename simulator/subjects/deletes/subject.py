@@ -104,7 +104,7 @@ class DeleteWorkload(ObjectWorkload):
         node = process.node
         if node is None:
             return "is not up"
-        place = self._rest.place(key)
+        place = self._rest.place(key, process.name)
         counts = node.replica.objects.dead.tombstones(place.copy)
         mark = node.replica.watermarks.of(place.copy.partition)
         try:

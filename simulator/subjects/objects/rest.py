@@ -164,7 +164,7 @@ class Rest:
         objects = process.node.replica.objects
         for key in self._keys:
             try:
-                stored = await process.inside(objects.read(self.place(key)))
+                stored = await process.inside(objects.read(self.place(key, process.name)))
             except (CorruptData, StorageFailed):  # an error, and nothing that is wrong
                 self._world.trace.note(process.name, "refuses a damaged key")
             else:
@@ -207,10 +207,10 @@ class Rest:
     async def _held(self, process: NodeProcess, key: bytes) -> Final:
         """What a node holds of a key.  Raises CorruptData."""
         objects = (await process.up()).replica.objects
-        stored = await process.inside(objects.read(self.place(key)))
+        stored = await process.inside(objects.read(self.place(key, process.name)))
         return Final.of(key, process.name, stored)
 
-    def place(self, key: bytes) -> Place:
-        """Where a key lies on its owners."""
-        copy = Copy(self._world.partition(key), self._world.row(key).copy_epoch)
+    def place(self, key: bytes, node: NodeId) -> Place:
+        """Where a key lies on one of its owners."""
+        copy = Copy(self._world.partition(key), self._world.row(key).copy_epoch_of(node))
         return Place(copy, DEFAULT_KEYSPACE, key)

@@ -88,7 +88,7 @@ def _damage_told() -> Bends:
         except CorruptData:
             request = ReadPage.decode(incoming.body)
             row = await pages._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
-            prefix = copy_prefix(Copy(request.partition, row.copy_epoch))
+            prefix = copy_prefix(Copy(request.partition, row.copy_epoch_of(pages._routes.node)))
             async with aclosing(
                 pages._engine.survivors(prefix + request.start, prefix + request.end)
             ) as found:

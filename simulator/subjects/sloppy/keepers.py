@@ -49,7 +49,7 @@ class Keepers:
         process = self._world.nodes[name]
         if self._is_in_doubt(process) or process.node is None:
             return None
-        stored = await self._ask(process, process.node.replica.objects.read(self._place(key)))
+        stored = await self._ask(process, process.node.replica.objects.read(self._place(key, process.name)))
         return None if stored is None else tuple(each.value for each in stored.siblings if each.value)
 
     async def _is_missing(self, call: SloppyCall, fallback: str, owner: str) -> bool:
@@ -79,12 +79,12 @@ class Keepers:
         return b"" if hint is None else hint.encoded
 
     async def _owned(self, node: Node, key: bytes) -> bytes:
-        return await node.replica.objects.read_synced(self._place(key))
+        return await node.replica.objects.read_synced(self._place(key, node.core.node))
 
-    def _place(self, key: bytes) -> Place:
+    def _place(self, key: bytes, node: NodeId) -> Place:
         topology = self._world.topology
         partition = topology.partition_of(self.keyspace, key)
-        return Place(Copy(partition, topology.row(partition).copy_epoch), self.keyspace, key)
+        return Place(Copy(partition, topology.row(partition).copy_epoch_of(node)), self.keyspace, key)
 
     async def _ask(self, process: NodeProcess, question: Coroutine[Any, Any, T]) -> T | None:
         """None when it is damaged, or has ended or stopped meanwhile."""

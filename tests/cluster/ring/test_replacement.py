@@ -26,7 +26,7 @@ def test_the_new_disk_stands_wherever_the_lost_one_stood() -> None:
     assert after.member(N1).disk == NEW
     assert Owner(N1, NEW) in after.voters and Owner(N1, OLD) not in after.voters
     for former, row in zip(before.rows, after.rows, strict=True):
-        assert row.nodes == former.nodes and row.copy_epoch == former.copy_epoch
+        assert row.nodes == former.nodes and row.copy_epochs == former.copy_epochs
         assert row.row_epoch == (2 if N1 in row.nodes else 1)
         assert Owner(N1, OLD) not in row.owners
     assert Topology.decode(after.encode()) == after

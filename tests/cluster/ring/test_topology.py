@@ -77,8 +77,8 @@ def test_arrays_in_arrays_are_refused_however_deep_they_are() -> None:
 
 
 def test_a_later_format_version_is_named() -> None:
-    with pytest.raises(ProtocolMismatch, match="version 5"):
-        Topology.decode(msgpack.packb([5, 1]))
+    with pytest.raises(ProtocolMismatch, match="version 6"):
+        Topology.decode(msgpack.packb([6, 1]))
 
 
 def test_the_first_document_names_its_cluster_by_its_own_hash() -> None:
@@ -128,7 +128,7 @@ def test_owners_are_named_with_their_disks_and_fallbacks_follow_them() -> None:
     topology = five_nodes()
     row = topology.row(PartitionId(17))
     assert all(owner == Owner(owner.node, topology.member(owner.node).disk) for owner in row.owners)
-    assert (row.row_epoch, row.copy_epoch, row.phase, row.majority) == (1, 1, "normal", 2)
+    assert (row.row_epoch, row.copy_epochs, row.phase, row.majority) == (1, (1, 1, 1), "normal", 2)
     everyone = topology.owners(PartitionId(17)) + topology.fallbacks(PartitionId(17))
     assert len(everyone) == 5 and set(everyone) == set(topology.addresses())
 

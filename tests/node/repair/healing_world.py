@@ -64,7 +64,7 @@ class HealingWorld:
         return [sibling.value for sibling in found.siblings]
 
     async def held(self, name: str, key: bytes) -> StoredObject:
-        copy = Copy(self.world.partition(key), self.world.row(key).copy_epoch)
+        copy = Copy(self.world.partition(key), self.world.row(key).copy_epochs[0])
         return await self.inside(name, self[name].replica.objects.read(Place(copy, DEFAULT_KEYSPACE, key)))
 
     async def down(self, name: str) -> None:

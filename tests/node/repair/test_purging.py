@@ -48,7 +48,7 @@ def tombstones(world: HealingWorld, *names: str) -> int:
 
 
 def place_of(world: HealingWorld, key: bytes) -> Place:
-    copy = Copy(world.world.partition(key), world.world.row(key).copy_epoch)
+    copy = Copy(world.world.partition(key), world.world.row(key).copy_epochs[0])
     return Place(copy, DEFAULT_KEYSPACE, key)
 
 

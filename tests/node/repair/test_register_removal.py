@@ -52,7 +52,7 @@ async def read(world: HealingWorld, name: str, key: bytes) -> tuple[int, bytes |
 
 async def held(world: HealingWorld, name: str, key: bytes) -> bool:
     topology = world.world.topology
-    copy = Copy(partition := topology.partition_of(SPACE, key), topology.row(partition).copy_epoch)
+    copy = Copy(partition := topology.partition_of(SPACE, key), topology.row(partition).copy_epochs[0])
     engine, prefix = world[name].replica.engine, registers_prefix(copy)
     stored_key = prefix + SPACE.epoch.to_bytes(8, "big") + SPACE.ordinal.to_bytes(4, "big") + key
     return await world.inside(name, engine.get(stored_key)) is not None
@@ -239,7 +239,7 @@ def test_a_damaged_owner_takes_no_part_until_it_is_healed() -> None:
         topology = world.world.topology
         partition = topology.partition_of(SPACE, KEY)
         row = topology.row(partition)
-        prefix = registers_prefix(Copy(partition, row.copy_epoch))
+        prefix = registers_prefix(Copy(partition, row.copy_epochs[0]))
         await world.inside("n2", world["n2"].replica.engine.fence(prefix, prefix_end(prefix)))
         request = AskClose(topology.epoch, partition, row.row_epoch, 9, Remains(2), (b"",))
         transport, other = world["n1"].core.transport, NodeId("n2")

@@ -15,7 +15,7 @@ from ringmill.cluster.ring.topology import Row
 from ringmill.node.replica.pages import Page, ReadPage, ask_page
 from tests.node.small_world import World
 
-ROW = Row((), "steady", Epoch(1), Epoch(1))
+ROW = Row((), "normal", Epoch(1), ())
 PARTITION = PartitionId(3)
 
 

@@ -99,7 +99,7 @@ class Trouble:
             assert all(context.covers(dot) for dot in self.acked[key])
             partition = world.topology.partition_of(keyspace, key)
             row = world.topology.row(partition)
-            place = Place(Copy(partition, row.copy_epoch), keyspace, key)
+            place = Place(Copy(partition, row.copy_epochs[0]), keyspace, key)
             copies = [await world.nodes[owner].objects.read(place) for owner in row.nodes]
             assert copies == [merge_all(copies)] * 3
 

@@ -62,7 +62,7 @@ def test_an_object_that_no_message_holds_is_nobody_s_mistake(monkeypatch: pytest
     async def story() -> None:
         home = world.topology.keyspaces[0].id
         partition = world.topology.partition_of(home, b"key")
-        place = Place(Copy(partition, world.topology.row(partition).copy_epoch), home, b"key")
+        place = Place(Copy(partition, world.topology.row(partition).copy_epochs[0]), home, b"key")
         dots = [Dot(Actor("n8#1"), count) for count in range(1, 7)]
         siblings = tuple(
             Sibling(dot, bytes(1024 * 1024), ZERO, OperationId(1, dot.counter, ZERO)) for dot in dots

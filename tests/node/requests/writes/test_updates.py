@@ -51,7 +51,7 @@ async def add_others(world: World, more: int) -> None:
     """
     home = world.topology.keyspace_named("set").id
     partition = world.topology.partition_of(home, b"key")
-    place = Place(Copy(partition, world.topology.row(partition).copy_epoch), home, b"key")
+    place = Place(Copy(partition, world.topology.row(partition).copy_epochs[0]), home, b"key")
     held = await world.on("n1", world.nodes["n1"].objects.read(place))
     (first,) = held.siblings
     dots = [Dot(Actor("n9#1.0000000000"), number) for number in range(1, more + 1)]

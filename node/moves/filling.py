@@ -1,0 +1,227 @@
+"""Fills the copy of a partition that joins this node, from the old owners.
+
+Enough old owners are read whole, each from a moment on at which it refuses writes of the former row, so that
+one of them has each acknowledged write; writes of the joint reach the copy by themselves.  Objects are merged
+in, synced page by page.  Registers are not copied: a round that leaves each as it is, agreed to by majorities
+of the old and the new owners, brings it over.
+
+Rules M3, M4 and M5: docs/protocol/moves.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ringmill.cluster.consensus.ballots import NO_BALLOT
+from ringmill.cluster.errors import CorruptData, RingmillError, Stale, Unavailable, WrongEpoch
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.ring.moves import sources_for
+from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.node.contracts import TopologyView
+from ringmill.node.moves.adopting import ask_adopted
+from ringmill.node.moves.progress import MoveProgress
+from ringmill.node.replica.object_batch import ObjectBatch, peers_object
+from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.pages import ReadPage, ask_page
+from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
+from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
+from ringmill.node.replica.registers.remains_store import RemainsStore
+from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, registers_prefix
+from ringmill.node.storage.storage_errors import NotCached
+
+__all__ = ["Filling", "Settle"]
+
+CALL_TIMEOUT_S: Final = 5.0
+BYTES_PER_S: Final = 24 << 20
+"""The most that one copy is filled with, so that requests keep their disks and loops.  Chosen, not measured."""
+CHECKPOINT_BYTES: Final = 1 << 20
+
+Settle = Callable[[str, bytes], Awaitable[None]]
+"""Leaves a register of a keyspace as it is by a round whose accept goes to all.  Raises RingmillError."""
+
+
+class Filling:
+    """`moved_bytes` counts what was read from other owners since the start."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        objects: ObjectStore,
+        watermarks: Watermarks,
+        remains: RemainsStore,
+        topology: TopologyView,
+        transport: Transport,
+        settle: Settle,
+        progress: MoveProgress,
+        gate: Gate,
+    ) -> None:
+        self._node = node
+        self._objects = objects
+        self._watermarks = watermarks
+        self._remains = remains
+        self._topology = topology
+        self._transport = transport
+        self._settle = settle
+        self._progress = progress
+        self._gate = gate
+        self.moved_bytes = 0
+
+    async def learn_marks(self, partition: PartitionId) -> None:
+        """Ask for the watermark of a copy that begins here, once.  Raises Unavailable, WrongEpoch."""
+        topology = self._topology.topology()
+        row = topology.row(partition)
+        told: dict[NodeId, HybridTime] = {}
+        failures: dict[NodeId, str] = {}
+
+        async def ask(node: NodeId) -> None:
+            try:
+                (told[node],) = await ask_adopted(self._transport, node, topology.epoch, [partition])
+            except RingmillError as error:
+                failures[node] = error.message
+
+        async with asyncio.TaskGroup() as group:
+            for node in row.whole:
+                group.create_task(ask(node))
+        if len(told) < sources_for(topology, row):
+            raise _too_few(sources_for(topology, row), told, failures)
+        self._check_same(partition, row)
+        await self._watermarks.learn({partition: max(told.values())})
+        self._check_same(partition, row)
+
+    async def fill(self, partition: PartitionId) -> None:
+        """Returns once the copy is whole.  Raises Unavailable when too few old owners answer, WrongEpoch when
+        the move has ended meanwhile, and what the engine raises."""
+        topology = self._topology.topology()
+        row = topology.row(partition)
+        copy = Copy(partition, row.copy_epoch_of(self._node))
+        if self._watermarks.is_expected(partition):
+            await self.learn_marks(partition)
+            await self._progress.begin(copy)
+        failures: dict[NodeId, str] = {}
+        need = sources_for(topology, row)
+        for node in self._in_turn(row, partition):
+            if self._progress.is_filled_from(copy, node):
+                continue
+            if len(self._progress.sources(copy)) >= need:
+                break
+            try:
+                await self._fill_from(node, copy, row)
+            except WrongEpoch:
+                self._check_same(partition, row)
+                raise
+            except RingmillError as error:
+                failures[node] = f"{error.code}: {error.message}"
+        if len(self._progress.sources(copy)) < need:
+            sometimes("a joiner waits for its sources")
+            raise _too_few(need, self._progress.sources(copy), failures)
+        await self._bring_registers(topology, row, copy)
+        self._check_same(partition, row)
+        await self._objects.wait_synced()
+        sometimes("a joiner's copy is filled")
+
+    def _in_turn(self, row: Row, partition: PartitionId) -> list[NodeId]:
+        """All old owners, another one first for each partition."""
+        first = partition % len(row.whole)
+        return [*row.whole[first:], *row.whole[:first]]
+
+    async def _fill_from(self, node: NodeId, copy: Copy, row: Row) -> None:
+        start, unnoted = self._progress.cursor(copy, node), 0
+        while True:
+            epoch = self._topology.topology().epoch
+            request = ReadPage(epoch, copy.partition, start)
+            page = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
+            self._check_same(copy.partition, row)
+            size_bytes = sum(len(encoded) for _, encoded in page.items)
+            await self._merge(copy, page.items)
+            self.moved_bytes += size_bytes
+            unnoted += size_bytes
+            if not page.covered_to:
+                await self._progress.note_filled(copy, node)
+                return
+            start = page.covered_to
+            if unnoted >= CHECKPOINT_BYTES:
+                await self._progress.note_cursor(copy, node, start)
+                unnoted = 0
+            await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
+
+    async def _merge(self, copy: Copy, items: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Durable on return."""
+        prefix, batch = copy_prefix(copy), ObjectBatch()
+        for key, encoded in items:
+            place = parse_object_key(prefix + key)
+            try:
+                if batch.is_full or not self._objects.takes_batches:
+                    self._objects.commit(batch)
+                    batch = ObjectBatch()
+                self._objects.apply_into(batch, place, encoded)
+            except Stale:
+                sometimes("a joiner refuses what was deleted and forgotten")
+            except (NotCached, CorruptData, OSError, Unsettled):
+                try:
+                    await self._objects.apply(place, peers_object(encoded))
+                except Stale:
+                    continue
+        self._objects.commit(batch)
+        await self._objects.wait_synced()
+
+    async def _bring_registers(self, topology: Topology, row: Row, copy: Copy) -> None:
+        """Enough old owners tell of their registers that each one which was ever agreed on is among them."""
+        keys: dict[bytes, None] = {}
+        told: list[NodeId] = []
+        failures: dict[NodeId, str] = {}
+        need = row.size - (row.size // 2 + 1) + 1
+        for node in self._in_turn(row, copy.partition):
+            if len(told) >= need:
+                break
+            try:
+                keys.update(dict.fromkeys(await self._registers_of(node, copy, row)))
+                told.append(node)
+            except WrongEpoch:
+                self._check_same(copy.partition, row)
+                raise
+            except RingmillError as error:
+                failures[node] = f"{error.code}: {error.message}"
+        if len(told) < need:
+            raise _too_few(need, told, failures)
+        for key in keys:
+            place = parse_object_key(registers_prefix(copy) + key)
+            if not topology.has_dropped(place.keyspace):
+                await self._settle(topology.keyspace(place.keyspace).name, place.key)
+                sometimes("a register is brought over by a round")
+
+    async def _registers_of(self, node: NodeId, copy: Copy, row: Row) -> list[bytes]:
+        """The keys of the registers that an old owner has accepted something of, and its remains (R5)."""
+        keys: list[bytes] = []
+        start = b""
+        while True:
+            epoch = self._topology.topology().epoch
+            request = AskRegisters(epoch, copy.partition, 0, start).encode()
+            body = await self._transport.call(
+                node, REGISTER_PAGE, request, timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
+            )
+            page = RegistersPage.decode(body)
+            if page.row_epoch != row.row_epoch:
+                raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}")
+            await self._remains.add(copy.partition, page.remains)
+            keys += [key for key, accepted, _ in page.items if accepted > NO_BALLOT]
+            if not page.covered_to:
+                return keys
+            start = page.covered_to
+
+    def _check_same(self, partition: PartitionId, row: Row) -> None:
+        """Raise WrongEpoch when the move has gone on or was given up."""
+        if self._topology.topology().row(partition).row_epoch != row.row_epoch:
+            raise WrongEpoch(f"the move of partition {partition} has changed meanwhile")
+
+
+def _too_few(need: int, told: object, failures: dict[NodeId, str]) -> Unavailable:
+    why = "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
+    number = len(told) if isinstance(told, dict | list | set | tuple) else 0
+    return Unavailable(f"{need} old owners are needed, {number} answered ({why})")

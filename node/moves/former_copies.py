@@ -1,0 +1,75 @@
+"""Drops the copies that this node has no seat for: an owner left a partition, or a move was given up.
+
+The new owners hold each acknowledged write before the former owner learns that it is none, so nothing is lost
+with its copy.  A copy that comes later has an epoch of its own and never sees what an earlier one left.
+
+Rules M3 and M6: docs/protocol/moves.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.sometimes import sometimes
+from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.stored_key import (
+    Copy,
+    Kind,
+    copy_prefix,
+    kind_prefix,
+    parse_copy,
+    prefix_end,
+    registers_prefix,
+)
+from ringmill.node.storage.engine import Engine
+
+__all__ = ["FormerCopies"]
+
+
+class FormerCopies:
+    def __init__(self, node: NodeId, *, engine: Engine, objects: ObjectStore) -> None:
+        self._node = node
+        self._engine = engine
+        self._objects = objects
+        self._swept = Epoch(0)
+
+    async def sweep(self, topology: Topology) -> None:
+        """Drop whatever no row of this document names.  Raises what the engine raises."""
+        if topology.epoch == self._swept:
+            return
+        own = {
+            Copy(PartitionId(number), row.copy_epoch_of(self._node))
+            for number, row in enumerate(topology.rows)
+            if self._node in row.nodes
+        }
+        dropped = False
+        for kind in (Kind.OBJECT, Kind.REGISTER):
+            for copy in [each async for each in self._copies(kind)]:
+                if copy not in own:
+                    await self._engine.wait_writable()
+                    prefix = copy_prefix(copy) if kind is Kind.OBJECT else registers_prefix(copy)
+                    await self._engine.drop_prefix(prefix)
+                    dropped = True
+        if dropped:
+            sometimes("a former owner drops its copy")
+            self._objects.count_again()
+        self._swept = topology.epoch
+
+    async def _copies(self, kind: Kind) -> AsyncIterator[Copy]:
+        """The copies that have at least one key, by one seek each."""
+        start, end = kind_prefix(kind), prefix_end(kind_prefix(kind))
+        while start < end:
+            found: bytes | None = None
+            async with aclosing(self._engine.scan(start, end)) as scan:
+                async for key, _ in scan:
+                    found = key
+                    break
+            if found is None:
+                return
+            copy = parse_copy(found)
+            yield copy
+            prefix = copy_prefix(copy) if kind is Kind.OBJECT else registers_prefix(copy)
+            start = prefix_end(prefix)

@@ -1,0 +1,185 @@
+"""Moves partitions to this node: fills the copies that join it, and has each move go on.
+
+The plan stands in the topology, and so does how far each move is, so that any node may stop at any moment.
+The seat that joins a partition drives its move: it opens it, fills its copy, says so, and takes its place once
+enough old owners know.  One document carries all moves of a seat a step further.
+
+Rules M1 to M6: docs/protocol/moves.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+from ringmill.cluster.errors import RingmillError, WrongEpoch
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.ports import Transport
+from ringmill.cluster.ring.moves import advanced, readers_barrier
+from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
+from ringmill.cluster.sometimes import sometimes
+from ringmill.node.contracts import TopologyView
+from ringmill.node.moves.adopting import ask_adopted
+from ringmill.node.moves.filling import Filling
+from ringmill.node.moves.former_copies import FormerCopies
+from ringmill.node.moves.progress import MoveProgress
+from ringmill.node.replica.purging.watermarks import Watermarks
+from ringmill.node.replica.stored_key import Copy
+
+__all__ = ["Advance", "Mover"]
+
+AT_ONCE: Final = 8  # partitions of one joiner in joint-1
+FILLED_AT_ONCE: Final = 2
+CHANGE_S: Final = 10.0
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 5.0
+_log = logging.getLogger(__name__)
+
+Advance = Callable[[Callable[[Topology, bool], Topology | None], float], Awaitable[object]]
+"""Has the voters decide on a change of the topology (node/membership/epoch_proposer.py)."""
+
+
+class Mover:
+    """`run` for as long as the node lives.  At rest it has no timer."""
+
+    def __init__(
+        self,
+        seat: Owner,
+        *,
+        topology: TopologyView,
+        watermarks: Watermarks,
+        progress: MoveProgress,
+        filling: Filling,
+        former_copies: FormerCopies,
+        transport: Transport,
+        change: Advance,
+    ) -> None:
+        self._seat = seat
+        self._topology = topology
+        self._watermarks = watermarks
+        self._progress = progress
+        self._filling = filling
+        self._former_copies = former_copies
+        self._transport = transport
+        self._change = change
+        self._filled: dict[PartitionId, Epoch] = {}
+        self._expected: dict[Copy, None] = {}
+        self._has_changed = asyncio.Event()
+        self.held_back: dict[PartitionId, str] = {}
+        """Why a move could not go on at the last try."""
+
+    def take(self, topology: Topology) -> None:
+        """A document is held from now on: what joins here takes nothing before its watermark is known."""
+        for partition, copy in self._joining(topology, JOINT_1):
+            if copy not in self._expected and not self._progress.is_begun(copy):
+                self._watermarks.expect(partition)
+                self._expected[copy] = None
+        self._has_changed.set()
+
+    async def run(self) -> None:
+        """Go on whenever the topology changes, and after a pause when something has to wait."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            self._has_changed.clear()
+            is_done = await self._round()
+            pause_s = FIRST_PAUSE_S if is_done else min(2 * pause_s, LONGEST_PAUSE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if is_done else pause_s):
+                    await self._has_changed.wait()
+
+    async def _round(self) -> bool:
+        """One step of all moves of this seat.  Returns whether nothing has to be tried again."""
+        topology = self._topology.current
+        if topology is None or not self._topology.serving:
+            return topology is None or not self._concerns(topology)
+        try:
+            await self._former_copies.sweep(topology)
+            await self._progress.keep_only({copy for _, copy in self._joining(topology, JOINT_1)})
+            if not self._concerns(topology):
+                self.held_back.clear()
+                return True
+            return await self._advance(topology)
+        except (RingmillError, OSError) as error:
+            _log.info("moves wait: %s", error)
+            return False
+
+    async def _advance(self, topology: Topology) -> bool:
+        self.held_back.clear()
+        adopted = await self._adopted(topology)
+        turns = asyncio.Semaphore(FILLED_AT_ONCE)
+        joining = [
+            partition
+            for partition, _ in self._joining(topology, JOINT_1)
+            if self._filled.get(partition) != topology.row(partition).row_epoch
+        ]
+        async with asyncio.TaskGroup() as group:
+            for partition in joining:
+                group.create_task(self._fill(partition, topology.row(partition), turns))
+
+        def change(present: Topology, may_be_made: bool) -> Topology | None:
+            return advanced(present, self._seat, filled=self._filled, adopted=adopted, most=AT_ONCE)
+
+        await self._change(change, CHANGE_S)
+        current = self._topology.topology()
+        self._filled = {
+            partition: epoch
+            for partition, epoch in self._filled.items()
+            if current.row(partition).row_epoch == epoch
+        }
+        return current.epoch > topology.epoch or not self.held_back
+
+    async def _fill(self, partition: PartitionId, row: Row, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            try:
+                await self._filling.fill(partition)
+            except WrongEpoch:
+                self.held_back[partition] = "the topology has changed"
+            except (RingmillError, OSError) as error:
+                self.held_back[partition] = str(error) or type(error).__name__
+                _log.info("partition %d is not filled yet: %s", partition, error)
+            else:
+                self._filled[partition] = row.row_epoch
+
+    async def _adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:
+        """Of the partitions in joint-2 those of which enough old owners hold this document (rule M2)."""
+        rows = {partition: topology.row(partition) for partition, _ in self._joining(topology, JOINT_2)}
+        asked = dict.fromkeys(node for row in rows.values() for node in row.whole)
+        holding: set[NodeId] = set()
+
+        async def ask(node: NodeId) -> None:
+            try:
+                await ask_adopted(self._transport, node, topology.epoch, [])
+                holding.add(node)
+            except RingmillError as error:
+                _log.info("%s does not know of topology epoch %d yet: %s", node, topology.epoch, error)
+
+        async with asyncio.TaskGroup() as group:
+            for node in asked:
+                group.create_task(ask(node))
+        known: dict[PartitionId, Epoch] = {}
+        for partition, row in rows.items():
+            if sum(node in holding for node in row.whole) >= readers_barrier(topology, row):
+                known[partition] = row.row_epoch
+            else:
+                sometimes("a joiner waits until enough owners know of it")
+                self.held_back[partition] = "too few old owners know that the copy is filled"
+        return known
+
+    def _joining(self, topology: Topology, phase: str) -> list[tuple[PartitionId, Copy]]:
+        return [
+            (PartitionId(number), Copy(PartitionId(number), row.copy_epoch_of(self._seat.node)))
+            for number, row in enumerate(topology.rows)
+            if row.joiner == self._seat and row.phase == phase
+        ]
+
+    def _concerns(self, topology: Topology) -> bool:
+        """Whether a move to this node is under way, or may be opened."""
+        return any(
+            row.joiner == self._seat
+            or (not topology.is_paused and self._seat in row.wanted and self._seat not in row.owners)
+            for row in topology.rows
+        )

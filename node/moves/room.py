@@ -1,0 +1,73 @@
+"""The room of moves: what joins this node is filled, what leaves it is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringmill.cluster.ids import PartitionId
+from ringmill.cluster.ring.topology import Owner
+from ringmill.node.contracts import TopologyView
+from ringmill.node.core import Core
+from ringmill.node.moves.adopting import Adopting
+from ringmill.node.moves.filling import Filling, Settle
+from ringmill.node.moves.former_copies import FormerCopies
+from ringmill.node.moves.mover import Advance, Mover
+from ringmill.node.moves.progress import MoveProgress
+from ringmill.node.replica.room import Replica
+
+__all__ = ["Moves", "open_moves"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moves:
+    mover: Mover
+    filling: Filling
+
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        return [self.mover.run()]
+
+
+def open_moves(
+    core: Core,
+    replica: Replica,
+    seat: Owner,
+    *,
+    topology: TopologyView,
+    change: Advance,
+    settle_register: Settle,
+) -> Moves:
+    progress = MoveProgress(replica.control)
+    filling = Filling(
+        core.node,
+        objects=replica.objects,
+        watermarks=replica.watermarks,
+        remains=replica.remains,
+        topology=topology,
+        transport=core.transport,
+        settle=settle_register,
+        progress=progress,
+        gate=core.gate,
+    )
+    mover = Mover(
+        seat,
+        topology=topology,
+        watermarks=replica.watermarks,
+        progress=progress,
+        filling=filling,
+        former_copies=FormerCopies(core.node, engine=replica.engine, objects=replica.objects),
+        transport=core.transport,
+        change=change,
+    )
+    find_out = replica.watermarks.find_out
+
+    async def find_out_or_learn(partition: PartitionId) -> None:
+        if replica.watermarks.is_expected(partition):
+            await filling.learn_marks(partition)
+        else:
+            await find_out(partition)
+
+    replica.watermarks.find_out = find_out_or_learn
+    core.serve(Adopting(topology, replica.watermarks).handlers())
+    return Moves(mover=mover, filling=filling)

@@ -15,6 +15,7 @@ from ringmill.simulator.subjects.jobs.subject import JOBS
 from ringmill.simulator.subjects.keyspaces.subject import KEYSPACES
 from ringmill.simulator.subjects.loads.subject import LOADS
 from ringmill.simulator.subjects.merging.subject import MERGING
+from ringmill.simulator.subjects.moves.subject import MOVES
 from ringmill.simulator.subjects.objects.subject import OBJECTS
 from ringmill.simulator.subjects.registers.subject import REGISTERS
 from ringmill.simulator.subjects.scans.subject import SCANS
@@ -26,6 +27,7 @@ from ringmill.simulator.subjects.watches.subject import WATCHES
 __all__ = ["SUBJECTS", "ablation_named", "fault_kinds", "subjects_named", "switched_off"]
 
 SUBJECTS: Final[tuple[Subject, ...]] = (
+    MOVES,
     OBJECTS,
     JOBS,
     REGISTERS,

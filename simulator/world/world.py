@@ -99,10 +99,17 @@ class World:
             keyspaces=self.keyspaces,
         )
         document = self.ground.document = self._topology.encode()
+        self.on_up.append(lambda _, node: node.membership.topology.on_change(self._note_newer))
+        for process in self.nodes.values():
+            (await process.up()).membership.topology.on_change(self._note_newer)
         for process in self.nodes.values():
             node = await process.up()
             await process.inside(node.membership.topology.take_first(document))
         await self.all_serve(self.nodes.values())
+
+    def _note_newer(self, topology: Topology) -> None:
+        if self._topology is None or topology.epoch > self._topology.epoch:
+            self._topology = topology
 
     def _note_purged(self, name: str, place: Place, old: bytes) -> None:
         """A node forgets an object: note it, and who still shows what it had replaced."""

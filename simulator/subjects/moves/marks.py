@@ -1,0 +1,13 @@
+"""What runs of moves have to meet now and then: marks in product code (cluster/sometimes.py)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["MOVE_MARKS"]
+
+MOVE_MARKS: Final = (
+    "a joiner's copy is filled",
+    "a joiner waits for its sources",
+    "a former owner drops its copy",
+)

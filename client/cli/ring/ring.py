@@ -1,0 +1,18 @@
+"""`ringmill ring …`: the table of verbs on the ring."""
+
+from __future__ import annotations
+
+from ringmill.client.cli.lazy import LazyGroup, Verb
+
+__all__ = ["ring"]
+
+ring = LazyGroup(
+    "ring",
+    {
+        "show": Verb("ringmill.client.cli.ring.ring_show:show_ring", "who owns how much"),
+        "plan": Verb(
+            "ringmill.client.cli.ring.ring_plan:plan_ring", "what a change of the members would move"
+        ),
+    },
+    "See who owns which partitions, and what changes of the members would move.",
+)

@@ -13,16 +13,22 @@ from typing import Final
 
 from ringmill.client.administration.status import ClusterStatus, cluster_status
 from ringmill.client.arguments import Seconds, checked_endpoints, checked_name, checked_timeout_s
+from ringmill.client.routing.directory import none_reachable
+from ringmill.client.routing.links import Method
 from ringmill.client.routing.router import Router
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.topology_difference import TopologyDifference, difference
 from ringmill.cluster.ring.plans.topology_plan import NodeLoad, TopologyPlan, loads_of, plan_changes
 from ringmill.cluster.ring.topology import Topology
-from ringmill.cluster.ring.topology_entries import Member
+from ringmill.cluster.ring.topology_entries import MAX_EPOCH, Member
+from ringmill.cluster.wire.stubs.topology_pb2 import GetFormerTopologyRequest, GetFormerTopologyResponse
 
 __all__ = ["AsyncRing", "RingView"]
 
+_FORMER: Final = Method("/ringmill.v1.Topology/GetFormer", "", GetFormerTopologyResponse)
 _ASK_S: Final = 2.0
 _WHOLE: Final = ("up", "slow")
 
@@ -86,15 +92,62 @@ class AsyncRing:
         damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
         return plan_changes(topology, changes, up=up - damaged, held=_held(seen))
 
+    async def diff(
+        self, older: int, newer: int | None = None, *, timeout: Seconds | None = None
+    ) -> TopologyDifference:
+        """What changed from epoch `older` to epoch `newer`, by default the newest that a member holds.
+
+        Raises NotFound for an epoch that no member remembers: each keeps the documents of the last 64 epochs
+        that it has seen; Unavailable when no member answers.
+        """
+        epochs = [_epoch(each) for each in (older, newer) if each is not None]
+        until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
+        newest = await self._learn(until)
+        found = [await self._document(newest, epoch, until) for epoch in epochs]
+        return difference(found[0], found[1] if len(found) > 1 else newest)
+
+    async def _document(self, newest: Topology, epoch: int, until: float) -> Topology:
+        if epoch == newest.epoch:
+            return newest
+        addresses = list(newest.addresses().values())
+        left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
+        told = await gather_all(self._ask_former(address, epoch, left_s) for address in addresses)
+        answers = [each for each in told if not isinstance(each, RingmillError)]
+        if not answers:
+            failures = {at: str(each) for at, each in zip(addresses, told, strict=True)}
+            raise none_reachable(addresses, failures)
+        document = next((each.document for each in answers if each.document), b"")
+        if document:
+            return Topology.decode(document)
+        known = sorted({each for answer in answers for each in answer.epochs})
+        raise NotFound(
+            f"epoch {epoch} is remembered by none of the {len(answers)} members that answer",
+            hint=f"they remember epochs {known[0]} to {known[-1]}" if known else "",
+        )
+
+    async def _ask_former(
+        self, address: str, epoch: int, timeout_s: float
+    ) -> GetFormerTopologyResponse | RingmillError:
+        try:
+            link = self._router.directory.link(address)
+            return await link.call(_FORMER, GetFormerTopologyRequest(epoch=epoch), timeout_s)
+        except RingmillError as error:
+            return error
+
     async def _look(self, timeout: Seconds | None) -> tuple[Topology, ClusterStatus]:
-        timeout_s = self._router.timeout_s if timeout is None else checked_timeout_s(timeout)
+        until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
+        topology = await self._learn(until)
+        left_s = until - asyncio.get_running_loop().time()
+        return topology, await cluster_status(self._router.directory, max(0.1, min(_ASK_S, left_s)))
+
+    async def _learn(self, until: float) -> Topology:
         directory = self._router.directory
-        began = asyncio.get_running_loop().time()
-        await directory.learn(timeout_s)
-        left_s = timeout_s - (asyncio.get_running_loop().time() - began)
-        seen = await cluster_status(directory, max(0.1, min(_ASK_S, left_s)))
+        await directory.learn(max(0.1, until - asyncio.get_running_loop().time()))
         assert directory.topology is not None, "it was learned"
-        return directory.topology, seen
+        return directory.topology
+
+    def _timeout_s(self, timeout: Seconds | None) -> float:
+        return self._router.timeout_s if timeout is None else checked_timeout_s(timeout)
 
 
 def _held(seen: ClusterStatus) -> dict[NodeId, int]:
@@ -103,6 +156,12 @@ def _held(seen: ClusterStatus) -> dict[NodeId, int]:
 
 def _node(node: str) -> NodeId:
     return NodeId(checked_name("node", node))
+
+
+def _epoch(epoch: int) -> int:
+    if type(epoch) is not int or not 1 <= epoch <= MAX_EPOCH:
+        raise InvalidArgument(f"epoch is {str(epoch)[:80]}, need an int of at least 1")
+    return epoch
 
 
 def _weight(node: str, weight: int) -> int:

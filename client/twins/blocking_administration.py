@@ -51,3 +51,4 @@ class Ring:
 
     show = timed(AsyncRing.show)
     plan = timed(AsyncRing.plan)
+    diff = timed(AsyncRing.diff)

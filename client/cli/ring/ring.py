@@ -13,6 +13,7 @@ ring = LazyGroup(
         "plan": Verb(
             "ringmill.client.cli.ring.ring_plan:plan_ring", "what a change of the members would move"
         ),
+        "diff": Verb("ringmill.client.cli.ring.ring_diff:diff_epochs", "what changed between two epochs"),
     },
     "See who owns which partitions, and what changes of the members would move.",
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ringmill.client.administration.ring_view import RingView
     from ringmill.cluster.ring.plans.topology_plan import NodeLoad
 
-__all__ = ["bar", "load_document", "ranges", "show_ring"]
+__all__ = ["bar", "draw", "load_document", "ranges", "show_ring"]
 
 _COLUMNS = ("NODE", "STATE", "ZONE", "WEIGHT", "PARTITIONS", "FAIR", "SHARE", "BYTES")
 _FAIR_CELLS: Final = 16
@@ -33,7 +33,11 @@ def show_ring(settings: Settings, lists_all: bool) -> None:
 
     The fair share is by weight, as far as zones allow it.  Bytes are what nodes tell.
     """
-    view = asyncio.run(_ask(settings))
+    draw(settings, asyncio.run(_ask(settings)), lists_all=lists_all)
+
+
+def draw(settings: Settings, view: RingView, *, lists_all: bool) -> None:
+    """Print a ring in the requested format; in a pipe only the rows go to stdout."""
     if settings.output == "json":
         output.show(settings, _document(view), (), ())
         return

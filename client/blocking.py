@@ -34,7 +34,7 @@ from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.scans.blocking_scan import Scan
-from ringmill.client.twins.blocking_administration import Keyspaces, Members
+from ringmill.client.twins.blocking_administration import Keyspaces, Members, Ring
 from ringmill.client.twins.blocking_mergeables import Counters, Maps, Sets
 from ringmill.client.twins.blocking_pipeline import Pipeline
 from ringmill.client.twins.blocking_sessions import Session
@@ -447,6 +447,11 @@ class Client(Keyspace):
     def members(self) -> Members:
         """Gives a member that lost its disk its seat back."""
         return Members(self._subject.members, self._loop, self._timeout_s)
+
+    @property
+    def ring(self) -> Ring:
+        """Shows who owns what, and what a change of the members would move."""
+        return Ring(self._subject.ring, self._loop, self._timeout_s)
 
     def counters(self, name: str) -> Counters:
         return Counters(self._subject.counters(name), self._loop, self._timeout_s)

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.administration.members import AsyncMembers
+from ringmill.client.administration.ring_view import AsyncRing
 from ringmill.client.administration.status import ClusterStatus, cluster_status
 from ringmill.client.arguments import (
     Endpoints,
@@ -190,6 +191,12 @@ class AsyncClient(AsyncKeyspace):
         """Gives a member that lost its disk its seat back."""
         self._directory.lifetime.check_open()
         return AsyncMembers(self._router)
+
+    @property
+    def ring(self) -> AsyncRing:
+        """Shows who owns what, and what a change of the members would move."""
+        self._directory.lifetime.check_open()
+        return AsyncRing(self._router)
 
     def counters(self, name: str) -> AsyncCounters:
         """The counters of a keyspace of policy counter.

@@ -109,6 +109,18 @@ class ControlState(Protocol):
         ...
 
 
+class LazyState(Protocol):
+    """Values beside the node's own state that may be lost (node/replica/control.py)."""
+
+    def get(self, name: str) -> bytes | None:
+        """The value last put under `name`, once it is durable."""
+        ...
+
+    def put_along(self, name: str, value: bytes) -> None:
+        """Durable together with the next value of the node's own state."""
+        ...
+
+
 class BundleSource(Protocol):
     """The code bundles of this node (node/compute/bundles.py)."""
 

@@ -77,6 +77,7 @@ ringmill = _Program(
         "keyspace": Verb(
             "ringmill.client.cli.keyspace.keyspace:keyspace", "make, change and drop keyspaces", "token_file"
         ),
+        "ring": Verb("ringmill.client.cli.ring.ring:ring", "who owns what, and what a change would move"),
         "counters": Verb("ringmill.client.cli.kv.merging_groups:counters", "counters that merge"),
         "sets": Verb("ringmill.client.cli.kv.merging_groups:sets", "sets that merge"),
         "maps": Verb("ringmill.client.cli.kv.merging_groups:maps", "maps that merge"),

@@ -1,12 +1,13 @@
-"""The keyspaces and members of the blocking client, as client/administration/ promises."""
+"""The keyspaces, members and ring of the blocking client, as client/administration/ promises."""
 
 from __future__ import annotations
 
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.administration.members import AsyncMembers
+from ringmill.client.administration.ring_view import AsyncRing
 from ringmill.client.twins.blocking_twins import WaitingLoop, timed
 
-__all__ = ["Keyspaces", "Members"]
+__all__ = ["Keyspaces", "Members", "Ring"]
 
 
 class Keyspaces:
@@ -38,3 +39,16 @@ class Members:
     heal_without = timed(AsyncMembers.heal_without)
     plan_recovery = timed(AsyncMembers.plan_recovery)
     recover = timed(AsyncMembers.recover)
+
+
+class Ring:
+    """The ring of a cluster, blocking, as client/administration/ring_view.py promises."""
+
+    def __init__(self, subject: AsyncRing, loop: WaitingLoop, timeout_s: float) -> None:
+        self._subject = subject
+        self._loop = loop
+        self._timeout_s = timeout_s
+
+    show = timed(AsyncRing.show)
+    plan = timed(AsyncRing.plan)
+    diff = timed(AsyncRing.diff)

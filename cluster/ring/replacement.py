@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import FIRST_EPOCH, DiskId, Epoch, NodeId, PartitionId
+from ringmill.cluster.ring.plans.copy_sources import estimated_shares, least_acks, owners_needed
 from ringmill.cluster.ring.topology import Owner, Row, Topology, choose_voters
 from ringmill.cluster.ring.topology_entries import NORMAL
 
@@ -108,9 +109,7 @@ def plan_replacement(
     Raises InvalidArgument when there is no such member.
     """
     member = topology.member(node)
-    least_w = min(
-        (keyspace.w for keyspace in topology.keyspaces if keyspace.kind == "objects"), default=topology.n
-    )
+    least_w = least_acks(topology)
     shares = {each: sizes[each] / max(1, topology.owned_by(each)) for each in sizes}
     short: list[PartitionId] = []
     missing: dict[NodeId, None] = {}
@@ -119,8 +118,7 @@ def plan_replacement(
     for partition, row in owned:
         others = [each for each in row.whole if each != node]
         sources = [each for each in others if each in whole]
-        needed = len(row.owners) - min(least_w, row.size // 2 + 1) + 1
-        if not others or len(sources) < min(needed, len(others)):
+        if not others or len(sources) < min(owners_needed(row, least_w), len(others)):
             short.append(partition)
             missing.update(dict.fromkeys(each for each in others if each not in whole))
         size += max((shares.get(each, 0.0) for each in others), default=0.0)
@@ -132,9 +130,8 @@ def plan_replacement(
 
 def estimated_keys(topology: Topology, partitions: Collection[int], counts: Mapping[NodeId, int]) -> int:
     """How many keys these partitions have, from how many each member holds in all."""
-    means = {node: count / max(1, topology.owned_by(node)) for node, count in counts.items()}
-    rows = [topology.row(PartitionId(number)) for number in partitions]
-    return round(sum(max((means.get(node, 0.0) for node in row.whole), default=0.0) for row in rows))
+    shares = estimated_shares(topology, counts)
+    return round(sum(shares[number] for number in partitions))
 
 
 def check_safe(plan: ReplacementPlan, *, accepts_loss: bool = False) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ringmill.cluster.ids import DiskId
 from ringmill.cluster.membership.profile import profile_named
 from ringmill.cluster.membership.start_rules import Announcement, LogMark
 from ringmill.cluster.ring.topology import Owner
@@ -14,6 +15,7 @@ from ringmill.node.identity.room import Storage
 from ringmill.node.membership.clock_watch import ClockWatch
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.epoch_voter import EpochVoter
+from ringmill.node.membership.history.topology_history import TopologyHistory
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.recovering import Recovering
@@ -29,6 +31,7 @@ __all__ = ["Membership", "fence_copies", "open_membership"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
     topology: TopologyAgent
+    history: TopologyHistory
     epochs: EpochProposer
     starts: Starts
     liveness: Liveness
@@ -52,14 +55,8 @@ class Membership:
 def open_membership(core: Core, storage: Storage, replica: Replica) -> Membership:
     """Nothing is asked or told before `topology.start` and the loops."""
     identity = storage.identity
-    agent = TopologyAgent(
-        core.node,
-        disk=identity.disk,
-        store=replica.control,
-        transport=core.transport,
-        awaits_confirmation=True,
-        fence=lambda: fence_copies(replica),
-    )
+    history = TopologyHistory(replica.control)
+    agent = _topology_agent(core, identity.disk, replica, history)
     starts = Starts(
         Announcement(identity.node, identity.disk, identity.start, identity.earlier, storage.found),
         topology=agent,
@@ -110,6 +107,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         core.serve(served.handlers())
     return Membership(
         topology=agent,
+        history=history,
         epochs=epochs,
         starts=starts,
         liveness=liveness,
@@ -117,6 +115,18 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         offering=offering,
         voter_seats=voter_seats,
         recovering=Recovering(core.node, topology=agent, transport=core.transport),
+    )
+
+
+def _topology_agent(core: Core, disk: DiskId, replica: Replica, history: TopologyHistory) -> TopologyAgent:
+    return TopologyAgent(
+        core.node,
+        disk=disk,
+        store=replica.control,
+        transport=core.transport,
+        awaits_confirmation=True,
+        fence=lambda: fence_copies(replica),
+        remember=history.saw,
     )
 
 

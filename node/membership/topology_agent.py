@@ -58,15 +58,18 @@ class TopologyAgent:
         transport: Transport,
         awaits_confirmation: bool = False,
         fence: Callable[[], Awaitable[None]] | None = None,
+        remember: Callable[[Topology], None] | None = None,
     ) -> None:
         """`awaits_confirmation`: nothing is served before `confirm_start`.
 
         `fence` makes all copies of this node unreadable, durably, until they are filled from other owners.
+        `remember` is told of each document before it is stored.
         """
         self._seat = Owner(node, disk)
         self._store = store
         self._transport = transport
         self._fence = fence
+        self._remember = remember
         self._current: Topology | None = None
         self._listeners: list[Callable[[Topology], None]] = []
         self._adopting = asyncio.Lock()
@@ -171,6 +174,8 @@ class TopologyAgent:
                 f"the stored topology of {self._seat.node} is damaged: {error.message}",
                 hint="give the node its newest folder, or reset it and `ringmill cluster replace` its disk",
             ) from error
+        if self._remember is not None:
+            self._remember(topology)
         self._take(topology)
         await self._pull_from_any(self._others())
 
@@ -355,6 +360,8 @@ class TopologyAgent:
         if self._fence is not None and is_newly_seated(self._current, topology, self._seat):
             sometimes("a new disk takes the place of a lost one")
             await self._fence()
+        if self._remember is not None:
+            self._remember(topology)
         await self._store.put_synced(_STORED_AS, topology.encode())
         self._take(topology)
 

@@ -26,6 +26,7 @@ class ControlStore:
         self._engine = engine
         self._second = second
         self._values = values
+        self._put_along: dict[str, bytes] = {}
         self._writing = asyncio.Lock()
 
     @classmethod
@@ -60,9 +61,17 @@ class ControlStore:
         Raises Unavailable, Overloaded or DiskFull; then the value may or may not be stored.
         """
         async with self._writing:
-            await self._second.write({**self._values, name: value})
-            await self._put({name: value})
-            self._values[name] = value
+            changed = {**self._put_along, name: value}
+            await self._second.write({**self._values, **changed})
+            await self._put(changed)
+            self._values.update(changed)
+            self._put_along = {
+                each: along for each, along in self._put_along.items() if changed.get(each) is not along
+            }
+
+    def put_along(self, name: str, value: bytes) -> None:
+        """Store a value with the next one that is put: for what may be lost and need not cost a sync."""
+        self._put_along[name] = value
 
     async def put_back(self) -> None:
         """Write all values again to an engine that has lost some.  Raises what `put_synced` raises."""

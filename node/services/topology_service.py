@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
 from ringmill.cluster.wire.stubs.topology_pb2 import (
+    GetFormerTopologyRequest,
+    GetFormerTopologyResponse,
     GetTopologyRequest,
     GetTopologyResponse,
     IdentifyRequest,
@@ -13,6 +15,7 @@ from ringmill.cluster.wire.stubs.topology_pb2 import (
     InitRequest,
     InitResponse,
 )
+from ringmill.node.membership.history.topology_history import TopologyHistory
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.services.table import Call, Service, unary
 
@@ -34,9 +37,10 @@ class NodeCard:
 class TopologyService:
     """Clients call `Get` first, so its answer also carries this node's clock."""
 
-    def __init__(self, card: NodeCard, agent: TopologyAgent) -> None:
+    def __init__(self, card: NodeCard, agent: TopologyAgent, history: TopologyHistory) -> None:
         self._card = card
         self._agent = agent
+        self._history = history
 
     def service(self) -> Service:
         return Service(
@@ -45,6 +49,7 @@ class TopologyService:
                 "Identify": unary(IdentifyRequest, self._identify),
                 "Init": unary(InitRequest, self._init),
                 "Get": unary(GetTopologyRequest, self._get, tells_clock=True),
+                "GetFormer": unary(GetFormerTopologyRequest, self._get_former),
             },
         )
 
@@ -71,3 +76,7 @@ class TopologyService:
         if current is None or current.epoch <= request.known_epoch:
             return GetTopologyResponse(epoch=self._agent.epoch)
         return GetTopologyResponse(epoch=current.epoch, document=current.encode())
+
+    async def _get_former(self, request: GetFormerTopologyRequest, call: Call) -> GetFormerTopologyResponse:
+        document = self._history.find(Epoch(request.epoch))
+        return GetFormerTopologyResponse(document=document, epochs=self._history.epochs())

@@ -9,6 +9,7 @@ import pytest
 from ringmill.client import blocking
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.administration.members import AsyncMembers
+from ringmill.client.administration.ring_view import AsyncRing
 from ringmill.client.connection import AsyncClient
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.kv import AsyncKeyspace
@@ -22,6 +23,7 @@ PAIRS = [
     (AsyncSession, blocking_sessions.Session),
     (AsyncKeyspaces, blocking_administration.Keyspaces),
     (AsyncMembers, blocking_administration.Members),
+    (AsyncRing, blocking_administration.Ring),
 ]
 TWIN_NAMES = {"aclose": "close"}
 """What asyncio calls otherwise than the rest of Python."""

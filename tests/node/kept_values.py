@@ -13,10 +13,15 @@ class KeptValues:
     def __init__(self, sync_s: float = 0.0) -> None:
         self.durable: dict[str, bytes] = {}
         self._sync_s = sync_s
+        self._along: dict[str, bytes] = {}
 
     def get(self, name: str) -> bytes | None:
         return self.durable.get(name)
 
     async def put_synced(self, name: str, value: bytes) -> None:
+        along, self._along = self._along, {}
         await asyncio.sleep(self._sync_s)
-        self.durable[name] = value
+        self.durable |= {**along, name: value}
+
+    def put_along(self, name: str, value: bytes) -> None:
+        self._along[name] = value

@@ -49,6 +49,11 @@ class TopologyStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetTopologyRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetTopologyResponse.FromString,
                 _registered_method=True)
+        self.GetFormer = channel.unary_unary(
+                '/ringmill.v1.Topology/GetFormer',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetFormerTopologyRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetFormerTopologyResponse.FromString,
+                _registered_method=True)
 
 
 class TopologyServicer:
@@ -75,6 +80,13 @@ class TopologyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFormer(self, request, context):
+        """The document of an earlier epoch; empty when this node does not remember it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TopologyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_TopologyServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetTopologyRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetTopologyResponse.SerializeToString,
+            ),
+            'GetFormer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFormer,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetFormerTopologyRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetFormerTopologyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class Topology:
             '/ringmill.v1.Topology/Get',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetTopologyRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetTopologyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFormer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Topology/GetFormer',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetFormerTopologyRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_topology__pb2.GetFormerTopologyResponse.FromString,
             options,
             channel_credentials,
             insecure,

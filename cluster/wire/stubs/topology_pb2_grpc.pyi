@@ -37,6 +37,8 @@ class TopologyStub:
     """Take the first document.  Repeating the same one is fine; a node of another cluster refuses."""
     Get: _grpc.UnaryUnaryMultiCallable[_topology_pb2.GetTopologyRequest, _topology_pb2.GetTopologyResponse]
     """The newest document this node holds (docs/formats/topology.md); empty when it has none."""
+    GetFormer: _grpc.UnaryUnaryMultiCallable[_topology_pb2.GetFormerTopologyRequest, _topology_pb2.GetFormerTopologyResponse]
+    """The document of an earlier epoch; empty when this node does not remember it."""
 
 @_typing.type_check_only
 class TopologyAsyncStub(TopologyStub):
@@ -47,6 +49,8 @@ class TopologyAsyncStub(TopologyStub):
     """Take the first document.  Repeating the same one is fine; a node of another cluster refuses."""
     Get: _aio.UnaryUnaryMultiCallable[_topology_pb2.GetTopologyRequest, _topology_pb2.GetTopologyResponse]  # type: ignore[assignment]
     """The newest document this node holds (docs/formats/topology.md); empty when it has none."""
+    GetFormer: _aio.UnaryUnaryMultiCallable[_topology_pb2.GetFormerTopologyRequest, _topology_pb2.GetFormerTopologyResponse]  # type: ignore[assignment]
+    """The document of an earlier epoch; empty when this node does not remember it."""
 
 class TopologyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +76,13 @@ class TopologyServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_topology_pb2.GetTopologyResponse, _abc.Awaitable[_topology_pb2.GetTopologyResponse]]:
         """The newest document this node holds (docs/formats/topology.md); empty when it has none."""
+
+    @_abc_1.abstractmethod
+    def GetFormer(
+        self,
+        request: _topology_pb2.GetFormerTopologyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_topology_pb2.GetFormerTopologyResponse, _abc.Awaitable[_topology_pb2.GetFormerTopologyResponse]]:
+        """The document of an earlier epoch; empty when this node does not remember it."""
 
 def add_TopologyServicer_to_server(servicer: TopologyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

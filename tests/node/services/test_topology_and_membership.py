@@ -26,6 +26,7 @@ from ringmill.cluster.wire.stubs.topology_pb2 import (
     InitRequest,
     InitResponse,
 )
+from ringmill.node.membership.history.topology_history import TopologyHistory
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.services.figures import NodeFigures
@@ -44,7 +45,9 @@ async def link() -> AsyncIterator[ClientLink]:
     """A client's link to one running node n1, which has not been initialised."""
     clock, entropy, start = SystemClock(), OsEntropy(), Start(4, "b")
     transport = FrameTransport(N1, GrpcCarrier(LINK, clock=clock), clock=clock, entropy=entropy)
-    agent = TopologyAgent(N1, disk=DISK, store=KeptValues(), transport=transport)
+    store = KeptValues()
+    history = TopologyHistory(store)
+    agent = TopologyAgent(N1, disk=DISK, store=store, transport=transport, remember=history.saw)
     liveness = Liveness(
         N1, disk=DISK, start=start, profile=FAST,
         topology=agent, transport=transport, clock=clock, entropy=entropy,
@@ -59,7 +62,7 @@ async def link() -> AsyncIterator[ClientLink]:
     membership = MembershipService(
         N1, agent=agent, liveness=liveness, figures=lambda: figures, pid=4711, clock=clock
     )
-    tables = (TopologyService(card, agent).service(), membership.service())
+    tables = (TopologyService(card, agent, history).service(), membership.service())
     services = Services(GrpcAcceptor(transport), grpc_handlers(tables, clock))
     async with transport, NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
         yield link

@@ -1,0 +1,177 @@
+"""The ring: who owns how much, what a change of the members would move, and what changed between two epochs.
+
+Nothing here changes anything.  Bytes are estimates from what nodes tell in their status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from ringmill.client.administration.status import ClusterStatus, cluster_status
+from ringmill.client.arguments import Seconds, checked_endpoints, checked_name, checked_timeout_s
+from ringmill.client.routing.directory import none_reachable
+from ringmill.client.routing.links import Method
+from ringmill.client.routing.router import Router
+from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.topology_difference import TopologyDifference, difference
+from ringmill.cluster.ring.plans.topology_plan import NodeLoad, TopologyPlan, loads_of, plan_changes
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.ring.topology_entries import MAX_EPOCH, Member
+from ringmill.cluster.wire.stubs.topology_pb2 import GetFormerTopologyRequest, GetFormerTopologyResponse
+
+__all__ = ["AsyncRing", "RingView"]
+
+_FORMER: Final = Method("/ringmill.v1.Topology/GetFormer", "", GetFormerTopologyResponse)
+_ASK_S: Final = 2.0
+_WHOLE: Final = ("up", "slow")
+
+
+@dataclass(frozen=True, slots=True)
+class RingView:
+    """The topology, and what each member has beside its fair share.  `states` are as `status` tells them."""
+
+    topology: Topology
+    loads: tuple[NodeLoad, ...]
+    states: Mapping[str, str]
+
+    @property
+    def balance(self) -> float:
+        """How full the fullest node is: 1 is its fair share."""
+        return max(load.fullness for load in self.loads)
+
+
+class AsyncRing:
+    """The ring of a cluster."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def __repr__(self) -> str:
+        return "<ring>"
+
+    async def show(self, *, timeout: Seconds | None = None) -> RingView:
+        """Who owns what now.  Raises Unavailable when no member answers."""
+        topology, seen = await self._look(timeout)
+        return RingView(
+            topology, loads_of(topology, held=_held(seen)), {each.id: each.state for each in seen.nodes}
+        )
+
+    async def plan(
+        self,
+        *,
+        add: Mapping[str, str] | None = None,
+        remove: Collection[str] = (),
+        replace: Mapping[str, tuple[str, str]] | None = None,
+        weights: Mapping[str, int] | None = None,
+        zones: Mapping[str, str] | None = None,
+        timeout: Seconds | None = None,
+    ) -> TopologyPlan:
+        """What a change of the members would move, take and bring; changes nothing.
+
+        `add` has the addresses of nodes by their ids; `replace` the id and the address of the node that takes
+        the place of another.  Nodes that are to come need not run: the plan does not know their disks.
+        Without changes it is the plan of what is out of balance.  Raises InvalidArgument for what cannot be
+        done; Unavailable when no member answers.
+        """
+        changes = MemberChanges(
+            add=[_newcomer(node, address) for node, address in (add or {}).items()],
+            remove=[_node(node) for node in remove],
+            replace={_node(node): _newcomer(*heir) for node, heir in (replace or {}).items()},
+            weights={_node(node): _weight(node, weight) for node, weight in (weights or {}).items()},
+            zones={_node(node): checked_name("zone", zone) for node, zone in (zones or {}).items()},
+        )
+        topology, seen = await self._look(timeout)
+        up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
+        damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
+        return plan_changes(topology, changes, up=up - damaged, held=_held(seen))
+
+    async def diff(
+        self, older: int, newer: int | None = None, *, timeout: Seconds | None = None
+    ) -> TopologyDifference:
+        """What changed from epoch `older` to epoch `newer`, by default the newest that a member holds.
+
+        Raises NotFound for an epoch that no member remembers: each keeps the documents of the last 64 epochs
+        that it has seen; Unavailable when no member answers.
+        """
+        epochs = [_epoch(each) for each in (older, newer) if each is not None]
+        until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
+        newest = await self._learn(until)
+        found = [await self._document(newest, epoch, until) for epoch in epochs]
+        return difference(found[0], found[1] if len(found) > 1 else newest)
+
+    async def _document(self, newest: Topology, epoch: int, until: float) -> Topology:
+        if epoch == newest.epoch:
+            return newest
+        addresses = list(newest.addresses().values())
+        left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
+        told = await gather_all(self._ask_former(address, epoch, left_s) for address in addresses)
+        answers = [each for each in told if not isinstance(each, RingmillError)]
+        if not answers:
+            failures = {at: str(each) for at, each in zip(addresses, told, strict=True)}
+            raise none_reachable(addresses, failures)
+        document = next((each.document for each in answers if each.document), b"")
+        if document:
+            return Topology.decode(document)
+        known = sorted({each for answer in answers for each in answer.epochs})
+        raise NotFound(
+            f"epoch {epoch} is remembered by none of the {len(answers)} members that answer",
+            hint=f"they remember epochs {known[0]} to {known[-1]}" if known else "",
+        )
+
+    async def _ask_former(
+        self, address: str, epoch: int, timeout_s: float
+    ) -> GetFormerTopologyResponse | RingmillError:
+        try:
+            link = self._router.directory.link(address)
+            return await link.call(_FORMER, GetFormerTopologyRequest(epoch=epoch), timeout_s)
+        except RingmillError as error:
+            return error
+
+    async def _look(self, timeout: Seconds | None) -> tuple[Topology, ClusterStatus]:
+        until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
+        topology = await self._learn(until)
+        left_s = until - asyncio.get_running_loop().time()
+        return topology, await cluster_status(self._router.directory, max(0.1, min(_ASK_S, left_s)))
+
+    async def _learn(self, until: float) -> Topology:
+        directory = self._router.directory
+        await directory.learn(max(0.1, until - asyncio.get_running_loop().time()))
+        assert directory.topology is not None, "it was learned"
+        return directory.topology
+
+    def _timeout_s(self, timeout: Seconds | None) -> float:
+        return self._router.timeout_s if timeout is None else checked_timeout_s(timeout)
+
+
+def _held(seen: ClusterStatus) -> dict[NodeId, int]:
+    return {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
+
+
+def _node(node: str) -> NodeId:
+    return NodeId(checked_name("node", node))
+
+
+def _epoch(epoch: int) -> int:
+    if type(epoch) is not int or not 1 <= epoch <= MAX_EPOCH:
+        raise InvalidArgument(f"epoch is {str(epoch)[:80]}, need an int of at least 1")
+    return epoch
+
+
+def _weight(node: str, weight: int) -> int:
+    if type(weight) is not int:
+        raise InvalidArgument(f"weight of {node} is {type(weight).__name__}, need an int")
+    return weight
+
+
+def _newcomer(node: str, address: str) -> Member:
+    """With an id in place of its disk's, which it tells when it joins."""
+    (checked,) = checked_endpoints([address])
+    disk = blake2b(checked_name("node", node).encode(), digest_size=16).hexdigest()
+    return Member(NodeId(node), DiskId(disk), checked)

@@ -1,0 +1,34 @@
+"""Who can fill a copy of a partition, and about how much there is to copy.
+
+Pure.  Rules H6 and T8: docs/protocol/repair.md, docs/protocol/topology.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.topology import Row, Topology
+
+__all__ = ["estimated_shares", "least_acks", "owners_needed"]
+
+
+def least_acks(topology: Topology) -> int:
+    """The owners that acknowledge a write of the keyspace of objects that asks for the fewest."""
+    return min(
+        (keyspace.w for keyspace in topology.keyspaces if keyspace.kind == "objects"), default=topology.n
+    )
+
+
+def owners_needed(row: Row, least_w: int) -> int:
+    """How many owners of a row it takes to know each write that `least_w` owners have acknowledged."""
+    return len(row.owners) - min(least_w, len(row.owners) // 2 + 1) + 1
+
+
+def estimated_shares(topology: Topology, held: Mapping[NodeId, int]) -> list[float]:
+    """What each partition has of something, from what each node holds of it in all its partitions.
+
+    Of several owners the one with the most counts, as another may miss some.
+    """
+    means = {node: amount / max(1, topology.owned_by(node)) for node, amount in held.items()}
+    return [max((means.get(owner.node, 0.0) for owner in row.owners), default=0.0) for row in topology.rows]

@@ -1,0 +1,71 @@
+"""How a ring and a plan are drawn for people."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringmill.client.administration.ring_view import RingView
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.main import ringmill
+from ringmill.client.cli.ring import ring_show
+from ringmill.client.cli.ring.ring_plan import plan_story
+from ringmill.client.cli.ring.ring_show import bar, ranges
+from ringmill.client.cli.running import run_command
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.topology_plan import loads_of, plan_changes
+from ringmill.cluster.ring.topology import Topology, first_topology
+from ringmill.cluster.ring.topology_entries import Member
+
+
+def cluster(nodes: int) -> Topology:
+    members = [Member(NodeId(f"n{i}"), DiskId(f"{i:032x}"), f"h:{7100 + i}") for i in range(1, nodes + 1)]
+    return first_topology("t", members, partitions=16)
+
+
+def test_a_bar_has_its_mark_at_the_fair_share() -> None:
+    assert bar(1) == "[################|........] 100 %"
+    assert bar(0.5) == "[########........|........] 50 %"
+    assert bar(1.25) == "[################|####....] 125 %"
+    assert bar(9) == "[################|########] 900 %"
+
+
+def test_numbers_in_a_row_are_drawn_together() -> None:
+    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2 5 7-8"
+    assert ranges(range(0, 40, 2), most=3) == "0 2 4 …"
+    assert ranges([]) == ""
+
+
+def test_sets_of_owners_are_listed_and_all_partitions_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    topology = cluster(3)
+    view = RingView(topology, loads_of(topology, held={NodeId("n1"): 160}), {"n1": "up", "n2": "down"})
+    ring_show.draw(Settings(), view, lists_all=False)
+    told = capsys.readouterr()
+    assert told.out.splitlines()[0] == "n1\tup\tdefault\t1\t16\t16.0\t[################|........] 100 %\t160"
+    assert told.err.splitlines()[1] == "  n1 n2 n3: 16 partitions, 0-15"
+    ring_show.draw(Settings(), view, lists_all=True)
+    assert capsys.readouterr().out.splitlines()[5].split("\t")[0] == "5"
+
+
+def test_a_plan_says_what_it_leaves_out_and_what_it_cannot_fill() -> None:
+    topology = cluster(5)
+    nothing = plan_changes(topology, MemberChanges(), up=topology.addresses())
+    assert plan_story(nothing) == ["epoch 1: nothing would move"]
+    plan = plan_changes(topology, MemberChanges(remove=[NodeId("n1")]), up=[NodeId("n4"), NodeId("n5")])
+    assert plan_story(plan)[-1].endswith("to know every acknowledged write, n1, n2, n3 must be up and whole")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (["--add", "n6"], "--add 'n6' is not ID=VALUE"),
+        (["--replace", "n3=n9"], "is not ID=NEW=ADDRESS"),
+        (["--weight", "n1=two"], "--weight of n1 is 'two', need a whole number"),
+        (["--zone", "n1=a", "--zone", "n1=b"], "--zone names 'n1' twice"),
+    ],
+)
+def test_changes_that_are_typed_wrong_are_refused(
+    line: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(ringmill, "ringmill", ["ring", "plan", *line]) == 2
+    assert why in capsys.readouterr().err

@@ -1,0 +1,159 @@
+"""A change of the members as a plan: its moves, what they cost, and what comes of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import DiskId, NodeId, PartitionId
+from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
+from ringmill.cluster.ring.plans.moving_rate import Copying, MovingRate, projected_s
+from ringmill.cluster.ring.plans.topology_plan import TopologyPlan, loads_of, plan_changes
+from ringmill.cluster.ring.topology import Topology, first_topology
+from ringmill.cluster.ring.topology_entries import Member
+
+N1, N2, N3, N5, N9 = (NodeId(f"n{i}") for i in (1, 2, 3, 5, 9))
+MIB = 1024 * 1024
+
+
+def member(index: int, zone: str = "default", weight: int = 1) -> Member:
+    return Member(NodeId(f"n{index}"), DiskId(f"{index:032x}"), f"h:{7100 + index}", zone, weight)
+
+
+def cluster(nodes: int, n: int = 3) -> Topology:
+    return first_topology("t", [member(i + 1) for i in range(nodes)], partitions=64, n=n, r=1, w=n // 2 + 1)
+
+
+def planned(
+    topology: Topology, changes: MemberChanges, down: frozenset[NodeId] = frozenset()
+) -> TopologyPlan:
+    up = [each.id for each in topology.members if each.id not in down]
+    held = {each.id: topology.owned_by(each.id) * MIB for each in topology.members}
+    return plan_changes(topology, changes, up=up, held=held)
+
+
+def test_a_node_that_is_added_gets_its_share_from_all_the_others() -> None:
+    plan = planned(cluster(3), MemberChanges(add=[member(4)]))
+    assert plan.copies == len(plan.moves) == 48 and plan.size_bytes == 48 * MIB
+    assert {move.joiner for move in plan.moves} == {member(4)}
+    assert Counter(move.leaver for move in plan.moves) == {N1: 16, N2: 16, N3: 16}
+    assert [move.partition for move in plan.moves] == sorted(move.partition for move in plan.moves)
+    assert [load.partitions for load in plan.after] == [48] * 4
+    assert [load.size_bytes for load in plan.after] == [48 * MIB] * 4
+    assert (plan.balance_before, plan.balance_after, plan.replicas, plan.replicas_after) == (1, 1, 3, 3)
+    assert [(each.source, each.size_bytes) for each in plan.traffic] == [
+        (N1, 16 * MIB), (N2, 16 * MIB), (N3, 16 * MIB)
+    ]  # fmt: skip
+    assert plan.seconds == pytest.approx(24 * (0.5 + 2 / 24))
+    assert plan.epoch == 1 and not plan.short and not plan.unsettled
+
+
+def test_a_partition_that_changes_two_seats_has_two_moves() -> None:
+    topology = cluster(5)
+    plan = planned(topology, MemberChanges(remove=[N1, N2]))
+    twice = [at for at, count in Counter(move.partition for move in plan.moves).items() if count == 2]
+    assert twice == [at for at, row in enumerate(topology.rows) if {N1, N2} <= set(row.nodes)]
+    assert {move.leaver for move in plan.moves} == {N1, N2}
+    rows = [set(row.nodes) for row in topology.rows]
+    for move in plan.moves:
+        assert move.joiner is not None and move.joiner.id not in rows[move.partition]
+        rows[move.partition] ^= {move.joiner.id, N1 if move.leaver == N1 else N2}
+        assert len(rows[move.partition]) == 3
+    assert plan.replicas == 3 and plan.balance_after == 1
+
+
+def test_a_cluster_gets_wider_up_to_n_and_narrower_below_it() -> None:
+    wider = planned(cluster(2), MemberChanges(add=[member(3)]))
+    assert {(move.joiner, move.leaver) for move in wider.moves} == {(member(3), None)}
+    assert (len(wider.moves), wider.replicas, wider.replicas_after) == (64, 2, 3)
+    narrower = planned(cluster(3), MemberChanges(remove=[N2]))
+    assert {(move.joiner, move.leaver) for move in narrower.moves} == {(None, N2)}
+    assert (narrower.copies, narrower.size_bytes, narrower.replicas, narrower.traffic) == (0, 0, 2, ())
+
+
+def test_an_heir_takes_one_nodes_seats_with_its_weight_and_zone() -> None:
+    topology = first_topology("t", [member(1, "a", 2), member(2, "b"), member(3, "c")], partitions=16, n=2)
+    plan = planned(topology, MemberChanges(replace={N1: member(9)}))
+    assert plan.members[-1] == replace(member(9), zone="a", weight=2)
+    assert {(move.joiner, move.leaver) for move in plan.moves} == {(plan.members[-1], N1)}
+    assert len(plan.moves) == topology.owned_by(N1)
+
+
+def test_partitions_whose_writes_the_owners_that_are_up_may_not_know_are_named() -> None:
+    topology = cluster(5)
+    plan = planned(topology, MemberChanges(add=[member(6)]), down=frozenset({N1, N2}))
+    moved = {move.partition for move in plan.moves}
+    assert plan.short == tuple(
+        at for at, row in enumerate(topology.rows) if at in moved and {N1, N2} <= set(row.nodes)
+    )
+    assert plan.short and plan.missing == (N1, N2)
+    assert all(move.source not in (N1, N2) for move in plan.moves)
+    one_down = planned(topology, MemberChanges(remove=[N1]), down=frozenset({N1}))
+    assert one_down.short == () and all(move.source is not None for move in one_down.moves)
+
+
+def test_rows_that_move_already_are_left_out() -> None:
+    topology = cluster(3)
+    moving = replace(topology.rows[5], phase="joint-1")
+    topology = replace(topology, rows=(*topology.rows[:5], moving, *topology.rows[6:]))
+    plan = planned(topology, MemberChanges(remove=[N1], add=[member(4)]))
+    assert plan.unsettled == (5,) and all(move.partition != 5 for move in plan.moves)
+
+
+def test_without_changes_a_balanced_cluster_has_nothing_to_do() -> None:
+    plan = planned(cluster(5), MemberChanges())
+    assert (plan.moves, plan.seconds, plan.size_bytes) == ((), 0, 0)
+
+
+def test_a_load_is_told_beside_its_fair_share() -> None:
+    heavier = replace(cluster(4), members=(member(1, weight=3), *(member(i) for i in (2, 3, 4))))
+    loads = loads_of(heavier)
+    assert [load.fair for load in loads] == [64, 64 * 2 / 3, 64 * 2 / 3, 64 * 2 / 3]
+    assert [round(load.fullness, 2) for load in loads] == [0.75, 1.12, 1.12, 1.12]
+    assert [load.partitions for load in planned(heavier, MemberChanges()).after] == [64, 43, 42, 43]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (MemberChanges(add=[member(1)]), "n1 is a member already"),
+        (MemberChanges(add=[replace(member(9), address="h:7101")]), "h:7101 is the address"),
+        (MemberChanges(add=[member(9), member(9)]), "n9 is a member already"),
+        (MemberChanges(remove=[N9]), "'n9' is no member"),
+        (MemberChanges(remove=[N1], replace={N1: member(9)}), "removed or replaced once"),
+        (MemberChanges(remove=[N1], weights={N1: 2}), "n1 is to leave"),
+        (MemberChanges(weights={N9: 2}), "'n9' is no member"),
+        (MemberChanges(weights={N1: 0}), "weight of n1 is 0"),
+        (MemberChanges(zones={N1: "no zone"}), "is no name"),
+        (MemberChanges(remove=[N1, N2, N3]), "no member would be left"),
+    ],
+)
+def test_changes_that_cannot_be_made_are_refused(changes: MemberChanges, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        planned(cluster(3), changes)
+
+
+def test_new_weights_and_zones_may_be_those_of_a_node_that_is_added() -> None:
+    after = members_after(
+        cluster(3), MemberChanges(add=[member(9)], weights={N9: 4, N1: 2}, zones={N2: "z", N9: "y"})
+    )
+    assert [(each.id, each.weight, each.zone) for each in after] == [
+        ("n1", 2, "default"), ("n2", 1, "z"), ("n3", 1, "default"), ("n9", 4, "y")
+    ]  # fmt: skip
+
+
+def test_a_joiner_fills_two_partitions_at_once_and_a_row_changes_one_seat_at_a_time() -> None:
+    rate = MovingRate(bytes_per_s=100, at_once=2, move_s=1)
+
+    def copying(partition: int, joiner: str, source: str = "s", size: int = 50) -> Copying:
+        return Copying(PartitionId(partition), NodeId(joiner), NodeId(source), size)
+
+    assert projected_s([copying(p, "a") for p in range(4)], rate) == 4
+    assert projected_s([copying(p, "ab"[p % 2], f"s{p}") for p in range(4)], rate) == 2
+    assert projected_s([copying(0, "a", "s1"), copying(0, "b", "s2")], rate) == 4
+    assert projected_s([copying(p, f"j{p}", size=1000) for p in range(4)], rate) == 40, "one source sends all"
+    assert projected_s([Copying(PartitionId(0), None, None, 0)], rate) == 1
+    assert projected_s([], rate) == 0

@@ -129,11 +129,13 @@ class MoveWorkload:
         began = self._world.loop.time()
         for plan in self.plans:
             await asyncio.sleep(max(0.0, began + plan.at_s - self._world.loop.time()))
-            if await self._is_made(lambda topology, _, plan=plan: self._drawn(topology, plan)):
-                self._planned += 1
+            self._planned += await self._is_made(self._drawing(plan))
             if plan.is_aborted:
                 await asyncio.sleep(self._draws.uniform(0, 2))
                 self._aborted += await self._is_made(lambda topology, _: aborted(topology))
+
+    def _drawing(self, plan: _Plan) -> TopologyChange:
+        return lambda topology, may_be_made: self._drawn(topology, plan)
 
     def _drawn(self, topology: Topology, plan: _Plan) -> Topology | None:
         if topology.is_moving:
@@ -153,8 +155,9 @@ class MoveWorkload:
         process = self._draws.choice(up)
         assert process.node is not None
         try:
-            told = await process.inside(process.node.membership.epochs.change(change, _CHANGE_S))
-        except (RingmillError, RuntimeError, asyncio.CancelledError):
+            async with asyncio.timeout(2 * _CHANGE_S):  # a node that is killed does not tell
+                told = await process.inside(process.node.membership.epochs.change(change, _CHANGE_S))
+        except (RingmillError, RuntimeError, TimeoutError):
             return False
         return told.was_made
 

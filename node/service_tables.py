@@ -53,6 +53,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             node.jobs,
             complaints=(process.complaint(), node.core.gate.reason),
         ),
+        sizes=node.replica.objects.partition_sizes,
         pid=process.pid,
         clock=node.core.clock,
     )

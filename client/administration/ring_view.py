@@ -1,6 +1,6 @@
 """The ring: who owns how much, what a change of the members would move, and what changed between two epochs.
 
-Nothing here changes anything.  Bytes are estimates from what nodes tell in their status.
+Nothing here changes anything.  Bytes are what nodes tell of the objects that they store.
 """
 
 from __future__ import annotations
@@ -19,27 +19,40 @@ from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.plans.copy_sources import known_sizes
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.topology_difference import TopologyDifference, difference
 from ringmill.cluster.ring.plans.topology_plan import NodeLoad, TopologyPlan, loads_of, plan_changes
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.topology_entries import MAX_EPOCH, Member
+from ringmill.cluster.wire.stubs.membership_pb2 import SizesRequest, SizesResponse
 from ringmill.cluster.wire.stubs.topology_pb2 import GetFormerTopologyRequest, GetFormerTopologyResponse
 
 __all__ = ["AsyncRing", "RingView"]
 
 _FORMER: Final = Method("/ringmill.v1.Topology/GetFormer", "", GetFormerTopologyResponse)
+_SIZES: Final = Method("/ringmill.v1.Membership/Sizes", "", SizesResponse)
 _ASK_S: Final = 2.0
 _WHOLE: Final = ("up", "slow")
 
 
 @dataclass(frozen=True, slots=True)
 class RingView:
-    """The topology, and what each member has beside its fair share.  `states` are as `status` tells them."""
+    """The topology, and what each member has beside its fair share.
+
+    `states` are as `status` tells them; `sizes` are the bytes of each partition.
+    """
 
     topology: Topology
     loads: tuple[NodeLoad, ...]
     states: Mapping[str, str]
+    sizes: tuple[float, ...]
+
+    def large_partitions(self, times: float = 4.0) -> list[int]:
+        """The partitions that hold that many times the mean, largest first."""
+        mean = sum(self.sizes) / len(self.sizes)
+        large = [at for at, size in enumerate(self.sizes) if size > times * mean]
+        return sorted(large, key=lambda at: -self.sizes[at])
 
     @property
     def balance(self) -> float:
@@ -58,10 +71,9 @@ class AsyncRing:
 
     async def show(self, *, timeout: Seconds | None = None) -> RingView:
         """Who owns what now.  Raises Unavailable when no member answers."""
-        topology, seen = await self._look(timeout)
-        return RingView(
-            topology, loads_of(topology, held=_held(seen)), {each.id: each.state for each in seen.nodes}
-        )
+        topology, seen, sizes = await self._look(timeout)
+        loads = loads_of(topology, held=_held(seen), sizes=sizes)
+        return RingView(topology, loads, {each.id: each.state for each in seen.nodes}, tuple(sizes))
 
     async def plan(
         self,
@@ -87,10 +99,10 @@ class AsyncRing:
             weights={_node(node): _weight(node, weight) for node, weight in (weights or {}).items()},
             zones={_node(node): checked_name("zone", zone) for node, zone in (zones or {}).items()},
         )
-        topology, seen = await self._look(timeout)
+        topology, seen, sizes = await self._look(timeout)
         up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
         damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
-        return plan_changes(topology, changes, up=up - damaged, held=_held(seen))
+        return plan_changes(topology, changes, up=up - damaged, held=_held(seen), sizes=sizes)
 
     async def diff(
         self, older: int, newer: int | None = None, *, timeout: Seconds | None = None
@@ -134,11 +146,24 @@ class AsyncRing:
         except RingmillError as error:
             return error
 
-    async def _look(self, timeout: Seconds | None) -> tuple[Topology, ClusterStatus]:
+    async def _look(self, timeout: Seconds | None) -> tuple[Topology, ClusterStatus, list[float]]:
         until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
         topology = await self._learn(until)
-        left_s = until - asyncio.get_running_loop().time()
-        return topology, await cluster_status(self._router.directory, max(0.1, min(_ASK_S, left_s)))
+        left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
+        seen = await cluster_status(self._router.directory, left_s)
+        told = await gather_all(
+            self._ask_sizes(each.address, left_s) for each in seen.nodes if each.pid is not None
+        )
+        sizes = {
+            NodeId(each.node): dict(each.bytes) for each in told if each is not None and not each.counting
+        }
+        return topology, seen, known_sizes(topology, sizes, _held(seen))
+
+    async def _ask_sizes(self, address: str, timeout_s: float) -> SizesResponse | None:
+        try:
+            return await self._router.directory.link(address).call(_SIZES, SizesRequest(), timeout_s)
+        except RingmillError:
+            return None  # its status says why; a node of an earlier release does not know the question
 
     async def _learn(self, until: float) -> Topology:
         directory = self._router.directory

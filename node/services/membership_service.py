@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.partition_health import count_partitions
 from ringmill.cluster.ring.topology import Topology
-from ringmill.cluster.wire.stubs.membership_pb2 import MemberView, StatusRequest, StatusResponse
+from ringmill.cluster.wire.stubs.membership_pb2 import (
+    MemberView,
+    SizesRequest,
+    SizesResponse,
+    StatusRequest,
+    StatusResponse,
+)
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.services.figures import NodeFigures
@@ -18,7 +24,10 @@ __all__ = ["MembershipService"]
 
 
 class MembershipService:
-    """`figures` is asked at each Status; `pid` is this process's, its uptime counts from now on."""
+    """`figures` is asked at each Status, `sizes` at each Sizes.
+
+    `pid` is this process's, its uptime counts from now on.
+    """
 
     def __init__(
         self,
@@ -27,6 +36,7 @@ class MembershipService:
         agent: TopologyAgent,
         liveness: Liveness,
         figures: Callable[[], NodeFigures],
+        sizes: Callable[[], Mapping[PartitionId, int]],
         pid: int,
         clock: Clock,
     ) -> None:
@@ -34,12 +44,16 @@ class MembershipService:
         self._agent = agent
         self._liveness = liveness
         self._figures = figures
+        self._sizes = sizes
         self._pid = pid
         self._clock = clock
         self._began = clock.monotonic()
 
     def service(self) -> Service:
-        return Service("ringmill.v1.Membership", {"Status": unary(StatusRequest, self._status)})
+        return Service(
+            "ringmill.v1.Membership",
+            {"Status": unary(StatusRequest, self._status), "Sizes": unary(SizesRequest, self._tell_sizes)},
+        )
 
     async def _status(self, request: StatusRequest, call: Call) -> StatusResponse:
         figures = self._figures()
@@ -65,6 +79,10 @@ class MembershipService:
         if self._agent.current is not None:
             self._add_cluster(response, self._agent.current)
         return response
+
+    async def _tell_sizes(self, request: SizesRequest, call: Call) -> SizesResponse:
+        sizes = {int(partition): size for partition, size in self._sizes().items() if size}
+        return SizesResponse(node=self._node, bytes=sizes, counting=self._figures().is_counting)
 
     def _add_cluster(self, response: StatusResponse, topology: Topology) -> None:
         counts = count_partitions(topology, self._liveness.is_up)

@@ -23,6 +23,7 @@ _FAIR_CELLS: Final = 16
 _CELLS: Final = 24
 _SETS_SHOWN: Final = 20
 _RANGES_SHOWN: Final = 8
+_LARGE_SHOWN: Final = 3
 
 
 @click.command("show")
@@ -43,10 +44,10 @@ def draw(settings: Settings, view: RingView, *, lists_all: bool) -> None:
         return
     if lists_all:
         rows = [
-            (at, " ".join(owner.node for owner in row.owners), row.phase, row.row_epoch)
-            for at, row in enumerate(view.topology.rows)
+            (at, " ".join(owner.node for owner in row.owners), row.phase, row.row_epoch, round(size))
+            for at, (row, size) in enumerate(zip(view.topology.rows, view.sizes, strict=True))
         ]
-        output.show(settings, (), ("PARTITION", "OWNERS", "PHASE", "SINCE"), rows)
+        output.show(settings, (), ("PARTITION", "OWNERS", "PHASE", "SINCE", "BYTES"), rows)
         return
     topology = view.topology
     output.show(settings, (), _COLUMNS, [_row(view, load) for load in view.loads])
@@ -57,6 +58,8 @@ def draw(settings: Settings, view: RingView, *, lists_all: bool) -> None:
     )
     for line in _sets(view):
         tell(f"  {line}")
+    if large := view.large_partitions():
+        tell(f"{len(large)} partitions have over four times the mean; the largest: {_largest(view, large)}")
 
 
 def bar(fullness: float) -> str:
@@ -123,6 +126,10 @@ def _sets(view: RingView) -> list[str]:
     return lines
 
 
+def _largest(view: RingView, large: Sequence[int]) -> str:
+    return ", ".join(f"{at} ({view.sizes[at]:,.0f} bytes)" for at in large[:_LARGE_SHOWN])
+
+
 def _document(view: RingView) -> dict[str, Any]:
     topology = view.topology
     return {
@@ -134,5 +141,6 @@ def _document(view: RingView) -> dict[str, Any]:
         "nodes": [
             {**load_document(load), "state": view.states.get(load.node, "down")} for load in view.loads
         ],
+        "sizes": [round(size) for size in view.sizes],
         "owners": [[owner.node for owner in row.owners] for row in topology.rows],
     }

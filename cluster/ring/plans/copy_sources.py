@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.topology import Row, Topology
 
-__all__ = ["estimated_shares", "least_acks", "owners_needed"]
+__all__ = ["estimated_shares", "known_sizes", "least_acks", "owners_needed"]
 
 
 def least_acks(topology: Topology) -> int:
@@ -32,3 +32,18 @@ def estimated_shares(topology: Topology, held: Mapping[NodeId, int]) -> list[flo
     """
     means = {node: amount / max(1, topology.owned_by(node)) for node, amount in held.items()}
     return [max((means.get(owner.node, 0.0) for owner in row.owners), default=0.0) for row in topology.rows]
+
+
+def known_sizes(
+    topology: Topology, told: Mapping[NodeId, Mapping[int, int]], held: Mapping[NodeId, int]
+) -> list[float]:
+    """The bytes of each partition, as the owner tells that has the most of it.
+
+    Where no owner tells, they are estimated from what the owners, or else all members, hold in all.
+    """
+    estimates = estimated_shares(topology, held)
+    usual = sum(estimates) / len(estimates)
+    return [
+        max((told[node].get(at, 0) for node in full_nodes if node in told), default=estimates[at] or usual)
+        for at, full_nodes in enumerate([[owner.node for owner in row.owners] for row in topology.rows])
+    ]

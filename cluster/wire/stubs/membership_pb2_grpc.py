@@ -39,6 +39,11 @@ class MembershipStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.Sizes = channel.unary_unary(
+                '/ringmill.v1.Membership/Sizes',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesResponse.FromString,
+                _registered_method=True)
 
 
 class MembershipServicer:
@@ -50,6 +55,13 @@ class MembershipServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Sizes(self, request, context):
+        """What this node stores of each partition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MembershipServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -57,6 +69,11 @@ def add_MembershipServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusResponse.SerializeToString,
+            ),
+            'Sizes': grpc.unary_unary_rpc_method_handler(
+                    servicer.Sizes,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +103,33 @@ class Membership:
             '/ringmill.v1.Membership/Status',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Sizes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Membership/Sizes',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesResponse.FromString,
             options,
             channel_credentials,
             insecure,

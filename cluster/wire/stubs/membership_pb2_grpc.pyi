@@ -32,11 +32,15 @@ class MembershipStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MembershipAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_membership_pb2.StatusRequest, _membership_pb2.StatusResponse]
+    Sizes: _grpc.UnaryUnaryMultiCallable[_membership_pb2.SizesRequest, _membership_pb2.SizesResponse]
+    """What this node stores of each partition."""
 
 @_typing.type_check_only
 class MembershipAsyncStub(MembershipStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_membership_pb2.StatusRequest, _membership_pb2.StatusResponse]  # type: ignore[assignment]
+    Sizes: _aio.UnaryUnaryMultiCallable[_membership_pb2.SizesRequest, _membership_pb2.SizesResponse]  # type: ignore[assignment]
+    """What this node stores of each partition."""
 
 class MembershipServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -45,5 +49,13 @@ class MembershipServicer(metaclass=_abc_1.ABCMeta):
         request: _membership_pb2.StatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_membership_pb2.StatusResponse, _abc.Awaitable[_membership_pb2.StatusResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Sizes(
+        self,
+        request: _membership_pb2.SizesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.SizesResponse, _abc.Awaitable[_membership_pb2.SizesResponse]]:
+        """What this node stores of each partition."""
 
 def add_MembershipServicer_to_server(servicer: MembershipServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.versions.hybrid_time import millis
 from ringmill.cluster.versions.object_codec import outline
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.purging.dead_counts import DeadCounts
-from ringmill.node.replica.stored_key import Kind, kind_prefix, prefix_end
+from ringmill.node.replica.stored_key import PARTITION_PART, Kind, kind_prefix, prefix_end
 from ringmill.node.storage.engine import Engine
 
 __all__ = ["StoredCount"]
@@ -30,7 +31,7 @@ class StoredCount:
         self._engine = engine
         self._options = options
         self._keys = 0
-        self._size_bytes = 0
+        self._sizes: dict[bytes, int] = {}  # bytes of keys and objects, by the partition in a stored key
         self._count_wanted = asyncio.Event()
         self._count_wanted.set()
         self.is_counted = False
@@ -45,13 +46,17 @@ class StoredCount:
     @property
     def size_bytes(self) -> int:
         """Bytes of keys and objects, likewise."""
-        return max(0, self._size_bytes)
+        return max(0, sum(self._sizes.values()))
+
+    def partition_sizes(self) -> dict[PartitionId, int]:
+        """The same for each partition of which something is stored."""
+        return {PartitionId(int.from_bytes(at, "big")): max(0, size) for at, size in self._sizes.items()}
 
     def note_changed(self, key: bytes, old: bytes | None, new: bytes, new_values: int) -> None:
         """An object stands in the place of another, or of none; `new_values` is 1 when the key holds a value
         now and held none, -1 the other way round."""
         self._keys += new_values
-        self._size_bytes += len(new) + (len(key) if old is None else -len(old))
+        self._grow(key, len(new) + (len(key) if old is None else -len(old)))
         if tombstones := (old is None) - new_values:
             self.dead.change(key, tombstones)
             if tombstones > 0:
@@ -62,7 +67,7 @@ class StoredCount:
         """An object is gone."""
         has_value, _, _ = outline(old)
         self._keys -= has_value
-        self._size_bytes -= len(key) + len(old)
+        self._grow(key, -len(key) - len(old))
         if not has_value:
             self.dead.change(key, -1)
         self.sums.drop(key, old)
@@ -86,7 +91,8 @@ class StoredCount:
         ends the count, and the figures are then too low: they are only for people, so a node must not fail
         for them.
         """
-        self._keys = self._size_bytes = 0
+        self._keys = 0
+        self._sizes.clear()
         self.is_counted = False
         self.dead.clear()
         self.sums.begin()
@@ -112,9 +118,13 @@ class StoredCount:
                 self.dead.dead_from(key, millis(newest))
             elif expires_at_ms:
                 self.dead.dead_from(key, expires_at_ms)
-            self._size_bytes += len(key) + len(encoded)
+            self._grow(key, len(key) + len(encoded))
             self.sums.add(key, encoded)
             in_slice += 1
             if in_slice == self._options.count_slice:
                 in_slice = 0
                 await asyncio.sleep(self._options.count_pause_s)
+
+    def _grow(self, key: bytes, by: int) -> None:
+        at = key[PARTITION_PART]
+        self._sizes[at] = self._sizes.get(at, 0) + by

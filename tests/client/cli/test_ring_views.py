@@ -38,13 +38,20 @@ def test_numbers_in_a_row_are_drawn_together() -> None:
 
 def test_sets_of_owners_are_listed_and_all_partitions_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
     topology = cluster(3)
-    view = RingView(topology, loads_of(topology, held={NodeId("n1"): 160}), {"n1": "up", "n2": "down"})
+    view = RingView(
+        topology,
+        loads_of(topology, held={NodeId("n1"): 160}),
+        {"n1": "up", "n2": "down"},
+        (*[10.0] * 15, 900.0),
+    )
     ring_show.draw(Settings(), view, lists_all=False)
     told = capsys.readouterr()
     assert told.out.splitlines()[0] == "n1\tup\tdefault\t1\t16\t16.0\t[################|........] 100 %\t160"
     assert told.err.splitlines()[1] == "  n1 n2 n3: 16 partitions, 0-15"
+    assert told.err.splitlines()[2].endswith("the largest: 15 (900 bytes)")
     ring_show.draw(Settings(), view, lists_all=True)
-    assert capsys.readouterr().out.splitlines()[5].split("\t")[0] == "5"
+    owners = " ".join(topology.rows[5].nodes)
+    assert capsys.readouterr().out.splitlines()[5].split("\t") == ["5", owners, "normal", "1", "10"]
 
 
 def test_a_plan_says_what_it_leaves_out_and_what_it_cannot_fill() -> None:

@@ -14,11 +14,18 @@ from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.ids import DiskId, NodeId, PartitionId, Start
 from ringmill.cluster.membership.profile import FAST
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
-from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
+from ringmill.cluster.wire.stubs.membership_pb2 import (
+    SizesRequest,
+    SizesResponse,
+    StatusRequest,
+    StatusResponse,
+)
 from ringmill.cluster.wire.stubs.topology_pb2 import (
+    GetFormerTopologyRequest,
+    GetFormerTopologyResponse,
     GetTopologyRequest,
     GetTopologyResponse,
     IdentifyRequest,
@@ -60,7 +67,13 @@ async def link() -> AsyncIterator[ClientLink]:
         engine={"failed_flushes": 2}, engine_failure="flush: no space",
     )  # fmt: skip
     membership = MembershipService(
-        N1, agent=agent, liveness=liveness, figures=lambda: figures, pid=4711, clock=clock
+        N1,
+        agent=agent,
+        liveness=liveness,
+        figures=lambda: figures,
+        sizes=lambda: {PartitionId(3): 40, PartitionId(4): 0},
+        pid=4711,
+        clock=clock,
     )
     tables = (TopologyService(card, agent, history).service(), membership.service())
     services = Services(GrpcAcceptor(transport), grpc_handlers(tables, clock))
@@ -129,3 +142,17 @@ async def test_status_tells_members_figures_and_ranges(link: ClientLink) -> None
     assert dict(answer.hints_by_node) == {"n2": 2, "n3": 3}
     assert (answer.ranges_ok, answer.ranges_under_replicated, answer.ranges_no_quorum) == (256, 0, 0)
     assert answer.n == 3 and answer.uptime_s >= 0
+
+
+async def test_a_node_tells_what_it_stores_of_each_partition(link: ClientLink) -> None:
+    told = await link.unary("/ringmill.v1.Membership/Sizes", SizesRequest(), SizesResponse, 5)
+    assert (told.node, dict(told.bytes), told.counting) == ("n1", {3: 40}, False)
+
+
+async def test_earlier_documents_are_told_and_those_that_are_remembered(link: ClientLink) -> None:
+    first = document()
+    await link.unary("/ringmill.v1.Topology/Init", InitRequest(document=first.encode()), InitResponse, 5)
+    for epoch, held in ((1, first.encode()), (2, b"")):
+        request = GetFormerTopologyRequest(epoch=epoch)
+        told = await link.unary("/ringmill.v1.Topology/GetFormer", request, GetFormerTopologyResponse, 5)
+        assert (told.document, list(told.epochs)) == (held, [1])

@@ -9,6 +9,7 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId, PartitionId
+from ringmill.cluster.ring.plans.copy_sources import known_sizes
 from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
 from ringmill.cluster.ring.plans.moving_rate import Copying, MovingRate, projected_s
 from ringmill.cluster.ring.plans.topology_plan import TopologyPlan, loads_of, plan_changes
@@ -157,3 +158,15 @@ def test_a_joiner_fills_two_partitions_at_once_and_a_row_changes_one_seat_at_a_t
     assert projected_s([copying(p, f"j{p}", size=1000) for p in range(4)], rate) == 40, "one source sends all"
     assert projected_s([Copying(PartitionId(0), None, None, 0)], rate) == 1
     assert projected_s([], rate) == 0
+
+
+def test_sizes_are_those_that_owners_tell_or_else_estimates() -> None:
+    topology = cluster(3)
+    told = {N1: {0: 30, 1: 50}, N2: {0: 40}}
+    assert known_sizes(topology, told, {})[:3] == [40, 50, 0]
+    assert known_sizes(topology, {}, {N1: 64 * MIB})[:2] == [MIB, MIB]
+    first = topology.rows[0].nodes[0]
+    apart = cluster(5)
+    untold = [at for at, row in enumerate(apart.rows) if first not in row.nodes]
+    mixed = known_sizes(apart, {first: dict.fromkeys(range(64), 10)}, {first: apart.owned_by(first) * 10})
+    assert all(0 < mixed[at] < 10 for at in untold) and set(mixed) == {10, mixed[untold[0]]}

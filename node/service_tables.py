@@ -64,7 +64,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         ExplainService(node.requests).service(),
         TopologyService(card, membership.topology, membership.history).service(),
         KeyspacesService(membership).service(),
-        MembersService(membership).service(),
+        MembersService(membership, node.moves).service(),
         status.service(),
         RepairService(
             config.id, replica=node.replica, repair=node.repair, topology=membership.topology

@@ -20,7 +20,17 @@ from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.topology import MAX_VOTERS, Topology, choose_voters
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2, NORMAL, Member, Owner, Row
 
-__all__ = ["aborted", "advanced", "check_arrow", "paused", "planned", "readers_barrier", "sources_for"]
+__all__ = [
+    "aborted",
+    "advanced",
+    "check_arrow",
+    "left",
+    "may_leave",
+    "paused",
+    "planned",
+    "readers_barrier",
+    "sources_for",
+]
 
 
 def planned(topology: Topology, members: Sequence[Member], wanted: Sequence[Sequence[NodeId]]) -> Topology:
@@ -81,14 +91,30 @@ def advanced(
     return None if changed is None else _settled(changed)
 
 
+def may_leave(topology: Topology, seat: Owner) -> bool:
+    """Whether a member is to leave and has nothing any more that a row names."""
+    if all(member.seat != seat or member.state != "leaving" for member in topology.members):
+        return False
+    return all(seat not in (*row.seats, *row.wanted) for row in topology.rows)
+
+
+def left(topology: Topology, seat: Owner) -> Topology | None:
+    """Without a member that is to leave, and says that it owes nothing to anybody."""
+    if not may_leave(topology, seat):
+        return None
+    members = tuple(member for member in topology.members if member.seat != seat)
+    return _settled(replace(topology, epoch=Epoch(topology.epoch + 1), members=members))
+
+
 def aborted(topology: Topology) -> Topology | None:
     """The plan is given up: each partition stays with the owners that it has now."""
     epoch = Epoch(topology.epoch + 1)
-    changed = _changed(topology, lambda _, row: _gone_back(row, epoch))
-    if changed is None:
+    if not topology.is_moving:
         return None
+    changed = _next(topology, lambda _, row: _gone_back(row, epoch))
     members = tuple(
-        replace(member, state="up") if member.state == "leaving" else member for member in changed.members
+        replace(member, state="up") if member.state in ("leaving", "gone") else member
+        for member in changed.members
     )
     return _settled(replace(changed, members=members))
 
@@ -192,8 +218,8 @@ def _settled(topology: Topology) -> Topology:
     }
     members: list[Member] = []
     for member in topology.members:
-        is_idle = member.seat not in named
-        if is_idle and member.state in ("leaving", "joining") and len(topology.members) > topology.n:
+        is_gone = member.state in ("gone", "joining") and member.seat not in named
+        if is_gone and len(topology.members) > topology.n:
             continue
         settles = member.state == "joining" and member.seat in owned and member.seat not in coming
         members.append(replace(member, state="up") if settles else member)
@@ -205,7 +231,7 @@ def _voters(topology: Topology) -> tuple[Owner, ...]:
     """The present voters that stay, and as many more as an odd number up to 5 has room for."""
     able = [each for each in topology.members if each.state == "up" and not each.is_given_up]
     staying = [voter for voter in topology.voters if any(each.seat == voter for each in topology.members)]
-    staying = [v for v in staying if topology.member(v.node).state != "leaving"]
+    staying = [each for each in staying if topology.member(each.node).state not in ("leaving", "gone")]
     for seat in choose_voters(able) if able else ():
         if seat not in staying:
             staying.append(seat)

@@ -18,7 +18,7 @@ from typing import Final
 from ringmill.cluster.errors import RingmillError, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Transport
-from ringmill.cluster.ring.moves import advanced, readers_barrier
+from ringmill.cluster.ring.moves import advanced, left, may_leave, readers_barrier
 from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
 from ringmill.cluster.sometimes import sometimes
@@ -57,7 +57,10 @@ class Mover:
         former_copies: FormerCopies,
         transport: Transport,
         change: Advance,
+        count_hints: Callable[[], int],
     ) -> None:
+        """`count_hints`: of the writes that this node keeps for others, and delivers before it leaves."""
+        self._count_hints = count_hints
         self._seat = seat
         self._topology = topology
         self._watermarks = watermarks
@@ -71,6 +74,11 @@ class Mover:
         self._has_changed = asyncio.Event()
         self.held_back: dict[PartitionId, str] = {}
         """Why a move could not go on at the last try."""
+
+    @property
+    def hints(self) -> int:
+        """Writes that this node keeps for others."""
+        return self._count_hints()
 
     def take(self, topology: Topology) -> None:
         """A document is held from now on: what joins here takes nothing before its watermark is known."""
@@ -102,10 +110,19 @@ class Mover:
             if not self._concerns(topology):
                 self.held_back.clear()
                 return True
+            if may_leave(topology, self._seat):
+                return await self._leave()
             return await self._advance(topology)
         except (RingmillError, OSError) as error:
             _log.info("moves wait: %s", error)
             return False
+
+    async def _leave(self) -> bool:
+        if self.hints:
+            sometimes("a leaving node delivers its hints first")
+            return False
+        await self._change(lambda present, may_be_made: left(present, self._seat), CHANGE_S)
+        return True
 
     async def _advance(self, topology: Topology) -> bool:
         self.held_back.clear()
@@ -178,7 +195,7 @@ class Mover:
 
     def _concerns(self, topology: Topology) -> bool:
         """Whether a move to this node is under way, or may be opened."""
-        return any(
+        return may_leave(topology, self._seat) or any(
             row.joiner == self._seat
             or (not topology.is_paused and self._seat in row.wanted and self._seat not in row.owners)
             for row in topology.rows

@@ -59,6 +59,7 @@ def open_moves(
         former_copies=FormerCopies(core.node, engine=replica.engine, objects=replica.objects),
         transport=core.transport,
         change=change,
+        count_hints=lambda: sum(replica.hints.counts().values()),
     )
     find_out = replica.watermarks.find_out
 

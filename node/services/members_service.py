@@ -1,4 +1,4 @@
-"""The Members service: a lost disk is replaced, lost members are given up.  Decodes, calls, encodes.
+"""The Members service: members come and go, a lost disk is replaced, lost members are given up.  Decodes, calls, encodes.
 
 What the change does to the document stands in cluster/ring/replacement.py, how it comes about in
 node/membership/epoch_proposer.py.
@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from ringmill.cluster.errors import Conflict
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.moves import aborted, paused
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.replacement import replaced
-from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.stubs.members_pb2 import (
+    ChangeMembersRequest,
+    ChangeMembersResponse,
+    GetMovesRequest,
+    GetMovesResponse,
+    NewMember,
     RecoverRequest,
     RecoverResponse,
     ReplaceDiskRequest,
     ReplaceDiskResponse,
+    SteerMovesRequest,
 )
+from ringmill.node.membership.epoch_proposer import TopologyChange
 from ringmill.node.membership.room import Membership
+from ringmill.node.moves.room import Moves
 from ringmill.node.requests.request_limits import time_allowed
 from ringmill.node.services.table import Call, Service, unary
 
@@ -24,15 +35,65 @@ __all__ = ["MembersService"]
 
 
 class MembersService:
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, moves: Moves) -> None:
         self._membership = membership
+        self._moves = moves
 
     def service(self) -> Service:
         methods = {
             "ReplaceDisk": unary(ReplaceDiskRequest, self._replace_disk),
+            "Change": unary(ChangeMembersRequest, self._change),
+            "SteerMoves": unary(SteerMovesRequest, self._steer_moves),
+            "GetMoves": unary(GetMovesRequest, self._get_moves),
             "Recover": unary(RecoverRequest, self._recover),
         }
         return Service("ringmill.v1.Members", methods)
+
+    async def _change(self, request: ChangeMembersRequest, call: Call) -> ChangeMembersResponse:
+        """Raises InvalidArgument, Conflict; of the voters what a change of the topology raises."""
+        fresh = {each.node: _member(each) for each in request.add}
+        changes = MemberChanges(
+            add=[fresh[each.node] for each in request.add if not each.in_place_of],
+            remove=[NodeId(node) for node in request.remove],
+            replace={NodeId(each.in_place_of): fresh[each.node] for each in request.add if each.in_place_of},
+            weights={NodeId(node): weight for node, weight in request.weights.items()},
+            zones={NodeId(node): zone for node, zone in request.zones.items()},
+        )
+        dead = {NodeId(node) for node in request.dead}
+        known = self._membership.starts.remembered
+
+        def change(topology: Topology, may_be_done: bool) -> Topology | None:
+            following = with_members(topology, changes, dead)
+            for member in fresh.values() if following is not None else ():
+                if known(member.disk) is not None:
+                    raise Conflict(
+                        f"disk {member.disk} of {member.id} was in the cluster before: its data is an old copy",
+                        hint="`ringmill node reset DIR` makes its folder that of an empty disk",
+                    )
+            return following
+
+        return await self._made(change, request.timeout_ms, call)
+
+    async def _steer_moves(self, request: SteerMovesRequest, call: Call) -> ChangeMembersResponse:
+        """Raises InvalidArgument when there is nothing to pause; else as `_change`."""
+        verb = request.verb
+
+        def change(topology: Topology, may_be_done: bool) -> Topology | None:
+            if verb == SteerMovesRequest.ABORT:
+                return aborted(topology)
+            return paused(topology, is_paused=verb == SteerMovesRequest.PAUSE)
+
+        return await self._made(change, request.timeout_ms, call)
+
+    async def _get_moves(self, request: GetMovesRequest, call: Call) -> GetMovesResponse:
+        held_back = {int(partition): why for partition, why in self._moves.mover.held_back.items()}
+        return GetMovesResponse(
+            moved_bytes=self._moves.filling.moved_bytes, held_back=held_back, hints=self._moves.mover.hints
+        )
+
+    async def _made(self, change: TopologyChange, timeout_ms: int, call: Call) -> ChangeMembersResponse:
+        told = await self._membership.epochs.change(change, time_allowed(timeout_ms / 1000, call.left_s))
+        return ChangeMembersResponse(epoch=told.topology.epoch, changed=told.was_made)
 
     async def _recover(self, request: RecoverRequest, call: Call) -> RecoverResponse:
         """Raises InvalidArgument, Unavailable as node/membership/recovering.py."""
@@ -56,3 +117,8 @@ class MembersService:
         allowed_s = time_allowed(request.timeout_ms / 1000, call.left_s)
         told = await self._membership.epochs.change(change, allowed_s)
         return ReplaceDiskResponse(epoch=told.topology.epoch, changed=told.was_made)
+
+
+def _member(told: NewMember) -> Member:
+    zone = told.zone or "default"
+    return Member(NodeId(told.node), DiskId(told.disk), told.address, zone=zone, weight=told.weight or 1)

@@ -23,7 +23,7 @@ from ringmill.cluster.ring.topology_entries import Member, Row
 
 __all__ = ["LEAVING", "SeatChange", "seat_changes", "full_owners", "rebalanced", "staying"]
 
-LEAVING: Final = "leaving"
+LEAVING: Final = ("leaving", "gone")
 
 
 class SeatChange(NamedTuple):
@@ -64,7 +64,7 @@ def rebalanced(
 
 def staying(members: Sequence[Member]) -> list[Member]:
     """Those that shall own partitions."""
-    return [member for member in members if member.state != LEAVING]
+    return [member for member in members if member.state not in LEAVING]
 
 
 def full_owners(row: Row) -> tuple[NodeId, ...]:

@@ -39,6 +39,21 @@ class MembersStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskResponse.FromString,
                 _registered_method=True)
+        self.Change = channel.unary_unary(
+                '/ringmill.v1.Members/Change',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ChangeMembersRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ChangeMembersResponse.FromString,
+                _registered_method=True)
+        self.SteerMoves = channel.unary_unary(
+                '/ringmill.v1.Members/SteerMoves',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.SteerMovesRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ChangeMembersResponse.FromString,
+                _registered_method=True)
+        self.GetMoves = channel.unary_unary(
+                '/ringmill.v1.Members/GetMoves',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesResponse.FromString,
+                _registered_method=True)
         self.Recover = channel.unary_unary(
                 '/ringmill.v1.Members/Recover',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.RecoverRequest.SerializeToString,
@@ -51,6 +66,27 @@ class MembersServicer:
 
     def ReplaceDisk(self, request, context):
         """Give a member that lost its disk its seat back, on a new and empty disk.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Change(self, request, context):
+        """Add and remove members, or give them other weights and zones; partitions move until that is so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SteerMoves(self, request, context):
+        """Pause or resume the moves of partitions, or give them up: each stays with the owners that it has then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMoves(self, request, context):
+        """What moves, and what it waits for at this node.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,6 +106,21 @@ def add_MembersServicer_to_server(servicer, server):
                     servicer.ReplaceDisk,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskResponse.SerializeToString,
+            ),
+            'Change': grpc.unary_unary_rpc_method_handler(
+                    servicer.Change,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ChangeMembersRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ChangeMembersResponse.SerializeToString,
+            ),
+            'SteerMoves': grpc.unary_unary_rpc_method_handler(
+                    servicer.SteerMoves,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.SteerMovesRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ChangeMembersResponse.SerializeToString,
+            ),
+            'GetMoves': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMoves,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesResponse.SerializeToString,
             ),
             'Recover': grpc.unary_unary_rpc_method_handler(
                     servicer.Recover,
@@ -104,6 +155,87 @@ class Members:
             '/ringmill.v1.Members/ReplaceDisk',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ReplaceDiskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Change(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Members/Change',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ChangeMembersRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ChangeMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SteerMoves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Members/SteerMoves',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.SteerMovesRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.ChangeMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMoves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Members/GetMoves',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,12 @@ class MembersStub:
     def __new__(cls, channel: _aio.Channel) -> MembersAsyncStub: ...
     ReplaceDisk: _grpc.UnaryUnaryMultiCallable[_members_pb2.ReplaceDiskRequest, _members_pb2.ReplaceDiskResponse]
     """Give a member that lost its disk its seat back, on a new and empty disk."""
+    Change: _grpc.UnaryUnaryMultiCallable[_members_pb2.ChangeMembersRequest, _members_pb2.ChangeMembersResponse]
+    """Add and remove members, or give them other weights and zones; partitions move until that is so."""
+    SteerMoves: _grpc.UnaryUnaryMultiCallable[_members_pb2.SteerMovesRequest, _members_pb2.ChangeMembersResponse]
+    """Pause or resume the moves of partitions, or give them up: each stays with the owners that it has then."""
+    GetMoves: _grpc.UnaryUnaryMultiCallable[_members_pb2.GetMovesRequest, _members_pb2.GetMovesResponse]
+    """What moves, and what it waits for at this node."""
     Recover: _grpc.UnaryUnaryMultiCallable[_members_pb2.RecoverRequest, _members_pb2.RecoverResponse]
     """Go on as another cluster without members that had most of the votes; to be asked of a member that is left."""
 
@@ -43,6 +49,12 @@ class MembersAsyncStub(MembersStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReplaceDisk: _aio.UnaryUnaryMultiCallable[_members_pb2.ReplaceDiskRequest, _members_pb2.ReplaceDiskResponse]  # type: ignore[assignment]
     """Give a member that lost its disk its seat back, on a new and empty disk."""
+    Change: _aio.UnaryUnaryMultiCallable[_members_pb2.ChangeMembersRequest, _members_pb2.ChangeMembersResponse]  # type: ignore[assignment]
+    """Add and remove members, or give them other weights and zones; partitions move until that is so."""
+    SteerMoves: _aio.UnaryUnaryMultiCallable[_members_pb2.SteerMovesRequest, _members_pb2.ChangeMembersResponse]  # type: ignore[assignment]
+    """Pause or resume the moves of partitions, or give them up: each stays with the owners that it has then."""
+    GetMoves: _aio.UnaryUnaryMultiCallable[_members_pb2.GetMovesRequest, _members_pb2.GetMovesResponse]  # type: ignore[assignment]
+    """What moves, and what it waits for at this node."""
     Recover: _aio.UnaryUnaryMultiCallable[_members_pb2.RecoverRequest, _members_pb2.RecoverResponse]  # type: ignore[assignment]
     """Go on as another cluster without members that had most of the votes; to be asked of a member that is left."""
 
@@ -54,6 +66,30 @@ class MembersServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_members_pb2.ReplaceDiskResponse, _abc.Awaitable[_members_pb2.ReplaceDiskResponse]]:
         """Give a member that lost its disk its seat back, on a new and empty disk."""
+
+    @_abc_1.abstractmethod
+    def Change(
+        self,
+        request: _members_pb2.ChangeMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.ChangeMembersResponse, _abc.Awaitable[_members_pb2.ChangeMembersResponse]]:
+        """Add and remove members, or give them other weights and zones; partitions move until that is so."""
+
+    @_abc_1.abstractmethod
+    def SteerMoves(
+        self,
+        request: _members_pb2.SteerMovesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.ChangeMembersResponse, _abc.Awaitable[_members_pb2.ChangeMembersResponse]]:
+        """Pause or resume the moves of partitions, or give them up: each stays with the owners that it has then."""
+
+    @_abc_1.abstractmethod
+    def GetMoves(
+        self,
+        request: _members_pb2.GetMovesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.GetMovesResponse, _abc.Awaitable[_members_pb2.GetMovesResponse]]:
+        """What moves, and what it waits for at this node."""
 
     @_abc_1.abstractmethod
     def Recover(

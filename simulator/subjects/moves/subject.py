@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.moves import aborted, planned
 from ringmill.cluster.ring.topology import Topology
@@ -154,12 +153,13 @@ class MoveWorkload:
             return False
         process = self._draws.choice(up)
         assert process.node is not None
-        try:
-            async with asyncio.timeout(2 * _CHANGE_S):  # a node that is killed does not tell
-                told = await process.inside(process.node.membership.epochs.change(change, _CHANGE_S))
-        except (RingmillError, RuntimeError, TimeoutError):
+        asked = asyncio.ensure_future(
+            process.inside(process.node.membership.epochs.change(change, _CHANGE_S))
+        )
+        done, _ = await asyncio.wait([asked], timeout=2 * _CHANGE_S)
+        if not done:  # a node that was killed or stopped does not tell, nor does it let go
             return False
-        return told.was_made
+        return not asked.cancelled() and asked.exception() is None and asked.result().was_made
 
     async def _until_made(self, change: TopologyChange) -> None:
         while self._world.topology.is_moving:

@@ -8,27 +8,38 @@ again.  Promises: docs/guarantees.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import Message
 
 from ringmill.client.administration.healing_view import HealingView, ask_healing
+from ringmill.client.administration.member_changes import (
+    CHANGE,
+    STEER,
+    MembersChanged,
+    MovesView,
+    moves_of,
+)
 from ringmill.client.administration.status import cluster_status
-from ringmill.client.arguments import Seconds, checked_name, checked_timeout_s
+from ringmill.client.arguments import Seconds, checked_endpoints, checked_name, checked_timeout_s
 from ringmill.client.routing.links import IDENTIFY, Method
-from ringmill.client.routing.router import Router
+from ringmill.client.routing.router import Prepare, Router
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.recovery import RecoveryPlan, check_recoverable, plan_recovery
 from ringmill.cluster.ring.replacement import ReplacementPlan, check_safe, plan_replacement
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.stubs.members_pb2 import (
+    ChangeMembersRequest,
+    ChangeMembersResponse,
+    NewMember,
     RecoverRequest,
     RecoverResponse,
     ReplaceDiskRequest,
     ReplaceDiskResponse,
+    SteerMovesRequest,
 )
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
 
@@ -125,6 +136,86 @@ class AsyncMembers:
         check_safe(plan, accepts_loss=accept_data_loss)
         return await self._replace(plan, until)
 
+    async def change(
+        self,
+        *,
+        add: Mapping[str, str] | None = None,
+        remove: Collection[str] = (),
+        dead: Collection[str] = (),
+        replace: Mapping[str, tuple[str, str]] | None = None,
+        weights: Mapping[str, int] | None = None,
+        zones: Mapping[str, str] | None = None,
+        timeout: Seconds | None = None,
+    ) -> MembersChanged:
+        """Add and remove members, or give them other weights or zones; partitions move until that is so.
+
+        `add` has the addresses of nodes by their ids; each runs there on an empty data folder.  `replace` has
+        the id and the address of the node that takes the place of another.  Of those in `remove` or `replace`
+        that are also in `dead` the disks are gone, so nobody waits for them.  When this returns, the cluster
+        has decided; `moves` tells how it goes.  `db.ring.plan` tells before what it costs.
+
+        Raises InvalidArgument for what cannot be done, Conflict while partitions move by an earlier change,
+        Unavailable when a node that is to come does not run; QuorumNotReached, which names the voters that
+        did not answer, DeadlineExceeded or Unavailable: with the outcome "unknown" it may have been decided.
+        """
+        until = self._until(timeout)
+        topology = await self._newest_known(until)
+        heirs = {heir: (address, node) for node, (heir, address) in (replace or {}).items()}
+        comers = {node: (address, "") for node, address in (add or {}).items()} | heirs
+        fresh = [
+            await self._newcomer(checked_name("node", node), address, place, until)
+            for node, (address, place) in comers.items()
+        ]
+        for node in (*remove, *dead, *(replace or {}), *(weights or {}), *(zones or {})):
+            if not any(each.node == node for each in fresh):
+                topology.member(NodeId(checked_name("node", node)))
+
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return ChangeMembersRequest(
+                add=fresh, remove=remove, dead=dead, weights=weights, zones=zones, timeout_ms=timeout_ms
+            )
+
+        return await self._changed(CHANGE, prepare, until)
+
+    async def moves(self, *, timeout: Seconds | None = None) -> MovesView:
+        """What moves now, and what it waits for.  Raises Unavailable when no member answers."""
+        until = self._until(timeout)
+        topology = await self._newest_known(until)
+        return await moves_of(self._router.directory, topology, min(_ASK_S, self._left(until)))
+
+    async def pause_moves(self, *, timeout: Seconds | None = None) -> MembersChanged:
+        """Begin no further move; what is under way goes on to its end.  Raises as `change`."""
+        return await self._steer(SteerMovesRequest.PAUSE, timeout)
+
+    async def resume_moves(self, *, timeout: Seconds | None = None) -> MembersChanged:
+        """Go on with what was paused.  Raises as `change`."""
+        return await self._steer(SteerMovesRequest.RESUME, timeout)
+
+    async def abort_moves(self, *, timeout: Seconds | None = None) -> MembersChanged:
+        """Give the plan up: each partition stays with the owners that it has then.  Raises as `change`."""
+        return await self._steer(SteerMovesRequest.ABORT, timeout)
+
+    async def _steer(self, verb: SteerMovesRequest.Verb.ValueType, timeout: Seconds | None) -> MembersChanged:
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return SteerMovesRequest(verb=verb, timeout_ms=timeout_ms)
+
+        return await self._changed(STEER, prepare, self._until(timeout))
+
+    async def _changed(
+        self, method: Method[ChangeMembersResponse], prepare: Prepare, until: float
+    ) -> MembersChanged:
+        answer = await self._router.ask(method, prepare, timeout_s=self._left(until))
+        await self._router.directory.catch_up(answer.epoch, max(0.0, until - _now()))
+        return MembersChanged(answer.epoch, answer.changed)
+
+    async def _newcomer(self, node: str, address: str, in_place_of: str, until: float) -> NewMember:
+        """A node that is to come, as it tells of itself.  Raises Unavailable, InvalidArgument."""
+        (address,) = checked_endpoints([address])
+        told = await self._identified(node, address, until)
+        return NewMember(
+            node=node, disk=told.disk, address=address, zone=told.zone, weight=1, in_place_of=in_place_of
+        )
+
     async def plan_recovery(self, lost: Collection[str], *, timeout: Seconds | None = None) -> RecoveryPlan:
         """What it means to go on without the members `lost`, which are gone permanently; changes nothing.
 
@@ -185,14 +276,16 @@ class AsyncMembers:
         return Replacement(plan.node, plan.disk, answer.epoch, answer.changed)
 
     async def _identify(self, topology: Topology, node: NodeId, until: float) -> IdentifyResponse:
-        address = topology.member(node).address
+        return await self._identified(node, topology.member(node).address, until)
+
+    async def _identified(self, node: str, address: str, until: float) -> IdentifyResponse:
         try:
             link = self._router.directory.link(address)
             told = await link.call(IDENTIFY, IdentifyRequest(), min(_ASK_S, self._left(until)))
         except (Unavailable, DeadlineExceeded) as error:
             raise Unavailable(
                 f"{node} does not run at {address}: {error.message}",
-                hint="start it on an empty data folder first, as the topology names its new disk",
+                hint="start it on an empty data folder first, as the topology names its disk",
             ) from error
         if told.node != node:
             raise InvalidArgument(f"{address} is answered by {told.node}, not by {node}")

@@ -84,6 +84,12 @@ class LocalCluster:
         nodes = tuple(changed if node.id == changed.id else node for node in self.nodes)
         return replace(self, nodes=nodes)
 
+    def with_new(self, fresh: LocalNode) -> LocalCluster:
+        return replace(self, nodes=(*self.nodes, fresh))
+
+    def without(self, name: str) -> LocalCluster:
+        return replace(self, nodes=tuple(node for node in self.nodes if node.id != name))
+
     def with_transports(self, peer: CarrierName | None, client: CarrierName | None) -> LocalCluster:
         """With those that are given; None leaves one as it is."""
         return replace(

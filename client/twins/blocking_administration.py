@@ -39,6 +39,11 @@ class Members:
     heal_without = timed(AsyncMembers.heal_without)
     plan_recovery = timed(AsyncMembers.plan_recovery)
     recover = timed(AsyncMembers.recover)
+    change = timed(AsyncMembers.change)
+    moves = timed(AsyncMembers.moves)
+    pause_moves = timed(AsyncMembers.pause_moves)
+    resume_moves = timed(AsyncMembers.resume_moves)
+    abort_moves = timed(AsyncMembers.abort_moves)
 
 
 class Ring:

@@ -36,8 +36,8 @@ __all__ = [
 def planned(topology: Topology, members: Sequence[Member], wanted: Sequence[Sequence[NodeId]]) -> Topology:
     """With these members, and the owners that a plan gives each partition, in ring order.
 
-    Members that are to leave stay until they own nothing.  Raises Conflict while an earlier plan is under way,
-    InvalidArgument for what a document may not hold.
+    Members that are to leave stay until they own nothing.  Raises Conflict while an earlier plan is under
+    way, InvalidArgument for what a document may not hold.
     """
     if topology.is_moving:
         raise Conflict(
@@ -65,9 +65,9 @@ def advanced(
 ) -> Topology | None:
     """Every move of this seat goes on as far as it can, in one epoch.
 
-    `filled` and `adopted` name partitions by row epoch: those whose copy is filled go from joint-1 to joint-2,
-    those whose old owners know of joint-2 get the seat as an owner.  Further moves are opened, in ring order,
-    until `most` copies are being filled; none while paused.
+    `filled` and `adopted` name partitions by row epoch: those whose copy is filled go from joint-1 to
+    joint-2, those whose old owners know of joint-2 get the seat as an owner.  Further moves are opened, in
+    ring order, until `most` copies are being filled; none while paused.
     """
     epoch = Epoch(topology.epoch + 1)
     left = 0 if topology.is_paused else most

@@ -153,8 +153,8 @@ class Row:
     """One partition: its owners in ring order, and since when.
 
     `row_epoch` is the epoch at which owners or phase last changed; requests made under an older one are
-    refused.  `copy_epochs` has, for each owner and then for the joiner, the epoch of the move that brought its
-    copy; the keys that it stores carry it.
+    refused.  `copy_epochs` has, for each owner and then for the joiner, the epoch of the move that brought
+    its copy; the keys that it stores carry it.
 
     While one seat of a partition moves the row is joint: `joiner` is the seat that is being filled, and
     `leaver` the owner whose place it takes, None where the row gets one owner more.  `wanted` are the owners
@@ -198,7 +198,7 @@ class Row:
         """The owners after the present move."""
         if self.joiner is None:
             return self.owners
-        return tuple(seat for seat in self.owners if seat != self.leaver) + (self.joiner,)
+        return (*(seat for seat in self.owners if seat != self.leaver), self.joiner)
 
     @property
     def sets(self) -> tuple[tuple[NodeId, ...], ...]:

@@ -39,7 +39,7 @@ __all__ = ["Filling", "Settle"]
 
 CALL_TIMEOUT_S: Final = 5.0
 BYTES_PER_S: Final = 24 << 20
-"""The most that one copy is filled with, so that requests keep their disks and loops.  Chosen, not measured."""
+"""The most that one copy is filled with, so that requests keep disks and loops.  Chosen, not measured."""
 CHECKPOINT_BYTES: Final = 1 << 20
 
 Settle = Callable[[str, bytes], Awaitable[None]]

@@ -1,8 +1,8 @@
 """Moves partitions to this node: fills the copies that join it, and has each move go on.
 
 The plan stands in the topology, and so does how far each move is, so that any node may stop at any moment.
-The seat that joins a partition drives its move: it opens it, fills its copy, says so, and takes its place once
-enough old owners know.  One document carries all moves of a seat a step further.
+The seat that joins a partition drives its move: it opens it, fills its copy, says so, and takes its place
+once enough old owners know.  One document carries all moves of a seat a step further.
 
 Rules M1 to M6: docs/protocol/moves.md.
 """

@@ -1,4 +1,4 @@
-"""The Members service: members come and go, a lost disk is replaced, lost members are given up.  Decodes, calls, encodes.
+"""The Members service: members come and go, lost disks are replaced, lost members are given up.
 
 What the change does to the document stands in cluster/ring/replacement.py, how it comes about in
 node/membership/epoch_proposer.py.
@@ -67,7 +67,7 @@ class MembersService:
             for member in fresh.values() if following is not None else ():
                 if known(member.disk) is not None:
                     raise Conflict(
-                        f"disk {member.disk} of {member.id} was in the cluster before: its data is an old copy",
+                        f"disk {member.disk} of {member.id} was in the cluster before: it is an old copy",
                         hint="`ringmill node reset DIR` makes its folder that of an empty disk",
                     )
             return following

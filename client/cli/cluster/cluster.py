@@ -70,6 +70,26 @@ cluster = LazyGroup(
             "go on without members that had most of the votes",
             "token_file",
         ),
+        "add": Verb(
+            "ringmill.client.cli.ring.ring_members:add",
+            "add a node, and move partitions to it",
+            "token_file",
+        ),
+        "remove": Verb(
+            "ringmill.client.cli.ring.ring_members:remove",
+            "move all partitions of a node away, and take it out",
+            "token_file",
+        ),
+        "rebalance": Verb(
+            "ringmill.client.cli.ring.ring_members:rebalance",
+            "move what is out of balance, by other weights or zones",
+            "token_file",
+        ),
+        "moves": Verb(
+            "ringmill.client.cli.ring.ring_moves:moves",
+            "show, pause, resume or give up moves of partitions",
+            "token_file",
+        ),
         "list": Verb(
             "ringmill.client.cli.cluster.cluster_status:list_clusters",
             "list local clusters",

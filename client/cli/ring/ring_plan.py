@@ -17,7 +17,7 @@ from ringmill.cluster.errors import InvalidArgument
 if TYPE_CHECKING:
     from ringmill.cluster.ring.plans.topology_plan import Move, TopologyPlan
 
-__all__ = ["plan_document", "plan_ring", "plan_story"]
+__all__ = ["parts_of", "plan_document", "plan_ring", "plan_story", "weights_of"]
 
 _COLUMNS = ("NODE", "BEFORE", "AFTER", "FAIR", "BYTES BEFORE", "BYTES AFTER", "SENDS", "TAKES")
 _MIB: Final = 1024 * 1024
@@ -46,11 +46,11 @@ def plan_ring(
     Each option can be given several times.  Without any, show what is out of balance.
     """
     changes: dict[str, Any] = {
-        "add": dict(_parts("--add", add, 2)),
+        "add": dict(parts_of("--add", add, 2)),
         "remove": list(remove),
-        "replace": {node: (heir, address) for node, heir, address in _parts("--replace", replace, 3)},
-        "weights": {node: _whole(node, text) for node, text in _parts("--weight", weight, 2)},
-        "zones": dict(_parts("--zone", zone, 2)),
+        "replace": {node: (heir, address) for node, heir, address in parts_of("--replace", replace, 3)},
+        "weights": weights_of(weight),
+        "zones": dict(parts_of("--zone", zone, 2)),
     }
     plan = asyncio.run(_ask(settings, changes))
     if settings.output == "json":
@@ -120,7 +120,7 @@ async def _ask(settings: Settings, changes: dict[str, Any]) -> TopologyPlan:
         return await db.ring.plan(**changes)
 
 
-def _parts(flag: str, given: Iterable[str], number: int) -> list[list[str]]:
+def parts_of(flag: str, given: Iterable[str], number: int) -> list[list[str]]:
     """Each value cut at its = signs.  Raises InvalidArgument when there are not that many, or an id twice."""
     cut = [text.split("=", number - 1) for text in given]
     for parts, text in zip(cut, given, strict=True):
@@ -130,6 +130,11 @@ def _parts(flag: str, given: Iterable[str], number: int) -> list[list[str]]:
         if sum(parts[0] == other[0] for other in cut) > 1:
             raise InvalidArgument(f"{flag} names {parts[0][:80]!r} twice")
     return cut
+
+
+def weights_of(given: Iterable[str]) -> dict[str, int]:
+    """The values of --weight.  Raises InvalidArgument."""
+    return {node: _whole(node, text) for node, text in parts_of("--weight", given, 2)}
 
 
 def _whole(node: str, text: str) -> int:

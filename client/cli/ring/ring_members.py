@@ -1,0 +1,237 @@
+"""`ringmill cluster add`, `remove` and `rebalance`: shows the plan, asks, has it decided, and follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.consent import ask_to_type
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.ring.ring_moves import follow, moves_document
+from ringmill.client.cli.ring.ring_plan import parts_of, plan_document, plan_story, weights_of
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
+
+__all__ = ["add", "rebalance", "remove"]
+
+_START_S = 30.0
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A change of the members, as `db.ring.plan` takes it, and the word that says yes to it."""
+
+    word: str
+    to: str
+    changes: dict[str, Any]
+    dead: tuple[str, ...] = ()
+    is_dry: bool = False
+    yes: bool = False
+    waits: bool = True
+    story: list[str] = field(default_factory=list)
+
+
+_DRY = click.option("--dry-run", "is_dry", is_flag=True, help="show the plan and change nothing")
+_YES = click.option("--yes", is_flag=True, help="do not ask")
+_NO_WAIT = click.option("--no-wait", is_flag=True, help="return once it is decided, while partitions move")
+
+
+@click.command()
+@click.argument("node", required=False)
+@click.option("--at", "address", metavar="ADDRESS", help="where the node runs already, on an empty folder")
+@click.option("--zone", help="its zone, for a node that is started here")
+@_DRY
+@_YES
+@_NO_WAIT
+@click.pass_obj
+def add(
+    settings: Settings,
+    node: str | None,
+    address: str | None,
+    zone: str | None,
+    is_dry: bool,
+    yes: bool,
+    no_wait: bool,
+) -> None:
+    """Add a node, and move partitions to it until all have their share.
+
+    In a local cluster it starts NODE, by default the next one.  With --at, or --endpoints, NODE runs already.
+    Reads and writes go on.  Whatever is killed meanwhile, the moves go on from where they are.
+    """
+    if settings.endpoints and not (node and address):
+        raise InvalidArgument(
+            "a node of another machine is added by its id and its address",
+            hint="ringmill cluster add NODE --at HOST:PORT --endpoints ...",
+        )
+    fresh = None if address else _fresh_node(settings, node, zone)
+    name, at = (node, address) if fresh is None else (fresh.id, fresh.address)
+    if not (name and at):
+        raise InvalidArgument("--at says where NODE runs: name the node, too")
+    asked = _Asked(name, f"add {name}", {"add": {name: at}}, is_dry=is_dry, yes=yes, waits=not no_wait)
+    if not _agreed(settings, asked):
+        return
+    if fresh is not None:
+        _start(settings, fresh)
+    _carry_out(settings, asked)
+
+
+@click.command()
+@click.argument("node")
+@click.option("--dead", is_flag=True, help="its disk is gone: nobody waits for it")
+@_DRY
+@_YES
+@_NO_WAIT
+@click.pass_obj
+def remove(settings: Settings, node: str, dead: bool, is_dry: bool, yes: bool, no_wait: bool) -> None:
+    """Move all partitions of NODE to the others, and take it out of the cluster.
+
+    A node of a local cluster is stopped then, and its data is kept.
+    """
+    asked = _Asked(
+        node,
+        f"remove {node}",
+        {"remove": [node]},
+        dead=(node,) if dead else (),
+        is_dry=is_dry,
+        yes=yes,
+        waits=not no_wait,
+    )
+    if _agreed(settings, asked):
+        _carry_out(settings, asked)
+        if asked.waits and not settings.endpoints:
+            _stop(settings, node)
+
+
+@click.command()
+@click.option("--weight", multiple=True, metavar="ID=N", help="another share beside the other nodes'")
+@click.option("--zone", multiple=True, metavar="ID=ZONE", help="another zone: what may fail at once")
+@_DRY
+@_YES
+@_NO_WAIT
+@click.pass_obj
+def rebalance(
+    settings: Settings, weight: Sequence[str], zone: Sequence[str], is_dry: bool, yes: bool, no_wait: bool
+) -> None:
+    """Give members other weights or zones, or move what is out of balance."""
+    changes = {"weights": weights_of(weight), "zones": dict(parts_of("--zone", zone, 2))}
+    asked = _Asked("rebalance", "move partitions", changes, is_dry=is_dry, yes=yes, waits=not no_wait)
+    if _agreed(settings, asked):
+        _carry_out(settings, asked)
+
+
+def _agreed(settings: Settings, asked: _Asked) -> bool:
+    """Whether to go on: somebody has seen the plan and said yes.  Raises InvalidArgument else."""
+    plan = asyncio.run(_plan(settings, asked.changes))
+    if asked.is_dry:
+        if settings.output == "json":
+            output.show(settings, plan_document(plan), (), ())
+        else:
+            for line in plan_story(plan):
+                click.echo(line)
+        return False
+    if plan.short:
+        raise InvalidArgument(
+            f"{len(plan.short)} partitions could not be filled: {', '.join(plan.missing)} must be up",
+            hint="bring them back first; `ringmill cluster status` shows them",
+        )
+    refusal = InvalidArgument("nothing was changed", hint="--yes changes it without asking")
+    ask_to_type(settings, plan_story(plan), word=asked.word, to=asked.to, yes=asked.yes, refusal=refusal)
+    return True
+
+
+async def _plan(settings: Settings, changes: dict[str, Any]) -> Any:
+    async with open_client(settings) as db:
+        return await db.ring.plan(**changes)
+
+
+def _carry_out(settings: Settings, asked: _Asked) -> None:
+    begun = time.perf_counter()
+    made = asyncio.run(_change(settings, asked))
+    if not asked.waits:
+        if settings.output == "json":
+            output.show(settings, {"epoch": made.epoch, "changed": made.changed}, (), ())
+        else:
+            click.echo(f"decided in epoch {made.epoch}; partitions move now")
+        output.next_command(settings, "ringmill cluster moves --follow")
+        return
+    view = asyncio.run(follow(settings))
+    took_s = time.perf_counter() - begun
+    if settings.output == "json":
+        document = {**moves_document(view), "changed": made.changed, "seconds": round(took_s, 3)}
+        output.show(settings, document, (), ())
+    else:
+        click.echo(f"{asked.to}: done in {took_s:.1f} s, epoch {view.epoch}")
+    output.next_command(settings, "ringmill ring show")
+
+
+async def _change(settings: Settings, asked: _Asked) -> Any:
+    async with open_client(settings) as db:
+        return await db.members.change(**asked.changes, dead=asked.dead)
+
+
+def _fresh_node(settings: Settings, name: str | None, zone: str | None) -> LocalNode:
+    """The next node of a local cluster, or a stopped one of that name that was never added."""
+    cluster = local_cluster.required_cluster(settings.cluster_folder)
+    if name is not None and any(node.id == name for node in cluster.nodes):
+        return cluster.node(name)
+    numbers = [int(node.id[1:]) for node in cluster.nodes if node.id[1:].isdigit()]
+    port = max(node.port for node in cluster.nodes) + 1
+    host = cluster.nodes[0].address.rpartition(":")[0]
+    return LocalNode(name or f"n{max(numbers, default=0) + 1}", f"{host}:{port}", zone or "")
+
+
+def _start(settings: Settings, fresh: LocalNode) -> None:
+    """Start the process and write it down.  Raises PortTaken, RingmillError with what its log says."""
+    folder = settings.cluster_folder
+    with local_cluster.exclusively(folder):
+        cluster = local_cluster.required_cluster(folder)
+        if all(node.id != fresh.id for node in cluster.nodes):
+            cluster = cluster.with_new(fresh)
+        if local_cluster.node_state(cluster.node(fresh.id)) != "stopped":
+            return
+        cluster, started = local_cluster.start_nodes(cluster, [cluster.node(fresh.id)])
+    asyncio.run(_listens(settings, cluster, fresh, started))
+
+
+async def _listens(
+    settings: Settings, cluster: LocalCluster, fresh: LocalNode, started: Sequence[local_cluster.Started]
+) -> None:
+    host, _, port = fresh.address.rpartition(":")
+    until = time.monotonic() + (settings.timeout or _START_S)
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        except OSError as error:
+            if started[0].process.poll() is not None or time.monotonic() > until:
+                raise Unavailable(
+                    f"{fresh.id} did not start at {fresh.address}", hint=f"its log: {cluster.log_path(fresh)}"
+                ) from error
+            await asyncio.sleep(_LOOK_S)
+        else:
+            writer.close()
+            return
+
+
+def _stop(settings: Settings, name: str) -> None:
+    """Stop a node that has left, and forget it.  Its folder stays."""
+    folder = settings.cluster_folder
+    if load_cluster(folder) is None:
+        return
+    with local_cluster.exclusively(folder):
+        cluster = local_cluster.required_cluster(folder)
+        if all(node.id != name for node in cluster.nodes):
+            return
+        try:
+            local_cluster.stop_nodes([cluster.node(name)])
+        except RingmillError as error:
+            output.note(f"{name} has left, and its process was not stopped: {error.message}")
+        save_cluster(cluster.without(name))

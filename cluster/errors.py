@@ -107,16 +107,27 @@ class QuorumNotReached(RingmillError):
         *,
         outcome: str,
         hint: str = "see `ringmill cluster status`; a lower level (-w / -r) needs fewer owners",
+        newer_epoch: int = 0,
     ) -> QuorumNotReached:
         """The error of a `verb` ("put", "get"), from the owners that answered and the reasons of the
-        others."""
+        others.  `newer_epoch`: some refused as they know this topology, so another attempt may do."""
         who = ", ".join(f"{node}: {why}" for node, why in sorted(failed.items())) or "nobody refused"
         return cls(
             f"{verb} needs {need} owners, {len(acked)} answered ({', '.join(acked) or 'none'}); {who}",
-            detail={"need": need, "acked": list(acked), "failed": dict(failed)},
+            detail={
+                "need": need,
+                "acked": list(acked),
+                "failed": dict(failed),
+                **({"epoch": newer_epoch} if newer_epoch else {}),
+            },
             hint=hint,
             outcome=outcome,
         )
+
+    @property
+    def newer_epoch(self) -> int:
+        """The epoch of the topology by which owners refused; 0 when none did."""
+        return int(self.detail.get("epoch", 0))
 
     @property
     def need(self) -> int:
@@ -169,6 +180,11 @@ class WrongEpoch(RingmillError):
     """The request was made under an older row of the topology; `detail["epoch"]` is the newest known."""
 
     code, grpc_status, exit_code = "WRONG_EPOCH", "FAILED_PRECONDITION", 1
+
+    @staticmethod
+    def epoch_of(error: BaseException) -> int:
+        """The newest epoch that is known to whoever refused; 0 for another error."""
+        return int(error.detail.get("epoch", 0)) if isinstance(error, WrongEpoch) else 0
 
 
 class Stale(RingmillError):

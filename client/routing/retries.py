@@ -8,7 +8,8 @@ Pure: it looks at an error and at numbers; client/routing/router.py acts.  The r
   attempt was over turns, too.
 - A "retry" adds load to the cluster: only for reads, and for writes that were refused early, at most twice
   per request, from a budget of a tenth of all requests, after a pause with full jitter.
-- A "further" attempt follows one whose node fell silent or whose connection broke, as it may have been done:
+- A "further" attempt follows one whose node fell silent, whose connection broke, or whose level was not met
+  because the owners had changed, as it may have been done:
   the same operation goes to another node, marked as a later attempt, and that node asks a quorum first what
   became of the earlier ones (rule V4).  At most twice per request, from a budget of its own, which has room
   for all that may be under way at a node when it stops.
@@ -27,6 +28,7 @@ from ringmill.cluster.errors import (
     DeadlineExceeded,
     DiskFull,
     Overloaded,
+    QuorumNotReached,
     RingmillError,
     Unavailable,
     WrongEpoch,
@@ -41,6 +43,7 @@ __all__ = [
     "MAX_RETRIES",
     "SILENCE_SHARE",
     "attempt_timeout_s",
+    "is_outdated",
     "may_go_further",
     "may_retry",
     "next_step",
@@ -67,11 +70,11 @@ class Next(Enum):
 
 def next_step(error: RingmillError, *, is_write: bool) -> Next:
     """What the rules allow after `error`; the caller checks budget, count and deadline."""
-    is_lost = isinstance(error, Unavailable) and error.outcome != "failed"
+    is_lost = (isinstance(error, Unavailable) or is_outdated(error)) and error.outcome != "failed"
     if is_lost or (is_write and error.outcome != "failed"):
         return Next.FURTHER if is_lost else Next.GIVE_UP
     match error:
-        case WrongEpoch():
+        case WrongEpoch() | QuorumNotReached() if is_outdated(error):
             return Next.REFRESH
         case Unavailable(outcome="failed") | DiskFull(outcome="failed") | CorruptData(outcome="failed"):
             return Next.TURN
@@ -81,6 +84,11 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
             never_left = error.outcome == "failed" and not error.was_told
             return Next.TURN if never_left else Next.RETRY
     return Next.GIVE_UP
+
+
+def is_outdated(error: RingmillError) -> bool:
+    """Whether owners refused by a newer topology than the coordinator's, which is worth fetching."""
+    return isinstance(error, WrongEpoch) or (isinstance(error, QuorumNotReached) and error.newer_epoch > 0)
 
 
 def pause_s(attempt: int, uniform: float, error: RingmillError) -> float:

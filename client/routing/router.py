@@ -24,6 +24,7 @@ from ringmill.client.routing.retries import (
     Budget,
     Next,
     attempt_timeout_s,
+    is_outdated,
     may_go_further,
     may_retry,
     next_step,
@@ -248,7 +249,7 @@ class Router:
         step = next_step(error, is_write=method.is_write)
         if step is Next.GIVE_UP or attempts.left_s <= 0:
             return False
-        if step is Next.REFRESH:
+        if step is Next.REFRESH or is_outdated(error):
             await attempts.meanwhile(self.directory.refresh(attempts.told_by, attempts.left_s))
         if step is Next.RETRY:
             attempts.retries += 1

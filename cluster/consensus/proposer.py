@@ -34,6 +34,8 @@ class Phase:
         self.highest_counter = 0
         """Of all ballots that any answer named: a round that comes later has to be above it."""
         self.is_preempted = False
+        self.newer_epoch = 0
+        """Of the topology by which an owner refused."""
         self.remains = NO_REMAINS
         """Of the owners that hold no value, combined (rule R5)."""
 

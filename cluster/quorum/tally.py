@@ -29,6 +29,7 @@ class WriteTally:
     row_epoch: Epoch
     acks: dict[NodeId, Durability] = field(default_factory=dict)
     failures: dict[NodeId, str] = field(default_factory=dict)
+    newer_epoch: int = 0  # of the topology by which an owner refused
 
     @property
     def stand_ins(self) -> Mapping[NodeId, NodeId]:
@@ -120,6 +121,7 @@ class ReadTally:
     row_epoch: Epoch
     answered: list[NodeId] = field(default_factory=list)
     failures: dict[NodeId, str] = field(default_factory=dict)
+    newer_epoch: int = 0  # of the topology by which an owner refused
     _asked: list[NodeId] = field(default_factory=list)
     _stalled: set[NodeId] = field(default_factory=set)
 

@@ -95,6 +95,10 @@ class Flight:
         self._tally.record_failure(node, why)
         self._look()
 
+    def note_epoch(self, epoch: int) -> None:
+        """An owner has refused by a newer topology, of this epoch; 0: it has not."""
+        self._tally.newer_epoch = max(self._tally.newer_epoch, epoch)
+
     def stood_in(self, owner: NodeId, fallback: NodeId) -> None:
         """Another member holds the write for an owner, on its disk (rule W7)."""
         assert isinstance(self._tally, SloppyTally), "only owners count in a strict keyspace"
@@ -204,7 +208,10 @@ class Flight:
         failed = self._tally.reasons(silent)
         acked = [node for node in self.route.owners if self.counts(node)]
         acked += [node for owner, node in sorted(self._tally.stand_ins.items()) if owner not in acked]
-        return QuorumNotReached.of(verb, self._tally.w, acked, failed, outcome="unknown")
+        tally = self._tally
+        return QuorumNotReached.of(
+            verb, tally.w, acked, failed, outcome="unknown", newer_epoch=tally.newer_epoch
+        )
 
     def _token(self, context: ContextToken) -> bytes:
         return encode_context(context, self.route.keyspace.id, self.route.key)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ringmill.cluster.deadline_wheel import DeadlineWheel
-from ringmill.cluster.errors import DiskFull, Overloaded, RingmillError
+from ringmill.cluster.errors import DiskFull, Overloaded, RingmillError, WrongEpoch
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
@@ -139,6 +139,7 @@ class Flights:
             self._background.start(self._hint(flight, node))
 
     def _missed(self, flight: Flight, node: NodeId, error: RingmillError) -> None:
+        flight.note_epoch(WrongEpoch.epoch_of(error))
         if not self._background.is_over:  # else its hint was left when the node stopped
             self._background.start(self._miss(flight, node, _why(error)))
 

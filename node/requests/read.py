@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from ringmill.cluster.errors import QuorumNotReached, RingmillError
+from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import holders_for_a_strict_read, parse_level
@@ -55,6 +55,7 @@ class ReadRepair:
     failures: dict[str, str] = field(default_factory=dict)
     written: int = 0
     moved: asyncio.Event = field(default_factory=asyncio.Event)
+    newer_epoch: int = 0  # of the topology by which an owner refused
 
     @property
     def is_enough(self) -> bool:
@@ -260,7 +261,12 @@ class Reader:
             sometimes("a read fails as too few hold what it would show")
             failed = repair.reasons(f"no ack within {deadline.allowed_s:.2f} s")
             raise QuorumNotReached.of(
-                "get (write-back)", repair.needed, repair.holders, failed, outcome="failed"
+                "get (write-back)",
+                repair.needed,
+                repair.holders,
+                failed,
+                outcome="failed",
+                newer_epoch=repair.newer_epoch,
             )
         return repair.written
 
@@ -286,6 +292,7 @@ class Reader:
             repair.holders.append(node)
         except RingmillError as error:
             repair.failures[node] = str(error) or type(error).__name__
+            repair.newer_epoch = max(repair.newer_epoch, WrongEpoch.epoch_of(error))
         finally:
             repair.moved.set()
 

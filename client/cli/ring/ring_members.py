@@ -108,6 +108,7 @@ def remove(settings: Settings, node: str, dead: bool, is_dry: bool, yes: bool, n
     if _agreed(settings, asked):
         _carry_out(settings, asked)
         if asked.waits and not settings.endpoints:
+            asyncio.run(_known_without(settings))
             _stop(settings, node)
 
 
@@ -176,6 +177,12 @@ def _carry_out(settings: Settings, asked: _Asked) -> None:
 async def _change(settings: Settings, asked: _Asked) -> Any:
     async with open_client(settings) as db:
         return await db.members.change(**asked.changes, dead=asked.dead)
+
+
+async def _known_without(settings: Settings) -> None:
+    """Return once a majority of the voters holds the newest document: a node that has left knows it first."""
+    async with open_client(settings) as db:
+        await db.members.resume_moves()
 
 
 def _fresh_node(settings: Settings, name: str | None, zone: str | None) -> LocalNode:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ringmill.cluster.deadline_wheel import Bucket
-from ringmill.cluster.errors import QuorumNotReached, RingmillError
+from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
@@ -183,6 +183,7 @@ class Collection:
         """An owner gives no answer."""
         if self._ended is not None:
             self._tally.record_failure(node, str(error) or type(error).__name__)
+            self._tally.newer_epoch = max(self._tally.newer_epoch, WrongEpoch.epoch_of(error))
             if node == self.teller:
                 self._replace_teller()
             self._step()
@@ -307,7 +308,11 @@ class Collection:
         if missing is not None:
             self._end(_short_of_session(missing, tally, reasons))
             return
-        self._end(QuorumNotReached.of("get", tally.r, tally.answered, reasons, outcome="failed"))
+        self._end(
+            QuorumNotReached.of(
+                "get", tally.r, tally.answered, reasons, outcome="failed", newer_epoch=tally.newer_epoch
+            )
+        )
 
     def _end(self, told: Collected | QuorumNotReached) -> None:
         ended = self._ended

@@ -274,7 +274,13 @@ class _Attempt:
             verb = "a read of a register" if self._request is None else "a change of a register"
             reasons = phase.reasons(silent)
             raise QuorumNotReached.of(
-                verb, phase.majority, phase.agreed, reasons, outcome="failed", hint=_MAJORITY_HINT
+                verb,
+                phase.majority,
+                phase.agreed,
+                reasons,
+                outcome="failed",
+                hint=_MAJORITY_HINT,
+                newer_epoch=phase.newer_epoch,
             )
         sometimes("a round of a register is preempted")
         bound = min(_FIRST_PAUSE_S * float(2**preempted), _LONGEST_PAUSE_S, deadline.left_s)

@@ -114,6 +114,7 @@ class _Asked:
     def failed(self, node: NodeId, error: RingmillError) -> None:
         if not self.over.is_set():
             self.phase.fail(node, f"{error.code}: {error.message}")
+            self.phase.newer_epoch = max(self.phase.newer_epoch, WrongEpoch.epoch_of(error))
             self._look()
 
     def _look(self) -> None:

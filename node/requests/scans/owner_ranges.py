@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import ProtocolMismatch, QuorumNotReached, RingmillError
+from ringmill.cluster.errors import ProtocolMismatch, QuorumNotReached, RingmillError, WrongEpoch
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.quorum.tally import ReadTally
@@ -127,6 +127,7 @@ async def _hear(
         except RingmillError as error:
             sometimes("an owner cannot tell of a range that is scanned")
             tally.record_failure(node, str(error) or type(error).__name__)
+            tally.newer_epoch = max(tally.newer_epoch, WrongEpoch.epoch_of(error))
         else:
             tally.record_answer(node, tally.row_epoch)  # as ask_page has checked
             answers[node] = answer
@@ -137,4 +138,6 @@ def _lost(tally: ReadTally, deadline: Deadline) -> QuorumNotReached:
     sometimes("a scan does not meet its quorum")
     silent = f"no answer within {deadline.allowed_s:.2f} s" if deadline.left_s <= 0 else "no answer yet"
     reasons = tally.reasons(silent)
-    return QuorumNotReached.of("scan", tally.r, tally.answered, reasons, outcome="failed")
+    return QuorumNotReached.of(
+        "scan", tally.r, tally.answered, reasons, outcome="failed", newer_epoch=tally.newer_epoch
+    )

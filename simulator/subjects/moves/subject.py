@@ -156,6 +156,7 @@ class MoveWorkload:
         asked = asyncio.ensure_future(
             process.inside(process.node.membership.epochs.change(change, _CHANGE_S))
         )
+        asked.add_done_callback(lambda task: task.cancelled() or task.exception())
         done, _ = await asyncio.wait([asked], timeout=2 * _CHANGE_S)
         if not done:  # a node that was killed or stopped does not tell, nor does it let go
             return False

@@ -104,6 +104,10 @@ class HintDelivery:
         return self._seems_up(target)
 
     def _seems_up(self, target: NodeId) -> bool:
+        """Also one that is no member any more: its hints go to the present owners."""
+        topology = self._topology.current
+        if topology is not None and not topology.has_member(target):
+            return True
         return self._liveness.state(target) is MemberState.UP
 
     async def _deliver_all(self, target: NodeId) -> None:

@@ -1,0 +1,102 @@
+"""Members of real processes come and go under load, and nodes are killed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import ringmill
+from ringmill.client.local.tcp_ports import free_base
+from tests.e2e.cli.conftest import Shell
+
+NODES = 3
+COME = 1
+
+
+@pytest.fixture
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    shell = Shell(tmp_path_factory.mktemp("members"))
+    base = free_base(NODES + COME, 24000 + os.getpid() % 500 * 8)
+    shell.ok("cluster", "up", "-n", str(NODES), "--partitions", "64", "--base-port", str(base))
+    yield shell
+    shell.ok("cluster", "down")
+
+
+class Load:
+    """Puts, reads back and counts, one after the other, until it is stopped; notes what went wrong."""
+
+    def __init__(self, addresses: list[str], name: str) -> None:
+        self.acked: dict[str, bytes] = {}
+        self.counted = 0
+        self.wrong: list[str] = []
+        self._name = name
+        self._addresses = addresses
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        with ringmill.Client(self._addresses, timeout=20) as db:
+            number = 0
+            while not self._is_over.is_set():
+                key, value = f"{self._name}-{number % 100}", b"%d" % number
+                try:
+                    db.put(key, value)
+                    self.acked[key] = value
+                    if (found := db.get(key).value) != value:
+                        self.wrong.append(f"{key} is {found!r}, put was {value!r}")
+                    self.counted += 1
+                    db.registers.incr(self._name)
+                except ringmill.RingmillError as error:
+                    self.wrong.append(f"{type(error).__name__}: {error}")
+                number += 1
+
+
+def members(shell: Shell) -> dict[str, int]:
+    """The partitions that each member owns."""
+    nodes = shell.run("ring", "show", "-o", "json").json["nodes"]
+    return {str(each["node"]): int(each["partitions"]) for each in nodes}
+
+
+def test_members_come_and_go_under_load_while_nodes_are_killed(three: Shell) -> None:
+    status = three.run("cluster", "status", "-o", "json").json["nodes"]
+    addresses = [str(each["address"]) for each in status]
+    with ringmill.Client(addresses) as db:
+        db.mput([(f"k{number}", b"v%d" % number) for number in range(1000)])
+        for number in range(40):
+            db.registers.incr(f"r{number}")
+    assert three.run("cluster", "add").code != 0, "nobody has confirmed it"
+    plan = three.run("cluster", "add", "--dry-run", "-o", "json").json
+    assert plan["copies"] == 48 and plan["balance"]["after"] == 1
+    loads = [Load(addresses, name) for name in ("a", "b")]
+    try:
+        three.ok("cluster", "add", "--yes", "--no-wait")
+        three.ok("cluster", "kill", "n2")
+        three.ok("cluster", "restart", "n2")
+        three.ok("cluster", "kill", "n4")
+        three.ok("cluster", "restart", "n4")
+        three.ok("cluster", "moves", "--follow", "--timeout", "60s")
+        assert members(three) == {"n1": 48, "n2": 48, "n3": 48, "n4": 48}
+        three.ok("cluster", "kill", "n1")
+        gone = three.run("cluster", "remove", "n1", "--dead", "--yes", "-o", "json")
+        assert gone.code == 0, gone.err
+        assert members(three) == {"n2": 64, "n3": 64, "n4": 64}
+    finally:
+        for load in loads:
+            load.stop()
+    with ringmill.Client(addresses[1:]) as db:
+        for load, name in zip(loads, ("a", "b"), strict=True):
+            assert load.wrong == []
+            assert {key: db.get(key).value for key in load.acked} == load.acked
+            assert db.registers.incr(name) == load.counted + 1
+        for number in range(1000):
+            assert db.get(f"k{number}").value == b"v%d" % number
+        assert [db.registers.incr(f"r{number}") for number in range(40)] == [2] * 40
+    three.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")

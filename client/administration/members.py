@@ -15,7 +15,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from ringmill.client.administration.healing_view import HealingView, ask_healing
-from ringmill.client.administration.member_changes import (
+from ringmill.client.administration.moves_view import (
     CHANGE,
     STEER,
     MembersChanged,

@@ -1,8 +1,8 @@
 """The proposer's side of one round: counts promises and acceptances, and says what they allow.
 
 Pure: told of answers, asked what follows.  A round has one ballot and is used once.  Those who are asked are
-the owners of a register, or the voters of a topology document.  Rules R1 (docs/protocol/registers.md) and T2
-(docs/protocol/topology.md).
+the owners of a register, or the voters of a topology document.  Rules R1 (docs/protocol/registers.md), T2
+(docs/protocol/topology.md) and M5 (docs/protocol/moves.md).
 """
 
 from __future__ import annotations

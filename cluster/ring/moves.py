@@ -6,8 +6,8 @@ A plan gives each partition the owners that it is to have (Row.wanted).  The sea
 its move, says when its copy is filled, and takes its place; an abort goes back to the old owners.  Everything
 that has to be known to go on is in the document, so any process may stop at any time.
 
-None in place of a document means that there is nothing to change.  Pure.  Rules M1 to M7:
-docs/protocol/moves.md.
+None in place of a document means that there is nothing to change.  Pure.  Rules M1, M2, M4,
+M6 and M7: docs/protocol/moves.md.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = [
     "left",
     "may_leave",
     "paused",
-    "planned",
+    "with_plan",
     "readers_barrier",
     "sources_for",
 ]
 
 
-def planned(topology: Topology, members: Sequence[Member], wanted: Sequence[Sequence[NodeId]]) -> Topology:
+def with_plan(topology: Topology, members: Sequence[Member], wanted: Sequence[Sequence[NodeId]]) -> Topology:
     """With these members, and the owners that a plan gives each partition, in ring order.
 
     Members that are to leave stay until they own nothing.  Raises Conflict while an earlier plan is under

@@ -25,7 +25,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.node.contracts import TopologyView
 from ringmill.node.moves.adopting import ask_adopted
-from ringmill.node.moves.progress import MoveProgress
+from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.replica.object_batch import ObjectBatch, peers_object
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import ReadPage, ask_page

@@ -24,9 +24,9 @@ from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
 from ringmill.node.moves.adopting import ask_adopted
+from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.moves.filling import Filling
 from ringmill.node.moves.former_copies import FormerCopies
-from ringmill.node.moves.progress import MoveProgress
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stored_key import Copy
 

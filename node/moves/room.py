@@ -11,10 +11,10 @@ from ringmill.cluster.ring.topology import Owner
 from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
 from ringmill.node.moves.adopting import Adopting
+from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.moves.filling import Filling, Settle
 from ringmill.node.moves.former_copies import FormerCopies
 from ringmill.node.moves.mover import Advance, Mover
-from ringmill.node.moves.progress import MoveProgress
 from ringmill.node.replica.room import Replica
 
 __all__ = ["Moves", "open_moves"]

@@ -3,7 +3,7 @@
 A pass reads the copies that may hold something dead, and removes it from the engine; the space returns when
 the engine merges its tables, which is asked for once a good part of the store is garbage.
 
-Rule P1: docs/protocol/deletes.md.
+Rule P1: docs/protocol/deletes.md.  M3, which keeps tombstones while a copy is filled: docs/protocol/moves.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ in two steps, many at a time: all owners close the ballots up to a floor, and te
 of them holds a value all remove.  An owner that still holds one has missed the delete, so the register is
 settled first, by a round that goes to all.
 
-Rule R5: docs/protocol/registers.md.
+Rule R5: docs/protocol/registers.md; M3, by which nothing is removed in a joint: docs/protocol/moves.md.
 """
 
 from __future__ import annotations

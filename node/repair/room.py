@@ -74,16 +74,7 @@ def open_repair(
         gate=core.gate,
     )
     options = core.options.compare
-    exchange = Exchange(
-        core.node,
-        engine=replica.engine,
-        objects=replica.objects,
-        comparisons=replica.comparisons,
-        topology=topology,
-        transport=core.transport,
-        options=options,
-        gate=core.gate,
-    )
+    exchange = _open_exchange(core, replica, topology)
     forgetting, purging = _open_purging(
         core, replica, start, exchange, settle_register, topology=topology, liveness=liveness
     )
@@ -123,6 +114,19 @@ def open_repair(
         _replica=replica,
         _start=start,
         _scrub_every_s=core.config.scrub_every_s,
+    )
+
+
+def _open_exchange(core: Core, replica: Replica, topology: TopologyView) -> Exchange:
+    return Exchange(
+        core.node,
+        engine=replica.engine,
+        objects=replica.objects,
+        comparisons=replica.comparisons,
+        topology=topology,
+        transport=core.transport,
+        options=core.options.compare,
+        gate=core.gate,
     )
 
 

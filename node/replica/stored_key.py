@@ -2,7 +2,7 @@
 
 An object's key carries the copy that holds it (partition, and the epoch of the move that brought the data),
 so that a copy is one key range: scanned, transferred and dropped as a whole, and never mixed with an
-earlier copy of the same partition.  Layout: docs/formats/stored_key.md.
+earlier copy of the same partition (rule M3).  Layout: docs/formats/stored_key.md.
 """
 
 from __future__ import annotations

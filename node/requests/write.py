@@ -3,7 +3,8 @@
 The coordinator is an owner that can read its own copy; another node forwards once.  Owners that do not ack
 get a hint, kept here.  Once a write is in the log nothing is taken back, so whatever goes wrong after that
 is `outcome: unknown` (rules W1, W2 and W3).  An owner that cannot read its own copy hands the write to
-another one (rule H9).  What a request does not say, its keyspace does; one of `lww` takes no blind siblings
+another one (rule H9).  In a joint old owners alone coordinate, and a level is reached in both sets of owners
+(rule M1).  What a request does not say, its keyspace does; one of `lww` takes no blind siblings
 (rule V3).  An update of a counter, set or map may first ask others what it replaces (rule V10), and a touch
 asks them what it keeps (rule V11).
 

@@ -1,7 +1,7 @@
 """The Members service: members come and go, lost disks are replaced, lost members are given up.
 
-What the change does to the document stands in cluster/ring/replacement.py, how it comes about in
-node/membership/epoch_proposer.py.
+What a change does to the document stands in cluster/ring/plans/membership.py, cluster/ring/moves.py (rule M7)
+and cluster/ring/replacement.py, how it comes about in node/membership/epoch_proposer.py.
 """
 
 from __future__ import annotations

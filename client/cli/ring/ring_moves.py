@@ -17,7 +17,7 @@ from ringmill.cluster.errors import InvalidArgument, RingmillError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ringmill.client.administration.member_changes import MovesView
+    from ringmill.client.administration.moves_view import MovesView
 
 __all__ = ["follow", "moves", "moves_document"]
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ring.moves import planned
+from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
 from ringmill.cluster.ring.plans.rebalancing import rebalanced
 from ringmill.cluster.ring.topology import Topology
@@ -50,7 +50,7 @@ def with_members(
     ]
     known = {member.id for member in topology.members}
     members += [replace(member, state="joining") for member in after if member.id not in known]
-    return planned(topology, members, wanted)
+    return with_plan(topology, members, wanted)
 
 
 def _is_made(topology: Topology, changes: MemberChanges) -> bool:

@@ -1,7 +1,8 @@
 """One round trip to all owners of a register: a majority prepares, accepts or is read.
 
 All owners are asked at once, and those that are slow are not waited for once a majority has agreed; what was
-sent to them stands.  cluster/consensus/proposer.py counts.  Rules R1 and R3: docs/protocol/registers.md.
+sent to them stands.  cluster/consensus/proposer.py counts.  Rules R1 and R3: docs/protocol/registers.md;
+M1, for a register whose partition moves: docs/protocol/moves.md.
 """
 
 from __future__ import annotations

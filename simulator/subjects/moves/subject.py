@@ -11,7 +11,7 @@ from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ring.moves import aborted, planned
+from ringmill.cluster.ring.moves import aborted, with_plan
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.assembly import Node
 from ringmill.node.membership.epoch_proposer import TopologyChange
@@ -144,7 +144,7 @@ class MoveWorkload:
             self._draws.sample(names, row.size) if self._draws.random() < plan.share else row.whole
             for row in topology.rows
         ]
-        return planned(topology, topology.members, wanted)
+        return with_plan(topology, topology.members, wanted)
 
     async def _is_made(self, change: TopologyChange) -> bool:
         """Whether a node that is up has made the change."""

@@ -136,6 +136,24 @@ def test_who_is_leaving_shall_own_nothing() -> None:
         rebalanced(first, [replace(each, state="leaving") for each in members])
 
 
+@given(member_lists(9), member_lists(9), st.integers(2, 5))
+@settings(max_examples=20, deadline=None)
+def test_no_row_on_the_way_has_a_node_twice_or_more_owners_in_a_zone_than_its_ends(
+    before: list[Member], after: list[Member], n: int
+) -> None:
+    first = first_topology("c", before, partitions=16, n=n, r=1, w=1)
+    zones = {each.id: each.zone for each in (*before, *after)}
+    for start, goal in zip(table_of(first), rebalanced(first, after), strict=True):
+        ends = [Counter(zones[node] for node in row) for row in (start, goal)]
+        row = set(start)
+        for joiner, leaver in seat_changes(start, goal, zones):
+            assert joiner not in row
+            row = (row - {leaver}) | ({joiner} if joiner else set())
+            for zone, count in Counter(zones[node] for node in row).items():
+                assert count <= max(end[zone] for end in ends)
+        assert row == set(goal)
+
+
 def test_nodes_of_one_zone_change_places_with_each_other() -> None:
     a, b, c, d = (NodeId(name) for name in "abcd")
     zones = {a: "east", b: "west", c: "west", d: "east"}

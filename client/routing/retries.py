@@ -10,8 +10,9 @@ Pure: it looks at an error and at numbers; client/routing/router.py acts.  The r
   per request, from a budget of a tenth of all requests, after a pause with full jitter.
 - A "further" attempt follows one whose node fell silent, whose connection broke, or whose level was not met
   as the owners had changed (rule M1), as it may have been done: the same operation goes to another node,
-  marked as a later attempt, and that node asks a quorum first what became of the earlier ones (rule V4).  At most twice per request, from a budget of its own, which has room
-  for all that may be under way at a node when it stops.
+  marked as a later attempt, and that node asks a quorum first what became of the earlier ones (rule V4).  At
+  most twice per request, from a budget of its own, which has room for all that may be under way at a node
+  when it stops.
 - Every other error is final.  When it leaves open what became of a write, its caller gets it.
 
 Rules W4 and H9: docs/protocol/writes.md, docs/protocol/repair.md.

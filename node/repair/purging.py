@@ -8,8 +8,8 @@ fails at any step leaves the former watermark in force.
 
 Every owner settles the attempts that it has kept, should the leader be gone (node/repair/kept_attempts.py).
 
-Rule P2: docs/protocol/deletes.md; M3, by which nothing is proven in a joint: docs/protocol/moves.md; O8, which
-has rounds give way: docs/protocol/overload.md.  Who may forget what: node/repair/forgetting.py.
+Rule P2: docs/protocol/deletes.md; M3, by which nothing is proven in a joint: docs/protocol/moves.md; O8, by
+which rounds give way: docs/protocol/overload.md.  Who may forget what: node/repair/forgetting.py.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         WrongEpoch,
     )
     from ringmill.cluster.mapreduce.api.chains.chain import JobChain, iterate, pipeline
+    from ringmill.cluster.mapreduce.api.chains.round_result import RoundResult
     from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
     from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
@@ -61,9 +62,9 @@ __all__ = [
     "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition", "JobFailed",
     "JobKilled", "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound",
     "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached",
-    "Receipt", "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
-    "broken_laws", "connect", "estimate_job", "iterate", "job", "join", "pipeline", "raise_first",
-    "read_output", "read_result", "run_local", "run_on_dask", "run_on_spark",
+    "Receipt", "RingmillError", "RoundResult", "Source", "Sum", "Top", "Unavailable",
+    "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "estimate_job", "iterate", "job", "join",
+    "pipeline", "raise_first", "read_output", "read_result", "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -92,6 +93,7 @@ _HOMES: Final = {
     "ringmill.cluster.mapreduce.api.sources": ("Source",),
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
     "ringmill.cluster.mapreduce.api.chains.chain": ("JobChain", "iterate", "pipeline"),
+    "ringmill.cluster.mapreduce.api.chains.round_result": ("RoundResult",),
     "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
     "ringmill.cluster.mapreduce.api.formats": ("FileInput", "FileOutput"),
     "ringmill.cluster.mapreduce.api.job_keyspaces": ("KvInput", "KvOutput"),

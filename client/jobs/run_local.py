@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from functools import partial
 from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.url_files import UrlFiles
@@ -22,12 +22,11 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_pa
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
 from ringmill.cluster.mapreduce.file_urls import is_url, path_of
-from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
-from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
+from ringmill.cluster.mapreduce.kernel.typed_output import records_in
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
-from ringmill.cluster.ports import FileSystem, ReadFile
+from ringmill.cluster.ports import FileSystem
 
 __all__ = [
     "Input",
@@ -39,8 +38,6 @@ __all__ = [
     "run_from_here",
     "run_local",
 ]
-
-READ_BYTES: Final = 1 << 20
 
 Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 """Paths, folders and globs; by source where a job has several."""
@@ -131,19 +128,10 @@ def read_result(job: Runnable, folder: str) -> Iterator[tuple[Any, Any]]:
             hint='declare job(output=FileOutput("records"))',
         )
     with closing(OsFileSystem()) as files:
-        for found in find_inputs([os.path.abspath(folder)], files).files:
-            with closing(files.open_read(found.path)) as file:
-                blocks = unpacked_blocks(file) if is_packed(found.path) else _blocks(file)
-                try:
-                    for block in types.unpacked(blocks):
-                        yield from block
-                except TaskFailed as failure:
-                    raise InvalidArgument(f"{found.path}: {failure.message}") from failure
-
-
-def _blocks(file: ReadFile) -> Iterator[bytes]:
-    for at in range(0, file.size, READ_BYTES):
-        yield file.pread(READ_BYTES, at)
+        try:
+            yield from records_in(types, os.path.abspath(folder), files)
+        except TaskFailed as failure:
+            raise InvalidArgument(f"{failure.position}: {failure.message}") from failure
 
 
 def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, Content]]:

@@ -107,6 +107,7 @@ class JobDriver:
         self._crash: RingmillError | None = None
         self._is_settled = self._is_given_up = self._is_leaving = False
         self._group = asyncio.TaskGroup()
+        self._planning: asyncio.Task[None] | None = None
         self._reachable: dict[NodeId, bool] = {}
         self._up: dict[NodeId, bool] = {}
         self._met_at: dict[NodeId, float] = {}
@@ -149,6 +150,8 @@ class JobDriver:
                     self._send_orders()
                     await self._sleep()
                 watching.cancel()
+                if self._planning is not None:  # a killed chain waits for no function
+                    self._planning.cancel()
                 await self.journal.flush()
                 writing.cancel()
                 self._is_settled = True
@@ -315,7 +318,7 @@ class JobDriver:
                 case CommitJob(winners):
                     self._group.create_task(self._commit(winners))
                 case PlanStage():
-                    self._group.create_task(self._plan_stage())
+                    self._planning = self._group.create_task(self._plan_stage())
                 case _:
                     self._ended = now
         self._woken.set()
@@ -324,7 +327,7 @@ class JobDriver:
     async def _plan_stage(self) -> None:
         """Between two stages: what workers hold of the former one is of no use to the next."""
         await drop_everywhere(self._world, self.spec.job, self._term)
-        self._feed(await planned_stage(self._world.job_steps, self._stored()))
+        self._feed(await planned_stage(self._world, self._stored()))
 
     def _tell_watchers(self) -> None:
         if self.is_over:

@@ -40,7 +40,7 @@ from ringmill.cluster.mapreduce.outputs import part_name
 
 __all__ = ["JobSpec", "SourceOf"]
 
-VERSION: Final = 5
+VERSION: Final = 6
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -145,6 +145,7 @@ class JobSpec:
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
             (any(not 1 <= each.most <= MOST_ROUNDS for each in self.chain), "a link without rounds"),
+            (any(each.asks for each in self.chain[-1:]), "an iteration is never the last link"),
             (not self._has_sound_sources, "sources do not say whose the inputs are"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
@@ -372,7 +373,7 @@ def _links(rows: Any) -> tuple[LinkOf, ...] | None:
         links = tuple(LinkOf(*row) for row in rows)
     except TypeError:
         return None
-    return links if all((bytes, int, str) == tuple(map(type, each)) for each in links) else None
+    return links if all((bytes, int, str, bool) == tuple(map(type, each)) for each in links) else None
 
 
 def _noted(rows: Any) -> dict[str, tuple[InputFile, ...]] | None:

@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeVar
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.chains.stage_specs import former_stage, stage_of
-from ringmill.cluster.mapreduce.api.chains.stages import START, place_after
+from ringmill.cluster.mapreduce.api.chains.stages import START, StagePlace, may_ask, place_after
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.job_steps import input_plan_of
@@ -30,6 +30,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 )
 from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes
+from ringmill.cluster.mapreduce.kernel.last_round import is_last_round
 from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, staging_folder
 from ringmill.cluster.mapreduce.progress import Progress
@@ -120,7 +121,11 @@ def run_target(
             results.append(run_spec(link.step, stage, files, sizes, each))
             if former := former_stage(spec, place):
                 files.remove_tree(former)
-            after = place_after(links, place, results[-1].counters)
+            counters = results[-1].counters
+            was_last = may_ask(spec.chain[place.link], place) and _said_last(
+                link.step, stage, place, counters, files
+            )
+            after = place_after(links, place, counters, was_last=was_last)
             if after is None:
                 return _of_all(results)
             if not place.passed:
@@ -128,6 +133,16 @@ def run_target(
             place = after
     finally:
         remove_stages(files, spec)
+
+
+def _said_last(
+    step: JobDefinition, stage: JobSpec, place: StagePlace, counters: Mapping[str, int], files: FileSystem
+) -> bool:
+    """Raises JobFailed."""
+    try:
+        return is_last_round(step, stage, place.round + 1, counters, files)
+    except TaskFailed as failure:
+        raise failure.as_job_error("until", 1) from failure
 
 
 def _of_all(results: Sequence[LocalResult]) -> LocalResult:

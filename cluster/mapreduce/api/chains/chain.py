@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from types import FunctionType
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MOST_ROUNDS
+from ringmill.cluster.mapreduce.api.chains.round_result import Until
 from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
@@ -31,11 +33,19 @@ _RECORDS: Final = "records"
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """A job that reads what it has written, in rounds.  Make one with `iterate()`."""
+    """A job that reads what it has written, in rounds.  Make one with `iterate()`.
+
+    Rounds end as `until` says, the name of a counter, or as the `until` of `step` does.
+    """
 
     step: JobDefinition
     most: int
     until: str = ""
+
+    @property
+    def asks(self) -> bool:
+        """Whether a function says that the rounds end."""
+        return self.step.until is not None
 
 
 @dataclass(frozen=True)
@@ -79,12 +89,14 @@ def last_job(target: Runnable) -> JobDefinition:
     return target.last if isinstance(target, JobChain) else target
 
 
-def iterate(step: JobDefinition, *, max: int, until: str = "") -> Iteration:
+def iterate(step: JobDefinition, *, max: int, until: str | Until = "") -> Iteration:
     """A job that reads its own output again, for `pipeline`: `max` rounds, or fewer.
 
     `step` reads FileInput("records") and gives pairs of the types that its map takes.  `until` names a
-    counter: the round that counts nothing under it is the last.  A pipeline that ends with an iteration
-    writes its records in the output format of `step`.
+    counter: the round that counts nothing under it is the last.  Or it is a function: it gets the RoundResult
+    of each round but the last that `max` allows, its number, counters and records, and says True where that
+    was the last.  It runs in a task process; its answer counts from when the job's journal has it.  A
+    pipeline that ends with an iteration writes its records in the output format of `step`.
 
     Raises InvalidArgument.
     """
@@ -92,12 +104,14 @@ def iterate(step: JobDefinition, *, max: int, until: str = "") -> Iteration:
         raise InvalidArgument(f"iterate takes a job, not {shown(step, 100)}", hint="the result of job()")
     if type(max) is not int or not 1 <= max <= MOST_ROUNDS:
         raise InvalidArgument(f"max must be 1 to {MOST_ROUNDS} rounds, not {shown(max, 40)}")
+    _check_types(step, step)
+    if isinstance(until, FunctionType):
+        return Iteration(replace(step, until=until), max)
     if not isinstance(until, str):
         raise InvalidArgument(
-            f"until must be the name of a counter, not {shown(until, 100)}",
+            f"until must be the name of a counter or a function, not {shown(until, 100)}",
             hint='ctx.count("moved") in map or reduce, until="moved": the round that counts none is the last',
         )
-    _check_types(step, step)
     return Iteration(step, max, until)
 
 

@@ -66,7 +66,8 @@ def spec_of(
         for number, link in enumerate(target.links)
     ]  # fmt: skip
     links = tuple(
-        LinkOf(spec.encode(), link.most, link.until) for spec, link in zip(specs, target.links, strict=True)
+        LinkOf(spec.encode(), link.most, link.until, link.asks)
+        for spec, link in zip(specs, target.links, strict=True)
     )
     return replace(
         specs[0], name=name, overwrite=overwrite, chain=links, output_format=specs[-1].output_format,

@@ -60,6 +60,28 @@ def test_an_iteration_ends_with_the_round_that_counts_nothing(tmp_path: Path, te
     assert again.counters["rounds"] == 5 * 12
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_function_ends_the_rounds_by_what_they_have_counted_and_given(
+    tmp_path: Path, text: str, processes: int
+) -> None:
+    out = str(tmp_path / "out")
+    result = run_local(chain_jobs.halved_until_small, text, out, processes=processes)
+    found = dict(line.split("\t") for line in lines(tmp_path / "out"))
+    assert result.counters["rounds"] == 5 * 5 and found["a"] == "93", "3,000 is below 100 after five rounds"
+    run_local(chain_jobs.halved_until_small, text, out, params={"below": "2"}, overwrite=True)
+    assert {line.split("\t")[1] for line in lines(tmp_path / "out")} == {"1"}
+
+
+def test_a_function_that_fails_or_says_neither_ends_the_job(tmp_path: Path, text: str) -> None:
+    for until, message in (
+        (chain_jobs.failing, "until, attempt 1: UserError: ValueError: round 1 cannot be judged\n.*failing"),
+        (chain_jobs.confused, "until of round 1 must say True or False, not"),
+    ):
+        with pytest.raises(JobFailed, match=message):
+            run_local(pipeline(counts, iterate(halves, max=2, until=until)), text, str(tmp_path / "out"))
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["in"], "nothing is left"
+
+
 def test_the_stages_can_be_run_one_by_one(tmp_path: Path, text: str) -> None:
     kept = job(map=chain_jobs.words, reduce=counts.reduce_fold.fold, params={"without": ""}, reducers=3,  # type: ignore[union-attr]
                output=FileOutput("records", "zstd"))  # fmt: skip

@@ -99,7 +99,7 @@ def test_without_reducers_each_map_writes_a_part(shell: Shell) -> None:
 
 CHAIN = """
 from collections.abc import Iterable, Iterator
-from ringmill import Context, FileInput, FileOutput, Sum, iterate, job, pipeline
+from ringmill import Context, FileInput, FileOutput, RoundResult, Sum, iterate, job, pipeline
 
 def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
     for word in line.split():
@@ -115,11 +115,20 @@ def by_count(word: str, count: int) -> Iterator[tuple[tuple[int, str], None]]:
 def ranked(key: tuple[int, str], nothing: Iterable[None]) -> Iterator[tuple[str, int]]:
     yield key[1], -key[0]
 
+def small(result: RoundResult) -> bool:
+    return result.number == 2 and max(count for _, count in result.records()) < 101
+
+def broken(result: RoundResult) -> bool:
+    return result.records() is None or 1 / 0
+
 RECORDS = FileInput("records")
 counts = job(map=words, reduce=Sum(), reducers=1)
+halves = job(map=halved, reduce=Sum(), input=RECORDS)
+bad = pipeline(counts, iterate(halves, max=9, until=broken))
 ranks = pipeline(
     job(map=words, reduce=Sum()),
-    iterate(job(map=halved, reduce=Sum(), input=RECORDS), max=9, until="moved"),
+    iterate(halves, max=9, until="moved"),
+    iterate(halves, max=9, until=small),
     job(map=by_count, reduce=ranked, input=RECORDS, reducers=1),
 )
 """
@@ -138,7 +147,11 @@ def test_a_pipeline_is_one_job(shell: Shell) -> None:
     assert parts == [part.read_bytes() for part in sorted((folder / "ranks-alone").iterdir())]
     assert [each.name for each in folder.glob(".ranks*")] == [], "nothing lies beside the output any more"
     told = shell.ok("job", "status", job, "-o", "json").json
-    assert [event for event in told["events"] if "(job 2 of 3, round 2)" in event]
+    assert [event for event in told["events"] if "(job 2 of 4, round 2)" in event]
+    assert [event for event in told["events"] if "(job 3 of 4, round 2)" in event]
+    assert not [event for event in told["events"] if "(job 3 of 4, round 3)" in event], "a function says so"
+    failed = shell.run("job", "run", "chain.py:bad", *typed[1:], "bad")
+    assert failed.code == 1 and "UserError: ZeroDivisionError" in failed.err and "in broken()" in failed.err
     assert [row["name"] for row in told["stages"]][:4] == ["1:map", "1:reduce", "2:map", "2:reduce"]
     assert shell.ok("job", "explain", job).out and shell.ok("job", "status", job, "--tasks").out
     shell.ok("job", "run", "chain.py:counts", "--input", f"job:{job}", "--output", "of-ranks")

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from ringmill.cluster.mapreduce.api.chains.chain import JobChain, iterate, pipeline
     from ringmill.cluster.mapreduce.api.chains.round_result import RoundResult
+    from ringmill.cluster.mapreduce.api.collecting import CollectOutput
     from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
     from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
@@ -57,14 +58,15 @@ if TYPE_CHECKING:
     from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
-    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Command",
-    "Conflict", "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY",
-    "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition", "JobFailed",
-    "JobKilled", "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound",
-    "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached",
-    "Receipt", "RingmillError", "RoundResult", "Source", "Sum", "Top", "Unavailable",
-    "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "estimate_job", "iterate", "job", "join",
-    "pipeline", "raise_first", "read_output", "read_result", "run_local", "run_on_dask", "run_on_spark",
+    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "CollectOutput",
+    "Command", "Conflict", "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct",
+    "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition",
+    "JobFailed", "JobKilled", "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min",
+    "NotFound", "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch",
+    "QuorumNotReached", "Receipt", "RingmillError", "RoundResult", "Source", "Sum", "Top", "Unavailable",
+    "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "estimate_job", "iterate", "job",
+    "join", "pipeline", "raise_first", "read_output", "read_result", "run_local", "run_on_dask",
+    "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -94,6 +96,7 @@ _HOMES: Final = {
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
     "ringmill.cluster.mapreduce.api.chains.chain": ("JobChain", "iterate", "pipeline"),
     "ringmill.cluster.mapreduce.api.chains.round_result": ("RoundResult",),
+    "ringmill.cluster.mapreduce.api.collecting": ("CollectOutput",),
     "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
     "ringmill.cluster.mapreduce.api.formats": ("FileInput", "FileOutput"),
     "ringmill.cluster.mapreduce.api.job_keyspaces": ("KvInput", "KvOutput"),

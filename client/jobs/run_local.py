@@ -8,16 +8,19 @@ from __future__ import annotations
 import os.path
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
 
+from ringmill.client.jobs.collected import collected_by, take_collected
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job, last_job
+from ringmill.cluster.mapreduce.api.collecting import CollectOutput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
@@ -46,7 +49,7 @@ Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 def run_local(
     job: Runnable,
     input: Input | None = None,
-    output: str | None = None,
+    output: str | CollectOutput | None = None,
     *,
     records: Iterable[tuple[bytes, Content]] | None = None,
     reducers: int | None = None,
@@ -61,7 +64,8 @@ def run_local(
     as on a cluster.
 
     `input` is one path, folder or glob, or several; of a job with sources, a mapping of their names to those.
-    `output` is a folder that must not exist unless `overwrite`.  Relative paths start at the current folder.
+    `output` is a folder that must not exist unless `overwrite`, or CollectOutput(): then the result has the
+    records as `collected`, and the current folder holds them in between.  Relative paths start there.
     With `processes` above 1 (256 at most) tasks run in that many processes forked from this one, and the
     output is the same.  Several runs at once do not disturb each other: each has its own staging folder.
     `split_mib`, `on_bad_record` and the paths of `side` take the place of the job's own settings, as on a
@@ -75,9 +79,9 @@ def run_local(
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """
     each = map if processes == 1 else ForkedTasks(processes)
-    if output is None or (input is None) == (records is None):
+    collect = collected_by(job, output, overwrite=overwrite)
+    if (output is None and collect is None) or (input is None) == (records is None):
         raise InvalidArgument("a local run needs an output, and either an input or records")
-    output = path_of("output", output)
     run = partial(
         run_from_here, job, output=output, each=lambda _: each,
         reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
@@ -90,7 +94,8 @@ def run_local(
             f"records stand for a keyspace, and the job reads files as {first_job(job).input.format!r}",
             hint="give input=, or declare job(input=KvInput())",
         )
-    parent, name = os.path.split(os.path.abspath(output))
+    where = path_of("output", output) if isinstance(output, str) else ".collected"
+    parent, name = os.path.split(os.path.abspath(where))
     folder = f"{parent}/.{name}.ringmill-{new_name()}"
     with closing(OsFileSystem()) as files:
         try:
@@ -188,7 +193,7 @@ def absolute_side(job: Runnable, side: Mapping[str, str] | None) -> dict[str, st
 def run_from_here(
     job: Runnable,
     input: Input,
-    output: str,
+    output: str | CollectOutput | None,
     each: Callable[[FileSystem], Each],
     *,
     reducers: int | None,
@@ -216,11 +221,13 @@ def run_from_here(
         )
     absolute = {source: tuple(map(_absolute, paths)) for source, paths in named.items()}
     name = new_name()
+    collect = collected_by(job, output, overwrite=overwrite)
+    where = path_of("output", str(output)) if collect is None else f".collected-{name}"
     with closing(UrlFiles()) as files:
-        return run_in_process(
+        result = run_in_process(
             job,
             absolute if first_job(job).source_names else absolute[""],
-            os.path.abspath(path_of("output", output)),
+            os.path.abspath(where),
             files=files,
             reducers=reducers,
             params=params or {},
@@ -230,7 +237,12 @@ def run_from_here(
             split_mib=split_mib,
             side=absolute_side(job, side),
             on_bad_record=on_bad_record,
+            collect_bytes=collect.max_bytes if collect is not None else 0,
         )
+        if collect is None:
+            return result
+        taken = take_collected(job, result.output, files)
+    return replace(result, output="", parts=(), collected=taken)
 
 
 def _named(job: Runnable, input: Input) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
 from ringmill.cluster.mapreduce.api.branches import branches_of, columns_of
 from ringmill.cluster.mapreduce.api.chains.round_result import Until
+from ringmill.cluster.mapreduce.api.collecting import Output
 from ringmill.cluster.mapreduce.api.commands import ExternalCommand, check_commands, command_files
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, OutputCompression, one_of
@@ -64,7 +65,7 @@ class JobDefinition:
     combine: Callable[..., Pairs] | None  # a function; None when it is a fold
     reduce: Callable[..., Pairs] | None  # the same
     input: FileInput | KvInput
-    output: FileOutput | KvOutput
+    output: Output
     reducers: int
     params: Mapping[str, str]
     map_signature: Signature = field(repr=False)
@@ -174,7 +175,7 @@ def job(
     reduce: Callable[..., Pairs] | Fold | None = None,
     input: FileInput | KvInput | None = None,
     sources: Sequence[Source] = (),
-    output: FileOutput | KvOutput | None = None,
+    output: Output | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
@@ -242,7 +243,7 @@ def _defined(
     branches: Sequence[Branch],
     combine: Callable[..., Pairs] | Fold | None,
     reduce: Callable[..., Pairs] | Fold | None,
-    output: FileOutput | KvOutput,
+    output: Output,
     *,
     group_by: int,
     **settings: Any,
@@ -473,9 +474,9 @@ def _check_order(definition: JobDefinition) -> None:
 
 
 def _check_output_kind(output: object) -> None:
-    if not isinstance(output, FileOutput | KvOutput):
+    if not isinstance(output, Output):
         raise InvalidArgument(
-            f"output must be a FileOutput or KvOutput, not {shown(output, 100)}",
+            f"output must be a FileOutput, KvOutput or CollectOutput, not {shown(output, 100)}",
             hint='for example output=FileOutput("jsonl"); a submission names the folder',
         )
 

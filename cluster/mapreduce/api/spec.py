@@ -97,6 +97,7 @@ class JobSpec:
     """What planning found: the file of each `side`, those of the source that goes to every map task."""
     planned: str = ""  # by which coordinator: TERM.NUMBER, of its hidden folder; "" in a local run
     output_id: str = ""  # EPOCH.ORDINAL of the output's keyspace when the job was planned
+    collect_bytes: int = 0  # the most that the output may have, which its caller takes; 0 for a folder
 
     def __post_init__(self) -> None:
         problems = [
@@ -146,6 +147,10 @@ class JobSpec:
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
             (any(not 1 <= each.most <= MOST_ROUNDS for each in self.chain), "a link without rounds"),
             (any(each.asks for each in self.chain[-1:]), "an iteration is never the last link"),
+            (
+                self.collect_bytes < 0 or (self.collect_bytes > 0 and self.output_format != "records"),
+                "collect_bytes is for records",
+            ),
             (not self._has_sound_sources, "sources do not say whose the inputs are"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
@@ -266,6 +271,7 @@ class JobSpec:
         on_bad_record: str | None = None,
         output_keyspace: str = "",
         weight: int = 1,
+        collect_bytes: int = 0,
     ) -> JobSpec:
         """The spec of one run of a definition; of one with sources, `inputs` are by their names.
 
@@ -298,8 +304,8 @@ class JobSpec:
             inputs=inputs,
             output=output,
             input_format=definition.input.format,
-            output_format=definition.output.format,
-            output_compression=definition.output_compression,
+            output_format="records" if collect_bytes else definition.output.format,
+            output_compression="none" if collect_bytes else definition.output_compression,
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
             params={**definition.params, **(params or {})},
@@ -314,6 +320,7 @@ class JobSpec:
             consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
             output_keyspace=output_keyspace,
             weight=weight,
+            collect_bytes=collect_bytes,
         )
 
     def encode(self) -> bytes:
@@ -391,6 +398,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
         "task_memory_mib": int, "split_bytes": int, "bad_records": int, "weight": int, "sources": tuple,
         "chain": tuple, "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
+        "collect_bytes": int,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import STAGES, START
+from ringmill.cluster.mapreduce.api.collecting import refuse_too_much
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import (
     OutputMayShow,
@@ -101,8 +102,9 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
 
     Raises InvalidArgument when another job has made the output meanwhile, or its path may not be written;
     CorruptData when a part is gone; DiskFull.  An error with outcome "unknown" means that the output may be
-    visible, one with outcome "failed" that it is not.
+    visible, one with outcome "failed" that it is not.  Raises JobFailed for more than the caller takes.
     """
+    refuse_too_much(sum(part.size for part in parts), spec.collect_bytes)
     try:
         if again:
             require_sight(files, spec.staging, spec.output)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Final
 
+from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.formats import FileOutput
 from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
@@ -16,9 +19,14 @@ from ringmill.cluster.mapreduce.files.inputs import find_inputs
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
 
-__all__ = ["records_in"]
+__all__ = ["as_collected", "records_in"]
 
 READ_BYTES: Final = 1 << 20
+
+
+def as_collected(job: JobDefinition) -> JobDefinition:
+    """A job as it runs for a caller who wants its records, whatever format it declares."""
+    return replace(job, output=FileOutput("records"))
 
 
 def records_in(types: TypedRecords, folder: str, files: FileSystem) -> Iterator[tuple[Any, Any]]:

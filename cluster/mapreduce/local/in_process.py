@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.chains.stage_specs import former_stage, stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import START, StagePlace, may_ask, place_after
+from ringmill.cluster.mapreduce.api.collecting import refuse_too_much
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.job_steps import input_plan_of
@@ -62,6 +63,7 @@ class LocalResult:
     counters: Mapping[str, int]
     notes: tuple[str, ...] = ()  # what the input named and the job did not read
     noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict, repr=False)
+    collected: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)  # with CollectOutput
 
 
 def run_in_process(
@@ -78,6 +80,7 @@ def run_in_process(
     split_mib: int | None = None,
     side: Mapping[str, str] | None = None,
     on_bad_record: str | None = None,
+    collect_bytes: int = 0,
 ) -> LocalResult:
     """Run a job or a chain over absolute paths and make its output folder.  `job` names its staging folder.
 
@@ -98,6 +101,7 @@ def run_in_process(
         split_mib=split_mib,
         side=side,
         on_bad_record=on_bad_record,
+        collect_bytes=collect_bytes,
     )
     return run_target(target, spec, files, each=each)
 
@@ -176,6 +180,7 @@ def run_spec(
         reduces = _all("reduce", each(partial(_reduce, definition, spec, maps, files), partitions))
         last: Sequence[MapOutput | ReduceOutput] = maps if spec.is_map_only else reduces
         parts = [StagedPart.of(task, output, spec) for task, output in enumerate(last)]
+        refuse_too_much(sum(part.size for part in parts), spec.collect_bytes)
         commit_output(
             files,
             spec.staging,

@@ -34,6 +34,7 @@ def spec_of(
     on_bad_record: str | None = None,
     output_keyspace: str = "",
     weight: int = 1,
+    collect_bytes: int = 0,
 ) -> JobSpec:
     """The spec of one run of a job or a chain; the arguments are those of JobSpec.of.
 
@@ -44,7 +45,7 @@ def spec_of(
             target, job=job, module=module, name=name, bundle_sha256=bundle_sha256, inputs=inputs,
             output=output, reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
             side=side, on_bad_record=on_bad_record, output_keyspace=output_keyspace,
-            weight=weight,
+            weight=weight, collect_bytes=collect_bytes,
         )  # fmt: skip
     settings = {"reducers": reducers, "split_mib": split_mib, "on_bad_record": on_bad_record}
     for setting, value in settings.items():
@@ -62,6 +63,7 @@ def spec_of(
             link.step, job=job, module=module, name=f"{name}.{number}", bundle_sha256=bundle_sha256,
             inputs=inputs if number == 0 else (output,), output=output, params=params_of(link.step, given),
             side=side, output_keyspace=output_keyspace if number + 1 == len(target.links) else "",
+            collect_bytes=collect_bytes if number + 1 == len(target.links) else 0,
         )
         for number, link in enumerate(target.links)
     ]  # fmt: skip
@@ -72,4 +74,5 @@ def spec_of(
     return replace(
         specs[0], name=name, overwrite=overwrite, chain=links, output_format=specs[-1].output_format,
         output_compression=specs[-1].output_compression, output_keyspace=output_keyspace, weight=weight,
+        collect_bytes=collect_bytes,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ringmill import FileInput, KvInput, KvOutput, Source, Sum, job, read_output, run_local
-from ringmill.client.jobs.job_ends import checked_inputs, checked_output
+from ringmill.client.jobs.job_ends import OutputEnd, checked_inputs, checked_output
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -81,9 +81,9 @@ def test_a_submission_names_keyspaces_or_leaves_them_to_the_job() -> None:
     assert checked_inputs(BOTH, "kv:users/a") == ("kv:users/a",)
     assert checked_inputs(NAMED, None) == checked_inputs(NAMED, ()) == ("kv:users/eu:\udcff",)
     assert checked_inputs(NAMED, iter(["kv:other"])) == ("kv:other",)
-    folder, keyspace = checked_output(NAMED, None, "job-1", overwrite=False)
+    folder, keyspace, _ = checked_output(NAMED, None, "job-1", overwrite=False)
     assert (folder.rpartition("/")[2], keyspace) == ("sizes.job-1", "sizes")
-    assert checked_output(NAMED, "/out", "job-1", overwrite=True) == ("/out", "")
+    assert checked_output(NAMED, "/out", "job-1", overwrite=True) == OutputEnd("/out")
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,8 @@ class AsyncJobs:
         CollectOutput(): then the state that is returned has the records as `collected`.  Without them the
         job's own keyspaces count.  All paths must be visible to the nodes, and so must the current folder
         where a keyspace is written or records are collected: parts are staged there.  `split_mib`,
-        `on_bad_record` and the paths of `side` take the place of the job's own settings (`job`).  Beside other jobs it gets slots in proportion to `weight`, 1 to 1,000 (rule J22).
+        `on_bad_record` and the paths of `side` take the place of the job's own settings (`job`).  Beside
+        other jobs it gets slots in proportion to `weight`, 1 to 1,000 (rule J22).
 
         Raises InvalidArgument for a module, job or input that is not valid; JobFailed with the traceback of
         the user's code; JobKilled.

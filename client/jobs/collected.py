@@ -1,4 +1,4 @@
-"""A job whose caller gets the records: where that is asked for, and how the records are taken out of the hidden
+"""A job whose caller gets the records: where that is asked for, and how they are taken out of the hidden
 folder in which the job has left them.
 """
 

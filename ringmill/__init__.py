@@ -47,10 +47,9 @@ if TYPE_CHECKING:
     )
     from ringmill.cluster.mapreduce.api.chains.chain import JobChain, iterate, pipeline
     from ringmill.cluster.mapreduce.api.chains.round_result import RoundResult
-    from ringmill.cluster.mapreduce.api.collecting import CollectOutput
     from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
-    from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
+    from ringmill.cluster.mapreduce.api.formats import CollectOutput, FileInput, FileOutput
     from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput
     from ringmill.cluster.mapreduce.api.joins import join
     from ringmill.cluster.mapreduce.api.laws import broken_laws
@@ -96,9 +95,8 @@ _HOMES: Final = {
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
     "ringmill.cluster.mapreduce.api.chains.chain": ("JobChain", "iterate", "pipeline"),
     "ringmill.cluster.mapreduce.api.chains.round_result": ("RoundResult",),
-    "ringmill.cluster.mapreduce.api.collecting": ("CollectOutput",),
     "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
-    "ringmill.cluster.mapreduce.api.formats": ("FileInput", "FileOutput"),
+    "ringmill.cluster.mapreduce.api.formats": ("CollectOutput", "FileInput", "FileOutput"),
     "ringmill.cluster.mapreduce.api.job_keyspaces": ("KvInput", "KvOutput"),
 }  # fmt: skip
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

@@ -8,7 +8,7 @@ from typing import Any
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, last_job
-from ringmill.cluster.mapreduce.api.collecting import CollectOutput
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.kernel.typed_output import as_collected, records_in
 from ringmill.cluster.ports import FileSystem

@@ -12,7 +12,7 @@ from ringmill.client.arguments import Inputs, PathLike, checked_params, checked_
 from ringmill.client.jobs.collected import collected_by
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job, last_job
-from ringmill.cluster.mapreduce.api.collecting import CollectOutput
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, KvInput, KvOutput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 
@@ -69,7 +69,7 @@ def checked_side(target: Runnable, given: Mapping[str, str] | None) -> dict[str,
 
 class OutputEnd(NamedTuple):
     """Where a result goes: a folder; or a keyspace, whose records are staged beside that path; or to the
-    caller, who takes so many bytes of it from that folder."""
+    caller, who takes at most that number of bytes of it from that folder."""
 
     folder: str
     keyspace: str = ""

@@ -26,6 +26,7 @@ from ringmill.client.jobs.collected import take_collected
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_errors import is_silence, job_lost, perhaps_accepted, refusal
 from ringmill.client.jobs.job_modules import Target
+from ringmill.client.jobs.job_packing import OpenFiles, PackedJob, packed_job_of
 from ringmill.client.jobs.job_values import (
     CoordinatorState,
     JobList,
@@ -35,7 +36,6 @@ from ringmill.client.jobs.job_values import (
     job_state,
     task_log,
 )
-from ringmill.client.jobs.packing import OpenFiles, PackedJob, packed_job_of
 from ringmill.client.routing.directory import STAGGER_S, Directory, none_reachable
 from ringmill.client.routing.retries import SILENCE_SHARE
 from ringmill.cluster.errors import (
@@ -49,7 +49,7 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.mapreduce.api.bundle import Bundle
-from ringmill.cluster.mapreduce.api.collecting import CollectOutput
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.ports import Entropy
@@ -152,7 +152,7 @@ class AsyncJobs:
         if not packed.spec.collect_bytes:
             return state
         with self._files() as files:
-            taken = await asyncio.to_thread(take_collected, packed.definition, packed.spec.output, files)
+            taken = await files.off_loop(take_collected, packed.definition, packed.spec.output, files)
         return replace(state, collected=taken)
 
     async def submit(

@@ -20,7 +20,7 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job, last_job
-from ringmill.cluster.mapreduce.api.collecting import CollectOutput
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown

@@ -34,7 +34,7 @@ from ringmill.client.kv_requests import (
 from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.collecting import CollectOutput
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 
 NOBODY = "127.0.0.1:1"
 NO_TEXT = "\ud800"

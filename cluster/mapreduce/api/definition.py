@@ -19,11 +19,10 @@ from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
 from ringmill.cluster.mapreduce.api.branches import branches_of, columns_of
 from ringmill.cluster.mapreduce.api.chains.round_result import Until
-from ringmill.cluster.mapreduce.api.collecting import Output
 from ringmill.cluster.mapreduce.api.commands import ExternalCommand, check_commands, command_files
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, OutputCompression, one_of
-from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_output
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, Output, check_kv_output
 from ringmill.cluster.mapreduce.api.join_steps import Joining
 from ringmill.cluster.mapreduce.api.sources import Branch, Source, check_names
 from ringmill.cluster.mapreduce.codecs.codecs import (

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_KEY_BYTES
+from ringmill.cluster.mapreduce.api.formats import CollectOutput, FileOutput
 from ringmill.cluster.mapreduce.codecs.signatures import Signature, fits, name_of, unwrapped
 from ringmill.cluster.mapreduce.files.keyspace_records import KEY_TYPES, VALUE_TYPES
 
@@ -23,6 +24,7 @@ __all__ = [
     "KeyspacePath",
     "KvInput",
     "KvOutput",
+    "Output",
     "check_kv_map",
     "check_kv_output",
     "is_keyspace_path",
@@ -129,6 +131,10 @@ class KvOutput:
     def path(self) -> str:
         """How a submission would name it; empty where none is given."""
         return str(KeyspacePath(self.keyspace)) if self.keyspace else ""
+
+
+Output: TypeAlias = FileOutput | KvOutput | CollectOutput
+"""Where the result of a job goes."""
 
 
 def check_kv_map(map_signature: Signature) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import STAGES, START
-from ringmill.cluster.mapreduce.api.collecting import refuse_too_much
+from ringmill.cluster.mapreduce.api.formats import refuse_too_much
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import (
     OutputMayShow,

@@ -24,7 +24,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
-from ringmill.cluster.mapreduce.api.collecting import CollectOutput
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import Entropy, FileSystem
 

@@ -69,11 +69,13 @@ def checked_side(target: Runnable, given: Mapping[str, str] | None) -> dict[str,
 
 class OutputEnd(NamedTuple):
     """Where a result goes: a folder; or a keyspace, whose records are staged beside that path; or to the
-    caller, who takes at most that number of bytes of it from that folder."""
+    caller, who takes at most that number of bytes of it from that folder.  With `overwrite` it takes the
+    place of what is there."""
 
     folder: str
     keyspace: str = ""
     collect_bytes: int = 0
+    overwrite: bool = False
 
 
 def checked_output(
@@ -89,7 +91,7 @@ def checked_output(
             raise InvalidArgument("the job names no output", hint="say output=, --output on the command line")
         given = sink.path
     if not is_keyspace_path(given):
-        return OutputEnd(checked_path("output", given))
+        return OutputEnd(checked_path("output", given), overwrite=overwrite)
     path = KeyspacePath.of(str(given))
     if path.prefix:
         raise InvalidArgument(f"{given} has a prefix; a job gives whole keys: kv:{path.keyspace}")
@@ -98,6 +100,5 @@ def checked_output(
             f"{given} is a keyspace, and the job writes files as {sink.format!r}",
             hint="declare job(output=KvOutput())",
         )
-    if overwrite:
-        raise InvalidArgument(f"{given} is a keyspace: overwrite is for folders")
-    return OutputEnd(os.path.abspath(f"{path.keyspace}.{job}"), path.keyspace)
+    replaces = overwrite or sink.mode == "replace"
+    return OutputEnd(os.path.abspath(f"{path.keyspace}.{job}"), path.keyspace, overwrite=replaces)

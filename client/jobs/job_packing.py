@@ -83,7 +83,7 @@ async def packed_job_of(
         output=end.folder,
         reducers=reducers,
         params=given,
-        overwrite=overwrite,
+        overwrite=end.overwrite,
         split_mib=split_mib,
         side=side_files,
         on_bad_record=on_bad_record,

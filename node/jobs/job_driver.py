@@ -63,7 +63,7 @@ from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
 from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
-from ringmill.node.jobs.loading import Loader
+from ringmill.node.jobs.keyspaces.keyspace_commit import KeyspaceCommit
 from ringmill.node.jobs.publication import publish
 from ringmill.node.jobs.stages.dropping import drop_everywhere
 from ringmill.node.jobs.stages.next_stage import planned_stage
@@ -462,7 +462,11 @@ class JobDriver:
         is_resumed = self._resumed is not None
         try:
             if self._stage.output_keyspace:
-                await self._loader(parts).run(self._machine.load)
+                commit = KeyspaceCommit(
+                    self._world, self.spec, parts, journal=self.journal.name, moved=self._note_load,
+                    delayed=self._tell_delay,
+                )  # fmt: skip
+                await commit.run(self._machine.load)
             else:
                 await publish(
                     self._world.job_steps, self._stage, parts, may_show=is_resumed, delayed=self._tell_delay
@@ -473,14 +477,6 @@ class JobDriver:
             self._feed(CommitFailed(error))
         else:
             self._feed(CommitDone())
-
-    def _loader(self, parts: Sequence[StagedPart]) -> Loader:
-        world = self._world
-        return Loader(
-            self.spec.output_keyspace, self.spec.output_id, parts, name=self.journal.name,
-            window=world.options.load_window, keyspaces=world.keyspaces, files=world.files,
-            moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
-        )  # fmt: skip
 
     async def _note_load(self, mark: LoadMoved) -> None:
         self._feed(mark)

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 Consistency: TypeAlias = Literal["quorum", "one"]
+KvMode: TypeAlias = Literal["merge", "replace"]
 _SCHEME: Final = "kv:"
 
 
@@ -109,19 +110,17 @@ class KvOutput:
     """Each pair of the output is put into a keyspace of policy siblings or lww, when all tasks are done.
 
     Keys are str or bytes.  Values that are str or bytes are put as they are, everything else as JSON.  mode
-    "merge": other keys stay, and keys that were there get the new value.
+    "merge": other keys stay, and keys that were there get the new value.  "replace": the records take the
+    place of all that the keyspace holds, at once, when all of them are there.
     """
 
     keyspace: str = ""
-    mode: Literal["merge"] = "merge"
+    mode: KvMode = "merge"
 
     def __post_init__(self) -> None:
         given: str = self.mode
-        if given != "merge":
-            raise InvalidArgument(
-                f"mode {given!r:.80} is unknown: a job adds its records to the keyspace",
-                hint="drop the keyspace and create it anew before the job, or keep mode='merge'",
-            )
+        if given not in get_args(KvMode):
+            raise InvalidArgument(f"mode {given!r:.80} is unknown; there are {', '.join(get_args(KvMode))}")
 
     @property
     def format(self) -> Literal["kv"]:

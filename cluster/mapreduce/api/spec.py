@@ -230,6 +230,11 @@ class JobSpec:
         return str(KeyspacePath(self.output_keyspace)) if self.output_keyspace else self.output
 
     @property
+    def replaces(self) -> bool:
+        """Whether the records take the place of what the output's keyspace holds (rule J25)."""
+        return self.overwrite and self.output_keyspace != ""
+
+    @property
     def _has_sound_paths(self) -> bool:
         """Inputs may be URLs that `input_of` does not refuse."""
         return all(path.startswith("/") for path in (self.output, *self.side.values())) and all(

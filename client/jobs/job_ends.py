@@ -22,7 +22,7 @@ __all__ = ["OutputEnd", "checked_inputs", "checked_output", "checked_side"]
 def checked_inputs(target: Runnable, given: Inputs | None) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
     """Absolute paths, by source where the job has several, or the one keyspace.  Raises InvalidArgument."""
     definition = first_job(target)
-    by_name = named_paths(definition.source_names, () if given is None else given)
+    by_name = named_paths(target.source_names, () if given is None else given)
     if by_name is not None:
         for name, path in ((name, path) for name, paths in by_name.items() for path in paths):
             if is_keyspace_path(path):

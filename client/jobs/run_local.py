@@ -226,7 +226,7 @@ def run_from_here(
     with closing(UrlFiles()) as files:
         result = run_in_process(
             job,
-            absolute if first_job(job).source_names else absolute[""],
+            absolute if job.source_names else absolute[""],
             os.path.abspath(where),
             files=files,
             reducers=reducers,
@@ -247,7 +247,7 @@ def run_from_here(
 
 def _named(job: Runnable, input: Input) -> dict[str, tuple[str, ...]]:
     """The inputs by source, as they were given; under "" where the job has no sources."""
-    by_name = named_paths(first_job(job).source_names, input)
+    by_name = named_paths(job.source_names, input)
     if by_name is None:
         assert not isinstance(input, Mapping)  # refused above
         return {"": named_inputs(input)}

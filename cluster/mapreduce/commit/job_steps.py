@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Sequence
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
-from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
+from ringmill.cluster.mapreduce.api.chains.stage_specs import later_inputs, stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import STAGES, START
 from ringmill.cluster.mapreduce.api.formats import refuse_too_much
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -26,6 +26,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 )
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
+from ringmill.cluster.mapreduce.files.inputs import find_inputs
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes
 from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.os_errors import Meaning, meaning_of
@@ -43,6 +44,8 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         plan = input_plan_of(spec, files, sizes)
+        if later := later_inputs(spec):
+            find_inputs(later, files)  # what later stages read is looked for now, and read then
         remove_staging(files, spec.staging, spec.output)  # of a first try, or of a cluster that is no more
         _make_staging(stage_of(spec, START), files)
     except OSError as error:

@@ -1,5 +1,5 @@
-"""Some jobs of a run are chains: four stages, the last of which writes what readers see.  Of half of them a
-function ends the rounds."""
+"""Some jobs of a run are chains: four stages or five, the last of which writes what readers see.  Of half of
+them a function ends the rounds, and a join with a file follows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.simulator.subjects.jobs import places_of_words
+from ringmill.simulator.subjects.jobs.oracle import INPUT
 from ringmill.simulator.subjects.jobs.sessions import PlannedJob
 
 __all__ = ["with_chains"]
@@ -33,7 +34,9 @@ def with_chains(plans: Sequence[PlannedJob], draws: Random) -> list[PlannedJob]:
 
 
 def _chain_of(spec: JobSpec, name: str) -> JobSpec:
+    files = spec.inputs[:1]
     return spec_of(
         getattr(places_of_words, name), job=spec.job, module=spec.module, name=name,
-        bundle_sha256=spec.bundle_sha256, inputs=(spec.inputs[0],), output=spec.output,
+        bundle_sha256=spec.bundle_sha256, output=spec.output,
+        inputs={"input": files, "some": (f"{INPUT}/0.txt",)} if name == "asked" else files,
     )  # fmt: skip

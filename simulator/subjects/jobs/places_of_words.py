@@ -2,8 +2,8 @@
 doubled or swapped unseen.
 
 `places` has one input.  `grouped` has two, and its keys order the places; `paired` joins two, and each of its
-map tasks reads the second one, which planning notes in the job's description.  `chained` has four stages, and
-so has `asked`, of which a function ends the rounds.
+map tasks reads the second one, which planning notes in the job's description.  `chained` has four stages,
+`asked` has five: a function ends its rounds, and a join with the files follows.
 
 It is packed into a bundle and loaded from there, as any user's job.  In some runs its map says something
 else in every task process, which its reduce drops: then no two outputs of a map are equal.  In some a word
@@ -70,5 +70,6 @@ _placed = job(map=words, reduce=joined, reducers=2)
 _round = job(map=turned, reduce=first, input=_RECORDS, reducers=3)
 _last = job(map=turned, input=_RECORDS, reducers=0)
 chained = pipeline(_placed, iterate(_round, max=2), _last)
-asked = pipeline(_placed, iterate(_round, max=3, until=settled), _last)
+_beside = join(Source("placed", turned, input=_RECORDS), Source("some", words), how="left", result=pair)
+asked = pipeline(_placed, iterate(_round, max=3, until=settled), _beside, _last)
 paired = join(Source("all", words), Source("some", words), how="left", result=pair)

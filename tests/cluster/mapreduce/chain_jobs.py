@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ringmill import Context, FileInput, FileOutput, RoundResult, Sum, iterate, job, pipeline
+from ringmill import (
+    Context,
+    FileInput,
+    FileOutput,
+    RoundResult,
+    Source,
+    Sum,
+    iterate,
+    job,
+    join,
+    pipeline,
+)
 
 RECORDS = FileInput("records")
 
@@ -45,6 +56,25 @@ def failing(result: RoundResult) -> bool:
 counts = job(map=words, reduce=Sum(), params={"without": ""}, reducers=3)
 order = job(map=by_count, reduce=ranked, input=RECORDS, order="key", reducers=1)
 halves = job(map=halved, reduce=Sum(), input=RECORDS, output=FileOutput("jsonl"), reducers=2)
+
+
+def kept(word: str, count: int) -> Iterator[tuple[str, int]]:
+    yield word, count
+
+
+def weight(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    word, times = line.split()
+    yield word, int(times)
+
+
+def weighed(word: str, count: int, times: int | None) -> Iterator[tuple[str, int]]:
+    yield word, count * (times or 1)
+
+
+weighing = join(
+    Source("counts", map=kept, input=RECORDS), Source("weights", map=weight), how="left", result=weighed
+)
+weighed_twice = pipeline(counts, iterate(weighing, max=2), order)
 
 most_frequent = pipeline(counts, order)
 halved_until_one = pipeline(counts, iterate(halves, max=10, until="moved"))

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.chains.chain import Runnable, params_of
-from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable, fed_source, params_of
+from ringmill.cluster.mapreduce.api.chains.stages import FIRST_INPUT, LinkOf
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 
@@ -61,7 +61,8 @@ def spec_of(
     specs = [
         JobSpec.of(
             link.step, job=job, module=module, name=f"{name}.{number}", bundle_sha256=bundle_sha256,
-            inputs=inputs if number == 0 else (output,), output=output, params=params_of(link.step, given),
+            inputs=_inputs_of(link.step, inputs, output, is_first=number == 0), output=output,
+            params=params_of(link.step, given),
             side=side, output_keyspace=output_keyspace if number + 1 == len(target.links) else "",
             collect_bytes=collect_bytes if number + 1 == len(target.links) else 0,
         )
@@ -76,3 +77,22 @@ def spec_of(
         output_compression=specs[-1].output_compression, output_keyspace=output_keyspace, weight=weight,
         collect_bytes=collect_bytes,
     )  # fmt: skip
+
+
+def _inputs_of(
+    step: JobDefinition,
+    given: tuple[str, ...] | Mapping[str, tuple[str, ...]],
+    output: str,
+    *,
+    is_first: bool,
+) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+    """The inputs of a link; the output stands for what the link before it gives."""
+    if is_first and not isinstance(given, Mapping):
+        return given
+    if not step.branches:
+        return given[FIRST_INPUT] if is_first and isinstance(given, Mapping) else (output,)
+    paths = given if isinstance(given, Mapping) else {}
+    return {
+        name: (output,) if name == fed_source(step) and not is_first else paths[name]
+        for name in step.source_names
+    }

@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["STAGES", "START", "LinkOf", "LinkRounds", "StagePlace", "may_ask", "place_after"]
+__all__ = [
+    "FED_FORMAT",
+    "FIRST_INPUT",
+    "STAGES",
+    "START",
+    "LinkOf",
+    "LinkRounds",
+    "StagePlace",
+    "may_ask",
+    "place_after",
+]
 
 
 class LinkRounds(NamedTuple):
@@ -46,6 +56,10 @@ class StagePlace(NamedTuple):
 
 
 STAGES: Final = ".stages"
+FED_FORMAT: Final = "records"
+"""Of what stages write for each other."""
+FIRST_INPUT: Final = "input"
+"""How the input of a chain's first job is named, where that job does not and later jobs read others."""
 START: Final = StagePlace(0, 0, 0)
 
 

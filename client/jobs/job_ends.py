@@ -15,6 +15,7 @@ from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job, las
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, KvInput, KvOutput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
+from ringmill.cluster.mapreduce.file_urls import output_url_of
 
 __all__ = ["OutputEnd", "checked_inputs", "checked_output", "checked_side"]
 
@@ -68,14 +69,15 @@ def checked_side(target: Runnable, given: Mapping[str, str] | None) -> dict[str,
 
 
 class OutputEnd(NamedTuple):
-    """Where a result goes: a folder; or a keyspace, whose records are staged beside that path; or to the
-    caller, who takes at most that number of bytes of it from that folder.  With `overwrite` it takes the
+    """Where a result goes: a folder; or a keyspace or a URL, whose parts are staged beside that path; or to
+    the caller, who takes at most that number of bytes of it from that folder.  With `overwrite` it takes the
     place of what is there."""
 
     folder: str
     keyspace: str = ""
     collect_bytes: int = 0
     overwrite: bool = False
+    url: str = ""
 
 
 def checked_output(
@@ -90,6 +92,8 @@ def checked_output(
         if not isinstance(sink, KvOutput) or not sink.path:
             raise InvalidArgument("the job names no output", hint="say output=, --output on the command line")
         given = sink.path
+    if url := output_url_of(given):
+        return OutputEnd(os.path.abspath(f".{url.rpartition('/')[2]}.{job}"), overwrite=overwrite, url=url)
     if not is_keyspace_path(given):
         return OutputEnd(checked_path("output", given), overwrite=overwrite)
     path = KeyspacePath.of(str(given))

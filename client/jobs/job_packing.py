@@ -90,6 +90,7 @@ async def packed_job_of(
         output_keyspace=end.keyspace,
         weight=weight,
         collect_bytes=end.collect_bytes,
+        output_url=end.url,
     )
     return PackedJob(loaded.bundle, spec, loaded.definition)
 

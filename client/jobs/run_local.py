@@ -24,7 +24,7 @@ from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
-from ringmill.cluster.mapreduce.file_urls import is_url, path_of
+from ringmill.cluster.mapreduce.file_urls import is_url, output_url_of, path_of
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
 from ringmill.cluster.mapreduce.kernel.typed_output import records_in
@@ -94,7 +94,8 @@ def run_local(
             f"records stand for a keyspace, and the job reads files as {first_job(job).input.format!r}",
             hint="give input=, or declare job(input=KvInput())",
         )
-    where = path_of("output", output) if isinstance(output, str) else ".collected"
+    is_path = isinstance(output, str) and not output_url_of(output)
+    where = path_of("output", str(output)) if is_path else ".collected"
     parent, name = os.path.split(os.path.abspath(where))
     folder = f"{parent}/.{name}.ringmill-{new_name()}"
     with closing(OsFileSystem()) as files:
@@ -222,7 +223,9 @@ def run_from_here(
     absolute = {source: tuple(map(_absolute, paths)) for source, paths in named.items()}
     name = new_name()
     collect = collected_by(job, output, overwrite=overwrite)
-    where = path_of("output", str(output)) if collect is None else f".collected-{name}"
+    url = "" if collect is not None else output_url_of(output)
+    hidden = f".{url.rpartition('/')[2]}.{name}" if url else f".collected-{name}"
+    where = path_of("output", str(output)) if collect is None and not url else hidden
     with closing(UrlFiles()) as files:
         result = run_in_process(
             job,
@@ -238,6 +241,7 @@ def run_from_here(
             side=absolute_side(job, side),
             on_bad_record=on_bad_record,
             collect_bytes=collect.max_bytes if collect is not None else 0,
+            output_url=url,
         )
         if collect is None:
             return result

@@ -97,6 +97,7 @@ class JobSpec:
     """What planning found: the file of each `side`, those of the source that goes to every map task."""
     planned: str = ""  # by which coordinator: TERM.NUMBER, of its hidden folder; "" in a local run
     output_id: str = ""  # EPOCH.ORDINAL of the output's keyspace when the job was planned
+    output_url: str = ""  # where a store is to have the output, whose parts are staged beside `output`
     collect_bytes: int = 0  # the most that the output may have, which its caller takes; 0 for a folder
 
     def __post_init__(self) -> None:
@@ -152,6 +153,10 @@ class JobSpec:
                 "collect_bytes is for records",
             ),
             (not self._has_sound_sources, "sources do not say whose the inputs are"),
+            (
+                self.output_url != "" and not is_url(input_of("output", self.output_url)),
+                f"output_url {self.output_url!r} is no URL",
+            ),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
@@ -226,8 +231,10 @@ class JobSpec:
 
     @property
     def shown_output(self) -> str:
-        """Where the result is, for people: a folder, or a keyspace."""
-        return str(KeyspacePath(self.output_keyspace)) if self.output_keyspace else self.output
+        """Where the result is, for people: a folder, a URL, or a keyspace."""
+        if self.output_keyspace:
+            return str(KeyspacePath(self.output_keyspace))
+        return self.output_url or self.output
 
     @property
     def replaces(self) -> bool:
@@ -277,6 +284,7 @@ class JobSpec:
         output_keyspace: str = "",
         weight: int = 1,
         collect_bytes: int = 0,
+        output_url: str = "",
     ) -> JobSpec:
         """The spec of one run of a definition; of one with sources, `inputs` are by their names.
 
@@ -296,8 +304,7 @@ class JobSpec:
                 inputs += by_name[branch.name]
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
-        on_bad_record = definition.on_bad_record if on_bad_record is None else on_bad_record
-        bad_records = bad_records_of(on_bad_record)
+        bad_records = bad_records_of(definition.on_bad_record if on_bad_record is None else on_bad_record)
         check_quarantine(bad_records, definition)
         source = definition.input
         reads_keyspace = isinstance(source, KvInput) and any(map(is_keyspace_path, inputs))
@@ -326,6 +333,7 @@ class JobSpec:
             output_keyspace=output_keyspace,
             weight=weight,
             collect_bytes=collect_bytes,
+            output_url=output_url,
         )
 
     def encode(self) -> bytes:

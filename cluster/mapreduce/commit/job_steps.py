@@ -24,6 +24,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     remove_staging,
     require_sight,
 )
+from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
 from ringmill.cluster.mapreduce.files.inputs import find_inputs
@@ -43,6 +44,8 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
+        if spec.output_url:
+            refuse_existing(files, spec.output_url, overwrite=spec.overwrite)
         plan = input_plan_of(spec, files, sizes)
         if later := later_inputs(spec):
             find_inputs(later, files)  # what later stages read is looked for now, and read then
@@ -109,12 +112,15 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
     """
     refuse_too_much(sum(part.size for part in parts), spec.collect_bytes)
     try:
+        if spec.output_url:
+            commit_to_store(files, spec.output_url, parts, overwrite=spec.overwrite, again=again)
+            return
         if again:
             require_sight(files, spec.staging, spec.output)
         else:
             refuse_existing(files, spec.output, overwrite=spec.overwrite)
         commit_output(files, spec.staging, spec.output, parts, overwrite=spec.overwrite)
     except OutputMayShow as error:
-        raise refusal_of(error, f"output {spec.output}").with_outcome("unknown") from error
+        raise refusal_of(error, f"output {spec.shown_output}").with_outcome("unknown") from error
     except OSError as error:
-        raise refusal_of(error, f"output {spec.output}") from error
+        raise refusal_of(error, f"output {spec.shown_output}") from error

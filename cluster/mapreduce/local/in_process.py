@@ -29,6 +29,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     remove_stages,
     remove_staging,
 )
+from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
 from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.last_round import is_last_round
@@ -81,6 +82,7 @@ def run_in_process(
     side: Mapping[str, str] | None = None,
     on_bad_record: str | None = None,
     collect_bytes: int = 0,
+    output_url: str = "",
 ) -> LocalResult:
     """Run a job or a chain over absolute paths and make its output folder.  `job` names its staging folder.
 
@@ -102,6 +104,7 @@ def run_in_process(
         side=side,
         on_bad_record=on_bad_record,
         collect_bytes=collect_bytes,
+        output_url=output_url,
     )
     return run_target(target, spec, files, each=each)
 
@@ -116,7 +119,7 @@ def run_target(
     """Run what a spec describes, a job or a chain.  Raises as `run_in_process`."""
     if isinstance(target, JobDefinition):
         return run_spec(target, spec, files, sizes, each)
-    refuse_existing(files, spec.output, overwrite=spec.overwrite)
+    refuse_existing(files, spec.shown_output, overwrite=spec.overwrite)
     links, place = [each.rounds for each in spec.chain], START
     results: list[LocalResult] = []
     try:
@@ -167,7 +170,7 @@ def run_spec(
     each: Each = map,
 ) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
-    refuse_existing(files, spec.output, overwrite=spec.overwrite)
+    refuse_existing(files, spec.shown_output, overwrite=spec.overwrite)
     plan = input_plan_of(spec, files, sizes)
     spec = replace(spec, noted=plan.noted)
     staging = staging_folder(spec.output, spec.staging)
@@ -181,17 +184,14 @@ def run_spec(
         last: Sequence[MapOutput | ReduceOutput] = maps if spec.is_map_only else reduces
         parts = [StagedPart.of(task, output, spec) for task, output in enumerate(last)]
         refuse_too_much(sum(part.size for part in parts), spec.collect_bytes)
-        commit_output(
-            files,
-            spec.staging,
-            spec.output,
-            parts,
-            overwrite=spec.overwrite,
-        )
+        if spec.output_url:
+            commit_to_store(files, spec.output_url, parts, overwrite=spec.overwrite, again=False)
+        else:
+            commit_output(files, spec.staging, spec.output, parts, overwrite=spec.overwrite)
     finally:
         definition.kept.clear()  # of no use to another run; else it would stay, and travel when pickled
         remove_staging(files, spec.staging, spec.output)
-    paths = tuple(f"{spec.output}/{part.name}" for part in parts)
+    paths = tuple(f"{spec.shown_output}/{part.name}" for part in parts)
     return _result(spec, maps, reduces, paths, plan.notes)
 
 
@@ -256,4 +256,4 @@ def _result(
     }
     records |= set_aside
     parts = paths[: len(reduces)] if spec.bad_records else paths
-    return LocalResult(spec.output, parts, records, dict(counters), notes, spec.noted)
+    return LocalResult(spec.shown_output, parts, records, dict(counters), notes, spec.noted)

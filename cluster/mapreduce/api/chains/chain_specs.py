@@ -35,6 +35,7 @@ def spec_of(
     output_keyspace: str = "",
     weight: int = 1,
     collect_bytes: int = 0,
+    output_url: str = "",
 ) -> JobSpec:
     """The spec of one run of a job or a chain; the arguments are those of JobSpec.of.
 
@@ -46,6 +47,7 @@ def spec_of(
             output=output, reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
             side=side, on_bad_record=on_bad_record, output_keyspace=output_keyspace,
             weight=weight, collect_bytes=collect_bytes,
+            output_url=output_url,
         )  # fmt: skip
     settings = {"reducers": reducers, "split_mib": split_mib, "on_bad_record": on_bad_record}
     for setting, value in settings.items():
@@ -75,7 +77,7 @@ def spec_of(
     return replace(
         specs[0], name=name, overwrite=overwrite, chain=links, output_format=specs[-1].output_format,
         output_compression=specs[-1].output_compression, output_keyspace=output_keyspace, weight=weight,
-        collect_bytes=collect_bytes,
+        collect_bytes=collect_bytes, output_url=output_url,
     )  # fmt: skip
 
 

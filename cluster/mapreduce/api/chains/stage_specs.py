@@ -39,6 +39,7 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
         inputs=_fed(link, f"{chain_folder(spec)}/stage-{place.passed}") if place.passed else spec.inputs,
         output=written,
         overwrite=spec.overwrite and is_last,
+        output_url=spec.output_url if is_last else "",
         seed=spec.seed + place.passed,
         noted={name: files for name, files in spec.noted.items() if not place.passed or name in spec.side},
     )

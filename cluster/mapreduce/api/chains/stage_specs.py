@@ -47,18 +47,23 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
 
 def _fed(link: JobSpec, folder: str) -> tuple[str, ...]:
     """The inputs of a link, whose first source of records gets what the stage before has written."""
+    at = _fed_at(link)
+    return (*link.inputs[:at], folder, *link.inputs[at + 1 :])
+
+
+def _fed_at(link: JobSpec) -> int:
     at = 0
     for source in link.sources:
         if source.format == FED_FORMAT:
             break
         at += source.inputs
-    return (*link.inputs[:at], folder, *link.inputs[at + 1 :])
+    return at
 
 
 def later_inputs(spec: JobSpec) -> list[str]:
     """The paths that links but the first read beside what the stage before them has written."""
     links = [JobSpec.decode(each.spec, is_link=True) for each in spec.chain[1:]]
-    return [path for link in links for path in link.inputs if path != spec.output]
+    return [path for link in links for at, path in enumerate(link.inputs) if at != _fed_at(link)]
 
 
 def former_stage(spec: JobSpec, place: StagePlace) -> str | None:

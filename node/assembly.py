@@ -84,7 +84,13 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
     membership = open_membership(core, storage, replica)
     topology, liveness, watch = membership.topology, membership.liveness, membership.watch
     async with open_requests(
-        core, replica, identity.start, topology=topology, liveness=liveness, timekeeper=watch
+        core,
+        replica,
+        identity.start,
+        topology=topology,
+        liveness=liveness,
+        timekeeper=watch,
+        changes=membership.epochs,
     ) as requests:
         repair = open_repair(
             core,

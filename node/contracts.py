@@ -20,11 +20,13 @@ from ringmill.cluster.versions.objects import OperationId
 
 __all__ = [
     "BundleSource",
+    "ChangedDocument",
     "ControlState",
     "KeyspaceAccess",
     "LivenessView",
     "RegisterAccess",
     "TimeKeeper",
+    "TopologyChanges",
     "TopologyView",
 ]
 
@@ -146,6 +148,23 @@ class RegisterAccess(Protocol):
         ...
 
 
+class ChangedDocument(Protocol):
+    """The document in which a change is (node/membership/epoch_proposer.py)."""
+
+    @property
+    def topology(self) -> Topology: ...
+
+
+class TopologyChanges(Protocol):
+    """Changes of the topology document (node/membership/epoch_proposer.py)."""
+
+    async def change(
+        self, change: Callable[[Topology, bool], Topology | None], within_s: float
+    ) -> ChangedDocument:
+        """Raises what `change` raises; RingmillError, with outcome "unknown" when it may have been made."""
+        ...
+
+
 class KeyspaceAccess(Protocol):
     """The keyspaces of keys, for the jobs of this node (node/requests/for_jobs/own_keyspaces.py)."""
 
@@ -178,6 +197,13 @@ class KeyspaceAccess(Protocol):
 
         Raises NotFound when the keyspace of this id is there no more; RingmillError, with outcome "unknown"
         when it may have been applied.
+        """
+        ...
+
+    async def change(self, change: Callable[[Topology], Topology | None], within_s: float) -> Topology:
+        """Change the topology document; returns the one in which the change is.
+
+        Raises what `change` raises; RingmillError, with outcome "unknown" when it may have been made.
         """
         ...
 

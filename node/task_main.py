@@ -94,9 +94,12 @@ class _Pipe:
 
 
 def _do(step: JobStep) -> list[Any]:
-    """Plan or publish.  Raises RingmillError."""
+    """Plan or publish, or ask the job's code.  Raises RingmillError, TaskFailed."""
     with closing(UrlFiles()) as files:
-        return do_job_step(step, files)
+        try:
+            return do_job_step(step, files, job_from_bundle)
+        except TaskFailed as failure:
+            raise _as_user_sees(failure, step.bundle) from failure
 
 
 def _run(run: RunAttempt, pipe: _Pipe) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:

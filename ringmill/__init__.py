@@ -46,9 +46,10 @@ if TYPE_CHECKING:
         WrongEpoch,
     )
     from ringmill.cluster.mapreduce.api.chains.chain import JobChain, iterate, pipeline
+    from ringmill.cluster.mapreduce.api.chains.round_result import RoundResult
     from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
-    from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
+    from ringmill.cluster.mapreduce.api.formats import CollectOutput, FileInput, FileOutput
     from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput
     from ringmill.cluster.mapreduce.api.joins import join
     from ringmill.cluster.mapreduce.api.laws import broken_laws
@@ -56,14 +57,15 @@ if TYPE_CHECKING:
     from ringmill.cluster.mapreduce.context import Context
 
 __all__ = [
-    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "Command",
-    "Conflict", "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct", "EMPTY",
-    "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition", "JobFailed",
-    "JobKilled", "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min", "NotFound",
-    "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch", "QuorumNotReached",
-    "Receipt", "RingmillError", "Source", "Sum", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
-    "broken_laws", "connect", "estimate_job", "iterate", "job", "join", "pipeline", "raise_first",
-    "read_output", "read_result", "run_local", "run_on_dask", "run_on_spark",
+    "AsyncClient", "AsyncPipeline", "CausalContext", "Client", "ClientClosed", "Collect", "CollectOutput",
+    "Command", "Conflict", "Context", "CorruptData", "Count", "DeadlineExceeded", "DiskFull", "Distinct",
+    "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition",
+    "JobFailed", "JobKilled", "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min",
+    "NotFound", "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch",
+    "QuorumNotReached", "Receipt", "RingmillError", "RoundResult", "Source", "Sum", "Top", "Unavailable",
+    "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "estimate_job", "iterate", "job",
+    "join", "pipeline", "raise_first", "read_output", "read_result", "run_local", "run_on_dask",
+    "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -92,8 +94,9 @@ _HOMES: Final = {
     "ringmill.cluster.mapreduce.api.sources": ("Source",),
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
     "ringmill.cluster.mapreduce.api.chains.chain": ("JobChain", "iterate", "pipeline"),
+    "ringmill.cluster.mapreduce.api.chains.round_result": ("RoundResult",),
     "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
-    "ringmill.cluster.mapreduce.api.formats": ("FileInput", "FileOutput"),
+    "ringmill.cluster.mapreduce.api.formats": ("CollectOutput", "FileInput", "FileOutput"),
     "ringmill.cluster.mapreduce.api.job_keyspaces": ("KvInput", "KvOutput"),
 }  # fmt: skip
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

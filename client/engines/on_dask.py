@@ -9,6 +9,7 @@ from typing import Any
 from ringmill.client.engines.elsewhere import elsewhere
 from ringmill.client.jobs.run_local import Input, run_from_here
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.local.carried import Outcome
 from ringmill.cluster.mapreduce.local.in_process import LocalResult
 
@@ -18,7 +19,7 @@ __all__ = ["run_on_dask"]
 def run_on_dask(
     job: JobDefinition,
     input: Input,
-    output: str,
+    output: str | CollectOutput,
     *,
     client: Any,
     reducers: int | None = None,

@@ -6,20 +6,24 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from ringmill.client.arguments import Inputs, PathLike, checked_params, checked_path, checked_paths
+from ringmill.client.jobs.collected import collected_by
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job, last_job
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, KvInput, KvOutput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
+from ringmill.cluster.mapreduce.file_urls import output_url_of
 
-__all__ = ["checked_inputs", "checked_output", "checked_side"]
+__all__ = ["OutputEnd", "checked_inputs", "checked_output", "checked_side"]
 
 
 def checked_inputs(target: Runnable, given: Inputs | None) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
     """Absolute paths, by source where the job has several, or the one keyspace.  Raises InvalidArgument."""
     definition = first_job(target)
-    by_name = named_paths(definition.source_names, () if given is None else given)
+    by_name = named_paths(target.source_names, () if given is None else given)
     if by_name is not None:
         for name, path in ((name, path) for name, paths in by_name.items() for path in paths):
             if is_keyspace_path(path):
@@ -64,18 +68,34 @@ def checked_side(target: Runnable, given: Mapping[str, str] | None) -> dict[str,
     return {name: checked_path(f"side {name}", path) for name, path in paths.items()}
 
 
-def checked_output(target: Runnable, given: PathLike | None, job: str, *, overwrite: bool) -> tuple[str, str]:
-    """An absolute path, and the keyspace whose records are staged beside it; "" where a folder is wanted.
+class OutputEnd(NamedTuple):
+    """Where a result goes: a folder; or a keyspace or a URL, whose parts are staged beside that path; or to
+    the caller, who takes at most that number of bytes of it from that folder.  With `overwrite` it takes the
+    place of what is there."""
 
-    Raises InvalidArgument.
-    """
+    folder: str
+    keyspace: str = ""
+    collect_bytes: int = 0
+    overwrite: bool = False
+    url: str = ""
+
+
+def checked_output(
+    target: Runnable, given: PathLike | CollectOutput | None, job: str, *, overwrite: bool
+) -> OutputEnd:
+    """Where the result of a submission goes.  Raises InvalidArgument."""
     sink = last_job(target).output
+    if (collect := collected_by(target, given, overwrite=overwrite)) is not None:
+        return OutputEnd(os.path.abspath(f".collected-{job}"), collect_bytes=collect.max_bytes)
+    assert not isinstance(given, CollectOutput)
     if given is None:
         if not isinstance(sink, KvOutput) or not sink.path:
             raise InvalidArgument("the job names no output", hint="say output=, --output on the command line")
         given = sink.path
+    if url := output_url_of(given):
+        return OutputEnd(os.path.abspath(f".{url.rpartition('/')[2]}.{job}"), overwrite=overwrite, url=url)
     if not is_keyspace_path(given):
-        return checked_path("output", given), ""
+        return OutputEnd(checked_path("output", given), overwrite=overwrite)
     path = KeyspacePath.of(str(given))
     if path.prefix:
         raise InvalidArgument(f"{given} has a prefix; a job gives whole keys: kv:{path.keyspace}")
@@ -84,6 +104,5 @@ def checked_output(target: Runnable, given: PathLike | None, job: str, *, overwr
             f"{given} is a keyspace, and the job writes files as {sink.format!r}",
             hint="declare job(output=KvOutput())",
         )
-    if overwrite:
-        raise InvalidArgument(f"{given} is a keyspace: overwrite is for folders")
-    return os.path.abspath(f"{path.keyspace}.{job}"), path.keyspace
+    replaces = overwrite or sink.mode == "replace"
+    return OutputEnd(os.path.abspath(f"{path.keyspace}.{job}"), path.keyspace, overwrite=replaces)

@@ -6,8 +6,8 @@ Plain values, made from the messages of proto/jobs.proto.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Final, overload
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, overload
 
 import msgpack
 
@@ -79,6 +79,7 @@ class JobState:
     failures: tuple[FailureGroup, ...] = ()
     weight: int = 1  # of its share of the slots, beside other jobs
     left: TimeLeft | None = None  # how long it will probably still take, when that can be said
+    collected: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)  # of `run` with CollectOutput
 
     @property
     def is_over(self) -> bool:

@@ -10,10 +10,9 @@ same job, and one whose outcome is unknown is sent again.
 from __future__ import annotations
 
 import asyncio
-import os.path
-import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -21,16 +20,13 @@ from google.protobuf.message import Message
 from ringmill.client.arguments import (
     Inputs,
     PathLike,
-    checked_flag,
     checked_name,
-    checked_params,
-    checked_reducers,
-    checked_weight,
 )
+from ringmill.client.jobs.collected import take_collected
 from ringmill.client.jobs.explanation import JobExplanation
-from ringmill.client.jobs.job_ends import checked_inputs, checked_output, checked_side
 from ringmill.client.jobs.job_errors import is_silence, job_lost, perhaps_accepted, refusal
-from ringmill.client.jobs.job_modules import Target, load_job
+from ringmill.client.jobs.job_modules import Target
+from ringmill.client.jobs.job_packing import OpenFiles, PackedJob, packed_job_of
 from ringmill.client.jobs.job_values import (
     CoordinatorState,
     JobList,
@@ -40,7 +36,6 @@ from ringmill.client.jobs.job_values import (
     job_state,
     task_log,
 )
-from ringmill.client.jobs.outputs_of_jobs import with_outputs
 from ringmill.client.routing.directory import STAGGER_S, Directory, none_reachable
 from ringmill.client.routing.retries import SILENCE_SHARE
 from ringmill.cluster.errors import (
@@ -54,10 +49,10 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.mapreduce.api.bundle import Bundle
-from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
-from ringmill.cluster.ports import Entropy, FileSystem
+from ringmill.cluster.ports import Entropy
 from ringmill.cluster.wire.stubs import jobs_pb2
 
 __all__ = ["AsyncJobs", "JobLink"]
@@ -87,7 +82,6 @@ class JobLink(Protocol):
 
 
 Dial = Callable[[str], AbstractAsyncContextManager[JobLink]]
-OpenFiles = Callable[[], AbstractContextManager[FileSystem]]
 
 
 class AsyncJobs:
@@ -108,7 +102,7 @@ class AsyncJobs:
         target: Target,
         *,
         input: Inputs | None = None,
-        output: PathLike | None = None,
+        output: PathLike | CollectOutput | None = None,
         reducers: int | None = None,
         params: Mapping[str, str] | None = None,
         overwrite: bool = False,
@@ -122,17 +116,21 @@ class AsyncJobs:
         `target` is the result of `job()`, "path/to/module.py:object" or "package.module:object".  `input` is
         one path, folder or glob, or several; of a job with sources, a mapping of their names to those; of a
         job that reads a keyspace, "kv:KEYSPACE" or "kv:KEYSPACE/PREFIX"; "job:ID" stands for the output of
-        another job that has succeeded.  `output` is a folder, or
-        "kv:KEYSPACE" for a job that writes one.  Without them the job's own keyspaces count.  All paths must
-        be visible to the nodes, and so must the current folder where a keyspace is written: parts are staged
-        there.  `split_mib`, `on_bad_record` and the paths of `side` take the place of the job's own settings
-        (`job`).  Beside other jobs it gets slots in proportion to `weight`, 1 to 1,000 (rule J22).
+        another job that has succeeded.  `output` is a folder, or "kv:KEYSPACE" for a job that writes one, or
+        CollectOutput(): then the state that is returned has the records as `collected`.  Without them the
+        job's own keyspaces count.  All paths must be visible to the nodes, and so must the current folder
+        where a keyspace is written or records are collected: parts are staged there.  `split_mib`,
+        `on_bad_record` and the paths of `side` take the place of the job's own settings (`job`).  Beside
+        other jobs it gets slots in proportion to `weight`, 1 to 1,000 (rule J22).
 
         Raises InvalidArgument for a module, job or input that is not valid; JobFailed with the traceback of
         the user's code; JobKilled.
         """
-        job = await self.submit(
+        packed = await packed_job_of(
             target,
+            files=self._files,
+            entropy=self._entropy,
+            status=self.status,
             input=input,
             output=output,
             reducers=reducers,
@@ -143,11 +141,19 @@ class AsyncJobs:
             on_bad_record=on_bad_record,
             weight=weight,
         )
+        job = await self.hand_over(packed.bundle, packed.spec)
         async for state in self.watch(job):
             if state.is_over:
                 state.raise_unless_succeeded()
-                return state
+                return await self._with_collected(packed, state)
         raise JobFailed(f"job {job} ended without a final state", detail={"job": job})
+
+    async def _with_collected(self, packed: PackedJob, state: JobState) -> JobState:
+        if not packed.spec.collect_bytes:
+            return state
+        with self._files() as files:
+            taken = await files.off_loop(take_collected, packed.definition, packed.spec.output, files)
+        return replace(state, collected=taken)
 
     async def submit(
         self,
@@ -164,35 +170,27 @@ class AsyncJobs:
         weight: int = 1,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
-        reducers, given = checked_reducers(reducers), checked_params(params)
-        overwrite, weight = checked_flag("overwrite", overwrite), checked_weight(weight)
-        try:
-            with self._files() as files:
-                loaded = load_job(target, files, os.getcwd())
-        except OSError as error:
-            raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
-        bundle, job = loaded.bundle, self._new_id(loaded.name)
-        side_files = checked_side(loaded.definition, side)
-        inputs = checked_inputs(loaded.definition, await with_outputs(input, self.status))
-        folder, output_keyspace = checked_output(loaded.definition, output, job, overwrite=overwrite)
-        spec = spec_of(
-            loaded.definition,
-            job=job,
-            module=loaded.module,
-            name=loaded.name,
-            bundle_sha256=bundle.sha256,
-            inputs=inputs,
-            output=folder,
+        packed = await packed_job_of(
+            target,
+            files=self._files,
+            entropy=self._entropy,
+            status=self.status,
+            input=input,
+            output=output,
             reducers=reducers,
-            params=given,
+            params=params,
             overwrite=overwrite,
             split_mib=split_mib,
-            side=side_files,
+            side=side,
             on_bad_record=on_bad_record,
-            output_keyspace=output_keyspace,
             weight=weight,
         )
-        return await self.hand_over(bundle, spec)
+        if packed.spec.collect_bytes:
+            raise InvalidArgument(
+                "CollectOutput is for whoever waits for the end of the job, as run does",
+                hint="db.jobs.run(...), or an output folder",
+            )
+        return await self.hand_over(packed.bundle, packed.spec)
 
     async def hand_over(self, bundle: Bundle, spec: JobSpec) -> str:
         """Submit a packed job to the first member that accepts it; returns its id.
@@ -478,10 +476,6 @@ class AsyncJobs:
                 return await link.unary(SERVICE + method, request, answer, self._timeout_s)
         except RingmillError as error:
             return error
-
-    def _new_id(self, name: str) -> str:
-        stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "job"
-        return f"{stem}-{self._entropy.random_bytes('client.job', 3).hex()}"
 
 
 async def _chunks(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:

@@ -8,26 +8,28 @@ from __future__ import annotations
 import os.path
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
+from ringmill.client.jobs.collected import collected_by, take_collected
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job, last_job
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
-from ringmill.cluster.mapreduce.file_urls import is_url, path_of
-from ringmill.cluster.mapreduce.files.file_kinds import is_packed
+from ringmill.cluster.mapreduce.file_urls import is_url, output_url_of, path_of
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
-from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
+from ringmill.cluster.mapreduce.kernel.typed_output import records_in
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
-from ringmill.cluster.ports import FileSystem, ReadFile
+from ringmill.cluster.ports import FileSystem
 
 __all__ = [
     "Input",
@@ -40,8 +42,6 @@ __all__ = [
     "run_local",
 ]
 
-READ_BYTES: Final = 1 << 20
-
 Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 """Paths, folders and globs; by source where a job has several."""
 
@@ -49,7 +49,7 @@ Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 def run_local(
     job: Runnable,
     input: Input | None = None,
-    output: str | None = None,
+    output: str | CollectOutput | None = None,
     *,
     records: Iterable[tuple[bytes, Content]] | None = None,
     reducers: int | None = None,
@@ -64,7 +64,8 @@ def run_local(
     as on a cluster.
 
     `input` is one path, folder or glob, or several; of a job with sources, a mapping of their names to those.
-    `output` is a folder that must not exist unless `overwrite`.  Relative paths start at the current folder.
+    `output` is a folder that must not exist unless `overwrite`, or CollectOutput(): then the result has the
+    records as `collected`, and the current folder holds them in between.  Relative paths start there.
     With `processes` above 1 (256 at most) tasks run in that many processes forked from this one, and the
     output is the same.  Several runs at once do not disturb each other: each has its own staging folder.
     `split_mib`, `on_bad_record` and the paths of `side` take the place of the job's own settings, as on a
@@ -78,9 +79,9 @@ def run_local(
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """
     each = map if processes == 1 else ForkedTasks(processes)
-    if output is None or (input is None) == (records is None):
+    collect = collected_by(job, output, overwrite=overwrite)
+    if (output is None and collect is None) or (input is None) == (records is None):
         raise InvalidArgument("a local run needs an output, and either an input or records")
-    output = path_of("output", output)
     run = partial(
         run_from_here, job, output=output, each=lambda _: each,
         reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
@@ -93,7 +94,9 @@ def run_local(
             f"records stand for a keyspace, and the job reads files as {first_job(job).input.format!r}",
             hint="give input=, or declare job(input=KvInput())",
         )
-    parent, name = os.path.split(os.path.abspath(output))
+    is_path = isinstance(output, str) and not output_url_of(output)
+    where = path_of("output", str(output)) if is_path else ".collected"
+    parent, name = os.path.split(os.path.abspath(where))
     folder = f"{parent}/.{name}.ringmill-{new_name()}"
     with closing(OsFileSystem()) as files:
         try:
@@ -131,19 +134,10 @@ def read_result(job: Runnable, folder: str) -> Iterator[tuple[Any, Any]]:
             hint='declare job(output=FileOutput("records"))',
         )
     with closing(OsFileSystem()) as files:
-        for found in find_inputs([os.path.abspath(folder)], files).files:
-            with closing(files.open_read(found.path)) as file:
-                blocks = unpacked_blocks(file) if is_packed(found.path) else _blocks(file)
-                try:
-                    for block in types.unpacked(blocks):
-                        yield from block
-                except TaskFailed as failure:
-                    raise InvalidArgument(f"{found.path}: {failure.message}") from failure
-
-
-def _blocks(file: ReadFile) -> Iterator[bytes]:
-    for at in range(0, file.size, READ_BYTES):
-        yield file.pread(READ_BYTES, at)
+        try:
+            yield from records_in(types, os.path.abspath(folder), files)
+        except TaskFailed as failure:
+            raise InvalidArgument(f"{failure.position}: {failure.message}") from failure
 
 
 def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, Content]]:
@@ -200,7 +194,7 @@ def absolute_side(job: Runnable, side: Mapping[str, str] | None) -> dict[str, st
 def run_from_here(
     job: Runnable,
     input: Input,
-    output: str,
+    output: str | CollectOutput | None,
     each: Callable[[FileSystem], Each],
     *,
     reducers: int | None,
@@ -228,11 +222,15 @@ def run_from_here(
         )
     absolute = {source: tuple(map(_absolute, paths)) for source, paths in named.items()}
     name = new_name()
+    collect = collected_by(job, output, overwrite=overwrite)
+    url = "" if collect is not None else output_url_of(output)
+    hidden = f".{url.rpartition('/')[2]}.{name}" if url else f".collected-{name}"
+    where = path_of("output", str(output)) if collect is None and not url else hidden
     with closing(UrlFiles()) as files:
-        return run_in_process(
+        result = run_in_process(
             job,
-            absolute if first_job(job).source_names else absolute[""],
-            os.path.abspath(path_of("output", output)),
+            absolute if job.source_names else absolute[""],
+            os.path.abspath(where),
             files=files,
             reducers=reducers,
             params=params or {},
@@ -242,12 +240,18 @@ def run_from_here(
             split_mib=split_mib,
             side=absolute_side(job, side),
             on_bad_record=on_bad_record,
+            collect_bytes=collect.max_bytes if collect is not None else 0,
+            output_url=url,
         )
+        if collect is None:
+            return result
+        taken = take_collected(job, result.output, files)
+    return replace(result, output="", parts=(), collected=taken)
 
 
 def _named(job: Runnable, input: Input) -> dict[str, tuple[str, ...]]:
     """The inputs by source, as they were given; under "" where the job has no sources."""
-    by_name = named_paths(first_job(job).source_names, input)
+    by_name = named_paths(job.source_names, input)
     if by_name is None:
         assert not isinstance(input, Mapping)  # refused above
         return {"": named_inputs(input)}

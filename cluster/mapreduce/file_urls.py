@@ -1,6 +1,6 @@
-"""Inputs and outputs that are written as URLs: file:// is a path, an input of another kind is read by fsspec.
+"""Inputs and outputs that are written as URLs: file:// is a path, all others go through fsspec.
 
-Pure: what the URL names is read in cluster/adapters/files/url_files.py.
+Pure: what the URL names is read and written in cluster/adapters/files/url_files.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["input_of", "is_url", "path_of"]
+__all__ = ["input_of", "is_url", "output_url_of", "path_of"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _CHAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
@@ -30,7 +30,7 @@ def path_of(name: str, text: str) -> str:
     path = _without_file(name, text)
     if is_url(path):
         raise InvalidArgument(
-            f"{name} {text[:200]!r} is a URL; inputs may be, and {name} is a path that all nodes see",
+            f"{name} {text[:200]!r} is a URL; inputs and outputs may be, {name} is a path that all nodes see",
             hint="mount it, or copy it to where all nodes see it, and give the path",
         )
     return path
@@ -51,6 +51,22 @@ def input_of(name: str, text: str) -> str:
             hint="write it to a file, or to a store that all nodes see",
         )
     return path
+
+
+def output_url_of(text: object) -> str:
+    """The URL that an output is given as, without slashes at its end; "" for a path, which file:// is too.
+
+    Raises InvalidArgument for one that no two processes see alike, or that names no folder.
+    """
+    if not isinstance(text, str) or "://" not in text:
+        return ""
+    url = input_of("output", text)
+    if not is_url(url):
+        return ""
+    url = url.rstrip("/")
+    if not is_url(f"{url}/") or url.endswith(":"):
+        raise InvalidArgument(f"output {text[:200]!r} names no folder of a store")
+    return url
 
 
 def _without_file(name: str, text: str) -> str:

@@ -111,6 +111,7 @@ class JobCoordinator:
             clock=clock,
             files=files,
             job_steps=JobStepRunner(spawner),
+            bundles=bundles,
             cells=self._cells,
             keyspaces=keyspaces,
             transport=transport,

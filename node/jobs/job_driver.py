@@ -63,7 +63,7 @@ from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
 from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
-from ringmill.node.jobs.loading import Loader
+from ringmill.node.jobs.keyspaces.keyspace_commit import KeyspaceCommit
 from ringmill.node.jobs.publication import publish
 from ringmill.node.jobs.stages.dropping import drop_everywhere
 from ringmill.node.jobs.stages.next_stage import planned_stage
@@ -107,6 +107,7 @@ class JobDriver:
         self._crash: RingmillError | None = None
         self._is_settled = self._is_given_up = self._is_leaving = False
         self._group = asyncio.TaskGroup()
+        self._planning: asyncio.Task[None] | None = None
         self._reachable: dict[NodeId, bool] = {}
         self._up: dict[NodeId, bool] = {}
         self._met_at: dict[NodeId, float] = {}
@@ -149,6 +150,8 @@ class JobDriver:
                     self._send_orders()
                     await self._sleep()
                 watching.cancel()
+                if self._planning is not None:  # a killed chain waits for no function
+                    self._planning.cancel()
                 await self.journal.flush()
                 writing.cancel()
                 self._is_settled = True
@@ -315,7 +318,7 @@ class JobDriver:
                 case CommitJob(winners):
                     self._group.create_task(self._commit(winners))
                 case PlanStage():
-                    self._group.create_task(self._plan_stage())
+                    self._planning = self._group.create_task(self._plan_stage())
                 case _:
                     self._ended = now
         self._woken.set()
@@ -324,7 +327,7 @@ class JobDriver:
     async def _plan_stage(self) -> None:
         """Between two stages: what workers hold of the former one is of no use to the next."""
         await drop_everywhere(self._world, self.spec.job, self._term)
-        self._feed(await planned_stage(self._world.job_steps, self._stored()))
+        self._feed(await planned_stage(self._world, self._stored()))
 
     def _tell_watchers(self) -> None:
         if self.is_over:
@@ -459,7 +462,11 @@ class JobDriver:
         is_resumed = self._resumed is not None
         try:
             if self._stage.output_keyspace:
-                await self._loader(parts).run(self._machine.load)
+                commit = KeyspaceCommit(
+                    self._world, self.spec, parts, journal=self.journal.name, moved=self._note_load,
+                    delayed=self._tell_delay,
+                )  # fmt: skip
+                await commit.run(self._machine.load)
             else:
                 await publish(
                     self._world.job_steps, self._stage, parts, may_show=is_resumed, delayed=self._tell_delay
@@ -470,14 +477,6 @@ class JobDriver:
             self._feed(CommitFailed(error))
         else:
             self._feed(CommitDone())
-
-    def _loader(self, parts: Sequence[StagedPart]) -> Loader:
-        world = self._world
-        return Loader(
-            self.spec.output_keyspace, self.spec.output_id, parts, name=self.journal.name,
-            window=world.options.load_window, keyspaces=world.keyspaces, files=world.files,
-            moved=self._note_load, delayed=self._tell_delay, rest=world.rest,
-        )  # fmt: skip
 
     async def _note_load(self, mark: LoadMoved) -> None:
         self._feed(mark)

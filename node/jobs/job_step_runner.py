@@ -1,6 +1,7 @@
 """Runs the plan and publish steps of a job in a task process, so that the node's loop never waits for files.
 
-Each step gets a new process, which runs no user code and ends after its answer.  A node that cannot run the
+Each step gets a new process, which ends after its answer; the one that asks whether a round of an iteration
+was the last runs the job's code, the others run none of it.  A node that cannot run the
 step raises Unavailable; for planning with outcome "failed", so that another node may accept the job.  A
 publication that ended without an answer has the outcome "unknown"; one that could not begin, "failed".
 """
@@ -8,13 +9,14 @@ publication that ended without an answer has the outcome "unknown"; one that cou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ringmill.cluster.errors import RingmillError, Unavailable, from_wire
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
+from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, Said
 from ringmill.cluster.ports import TaskStarter
@@ -24,6 +26,7 @@ __all__ = ["JobStepRunner"]
 _PLAN_TIMEOUT_S: Final = 60.0  # it looks at each input file, up to 100,000 splits of them
 _PUBLISH_TIMEOUT_S: Final = 600.0  # it moves every part of the output, perhaps on a slow shared disk,
 _CHECKED_BYTES_PER_S: Final = 50e6  # and a repeated one reads each part that was moved
+_UNTIL_TIMEOUT_S: Final = 600.0  # it may read all records of a round
 _TRIES: Final = 3  # a process that is killed once was unlucky, one that is killed three times is too large
 _PAUSE_S: Final = 0.1
 _LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}  # as a task process; a plan holds every split in memory
@@ -41,6 +44,20 @@ class JobStepRunner:
         """Like job_steps.plan_stage (ringmill.cluster.mapreduce.commit)."""
         step = JobStep("stage", spec.encode(), (former,) if former else ())
         return InputPlan.from_wire(await self._have_done(step, _PLAN_TIMEOUT_S))
+
+    async def is_last_round(
+        self, stage: JobSpec, bundle: str, number: int, counters: Mapping[str, int]
+    ) -> bool:
+        """The word of the job's code on a round of an iteration, from a process that nothing else uses.
+
+        Raises JobFailed when the code fails.
+        """
+        step = JobStep("until", stage.encode(), (number, dict(counters)), bundle=bundle)
+        try:
+            answer = await self._have_done(step, _UNTIL_TIMEOUT_S)
+        except TaskFailed as failure:
+            raise failure.as_job_error("until", 1) from failure
+        return bool(answer == [True])
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
@@ -82,6 +99,8 @@ class JobStepRunner:
             await process.wait()
         if said.kind == "refused":
             raise from_wire(said.body)
+        if said.kind == "failed":
+            raise TaskFailed.from_wire(said.body)
         return said.body
 
 

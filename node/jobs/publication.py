@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
 
-from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
+from ringmill.cluster.errors import CorruptData, InvalidArgument, JobFailed, RingmillError
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.machine.task_state import failure_pause_s
@@ -25,8 +25,9 @@ from ringmill.node.jobs.job_step_runner import JobStepRunner
 __all__ = ["publish"]
 
 _MAX_FAILURES: Final = 8
-_STAYS: Final = (InvalidArgument, CorruptData)
-"""An output that is there, a path that may not be written, a part that is gone: the same tomorrow."""
+_STAYS: Final = (InvalidArgument, CorruptData, JobFailed)
+"""An output that is there or too large, a path that may not be written, a part that is gone: the same
+tomorrow."""
 
 
 async def publish(

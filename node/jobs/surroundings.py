@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
-from ringmill.node.contracts import KeyspaceAccess, LivenessView, TopologyView
+from ringmill.node.contracts import BundleSource, KeyspaceAccess, LivenessView, TopologyView
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal.cells import Cells
 from ringmill.node.jobs.slots import Slots
@@ -28,6 +28,7 @@ class Surroundings:
     clock: Clock
     files: FileSystem
     job_steps: JobStepRunner
+    bundles: BundleSource
     cells: Cells
     keyspaces: KeyspaceAccess
     transport: Transport

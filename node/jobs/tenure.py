@@ -37,7 +37,7 @@ from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
-from ringmill.node.jobs.keyspace_plan import keyspace_splits, output_id
+from ringmill.node.jobs.keyspaces.keyspace_plan import keyspace_splits, output_id
 from ringmill.node.jobs.surroundings import Surroundings
 
 __all__ = ["JOB_OPEN", "Tenure"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ringmill.cluster.ids import Start
-from ringmill.node.contracts import LivenessView, TimeKeeper, TopologyView
+from ringmill.node.contracts import LivenessView, TimeKeeper, TopologyChanges, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.routes import Routes
@@ -46,6 +46,7 @@ async def open_requests(
     topology: TopologyView,
     liveness: LivenessView,
     timekeeper: TimeKeeper,
+    changes: TopologyChanges,
 ) -> AsyncIterator[Requests]:
     """Open the room.  Leaving it waits for the background work of requests, for a bounded time."""
     options = core.options.requests
@@ -105,7 +106,7 @@ async def open_requests(
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=scanner,
-            own_keyspaces=_own_keyspaces(core, routes, scanner, writer),
+            own_keyspaces=_own_keyspaces(core, routes, scanner, writer, changes),
         )
 
 
@@ -162,8 +163,12 @@ def _explainer(
     )
 
 
-def _own_keyspaces(core: Core, routes: Routes, scanner: Scanner, writer: Writer) -> OwnKeyspaces:
-    return OwnKeyspaces(routes=routes, scanner=scanner, writer=writer, hybrid=core.hybrid, clock=core.clock)
+def _own_keyspaces(
+    core: Core, routes: Routes, scanner: Scanner, writer: Writer, changes: TopologyChanges
+) -> OwnKeyspaces:
+    return OwnKeyspaces(
+        routes=routes, scanner=scanner, writer=writer, hybrid=core.hybrid, clock=core.clock, changes=changes
+    )
 
 
 def _scanner(

@@ -200,7 +200,7 @@ class SimulatedTask:
                 stop()
 
         files = Door(lambda path: spawner.files, before)
-        return answer(message, lambda run: self._run(run, files), lambda step: _chore(step, files, stop))
+        return answer(message, lambda run: self._run(run, files), lambda step: self._chore(step, files, stop))
 
     def _run(self, run: RunAttempt, files: FileSystem) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
         """As ringmill.node.task_main does it: whatever happens is a TaskFailed."""
@@ -212,6 +212,10 @@ class SimulatedTask:
             raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
         except Exception as error:
             raise classify(error, ()) from error
+
+    def _chore(self, step: JobStep, files: FileSystem, stop: Callable[[], None]) -> list[Any]:
+        stop()
+        return do_job_step(step, files, lambda *job: self._job(files, *job), SMALL_SPLITS)
 
     def _job(self, files: FileSystem, bundle: str, module: str, name: str) -> JobDefinition:
         if (bundle, name) not in self._loaded:
@@ -231,11 +235,6 @@ class SimulatedTask:
         if self._stepped is not None:
             with suppress(Dropped):
                 self._stepped.drop()
-
-
-def _chore(step: JobStep, files: FileSystem, stop: Callable[[], None]) -> list[Any]:
-    stop()
-    return do_job_step(step, files, SMALL_SPLITS)
 
 
 def _load(files: FileSystem, process: str, bundle: str, module: str, name: str) -> JobDefinition:

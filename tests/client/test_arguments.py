@@ -34,6 +34,7 @@ from ringmill.client.kv_requests import (
 from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.values import EMPTY, CausalContext
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.formats import CollectOutput
 
 NOBODY = "127.0.0.1:1"
 NO_TEXT = "\ud800"
@@ -78,7 +79,7 @@ WRONG: dict[str, list[object]] = {
     "target": [None, 3, True, b"x.py:y", ["x.py:y"], "", "x.py", "x.py:", "no/such.py:job", "a\0b.py:c",
         NO_TEXT],
     "input": [*NO_PATHS, [None], [3], {"a": "b"}],
-    "output": [*NO_PATHS, ["out"]],
+    "output": [*NO_PATHS, ["out"], CollectOutput],
     "reducers": [True, "4", 1.5, -1, HUGE],
     "weight": [None, True, "4", 1.5, 0, -1, 1001, HUGE],
     "split_mib": [True, "4", 1.5, -1, HUGE],

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
-from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.files.keyspace_records import Content
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.ring.hashing import partition_of, position
-from ringmill.cluster.ring.topology_entries import KeyspaceEntry
+from ringmill.cluster.ring.topology import Topology, first_topology
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member
 from ringmill.cluster.versions.objects import OperationId
 
 __all__ = ["HeldKeyspaces"]
@@ -32,7 +34,10 @@ class HeldKeyspaces:
         self.held: dict[str, dict[bytes, Content]] = {name: {} for name in names}
         self.puts: list[tuple[bytes, OperationId, bool]] = []
         self.errors: list[RingmillError] = []
+        self.change_errors: list[RingmillError] = []
         self.page_keys = 3
+        members = [Member(NodeId(f"n{n}"), DiskId(f"{n:032x}"), f"h:{n}") for n in range(1, 4)]
+        self._document = first_topology("held", members, partitions=PARTITIONS)
 
     async def find(self, name: str) -> tuple[KeyspaceEntry, range]:
         if name not in self.entries:
@@ -73,6 +78,21 @@ class HeldKeyspaces:
         self.puts.append((key, operation, is_again))
         if error is not None:
             raise error
+
+    async def change(self, change: Callable[[Topology], Topology | None], within_s: float) -> Topology:
+        """As a document of one member says it; what a keyspace holds goes with its id."""
+        present = replace(self._document, keyspaces=tuple(self.entries.values()))
+        error = self.change_errors.pop(0) if self.change_errors else None
+        if error is not None and error.outcome == "failed":
+            raise error
+        made = change(present) or present
+        by_id = {entry.id: self.held[name] for name, entry in self.entries.items()}
+        self.entries = {entry.name: entry for entry in made.keyspaces}
+        self.held = {entry.name: by_id.get(entry.id, {}) for entry in made.keyspaces}
+        self._document = made
+        if error is not None:
+            raise error
+        return made
 
     def now_ms(self) -> int:
         return 1_700_000_000_000 + len(self.puts)

@@ -142,6 +142,7 @@ class Node:
             topology=topology,
             liveness=liveness,
             timekeeper=self.watch,
+            changes=membership.epochs,
         ) as requests:
             self.requests = requests
             self.service = open_kv(core, requests)

@@ -49,7 +49,7 @@ def job_arguments(verb: Verb) -> Verb:
                 "--side", "side", multiple=True, metavar="NAME=PATH",
                 help="file that every task may read, as ctx.side(NAME)",
             ),
-            click.option("--overwrite", is_flag=True, help="replace the output folder if it exists"),
+            click.option("--overwrite", is_flag=True, help="replace what output folder or keyspace hold"),
         )
     ):  # fmt: skip
         verb = declare(verb)

@@ -16,6 +16,7 @@ from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, is_keyspace_path
+from ringmill.cluster.mapreduce.file_urls import is_url
 
 if TYPE_CHECKING:
     from ringmill.client.jobs.job_values import JobState
@@ -40,6 +41,11 @@ def job_output(settings: Settings, job: str, is_cat: bool) -> None:
         raise InvalidArgument(
             f"the output of job {state.job} is in keyspace {keyspace!r}, not in files",
             hint=f"ringmill scan --keyspace {keyspace}",
+        )
+    if is_url(state.output) and state.state == "SUCCEEDED":
+        raise InvalidArgument(
+            f"the output of job {state.job} is in {state.output}, not in files of this machine",
+            hint=f"`ringmill job run ... --input job:{state.job}` reads it",
         )
     paths = _parts(state)
     if is_cat and settings.output != "json":

@@ -1,6 +1,7 @@
-"""Files of this machine, and those that fsspec reads by URL: the inputs of jobs.
+"""Files of this machine, and those that fsspec reads and writes by URL: the inputs and outputs of jobs.
 
-A URL is read only; whoever writes to one gets the operating system's error.  fsspec and what it needs for a
+A file by URL is there when its writer has closed it, and takes the place of one of its name.  What else
+changes files gets the operating system's error for a URL.  fsspec and what it needs for a
 kind of URL (s3fs, gcsfs, adlfs, ...) are loaded when the first URL of that kind is met.  Nothing is kept
 between two calls, as task processes are forked and files may change.
 """
@@ -19,7 +20,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.pace import Pace
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.file_urls import is_url
-from ringmill.cluster.ports import ReadFile
+from ringmill.cluster.ports import AppendFile, Buffer, ReadFile
 
 __all__ = ["UrlFiles"]
 
@@ -39,13 +40,23 @@ _NANO: Final = 1_000_000_000
 
 
 class UrlFiles(OsFileSystem):
-    """A file by path, or by URL for the methods that read.
+    """A file by path, or by URL for the methods that read, and for `create` and `unlink`.
 
     Raises InvalidArgument for a URL of a kind that is not installed.
     """
 
     def __reduce__(self) -> tuple[type[OsFileSystem], tuple[Pace | None]]:
         return UrlFiles, (self._pace,)
+
+    def create(self, path: str) -> AppendFile:
+        return _UrlWriter(path) if is_url(path) else super().create(path)
+
+    def unlink(self, path: str) -> None:
+        if not is_url(path):
+            super().unlink(path)
+            return
+        with _stored(path) as (store, name):
+            store.rm_file(name)
 
     def open_read(self, path: str) -> ReadFile:
         return _UrlFile(path) if is_url(path) else super().open_read(path)
@@ -116,6 +127,31 @@ class _UrlFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+class _UrlWriter:
+    """A file of a store that is being written, from its beginning."""
+
+    def __init__(self, url: str) -> None:
+        self.path, self.size = url, 0
+        with _stored(url) as (store, name):
+            store.makedirs(store._parent(name), exist_ok=True)
+            self._file = store.open(name, "wb")
+
+    def append(self, data: Buffer) -> None:
+        with _told(self.path):
+            self._file.write(data)
+        self.size += memoryview(data).nbytes
+
+    async def append_and_sync(self, data: Buffer) -> None:
+        self.append(data)
+
+    def sync(self) -> None:
+        """A store keeps what its writer has closed."""
+
+    def close(self) -> None:
+        with _told(self.path):
+            self._file.close()
 
 
 @contextmanager

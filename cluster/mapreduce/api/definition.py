@@ -18,16 +18,13 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
 from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
 from ringmill.cluster.mapreduce.api.branches import branches_of, columns_of
+from ringmill.cluster.mapreduce.api.chains.round_result import Until
 from ringmill.cluster.mapreduce.api.commands import ExternalCommand, check_commands, command_files
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, OutputCompression, one_of
-from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, check_kv_output
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, Output, check_kv_output
 from ringmill.cluster.mapreduce.api.join_steps import Joining
-from ringmill.cluster.mapreduce.api.sources import (
-    Branch,
-    Source,
-    check_names,
-)
+from ringmill.cluster.mapreduce.api.sources import Branch, Source, check_names
 from ringmill.cluster.mapreduce.codecs.codecs import (
     KeyCodec,
     KeyPrefix,
@@ -67,7 +64,7 @@ class JobDefinition:
     combine: Callable[..., Pairs] | None  # a function; None when it is a fold
     reduce: Callable[..., Pairs] | None  # the same
     input: FileInput | KvInput
-    output: FileOutput | KvOutput
+    output: Output
     reducers: int
     params: Mapping[str, str]
     map_signature: Signature = field(repr=False)
@@ -86,6 +83,7 @@ class JobDefinition:
     side: Mapping[str, str] = field(default_factory=dict)  # by name; "" where each submission gives the path
     joining: Joining | None = None  # of a job that join() declares
     broadcast_bytes: int = 0  # up to which a side of the join goes to every map task
+    until: Until | None = None  # of an iteration, in a chain: whether a round was the last
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -162,7 +160,8 @@ class JobDefinition:
     @property
     def user_files(self) -> frozenset[str]:
         """Source files of the job's functions; they distinguish the user's stack frames from the engine's."""
-        functions = [self.map, self.combine, self.reduce, self.partition, *(b.map for b in self.branches)]
+        functions = [self.map, self.combine, self.reduce, self.partition, self.until]
+        functions += (each.map for each in self.branches)
         functions += self.joining.functions if self.joining is not None else ()
         return frozenset(f.__code__.co_filename for f in functions if isinstance(f, FunctionType))
 
@@ -175,7 +174,7 @@ def job(
     reduce: Callable[..., Pairs] | Fold | None = None,
     input: FileInput | KvInput | None = None,
     sources: Sequence[Source] = (),
-    output: FileOutput | KvOutput | None = None,
+    output: Output | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,
@@ -243,7 +242,7 @@ def _defined(
     branches: Sequence[Branch],
     combine: Callable[..., Pairs] | Fold | None,
     reduce: Callable[..., Pairs] | Fold | None,
-    output: FileOutput | KvOutput,
+    output: Output,
     *,
     group_by: int,
     **settings: Any,
@@ -474,9 +473,9 @@ def _check_order(definition: JobDefinition) -> None:
 
 
 def _check_output_kind(output: object) -> None:
-    if not isinstance(output, FileOutput | KvOutput):
+    if not isinstance(output, Output):
         raise InvalidArgument(
-            f"output must be a FileOutput or KvOutput, not {shown(output, 100)}",
+            f"output must be a FileOutput, KvOutput or CollectOutput, not {shown(output, 100)}",
             hint='for example output=FileOutput("jsonl"); a submission names the folder',
         )
 

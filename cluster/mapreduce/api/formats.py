@@ -1,23 +1,34 @@
-"""What files a job reads and writes, and how records lie in them.
+"""What files a job reads and writes, how records lie in them, and the output that its caller takes as values.
 
-Pure.  See: docs/formats/job.md, "Records" and "Output".
+Pure.  See: docs/formats/job.md, "Records" and "Output"; docs/guide.md, "Jobs from Python".
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
-from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.failures import shown
+from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.failures import Cause, shown
 
-__all__ = ["FileInput", "FileOutput", "InputFormat", "OutputCompression", "OutputFormat"]
+__all__ = [
+    "CollectOutput",
+    "FileInput",
+    "FileOutput",
+    "InputFormat",
+    "OutputCompression",
+    "OutputFormat",
+    "refuse_too_much",
+    "too_much",
+]
 
 InputFormat: TypeAlias = Literal[
     "lines", "jsonl", "csv", "bytes", "raw", "file", "parquet", "arrow", "records"
 ]
 OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines", "records"]
 OutputCompression: TypeAlias = Literal["none", "gzip", "zstd"]
+
+MOST_COLLECTED_MIB: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,46 @@ class FileOutput:
     def __post_init__(self) -> None:
         one_of("output compression", self.compression, get_args(OutputCompression))
         one_of("output format", self.format, get_args(OutputFormat))
+
+
+@dataclass(frozen=True, slots=True)
+class CollectOutput:
+    """The records of a job go to whoever runs it, as pairs of key and value with their types.
+
+    `max_mib` bounds them, in MiB of their binary form (docs/formats/job.md, "Typed records"): a job that
+    gives more fails.
+    """
+
+    max_mib: int = 64
+
+    def __post_init__(self) -> None:
+        if type(self.max_mib) is not int or not 1 <= self.max_mib <= MOST_COLLECTED_MIB:
+            raise InvalidArgument(
+                f"max_mib must be 1 to {MOST_COLLECTED_MIB}, not {shown(self.max_mib, 40)}",
+                hint="larger results belong into a folder, which read_result reads record by record",
+            )
+
+    @property
+    def format(self) -> Literal["records"]:
+        return "records"
+
+    @property
+    def max_bytes(self) -> int:
+        return self.max_mib << 20
+
+
+def too_much(most_bytes: int) -> str:
+    """What to say of an output that is above the bound."""
+    return (
+        f"the job gives more than {most_bytes >> 20} MiB of records, the most that its caller takes "
+        "(CollectOutput(max_mib=...)); an output folder takes any"
+    )
+
+
+def refuse_too_much(size: int, most_bytes: int) -> None:
+    """Raises JobFailed for an output of that size; a bound of 0 is none."""
+    if most_bytes and size > most_bytes:
+        raise JobFailed(too_much(most_bytes), detail={"cause": str(Cause.USER_ERROR)})
 
 
 def one_of(what: str, given: str, options: tuple[str, ...]) -> None:

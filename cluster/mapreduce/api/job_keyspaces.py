@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_KEY_BYTES
+from ringmill.cluster.mapreduce.api.formats import CollectOutput, FileOutput
 from ringmill.cluster.mapreduce.codecs.signatures import Signature, fits, name_of, unwrapped
 from ringmill.cluster.mapreduce.files.keyspace_records import KEY_TYPES, VALUE_TYPES
 
@@ -23,12 +24,14 @@ __all__ = [
     "KeyspacePath",
     "KvInput",
     "KvOutput",
+    "Output",
     "check_kv_map",
     "check_kv_output",
     "is_keyspace_path",
 ]
 
 Consistency: TypeAlias = Literal["quorum", "one"]
+KvMode: TypeAlias = Literal["merge", "replace"]
 _SCHEME: Final = "kv:"
 
 
@@ -107,19 +110,17 @@ class KvOutput:
     """Each pair of the output is put into a keyspace of policy siblings or lww, when all tasks are done.
 
     Keys are str or bytes.  Values that are str or bytes are put as they are, everything else as JSON.  mode
-    "merge": other keys stay, and keys that were there get the new value.
+    "merge": other keys stay, and keys that were there get the new value.  "replace": the records take the
+    place of all that the keyspace holds, at once, when all of them are there.
     """
 
     keyspace: str = ""
-    mode: Literal["merge"] = "merge"
+    mode: KvMode = "merge"
 
     def __post_init__(self) -> None:
         given: str = self.mode
-        if given != "merge":
-            raise InvalidArgument(
-                f"mode {given!r:.80} is unknown: a job adds its records to the keyspace",
-                hint="drop the keyspace and create it anew before the job, or keep mode='merge'",
-            )
+        if given not in get_args(KvMode):
+            raise InvalidArgument(f"mode {given!r:.80} is unknown; there are {', '.join(get_args(KvMode))}")
 
     @property
     def format(self) -> Literal["kv"]:
@@ -129,6 +130,10 @@ class KvOutput:
     def path(self) -> str:
         """How a submission would name it; empty where none is given."""
         return str(KeyspacePath(self.keyspace)) if self.keyspace else ""
+
+
+Output: TypeAlias = FileOutput | KvOutput | CollectOutput
+"""Where the result of a job goes."""
 
 
 def check_kv_map(map_signature: Signature) -> None:

@@ -18,7 +18,7 @@ from ringmill.cluster.mapreduce.api.batches import check_columns
 from ringmill.cluster.mapreduce.api.branches import branch_of, columns_of
 from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
-from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
+from ringmill.cluster.mapreduce.api.job_keyspaces import Output
 from ringmill.cluster.mapreduce.api.join_steps import (
     LEFT,
     RIGHT,
@@ -55,7 +55,7 @@ def join(
     how: How = "inner",
     result: Callable[..., Iterable[tuple[Any, Any]]] | None = None,
     strategy: Strategy = "auto",
-    output: FileOutput | KvOutput | None = None,
+    output: Output | None = None,
     reducers: int = 4,
     params: Mapping[str, str] | None = None,
     task_memory_mib: int = 0,

@@ -40,7 +40,7 @@ from ringmill.cluster.mapreduce.outputs import part_name
 
 __all__ = ["JobSpec", "SourceOf"]
 
-VERSION: Final = 5
+VERSION: Final = 6
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -97,6 +97,8 @@ class JobSpec:
     """What planning found: the file of each `side`, those of the source that goes to every map task."""
     planned: str = ""  # by which coordinator: TERM.NUMBER, of its hidden folder; "" in a local run
     output_id: str = ""  # EPOCH.ORDINAL of the output's keyspace when the job was planned
+    output_url: str = ""  # where a store is to have the output, whose parts are staged beside `output`
+    collect_bytes: int = 0  # the most that the output may have, which its caller takes; 0 for a folder
 
     def __post_init__(self) -> None:
         problems = [
@@ -145,7 +147,16 @@ class JobSpec:
             ),
             (self.order not in get_args(Order), f"order must be one of {', '.join(get_args(Order))}"),
             (any(not 1 <= each.most <= MOST_ROUNDS for each in self.chain), "a link without rounds"),
+            (any(each.asks for each in self.chain[-1:]), "an iteration is never the last link"),
+            (
+                self.collect_bytes < 0 or (self.collect_bytes > 0 and self.output_format != "records"),
+                "collect_bytes is for records",
+            ),
             (not self._has_sound_sources, "sources do not say whose the inputs are"),
+            (
+                self.output_url != "" and not is_url(input_of("output", self.output_url)),
+                f"output_url {self.output_url!r} is no URL",
+            ),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
@@ -220,8 +231,15 @@ class JobSpec:
 
     @property
     def shown_output(self) -> str:
-        """Where the result is, for people: a folder, or a keyspace."""
-        return str(KeyspacePath(self.output_keyspace)) if self.output_keyspace else self.output
+        """Where the result is, for people: a folder, a URL, or a keyspace."""
+        if self.output_keyspace:
+            return str(KeyspacePath(self.output_keyspace))
+        return self.output_url or self.output
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the records take the place of what the output's keyspace holds (rule J25)."""
+        return self.overwrite and self.output_keyspace != ""
 
     @property
     def _has_sound_paths(self) -> bool:
@@ -265,6 +283,8 @@ class JobSpec:
         on_bad_record: str | None = None,
         output_keyspace: str = "",
         weight: int = 1,
+        collect_bytes: int = 0,
+        output_url: str = "",
     ) -> JobSpec:
         """The spec of one run of a definition; of one with sources, `inputs` are by their names.
 
@@ -284,8 +304,7 @@ class JobSpec:
                 inputs += by_name[branch.name]
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
-        on_bad_record = definition.on_bad_record if on_bad_record is None else on_bad_record
-        bad_records = bad_records_of(on_bad_record)
+        bad_records = bad_records_of(definition.on_bad_record if on_bad_record is None else on_bad_record)
         check_quarantine(bad_records, definition)
         source = definition.input
         reads_keyspace = isinstance(source, KvInput) and any(map(is_keyspace_path, inputs))
@@ -297,8 +316,8 @@ class JobSpec:
             inputs=inputs,
             output=output,
             input_format=definition.input.format,
-            output_format=definition.output.format,
-            output_compression=definition.output_compression,
+            output_format="records" if collect_bytes else definition.output.format,
+            output_compression="none" if collect_bytes else definition.output_compression,
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
             params={**definition.params, **(params or {})},
@@ -313,6 +332,8 @@ class JobSpec:
             consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
             output_keyspace=output_keyspace,
             weight=weight,
+            collect_bytes=collect_bytes,
+            output_url=output_url,
         )
 
     def encode(self) -> bytes:
@@ -372,7 +393,7 @@ def _links(rows: Any) -> tuple[LinkOf, ...] | None:
         links = tuple(LinkOf(*row) for row in rows)
     except TypeError:
         return None
-    return links if all((bytes, int, str) == tuple(map(type, each)) for each in links) else None
+    return links if all((bytes, int, str, bool) == tuple(map(type, each)) for each in links) else None
 
 
 def _noted(rows: Any) -> dict[str, tuple[InputFile, ...]] | None:
@@ -390,6 +411,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
         "task_memory_mib": int, "split_bytes": int, "bad_records": int, "weight": int, "sources": tuple,
         "chain": tuple, "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
+        "collect_bytes": int,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

@@ -12,8 +12,9 @@ import posixpath
 from collections.abc import Sequence
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
-from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
+from ringmill.cluster.mapreduce.api.chains.stage_specs import later_inputs, stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import STAGES, START
+from ringmill.cluster.mapreduce.api.formats import refuse_too_much
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import (
     OutputMayShow,
@@ -23,8 +24,10 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     remove_staging,
     require_sight,
 )
+from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
+from ringmill.cluster.mapreduce.files.inputs import find_inputs
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes
 from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.os_errors import Meaning, meaning_of
@@ -41,7 +44,11 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
+        if spec.output_url:
+            refuse_existing(files, spec.output_url, overwrite=spec.overwrite)
         plan = input_plan_of(spec, files, sizes)
+        if later := later_inputs(spec):
+            find_inputs(later, files)  # what later stages read is looked for now, and read then
         remove_staging(files, spec.staging, spec.output)  # of a first try, or of a cluster that is no more
         _make_staging(stage_of(spec, START), files)
     except OSError as error:
@@ -101,15 +108,19 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
 
     Raises InvalidArgument when another job has made the output meanwhile, or its path may not be written;
     CorruptData when a part is gone; DiskFull.  An error with outcome "unknown" means that the output may be
-    visible, one with outcome "failed" that it is not.
+    visible, one with outcome "failed" that it is not.  Raises JobFailed for more than the caller takes.
     """
+    refuse_too_much(sum(part.size for part in parts), spec.collect_bytes)
     try:
+        if spec.output_url:
+            commit_to_store(files, spec.output_url, parts, overwrite=spec.overwrite, again=again)
+            return
         if again:
             require_sight(files, spec.staging, spec.output)
         else:
             refuse_existing(files, spec.output, overwrite=spec.overwrite)
         commit_output(files, spec.staging, spec.output, parts, overwrite=spec.overwrite)
     except OutputMayShow as error:
-        raise refusal_of(error, f"output {spec.output}").with_outcome("unknown") from error
+        raise refusal_of(error, f"output {spec.shown_output}").with_outcome("unknown") from error
     except OSError as error:
-        raise refusal_of(error, f"output {spec.output}") from error
+        raise refusal_of(error, f"output {spec.shown_output}") from error

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import google_crc32c
 
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.part_packer import Packer
 from ringmill.cluster.mapreduce.files.rendering import Rendered
 from ringmill.cluster.ports import AppendFile, FileSystem
@@ -30,8 +31,12 @@ class PartTotals:
 class PartFile:
     """One part file, new and ours alone."""
 
-    def __init__(self, files: FileSystem, path: str, compression: str = "none") -> None:
+    def __init__(
+        self, files: FileSystem, path: str, compression: str = "none", *, most_bytes: int = 0, why: str = ""
+    ) -> None:
+        """A part of more than `most_bytes` fails its task, which says `why`; 0 is no bound."""
         self.path = path
+        self._most_bytes, self._why = most_bytes, why
         self.totals = PartTotals()
         self._packer = Packer(compression)
         self._file: AppendFile = files.create(path)
@@ -46,6 +51,8 @@ class PartFile:
     def _append(self, data: bytes) -> None:
         self._file.append(data)
         self.totals.size += len(data)
+        if self._most_bytes and self.totals.size > self._most_bytes:
+            raise TaskFailed(Cause.USER_ERROR, self._why)
         self.totals.crc32c = google_crc32c.extend(self.totals.crc32c, data)
 
     def finish(self) -> None:

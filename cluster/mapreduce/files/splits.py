@@ -36,6 +36,8 @@ __all__ = [
 MIB: Final = 1 << 20
 MAX_PIECES: Final = 1024  # files packed into one split
 MAX_SPLITS: Final = 100_000
+PART_BYTES: Final = 256 << 10
+"""A part of records that has this much is a split of its own: so it can be read where it was written."""
 SAMPLE_PLACES: Final = 32
 SAMPLE_BYTES: Final = 16 << 10
 
@@ -158,7 +160,10 @@ def plan_splits(
     packed = [
         (number, pieces)
         for number, (files, format) in enumerate(sources)
-        for pieces in _packed(_pieces(files, format, target + target * sizes.slack_percent // 100), target)
+        for pieces in _packed(
+            _pieces(files, format, target + target * sizes.slack_percent // 100),
+            min(target, PART_BYTES) if format == "records" else target,
+        )
     ]
     if len(packed) > MAX_SPLITS:
         raise InvalidArgument(f"the input makes {len(packed)} splits; a job may have {MAX_SPLITS}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.chains.chain import JobChain
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.formats import too_much
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.arrow_hints import extra_hint
@@ -29,6 +30,7 @@ from ringmill.cluster.mapreduce.kernel.key_ranges import key_ranges
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
 from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
+from ringmill.cluster.mapreduce.kernel.typed_output import as_collected
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
 from ringmill.cluster.ports import FileSystem
@@ -81,6 +83,8 @@ def run_map(
     with _told_of_files(job):
         check_side_data(spec, files)
         job = as_planned(job, spec, files, split.source)
+    if spec.collect_bytes:
+        job = as_collected(job)
     context = _context(spec, f"map-{task.task}", task)
     reader = SplitReader(
         split, spec.format_of(split.source), job.map_signature.second,
@@ -96,7 +100,7 @@ def run_map(
         final = None
         if spec.is_map_only:
             name = part_name(task.task, spec.output_compression)
-            final = PartFile(files, f"{folder}/{name}", spec.output_compression)
+            final = _part_file(files, f"{folder}/{name}", spec, spec.output_compression)
         kernel = MapKernel(
             job,
             files=files,
@@ -146,6 +150,8 @@ def run_reduce(
         check_side_data(spec, files)
     if spec.broadcast_source is not None:
         job = broadcast_form(job)
+    if spec.collect_bytes:
+        job = as_collected(job)
     context = _context(spec, f"reduce-{task.partition}", task)
     total = sum(each.length for each in task.inputs)
     records_in = sum(each.records for each in task.inputs)
@@ -170,7 +176,7 @@ def run_reduce(
         progress.follow(look)
         with rare_collections():
             run = kernel.run if task.partition < spec.reducers else kernel.run_aside
-            totals = run(task.inputs, PartFile(files, path, compression))
+            totals = run(task.inputs, _part_file(files, path, spec, compression))
         files.fsync_dir(folder)
     except (Exception, SystemExit) as error:
         raise classify(error, job.user_files) from error
@@ -186,6 +192,11 @@ def run_reduce(
         totals.records,
         tuple(context.log_lines),
     )
+
+
+def _part_file(files: FileSystem, path: str, spec: JobSpec, compression: str) -> PartFile:
+    most = spec.collect_bytes
+    return PartFile(files, path, compression, most_bytes=most, why=too_much(most))
 
 
 @contextmanager

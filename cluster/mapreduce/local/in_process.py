@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.chains.stage_specs import former_stage, stage_of
-from ringmill.cluster.mapreduce.api.chains.stages import START, place_after
+from ringmill.cluster.mapreduce.api.chains.stages import START, StagePlace, may_ask, place_after
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.formats import refuse_too_much
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.job_steps import input_plan_of
 from ringmill.cluster.mapreduce.commit.output_commit import (
@@ -28,8 +29,10 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     remove_stages,
     remove_staging,
 )
+from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
 from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes
+from ringmill.cluster.mapreduce.kernel.last_round import is_last_round
 from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, staging_folder
 from ringmill.cluster.mapreduce.progress import Progress
@@ -61,6 +64,7 @@ class LocalResult:
     counters: Mapping[str, int]
     notes: tuple[str, ...] = ()  # what the input named and the job did not read
     noted: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict, repr=False)
+    collected: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)  # with CollectOutput
 
 
 def run_in_process(
@@ -77,6 +81,8 @@ def run_in_process(
     split_mib: int | None = None,
     side: Mapping[str, str] | None = None,
     on_bad_record: str | None = None,
+    collect_bytes: int = 0,
+    output_url: str = "",
 ) -> LocalResult:
     """Run a job or a chain over absolute paths and make its output folder.  `job` names its staging folder.
 
@@ -97,6 +103,8 @@ def run_in_process(
         split_mib=split_mib,
         side=side,
         on_bad_record=on_bad_record,
+        collect_bytes=collect_bytes,
+        output_url=output_url,
     )
     return run_target(target, spec, files, each=each)
 
@@ -111,7 +119,7 @@ def run_target(
     """Run what a spec describes, a job or a chain.  Raises as `run_in_process`."""
     if isinstance(target, JobDefinition):
         return run_spec(target, spec, files, sizes, each)
-    refuse_existing(files, spec.output, overwrite=spec.overwrite)
+    refuse_existing(files, spec.shown_output, overwrite=spec.overwrite)
     links, place = [each.rounds for each in spec.chain], START
     results: list[LocalResult] = []
     try:
@@ -120,7 +128,11 @@ def run_target(
             results.append(run_spec(link.step, stage, files, sizes, each))
             if former := former_stage(spec, place):
                 files.remove_tree(former)
-            after = place_after(links, place, results[-1].counters)
+            counters = results[-1].counters
+            was_last = may_ask(spec.chain[place.link], place) and _said_last(
+                link.step, stage, place, counters, files
+            )
+            after = place_after(links, place, counters, was_last=was_last)
             if after is None:
                 return _of_all(results)
             if not place.passed:
@@ -128,6 +140,16 @@ def run_target(
             place = after
     finally:
         remove_stages(files, spec)
+
+
+def _said_last(
+    step: JobDefinition, stage: JobSpec, place: StagePlace, counters: Mapping[str, int], files: FileSystem
+) -> bool:
+    """Raises JobFailed."""
+    try:
+        return is_last_round(step, stage, place.round + 1, counters, files)
+    except TaskFailed as failure:
+        raise failure.as_job_error("until", 1) from failure
 
 
 def _of_all(results: Sequence[LocalResult]) -> LocalResult:
@@ -148,7 +170,7 @@ def run_spec(
     each: Each = map,
 ) -> LocalResult:
     """Run what a spec describes, with a definition that is loaded already.  Raises as `run_in_process`."""
-    refuse_existing(files, spec.output, overwrite=spec.overwrite)
+    refuse_existing(files, spec.shown_output, overwrite=spec.overwrite)
     plan = input_plan_of(spec, files, sizes)
     spec = replace(spec, noted=plan.noted)
     staging = staging_folder(spec.output, spec.staging)
@@ -161,17 +183,15 @@ def run_spec(
         reduces = _all("reduce", each(partial(_reduce, definition, spec, maps, files), partitions))
         last: Sequence[MapOutput | ReduceOutput] = maps if spec.is_map_only else reduces
         parts = [StagedPart.of(task, output, spec) for task, output in enumerate(last)]
-        commit_output(
-            files,
-            spec.staging,
-            spec.output,
-            parts,
-            overwrite=spec.overwrite,
-        )
+        refuse_too_much(sum(part.size for part in parts), spec.collect_bytes)
+        if spec.output_url:
+            commit_to_store(files, spec.output_url, parts, overwrite=spec.overwrite, again=False)
+        else:
+            commit_output(files, spec.staging, spec.output, parts, overwrite=spec.overwrite)
     finally:
         definition.kept.clear()  # of no use to another run; else it would stay, and travel when pickled
         remove_staging(files, spec.staging, spec.output)
-    paths = tuple(f"{spec.output}/{part.name}" for part in parts)
+    paths = tuple(f"{spec.shown_output}/{part.name}" for part in parts)
     return _result(spec, maps, reduces, paths, plan.notes)
 
 
@@ -236,4 +256,4 @@ def _result(
     }
     records |= set_aside
     parts = paths[: len(reduces)] if spec.bad_records else paths
-    return LocalResult(spec.output, parts, records, dict(counters), notes, spec.noted)
+    return LocalResult(spec.shown_output, parts, records, dict(counters), notes, spec.noted)

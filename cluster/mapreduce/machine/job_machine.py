@@ -388,9 +388,9 @@ class JobMachine:
         if isinstance(event, StageRefused):
             return self._end("FAILED", now, event.error)
         self.chain.place = event.place
+        self.locality = self.locality.of_next_stage(self.last_tasks, event.place.passed)
         self.plan = replace(self.plan, splits=event.splits, reducers=event.reducers, notes=event.notes)
         self._reports, self._canary, self.state = FetchReports(), Canary(), "RUNNING"
-        self.locality = Locality(self.locality.owners_of)
         self._lay_out()
         return [] if self.last_tasks else self._maybe_commit(now)
 

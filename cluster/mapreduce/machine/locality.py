@@ -1,7 +1,10 @@
 """Which node a task waits for a moment for, as its input lies there.
 
 Pure.  A split of a keyspace lies where most of its partitions have an owner, a reduce's input where more than
-half of its bytes are; a split of files lies nowhere, as all nodes see them.  A node gets tasks that lie there
+half of its bytes are.  A split of files lies nowhere, as all nodes see them; but what a stage of a chain has
+written lies where it was written, as that node still has it in memory.  So a part of an iteration whose map
+keeps its keys stays on its node: the map of part p runs where reduce p has run, and so does the next reduce
+p, as most of its input is there.  A node gets tasks that lie there
 before others.  A task of 4 MiB or more begins elsewhere only when it has been passed over for twice as long
 as is usual for a task of its stage, 0.1 to 3 s; less is sooner read than waited for.  It is a matter of cost
 alone: no output depends on it, and what is kept here is in no journal.
@@ -39,8 +42,17 @@ class Locality:
     """Of one job.  `owners_of` says which nodes own most of some partitions, by the present topology."""
 
     owners_of: Callable[[PartitionSpan], Collection[NodeId]] = _nobody
+    _writers: dict[str, NodeId] = field(default_factory=dict)  # of the files of the stage before
     _holders: dict[int, NodeId] = field(default_factory=dict)  # of a reduce, who has most of its input
     _passed_over: dict[str, float] = field(default_factory=dict)  # tasks, and since when
+
+    def of_next_stage(self, last: Sequence[Task], number: int) -> Locality:
+        """Of the stage that reads what these tasks have written, which is shown as stage `number`."""
+        files: dict[str, NodeId] = {}
+        for winner in (task.winner for task in last):
+            if winner is not None and winner.output is not None:
+                files[f"stage-{number}/{winner.output.file.rpartition('/')[2]}"] = winner.node
+        return Locality(self.owners_of, files)
 
     def note_slices(self, reduce: Task, nodes: Iterable[tuple[NodeId, int]]) -> None:
         """Where the input of a reduce lies: nodes, with bytes."""
@@ -95,10 +107,26 @@ class Locality:
 
     def _near(self, task: Task, splits: Sequence[Split]) -> frozenset[NodeId]:
         if task.stage == "map":
-            span = splits[task.index].span
-            return frozenset(self.owners_of(span)) if span is not None else frozenset()
-        holder = self._holders.get(task.index)
+            split = splits[task.index]
+            if split.span is not None:
+                return frozenset(self.owners_of(split.span))
+            holder = self._writer_of(split) if self._writers else None
+        else:
+            holder = self._holders.get(task.index)
         return frozenset() if holder is None else frozenset((holder,))
+
+    def _writer_of(self, split: Split) -> NodeId | None:
+        """Who has written more than half of the bytes of a split."""
+        held: Counter[NodeId] = Counter()
+        for piece in split.pieces:
+            if (node := self._writers.get(_end_of(piece.file.path))) is not None:
+                held[node] += piece.end - piece.start
+        return next((node for node, size in held.most_common(1) if 2 * size > split.size), None)
+
+
+def _end_of(path: str) -> str:
+    """Folder and name of a file."""
+    return "/".join(path.split("/")[-2:])
 
 
 def _patience_s(stage: Sequence[Task]) -> float:

@@ -54,22 +54,25 @@ class RunAttempt:
 
 @dataclass(frozen=True, slots=True)
 class JobStep:
-    """Plan or publish a job (cluster/mapreduce/commit/job_steps.py)."""
+    """Plan or publish a job (cluster/mapreduce/commit/job_steps.py), or ask whether a round was the last."""
 
-    what: str  # "plan", "stage" or "publish"
+    what: str  # "plan", "stage", "publish" or "until"
     spec: bytes
-    parts: Sequence[Any] = ()  # publish: the fields of each StagedPart; stage: the folder that may go
+    parts: Sequence[Any] = ()
+    """publish: the fields of each StagedPart; stage: the folder that may go; until: number of the round and
+    what it has counted."""
     again: bool = False
+    bundle: str = ""  # until: the job's code, which no other step loads
 
     def encode(self) -> bytes:
-        fields = [self.what, self.spec, self.parts, self.again]
+        fields = [self.what, self.spec, self.parts, self.again, self.bundle]
         return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 
 
 def decode_request(message: bytes) -> RunAttempt | JobStep:
     """What `encode` made of either."""
     fields = msgpack.unpackb(message, unicode_errors="surrogatepass")
-    if fields[0] in ("plan", "stage", "publish"):
+    if fields[0] in ("plan", "stage", "publish", "until"):
         return JobStep(*fields)
     *values, slices = fields
     return RunAttempt(*[*values, tuple(Slice(*row) for row in slices)])

@@ -17,6 +17,7 @@ from ringmill.cluster.mapreduce.commit.job_steps import plan_job, plan_stage, pu
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
+from ringmill.cluster.mapreduce.kernel.last_round import is_last_round
 from ringmill.cluster.mapreduce.kernel.task import (
     MapAttempt,
     ReduceAttempt,
@@ -52,9 +53,13 @@ def answer(
     return Said("done", [output.to_wire(), figures.to_wire()])
 
 
-def do_job_step(step: JobStep, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> list[Any]:
-    """Plan or publish.  Raises RingmillError."""
+def do_job_step(step: JobStep, files: FileSystem, load: Load, sizes: SplitSizes = SPLIT_SIZES) -> list[Any]:
+    """Plan or publish, or ask the job's code.  Raises RingmillError; TaskFailed of the job's code."""
     spec = JobSpec.decode(step.spec)
+    if step.what == "until":
+        number, counters = step.parts
+        job = load(step.bundle, spec.module, spec.name)
+        return [is_last_round(job, spec, number, counters, files)]
     if step.what == "plan":
         return plan_job(spec, files, sizes).to_wire()
     if step.what == "stage":

@@ -7,7 +7,7 @@ W1 to W6).  Rules J15 and J18: docs/protocol/jobs.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from ringmill.cluster.errors import (
     DeadlineExceeded,
@@ -22,6 +22,7 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.files.keyspace_records import Content
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.ports import Clock
+from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock, millis
@@ -29,6 +30,7 @@ from ringmill.cluster.versions.mergeable import count_of, elements_of, entries_o
 from ringmill.cluster.versions.objects import OperationId, Sibling
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.cluster.wire.scan_cursor import ScanBounds, ScanCursor, encode_cursor
+from ringmill.node.contracts import TopologyChanges
 from ringmill.node.replica.routes import Routes
 from ringmill.node.requests.request_values import ANY_EPOCH, WriteRequest
 from ringmill.node.requests.scans.scan_values import ScanRequest, ScanResult
@@ -47,13 +49,21 @@ class OwnKeyspaces:
     """A KeyspaceAccess (node/contracts.py)."""
 
     def __init__(
-        self, *, routes: Routes, scanner: Scanner, writer: Writer, hybrid: HybridClock, clock: Clock
+        self,
+        *,
+        routes: Routes,
+        scanner: Scanner,
+        writer: Writer,
+        hybrid: HybridClock,
+        clock: Clock,
+        changes: TopologyChanges,
     ) -> None:
         self._routes = routes
         self._scanner = scanner
         self._writer = writer
         self._hybrid = hybrid
         self._clock = clock
+        self._changes = changes
 
     async def find(self, name: str) -> tuple[KeyspaceEntry, range]:
         topology, keyspace = await self._routes.objects_named(name, ANY_EPOCH, FIND_S)
@@ -108,6 +118,10 @@ class OwnKeyspaces:
             if earlier == "unknown":  # a record that is put twice can be put right, one that is lost cannot
                 await self._found(keyspace, wanted)
                 await self._writer.write(request)
+
+    async def change(self, change: Callable[[Topology], Topology | None], within_s: float) -> Topology:
+        made = await self._changes.change(lambda topology, _: change(topology), within_s)
+        return made.topology
 
     def now_ms(self) -> int:
         return millis(self._hybrid.now())

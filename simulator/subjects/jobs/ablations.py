@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import ringmill.node.compute.shuffle_client
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.mapreduce.api.chains.stages import START
+from ringmill.cluster.mapreduce.api.chains.stages import START, may_ask
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit import job_steps, output_commit
 from ringmill.cluster.mapreduce.commit.output_commit import commit_output
@@ -24,6 +24,7 @@ from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import entry_key
 from ringmill.node.jobs.journal.job_index import JobIndex
 from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.stages import next_stage
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import Tenure
 from ringmill.simulator.bending import Ablation, Bends, method, use
@@ -185,6 +186,11 @@ def _stages_noted() -> Bends:
         return [PlanStage()]
 
     return (method(JobMachine._taken_over, taken_over_early),)
+
+
+def _rounds_asked() -> Bends:
+    """Whoever plans the next stage takes the counters' word alone."""
+    return (use(next_stage, may_ask, lambda link, place: False),)
 
 
 def _own_folder_planned() -> Bends:
@@ -353,6 +359,13 @@ JOB_ABLATIONS: Final = (
         "a chain goes on with the stage where it was",
         _stages_noted(),
         _CRASHED_KEEPERS,
+        rules=("J24",),
+    ),
+    Ablation(
+        "rounds-asked",
+        "the rounds of an iteration end where its function says so",
+        _rounds_asked(),
+        replace(_USUAL, faults=()),
         rules=("J24",),
     ),
     Ablation(

@@ -27,6 +27,8 @@ JOB_MARKS: Final = (
     "a job has lost the folder of its parts",
     "the manifest of an output is written again",
     "a chain goes on with its next stage",
+    "a function asks for another round",
+    "a function ends the rounds",
     # Coordinators
     "a commit is repeated",
     "a worker does not take an assignment",

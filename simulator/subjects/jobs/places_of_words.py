@@ -2,7 +2,8 @@
 doubled or swapped unseen.
 
 `places` has one input.  `grouped` has two, and its keys order the places; `paired` joins two, and each of its
-map tasks reads the second one, which planning notes in the job's description.  `chained` has four stages.
+map tasks reads the second one, which planning notes in the job's description.  `chained` has four stages,
+`asked` has five: a function ends its rounds, and a join with the files follows.
 
 It is packed into a bundle and loaded from there, as any user's job.  In some runs its map says something
 else in every task process, which its reduce drops: then no two outputs of a map are equal.  In some a word
@@ -12,13 +13,14 @@ is an error, and lines with it are set aside.
 from collections.abc import Iterable, Iterator
 
 from ringmill.cluster.mapreduce.api.chains.chain import iterate, pipeline
+from ringmill.cluster.mapreduce.api.chains.round_result import RoundResult
 from ringmill.cluster.mapreduce.api.definition import job
 from ringmill.cluster.mapreduce.api.formats import FileInput
 from ringmill.cluster.mapreduce.api.joins import join
 from ringmill.cluster.mapreduce.api.sources import Source
 from ringmill.cluster.mapreduce.context import Context
 
-__all__ = ["chained", "grouped", "paired", "places"]
+__all__ = ["asked", "chained", "grouped", "paired", "places"]
 
 process = "here"  # a simulated task process writes its name here, as a real one has a pid
 
@@ -59,10 +61,15 @@ def first(word: str, places: Iterable[str]) -> Iterator[tuple[str, str]]:
     yield word, " ".join(places)
 
 
+def settled(result: RoundResult) -> bool:
+    return result.number >= 2 and result.counters["turned"] == sum(1 for _ in result.records())
+
+
 _RECORDS = FileInput("records")
-chained = pipeline(
-    job(map=words, reduce=joined, reducers=2),
-    iterate(job(map=turned, reduce=first, input=_RECORDS, reducers=3), max=2),
-    job(map=turned, input=_RECORDS, reducers=0),
-)
+_placed = job(map=words, reduce=joined, reducers=2)
+_round = job(map=turned, reduce=first, input=_RECORDS, reducers=3)
+_last = job(map=turned, input=_RECORDS, reducers=0)
+chained = pipeline(_placed, iterate(_round, max=2), _last)
+_beside = join(Source("placed", turned, input=_RECORDS), Source("some", words), how="left", result=pair)
+asked = pipeline(_placed, iterate(_round, max=3, until=settled), _beside, _last)
 paired = join(Source("all", words), Source("some", words), how="left", result=pair)

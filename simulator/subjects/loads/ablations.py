@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import NOT_LOADED, LoadMoved
+from ringmill.cluster.ring.generations import Generation
 from ringmill.node.jobs.job_driver import JobDriver
-from ringmill.node.jobs.loading import Loader
+from ringmill.node.jobs.keyspaces.loading import Loader
 from ringmill.simulator.bending import Ablation, Bends, method
 from ringmill.simulator.options import SimulationOptions
 
@@ -34,7 +36,30 @@ def _window_repeated() -> Bends:
     return (method(Loader.run, behind),)
 
 
+def _replaced_in_one_step() -> Bends:
+    """A job that replaces a keyspace puts its records into it, one by one."""
+    return (method(JobSpec.replaces, property(lambda spec: False)),)
+
+
+def _flip_found() -> Bends:
+    """Who goes on with a job does not know its own generation when it has the keyspace's name."""
+    return (method(Generation.shown_in, lambda generation, topology: False),)
+
+
 LOAD_ABLATIONS: Final = (
+    Ablation(
+        "replaced-in-one-step",
+        "a keyspace is replaced by one change of the topology",
+        _replaced_in_one_step(),
+        rules=("J25",),
+    ),
+    Ablation(
+        "flip-found",
+        "a coordinator that takes over finds the keyspace replaced",
+        _flip_found(),
+        _OPTIONS,
+        rules=("J25",),
+    ),
     Ablation(
         "load-noted",
         "the names of records are in the journal before they are sent",

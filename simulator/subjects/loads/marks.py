@@ -9,4 +9,6 @@ __all__ = ["LOAD_MARKS"]
 LOAD_MARKS: Final = (
     "a window of records is loaded again",
     "a record that was put before is found, and put no more",
+    "a keyspace is replaced",
+    "a keyspace that was replaced is found so",
 )

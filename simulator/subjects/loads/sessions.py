@@ -1,5 +1,5 @@
-"""Clients beside a job that loads a keyspace: one fills what it reads, one overwrites what it has put, one
-reads what is there in the end."""
+"""Clients beside a job that loads a keyspace: one fills what it reads, and what it will replace, one
+overwrites what it has put, one reads what is there in the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, Unpack
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
 from ringmill.cluster.errors import NotFound, RingmillError
-from ringmill.simulator.subjects.loads.workload import INDEX, SOURCE
+from ringmill.simulator.subjects.loads.workload import FORMER, INDEX, SOURCE
 from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 
 __all__ = ["MINE", "LoadHistory", "LoadSession"]
@@ -28,6 +28,8 @@ class LoadHistory:
     overwritten: dict[bytes, str] = field(default_factory=dict)
     held: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # in the end
     unread: list[str] = field(default_factory=list)
+    generations: list[tuple[bytes, bool]] = field(default_factory=list)
+    """What the client that overwrites has read, one after the other: a key, and whether it was the job's."""
 
 
 class LoadSession(PlannedClient):
@@ -39,31 +41,43 @@ class LoadSession(PlannedClient):
         self._source = AsyncKeyspace(SOURCE, self._router, names)
         self._index = AsyncKeyspace(INDEX, self._router, names)
 
-    async def fill(self, source: Mapping[bytes, bytes], history: LoadHistory, within_s: float) -> None:
+    async def fill(
+        self,
+        source: Mapping[bytes, bytes],
+        former: Mapping[bytes, bytes],
+        history: LoadHistory,
+        within_s: float,
+    ) -> None:
         """Put every key, again and again until it is acknowledged."""
         ends_at = asyncio.get_running_loop().time() + within_s
-        left = dict(source)
+        left = {(self._source, key): value for key, value in source.items()}
+        left |= {(self._index, key): value for key, value in former.items()}
         while left and asyncio.get_running_loop().time() < ends_at:
-            key, value = next(iter(left.items()))
+            (keyspace, key), value = next(iter(left.items()))
             try:
-                await self._source.put(key, value)
+                await keyspace.put(key, value)
             except RingmillError:
                 await asyncio.sleep(_AGAIN_S)
             else:
-                del left[key]
+                del left[keyspace, key]
         history.is_filled = not left
 
-    async def overwrite(self, keys: Collection[bytes], history: LoadHistory, pause_s: float) -> None:
-        """Until cancelled: replace the value of each key once it has one."""
+    async def overwrite(
+        self, keys: Collection[bytes], former: Mapping[bytes, bytes], history: LoadHistory, pause_s: float
+    ) -> None:
+        """Until cancelled: replace the value of each key once it has one that was not there before."""
         while True:
-            for key in sorted(keys):
+            for key in sorted({*keys, *former}):
                 if key in history.overwritten:
                     continue
                 try:
                     found = await self._index.get(key)
                 except RingmillError:
                     continue
-                if found is None:
+                if former:
+                    is_former = found is not None and set(found.siblings) == {FORMER}
+                    history.generations.append((key, not is_former))
+                if found is None or set(found.siblings) == {FORMER} or key not in keys:
                     continue
                 history.overwritten[key] = "unknown"  # also if it is cancelled now
                 try:

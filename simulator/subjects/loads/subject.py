@@ -82,7 +82,9 @@ class LoadWorkload:
             entropy = SeededEntropy(self._seed, f"client/{_LAST}/job")
             session = JobSession(transport, self._world.addresses, entropy, 5.0)
             await self._world.loop.spawn(process, session.look_up(self._record, _LOOK_S))
-        await self._ask(_LAST, lambda client: client.read(self._plan.records, self._seen, _LOOK_S))
+        await self._ask(
+            _LAST, lambda client: client.read({*self._plan.records, *self._plan.former}, self._seen, _LOOK_S)
+        )
 
     def unrest(self) -> list[Violation]:
         return [
@@ -102,12 +104,13 @@ class LoadWorkload:
 
     async def _have_it_run(self) -> None:
         """Fill the source, then submit the job and write over its records until it is over."""
-        await self._ask(_FILL, lambda client: client.fill(self._plan.source, self._seen, _PATIENT_S))
+        plan = self._plan
+        await self._ask(_FILL, lambda client: client.fill(plan.source, plan.former, self._seen, _PATIENT_S))
         if not self._seen.is_filled:
             return
         pause_s = stream(self._seed, "loads/over").choice((0.005, 0.05, 0.5))
         over = asyncio.ensure_future(
-            self._ask(_OVER, lambda client: client.overwrite(self._plan.taken, self._seen, pause_s))
+            self._ask(_OVER, lambda client: client.overwrite(plan.taken, plan.former, self._seen, pause_s))
         )
         process, transport = self._world.client(_JOB)
         entropy = SeededEntropy(self._seed, f"client/{_JOB}")

@@ -18,13 +18,26 @@ from ringmill.simulator.subjects.jobs.sessions import PlannedJob
 from ringmill.simulator.subjects.loads import words_of_keys
 from ringmill.simulator.world.node_process import SHARED
 
-__all__ = ["INDEX", "SOURCE", "LoadPlan", "draw_load", "load_keyspaces", "packed_load"]
+__all__ = [
+    "FORMER",
+    "INDEX",
+    "ONLY_BEFORE",
+    "SOURCE",
+    "LoadPlan",
+    "draw_load",
+    "load_keyspaces",
+    "packed_load",
+]
 
 SOURCE: Final = "source"
 INDEX: Final = "index"
 _MODULE: Final = "words_of_keys"
 _WORDS: Final = tuple(f"w{number:02}" for number in range(12))
 _SOURCES: Final = 10
+_REPLACES_CHANCE: Final = 0.4
+FORMER: Final = b"former"
+ONLY_BEFORE: Final = b"only-before"
+"""A key that no job gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +46,11 @@ class LoadPlan:
     records: Mapping[bytes, bytes]  # what the job is to put
     taken: Collection[bytes]  # keys of the index that a client overwrites as soon as it sees them
     job: PlannedJob
+    former: Mapping[bytes, bytes]  # what the index holds before a job that replaces it; else empty
+
+    @property
+    def replaces(self) -> bool:
+        return bool(self.former)
 
 
 def load_keyspaces(n: int) -> tuple[KeyspaceEntry, ...]:
@@ -55,15 +73,17 @@ def draw_load(draws: Random, bundle_sha256: str) -> LoadPlan:
     records = {
         word.encode(): json.dumps(keys, separators=(",", ":")).encode() for word, keys in held.items() if keys
     }
+    replaces = draws.random() < _REPLACES_CHANCE
     spec = JobSpec(
         job="job-load", module=_MODULE, name="holders", bundle_sha256=bundle_sha256,
         inputs=(f"kv:{SOURCE}",), output=f"{SHARED}/{INDEX}.job-load", input_format="kv",
         output_format="kv", reducers=2, consistency="quorum", output_keyspace=INDEX,
-        split_bytes=draws.choice((40, 1 << 20)),
+        split_bytes=draws.choice((40, 1 << 20)), overwrite=replaces,
     )  # fmt: skip
     return LoadPlan(
         {key.encode(): " ".join(words).encode() for key, words in texts.items()},
         records,
         frozenset(draws.sample(sorted(records), len(records) // 2)),
         PlannedJob(0, spec, 0.0, None, is_repeated=True),
+        dict.fromkeys([*records, ONLY_BEFORE], FORMER) if replaces else {},
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from ringmill import JobDefinition, run_local, run_on_dask, run_on_spark
+from ringmill import CollectOutput, JobDefinition, run_local, run_on_dask, run_on_spark
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import JobFailed
@@ -71,6 +71,8 @@ def check(run: Run, counting: JobDefinition, tmp_path: Path) -> None:
     for one, other in zip(ours.parts, theirs.parts, strict=True):
         assert Path(one).read_bytes() == Path(other).read_bytes()
     check_joins(run, tmp_path)
+    taken = [each(counting, inputs, CollectOutput(), split_mib=1).collected for each in (run_local, run)]
+    assert taken[0] == taken[1] and dict(taken[0])
     told = []
     for each in (run_local, run):
         with pytest.raises(JobFailed, match="no such word") as failed:

@@ -11,11 +11,12 @@ import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import CorruptData, InvalidArgument, QuorumNotReached, RingmillError
+from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.files.keyspace_records import encode_records
 from ringmill.cluster.mapreduce.machine.job_events import NOT_LOADED, LoadMoved
-from ringmill.node.jobs import loading
-from ringmill.node.jobs.loading import Loader
+from ringmill.node.jobs.keyspaces import loading
+from ringmill.node.jobs.keyspaces.loading import Loader
 from tests.node.held_keyspaces import HeldKeyspaces
 
 KEYS = [b"k%d" % number for number in range(10)]
@@ -41,7 +42,7 @@ class Bench:
 
     def loader(self) -> Loader:
         return Loader(
-            "index", "1.1", self.parts, name="job-1.1.1", window=4, keyspaces=self.keyspaces,
+            "index", KeyspaceId(1, 1), self.parts, name="job-1.1.1", window=4, keyspaces=self.keyspaces,
             files=self.files, moved=self.moved, delayed=self.delays.append, rest=lambda: asyncio.sleep(0),
         )  # fmt: skip
 

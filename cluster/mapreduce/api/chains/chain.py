@@ -12,30 +12,52 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from types import FunctionType
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MOST_ROUNDS
+from ringmill.cluster.mapreduce.api.chains.round_result import Until
+from ringmill.cluster.mapreduce.api.chains.stages import FED_FORMAT, FIRST_INPUT
 from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
 from ringmill.cluster.mapreduce.codecs.signatures import Signature, name_of
 from ringmill.cluster.mapreduce.codecs.typed_records import same_type
 from ringmill.cluster.mapreduce.failures import shown
+from ringmill.cluster.mapreduce.files.input_plan import ANY_SIZE
 
-__all__ = ["Iteration", "JobChain", "Runnable", "first_job", "iterate", "last_job", "params_of", "pipeline"]
+__all__ = [
+    "Iteration",
+    "JobChain",
+    "Runnable",
+    "fed_source",
+    "first_job",
+    "iterate",
+    "last_job",
+    "own_sources_of",
+    "params_of",
+    "pipeline",
+]
 
 MOST_LINKS: Final = 100
-_RECORDS: Final = "records"
 
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """A job that reads what it has written, in rounds.  Make one with `iterate()`."""
+    """A job that reads what it has written, in rounds.  Make one with `iterate()`.
+
+    Rounds end as `until` says, the name of a counter, or as the `until` of `step` does.
+    """
 
     step: JobDefinition
     most: int
     until: str = ""
+
+    @property
+    def asks(self) -> bool:
+        """Whether a function says that the rounds end."""
+        return self.step.until is not None
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,14 @@ class JobChain:
     def last(self) -> JobDefinition:
         """The job that writes the output."""
         return self.links[-1].step
+
+    @cached_property
+    def source_names(self) -> tuple[str, ...]:
+        """The names by which a submission gives inputs: those of the first job, and those that later jobs
+        read beside what the job before has given.  Empty where there is one, without a name."""
+        others = [name for link in self.links for name in own_sources_of(link.step)]
+        first = self.first.source_names or ((FIRST_INPUT,) if others else ())
+        return tuple(dict.fromkeys((*first, *others)))
 
     @cached_property
     def side(self) -> dict[str, str]:
@@ -79,12 +109,25 @@ def last_job(target: Runnable) -> JobDefinition:
     return target.last if isinstance(target, JobChain) else target
 
 
-def iterate(step: JobDefinition, *, max: int, until: str = "") -> Iteration:
+def fed_source(step: JobDefinition) -> str:
+    """The source of a job that gets what the job before it has given; "" where it has no sources."""
+    fed = (each.name for each in step.branches if each.input.format == FED_FORMAT)
+    return next(fed, "")
+
+
+def own_sources_of(step: JobDefinition) -> tuple[str, ...]:
+    """The others, whose paths a submission gives."""
+    return tuple(name for name in step.source_names if name != fed_source(step)) if fed_source(step) else ()
+
+
+def iterate(step: JobDefinition, *, max: int, until: str | Until = "") -> Iteration:
     """A job that reads its own output again, for `pipeline`: `max` rounds, or fewer.
 
     `step` reads FileInput("records") and gives pairs of the types that its map takes.  `until` names a
-    counter: the round that counts nothing under it is the last.  A pipeline that ends with an iteration
-    writes its records in the output format of `step`.
+    counter: the round that counts nothing under it is the last.  Or it is a function: it gets the RoundResult
+    of each round but the last that `max` allows, its number, counters and records, and says True where that
+    was the last.  It runs in a task process; its answer counts from when the job's journal has it.  A
+    pipeline that ends with an iteration writes its records in the output format of `step`.
 
     Raises InvalidArgument.
     """
@@ -92,20 +135,24 @@ def iterate(step: JobDefinition, *, max: int, until: str = "") -> Iteration:
         raise InvalidArgument(f"iterate takes a job, not {shown(step, 100)}", hint="the result of job()")
     if type(max) is not int or not 1 <= max <= MOST_ROUNDS:
         raise InvalidArgument(f"max must be 1 to {MOST_ROUNDS} rounds, not {shown(max, 40)}")
+    _check_types(step, step)
+    if isinstance(until, FunctionType):
+        return Iteration(replace(step, until=until), max)
     if not isinstance(until, str):
         raise InvalidArgument(
-            f"until must be the name of a counter, not {shown(until, 100)}",
+            f"until must be the name of a counter or a function, not {shown(until, 100)}",
             hint='ctx.count("moved") in map or reduce, until="moved": the round that counts none is the last',
         )
-    _check_types(step, step)
     return Iteration(step, max, until)
 
 
 def pipeline(*steps: JobDefinition | Iteration) -> JobChain:
     """Several jobs as one: each reads what the one before has written, and the last writes the output.
 
-    All but the first read FileInput("records"); the output formats of all but the last do not count.  Nothing
-    shows but the output of the last one.
+    All but the first read FileInput("records"), or have one source that does; the output formats of all but
+    the last do not count.  The other sources of later jobs, also of joins, are inputs that a submission
+    names; beside them "input" stands for that of a first job without sources.  Nothing shows but the output
+    of the last one.
 
     Raises InvalidArgument for jobs that do not fit together.
     """
@@ -124,7 +171,8 @@ def pipeline(*steps: JobDefinition | Iteration) -> JobChain:
     _check_side([link.step for link in links])
     if isinstance(steps[-1], Iteration):
         links.append(Iteration(_writing(links[-1].step), 1))
-    inner = [replace(link, step=replace(link.step, output=FileOutput(_RECORDS))) for link in links[:-1]]
+    links = [_sorting(link) if number or link.most > 1 else link for number, link in enumerate(links)]
+    inner = [replace(link, step=replace(link.step, output=FileOutput(FED_FORMAT))) for link in links[:-1]]
     for link in inner:
         check_definition(link.step)
     return JobChain((*inner, links[-1]))
@@ -137,6 +185,17 @@ def _check_alone(step: JobDefinition) -> None:
             f"{step.map_signature.where}: a job of a pipeline sets no bad records aside",
             hint="run the job that reads the raw input by itself, with output=FileOutput('records')",
         )
+
+
+def _sorting(link: Iteration) -> Iteration:
+    """A join that reads what another job has given sorts both sides: what a stage gives is small or large as
+    it comes.  Raises InvalidArgument for one that must not."""
+    if link.step.broadcast_bytes == ANY_SIZE:
+        raise InvalidArgument(
+            "strategy='broadcast' reads a side that is there when the pipeline is submitted",
+            hint="behind another job let the join have strategy='auto' or 'merge', which sort both sides",
+        )
+    return replace(link, step=replace(link.step, broadcast_bytes=0)) if link.step.broadcast_bytes else link
 
 
 def _check_side(steps: Sequence[JobDefinition]) -> None:
@@ -153,7 +212,9 @@ def _check_side(steps: Sequence[JobDefinition]) -> None:
 def _check_types(before: JobDefinition, after: JobDefinition) -> None:
     """Raises InvalidArgument unless one reads the records that the other gives."""
     giver, taker = before.reduce_signature or before.map_signature, after.map_signature
-    if after.branches or after.input.format != _RECORDS:
+    if after.branches:
+        taker = next((each.signature for each in after.branches if each.name == fed_source(after)), taker)
+    if not fed_source(after) and (after.branches or after.input.format != FED_FORMAT):
         raise InvalidArgument(
             f"map {taker.where} reads {after.input.format!r}; behind another job of a pipeline it reads "
             "records",
@@ -176,7 +237,7 @@ def _writing(step: JobDefinition) -> JobDefinition:
     taker = step.map_signature
     signature = Signature("(the records)", taker.first, taker.second, taker.first, taker.second, False)
     written = JobDefinition(
-        map=_kept, combine=None, reduce=None, input=FileInput(_RECORDS), output=step.output, reducers=0,
+        map=_kept, combine=None, reduce=None, input=FileInput(FED_FORMAT), output=step.output, reducers=0,
         params={}, map_signature=signature, combine_signature=None, reduce_signature=None, order="input",
     )  # fmt: skip
     return check_definition(written)

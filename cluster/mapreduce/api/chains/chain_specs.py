@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.chains.chain import Runnable, params_of
-from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable, fed_source, params_of
+from ringmill.cluster.mapreduce.api.chains.stages import FIRST_INPUT, LinkOf
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 
@@ -34,6 +34,8 @@ def spec_of(
     on_bad_record: str | None = None,
     output_keyspace: str = "",
     weight: int = 1,
+    collect_bytes: int = 0,
+    output_url: str = "",
 ) -> JobSpec:
     """The spec of one run of a job or a chain; the arguments are those of JobSpec.of.
 
@@ -44,7 +46,8 @@ def spec_of(
             target, job=job, module=module, name=name, bundle_sha256=bundle_sha256, inputs=inputs,
             output=output, reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
             side=side, on_bad_record=on_bad_record, output_keyspace=output_keyspace,
-            weight=weight,
+            weight=weight, collect_bytes=collect_bytes,
+            output_url=output_url,
         )  # fmt: skip
     settings = {"reducers": reducers, "split_mib": split_mib, "on_bad_record": on_bad_record}
     for setting, value in settings.items():
@@ -60,15 +63,38 @@ def spec_of(
     specs = [
         JobSpec.of(
             link.step, job=job, module=module, name=f"{name}.{number}", bundle_sha256=bundle_sha256,
-            inputs=inputs if number == 0 else (output,), output=output, params=params_of(link.step, given),
+            inputs=_inputs_of(link.step, inputs, output, is_first=number == 0), output=output,
+            params=params_of(link.step, given),
             side=side, output_keyspace=output_keyspace if number + 1 == len(target.links) else "",
+            collect_bytes=collect_bytes if number + 1 == len(target.links) else 0,
         )
         for number, link in enumerate(target.links)
     ]  # fmt: skip
     links = tuple(
-        LinkOf(spec.encode(), link.most, link.until) for spec, link in zip(specs, target.links, strict=True)
+        LinkOf(spec.encode(), link.most, link.until, link.asks)
+        for spec, link in zip(specs, target.links, strict=True)
     )
     return replace(
         specs[0], name=name, overwrite=overwrite, chain=links, output_format=specs[-1].output_format,
         output_compression=specs[-1].output_compression, output_keyspace=output_keyspace, weight=weight,
+        collect_bytes=collect_bytes, output_url=output_url,
     )  # fmt: skip
+
+
+def _inputs_of(
+    step: JobDefinition,
+    given: tuple[str, ...] | Mapping[str, tuple[str, ...]],
+    output: str,
+    *,
+    is_first: bool,
+) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+    """The inputs of a link; the output stands for what the link before it gives."""
+    if is_first and not isinstance(given, Mapping):
+        return given
+    if not step.branches:
+        return given[FIRST_INPUT] if is_first and isinstance(given, Mapping) else (output,)
+    paths = given if isinstance(given, Mapping) else {}
+    return {
+        name: (output,) if name == fed_source(step) and not is_first else paths[name]
+        for name in step.source_names
+    }

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ringmill.cluster.mapreduce.api.chains.stages import STAGES, StagePlace
+from ringmill.cluster.mapreduce.api.chains.stages import FED_FORMAT, STAGES, StagePlace
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.outputs import staging_folder
 
-__all__ = ["chain_folder", "former_stage", "stage_of"]
+__all__ = ["chain_folder", "former_stage", "later_inputs", "stage_of"]
 
 
 def chain_folder(spec: JobSpec) -> str:
@@ -36,12 +36,34 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
         link,
         job=spec.job,
         planned=spec.planned,
-        inputs=(f"{chain_folder(spec)}/stage-{place.passed}",) if place.passed else spec.inputs,
+        inputs=_fed(link, f"{chain_folder(spec)}/stage-{place.passed}") if place.passed else spec.inputs,
         output=written,
         overwrite=spec.overwrite and is_last,
+        output_url=spec.output_url if is_last else "",
         seed=spec.seed + place.passed,
         noted={name: files for name, files in spec.noted.items() if not place.passed or name in spec.side},
     )
+
+
+def _fed(link: JobSpec, folder: str) -> tuple[str, ...]:
+    """The inputs of a link, whose first source of records gets what the stage before has written."""
+    at = _fed_at(link)
+    return (*link.inputs[:at], folder, *link.inputs[at + 1 :])
+
+
+def _fed_at(link: JobSpec) -> int:
+    at = 0
+    for source in link.sources:
+        if source.format == FED_FORMAT:
+            break
+        at += source.inputs
+    return at
+
+
+def later_inputs(spec: JobSpec) -> list[str]:
+    """The paths that links but the first read beside what the stage before them has written."""
+    links = [JobSpec.decode(each.spec, is_link=True) for each in spec.chain[1:]]
+    return [path for link in links for at, path in enumerate(link.inputs) if at != _fed_at(link)]
 
 
 def former_stage(spec: JobSpec, place: StagePlace) -> str | None:

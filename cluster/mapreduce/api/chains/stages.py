@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["STAGES", "START", "LinkOf", "LinkRounds", "StagePlace", "place_after"]
+__all__ = [
+    "FED_FORMAT",
+    "FIRST_INPUT",
+    "STAGES",
+    "START",
+    "LinkOf",
+    "LinkRounds",
+    "StagePlace",
+    "may_ask",
+    "place_after",
+]
 
 
 class LinkRounds(NamedTuple):
@@ -22,11 +32,15 @@ class LinkRounds(NamedTuple):
 
 
 class LinkOf(NamedTuple):
-    """A link of a chain: the description of its job, without input and output, and its rounds."""
+    """A link of a chain: the description of its job, without input and output, and its rounds.
+
+    `asks` says that the job has a function that ends them.
+    """
 
     spec: bytes
     most: int
     until: str
+    asks: bool = False
 
     @property
     def rounds(self) -> LinkRounds:
@@ -42,17 +56,29 @@ class StagePlace(NamedTuple):
 
 
 STAGES: Final = ".stages"
+FED_FORMAT: Final = "records"
+"""Of what stages write for each other."""
+FIRST_INPUT: Final = "input"
+"""How the input of a chain's first job is named, where that job does not and later jobs read others."""
 START: Final = StagePlace(0, 0, 0)
 
 
+def may_ask(link: LinkOf, place: StagePlace) -> bool:
+    """Whether a function is to say if the round at a place was the last of its link."""
+    return link.asks and place.round + 1 < link.most
+
+
 def place_after(
-    links: Sequence[LinkRounds], place: StagePlace, counters: Mapping[str, int]
+    links: Sequence[LinkRounds], place: StagePlace, counters: Mapping[str, int], *, was_last: bool = False
 ) -> StagePlace | None:
-    """Where a chain goes on when a stage is over that has counted this; None at the end of the last one."""
+    """Where a chain goes on when a stage is over that has counted this; None at the end of the last one.
+
+    `was_last` is the word of a function on the round of that stage.
+    """
     if not links:
         return None
     most, until = links[place.link]
-    if place.round + 1 < most and (not until or counters.get(until)):
+    if not was_last and place.round + 1 < most and (not until or counters.get(until)):
         return StagePlace(place.link, place.round + 1, place.passed + 1)
     if place.link + 1 < len(links):
         return StagePlace(place.link + 1, 0, place.passed + 1)

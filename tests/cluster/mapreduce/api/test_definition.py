@@ -111,8 +111,11 @@ def by_length(key: str, parts: int) -> int:
         ({"map": words, "reducers": 0, "order": "total"}, "reducers=0 keeps the order of the input"),
         ({"map": words, "reducers": 0, "on_bad_record": "quarantine:3"}, "no task gathers the records"),
         ({"map": words, "output": FileOutput(format="bytes")}, "writes values as they are"),
-        ({"map": words, "output": "jsonl"}, "output must be a FileOutput or KvOutput, not 'jsonl'"),
-        ({"map": words, "output": ""}, "output must be a FileOutput or KvOutput, not ''"),
+        (
+            {"map": words, "output": "jsonl"},
+            "output must be a FileOutput, KvOutput or CollectOutput, not 'jsonl'",
+        ),
+        ({"map": words, "output": ""}, "output must be a FileOutput, KvOutput or CollectOutput, not ''"),
         ({"map": words, "input": "lines"}, "input must be a FileInput or KvInput, not 'lines'"),
     ],
 )

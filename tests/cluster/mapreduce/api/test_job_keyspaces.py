@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ringmill import FileInput, KvInput, KvOutput, Source, Sum, job, read_output, run_local
-from ringmill.client.jobs.job_ends import checked_inputs, checked_output
+from ringmill.client.jobs.job_ends import OutputEnd, checked_inputs, checked_output
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -70,8 +70,8 @@ def test_what_is_not_there_yet_is_refused_by_name() -> None:
     consistency: Any = "snapshot"
     with pytest.raises(InvalidArgument, match="'snapshot' is unknown; there are quorum, one"):
         KvInput(consistency=consistency)
-    mode: Any = "replace"
-    with pytest.raises(InvalidArgument, match="'replace' is unknown"):
+    mode: Any = "append"
+    with pytest.raises(InvalidArgument, match="'append' is unknown; there are merge, replace"):
         KvOutput(mode=mode)
     with pytest.raises(InvalidArgument, match="without a keyspace"):
         KvInput(prefix=b"a")
@@ -81,9 +81,13 @@ def test_a_submission_names_keyspaces_or_leaves_them_to_the_job() -> None:
     assert checked_inputs(BOTH, "kv:users/a") == ("kv:users/a",)
     assert checked_inputs(NAMED, None) == checked_inputs(NAMED, ()) == ("kv:users/eu:\udcff",)
     assert checked_inputs(NAMED, iter(["kv:other"])) == ("kv:other",)
-    folder, keyspace = checked_output(NAMED, None, "job-1", overwrite=False)
+    folder, keyspace, *_ = checked_output(NAMED, None, "job-1", overwrite=False)
     assert (folder.rpartition("/")[2], keyspace) == ("sizes.job-1", "sizes")
-    assert checked_output(NAMED, "/out", "job-1", overwrite=True) == ("/out", "")
+    assert checked_output(NAMED, "/out", "job-1", overwrite=True) == OutputEnd("/out", overwrite=True)
+    assert checked_output(NAMED, None, "job-1", overwrite=True).overwrite
+    replacing = job(map=counts, input=KvInput(), output=KvOutput("sizes", mode="replace"))
+    assert checked_output(replacing, None, "job-1", overwrite=False).overwrite, "as the job says"
+    assert not checked_output(replacing, "/out", "job-1", overwrite=False).overwrite
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ def test_a_chain_comes_back_with_its_links_or_not_at_all() -> None:
             JobSpec.decode(replace(SPEC, chain=(wrong,)).encode())
     with pytest.raises(InvalidArgument, match="without rounds"):
         replace(SPEC, chain=(link._replace(most=0),))
+    with pytest.raises(InvalidArgument, match="never the last link"):
+        replace(SPEC, chain=(link, link._replace(asks=True)))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,7 @@ def test_a_chain_comes_back_with_its_links_or_not_at_all() -> None:
     [
         ({"job": "No Spaces"}, "job id"),
         ({"reducers": -1}, "reducers must be"),
+        ({"collect_bytes": 1}, "collect_bytes is for records"),
         ({"inputs": ()}, "at least one input"),
         ({"inputs": ("memory://b/x",)}, "memory of one process"),
         ({"inputs": ("simplecache://b::local:///x",)}, "chains URLs"),

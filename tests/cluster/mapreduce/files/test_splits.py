@@ -67,3 +67,12 @@ def test_compressed_files_and_whole_file_formats_are_never_cut() -> None:
     }
     assert whole == {"/a.gz", "/b.zst"}
     assert len(plan_splits([(found, "csv")])) == 3
+
+
+def test_small_parts_of_records_stay_splits_of_their_own() -> None:
+    """So a part of a chain can be read where it was written; the smallest are packed all the same."""
+    parts = [
+        InputFile(f"/part-{number:02}", size, 7) for number, size in enumerate([300 << 10] * 4 + [1000] * 9)
+    ]
+    assert [len(split.pieces) for split in plan_splits([(parts, "records")])] == [1, 1, 1, 1, 9]
+    assert len(plan_splits([(parts, "lines")])) < 3

@@ -110,11 +110,6 @@ def test_what_cannot_be_read_is_refused_by_name(input: str, said: str, tmp_path:
     assert input in str(refused.value)
 
 
-def test_an_output_is_no_url(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="output 'shelf://b/out' is a URL"):
-        run_local(wordcount, str(tmp_path / "b/in"), "shelf://b/out")
-
-
 def test_a_file_that_changes_under_the_job_fails_it(tmp_path: Path) -> None:
     with pytest.raises(JobFailed, match=r"shelf://b/in/deep/b\.txt changed under the job"):
         run_local(

@@ -10,7 +10,18 @@ from typing import Any, cast
 
 import pytest
 
-from ringmill import FileInput, FileOutput, KvOutput, iterate, job, pipeline, read_result, run_local
+from ringmill import (
+    FileInput,
+    FileOutput,
+    KvOutput,
+    Source,
+    iterate,
+    job,
+    join,
+    pipeline,
+    read_result,
+    run_local,
+)
 from ringmill.client.engines.elsewhere import elsewhere
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from tests.cluster.mapreduce import chain_jobs, sample_jobs
@@ -60,6 +71,49 @@ def test_an_iteration_ends_with_the_round_that_counts_nothing(tmp_path: Path, te
     assert again.counters["rounds"] == 5 * 12
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_function_ends_the_rounds_by_what_they_have_counted_and_given(
+    tmp_path: Path, text: str, processes: int
+) -> None:
+    out = str(tmp_path / "out")
+    result = run_local(chain_jobs.halved_until_small, text, out, processes=processes)
+    found = dict(line.split("\t") for line in lines(tmp_path / "out"))
+    assert result.counters["rounds"] == 5 * 5 and found["a"] == "93", "3,000 is below 100 after five rounds"
+    run_local(chain_jobs.halved_until_small, text, out, params={"below": "2"}, overwrite=True)
+    assert {line.split("\t")[1] for line in lines(tmp_path / "out")} == {"1"}
+
+
+def test_a_function_that_fails_or_says_neither_ends_the_job(tmp_path: Path, text: str) -> None:
+    for until, message in (
+        (chain_jobs.failing, "until, attempt 1: UserError: ValueError: round 1 cannot be judged\n.*failing"),
+        (chain_jobs.confused, "until of round 1 must say True or False, not"),
+    ):
+        with pytest.raises(JobFailed, match=message):
+            run_local(pipeline(counts, iterate(halves, max=2, until=until)), text, str(tmp_path / "out"))
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["in"], "nothing is left"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_job_behind_another_joins_what_it_gets_with_an_input_of_its_own(
+    tmp_path: Path, text: str, processes: int
+) -> None:
+    (tmp_path / "weights").write_text("a 2\nc 10\n")
+    both = {"input": text, "weights": str(tmp_path / "weights")}
+    run_local(chain_jobs.weighed_twice, both, str(tmp_path / "out"), processes=processes)
+    counted = Counter(TEXT.split() * 2)
+    expected = {word: count * {"a": 4, "c": 100}.get(word, 1) for word, count in counted.items()}
+    in_order = sorted(expected.items(), key=lambda pair: (-pair[1], pair[0]))
+    assert lines(tmp_path / "out") == [f"{word}\t{count}" for word, count in in_order]
+    with pytest.raises(InvalidArgument, match="no input for weights; the job reads input, weights"):
+        run_local(chain_jobs.weighed_twice, {"input": text}, str(tmp_path / "more"))
+    with pytest.raises(InvalidArgument, match="names no file"):
+        run_local(chain_jobs.weighed_twice, {**both, "weights": "/no/such"}, str(tmp_path / "more"))
+    alone = {"counts": str(tmp_path / "kept"), "weights": both["weights"]}
+    run_local(replace(counts, output=FileOutput("records")), text, str(tmp_path / "kept"))
+    run_local(pipeline(chain_jobs.weighing, order), alone, str(tmp_path / "alone"))
+    assert lines(tmp_path / "alone")[0] == "c\t10000", "where it is the first, it names both inputs"
+
+
 def test_the_stages_can_be_run_one_by_one(tmp_path: Path, text: str) -> None:
     kept = job(map=chain_jobs.words, reduce=counts.reduce_fold.fold, params={"without": ""}, reducers=3,  # type: ignore[union-attr]
                output=FileOutput("records", "zstd"))  # fmt: skip
@@ -95,6 +149,18 @@ def test_the_stages_can_be_run_one_by_one(tmp_path: Path, text: str) -> None:
         (lambda: iterate(halves, max=0), "1 to 1000 rounds, not 0"),
         (lambda: iterate(halves, max=2, until=ANY), "name of a counter"),
         (lambda: iterate(ANY, max=2), "iterate takes a job"),
+        (
+            lambda: pipeline(
+                counts,
+                join(
+                    Source("counts", map=chain_jobs.kept, input=FileInput("records")),
+                    Source("weights", map=chain_jobs.weight),
+                    strategy="broadcast",
+                ),
+            ),
+            "that is there when the pipeline is submitted",
+        ),
+        (lambda: pipeline(chain_jobs.weighing, order, counts), "reads 'lines'"),
         (
             lambda: pipeline(job(map=chain_jobs.words, params={"without": ""}, on_bad_record="quarantine:1")),
             "sets no bad records aside",

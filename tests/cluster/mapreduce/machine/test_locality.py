@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.files.splits import PartitionSpan, Split
+from ringmill.cluster.mapreduce.api.chains.stages import LinkRounds, StagePlace
+from ringmill.cluster.mapreduce.files.splits import InputFile, PartitionSpan, Piece, Split
 from ringmill.cluster.mapreduce.machine import locality
+from ringmill.cluster.mapreduce.machine.job_events import CommitDone, StagePlanned, StartReduce
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.locality import SHORTEST_S, WORTH_WAITING_BYTES
@@ -82,3 +84,30 @@ def test_a_reduce_waits_for_the_node_that_has_most_of_its_input(monkeypatch: pyt
     assert w.offer(N1) is not None
     w.run_to_the_end()
     w.judge()
+
+
+def test_the_next_stage_of_a_chain_reads_parts_where_they_were_written() -> None:
+    w = World(JobMachine(plan(2, 3, (LinkRounds(2, ""), LinkRounds(1, "")))), 2)
+    for each in (N2, N2):
+        start = w.offer(each)
+        assert start is not None
+        w.finish(start)
+    wrote: dict[int, NodeId] = {}
+    for node in (N1, N2, N2):
+        start = w.offer(node)
+        assert isinstance(start, StartReduce)
+        wrote[start.partition] = node
+        w.finish(start)
+    w.say(CommitDone())
+    names = [f"part.{task.winner.id}" for task in w.machine.reduces if task.winner is not None]
+    parts = [Piece(InputFile(f"/x.stages/stage-1/{name}", 9000, 1), 0, 9000) for name in names]
+    other = Piece(InputFile(f"/elsewhere/{names[0]}", 9000, 1), 0, 9000)
+    splits = (*(Split(n, (part,), 4) for n, part in enumerate(parts)), Split(3, (other,), 4))
+    w.say(StagePlanned(StagePlace(0, 1, 1), splits, 3))
+    ran = {}
+    for node in (N2, N1):
+        while (start := w.machine.offer(node, w.now)) is not None and start.attempt.task < 3:
+            ran[start.attempt.task] = node
+            if list(wrote.values()).count(node) == list(ran.values()).count(node):
+                break
+    assert ran == wrote

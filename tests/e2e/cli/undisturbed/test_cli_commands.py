@@ -27,12 +27,18 @@ def test_programs_map_and_reduce_as_in_one_process(shell: Shell) -> None:
     (folder / "words.sh").chmod(0o755)
     (folder / "said.txt").write_text("".join(f"w{n % 50} w{n % 7}\n" for n in range(2000)))
     line = ("programs.py:counted", "--input", "said.txt", "--output")
-    shell.ok("job", "run", line[0], "--input", f"local://{folder}/sai?.txt", "--output", "programs-out")
+    by_url = (line[0], "--input", f"local://{folder}/sai?.txt", "--output", f"local://{folder}/programs-out/")
+    shell.ok("job", "run", *by_url)
+    again = shell.run("job", "run", *by_url)
+    assert again.code == 1 and "programs-out exists" in again.err and not list(folder.glob(".programs-out*"))
     shell.ok("job", "local", *line, "programs-local")
     for number in range(2):
         part = (folder / "programs-out" / f"part-0000{number}").read_bytes()
         assert part == (folder / "programs-local" / f"part-0000{number}").read_bytes()
         assert part.splitlines() == sorted(part.splitlines(), reverse=True) != []
+    assert (folder / "programs-out" / "_SUCCESS").read_bytes() == (
+        folder / "programs-local" / "_SUCCESS"
+    ).read_bytes()
 
     failed = shell.run("job", "run", "programs.py:broken", "--input", "said.txt", "--output", "no")
     assert failed.code == 1

@@ -99,7 +99,7 @@ def test_without_reducers_each_map_writes_a_part(shell: Shell) -> None:
 
 CHAIN = """
 from collections.abc import Iterable, Iterator
-from ringmill import Context, FileInput, FileOutput, Sum, iterate, job, pipeline
+from ringmill import Context, FileInput, FileOutput, RoundResult, Source, Sum, iterate, job, join, pipeline
 
 def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
     for word in line.split():
@@ -115,11 +115,28 @@ def by_count(word: str, count: int) -> Iterator[tuple[tuple[int, str], None]]:
 def ranked(key: tuple[int, str], nothing: Iterable[None]) -> Iterator[tuple[str, int]]:
     yield key[1], -key[0]
 
+def small(result: RoundResult) -> bool:
+    return result.number == 2 and max(count for _, count in result.records()) < 101
+
+def broken(result: RoundResult) -> bool:
+    return result.records() is None or 1 / 0
+
+def kept(word: str, count: int) -> Iterator[tuple[str, int]]:
+    yield word, count
+
+def told(word: str, count: int, meaning: int) -> Iterator[tuple[str, int]]:
+    yield word, count + meaning
+
 RECORDS = FileInput("records")
 counts = job(map=words, reduce=Sum(), reducers=1)
+meant = join(Source("counts", map=kept, input=RECORDS), Source("meanings", map=words), result=told)
+halves = job(map=halved, reduce=Sum(), input=RECORDS)
+bad = pipeline(counts, iterate(halves, max=9, until=broken))
 ranks = pipeline(
     job(map=words, reduce=Sum()),
-    iterate(job(map=halved, reduce=Sum(), input=RECORDS), max=9, until="moved"),
+    iterate(halves, max=9, until="moved"),
+    iterate(halves, max=9, until=small),
+    meant,
     job(map=by_count, reduce=ranked, input=RECORDS, reducers=1),
 )
 """
@@ -129,7 +146,8 @@ def test_a_pipeline_is_one_job(shell: Shell) -> None:
     folder = shell.folder
     (folder / "chain.py").write_text(CHAIN)
     (folder / "chained.txt").write_text("".join(f"w{n % 7} w{n % 3} x\n" for n in range(1000)))
-    typed = ["chain.py:ranks", "--input", "chained.txt", "--output"]
+    (folder / "meanings.txt").write_text("".join(f"w{n}\n" for n in range(6)))
+    typed = ["chain.py:ranks", "--input", "input=chained.txt", "--input", "meanings=meanings.txt", "--output"]
     job = shell.ok("job", "run", *typed, "ranks", "--detach", "-o", "json").json["job"]
     done = shell.ok("job", "follow", job, "-o", "json").json
     assert done["state"] == "SUCCEEDED" and done["output"] == str(folder / "ranks")
@@ -138,10 +156,16 @@ def test_a_pipeline_is_one_job(shell: Shell) -> None:
     assert parts == [part.read_bytes() for part in sorted((folder / "ranks-alone").iterdir())]
     assert [each.name for each in folder.glob(".ranks*")] == [], "nothing lies beside the output any more"
     told = shell.ok("job", "status", job, "-o", "json").json
-    assert [event for event in told["events"] if "(job 2 of 3, round 2)" in event]
+    assert [event for event in told["events"] if "(job 2 of 5, round 2)" in event]
+    assert [event for event in told["events"] if "(job 3 of 5, round 2)" in event]
+    assert not [event for event in told["events"] if "(job 3 of 5, round 3)" in event], "a function says so"
+    failed = shell.run("job", "run", "chain.py:bad", "--input", "chained.txt", "--output", "bad")
+    assert failed.code == 1 and "UserError: ZeroDivisionError" in failed.err and "in broken()" in failed.err
     assert [row["name"] for row in told["stages"]][:4] == ["1:map", "1:reduce", "2:map", "2:reduce"]
     assert shell.ok("job", "explain", job).out and shell.ok("job", "status", job, "--tasks").out
     shell.ok("job", "run", "chain.py:counts", "--input", f"job:{job}", "--output", "of-ranks")
-    assert (folder / "of-ranks" / "part-00000").read_bytes().count(b"\n") > 8, "words of the ranks"
+    assert (folder / "of-ranks" / "part-00000").read_bytes().count(b"\n") > 6, "words of the ranks"
+    refused = shell.run("job", "run", *typed[:3], "--input", "meanings=no-such.txt", "--output", "other")
+    assert "names no file" in refused.err and "nothing was changed" in refused.err, "before anything runs"
     refused = shell.run("job", "run", *typed, "other", "--reducers", "3")
     assert refused.code == 2 and "a setting of each job" in refused.err

@@ -15,7 +15,7 @@ import ringmill.client.blocking
 from ringmill import run_local
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.errors import PermissionDenied
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
@@ -185,6 +185,14 @@ def test_the_library_runs_jobs_and_watches_them(shell: Shell) -> None:
         state = db.jobs.run(WORDCOUNT, input=paths[0], output=paths[1])
         assert state.state == "SUCCEEDED" and db.jobs.status(state.job).is_over
         assert [one.state for one in db.jobs.watch(state.job)] == ["SUCCEEDED"]
+        taken = db.jobs.run(WORDCOUNT, input=paths[0], output=ringmill.CollectOutput())
+        lines = b"".join(part.read_bytes() for part in sorted(Path(paths[1]).glob("part-*")))
+        assert lines.decode(errors="surrogateescape") == "".join(
+            f"{word}\t{count}\n" for word, count in taken.collected
+        )
+        assert not list(Path.cwd().glob(".collected-*")), "what was taken is gone"
+        with pytest.raises(InvalidArgument, match="for whoever waits"):
+            db.jobs.submit(WORDCOUNT, input=paths[0], output=ringmill.CollectOutput())  # type: ignore[arg-type]
 
 
 STYLES = """

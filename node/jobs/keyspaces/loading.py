@@ -54,7 +54,7 @@ class _Record(NamedTuple):
 class Loader:
     """Loads the output of one job; used once.
 
-    `output_id` is that of the job's description: another keyspace of this name gets nothing.  `name` is that
+    `id` is that of the keyspace: another one of its name gets nothing.  `name` is that
     of the job's journal, which no other job has.  `moved` keeps a mark and returns once it is kept; `window`
     is the number of records between two marks; `delayed` hears of errors after which a put is repeated.
     """
@@ -62,7 +62,7 @@ class Loader:
     def __init__(
         self,
         keyspace: str,
-        output_id: str,
+        id: KeyspaceId,
         parts: Sequence[StagedPart],
         *,
         name: str,
@@ -74,7 +74,7 @@ class Loader:
         rest: Callable[[], Awaitable[None]],
     ) -> None:
         self._keyspace = keyspace
-        self._id = KeyspaceId(*map(int, output_id.split(".")))
+        self._id = id
         self._parts = sorted(parts, key=lambda part: part.partition)
         self._session = xxh3_64_intdigest(name.encode())
         self._window = window

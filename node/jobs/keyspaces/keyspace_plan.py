@@ -17,6 +17,7 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.keyspace_records import encode_records
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, PartitionSpan, Split, split_bytes
+from ringmill.cluster.ring.generations import check_may_be_replaced
 from ringmill.cluster.ring.hashing import hash_tag, partition_of, position
 from ringmill.node.contracts import KeyspaceAccess
 
@@ -36,6 +37,8 @@ async def output_id(spec: JobSpec, keyspaces: KeyspaceAccess) -> str:
     """
     if not spec.output_keyspace:
         return ""
+    if spec.replaces:
+        check_may_be_replaced(spec.output_keyspace)
     keyspace, _ = await keyspaces.find(spec.output_keyspace)
     if keyspace.policy not in _POLICIES:
         raise InvalidArgument(

@@ -1,0 +1,103 @@
+"""Commits an output that is named by a URL: the staged parts are copied to the store, _SUCCESS comes last.
+
+A store has no rename.  So parts appear one after the other, and the output counts from its _SUCCESS on, which
+names each part with its size and checksum.  A copy can be repeated: it replaces what a former one has left.
+With `overwrite` the former _SUCCESS is removed first, and parts that the new output has not are removed
+before its own is written: no _SUCCESS ever stands beside parts of another output.
+
+I/O only through the FileSystem passed in.
+
+Rule J26: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+import google_crc32c
+
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.mapreduce.commit.output_commit import SUCCESS, OutputMayShow, StagedPart, manifest
+from ringmill.cluster.ports import FileSystem
+
+__all__ = ["commit_to_store"]
+
+_PIECE_BYTES: Final = 4 << 20
+
+
+def commit_to_store(
+    files: FileSystem, url: str, parts: Sequence[StagedPart], *, overwrite: bool, again: bool
+) -> None:
+    """Returns when _SUCCESS is in the store.  `again` says that an earlier call may have done some of it.
+
+    Raises InvalidArgument when another job has made the output; CorruptData when a staged part is gone or is
+    not what its task wrote; OutputMayShow when the output may count, or the former one counts no more; any
+    other OSError when neither is the case.
+    """
+    success, wanted = f"{url}/{SUCCESS}", manifest(parts)
+    present = files.read_bytes(success) if files.exists(success) else None
+    if again and present == wanted:
+        return
+    if present is not None and not overwrite:
+        raise InvalidArgument(f"output {url} exists: another job was faster")
+    try:
+        if present is not None:
+            files.unlink(success)
+        for part in parts:
+            _copy(files, part, f"{url}/{part.name}")
+        if overwrite:
+            _remove_others(files, url, {part.name for part in parts})
+        _write(files, success, wanted)
+    except OSError as error:
+        if _is_as_before(files, success, present):
+            if present is None:
+                _remove(files, [f"{url}/{part.name}" for part in parts])
+            raise
+        text = f"{error.strerror or error}; the output may show, or the former one is gone"
+        raise OutputMayShow(error.errno, text, error.filename) from error
+
+
+def _is_as_before(files: FileSystem, success: str, present: bytes | None) -> bool:
+    """Whether a former output still counts, if there was one, and this one does not."""
+    try:
+        return (files.read_bytes(success) if files.exists(success) else None) == present
+    except OSError:
+        return False
+
+
+def _copy(files: FileSystem, part: StagedPart, target: str) -> None:
+    try:
+        source = files.open_read(part.path)
+    except FileNotFoundError as error:
+        raise CorruptData(f"part {part.partition} is not at {part.path}") from error
+    copy, crc, at = files.create(target), 0, 0
+    try:
+        while data := source.pread(_PIECE_BYTES, at):
+            copy.append(data)
+            crc, at = google_crc32c.extend(crc, data), at + len(data)
+    finally:
+        source.close()
+    if (at, crc) != (part.size, part.crc32c):
+        raise CorruptData(f"part {part.path} is not what its task wrote")
+    copy.close()  # a store has an object when its writer closes it
+
+
+def _write(files: FileSystem, path: str, content: bytes) -> None:
+    file = files.create(path)
+    file.append(content)
+    file.close()
+
+
+def _remove_others(files: FileSystem, url: str, own: set[str]) -> None:
+    """Files of a former output that this one has not."""
+    for name in files.list(url):
+        if name not in own:
+            files.unlink(f"{url}/{name}")
+
+
+def _remove(files: FileSystem, paths: Sequence[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            files.unlink(path)

@@ -1,0 +1,136 @@
+"""An output in a store: _SUCCESS is never there before all parts, whatever fails, and a commit can be begun
+again."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import google_crc32c
+import pytest
+
+from examples.wordcount import wordcount
+from ringmill import run_local
+from ringmill.cluster.adapters.files.url_files import UrlFiles
+from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.mapreduce.commit.output_commit import OutputMayShow, StagedPart, manifest
+from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
+from ringmill.cluster.ports import AppendFile
+
+
+class Failing(UrlFiles):
+    """Fails at the change to a store that has this number, and notes whether _SUCCESS was there."""
+
+    def __init__(self, fails_at: int) -> None:
+        super().__init__()
+        self.left, self.story = fails_at, list[str]()
+
+    def create(self, path: str) -> AppendFile:
+        self._step(path)
+        return super().create(path)
+
+    def unlink(self, path: str) -> None:
+        self._step(path)
+        super().unlink(path)
+
+    def _step(self, path: str) -> None:
+        self.story.append(path.rpartition("/")[2])
+        self.left -= 1
+        if self.left == 0:
+            raise OSError(errno.EIO, "the store is away", path)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[list[StagedPart]]:
+    made = []
+    for number in range(3):
+        data = f"part {number}\n".encode() * 1000
+        (path := tmp_path / f"staged-{number}").write_bytes(data)
+        name = f"part-{number:05d}"
+        made.append(StagedPart(number, str(path), len(data), google_crc32c.value(data), 1000, name))
+    yield made
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+
+
+def is_whole(folder: Path, parts: list[StagedPart]) -> bool:
+    """_SUCCESS is there; then all that it names is."""
+    if not (folder / "_SUCCESS").exists():
+        return False
+    assert (folder / "_SUCCESS").read_bytes() == manifest(parts)
+    for part in parts:
+        assert google_crc32c.value((folder / part.name).read_bytes()) == part.crc32c
+    return True
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_whichever_step_fails_no_manifest_stands_beside_other_parts(
+    tmp_path: Path, parts: list[StagedPart], overwrite: bool
+) -> None:
+    for fails_at in range(1, 9):
+        out = tmp_path / f"out-{fails_at}"
+        if overwrite:
+            out.mkdir()
+            for name in ("part-00000", "part-00007", "_SUCCESS"):
+                (out / name).write_bytes(b"former")
+        with closing(Failing(fails_at)) as files:
+            try:
+                commit_to_store(files, f"local://{out}", parts, overwrite=overwrite, again=False)
+            except OutputMayShow:
+                assert overwrite and not (out / "_SUCCESS").exists()
+            except OSError:
+                if overwrite:  # the very first step: the former output stands
+                    assert (out / "part-00007").read_bytes() == (out / "_SUCCESS").read_bytes() == b"former"
+                else:
+                    assert names(out) == [], "nothing is left of it"
+            else:
+                assert fails_at > len(files.story) and is_whole(out, parts)
+            files.left = 0
+            commit_to_store(files, f"local://{out}", parts, overwrite=overwrite, again=True)
+        assert is_whole(out, parts) and names(out) == ["_SUCCESS", *(part.name for part in parts)]
+
+
+def test_a_commit_that_is_done_is_found_done_and_another_output_is_kept(
+    tmp_path: Path, parts: list[StagedPart]
+) -> None:
+    out = tmp_path / "out"
+    with closing(Failing(0)) as files:
+        commit_to_store(files, f"local://{out}", parts, overwrite=False, again=False)
+        files.story.clear()
+        commit_to_store(files, f"local://{out}", parts, overwrite=False, again=True)
+        assert files.story == []
+        with pytest.raises(InvalidArgument, match="another job was faster"):
+            commit_to_store(files, f"local://{out}", parts[:2], overwrite=False, again=True)
+        Path(parts[1].path).write_bytes(b"damaged")
+        with pytest.raises(CorruptData, match="not what its task wrote"):
+            commit_to_store(files, f"local://{tmp_path}/other", parts, overwrite=False, again=False)
+        Path(parts[1].path).unlink()
+        with pytest.raises(CorruptData, match="part 1 is not at"):
+            commit_to_store(files, f"local://{tmp_path}/third", parts, overwrite=False, again=False)
+    assert not (tmp_path / "other" / "_SUCCESS").exists()
+
+
+def test_a_local_run_writes_to_a_store_what_it_writes_to_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.txt").write_text("a b a\n" * 100)
+    run_local(wordcount, "in.txt", "folder")
+    result = run_local(wordcount, "in.txt", f"local://{tmp_path}/store/", processes=2)
+    assert result.output == f"local://{tmp_path}/store" and result.parts[0].startswith(result.output)
+    for part in (tmp_path / "folder").iterdir():
+        assert part.read_bytes() == (tmp_path / "store" / part.name).read_bytes()
+    assert json.loads((tmp_path / "store" / "_SUCCESS").read_text())["parts"]
+    with pytest.raises(InvalidArgument, match="exists"):
+        run_local(wordcount, "in.txt", f"local://{tmp_path}/store")
+    run_local(wordcount, result.output, f"local://{tmp_path}/store", overwrite=True, reducers=1)
+    assert names(tmp_path / "store") == ["_SUCCESS", "part-00000"]
+    for wrong in ("memory://x", "simplecache::local:///x"):
+        with pytest.raises(InvalidArgument):
+            run_local(wordcount, "in.txt", wrong)
+    assert names(tmp_path) == ["folder", "in.txt", "store"], "nothing lies beside them"

@@ -1,0 +1,59 @@
+"""The records of a job as values: with their types, bounded, and nothing left beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringmill import CollectOutput, FileOutput, job, run_local
+from ringmill.cluster.errors import InvalidArgument, JobFailed
+from tests.cluster.mapreduce import chain_jobs
+
+TEXT = "a b c a b a d\n" * 500
+
+
+@pytest.fixture
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "in.txt").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    return "in.txt"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_records_come_back_in_the_order_of_the_parts(tmp_path: Path, text: str, processes: int) -> None:
+    result = run_local(chain_jobs.most_frequent, text, CollectOutput(), processes=processes)
+    assert list(result.collected) == Counter(TEXT.split()).most_common() and result.output == ""
+    declared = job(map=chain_jobs.words, params={"without": ""}, output=CollectOutput(1), reducers=0)
+    some = run_local(declared, text)
+    assert [pair for pair in some.collected if pair[0] == "d"] == [("d", 1)] * 500 and not some.parts
+    assert [each.name for each in tmp_path.iterdir()] == ["in.txt"], "nothing is left"
+    run_local(declared, text, "folder")
+    assert (tmp_path / "folder" / "part-00000").read_bytes().startswith(b"\x96\xa6RMREC1")
+
+
+def test_more_than_the_bound_fails_the_job_early(tmp_path: Path, text: str) -> None:
+    (tmp_path / "in.txt").write_text("".join(f"{n:0999}\n" for n in range(1500)))
+    for reducers in (4, 1, 0):
+        lines = job(
+            map=chain_jobs.words, params={"without": ""}, output=FileOutput("jsonl"), reducers=reducers
+        )
+        with pytest.raises(JobFailed, match=r"more than 1 MiB of records, the most that its caller takes"):
+            run_local(lines, text, CollectOutput(max_mib=1))
+        assert [each.name for each in tmp_path.iterdir()] == ["in.txt"]
+    assert len(run_local(lines, text, CollectOutput(max_mib=2)).collected) == 1500
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 4097, True, "1", None, 1.5])
+def test_a_bound_that_is_none_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidArgument, match="max_mib must be 1 to 4096"):
+        CollectOutput(wrong)
+
+
+def test_what_cannot_be_collected_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="overwrite is for folders"):
+        run_local(chain_jobs.counts, text, CollectOutput(), overwrite=True)
+    with pytest.raises(InvalidArgument, match="needs an output"):
+        run_local(chain_jobs.counts, text)

@@ -34,7 +34,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     ResumeRequested,
 )
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
-from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
+from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, decode_reports
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.overload.giving_way import never, put_off
@@ -395,16 +395,14 @@ class JobCoordinator:
 
     async def _on_report(self, incoming: Incoming) -> bytes:
         """Answers when the journal has what was reported, so that no coordinator asks for it again."""
-        report = AttemptReport.decode(incoming.body)
-        run = self._jobs.get(report.job)
+        reports = decode_reports(incoming.body)
+        job = reports[0].job
+        run = self._jobs.get(job)
         if run is None:
-            raise Unavailable(f"job {report.job} does not run on {self._world.node}", outcome="failed")
+            raise Unavailable(f"job {job} does not run on {self._world.node}", outcome="failed")
         if run.is_over:
-            raise NotFound(f"job {report.job} is over")
-        run.hear(report)
-        if report.kind != "progress":
-            await run.keep_reports()
-        return b""
+            raise NotFound(f"job {job} is over")
+        return await run.take(reports)
 
     def _note_change(self, node: NodeId, state: MemberState) -> None:
         self.wake()

@@ -3,9 +3,9 @@ ended.
 
 It decides nothing about jobs.  An assignment that comes twice is one attempt (rule J1).  Orders of a former
 coordinator are refused (rule J13).  A report is sent until the job's coordinator has it, whichever node that
-is.  When no coordinator is heard for 30 s, the worker stops and drops everything of its job (rule J5).  Each
-start of the node wipes the scratch folder; the `start` in every answer tells coordinators that earlier
-attempts and outputs are gone.
+is; further orders come with the answer.  When no coordinator is heard for 30 s, the worker stops and drops
+everything of its job (rule J5).  Each start of the node wipes the scratch folder; the `start` in every answer
+tells coordinators that earlier attempts and outputs are gone.
 
 See: docs/architecture.md, "Task processes".
 """
@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -25,7 +25,6 @@ from ringmill.cluster.errors import (
     InvalidArgument,
     NotFound,
     Overloaded,
-    ProtocolMismatch,
     RingmillError,
     Unavailable,
 )
@@ -45,7 +44,8 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     Cancel,
     Poll,
     PollAnswer,
-    decode_assignment,
+    decode_assignments,
+    encode_reports,
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.overload.giving_way import never, put_off
@@ -53,6 +53,7 @@ from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priorit
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.report_box import ReportBox
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.task_pool import TaskPool
@@ -65,8 +66,6 @@ MOST_PUT_OFF_S: Final = 10.0
 """By which the requests of clients put an attempt off."""
 _MAX_ACCEPTED: Final = 64
 _REPORT_TIMEOUT_S: Final = 5.0
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 2.0
 _STOP_TIMEOUT_S: Final = 5.0
 _OUTPUT_TAIL_BYTES: Final = 64 * 1024
 
@@ -81,10 +80,15 @@ class _Job:
 
     coordinator: NodeId
     heard_at: float
+    reports: ReportBox
     attempts: dict[AttemptId, asyncio.Task[None]] = field(default_factory=dict)
     finished: set[AttemptId] = field(default_factory=set)
 
-    def end(self, attempt: AttemptId) -> None:
+    def knows(self, attempt: AttemptId) -> bool:
+        """Whether it was ordered before (rule J1)."""
+        return attempt in self.attempts or attempt in self.finished
+
+    def end(self, attempt: AttemptId, _: asyncio.Task[None]) -> None:
         del self.attempts[attempt]
         self.finished.add(attempt)
 
@@ -133,6 +137,8 @@ class Worker:
         self._janitor: asyncio.Task[None] | None = None
         self._busy_at = clock.monotonic()
         self._removals = 0
+        self._at_work: dict[tuple[str, AttemptId], AttemptRunner] = {}
+        self._ticker: asyncio.Task[None] | None = None
         self._term = 0  # the highest that an order had
 
     async def __aenter__(self) -> Self:
@@ -148,6 +154,8 @@ class Worker:
         self._is_closing = True
         if self._janitor is not None:
             self._janitor.cancel()
+        if self._ticker is not None:
+            self._ticker.cancel()
         left = list(self._jobs)
         for job in left:
             self._let_go(job)
@@ -169,28 +177,29 @@ class Worker:
 
     def _on_start(self, incoming: Incoming) -> bytes:
         self._refuse_when_closing()
-        assignment = decode_assignment(incoming.body)
-        self._check_term(assignment.term)
-        identity = assignment.attempt
+        return self._about(self._begin(decode_assignments(incoming.body)))
+
+    def _begin(self, orders: Sequence[Assignment]) -> _Job:
+        """Begin the attempts that are not known here, all of them or none."""
+        first = orders[0]
+        self._check_term(first.term)
         with well_formed("an assignment"):
-            spec = _decoded(assignment.spec)
-        if spec.job != assignment.job:  # a checked name: it becomes a folder
-            raise InvalidArgument(
-                f"an assignment for job {assignment.job!r} carries another job's description"
-            )
-        job = self._heard(assignment.job, assignment.coordinator)
-        if identity not in job.attempts and identity not in job.finished:
-            accepted = sum(len(each.attempts) for each in self._jobs.values())
-            if accepted >= _MAX_ACCEPTED:
-                raise Overloaded(
-                    f"{self._node} has accepted {accepted} attempts; at most {_MAX_ACCEPTED} wait"
-                )
+            spec = _decoded(first.spec)
+        if spec.job != first.job:  # a checked name: it becomes a folder
+            raise InvalidArgument(f"an assignment for job {first.job!r} carries another job's description")
+        job = self._heard(first.job, first.coordinator)
+        new = [each for each in orders if not job.knows(each.attempt)]
+        accepted = sum(len(each.attempts) for each in self._jobs.values())
+        if new and accepted + len(new) > _MAX_ACCEPTED:
+            raise Overloaded(f"{self._node} has accepted {accepted} attempts; at most {_MAX_ACCEPTED} wait")
+        if len(new) < len(orders):
+            sometimes("an assignment comes twice")
+        for assignment in new:
+            identity = assignment.attempt
             task = self._group.create_task(self._run(assignment, spec), name=str(identity))
             job.attempts[identity] = task
-            task.add_done_callback(lambda _: job.end(identity))  # also of one cancelled before it began
-        else:
-            sometimes("an assignment comes twice")
-        return self._about(job)
+            task.add_done_callback(partial(job.end, identity))  # also of one cancelled before it began
+        return job
 
     async def _on_cancel(self, incoming: Incoming) -> bytes:
         """Cancel attempts; answers when none of them writes any more, or after 5 s."""
@@ -228,7 +237,9 @@ class Worker:
         self._term = term
 
     def _heard(self, job: str, coordinator: NodeId) -> _Job:
-        known = self._jobs.setdefault(job, _Job(coordinator, 0.0))
+        known = self._jobs.get(job)
+        if known is None:
+            known = self._jobs[job] = _Job(coordinator, 0.0, ReportBox(self._send))
         known.coordinator = coordinator  # it has the newest term
         known.heard_at = self._clock.monotonic()
         return known
@@ -266,7 +277,9 @@ class Worker:
             timeouts=self._options.timeouts,
             phases=phases,
         )
-        ticker = self._group.create_task(self._tell_progress(assignment, attempt))
+        self._at_work[assignment.job, assignment.attempt] = attempt
+        if self._ticker is None:
+            self._ticker = self._group.create_task(self._tell_progress())
         try:
             result = await attempt.run()
         except (TaskFailed, SliceLost) as error:
@@ -279,7 +292,7 @@ class Worker:
             await self._clean_all(attempt)
             return self._failed(assignment, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
         finally:
-            ticker.cancel()
+            self._at_work.pop((assignment.job, assignment.attempt), None)
         if isinstance(result, MapOutput) and not attempt.staging:
             output = OutputId(assignment.job, assignment.attempt.task, assignment.attempt.number)
             self._shuffle.announce(output, result.file)
@@ -302,58 +315,51 @@ class Worker:
     def _report(self, assignment: Assignment, kind: str, **fields: Any) -> AttemptReport:
         return AttemptReport(assignment.job, assignment.attempt, self._node, self._start, kind, **fields)
 
-    async def _tell_progress(self, assignment: Assignment, attempt: AttemptRunner) -> None:
-        """Report progress, best effort: the next report supersedes a lost one."""
-        while True:
+    async def _tell_progress(self) -> None:
+        """Report the progress of what runs, best effort: the next report supersedes a lost one."""
+        while self._at_work:
             await asyncio.sleep(self._options.progress_every_s)
-            report = self._report(assignment, "progress", body=attempt.progress.to_wire())
-            try:
-                await self._send(report)
-            except RingmillError:
-                continue
+            told: dict[str, list[AttemptReport]] = {}
+            for (job, _), attempt in self._at_work.items():
+                report = self._report(attempt.assignment, "progress", body=attempt.progress.to_wire())
+                told.setdefault(job, []).append(report)
+            for reports in told.values():
+                self._group.create_task(self._try_to_send(reports))
+        self._ticker = None
+
+    async def _try_to_send(self, reports: Sequence[AttemptReport]) -> None:
+        with contextlib.suppress(RingmillError):
+            await self._send(reports)
 
     async def _deliver(self, report: AttemptReport) -> None:
         """Send a report until it has arrived; `_tend` ends this when no coordinator is heard any more."""
-        pause = _FIRST_PAUSE_S
-        while True:
+        job = self._jobs.get(report.job)
+        if job is not None:
             try:
-                await self._send(report)
+                await job.reports.deliver(report)
             except NotFound:  # the job has ended
                 sometimes("a report finds no such job")
                 if report.job in self._jobs:
                     self._drop(report.job)
-            except (
-                InvalidArgument,
-                ProtocolMismatch,
-            ) as error:  # too large for a message, say: told all the same
-                report = self._undeliverable(report, error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
-                continue
-            except RingmillError:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
-                continue
-            return
 
-    def _undeliverable(self, report: AttemptReport, error: RingmillError) -> AttemptReport:
-        failure = TaskFailed(Cause.ENGINE_ERROR, f"its report was refused: {error}")
-        return AttemptReport(
-            report.job, report.attempt, self._node, self._start, "failed", failure=failure.to_wire()
-        )
+    async def _send(self, reports: Sequence[AttemptReport]) -> None:
+        """To the coordinator of their job; what it orders in its answer is begun.
 
-    async def _send(self, report: AttemptReport) -> None:
-        """To the job's present coordinator.  Raises NotFound when the job was dropped here."""
-        job = self._jobs.get(report.job)
+        Raises NotFound when the job was dropped here.
+        """
+        job = self._jobs.get(reports[0].job)
         if job is None:
-            raise NotFound(f"job {report.job} was dropped")
-        await self._transport.call(
+            raise NotFound(f"job {reports[0].job} was dropped")
+        answer = await self._transport.call(
             job.coordinator,
             TASK_REPORT,
-            report.encode(),
+            encode_reports(reports),
             timeout_s=_REPORT_TIMEOUT_S,
             priority=Priority.CONTROL,
         )
+        if answer and not self._is_closing and self._jobs.get(reports[0].job) is job:
+            with contextlib.suppress(RingmillError):  # its polls tell the coordinator what was not begun
+                self._begin(decode_assignments(answer))
 
     def _drop(self, job: str) -> asyncio.Task[None]:
         """Stop the attempts of a job and serve none of its outputs; delete its files once nothing writes

@@ -34,7 +34,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     ResumeRequested,
 )
 from ringmill.cluster.mapreduce.messages.well_formed import well_formed
-from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, AttemptReport
+from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, decode_reports
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.overload.giving_way import never, put_off
@@ -76,7 +76,7 @@ _TAKE_TIMEOUT_S: Final = 5.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
 _NOTED_TIMEOUT_S: Final = 4.0
 _WATCH_PAUSE_S: Final = 0.1
-_WATCH_PAUSE_A_TASK_S: Final = 50e-6  # a view takes some 2 us a task
+_WATCH_PAUSE_A_TASK_S: Final = 200e-6  # a view takes some 5 us a task
 _AGAIN_S: Final = 0.2
 _MOST_PUT_OFF_S: Final = 10.0
 _REPLAY_PAUSE_S: Final = 0.01
@@ -228,7 +228,7 @@ class JobCoordinator:
         return [*mine, *(view for view in ended if view.job not in self._jobs)]
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
-        """Yield the job now, then at every change (at most ten times a second, and every 50 us a task), until
+        """Yield the job now, then at every change (ten times a second at most, and every 200 us a task) until
         it is over.
 
         Raises NotFound; Unavailable once another node coordinates it.
@@ -396,16 +396,14 @@ class JobCoordinator:
 
     async def _on_report(self, incoming: Incoming) -> bytes:
         """Answers when the journal has what was reported, so that no coordinator asks for it again."""
-        report = AttemptReport.decode(incoming.body)
-        run = self._jobs.get(report.job)
+        reports = decode_reports(incoming.body)
+        job = reports[0].job
+        run = self._jobs.get(job)
         if run is None:
-            raise Unavailable(f"job {report.job} does not run on {self._world.node}", outcome="failed")
+            raise Unavailable(f"job {job} does not run on {self._world.node}", outcome="failed")
         if run.is_over:
-            raise NotFound(f"job {report.job} is over")
-        run.hear(report)
-        if report.kind != "progress":
-            await run.keep_reports()
-        return b""
+            raise NotFound(f"job {job} is over")
+        return await run.take(reports)
 
     def _note_change(self, node: NodeId, state: MemberState) -> None:
         self.wake()

@@ -1,9 +1,9 @@
 """Drives one job: carries out what its state machine decides, and reports events to it.
 
-It decides nothing about tasks (cluster/mapreduce/machine/job_machine.py does): it offers free slots, sends
-assignments, polls the workers, receives their reports, makes the output visible and cleans up.  A poll tells
-whether a worker is there, whether it was restarted, and which attempts it knows; an attempt that only one
-side knows is ended on that side.
+It decides nothing about tasks (cluster/mapreduce/machine/job_machine.py does): it offers free slots, has
+orders sent (node/jobs/workers/orders.py), polls the workers, receives their reports, makes the output visible
+and cleans up.  A poll tells whether a worker is there, whether it was restarted, and which attempts it knows;
+an attempt that only one side knows is ended on that side.
 
 Every event is noted in the job's journal.  What nobody can take back, a report that is acknowledged, an
 output that is shown, an end that is told, waits until the journal has it.
@@ -22,7 +22,6 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -39,23 +38,18 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     NodeDown,
     NodeUp,
     PlanStage,
+    Stage,
     StagePlanned,
     StagingLost,
-    StartMap,
-    StartReduce,
     Winner,
 )
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState
 from ringmill.cluster.mapreduce.messages.worker_messages import (
-    TASK_CANCEL,
     TASK_POLL,
-    TASK_START,
     AttemptReport,
-    Cancel,
     Poll,
     PollAnswer,
-    assignment_of,
 )
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.sometimes import sometimes
@@ -69,6 +63,8 @@ from ringmill.node.jobs.stages.dropping import drop_everywhere
 from ringmill.node.jobs.stages.next_stage import planned_stage
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of
+from ringmill.node.jobs.workers.orders import Orders
+from ringmill.node.jobs.workers.orders_ahead import OrdersAhead
 
 __all__ = ["JobDriver"]
 
@@ -111,9 +107,8 @@ class JobDriver:
         self._reachable: dict[NodeId, bool] = {}
         self._up: dict[NodeId, bool] = {}
         self._met_at: dict[NodeId, float] = {}
-        self._accepted: dict[AttemptId, NodeId] = {}  # attempts that a worker has confirmed
-        self._stopping: dict[AttemptId, None] = {}
-        self._orders: list[StartMap | StartReduce] = []  # that have a slot and are to be sent
+        self._orders = Orders(self, world, self._group.create_task)
+        self._ahead = OrdersAhead()
         self._looked_into: set[asyncio.Task[None]] = set()  # failed writers of parts, not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
@@ -147,7 +142,7 @@ class JobDriver:
                     self._note_deaths()
                     self._release_slots()
                     self._world.slots.deal(self._world.members())
-                    self._send_orders()
+                    self._orders.send()
                     await self._sleep()
                 watching.cancel()
                 if self._planning is not None:  # a killed chain waits for no function
@@ -170,7 +165,7 @@ class JobDriver:
         for task in (*self._machine.maps, *self._machine.reduces):
             for attempt in task.attempts:
                 if attempt.state is AttemptState.RUNNING and not self._machine.is_over:
-                    self._accepted[attempt.id] = attempt.node
+                    self._orders.resume(attempt.id, attempt.node)
                     self._world.slots.hold(attempt.node, self.spec.job, attempt.id)
         self._carry_out(self._resumed, self._now)
 
@@ -181,7 +176,7 @@ class JobDriver:
     def ask(self, event: Event) -> None:
         """A user wants the job to stop, to pause or to go on."""
         if not self.is_over:
-            self._feed(event)
+            self.feed(event)
 
     async def noted(self) -> None:
         """Returns when what a user has asked for, or the end of the job, may be told.  Raises Fenced."""
@@ -199,33 +194,61 @@ class JobDriver:
         if start is None:
             return None
         self.journal.note(now, AttemptStarted(start.attempt, node))
-        self._orders.append(start)
+        self._orders.add(start)
         self.wake()
         return start.attempt
 
-    def hear(self, report: AttemptReport) -> None:
-        """Handle a worker's report on an attempt; a report from an earlier start of the worker is ignored.
+    def orders_ahead(self, node: NodeId) -> int:
+        machine = self._machine
+        stage: Stage = "reduce" if machine.maps_done else "map"
+        return self._ahead.at(node, stage, machine.not_begun, len(machine.workers_up))
 
-        Raises ProtocolMismatch for a report that no worker sends; then nothing has changed.
+    async def take(self, reports: Sequence[AttemptReport]) -> bytes:
+        """Handle a worker's reports.  Returns its next orders, if any, once the journal has what it told.
+
+        Raises ProtocolMismatch like `hear`; Fenced.
         """
-        attempt = self._attempt(report.attempt)
+        ended = [each for each in reports if self.hear(each) and each.has_ended]
+        if not any(each.has_ended for each in reports):
+            return b""
+        node = reports[0].node
+        if ended:
+            began_at = min(self._began_at(each.attempt) for each in ended)
+            self._ahead.ended(node, ended[0].attempt.stage, len(ended), began_at, self._now)
+            self._release_slots()
+            self._world.slots.deal([node])
+        orders = self._orders.with_answer(node)
+        await self.keep_reports()
+        return orders
+
+    def _began_at(self, attempt: AttemptId) -> float:
+        known = self.attempt(attempt)
+        return self._now if known is None else known.began_at
+
+    def hear(self, report: AttemptReport) -> bool:
+        """Handle a worker's report on an attempt; returns whether it said something new.
+
+        A report from an earlier start of the worker is ignored.  Raises ProtocolMismatch for a report that no
+        worker sends; then nothing has changed.
+        """
+        attempt = self.attempt(report.attempt)
         if attempt is None or (attempt.node, attempt.start) != (report.node, report.start):
-            return
+            return False
         if not attempt.is_open:  # it comes again, or too late
-            return
+            return False
         event, lines = reported.event_of(report, self._stage, len(self._machine.maps))
-        if not isinstance(event, AttemptProgressed):
-            self._accepted.pop(report.attempt, None)
+        self._orders.heard_of(report.attempt, report.node, has_ended=report.has_ended)
         if isinstance(event, AttemptFailed):
             self._logs.keep_failure(report, event.failure, event.figures)
             if self._stage.is_map_only or report.attempt.stage == "reduce":
                 looking = self._group.create_task(self._writer_failed(event))
                 self._looked_into.add(looking)
                 looking.add_done_callback(self._looked_into.discard)
-                return
+                return True
         elif not isinstance(event, AttemptProgressed):
             self._logs.keep(report, lines=lines)
-        self._feed(event)
+        self.feed(event)
+        return True
 
     async def keep_reports(self) -> None:
         """Returns once the journal has all that was heard.  Raises Fenced."""
@@ -241,7 +264,7 @@ class JobDriver:
             lost = await files.off_loop(
                 loss_of_staging, files, spec.staging, spec.output, overwrite=spec.overwrite
             )
-        self._feed(StagingLost(lost) if lost is not None else failed)
+        self.feed(StagingLost(lost) if lost is not None else failed)
 
     def view(self) -> JobView:
         view = view_of(self._stored(), self._world.node, self._crash)
@@ -298,14 +321,14 @@ class JobDriver:
     def _snapshot(self) -> bytes:
         return self._stored().encode()
 
-    def _feed(self, event: Event) -> None:
+    def feed(self, event: Event) -> None:
         now = self._now
         if self._machine.is_over:
             return
         self.journal.note(now, event)
         instructions = self._machine.handle(event, now)
         if isinstance(event, StagePlanned):
-            self._stage = self._stored().stage
+            self._stage, self._ahead = self._stored().stage, OrdersAhead()
             self._encoded_stage = self._stage.encode()
         self._carry_out(instructions, now)
 
@@ -313,8 +336,7 @@ class JobDriver:
         for said in instructions:
             match said:
                 case CancelAttempt(attempt, node):
-                    self._stopping[attempt] = None
-                    self._group.create_task(self._cancel(attempt, node))
+                    self._orders.stop(attempt, node)
                 case CommitJob(winners):
                     self._group.create_task(self._commit(winners))
                 case PlanStage():
@@ -327,7 +349,7 @@ class JobDriver:
     async def _plan_stage(self) -> None:
         """Between two stages: what workers hold of the former one is of no use to the next."""
         await drop_everywhere(self._world, self.spec.job, self._term)
-        self._feed(await planned_stage(self._world, self._stored()))
+        self.feed(await planned_stage(self._world, self._stored()))
 
     def _tell_watchers(self) -> None:
         if self.is_over:
@@ -348,56 +370,18 @@ class JobDriver:
         for node, was_up in list(self._up.items()):
             if was_up and not self._world.liveness.is_up(node):
                 self._up[node] = False
-                self._feed(NodeDown(node))
+                self.feed(NodeDown(node))
 
     def _release_slots(self) -> None:
         """Release the slots that no attempt needs; an attempt that is being stopped still needs its slot."""
         for node, attempt_id in self._world.slots.held_by(self.spec.job):
-            attempt = self._attempt(attempt_id)
+            attempt = self.attempt(attempt_id)
             is_running = attempt is not None and attempt.state is AttemptState.RUNNING
-            if not (is_running or attempt_id in self._stopping):
+            if not (is_running or self._orders.is_stopping(attempt_id)):
                 self._world.slots.release(node, self.spec.job, attempt_id)
 
-    def _send_orders(self) -> None:
-        while self._orders:
-            self._group.create_task(self._start(self._orders.pop(0)))
-
-    async def _start(self, start: StartMap | StartReduce) -> None:
-        try:
-            answer = await self._ask(start.node, TASK_START, self._order(start), _CALL_TIMEOUT_S)
-            answered = PollAnswer.decode(answer)
-        except RingmillError as error:
-            self._reachable[start.node] = False  # until a poll gets through
-            sometimes("a worker does not take an assignment")
-            failure = TaskFailed(Cause.LOST_NODE, f"{start.node} did not take the assignment: {error}")
-            self._feed(AttemptFailed(start.attempt, failure))
-            return
-        self._accepted[start.attempt] = start.node
-        self._meet(start.node, answered)
-
-    def _order(self, start: StartMap | StartReduce) -> bytes:
-        job, coordinator = self.spec.job, self._world.node
-        return assignment_of(start, job, self._term, coordinator, self._encoded_stage).encode()
-
-    async def _cancel(self, attempt: AttemptId, node: NodeId) -> None:
-        body = Cancel(self.spec.job, self._term, attempt).encode()
-        try:
-            await self._ask(node, TASK_CANCEL, body, _CALL_TIMEOUT_S)
-        except RingmillError:
-            self._reachable[node] = False  # the next poll that gets through finds the stray and stops it
-        self._stopping.pop(attempt, None)
-        self._forget(attempt, node)
-        started = self._attempt(attempt)
-        if started is not None and started.state is AttemptState.RUNNING and started.node == node:
-            sometimes("a stray had the name of an attempt")
-            # A stray of a former coordinator had the name of an attempt that was started meanwhile.
-            self._feed(AttemptFailed(attempt, TaskFailed(Cause.LOST_NODE, f"{node} stopped it as a stray")))
-        self._woken.set()
-
-    def _forget(self, attempt: AttemptId, node: NodeId) -> None:
-        """What one worker stopped says nothing of the attempt of that name which another one has accepted."""
-        if self._accepted.get(attempt) == node:
-            del self._accepted[attempt]
+    def order_form(self) -> tuple[str, int, NodeId, bytes]:
+        return self.spec.job, self._term, self._world.node, self._encoded_stage
 
     async def _watch_workers(self) -> None:
         while True:
@@ -407,7 +391,7 @@ class JobDriver:
             await asyncio.sleep(self._world.options.poll_every_s)
 
     async def _poll(self, node: NodeId) -> None:
-        accepted = [attempt for attempt, where in self._accepted.items() if where == node]
+        polled = self._orders.at(node)
         try:
             answer = await self._ask(
                 node, TASK_POLL, Poll(self.spec.job, self._term).encode(), _POLL_TIMEOUT_S
@@ -417,18 +401,12 @@ class JobDriver:
             self._reachable[node] = False
             self._note_silence(node)
             return
-        self._meet(node, answered)
-        for attempt in accepted:
-            if attempt not in answered.running and attempt in self._accepted:
-                del self._accepted[attempt]
-                sometimes("a worker has forgotten an attempt")
-                failure = TaskFailed(Cause.LOST_NODE, f"{node} does not know the attempt any more")
-                self._feed(AttemptFailed(attempt, failure))
-        for attempt in answered.running:
-            if not self._may_run(attempt, node, answered.start) and attempt not in self._stopping:
-                sometimes("a stray attempt is stopped")
-                self._stopping[attempt] = None
-                self._group.create_task(self._cancel(attempt, node))
+        self.meet(node, answered)
+        self._orders.compare(node, polled, answered)
+
+    def lose(self, node: NodeId) -> None:
+        """A worker did not answer: it gets nothing until a poll gets through."""
+        self._reachable[node] = False
 
     def _note_silence(self, node: NodeId) -> None:
         """Give up a node that is up but has not answered polls for long: it has dropped the job by itself."""
@@ -436,22 +414,18 @@ class JobDriver:
         if self._up.get(node) and now - self._met_at[node] > self._world.options.silent_after_s:
             sometimes("a silent worker is given up")
             self._up[node] = False
-            self._feed(NodeDown(node))
+            self.feed(NodeDown(node))
 
-    def _meet(self, node: NodeId, answered: PollAnswer) -> None:
+    def meet(self, node: NodeId, answered: PollAnswer) -> None:
         """Note that a worker has answered, with its start and its slots."""
         self._reachable[node] = self._up[node] = True
         self._met_at[node] = self._world.clock.monotonic()
         self._world.slots.learn(node, answered.slots)
         if not self._machine.has_met(node, answered.start):
-            self._feed(NodeUp(node, answered.start))
+            self.feed(NodeUp(node, answered.start))
         self._woken.set()  # it may have a free slot
 
-    def _may_run(self, attempt_id: AttemptId, node: NodeId, start: str) -> bool:
-        attempt = self._attempt(attempt_id)
-        return attempt is not None and attempt.is_open and (attempt.node, attempt.start) == (node, start)
-
-    def _attempt(self, attempt: AttemptId) -> Attempt | None:
+    def attempt(self, attempt: AttemptId) -> Attempt | None:
         tasks = self._machine.maps if attempt.stage == "map" else self._machine.reduces
         return tasks[attempt.task].attempt(attempt.number) if attempt.task < len(tasks) else None
 
@@ -474,16 +448,16 @@ class JobDriver:
         except Fenced:
             raise
         except RingmillError as error:
-            self._feed(CommitFailed(error))
+            self.feed(CommitFailed(error))
         else:
-            self._feed(CommitDone())
+            self.feed(CommitDone())
 
     async def _note_load(self, mark: LoadMoved) -> None:
-        self._feed(mark)
+        self.feed(mark)
         await self.journal.flush()
 
     def _tell_delay(self, error: RingmillError) -> None:
-        self._feed(CommitDelayed(error))
+        self.feed(CommitDelayed(error))
 
     async def _clean_up(self) -> None:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""

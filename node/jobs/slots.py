@@ -2,7 +2,8 @@
 
 A worker reports how many slots it has; until then it has none.  A free slot goes to the job that holds the
 fewest for its weight; of those with equally many, to the one whose last turn was first.  A job that takes
-none leaves it to the next.  No attempt is stopped for it.
+none leaves it to the next.  No attempt is stopped for it.  While one job alone wants slots, some of its
+attempts may wait at a node for those before them.
 
 Rule J22: docs/protocol/jobs.md.
 """
@@ -15,6 +16,7 @@ from typing import Protocol
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["Slots", "Taker"]
 
@@ -24,6 +26,10 @@ class Taker(Protocol):
 
     def wants_a_slot(self) -> bool:
         """Whether it would take one, on one node or another."""
+        ...
+
+    def orders_ahead(self, node: NodeId) -> int:
+        """How many attempts may wait at a node, beside those that have a slot."""
         ...
 
     def take_slot(self, node: NodeId) -> AttemptId | None:
@@ -65,6 +71,10 @@ class Slots:
         for node in nodes if wanting else ():
             while self._is_free(node) and self._give(node, wanting):
                 pass
+            if len(wanting) == 1:  # else a free slot would be spoken for, whoever wants it by then
+                most = wanting[0][1].taker.orders_ahead(node)
+                while most and self._is_free(node, most) and self._give(node, wanting):
+                    sometimes("a worker has an order ahead")
 
     def _give(self, node: NodeId, wanting: list[tuple[str, _Job]]) -> bool:
         for name, job in sorted(wanting, key=lambda each: (each[1].held / each[1].weight, each[1].given)):
@@ -76,8 +86,10 @@ class Slots:
                 return True
         return False
 
-    def _is_free(self, node: NodeId) -> bool:
-        return len(self._held.get(node, ())) < self._capacity.get(node, 0)
+    def _is_free(self, node: NodeId, ahead: int = 0) -> bool:
+        """Whether a node has a free slot, or fewer than `ahead` attempts wait there for one."""
+        slots = self._capacity.get(node, 0)
+        return slots > 0 and len(self._held.get(node, ())) < slots + ahead
 
     def hold(self, node: NodeId, job: str, attempt: AttemptId) -> None:
         """A job that has joined holds a slot, maybe of an attempt that a former coordinator has begun."""

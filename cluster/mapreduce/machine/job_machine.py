@@ -15,12 +15,13 @@ the former output stale; once winners are named nothing changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, too_many_bad
+from ringmill.cluster.mapreduce.job_story import JobStory
 from ringmill.cluster.mapreduce.machine.backups import slow_from, slow_task, told_of_backup
 from ringmill.cluster.mapreduce.machine.canary import Canary
 from ringmill.cluster.mapreduce.machine.job_events import (
@@ -57,10 +58,11 @@ from ringmill.cluster.mapreduce.machine.job_events import (
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.locality import Locality
 from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
+from ringmill.cluster.mapreduce.machine.open_tasks import OpenTasks
 from ringmill.cluster.mapreduce.machine.stage_totals import (
     StageChain,
     counters_of,
-    map_output_of,
+    set_aside_by,
     slices_of,
     source_of,
     winners_of,
@@ -72,8 +74,6 @@ from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["JobMachine"]
 
-MAX_STORY_LINES = 1000
-
 
 @dataclass(slots=True)
 class JobMachine:
@@ -84,7 +84,7 @@ class JobMachine:
     maps: list[Task] = field(init=False)
     reduces: list[Task] = field(init=False)
     error: RingmillError | None = None
-    story: list[str] = field(default_factory=list)  # one line an event worth telling
+    story: JobStory = field(default_factory=JobStory)  # one line an event worth telling
     retried: int = 0
     takeovers: int = 0
     is_paused: bool = False  # it begins no attempt (rule J21)
@@ -94,6 +94,7 @@ class JobMachine:
     _workers: Workers = field(default_factory=Workers)
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
+    _looked_at: OpenTasks = field(default_factory=OpenTasks, compare=False)  # of the stage; _open() gives it
 
     def __post_init__(self) -> None:
         self.chain = StageChain(self.plan.links)
@@ -132,10 +133,7 @@ class JobMachine:
     @property
     def bad_records(self) -> int:
         """How many records the maps that count have set aside."""
-        if not self.plan.bad_records:
-            return 0
-        done = (task for task in self.maps if task.winner is not None)
-        return sum(map_output_of(task).partitions[-1].records for task in done)
+        return set_aside_by(self.maps) if self.plan.bad_records else 0
 
     @property
     def workers_up(self) -> list[NodeId]:
@@ -161,7 +159,7 @@ class JobMachine:
             case TakenOver(node):
                 said = self._taken_over(node)
             case CommitDelayed(error):
-                self._tell_once(f"the commit is repeated after {error.code}: {error}")
+                self.story.tell_once(f"the commit is repeated after {error.code}: {error}")
             case LoadMoved():
                 self._load_moved(event)
             case CommitDone() | CommitFailed():
@@ -210,9 +208,9 @@ class JobMachine:
         """Whether there is an attempt to start now, on one node or another."""
         if not self._may_begin(now):
             return False
-        if next(iter(self._startable(now)), None) is not None:
+        if any(True for _ in self._startable(now)):
             return True
-        return any(each.at <= now for each in slow_from(self._stage()))
+        return any(at <= now for at in self._slow_at())
 
     def _may_begin(self, now: float) -> bool:
         """Whether the job may begin attempts now, if there are any to begin."""
@@ -225,33 +223,45 @@ class JobMachine:
         has run for long enough, or a task counts as slow."""
         if self.is_over or self.is_paused or self.state in ("COMMITTING", "PLANNING"):
             return None
-        stage = [*self.maps, *(self.reduces if self.maps_done else ())]
-        times = [self._canary.free_at(self.maps, now)]
-        times += (task.not_before for task in stage if task.not_before > now and task.is_waiting)
-        times += (each.at for each in slow_from(self._stage()))
+        times = [self._canary.free_at(self.maps, now), *self._open().pauses(now), *self._slow_at()]
         times += self.locality.wakeups(self._stage())
         return min((at for at in times if at > now), default=None)
 
-    def _startable(self, now: float) -> Iterator[Task]:
-        ready = (task for task in self.maps if task.is_waiting and task.not_before <= now)
-        yield from self._canary.ready(ready, self.maps)
-        if self.maps_done:
-            ready = (task for task in self.reduces if task.is_waiting and task.not_before <= now)
-            yield from sorted(ready, key=lambda task: (-task.size, task.index))
+    @property
+    def not_begun(self) -> int:  # of the present stage's tasks
+        return self._open().not_begun
+
+    def _startable(self, now: float) -> Iterable[Task]:
+        ready = self._open().ready(now)
+        if not self.maps_done:
+            return self._canary.ready(ready, self.maps)
+        return sorted(ready, key=lambda task: (-task.size, task.index))
 
     def _stage(self) -> list[Task]:
         return self.reduces if self.maps_done else self.maps
 
+    def _open(self) -> OpenTasks:
+        if self._looked_at.tasks is not (stage := self._stage()):
+            self._looked_at = OpenTasks(stage)
+        return self._looked_at
+
+    def _slow_at(self) -> list[float]:
+        """When tasks of the stage count as slow; none while one waits."""
+        return [] if self._open().not_begun else [each.at for each in slow_from(self._stage())]
+
     def _slow_task(self, node: NodeId, now: float) -> Task | None:
         """That gets a backup attempt (rule J17)."""
+        if self._open().not_begun:
+            return None
         return slow_task(self._stage(), (*self.maps, *self.reduces), node, now)
 
     def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
         self.state = "RUNNING"
         task, start = self._task(attempt_id), self._workers.start_of(node)
+        self._open().begins(task)
         if task.is_running:
             sometimes("a slow task gets a backup attempt")
-            self._tell(told_of_backup(task, self._stage(), f"{attempt_id} on {node}", now))
+            self.story.tell(told_of_backup(task, self._stage(), f"{attempt_id} on {node}", now))
         else:
             self.retried += bool(task.attempts)
         if task.stage == "map":
@@ -265,16 +275,16 @@ class JobMachine:
         """A paused job begins nothing; what runs already goes on to its end and counts (rule J21)."""
         if is_paused and not self.is_paused:
             sometimes("a job is paused")
-            self._tell("the job is paused: it begins no more attempts")
+            self.story.tell("the job is paused: it begins no more attempts")
         elif self.is_paused and not is_paused:
             sometimes("a paused job goes on")
-            self._tell("the job goes on")
+            self.story.tell("the job goes on")
         self.is_paused = is_paused
 
     def _taken_over(self, node: NodeId) -> list[Instruction]:
         """The new coordinator's attempts have names of their own; a commit under way is its to carry out."""
         self.takeovers += 1
-        self._tell(f"{node} has taken the job over")
+        self.story.tell(f"{node} has taken the job over")
         if self.state == "PLANNING":
             return [PlanStage()]
         return [CommitJob(winners_of(self.last_tasks))] if self.state == "COMMITTING" else []
@@ -339,14 +349,15 @@ class JobMachine:
             ]
             if stale:
                 sometimes("a reduce runs again as it read another output")
-                self._tell(f"{reduce.name} runs again: {attempt.id} differs from the output it read")
+                self.story.tell(f"{reduce.name} runs again: {attempt.id} differs from the output it read")
             if reduce.winner in stale:
                 reduce.winner = None
+                self._looked_at.opens_again(reduce)
             instructions += self._cancel(stale, now)
         return instructions
 
     def _maybe_commit(self, now: float) -> list[Instruction]:
-        if not all(task.winner for task in self.last_tasks):
+        if not all(task.winner for task in reversed(self.last_tasks)):  # the last are done last
             return []
         self.state = "COMMITTING"
         if self.reduces:
@@ -368,7 +379,7 @@ class JobMachine:
     def _load_moved(self, mark: LoadMoved) -> None:
         if self.load == NOT_LOADED:
             records = sum(winner.output.records_out for winner in winners_of(self.last_tasks))
-            self._tell(f"loading {records:,} records into the keyspace of the output")
+            self.story.tell(f"loading {records:,} records into the keyspace of the output")
         self.load = mark
 
     def _commit_ended(self, event: CommitDone | CommitFailed, now: float) -> list[Instruction]:
@@ -378,7 +389,7 @@ class JobMachine:
         if not self._goes_on:
             return self._end("SUCCEEDED", now)
         sometimes("a chain goes on with its next stage")
-        self._tell(self.chain.finish(self.maps, self.reduces, now))
+        self.story.tell(self.chain.finish(self.maps, self.reduces, now))
         self.state = "PLANNING"
         return [PlanStage()]
 
@@ -406,7 +417,7 @@ class JobMachine:
 
     def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
         attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
-        self._tell(f"{attempt.id} on {attempt.node} failed, {failure}")
+        self.story.tell(f"{attempt.id} on {attempt.node} failed, {failure}")
         if is_of_the_node(failure.cause):
             self._workers.blame(attempt.node, task.name)
         if task.charge(failure, now):
@@ -432,8 +443,9 @@ class JobMachine:
     def _revoke(self, task: Task, why: str) -> None:
         assert task.winner is not None
         sometimes("a finished map runs again")
-        self._tell(f"{task.winner.id} on {task.winner.node} runs again: {why}")
+        self.story.tell(f"{task.winner.id} on {task.winner.node} runs again: {why}")
         task.winner = None
+        self._looked_at.opens_again(task)
 
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:
         said = self._node_down(node, now) if self._workers.has_restarted(node, start) else []
@@ -486,12 +498,3 @@ class JobMachine:
         tasks = self.maps if attempt_id.stage == "map" else self.reduces
         is_known = attempt_id.task < len(tasks)  # else it is of a former stage
         return tasks[attempt_id.task].attempt(attempt_id.number) if is_known else None
-
-    def _tell_once(self, line: str) -> None:
-        """An error that comes again and again is one line."""
-        if self.story[-1:] != [line]:
-            self._tell(line)
-
-    def _tell(self, line: str) -> None:
-        if len(self.story) < MAX_STORY_LINES:
-            self.story.append(line)

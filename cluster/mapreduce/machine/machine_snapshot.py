@@ -15,6 +15,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import Split
+from ringmill.cluster.mapreduce.job_story import JobStory
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, LoadMoved, Stage
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
@@ -69,7 +70,7 @@ def restored(row: Sequence[Any]) -> JobMachine:
     machine.maps = [_task("map", index, task) for index, task in enumerate(maps)]
     machine.reduces = [_task("reduce", index, task) for index, task in enumerate(reduces)]
     machine.error = from_wire(error) if error is not None else None
-    machine.story = list(story)
+    machine.story = JobStory(story)
     machine.retried, machine.takeovers = retried, takeovers
     machine._workers = Workers.from_wire(workers)
     machine._reports = FetchReports.from_wire(reports)

@@ -18,8 +18,8 @@ from ringmill.cluster.mapreduce.machine.task_state import Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
 __all__ = [
-    "FinishedStage", "StageChain", "counters_of", "map_output_of", "records_of", "slices_of", "source_of",
-    "winners_of",
+    "FinishedStage", "StageChain", "counters_of", "records_of", "set_aside_by", "slices_of",
+    "source_of", "winners_of",
 ]  # fmt: skip
 
 
@@ -91,16 +91,21 @@ class StageChain:
         )
 
 
-def map_output_of(task: Task) -> MapOutput:
+def _map_output_of(task: Task) -> MapOutput:
     """Of a map that is done."""
     assert task.winner is not None
     assert isinstance(task.winner.output, MapOutput)
     return task.winner.output
 
 
+def set_aside_by(maps: Sequence[Task]) -> int:
+    """How many records the maps that are done have set aside, of a job in which some may be."""
+    return sum(_map_output_of(task).partitions[-1].records for task in maps if task.winner is not None)
+
+
 def source_of(task: Task, partition: int) -> SliceSource:
     """Where a reduce fetches its part of a map that is done."""
-    output, winner = map_output_of(task), task.winner
+    output, winner = _map_output_of(task), task.winner
     assert winner is not None
     return SliceSource(winner.id, winner.node, output.file, output.partitions[partition])
 

@@ -7,7 +7,8 @@ its modules): node/task_main.py in production, the simulator in simulated cluste
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.errors import RingmillError, to_wire
 from ringmill.cluster.mapreduce.api.definition import JobDefinition
@@ -33,6 +34,10 @@ __all__ = ["Load", "answer", "do_job_step", "run_attempt"]
 
 Load: TypeAlias = Callable[[str, str, str], JobDefinition]
 """Bundle path, module and name to the job, as task.job_from_bundle does it."""
+
+
+_spec_of: Final = lru_cache(maxsize=2)(JobSpec.decode)
+"""Attempts that share a process are those of one job, or of one that runs the same code."""
 
 
 def answer(
@@ -75,7 +80,7 @@ def run_attempt(
 
     Raises TaskFailed, and RingmillError when what is asked for is not in the bundle.
     """
-    spec = JobSpec.decode(run.spec)
+    spec = _spec_of(run.spec)
     job = load(run.bundle, spec.module, spec.name)
     factor = run.memory_factor
     if run.stage == "map":

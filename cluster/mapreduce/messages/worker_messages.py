@@ -1,9 +1,9 @@
 """The messages between a job coordinator and a worker (msgpack arrays).
 
-    task.start   MapAssignment | ReduceAssignment   coordinator -> worker: run this attempt; PollAnswer
+    task.start   Assignments              coordinator -> worker: run these attempts; PollAnswer
     task.cancel  Cancel                   coordinator -> worker: stop one attempt, or drop the whole job
     task.poll    Poll                     coordinator -> worker: who are you now, what do you run? PollAnswer
-    task.report  Report                   worker -> coordinator: progress, done or failed
+    task.report  AttemptReports           worker -> coordinator: progress, done or failed; further Assignments
 
 Each order names the term of its coordinator; a worker refuses those of a lower term than it has heard of.
 Specs cross as encoded bytes, splits and outputs in their own wire forms: these messages only carry them.
@@ -14,6 +14,7 @@ that are not UTF-8, and whatever user code says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -38,7 +39,10 @@ __all__ = [
     "RemoteSlice",
     "AttemptReport",
     "assignment_of",
-    "decode_assignment",
+    "decode_assignments",
+    "decode_reports",
+    "encode_assignments",
+    "encode_reports",
 ]
 
 TASK_START: Final = "task.start"
@@ -46,7 +50,7 @@ TASK_CANCEL: Final = "task.cancel"
 TASK_POLL: Final = "task.poll"
 TASK_REPORT: Final = "task.report"
 
-_VERSION: Final = 4
+_VERSION: Final = 5
 _MAX_FACTOR: Final = 1024
 _MAX_SLOTS: Final = 1024
 _KINDS: Final = ("progress", "done", "failed")
@@ -88,10 +92,9 @@ class MapAssignment:
     memory_factor: int
     split: list[Any]  # Split.to_wire()
 
-    def encode(self) -> bytes:
-        return _packed(
-            self.job, self.attempt, self.term, self.coordinator, self.spec, self.memory_factor, self.split
-        )
+    @property
+    def work(self) -> list[Any]:
+        return self.split
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,9 @@ class ReduceAssignment:
     memory_factor: int
     slices: tuple[RemoteSlice, ...]  # of every map task, in task order; empty ones included
 
-    def encode(self) -> bytes:
-        return _packed(
-            self.job, self.attempt, self.term, self.coordinator, self.spec, self.memory_factor, self.slices
-        )
+    @property
+    def work(self) -> tuple[RemoteSlice, ...]:
+        return self.slices
 
 
 Assignment: TypeAlias = MapAssignment | ReduceAssignment
@@ -124,18 +126,33 @@ def assignment_of(
     return ReduceAssignment(job, start.attempt, term, coordinator, spec, start.memory_factor, slices)
 
 
-def decode_assignment(body: bytes) -> Assignment:
-    """The assignment that `encode` made.  Raises ProtocolMismatch for anything else."""
+def encode_assignments(orders: Sequence[Assignment]) -> bytes:
+    """Orders of one job, given by one coordinator in one term; at least one."""
+    first = orders[0]
+    rows = [(each.attempt, each.memory_factor, each.work) for each in orders]
+    return _packed(first.job, first.term, first.coordinator, first.spec, rows)
+
+
+def decode_assignments(body: bytes) -> list[Assignment]:
+    """What `encode_assignments` made.  Raises ProtocolMismatch for anything else."""
     with well_formed("an assignment"):
-        job, attempt, term, coordinator, spec, factor, work = _unpacked(body)
-        name, identity, node = text(job), _attempt(attempt), NodeId(text(coordinator))
-        term = whole_number(term)
-        memory_factor = whole_number(factor, least=1, most=_MAX_FACTOR)
-        if identity.stage == "map":
-            split = list(work)
-            return MapAssignment(name, identity, term, node, _data(spec), memory_factor, split)
-        slices = tuple(map(_slice, work))
-        return ReduceAssignment(name, identity, term, node, _data(spec), memory_factor, slices)
+        job, term, coordinator, spec, rows = _unpacked(body)
+        head = text(job), whole_number(term), NodeId(text(coordinator)), _data(spec)
+        orders = [_assignment(*head, *row) for row in rows]
+        if not orders:
+            raise ValueError("no attempt")
+        return orders
+
+
+def _assignment(
+    job: str, term: int, coordinator: NodeId, spec: bytes, attempt: Any, factor: Any, work: Any
+) -> Assignment:
+    identity = _attempt(attempt)
+    memory_factor = whole_number(factor, least=1, most=_MAX_FACTOR)
+    if identity.stage == "map":
+        return MapAssignment(job, identity, term, coordinator, spec, memory_factor, list(work))
+    slices = tuple(map(_slice, work))
+    return ReduceAssignment(job, identity, term, coordinator, spec, memory_factor, slices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,31 +226,46 @@ class AttemptReport:
     figures: Any = None
     output: bytes = b""  # the tail of what it printed
 
-    def encode(self) -> bytes:
-        return _packed(
-            self.job,
-            self.attempt,
-            self.node,
-            self.start,
-            self.kind,
-            self.body,
-            self.failure,
-            self.lost,
-            self.figures,
-            self.output,
-        )
+    @property
+    def has_ended(self) -> bool:
+        """Whether it tells of the end of the attempt."""
+        return self.kind != "progress"
 
-    @classmethod
-    def decode(cls, body: bytes) -> AttemptReport:
-        """Decode a report.  ringmill.node.jobs.reported checks `body`, `failure` and `figures`."""
-        with well_formed("a report"):
-            job, attempt, node, start, kind, content, failure, lost, figures, output = _unpacked(body)
-            if kind not in _KINDS:
-                raise ValueError(f"kind {kind!r:.40}")
-            return cls(
-                text(job), _attempt(attempt), NodeId(text(node)), text(start), kind, content, failure,
-                None if lost is None else _slice(lost), figures, _data(output),
-            )  # fmt: skip
+
+def encode_reports(reports: Sequence[AttemptReport]) -> bytes:
+    """Reports on attempts of one job by one worker in one start; at least one."""
+    first = reports[0]
+    rows = [
+        (each.attempt, each.kind, each.body, each.failure, each.lost, each.figures, each.output)
+        for each in reports
+    ]
+    return _packed(first.job, first.node, first.start, rows)
+
+
+def decode_reports(body: bytes) -> list[AttemptReport]:
+    """What `encode_reports` made.  ringmill.node.jobs.reported checks `body`, `failure` and `figures`.
+
+    Raises ProtocolMismatch for anything else.
+    """
+    with well_formed("a report"):
+        job, node, start, rows = _unpacked(body)
+        head = text(job), NodeId(text(node)), text(start)
+        reports = [_report(*head, *row) for row in rows]
+        if not reports:
+            raise ValueError("no attempt")
+        return reports
+
+
+def _report(
+    job: str, node: NodeId, start: str, attempt: Any, kind: Any, content: Any, failure: Any, lost: Any,
+    figures: Any, output: Any,
+) -> AttemptReport:  # fmt: skip
+    if kind not in _KINDS:
+        raise ValueError(f"kind {kind!r:.40}")
+    return AttemptReport(
+        job, _attempt(attempt), node, start, kind, content, failure,
+        None if lost is None else _slice(lost), figures, _data(output),
+    )  # fmt: skip
 
 
 def _data(value: object) -> bytes:

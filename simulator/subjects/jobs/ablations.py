@@ -27,6 +27,7 @@ from ringmill.node.jobs.journal.job_journal import JobJournal
 from ringmill.node.jobs.stages import next_stage
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import Tenure
+from ringmill.node.jobs.workers.orders import Orders, Polled
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.options import usual_options
@@ -122,28 +123,32 @@ def _read_maps_count() -> Bends:
 
 def _lost_attempts_noticed() -> Bends:
     """A coordinator never learns that a worker has forgotten an attempt, and no backup hides that."""
-    poll = JobDriver._poll
+    return (method(Orders.at, lambda orders, node: Polled((), ())), *_slow_tasks_backed_up())
 
-    async def poll_only(run: JobDriver, node: Any) -> None:
-        run._accepted.clear()
-        await poll(run, node)
 
-    return (method(JobDriver._poll, poll_only), *_slow_tasks_backed_up())
+def _answered_orders_watched() -> Bends:
+    """An order that travelled with an answer counts as arrived, and no backup hides that it has not."""
+    at = Orders.at
+    return (
+        method(Orders.at, lambda orders, node: at(orders, node)._replace(given=())),
+        *_slow_tasks_backed_up(),
+    )
 
 
 def _stray_frees_its_name() -> Bends:
     """A stopped stray is not taken for the attempt that has its name meanwhile."""
 
-    async def cancel_only(run: JobDriver, attempt: Any, node: Any) -> None:
+    async def cancel_only(orders: Orders, attempt: Any, node: Any) -> None:
+        job, term, _, _ = orders._job.order_form()
         try:
-            await run._ask(node, TASK_CANCEL, Cancel(run.spec.job, run._term, attempt).encode(), 5.0)
+            await orders._ask(node, TASK_CANCEL, Cancel(job, term, attempt).encode(), 5.0)
         except RingmillError:
-            run._reachable[node] = False
-        run._stopping.pop(attempt, None)
-        run._forget(attempt, node)
-        run._woken.set()
+            orders._job.lose(node)
+        orders._stopping.pop(attempt, None)
+        orders._forget(attempt, node)
+        orders._job.wake()
 
-    return (method(JobDriver._cancel, cancel_only),)
+    return (method(Orders._cancel, cancel_only),)
 
 
 def _seen_down_passed() -> Bends:
@@ -258,6 +263,9 @@ _USUAL: Final = usual_options(("jobs",))
 _DAMAGE: Final = replace(_USUAL, faults=("shuffle_damage",))
 _POWER: Final = replace(_USUAL, faults=("crash_all",))
 _SLOW: Final = replace(_USUAL, faults=(), task_pause_s=2.0, quiet_s=600.0)
+_CUT: Final = replace(
+    _USUAL, faults=("split_one", "one_way", "loss", "flapping", "stuck_link"), quiet_s=600.0
+)
 _MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
 _LOST: Final = replace(_USUAL, faults=("part_lost",))
 _ERRORS: Final = replace(_USUAL, faults=("commit_error",))
@@ -331,6 +339,13 @@ JOB_ABLATIONS: Final = (
         "an attempt its worker has forgotten is lost",
         _lost_attempts_noticed(),
         _SLOW_PAUSED,
+        rules=("J5",),
+    ),
+    Ablation(
+        "answered-orders-watched",
+        "an order that came with an answer has arrived only when its worker tells of it",
+        _answered_orders_watched(),
+        _CUT,
         rules=("J5",),
     ),
     Ablation(

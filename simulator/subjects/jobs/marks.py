@@ -42,6 +42,9 @@ JOB_MARKS: Final = (
     "a former coordinator wrote while its journal was sealed",
     "a coordinator finds that another one has the jobs",
     "a job's journal begins anew with a snapshot",
+    "a worker has an order ahead",
+    "an order travels with the answer to a report",
+    "an order that travelled with an answer is lost",
     # Workers
     "an assignment comes twice",
     "a report finds no such job",

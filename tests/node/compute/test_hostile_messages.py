@@ -7,7 +7,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,11 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, ReduceAssignment
+from ringmill.cluster.mapreduce.messages.worker_messages import (
+    AttemptReport,
+    ReduceAssignment,
+    encode_assignments,
+)
 from ringmill.cluster.ports import Priority
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
@@ -58,6 +62,10 @@ def free_port() -> int:
                 return port
 
 
+def the_order(output: Path, attempt: AttemptId) -> bytes:
+    return encode_assignments([ReduceAssignment("j-1", attempt, 1, N2, spec_of(output).encode(), 1, ())])
+
+
 class Victim:
     """A worker behind a real port, and a stranger who says that he is n2."""
 
@@ -73,8 +81,9 @@ class Victim:
     async def send(self, method: str, body: bytes) -> bytes:
         return await self.stranger.call(N1, method, body, timeout_s=5, priority=Priority.CONTROL)
 
-    async def hear(self, report: AttemptReport) -> None:
-        self.reports.put_nowait(report)
+    async def hear(self, reports: Sequence[AttemptReport]) -> None:
+        for report in reports:
+            self.reports.put_nowait(report)
 
     async def failure(self) -> TaskFailed:
         """How the attempt ended that the worker took on."""
@@ -125,11 +134,11 @@ ORDERS: list[tuple[str, Any]] = [
     ("the same in version 2", lambda v, spec: [
         2, "j-1", ["reduce", 0, 1], "n2", spec, 1, [], str(v.foreign)]),
     ("an attempt whose name climbs", lambda v, spec: [
-        2, "j-1", [f"../../../{v.foreign}/x", 0, 1], "n2", spec, 1, []]),
+        5, "j-1", 1, "n2", spec, [[[f"../../../{v.foreign}/x", 0, 1], 1, []]]]),
     ("a task that is text", lambda v, spec: [
-        2, "j-1", ["reduce", "/../../foreign", 1], "n2", spec, 1, []]),
+        5, "j-1", 1, "n2", spec, [[["reduce", "/../../foreign", 1], 1, []]]]),
     ("a job whose name climbs", lambda v, spec: [
-        2, "../foreign", ["reduce", 0, 1], "n2", spec, 1, []]),
+        5, "../foreign", 1, "n2", spec, [[["reduce", 0, 1], 1, []]]]),
 ]  # fmt: skip
 
 
@@ -149,9 +158,7 @@ async def test_a_folder_that_was_there_before_an_attempt_is_neither_used_nor_del
     there = Path(attempt_folder(str(output), "j-1", attempt))
     there.parent.mkdir()
     victim.foreign.rename(there)
-    await victim.send(
-        "task.start", ReduceAssignment("j-1", attempt, 1, N2, spec_of(output).encode(), 1, ()).encode()
-    )
+    await victim.send("task.start", the_order(output, attempt))
     assert "was there before the attempt" in (await victim.failure()).message
     assert (there / "thesis").read_text() == "ten years"
 
@@ -161,9 +168,7 @@ async def test_a_link_at_the_place_of_an_attempts_folder_is_not_followed(victim:
     there = Path(attempt_folder(str(output), "j-1", attempt))
     there.parent.mkdir()
     os.symlink(victim.foreign, there)
-    await victim.send(
-        "task.start", ReduceAssignment("j-1", attempt, 1, N2, spec_of(output).encode(), 1, ()).encode()
-    )
+    await victim.send("task.start", the_order(output, attempt))
     assert "was there before the attempt" in (await victim.failure()).message
     assert (victim.foreign / "thesis").read_text() == "ten years"
     assert os.readlink(there) == str(victim.foreign)
@@ -171,9 +176,7 @@ async def test_a_link_at_the_place_of_an_attempts_folder_is_not_followed(victim:
 
 async def test_no_folder_is_made_for_a_job_that_nobody_has_planned(victim: Victim) -> None:
     output, attempt = victim.folder / "new" / "out", AttemptId("reduce", 0, 1)
-    await victim.send(
-        "task.start", ReduceAssignment("j-1", attempt, 1, N2, spec_of(output).encode(), 1, ()).encode()
-    )
+    await victim.send("task.start", the_order(output, attempt))
     assert (await victim.failure()).frames == ()
     assert not (victim.folder / "new").exists()
 

@@ -31,6 +31,9 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     PollAnswer,
     ReduceAssignment,
     RemoteSlice,
+    decode_reports,
+    encode_assignments,
+    encode_reports,
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, staging_folder
 from ringmill.cluster.ports import Incoming, Priority, TaskProcess
@@ -58,18 +61,21 @@ class Bench:
     reports: "asyncio.Queue[AttemptReport]" = field(default_factory=asyncio.Queue)
     progress: list[AttemptReport] = field(default_factory=list)
     refuse_reports: int = 0
+    answer: bytes = b""  # to the next report
     refusal: RingmillError = field(default_factory=lambda: Overloaded("the coordinator stumbles"))
 
     def hear(self, incoming: Incoming) -> bytes:
-        report = AttemptReport.decode(incoming.body)
-        if report.kind == "progress":
-            self.progress.append(report)
+        reports = decode_reports(incoming.body)
+        if not reports[0].has_ended:
+            self.progress += reports
         elif self.refuse_reports:
             self.refuse_reports -= 1
             raise self.refusal
         else:
-            self.reports.put_nowait(report)
-        return b""
+            for report in reports:
+                self.reports.put_nowait(report)
+        answer, self.answer = self.answer, b""
+        return answer
 
     def spec(self, mode: str, job: str = "j-1") -> JobSpec:
         return JobSpec(
@@ -108,7 +114,7 @@ class Bench:
         return answer
 
     async def run(self, assignment: Assignment) -> AttemptReport:
-        await self.ask("task.start", assignment.encode())
+        await self.ask("task.start", encode_assignments([assignment]))
         async with asyncio.timeout(30):
             return await self.reports.get()
 
@@ -258,7 +264,7 @@ async def test_much_output_does_no_harm_and_its_tail_is_kept(bench: Bench) -> No
 async def test_a_talkative_map_is_told_in_a_bounded_report(bench: Bench) -> None:
     report = await bench.run(bench.map_assignment("poison\n", "long log"))
     assert report.kind == "done"
-    assert len(report.encode()) < 1 << 20
+    assert len(encode_reports([report])) < 1 << 20
     assert [len(line) for line in MapOutput.from_wire(report.body).log] == [500] * 1000
 
 
@@ -275,7 +281,7 @@ async def test_a_wall_deadline_ends_what_only_seems_to_move(bench: Bench) -> Non
 
 
 async def test_a_killed_process_is_told_as_killed(bench: Bench) -> None:
-    await bench.ask("task.start", bench.map_assignment("poison\n", "loop").encode())
+    await bench.ask("task.start", encode_assignments([bench.map_assignment("poison\n", "loop")]))
     await until(lambda: len(processes_of(bench)) == 1)
     os.kill(int(processes_of(bench)[0]), signal.SIGKILL)
     report = await bench.reports.get()
@@ -293,7 +299,7 @@ async def test_an_order_that_comes_twice_is_one_attempt_and_a_refused_report_is_
     assignment = bench.map_assignment("a\n")
     bench.refuse_reports = 2
     for _ in range(2):
-        answered = PollAnswer.decode(await bench.ask("task.start", assignment.encode()))
+        answered = PollAnswer.decode(await bench.ask("task.start", encode_assignments([assignment])))
         assert (answered.start, answered.running) == ("1", (assignment.attempt,))
     assert (await bench.reports.get()).kind == "done"
     await asyncio.sleep(0.05)
@@ -305,7 +311,7 @@ async def test_a_cancelled_attempt_ends_without_a_report_and_a_dropped_job_leave
     bench: Bench,
 ) -> None:
     assignment = bench.map_assignment("poison\n", "loop")
-    await bench.ask("task.start", assignment.encode())
+    await bench.ask("task.start", encode_assignments([assignment]))
     await until(lambda: len(processes_of(bench)) == 1)
     await bench.ask("task.cancel", Cancel("j-1", TERM, assignment.attempt).encode())
     await until(lambda: not processes_of(bench))
@@ -342,7 +348,7 @@ async def test_a_worker_that_stops_takes_nothing_any_more(bench: Bench) -> None:
         for method, handler in worker.handlers().items():
             bench.end.serve(method, handler)
     for method, body in (
-        ("task.start", bench.map_assignment("a\n").encode()),
+        ("task.start", encode_assignments([bench.map_assignment("a\n")])),
         ("task.cancel", Cancel("j-1", TERM).encode()),
     ):
         with pytest.raises(Unavailable, match="stops") as refused:
@@ -365,7 +371,9 @@ async def test_a_worker_ended_by_a_bug_tells_that_bug_though_it_holds_a_job(benc
 async def test_a_worker_that_has_ended_refuses_what_still_reaches_it(bench: Bench) -> None:
     async with bench.another() as ended:
         pass
-    late = Incoming(ME, "task.start", bench.map_assignment("a\n").encode(), 5.0, Priority.CONTROL)
+    late = Incoming(
+        ME, "task.start", encode_assignments([bench.map_assignment("a\n")]), 5.0, Priority.CONTROL
+    )
     with pytest.raises(Unavailable, match="stops"):
         ended._on_start(late)
 
@@ -457,3 +465,18 @@ async def test_an_order_of_a_former_coordinator_is_refused(
     else:
         await bench.ask("task.cancel", former.encode())
         assert scratch(bench) == [], "the job of the next coordinator is dropped"
+
+
+async def test_an_order_in_the_answer_to_a_report_is_begun_and_one_of_a_former_coordinator_is_not(
+    bench: Bench,
+) -> None:
+    first = bench.map_assignment("a\n")
+    second = replace(first, attempt=AttemptId("map", 0, 2))
+    bench.answer = encode_assignments([second])
+    assert (await bench.run(first)).attempt == first.attempt
+    bench.answer = encode_assignments([replace(first, attempt=AttemptId("map", 0, 3), term=TERM - 1)])
+    async with asyncio.timeout(30):
+        assert (await bench.reports.get()).attempt == second.attempt
+    while PollAnswer.decode(await bench.ask("task.poll", Poll("j-1", TERM).encode())).running:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert bench.reports.empty()

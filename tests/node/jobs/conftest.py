@@ -20,7 +20,7 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, decode_reports
 from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
@@ -118,10 +118,10 @@ class JobCluster:
 
     def _answered(self, sender: NodeId, to: NodeId, method: str, body: bytes) -> None:
         if method == "task.report":
-            report = AttemptReport.decode(body)
-            if report.kind != "progress":
-                self.reports.append(report)
-                self.on_report(report)
+            for report in decode_reports(body):
+                if report.has_ended:
+                    self.reports.append(report)
+                    self.on_report(report)
 
     def spec(
         self, job: str = "job-1", mode: str = "", *, out: str = "out", overwrite: bool = False

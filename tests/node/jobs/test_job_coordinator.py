@@ -14,7 +14,7 @@ from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch,
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
-from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, Cancel, decode_assignment
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, Cancel, decode_assignments
 from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.ports import Priority, TaskProcess
 from ringmill.node.compute import shuffle_client
@@ -118,7 +118,7 @@ async def test_a_stray_on_one_node_does_not_hide_that_another_has_forgotten_an_a
     await end.call(other.name, "task.start", orders[0], timeout_s=5.0, priority=Priority.CONTROL)
     await cluster.until(lambda: bool(other.task_pids()))
     await cluster.until(lambda: not other.task_pids())  # the coordinator has found and stopped the stray
-    order = decode_assignment(orders[0])
+    [order] = decode_assignments(orders[0])
     lost = Cancel("job-1", order.term, order.attempt)
     await end.call(busy.name, "task.cancel", lost.encode(), timeout_s=5.0, priority=Priority.CONTROL)
     raise_flag(cluster)
@@ -408,9 +408,11 @@ async def test_a_forged_report_moves_no_foreign_file_into_the_output(cluster: An
 
     def forge(sender: NodeId, to: NodeId, method: str, body: bytes) -> None:
         answered(sender, to, method, body)
-        if method != "task.start" or refusals or decode_assignment(body).attempt.stage != "reduce":
+        if method != "task.start" or refusals:
             return
-        attempt = decode_assignment(body).attempt
+        attempt = decode_assignments(body)[0].attempt
+        if attempt.stage != "reduce":
+            return
         part = [attempt.task, str(secret), 10, 0, {}, 0, 0, 0, []]
         with pytest.raises(ProtocolMismatch, match="instead of") as refused:
             cluster.nodes[N1].coordinator._jobs["job-1"].hear(

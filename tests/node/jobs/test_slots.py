@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.workers.orders_ahead import OrdersAhead
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 LOTS = 1 << 30
@@ -21,6 +22,10 @@ class Work:
     avoided: NodeId | None = None
     runs: list[tuple[NodeId, AttemptId]] = field(default_factory=list)
     begun: int = 0
+    ahead: int = 0
+
+    def orders_ahead(self, node: NodeId) -> int:
+        return self.ahead
 
     def wants_a_slot(self) -> bool:
         return self.waiting > 0
@@ -105,3 +110,30 @@ def test_a_job_that_leaves_gives_its_slots_back() -> None:
     w.slots.leave("a")
     w.join("b", Work())
     assert w.deal() == {"b": 2}
+
+
+def test_orders_wait_at_a_node_for_the_one_job_that_wants_slots() -> None:
+    w = Shared(n1=1, n2=0)
+    w.join("a", Work(ahead=2))
+    assert w.deal() == {"a": 3}, "one that runs and two that wait; none at a node without slots"
+    w.join("b", Work(ahead=2))
+    w.end_one("a")
+    assert w.deal() == {"a": 2, "b": 0}
+    w.end_one("a")
+    w.end_one("a")
+    assert w.deal() == {"a": 0, "b": 1}, "the slot is free when all have ended, and nothing is spoken for"
+
+
+def test_orders_ahead_follow_the_pace_of_a_node_and_leave_the_last_tasks_to_whoever_is_free() -> None:
+    ahead = OrdersAhead()
+    assert ahead.at(N1, "map", 1000, 2) == 0, "nothing is known yet"
+    ahead.ended(N1, "map", 1, 0.0, 0.010)
+    ahead.ended(N1, "map", 4, 0.002, 0.050)
+    assert (ahead.at(N1, "map", 1000, 2), ahead.at(N2, "map", 1000, 2)) == (5, 0)
+    assert ahead.at(N1, "map", 12, 2) == 3
+    assert ahead.at(N1, "map", 3, 2) == 0
+    assert ahead.at(N1, "reduce", 1000, 2) == 0, "another stage has another pace"
+    ahead.ended(N2, "map", 1, 0.0, 0.2)
+    assert ahead.at(N2, "map", 1000, 2) == 1
+    ahead.ended(N2, "map", 1, 0.2, 2.2)
+    assert ahead.at(N2, "map", 1000, 2) == 0

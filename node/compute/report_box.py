@@ -1,0 +1,92 @@
+"""The reports on attempts of one job that have ended, until the job's coordinator has them.
+
+Those that end while others are on their way travel together in the next message: a task of a millisecond
+costs less than telling of it.  A report that cannot be delivered is told as a failure.
+
+See: docs/formats/worker_messages.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, RingmillError
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
+
+__all__ = ["ReportBox"]
+
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+_MOST: Final = 16
+_MOST_BYTES: Final = 256 * 1024  # of printed output, which is what reports may be large by
+
+
+class ReportBox:
+    """`send` carries reports to the coordinator.  Whoever delivers and finds nobody sending sends for all."""
+
+    def __init__(self, send: Callable[[Sequence[AttemptReport]], Awaitable[None]]) -> None:
+        self._send = send
+        self._waiting: dict[AttemptId, AttemptReport] = {}
+        self._is_sending = False
+        self._changed = asyncio.Event()
+        self._pause_s = _FIRST_PAUSE_S
+        self._most = _MOST
+
+    async def deliver(self, report: AttemptReport) -> None:
+        """Returns once the report has arrived.  Raises NotFound when its job is over."""
+        self._waiting[report.attempt] = report
+        try:
+            while report.attempt in self._waiting:
+                if self._is_sending:
+                    await self._changed.wait()
+                else:
+                    await self._send_some()
+        finally:
+            self._waiting.pop(report.attempt, None)
+
+    async def _send_some(self) -> None:
+        """One message, and a pause when it did not arrive."""
+        batch = self._next()
+        self._is_sending = True
+        try:
+            await self._send(batch)
+        except NotFound:
+            raise
+        except RingmillError as error:
+            if isinstance(error, InvalidArgument | ProtocolMismatch):  # too large for a message, say
+                self._refused(batch, error)
+            await asyncio.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        else:
+            self._pause_s, self._most = _FIRST_PAUSE_S, min(2 * self._most, _MOST)
+            for each in batch:
+                self._waiting.pop(each.attempt, None)
+        finally:
+            self._is_sending = False
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    def _next(self) -> list[AttemptReport]:
+        batch: list[AttemptReport] = []
+        size = 0
+        for report in self._waiting.values():
+            size += len(report.output)
+            if batch and (len(batch) >= self._most or size > _MOST_BYTES):
+                break
+            batch.append(report)
+        return batch
+
+    def _refused(self, batch: Sequence[AttemptReport], error: RingmillError) -> None:
+        """One of them is at fault: they are sent one by one, and that one is told all the same."""
+        self._most = 1
+        if len(batch) == 1:
+            [report] = batch
+            failure = TaskFailed(Cause.ENGINE_ERROR, f"its report was refused: {error}").to_wire()
+            self._waiting[report.attempt] = replace(
+                report, kind="failed", body=None, failure=failure, lost=None, figures=None, output=b""
+            )

@@ -61,7 +61,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         node.registers.service(),
         ScansService(node.requests, node.core.gate).service(),
         ExplainService(node.requests).service(),
-        TopologyService(card, membership.topology).service(),
+        TopologyService(card, membership.topology, node.core.hybrid).service(),
         KeyspacesService(membership).service(),
         MembersService(membership).service(),
         status.service(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringmill.cluster.ids import DiskId, NodeId, Start
+from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs.topology_pb2 import (
     GetTopologyRequest,
     GetTopologyResponse,
@@ -32,11 +33,12 @@ class NodeCard:
 
 
 class TopologyService:
-    """Clients call `Get` first, so its answer also carries this node's clock."""
+    """Clients call `Get` first, so its answer also carries this node's clock and hybrid time (rule V4)."""
 
-    def __init__(self, card: NodeCard, agent: TopologyAgent) -> None:
+    def __init__(self, card: NodeCard, agent: TopologyAgent, hybrid: HybridClock) -> None:
         self._card = card
         self._agent = agent
+        self._hybrid = hybrid
 
     def service(self) -> Service:
         return Service(
@@ -69,5 +71,7 @@ class TopologyService:
     async def _get(self, request: GetTopologyRequest, call: Call) -> GetTopologyResponse:
         current = self._agent.current
         if current is None or current.epoch <= request.known_epoch:
-            return GetTopologyResponse(epoch=self._agent.epoch)
-        return GetTopologyResponse(epoch=current.epoch, document=current.encode())
+            return GetTopologyResponse(epoch=self._agent.epoch, hybrid_time=self._hybrid.now())
+        return GetTopologyResponse(
+            epoch=current.epoch, document=current.encode(), hybrid_time=self._hybrid.now()
+        )

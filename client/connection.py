@@ -120,7 +120,7 @@ class AsyncClient(AsyncKeyspace):
         self._job_links: set[_JobLink] = set()
         self._has_session = session
         router = Router(self._directory, self._entropy, timeout_s)
-        super().__init__("default", router, OperationNames(self._entropy))
+        super().__init__("default", router, OperationNames(self._entropy, self._directory))
 
     async def __aenter__(self) -> AsyncClient:
         self._directory.lifetime.check()

@@ -7,7 +7,7 @@ when none). Rule V4: docs/protocol/versions.md.  Layout: docs/formats/operation_
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ringmill.cluster.ports import Entropy
 
@@ -24,11 +24,21 @@ class OperationName(NamedTuple):
     birth: int
 
 
-class OperationNames:
-    """Gives each write of a client its operation id, and remembers the newest time in any answer."""
+class Learning(Protocol):
+    """Whoever asks nodes for the topology; they tell their time with it."""
 
-    def __init__(self, entropy: Entropy) -> None:
+    newest_time: int
+
+
+class OperationNames:
+    """Gives each write of a client its operation id, and remembers the newest time in any answer.
+
+    Of `learning` a client knows a time before its first write, which can then be sent again like any other.
+    """
+
+    def __init__(self, entropy: Entropy, learning: Learning) -> None:
         self._entropy = entropy
+        self._learning = learning
         self._newest = 0
         self._open_session()
 
@@ -37,7 +47,7 @@ class OperationNames:
         if self._sequence + 1 >= SEQUENCE_LIMIT:
             self._open_session()
         self._sequence += 1
-        return OperationName(self._session, self._sequence, self._newest)
+        return OperationName(self._session, self._sequence, max(self._newest, self._learning.newest_time))
 
     def observe(self, hybrid_time: int) -> None:
         """Remember a hybrid time that an answer carried, if it is the newest."""

@@ -62,7 +62,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         node.registers.service(),
         ScansService(node.requests, node.core.gate).service(),
         ExplainService(node.requests).service(),
-        TopologyService(card, membership.topology, membership.history).service(),
+        TopologyService(card, membership.topology, membership.history, node.core.hybrid).service(),
         KeyspacesService(membership).service(),
         MembersService(membership, node.moves).service(),
         status.service(),

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
-from ringmill.client.routing.silence import SilenceWatch
 from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.silence import SilenceWatch
 from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
 from ringmill.cluster.wire.stubs.registers_pb2 import CasRequest, IncrRequest, ReadRegisterRequest

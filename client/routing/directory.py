@@ -19,6 +19,7 @@ from ringmill.client.routing.links import TOPOLOGY, Link, SendingLink
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyRequest
 
 __all__ = ["Directory"]
@@ -51,6 +52,8 @@ class Directory:
         self._probing: asyncio.Task[None] | None = None
         self.lifetime = Lifetime()
         self.topology: Topology | None = None
+        self.newest_time = 0
+        """The newest hybrid time that came with a topology."""
 
     async def __aenter__(self) -> Directory:
         self.lifetime.check()
@@ -133,6 +136,16 @@ class Directory:
         if not self.lifetime.is_closed and (self._probing is None or self._probing.done()):
             self._probing = asyncio.create_task(self._probe_suspects(), name="client-probes")
 
+    @property
+    def is_over(self) -> bool:
+        """Nothing is asked any more."""
+        return self.lifetime.is_closed
+
+    def fell_silent(self, address: str) -> None:
+        """Requests are under way to this address, and nothing comes."""
+        sometimes("a client finds a node silent with requests under way")
+        self.blame(address)
+
     def is_silent(self, address: str) -> bool:
         """Whether this address did not answer the last time."""
         return self._suspects.has(address)
@@ -201,6 +214,7 @@ class Directory:
         """
         known = GetTopologyRequest(known_epoch=self.epoch)
         answer = await self.link(address).call(TOPOLOGY, known, timeout_s)
+        self.newest_time = max(self.newest_time, answer.hybrid_time)
         if answer.document and answer.epoch > self.epoch:
             self.topology = Topology.decode(answer.document)
             self._orders.clear()

@@ -20,7 +20,6 @@ Rules W4 and H9: docs/protocol/writes.md, docs/protocol/repair.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 
 from ringmill.cluster.errors import (
@@ -33,11 +32,10 @@ from ringmill.cluster.errors import (
     Unavailable,
     WrongEpoch,
 )
+from ringmill.cluster.overload.budget import MAX_FURTHER
 
 __all__ = [
-    "Budget",
     "FIRST_PAUSE_S",
-    "FURTHER_SAVED",
     "Next",
     "LONGEST_PAUSE_S",
     "MAX_RETRIES",
@@ -51,8 +49,6 @@ __all__ = [
 ]
 
 MAX_RETRIES = 2
-MAX_FURTHER = 2
-FURTHER_SAVED = 1000.0
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 SILENCE_SHARE = 0.25
@@ -119,26 +115,3 @@ def attempt_timeout_s(remaining_s: float, deadline_s: float, *, is_write: bool, 
     if is_write or retries >= MAX_RETRIES:
         return remaining_s
     return min(remaining_s, deadline_s * SILENCE_SHARE)
-
-
-@dataclass(slots=True)
-class Budget:
-    """Limits what is sent again to a share of requests: each request earns `share`, each that is sent again
-    costs 1, at most `limit` is saved, which is also what there is at first."""
-
-    share: float = 0.1
-    limit: float = 10.0
-    saved: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.saved = self.limit
-
-    def earn(self) -> None:
-        self.saved = min(self.limit, self.saved + self.share)
-
-    def spend(self) -> bool:
-        """Take one retry, if there is one."""
-        if self.saved < 1.0:
-            return False
-        self.saved -= 1.0
-        return True

@@ -19,9 +19,7 @@ from ringmill.client.routing.attempts import Attempts
 from ringmill.client.routing.directory import STAGGER_S, Directory
 from ringmill.client.routing.links import Method, read_answer
 from ringmill.client.routing.retries import (
-    FURTHER_SAVED,
     SILENCE_SHARE,
-    Budget,
     Next,
     attempt_timeout_s,
     is_outdated,
@@ -30,7 +28,6 @@ from ringmill.client.routing.retries import (
     next_step,
     pause_s,
 )
-from ringmill.client.routing.silence import SilenceWatch
 from ringmill.client.routing.throttle import Throttle
 from ringmill.cluster.errors import (
     DeadlineExceeded,
@@ -40,7 +37,9 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.ids import PartitionId
+from ringmill.cluster.overload.budget import FURTHER_SAVED, Budget
 from ringmill.cluster.ports import Entropy
+from ringmill.cluster.silence import SilenceWatch
 from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["Prepare", "Router", "Target"]

@@ -67,8 +67,7 @@ async def open_requests(
             gate=core.gate,
         )
         flights = _flights(core, replica, replicas, fallbacks, liveness, background)
-        proofs = Proofs(timekeeper=timekeeper, background=background, clock=core.clock, options=options)
-        forwarder = Forwarder(transport=core.transport, liveness=liveness, proofs=proofs, clock=core.clock)
+        forwarder = _forwarder(core, liveness, timekeeper, background)
         operations = OwnOperations(core.hybrid, core.doors.entropy)
         observer = Observer(collector=collector, replicas=replicas)
         attempts = WriteRetries(observer=observer, hybrid=core.hybrid, operations=operations)
@@ -125,6 +124,19 @@ def _flights(
         liveness=liveness,
         background=background,
         options=core.options.requests,
+    )
+
+
+def _forwarder(
+    core: Core, liveness: LivenessView, timekeeper: TimeKeeper, background: Background
+) -> Forwarder:
+    proofs = Proofs(timekeeper=timekeeper, background=background, options=core.options.requests)
+    return Forwarder(
+        transport=core.transport,
+        liveness=liveness,
+        proofs=proofs,
+        background=background,
+        clock=core.clock,
     )
 
 

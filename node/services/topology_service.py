@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
+from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs.topology_pb2 import (
     GetFormerTopologyRequest,
     GetFormerTopologyResponse,
@@ -35,12 +36,15 @@ class NodeCard:
 
 
 class TopologyService:
-    """Clients call `Get` first, so its answer also carries this node's clock."""
+    """Clients call `Get` first, so its answer also carries this node's clock and hybrid time (rule V4)."""
 
-    def __init__(self, card: NodeCard, agent: TopologyAgent, history: TopologyHistory) -> None:
+    def __init__(
+        self, card: NodeCard, agent: TopologyAgent, history: TopologyHistory, hybrid: HybridClock
+    ) -> None:
         self._card = card
         self._agent = agent
         self._history = history
+        self._hybrid = hybrid
 
     def service(self) -> Service:
         return Service(
@@ -74,8 +78,10 @@ class TopologyService:
     async def _get(self, request: GetTopologyRequest, call: Call) -> GetTopologyResponse:
         current = self._agent.current
         if current is None or current.epoch <= request.known_epoch:
-            return GetTopologyResponse(epoch=self._agent.epoch)
-        return GetTopologyResponse(epoch=current.epoch, document=current.encode())
+            return GetTopologyResponse(epoch=self._agent.epoch, hybrid_time=self._hybrid.now())
+        return GetTopologyResponse(
+            epoch=current.epoch, document=current.encode(), hybrid_time=self._hybrid.now()
+        )
 
     async def _get_former(self, request: GetFormerTopologyRequest, call: Call) -> GetFormerTopologyResponse:
         document = self._history.find(Epoch(request.epoch))

@@ -83,6 +83,16 @@ def _stop(ground: Ground, node: str) -> None:
     ground.nodes[node].pause()
 
 
+def _stop_with_write(ground: Ground, node: str) -> None:
+    """It answers, and stands still as soon as a write is on its way to it."""
+
+    def stop() -> None:
+        ground.trace.fault("stopped_with_write", node)
+        ground.nodes[node].pause()
+
+    ground.network.traps[node] = stop
+
+
 def _vanish(ground: Ground, node: str) -> None:
     _fall_silent(ground, node)
     _go_deaf(ground, node)
@@ -127,6 +137,7 @@ def _fail(ground: Ground, node: str) -> None:
 _BREAKS: Final[Mapping[str, Break]] = {
     "dead": _die,
     "stopped": _stop,
+    "stopped with a write": _stop_with_write,
     "cut off": _vanish,
     "silent": _fall_silent,
     "deaf": _go_deaf,

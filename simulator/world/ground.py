@@ -141,6 +141,7 @@ class Ground:
     async def heal(self, lost: Sequence[str]) -> None:
         """What can be mended by hand: links whole, disks well, nodes running but for those that are lost."""
         self._cuts.clear()
+        self.network.traps.clear()
         for _, _, link in self.network.links():
             self._mend(link)
         self.keep_apart()

@@ -63,6 +63,8 @@ class Network:
         self._endpoints: dict[str, Endpoint] = {}
         self.base = DirectedLink()
         self.repeats_all = repeats_all  # forwarded writes too: an ablation wants it
+        self.traps: dict[str, Callable[[], None]] = {}
+        """What happens to a node, by its name, just as it is sent a write that it has to coordinate."""
 
     def attach(self, name: str, endpoint: Endpoint) -> None:
         """From now on bytes for `name` go to this endpoint: a new run of the process."""
@@ -116,6 +118,12 @@ class Network:
             if timer.when() > now:
                 timer.cancel()
                 self._loop.call_at(now, arrive)
+
+    def spring(self, name: str) -> None:
+        """A write for this node to coordinate is about to be sent."""
+        trap = self.traps.pop(name, None)
+        if trap is not None:
+            trap()
 
     def note_late(self, name: str, method: str) -> None:
         """An operation waited past its deadline in the socket of a process that was stopped or slow."""

@@ -40,6 +40,7 @@ _ASK = b"?"
 _TELL = b"!"
 _CLOSED = b"-"  # nobody listens on the port yet
 _DRAIN_LOOK_S = 0.01
+_TO_COORDINATE = frozenset((*FORWARDS.values(), "kv.put", "kv.delete", "kv.touch"))
 
 
 class _Asked:
@@ -164,6 +165,8 @@ class SimulatedTransport:
         # A stream gives each frame once; what replicas and workers hear bears a second copy all the same.
         is_forward = method in FORWARDS.values() and not self._network.repeats_all
         line = to, self._is_client or is_forward
+        if self._network.traps and method in _TO_COORDINATE:
+            self._network.spring(to)
         if not self._gather_s:
             self._send_frame(*line, [waiting])
         elif line in self._outbox:

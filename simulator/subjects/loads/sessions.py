@@ -37,7 +37,7 @@ class LoadSession(PlannedClient):
 
     def __init__(self, name: str, **standing: Unpack[Standing]) -> None:
         super().__init__(name, **standing)
-        names = OperationNames(self._entropy)
+        names = OperationNames(self._entropy, self._router.directory)
         self._source = AsyncKeyspace(SOURCE, self._router, names)
         self._index = AsyncKeyspace(INDEX, self._router, names)
 

@@ -24,7 +24,7 @@ class MergingSession(PlannedClient):
 
     def __init__(self, name: str, **standing: Unpack[Standing]) -> None:
         super().__init__(name, **standing)
-        router, operations = self._router, OperationNames(self._entropy)
+        router, operations = self._router, OperationNames(self._entropy, self._router.directory)
         self._counters = AsyncCounters(AsyncKeyspace("counters", router, operations))
         self._sets = AsyncSets(AsyncKeyspace("sets", router, operations))
         self._maps = AsyncMaps(AsyncKeyspace("maps", router, operations))

@@ -33,6 +33,8 @@ OBJECT_MARKS: Final = (
     "an owner seen down is asked after all",
     "a write does not wait for a silent owner alone",
     "a write is not forwarded to a silent owner",
+    "an owner falls silent with forwarded writes under way",
+    "a write is forwarded again that may have been done",
     "a hint waits in memory for the disk",
     "an owner that missed a write gets a hint",
     "a stopping node leaves hints behind",

@@ -1,10 +1,10 @@
 """What is asked for while only a core of the nodes is healed: keys are written and read back, each once.
 
 Clients differ in whom they ask: the owners in the core, any node of the core, which then forwards, or all
-members in the usual order.  Only the first are always promised an answer, from the first moment.  A node of
-the rest may have answered somebody within the last second, and is trusted with a write then (rule W5); or it
-answers questions and no writes.  A write that such a node took has no known outcome, and nobody may send it
-again.  Nothing is asked twice but by the client library itself.
+members in the usual order.  Only the first are always promised an answer.  A node of the rest may answer
+questions and no writes; a write that it took has no known outcome then, and nobody may send it again.  One
+that is silent with a write is passed by the library or by the node that forwards (rule W4).  Nothing is asked
+twice but by these.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class _CoreClient:
 
 
 _OF_CORE: Final = _CoreClient("core-alone", Within, (0.0, 0.0, 2.0, 10.0))
-_OF_ANY: Final = _CoreClient("core-any", _AnyWithin, (2.0, 10.0))
-_OF_ALL: Final = _CoreClient("core-usual", Directory, (2.0, 10.0))
+_OF_ANY: Final = _CoreClient("core-any", _AnyWithin, (0.0, 2.0, 10.0))
+_OF_ALL: Final = _CoreClient("core-usual", Directory, (0.0, 2.0, 10.0))
 CORE_CLIENTS: Final = tuple(each.name for each in (_OF_CORE, _OF_ANY, _OF_ALL))
 
 OpenSession = Callable[[str, float, Sequence[str], type[Directory]], tuple[Process, Session]]

@@ -145,7 +145,7 @@ class Session:
         self._timeout_s = timeout_s
         self._directory = directory(addresses, dial)
         self._router = RecordingRouter(self._directory, entropy, timeout_s)
-        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(entropy))
+        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(entropy, self._directory))
         self._contexts: dict[bytes, CausalContext] = {}
 
     async def __aenter__(self) -> Session:

@@ -23,7 +23,10 @@ class RegisterSession(PlannedClient):
     def __init__(self, name: str, *, clock: Clock, **standing: Unpack[Standing]) -> None:
         super().__init__(name, **standing)
         self.registers = AsyncRegisters(
-            self._router, OperationNames(self._entropy), clock=clock, entropy=self._entropy
+            self._router,
+            OperationNames(self._entropy, self._router.directory),
+            clock=clock,
+            entropy=self._entropy,
         )
         self._seen: dict[bytes, tuple[bytes | None, int]] = {}
 

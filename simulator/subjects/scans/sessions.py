@@ -34,7 +34,9 @@ class ScanSession(PlannedClient):
     def __init__(self, name: str, *, patience_s: float, **standing: Unpack[Standing]) -> None:
         super().__init__(name, **standing)
         self._patience_s = patience_s
-        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(self._entropy))
+        self._keyspace = AsyncKeyspace(
+            "default", self._router, OperationNames(self._entropy, self._router.directory)
+        )
 
     async def work_off(self, plans: Sequence[PlannedScan], records: list[ScanRecord]) -> None:
         for plan in plans:

@@ -21,7 +21,9 @@ class SloppySession(PlannedClient):
 
     def __init__(self, name: str, **standing: Unpack[Standing]) -> None:
         super().__init__(name, **standing)
-        self._space = AsyncKeyspace(SPACE, self._router, OperationNames(self._entropy))
+        self._space = AsyncKeyspace(
+            SPACE, self._router, OperationNames(self._entropy, self._router.directory)
+        )
 
     async def make(self, plan: PlannedCall, calls: list[SloppyCall], *, is_of_core: bool = False) -> None:
         """One call, recorded whatever comes of it."""

@@ -36,7 +36,9 @@ class WatchSession(PlannedClient):
 
     def __init__(self, name: str, *, told: list[Told], **standing: Unpack[Standing]) -> None:
         super().__init__(name, **standing)
-        self._keyspace = AsyncKeyspace("default", self._router, OperationNames(self._entropy))
+        self._keyspace = AsyncKeyspace(
+            "default", self._router, OperationNames(self._entropy, self._router.directory)
+        )
         self._told = told
 
     async def watch(self, keys: Iterable[bytes], leaves: Random) -> None:

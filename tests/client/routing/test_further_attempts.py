@@ -11,7 +11,6 @@ import pytest
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import GET, PUT, TOPOLOGY
-from ringmill.client.routing.retries import MAX_FURTHER
 from ringmill.client.values import Receipt
 from ringmill.cluster.errors import (
     DeadlineExceeded,
@@ -20,6 +19,7 @@ from ringmill.cluster.errors import (
     Unavailable,
     WrongEpoch,
 )
+from ringmill.cluster.overload.budget import MAX_FURTHER
 from tests.client.routing.conftest import ImpatientLoop
 from tests.client.routing.test_router import KEY, FakeCluster
 from tests.client.routing.test_window import SendingCluster, client_of

@@ -13,10 +13,10 @@ from ringmill.client import many_keys
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.many_keys import KeyspaceRequests, raise_first
 from ringmill.client.routing.links import Method
-from ringmill.client.routing.retries import Budget
 from ringmill.client.routing.router import Router
 from ringmill.client.routing.window import WINDOW_BYTES, WINDOW_REQUESTS
 from ringmill.cluster.errors import ClientClosed, InvalidArgument
+from ringmill.cluster.overload.budget import Budget
 from tests.client.routing.test_router import FakeCluster, FakeNode
 from tests.client.routing.test_window import (
     ANSWERING,

@@ -5,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmill.client.routing.retries import (
-    MAX_FURTHER,
     MAX_RETRIES,
-    Budget,
     Next,
     attempt_timeout_s,
     may_go_further,
@@ -26,6 +24,7 @@ from ringmill.cluster.errors import (
     Unavailable,
     WrongEpoch,
 )
+from ringmill.cluster.overload.budget import MAX_FURTHER, Budget
 
 ERRORS = (
     CorruptData, DeadlineExceeded, DiskFull, InvalidArgument, NotFound, Overloaded, QuorumNotReached,

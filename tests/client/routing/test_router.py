@@ -122,7 +122,9 @@ async def client_of(
     entropy = SteadyEntropy()
     async with Directory(endpoints or list(cluster.nodes)[:1], cluster.dial) as directory:
         await directory.learn(timeout_s)
-        yield AsyncKeyspace("default", Router(directory, entropy, timeout_s), OperationNames(entropy))
+        yield AsyncKeyspace(
+            "default", Router(directory, entropy, timeout_s), OperationNames(entropy, directory)
+        )
 
 
 async def test_a_key_is_asked_of_its_first_owner() -> None:

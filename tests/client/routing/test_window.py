@@ -13,7 +13,6 @@ from google.protobuf.message import Message
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.many_keys import raise_first
 from ringmill.client.operations import OperationNames
-from ringmill.client.routing import silence
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import GET, PUT, Abandon, Method
 from ringmill.client.routing.router import Router
@@ -24,6 +23,7 @@ from ringmill.client.routing.window import (
     WINDOW_REQUESTS,
 )
 from ringmill.client.values import Item, Receipt
+from ringmill.cluster import silence
 from ringmill.cluster.errors import (
     ClientClosed,
     DeadlineExceeded,
@@ -85,7 +85,9 @@ async def client_of(cluster: FakeCluster, *, timeout_s: float = 0.4) -> AsyncIte
     entropy = SteadyEntropy()
     async with Directory(list(cluster.nodes)[:1], cluster.dial) as directory:
         await directory.learn(timeout_s)
-        yield AsyncKeyspace("default", Router(directory, entropy, timeout_s), OperationNames(entropy))
+        yield AsyncKeyspace(
+            "default", Router(directory, entropy, timeout_s), OperationNames(entropy, directory)
+        )
 
 
 def pairs(count: int = len(KEYS)) -> Iterator[tuple[str, bytes]]:

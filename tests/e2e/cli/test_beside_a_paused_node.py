@@ -16,6 +16,8 @@ import pytest
 
 import ringmill
 from ringmill.client.blocking import Client
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.wire.stubs.kv_pb2 import PutRequest, WriteReceipt
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
@@ -103,6 +105,42 @@ def test_no_write_under_way_waits_for_a_node_that_is_stopped_under_load(shell: S
         shell.ok("cluster", "resume", "n2")
         # that its loop stood still for a second is told for a minute
         shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "90s")
+
+
+def test_a_forwarded_write_leaves_an_owner_that_is_stopped_just_after_it_answered(shell: Shell) -> None:
+    """n1 forwards put after put: it has an answer of a moment ago, and its own caller sees no silence.
+
+    Without a further attempt by n1 the put at the stopped owner takes its whole deadline, and is unknown.
+    """
+
+    async def load() -> tuple[str, list[str]]:
+        async with ClientLink(addresses(shell)["n1"]) as link:
+
+            async def put(key: bytes) -> str:
+                """By n1, whoever owns the key: the node that coordinated it."""
+                request = PutRequest(key=key, value=b"v")
+                receipt = await link.unary("/ringmill.v1.Kv/Put", request, WriteReceipt, PATIENT_S)
+                return receipt.dot.partition("#")[0]
+
+            number, owner = 0, "n1"
+            while owner == "n1":
+                number += 1
+                owner = await put(b"far:%d" % number)
+            pause = asyncio.create_task(asyncio.to_thread(shell.ok, "cluster", "pause", owner))
+            took = []
+            try:
+                while not pause.done():
+                    took.append(await put(b"far:%d" % number))
+                took.append(await put(b"far:%d" % number))
+            finally:
+                await pause
+                await asyncio.to_thread(shell.ok, "cluster", "resume", owner)
+        return owner, took
+
+    owner, took = asyncio.run(load())
+    assert took[0] == owner, "n1 forwards"
+    assert took[-1] not in (owner, "n1"), "another owner took it"
+    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "90s")
 
 
 def test_jobs_are_run_listed_and_asked_for_beside_a_paused_node(shell: Shell, paused: str) -> None:

@@ -17,6 +17,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId, PartitionId, Start
 from ringmill.cluster.membership.profile import FAST
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs.membership_pb2 import (
     SizesRequest,
     SizesResponse,
@@ -75,7 +76,7 @@ async def link() -> AsyncIterator[ClientLink]:
         pid=4711,
         clock=clock,
     )
-    tables = (TopologyService(card, agent, history).service(), membership.service())
+    tables = (TopologyService(card, agent, history, HybridClock(clock)).service(), membership.service())
     services = Services(GrpcAcceptor(transport), grpc_handlers(tables, clock))
     async with transport, NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
         yield link
@@ -107,7 +108,9 @@ async def test_a_node_names_itself_before_it_has_a_cluster(link: ClientLink) -> 
     answer = await identify(link)
     assert (answer.node, answer.disk, answer.start, answer.boot) == ("n1", DISK, 4, "b")
     assert (answer.cluster, answer.epoch, answer.zone) == ("", 0, "a")
-    assert await get(link) == GetTopologyResponse()
+    told = await get(link)
+    assert (told.epoch, told.document) == (0, b"")
+    assert told.hybrid_time > 0, "with it a client's first write can be sent again"
     assert (await status(link)).pid == 4711
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Final
 
 import ringmill.node.membership.starts
@@ -10,6 +11,7 @@ from ringmill.client.routing.directory import Directory
 from ringmill.cluster.membership.start_rules import others_needed
 from ringmill.cluster.quorum.tally import WriteTally
 from ringmill.node.requests.flight import Flight
+from ringmill.node.requests.owners.handed_over import OneOwner
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
@@ -45,6 +47,15 @@ def _forwards_proved() -> Bends:
     return (method(Proofs.answers, trust),)
 
 
+def _silent_forwards_go_on() -> Bends:
+    """A write stays with the owner that it was forwarded to, whatever becomes of that one."""
+
+    def wait(attempt: OneOwner, *rest: Any) -> None:
+        return
+
+    return (method(OneOwner.silent, wait),)
+
+
 def _silence_passed() -> Bends:
     """An owner seen down is asked only once all others have failed."""
 
@@ -59,6 +70,7 @@ def _silence_passed() -> Bends:
 
 _CORE: Final = SimulationOptions(core=1.0)
 _HEALTHY: Final = SimulationOptions(core=1.0, faults=())
+_FORWARDING: Final = replace(_HEALTHY, keys=24)
 _SEEN_DOWN: Final = SimulationOptions(core=1.0, nodes=3, faults=("split_one", "one_way"))
 
 PROGRESS: Final = (
@@ -79,8 +91,15 @@ PROGRESS: Final = (
         "forwards-proved",
         "a node forwards a write to an owner that answered lately",
         _forwards_proved(),
-        _HEALTHY,
+        _FORWARDING,
         rules=("W5",),
+    ),
+    Ablation(
+        "silent-forwards-go-on",
+        "a forwarded write goes to another owner when the first one falls silent",
+        _silent_forwards_go_on(),
+        _FORWARDING,
+        rules=("W4",),
     ),
     Ablation(
         "silence-passed",

@@ -2,7 +2,7 @@
 
 A change is a function from a document to the next one.  What must hold between any two documents of a
 cluster is checked here, by the voters before they accept a document and by every node before it adopts one.
-What a change may do beyond that is the change's own matter (cluster/ring/keyspace_changes.py).
+What a change may do beyond that is the change's own matter (cluster/ring/keyspaces/keyspace_changes.py).
 
 Rules T1 and T2: docs/protocol/topology.md; M1: docs/protocol/moves.md.
 """

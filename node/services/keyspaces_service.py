@@ -1,12 +1,18 @@
 """The API of keyspaces: decodes, has the topology changed, encodes.  It decides nothing.
 
-What a change does to the document stands in cluster/ring/keyspace_changes.py, how it comes about in
+What a change does to the document stands in cluster/ring/keyspaces/keyspace_changes.py, how it comes about in
 node/membership/epoch_proposer.py.
 """
 
 from __future__ import annotations
 
-from ringmill.cluster.ring.keyspace_changes import KeyspaceChanges, NewKeyspace, altered, created, dropped
+from ringmill.cluster.ring.keyspaces.keyspace_changes import (
+    KeyspaceChanges,
+    NewKeyspace,
+    altered,
+    created,
+    dropped,
+)
 from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
 from ringmill.cluster.wire.stubs.keyspaces_pb2 import (
     AlterKeyspaceRequest,

@@ -20,7 +20,7 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.machine.job_events import LoadMoved
 from ringmill.cluster.mapreduce.machine.task_state import failure_pause_s
-from ringmill.cluster.ring.generations import Generation
+from ringmill.cluster.ring.keyspaces.generations import Generation
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs.journal.cells import Fenced

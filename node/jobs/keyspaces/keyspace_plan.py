@@ -17,8 +17,8 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.keyspace_records import encode_records
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, PartitionSpan, Split, split_bytes
-from ringmill.cluster.ring.generations import check_may_be_replaced
 from ringmill.cluster.ring.hashing import hash_tag, partition_of, position
+from ringmill.cluster.ring.keyspaces.generations import check_may_be_replaced
 from ringmill.node.contracts import KeyspaceAccess
 
 __all__ = ["keyspace_splits", "output_id"]

@@ -6,7 +6,7 @@ from typing import Final
 
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import NOT_LOADED, LoadMoved
-from ringmill.cluster.ring.generations import Generation
+from ringmill.cluster.ring.keyspaces.generations import Generation
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.keyspaces.loading import Loader
 from ringmill.simulator.bending import Ablation, Bends, method

@@ -28,7 +28,7 @@ from ringmill.cluster.errors import (
     WrongEpoch,
 )
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
-from ringmill.cluster.ring.keyspace_changes import NewKeyspace, created
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.wire.stubs import kv_pb2, topology_pb2
 

@@ -8,8 +8,14 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, NotFound
 from ringmill.cluster.ids import DiskId, NodeId
-from ringmill.cluster.ring.generations import Generation, check_may_be_replaced
-from ringmill.cluster.ring.keyspace_changes import KeyspaceChanges, NewKeyspace, altered, created, dropped
+from ringmill.cluster.ring.keyspaces.generations import Generation, check_may_be_replaced
+from ringmill.cluster.ring.keyspaces.keyspace_changes import (
+    KeyspaceChanges,
+    NewKeyspace,
+    altered,
+    created,
+    dropped,
+)
 from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 

@@ -10,7 +10,13 @@ import pytest
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId
 from ringmill.cluster.limits import MAX_TTL_MS
-from ringmill.cluster.ring.keyspace_changes import KeyspaceChanges, NewKeyspace, altered, created, dropped
+from ringmill.cluster.ring.keyspaces.keyspace_changes import (
+    KeyspaceChanges,
+    NewKeyspace,
+    altered,
+    created,
+    dropped,
+)
 from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 

@@ -14,7 +14,7 @@ from ringmill.cluster.consensus.epoch_vote import EpochVote, encode_vote
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
 from ringmill.cluster.ports import Priority
-from ringmill.cluster.ring.keyspace_changes import NewKeyspace, created, dropped
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created, dropped
 from ringmill.cluster.ring.succession import check_follows
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochAnswer, EpochRequest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
-from ringmill.cluster.ring.keyspace_changes import NewKeyspace, created
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.cluster.ring.topology_entries import Member
 from ringmill.node.membership.history.topology_history import TopologyHistory

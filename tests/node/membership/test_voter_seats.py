@@ -9,7 +9,7 @@ import pytest
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.errors import QuorumNotReached
 from ringmill.cluster.ids import Epoch, NodeId
-from ringmill.cluster.ring.keyspace_changes import NewKeyspace, created
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.voters import with_vote_passed_on
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochRequest

@@ -11,7 +11,7 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, Unavailable
 from ringmill.cluster.ids import Epoch, NodeId
-from ringmill.cluster.ring.keyspace_changes import NewKeyspace, created, dropped
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created, dropped
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.repair.anti_entropy import AntiEntropy

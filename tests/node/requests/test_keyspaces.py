@@ -10,7 +10,13 @@ import pytest
 from ringmill.cluster.consensus.register import Incr
 from ringmill.cluster.errors import InvalidArgument, Unavailable
 from ringmill.cluster.quorum.receipt import Durability
-from ringmill.cluster.ring.keyspace_changes import KeyspaceChanges, NewKeyspace, altered, created, dropped
+from ringmill.cluster.ring.keyspaces.keyspace_changes import (
+    KeyspaceChanges,
+    NewKeyspace,
+    altered,
+    created,
+    dropped,
+)
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
-from ringmill.cluster.ring.keyspace_changes import NewKeyspace, created
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed

@@ -6,7 +6,13 @@ from dataclasses import replace
 
 from ringmill.client.cli.ring.ring_diff import difference_document, difference_story
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
-from ringmill.cluster.ring.keyspace_changes import KeyspaceChanges, NewKeyspace, altered, created, dropped
+from ringmill.cluster.ring.keyspaces.keyspace_changes import (
+    KeyspaceChanges,
+    NewKeyspace,
+    altered,
+    created,
+    dropped,
+)
 from ringmill.cluster.ring.plans.topology_difference import difference
 from ringmill.cluster.ring.replacement import replaced
 from ringmill.cluster.ring.topology import Topology, first_topology

@@ -16,7 +16,7 @@ from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.errors import InvalidArgument, NotFound
 from ringmill.cluster.ids import KeyspaceId
-from ringmill.cluster.ring.keyspace_changes import FIRST_KEYSPACES
+from ringmill.cluster.ring.keyspaces.keyspace_changes import FIRST_KEYSPACES
 from ringmill.cluster.ring.succession import with_keyspaces
 from ringmill.cluster.ring.topology import MAX_KEYSPACES, KeyspaceEntry, Topology
 

@@ -165,7 +165,11 @@ def _is_arrow(before: Row, after: Row) -> bool:
         return stays or taken_place
     if after.phase == JOINT_1 and before.phase == NORMAL:
         return stays and after.joiner in before.wanted
-    return stays and (before.joiner, before.leaver) == (after.joiner, after.leaver)
+    return stays and before.joiner == after.joiner and _node(before.leaver) == _node(after.leaver)
+
+
+def _node(seat: Owner | None) -> NodeId | None:
+    return None if seat is None else seat.node
 
 
 def _with_joiner(row: Row, epoch: Epoch) -> Row:

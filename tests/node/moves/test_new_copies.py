@@ -1,0 +1,188 @@
+"""A copy that joins a node is filled from the old owners, and a former owner forgets its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from ringmill.cluster.errors import CorruptData, QuorumNotReached, Stale, WrongEpoch
+from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ring.moves import aborted, with_plan
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
+from ringmill.node.moves.filled_so_far import MoveProgress
+from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
+from ringmill.node.replica.stored_key import Copy, Place, copy_prefix, prefix_end
+from tests.node.repair.healing_world import HealingWorld, run
+
+T = TypeVar("T")
+
+KEYS = [b"key%03d" % number for number in range(40)]
+NAMES = ("n1", "n2", "n3", "n4")
+PARTITION, EPOCH = PartitionId(3), Epoch(7)
+COPY = Copy(PARTITION, EPOCH)
+PLACE = Place(COPY, KeyspaceId(1, 0), b"key")
+
+
+async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(0.25)
+
+
+async def change(world: HealingWorld, made: Callable[[Topology, bool], Topology | None]) -> None:
+    await world.inside("n1", world["n1"].membership.epochs.change(made, 10.0))
+
+
+def turned(topology: Topology, may_be_made: bool) -> Topology | None:
+    """Each partition gets the one member that did not own it, in the place of its first owner."""
+    names = [each.id for each in topology.members]
+    wanted = [(*row.whole[1:], *(node for node in names if node not in row.whole)) for row in topology.rows]
+    return with_plan(topology, topology.members, wanted)
+
+
+async def again(ask: Callable[[], Awaitable[T]]) -> T:
+    """As a client does: once more, when owners know a newer topology than the node that was asked."""
+    for _ in range(20):
+        try:
+            return await ask()
+        except (QuorumNotReached, WrongEpoch):
+            await asyncio.sleep(0.1)
+    return await ask()
+
+
+async def put(world: HealingWorld, name: str, key: bytes, value: bytes) -> None:
+    await again(lambda: world.put(name, key, value))
+
+
+async def get(world: HealingWorld, name: str, key: bytes, level: str = "") -> list[bytes | None]:
+    return await again(lambda: world.get(name, key, level))
+
+
+async def stored(world: HealingWorld, name: str, copy: Copy) -> int:
+    """How many objects lie under a copy's keys."""
+
+    async def count() -> int:
+        prefix = copy_prefix(copy)
+        return len([key async for key, _ in world[name].replica.engine.scan(prefix, prefix_end(prefix))])
+
+    return await world.inside(name, count())
+
+
+def test_partitions_move_twice_and_nothing_is_left_behind() -> None:
+    async def story(world: HealingWorld) -> None:
+        for number, key in enumerate(KEYS):
+            await world.put(NAMES[number % 4], key, b"v%d" % number, "all")
+        await world.delete("n1", KEYS[0])
+        for turn in range(4):
+            await change(world, turned)
+            for number, key in enumerate(KEYS[1:], 1):
+                await put(world, NAMES[(number + turn) % 4], key, b"v%d" % number)
+                assert await get(world, NAMES[(number + turn + 1) % 4], key) == [b"v%d" % number]
+            await until(lambda: not world.world.topology.is_moving)
+        epoch = world.world.topology.epoch
+        await until(lambda: all(world[name].membership.topology.epoch == epoch for name in NAMES))
+        await asyncio.sleep(5.0)
+        assert await get(world, "n2", KEYS[0]) == []
+        for number, row in enumerate(world.world.topology.rows):
+            known = {
+                (name, at): await stored(world, name, Copy(PartitionId(number), Epoch(at)))
+                for name in NAMES
+                for at in range(1, epoch + 1)
+            }
+            left = {(name, at) for (name, at), items in known.items() if items}
+            assert left <= {(node, row.copy_epoch_of(node)) for node in row.whole}
+
+    run(story, nodes=4)
+
+
+def test_a_plan_that_is_given_up_leaves_the_old_owners_whole() -> None:
+    async def story(world: HealingWorld) -> None:
+        for number, key in enumerate(KEYS):
+            await world.put(NAMES[number % 4], key, b"v%d" % number, "all")
+        await change(world, turned)
+        await until(lambda: any(row.is_joint for row in world.world.topology.rows))
+        await change(world, lambda topology, may_be_made: aborted(topology))
+        assert not world.world.topology.is_moving
+        for number, key in enumerate(KEYS):
+            assert await get(world, NAMES[number % 4], key, "all") == [b"v%d" % number]
+
+    run(story, nodes=4)
+
+
+def test_a_joiner_that_is_killed_goes_on_and_one_that_is_away_holds_nobody_up() -> None:
+    async def story(world: HealingWorld) -> None:
+        for number, key in enumerate(KEYS):
+            await world.put(NAMES[number % 4], key, b"v%d" % number, "all")
+        await world.down("n4")
+        await change(world, turned)
+        await asyncio.sleep(5.0)
+        assert any(row.wanted for row in world.world.topology.rows), "what n4 is to own waits for it"
+        for number, key in enumerate(KEYS):
+            await put(world, NAMES[number % 3], key, b"w%d" % number)
+        await world.up("n4")
+        await until(lambda: any(row.is_joint for row in world.world.topology.rows))
+        await world.down("n4")
+        await world.up("n4")
+        await until(lambda: not world.world.topology.is_moving)
+        for number, key in enumerate(KEYS):
+            assert await get(world, NAMES[number % 4], key) == [b"w%d" % number]
+
+    run(story, nodes=4)
+
+
+class Kept:
+    """Control state in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    def get(self, name: str) -> bytes | None:
+        return self.values.get(name)
+
+    async def put_synced(self, name: str, value: bytes) -> None:
+        self.values[name] = value
+
+
+def written_at(time: int) -> StoredObject:
+    dot = Dot(Actor("n1#1"), 1)
+    operation = OperationId("client", 1, HybridTime(time))
+    sibling = Sibling(dot, b"v", HybridTime(time), operation)
+    return StoredObject(VersionVector.of([(dot.actor, dot.counter)]), (sibling,))
+
+
+async def test_a_new_copy_takes_nothing_before_it_knows_the_watermark() -> None:
+    marks = Watermarks(Kept())  # type: ignore[arg-type]
+    marks.judge(PLACE, ABSENT, written_at(5), "")
+    marks.expect(PARTITION)
+    assert marks.is_expected(PARTITION) and marks.watched(PARTITION) > HybridTime(1 << 63)
+    for time in (5, 15):
+        with pytest.raises(Unsettled):
+            marks.judge(PLACE, ABSENT, written_at(time), "")
+    await marks.learn({PARTITION: HybridTime(10)})
+    assert not marks.is_expected(PARTITION) and marks.proven(PARTITION) == 10
+    with pytest.raises(Stale):
+        marks.judge(PLACE, ABSENT, written_at(5), "")
+    marks.judge(PLACE, ABSENT, written_at(15), "")
+
+
+async def test_how_far_a_copy_is_filled_outlives_a_restart() -> None:
+    kept = Kept()
+    progress = MoveProgress(kept)  # type: ignore[arg-type]
+    assert not progress.is_begun(COPY)
+    await progress.begin(COPY)
+    await progress.note_cursor(COPY, NodeId("n1"), b"half")
+    await progress.note_filled(COPY, NodeId("n2"))
+    again = MoveProgress(kept)  # type: ignore[arg-type]
+    assert again.is_begun(COPY) and again.sources(COPY) == ["n2"]
+    assert again.cursor(COPY, NodeId("n1")) == b"half" and again.cursor(COPY, NodeId("n3")) == b""
+    await again.keep_only([])
+    assert not MoveProgress(kept).is_begun(COPY)  # type: ignore[arg-type]
+    kept.values["moves"] = b"\xc1"
+    with pytest.raises(CorruptData):
+        MoveProgress(kept)  # type: ignore[arg-type]

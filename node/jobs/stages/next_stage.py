@@ -48,7 +48,10 @@ async def _planned(world: Surroundings, job: StoredJob) -> StagePlanned:
     if may_ask(spec.chain[chain.place.link], chain.place):
         bundle = await world.bundles.ensure(spec.bundle_sha256, world.node)
         was_last = await world.job_steps.is_last_round(job.stage, bundle, chain.place.round + 1, counters)
-        sometimes("a function ends the rounds" if was_last else "a function asks for another round")
+        if was_last:
+            sometimes("a function ends the rounds")
+        else:
+            sometimes("a function asks for another round")
     place = place_after(chain.links, chain.place, counters, was_last=was_last)
     assert place is not None, "a chain that is at its end plans nothing"
     stage = stage_of(spec, place)

@@ -9,9 +9,9 @@ See: docs/formats/worker_messages.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch, RingmillError
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
@@ -27,12 +27,19 @@ _MOST_BYTES: Final = 256 * 1024  # of printed output, which is what reports may 
 
 
 class ReportBox:
-    """`send` carries reports to the coordinator.  Whoever delivers and finds nobody sending sends for all."""
+    """`send` carries reports to the coordinator.  `begin` runs a coroutine in a task of the worker: an
+    attempt that is stopped while it delivers must not take what comes back for others with it."""
 
-    def __init__(self, send: Callable[[Sequence[AttemptReport]], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        send: Callable[[Sequence[AttemptReport]], Awaitable[None]],
+        begin: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
         self._send = send
+        self._begin = begin
         self._waiting: dict[AttemptId, AttemptReport] = {}
-        self._is_sending = False
+        self._sending: asyncio.Task[None] | None = None
+        self._is_over: NotFound | None = None
         self._changed = asyncio.Event()
         self._pause_s = _FIRST_PAUSE_S
         self._most = _MOST
@@ -40,23 +47,35 @@ class ReportBox:
     async def deliver(self, report: AttemptReport) -> None:
         """Returns once the report has arrived.  Raises NotFound when its job is over."""
         self._waiting[report.attempt] = report
+        if self._sending is None:
+            self._sending = self._begin(self._send_all())
         try:
             while report.attempt in self._waiting:
-                if self._is_sending:
-                    await self._changed.wait()
-                else:
-                    await self._send_some()
+                await self._changed.wait()
+                if self._is_over is not None:
+                    raise self._is_over
         finally:
             self._waiting.pop(report.attempt, None)
+
+    def close(self) -> None:
+        """Send no more: whoever delivers is stopped."""
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def _send_all(self) -> None:
+        try:
+            while self._waiting and self._is_over is None:
+                await self._send_some()
+        finally:
+            self._sending = None
 
     async def _send_some(self) -> None:
         """One message, and a pause when it did not arrive."""
         batch = self._next()
-        self._is_sending = True
         try:
             await self._send(batch)
-        except NotFound:
-            raise
+        except NotFound as error:
+            self._is_over = error
         except RingmillError as error:
             if isinstance(error, InvalidArgument | ProtocolMismatch):  # too large for a message, say
                 self._refused(batch, error)
@@ -66,10 +85,8 @@ class ReportBox:
             self._pause_s, self._most = _FIRST_PAUSE_S, min(2 * self._most, _MOST)
             for each in batch:
                 self._waiting.pop(each.attempt, None)
-        finally:
-            self._is_sending = False
-            self._changed.set()
-            self._changed = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _next(self) -> list[AttemptReport]:
         batch: list[AttemptReport] = []

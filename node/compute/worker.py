@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -239,7 +239,7 @@ class Worker:
     def _heard(self, job: str, coordinator: NodeId) -> _Job:
         known = self._jobs.get(job)
         if known is None:
-            known = self._jobs[job] = _Job(coordinator, 0.0, ReportBox(self._send))
+            known = self._jobs[job] = _Job(coordinator, 0.0, ReportBox(self._send, self._group.create_task))
         known.coordinator = coordinator  # it has the newest term
         known.heard_at = self._clock.monotonic()
         return known
@@ -259,7 +259,9 @@ class Worker:
         phases.enter("wait")
         async with self._turns:
             await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
+            began_at = self._clock.monotonic()
             report = await self._attempt(assignment, spec, folder, phases)
+            report = replace(report, ran_s=max(0.0, self._clock.monotonic() - began_at))
         await self._deliver(report)
 
     async def _attempt(
@@ -368,7 +370,9 @@ class Worker:
 
     def _let_go(self, job: str) -> list[asyncio.Task[None]]:
         """Its attempts, which have been told to stop."""
-        attempts = list(self._jobs.pop(job).attempts.values())
+        dropped = self._jobs.pop(job)
+        dropped.reports.close()
+        attempts = list(dropped.attempts.values())
         self._shuffle.forget(job)
         for task in attempts:
             task.cancel()

@@ -198,10 +198,10 @@ class JobDriver:
         self.wake()
         return start.attempt
 
-    def orders_ahead(self, node: NodeId) -> int:
+    def orders_ahead(self, node: NodeId, slots: int) -> int:
         machine = self._machine
         stage: Stage = "reduce" if machine.maps_done else "map"
-        return self._ahead.at(node, stage, machine.not_begun, len(machine.workers_up))
+        return self._ahead.at(node, stage, slots, machine.not_begun, len(machine.workers_up))
 
     async def take(self, reports: Sequence[AttemptReport]) -> bytes:
         """Handle a worker's reports.  Returns its next orders, if any, once the journal has what it told.
@@ -212,18 +212,14 @@ class JobDriver:
         if not any(each.has_ended for each in reports):
             return b""
         node = reports[0].node
-        if ended:
-            began_at = min(self._began_at(each.attempt) for each in ended)
-            self._ahead.ended(node, ended[0].attempt.stage, len(ended), began_at, self._now)
-            self._release_slots()
-            self._world.slots.deal([node])
-        orders = self._orders.with_answer(node)
-        await self.keep_reports()
-        return orders
-
-    def _began_at(self, attempt: AttemptId) -> float:
-        known = self.attempt(attempt)
-        return self._now if known is None else known.began_at
+        for each in ended:
+            self._ahead.ended(node, each.attempt.stage, each.ran_s)
+        with self._orders.kept_for_answer(node):
+            if ended:
+                self._release_slots()
+                self._world.slots.deal([node])
+            await self.keep_reports()
+            return self._orders.with_answer(node)
 
     def hear(self, report: AttemptReport) -> bool:
         """Handle a worker's report on an attempt; returns whether it said something new.

@@ -28,8 +28,8 @@ class Taker(Protocol):
         """Whether it would take one, on one node or another."""
         ...
 
-    def orders_ahead(self, node: NodeId) -> int:
-        """How many attempts may wait at a node, beside those that have a slot."""
+    def orders_ahead(self, node: NodeId, slots: int) -> int:
+        """How many attempts may wait at a node, beside those that have one of its slots."""
         ...
 
     def take_slot(self, node: NodeId) -> AttemptId | None:
@@ -72,7 +72,7 @@ class Slots:
             while self._is_free(node) and self._give(node, wanting):
                 pass
             if len(wanting) == 1:  # else a free slot would be spoken for, whoever wants it by then
-                most = wanting[0][1].taker.orders_ahead(node)
+                most = wanting[0][1].taker.orders_ahead(node, self._capacity.get(node, 0))
                 while most and self._is_free(node, most) and self._give(node, wanting):
                     sometimes("a worker has an order ahead")
 

@@ -225,6 +225,7 @@ class AttemptReport:
     lost: RemoteSlice | None = None
     figures: Any = None
     output: bytes = b""  # the tail of what it printed
+    ran_s: float = 0.0  # in its slot, as the worker has measured it
 
     @property
     def has_ended(self) -> bool:
@@ -236,7 +237,16 @@ def encode_reports(reports: Sequence[AttemptReport]) -> bytes:
     """Reports on attempts of one job by one worker in one start; at least one."""
     first = reports[0]
     rows = [
-        (each.attempt, each.kind, each.body, each.failure, each.lost, each.figures, each.output)
+        (
+            each.attempt,
+            each.kind,
+            each.body,
+            each.failure,
+            each.lost,
+            each.figures,
+            each.output,
+            round(each.ran_s * 1e6),
+        )
         for each in reports
     ]
     return _packed(first.job, first.node, first.start, rows)
@@ -258,13 +268,13 @@ def decode_reports(body: bytes) -> list[AttemptReport]:
 
 def _report(
     job: str, node: NodeId, start: str, attempt: Any, kind: Any, content: Any, failure: Any, lost: Any,
-    figures: Any, output: Any,
+    figures: Any, output: Any, ran_us: Any,
 ) -> AttemptReport:  # fmt: skip
     if kind not in _KINDS:
         raise ValueError(f"kind {kind!r:.40}")
     return AttemptReport(
         job, _attempt(attempt), node, start, kind, content, failure,
-        None if lost is None else _slice(lost), figures, _data(output),
+        None if lost is None else _slice(lost), figures, _data(output), whole_number(ran_us) / 1e6,
     )  # fmt: skip
 
 

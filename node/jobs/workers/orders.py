@@ -10,7 +10,9 @@ Rule J5: docs/protocol/jobs.md.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -39,6 +41,7 @@ from ringmill.node.jobs.surroundings import Surroundings
 __all__ = ["Orders", "Ordering", "Polled"]
 
 _CALL_TIMEOUT_S: Final = 5.0
+_KEPT_S: Final = 0.005  # about what an entry of the journal takes
 _MOST: Final = 16  # of one message
 _MOST_SLICES: Final = 4096  # the same, of reduces: some 60 bytes each
 _POLLS_MISSED: Final = 2  # the answer with an order may be behind the first poll
@@ -90,6 +93,7 @@ class Orders:
         self._accepted: dict[AttemptId, NodeId] = {}  # attempts that a worker has confirmed
         self._given: dict[AttemptId, _Given] = {}  # those that it has not, and may have
         self._stopping: dict[AttemptId, None] = {}
+        self._kept: set[NodeId] = set()  # whose orders are to travel with an answer
 
     def add(self, start: StartMap | StartReduce) -> None:
         """It has a slot: it is sent with the next ones."""
@@ -99,10 +103,27 @@ class Orders:
         """A former coordinator has ordered it; the worker has to know it."""
         self._accepted[attempt] = node
 
+    @contextmanager
+    def kept_for_answer(self, node: NodeId) -> Iterator[None]:
+        """While a report of a worker is handled its orders wait for the answer, a moment: the journal, for
+        which the answer waits, may take longer."""
+        over = asyncio.get_running_loop().call_later(_KEPT_S, self._keep_no_more, node)
+        self._kept.add(node)
+        try:
+            yield
+        finally:
+            over.cancel()
+            self._keep_no_more(node)
+
+    def _keep_no_more(self, node: NodeId) -> None:
+        self._kept.discard(node)
+        if any(each.node == node for each in self._waiting):
+            self._job.wake()
+
     def send(self) -> None:
         """Send what waits, a message for each worker."""
         nodes = list(dict.fromkeys(each.node for each in self._waiting))
-        for node in nodes:
+        for node in [each for each in nodes if each not in self._kept]:
             for starts in _batches(self._taken(node)):
                 self._begin(self._start(node, starts))
 
@@ -213,8 +234,11 @@ class Orders:
         self._job.feed(AttemptFailed(attempt, TaskFailed(Cause.LOST_NODE, why)))
 
     def _may_run(self, attempt_id: AttemptId, node: NodeId, start: str) -> bool:
+        """Whether a worker may tell of an attempt: it runs, or its report has come and not yet the answer."""
         attempt = self._job.attempt(attempt_id)
-        return attempt is not None and attempt.is_open and (attempt.node, attempt.start) == (node, start)
+        if attempt is None or (attempt.node, attempt.start) != (node, start):
+            return False
+        return attempt.is_open or attempt.state is AttemptState.DONE
 
 
 def _batches(starts: Sequence[StartMap | StartReduce]) -> list[list[StartMap | StartReduce]]:

@@ -139,7 +139,7 @@ async def test_a_node_that_is_up_but_answers_no_poll_is_given_up(cluster: Any) -
     raise_flag(cluster)
     view = await cluster.finish()
     assert view.state == "SUCCEEDED"
-    assert any("node n3 is down" in line for line in view.summary.story)
+    assert any("node n3 is down" in line for line in view.summary.story), view.summary.story
     assert cluster.parts() == cluster.expected()
 
 

@@ -24,7 +24,7 @@ class Work:
     begun: int = 0
     ahead: int = 0
 
-    def orders_ahead(self, node: NodeId) -> int:
+    def orders_ahead(self, node: NodeId, slots: int) -> int:
         return self.ahead
 
     def wants_a_slot(self) -> bool:
@@ -126,14 +126,15 @@ def test_orders_wait_at_a_node_for_the_one_job_that_wants_slots() -> None:
 
 def test_orders_ahead_follow_the_pace_of_a_node_and_leave_the_last_tasks_to_whoever_is_free() -> None:
     ahead = OrdersAhead()
-    assert ahead.at(N1, "map", 1000, 2) == 0, "nothing is known yet"
-    ahead.ended(N1, "map", 1, 0.0, 0.010)
-    ahead.ended(N1, "map", 4, 0.002, 0.050)
-    assert (ahead.at(N1, "map", 1000, 2), ahead.at(N2, "map", 1000, 2)) == (5, 0)
-    assert ahead.at(N1, "map", 12, 2) == 3
-    assert ahead.at(N1, "map", 3, 2) == 0
-    assert ahead.at(N1, "reduce", 1000, 2) == 0, "another stage has another pace"
-    ahead.ended(N2, "map", 1, 0.0, 0.2)
-    assert ahead.at(N2, "map", 1000, 2) == 1
-    ahead.ended(N2, "map", 1, 0.2, 2.2)
-    assert ahead.at(N2, "map", 1000, 2) == 0
+    assert ahead.at(N1, "map", 1, 1000, 2) == 0, "nothing is known yet"
+    ahead.ended(N1, "map", 0.010)
+    ahead.ended(N1, "map", 0.030)
+    assert (ahead.at(N1, "map", 1, 1000, 2), ahead.at(N2, "map", 1, 1000, 2)) == (6, 0)
+    assert ahead.at(N1, "map", 2, 1000, 2) == 12
+    assert ahead.at(N1, "map", 1, 12, 2) == 3
+    assert ahead.at(N1, "map", 1, 3, 2) == 0
+    assert ahead.at(N1, "reduce", 1, 1000, 2) == 0, "another stage has another pace"
+    ahead.ended(N2, "map", 0.2)
+    assert ahead.at(N2, "map", 1, 1000, 2) == 1
+    ahead.ended(N2, "map", 2.2)
+    assert ahead.at(N2, "map", 1, 1000, 2) == 0

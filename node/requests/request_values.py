@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ringmill.cluster.ids import Epoch, NodeId, PartitionId, Position
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId, Position
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId, Sibling
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
@@ -30,7 +30,7 @@ class WriteRequest(NamedTuple):
     (node/requests/updates.py).
     `epoch` is the topology by which the client routed, 0 when it knows none.  `left_s` is how long its caller
     still waits in seconds, None if unknown.  `encoded` is the message it came in; empty when there was none
-    or the request was changed since.
+    or the request was changed since.  `wanted` is the keyspace of that name that it is for; None: any.
     """
 
     keyspace: str
@@ -46,6 +46,7 @@ class WriteRequest(NamedTuple):
     entry: bytes = b""
     amount: int = 0
     is_touch: bool = False
+    wanted: KeyspaceId | None = None
 
     @property
     def verb(self) -> str:

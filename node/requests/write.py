@@ -101,6 +101,7 @@ class Writer:
         options = request.options
         durability, deadline = self._checked(request)
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
+        _check_wanted(request, route)
         request = self._attempts.named(request)
         if self._routes.node not in route.row.whole:
             sometimes("a write is forwarded to an owner")
@@ -222,6 +223,7 @@ class Writer:
         if (
             request.attempt
             or request.is_touch
+            or request.wanted
             or changes.is_full
             or not self._objects.takes_batches
             or self._hybrid.jumped_ms
@@ -313,6 +315,14 @@ class WriteBatch:
 def _asked_or_default(asked: Durability, request: WriteRequest, route: Route) -> Durability:
     """What the request says, else what its keyspace does."""
     return asked if request.options.durability else parse_durability(route.keyspace.durability)
+
+
+def _check_wanted(request: WriteRequest, route: Route) -> None:
+    """Whoever forwarded a job's record may know another keyspace of that name (rule J18)."""
+    if request.wanted is not None and route.keyspace.id != request.wanted:
+        raise NotFound(
+            f"keyspace {route.keyspace.name!r} was dropped, and another one has its name", outcome="failed"
+        )
 
 
 def _refuse(flights: Sequence[Flight]) -> None:

@@ -132,6 +132,8 @@ class PutRequest(_message.Message):
     SEEN_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    MADE_IN_EPOCH_FIELD_NUMBER: _builtins.int
+    MADE_ORDINAL_FIELD_NUMBER: _builtins.int
     keyspace: _builtins.str
     """name; "" is "default" """
     key: _builtins.bytes
@@ -160,6 +162,9 @@ class PutRequest(_message.Message):
     """keyspaces of policy set: the element (no value); map: the entry's name"""
     amount: _builtins.int
     """keyspaces of policy counter: what is added (no value)"""
+    made_in_epoch: _builtins.int
+    """of a job's put: the keyspace that it is for; 0: whichever has the name"""
+    made_ordinal: _builtins.int
     @_builtins.property
     def operation(self) -> Global___OperationId: ...
     @_builtins.property
@@ -185,10 +190,12 @@ class PutRequest(_message.Message):
         seen: Global___Seen | None = ...,
         entry: _builtins.bytes = ...,
         amount: _builtins.int = ...,
+        made_in_epoch: _builtins.int = ...,
+        made_ordinal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt", b"attempt", "context", b"context", "durability", b"durability", "entry", b"entry", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "no_context", b"no_context", "operation", b"operation", "seen", b"seen", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "value", b"value", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt", b"attempt", "context", b"context", "durability", b"durability", "entry", b"entry", "epoch", b"epoch", "forwarded", b"forwarded", "key", b"key", "keyspace", b"keyspace", "made_in_epoch", b"made_in_epoch", "made_ordinal", b"made_ordinal", "no_context", b"no_context", "operation", b"operation", "seen", b"seen", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "value", b"value", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from ringmill.cluster.errors import ProtocolMismatch
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
 from ringmill.cluster.versions.dots import parse_dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -61,8 +61,11 @@ def write_request(
     """The write that came as `body`, which is `message`."""
     value: bytes | None = None
     entry, amount, is_touch = b"", 0, False
+    wanted: KeyspaceId | None = None
     if isinstance(message, kv_pb2.PutRequest):
         value, entry, amount = message.value, message.entry, message.amount
+        if message.made_in_epoch:
+            wanted = KeyspaceId(message.made_in_epoch, message.made_ordinal)
     elif isinstance(message, kv_pb2.TouchRequest):
         value, is_touch = b"", True
     else:
@@ -81,6 +84,7 @@ def write_request(
         entry,
         amount,
         is_touch,
+        wanted,
     )
 
 
@@ -138,6 +142,8 @@ def encode_write(request: WriteRequest) -> bytes:
         message.entry = request.entry
     if isinstance(message, kv_pb2.PutRequest):
         message.amount = request.amount
+        if request.wanted is not None:
+            message.made_in_epoch, message.made_ordinal = request.wanted
     request.options.fill(message)
     if (operation := request.operation) is not None:
         message.operation.session, message.operation.sequence = operation.session, operation.sequence

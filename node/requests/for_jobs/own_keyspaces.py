@@ -107,7 +107,7 @@ class OwnKeyspaces:
         is_again: bool,
     ) -> None:
         await self._found(keyspace, wanted)  # another one of its name is not to have what was meant for it
-        request = WriteRequest(keyspace, key, value, WriteOptions(timeout_s=PUT_S), operation)
+        request = WriteRequest(keyspace, key, value, WriteOptions(timeout_s=PUT_S), operation, wanted=wanted)
         try:
             await self._writer.write(request._replace(attempt=int(is_again)))
         except DeadlineExceeded as error:

@@ -39,12 +39,13 @@ def _proved_first() -> Bends:
 
 
 def _forwards_proved() -> Bends:
-    """A node hands a write to an owner that may be silent."""
+    """A node hands a write to an owner that may be silent, and leaves it there: a further attempt would save
+    it (rule W4)."""
 
     async def trust(proofs: Proofs, *rest: Any) -> bool:
         return True
 
-    return (method(Proofs.answers, trust),)
+    return (method(Proofs.answers, trust), *_silent_forwards_go_on())
 
 
 def _silent_forwards_go_on() -> Bends:

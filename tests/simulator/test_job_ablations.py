@@ -18,7 +18,6 @@ JOBS = usual_options(("jobs",))
     ("name", "first"),
     [
         ("commit-repeated", 1),
-        ("answered-orders-watched", 13),
         ("lost-attempts-noticed", 3),
         ("missing-is-not-moved", 1),
         ("one-output-shown-once", 25),

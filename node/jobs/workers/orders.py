@@ -168,7 +168,6 @@ class Orders:
             if attempt in running:
                 self.heard_of(attempt, node, has_ended=False)
             elif given.missed >= _POLLS_MISSED:
-                sometimes("an order that travelled with an answer is lost")
                 del self._given[attempt]
                 self._lost(attempt, f"{node} has not got the order")
         for attempt in polled.accepted:

@@ -126,15 +126,6 @@ def _lost_attempts_noticed() -> Bends:
     return (method(Orders.at, lambda orders, node: Polled((), ())), *_slow_tasks_backed_up())
 
 
-def _answered_orders_watched() -> Bends:
-    """An order that travelled with an answer counts as arrived, and no backup hides that it has not."""
-    at = Orders.at
-    return (
-        method(Orders.at, lambda orders, node: at(orders, node)._replace(given=())),
-        *_slow_tasks_backed_up(),
-    )
-
-
 def _stray_frees_its_name() -> Bends:
     """A stopped stray is not taken for the attempt that has its name meanwhile."""
 
@@ -263,9 +254,6 @@ _USUAL: Final = usual_options(("jobs",))
 _DAMAGE: Final = replace(_USUAL, faults=("shuffle_damage",))
 _POWER: Final = replace(_USUAL, faults=("crash_all",))
 _SLOW: Final = replace(_USUAL, faults=(), task_pause_s=2.0, quiet_s=600.0)
-_CUT: Final = replace(
-    _USUAL, faults=("split_one", "one_way", "loss", "flapping", "stuck_link"), quiet_s=600.0
-)
 _MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
 _LOST: Final = replace(_USUAL, faults=("part_lost",))
 _ERRORS: Final = replace(_USUAL, faults=("commit_error",))
@@ -339,13 +327,6 @@ JOB_ABLATIONS: Final = (
         "an attempt its worker has forgotten is lost",
         _lost_attempts_noticed(),
         _SLOW_PAUSED,
-        rules=("J5",),
-    ),
-    Ablation(
-        "answered-orders-watched",
-        "an order that came with an answer has arrived only when its worker tells of it",
-        _answered_orders_watched(),
-        _CUT,
         rules=("J5",),
     ),
     Ablation(

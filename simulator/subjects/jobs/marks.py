@@ -44,7 +44,6 @@ JOB_MARKS: Final = (
     "a job's journal begins anew with a snapshot",
     "a worker has an order ahead",
     "an order travels with the answer to a report",
-    "an order that travelled with an answer is lost",
     # Workers
     "an assignment comes twice",
     "a report finds no such job",

@@ -151,7 +151,7 @@ class Kept:
 
 def written_at(time: int) -> StoredObject:
     dot = Dot(Actor("n1#1"), 1)
-    operation = OperationId("client", 1, HybridTime(time))
+    operation = OperationId(1, 1, HybridTime(time))
     sibling = Sibling(dot, b"v", HybridTime(time), operation)
     return StoredObject(VersionVector.of([(dot.actor, dot.counter)]), (sibling,))
 

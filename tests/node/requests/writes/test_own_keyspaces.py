@@ -7,7 +7,7 @@ import pytest
 
 from ringmill.cluster.errors import DeadlineExceeded, NotFound
 from ringmill.cluster.ids import KeyspaceId
-from ringmill.cluster.ring.keyspace_changes import dropped
+from ringmill.cluster.ring.keyspaces.keyspace_changes import dropped
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces

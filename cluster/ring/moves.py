@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.ring.plans.rebalancing import seat_changes
 from ringmill.cluster.ring.topology import MAX_VOTERS, Topology, choose_voters
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2, NORMAL, Member, Owner, Row
 
@@ -70,6 +71,7 @@ def advanced(
     ring order, until `most` copies are being filled; none while paused.
     """
     epoch = Epoch(topology.epoch + 1)
+    zones = {member.id: member.zone for member in topology.members}
     left = 0 if topology.is_paused else most
     left -= sum(
         row.joiner == seat and row.phase == JOINT_1 and filled.get(PartitionId(number)) != row.row_epoch
@@ -84,7 +86,7 @@ def advanced(
             return _with_joiner(row, epoch)
         if left > 0 and _may_open(row, seat):
             left -= 1
-            return _opened(row, seat, epoch)
+            return _opened(row, seat, epoch, zones)
         return row
 
     changed = _changed(topology, advance)
@@ -187,10 +189,11 @@ def _may_open(row: Row, seat: Owner) -> bool:
     return not row.is_joint and seat in row.wanted and seat not in row.owners
 
 
-def _opened(row: Row, seat: Owner, epoch: Epoch) -> Row:
-    """One owner leaves for one that joins, unless the row has fewer owners than it is to have."""
-    leavers = [owner for owner in row.owners if owner not in row.wanted]
-    leaver = leavers[0] if leavers and len(row.owners) >= len(row.wanted) else None
+def _opened(row: Row, seat: Owner, epoch: Epoch, zones: Mapping[NodeId, str]) -> Row:
+    """One owner leaves for one that joins, of its zone if there is one, unless the row gets more owners."""
+    wanted = [each.node for each in row.wanted]
+    changes = {change.joiner: change.leaver for change in seat_changes(row.whole, wanted, zones)}
+    leaver = next((owner for owner in row.owners if owner.node == changes[seat.node]), None)
     return replace(
         row,
         phase=JOINT_1,

@@ -11,20 +11,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from ringmill.cluster.ids import NodeId, PartitionId
-from ringmill.cluster.ring.plans.copy_sources import estimated_shares, least_acks, owners_needed
+from ringmill.cluster.ring.moves import sources_for
+from ringmill.cluster.ring.plans.copy_sources import estimated_shares
 from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
 from ringmill.cluster.ring.plans.moving_rate import Copying, MovingRate, projected_s
 from ringmill.cluster.ring.plans.rebalancing import full_owners, rebalanced, seat_changes, staying
 from ringmill.cluster.ring.quotas import fair_shares
 from ringmill.cluster.ring.topology import Topology
-from ringmill.cluster.ring.topology_entries import PHASES, Member
+from ringmill.cluster.ring.topology_entries import Member, Row
 
 __all__ = ["Move", "NodeLoad", "TopologyPlan", "Traffic", "loads_of", "plan_changes"]
 
-_SETTLED: Final = PHASES[0]
 Table = Sequence[Sequence[NodeId]]
 
 
@@ -148,7 +147,7 @@ def plan_changes(
         replicas_after=narrowest,
         short=short,
         missing=tuple(member.id for member in topology.members if member.id in lacked),
-        unsettled=tuple(PartitionId(at) for at, row in enumerate(topology.rows) if row.phase != _SETTLED),
+        unsettled=tuple(PartitionId(at) for at, row in enumerate(topology.rows) if not _is_settled(row)),
         rate=rate,
     )
 
@@ -177,7 +176,7 @@ def _moves(
     for at, (row, goal) in enumerate(zip(topology.rows, wanted, strict=True)):
         owners = full_owners(row)
         able = [node for node in owners if node in up]
-        for joiner, leaver in seat_changes(owners, goal, zones) if row.phase == _SETTLED else ():
+        for joiner, leaver in seat_changes(owners, goal, zones) if _is_settled(row) else ():
             if joiner is None:
                 moves.append(Move(PartitionId(at), None, leaver))
                 continue
@@ -188,13 +187,17 @@ def _moves(
     return tuple(moves)
 
 
+def _is_settled(row: Row) -> bool:
+    """Whether nothing of the row moves, or waits to."""
+    return not (row.is_joint or row.wanted)
+
+
 def _short(topology: Topology, moves: Sequence[Move], up: Collection[NodeId]) -> tuple[PartitionId, ...]:
-    least_w = least_acks(topology)
     short: dict[PartitionId, None] = {}
     for move in moves:
         row = topology.row(move.partition)
         sources = sum(node in up for node in full_owners(row))
-        if move.joiner is not None and sources < owners_needed(row, least_w):
+        if move.joiner is not None and sources < sources_for(topology, row):
             short[move.partition] = None
     return tuple(short)
 

@@ -98,8 +98,8 @@ def test_partitions_whose_writes_the_owners_that_are_up_may_not_know_are_named()
 
 def test_rows_that_move_already_are_left_out() -> None:
     topology = cluster(3)
-    moving = replace(topology.rows[5], phase="joint-1")
-    topology = replace(topology, rows=(*topology.rows[:5], moving, *topology.rows[6:]))
+    waiting = replace(topology.rows[5], wanted=topology.rows[5].owners)
+    topology = replace(topology, rows=(*topology.rows[:5], waiting, *topology.rows[6:]))
     plan = planned(topology, MemberChanges(remove=[N1], add=[member(4)]))
     assert plan.unsettled == (5,) and all(move.partition != 5 for move in plan.moves)
 

@@ -48,7 +48,7 @@ def test_a_node_that_is_added_gets_its_share_from_all_the_others() -> None:
     assert [(each.source, each.size_bytes) for each in plan.traffic] == [
         (N1, 16 * MIB), (N2, 16 * MIB), (N3, 16 * MIB)
     ]  # fmt: skip
-    assert plan.seconds == pytest.approx(24 * (0.5 + 2 / 24))
+    assert plan.seconds == pytest.approx(24 * (0.2 + 2 / 24))
     assert plan.epoch == 1 and not plan.short and not plan.unsettled
 
 

@@ -1,7 +1,7 @@
 """`ringmill demo`: a tour of claims, each shown and checked; the exit code is not 0 when one fails.
 
 It runs a cluster of its own on free ports in a temporary folder, and removes everything at the end, also
-after Ctrl-C.  The chapters are client/cli/demo/demo_cluster.py and client/cli/demo/demo_jobs.py.
+after Ctrl-C.  The chapters are the other files of client/cli/demo.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FAST_WRITES = 2000
 @click.option("--fast", is_flag=True, help="a shorter tour with fewer writes")
 @click.pass_obj
 def demo(settings: Settings, fast: bool) -> ExitCode:
-    """Take the tour: quorums, a node killed under load, a word count that survives a kill."""
+    """Take the tour: quorums, a node killed under load, members that change, a word count beside a kill."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated tour cleans up, too
     home = tempfile.mkdtemp(prefix="ringmill-demo-")
     folder = os.path.join(home, "demo")
@@ -54,6 +54,7 @@ def demo(settings: Settings, fast: bool) -> ExitCode:
 def _tour(story: Story, folder: str, *, is_short: bool) -> None:
     from ringmill.client.cli.demo.demo_cluster import kill_under_load, quorums, start
     from ringmill.client.cli.demo.demo_jobs import count_words
+    from ringmill.client.cli.demo.demo_members import come_and_go
     from ringmill.client.connection import connect
 
     cluster = start(story, folder)
@@ -63,8 +64,9 @@ def _tour(story: Story, folder: str, *, is_short: bool) -> None:
         async with connect(endpoints, token=read_token(folder)) as db:
             await quorums(story, db)
             writes = FAST_WRITES if is_short else WRITES
-            restarted = await kill_under_load(story, db, cluster, writes)
-            await count_words(story, db, restarted, folder)
+            await kill_under_load(story, db, cluster, writes)
+            changed = await come_and_go(story, db, folder)
+            await count_words(story, db, changed, folder)
 
     asyncio.run(chapters())
 

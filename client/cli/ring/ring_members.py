@@ -17,13 +17,13 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.ring.ring_moves import follow, moves_document
 from ringmill.client.cli.ring.ring_plan import parts_of, plan_document, plan_story, weights_of
 from ringmill.client.local import local_cluster
-from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
-from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
+from ringmill.client.local.local_state import load_cluster
+from ringmill.client.local.newcomers import next_node, start_newcomer, stop_and_forget
+from ringmill.cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["add", "rebalance", "remove"]
 
 _START_S = 30.0
-_LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ def add(
             "a node of another machine is added by its id and its address",
             hint="ringmill cluster add NODE --at HOST:PORT --endpoints ...",
         )
-    fresh = None if address else _fresh_node(settings, node, zone)
+    there = None if address else local_cluster.required_cluster(settings.cluster_folder)
+    fresh = None if there is None else next_node(there, node, zone)
     name, at = (node, address) if fresh is None else (fresh.id, fresh.address)
     if not (name and at):
         raise InvalidArgument("--at says where NODE runs: name the node, too")
@@ -80,7 +81,7 @@ def add(
     if not _agreed(settings, asked):
         return
     if fresh is not None:
-        _start(settings, fresh)
+        start_newcomer(settings.cluster_folder, fresh, settings.timeout or _START_S)
     _carry_out(settings, asked)
 
 
@@ -185,60 +186,11 @@ async def _known_without(settings: Settings) -> None:
         await db.members.resume_moves()
 
 
-def _fresh_node(settings: Settings, name: str | None, zone: str | None) -> LocalNode:
-    """The next node of a local cluster, or a stopped one of that name that was never added."""
-    cluster = local_cluster.required_cluster(settings.cluster_folder)
-    if name is not None and any(node.id == name for node in cluster.nodes):
-        return cluster.node(name)
-    numbers = [int(node.id[1:]) for node in cluster.nodes if node.id[1:].isdigit()]
-    port = max(node.port for node in cluster.nodes) + 1
-    host = cluster.nodes[0].address.rpartition(":")[0]
-    return LocalNode(name or f"n{max(numbers, default=0) + 1}", f"{host}:{port}", zone or "")
-
-
-def _start(settings: Settings, fresh: LocalNode) -> None:
-    """Start the process and write it down.  Raises PortTaken, RingmillError with what its log says."""
-    folder = settings.cluster_folder
-    with local_cluster.exclusively(folder):
-        cluster = local_cluster.required_cluster(folder)
-        if all(node.id != fresh.id for node in cluster.nodes):
-            cluster = cluster.with_new(fresh)
-        if local_cluster.node_state(cluster.node(fresh.id)) != "stopped":
-            return
-        cluster, started = local_cluster.start_nodes(cluster, [cluster.node(fresh.id)])
-    asyncio.run(_listens(settings, cluster, fresh, started))
-
-
-async def _listens(
-    settings: Settings, cluster: LocalCluster, fresh: LocalNode, started: Sequence[local_cluster.Started]
-) -> None:
-    host, _, port = fresh.address.rpartition(":")
-    until = time.monotonic() + (settings.timeout or _START_S)
-    while True:
-        try:
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except OSError as error:
-            if started[0].process.poll() is not None or time.monotonic() > until:
-                raise Unavailable(
-                    f"{fresh.id} did not start at {fresh.address}", hint=f"its log: {cluster.log_path(fresh)}"
-                ) from error
-            await asyncio.sleep(_LOOK_S)
-        else:
-            writer.close()
-            return
-
-
 def _stop(settings: Settings, name: str) -> None:
-    """Stop a node that has left, and forget it.  Its folder stays."""
-    folder = settings.cluster_folder
-    if load_cluster(folder) is None:
+    """Stop a node that has left, and forget it."""
+    if load_cluster(settings.cluster_folder) is None:
         return
-    with local_cluster.exclusively(folder):
-        cluster = local_cluster.required_cluster(folder)
-        if all(node.id != name for node in cluster.nodes):
-            return
-        try:
-            local_cluster.stop_nodes([cluster.node(name)])
-        except RingmillError as error:
-            output.note(f"{name} has left, and its process was not stopped: {error.message}")
-        save_cluster(cluster.without(name))
+    try:
+        stop_and_forget(settings.cluster_folder, name)
+    except RingmillError as error:
+        output.note(f"{name} has left, and its process was not stopped: {error.message}")

@@ -1,0 +1,65 @@
+"""A node that comes to a local cluster, and one that has left it: their processes and their records."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Final
+
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
+from ringmill.cluster.errors import Unavailable
+
+__all__ = ["next_node", "start_newcomer", "stop_and_forget"]
+
+_LOOK_S: Final = 0.1
+_CONNECT_S: Final = 1.0
+
+
+def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None = None) -> LocalNode:
+    """The node that comes next, on the port after the last one; or the one of that name that is there."""
+    if name is not None and any(node.id == name for node in cluster.nodes):
+        return cluster.node(name)
+    numbers = [int(node.id[1:]) for node in cluster.nodes if node.id[1:].isdigit()]
+    port = max(node.port for node in cluster.nodes) + 1
+    host = cluster.nodes[0].address.rpartition(":")[0]
+    return LocalNode(name or f"n{max(numbers, default=0) + 1}", f"{host}:{port}", zone or "")
+
+
+def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> None:
+    """Start its process unless it runs, write it down, and wait until it listens.
+
+    Raises PortTaken; Unavailable when it does not listen in time.
+    """
+    with local_cluster.exclusively(folder):
+        cluster = local_cluster.required_cluster(folder)
+        if all(node.id != fresh.id for node in cluster.nodes):
+            cluster = cluster.with_new(fresh)
+        if local_cluster.node_state(cluster.node(fresh.id)) != "stopped":
+            return
+        cluster, started = local_cluster.start_nodes(cluster, [cluster.node(fresh.id)])
+    host, _, port = fresh.address.rpartition(":")
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+        except OSError as error:
+            if started[0].process.poll() is not None or time.monotonic() > until:
+                raise Unavailable(
+                    f"{fresh.id} did not start at {fresh.address}", hint=f"its log: {cluster.log_path(fresh)}"
+                ) from error
+            time.sleep(_LOOK_S)
+        else:
+            return
+
+
+def stop_and_forget(folder: str, name: str) -> None:
+    """Stop a node that is no member any more, if it is one of this local cluster; its folder stays.
+
+    Raises RingmillError when its process does not end.
+    """
+    with local_cluster.exclusively(folder):
+        cluster = local_cluster.required_cluster(folder)
+        if any(node.id == name for node in cluster.nodes):
+            local_cluster.stop_nodes([cluster.node(name)])
+            save_cluster(cluster.without(name))

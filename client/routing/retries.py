@@ -66,7 +66,8 @@ class Next(Enum):
 
 def next_step(error: RingmillError, *, is_write: bool) -> Next:
     """What the rules allow after `error`; the caller checks budget, count and deadline."""
-    is_lost = (isinstance(error, Unavailable) or is_outdated(error)) and error.outcome != "failed"
+    is_missed = isinstance(error, QuorumNotReached) and error.newer_epoch > 0
+    is_lost = (isinstance(error, Unavailable) or is_missed) and error.outcome != "failed"
     if is_lost or (is_write and error.outcome != "failed"):
         return Next.FURTHER if is_lost else Next.GIVE_UP
     match error:

@@ -167,6 +167,8 @@ def _is_arrow(before: Row, after: Row) -> bool:
         return stays or taken_place
     if after.phase == JOINT_1 and before.phase == NORMAL:
         return stays and after.joiner in before.wanted
+    if after.phase == JOINT_1 and before.phase == JOINT_2:
+        return False
     return stays and before.joiner == after.joiner and _node(before.leaver) == _node(after.leaver)
 
 

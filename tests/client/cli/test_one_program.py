@@ -128,7 +128,9 @@ def test_a_shell_completes_verbs_flags_and_clusters_quickly(tmp_path: Path) -> N
         return {line.partition(",")[2] for line in ended.stdout.splitlines()}
 
     assert completed("ringmill cl") == {"cluster"}
-    assert completed("ringmill cluster re") == {"resume", "restart", "replace", "recover"}
+    assert completed("ringmill cluster re") == {
+        "resume", "restart", "replace", "recover", "remove", "rebalance"
+    }  # fmt: skip
     assert completed("ringmill put --t") == {"--ttl", "--timeout"}
     assert completed("ringmill --cluster b") == {"blue"}
     for shell in ("bash", "zsh", "fish"):

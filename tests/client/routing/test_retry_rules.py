@@ -104,3 +104,13 @@ def test_retries_stay_a_tenth_of_the_requests(steps: list[bool]) -> None:
         else:
             retries += budget.spend()
     assert retries <= budget.limit + budget.share * requests
+
+
+def test_a_level_missed_as_the_owners_had_changed_is_tried_again_by_the_newer_topology() -> None:
+    failed = QuorumNotReached.of("get", 2, ["n1"], {"n2": "newer"}, outcome="failed", newer_epoch=9)
+    unknown = QuorumNotReached.of("put", 2, ["n1"], {"n2": "newer"}, outcome="unknown", newer_epoch=9)
+    assert next_step(failed, is_write=False) is Next.REFRESH
+    assert next_step(failed, is_write=True) is Next.REFRESH
+    assert next_step(unknown, is_write=True) is Next.FURTHER
+    same = QuorumNotReached.of("put", 2, ["n1"], {"n2": "silent"}, outcome="unknown")
+    assert next_step(same, is_write=True) is Next.GIVE_UP

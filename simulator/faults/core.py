@@ -68,9 +68,14 @@ def break_rest(
         ways = [*_BREAKS, *((AS_IT_IS,) if node in damaged else ())]
         if len(rest) > 1:
             ways.remove("failing disk")  # what is synced may be lost on one node only
-        broken[node] = way = draws.choice(ways)
+        way = draws.choice(ways)
+        if way == "stopped" and draws.random() < _SHARE_WITH_WRITE:
+            way = _WITH_WRITE
+        broken[node] = way
         ground.trace.fault(f"left_{way.replace(' ', '_')}", node)
-        if way in _BREAKS:
+        if way == _WITH_WRITE:
+            _stop_with_write(ground, node)
+        elif way in _BREAKS:
             _BREAKS[way](ground, node)
     return broken
 
@@ -134,10 +139,11 @@ def _fail(ground: Ground, node: str) -> None:
     ground.nodes[node].disk.error_chance = _ERROR_CHANCE
 
 
+_WITH_WRITE: Final = "stopped with a write"
+_SHARE_WITH_WRITE: Final = 0.5  # of the nodes that are stopped
 _BREAKS: Final[Mapping[str, Break]] = {
     "dead": _die,
     "stopped": _stop,
-    "stopped with a write": _stop_with_write,
     "cut off": _vanish,
     "silent": _fall_silent,
     "deaf": _go_deaf,

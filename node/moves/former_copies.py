@@ -42,8 +42,8 @@ class FormerCopies:
     async def sweep(self, topology: Topology) -> None:
         """Drop whatever no row of this document names.  Raises what the engine raises.
 
-        What has a seat less than before is known.  The store is looked through at a start and once nothing moves
-        any more: a write that was under way when its copy was dropped may have left a key.
+        What has a seat less than before is known.  The store is looked through at a start and once nothing
+        moves any more: a write that was under way when its copy was dropped may have left a key.
         """
         if topology.epoch == self._swept:
             return

@@ -183,6 +183,7 @@ def _check_members(topology: Topology, identities: Sequence[IdentifyResponse]) -
         raise InvalidArgument(
             f"cluster {topology.name} does not name {', '.join(strangers)}; its nodes are "
             f"{', '.join(topology.addresses())}",
+            detail={"strangers": strangers},
             hint="`ringmill cluster add` gives a cluster that was formed another node",
         )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from typing import Final
 
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
-from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.errors import InvalidArgument, Unavailable
 
 __all__ = ["next_node", "start_newcomer", "stop_and_forget"]
 
@@ -17,40 +18,54 @@ _CONNECT_S: Final = 1.0
 
 
 def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None = None) -> LocalNode:
-    """The node that comes next, on the port after the last one; or the one of that name that is there."""
+    """The node that comes next, on the port after the last one; or the one of that name that is there.
+
+    Raises InvalidArgument for a name whose folder another node left: its disk was in the cluster before (I2).
+    """
     if name is not None and any(node.id == name for node in cluster.nodes):
         return cluster.node(name)
-    numbers = [int(node.id[1:]) for node in cluster.nodes if node.id[1:].isdigit()]
+    names = [*(node.id for node in cluster.nodes), *os.listdir(cluster.folder)]
+    numbers = [int(each[1:]) for each in names if each[:1] == "n" and each[1:].isdecimal()]
     port = max(node.port for node in cluster.nodes) + 1
     host = cluster.nodes[0].address.rpartition(":")[0]
-    return LocalNode(name or f"n{max(numbers, default=0) + 1}", f"{host}:{port}", zone or "")
+    fresh = LocalNode(name or f"n{max(numbers, default=0) + 1}", f"{host}:{port}", zone or "")
+    folder = cluster.data_folder(fresh)
+    if not os.path.isdir(folder) or not os.listdir(folder):
+        return fresh
+    raise InvalidArgument(
+        f"{folder} holds the data of a former {fresh.id}",
+        hint=f"`ringmill cluster add` chooses a free name; `ringmill node reset {folder}` frees this one",
+    )
 
 
-def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> None:
+def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> bool:
     """Start its process unless it runs, write it down, and wait until it listens.
 
-    Raises PortTaken; Unavailable when it does not listen in time.
+    Returns whether nobody had written it down before: else it may be what another command adds.  Raises
+    PortTaken; Unavailable when it does not listen in time.
     """
     with local_cluster.exclusively(folder):
         cluster = local_cluster.required_cluster(folder)
-        if all(node.id != fresh.id for node in cluster.nodes):
+        is_first = all(node.id != fresh.id for node in cluster.nodes)
+        if is_first:
             cluster = cluster.with_new(fresh)
-        if local_cluster.node_state(cluster.node(fresh.id)) != "stopped":
-            return
-        cluster, started = local_cluster.start_nodes(cluster, [cluster.node(fresh.id)])
+        ended = None
+        if local_cluster.node_state(cluster.node(fresh.id)) == "stopped":
+            cluster, (started,) = local_cluster.start_nodes(cluster, [cluster.node(fresh.id)])
+            ended = started.process.poll
     host, _, port = fresh.address.rpartition(":")
     until = time.monotonic() + timeout_s
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
         except OSError as error:
-            if started[0].process.poll() is not None or time.monotonic() > until:
+            if (ended is not None and ended() is not None) or time.monotonic() > until:
                 raise Unavailable(
                     f"{fresh.id} did not start at {fresh.address}", hint=f"its log: {cluster.log_path(fresh)}"
                 ) from error
             time.sleep(_LOOK_S)
         else:
-            return
+            return is_first
 
 
 def stop_and_forget(folder: str, name: str) -> None:

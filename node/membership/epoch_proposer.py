@@ -147,7 +147,8 @@ class _Attempt:
             await self._topology.adopt(decided)
             if decided == wanted:
                 await self._topology.settling.spread()
-                await self._newest()
+                if self._topology.serving:  # who has left asks nobody
+                    await self._newest()
                 return TopologyChanged(decided, was_made=True)
             sometimes("another change of the topology came first")
 

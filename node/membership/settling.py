@@ -86,8 +86,12 @@ class Settling:
         return self._topology.topology()
 
     async def spread(self) -> None:
-        """Tell all members of the present document, and give those that answer soon the time to fetch it."""
-        topology = self._topology.topology()
+        """Tell all members of the present document, and give those that answer soon the time to fetch it.
+
+        A node that this document takes out tells it, too: nobody else may know of it.
+        """
+        topology = self._topology.current
+        assert topology is not None, "there is nothing to tell"
         await self._ask([member.id for member in topology.members], topology, _Heard(), is_all=True)
 
     async def answer(self, incoming: Incoming) -> bytes:

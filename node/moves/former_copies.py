@@ -8,7 +8,8 @@ Rules M3 and M6: docs/protocol/moves.md.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
@@ -35,33 +36,56 @@ class FormerCopies:
         self._engine = engine
         self._objects = objects
         self._swept = Epoch(0)
+        self._own: frozenset[Copy] = frozenset()
+        self._is_sure = False  # no key is left of a copy that was dropped
 
     async def sweep(self, topology: Topology) -> None:
-        """Drop whatever no row of this document names.  Raises what the engine raises."""
+        """Drop whatever no row of this document names.  Raises what the engine raises.
+
+        What has a seat less than before is known.  The store is looked through at a start and once nothing
+        moves any more: a write that was under way when its copy was dropped may have left a key.
+        """
         if topology.epoch == self._swept:
             return
-        own = {
+        own = frozenset(
             Copy(PartitionId(number), row.copy_epoch_of(self._node))
             for number, row in enumerate(topology.rows)
             if self._node in row.nodes
-        }
-        dropped = False
+        )
+        gone = sorted(self._own - own)
+        is_next = topology.epoch == self._swept + 1
+        self._is_sure = self._is_sure and is_next and not (gone or topology.is_moving)
+        for copy in gone:
+            await self._drop(copy_prefix(copy))
+            await self._drop(registers_prefix(copy))
+        looks_through = not self._swept or not (self._is_sure or topology.is_moving)
+        if looks_through:
+            gone += await self._strangers(own)
+        if gone:
+            sometimes("a former owner drops its copy")
+            self._objects.count_again()
+        self._is_sure = self._is_sure or looks_through
+        self._own, self._swept = own, topology.epoch
+
+    async def _strangers(self, own: Collection[Copy]) -> list[Copy]:
+        """Drop the copies of the store that are none of `own`, and return them."""
+        found: list[Copy] = []
         for kind in (Kind.OBJECT, Kind.REGISTER):
             for copy in [each async for each in self._copies(kind)]:
                 if copy not in own:
-                    await self._engine.wait_writable()
-                    prefix = copy_prefix(copy) if kind is Kind.OBJECT else registers_prefix(copy)
-                    await self._engine.drop_prefix(prefix)
-                    dropped = True
-        if dropped:
-            sometimes("a former owner drops its copy")
-            self._objects.count_again()
-        self._swept = topology.epoch
+                    await self._drop(copy_prefix(copy) if kind is Kind.OBJECT else registers_prefix(copy))
+                    found.append(copy)
+        return found
+
+    async def _drop(self, prefix: bytes) -> None:
+        await self._engine.wait_writable()
+        await self._engine.drop_prefix(prefix)
 
     async def _copies(self, kind: Kind) -> AsyncIterator[Copy]:
         """The copies that have at least one key, by one seek each."""
         start, end = kind_prefix(kind), prefix_end(kind_prefix(kind))
         while start < end:
+            await asyncio.sleep(0)  # a seek may never have to wait, and there are hundreds
             found: bytes | None = None
             async with aclosing(self._engine.scan(start, end)) as scan:
                 async for key, _ in scan:

@@ -139,13 +139,36 @@ def bring_up(
             return cluster, []
         cluster, started = local_cluster.start_nodes(cluster, stopped)
         try:
-            _form(cluster, started, timeout_s or UP_TIMEOUT_S)
+            try:
+                _form(cluster, started, timeout_s or UP_TIMEOUT_S)
+            except InvalidArgument as error:
+                cluster, started = _without_strangers(cluster, started, error)
+                _form(cluster, started, timeout_s or UP_TIMEOUT_S)
         except BaseException as error:
             local_cluster.stop_nodes([one.node for one in started])  # nothing half-started is left running
             if isinstance(error, RingmillError):
                 error.detail["changed"] = _undone(cluster, stopped, is_new=is_new)
             raise
-        return cluster, [node.id for node in stopped]
+        return cluster, [one.node.id for one in started]
+
+
+def _without_strangers(
+    cluster: LocalCluster, started: Sequence[Started], error: InvalidArgument
+) -> tuple[LocalCluster, list[Started]]:
+    """Stop and forget nodes that were started here and are no members, as those that left meanwhile,
+    and those whose `cluster add` was refused.  Raises `error` when it is about something else."""
+    strangers = error.detail.get("strangers", ())
+    ours = [one for one in started if one.node.id in strangers]
+    if not ours or len(ours) < len(strangers):
+        raise error
+    local_cluster.stop_nodes([one.node for one in ours])
+    for name in strangers:
+        cluster = cluster.without(name)
+    save_cluster(cluster)
+    output.note(
+        f"{', '.join(strangers)}: no member of cluster {cluster.name} any more; stopped, and data kept"
+    )
+    return cluster, [one for one in started if one not in ours]
 
 
 def _there_or_planned(name: str, folder: str, plan: dict[str, int], base_port: int | None) -> LocalCluster:

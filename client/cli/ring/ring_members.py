@@ -80,9 +80,8 @@ def add(
     asked = _Asked(name, f"add {name}", {"add": {name: at}}, is_dry=is_dry, yes=yes, waits=not no_wait)
     if not _agreed(settings, asked):
         return
-    if fresh is not None:
-        start_newcomer(settings.cluster_folder, fresh, settings.timeout or _START_S)
-    _carry_out(settings, asked)
+    begun = fresh is not None and start_newcomer(settings.cluster_folder, fresh, settings.timeout or _START_S)
+    _carry_out(settings, asked, starts=name if begun else "")
 
 
 @click.command()
@@ -155,9 +154,15 @@ async def _plan(settings: Settings, changes: dict[str, Any]) -> Any:
         return await db.ring.plan(**changes)
 
 
-def _carry_out(settings: Settings, asked: _Asked) -> None:
+def _carry_out(settings: Settings, asked: _Asked, starts: str = "") -> None:
+    """`starts`: a node that was begun for this, and is stopped again when the change is refused."""
     begun = time.perf_counter()
-    made = asyncio.run(_change(settings, asked))
+    try:
+        made = asyncio.run(_change(settings, asked))
+    except RingmillError as error:
+        if starts and error.outcome == "failed":
+            _stop(settings, starts)
+        raise
     if not asked.waits:
         if settings.output == "json":
             output.show(settings, {"epoch": made.epoch, "changed": made.changed}, (), ())
@@ -187,10 +192,10 @@ async def _known_without(settings: Settings) -> None:
 
 
 def _stop(settings: Settings, name: str) -> None:
-    """Stop a node that has left, and forget it."""
+    """Stop a node that is no member, and forget it."""
     if load_cluster(settings.cluster_folder) is None:
         return
     try:
         stop_and_forget(settings.cluster_folder, name)
     except RingmillError as error:
-        output.note(f"{name} has left, and its process was not stopped: {error.message}")
+        output.note(f"{name} is no member, and its process was not stopped: {error.message}")

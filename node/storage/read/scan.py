@@ -7,7 +7,7 @@ run first.  Blocks come from the page cache if it has them, else from a thread.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -26,6 +26,7 @@ _MEMTABLE_KEYS: Final = 512
 _MOST_BLOCKS: Final = 32
 
 Chunk = tuple[list[bytes], list[bytes | None]]
+_Drops = Mapping[int, Mapping[bytes, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) ->
     A value of None is a deleted key.  Raises CorruptBlock unless the span skips damage, OSError.
     """
     runs: list[_Run] = []
+    drops = _by_length(span.drops)
     for memtable in memtables:
         await memtable.sort()
-        runs += [_MemtableRun(memtable, keys, span) for keys in memtable.slices(span.start, span.end)]
-    runs += [_TableRun((table,), span) for table in view.newest]
-    runs += [_TableRun(level.tables, span) for level in view.levels]
+        runs += [_MemtableRun(memtable, keys, span, drops) for keys in memtable.slices(span.start, span.end)]
+    runs += [_TableRun((table,), span, drops) for table in view.newest]
+    runs += [_TableRun(level.tables, span, drops) for level in view.levels]
     merge: RunMerge[bytes | None] = RunMerge(len(runs), reverse=span.reverse)
     while True:
         for number in merge.hungry():
@@ -95,13 +97,14 @@ class _Run(Protocol):
 class _MemtableRun:
     """One sorted run of a memtable's keys."""
 
-    def __init__(self, memtable: Memtable, keys: list[bytes], span: Range) -> None:
+    def __init__(self, memtable: Memtable, keys: list[bytes], span: Range, drops: _Drops) -> None:
         self._memtable = memtable
         self._keys = keys
         self._span = span
+        self._drops = drops
 
     async def next_chunk(self) -> Chunk | None:
-        sequence, drops = self._span.sequence, self._span.drops
+        sequence, drops = self._span.sequence, self._drops
         newest = self._memtable.values
         while self._keys:
             if self._span.reverse:
@@ -113,7 +116,8 @@ class _MemtableRun:
                 return piece, list(values)
             find = self._memtable.find
             entries = ((key, find(key, sequence)) for key in piece)
-            chunk = _visible(((key, *entry) for key, entry in entries if entry is not None), drops)
+            visible = ((key, *entry) for key, entry in entries if entry is not None)
+            chunk = _visible(visible, drops)
             if chunk[0]:
                 return chunk
         return None
@@ -122,11 +126,12 @@ class _MemtableRun:
 class _TableRun:
     """Tables with disjoint ranges as one run.  Reads more blocks at a time the longer the scan gets."""
 
-    def __init__(self, tables: Sequence[Table], span: Range) -> None:
+    def __init__(self, tables: Sequence[Table], span: Range, drops: _Drops) -> None:
         self._tables = [table for table in tables if _meets(table, span)]
         if not span.reverse:
             self._tables.reverse()  # the next one is taken from the end
         self._span = span
+        self._drops = drops
         self._table: Table | None = None
         self._first = 0  # blocks [first, last) of the table are still to be read
         self._last = 0
@@ -184,11 +189,21 @@ class _TableRun:
                 for key, head, value in zip(keys, block.heads()[first:last], values, strict=True)
                 if head >> 8 <= span.sequence
             ),
-            span.drops,
+            self._drops,
         )
 
 
-def _visible(entries: Iterable[tuple[bytes, int, bytes | None]], drops: Sequence[Drop]) -> Chunk:
+def _by_length(drops: Iterable[Drop]) -> dict[int, dict[bytes, int]]:
+    """The last sequence of each prefix, by its length: a key is looked up once for each length, however many
+    prefixes were dropped.  A node that many partitions leave has hundreds, of one length."""
+    found: dict[int, dict[bytes, int]] = {}
+    for prefix, sequence in ((drop.prefix, drop.sequence) for drop in drops):
+        last = found.setdefault(len(prefix), {})
+        last[prefix] = max(sequence, last.get(prefix, sequence))
+    return found
+
+
+def _visible(entries: Iterable[tuple[bytes, int, bytes | None]], drops: _Drops) -> Chunk:
     """The first, that is newest, version of each key; None where it is deleted or dropped."""
     keys: list[bytes] = []
     values: list[bytes | None] = []
@@ -197,7 +212,7 @@ def _visible(entries: Iterable[tuple[bytes, int, bytes | None]], drops: Sequence
         if key == former:
             continue
         former = key
-        is_dropped = any(sequence <= drop.sequence and key.startswith(drop.prefix) for drop in drops)
+        is_dropped = any(sequence <= last.get(key[:length], -1) for length, last in drops.items())
         keys.append(key)
         values.append(None if is_dropped else value)
     return keys, values

@@ -18,7 +18,7 @@ from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_cluster import Plan, Started
 from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
 from ringmill.client.local.tcp_ports import free_base
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError
 
 REFUSED = {
     "partitions that are no power of two": (["--partitions", "100"], "power of two"),
@@ -146,3 +146,27 @@ def test_a_failed_up_ends_what_it_started_and_nothing_else(tmp_path: Path) -> No
         for one in (runs, starts):
             one.process.kill()
             one.process.wait()
+
+
+def test_an_up_forgets_a_node_that_is_no_member_any_more(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    started = [_sleeper(tmp_path, "n1"), _sleeper(tmp_path, "n2")]
+    nodes = tuple(LocalNode(name, f"127.0.0.1:{at}", "") for at, name in enumerate(("n1", "n2"), 1))
+    save_cluster(LocalCluster("c", str(folder), 1, 16, nodes))
+    formed: list[list[str]] = []
+
+    def form(cluster: LocalCluster, *_: object) -> None:
+        formed.append([node.id for node in cluster.nodes])
+        if len(formed) == 1:
+            raise InvalidArgument("cluster c does not name n2", detail={"strangers": ["n2"]})
+
+    with (
+        patch.object(local_cluster, "start_nodes", lambda cluster, _: (cluster, started)),
+        patch.object(cluster_up, "_form", form),
+    ):
+        _, fresh = cluster_up.bring_up("c", str(folder), {}, None)
+    assert formed == [["n1", "n2"], ["n1"]] and fresh == ["n1"]
+    kept = load_cluster(str(folder))
+    assert kept is not None and [node.id for node in kept.nodes] == ["n1"]
+    assert started[0].process.poll() is None and started[1].process.wait(10) is not None
+    local_cluster.stop_nodes([started[0].node])

@@ -11,6 +11,8 @@ import pytest
 from ringmill.cluster.errors import CorruptData, QuorumNotReached, Stale, WrongEpoch
 from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.moves import aborted, with_plan
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -97,6 +99,16 @@ def test_partitions_move_twice_and_nothing_is_left_behind() -> None:
             }
             left = {(name, at) for (name, at), items in known.items() if items}
             assert left <= {(node, row.copy_epoch_of(node)) for node in row.whole}
+
+    run(story, nodes=4)
+
+
+def test_who_leaves_says_so_to_those_that_stay() -> None:
+    async def story(world: HealingWorld) -> None:
+        leaving = MemberChanges(remove=[NodeId("n4")])
+        await change(world, lambda topology, may_be_made: with_members(topology, leaving))
+        stay = [world[name].membership.topology for name in NAMES[:3]]
+        await until(lambda: not any(each.topology().has_member(NodeId("n4")) for each in stay))
 
     run(story, nodes=4)
 

@@ -50,7 +50,8 @@ async def wait_local_ready(
             slow.detail["empty"] = names
             slow.hint = (
                 f"the folder of {' '.join(names)} is empty: give it back, or if its disk is lost "
-                f"`ringmill --cluster {cluster.name} cluster replace {names[0]}`"
+                f"`ringmill --cluster {cluster.name} cluster replace {names[0]}`; a node that was never a "
+                f"member is added by `cluster add {names[0]}`"
             )
         raise slow from None
 

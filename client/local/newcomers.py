@@ -61,7 +61,8 @@ def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> bool:
         except OSError as error:
             if (ended is not None and ended() is not None) or time.monotonic() > until:
                 raise Unavailable(
-                    f"{fresh.id} did not start at {fresh.address}", hint=f"its log: {cluster.log_path(fresh)}"
+                    f"{fresh.id} did not start at {fresh.address}, and was not added",
+                    hint=f"`ringmill cluster add {fresh.id}` tries again; its log: {cluster.log_path(fresh)}",
                 ) from error
             time.sleep(_LOOK_S)
         else:

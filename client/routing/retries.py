@@ -8,8 +8,8 @@ Pure: it looks at an error and at numbers; client/routing/router.py acts.  The r
   attempt was over turns, too.
 - A "retry" adds load to the cluster: only for reads, and for writes that were refused early, at most twice
   per request, from a budget of a tenth of all requests, after a pause with full jitter.
-- A "further" attempt follows one whose node fell silent, whose connection broke, or whose level was not met
-  as the owners had changed (rule M1), as it may have been done: the same operation goes to another node,
+- A "further" attempt follows one whose node fell silent, whose connection broke, or which met owners that
+  had changed (rule M1), as it may have been done: the same operation goes to another node,
   marked as a later attempt, and that node asks a quorum first what became of the earlier ones (rule V4).  At
   most twice per request, from a budget of its own, which has room for all that may be under way at a node
   when it stops.
@@ -66,8 +66,7 @@ class Next(Enum):
 
 def next_step(error: RingmillError, *, is_write: bool) -> Next:
     """What the rules allow after `error`; the caller checks budget, count and deadline."""
-    is_missed = isinstance(error, QuorumNotReached) and error.newer_epoch > 0
-    is_lost = (isinstance(error, Unavailable) or is_missed) and error.outcome != "failed"
+    is_lost = (isinstance(error, Unavailable) or is_outdated(error)) and error.outcome != "failed"
     if is_lost or (is_write and error.outcome != "failed"):
         return Next.FURTHER if is_lost else Next.GIVE_UP
     match error:

@@ -32,7 +32,7 @@ ERRORS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ERRORS if kind is not Unavailable])
+@pytest.mark.parametrize("kind", [kind for kind in ERRORS if kind not in {Unavailable, WrongEpoch}])
 def test_a_write_that_a_node_leaves_open_is_never_sent_again(kind: type[RingmillError]) -> None:
     assert next_step(kind("open", outcome="unknown"), is_write=True) is Next.GIVE_UP
 
@@ -112,5 +112,6 @@ def test_a_level_missed_as_the_owners_had_changed_is_tried_again_by_the_newer_to
     assert next_step(failed, is_write=False) is Next.REFRESH
     assert next_step(failed, is_write=True) is Next.REFRESH
     assert next_step(unknown, is_write=True) is Next.FURTHER
+    assert next_step(WrongEpoch("row 12", outcome="unknown"), is_write=True) is Next.FURTHER
     same = QuorumNotReached.of("put", 2, ["n1"], {"n2": "silent"}, outcome="unknown")
     assert next_step(same, is_write=True) is Next.GIVE_UP

@@ -14,7 +14,7 @@ def test_what_is_put_is_read_and_the_receipt_names_two_synced_owners(shell: Shel
     receipt = shell.ok("put", "user:42", "Ada", "-o", "json").json
     owners = [one for one in receipt["replicas"] if one["role"] == "owner"]
     assert len(owners) >= 2 and {one["durability"] for one in owners} == {"synced"}
-    assert receipt["w"] == 2 and receipt["epoch"] == 1 and receipt["context"]
+    assert receipt["w"] == 2 and receipt["epoch"] >= 1 and receipt["context"]
     item = shell.ok("get", "user:42", "-o", "json").json
     assert (item["value"], item["dots"]) == ("Ada", [receipt["dot"]])
     assert len(item["answered"]) >= 2

@@ -107,6 +107,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             topology=topology,
             change=membership.epochs.change,
             settle_register=requests.settle_register,
+            pull=repair.exchange.pull,
         )
         topology.on_change(moves.mover.take)
         serve_replica(core, replica, topology, identity.start)

@@ -1,6 +1,6 @@
 """Fills the copy of a partition that joins this node, from the old owners.
 
-Enough old owners are read whole, each from a moment on at which it refuses writes of the former row, so that
+Enough old owners are read, each from a moment on at which it refuses writes of the former row, so that
 one of them has each acknowledged write; writes of the joint reach the copy by themselves.  Objects are merged
 in, synced page by page.  Registers are not copied: a round that leaves each as it is, agreed to by majorities
 of the old and the new owners, brings it over.
@@ -11,6 +11,7 @@ Rules M3, M4 and M5: docs/protocol/moves.md.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -35,7 +36,9 @@ from ringmill.node.replica.registers.remains_store import RemainsStore
 from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, registers_prefix
 from ringmill.node.storage.storage_errors import NotCached
 
-__all__ = ["Filling", "Settle"]
+__all__ = ["Filling", "Pull", "Settle"]
+
+_log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S: Final = 5.0
 BYTES_PER_S: Final = 24 << 20
@@ -44,6 +47,11 @@ CHECKPOINT_BYTES: Final = 1 << 20
 
 Settle = Callable[[str, bytes], Awaitable[None]]
 """Leaves a register of a keyspace as it is by a round whose accept goes to all.  Raises RingmillError."""
+
+
+Pull = Callable[[PartitionId, Row, NodeId], Awaitable[int]]
+"""Merges in by difference what an old owner holds; returns the bytes of objects that came.  Raises
+RingmillError and OSError when that cannot be done now."""
 
 
 class Filling:
@@ -59,6 +67,7 @@ class Filling:
         topology: TopologyView,
         transport: Transport,
         settle: Settle,
+        pull: Pull,
         progress: MoveProgress,
         gate: Gate,
     ) -> None:
@@ -69,6 +78,7 @@ class Filling:
         self._topology = topology
         self._transport = transport
         self._settle = settle
+        self._pull = pull
         self._progress = progress
         self._gate = gate
         self.moved_bytes = 0
@@ -132,6 +142,22 @@ class Filling:
         return [*row.whole[first:], *row.whole[:first]]
 
     async def _fill_from(self, node: NodeId, copy: Copy, row: Row) -> None:
+        """The first source is read page by page; of a further one, which holds nearly the same, only what
+        differs, if both can tell."""
+        if self._progress.sources(copy) and not self._progress.cursor(copy, node):
+            try:
+                self.moved_bytes += await self._pull(copy.partition, row, node)
+            except (Unavailable, CorruptData, OSError) as error:
+                sometimes("a source of a move is read whole as what differs is not known")
+                _log.debug("%s is read whole: %s", node, error)
+            else:
+                self._check_same(copy.partition, row)
+                sometimes("a source of a move tells only what differs")
+                await self._progress.note_filled(copy, node)
+                return
+        await self._read_whole(node, copy, row)
+
+    async def _read_whole(self, node: NodeId, copy: Copy, row: Row) -> None:
         start, unnoted = self._progress.cursor(copy, node), 0
         while True:
             epoch = self._topology.topology().epoch

@@ -12,7 +12,7 @@ from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
 from ringmill.node.moves.adopting import Adopting
 from ringmill.node.moves.filled_so_far import MoveProgress
-from ringmill.node.moves.filling import Filling, Settle
+from ringmill.node.moves.filling import Filling, Pull, Settle
 from ringmill.node.moves.former_copies import FormerCopies
 from ringmill.node.moves.mover import Advance, Mover
 from ringmill.node.replica.room import Replica
@@ -37,6 +37,7 @@ def open_moves(
     topology: TopologyView,
     change: Advance,
     settle_register: Settle,
+    pull: Pull,
 ) -> Moves:
     progress = MoveProgress(replica.control)
     filling = Filling(
@@ -47,6 +48,7 @@ def open_moves(
         topology=topology,
         transport=core.transport,
         settle=settle_register,
+        pull=pull,
         progress=progress,
         gate=core.gate,
     )

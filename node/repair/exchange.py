@@ -10,7 +10,9 @@
    ordinary repair writes, synced before the next unit begins.
 
 No unit needs a checkpoint: what was mended differs no more, so a comparison that was cut off goes on with
-what is left.  Rule H10: docs/protocol/repair.md.
+what is left.  A new copy of a partition takes what differs and brings nothing.
+
+Rule H10: docs/protocol/repair.md.  Rules M3 and M4: docs/protocol/moves.md.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable, WrongEpoch
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Stale, Unavailable, WrongEpoch
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
@@ -67,7 +69,7 @@ from ringmill.node.replica.replica_messages import (
     Read,
     ReadAnswer,
 )
-from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, prefix_end
+from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_copy, parse_object_key, prefix_end
 from ringmill.node.storage.engine import Engine
 
 __all__ = ["Exchange"]
@@ -90,12 +92,13 @@ class _Unit:
 
 class _Other(NamedTuple):
     """The owner that this node compares with, under one row.  `prefix` is that of this node's copy, `attempt`
-    names what they are compared for (rule P2)."""
+    names what they are compared for (rule P2).  A new copy brings it nothing (rule M3)."""
 
     node: NodeId
     row: Row
     prefix: bytes
     attempt: str
+    is_brought: bool
 
 
 class Exchange:
@@ -148,11 +151,30 @@ class Exchange:
         try:
             leaves = await self._differing(partition, row, peer)
             if leaves:
-                await self._walk(partition, row, peer, leaves, attempt)
+                await self._walk(self._other(partition, row, peer, attempt), leaves)
             else:
                 sometimes("copies that differed for a moment need no repair")
         finally:
             self._comparisons.end_turn(partition)
+
+    async def pull(self, partition: PartitionId, row: Row, peer: NodeId) -> int:
+        """Make this node's copy hold, synced, what the other held when this began, and bring it nothing.
+
+        Returns the bytes of objects that came.  Raises as `mend`.
+        """
+        self._comparisons.take_turn(partition, peer)
+        try:
+            leaves = await self._differing(partition, row, peer)
+            other = self._other(partition, row, peer, "", is_brought=False)
+            return await self._walk(other, leaves) if leaves else 0
+        finally:
+            self._comparisons.end_turn(partition)
+
+    def _other(
+        self, partition: PartitionId, row: Row, peer: NodeId, attempt: str, *, is_brought: bool = True
+    ) -> _Other:
+        prefix = copy_prefix(Copy(partition, row.copy_epoch_of(self._node)))
+        return _Other(peer, row, prefix, attempt, is_brought)
 
     async def _differing(self, partition: PartitionId, row: Row, peer: NodeId) -> list[int]:
         """The leaves that were equal at no look; of a small copy those whose groups were."""
@@ -181,31 +203,32 @@ class Exchange:
             look += 1
         return leaves
 
-    async def _walk(
-        self, partition: PartitionId, row: Row, peer: NodeId, leaves: Sequence[int], attempt: str
-    ) -> None:
+    async def _walk(self, other: _Other, leaves: Sequence[int]) -> int:
+        """Returns the bytes of objects moved."""
         bits = bytearray(LEAVES // 8)
         for leaf in leaves:
             bits[leaf >> 3] |= 1 << (leaf & 7)
-        prefix = copy_prefix(Copy(partition, row.copy_epoch_of(self._node)))
-        start, too_large = b"", None
+        partition = parse_copy(other.prefix).partition
+        start, too_large, in_all = b"", None, 0
         while True:
-            unit = await self._read(prefix, bytes(bits), start)
+            unit = await self._read(other.prefix, bytes(bits), start)
             await self._objects.wait_synced()
             request = AskDifference(
                 self._epoch, partition, bytes(bits), start, unit.end, b"".join(unit.names)
             )
-            answer = Difference.decode(await self._ask(peer, DIFFERENCE, request.encode()), len(unit.names))
-            _check_row(peer, row, answer.row_epoch)
+            body = await self._ask(other.node, DIFFERENCE, request.encode())
+            answer = Difference.decode(body, len(unit.names))
+            _check_row(other.node, other.row, answer.row_epoch)
             if answer.covered_to and answer.covered_to <= start:
-                raise ProtocolMismatch(f"{peer} answered with a unit that does not lead on")
-            moved, left = await self._equalize(_Other(peer, row, prefix, attempt), unit, answer)
+                raise ProtocolMismatch(f"{other.node} answered with a unit that does not lead on")
+            moved, left = await self._equalize(other, unit, answer)
+            in_all += moved
             too_large = left or too_large
             start = answer.covered_to or unit.end
             if not start and too_large is not None:
                 raise too_large
             if not start:
-                return
+                return in_all
             pause_s = moved * self._options.at_once / self._options.bytes_per_s
             await asyncio.sleep(pause_s * self._gate.stretch)  # requests go first (rule O8)
 
@@ -233,7 +256,7 @@ class Exchange:
     async def _equalize(
         self, other: _Other, unit: _Unit, answer: Difference
     ) -> tuple[int, InvalidArgument | None]:
-        """Merge in what the peer holds, and bring it what it lacks.
+        """Merge in what the peer holds, and bring it what it lacks, unless this copy is a new one.
 
         Returns the bytes of objects moved, and why one of them could not be brought: it is too large to cross
         between nodes, which must not keep the others waiting.
@@ -243,12 +266,21 @@ class Exchange:
         merged: dict[bytes, bytes] = {}
         for key, encoded in theirs:
             place = parse_object_key(prefix + key)
-            applied = await self._objects.apply(place, decode_object(encoded), other.attempt)
+            try:
+                applied = await self._objects.apply(place, decode_object(encoded), other.attempt)
+            except Stale:
+                if other.is_brought:
+                    raise
+                continue  # deleted and forgotten: a new copy is whole without it
             merged[key] = b"" if applied.encoded == encoded else applied.encoded
         await self._objects.wait_synced()
         self._comparisons.pulled += len(theirs)
         if theirs:
             sometimes("an owner gets what only another one held")
+        moved, too_large = sum(len(key) + len(encoded) for key, encoded in theirs), None
+        if not other.is_brought:
+            self._comparisons.moved_bytes += moved
+            return moved, None
         lacking = {
             key: encoded
             for number, (key, encoded) in enumerate(zip(unit.keys, unit.objects, strict=True))
@@ -256,7 +288,6 @@ class Exchange:
             and (not answer.covered_to or key < answer.covered_to)
         }
         wanted = [(key, encoded) for key, encoded in sorted({**lacking, **merged}.items()) if encoded]
-        moved, too_large = sum(len(key) + len(encoded) for key, encoded in theirs), None
         for batch in _batches(wanted):
             size = sum(len(key) + len(encoded) for key, encoded in batch)
             try:

@@ -33,6 +33,7 @@ class Repair:
     anti_entropy: AntiEntropy
     purging: Purging
     forgetting: Forgetting
+    exchange: Exchange
     _replica: Replica
     _start: Start
     _scrub_every_s: float
@@ -111,6 +112,7 @@ def open_repair(
         anti_entropy=anti_entropy,
         purging=purging,
         forgetting=forgetting,
+        exchange=exchange,
         _replica=replica,
         _start=start,
         _scrub_every_s=core.config.scrub_every_s,

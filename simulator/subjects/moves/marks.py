@@ -11,6 +11,8 @@ MOVE_MARKS: Final = (
     "a joiner waits for its sources",
     "a former owner drops its copy",
     "a joiner refuses what was deleted and forgotten",
+    "a source of a move is read whole as what differs is not known",
+    "a source of a move tells only what differs",
     "a joiner waits until enough owners know of it",
     "a register is brought over by a round",
     "a leaving node delivers its hints first",

@@ -21,6 +21,7 @@ from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import WriteRequest
 from ringmill.node.storage.engine import Engine
 from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 from tests.node.repair.healing_world import HealingWorld, run
 
 KEYS = [b"key%03d" % number for number in range(200)]
@@ -237,6 +238,35 @@ def test_keys_of_a_dropped_keyspace_hold_nothing_up(monkeypatch: pytest.MonkeyPa
         objects = moved(world)[0]
         await rounds(world, 1)
         assert moved(world)[0] == objects
+
+    run(story)
+
+
+def test_a_new_copy_takes_what_differs_and_brings_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules M3 and M4: a further source of a move is read by what differs."""
+    no_hints(monkeypatch)
+    key = KEYS[0]
+
+    async def nothing(*_: Any, **__: Any) -> None:
+        return
+
+    monkeypatch.setattr(AntiEntropy, "_round", nothing)
+
+    async def story(world: HealingWorld) -> None:
+        await world.down("n3")
+        await world.put("n1", key, VALUE, "2")
+        await world.up("n3")
+        partition, row = world.world.partition(key), world.world.row(key)
+        copy, held = Copy(partition, row.copy_epochs[0]), await world.held("n1", key)
+        mine = world["n3"].replica.objects
+        await world.inside("n3", mine.apply(Place(copy, DEFAULT_KEYSPACE, b"alone"), held))
+        exchange = world["n3"].repair.exchange
+        assert not (await world.held("n3", key)).siblings
+        came = await world.inside("n3", exchange.pull(partition, row, NodeId("n1")))
+        assert came == len(key) + 12 + len(encode_object(held))
+        assert await world.held("n3", key) == held
+        assert not (await world.held("n1", b"alone")).siblings
+        assert await world.inside("n3", exchange.pull(partition, row, NodeId("n1"))) == 0
 
     run(story)
 

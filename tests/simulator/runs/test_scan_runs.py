@@ -13,7 +13,7 @@ from ringmill.simulator.subjects.every import ablation_named
 SCANS = SimulationOptions(("scans",))
 
 
-@pytest.mark.parametrize("first", [1, 11, 21, 31])
+@pytest.mark.parametrize("first", [1, 11])
 def test_no_seed_breaks_a_promise_of_scans(first: int) -> None:
     results = [run_seed(seed, SCANS) for seed in range(first, first + 10)]
     assert [(each.seed, each.violations) for each in results if not each.is_ok] == []

@@ -27,7 +27,7 @@ def test_no_seed_loses_what_a_fallback_counted_for() -> None:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("fallback-synced", 45),
+        ("fallback-synced", 87),
         ("one-seat", 10),
         ("counted-kept", 10),
         ("one-owner-each", 1),

@@ -1,6 +1,6 @@
 """What a cluster of many members costs at rest, in the simulator: up to 64 in one process.
 
-    python scripts/bench/simulated_members.py [--quick] [--json PATH]
+    python scripts/bench/members/simulated_members.py [--quick] [--json PATH]
 
 Nodes run their own code on virtual time, so their number may be larger than the machine could carry._
 Processor time is that of this process, scheduling of the simulated loop and network included: what matters
@@ -10,9 +10,13 @@ is how it grows. Messages and bytes are exact.  The document is the topology tha
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 import tracemalloc
 from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the benchmarks share
 
 from report import Report, arguments
 from ringmill.cluster.ids import DiskId, NodeId

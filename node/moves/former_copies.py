@@ -42,7 +42,7 @@ class FormerCopies:
     async def sweep(self, topology: Topology) -> None:
         """Drop whatever no row of this document names.  Raises what the engine raises.
 
-        What has a seat less than before is known.  The store is looked through at a start and once nothing
+        What has a seat less than before is known.  All copies are looked at again at a start and once nothing
         moves any more: a write that was under way when its copy was dropped may have left a key.
         """
         if topology.epoch == self._swept:
@@ -56,26 +56,31 @@ class FormerCopies:
         is_next = topology.epoch == self._swept + 1
         self._is_sure = self._is_sure and is_next and not (gone or topology.is_moving)
         for copy in gone:
-            await self._drop(copy_prefix(copy))
+            await self._drop_objects(copy)
             await self._drop(registers_prefix(copy))
         looks_through = not self._swept or not (self._is_sure or topology.is_moving)
         if looks_through:
             gone += await self._strangers(own)
         if gone:
             sometimes("a former owner drops its copy")
-            self._objects.count_again()
         self._is_sure = self._is_sure or looks_through
         self._own, self._swept = own, topology.epoch
 
     async def _strangers(self, own: Collection[Copy]) -> list[Copy]:
         """Drop the copies of the store that are none of `own`, and return them."""
-        found: list[Copy] = []
-        for kind in (Kind.OBJECT, Kind.REGISTER):
-            for copy in [each async for each in self._copies(kind)]:
-                if copy not in own:
-                    await self._drop(copy_prefix(copy) if kind is Kind.OBJECT else registers_prefix(copy))
-                    found.append(copy)
-        return found
+        known = self._objects.copies() if self._objects.is_counted else None
+        present = [each async for each in self._copies(Kind.OBJECT)] if known is None else known
+        objects = [copy for copy in present if copy not in own]
+        registers = [copy async for copy in self._copies(Kind.REGISTER) if copy not in own]
+        for copy in objects:
+            await self._drop_objects(copy)
+        for copy in registers:
+            await self._drop(registers_prefix(copy))
+        return [*objects, *registers]
+
+    async def _drop_objects(self, copy: Copy) -> None:
+        await self._drop(copy_prefix(copy))
+        self._objects.drop_copy(copy)
 
     async def _drop(self, prefix: bytes) -> None:
         await self._engine.wait_writable()

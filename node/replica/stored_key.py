@@ -24,7 +24,6 @@ __all__ = [
     "keyspace_prefix",
     "kind_prefix",
     "meta_key",
-    "PARTITION_PART",
     "parse_copy",
     "parse_hint_key",
     "parse_object_key",
@@ -38,7 +37,6 @@ _HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspa
 _COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
 _KEYSPACE: Final = struct.Struct(">QI")  # epoch, ordinal
 COPY_PREFIX_BYTES: Final = _COPY.size
-PARTITION_PART: Final = slice(1, 3)  # of the key of an object, a register or a hint
 
 
 class Kind(IntEnum):

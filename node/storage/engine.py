@@ -409,8 +409,7 @@ class Engine:
     def _on_change(self) -> None:
         """The version, the memtables, the free space or the health changed."""
         self._healing.look()
-        reading = self._reading
-        reading.is_plain = not (self._admission.failure or self._tables.version.marks or reading.drops())
+        self._reading.look(is_failed=self._admission.failure is not None)
         self._pressure.look()
 
     def _pause(self, error: RingmillError) -> None:

@@ -107,6 +107,10 @@ class CopySums:
             return None
         return LeafSums(self._sums.get(prefix))
 
+    def drop_copy(self, copy: Copy) -> None:
+        """All of it is gone."""
+        self._sums.pop(copy_prefix(copy), None)
+
     def forget(self, stored_key: bytes) -> None:
         """What the copy of this key holds is not known until a pass that begins after this has ended."""
         prefix = stored_key[:COPY_PREFIX_BYTES]

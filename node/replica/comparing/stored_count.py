@@ -18,7 +18,15 @@ from ringmill.cluster.versions.object_codec import outline
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.purging.dead_counts import DeadCounts
-from ringmill.node.replica.stored_key import PARTITION_PART, Kind, kind_prefix, prefix_end
+from ringmill.node.replica.stored_key import (
+    COPY_PREFIX_BYTES,
+    Copy,
+    Kind,
+    copy_prefix,
+    kind_prefix,
+    parse_copy,
+    prefix_end,
+)
 from ringmill.node.storage.engine import Engine
 
 __all__ = ["StoredCount"]
@@ -30,8 +38,8 @@ class StoredCount:
     def __init__(self, engine: Engine, options: ReplicaOptions) -> None:
         self._engine = engine
         self._options = options
-        self._keys = 0
-        self._sizes: dict[bytes, int] = {}  # bytes of keys and objects, by the partition in a stored key
+        self._keys: dict[bytes, int] = {}  # by the copy's prefix
+        self._sizes: dict[bytes, int] = {}  # bytes of keys and objects, likewise
         self._count_wanted = asyncio.Event()
         self._count_wanted.set()
         self.is_counted = False
@@ -41,7 +49,7 @@ class StoredCount:
     @property
     def keys(self) -> int:
         """Keys with a value; those found so far until `is_counted`."""
-        return max(0, self._keys)
+        return max(0, sum(self._keys.values()))
 
     @property
     def size_bytes(self) -> int:
@@ -50,13 +58,31 @@ class StoredCount:
 
     def partition_sizes(self) -> dict[PartitionId, int]:
         """The same for each partition of which something is stored."""
-        return {PartitionId(int.from_bytes(at, "big")): max(0, size) for at, size in self._sizes.items()}
+        found: dict[PartitionId, int] = {}
+        for copy in self.copies():
+            size_bytes = self._sizes[copy_prefix(copy)]
+            found[copy.partition] = found.get(copy.partition, 0) + max(0, size_bytes)
+        return found
+
+    def copies(self) -> list[Copy]:
+        """Those of which a key may be stored; not all until `is_counted`."""
+        return [parse_copy(prefix) for prefix in self._sizes]
+
+    def drop_copy(self, copy: Copy) -> None:
+        """All keys of a copy are gone."""
+        if not self.is_counted:
+            self.count_again()  # the count that is under way may have seen them
+            return
+        prefix = copy_prefix(copy)
+        self._keys.pop(prefix, None)
+        self._sizes.pop(prefix, None)
+        self.dead.drop_copy(copy)
+        self.sums.drop_copy(copy)
 
     def note_changed(self, key: bytes, old: bytes | None, new: bytes, new_values: int) -> None:
         """An object stands in the place of another, or of none; `new_values` is 1 when the key holds a value
         now and held none, -1 the other way round."""
-        self._keys += new_values
-        self._grow(key, len(new) + (len(key) if old is None else -len(old)))
+        self._grow(key, new_values, len(new) + (len(key) if old is None else -len(old)))
         if tombstones := (old is None) - new_values:
             self.dead.change(key, tombstones)
             if tombstones > 0:
@@ -66,8 +92,7 @@ class StoredCount:
     def note_forgotten(self, key: bytes, old: bytes) -> None:
         """An object is gone."""
         has_value, _, _ = outline(old)
-        self._keys -= has_value
-        self._grow(key, -len(key) - len(old))
+        self._grow(key, -has_value, -len(key) - len(old))
         if not has_value:
             self.dead.change(key, -1)
         self.sums.drop(key, old)
@@ -91,7 +116,7 @@ class StoredCount:
         ends the count, and the figures are then too low: they are only for people, so a node must not fail
         for them.
         """
-        self._keys = 0
+        self._keys.clear()
         self._sizes.clear()
         self.is_counted = False
         self.dead.clear()
@@ -112,19 +137,20 @@ class StoredCount:
         in_slice = 0
         async for key, encoded in scan:
             has_value, expires_at_ms, newest = outline(encoded)
-            self._keys += has_value
             if not has_value:
                 self.dead.change(key, 1)
                 self.dead.dead_from(key, millis(newest))
             elif expires_at_ms:
                 self.dead.dead_from(key, expires_at_ms)
-            self._grow(key, len(key) + len(encoded))
+            self._grow(key, has_value, len(key) + len(encoded))
             self.sums.add(key, encoded)
             in_slice += 1
             if in_slice == self._options.count_slice:
                 in_slice = 0
                 await asyncio.sleep(self._options.count_pause_s)
 
-    def _grow(self, key: bytes, by: int) -> None:
-        at = key[PARTITION_PART]
-        self._sizes[at] = self._sizes.get(at, 0) + by
+    def _grow(self, key: bytes, values: int, size_bytes: int) -> None:
+        prefix = key[:COPY_PREFIX_BYTES]
+        self._sizes[prefix] = self._sizes.get(prefix, 0) + size_bytes
+        if values:
+            self._keys[prefix] = self._keys.get(prefix, 0) + values

@@ -21,6 +21,11 @@ class DeadCounts:
         self._tombstones.clear()
         self._first.clear()
 
+    def drop_copy(self, copy: Copy) -> None:
+        """All of it is gone."""
+        self._tombstones.pop(copy_prefix(copy), None)
+        self._first.pop(copy_prefix(copy), None)
+
     def change(self, stored_key: bytes, tombstones: int) -> None:
         """An object lost its last value (1), or has one again or is gone (-1)."""
         prefix = stored_key[:COPY_PREFIX_BYTES]

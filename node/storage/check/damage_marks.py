@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.log.commit_handle import Commit
 from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.read.judgement import judge_entry
 from ringmill.node.storage.read.lookup import find_survivor
 from ringmill.node.storage.read.scan import Range, scan_chunks
@@ -96,7 +97,7 @@ class DamageMarks:
         sight, sequence = self._sight, self._sight.sequence()
         entry = await self._newest(key)
         if entry is not None:
-            return judge_entry(key, entry, sequence, (), sight.drops())
+            return judge_entry(key, entry, sequence, (), DropIndex(sight.drops()))
         with self._tables.pin() as view:
             return await find_salvaged(view.salvaged, key, sight.drops(), sight.report)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NoReturn
 
+from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.storage_errors import CorruptRange
-from ringmill.node.storage.version.version import CorruptMark, Drop
+from ringmill.node.storage.version.version import CorruptMark
 
 __all__ = ["check_span", "judge_entry"]
 
@@ -16,7 +17,7 @@ def judge_entry(
     entry: tuple[int, bytes | None] | None,
     sequence: int,
     marks: Iterable[CorruptMark],
-    drops: Iterable[Drop],
+    drops: DropIndex,
 ) -> bytes | None:
     """The value of a key whose newest version at or below `sequence` is `entry`.
 
@@ -26,10 +27,7 @@ def judge_entry(
     for mark in marks:
         if found_at <= mark.sequence and mark.covers(key):
             _refuse(mark)
-    for drop in drops:
-        if found_at <= drop.sequence <= sequence and key.startswith(drop.prefix):
-            return None
-    return value
+    return None if drops and drops.hides(key, found_at, sequence) else value
 
 
 def check_span(low: bytes, high: bytes | None, marks: Iterable[CorruptMark]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from ringmill.node.storage.read.drop_index import NO_DROPS, DropIndex
 from ringmill.node.storage.read.judgement import check_span, judge_entry
 from ringmill.node.storage.read.lookup import find, find_off_loop
 from ringmill.node.storage.read.scan import Range, checked_chunks
@@ -45,6 +46,7 @@ class Reading:
         self.scans = 0  # begun since the start
         self.scanned_bytes = 0  # of blocks that they read; memtables are not counted
         self.is_plain = True  # no drop, mark or failure: `get_nowait` may return what it finds first
+        self._index = NO_DROPS
 
     def get_nowait(self, key: bytes) -> bytes | None:
         """As Engine.get_nowait."""
@@ -111,6 +113,11 @@ class Reading:
                 self._report(error)
                 raise
 
+    def look(self, *, is_failed: bool) -> None:
+        """The version, the memtables or the health changed."""
+        self._index = DropIndex(self.drops())
+        self.is_plain = not (is_failed or self._tables.version.marks or self._index)
+
     def drops(self) -> list[Drop]:
         """Those in force, of memory and of tables."""
         fresh = [Drop(*drop) for memtable in self._unflushed.memtables() for drop in memtable.drops]
@@ -125,7 +132,7 @@ class Reading:
     def _judge(self, key: bytes, entry: Found | None, sequence: int) -> bytes | None:
         if entry is not None and entry[0] > self._unflushed.log.synced_sequence:
             self._check()
-        return judge_entry(key, entry, sequence, self._tables.version.marks, self.drops())
+        return judge_entry(key, entry, sequence, self._tables.version.marks, self._index)
 
     def _check_span(self, low: bytes, high: bytes | None) -> None:
         self._check()

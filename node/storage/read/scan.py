@@ -7,11 +7,12 @@ run first.  Blocks come from the page cache if it has them, else from a thread.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.block import VALUE, Block
 from ringmill.node.storage.table.run_merge import RunMerge
@@ -26,7 +27,6 @@ _MEMTABLE_KEYS: Final = 512
 _MOST_BLOCKS: Final = 32
 
 Chunk = tuple[list[bytes], list[bytes | None]]
-_Drops = Mapping[int, Mapping[bytes, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) ->
     A value of None is a deleted key.  Raises CorruptBlock unless the span skips damage, OSError.
     """
     runs: list[_Run] = []
-    drops = _by_length(span.drops)
+    drops = DropIndex(drop for drop in span.drops if _meets_drop(drop, span))
     for memtable in memtables:
         await memtable.sort()
         runs += [_MemtableRun(memtable, keys, span, drops) for keys in memtable.slices(span.start, span.end)]
@@ -97,7 +97,7 @@ class _Run(Protocol):
 class _MemtableRun:
     """One sorted run of a memtable's keys."""
 
-    def __init__(self, memtable: Memtable, keys: list[bytes], span: Range, drops: _Drops) -> None:
+    def __init__(self, memtable: Memtable, keys: list[bytes], span: Range, drops: DropIndex) -> None:
         self._memtable = memtable
         self._keys = keys
         self._span = span
@@ -117,7 +117,7 @@ class _MemtableRun:
             find = self._memtable.find
             entries = ((key, find(key, sequence)) for key in piece)
             visible = ((key, *entry) for key, entry in entries if entry is not None)
-            chunk = _visible(visible, drops)
+            chunk = _visible(visible, drops, sequence)
             if chunk[0]:
                 return chunk
         return None
@@ -126,7 +126,7 @@ class _MemtableRun:
 class _TableRun:
     """Tables with disjoint ranges as one run.  Reads more blocks at a time the longer the scan gets."""
 
-    def __init__(self, tables: Sequence[Table], span: Range, drops: _Drops) -> None:
+    def __init__(self, tables: Sequence[Table], span: Range, drops: DropIndex) -> None:
         self._tables = [table for table in tables if _meets(table, span)]
         if not span.reverse:
             self._tables.reverse()  # the next one is taken from the end
@@ -190,20 +190,16 @@ class _TableRun:
                 if head >> 8 <= span.sequence
             ),
             self._drops,
+            span.sequence,
         )
 
 
-def _by_length(drops: Iterable[Drop]) -> dict[int, dict[bytes, int]]:
-    """The last sequence of each prefix, by its length: a key is looked up once for each length, however many
-    prefixes were dropped.  A node that many partitions leave has hundreds, of one length."""
-    found: dict[int, dict[bytes, int]] = {}
-    for prefix, sequence in ((drop.prefix, drop.sequence) for drop in drops):
-        last = found.setdefault(len(prefix), {})
-        last[prefix] = max(sequence, last.get(prefix, sequence))
-    return found
+def _meets_drop(drop: Drop, span: Range) -> bool:
+    prefix = drop.prefix
+    return span.start[: len(prefix)] <= prefix and (span.end is None or prefix < span.end)
 
 
-def _visible(entries: Iterable[tuple[bytes, int, bytes | None]], drops: _Drops) -> Chunk:
+def _visible(entries: Iterable[tuple[bytes, int, bytes | None]], drops: DropIndex, as_of: int) -> Chunk:
     """The first, that is newest, version of each key; None where it is deleted or dropped."""
     keys: list[bytes] = []
     values: list[bytes | None] = []
@@ -212,9 +208,8 @@ def _visible(entries: Iterable[tuple[bytes, int, bytes | None]], drops: _Drops) 
         if key == former:
             continue
         former = key
-        is_dropped = any(sequence <= last.get(key[:length], -1) for length, last in drops.items())
         keys.append(key)
-        values.append(None if is_dropped else value)
+        values.append(None if drops and drops.hides(key, sequence, as_of) else value)
     return keys, values
 
 

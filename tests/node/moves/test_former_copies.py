@@ -9,7 +9,7 @@ from dataclasses import replace
 from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.topology import Member, Row, Topology, first_topology
 from ringmill.node.moves.former_copies import FormerCopies
-from ringmill.node.replica.stored_key import Copy, Place, copy_prefix
+from ringmill.node.replica.stored_key import Copy, Place, copy_prefix, parse_copy
 
 NODE = NodeId("n1")
 PARTITIONS = 64
@@ -18,12 +18,13 @@ PARTITIONS = 64
 class Keys:
     """An engine that never has to wait, and the object store that counts it."""
 
-    def __init__(self, copies: list[Copy]) -> None:
+    def __init__(self, copies: list[Copy], *, is_counted: bool = False) -> None:
         self.keys = [
             Place(copy, KeyspaceId(1, 0), b"%d" % each).stored_key for copy in copies for each in range(3)
         ]
         self.scans = 0
-        self.counts = 0
+        self.is_counted = is_counted
+        self.dropped: list[Copy] = []
 
     async def wait_writable(self) -> None:
         pass
@@ -37,8 +38,11 @@ class Keys:
             if start <= key < end:
                 yield key, b""
 
-    def count_again(self) -> None:
-        self.counts += 1
+    def copies(self) -> list[Copy]:
+        return sorted({parse_copy(key) for key in self.keys})
+
+    def drop_copy(self, copy: Copy) -> None:
+        self.dropped.append(copy)
 
 
 def cluster() -> Topology:
@@ -73,11 +77,21 @@ async def test_documents_that_take_no_seat_cost_no_look_at_the_store() -> None:
     topology = next_one(topology, lambda number, row: without(row, moves=True) if number == 5 else row)
     await former.sweep(topology)
     assert keys.scans == looked, "what has lost its seat is known"
-    assert not [key for key in keys.keys if key.startswith(copy_prefix(copies[5]))] and keys.counts == 1
+    assert not [key for key in keys.keys if key.startswith(copy_prefix(copies[5]))]
+    assert keys.dropped == [copies[5]]
     late = Place(copies[5], KeyspaceId(1, 0), b"late").stored_key
     keys.keys.append(late)
     await former.sweep(next_one(topology, lambda _, row: replace(row, wanted=())))
     assert late not in keys.keys, "a write that was under way leaves nothing"
+
+
+async def test_what_is_counted_is_known_without_a_look_at_the_store() -> None:
+    topology = cluster()
+    copies = [Copy(PartitionId(each), Epoch(9)) for each in range(PARTITIONS)]
+    keys = Keys(copies, is_counted=True)
+    await FormerCopies(NODE, engine=keys, objects=keys).sweep(topology)  # type: ignore[arg-type]
+    assert not keys.keys and keys.dropped == copies
+    assert keys.scans == 1, "of registers, which are not counted"
 
 
 async def test_requests_have_their_turn_while_the_store_is_looked_through() -> None:

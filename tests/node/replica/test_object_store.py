@@ -108,6 +108,22 @@ async def test_keys_and_bytes_are_counted_while_they_change() -> None:
     assert (recount.keys, recount.size_bytes) == (store.keys, store.size_bytes)
 
 
+async def test_a_copy_that_is_dropped_is_taken_off_the_figures() -> None:
+    engine, other = ForgetfulEngine(), Copy(COPY.partition, Epoch(COPY.copy_epoch + 1))
+    store = store_on(engine)
+    await store.count_stored()
+    for number in range(5):
+        await store.write(Place(COPY, KeyspaceId(1, 0), b"k%d" % number), intent(number), admit_all)
+    own = (store.keys, store.size_bytes, store.dead.total)
+    for number in range(5, 9):
+        await store.write(Place(other, KeyspaceId(1, 0), b"k%d" % number), intent(number), admit_all)
+    await store.write(Place(other, KeyspaceId(1, 0), b"k5"), intent(9, None), admit_all)
+    assert sorted(store.copies()) == [COPY, other] and store.dead.total == own[2] + 1
+    store.drop_copy(other)
+    assert (store.keys, store.size_bytes, store.dead.total) == own
+    assert store.copies() == [COPY] and store.sums.of(other).items == 0  # type: ignore[union-attr]
+
+
 async def test_counting_gives_way_to_others_after_each_slice() -> None:
     engine = ForgetfulEngine()
     before = store_on(engine)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 
 from ringmill.cluster.errors import InvalidArgument
@@ -174,13 +175,7 @@ class Topology:
     def decode(cls, data: bytes) -> Topology:
         """Raises InvalidArgument for anything but a valid canonical document, ProtocolMismatch for a later
         format version."""
-        topology = cls(*unpack_document(data))
-        topology.check()
-        if topology.epoch == 1 and topology.cluster != cluster_id(topology):
-            raise InvalidArgument(f"cluster id {topology.cluster} is not the hash of this first document")
-        if topology.encode() != data:
-            raise InvalidArgument("the topology document is not in its canonical form")
-        return topology
+        return _decoded(data)
 
     def check(self) -> None:
         """Raise InvalidArgument naming the first rule this document breaks."""
@@ -284,6 +279,18 @@ def choose_voters(members: Sequence[Member]) -> tuple[Owner, ...]:
     deepest = max((len(seats) for seats in by_zone.values()), default=0)
     in_turn = [seats[i] for i in range(deepest) for seats in by_zone.values() if i < len(seats)]
     return tuple(in_turn[: min(MAX_VOTERS, (len(in_turn) - 1) | 1)])
+
+
+@lru_cache(maxsize=8)
+def _decoded(data: bytes) -> Topology:
+    """A node is given the same document several times: to vote on, by those that have it, to adopt."""
+    topology = Topology(*unpack_document(data))
+    topology.check()
+    if topology.epoch == 1 and topology.cluster != cluster_id(topology):
+        raise InvalidArgument(f"cluster id {topology.cluster} is not the hash of this first document")
+    if topology.encode() != data:
+        raise InvalidArgument("the topology document is not in its canonical form")
+    return topology
 
 
 def _check_unique(what: str, values: Sequence[str]) -> None:

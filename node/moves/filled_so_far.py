@@ -23,7 +23,10 @@ _WHOLE: Final = None
 
 
 class MoveProgress:
-    """A copy is known once its watermark is.  For each source: the key to go on from, or that it was read."""
+    """A copy is known once its watermark is.  For each source: the key to go on from, or that it was read.
+
+    A restart that finds less reads some of it again, so what was read need not be noted each time.
+    """
 
     def __init__(self, control: ControlStore) -> None:
         self._control = control
@@ -36,7 +39,7 @@ class MoveProgress:
     async def begin(self, copy: Copy) -> None:
         """Its watermark is known, on the disk.  Raises as `ControlStore.put_synced`."""
         self._copies.setdefault(copy, {})
-        await self._store()
+        await self.store()
 
     def sources(self, copy: Copy) -> list[NodeId]:
         """The old owners that were read whole."""
@@ -49,21 +52,22 @@ class MoveProgress:
         """Where to go on with a source."""
         return self._copies.get(copy, {}).get(node) or b""
 
-    async def note_cursor(self, copy: Copy, node: NodeId, cursor: bytes) -> None:
+    def note_cursor(self, copy: Copy, node: NodeId, cursor: bytes) -> None:
+        """In memory; `store` keeps it."""
         self._copies.setdefault(copy, {})[node] = cursor
-        await self._store()
 
-    async def note_filled(self, copy: Copy, node: NodeId) -> None:
+    def note_filled(self, copy: Copy, node: NodeId) -> None:
+        """In memory; `store` keeps it."""
         self._copies.setdefault(copy, {})[node] = _WHOLE
-        await self._store()
 
     async def keep_only(self, copies: Collection[Copy]) -> None:
         """Forget the others: their moves are over."""
         if not self._copies.keys() <= set(copies):
             self._copies = {copy: each for copy, each in self._copies.items() if copy in copies}
-            await self._store()
+            await self.store()
 
-    async def _store(self) -> None:
+    async def store(self) -> None:
+        """Synced on return.  Raises as `ControlStore.put_synced`."""
         rows = [
             [*copy, [[node, cursor] for node, cursor in sorted(each.items())]]
             for copy, each in sorted(self._copies.items())

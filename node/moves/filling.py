@@ -81,6 +81,7 @@ class Filling:
         self._pull = pull
         self._progress = progress
         self._gate = gate
+        self._unnoted = 0  # bytes whose place is not on the disk
         self.moved_bytes = 0
 
     async def learn_marks(self, partition: PartitionId) -> None:
@@ -146,36 +147,43 @@ class Filling:
         differs, if both can tell."""
         if self._progress.sources(copy) and not self._progress.cursor(copy, node):
             try:
-                self.moved_bytes += await self._pull(copy.partition, row, node)
+                came = await self._pull(copy.partition, row, node)
             except (Unavailable, CorruptData, OSError) as error:
                 sometimes("a source of a move is read whole as what differs is not known")
                 _log.debug("%s is read whole: %s", node, error)
             else:
                 self._check_same(copy.partition, row)
                 sometimes("a source of a move tells only what differs")
-                await self._progress.note_filled(copy, node)
+                await self._note(copy, node, None, came)
                 return
         await self._read_whole(node, copy, row)
 
     async def _read_whole(self, node: NodeId, copy: Copy, row: Row) -> None:
-        start, unnoted = self._progress.cursor(copy, node), 0
+        start = self._progress.cursor(copy, node)
         while True:
             epoch = self._topology.topology().epoch
             request = ReadPage(epoch, copy.partition, start)
             page = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
             self._check_same(copy.partition, row)
-            size_bytes = sum(len(encoded) for _, encoded in page.items)
+            size_bytes = sum(len(key) + len(encoded) for key, encoded in page.items)
             await self._merge(copy, page.items)
-            self.moved_bytes += size_bytes
-            unnoted += size_bytes
+            await self._note(copy, node, page.covered_to or None, size_bytes)
             if not page.covered_to:
-                await self._progress.note_filled(copy, node)
                 return
             start = page.covered_to
-            if unnoted >= CHECKPOINT_BYTES:
-                await self._progress.note_cursor(copy, node, start)
-                unnoted = 0
             await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
+
+    async def _note(self, copy: Copy, node: NodeId, cursor: bytes | None, size_bytes: int) -> None:
+        """`size_bytes` came from a source; `cursor` is where to go on, None for the end."""
+        if cursor is None:
+            self._progress.note_filled(copy, node)
+        else:
+            self._progress.note_cursor(copy, node, cursor)
+        self.moved_bytes += size_bytes
+        self._unnoted += size_bytes
+        if self._unnoted >= CHECKPOINT_BYTES:
+            self._unnoted = 0
+            await self._progress.store()
 
     async def _merge(self, copy: Copy, items: tuple[tuple[bytes, bytes], ...]) -> None:
         """Durable on return."""

@@ -53,7 +53,7 @@ class StoredCount:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of keys and objects, likewise."""
+        """Bytes of keys, without the copy's prefix, and of objects; likewise."""
         return max(0, sum(self._sizes.values()))
 
     def partition_sizes(self) -> dict[PartitionId, int]:
@@ -82,7 +82,7 @@ class StoredCount:
     def note_changed(self, key: bytes, old: bytes | None, new: bytes, new_values: int) -> None:
         """An object stands in the place of another, or of none; `new_values` is 1 when the key holds a value
         now and held none, -1 the other way round."""
-        self._grow(key, new_values, len(new) + (len(key) if old is None else -len(old)))
+        self._grow(key, new_values, len(new) + (_key_bytes(key) if old is None else -len(old)))
         if tombstones := (old is None) - new_values:
             self.dead.change(key, tombstones)
             if tombstones > 0:
@@ -92,7 +92,7 @@ class StoredCount:
     def note_forgotten(self, key: bytes, old: bytes) -> None:
         """An object is gone."""
         has_value, _, _ = outline(old)
-        self._grow(key, -has_value, -len(key) - len(old))
+        self._grow(key, -has_value, -_key_bytes(key) - len(old))
         if not has_value:
             self.dead.change(key, -1)
         self.sums.drop(key, old)
@@ -142,7 +142,7 @@ class StoredCount:
                 self.dead.dead_from(key, millis(newest))
             elif expires_at_ms:
                 self.dead.dead_from(key, expires_at_ms)
-            self._grow(key, has_value, len(key) + len(encoded))
+            self._grow(key, has_value, _key_bytes(key) + len(encoded))
             self.sums.add(key, encoded)
             in_slice += 1
             if in_slice == self._options.count_slice:
@@ -154,3 +154,7 @@ class StoredCount:
         self._sizes[prefix] = self._sizes.get(prefix, 0) + size_bytes
         if values:
             self._keys[prefix] = self._keys.get(prefix, 0) + values
+
+
+def _key_bytes(stored_key: bytes) -> int:
+    return len(stored_key) - COPY_PREFIX_BYTES

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from ringmill.cluster.errors import CorruptData, QuorumNotReached, Stale, WrongEpoch
+from ringmill.cluster.errors import QuorumNotReached, Stale, WrongEpoch
 from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.moves import aborted, with_plan
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
@@ -17,7 +17,6 @@ from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
-from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
 from ringmill.node.replica.stored_key import Copy, Place, copy_prefix, prefix_end
 from tests.node.repair.healing_world import HealingWorld, run
@@ -181,20 +180,3 @@ async def test_a_new_copy_takes_nothing_before_it_knows_the_watermark() -> None:
     with pytest.raises(Stale):
         marks.judge(PLACE, ABSENT, written_at(5), "")
     marks.judge(PLACE, ABSENT, written_at(15), "")
-
-
-async def test_how_far_a_copy_is_filled_outlives_a_restart() -> None:
-    kept = Kept()
-    progress = MoveProgress(kept)  # type: ignore[arg-type]
-    assert not progress.is_begun(COPY)
-    await progress.begin(COPY)
-    await progress.note_cursor(COPY, NodeId("n1"), b"half")
-    await progress.note_filled(COPY, NodeId("n2"))
-    again = MoveProgress(kept)  # type: ignore[arg-type]
-    assert again.is_begun(COPY) and again.sources(COPY) == ["n2"]
-    assert again.cursor(COPY, NodeId("n1")) == b"half" and again.cursor(COPY, NodeId("n3")) == b""
-    await again.keep_only([])
-    assert not MoveProgress(kept).is_begun(COPY)  # type: ignore[arg-type]
-    kept.values["moves"] = b"\xc1"
-    with pytest.raises(CorruptData):
-        MoveProgress(kept)  # type: ignore[arg-type]

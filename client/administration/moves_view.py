@@ -44,8 +44,8 @@ class MovesView:
     """What moves.  `left` counts seats that are still to change hands, `joint` those that do now.
 
     `leaving` are members that own nothing any more, or will not soon, with the writes that each still has to
-    deliver; `held_back` says by partition why a move waits; `moved_bytes` is what nodes have read to fill
-    copies, since each started.  `silent` are members that do not answer, so what they know is missing.
+    deliver; `held_back` says by partition why a move waits; `read_bytes` is what each node has read to fill
+    copies, since it started.  `silent` are members that do not answer, so what they know is missing.
     """
 
     epoch: int
@@ -55,8 +55,13 @@ class MovesView:
     joining: tuple[str, ...]
     leaving: Mapping[str, int]
     held_back: Mapping[int, str]
-    moved_bytes: int
+    read_bytes: Mapping[str, int]
     silent: tuple[str, ...]
+
+    @property
+    def moved_bytes(self) -> int:
+        """What all have read."""
+        return sum(self.read_bytes.values())
 
     @property
     def is_over(self) -> bool:
@@ -86,7 +91,7 @@ async def moves_of(directory: Directory, topology: Topology, timeout_s: float) -
             if state in ("leaving", "gone")
         },
         held_back={at: why for each in heard.values() for at, why in sorted(each.held_back.items())},
-        moved_bytes=sum(each.moved_bytes for each in heard.values()),
+        read_bytes={node: each.moved_bytes for node, each in heard.items()},
         silent=tuple(member.id for member in asked if member.id not in heard),
     )
 

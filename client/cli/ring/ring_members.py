@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,7 +158,7 @@ def _carry_out(settings: Settings, asked: _Asked, starts: str = "") -> None:
     """`starts`: a node that was begun for this, and is stopped again when the change is refused."""
     begun = time.perf_counter()
     try:
-        made = asyncio.run(_change(settings, asked))
+        made, before = asyncio.run(_change(settings, asked))
     except RingmillError as error:
         if starts and error.outcome == "failed":
             _stop(settings, starts)
@@ -170,7 +170,7 @@ def _carry_out(settings: Settings, asked: _Asked, starts: str = "") -> None:
             click.echo(f"decided in epoch {made.epoch}; partitions move now")
         output.next_command(settings, "ringmill cluster moves --follow")
         return
-    view = asyncio.run(follow(settings))
+    view = asyncio.run(follow(settings, before))
     took_s = time.perf_counter() - begun
     if settings.output == "json":
         document = {**moves_document(view), "changed": made.changed, "seconds": round(took_s, 3)}
@@ -180,9 +180,11 @@ def _carry_out(settings: Settings, asked: _Asked, starts: str = "") -> None:
     output.next_command(settings, "ringmill ring show")
 
 
-async def _change(settings: Settings, asked: _Asked) -> Any:
+async def _change(settings: Settings, asked: _Asked) -> tuple[Any, Mapping[str, int]]:
+    """What was decided, and what each node had read for moves before."""
     async with open_client(settings) as db:
-        return await db.members.change(**asked.changes, dead=asked.dead)
+        before = (await db.members.moves()).read_bytes
+        return await db.members.change(**asked.changes, dead=asked.dead), before
 
 
 async def _known_without(settings: Settings) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from ringmill.client.administration.moves_view import MovesView
 
-__all__ = ["follow", "moves", "moves_document"]
+__all__ = ["FollowedBytes", "follow", "moves", "moves_document"]
 
 _LOOK_S: Final = 0.5
 _TOLD_EVERY: Final = 10  # looks, where there is no terminal
@@ -46,10 +48,32 @@ def moves(settings: Settings, pause: bool, resume: bool, abort: bool, follows: b
         click.echo(line)
 
 
-async def follow(settings: Settings) -> MovesView:
-    """Wait until nothing moves and nobody is on the way in or out, and show how it goes."""
+class FollowedBytes:
+    """What nodes have read since they are followed: a node that starts again counts from 0, and one that has
+    left tells nothing any more."""
+
+    def __init__(self, before: Mapping[str, int] | None = None) -> None:
+        """`before`: what they had read; None: what they tell at the first call."""
+        self._before = None if before is None else dict(before)
+        self._read: dict[str, int] = {}
+
+    def since(self, told: Mapping[str, int]) -> dict[str, int]:
+        """By node."""
+        before = dict(told) if self._before is None else self._before
+        for node, read in told.items():
+            last = before.get(node, 0)
+            self._read[node] = self._read.get(node, 0) + (read - last if read >= last else read)
+        self._before = {**before, **told}
+        return dict(self._read)
+
+
+async def follow(settings: Settings, before: Mapping[str, int] | None = None) -> MovesView:
+    """Wait until nothing moves and nobody is on the way in or out, and show how it goes.
+
+    The view that is returned tells what was read since `before`, by default since now.
+    """
     async with open_client(settings) as db:
-        total, looks = 0, 0
+        total, looks, followed = 0, 0, FollowedBytes(before)
         with _bar(settings) as tell:
             while True:
                 try:
@@ -62,6 +86,7 @@ async def follow(settings: Settings) -> MovesView:
                     await asyncio.sleep(_LOOK_S)
                     continue
                 total = max(total, view.left)
+                view = replace(view, read_bytes=followed.since(view.read_bytes))
                 tell(view, total)
                 if view.is_over:
                     return view

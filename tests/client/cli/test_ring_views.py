@@ -8,6 +8,7 @@ from ringmill.client.administration.ring_view import RingView
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.main import ringmill
 from ringmill.client.cli.ring import ring_show
+from ringmill.client.cli.ring.ring_moves import FollowedBytes
 from ringmill.client.cli.ring.ring_plan import plan_story
 from ringmill.client.cli.ring.ring_show import bar, ranges
 from ringmill.client.cli.running import run_command
@@ -76,3 +77,10 @@ def test_changes_that_are_typed_wrong_are_refused(
 ) -> None:
     assert run_command(ringmill, "ringmill", ["ring", "plan", *line]) == 2
     assert why in capsys.readouterr().err
+
+
+def test_bytes_that_are_read_for_a_change_count_on_over_restarts_and_departures() -> None:
+    followed = FollowedBytes({"n1": 100, "n2": 50})
+    assert followed.since({"n1": 110, "n2": 50, "n4": 7}) == {"n1": 10, "n2": 0, "n4": 7}
+    assert followed.since({"n1": 3, "n4": 9}) == {"n1": 13, "n2": 0, "n4": 9}, "n1 began again, n2 left"
+    assert FollowedBytes().since({"n1": 5}) == {"n1": 0}

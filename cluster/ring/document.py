@@ -7,6 +7,7 @@ satisfy is checked by their owners, topology_entries.py and topology.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgpack
@@ -168,7 +169,7 @@ def _row(entry: Any, owners: Sequence[Owner]) -> Row:
     head = entry[:3] if isinstance(entry, list) else entry
     phase, row_epoch, copy_epoch = _typed("row", head, (str, int, int))
     seats = tuple(_seat(owners, i) for i in entry[3:])
-    return Row(seats, phase, Epoch(row_epoch), (Epoch(copy_epoch),) * len(seats))
+    return _same_row(seats, phase, Epoch(row_epoch), (Epoch(copy_epoch),) * len(seats), None, None, ())
 
 
 def _moving_row(entry: Any, owners: Sequence[Owner]) -> Row:
@@ -178,15 +179,21 @@ def _moving_row(entry: Any, owners: Sequence[Owner]) -> Row:
     if any(type(each) is not int for each in copy_epochs) or len(joins) > 2:
         raise InvalidArgument("a row's copy epochs are integers, and one seat joins it and one leaves it")
     joiner, leaver, *_ = (*(_seat(owners, i) for i in joins), None, None)
-    return Row(
+    return _same_row(
         tuple(_seat(owners, i) for i in seats),
         phase,
         Epoch(row_epoch),
-        tuple(Epoch(each) for each in copy_epochs),
+        tuple(copy_epochs),
         joiner,
         leaver,
         tuple(_seat(owners, i) for i in wanted),
     )
+
+
+@lru_cache(maxsize=4096)
+def _same_row(*fields: Any) -> Row:
+    """Most rows are as they were in the epoch before, and whoever compares the two sees that at once."""
+    return Row(*fields)
 
 
 def _seat(owners: Sequence[Owner], index: Any) -> Owner:

@@ -78,6 +78,7 @@ class Topology:
     is_paused: bool = False  # no further move of the plan is begun
     _by_name: dict[str, KeyspaceEntry] = field(init=False, repr=False, compare=False)
     _by_id: dict[KeyspaceId, KeyspaceEntry] = field(init=False, repr=False, compare=False)
+    _encoded: bytes = field(init=False, default=b"", repr=False, compare=False)  # b"": not asked for yet
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {keyspace.name: keyspace for keyspace in self.keyspaces})
@@ -163,13 +164,14 @@ class Topology:
 
     def encode(self) -> bytes:
         """The one encoding of this document."""
-        return pack_document(
-            Document(
+        if not self._encoded:
+            fields = Document(
                 self.epoch, self.cluster, self.name, self.partitions, self.n,
                 self.keyspaces, self.members, self.rows, self.voters, self.former,
                 self.is_paused,
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+            object.__setattr__(self, "_encoded", pack_document(fields))
+        return self._encoded
 
     @classmethod
     def decode(cls, data: bytes) -> Topology:

@@ -32,7 +32,7 @@ from ringmill.node.replica.stored_key import Copy
 
 __all__ = ["Advance", "Mover"]
 
-AT_ONCE: Final = 8  # partitions of one joiner in joint-1
+AT_ONCE: Final = 16  # partitions of one joiner in joint-1
 FILLED_AT_ONCE: Final = 2
 CHANGE_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.25

@@ -54,6 +54,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             complaints=(process.complaint(), node.core.gate.reason),
         ),
         sizes=node.replica.objects.partition_sizes,
+        pace=lambda: node.moves.mover.pace,
         pid=process.pid,
         clock=node.core.clock,
     )

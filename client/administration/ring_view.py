@@ -21,11 +21,12 @@ from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.plans.copy_sources import known_sizes
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.moving_rate import MeasuredMoves, MovingRate, measured_rate
 from ringmill.cluster.ring.plans.topology_difference import TopologyDifference, difference
 from ringmill.cluster.ring.plans.topology_plan import NodeLoad, TopologyPlan, loads_of, plan_changes
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.topology_entries import MAX_EPOCH, Member
-from ringmill.cluster.wire.stubs.membership_pb2 import SizesRequest, SizesResponse
+from ringmill.cluster.wire.stubs.membership_pb2 import MovingPace, SizesRequest, SizesResponse
 from ringmill.cluster.wire.stubs.topology_pb2 import GetFormerTopologyRequest, GetFormerTopologyResponse
 
 __all__ = ["AsyncRing", "RingView"]
@@ -71,7 +72,7 @@ class AsyncRing:
 
     async def show(self, *, timeout: Seconds | None = None) -> RingView:
         """Who owns what now.  Raises Unavailable when no member answers."""
-        topology, seen, sizes = await self._look(timeout)
+        topology, seen, sizes, _ = await self._look(timeout)
         loads = loads_of(topology, held=_held(seen), sizes=sizes)
         return RingView(topology, loads, {each.id: each.state for each in seen.nodes}, tuple(sizes))
 
@@ -99,10 +100,10 @@ class AsyncRing:
             weights={_node(node): _weight(node, weight) for node, weight in (weights or {}).items()},
             zones={_node(node): checked_name("zone", zone) for node, zone in (zones or {}).items()},
         )
-        topology, seen, sizes = await self._look(timeout)
+        topology, seen, sizes, rate = await self._look(timeout)
         up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
         damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
-        return plan_changes(topology, changes, up=up - damaged, held=_held(seen), sizes=sizes)
+        return plan_changes(topology, changes, up=up - damaged, held=_held(seen), sizes=sizes, rate=rate)
 
     async def diff(
         self, older: int, newer: int | None = None, *, timeout: Seconds | None = None
@@ -146,7 +147,7 @@ class AsyncRing:
         except RingmillError as error:
             return error
 
-    async def _look(self, timeout: Seconds | None) -> tuple[Topology, ClusterStatus, list[float]]:
+    async def _look(self, timeout: Seconds | None) -> tuple[Topology, ClusterStatus, list[float], MovingRate]:
         until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
         topology = await self._learn(until)
         left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
@@ -157,7 +158,9 @@ class AsyncRing:
         sizes = {
             NodeId(each.node): dict(each.bytes) for each in told if each is not None and not each.counting
         }
-        return topology, seen, known_sizes(topology, sizes, _held(seen))
+        paces = [_pace(each.moving) for each in told if each is not None]
+        rate = measured_rate(paces, MovingRate())
+        return topology, seen, known_sizes(topology, sizes, _held(seen)), rate
 
     async def _ask_sizes(self, address: str, timeout_s: float) -> SizesResponse | None:
         try:
@@ -177,6 +180,10 @@ class AsyncRing:
 
 def _held(seen: ClusterStatus) -> dict[NodeId, int]:
     return {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
+
+
+def _pace(told: MovingPace) -> MeasuredMoves:
+    return MeasuredMoves(told.bytes, told.fill_s, told.epochs, told.epochs_s)
 
 
 def _node(node: str) -> NodeId:

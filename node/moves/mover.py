@@ -19,6 +19,7 @@ from ringmill.cluster.errors import RingmillError, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.moves import advanced, left, may_leave, readers_barrier
+from ringmill.cluster.ring.plans.moving_rate import AT_ONCE, MeasuredMoves
 from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
 from ringmill.cluster.sometimes import sometimes
@@ -32,7 +33,6 @@ from ringmill.node.replica.stored_key import Copy
 
 __all__ = ["Advance", "Mover"]
 
-AT_ONCE: Final = 16  # partitions of one joiner in joint-1
 FILLED_AT_ONCE: Final = 2
 CHANGE_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.25
@@ -74,6 +74,8 @@ class Mover:
         self._has_changed = asyncio.Event()
         self.held_back: dict[PartitionId, str] = {}
         """Why a move could not go on at the last try."""
+        self.pace = MeasuredMoves()
+        """What the moves to this node have taken since its start."""
 
     @property
     def hints(self) -> int:
@@ -126,7 +128,10 @@ class Mover:
 
     async def _advance(self, topology: Topology) -> bool:
         self.held_back.clear()
+        loop = asyncio.get_running_loop()
+        begun, before = loop.time(), self._filling.moved_bytes
         adopted = await self._adopted(topology)
+        fills_from = loop.time()
         turns = asyncio.Semaphore(FILLED_AT_ONCE)
         joining = [
             partition
@@ -137,11 +142,16 @@ class Mover:
             for partition in joining:
                 group.create_task(self._fill(partition, topology.row(partition), turns))
 
+        fill_s = loop.time() - fills_from
+
         def change(present: Topology, may_be_made: bool) -> Topology | None:
             return advanced(present, self._seat, filled=self._filled, adopted=adopted, most=AT_ONCE)
 
         await self._change(change, CHANGE_S)
         current = self._topology.topology()
+        if current.epoch > topology.epoch and self._is_alone(topology):
+            size_bytes = self._filling.moved_bytes - before
+            self.pace = self.pace.plus(MeasuredMoves(size_bytes, fill_s, 1, loop.time() - begun - fill_s))
         self._filled = {
             partition: epoch
             for partition, epoch in self._filled.items()
@@ -192,6 +202,13 @@ class Mover:
             for number, row in enumerate(topology.rows)
             if row.joiner == self._seat and row.phase == phase
         ]
+
+    def _is_alone(self, topology: Topology) -> bool:
+        """Whether partitions move to no other node."""
+        return all(
+            row.joiner in (None, self._seat) and {*row.wanted} <= {*row.owners, self._seat}
+            for row in topology.rows
+        )
 
     def _concerns(self, topology: Topology) -> bool:
         """Whether a move to this node is under way, or may be opened."""

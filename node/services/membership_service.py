@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.partition_health import count_partitions
+from ringmill.cluster.ring.plans.moving_rate import MeasuredMoves
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import (
     MemberView,
+    MovingPace,
     SizesRequest,
     SizesResponse,
     StatusRequest,
@@ -24,7 +26,7 @@ __all__ = ["MembershipService"]
 
 
 class MembershipService:
-    """`figures` is asked at each Status, `sizes` at each Sizes.
+    """`figures` is asked at each Status, `sizes` and `pace` at each Sizes.
 
     `pid` is this process's, its uptime counts from now on.
     """
@@ -37,6 +39,7 @@ class MembershipService:
         liveness: Liveness,
         figures: Callable[[], NodeFigures],
         sizes: Callable[[], Mapping[PartitionId, int]],
+        pace: Callable[[], MeasuredMoves],
         pid: int,
         clock: Clock,
     ) -> None:
@@ -45,6 +48,7 @@ class MembershipService:
         self._liveness = liveness
         self._figures = figures
         self._sizes = sizes
+        self._pace = pace
         self._pid = pid
         self._clock = clock
         self._began = clock.monotonic()
@@ -82,7 +86,15 @@ class MembershipService:
 
     async def _tell_sizes(self, request: SizesRequest, call: Call) -> SizesResponse:
         sizes = {int(partition): size for partition, size in self._sizes().items() if size}
-        return SizesResponse(node=self._node, bytes=sizes, counting=self._figures().is_counting)
+        pace = self._pace()
+        return SizesResponse(
+            node=self._node,
+            bytes=sizes,
+            counting=self._figures().is_counting,
+            moving=MovingPace(
+                bytes=pace.size_bytes, fill_s=pace.fill_s, epochs=pace.epochs, epochs_s=pace.epochs_s
+            ),
+        )
 
     def _add_cluster(self, response: StatusResponse, topology: Topology) -> None:
         counts = count_partitions(topology, self._liveness.is_up)

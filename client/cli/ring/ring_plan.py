@@ -69,10 +69,10 @@ def plan_story(plan: TopologyPlan) -> list[str]:
     """What a plan means, for people."""
     if not plan.moves:
         return [f"epoch {plan.epoch}: nothing would move", *_unsettled(plan)]
-    rate = f"{plan.rate.bytes_per_s / _MIB:g} MiB/s a node"
+    rate = f"{plan.rate.bytes_per_s / _MIB:.3g} MiB/s a host and {plan.rate.epoch_s:.2g} s an epoch"
     lines = [
         f"epoch {plan.epoch}: {plan.copies} copies of partitions to make, about {plan.size_bytes:,} bytes, "
-        f"{plan.seconds:.0f} s at {rate} and {plan.rate.at_once} partitions at once",
+        f"{plan.seconds:.0f} s at {rate}",
         f"the fullest node has {plan.balance_before:.2f} of its share now, {plan.balance_after:.2f} after",
         f"each partition keeps at least {plan.replicas} copies, and has {plan.replicas_after} after",
         *(

@@ -5,56 +5,85 @@ Pure.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from heapq import heapreplace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.ids import NodeId
 
-__all__ = ["Copying", "MovingRate", "projected_s"]
+__all__ = ["AT_ONCE", "Copying", "MovingRate", "MeasuredMoves", "measured_rate", "projected_s"]
+
+AT_ONCE: Final = 8
+"""Partitions of one joiner that change hands in one epoch."""
+_OPENING_EPOCHS: Final = 2  # that a joiner needs beyond those in which a part of its partitions changes hands
 
 
 @dataclass(frozen=True, slots=True)
 class MovingRate:
-    """The limits of moves.
+    """Bytes per second that the joiners of one host fill, and seconds that an epoch of moves takes.
 
-    Bytes per second that a node sends or takes, partitions that a joiner fills at once, and the seconds that
-    a move takes however small it is: its epochs, and a pass over the keys.
+    The defaults are what two cores did that ran all nodes (scripts/bench/rebalance.py).
     """
 
-    bytes_per_s: float = 24 * 1024 * 1024
-    at_once: int = 2
-    move_s: float = 0.2  # 38 to 48 empty copies took 3 to 8 s on two cores, idle and busy
+    bytes_per_s: float = 20 * 1024 * 1024
+    epoch_s: float = 0.12
+
+
+class MeasuredMoves(NamedTuple):
+    """What a node measured in the moves to it while no other node had any.
+
+    Bytes and the seconds that it took to fill them; epochs and the seconds that they took beside that.
+    """
+
+    size_bytes: int = 0
+    fill_s: float = 0.0
+    epochs: int = 0
+    epochs_s: float = 0.0
+
+    def plus(self, other: MeasuredMoves) -> MeasuredMoves:
+        return MeasuredMoves(
+            self.size_bytes + other.size_bytes,
+            self.fill_s + other.fill_s,
+            self.epochs + other.epochs,
+            self.epochs_s + other.epochs_s,
+        )
 
 
 class Copying(NamedTuple):
     """One move, as far as time is concerned; a seat that is only given up has no joiner."""
 
-    partition: PartitionId
     joiner: NodeId | None
-    source: NodeId | None
+    host: str
     size_bytes: int
 
 
-def projected_s(moves: Iterable[Copying], rate: MovingRate) -> float:
-    """Seconds until the last is done, if they begin in this order as soon as the limits let them.
+def measured_rate(paces: Iterable[MeasuredMoves], usual: MovingRate) -> MovingRate:
+    """What nodes have measured, and `usual` for what none has."""
+    total = MeasuredMoves()
+    for pace in paces:
+        total = total.plus(pace)
+    has_filled = total.size_bytes and total.fill_s
+    return MovingRate(
+        total.size_bytes / total.fill_s if has_filled else usual.bytes_per_s,
+        total.epochs_s / total.epochs if total.epochs else usual.epoch_s,
+    )
 
-    The moves that a joiner makes at once share its rate.  A source may have more to send than its rate allows
-    in that time; then that is how long it takes.
+
+def projected_s(moves: Iterable[Copying], rate: MovingRate) -> float:
+    """Seconds until the last is done.
+
+    A joiner fills some partitions and then has an epoch decided for them.  Joiners work beside each other,
+    but epochs follow one another, and the joiners of one host share its processors.
     """
-    lanes: dict[NodeId | None, list[float]] = {}
-    partitions: dict[PartitionId, float] = defaultdict(float)
-    sent: dict[NodeId | None, int] = defaultdict(int)
-    ends = 0.0
+    copies: Counter[NodeId | None] = Counter()
+    joined: Counter[NodeId | None] = Counter()
+    hosts: Counter[str] = Counter()
     for move in moves:
-        free = lanes.setdefault(move.joiner, [0.0] * rate.at_once)
-        takes_s = rate.move_s + move.size_bytes * rate.at_once / rate.bytes_per_s
-        done = max(free[0], partitions[move.partition]) + takes_s
-        heapreplace(free, done)
-        partitions[move.partition] = done
-        sent[move.source] += move.size_bytes
-        ends = max(ends, done)
-    sent.pop(None, None)
-    return max(ends, max(sent.values(), default=0) / rate.bytes_per_s)
+        copies[move.joiner] += 1
+        joined[move.joiner] += move.size_bytes
+        hosts[move.host] += move.size_bytes
+    epochs = {joiner: -(-count // AT_ONCE) + _OPENING_EPOCHS for joiner, count in copies.items()}
+    ends = [each * rate.epoch_s + joined[joiner] / rate.bytes_per_s for joiner, each in epochs.items()]
+    filled = [size_bytes / rate.bytes_per_s for size_bytes in hosts.values()]
+    return max(sum(epochs.values()) * rate.epoch_s, *ends, *filled, 0.0)

@@ -257,5 +257,6 @@ def _traffic(moves: Sequence[Move]) -> tuple[Traffic, ...]:
 
 
 def _copying(move: Move) -> Copying:
-    joiner = None if move.joiner is None else move.joiner.id
-    return Copying(move.partition, joiner, move.source, move.size_bytes)
+    if move.joiner is None:
+        return Copying(None, "", 0)
+    return Copying(move.joiner.id, move.joiner.address.rpartition(":")[0], move.size_bytes)

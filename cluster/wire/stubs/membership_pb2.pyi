@@ -232,6 +232,38 @@ class SizesRequest(_message.Message):
 Global___SizesRequest: _TypeAlias = SizesRequest  # noqa: Y015
 
 @_typing.final
+class MovingPace(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: _builtins.int
+    FILL_S_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    EPOCHS_S_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    """filled"""
+    fill_s: _builtins.float
+    """seconds that took"""
+    epochs: _builtins.int
+    """decided for these moves"""
+    epochs_s: _builtins.float
+    """seconds that took, beside filling"""
+    def __init__(
+        self,
+        *,
+        bytes: _builtins.int = ...,
+        fill_s: _builtins.float = ...,
+        epochs: _builtins.int = ...,
+        epochs_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "epochs", b"epochs", "epochs_s", b"epochs_s", "fill_s", b"fill_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MovingPace: _TypeAlias = MovingPace  # noqa: Y015
+
+@_typing.final
 class SizesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -258,6 +290,7 @@ class SizesResponse(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     COUNTING_FIELD_NUMBER: _builtins.int
+    MOVING_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     counting: _builtins.bool
     """they are those found so far: counting since the start"""
@@ -265,16 +298,21 @@ class SizesResponse(_message.Message):
     def bytes(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
         """of keys and objects, by partition; none is 0"""
 
+    @_builtins.property
+    def moving(self) -> Global___MovingPace:
+        """of the moves to this node since its start"""
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         bytes: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
         counting: _builtins.bool = ...,
+        moving: Global___MovingPace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moving", b"moving"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "counting", b"counting", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "counting", b"counting", "moving", b"moving", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,6 +16,7 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId, PartitionId, Start
 from ringmill.cluster.membership.profile import FAST
+from ringmill.cluster.ring.plans.moving_rate import MeasuredMoves
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs.membership_pb2 import (
@@ -72,6 +73,7 @@ async def link() -> AsyncIterator[ClientLink]:
         agent=agent,
         liveness=liveness,
         figures=lambda: figures,
+        pace=MeasuredMoves,
         sizes=lambda: {PartitionId(3): 40, PartitionId(4): 0},
         pid=4711,
         clock=clock,

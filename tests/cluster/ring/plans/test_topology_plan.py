@@ -8,10 +8,17 @@ from dataclasses import replace
 import pytest
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.ids import DiskId, NodeId, PartitionId
+from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.plans.copy_sources import known_sizes
 from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
-from ringmill.cluster.ring.plans.moving_rate import Copying, MovingRate, projected_s
+from ringmill.cluster.ring.plans.moving_rate import (
+    AT_ONCE,
+    Copying,
+    MeasuredMoves,
+    MovingRate,
+    measured_rate,
+    projected_s,
+)
 from ringmill.cluster.ring.plans.topology_plan import TopologyPlan, loads_of, plan_changes
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.cluster.ring.topology_entries import Member
@@ -48,7 +55,7 @@ def test_a_node_that_is_added_gets_its_share_from_all_the_others() -> None:
     assert [(each.source, each.size_bytes) for each in plan.traffic] == [
         (N1, 16 * MIB), (N2, 16 * MIB), (N3, 16 * MIB)
     ]  # fmt: skip
-    assert plan.seconds == pytest.approx(24 * (0.2 + 2 / 24))
+    assert plan.seconds == pytest.approx(8 * 0.12 + 48 / 20)
     assert plan.epoch == 1 and not plan.short and not plan.unsettled
 
 
@@ -146,18 +153,31 @@ def test_new_weights_and_zones_may_be_those_of_a_node_that_is_added() -> None:
     ]  # fmt: skip
 
 
-def test_a_joiner_fills_two_partitions_at_once_and_a_row_changes_one_seat_at_a_time() -> None:
-    rate = MovingRate(bytes_per_s=100, at_once=2, move_s=1)
+def test_epochs_follow_each_other_and_joiners_of_one_host_share_its_rate() -> None:
+    rate = MovingRate(bytes_per_s=100, epoch_s=1)
 
-    def copying(partition: int, joiner: str, source: str = "s", size: int = 50) -> Copying:
-        return Copying(PartitionId(partition), NodeId(joiner), NodeId(source), size)
+    def copies(joiner: str, host: str, number: int, size: int = 50) -> list[Copying]:
+        return [Copying(NodeId(joiner), host, size)] * number
 
-    assert projected_s([copying(p, "a") for p in range(4)], rate) == 4
-    assert projected_s([copying(p, "ab"[p % 2], f"s{p}") for p in range(4)], rate) == 2
-    assert projected_s([copying(0, "a", "s1"), copying(0, "b", "s2")], rate) == 4
-    assert projected_s([copying(p, f"j{p}", size=1000) for p in range(4)], rate) == 40, "one source sends all"
-    assert projected_s([Copying(PartitionId(0), None, None, 0)], rate) == 1
+    assert projected_s(copies("a", "h", AT_ONCE, size=0), rate) == 3
+    assert projected_s(copies("a", "h", AT_ONCE + 1, size=0), rate) == 4
+    assert projected_s(copies("a", "h", 4), rate) == 3 + 2
+    assert projected_s([*copies("a", "h", 4), *copies("b", "h", 4)], rate) == 6
+    assert projected_s([*copies("a", "h", 4, 500), *copies("b", "h", 4, 500)], rate) == 20 + 20
+    assert projected_s([*copies("a", "h", 4, 500), *copies("b", "i", 4, 500)], rate) == 3 + 20
+    assert projected_s([Copying(None, "", 0)], rate) == 3
     assert projected_s([], rate) == 0
+
+
+def test_a_rate_is_what_nodes_measured_and_else_the_usual_one() -> None:
+    usual = MovingRate(bytes_per_s=100, epoch_s=1)
+    assert measured_rate([], usual) == usual
+    assert measured_rate([MeasuredMoves(), MeasuredMoves(epochs=4, epochs_s=2.0)], usual) == MovingRate(
+        100, 0.5
+    )
+    both = [MeasuredMoves(300, 1.0, 2, 1.0), MeasuredMoves(100, 3.0, 2, 3.0)]
+    assert measured_rate(both, usual) == MovingRate(100, 1)
+    assert measured_rate([MeasuredMoves(600, 2.0)], usual) == MovingRate(300, 1)
 
 
 def test_sizes_are_those_that_owners_tell_or_else_estimates() -> None:

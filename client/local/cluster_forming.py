@@ -34,6 +34,7 @@ __all__ = ["Effort", "Formed", "Shape", "form", "wait_ready"]
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
 POLL_S = 0.015
+UNFORMED_S = 5.0
 CALL_S = 2.0
 
 
@@ -106,15 +107,25 @@ async def form(effort: Effort, shape: Shape) -> Formed:
 
 
 async def wait_ready(effort: Effort) -> None:
-    """Wait until restarted nodes serve again.  Raises what `form` raises."""
+    """Wait until restarted nodes serve again.
+
+    For one whose folder is empty only a while: the others tell a member of its cluster, but wait for the
+    operator's word when its disk is another one.  Raises what `form` raises.
+    """
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
         await _all(_check_process(effort, links, address) for address in effort.addresses)
         asked = IdentifyRequest()
         identities = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
-        found = zip(effort.addresses, identities, strict=True)
+        found = list(zip(effort.addresses, identities, strict=True))
         effort.unformed += [address for address, one in found if not one.cluster]
-        await _all(_ready(effort, links, address) for address in effort.addresses)
+        await _all(_ready(effort, links, address) for address, one in found if one.cluster)
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(UNFORMED_S):
+                await _all(_ready(effort, links, address) for address in effort.unformed)
+        except TimeoutError:
+            raise _too_slow(effort, asyncio.get_running_loop().time() - began) from None
 
 
 @asynccontextmanager

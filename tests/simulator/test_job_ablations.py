@@ -18,7 +18,7 @@ JOBS = usual_options(("jobs",))
     ("name", "first"),
     [
         ("commit-repeated", 1),
-        ("lost-attempts-noticed", 3),
+        ("lost-attempts-noticed", 12),
         ("missing-is-not-moved", 1),
         ("one-output-shown-once", 25),
         ("read-maps-count", 25),

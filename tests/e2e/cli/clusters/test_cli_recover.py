@@ -28,7 +28,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 
 def start_unready(shell: Shell, node: str, says: str) -> None:
-    """It is never ready, so all of the timeout is waited for."""
+    """It is never ready; on an empty disk that is told soon, else all of the timeout is waited for."""
     for patience in ("2s", "10s", "60s"):
         ended = shell.run("cluster", "restart", node, "--timeout", patience)
         if says in ended.err:

@@ -70,7 +70,7 @@ class Mover:
         self._transport = transport
         self._change = change
         self._filled: dict[PartitionId, Epoch] = {}
-        self._expected: dict[Copy, None] = {}
+        self._begun: dict[Copy, None] = {}  # to be filled, since the start
         self._has_changed = asyncio.Event()
         self.held_back: dict[PartitionId, str] = {}
         """Why a move could not go on at the last try."""
@@ -81,11 +81,11 @@ class Mover:
         return self._count_hints()
 
     def take(self, topology: Topology) -> None:
-        """A document is held from now on: what joins here takes nothing before its watermark is known."""
+        """A document is held from now on: what joins here takes nothing but what its owners bring."""
         for partition, copy in self._joining(topology, JOINT_1):
-            if copy not in self._expected and not self._progress.is_begun(copy):
-                self._watermarks.expect(partition)
-                self._expected[copy] = None
+            if copy not in self._begun:
+                self._watermarks.begin_filling(partition, is_new=not self._progress.is_begun(copy))
+                self._begun[copy] = None
         self._has_changed.set()
 
     async def run(self) -> None:

@@ -10,7 +10,7 @@ MOVE_MARKS: Final = (
     "a joiner's copy is filled",
     "a joiner waits for its sources",
     "a former owner drops its copy",
-    "a joiner refuses what was deleted and forgotten",
+    "a copy that is being filled takes no hint",
     "a joiner waits until enough owners know of it",
     "a register is brought over by a round",
     "a leaving node delivers its hints first",

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from ringmill.cluster.errors import CorruptData, QuorumNotReached, Stale, WrongEpoch
+from ringmill.cluster.errors import CorruptData, QuorumNotReached, Stale, Unavailable, WrongEpoch
 from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.moves import aborted, with_plan
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
@@ -18,7 +18,7 @@ from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
 from ringmill.node.moves.filled_so_far import MoveProgress
-from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
+from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stored_key import Copy, Place, copy_prefix, prefix_end
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -168,16 +168,18 @@ def written_at(time: int) -> StoredObject:
     return StoredObject(VersionVector.of([(dot.actor, dot.counter)]), (sibling,))
 
 
-async def test_a_new_copy_takes_nothing_before_it_knows_the_watermark() -> None:
+async def test_a_copy_that_is_being_filled_takes_only_what_owners_hold() -> None:
     marks = Watermarks(Kept())  # type: ignore[arg-type]
-    marks.judge(PLACE, ABSENT, written_at(5), "")
-    marks.expect(PARTITION)
-    assert marks.is_expected(PARTITION) and marks.watched(PARTITION) > HybridTime(1 << 63)
-    for time in (5, 15):
-        with pytest.raises(Unsettled):
-            marks.judge(PLACE, ABSENT, written_at(time), "")
+    await marks.learn({PARTITION: HybridTime(7)})  # as an earlier owner
+    marks.begin_filling(PARTITION, is_new=True)
+    assert not marks.proven(PARTITION)
     await marks.learn({PARTITION: HybridTime(10)})
-    assert not marks.is_expected(PARTITION) and marks.proven(PARTITION) == 10
+    for time in (5, 15):
+        marks.judge(PLACE, ABSENT, written_at(time), "", of_owner=True)
+        with pytest.raises(Unavailable, match="being filled"):
+            marks.judge(PLACE, ABSENT, written_at(time), "")
+    marks.end_filling(PARTITION)
+    assert marks.proven(PARTITION) == 10
     with pytest.raises(Stale):
         marks.judge(PLACE, ABSENT, written_at(5), "")
     marks.judge(PLACE, ABSENT, written_at(15), "")

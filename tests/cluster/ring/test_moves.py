@@ -18,6 +18,7 @@ from ringmill.cluster.ring.replacement import is_newly_seated, replaced
 from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Member, Owner, Row, Topology, first_topology
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2, NORMAL
+from ringmill.node.requests.read import holders_needed
 
 PARTITIONS = 16
 
@@ -230,6 +231,18 @@ def test_a_level_in_a_joint_is_reached_in_both_sets(size: int) -> None:
                     assert all(len({*told} & {*each}) >= level for each in sets)
             for agreed in combinations(row.nodes, min(row.majority, len(row.nodes))):
                 assert all(len({*agreed} & {*each}) >= len(each) // 2 + 1 for each in row.sets)
+
+
+@pytest.mark.parametrize("size", range(1, 6))
+def test_what_a_read_shows_in_a_joint_no_later_read_of_either_set_misses(size: int) -> None:
+    owners = tuple(member(number).seat for number in range(size))
+    epochs = tuple(Epoch(1) for _ in range(size + 1))
+    for leaver in (None, *owners):
+        row = Row(owners, JOINT_1, Epoch(2), epochs, joiner=member(9).seat, leaver=leaver)
+        for r in range(len(row.following) // 2 + 1, size + 2):
+            for each, needed in zip(row.sets, holders_needed(row, r, asked=min(r, size)), strict=True):
+                for holders in combinations(each, needed):
+                    assert all({*holders} & {*asked} for asked in combinations(each, min(r, len(each))))
 
 
 @pytest.mark.parametrize("seed", range(20))

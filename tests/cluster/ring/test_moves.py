@@ -150,6 +150,17 @@ def test_a_member_whose_disk_is_gone_is_not_waited_for() -> None:
     assert owned(moved(following(cluster(4), gone))) == {"n2": 16, "n3": 16, "n4": 16}
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_member_that_dies_on_its_way_out_is_not_waited_for(is_over: bool) -> None:
+    leaving = MemberChanges(remove=[NodeId("n1")])
+    topology = following(cluster(4), with_members(cluster(4), leaving))
+    topology = moved(topology) if is_over else topology
+    assert with_members(topology, leaving) is None, "it is leaving already"
+    topology = following(topology, with_members(topology, leaving, dead=[NodeId("n1")]))
+    assert with_members(topology, leaving, dead=[NodeId("n1")]) is None, "it was sent again"
+    assert owned(moved(topology)) == {"n2": 16, "n3": 16, "n4": 16}
+
+
 def test_a_node_takes_the_place_of_another() -> None:
     changes = MemberChanges(replace={NodeId("n2"): member(4)})
     topology = moved(following(cluster(3), with_members(cluster(3), changes)))

@@ -162,10 +162,13 @@ class Mover:
                 self._filled[partition] = row.row_epoch
 
     async def _adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:
-        """Of the partitions in joint-2 those of which enough old owners hold this document (rule M2)."""
+        """Of the partitions in joint-2 those of which enough old owners hold this document (rule M2).
+
+        One whose disk is gone, by the operator's word, answers no read by an earlier one.
+        """
         rows = {partition: topology.row(partition) for partition, _ in self._joining(topology, JOINT_2)}
         asked = dict.fromkeys(node for row in rows.values() for node in row.whole)
-        holding: set[NodeId] = set()
+        holding = {member.id for member in topology.members if member.state == "gone"}
 
         async def ask(node: NodeId) -> None:
             try:
@@ -176,7 +179,8 @@ class Mover:
 
         async with asyncio.TaskGroup() as group:
             for node in asked:
-                group.create_task(ask(node))
+                if node not in holding:
+                    group.create_task(ask(node))
         known: dict[PartitionId, Epoch] = {}
         for partition, row in rows.items():
             if sum(node in holding for node in row.whole) >= readers_barrier(topology, row):

@@ -14,6 +14,7 @@ from ringmill.cluster.ring.moves import aborted, with_plan
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
@@ -111,6 +112,17 @@ def test_who_leaves_says_so_to_those_that_stay() -> None:
         await until(lambda: not any(each.topology().has_member(NodeId("n4")) for each in stay))
 
     run(story, nodes=4)
+
+
+def test_a_member_whose_disk_is_gone_holds_up_no_move_though_all_owners_have_to_know_of_it() -> None:
+    async def story(world: HealingWorld) -> None:
+        await world.down("n4")
+        gone = MemberChanges(remove=[NodeId("n4")])
+        await change(world, lambda topology, _: with_members(topology, gone, dead=[NodeId("n4")]))
+        await until(lambda: not world.world.topology.is_moving)
+        assert not world.world.topology.has_member(NodeId("n4"))
+
+    run(story, nodes=4, keyspaces=[KeyspaceEntry(KeyspaceId(1, 20), "all", r=1, w=3)])
 
 
 def test_a_plan_that_is_given_up_leaves_the_old_owners_whole() -> None:

@@ -32,7 +32,8 @@ from ringmill.node.replica.pages import ReadPage, ask_page
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.remains_store import RemainsStore
-from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, registers_prefix
+from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, prefix_end, registers_prefix
+from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.storage_errors import NotCached
 
 __all__ = ["Filling", "Settle"]
@@ -53,6 +54,7 @@ class Filling:
         self,
         node: NodeId,
         *,
+        engine: Engine,
         objects: ObjectStore,
         watermarks: Watermarks,
         remains: RemainsStore,
@@ -63,6 +65,7 @@ class Filling:
         gate: Gate,
     ) -> None:
         self._node = node
+        self._engine = engine
         self._objects = objects
         self._watermarks = watermarks
         self._remains = remains
@@ -124,6 +127,7 @@ class Filling:
         await self._bring_registers(topology, row, copy)
         self._check_same(partition, row)
         await self._objects.wait_synced()
+        self._check_whole(copy)
         self._watermarks.end_filling(partition)
         sometimes("a joiner's copy is filled")
 
@@ -210,6 +214,13 @@ class Filling:
             if not page.covered_to:
                 return keys
             start = page.covered_to
+
+    def _check_whole(self, copy: Copy) -> None:
+        """Raise CorruptData when what was filled may be damaged already: it is healed first (rule H5)."""
+        for prefix in (copy_prefix(copy), registers_prefix(copy)):
+            if self._engine.may_lack(prefix, prefix_end(prefix)):
+                sometimes("a joiner's copy is healed before it counts")
+                raise CorruptData(f"the copy of partition {copy.partition} was damaged, and is healed first")
 
     def _check_same(self, partition: PartitionId, row: Row) -> None:
         """Raise WrongEpoch when the move has gone on or was given up."""

@@ -40,6 +40,7 @@ def open_moves(
     progress = MoveProgress(replica.control)
     filling = Filling(
         core.node,
+        engine=replica.engine,
         objects=replica.objects,
         watermarks=replica.watermarks,
         remains=replica.remains,

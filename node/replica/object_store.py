@@ -314,7 +314,7 @@ class ObjectStore(StoredCount):
                 await self._engine.wait_writable()
                 if key in touched:  # a client has written it since, so it is readable and merged as usual
                     sometimes("a key is written while its range is healed")
-                    await self.apply(parse_object_key(key), _merged(copies))
+                    await self.apply(parse_object_key(key), _merged(copies), of_owner=True)
                 else:
                     self._put_healed(key, survivors.get(key), copies)
                 if number % HEAL_TURN == 0:

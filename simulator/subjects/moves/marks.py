@@ -9,6 +9,7 @@ __all__ = ["MOVE_MARKS"]
 MOVE_MARKS: Final = (
     "a joiner's copy is filled",
     "a joiner waits for its sources",
+    "a joiner's copy is healed before it counts",
     "a former owner drops its copy",
     "a copy that is being filled takes no hint",
     "a joiner waits until enough owners know of it",

@@ -14,7 +14,7 @@ from ringmill.cluster.ring.moves import aborted, with_plan
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Topology
-from ringmill.cluster.ring.topology_entries import KeyspaceEntry
+from ringmill.cluster.ring.topology_entries import JOINT_1, KeyspaceEntry
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
@@ -110,6 +110,46 @@ def test_who_leaves_says_so_to_those_that_stay() -> None:
         await change(world, lambda topology, may_be_made: with_members(topology, leaving))
         stay = [world[name].membership.topology for name in NAMES[:3]]
         await until(lambda: not any(each.topology().has_member(NodeId("n4")) for each in stay))
+
+    run(story, nodes=4)
+
+
+def test_a_copy_that_was_damaged_while_it_was_filled_does_not_count() -> None:
+    async def story(world: HealingWorld) -> None:
+        engine = world["n4"].replica.engine
+        engine.may_lack = lambda start, end: True  # type: ignore[method-assign]
+        await change(world, turned)
+        await until(lambda: bool(world["n4"].moves.mover.held_back))
+        await asyncio.sleep(5.0)
+        rows = [row for row in world.world.topology.rows if row.joiner and row.joiner.node == "n4"]
+        assert rows and all(row.phase == JOINT_1 for row in rows)
+        del engine.may_lack
+        await until(lambda: not world.world.topology.is_moving)
+
+    run(story, nodes=4)
+
+
+def test_who_may_lack_a_write_of_the_joint_is_compared_once_it_has_its_place() -> None:
+    async def story(world: HealingWorld) -> None:
+        joiner = world["n4"].replica.engine
+        joiner.may_lack = lambda start, end: True  # type: ignore[method-assign]
+        await change(world, turned)
+
+        def joined() -> list[int]:
+            rows = enumerate(world.world.topology.rows)
+            return [number for number, row in rows if row.joiner and row.joiner.node == "n4"]
+
+        await until(lambda: bool(joined()))
+        number, row = joined()[0], world.world.topology.rows[joined()[0]]
+        stays = row.following[0].node
+        repair, known = world[stays].repair.anti_entropy, world[stays].membership.topology
+        await until(lambda: known.topology().rows[number].is_joint)
+        repair.owe(PartitionId(number), NodeId("n4"))  # as it does when it drops a hint
+        await asyncio.sleep(5.0)
+        assert (number, "n4") in repair.waiting
+        del joiner.may_lack
+        await until(lambda: not world.world.topology.is_moving)
+        await until(lambda: repair.is_done)
 
     run(story, nodes=4)
 

@@ -148,7 +148,6 @@ def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, i
         workload.close()
     world.close()
     found += [*_found_bugs(world), *check_core(world.history)]
-    history.crashed = {name: list(node.crashes) for name, node in world.nodes.items()}
     history.fired = dict(sorted(world.trace.faults.items()))
     history.first_fired_at = dict(world.trace.first_at)
     history.jobs.struck = dict(world.trace.struck)

@@ -143,10 +143,11 @@ def fate_of(others: Collection[Fate], *, is_same_row: bool) -> Fate:
     """What came of an attempt that this owner has kept, from what all other owners say.
 
     Once the owners have changed, one that never heard of it may sit where one has kept it, and another may
-    have forgotten something already: then all have to be heard before it is dead.
+    have forgotten something already: then all have to be heard before it is dead.  Who sits where another one
+    did has not kept it, so where all have, they are those that noted it.
     """
     if Fate.PROVEN in others:
         return Fate.PROVEN
     if Fate.DEAD in others:
         return Fate.DEAD if is_same_row or Fate.SILENT not in others else Fate.OPEN
-    return Fate.OPEN if Fate.SILENT in others or not is_same_row else Fate.PROVEN
+    return Fate.OPEN if Fate.SILENT in others else Fate.PROVEN

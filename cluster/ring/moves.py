@@ -12,7 +12,7 @@ M6 and M7: docs/protocol/moves.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
@@ -25,6 +25,7 @@ __all__ = [
     "aborted",
     "advanced",
     "check_arrow",
+    "given_up",
     "left",
     "may_leave",
     "paused",
@@ -105,6 +106,17 @@ def left(topology: Topology, seat: Owner) -> Topology | None:
     if not may_leave(topology, seat):
         return None
     members = tuple(member for member in topology.members if member.seat != seat)
+    return _settled(replace(topology, epoch=Epoch(topology.epoch + 1), members=members))
+
+
+def given_up(topology: Topology, nodes: Collection[NodeId]) -> Topology | None:
+    """With members that are to leave and whose disks are gone by now: nobody waits for what they owe."""
+    members = tuple(
+        replace(each, state="gone") if each.id in nodes and each.state == "leaving" else each
+        for each in topology.members
+    )
+    if members == topology.members:
+        return None
     return _settled(replace(topology, epoch=Epoch(topology.epoch + 1), members=members))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT
-from ringmill.cluster.errors import CorruptData, RingmillError, Stale, Unavailable, WrongEpoch
+from ringmill.cluster.errors import CorruptData, RingmillError, Unavailable, WrongEpoch
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Priority, Transport
@@ -30,10 +30,11 @@ from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.replica.object_batch import ObjectBatch, peers_object
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import ReadPage, ask_page
-from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
+from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.remains_store import RemainsStore
-from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, registers_prefix
+from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, prefix_end, registers_prefix
+from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.storage_errors import NotCached
 
 __all__ = ["Filling", "Pull", "Settle"]
@@ -61,6 +62,7 @@ class Filling:
         self,
         node: NodeId,
         *,
+        engine: Engine,
         objects: ObjectStore,
         watermarks: Watermarks,
         remains: RemainsStore,
@@ -72,6 +74,7 @@ class Filling:
         gate: Gate,
     ) -> None:
         self._node = node
+        self._engine = engine
         self._objects = objects
         self._watermarks = watermarks
         self._remains = remains
@@ -112,7 +115,7 @@ class Filling:
         topology = self._topology.topology()
         row = topology.row(partition)
         copy = Copy(partition, row.copy_epoch_of(self._node))
-        if self._watermarks.is_expected(partition):
+        if not self._progress.is_begun(copy):
             await self.learn_marks(partition)
             await self._progress.begin(copy)
         failures: dict[NodeId, str] = {}
@@ -135,6 +138,8 @@ class Filling:
         await self._bring_registers(topology, row, copy)
         self._check_same(partition, row)
         await self._objects.wait_synced()
+        self._check_whole(copy)
+        self._watermarks.end_filling(partition)
         sometimes("a joiner's copy is filled")
 
     def _in_turn(self, row: Row, partition: PartitionId) -> list[NodeId]:
@@ -195,13 +200,8 @@ class Filling:
                     self._objects.commit(batch)
                     batch = ObjectBatch()
                 self._objects.apply_into(batch, place, encoded)
-            except Stale:
-                sometimes("a joiner refuses what was deleted and forgotten")
-            except (NotCached, CorruptData, OSError, Unsettled):
-                try:
-                    await self._objects.apply(place, peers_object(encoded))
-                except Stale:
-                    continue
+            except (NotCached, CorruptData, OSError):
+                await self._objects.apply(place, peers_object(encoded), of_owner=True)
         self._objects.commit(batch)
         await self._objects.wait_synced()
 
@@ -248,6 +248,13 @@ class Filling:
             if not page.covered_to:
                 return keys
             start = page.covered_to
+
+    def _check_whole(self, copy: Copy) -> None:
+        """Raise CorruptData when what was filled may be damaged already: it is healed first (rule H5)."""
+        for prefix in (copy_prefix(copy), registers_prefix(copy)):
+            if self._engine.may_lack(prefix, prefix_end(prefix)):
+                sometimes("a joiner's copy is healed before it counts")
+                raise CorruptData(f"the copy of partition {copy.partition} was damaged, and is healed first")
 
     def _check_same(self, partition: PartitionId, row: Row) -> None:
         """Raise WrongEpoch when the move has gone on or was given up."""

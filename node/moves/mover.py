@@ -70,7 +70,7 @@ class Mover:
         self._transport = transport
         self._change = change
         self._filled: dict[PartitionId, Epoch] = {}
-        self._expected: dict[Copy, None] = {}
+        self._begun: dict[Copy, None] = {}  # to be filled, since the start
         self._has_changed = asyncio.Event()
         self.held_back: dict[PartitionId, str] = {}
         """Why a move could not go on at the last try."""
@@ -83,11 +83,11 @@ class Mover:
         return self._count_hints()
 
     def take(self, topology: Topology) -> None:
-        """A document is held from now on: what joins here takes nothing before its watermark is known."""
+        """A document is held from now on: what joins here takes nothing but what its owners bring."""
         for partition, copy in self._joining(topology, JOINT_1):
-            if copy not in self._expected and not self._progress.is_begun(copy):
-                self._watermarks.expect(partition)
-                self._expected[copy] = None
+            if copy not in self._begun:
+                self._watermarks.begin_filling(partition, is_new=not self._progress.is_begun(copy))
+                self._begun[copy] = None
         self._has_changed.set()
 
     async def run(self) -> None:
@@ -172,10 +172,13 @@ class Mover:
                 self._filled[partition] = row.row_epoch
 
     async def _adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:
-        """Of the partitions in joint-2 those of which enough old owners hold this document (rule M2)."""
+        """Of the partitions in joint-2 those of which enough old owners hold this document (rule M2).
+
+        One whose disk is gone, by the operator's word, answers no read by an earlier one.
+        """
         rows = {partition: topology.row(partition) for partition, _ in self._joining(topology, JOINT_2)}
         asked = dict.fromkeys(node for row in rows.values() for node in row.whole)
-        holding: set[NodeId] = set()
+        holding = {member.id for member in topology.members if member.state == "gone"}
 
         async def ask(node: NodeId) -> None:
             try:
@@ -186,7 +189,8 @@ class Mover:
 
         async with asyncio.TaskGroup() as group:
             for node in asked:
-                group.create_task(ask(node))
+                if node not in holding:
+                    group.create_task(ask(node))
         known: dict[PartitionId, Epoch] = {}
         for partition, row in rows.items():
             if sum(node in holding for node in row.whole) >= readers_barrier(topology, row):

@@ -6,7 +6,6 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ring.topology import Owner
 from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
@@ -42,6 +41,7 @@ def open_moves(
     progress = MoveProgress(replica.control)
     filling = Filling(
         core.node,
+        engine=replica.engine,
         objects=replica.objects,
         watermarks=replica.watermarks,
         remains=replica.remains,
@@ -63,14 +63,5 @@ def open_moves(
         change=change,
         count_hints=lambda: sum(replica.hints.counts().values()),
     )
-    find_out = replica.watermarks.find_out
-
-    async def find_out_or_learn(partition: PartitionId) -> None:
-        if replica.watermarks.is_expected(partition):
-            await filling.learn_marks(partition)
-        else:
-            await find_out(partition)
-
-    replica.watermarks.find_out = find_out_or_learn
     core.serve(Adopting(topology, replica.watermarks).handlers())
     return Moves(mover=mover, filling=filling)

@@ -23,7 +23,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Stale, Unavailable, WrongEpoch
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable, WrongEpoch
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
@@ -266,12 +266,9 @@ class Exchange:
         merged: dict[bytes, bytes] = {}
         for key, encoded in theirs:
             place = parse_object_key(prefix + key)
-            try:
-                applied = await self._objects.apply(place, decode_object(encoded), other.attempt)
-            except Stale:
-                if other.is_brought:
-                    raise
-                continue  # deleted and forgotten: a new copy is whole without it
+            applied = await self._objects.apply(
+                place, decode_object(encoded), other.attempt, of_owner=not other.is_brought
+            )
             merged[key] = b"" if applied.encoded == encoded else applied.encoded
         await self._objects.wait_synced()
         self._comparisons.pulled += len(theirs)

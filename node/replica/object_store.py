@@ -163,7 +163,7 @@ class ObjectStore(StoredCount):
         return self._engine.is_writable
 
     def apply_into(self, batch: ObjectBatch, place: Place, told: bytes) -> Applied:
-        """Merge an object in as part of a batch; `told` are its bytes.
+        """Merge what an owner holds in as part of a batch; `told` are the object's bytes.
 
         One value that was written over the one here is stored as it came, undecoded.  Raises NotCached when
         the disk is needed to know the present object; else as `apply`.
@@ -185,21 +185,22 @@ class ObjectStore(StoredCount):
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
         if pending is None:
-            return self._merge(batch, place, decoded(encoded), encoded, incoming, told=told)
-        self._watermarks.judge(place, pending.stored, incoming, "")
+            return self._merge(batch, place, decoded(encoded), encoded, incoming, "", True, told)
+        self._watermarks.judge(place, pending.stored, incoming, "", of_owner=True)
         merged = merge(pending.stored, incoming)
         if merged == pending.stored:
             return batch.unchanged(pending)
         self._note_expiries(key, incoming)
         return batch.store(key, pending.stored, pending.encoded, merged)
 
-    async def apply(self, place: Place, incoming: StoredObject, attempt: str = "") -> Applied:
-        """Merge an object in; `attempt` is the one to prove a watermark whose exchange brings it (rule P2).
+    async def apply(
+        self, place: Place, incoming: StoredObject, attempt: str = "", *, of_owner: bool = False
+    ) -> Applied:
+        """Merge an object in; `attempt` and `of_owner` as in Watermarks.judge.
 
-        A late or repeated object changes nothing; its commit still waits until it is durable.
-
-        Raises ProtocolMismatch for an object with a dot that this node has not given, CorruptData, Stale;
-        Overloaded, Unavailable and DiskFull when the engine accepts no writes.
+        A late or repeated one changes nothing; its commit still waits until it is durable.  Raises Stale,
+        ProtocolMismatch for an object with a dot that this node has not given, CorruptData; Overloaded,
+        Unavailable and DiskFull when the engine accepts no writes.
         """
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
@@ -207,7 +208,7 @@ class ObjectStore(StoredCount):
 
         def step(encoded: bytes | None) -> Applied:
             batch = ObjectBatch()
-            applied = self._merge(batch, place, decoded(encoded), encoded, incoming, attempt)
+            applied = self._merge(batch, place, decoded(encoded), encoded, incoming, attempt, of_owner)
             self.commit(batch)
             return applied
 
@@ -220,12 +221,12 @@ class ObjectStore(StoredCount):
         present: StoredObject,
         encoded: bytes | None,
         incoming: StoredObject,
-        attempt: str = "",
-        *,
+        attempt: str,
+        of_owner: bool,
         told: bytes | None = None,
     ) -> Applied:
         key = place.stored_key
-        self._watermarks.judge(place, present, incoming, attempt)
+        self._watermarks.judge(place, present, incoming, attempt, of_owner=of_owner)
         merged = merge(present, incoming)
         if encoded is None and self._watermarks.forgets(place, merged):
             sometimes("a delete that is forgotten already is not taken again")
@@ -313,7 +314,7 @@ class ObjectStore(StoredCount):
                 await self._engine.wait_writable()
                 if key in touched:  # a client has written it since, so it is readable and merged as usual
                     sometimes("a key is written while its range is healed")
-                    await self.apply(parse_object_key(key), _merged(copies))
+                    await self.apply(parse_object_key(key), _merged(copies), of_owner=True)
                 else:
                     self._put_healed(key, survivors.get(key), copies)
                 if number % HEAL_TURN == 0:
@@ -496,5 +497,4 @@ def _known(present: StoredObject, needed: Needed | None) -> ContextToken:
 
 
 def _merged(copies: Iterable[bytes]) -> StoredObject:
-    """Equal ones are decoded once."""
-    return merge_all(decode_object(encoded) for encoded in dict.fromkeys(copies))
+    return merge_all(decode_object(encoded) for encoded in dict.fromkeys(copies))  # equal ones once

@@ -114,6 +114,11 @@ class Routes:
         """Who may stand in for owners of a key, in the order of the ring; nobody in a strict keyspace."""
         return self._view.topology().fallbacks(route.partition) if route.keyspace.is_sloppy else ()
 
+    def stays(self, node: NodeId) -> bool:
+        """Whether a member is neither on its way in, which may be given up, nor on its way out."""
+        topology = self._view.topology()
+        return topology.has_member(node) and topology.member(node).state == "up"
+
     async def place_of(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Place:
         """Where an object that a peer brings lies here; also one of a keyspace that was dropped, as copies
         are compared with all that they hold.  Raises as `by_id`."""

@@ -126,18 +126,20 @@ class ReplicaServing:
         """The whole story of one: it may wait for an epoch, a block or the engine."""
         request = Apply.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
-        applied = await self._merge(route.place, peers_object(request.encoded))
+        applied = await self._merge(route.place, peers_object(request.encoded), of_owner=True)
         self._routes.check_same(route)  # a new owner may have been told what was here before
         await hold(applied.commit, request.durability)
         return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
 
-    async def _merge(self, place: Place, incoming: StoredObject, attempt: str = "") -> Applied:
+    async def _merge(
+        self, place: Place, incoming: StoredObject, attempt: str = "", *, of_owner: bool = False
+    ) -> Applied:
         """Merge an object in, after the outcome of an attempt is found out if that decides (rule P3)."""
         try:
-            return await self._objects.apply(place, incoming, attempt)
+            return await self._objects.apply(place, incoming, attempt, of_owner=of_owner)
         except Unsettled:
             await self._watermarks.find_out(place.copy.partition)
-            return await self._objects.apply(place, incoming, attempt)
+            return await self._objects.apply(place, incoming, attempt, of_owner=of_owner)
 
     def read_batch(self, arrivals: Sequence[Arrival]) -> None:
         """Show what is in memory and on the disk, or will be soon; what has to wait first goes to `read`."""

@@ -19,6 +19,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import holders_for_a_strict_read, parse_level
 from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken, encode_context, token_of
 from ringmill.cluster.versions.hybrid_time import HybridClock
@@ -37,7 +38,7 @@ from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
 
-__all__ = ["ReadEnded", "Reader"]
+__all__ = ["ReadEnded", "Reader", "holders_needed"]
 
 ReadEnded: TypeAlias = Callable[[ReadResult | Exception], None]
 """Told once how a read ended for its client: what `Reader.read` returns or raises."""
@@ -46,9 +47,9 @@ ReadEnded: TypeAlias = Callable[[ReadResult | Exception], None]
 @dataclass(slots=True)
 class ReadRepair:
     """The write-backs of one read: the owners asked, those that now hold the merged object, and the
-    failures.  `needed` have to hold it in each set of owners (rule M1)."""
+    failures.  Of each of `sets` as many have to hold it as `needed` says (rule M1)."""
 
-    needed: int
+    needed: tuple[int, ...]
     sets: tuple[tuple[NodeId, ...], ...]
     holders: list[NodeId]
     asked: list[NodeId] = field(default_factory=list)
@@ -59,7 +60,8 @@ class ReadRepair:
 
     @property
     def is_enough(self) -> bool:
-        return all(sum(node in self.holders for node in each) >= self.needed for each in self.sets)
+        held = (sum(node in self.holders for node in each) for each in self.sets)
+        return all(number >= needed for number, needed in zip(held, self.needed, strict=True))
 
     @property
     def is_over(self) -> bool:
@@ -243,8 +245,8 @@ class Reader:
         if not stale and not route.row.is_joint:
             return 0
         equal = [node for node in of_owners if node not in stale]
-        wanted = holders_for_a_strict_read(route.row.size, route.keyspace.r)
-        repair = ReadRepair(min(wanted, len(of_owners)), route.row.sets, equal)
+        needed = holders_needed(route.row, route.keyspace.r, asked=len(of_owners))
+        repair = ReadRepair(needed, route.row.sets, equal)
         encoded = encode_object(merged)
         self._write_back(stale, route, encoded, repair, deadline)
         patience_s = min(self._options.repair_patience_s, deadline.left_s / 2)
@@ -262,7 +264,7 @@ class Reader:
             failed = repair.reasons(f"no ack within {deadline.allowed_s:.2f} s")
             raise QuorumNotReached.of(
                 "get (write-back)",
-                repair.needed,
+                max(repair.needed),
                 repair.holders,
                 failed,
                 outcome="failed",
@@ -295,6 +297,14 @@ class Reader:
             repair.newer_epoch = max(repair.newer_epoch, WrongEpoch.epoch_of(error))
         finally:
             repair.moved.set()
+
+
+def holders_needed(row: Row, default_r: int, *, asked: int) -> tuple[int, ...]:
+    """How many of each set of owners have to hold what a read of `asked` owners shows (rules G2, M1).
+
+    The new set may be larger by one than the old one, and N is that of each.
+    """
+    return tuple(min(holders_for_a_strict_read(len(each), default_r), asked) for each in row.sets)
 
 
 def _asked_of(route: Route, request: ReadRequest) -> int:

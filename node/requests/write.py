@@ -29,6 +29,7 @@ from ringmill.cluster.errors import (
     QuorumNotReached,
     RingmillError,
     UnresolvedSiblings,
+    WrongEpoch,
 )
 from ringmill.cluster.limits import MAX_OBJECT_BYTES
 from ringmill.cluster.ports import Clock
@@ -194,18 +195,26 @@ class Writer:
         return await self._observe(route, level_for(needed, 1, route), intent, deadline, needed)
 
     async def _write_here(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
-        """Apply the write to this node's copy.
+        """Apply the write to this node's copy, unless the owners have changed since its route was found: a
+        new one may have been told by now what was here before (rule M2).
 
         A failure in here leaves nothing behind, because nothing is awaited after applying; but an earlier
         attempt of the same write may have left something.
         """
         outcome = "unknown" if intent.is_retry else "failed"
 
+        def admit(*sizes: int) -> None:
+            self._routes.check_same(route)
+            _admit(deadline, _most(intent, route), *sizes)
+
         try:
             async with asyncio.timeout(deadline.left_s):
-                admit = partial(_admit, deadline, _most(intent, route))
-                return await self._objects.write(route.place, intent, admit)
-        except (DiskFull, StorageFailed, CorruptData, NotFound, UnresolvedSiblings) as error:
+                written = await self._objects.write(route.place, intent, admit)
+            if written.is_repeat:
+                outcome = "unknown"
+                self._routes.check_same(route)
+            return written
+        except (DiskFull, StorageFailed, CorruptData, NotFound, UnresolvedSiblings, WrongEpoch) as error:
             raise error.with_outcome(outcome) from error
         except DeadlineExceeded:
             raise  # applied by another attempt, and replaced

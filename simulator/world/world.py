@@ -63,17 +63,23 @@ class World:
             self.history.coordinated,
         )
         around.on_purged = self._note_purged
+        self._around = around
         self.on_up = around.on_up
         """Called with each start of a node once its rooms are open, before it answers anybody."""
         self.nodes = {
             name: NodeProcess(NodeId(name), f"10.0.0.{number}:7100", around)
             for number, name in enumerate(node_names(options), 1)
         }
+        self.addresses = {process.address: NodeId(name) for name, process in self.nodes.items()}
+        """Which node answers where."""
+        self._clients: list[SimulatedTransport] = []
         draws = stream(seed, "faults/effect")
         self.ground = Ground(self.nodes, self.network, self.shared, self.trace, draws)
         self._gather_s = tunables.gather_s
         self.keyspaces: list[KeyspaceEntry] = []  # beside those that every cluster begins with
         self._topology: Topology | None = None
+        self.guests: dict[str, NodeProcess] = {}
+        """Nodes that were started since the cluster was formed, also those that are gone again."""
 
     @property
     def topology(self) -> Topology:
@@ -107,6 +113,25 @@ class World:
             await process.inside(node.membership.topology.take_first(document))
         await self.all_serve(self.nodes.values())
 
+    async def admit(self, name: str) -> Member:
+        """Start one more node, on an empty disk and in no cluster.  Returns it as a member to be."""
+        address = f"10.0.1.{len(self.guests) + 1}:7100"
+        self.guests[name] = process = NodeProcess(NodeId(name), address, self._around)
+        self.nodes[name] = process
+        self.addresses[address] = process.name
+        for client in self._clients:
+            client.set_peers({node: at for at, node in self.addresses.items()})
+        process.start()
+        node = await process.up()
+        return Member(NodeId(name), node.identity.disk, address, zone=name)
+
+    def dismiss_strangers(self) -> None:
+        """End the nodes that were admitted and are no members, or are none any more."""
+        for name, process in self.guests.items():
+            if name in self.nodes and not self.topology.has_member(process.name):
+                process.kill(None)
+                del self.nodes[name]
+
     def _note_newer(self, topology: Topology) -> None:
         if self._topology is None or topology.epoch > self._topology.epoch:
             self._topology = topology
@@ -138,7 +163,11 @@ class World:
     async def all_serve(self, nodes: Iterable[NodeProcess]) -> None:
         """Wait until each of them is up and serves."""
         for process in nodes:
-            await process.inside((await process.up()).membership.topology.wait_formed())
+            served = process.inside((await process.up()).membership.topology.wait_formed())
+            while process.name in self.guests and self._is_member(process.name) and not served.done():
+                await asyncio.wait([served], timeout=_LOOK_EVERY_S)  # it may leave before
+            if process.name not in self.guests:
+                await served
 
     async def all_take_writes(self, nodes: Iterable[NodeProcess]) -> None:
         """Wait until none of them refuses writes because its clock has jumped, or its disk was full."""
@@ -166,17 +195,20 @@ class World:
             is_client=True,
             gather_s=self._gather_s,
         )
-        transport.set_peers({NodeId(node): each.address for node, each in self.nodes.items()})
+        transport.set_peers({node: address for address, node in self.addresses.items()})
+        self._clients.append(transport)
         return process, transport
 
-    @property
-    def addresses(self) -> dict[str, NodeId]:
-        """Which node answers where."""
-        return {process.address: NodeId(name) for name, process in self.nodes.items()}
-
     def living(self) -> list[NodeProcess]:
-        """Nodes that are not lost permanently."""
-        return [process for name, process in self.nodes.items() if name not in self.history.lost]
+        """Members that are not lost permanently."""
+        return [
+            process
+            for name, process in self.nodes.items()
+            if name not in self.history.lost and self._is_member(name)
+        ]
+
+    def _is_member(self, name: str) -> bool:
+        return name not in self.guests or self.topology.has_member(NodeId(name))
 
     def owners(self, key: bytes) -> list[NodeId]:
         """Of a key's owners those that are not lost."""
@@ -190,12 +222,16 @@ class World:
 
     def bugs(self) -> list[BaseException]:
         """What no node may ever raise, in the order of the nodes."""
-        return [error for node in (*self.nodes.values(), *self.ground.copies) for error in node.bugs()]
+        return [error for node in (*self._every_node(), *self.ground.copies) for error in node.bugs()]
 
     def close(self) -> None:
-        for node in self.nodes.values():
+        self.history.crashed = {node.name: list(node.crashes) for node in self._every_node()}
+        for node in self._every_node():
             if node.spawner is not None:
                 node.spawner.kill_all()
+
+    def _every_node(self) -> list[NodeProcess]:
+        return list({**self.nodes, **self.guests}.values())
 
 
 def node_names(options: SimulationOptions) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ring.moves import with_plan
+from ringmill.cluster.ring.moves import given_up, with_plan
 from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
 from ringmill.cluster.ring.plans.rebalancing import rebalanced
 from ringmill.cluster.ring.topology import Topology
@@ -26,10 +26,11 @@ def with_members(
     """The document that has the change as its plan.
 
     Members that go stay, as leaving, until they own nothing; of those in `dead` the disks are gone, so nobody
-    waits for them.  Raises InvalidArgument for changes that cannot be made, Conflict while partitions move.
+    waits for them, also when that happened on their way out.  Raises InvalidArgument for changes that cannot
+    be made, Conflict while partitions move.
     """
     if _is_made(topology, changes):
-        return None
+        return given_up(topology, {*dead} & {*changes.remove, *changes.replace})
     if topology.is_moving:
         raise Conflict(
             "partitions are moving by an earlier change of the members",

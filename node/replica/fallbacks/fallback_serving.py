@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ports import Handler, Incoming
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.node.replica.fallbacks.fallback_messages import KEEP_HINT, READ_HINT, KeepHint, KeepHintAnswer
@@ -31,8 +32,8 @@ class FallbackServing:
     async def keep(self, incoming: Incoming) -> bytes:
         """Answered once the hint is on the disk.
 
-        Raises WrongEpoch when this node may not stand in for that owner, Overloaded when its hints for it are
-        full, and what keeping a hint raises: then it counts for nothing.
+        Raises WrongEpoch and Unavailable when this node may not stand in for that owner, Overloaded when its
+        hints for it are full, and what keeping a hint raises: then it counts for nothing.
         """
         request = KeepHint.decode(incoming.body)
         route = await self._routes.of_fallback(
@@ -40,10 +41,18 @@ class FallbackServing:
         )
         stored = peers_object(request.encoded)
         self._clock.observe(stored.newest)
+        self._check_stays()
         commit = await self._hints.keep_counted(route.hint_key, request.owner, stored)
         await commit.synced()
+        self._check_stays()
         self._routes.check_same(route)  # those who own it now may have asked others
         return KeepHintAnswer(route.row.row_epoch, self._clock.now()).encode()
+
+    def _check_stays(self) -> None:
+        """Who leaves has to deliver what it keeps, and may find that it has nothing left; a member that joins
+        is none any more when its plan is given up (rule M6)."""
+        if not self._routes.stays(self._routes.node):
+            raise Unavailable(f"{self._routes.node} is on its way in or out, so it stands in for nobody")
 
     async def read(self, incoming: Incoming) -> bytes:
         """What this node holds for owners of the key; empty when it holds nothing."""

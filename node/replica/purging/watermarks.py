@@ -31,8 +31,6 @@ __all__ = ["Unsettled", "Watermarks", "decode_watermarks", "encode_watermarks"]
 
 NAME: Final = "watermarks"
 FORMAT_VERSION: Final = 1
-_LATEST: Final = HybridTime(2**64 - 1)
-
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +51,7 @@ class Watermarks:
         self._marks: dict[PartitionId, OwnerMark] = {}
         self._storing = asyncio.Lock()
         self._alarmed: dict[PartitionId, None] = {}
-        self._unknown: set[PartitionId] = set()  # of copies that are new here
+        self._filling: set[PartitionId] = set()  # of copies that join here
         self.refused = 0
         self.find_out: Callable[[PartitionId], Awaitable[None]] = _nobody_asks
         """Asks the other owners at once what came of the attempt that is kept here; returns when they have
@@ -80,21 +78,22 @@ class Watermarks:
 
     def watched(self, partition: PartitionId) -> HybridTime:
         """Versions at or below this have to be judged before they are merged in."""
-        if partition in self._unknown:
-            return _LATEST
         mark = self._marks.get(partition)
-        return ZERO if mark is None else mark.watched
+        return ZERO if mark is None or partition in self._filling else mark.watched
 
-    def expect(self, partition: PartitionId) -> None:
-        """A copy of the partition begins here, and nothing is taken before its watermark is known (rule M3).
+    def begin_filling(self, partition: PartitionId, *, is_new: bool) -> None:
+        """A copy of the partition is filled here: it lacks what is older than the watermark, so only owners
+        bring it anything, and that is not judged (rule M3).
 
-        What this node has kept as an earlier owner says nothing of it.
+        Of one that `is_new` nothing is known yet: what this node has kept as an earlier owner says nothing.
         """
-        self._unknown.add(partition)
-        self._marks.pop(partition, None)
+        self._filling.add(partition)
+        if is_new:
+            self._marks.pop(partition, None)
 
-    def is_expected(self, partition: PartitionId) -> bool:
-        return partition in self._unknown
+    def end_filling(self, partition: PartitionId) -> None:
+        """The copy holds what its owners hold, and judges by the watermark from now on."""
+        self._filling.discard(partition)
 
     async def learn(self, proven: Mapping[PartitionId, HybridTime]) -> None:
         """The watermarks that the owners of these partitions have proven.  Raises as `store`."""
@@ -103,7 +102,6 @@ class Watermarks:
             if mark > known.proven:
                 known.kept = known.kept._replace(proven=mark)
         await self.store()
-        self._unknown.difference_update(proven)
 
     async def store(self) -> None:
         """Make what is kept durable.  Raises what `ControlStore.put_synced` raises."""
@@ -112,15 +110,28 @@ class Watermarks:
             kept = {partition: mark.kept for partition, mark in self._marks.items()}
             await self._control.put_synced(NAME, encode_watermarks(kept))
 
-    def judge(self, place: Place, present: StoredObject, incoming: StoredObject, attempt: str) -> None:
+    def judge(
+        self,
+        place: Place,
+        present: StoredObject,
+        incoming: StoredObject,
+        attempt: str,
+        *,
+        of_owner: bool = False,
+    ) -> None:
         """Look at what is to be merged into the present object; `attempt` is the one whose exchange brings
-        it.
+        it.  `of_owner`: it is what an owner holds under the present row, so no deleted version is in it.
 
         Raises Stale for what was deleted and forgotten; Unsettled while an attempt is open whose outcome
-        decides whether it was.
+        decides whether it was; Unavailable for what nobody can judge while the copy is filled.
         """
-        if place.copy.partition in self._unknown:
-            raise Unsettled("a new copy takes nothing before its watermark is known")
+        if place.copy.partition in self._filling:
+            if of_owner:
+                return
+            sometimes("a copy that is being filled takes no hint")
+            raise Unavailable(
+                f"the copy of partition {place.copy.partition} is being filled, and takes hints after that"
+            )
         mark = self._marks.get(place.copy.partition)
         if mark is None or not any(sibling.time <= mark.watched for sibling in incoming.siblings):
             return

@@ -1,8 +1,8 @@
 """Finds a member that stands in for an owner of a write that cannot be reached, in a sloppy quorum (rule W7).
 
 Members that do not own the key are asked one after the other, in the order of the ring, those that are seen
-up.  Each stands in for one owner of a write at most.  Who says that the write is on its disk, as a hint for
-the owner, has the owner's seat in the tally.
+up and are to stay (rule M6).  Each stands in for one owner of a write at most.  Who says that the write is on
+its disk, as a hint for the owner, has the owner's seat in the tally.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Fallbacks:
     ) -> NodeId | None:
         body = KeepHint(route.epoch, route.keyspace.id, route.key, owner, encoded).encode()
         for node in self.of(route):
-            if node in search.asked:
+            if node in search.asked or not self._routes.stays(node):
                 continue
             left_s = min(deadline.left_s, self._options.fallback_patience_s)
             if left_s < _NO_TIME_S:

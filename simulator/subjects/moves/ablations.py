@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 import ringmill.node.moves.filling
 import ringmill.node.moves.mover
+from ringmill.cluster.errors import Stale
 from ringmill.cluster.ring.moves import readers_barrier, sources_for
 from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.node.moves.filling import Filling
@@ -16,6 +18,7 @@ from ringmill.simulator.options import SimulationOptions
 __all__ = ["MOVE_ABLATIONS"]
 
 _OBJECTS: Final = ("objects", "moves")
+_DELETES: Final = ("deletes", "moves")
 _REGISTERS: Final = ("registers", "moves")
 
 
@@ -37,14 +40,36 @@ def _enough_sources() -> Bends:
 
 def _filled_first() -> Bends:
     async def fill_nothing(filling: Filling, partition: int) -> None:
-        if filling._watermarks.is_expected(partition):  # type: ignore[arg-type]
-            await filling.learn_marks(partition)  # type: ignore[arg-type]
+        await filling.learn_marks(partition)  # type: ignore[arg-type]
+        filling._watermarks.end_filling(partition)  # type: ignore[arg-type]
 
     return (method(Filling.fill, fill_nothing),)
 
 
 def _owners_know() -> Bends:
     return (use(ringmill.node.moves.mover, readers_barrier, lambda topology, row: 0),)
+
+
+def _old_values_brought() -> Bends:
+    """A joiner judges what its owners bring by a watermark of theirs that it has not reached yet."""
+    learn = Filling.learn_marks
+
+    async def learn_and_judge(filling: Filling, partition: int) -> None:
+        await learn(filling, partition)  # type: ignore[arg-type]
+        filling._watermarks.end_filling(partition)  # type: ignore[arg-type]
+
+    async def leave_out_what_is_refused(
+        filling: Filling, copy: Copy, items: tuple[tuple[bytes, bytes], ...]
+    ) -> None:
+        for item in items:
+            with suppress(Stale):
+                await merge(filling, copy, (item,))
+
+    merge = Filling._merge
+    return (
+        method(Filling.learn_marks, learn_and_judge),
+        method(Filling._merge, leave_out_what_is_refused),
+    )
 
 
 def _registers_brought() -> Bends:
@@ -89,6 +114,13 @@ MOVE_ABLATIONS: Final = (
         _enough_sources(),
         _of(_OBJECTS),
         rules=("M4",),
+    ),
+    Ablation(
+        "old-values-brought",
+        "a copy that is being filled takes what is older than the watermark",
+        _old_values_brought(),
+        SimulationOptions(_DELETES, operations=200, keys=64, faults=("pause",), core=0.0, load_s=20.0),
+        rules=("M3",),
     ),
     Ablation(
         "registers-brought",

@@ -9,10 +9,11 @@ __all__ = ["MOVE_MARKS"]
 MOVE_MARKS: Final = (
     "a joiner's copy is filled",
     "a joiner waits for its sources",
+    "a joiner's copy is healed before it counts",
     "a former owner drops its copy",
-    "a joiner refuses what was deleted and forgotten",
     "a source of a move is read whole as what differs is not known",
     "a source of a move tells only what differs",
+    "a copy that is being filled takes no hint",
     "a joiner waits until enough owners know of it",
     "a register is brought over by a round",
     "a leaving node delivers its hints first",

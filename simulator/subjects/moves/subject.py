@@ -1,4 +1,5 @@
-"""Moves: an operator has partitions change their owners, again and again, under whatever else a run asks for.
+"""Moves: an operator has partitions change their owners, and members come and go, under whatever else a run
+asks for.
 
 It asks for nothing else and judges nothing but that each plan comes to its end: that no write is lost and no
 read goes back on the way the checkers of the other subjects say.
@@ -12,10 +13,13 @@ from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.moves import aborted, with_plan
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.assembly import Node
 from ringmill.node.membership.epoch_proposer import TopologyChange
 from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.moves.ablations import MOVE_ABLATIONS
@@ -26,17 +30,22 @@ from ringmill.simulator.world.world import World
 
 __all__ = ["MOVES", "MoveWorkload"]
 
-_PLANS: Final = 3
+_PLANS: Final = 5
 _CHANGE_S: Final = 3.0
 _LOOK_EVERY_S: Final = 0.25
+_KINDS: Final = ("turn", "turn", "add", "add", "remove", "give_up")
+_CRASHES: Final = (None, None, CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN)
 
 
 class _Plan(NamedTuple):
-    """At `at_s` each partition draws new owners with this chance; now and then the plan is given up."""
+    """At `at_s` each partition draws new owners with this chance ("turn"), a new node comes, or one of those
+    that came leaves or is given up; now and then the plan is given up.  The node may be killed meanwhile."""
 
     at_s: float
+    kind: str
     share: float
     is_aborted: bool
+    is_killed: bool
 
 
 class MoveWorkload:
@@ -48,13 +57,15 @@ class MoveWorkload:
         self.plans = [
             _Plan(
                 self._draws.uniform(0, options.load_s * 0.8),
+                self._draws.choice(_KINDS),
                 self._draws.choice((0.2, 0.6, 1.0)),
                 self._draws.random() < 0.2,
+                self._draws.random() < 0.4,
             )
             for _ in range(_PLANS)
         ]
         self.plans.sort()
-        self._planned = self._moved = self._aborted = 0
+        self._planned = self._moved = self._aborted = self._come = self._gone = 0
         self._newest: Topology | None = None
 
     @property
@@ -62,7 +73,8 @@ class MoveWorkload:
         return ()
 
     def plan(self) -> list[str]:
-        return [f"at {each.at_s:.2f} s {each.share:.0%} of the partitions move" for each in self.plans]
+        told = {"turn": "partitions move", "add": "a node comes", "remove": "a node leaves"}
+        return [f"at {each.at_s:.2f} s {told.get(each.kind, 'a node is given up')}" for each in self.plans]
 
     def join(self, world: World) -> None:
         self._world = world
@@ -92,15 +104,24 @@ class MoveWorkload:
     async def wait_idle(self) -> None:
         if self._world.history.lost:
             await self._until_made(lambda topology, _: aborted(topology))
-        while self._world.topology.is_moving or len(set(self._epochs())) > 1:  # noqa: ASYNC110
+        while self._moves() or len(set(self._epochs())) > 1:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY_S)
+        self._world.dismiss_strangers()
+
+    def _moves(self) -> bool:
+        """Whether a plan is under way, or a member on its way out."""
+        topology = self._world.topology
+        if topology.is_moving:
+            return True
+        # Hints for a node that is lost are never delivered.
+        return not self._world.history.lost and any(each.state == "leaving" for each in topology.members)
 
     async def look(self) -> None:
         """Nothing is to be read."""
 
     def unrest(self) -> list[Violation]:
         topology = self._world.topology
-        if not topology.is_moving:
+        if not self._moves():
             return []
         rows = [
             f"{number} {row.phase}" for number, row in enumerate(topology.rows) if row.is_joint or row.wanted
@@ -110,7 +131,12 @@ class MoveWorkload:
             for node in self._world.living()
             if node.node and node.node.moves.mover.held_back
         }
-        return [Violation("M7", b"", f"partitions still move long after healing: {', '.join(rows)}; {why}")]
+        told = {each.id: each.state for each in topology.members if each.state != "up"}
+        return [
+            Violation(
+                "M7", b"", f"partitions still move long after healing: {', '.join(rows)}; {told}; {why}"
+            )
+        ]
 
     def close(self) -> None:
         """Nothing is left to be noted."""
@@ -119,7 +145,13 @@ class MoveWorkload:
         return []
 
     def figures(self, history: History) -> Figures:
-        return {"plans": self._planned, "moved": self._moved, "aborted": self._aborted}
+        return {
+            "plans": self._planned,
+            "moved": self._moved,
+            "aborted": self._aborted,
+            "come": self._come,
+            "gone": self._gone,
+        }
 
     def _epochs(self) -> list[int]:
         return [node.node.membership.topology.epoch for node in self._world.living() if node.node]
@@ -128,10 +160,55 @@ class MoveWorkload:
         began = self._world.loop.time()
         for plan in self.plans:
             await asyncio.sleep(max(0.0, began + plan.at_s - self._world.loop.time()))
-            self._planned += await self._is_made(self._drawing(plan))
+            await self._rest(began + self._load_s)
+            match plan.kind:
+                case "turn":
+                    is_made = await self._is_made(self._drawing(plan))
+                case "add":
+                    is_made = await self._add(plan)
+                case _:
+                    is_made = await self._remove(plan)
+            self._planned += is_made
             if plan.is_aborted:
                 await asyncio.sleep(self._draws.uniform(0, 2))
                 self._aborted += await self._is_made(lambda topology, _: aborted(topology))
+
+    async def _rest(self, until: float) -> None:
+        """Until the plan before is over, or the load is."""
+        while self._world.topology.is_moving and self._world.loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _add(self, plan: _Plan) -> bool:
+        member = await self._world.admit(f"n{len(self._world.nodes) + len(self._world.guests) + 1}")
+        changes = MemberChanges(add=[member])
+        is_made = await self._is_made(lambda topology, _: with_members(topology, changes))
+        self._come += is_made
+        if plan.is_killed:
+            await self._kill(member.id)
+        return is_made
+
+    async def _remove(self, plan: _Plan) -> bool:
+        """One of those that have come leaves; as one whose disk is gone, though it may be alive."""
+        topology = self._world.topology
+        guests = [name for name in self._world.guests if topology.has_member(NodeId(name))]
+        if not guests:
+            return False
+        node = NodeId(self._draws.choice(guests))
+        changes, dead = MemberChanges(remove=[node]), [node] if plan.kind == "give_up" else []
+        is_made = await self._is_made(lambda topology, _: with_members(topology, changes, dead))
+        self._gone += is_made
+        if plan.is_killed:
+            await self._kill(node)
+        return is_made
+
+    async def _kill(self, name: NodeId) -> None:
+        """And start it again on its disk."""
+        await asyncio.sleep(self._draws.uniform(0, 1))
+        process = self._world.nodes[name]
+        process.kill(self._draws.choice(_CRASHES))
+        await asyncio.sleep(self._draws.uniform(0, 1))
+        if process.current is None:
+            process.start()
 
     def _drawing(self, plan: _Plan) -> TopologyChange:
         return lambda topology, may_be_made: self._drawn(topology, plan)
@@ -139,7 +216,7 @@ class MoveWorkload:
     def _drawn(self, topology: Topology, plan: _Plan) -> Topology | None:
         if topology.is_moving:
             return None
-        names = sorted(topology.addresses())
+        names = sorted(each.id for each in topology.members if each.state == "up")
         wanted: list[Sequence[NodeId]] = [
             self._draws.sample(names, row.size) if self._draws.random() < plan.share else row.whole
             for row in topology.rows
@@ -171,7 +248,8 @@ class MoveWorkload:
 def _told(figures: Figures) -> str:
     return (
         f"{figures.get('plans', 0):,} plans moved {figures.get('moved', 0):,} seats, "
-        f"{figures.get('aborted', 0):,} plans were given up"
+        f"{figures.get('aborted', 0):,} plans were given up, {figures.get('come', 0):,} nodes came and "
+        f"{figures.get('gone', 0):,} left"
     )
 
 

@@ -93,6 +93,8 @@ def test_after_a_change_of_owners_all_are_heard() -> None:
     assert fate_of([Fate.DEAD, Fate.PROVEN], is_same_row=False) is Fate.PROVEN
     assert fate_of([Fate.OPEN, Fate.OPEN], is_same_row=True) is Fate.PROVEN
     assert fate_of([Fate.OPEN, Fate.SILENT], is_same_row=True) is Fate.OPEN
+    assert fate_of([Fate.OPEN, Fate.OPEN], is_same_row=False) is Fate.PROVEN, "a plan that was given up"
+    assert fate_of([Fate.OPEN, Fate.SILENT], is_same_row=False) is Fate.OPEN
     assert replace(Note("a", HybridTime(1), ROW, "t"), is_void=True).is_void
 
 

@@ -18,6 +18,7 @@ from ringmill.cluster.ring.replacement import is_newly_seated, replaced
 from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Member, Owner, Row, Topology, first_topology
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2, NORMAL
+from ringmill.node.requests.read import holders_needed
 
 PARTITIONS = 16
 
@@ -149,6 +150,17 @@ def test_a_member_whose_disk_is_gone_is_not_waited_for() -> None:
     assert owned(moved(following(cluster(4), gone))) == {"n2": 16, "n3": 16, "n4": 16}
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_member_that_dies_on_its_way_out_is_not_waited_for(is_over: bool) -> None:
+    leaving = MemberChanges(remove=[NodeId("n1")])
+    topology = following(cluster(4), with_members(cluster(4), leaving))
+    topology = moved(topology) if is_over else topology
+    assert with_members(topology, leaving) is None, "it is leaving already"
+    topology = following(topology, with_members(topology, leaving, dead=[NodeId("n1")]))
+    assert with_members(topology, leaving, dead=[NodeId("n1")]) is None, "it was sent again"
+    assert owned(moved(topology)) == {"n2": 16, "n3": 16, "n4": 16}
+
+
 def test_a_node_takes_the_place_of_another() -> None:
     changes = MemberChanges(replace={NodeId("n2"): member(4)})
     topology = moved(following(cluster(3), with_members(cluster(3), changes)))
@@ -230,6 +242,18 @@ def test_a_level_in_a_joint_is_reached_in_both_sets(size: int) -> None:
                     assert all(len({*told} & {*each}) >= level for each in sets)
             for agreed in combinations(row.nodes, min(row.majority, len(row.nodes))):
                 assert all(len({*agreed} & {*each}) >= len(each) // 2 + 1 for each in row.sets)
+
+
+@pytest.mark.parametrize("size", range(1, 6))
+def test_what_a_read_shows_in_a_joint_no_later_read_of_either_set_misses(size: int) -> None:
+    owners = tuple(member(number).seat for number in range(size))
+    epochs = tuple(Epoch(1) for _ in range(size + 1))
+    for leaver in (None, *owners):
+        row = Row(owners, JOINT_1, Epoch(2), epochs, joiner=member(9).seat, leaver=leaver)
+        for r in range(len(row.following) // 2 + 1, size + 2):
+            for each, needed in zip(row.sets, holders_needed(row, r, asked=min(r, size)), strict=True):
+                for holders in combinations(each, needed):
+                    assert all({*holders} & {*asked} for asked in combinations(each, min(r, len(each))))
 
 
 @pytest.mark.parametrize("seed", range(20))

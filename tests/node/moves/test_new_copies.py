@@ -8,16 +8,17 @@ from typing import TypeVar
 
 import pytest
 
-from ringmill.cluster.errors import QuorumNotReached, Stale, WrongEpoch
+from ringmill.cluster.errors import QuorumNotReached, Stale, Unavailable, WrongEpoch
 from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.moves import aborted, with_plan
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.ring.topology_entries import JOINT_1, KeyspaceEntry
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject
-from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
+from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stored_key import Copy, Place, copy_prefix, prefix_end
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -112,6 +113,57 @@ def test_who_leaves_says_so_to_those_that_stay() -> None:
     run(story, nodes=4)
 
 
+def test_a_copy_that_was_damaged_while_it_was_filled_does_not_count() -> None:
+    async def story(world: HealingWorld) -> None:
+        engine = world["n4"].replica.engine
+        engine.may_lack = lambda start, end: True  # type: ignore[method-assign]
+        await change(world, turned)
+        await until(lambda: bool(world["n4"].moves.mover.held_back))
+        await asyncio.sleep(5.0)
+        rows = [row for row in world.world.topology.rows if row.joiner and row.joiner.node == "n4"]
+        assert rows and all(row.phase == JOINT_1 for row in rows)
+        del engine.may_lack
+        await until(lambda: not world.world.topology.is_moving)
+
+    run(story, nodes=4)
+
+
+def test_who_may_lack_a_write_of_the_joint_is_compared_once_it_has_its_place() -> None:
+    async def story(world: HealingWorld) -> None:
+        joiner = world["n4"].replica.engine
+        joiner.may_lack = lambda start, end: True  # type: ignore[method-assign]
+        await change(world, turned)
+
+        def joined() -> list[int]:
+            rows = enumerate(world.world.topology.rows)
+            return [number for number, row in rows if row.joiner and row.joiner.node == "n4"]
+
+        await until(lambda: bool(joined()))
+        number, row = joined()[0], world.world.topology.rows[joined()[0]]
+        stays = row.following[0].node
+        repair, known = world[stays].repair.anti_entropy, world[stays].membership.topology
+        await until(lambda: known.topology().rows[number].is_joint)
+        repair.owe(PartitionId(number), NodeId("n4"))  # as it does when it drops a hint
+        await asyncio.sleep(5.0)
+        assert (number, "n4") in repair.waiting
+        del joiner.may_lack
+        await until(lambda: not world.world.topology.is_moving)
+        await until(lambda: repair.is_done)
+
+    run(story, nodes=4)
+
+
+def test_a_member_whose_disk_is_gone_holds_up_no_move_though_all_owners_have_to_know_of_it() -> None:
+    async def story(world: HealingWorld) -> None:
+        await world.down("n4")
+        gone = MemberChanges(remove=[NodeId("n4")])
+        await change(world, lambda topology, _: with_members(topology, gone, dead=[NodeId("n4")]))
+        await until(lambda: not world.world.topology.is_moving)
+        assert not world.world.topology.has_member(NodeId("n4"))
+
+    run(story, nodes=4, keyspaces=[KeyspaceEntry(KeyspaceId(1, 20), "all", r=1, w=3)])
+
+
 def test_a_plan_that_is_given_up_leaves_the_old_owners_whole() -> None:
     async def story(world: HealingWorld) -> None:
         for number, key in enumerate(KEYS):
@@ -167,16 +219,18 @@ def written_at(time: int) -> StoredObject:
     return StoredObject(VersionVector.of([(dot.actor, dot.counter)]), (sibling,))
 
 
-async def test_a_new_copy_takes_nothing_before_it_knows_the_watermark() -> None:
+async def test_a_copy_that_is_being_filled_takes_only_what_owners_hold() -> None:
     marks = Watermarks(Kept())  # type: ignore[arg-type]
-    marks.judge(PLACE, ABSENT, written_at(5), "")
-    marks.expect(PARTITION)
-    assert marks.is_expected(PARTITION) and marks.watched(PARTITION) > HybridTime(1 << 63)
-    for time in (5, 15):
-        with pytest.raises(Unsettled):
-            marks.judge(PLACE, ABSENT, written_at(time), "")
+    await marks.learn({PARTITION: HybridTime(7)})  # as an earlier owner
+    marks.begin_filling(PARTITION, is_new=True)
+    assert not marks.proven(PARTITION)
     await marks.learn({PARTITION: HybridTime(10)})
-    assert not marks.is_expected(PARTITION) and marks.proven(PARTITION) == 10
+    for time in (5, 15):
+        marks.judge(PLACE, ABSENT, written_at(time), "", of_owner=True)
+        with pytest.raises(Unavailable, match="being filled"):
+            marks.judge(PLACE, ABSENT, written_at(time), "")
+    marks.end_filling(PARTITION)
+    assert marks.proven(PARTITION) == 10
     with pytest.raises(Stale):
         marks.judge(PLACE, ABSENT, written_at(5), "")
     marks.judge(PLACE, ABSENT, written_at(15), "")

@@ -127,10 +127,12 @@ def test_hints_that_are_refused_for_good_are_in_nobody_s_way() -> None:
         objects = world.nodes["n3"].objects
         apply = objects.apply
 
-        async def damaged(place: Place, incoming: StoredObject, attempt: str = "") -> Applied:
+        async def damaged(
+            place: Place, incoming: StoredObject, attempt: str = "", *, of_owner: bool = False
+        ) -> Applied:
             if place.key.startswith(b"bad"):
                 raise CorruptData("000003.table: a damaged block")
-            return await apply(place, incoming, attempt)
+            return await apply(place, incoming, attempt, of_owner=of_owner)
 
         objects.apply = damaged  # type: ignore[method-assign]
         world.seen("n3", "up")

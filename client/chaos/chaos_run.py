@@ -24,6 +24,7 @@ __all__ = ["ChaosOptions", "ChaosRun", "Onlooker", "drop_keyspaces"]
 
 SORTS: Final = ("objects", "registers", "counters")
 TICK_S: Final = 0.2
+HEALTHY_S: Final = 30.0
 REST_S: Final = 60.0
 POLL_S: Final = 0.1
 ASK_S: Final = 2.0
@@ -85,7 +86,7 @@ class ChaosRun:
 
     async def go(self, db: AsyncClient) -> None:
         """Raises Unavailable for a cluster that is not healthy, and whatever making the keyspaces raises."""
-        await self._check_health(db)
+        await self._wait_healthy(db)
         members = {member.id for member in db.topology.members}
         self.nodes = [name for name in self.nodes if name in members]
         self._load = ChaosLoad(await self._spaces(db), self.options.seed, self.tally)
@@ -105,6 +106,7 @@ class ChaosRun:
                 ticking.cancel()
         finally:
             self.lasted_s = loop.time() - self.began
+            self.tally.end()
         await self._rest(db)
 
     def verdicts(self) -> list[Judged]:
@@ -124,12 +126,12 @@ class ChaosRun:
         """How many steps of each kind were done."""
         return dict(Counter(step.kind for step in self.done))
 
-    async def _check_health(self, db: AsyncClient) -> None:
-        status = await db.status(timeout=ASK_S)
-        if status.health != "ok":
+    async def _wait_healthy(self, db: AsyncClient) -> None:
+        """Nodes that have started a moment ago compare what they hold: the run waits for that."""
+        if unrest := await _last_unrest(db, HEALTHY_S):
             raise Unavailable(
-                f"cluster {status.cluster} is {status.health}: {'; '.join(status.reasons)[:300]}",
-                hint="`ringmill cluster status --wait healthy` waits until it is not",
+                f"the cluster is no place to begin: {unrest}",
+                hint="`ringmill cluster status --wait healthy` waits until it is healthy",
             )
 
     async def _spaces(self, db: AsyncClient) -> Spaces:
@@ -171,7 +173,7 @@ class ChaosRun:
         if len(step.nodes) > self.spare:
             self.tally.begin_excess()
         try:
-            self.outages += await apply_step(self.folder, step)
+            self.outages += await apply_step(self.folder, step, self._at_s())
         except (RingmillError, TimeoutError) as error:
             self._troubles.append(f"{step}: {error}")
             return False
@@ -192,8 +194,7 @@ class ChaosRun:
         except (RingmillError, TimeoutError) as error:
             self._troubles.append(f"not all nodes serve in the end: {error}")
             return
-        while (unrest := await _unrest(db)) and loop.time() < healed + REST_S:  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(POLL_S)
+        unrest = await _last_unrest(db, REST_S)
         if unrest:
             self._troubles.append(f"{unrest} {REST_S:.0f} s after the last fault")
         else:
@@ -223,6 +224,15 @@ async def drop_keyspaces(db: AsyncClient, options: ChaosOptions) -> list[str]:
             else:
                 left.remove(name)
     return left
+
+
+async def _last_unrest(db: AsyncClient, patience_s: float) -> str:
+    """Wait until the cluster is at rest; "" then, and after `patience_s` seconds what keeps it from that."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience_s
+    while (unrest := await _unrest(db)) and loop.time() < until:  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(POLL_S)
+    return unrest
 
 
 async def _unrest(db: AsyncClient) -> str:

@@ -22,7 +22,7 @@ __all__ = ["Outage", "apply_step", "put_back"]
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A node was away for `away_s` seconds, until it served again.
+    """A node was away from `at_s` on for `away_s` seconds, until it served again.
 
     `start_s`: the part of it after the start of its new process; None for a pause, which ends no process.
     """
@@ -34,8 +34,8 @@ class Outage:
     start_s: float | None
 
 
-async def apply_step(folder: str, step: FaultStep) -> list[Outage]:
-    """One step, from its fault until all of its nodes serve again.
+async def apply_step(folder: str, step: FaultStep, at_s: float) -> list[Outage]:
+    """One step, from its fault until all of its nodes serve again.  It begins at `at_s`.
 
     Raises NotFound for a node that is not running, RingmillError or DeadlineExceeded for one that does not
     come back.
@@ -47,7 +47,7 @@ async def apply_step(folder: str, step: FaultStep) -> list[Outage]:
         _signal_all(nodes, signal.SIGSTOP)
         await asyncio.sleep(step.lasts_s)
         _signal_all(nodes, signal.SIGCONT)
-        return [Outage(step.at_s, node.id, step.kind, now() - began, None) for node in nodes]
+        return [Outage(at_s, node.id, step.kind, now() - began, None) for node in nodes]
     if step.kind == "kill":
         _signal_all(nodes, signal.SIGKILL)
         for node in nodes:
@@ -58,7 +58,7 @@ async def apply_step(folder: str, step: FaultStep) -> list[Outage]:
     restarted = now()
     await start_again(local_cluster.required_cluster(folder), nodes)
     ended = now()
-    return [Outage(step.at_s, node.id, step.kind, ended - began, ended - restarted) for node in nodes]
+    return [Outage(at_s, node.id, step.kind, ended - began, ended - restarted) for node in nodes]
 
 
 async def put_back(folder: str, names: Sequence[str], timeout_s: float = RESTART_TIMEOUT_S) -> list[str]:

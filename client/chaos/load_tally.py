@@ -45,6 +45,7 @@ class LoadTally:
         self.worst_gap_at = 0.0
         self._last_answer = math.inf
         self._excess_until = -math.inf
+        self._is_over = False
 
     @property
     def errors(self) -> int:
@@ -64,8 +65,14 @@ class LoadTally:
     def end_excess(self, now: float) -> None:
         self._excess_until = now
 
+    def end(self) -> None:
+        """The load is over: what is asked later is not counted."""
+        self._is_over = True
+
     def note(self, ended: Ended) -> None:
         """Count one request that is over."""
+        if self._is_over:
+            return
         assert ended.returned is not None
         self.requests += 1
         if ended.outcome in ANSWERED:

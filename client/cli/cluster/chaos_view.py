@@ -80,7 +80,7 @@ def _document(cluster: LocalCluster, run: ChaosRun, witness: str) -> dict[str, A
         "worst_gap_at_s": round(max(0.0, tally.worst_gap_at - run.began), 1),
         "outages": [
             {
-                "at_s": outage.at_s,
+                "at_s": round(outage.at_s, 1),
                 "node": outage.node,
                 "fault": outage.kind,
                 "away_s": round(outage.away_s, 2),

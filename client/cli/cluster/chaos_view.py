@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ringmill.client.cli.frame import output
@@ -12,13 +12,14 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local.local_state import LocalCluster
 
 if TYPE_CHECKING:
+    from ringmill.client.chaos.chaos_load import Judged
     from ringmill.client.chaos.chaos_run import ChaosRun
     from ringmill.client.chaos.fault_schedule import FaultStep
     from ringmill.client.chaos.load_tally import LoadTally
 
 __all__ = ["ChaosLine", "show_report"]
 
-MOST_BREACHES = 20  # that people are shown of each checker
+MOST_BREACHES = 20  # that are told of each checker
 
 
 class ChaosLine:
@@ -48,18 +49,22 @@ class ChaosLine:
             self._is_open = False
 
 
-def show_report(settings: Settings, cluster: LocalCluster, run: ChaosRun, witness: str) -> None:
+def show_report(
+    settings: Settings, cluster: LocalCluster, run: ChaosRun, verdicts: Sequence[Judged], witness: str
+) -> None:
     """Print what was done and seen; `witness` is the path of the history of what was broken, or ""."""
-    document = _document(cluster, run, witness)
+    document = _document(cluster, run, verdicts, witness)
     if settings.output == "json":
         output.show(settings, document, (), ())
         return
     output.fields(settings, document, _rows(document))
 
 
-def _document(cluster: LocalCluster, run: ChaosRun, witness: str) -> dict[str, Any]:
+def _document(
+    cluster: LocalCluster, run: ChaosRun, verdicts: Sequence[Judged], witness: str
+) -> dict[str, Any]:
     """Times in seconds, but for latencies in milliseconds, which are of requests that were answered."""
-    tally, options, verdicts = run.tally, run.options, run.verdicts()
+    tally, options = run.tally, run.options
     return {
         "cluster": cluster.name,
         "seed": options.seed,
@@ -93,7 +98,8 @@ def _document(cluster: LocalCluster, run: ChaosRun, witness: str) -> dict[str, A
                 "checker": judged.checker,
                 "held": judged.has_held,
                 "looked_at": judged.looked_at,
-                "breaches": list(judged.breaches),
+                "breach_count": len(judged.breaches),
+                "breaches": list(judged.breaches[:MOST_BREACHES]),
             }
             for judged in verdicts
         ],
@@ -122,9 +128,9 @@ def _rows(told: Mapping[str, Any]) -> list[tuple[str, object]]:
         back = f"{outage['fault']} at {outage['at_s']:.1f} s, served again after {outage['away_s']} s{start}"
         rows.append((outage["node"], back))
     for check in told["checks"]:
-        held = "held" if check["held"] else f"BROKEN, {len(check['breaches'])} times"
+        held = "held" if check["held"] else f"BROKEN, {check['breach_count']:,} times"
         rows.append((check["checker"], f"{held}: {check['looked_at']}"))
-        rows += [("", breach) for breach in check["breaches"][:MOST_BREACHES]]
+        rows += [("", breach) for breach in check["breaches"]]
     rows.append(("verdict", told["verdict"]))
     return [*rows, ("history", told["witness"])] if told["witness"] else rows
 

@@ -74,10 +74,11 @@ def chaos(settings: Settings, span: str, seed: int | None, faults: str, at_once:
                 "errors are expected while more are away"
             )
         is_interrupted = asyncio.run(_carried_out(settings, cluster, run))
-    has_held = all(judged.has_held for judged in run.verdicts())
+    verdicts = run.verdicts()
+    has_held = all(judged.has_held for judged in verdicts)
     if is_interrupted and has_held:
         raise KeyboardInterrupt
-    show_report(settings, cluster, run, "" if has_held else _written(folder, run))
+    show_report(settings, cluster, run, verdicts, "" if has_held else _written(folder, run))
     return ExitCode.DONE if has_held else ExitCode.FAILED
 
 
@@ -135,7 +136,8 @@ async def _carried_out(settings: Settings, cluster: LocalCluster, run: ChaosRun)
     async with connected as db:
         going = asyncio.create_task(run.go(db))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, going.cancel)  # without effect on the tidying up
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                loop.add_signal_handler(number, going.cancel)  # without effect on the tidying up
         await asyncio.wait([going])
         run.onlooker.over()
         await loop.shutdown_default_executor()  # threads that wait for the end of a process

@@ -174,7 +174,7 @@ def test_a_taken_port_is_named_with_its_owner(shell: Shell) -> None:
 def test_chaos_keeps_every_promise_and_leaves_the_cluster_as_it_was(shell: Shell) -> None:
     healthy(shell)
     before = shell.ok("keyspace", "list").out
-    told = shell.ok("cluster", "chaos", "--for", "6s", "--every", "2s", "--seed", "7", "-o", "json").json
+    told = shell.ok("cluster", "chaos", "--for", "4s", "--every", "1500ms", "--seed", "7", "-o", "json").json
     assert (told["seed"], told["verdict"], told["witness"]) == (7, "held", None)
     assert [check["held"] for check in told["checks"]] == [True] * 4
     assert sum(told["faults"].values()) + told["skipped"] == 3 and told["operations"] > 100
@@ -187,7 +187,7 @@ def test_chaos_keeps_every_promise_and_leaves_the_cluster_as_it_was(shell: Shell
 def test_chaos_that_is_interrupted_resumes_the_node_that_it_has_paused(shell: Shell) -> None:
     before = shell.ok("keyspace", "list").out
     folder = str(shell.folder / "home" / "default")
-    running = shell.start("cluster", "chaos", "--for", "60s", "--every", "6s", "--faults", "pause")
+    running = shell.start("cluster", "chaos", "--for", "60s", "--faults", "pause", "--seed", "2")
     deadline = time.monotonic() + PATIENCE_S
     while "paused" not in {node_state(node) for node in required_cluster(folder).nodes}:
         assert running.poll() is None and time.monotonic() < deadline

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from ringmill.client.checked.merging_calls import MergingCall
+from ringmill.client.checked.register_calls import RegisterCall
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
-from ringmill.simulator.merging_history import MergingCall
-from ringmill.simulator.register_history import Holding, RegisterCall
+from ringmill.simulator.register_history import Holding
 from ringmill.simulator.scan_history import ScanRecord
 
 __all__ = [

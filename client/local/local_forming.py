@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from subprocess import Popen
 
-from ringmill.client.local import cluster_forming
+from ringmill.client.local import cluster_forming, local_cluster
 from ringmill.client.local.cluster_forming import Effort, Shape
 from ringmill.client.local.local_state import LocalCluster, LocalNode
 from ringmill.client.local.log_files import tail
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 
-__all__ = ["form_local", "wait_local_ready"]
+__all__ = ["RESTART_TIMEOUT_S", "form_local", "start_again", "wait_local_ready"]
+
+RESTART_TIMEOUT_S = 30.0
 
 Processes = Mapping[str, "Popen[bytes]"]
 
@@ -54,6 +56,23 @@ async def wait_local_ready(
                 f"member is added by `cluster add {names[0]}`"
             )
         raise slow from None
+
+
+async def start_again(
+    cluster: LocalCluster, nodes: Sequence[LocalNode], timeout_s: float = RESTART_TIMEOUT_S
+) -> LocalCluster:
+    """Start nodes that have stopped, on their data, and wait until they serve.
+
+    Returns the cluster with its new pids.  Raises what `form_local` raises.
+    """
+    cluster, started = local_cluster.start_nodes(cluster, nodes)
+    handles = {one.node.id: one.process for one in started}
+    try:
+        await wait_local_ready(cluster, nodes, handles, timeout_s)
+    except RingmillError as error:
+        error.detail["changed"] = f"{' '.join(handles)} started again and left running"
+        raise
+    return cluster
 
 
 def _effort(

@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from ringmill.simulator.register_history import RegisterCall  # noqa: E402
+from ringmill.client.checked.register_calls import RegisterCall  # noqa: E402
 from ringmill.simulator.subjects.registers.checkers import check_registers  # noqa: E402
 
 __all__ = ["Verdict", "judge", "judge_c7", "judge_porcupine", "read_lines", "write_lines"]

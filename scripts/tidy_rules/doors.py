@@ -16,6 +16,8 @@ __all__ = ["determinism", "doors", "error_numbers"]
 OPEN_ROOMS = (
     "cluster/adapters",
     "client/bench",  # a load generator takes the time and draws keys of a real cluster
+    "client/chaos",  # disturbs the processes of a local cluster
+    "client/checked",  # draws what a checked load asks for
     "client/cli",
     "client/local",
     "client/blocking.py",

@@ -1,21 +1,12 @@
-"""Named streams of randomness from one seed: schedule, faults and workload do not disturb each other.
-
-A stream's numbers depend on the seed and its name alone, never on `hash()`, so that they are the same in
-every process and under every PYTHONHASHSEED.
-"""
+"""The Entropy door of simulated nodes, over the named streams of client/checked/seeds.py."""
 
 from __future__ import annotations
 
-import hashlib
 from random import Random
 
+from ringmill.client.checked.seeds import seeded_stream as stream
+
 __all__ = ["SeededEntropy", "stream"]
-
-
-def stream(seed: int, name: str) -> Random:
-    """A random generator for one purpose."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return Random(int.from_bytes(digest[:16], "big"))
 
 
 class SeededEntropy:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from judges.register_lines import Verdict, judge_porcupine, read_lines, write_lines
-from ringmill.simulator.register_history import RegisterCall
+from ringmill.client.checked.register_calls import RegisterCall
 from tests.simulator.checkers.test_registers import BROKEN, SOUND
 
 

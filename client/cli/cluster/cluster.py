@@ -57,6 +57,12 @@ cluster = LazyGroup(
             LOCAL,
             HIDDEN,
         ),
+        "chaos": Verb(
+            "ringmill.client.cli.cluster.cluster_chaos:chaos",
+            "kill, pause and restart nodes under a checked load",
+            "token_file",
+            HIDDEN,
+        ),
         "logs": Verb(
             "ringmill.client.cli.cluster.cluster_nodes:logs", "show the logs of nodes", AT_ONCE, HIDDEN
         ),

@@ -14,11 +14,9 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_state import LocalCluster, LocalNode
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume", "start_again"]
-
-RESTART_TIMEOUT_S = 30.0
+__all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume"]
 
 
 @click.command()
@@ -112,27 +110,13 @@ def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -
 
 def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) -> LocalCluster:
     """Stop and start the named nodes and wait until they serve.  Returns the cluster with its new pids."""
+    from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
+
     with local_cluster.exclusively(folder):
         cluster = local_cluster.required_cluster(folder)
         chosen = cluster.chosen(names)
         local_cluster.stop_nodes(chosen)
         return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
-
-
-async def start_again(
-    cluster: LocalCluster, nodes: Sequence[LocalNode], timeout_s: float = RESTART_TIMEOUT_S
-) -> LocalCluster:
-    """Start nodes that have stopped, on their data, and wait until they serve."""
-    from ringmill.client.local.local_forming import wait_local_ready
-
-    cluster, started = local_cluster.start_nodes(cluster, nodes)
-    handles = {one.node.id: one.process for one in started}
-    try:
-        await wait_local_ready(cluster, nodes, handles, timeout_s)
-    except RingmillError as error:
-        error.detail["changed"] = f"{' '.join(handles)} started again and left running"
-        raise
-    return cluster
 
 
 def _each(settings: Settings, names: Sequence[str], act: Callable[[LocalNode], str]) -> None:

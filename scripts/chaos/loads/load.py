@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from random import Random
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Self
 
 from chaos.loads.ground import Ground
 from ringmill.simulator.checkers.violation import Violation
@@ -15,21 +15,6 @@ from ringmill.simulator.checkers.violation import Violation
 __all__ = ["Load", "drawn_timeout_s", "until_answered"]
 
 AGAIN_S: Final = 0.25
-
-SessionT = TypeVar("SessionT")
-PlanT = TypeVar("PlanT", bound="Planned")
-
-
-class Planned(Protocol):
-    """One thing that a session will ask for."""
-
-    @property
-    def session(self) -> str: ...
-
-    @property
-    def pause_s(self) -> float:
-        """Before it is asked."""
-        ...
 
 
 class Load(ABC):
@@ -69,31 +54,6 @@ class Load(ABC):
 
     def _is_over(self) -> bool:
         return self._ground.is_over.is_set()
-
-    async def _rounds(
-        self,
-        sessions: Mapping[str, SessionT],
-        drawn: Callable[[int], Sequence[PlanT]],
-        ask: Callable[[SessionT, PlanT], Awaitable[object]],
-    ) -> None:
-        """Draw the plans of a round, have each session ask its own one after the other, and draw again."""
-        number = 0
-        while not self._is_over():
-            plans = drawn(number)
-            async with asyncio.TaskGroup() as group:
-                for name, session in sessions.items():
-                    own = [plan for plan in plans if plan.session == name]
-                    group.create_task(self._work_off(session, own, ask))
-            number += 1
-
-    async def _work_off(
-        self, session: SessionT, plans: Sequence[PlanT], ask: Callable[[SessionT, PlanT], Awaitable[object]]
-    ) -> None:
-        for plan in plans:
-            await asyncio.sleep(plan.pause_s)
-            if self._is_over():
-                return
-            await ask(session, plan)
 
 
 def drawn_timeout_s(draws: Random) -> float:

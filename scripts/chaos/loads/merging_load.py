@@ -10,11 +10,12 @@ from typing import Final
 from chaos.loads.ground import Ground
 from chaos.loads.load import Load, drawn_timeout_s, until_answered
 from chaos.loads.outcomes import counted
+from ringmill.client.checked.merging_calls import MergingCall
+from ringmill.client.checked.merging_plans import PlannedChange, draw_changes
+from ringmill.client.checked.planned_rounds import work_rounds
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.merging_history import MergingCall
 from ringmill.simulator.subjects.merging.checkers import check_merging
 from ringmill.simulator.subjects.merging.sessions import MergingSession
-from ringmill.simulator.subjects.merging.workload import PlannedChange, draw_changes
 from ringmill.simulator.world.seeds import stream
 
 __all__ = ["MergingLoad"]
@@ -39,7 +40,7 @@ class MergingLoad(Load):
         return list(self._by_name.values())
 
     async def work(self) -> None:
-        await self._rounds(self._by_name, self._drawn, self._ask)
+        await work_rounds(self._by_name, self._drawn, self._ask, self._is_over)
 
     async def look(self) -> None:
         """Read all of them until they are told."""

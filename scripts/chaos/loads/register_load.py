@@ -11,12 +11,13 @@ from typing import Final
 from chaos.loads.ground import Ground
 from chaos.loads.load import Load, drawn_timeout_s, until_answered
 from chaos.loads.outcomes import counted
+from ringmill.client.checked.planned_rounds import work_rounds
+from ringmill.client.checked.register_calls import RegisterCall
+from ringmill.client.checked.register_plans import REGISTER_KEYS, PlannedCall, draw_calls
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.register_history import RegisterCall
 from ringmill.simulator.subjects.registers.checkers import check_registers
 from ringmill.simulator.subjects.registers.sessions import RegisterSession
-from ringmill.simulator.subjects.registers.workload import KEYS, PlannedCall, draw_calls
 from ringmill.simulator.world.seeds import stream
 
 __all__ = ["RegisterLoad"]
@@ -70,7 +71,7 @@ class RegisterLoad(Load):
             mark = f"{number}/{of_round}"
             return draw_calls(
                 stream(self._ground.seed, f"registers/{mark}"),
-                [key + b" " + mark.encode() for key in KEYS],
+                [key + b" " + mark.encode() for key in REGISTER_KEYS],
                 calls=ROUND_CALLS,
                 sessions=SESSIONS,
                 pause_s=PAUSE_S,
@@ -79,4 +80,4 @@ class RegisterLoad(Load):
         async def ask(session: RegisterSession, plan: PlannedCall) -> RegisterCall:
             return await session.make(plan, self._calls)
 
-        await self._rounds(group, drawn, ask)
+        await work_rounds(group, drawn, ask, self._is_over)

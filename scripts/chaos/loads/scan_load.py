@@ -13,6 +13,7 @@ from typing import Final
 from chaos.loads.ground import Ground
 from chaos.loads.load import Load, drawn_timeout_s
 from chaos.loads.outcomes import counted
+from ringmill.client.checked.planned_rounds import work_rounds
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.subjects.objects.sessions import Session
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
@@ -47,7 +48,7 @@ class ScanLoad(Load):
         return list(self._by_name.values())
 
     async def work(self) -> None:
-        await self._rounds(self._by_name, self._drawn, self._ask)
+        await work_rounds(self._by_name, self._drawn, self._ask, self._is_over)
 
     async def look(self) -> None:
         """Scan all of it, in pages."""

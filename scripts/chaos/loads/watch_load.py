@@ -11,6 +11,7 @@ from typing import Final, Self
 from chaos.loads.ground import Ground
 from chaos.loads.load import Load, drawn_timeout_s
 from chaos.loads.outcomes import counted
+from ringmill.client.checked.planned_rounds import work_rounds
 from ringmill.client.routing.directory import Directory
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import Operation
@@ -70,7 +71,7 @@ class WatchLoad(Load):
         await super().__aexit__(*exc)
 
     async def work(self) -> None:
-        await self._rounds(self._by_name, self._drawn, self._ask)
+        await work_rounds(self._by_name, self._drawn, self._ask, self._is_over)
 
     async def look(self) -> None:
         """Until all watchers have been told all, or that takes very long."""

@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
+from ringmill.client.checked.merging_calls import MergingKind
+from ringmill.client.checked.merging_plans import MERGING_KEYS, PlannedChange, draw_changes
 from ringmill.client.routing.directory import Directory
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
-from ringmill.simulator.merging_history import MergingKind
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.merging.ablations import MERGING_ABLATIONS
 from ringmill.simulator.subjects.merging.checkers import check_merging
 from ringmill.simulator.subjects.merging.marks import MERGING_MARKS
 from ringmill.simulator.subjects.merging.sessions import MergingSession
-from ringmill.simulator.subjects.merging.workload import KEYS, PlannedChange, draw_changes, keyspaces_for
+from ringmill.simulator.subjects.merging.workload import keyspaces_for
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.subjects.working_off import client_in, work_off
@@ -68,7 +69,9 @@ class MergingWorkload:
     def rests_on(self) -> Sequence[Collection[str]]:
         topology = self._world.topology
         ids = {space.policy: space.id for space in self._world.keyspaces if space.name == f"{space.policy}s"}
-        return [topology.owners(topology.partition_of(ids[policy], key)) for policy, key in KEYS.items()]
+        return [
+            topology.owners(topology.partition_of(ids[policy], key)) for policy, key in MERGING_KEYS.items()
+        ]
 
     async def progress(self) -> None:
         rest = self._world.history.core.rest
@@ -86,7 +89,7 @@ class MergingWorkload:
             await self._world.heal_damage(process)
 
     async def look(self) -> None:
-        plans = [_plan(20_000 + at, _LAST, policy, "get") for at, policy in enumerate(KEYS)]
+        plans = [_plan(20_000 + at, _LAST, policy, "get") for at, policy in enumerate(MERGING_KEYS)]
         await self._ask(_LAST, plans, 5.0, list(self._world.addresses), Directory)
 
     def unrest(self) -> list[Violation]:
@@ -129,7 +132,7 @@ class MergingWorkload:
 
 
 def _plan(index: int, session: str, policy: str, kind: MergingKind) -> PlannedChange:
-    return PlannedChange(index, session, policy, kind, KEYS[policy], 0.0, b"a", 1)
+    return PlannedChange(index, session, policy, kind, MERGING_KEYS[policy], 0.0, b"a", 1)
 
 
 def _told(figures: Figures) -> str:

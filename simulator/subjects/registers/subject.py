@@ -7,6 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
+from ringmill.client.checked.register_plans import (
+    DELETE_SHARE,
+    REGISTER_KEYS,
+    PlannedCall,
+    draw_calls,
+    is_counter,
+)
 from ringmill.client.routing.directory import Directory
 from ringmill.cluster.consensus.remains import Remains, combined
 from ringmill.cluster.ids import KeyspaceId, PartitionId
@@ -22,7 +29,6 @@ from ringmill.simulator.subjects.registers.marks import REGISTER_MARKS
 from ringmill.simulator.subjects.registers.removal_ablations import REMOVAL_ABLATIONS
 from ringmill.simulator.subjects.registers.sessions import RegisterSession
 from ringmill.simulator.subjects.registers.tunables import removes, timeouts_s, tuned
-from ringmill.simulator.subjects.registers.workload import DELETES, KEYS, PlannedCall, draw_calls, is_counter
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.subjects.working_off import client_in, work_off
 from ringmill.simulator.world.clocks import SimulatedClock
@@ -56,11 +62,11 @@ class RegisterWorkload:
         is_busy = not self._removes and stream(seed, "registers/busy").random() < _BUSY
         self.plans = draw_calls(
             stream(seed, "registers"),
-            _REMOVED_KEYS if self._removes else _BUSY_KEYS if is_busy else KEYS,
+            _REMOVED_KEYS if self._removes else _BUSY_KEYS if is_busy else REGISTER_KEYS,
             calls=_BUSY_CALLS if is_busy else _CALLS,
             sessions=_SESSIONS,
             pause_s=0.02 if is_busy else 0.2,
-            deletes=_REMOVED_DELETES if self._removes else DELETES,
+            deletes=_REMOVED_DELETES if self._removes else DELETE_SHARE,
             lull_s=_LULL_S if self._removes else 0.0,
         )
         self._remains: dict[PartitionId, set[int]] = defaultdict(set)
@@ -94,14 +100,14 @@ class RegisterWorkload:
 
     def rests_on(self) -> Sequence[Collection[str]]:
         topology = self._world.topology
-        return [topology.owners(topology.partition_of(_KEYSPACE, key)) for key in KEYS]
+        return [topology.owners(topology.partition_of(_KEYSPACE, key)) for key in REGISTER_KEYS]
 
     async def progress(self) -> None:
         rest = self._world.history.core.rest
         core = [node.address for name, node in self._world.nodes.items() if name not in rest]
         plans = [
             PlannedCall(10_000 + at, _CORE, kind, key, 0.0, 1, by_version=False, deletes=False)
-            for at, key in enumerate(KEYS)
+            for at, key in enumerate(REGISTER_KEYS)
             for kind in (("incr", "get") if is_counter(key) else ("get", "cas", "get"))
         ]
         await self._ask(_CORE, plans, 5.0, core, Within, is_of_core=True)
@@ -114,7 +120,7 @@ class RegisterWorkload:
     async def look(self) -> None:
         plans = [
             PlannedCall(20_000 + at, _LAST, "get", key, 0.0, 0, by_version=False, deletes=False)
-            for at, key in enumerate(KEYS)
+            for at, key in enumerate(REGISTER_KEYS)
         ]
         await self._ask(_LAST, plans, 5.0, list(self._world.addresses), Directory)
 
@@ -131,7 +137,7 @@ class RegisterWorkload:
 
     def check(self, history: History) -> list[Violation]:
         partition_of = self._world.topology.partition_of
-        removed = {key: self._remains[partition_of(_KEYSPACE, key)] for key in KEYS}
+        removed = {key: self._remains[partition_of(_KEYSPACE, key)] for key in REGISTER_KEYS}
         return [*check_registers(history.registers, removed), *check_leases(history.holdings)]
 
     def figures(self, history: History) -> Figures:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ringmill.client.blocking import Client
+from ringmill.client.local.local_cluster import node_state, required_cluster
 from ringmill.client.values import Item, Receipt
 
 if TYPE_CHECKING:
@@ -167,3 +169,31 @@ def test_a_taken_port_is_named_with_its_owner(shell: Shell) -> None:
     port = int(json.loads(file.read_text())["nodes"][0]["address"].rpartition(":")[2])
     taken = shell.run("--cluster", "other", "cluster", "up", "--base-port", str(port))
     assert taken.code == 1 and f"port {port} is taken by pid" in taken.err and "--base-port" in taken.err
+
+
+def test_chaos_keeps_every_promise_and_leaves_the_cluster_as_it_was(shell: Shell) -> None:
+    healthy(shell)
+    before = shell.ok("keyspace", "list").out
+    told = shell.ok("cluster", "chaos", "--for", "4s", "--every", "1500ms", "--seed", "7", "-o", "json").json
+    assert (told["seed"], told["verdict"], told["witness"]) == (7, "held", None)
+    assert [check["held"] for check in told["checks"]] == [True] * 4
+    assert sum(told["faults"].values()) + told["skipped"] == 3 and told["operations"] > 100
+    assert {outage["node"] for outage in told["outages"]} <= {*NODES}
+    assert all(outage["away_s"] > 0 for outage in told["outages"])
+    assert {one["state"] for one in nodes_of(shell).values()} == {"up"}
+    assert shell.ok("keyspace", "list").out == before
+
+
+def test_chaos_that_is_interrupted_resumes_the_node_that_it_has_paused(shell: Shell) -> None:
+    before = shell.ok("keyspace", "list").out
+    folder = str(shell.folder / "home" / "default")
+    running = shell.start("cluster", "chaos", "--for", "60s", "--faults", "pause", "--seed", "2")
+    deadline = time.monotonic() + PATIENCE_S
+    while "paused" not in {node_state(node) for node in required_cluster(folder).nodes}:
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 130 and "put back: n" in err.decode()
+    assert {node_state(node) for node in required_cluster(folder).nodes} == {"running"}
+    assert shell.ok("keyspace", "list").out == before

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringmill.simulator.register_history import RegisterCall, RegisterKind
+from ringmill.client.checked.register_calls import RegisterCall, RegisterKind
 from ringmill.simulator.subjects.registers.checkers import check_registers
 
 

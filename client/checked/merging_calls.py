@@ -14,8 +14,8 @@ MergingKind = Literal["count", "put", "remove", "get"]
 
 @dataclass(slots=True)
 class MergingCall:
-    """One call of one client.  Times as in `Operation` (simulator/history.py); `returned` is None while no
-    answer came.
+    """One call of one client.  Times are seconds of one monotonic clock of whoever drove the run;
+    `returned` is None while no answer came.
 
     `policy` says of what: of a counter, the amount is counted and `shown` is its count under the name b"";
     of a set, `shown` has a value b"" for each element.

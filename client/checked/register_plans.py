@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from ringmill.simulator.register_history import RegisterKind
+from ringmill.client.checked.register_calls import RegisterKind
 
-__all__ = ["DELETES", "KEYS", "PlannedCall", "draw_calls", "is_counter"]
+__all__ = ["DELETE_SHARE", "REGISTER_KEYS", "PlannedCall", "draw_calls", "is_counter"]
 
-KEYS: Final = (b"count 0", b"count 1", b"set 0", b"set 1", b"set 2")
-DELETES: Final = 0.1
+REGISTER_KEYS: Final = (b"count 0", b"count 1", b"set 0", b"set 1", b"set 2")
+DELETE_SHARE: Final = 0.1
 _BY_VERSION: Final = 0.5
 _LULLS: Final = 0.3
 _KINDS: Final[dict[bool, tuple[tuple[RegisterKind, ...], tuple[int, ...]]]] = {
@@ -46,7 +46,7 @@ def draw_calls(
     calls: int,
     sessions: int,
     pause_s: float,
-    deletes: float = DELETES,
+    deletes: float = DELETE_SHARE,
     lull_s: float = 0.0,
 ) -> list[PlannedCall]:
     """In the order in which each session makes them.

@@ -54,6 +54,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             complaints=(process.complaint(), node.core.gate.reason),
         ),
         sizes=node.replica.objects.partition_sizes,
+        heat=node.core.heat.report,
         pid=process.pid,
         clock=node.core.clock,
     )

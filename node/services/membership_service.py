@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ringmill.cluster.hot.key_heat import HeatReport, Rates
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.partition_health import count_partitions
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import (
+    HeatRates,
+    HotKey,
+    HotRequest,
+    HotResponse,
     MemberView,
     SizesRequest,
     SizesResponse,
@@ -24,7 +29,7 @@ __all__ = ["MembershipService"]
 
 
 class MembershipService:
-    """`figures` is asked at each Status, `sizes` at each Sizes.
+    """`figures` is asked at each Status, `sizes` at each Sizes, `heat` at each Hot.
 
     `pid` is this process's, its uptime counts from now on.
     """
@@ -37,6 +42,7 @@ class MembershipService:
         liveness: Liveness,
         figures: Callable[[], NodeFigures],
         sizes: Callable[[], Mapping[PartitionId, int]],
+        heat: Callable[[], HeatReport],
         pid: int,
         clock: Clock,
     ) -> None:
@@ -45,15 +51,18 @@ class MembershipService:
         self._liveness = liveness
         self._figures = figures
         self._sizes = sizes
+        self._heat = heat
         self._pid = pid
         self._clock = clock
         self._began = clock.monotonic()
 
     def service(self) -> Service:
-        return Service(
-            "ringmill.v1.Membership",
-            {"Status": unary(StatusRequest, self._status), "Sizes": unary(SizesRequest, self._tell_sizes)},
-        )
+        methods = {
+            "Status": unary(StatusRequest, self._status),
+            "Sizes": unary(SizesRequest, self._tell_sizes),
+            "Hot": unary(HotRequest, self._tell_hot),
+        }
+        return Service("ringmill.v1.Membership", methods)
 
     async def _status(self, request: StatusRequest, call: Call) -> StatusResponse:
         figures = self._figures()
@@ -84,6 +93,10 @@ class MembershipService:
         sizes = {int(partition): size for partition, size in self._sizes().items() if size}
         return SizesResponse(node=self._node, bytes=sizes, counting=self._figures().is_counting)
 
+    async def _tell_hot(self, request: HotRequest, call: Call) -> HotResponse:
+        """Raises Unavailable before there is a topology."""
+        return _hot_response(self._node, self._agent.topology(), self._heat(), request.most_keys)
+
     def _add_cluster(self, response: StatusResponse, topology: Topology) -> None:
         counts = count_partitions(topology, self._liveness.is_up)
         response.cluster = topology.cluster
@@ -102,3 +115,37 @@ class MembershipService:
             )
             for member in topology.members
         )
+
+
+def _hot_response(node: NodeId, topology: Topology, report: HeatReport, most_keys: int) -> HotResponse:
+    """The report as a message; keys of keyspaces that were dropped are left out."""
+    present = [each for each in report.keys if not topology.has_dropped(each.keyspace)]
+    told = present[: most_keys or len(present)]
+    left_out = max((sum(each.rates[:4]) + each.error_s for each in present[len(told) :]), default=0.0)
+    return HotResponse(
+        node=node,
+        keys=[
+            HotKey(
+                keyspace=topology.keyspace(each.keyspace).name,
+                key=each.key,
+                partition=topology.partition_of(each.keyspace, each.key),
+                rates=_rates(each.rates),
+                error_s=each.error_s,
+                spread=each.is_spread,
+            )
+            for each in told
+        ],
+        partitions={int(at): _rates(rates) for at, rates in report.partitions.items()},
+        floor_s=max(report.floor_s, left_out),
+        sampled_every=report.every,
+    )
+
+
+def _rates(rates: Rates) -> HeatRates:
+    return HeatRates(
+        reads_s=rates.reads_s,
+        writes_s=rates.writes_s,
+        copy_reads_s=rates.copy_reads_s,
+        copy_writes_s=rates.copy_writes_s,
+        bytes_s=rates.bytes_s,
+    )

@@ -95,7 +95,7 @@ class MembershipService:
 
     async def _tell_hot(self, request: HotRequest, call: Call) -> HotResponse:
         """Raises Unavailable before there is a topology."""
-        return _hot_response(self._node, self._agent.topology(), self._heat(), request.most_keys)
+        return _hot_response(self._node, self._agent.topology(), self._heat())
 
     def _add_cluster(self, response: StatusResponse, topology: Topology) -> None:
         counts = count_partitions(topology, self._liveness.is_up)
@@ -117,11 +117,8 @@ class MembershipService:
         )
 
 
-def _hot_response(node: NodeId, topology: Topology, report: HeatReport, most_keys: int) -> HotResponse:
-    """The report as a message; keys of keyspaces that were dropped are left out."""
-    present = [each for each in report.keys if not topology.has_dropped(each.keyspace)]
-    told = present[: most_keys or len(present)]
-    left_out = max((sum(each.rates[:4]) + each.error_s for each in present[len(told) :]), default=0.0)
+def _hot_response(node: NodeId, topology: Topology, report: HeatReport) -> HotResponse:
+    """Names in place of ids; keys of keyspaces that were dropped are left out."""
     return HotResponse(
         node=node,
         keys=[
@@ -133,19 +130,14 @@ def _hot_response(node: NodeId, topology: Topology, report: HeatReport, most_key
                 error_s=each.error_s,
                 spread=each.is_spread,
             )
-            for each in told
+            for each in report.keys
+            if not topology.has_dropped(each.keyspace)
         ],
         partitions={int(at): _rates(rates) for at, rates in report.partitions.items()},
-        floor_s=max(report.floor_s, left_out),
+        floor_s=report.floor_s,
         sampled_every=report.every,
     )
 
 
 def _rates(rates: Rates) -> HeatRates:
-    return HeatRates(
-        reads_s=rates.reads_s,
-        writes_s=rates.writes_s,
-        copy_reads_s=rates.copy_reads_s,
-        copy_writes_s=rates.copy_writes_s,
-        bytes_s=rates.bytes_s,
-    )
+    return HeatRates(**rates._asdict())

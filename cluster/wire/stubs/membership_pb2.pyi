@@ -284,17 +284,12 @@ Global___SizesResponse: _TypeAlias = SizesResponse  # noqa: Y015
 class HotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    MOST_KEYS_FIELD_NUMBER: _builtins.int
-    most_keys: _builtins.int
-    """0: all that this node holds, 64 at most"""
     def __init__(
         self,
-        *,
-        most_keys: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["most_keys", b"most_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -409,7 +404,7 @@ class HotResponse(_message.Message):
     """one operation of this number is looked at"""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___HotKey]:
-        """hottest first"""
+        """hottest first, 64 at most"""
 
     @_builtins.property
     def partitions(self) -> _containers.MessageMap[_builtins.int, Global___HeatRates]: ...

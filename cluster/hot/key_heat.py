@@ -113,7 +113,7 @@ class KeyHeat:
         of_partition = self._partitions.get(partition)
         if of_partition is None:
             of_partition = self._partitions[partition] = [0.0] * _PARTS
-        for parts in (of_partition, self._keys.add((keyspace, key), weight).parts):
+        for parts in (of_partition, self._keys.add((keyspace, key), weight)):
             parts[work] += weight
             parts[_BYTES] += weight * size_bytes
         if now - self._judged_at >= _JUDGE_EVERY_S:

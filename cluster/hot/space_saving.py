@@ -15,6 +15,7 @@ bound for a key, and it hashes a key several times.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 __all__ = ["Counted", "SpaceSaving"]
@@ -22,54 +23,51 @@ __all__ = ["Counted", "SpaceSaving"]
 K = TypeVar("K", bound=Hashable)
 
 
+@dataclass(frozen=True, slots=True)
 class Counted:
-    """One entry.  `count - surplus` is what was counted since it came in; `parts` are of that."""
+    """`count - surplus` is what was counted of a key since it came in; `parts` are of that."""
 
-    __slots__ = ("count", "parts", "surplus")
-
-    def __init__(self, surplus: float, parts: int) -> None:
-        self.count = surplus
-        self.surplus = surplus
-        self.parts = [0.0] * parts
+    count: float
+    surplus: float
+    parts: list[float]
 
 
 class SpaceSaving(Generic[K]):
     def __init__(self, capacity: int, *, parts: int = 0) -> None:
         assert capacity >= 1, "a sketch holds a key at least"
         self._capacity = capacity
-        self._parts = parts
-        self._entries: dict[K, Counted] = {}
+        self._no_parts = [0.0] * parts
+        self._counts: dict[K, float] = {}  # apart from the rest, as the least is looked for in it
+        self._rest: dict[K, tuple[float, list[float]]] = {}
 
-    def add(self, key: K, weight: float) -> Counted:
-        """Count a key.  The caller adds to the `parts` of what is returned."""
-        entries = self._entries
-        entry = entries.get(key)
-        if entry is None:
-            surplus = 0.0
-            if len(entries) >= self._capacity:
-                least = min(entries, key=self._count)
-                surplus = entries.pop(least).count
-            entry = entries[key] = Counted(surplus, self._parts)
-        entry.count += weight
-        return entry
+    def add(self, key: K, weight: float) -> list[float]:
+        """Count a key.  Returns its parts, for the caller to add to."""
+        counts = self._counts
+        count = counts.get(key)
+        if count is None:
+            count = 0.0
+            if len(counts) >= self._capacity:
+                least = min(counts, key=counts.__getitem__)
+                count = counts.pop(least)
+                del self._rest[least]
+            self._rest[key] = count, self._no_parts.copy()
+        counts[key] = count + weight
+        return self._rest[key][1]
 
     @property
     def floor(self) -> float:
         """The most that a key may have that is not held."""
-        if len(self._entries) < self._capacity:
-            return 0.0
-        return min(entry.count for entry in self._entries.values())
+        return min(self._counts.values()) if len(self._counts) >= self._capacity else 0.0
 
     def items(self) -> list[tuple[K, Counted]]:
         """The keys that are held, those with the largest counts first."""
-        return sorted(self._entries.items(), key=lambda item: -item[1].count)
+        most_first = sorted(self._counts.items(), key=lambda item: -item[1])
+        return [(key, Counted(count, *self._rest[key])) for key, count in most_first]
 
     def scale(self, factor: float) -> None:
         """Multiply all counts, as they fade."""
-        for entry in self._entries.values():
-            entry.count *= factor
-            entry.surplus *= factor
-            entry.parts = [part * factor for part in entry.parts]
-
-    def _count(self, key: K) -> float:
-        return self._entries[key].count
+        self._counts = {key: count * factor for key, count in self._counts.items()}
+        self._rest = {
+            key: (surplus * factor, [part * factor for part in parts])
+            for key, (surplus, parts) in self._rest.items()
+        }

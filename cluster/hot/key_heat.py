@@ -53,7 +53,7 @@ class HeatOptions:
 
     keys: int = 64
     half_life_s: float = 5.0
-    samples_s: float = 256.0  # taken of all operations of a node, about
+    samples_s: float = 128.0  # taken of all operations of a node, about
     hot_reads_s: float = 200.0  # of a key on one node, from which its reads are spread
     hot_share: float = 0.05  # and that share of all reads of this node
     spreads_reads: bool = True

@@ -13,13 +13,18 @@ __all__ = ["Sampler"]
 
 _WINDOW_S: Final = 1.0
 _MOST_EVERY: Final = 4096
+_BURST: Final = 16
+"""Operations that may be taken at once, whatever the time, before each is made to stand for twice as many."""
 _MASK: Final = (1 << 64) - 1
 
 
 class Sampler:
-    """Takes about `per_s` operations a second, and all of them while there are fewer."""
+    """Takes about `per_s` operations a second, and all of them while there are fewer.
 
-    __slots__ = ("_draws", "_left", "_per_s", "_seen", "_since", "_taken", "every")
+    What a burst after a pause costs is bounded too: it does not wait for the end of a window.
+    """
+
+    __slots__ = ("_allowed", "_draws", "_left", "_per_s", "_seen", "_since", "_taken", "every")
 
     def __init__(self, per_s: float, now: float) -> None:
         self._per_s = per_s
@@ -27,6 +32,7 @@ class Sampler:
         """For how many operations one that is taken stands."""
         self._left = 1
         self._since = now
+        self._allowed = _BURST
         self._taken = 0
         self._seen = 0
         self._draws = 1
@@ -41,10 +47,12 @@ class Sampler:
         stands_for = self.every
         self._taken += 1
         self._seen += stands_for
-        if now - self._since >= _WINDOW_S:
+        elapsed_s = now - self._since
+        if elapsed_s >= _WINDOW_S:
             self._adapt(now)
-        elif self._taken >= 2 * self._per_s:  # a burst does not wait for the end of its window
-            self._taken, self.every = 0, min(_MOST_EVERY, 2 * self.every)
+        elif self._taken > self._allowed + self._per_s * elapsed_s:
+            self._allowed += _BURST
+            self.every = min(_MOST_EVERY, 2 * self.every)
         self._left = self._gap()
         return stands_for
 
@@ -57,7 +65,7 @@ class Sampler:
     def _adapt(self, now: float) -> None:
         rate = self._seen / (now - self._since)
         self.every = min(_MOST_EVERY, max(1, round(rate / self._per_s)))
-        self._since, self._taken, self._seen = now, 0, 0
+        self._since, self._allowed, self._taken, self._seen = now, _BURST, 0, 0
 
     def _gap(self) -> int:
         if self.every == 1:

@@ -22,6 +22,7 @@ from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
+from ringmill.client.administration.hot_view import HotView
 from ringmill.client.administration.status import ClusterStatus
 from ringmill.client.arguments import ContextLike, Endpoints, Key, Level, Seconds, checked_timeout_s
 from ringmill.client.connection import AsyncClient, connect
@@ -486,3 +487,8 @@ class Client(Keyspace):
         return self._loop.run(
             self._subject.status(timeout=timeout), waiting_limit_s(self._timeout_s, timeout)
         )
+
+    def hot(self, *, timeout: Seconds | None = None) -> HotView:
+        return self._loop.run(self._subject.hot(timeout=timeout), waiting_limit_s(self._timeout_s, timeout))
+
+    hot.__doc__ = AsyncClient.hot.__doc__

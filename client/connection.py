@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
+from ringmill.client.administration.hot_view import HotView, ask_hot
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.administration.members import AsyncMembers
 from ringmill.client.administration.ring_view import AsyncRing
@@ -250,6 +251,17 @@ class AsyncClient(AsyncKeyspace):
         self._directory.lifetime.check()
         timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
         return await cluster_status(self._directory, timeout_s)
+
+    async def hot(self, *, timeout: Seconds | None = None) -> HotView:
+        """The keys and partitions with the most requests at present, as all members that answer count them.
+
+        Keys are told, values are not.  Raises Unavailable when no member answers.
+        """
+        timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
+        until = asyncio.get_running_loop().time() + timeout_s
+        view = await self.ring.show(timeout=timeout_s)
+        left_s = max(0.1, until - asyncio.get_running_loop().time())
+        return await ask_hot(self._directory, view, left_s)
 
     def _local_token(self) -> str:
         """RINGMILL_TOKEN, else the token of the local cluster that these endpoints belong to."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, BatchTransport, Clock, Entropy, FileSystem, Handler, Spawner
@@ -37,6 +38,7 @@ class Core:
     hybrid: HybridClock
     transport: BatchTransport  # reaches the other nodes and this one
     gate: Gate  # what clients ask for passes it, if it is on
+    heat: KeyHeat  # which keys this node works on most
 
     @classmethod
     def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:
@@ -47,6 +49,7 @@ class Core:
             hybrid=HybridClock(doors.clock),
             transport=CallsToSelf(config.id, doors.transport, doors.clock),
             gate=Gate(config.id, doors.clock, options.work_limit),
+            heat=KeyHeat(doors.clock, options.heat),
         )
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ringmill.cluster.hot.key_heat import HeatOptions
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.node.storage.engine_options import EngineOptions
 
@@ -181,6 +182,7 @@ class NodeOptions:
     membership: MembershipOptions = field(default_factory=MembershipOptions)
     requests: RequestOptions = field(default_factory=RequestOptions)
     work_limit: WorkLimitOptions = field(default_factory=WorkLimitOptions)
+    heat: HeatOptions = field(default_factory=HeatOptions)
     hints: HintOptions = field(default_factory=HintOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
     purge: PurgeOptions = field(default_factory=PurgeOptions)

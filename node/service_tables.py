@@ -55,6 +55,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         ),
         sizes=node.replica.objects.partition_sizes,
         pace=lambda: node.moves.mover.pace,
+        heat=node.core.heat.report,
         pid=process.pid,
         clock=node.core.clock,
     )

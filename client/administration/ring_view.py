@@ -6,7 +6,7 @@ Nothing here changes anything.  Bytes are what nodes tell of the objects that th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -29,7 +29,7 @@ from ringmill.cluster.ring.topology_entries import MAX_EPOCH, Member
 from ringmill.cluster.wire.stubs.membership_pb2 import MovingPace, SizesRequest, SizesResponse
 from ringmill.cluster.wire.stubs.topology_pb2 import GetFormerTopologyRequest, GetFormerTopologyResponse
 
-__all__ = ["AsyncRing", "RingView"]
+__all__ = ["AsyncRing", "RingView", "above_mean"]
 
 _FORMER: Final = Method("/ringmill.v1.Topology/GetFormer", "", GetFormerTopologyResponse)
 _SIZES: Final = Method("/ringmill.v1.Membership/Sizes", "", SizesResponse)
@@ -51,9 +51,7 @@ class RingView:
 
     def large_partitions(self, times: float = 4.0) -> list[int]:
         """The partitions that hold that many times the mean, largest first."""
-        mean = sum(self.sizes) / len(self.sizes)
-        large = [at for at, size in enumerate(self.sizes) if size > times * mean]
-        return sorted(large, key=lambda at: -self.sizes[at])
+        return above_mean(self.sizes, times)
 
     @property
     def balance(self) -> float:
@@ -176,6 +174,12 @@ class AsyncRing:
 
     def _timeout_s(self, timeout: Seconds | None) -> float:
         return self._router.timeout_s if timeout is None else checked_timeout_s(timeout)
+
+
+def above_mean(values: Sequence[float], times: float) -> list[int]:
+    """Where the values are that exceed their mean by that factor, largest first."""
+    mean = sum(values) / len(values)
+    return sorted((at for at, each in enumerate(values) if each > times * mean), key=lambda at: -values[at])
 
 
 def _held(seen: ClusterStatus) -> dict[NodeId, int]:

@@ -102,8 +102,8 @@ class Directory:
         members = list(self.topology.addresses().values()) if self.topology else []
         return self._suspects.last(dict.fromkeys([*members, *self._endpoints]))
 
-    def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
-        """Addresses to ask about a key, best first.
+    def addresses_for(self, keyspace: str, key: bytes, turn: int = 0) -> list[str]:
+        """Addresses to ask about a key, best first; which of its owners is the first changes with `turn`.
 
         A keyspace that this client has not heard of may be a new one: any node finds out, and this client
         begins to (rule T5).
@@ -115,15 +115,19 @@ class Directory:
             addresses = self.addresses()
             self.inquire(addresses[0])
             return addresses
-        return self.addresses_of(self.topology.partition_of(self.topology.keyspace_named(name).id, key))
+        return self.addresses_of(self.topology.partition_of(self.topology.keyspace_named(name).id, key), turn)
 
-    def addresses_of(self, partition: PartitionId) -> list[str]:
-        """Addresses to ask about a partition, best first."""
+    def addresses_of(self, partition: PartitionId, turn: int = 0) -> list[str]:
+        """The same about a partition."""
         if self.topology is None or partition >= self.topology.partitions:
             return self.addresses()
         order = self._orders.get(partition)
         if order is None:
             order = self._orders[partition] = coordinators(self.topology, partition)
+        if turn:
+            owners = len(self.topology.owners(partition))
+            start = turn % owners
+            order = order[start:owners] + order[:start] + order[owners:]
         return self._suspects.last(self._breakers.last(order, asyncio.get_running_loop().time()))
 
     def knows(self, keyspace: str) -> bool:

@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 from ringmill.client.lifetime import closed
 from ringmill.client.routing.attempts import Attempts
 from ringmill.client.routing.directory import STAGGER_S, Directory
-from ringmill.client.routing.links import Method, read_answer
+from ringmill.client.routing.hot_reads import HotReads
+from ringmill.client.routing.links import GET, Method, read_answer
 from ringmill.client.routing.retries import (
     SILENCE_SHARE,
     Next,
@@ -41,6 +42,7 @@ from ringmill.cluster.overload.budget import FURTHER_SAVED, Budget
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.silence import SilenceWatch
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.wire.stubs.kv_pb2 import GetResponse
 
 __all__ = ["Prepare", "Router", "Target"]
 
@@ -75,6 +77,7 @@ class Router:
         self._retry_budget = Budget()
         self._further_budget = Budget(limit=FURTHER_SAVED)
         self._throttle = Throttle()
+        self._hot = HotReads()
 
     async def ask(
         self,
@@ -108,9 +111,9 @@ class Router:
                 hint="send less at a time",
             )
 
-    def first(self, target: Target) -> str:
+    def first(self, method: Method[Message], target: Target) -> str:
         """The node that a request goes to first."""
-        return self._choose(target, ())
+        return self._choose(method, target, ())
 
     def candidates(self, target: Target) -> list[tuple[str, bool]]:
         """All nodes in the order in which they would be asked, and whether each was silent lately."""
@@ -119,6 +122,11 @@ class Router:
     def note_accepted(self) -> None:
         """A node has taken a request on (rule O6)."""
         self._throttle.accepted(asyncio.get_running_loop().time())
+
+    def note_heat(self, target: Target, answer: Message) -> None:
+        """A node has answered, perhaps that the key is hot (rule G7)."""
+        if isinstance(answer, GetResponse) and answer.hot:
+            self._hot.heard(target.keyspace, target.key, asyncio.get_running_loop().time())
 
     def count(self) -> None:
         """One request is sent without `ask`.  Should it fail, `go_on` tells the rest of the story."""
@@ -169,11 +177,14 @@ class Router:
                 self.note_accepted()
                 if len(attempts.tried) > 1 and attempt.address == attempts.tried[0]:
                     sometimes("a silent node answers before the node that was asked instead")
-                return (
+                answer = (
                     read_answer(method, attempt.address, told)
                     if isinstance(told, bytes)
                     else cast("Answer", told)
                 )
+                if target is not None:
+                    self.note_heat(target, answer)
+                return answer
         finally:
             attempts.close()
 
@@ -184,7 +195,7 @@ class Router:
 
         The error when nothing could be sent.
         """
-        address = self._choose(target, attempts.tried)
+        address = self._choose(method, target, attempts.tried)
         attempts.tried.append(address)
         timeout_s = attempt_timeout_s(
             attempts.left_s, attempts.whole_s, is_write=method.is_write, retries=attempts.retries
@@ -279,16 +290,19 @@ class Router:
         error.detail["tried"] = list(attempts.tried)
         return error
 
-    def _choose(self, target: Target | None, tried: Sequence[str]) -> str:
-        """The best address among those asked least often."""
-        return min(self._candidates(target), key=tried.count)
+    def _choose(self, method: Method[Answer], target: Target | None, tried: Sequence[str]) -> str:
+        """The best address among those asked least often; the owners of a hot key in turn (rule G7)."""
+        turn = 0
+        if method is GET and target is not None:
+            turn = self._hot.next_turn(target.keyspace, target.key, asyncio.get_running_loop().time())
+        return min(self._candidates(target, turn), key=tried.count)
 
-    def _candidates(self, target: Target | None) -> list[str]:
+    def _candidates(self, target: Target | None, turn: int = 0) -> list[str]:
         if target is None:
             return self.directory.addresses()
         if target.partition is not None:
             return self.directory.addresses_of(target.partition)
-        return self.directory.addresses_for(target.keyspace, target.key)
+        return self.directory.addresses_for(target.keyspace, target.key, turn)
 
     def _earn(self) -> None:
         self._retry_budget.earn()

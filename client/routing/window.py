@@ -190,7 +190,7 @@ class Window:
         """Send it, or what has to come before that."""
         try:
             self._directory.lifetime.check_open()
-            address = request.address = self._router.first(request.target)
+            address = request.address = self._router.first(request.method, request.target)
             sender = self._directory.sender(address)
         except RingmillError as error:
             self._end(request, error)
@@ -234,6 +234,8 @@ class Window:
             answer = read_answer(request.method, request.address, told)
         except RingmillError as error:
             answer = error
+        else:
+            self._router.note_heat(request.target, answer)
         self._end(request, answer)
 
     def put_off(self, request: WindowRequest, error: Overloaded) -> bool:

@@ -86,6 +86,7 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView, start: S
         watermarks=replica.watermarks,
         hybrid=core.hybrid,
         options=core.options.replica,
+        heat=core.heat,
     )
     pages = PageServing(
         routes=routes,

@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ringmill.cluster.errors import CorruptData, RingmillError, Stale
+from ringmill.cluster.hot.key_heat import KeyHeat, Work
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
@@ -56,6 +57,7 @@ class ReplicaServing:
         watermarks: Watermarks,
         hybrid: HybridClock,
         options: ReplicaOptions,
+        heat: KeyHeat,
     ) -> None:
         self._routes = routes
         self._objects = objects
@@ -63,6 +65,7 @@ class ReplicaServing:
         self._clock = hybrid
         self._most_bytes = options.most_whole_bytes
         self._digests = RecentDigests()
+        self._heat = heat
 
     def batch_handlers(self) -> Mapping[str, BatchHandler]:
         return {APPLY: self.apply_batch, READ: self.read_batch, DIGEST: self.digest_batch}
@@ -107,6 +110,7 @@ class ReplicaServing:
             applied = self._objects.apply_into(batch, route.place, request.encoded)
         except (NotCached, CorruptData, OSError, Unsettled):
             return None
+        self._note_write(route, applied)
         return _Taken(arrival, applied, request.durability, route.row.row_epoch)
 
     def _held(self, taken: Sequence[_Taken], durability: Durability, failure: RingmillError | None) -> None:
@@ -127,6 +131,7 @@ class ReplicaServing:
         request = Apply.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         applied = await self._merge(route.place, peers_object(request.encoded), of_owner=True)
+        self._note_write(route, applied)
         self._routes.check_same(route)  # a new owner may have been told what was here before
         await hold(applied.commit, request.durability)
         return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
@@ -179,10 +184,17 @@ class ReplicaServing:
         return self._told(route, encoded, most_bytes)
 
     def _told(self, route: Route, encoded: bytes, most_bytes: int) -> bytes:
+        if self._heat.passes():
+            self._heat.note(Work.COPY_READ, route.keyspace.id, route.key, route.partition, len(encoded))
         row_epoch, mark = route.row.row_epoch, self._objects.proven(route.place)
         if len(encoded) <= most_bytes:
             return ReadAnswer(row_epoch, encoded, mark).encode()
         return DigestAnswer(row_epoch, self._digests.of(encoded), len(encoded), mark).encode()
+
+    def _note_write(self, route: Route, applied: Applied) -> None:
+        if self._heat.passes():
+            size_bytes = len(applied.encoded)
+            self._heat.note(Work.COPY_WRITE, route.keyspace.id, route.key, route.partition, size_bytes)
 
     async def deliver(self, incoming: Incoming) -> bytes:
         """Accept hints, synced (rule H1); a refused one does not delay the others (rule H5)."""

@@ -14,6 +14,7 @@ from functools import partial
 
 from ringmill.cluster.deadline_wheel import DeadlineWheel
 from ringmill.cluster.errors import DiskFull, Overloaded, RingmillError, WrongEpoch
+from ringmill.cluster.hot.key_heat import KeyHeat, Work
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
@@ -45,6 +46,7 @@ class Flights:
         liveness: LivenessView,
         background: Background,
         options: RequestOptions,
+        heat: KeyHeat,
     ) -> None:
         self._node = replicas.node
         self._replicas = replicas
@@ -53,6 +55,7 @@ class Flights:
         self._liveness = liveness
         self._background = background
         self._options = options
+        self._heat = heat
         self._wheel = DeadlineWheel()
 
     def launch(self, flights: Sequence[Flight]) -> None:
@@ -65,6 +68,9 @@ class Flights:
             self._background.keep(flight)
             flight.expire_on(self._wheel)
             self._send(flight)
+            if self._heat.passes():
+                route, size_bytes = flight.route, len(flight.written.applied.encoded)
+                self._heat.note(Work.WRITE, route.keyspace.id, route.key, route.partition, size_bytes)
             commit = flight.written.applied.commit
             waiting.setdefault((commit, flight.durability), []).append(flight)
         for (commit, durability), together in waiting.items():

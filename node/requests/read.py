@@ -3,7 +3,7 @@
 Reads never go backwards: before a client sees a result, N - R + 1 owners are known to hold it, by equal
 answers or by a synced write-back, so no later read of R owners can miss it (rule G2).  Expiry is decided
 once, here, by the median of the cluster's clocks (rule G3).  The keyspace says which siblings are shown
-(rule V3).
+(rule V3).  An answer tells whether the key is hot (rule G7).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeAlias
 
 from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch
+from ringmill.cluster.hot.key_heat import KeyHeat, Work
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import holders_for_a_strict_read, parse_level
@@ -85,6 +86,7 @@ class Reader:
         timekeeper: TimeKeeper,
         clock: Clock,
         options: RequestOptions,
+        heat: KeyHeat,
     ) -> None:
         self._routes = routes
         self._collector = collector
@@ -94,6 +96,7 @@ class Reader:
         self._timekeeper = timekeeper
         self._clock = clock
         self._options = options
+        self._heat = heat
 
     async def read(self, request: ReadRequest, trace: ReadTrace | None = None) -> ReadResult:
         """Read a key.  The result has no siblings when the key is not found; that is not an error.  `trace`
@@ -213,6 +216,10 @@ class Reader:
         repaired: int,
         judged_at_ms: int = 0,
     ) -> ReadResult:
+        heat, keyspace = self._heat, route.keyspace.id
+        if heat.passes():
+            size_bytes = len(next(iter(collected.held.values())).encoded)
+            heat.note(Work.READ, keyspace, route.key, route.partition, size_bytes)
         is_weak = r < route.row.readers_for(route.row.level(route.keyspace.r))
         if route.keyspace.is_sloppy and not is_weak:
             is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
@@ -225,6 +232,7 @@ class Reader:
             route.epoch,
             self._hybrid.now(),
             judged_at_ms,
+            heat.is_hot(keyspace, route.key),
         )
 
     async def _repair(

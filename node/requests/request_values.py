@@ -78,7 +78,8 @@ class WatchRequest(NamedTuple):
 
 class ReadResult(NamedTuple):
     """`siblings` are newest first, empty when the key is not found; `context` is the token of all that was
-    read; `judged_at_ms` is the cluster's time by which it was judged what has expired."""
+    read; `judged_at_ms` is the cluster's time by which it was judged what has expired; reads of a key that
+    `is_hot` are to be spread over its owners (rule G7)."""
 
     siblings: tuple[Sibling, ...]
     context: bytes
@@ -88,6 +89,7 @@ class ReadResult(NamedTuple):
     epoch: Epoch
     time: HybridTime
     judged_at_ms: int = 0  # 0: nothing of it expires
+    is_hot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

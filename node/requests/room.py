@@ -56,16 +56,7 @@ async def open_requests(
         fallbacks = Fallbacks(
             routes=routes, liveness=liveness, transport=core.transport, hybrid=core.hybrid, options=options
         )
-        collector = Collector(
-            objects=replica.objects,
-            replicas=replicas,
-            fallbacks=fallbacks,
-            liveness=liveness,
-            background=background,
-            clock=core.clock,
-            options=options,
-            gate=core.gate,
-        )
+        collector = _collector(core, replica, replicas, fallbacks, liveness, background)
         flights = _flights(core, replica, replicas, fallbacks, liveness, background)
         forwarder = _forwarder(core, liveness, timekeeper, background)
         operations = OwnOperations(core.hybrid, core.doors.entropy)
@@ -91,6 +82,7 @@ async def open_requests(
             timekeeper=timekeeper,
             clock=core.clock,
             options=options,
+            heat=core.heat,
         )
         core.serve(forwarder.handlers(writer.write))
         held = HeldWatches(options)
@@ -109,6 +101,27 @@ async def open_requests(
         )
 
 
+def _collector(
+    core: Core,
+    replica: Replica,
+    replicas: Replicas,
+    fallbacks: Fallbacks,
+    liveness: LivenessView,
+    background: Background,
+) -> Collector:
+    return Collector(
+        objects=replica.objects,
+        replicas=replicas,
+        fallbacks=fallbacks,
+        liveness=liveness,
+        background=background,
+        clock=core.clock,
+        options=core.options.requests,
+        gate=core.gate,
+        heat=core.heat,
+    )
+
+
 def _flights(
     core: Core,
     replica: Replica,
@@ -124,6 +137,7 @@ def _flights(
         liveness=liveness,
         background=background,
         options=core.options.requests,
+        heat=core.heat,
     )
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ringmill.cluster.hot.key_heat import HeatReport, Rates
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.partition_health import count_partitions
 from ringmill.cluster.ring.plans.moving_rate import MeasuredMoves
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import (
+    HeatRates,
+    HotKey,
+    HotRequest,
+    HotResponse,
     MemberView,
     MovingPace,
     SizesRequest,
@@ -26,7 +31,7 @@ __all__ = ["MembershipService"]
 
 
 class MembershipService:
-    """`figures` is asked at each Status, `sizes` and `pace` at each Sizes.
+    """`figures` is asked at each Status, `sizes` and `pace` at each Sizes, `heat` at each Hot.
 
     `pid` is this process's, its uptime counts from now on.
     """
@@ -40,6 +45,7 @@ class MembershipService:
         figures: Callable[[], NodeFigures],
         sizes: Callable[[], Mapping[PartitionId, int]],
         pace: Callable[[], MeasuredMoves],
+        heat: Callable[[], HeatReport],
         pid: int,
         clock: Clock,
     ) -> None:
@@ -49,15 +55,18 @@ class MembershipService:
         self._figures = figures
         self._sizes = sizes
         self._pace = pace
+        self._heat = heat
         self._pid = pid
         self._clock = clock
         self._began = clock.monotonic()
 
     def service(self) -> Service:
-        return Service(
-            "ringmill.v1.Membership",
-            {"Status": unary(StatusRequest, self._status), "Sizes": unary(SizesRequest, self._tell_sizes)},
-        )
+        methods = {
+            "Status": unary(StatusRequest, self._status),
+            "Sizes": unary(SizesRequest, self._tell_sizes),
+            "Hot": unary(HotRequest, self._tell_hot),
+        }
+        return Service("ringmill.v1.Membership", methods)
 
     async def _status(self, request: StatusRequest, call: Call) -> StatusResponse:
         figures = self._figures()
@@ -96,6 +105,10 @@ class MembershipService:
             ),
         )
 
+    async def _tell_hot(self, request: HotRequest, call: Call) -> HotResponse:
+        """Raises Unavailable before there is a topology."""
+        return _hot_response(self._node, self._agent.topology(), self._heat())
+
     def _add_cluster(self, response: StatusResponse, topology: Topology) -> None:
         counts = count_partitions(topology, self._liveness.is_up)
         response.cluster = topology.cluster
@@ -114,3 +127,29 @@ class MembershipService:
             )
             for member in topology.members
         )
+
+
+def _hot_response(node: NodeId, topology: Topology, report: HeatReport) -> HotResponse:
+    """Names in place of ids; keys of keyspaces that were dropped are left out."""
+    return HotResponse(
+        node=node,
+        keys=[
+            HotKey(
+                keyspace=topology.keyspace(each.keyspace).name,
+                key=each.key,
+                partition=topology.partition_of(each.keyspace, each.key),
+                rates=_rates(each.rates),
+                error_s=each.error_s,
+                spread=each.is_spread,
+            )
+            for each in report.keys
+            if not topology.has_dropped(each.keyspace)
+        ],
+        partitions={int(at): _rates(rates) for at, rates in report.partitions.items()},
+        floor_s=report.floor_s,
+        sampled_every=report.every,
+    )
+
+
+def _rates(rates: Rates) -> HeatRates:
+    return HeatRates(**rates._asdict())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ringmill.client.cli.cluster.hot_table import show_hot
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.cluster.status_view import next_commands, show_status, with_paused
 from ringmill.client.cli.frame import failure_text, output
@@ -18,9 +19,10 @@ from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, cluster_names, load_cluster
-from ringmill.cluster.errors import DeadlineExceeded, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
+    from ringmill.client.administration.hot_view import HotView
     from ringmill.client.administration.status import ClusterStatus
 
 __all__ = ["list_clusters", "status", "wait_healthy"]
@@ -41,9 +43,15 @@ TELL_EVERY_S = 5.0
     type=click.Choice(["healthy"]),
     help="wait until the cluster is healthy, for at most --timeout  [20s]",
 )
+@click.option("--hot", "is_hot", is_flag=True, help="show the keys and partitions with the most requests now")
 @click.pass_obj
-def status(settings: Settings, check: bool, target: str | None) -> ExitCode:
+def status(settings: Settings, check: bool, target: str | None, is_hot: bool) -> ExitCode:
     """Show the state of each node and of the partitions, as the nodes themselves see them."""
+    if is_hot:
+        if check or target is not None:
+            raise InvalidArgument("--hot shows no health: it takes neither --check nor --wait")
+        show_hot(settings, asyncio.run(_look_hot(settings)))
+        return ExitCode.DONE
     if target is not None:
         return _wait(settings, settings.timeout or WAIT_S)
     seen = asyncio.run(_look(settings, settings.timeout_s))
@@ -129,6 +137,11 @@ class _Progress:
 async def _look(settings: Settings, timeout_s: float) -> ClusterStatus:
     async with open_client(settings) as db:
         return with_paused(await db.status(timeout=min(timeout_s, ASK_S)), _local(settings))
+
+
+async def _look_hot(settings: Settings) -> HotView:
+    async with open_client(settings) as db:
+        return await db.hot()
 
 
 def _local(settings: Settings) -> LocalCluster | None:

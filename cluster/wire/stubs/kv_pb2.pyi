@@ -466,6 +466,7 @@ class GetResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     HYBRID_TIME_FIELD_NUMBER: _builtins.int
     JUDGED_AT_MS_FIELD_NUMBER: _builtins.int
+    HOT_FIELD_NUMBER: _builtins.int
     context: _builtins.bytes
     """covers all siblings, and tombstones when not found"""
     repaired: _builtins.int
@@ -477,6 +478,8 @@ class GetResponse(_message.Message):
     """the coordinator's present hybrid time"""
     judged_at_ms: _builtins.int
     """the cluster's time by which it was judged what has expired"""
+    hot: _builtins.bool
+    """the key is read so often that its reads are to be spread over its owners"""
     @_builtins.property
     def siblings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sibling]:
         """newest first by hybrid time; empty when the key is not found"""
@@ -496,10 +499,11 @@ class GetResponse(_message.Message):
         epoch: _builtins.int = ...,
         hybrid_time: _builtins.int = ...,
         judged_at_ms: _builtins.int = ...,
+        hot: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "context", b"context", "epoch", b"epoch", "hybrid_time", b"hybrid_time", "judged_at_ms", b"judged_at_ms", "repaired", b"repaired", "siblings", b"siblings", "weak", b"weak"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "context", b"context", "epoch", b"epoch", "hot", b"hot", "hybrid_time", b"hybrid_time", "judged_at_ms", b"judged_at_ms", "repaired", b"repaired", "siblings", b"siblings", "weak", b"weak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

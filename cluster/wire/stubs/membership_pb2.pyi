@@ -317,3 +317,148 @@ class SizesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SizesResponse: _TypeAlias = SizesResponse  # noqa: Y015
+
+@_typing.final
+class HotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HotRequest: _TypeAlias = HotRequest  # noqa: Y015
+
+@_typing.final
+class HeatRates(_message.Message):
+    """Operations a second, as they fade with a half-life of 5 s, and the bytes of their objects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READS_S_FIELD_NUMBER: _builtins.int
+    WRITES_S_FIELD_NUMBER: _builtins.int
+    COPY_READS_S_FIELD_NUMBER: _builtins.int
+    COPY_WRITES_S_FIELD_NUMBER: _builtins.int
+    BYTES_S_FIELD_NUMBER: _builtins.int
+    reads_s: _builtins.float
+    """of clients, coordinated by this node"""
+    writes_s: _builtins.float
+    copy_reads_s: _builtins.float
+    """of this node's copy, for other coordinators"""
+    copy_writes_s: _builtins.float
+    bytes_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        reads_s: _builtins.float = ...,
+        writes_s: _builtins.float = ...,
+        copy_reads_s: _builtins.float = ...,
+        copy_writes_s: _builtins.float = ...,
+        bytes_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_s", b"bytes_s", "copy_reads_s", b"copy_reads_s", "copy_writes_s", b"copy_writes_s", "reads_s", b"reads_s", "writes_s", b"writes_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeatRates: _TypeAlias = HeatRates  # noqa: Y015
+
+@_typing.final
+class HotKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYSPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    RATES_FIELD_NUMBER: _builtins.int
+    ERROR_S_FIELD_NUMBER: _builtins.int
+    SPREAD_FIELD_NUMBER: _builtins.int
+    keyspace: _builtins.str
+    key: _builtins.bytes
+    partition: _builtins.int
+    error_s: _builtins.float
+    """by so much the operations a second may be off"""
+    spread: _builtins.bool
+    """reads that this node coordinates are spread over the owners"""
+    @_builtins.property
+    def rates(self) -> Global___HeatRates: ...
+    def __init__(
+        self,
+        *,
+        keyspace: _builtins.str = ...,
+        key: _builtins.bytes = ...,
+        partition: _builtins.int = ...,
+        rates: Global___HeatRates | None = ...,
+        error_s: _builtins.float = ...,
+        spread: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rates", b"rates"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_s", b"error_s", "key", b"key", "keyspace", b"keyspace", "partition", b"partition", "rates", b"rates", "spread", b"spread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HotKey: _TypeAlias = HotKey  # noqa: Y015
+
+@_typing.final
+class HotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PartitionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        @_builtins.property
+        def value(self) -> Global___HeatRates: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: Global___HeatRates | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NODE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    FLOOR_S_FIELD_NUMBER: _builtins.int
+    SAMPLED_EVERY_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    floor_s: _builtins.float
+    """the most operations a second of a key that is not told"""
+    sampled_every: _builtins.int
+    """one operation of this number is looked at"""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___HotKey]:
+        """hottest first, 64 at most"""
+
+    @_builtins.property
+    def partitions(self) -> _containers.MessageMap[_builtins.int, Global___HeatRates]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        keys: _abc.Iterable[Global___HotKey] | None = ...,
+        partitions: _abc.Mapping[_builtins.int, Global___HeatRates] | None = ...,
+        floor_s: _builtins.float = ...,
+        sampled_every: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["floor_s", b"floor_s", "keys", b"keys", "node", b"node", "partitions", b"partitions", "sampled_every", b"sampled_every"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HotResponse: _TypeAlias = HotResponse  # noqa: Y015

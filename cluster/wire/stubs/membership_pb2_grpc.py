@@ -44,6 +44,11 @@ class MembershipStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesResponse.FromString,
                 _registered_method=True)
+        self.Hot = channel.unary_unary(
+                '/ringmill.v1.Membership/Hot',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.HotRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.HotResponse.FromString,
+                _registered_method=True)
 
 
 class MembershipServicer:
@@ -62,6 +67,13 @@ class MembershipServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Hot(self, request, context):
+        """Which keys and partitions this node works on most at present.  Keys are told, values never.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MembershipServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -74,6 +86,11 @@ def add_MembershipServicer_to_server(servicer, server):
                     servicer.Sizes,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesResponse.SerializeToString,
+            ),
+            'Hot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Hot,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.HotRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.HotResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -130,6 +147,33 @@ class Membership:
             '/ringmill.v1.Membership/Sizes',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Hot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Membership/Hot',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.HotRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.HotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,8 @@ class MembershipStub:
     Status: _grpc.UnaryUnaryMultiCallable[_membership_pb2.StatusRequest, _membership_pb2.StatusResponse]
     Sizes: _grpc.UnaryUnaryMultiCallable[_membership_pb2.SizesRequest, _membership_pb2.SizesResponse]
     """What this node stores of each partition."""
+    Hot: _grpc.UnaryUnaryMultiCallable[_membership_pb2.HotRequest, _membership_pb2.HotResponse]
+    """Which keys and partitions this node works on most at present.  Keys are told, values never."""
 
 @_typing.type_check_only
 class MembershipAsyncStub(MembershipStub):
@@ -41,6 +43,8 @@ class MembershipAsyncStub(MembershipStub):
     Status: _aio.UnaryUnaryMultiCallable[_membership_pb2.StatusRequest, _membership_pb2.StatusResponse]  # type: ignore[assignment]
     Sizes: _aio.UnaryUnaryMultiCallable[_membership_pb2.SizesRequest, _membership_pb2.SizesResponse]  # type: ignore[assignment]
     """What this node stores of each partition."""
+    Hot: _aio.UnaryUnaryMultiCallable[_membership_pb2.HotRequest, _membership_pb2.HotResponse]  # type: ignore[assignment]
+    """Which keys and partitions this node works on most at present.  Keys are told, values never."""
 
 class MembershipServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -57,5 +61,13 @@ class MembershipServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_membership_pb2.SizesResponse, _abc.Awaitable[_membership_pb2.SizesResponse]]:
         """What this node stores of each partition."""
+
+    @_abc_1.abstractmethod
+    def Hot(
+        self,
+        request: _membership_pb2.HotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.HotResponse, _abc.Awaitable[_membership_pb2.HotResponse]]:
+        """Which keys and partitions this node works on most at present.  Keys are told, values never."""
 
 def add_MembershipServicer_to_server(servicer: MembershipServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -38,7 +38,7 @@ def receipt_bytes(receipt: QuorumReceipt) -> bytes:
 
 def result_bytes(result: ReadResult) -> bytes:
     """A GetResponse."""
-    siblings, context, answered, repaired, is_weak, epoch, time, judged_at_ms = result
+    siblings, context, answered, repaired, is_weak, epoch, time, judged_at_ms, is_hot = result
     return b"".join(
         (
             *map(_sibling, siblings),
@@ -49,6 +49,7 @@ def result_bytes(result: ReadResult) -> bytes:
             b"\x30" + _varint(epoch) if epoch else b"",
             b"\x39" + time.to_bytes(8, "little") if time else b"",
             b"\x40" + _varint(judged_at_ms) if judged_at_ms else b"",
+            b"\x48\x01" if is_hot else b"",
         )
     )
 

@@ -1,4 +1,4 @@
-"""Asking the owners of a key, this node's own copy without a message (rules G1, G4 and G6).
+"""Asking the owners of a key, this node's own copy without a message (rules G1, G4, G6 and G7).
 
 In a sloppy keyspace fallbacks are asked when owners do not answer (rule G5).
 """
@@ -12,6 +12,7 @@ from typing import Final
 
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
+from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.overload.ladder import Rung
@@ -55,8 +56,10 @@ class Collector:
         clock: Clock,
         options: RequestOptions,
         gate: Gate,
+        heat: KeyHeat,
     ) -> None:
         self._gate = gate
+        self._heat = heat
         self._objects = objects
         self._replicas = replicas
         self._fallbacks = fallbacks
@@ -113,7 +116,8 @@ class Collector:
     ) -> Collection:
         """The same without waiting: `ended` is told, perhaps before this returns."""
         row = route.row
-        nearest = nearest_first(self._liveness, self._replicas.node, row.readers, self._slow)
+        turn = self._heat.next_turn(route.keyspace.id, route.key)
+        nearest = nearest_first(self._liveness, self._replicas.node, row.readers, self._slow, turn)
         if row.leaver is not None:  # a value that the others hold needs no write-back to the new owners
             leaver = row.leaver.node
             nearest.sort(key=lambda node: node == leaver)

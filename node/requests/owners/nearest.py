@@ -12,9 +12,21 @@ __all__ = ["nearest_first"]
 
 
 def nearest_first(
-    liveness: LivenessView, own: NodeId, owners: Sequence[NodeId], slow: SlowOwners | None = None
+    liveness: LivenessView,
+    own: NodeId,
+    owners: Sequence[NodeId],
+    slow: SlowOwners | None = None,
+    turn: int = 0,
 ) -> list[NodeId]:
-    """This node first, then the others by health (rule T7), the slow ones last (rule G4)."""
+    """This node first, then the others by health (rule T7), the slow ones last (rule G4).
+
+    Which of those that are equally near comes first changes with `turn` (rule G7).
+    """
+    if turn:
+        others = [node for node in owners if node != own]
+        start = turn % max(1, len(others))
+        own_copy = [own] if own in owners else []
+        owners = own_copy + others[start:] + others[:start]
     ordered = liveness.nearest_first(owners)
     if slow is not None and (avoided := slow.avoided()):
         # behind the others that are up, in whatever zone, but before those that are down

@@ -101,7 +101,7 @@ class RecordingRouter(Router):
 class AnyNode(Directory):
     """Of a client that has a balancer before it: whom it asks has nothing to do with who owns the key."""
 
-    def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
+    def addresses_for(self, keyspace: str, key: bytes, turn: int = 0) -> list[str]:
         return self.addresses()
 
 
@@ -109,7 +109,7 @@ def wandering(draws: Random) -> type[Directory]:
     """Of a client that asks now this node, now that, owners or not."""
 
     class Wandering(Directory):
-        def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
+        def addresses_for(self, keyspace: str, key: bytes, turn: int = 0) -> list[str]:
             known = self.addresses()
             return draws.sample(known, len(known))
 
@@ -122,8 +122,9 @@ class Within(Directory):
     def addresses(self) -> list[str]:
         return [address for address in super().addresses() if address in self._endpoints]
 
-    def addresses_for(self, keyspace: str, key: bytes) -> list[str]:
-        return [address for address in super().addresses_for(keyspace, key) if address in self._endpoints]
+    def addresses_for(self, keyspace: str, key: bytes, turn: int = 0) -> list[str]:
+        found = super().addresses_for(keyspace, key, turn)
+        return [address for address in found if address in self._endpoints]
 
 
 class Session:

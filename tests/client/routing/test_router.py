@@ -84,6 +84,7 @@ class FakeCluster:
         self.topology = first_topology("test", members, partitions=16)
         self.nodes = {member.address: FakeNode(member.address, self) for member in members}
         self.values: dict[bytes, bytes] = {}
+        self.hot: set[bytes] = set()
         self.writes: list[kv_pb2.PutRequest] = []
 
     def dial(self, address: str) -> Link:
@@ -111,7 +112,8 @@ class FakeCluster:
             case kv_pb2.GetRequest():
                 value = self.values.get(request.key)
                 siblings = [kv_pb2.Sibling(value=value, dot="n1#1:1")] if value is not None else []
-                return kv_pb2.GetResponse(siblings=siblings, context=b"c", hybrid_time=88)
+                is_hot = request.key in self.hot
+                return kv_pb2.GetResponse(siblings=siblings, context=b"c", hybrid_time=88, hot=is_hot)
         raise AssertionError(request)
 
 

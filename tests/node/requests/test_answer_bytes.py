@@ -74,6 +74,7 @@ def result_message(result: ReadResult) -> kv_pb2.GetResponse:
         epoch=result.epoch,
         hybrid_time=result.time,
         judged_at_ms=result.judged_at_ms,
+        hot=result.is_hot,
     )
 
 
@@ -88,7 +89,16 @@ def test_a_receipt(receipt: QuorumReceipt) -> None:
 
 @given(
     st.builds(
-        ReadResult, several(SIBLINGS), BYTES, several(NODES), NUMBERS, st.booleans(), EPOCHS, TIMES, LONG
+        ReadResult,
+        several(SIBLINGS),
+        BYTES,
+        several(NODES),
+        NUMBERS,
+        st.booleans(),
+        EPOCHS,
+        TIMES,
+        LONG,
+        st.booleans(),
     )
 )
 def test_a_result(result: ReadResult) -> None:

@@ -14,6 +14,7 @@ from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.hot.key_heat import HeatOptions, KeyHeat
 from ringmill.cluster.ids import DiskId, NodeId, PartitionId, Start
 from ringmill.cluster.membership.profile import FAST
 from ringmill.cluster.ring.plans.moving_rate import MeasuredMoves
@@ -75,6 +76,7 @@ async def link() -> AsyncIterator[ClientLink]:
         figures=lambda: figures,
         pace=MeasuredMoves,
         sizes=lambda: {PartitionId(3): 40, PartitionId(4): 0},
+        heat=KeyHeat(clock, HeatOptions()).report,
         pid=4711,
         clock=clock,
     )

@@ -105,11 +105,13 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             replica,
             Owner(core.node, identity.disk),
             topology=topology,
+            liveness=liveness,
             change=membership.epochs.change,
             settle_register=requests.settle_register,
             pull=repair.exchange.pull,
         )
         topology.on_change(moves.mover.take)
+        topology.on_change(moves.giving_up.take)
         serve_replica(core, replica, topology, identity.start)
         kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmill.cluster.ring.topology import Owner
-from ringmill.node.contracts import TopologyView
+from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.moves.adopting import Adopting
 from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.moves.filling import Filling, Pull, Settle
 from ringmill.node.moves.former_copies import FormerCopies
+from ringmill.node.moves.giving_up import GivingUp
 from ringmill.node.moves.mover import Advance, Mover
 from ringmill.node.replica.room import Replica
 
@@ -23,9 +24,10 @@ __all__ = ["Moves", "open_moves"]
 class Moves:
     mover: Mover
     filling: Filling
+    giving_up: GivingUp
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return [self.mover.run()]
+        return [self.mover.run(), self.giving_up.run()]
 
 
 def open_moves(
@@ -34,6 +36,7 @@ def open_moves(
     seat: Owner,
     *,
     topology: TopologyView,
+    liveness: LivenessView,
     change: Advance,
     settle_register: Settle,
     pull: Pull,
@@ -64,4 +67,5 @@ def open_moves(
         count_hints=lambda: sum(replica.hints.counts().values()),
     )
     core.serve(Adopting(topology, replica.watermarks).handlers())
-    return Moves(mover=mover, filling=filling)
+    giving_up = GivingUp(core.node, topology=topology, liveness=liveness, change=change)
+    return Moves(mover=mover, filling=filling, giving_up=giving_up)

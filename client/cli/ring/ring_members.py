@@ -19,7 +19,7 @@ from ringmill.client.cli.ring.ring_plan import parts_of, plan_document, plan_sto
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import load_cluster
 from ringmill.client.local.newcomers import next_node, start_newcomer, stop_and_forget
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import Conflict, InvalidArgument, RingmillError
 
 __all__ = ["add", "rebalance", "remove"]
 
@@ -171,6 +171,7 @@ def _carry_out(settings: Settings, asked: _Asked, starts: str = "") -> None:
         output.next_command(settings, "ringmill cluster moves --follow")
         return
     view = asyncio.run(follow(settings, before))
+    asyncio.run(_check_made(settings, asked))
     took_s = time.perf_counter() - begun
     if settings.output == "json":
         document = {**moves_document(view), "changed": made.changed, "seconds": round(took_s, 3)}
@@ -185,6 +186,20 @@ async def _change(settings: Settings, asked: _Asked) -> tuple[Any, Mapping[str, 
     async with open_client(settings) as db:
         before = (await db.members.moves()).read_bytes
         return await db.members.change(**asked.changes, dead=asked.dead), before
+
+
+async def _check_made(settings: Settings, asked: _Asked) -> None:
+    """Raise Conflict when nothing moves any more and the members are as before: somebody gave the plan up, or
+    it gave itself up as a node that joins stayed away (rule M7)."""
+    async with open_client(settings) as db:
+        present = {member.id: member.state for member in (await db.ring.show()).topology.members}
+    came = [node for node in asked.changes.get("add", ()) if node not in present]
+    stayed = [node for node in asked.changes.get("remove", ()) if present.get(node) == "up"]
+    if came or stayed:
+        who = f"{came[0]} is no member" if came else f"{stayed[0]} is still a member"
+        raise Conflict(
+            f"the plan was given up: {who}", hint="`ringmill cluster status` shows whether a node is away"
+        )
 
 
 async def _known_without(settings: Settings) -> None:

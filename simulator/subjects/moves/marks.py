@@ -15,6 +15,7 @@ MOVE_MARKS: Final = (
     "a source of a move tells only what differs",
     "a copy that is being filled takes no hint",
     "a joiner waits until enough owners know of it",
+    "a plan is given up as its joiner stays away",
     "a register is brought over by a round",
     "a leaving node delivers its hints first",
 )

@@ -1,0 +1,78 @@
+"""Gives a plan up when a node that joins partitions stays away; any member may say so, one after the other.
+
+Rule M7: docs/protocol/moves.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.away_joiners import AwayJoiners
+from ringmill.cluster.ring.moves import aborted
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.sometimes import sometimes
+from ringmill.node.contracts import LivenessView, TopologyView
+from ringmill.node.moves.mover import Advance
+
+__all__ = ["GivingUp"]
+
+LOOK_S: Final = 5.0
+TURN_S: Final = 10.0
+"""By so much a member waits for each one before it that is up to say it first."""
+CHANGE_S: Final = 10.0
+_log = logging.getLogger(__name__)
+
+
+class GivingUp:
+    """`run` for as long as the node lives.  While nothing moves it has no timer."""
+
+    def __init__(
+        self, node: NodeId, *, topology: TopologyView, liveness: LivenessView, change: Advance
+    ) -> None:
+        self._node = node
+        self._topology = topology
+        self._liveness = liveness
+        self._change = change
+        self._joiners = AwayJoiners()
+        self._moves = asyncio.Event()
+
+    def take(self, topology: Topology) -> None:
+        """A document is held from now on."""
+        if topology.is_moving:
+            self._moves.set()
+        else:
+            self._moves.clear()
+
+    async def run(self) -> None:
+        while await self._moves.wait():
+            topology = self._topology.topology()
+            found = self._joiners.look(
+                topology,
+                self._liveness.is_up,
+                asyncio.get_running_loop().time(),
+                later_s=TURN_S * self._place(topology),
+            )
+            if found is not None:
+                await self._give_up(*found)
+            await asyncio.sleep(LOOK_S)
+
+    def _place(self, topology: Topology) -> int:
+        up = [member.id for member in topology.members if self._liveness.is_up(member.id)]
+        return up.index(self._node) if self._node in up else len(up)
+
+    async def _give_up(self, joiner: NodeId, why: str) -> None:
+        def change(present: Topology, may_be_made: bool) -> Topology | None:
+            is_joining = any(row.joiner is not None and row.joiner.node == joiner for row in present.rows)
+            return aborted(present) if is_joining else None
+
+        try:
+            await self._change(change, CHANGE_S)
+        except (RingmillError, OSError) as error:
+            _log.info("the plan is not given up yet: %s", error)
+        else:
+            sometimes("a plan is given up as its joiner stays away")
+            _log.warning("the plan is given up: %s", why)

@@ -1,0 +1,104 @@
+"""A plan whose joiner stays away is given up by itself (rule M7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.away_joiners import AWAY_S, BLOCKED_S, AwayJoiners
+from ringmill.cluster.ring.moves import advanced
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.membership import with_members
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.node.moves import giving_up
+from ringmill.node.moves.giving_up import GivingUp
+
+JOINER = NodeId("n4")
+
+
+def member(number: int) -> Member:
+    return Member(NodeId(f"n{number}"), DiskId(f"{number:032x}"), f"127.0.0.1:{7000 + number}")
+
+
+def joining() -> Topology:
+    """Four partitions are being filled on the fourth node."""
+    three = first_topology("demo", [member(each) for each in (1, 2, 3)], partitions=16)
+    planned = with_members(three, MemberChanges(add=[member(4)]))
+    assert planned is not None
+    opened = advanced(planned, member(4).seat, filled={}, adopted={}, most=4)
+    assert opened is not None
+    return opened
+
+
+def up_but(*down: str) -> Callable[[NodeId], bool]:
+    return lambda node: node not in down
+
+
+def test_a_joiner_that_is_away_for_ten_minutes_is_named_and_one_that_comes_back_is_not() -> None:
+    joiners, topology = AwayJoiners(), joining()
+    assert joiners.look(topology, up_but(JOINER), 0.0) is None
+    assert joiners.look(topology, up_but(JOINER), AWAY_S - 1) is None
+    assert joiners.look(topology, up_but(JOINER), AWAY_S, later_s=10) is None, "another one says so first"
+    found = joiners.look(topology, up_but(JOINER), AWAY_S)
+    assert found is not None and found[0] == JOINER
+    assert joiners.look(topology, up_but(), AWAY_S + 1) is None
+    assert joiners.look(topology, up_but(JOINER), AWAY_S + 2) is None, "it counts from now on"
+
+
+def test_a_joiner_that_takes_the_majority_away_is_named_after_a_minute() -> None:
+    joiners, topology = AwayJoiners(), joining()
+    assert joiners.look(topology, up_but(JOINER, "n1"), 0.0) is None
+    assert joiners.look(topology, up_but(JOINER), BLOCKED_S) is None, "a majority of both is up"
+    assert joiners.look(topology, up_but(JOINER, "n1"), BLOCKED_S) is None
+    found = joiners.look(topology, up_but(JOINER, "n1"), 2 * BLOCKED_S)
+    assert found is not None and "take no writes" in found[1]
+    helpless = AwayJoiners()
+    for now in (0.0, BLOCKED_S):
+        assert helpless.look(topology, up_but(JOINER, "n1", "n2"), now) is None, (
+            "the old owners are none, too"
+        )
+
+
+class Cluster:
+    """The topology, and who is up, as a node sees them."""
+
+    def __init__(self) -> None:
+        self.current: Topology | None = joining()
+        self.down: tuple[str, ...] = (JOINER, "n2")
+        self.changes = 0
+
+    def topology(self) -> Topology:
+        assert self.current is not None
+        return self.current
+
+    def is_up(self, node: NodeId) -> bool:
+        return node not in self.down
+
+    async def change(self, change: Callable[[Topology, bool], Topology | None], within_s: float) -> None:
+        self.current = change(self.topology(), False) or self.current
+        self.changes += 1
+
+
+@pytest.mark.parametrize("node", ["n1", "n3"])
+async def test_the_partitions_go_back_to_their_old_owners(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(giving_up, "LOOK_S", 0.001)
+    monkeypatch.setattr(giving_up, "TURN_S", 0.01)
+    monkeypatch.setattr("ringmill.cluster.ring.away_joiners.BLOCKED_S", 0.02)
+    cluster: Any = Cluster()
+    each = GivingUp(NodeId(node), topology=cluster, liveness=cluster, change=cluster.change)
+    each.take(cluster.topology())
+    running = asyncio.create_task(each.run())
+    async with asyncio.timeout(30):
+        while cluster.topology().is_moving:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    each.take(cluster.topology())
+    assert [row.whole for row in cluster.topology().rows] == [row.whole for row in joining().rows]
+    assert not cluster.topology().has_member(JOINER), "it was to join, and owns nothing"
+    made = cluster.changes
+    await asyncio.sleep(0.02)
+    assert cluster.changes == made, "nothing moves any more"
+    running.cancel()

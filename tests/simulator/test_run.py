@@ -37,8 +37,8 @@ QUICKLY_MISSED = (  # from a seed on that is near one which misses it today
 )
 
 
-def test_one_seed_gives_one_trace_a_hundred_times_in_one_process() -> None:
-    assert len({run_seed(7, SMALL).trace for _ in range(100)}) == 1
+def test_one_seed_gives_one_trace_each_time_in_one_process() -> None:
+    assert len({run_seed(7, SMALL).trace for _ in range(30)}) == 1
     assert run_seed(8, SMALL).trace != run_seed(7, SMALL).trace
 
 

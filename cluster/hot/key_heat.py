@@ -98,7 +98,8 @@ class KeyHeat:
         self._sampler = Sampler(options.samples_s, now)
         self._keys: SpaceSaving[_Name] = SpaceSaving(options.keys, parts=_PARTS)
         self._partitions: dict[PartitionId, list[float]] = {}
-        self._turns: dict[_Name, int] = {}
+        self.turns: dict[_Name, int] = {}
+        """Of the hot keys.  Nearly always empty, which callers look at first: it saves them a call."""
         self._judged_at = now
         self.passes = self._sampler.passes
         """Count one operation; True when it is to be noted."""
@@ -121,16 +122,14 @@ class KeyHeat:
 
     def is_hot(self, keyspace: KeyspaceId, key: bytes) -> bool:
         """Whether reads of a key are to be spread over its owners (rule G7)."""
-        return bool(self._turns) and (keyspace, key) in self._turns
+        return (keyspace, key) in self.turns
 
     def next_turn(self, keyspace: KeyspaceId, key: bytes) -> int:
         """A number that grows with each read of a hot key; 0 for any other."""
-        if not self._turns:
-            return 0
-        turn = self._turns.get((keyspace, key))
+        turn = self.turns.get((keyspace, key))
         if turn is None:
             return 0
-        self._turns[keyspace, key] = turn + 1
+        self.turns[keyspace, key] = turn + 1
         return turn
 
     def report(self) -> HeatReport:
@@ -150,7 +149,7 @@ class KeyHeat:
     def _rates_of(self, name: _Name, entry: Counted, per_second: float) -> KeyRates:
         deviation = math.sqrt((self._sampler.every - 1) * entry.count * per_second * self._decay.per_second)
         error_s = entry.surplus * per_second + 2 * deviation
-        return KeyRates(*name, _rates(entry.parts, per_second), error_s, name in self._turns)
+        return KeyRates(*name, _rates(entry.parts, per_second), error_s, name in self.turns)
 
     def _fade(self, now: float) -> None:
         factor = self._decay.moved(now)
@@ -169,10 +168,10 @@ class KeyHeat:
         least = max(options.hot_reads_s, options.hot_share * reads)
         turns: dict[_Name, int] = {}
         for name, entry in self._keys.items():
-            turn = self._turns.get(name)
+            turn = self.turns.get(name)
             if _reads(entry.parts) * per_second >= (least if turn is None else least * _STAYS):
                 turns[name] = turn or 1
-        self._turns = turns
+        self.turns = turns
 
 
 def _reads(parts: Sequence[float]) -> float:

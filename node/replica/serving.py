@@ -110,7 +110,8 @@ class ReplicaServing:
             applied = self._objects.apply_into(batch, route.place, request.encoded)
         except (NotCached, CorruptData, OSError, Unsettled):
             return None
-        self._note_write(route, applied)
+        if self._heat.passes():
+            self._note_write(route, applied)
         return _Taken(arrival, applied, request.durability, route.row.row_epoch)
 
     def _held(self, taken: Sequence[_Taken], durability: Durability, failure: RingmillError | None) -> None:
@@ -131,7 +132,8 @@ class ReplicaServing:
         request = Apply.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         applied = await self._merge(route.place, peers_object(request.encoded), of_owner=True)
-        self._note_write(route, applied)
+        if self._heat.passes():
+            self._note_write(route, applied)
         self._routes.check_same(route)  # a new owner may have been told what was here before
         await hold(applied.commit, request.durability)
         return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
@@ -192,9 +194,8 @@ class ReplicaServing:
         return DigestAnswer(row_epoch, self._digests.of(encoded), len(encoded), mark).encode()
 
     def _note_write(self, route: Route, applied: Applied) -> None:
-        if self._heat.passes():
-            size_bytes = len(applied.encoded)
-            self._heat.note(Work.COPY_WRITE, route.keyspace.id, route.key, route.partition, size_bytes)
+        size_bytes = len(applied.encoded)
+        self._heat.note(Work.COPY_WRITE, route.keyspace.id, route.key, route.partition, size_bytes)
 
     async def deliver(self, incoming: Incoming) -> bytes:
         """Accept hints, synced (rule H1); a refused one does not delay the others (rule H5)."""

@@ -216,10 +216,10 @@ class Reader:
         repaired: int,
         judged_at_ms: int = 0,
     ) -> ReadResult:
-        heat, keyspace = self._heat, route.keyspace.id
+        heat = self._heat
         if heat.passes():
             size_bytes = len(next(iter(collected.held.values())).encoded)
-            heat.note(Work.READ, keyspace, route.key, route.partition, size_bytes)
+            heat.note(Work.READ, route.keyspace.id, route.key, route.partition, size_bytes)
         is_weak = r < route.row.readers_for(route.row.level(route.keyspace.r))
         if route.keyspace.is_sloppy and not is_weak:
             is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
@@ -232,7 +232,7 @@ class Reader:
             route.epoch,
             self._hybrid.now(),
             judged_at_ms,
-            heat.is_hot(keyspace, route.key),
+            bool(heat.turns) and heat.is_hot(route.keyspace.id, route.key),
         )
 
     async def _repair(

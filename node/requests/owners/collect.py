@@ -116,7 +116,7 @@ class Collector:
     ) -> Collection:
         """The same without waiting: `ended` is told, perhaps before this returns."""
         row = route.row
-        turn = self._heat.next_turn(route.keyspace.id, route.key)
+        turn = self._heat.next_turn(route.keyspace.id, route.key) if self._heat.turns else 0
         nearest = nearest_first(self._liveness, self._replicas.node, row.readers, self._slow, turn)
         if row.leaver is not None:  # a value that the others hold needs no write-back to the new owners
             leaver = row.leaver.node

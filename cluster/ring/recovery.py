@@ -57,9 +57,8 @@ def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
     assert not is_recovered(topology, lost), "asked before"
     epoch = Epoch(topology.epoch + EPOCHS_PASSED * (1 + _number_of(lost)))
     nobody = {node: Owner(node, _nobodys_disk(topology, node)) for node in lost}
-    members = tuple(
-        replace(each, disk=nobody[each.id].disk) if each.id in nobody else each for each in topology.members
-    )
+    stay = [replace(each, state="up") for each in topology.members]  # as the plan is given up
+    members = tuple(replace(each, disk=nobody[each.id].disk) if each.id in nobody else each for each in stay)
     following = replace(
         topology,
         epoch=epoch,

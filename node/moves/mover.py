@@ -83,8 +83,15 @@ class Mover:
         return self._count_hints()
 
     def take(self, topology: Topology) -> None:
-        """A document is held from now on: what joins here takes nothing but what its owners bring."""
-        for partition, copy in self._joining(topology, JOINT_1):
+        """A document is held from now on: what joins here takes nothing but what its owners bring.
+
+        A start may find that a copy has gone on since the document that it held.
+        """
+        joining = dict(self._joining(topology, JOINT_1))
+        for copy in [each for each in self._begun if joining.get(each.partition) != each]:
+            self._watermarks.end_filling(copy.partition)
+            del self._begun[copy]
+        for partition, copy in joining.items():
             if copy not in self._begun:
                 self._watermarks.begin_filling(partition, is_new=not self._progress.is_begun(copy))
                 self._begun[copy] = None

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
+import ringmill.cluster.ring.moves
+import ringmill.cluster.ring.succession
 import ringmill.node.moves.filling
 import ringmill.node.moves.mover
+import ringmill.node.repair.hint_delivery
+import ringmill.simulator.subjects.deletes.tunables
+import ringmill.simulator.subjects.moves.kinds
 from ringmill.cluster.errors import Stale
-from ringmill.cluster.ring.moves import readers_barrier, sources_for
-from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.cluster.ids import FIRST_EPOCH, Epoch, NodeId
+from ringmill.cluster.ring.moves import check_arrow, readers_barrier, sources_for
+from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.node.moves.filling import Filling
+from ringmill.node.moves.former_copies import FormerCopies
+from ringmill.node.moves.mover import Mover
 from ringmill.node.replica.stored_key import Copy
-from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
 
 __all__ = ["MOVE_ABLATIONS"]
 
@@ -26,16 +38,71 @@ def _of(subjects: tuple[str, ...], *faults: str) -> SimulationOptions:
     return SimulationOptions(subjects, faults=faults or None)
 
 
+def _crowded(*faults: str) -> SimulationOptions:
+    """Many who read and write few keys while joints last."""
+    return SimulationOptions(
+        _OBJECTS, operations=800, sessions=48, keys=8, faults=faults, core=0.0, load_s=10.0
+    )
+
+
+def _long_joints() -> Bends:
+    """Each step of a move takes a while, hints take longer, and owners are not compared: what an owner has
+    missed it lacks when the next step is made.  Partitions turn, and nothing else."""
+    advance = Mover._advance
+
+    async def advance_late(mover: Mover, topology: Topology) -> bool:
+        await asyncio.sleep(1.0)
+        return await advance(mover, topology)
+
+    return (
+        method(Mover._advance, advance_late),
+        constant(ringmill.node.repair.hint_delivery, "ROUND_S", 5.0),
+        constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
+        *without_comparing(),
+    )
+
+
 def _both_sets_ack() -> Bends:
-    return (method(Row.writers_for, lambda row, level: level),)
+    return (method(Row.writers_for, lambda row, level: level), *_long_joints())
 
 
 def _both_sets_read() -> Bends:
-    return (method(Row.readers_for, lambda row, level: level),)
+    return (method(Row.readers_for, lambda row, level: level), *_long_joints())
 
 
 def _enough_sources() -> Bends:
-    return (use(ringmill.node.moves.filling, sources_for, lambda topology, row: 1),)
+    """And a copy is filled from the first that answers."""
+    return (use(ringmill.node.moves.filling, sources_for, lambda topology, row: 1), *_long_joints())
+
+
+def _empty_start() -> Bends:
+    """A copy is named by its partition alone, and what an earlier one has left stays."""
+    opened = ringmill.cluster.ring.moves._opened
+
+    def opened_again(row: Row, seat: Owner, epoch: Epoch, zones: Mapping[NodeId, str]) -> Row:
+        after = opened(row, seat, epoch, zones)
+        return replace(after, copy_epochs=(*after.copy_epochs[:-1], FIRST_EPOCH))
+
+    async def keep_all(copies: FormerCopies, topology: Topology) -> None:
+        return
+
+    return (
+        constant(ringmill.cluster.ring.moves, "_opened", opened_again),
+        use(ringmill.cluster.ring.succession, check_arrow, lambda *rows: None),
+        method(FormerCopies.sweep, keep_all),
+        constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
+        constant(ringmill.simulator.subjects.deletes.tunables, "AGES_S", (1.0, 2.0)),
+    )
+
+
+def _leaver_waits() -> Bends:
+    """A node leaves with the hints that it keeps, and owners are not compared.  No other one is given up."""
+    return (
+        method(Mover.hints, property(lambda mover: 0)),
+        constant(ringmill.node.repair.hint_delivery, "ROUND_S", 5.0),
+        constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("add", "remove")),
+        *without_comparing(),
+    )
 
 
 def _filled_first() -> Bends:
@@ -47,7 +114,7 @@ def _filled_first() -> Bends:
 
 
 def _owners_know() -> Bends:
-    return (use(ringmill.node.moves.mover, readers_barrier, lambda topology, row: 0),)
+    return (use(ringmill.node.moves.mover, readers_barrier, lambda topology, row: 0), *_long_joints())
 
 
 def _old_values_brought() -> Bends:
@@ -84,21 +151,21 @@ MOVE_ABLATIONS: Final = (
         "joint-acks",
         "a write of a joint needs its level in both sets of owners",
         _both_sets_ack(),
-        _of(_OBJECTS),
+        _crowded("loss", "split_one", "pause"),
         rules=("M1",),
     ),
     Ablation(
         "joint-reads",
         "a read of a joint asks both sets of owners",
         _both_sets_read(),
-        _of(_OBJECTS),
+        _crowded("split_halves", "split_one", "flapping"),
         rules=("M1",),
     ),
     Ablation(
         "owners-know-the-joint",
         "no read asks the old owners alone once others write",
         _owners_know(),
-        _of(_OBJECTS),
+        _crowded("split_halves", "split_one", "flapping"),
         rules=("M2",),
     ),
     Ablation(
@@ -112,7 +179,7 @@ MOVE_ABLATIONS: Final = (
         "filled-from-enough",
         "a copy is filled from enough old owners",
         _enough_sources(),
-        _of(_OBJECTS),
+        _crowded("loss", "split_one", "pause"),
         rules=("M4",),
     ),
     Ablation(
@@ -121,6 +188,28 @@ MOVE_ABLATIONS: Final = (
         _old_values_brought(),
         SimulationOptions(_DELETES, operations=200, keys=64, faults=("pause",), core=0.0, load_s=20.0),
         rules=("M3",),
+    ),
+    Ablation(
+        "empty-start-epoch",
+        "a copy begins empty, whatever an earlier one of the node has left",
+        _empty_start(),
+        SimulationOptions(_DELETES, operations=200, keys=24, faults=("pause",), core=0.0, load_s=20.0),
+        rules=("M3",),
+    ),
+    Ablation(
+        "leaver-waits",
+        "a member leaves once its last hint is delivered",
+        _leaver_waits(),
+        SimulationOptions(
+            _OBJECTS,
+            operations=800,
+            sessions=24,
+            keys=24,
+            faults=("loss", "split_one"),
+            core=0.0,
+            load_s=30.0,
+        ),
+        rules=("M6",),
     ),
     Ablation(
         "registers-brought",

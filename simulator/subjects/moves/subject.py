@@ -23,6 +23,7 @@ from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.moves.ablations import MOVE_ABLATIONS
+from ringmill.simulator.subjects.moves.kinds import kind_at
 from ringmill.simulator.subjects.moves.marks import MOVE_MARKS
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import stream
@@ -33,7 +34,6 @@ __all__ = ["MOVES", "MoveWorkload"]
 _PLANS: Final = 5
 _CHANGE_S: Final = 3.0
 _LOOK_EVERY_S: Final = 0.25
-_KINDS: Final = ("turn", "turn", "add", "add", "remove", "give_up")
 _CRASHES: Final = (None, None, CrashModel.PREFIX, CrashModel.ANY_ORDER, CrashModel.TORN)
 
 
@@ -42,7 +42,7 @@ class _Plan(NamedTuple):
     that came leaves or is given up; now and then the plan is given up.  The node may be killed meanwhile."""
 
     at_s: float
-    kind: str
+    kind: float
     share: float
     is_aborted: bool
     is_killed: bool
@@ -54,10 +54,11 @@ class MoveWorkload:
     def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._draws = stream(seed, "moves")
         self._load_s = options.load_s
+        self._is_sloppy = "sloppy" in options.subjects  # who is given up takes writes along that counted
         self.plans = [
             _Plan(
                 self._draws.uniform(0, options.load_s * 0.8),
-                self._draws.choice(_KINDS),
+                self._draws.random(),
                 self._draws.choice((0.2, 0.6, 1.0)),
                 self._draws.random() < 0.2,
                 self._draws.random() < 0.4,
@@ -74,7 +75,10 @@ class MoveWorkload:
 
     def plan(self) -> list[str]:
         told = {"turn": "partitions move", "add": "a node comes", "remove": "a node leaves"}
-        return [f"at {each.at_s:.2f} s {told.get(each.kind, 'a node is given up')}" for each in self.plans]
+        return [
+            f"at {each.at_s:.2f} s {told.get(kind_at(each.kind), 'a node is given up')}"
+            for each in self.plans
+        ]
 
     def join(self, world: World) -> None:
         self._world = world
@@ -161,13 +165,13 @@ class MoveWorkload:
         for plan in self.plans:
             await asyncio.sleep(max(0.0, began + plan.at_s - self._world.loop.time()))
             await self._rest(began + self._load_s)
-            match plan.kind:
+            match kind_at(plan.kind):
                 case "turn":
                     is_made = await self._is_made(self._drawing(plan))
                 case "add":
                     is_made = await self._add(plan)
-                case _:
-                    is_made = await self._remove(plan)
+                case kind:
+                    is_made = await self._remove(plan, is_given_up=kind == "give_up" and not self._is_sloppy)
             self._planned += is_made
             if plan.is_aborted:
                 await asyncio.sleep(self._draws.uniform(0, 2))
@@ -187,14 +191,14 @@ class MoveWorkload:
             await self._kill(member.id)
         return is_made
 
-    async def _remove(self, plan: _Plan) -> bool:
+    async def _remove(self, plan: _Plan, *, is_given_up: bool) -> bool:
         """One of those that have come leaves; as one whose disk is gone, though it may be alive."""
         topology = self._world.topology
         guests = [name for name in self._world.guests if topology.has_member(NodeId(name))]
         if not guests:
             return False
         node = NodeId(self._draws.choice(guests))
-        changes, dead = MemberChanges(remove=[node]), [node] if plan.kind == "give_up" else []
+        changes, dead = MemberChanges(remove=[node]), [node] if is_given_up else []
         is_made = await self._is_made(lambda topology, _: with_members(topology, changes, dead))
         self._gone += is_made
         if plan.is_killed:

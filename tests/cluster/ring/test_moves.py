@@ -227,6 +227,15 @@ def test_nothing_moves_in_a_cluster_that_goes_on_without_most_voters() -> None:
     assert not after.is_moving and Topology.decode(after.encode()) == after
 
 
+def test_who_was_to_leave_before_most_voters_were_lost_can_be_removed_again() -> None:
+    leaving = MemberChanges(remove=[NodeId("n5")])
+    topology = following(cluster(5), with_members(cluster(5), leaving))
+    after = recovered(topology, [NodeId("n1"), NodeId("n2"), NodeId("n3")])
+    assert after.owned_by(NodeId("n5")) and after.member(NodeId("n5")).state == "up"
+    again = with_members(after, leaving)
+    assert again is not None and again.is_moving
+
+
 @pytest.mark.parametrize("size", range(1, 6))
 def test_a_level_in_a_joint_is_reached_in_both_sets(size: int) -> None:
     owners = tuple(member(number).seat for number in range(size))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
 import msgpack
 import pytest
 
-from ringmill.cluster.errors import CorruptData
-from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.errors import CorruptData, Unavailable
+from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
+from ringmill.cluster.versions.dots import VersionVector
+from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.node.moves.filled_so_far import NAME, MoveProgress
+from ringmill.node.moves.mover import Mover
 from ringmill.node.replica.control import ControlStore
-from ringmill.node.replica.stored_key import Copy
+from ringmill.node.replica.purging.watermarks import Watermarks
+from ringmill.node.replica.stored_key import Copy, Place
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 COPY, OTHER = Copy(PartitionId(3), Epoch(7)), Copy(PartitionId(4), Epoch(7))
@@ -28,6 +35,38 @@ class Disk:
 
     async def put_synced(self, name: str, value: bytes) -> None:
         self.kept[name] = value
+
+
+class Document:
+    """The rows that a mover looks at."""
+
+    def __init__(self, row: Row) -> None:
+        self.rows = (row,)
+
+
+def test_a_start_that_finds_its_copy_filled_takes_hints_for_it() -> None:
+    first, joiner = (Owner(NodeId(each), DiskId(each * 16)) for each in ("n1", "n2"))
+    joint = Row((first,), JOINT_1, Epoch(2), (Epoch(1), Epoch(2)), joiner=joiner)
+    disk, nothing = Disk(), cast("Any", None)
+    marks = Watermarks(cast("ControlStore", disk))
+    mover = Mover(
+        joiner,
+        topology=nothing,
+        watermarks=marks,
+        progress=progress(disk),
+        filling=nothing,
+        former_copies=nothing,
+        transport=nothing,
+        change=nothing,
+        count_hints=lambda: 0,
+    )
+    incoming = StoredObject(VersionVector.of([]), ())
+    place = Place(Copy(PartitionId(0), Epoch(2)), KeyspaceId(1, 0), b"key")
+    mover.take(cast("Topology", Document(joint)))  # as it was held when the node was killed
+    with pytest.raises(Unavailable):
+        marks.judge(place, ABSENT, incoming, "")
+    mover.take(cast("Topology", Document(replace(joint, phase=JOINT_2, row_epoch=Epoch(3)))))
+    marks.judge(place, ABSENT, incoming, "")
 
 
 def progress(disk: Disk) -> MoveProgress:

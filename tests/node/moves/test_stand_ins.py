@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ringmill.cluster.errors import QuorumNotReached
@@ -12,7 +14,7 @@ from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.wire.request_options import WriteOptions
 from ringmill.node.requests.request_values import WriteRequest
-from tests.node.moves.test_new_copies import change
+from tests.node.moves.test_new_copies import change, until
 from tests.node.repair.healing_world import HealingWorld, run
 
 LOOSE = KeyspaceEntry(KeyspaceId(1, 20), "loose", quorum="sloppy")
@@ -35,3 +37,18 @@ def test_a_member_that_is_to_leave_stands_in_for_nobody() -> None:
         assert topology.topology().has_member(NodeId("n4")), "it still has the first one"
 
     run(story, nodes=4, keyspaces=[LOOSE])
+
+
+def test_a_member_stays_until_its_last_hint_is_delivered() -> None:
+    async def story(world: HealingWorld) -> None:
+        kept, mover = [b"a hint"], world["n4"].moves.mover
+        mover._count_hints = lambda: len(kept)
+        leaving = MemberChanges(remove=[NodeId("n4")])
+        await change(world, lambda topology, _: with_members(topology, leaving))
+        await until(lambda: not world.world.topology.is_moving)
+        await asyncio.sleep(20.0)
+        assert world.world.topology.has_member(NodeId("n4"))
+        kept.clear()
+        await until(lambda: not world.world.topology.has_member(NodeId("n4")))
+
+    run(story, nodes=4)

@@ -1,0 +1,15 @@
+"""The kinds of plan that an operator of a run may make."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["KINDS", "kind_at"]
+
+KINDS: Final = ("turn", "turn", "add", "add", "remove", "give_up")
+"""Partitions draw new owners, a node comes, one that came leaves, or is given up though it may be alive."""
+
+
+def kind_at(share: float) -> str:
+    """That of a number from 0 to 1, drawn before a run may have other kinds."""
+    return KINDS[int(share * len(KINDS))]

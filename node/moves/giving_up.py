@@ -49,16 +49,16 @@ class GivingUp:
 
     async def run(self) -> None:
         while await self._moves.wait():
-            topology = self._topology.topology()
-            found = self._joiners.look(
-                topology,
-                self._liveness.is_up,
-                asyncio.get_running_loop().time(),
-                later_s=TURN_S * self._place(topology),
-            )
-            if found is not None:
-                await self._give_up(*found)
+            topology = self._topology.current
+            if topology is not None and self._topology.serving:
+                await self._look(topology)
             await asyncio.sleep(LOOK_S)
+
+    async def _look(self, topology: Topology) -> None:
+        now, later_s = asyncio.get_running_loop().time(), TURN_S * self._place(topology)
+        found = self._joiners.look(topology, self._liveness.is_up, now, later_s=later_s)
+        if found is not None:
+            await self._give_up(*found)
 
     def _place(self, topology: Topology) -> int:
         up = [member.id for member in topology.members if self._liveness.is_up(member.id)]

@@ -103,10 +103,10 @@ class NodeServer:
         self._health = HealthServicer()
         self._register()
         self.address = self._bind()
-        await self._server.start()
         await self._set(LIVENESS, is_serving=True)
         await self._set(STARTUP, is_serving=False)
         await self.set_ready(False)
+        await self._server.start()  # who asks at once is told that it is not ready, not that it is unknown
         return self
 
     async def __aexit__(self, *_: object) -> None:

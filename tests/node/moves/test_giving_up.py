@@ -70,6 +70,7 @@ class Cluster:
         self.current: Topology | None = joining()
         self.down: tuple[str, ...] = (JOINER, "n2")
         self.changes = 0
+        self.serving = True
 
     def topology(self) -> Topology:
         assert self.current is not None

@@ -1,0 +1,297 @@
+"""Let members come and go under a checked load, and kill a node in the midst of each change.
+
+    python scripts/chaos/members.py --seed 7 [--kills 2] [--json PATH]
+
+Three nodes grow to six and shrink to four; one of them loses its folder and is filled again; one is killed
+and removed as dead.  Each change is planned, made as a user makes it (`ringmill cluster add | remove |
+replace`), and disturbed: after a moment that the seed draws, a node that it draws, old or new, is killed with
+SIGKILL and started again on its data, `--kills` times a change.  A command that ends with an error is gone on
+with by `ringmill cluster moves --follow`.
+
+Objects, registers and counters are written and read all the time (client/chaos/chaos_load.py) and judged in
+the end.  Errors are expected only while two owners may be away at once: in the changes that lose a disk.
+Exit 0 when no promise was broken, no other error came, and after each change the fullest node had at most
+1.05 of its share.  The seed chooses nodes and moments; real processes keep their own timing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
+
+from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from ringmill.client.chaos.chaos_load import ChaosLoad, Spaces  # noqa: E402
+from ringmill.client.chaos.load_tally import LoadTally  # noqa: E402
+from ringmill.client.connection import AsyncClient, connect  # noqa: E402
+from ringmill.client.local import local_cluster, processes  # noqa: E402
+from ringmill.client.local.local_cluster import KILL_PATIENCE_S  # noqa: E402
+from ringmill.client.local.local_forming import start_again  # noqa: E402
+from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
+from ringmill.cluster.errors import RingmillError  # noqa: E402
+
+__all__ = ["main"]
+
+BALANCE_GOAL: Final = 1.05
+COMMAND_S: Final = 180.0
+HEALTHY_S: Final = "120s"
+CALM_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`loses`: the node whose disk is gone before the verb; two owners may be away at once then."""
+
+    verb: str
+    node: str
+    loses: bool = False
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        if self.verb == "add":
+            return ("cluster", "add")
+        dead = ("--dead",) if self.verb == "remove" and self.loses else ()
+        return ("cluster", self.verb, self.node, *dead)
+
+
+CHANGES: Final = (
+    Change("add", "n4"),
+    Change("add", "n5"),
+    Change("add", "n6"),
+    Change("remove", "n2"),
+    Change("remove", "n5"),
+    Change("replace", "n3", loses=True),
+    Change("remove", "n1", loses=True),
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one change; `moved` is of what the plan said, in bytes."""
+
+    change: str
+    seconds: float = 0.0
+    planned: int = 0
+    moved: int = 0
+    fullness: float = 0.0
+    killed: list[str] = field(default_factory=list)
+    resumed: str = ""
+    errors_before: int = 0
+
+
+class ToldTally(LoadTally):
+    """A tally that keeps the stories of unexpected errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stories: list[str] = []
+
+    def note(self, ended: Any) -> None:
+        before = self.unexpected.total()
+        super().note(ended)
+        if self.unexpected.total() > before:
+            took_s = ended.returned - ended.invoked
+            self.stories.append(f"{ended.kind} {ended.key!r} after {took_s:.2f} s: {ended.error}")
+
+
+class Story:
+    """All changes of one run."""
+
+    def __init__(self, cluster: LocalCluster, seed: int, kills: int) -> None:
+        self._folder = cluster.folder
+        self._name = cluster.name
+        self._random = random.Random(seed)
+        self._kills = kills
+        self._tally = ToldTally()
+        self._seed = seed
+        self._away: set[str] = set()  # nodes that are not to be killed or started
+        self.outcomes: list[Outcome] = []
+        self.troubles: list[str] = []
+
+    async def run(self, db: AsyncClient) -> None:
+        """Make all changes; `outcomes` and `troubles` tell what came of it."""
+        await db.keyspaces.create("counted", policy="counter")
+        spaces = Spaces(db.keyspace("default"), db.registers, db.keyspace("counted"))
+        load, is_over = ChaosLoad(spaces, self._seed, self._tally), asyncio.Event()
+        self._tally.begin(asyncio.get_running_loop().time())
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(load.work(is_over.is_set))
+            try:
+                for change in CHANGES:
+                    await asyncio.sleep(CALM_S)
+                    await self._make(change)
+            finally:
+                is_over.set()
+            await working
+        self._tally.end()
+        self.troubles += [f"not read in the end: {text}" for text in await load.look()]
+        for judged in load.judged():
+            print(f"{judged.checker}: {judged.looked_at}: {'held' if judged.has_held else 'BROKEN'}")
+            self.troubles += judged.breaches
+        self.troubles += self._tally.stories
+        errors = dict(self._tally.unexpected)
+        print(
+            f"{self._tally.requests:,} requests, errors {errors or 'none'}, expected "
+            f"{dict(self._tally.expected) or 'none'}, worst gap {self._tally.worst_gap_s:.2f} s"
+        )
+
+    async def _make(self, change: Change) -> None:
+        outcome = Outcome(f"{change.verb} {change.node}", errors_before=len(self._tally.stories))
+        self.outcomes.append(outcome)
+        if change.loses:
+            self._tally.begin_excess()
+            self._away.add(change.node)
+            await self._lose(change)
+        if change.verb != "replace":
+            outcome.planned = int((await self._json(*change.line, "--dry-run"))["bytes"])
+        begun = time.monotonic()
+        disturbing = asyncio.create_task(self._disturb(outcome))
+        code, out, err = await self._command(*change.line, "--yes", "-o", "json")
+        if code:
+            outcome.resumed = err.strip().splitlines()[-1][:200] if err.strip() else f"exit code {code}"
+            await disturbing
+            await self._go_on(change)
+        elif change.verb != "replace":
+            outcome.moved = int(json.loads(out)["moved_bytes"])
+        outcome.seconds = time.monotonic() - begun
+        await disturbing
+        if change.verb == "replace":
+            self._away.discard(change.node)
+        await self._command("cluster", "status", "--wait", "healthy", "--timeout", HEALTHY_S)
+        if change.loses:
+            self._tally.end_excess(asyncio.get_running_loop().time())
+        await self._judge(change, outcome)
+        print(f"{outcome.change}: {json.dumps(asdict(outcome))}", flush=True)
+        for story in self._tally.stories[outcome.errors_before :]:
+            print(f"  {story}", flush=True)
+
+    async def _judge(self, change: Change, outcome: Outcome) -> None:
+        shown = (await self._json("ring", "show"))["nodes"]
+        names = {str(each["node"]) for each in shown}
+        outcome.fullness = max(each["partitions"] / each["fair"] for each in shown)
+        if outcome.fullness > BALANCE_GOAL:
+            self.troubles.append(
+                f"{outcome.change}: the fullest node has {outcome.fullness:.2f} of its share"
+            )
+        if (change.node in names) is (change.verb == "remove"):
+            self.troubles.append(f"{outcome.change}: the members are {', '.join(sorted(names))}")
+
+    async def _go_on(self, change: Change) -> None:
+        """What a user does whose command has failed: the same again, then follow the moves."""
+        members = {str(each["node"]) for each in (await self._json("ring", "show"))["nodes"]}
+        if change.verb == "replace" or (change.node in members) is (change.verb == "remove"):
+            line = (*change.line, change.node) if change.verb == "add" else change.line
+            await self._command(*line, "--yes")
+        code, _, err = await self._command("cluster", "moves", "--follow")
+        if code:
+            self.troubles.append(f"{change.verb} {change.node} was not gone on with: {err.strip()[-300:]}")
+
+    async def _disturb(self, outcome: Outcome) -> None:
+        for _ in range(self._kills):
+            await asyncio.sleep(self._random.uniform(0.2, 2.5))
+            running = [
+                node
+                for node in local_cluster.required_cluster(self._folder).nodes
+                if node.id not in self._away and local_cluster.node_state(node) == "running"
+            ]
+            if not running:
+                return
+            node = self._random.choice(running)
+            local_cluster.signal_node(node, signal.SIGKILL)
+            await asyncio.to_thread(processes.wait_gone, node.pid, node.started, KILL_PATIENCE_S)
+            await asyncio.sleep(self._random.uniform(0.1, 1.0))
+            outcome.killed.append(node.id)
+            try:
+                await asyncio.to_thread(self._start, node.id)
+            except RingmillError as error:
+                self._note_start(node.id, error)
+
+    def _start(self, name: str) -> None:
+        with local_cluster.exclusively(self._folder):
+            cluster = local_cluster.required_cluster(self._folder)
+            if any(each.id == name for each in cluster.nodes):
+                asyncio.run(start_again(cluster, [cluster.node(name)]))
+
+    def _note_start(self, name: str, error: RingmillError) -> None:
+        """A node that was killed before it was a member does not serve, which is no trouble."""
+        if "empty" not in error.detail:
+            self.troubles.append(f"{name} does not serve again: {error.message}")
+
+    async def _lose(self, change: Change) -> None:
+        """Its process and its folder are gone; a replaced node runs on an empty one."""
+        node = local_cluster.required_cluster(self._folder).node(change.node)
+        local_cluster.signal_node(node, signal.SIGKILL)
+        await asyncio.to_thread(processes.wait_gone, node.pid, node.started, KILL_PATIENCE_S)
+        if change.verb == "replace":
+            shutil.rmtree(local_cluster.required_cluster(self._folder).data_folder(node))
+            await self._command("cluster", "restart", change.node)
+
+    async def _json(self, *line: str) -> Any:
+        for _ in range(20):
+            code, out, err = await self._command(*line, "-o", "json")
+            if not code:
+                return json.loads(out)
+            await asyncio.sleep(0.5)  # a node that was asked may have been killed
+        raise SystemExit(f"ringmill {' '.join(line)}: {err}")
+
+    async def _command(self, *line: str) -> tuple[int, str, str]:
+        home = str(Path(self._folder).parent)
+        program = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-c", program, "--cluster", self._name, *line,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "RINGMILL_HOME": home, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        async with asyncio.timeout(COMMAND_S):
+            out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+
+async def tell(cluster: LocalCluster, story: Story) -> None:
+    endpoints = [node.address for node in cluster.nodes]
+    async with connect(endpoints, token=read_token(cluster.folder), timeout=10.0) as db:
+        await story.run(db)
+
+
+def has_held(cluster: LocalCluster, seed: int, kills: int, json_path: str) -> bool:
+    story = Story(cluster, seed, kills)
+    asyncio.run(tell(cluster, story))
+    for trouble in story.troubles:
+        print(f"  {trouble}")
+    print(f"seed {seed}: verdict {'BROKEN' if story.troubles else 'held'}")
+    if json_path:
+        told = {"seed": seed, "kills": kills, "changes": list(map(asdict, story.outcomes))}
+        Path(json_path).write_text(json.dumps({**told, "troubles": story.troubles}, indent=2) + "\n")
+    return not story.troubles
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Members come and go under a checked load and kills.")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--kills", type=int, default=2, choices=range(6), help="for each change")
+    parser.add_argument("--json", default="", help="file for what came of each change")
+    chosen = parser.parse_args()
+    return judged_on_a_cluster(
+        "members",
+        nodes=3,
+        lowest_port=18_000,
+        has_held=lambda cluster: has_held(cluster, chosen.seed, chosen.kills, chosen.json),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

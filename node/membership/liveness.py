@@ -4,7 +4,7 @@ cluster/membership makes all decisions; this loop makes none.  Probes travel in 
 separate connection.  A node whose disk is not the one in the topology, or whose start is not confirmed yet,
 serves nothing; it neither probes nor answers, so that the others see it as down (I2, I3).
 
-Rule T7: docs/protocol/topology.md.
+Rules T7 and T10: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
@@ -72,6 +72,10 @@ class Liveness:
         self._wakes_at = 0.0
         self._outbox: list[Ping] = []
         self._is_running = False
+        self.is_leaving = False
+        """Whether this node has said that it serves no more."""
+        self._untold: set[int] = set()  # pings that tell so
+        self._all_told = asyncio.Event()
         topology.on_change(self._take_members)
         transport.on_break(self._note_break)
 
@@ -101,6 +105,18 @@ class Liveness:
         """This node's event loop did nothing for `stood_s` seconds: it doubts itself."""
         _log.info("%s doubts itself after standing still for %.1f s", self._node, stood_s)
         self._detector.stood_still(self._clock.monotonic(), stood_s)
+
+    async def leave(self) -> None:
+        """Tell the members that this node leaves service; returns when each has heard or was given up
+        (rule T10)."""
+        self.is_leaving = True
+        if not self._is_running or not self._may_take_part():
+            return
+        instructions = self._detector.leave(self._clock.monotonic())
+        self._untold = {told.id for told in instructions if isinstance(told, Ping)}
+        self._obey(instructions)
+        if self._untold:
+            await self._all_told.wait()
 
     # The loop.
 
@@ -160,6 +176,10 @@ class Liveness:
 
     def _end(self, ping: Ping, told: bytes | RingmillError) -> None:
         """Report what came of a ping; a node that stops learns nothing from its own end."""
+        if ping.id in self._untold:
+            self._untold.discard(ping.id)
+            if not self._untold:
+                self._all_told.set()
         if not self._is_running:
             return
         try:

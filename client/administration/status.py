@@ -57,6 +57,8 @@ class NodeStatus:
     unfilled: int | None = None  # partitions that wait to be filled from other owners
     tombstones: int | None = None  # deleted keys that it has not forgotten yet
     purge_held_back: str = ""  # why it has not, in words
+    epoch: int | None = None  # of the newest topology that it knows
+    awaited_hints: int = 0  # hints that wait on other members for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +169,18 @@ def _node(
     state = max((one for one in opinions if one in STATES), key=STATES.index, default="suspect")
     owns = topology.owned_by(member.id)
     own = answers.get(member.address)
+    awaited = sum(view.hints_by_node.get(member.id, 0) for view in heard)
     if not isinstance(own, StatusResponse):
         silent = "suspect" if state in {"up", "slow"} else state
-        return NodeStatus(member.id, member.address, silent, member.state, owns, zone=member.zone)
+        return NodeStatus(
+            member.id, member.address, silent, member.state, owns, zone=member.zone, awaited_hints=awaited
+        )
     if member.id in cut_off or state == "down":
         state = "suspect"
     return NodeStatus(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
         own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting, dict(own.engine),
-        own.engine_failure, own.unfilled, own.tombstones, own.purge_held_back,
+        own.engine_failure, own.unfilled, own.tombstones, own.purge_held_back, own.epoch, awaited,
     )  # fmt: skip
 
 

@@ -20,12 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
-from ringmill.client.cli.cluster.cluster_nodes import start_again  # noqa: E402
 from ringmill.client.cli.demo.demo_cluster import until  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
 from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
+from ringmill.client.local.restarting import start_again  # noqa: E402
 from ringmill.cluster.wire.offers import CARRIERS  # noqa: E402
 
 __all__ = ["main"]

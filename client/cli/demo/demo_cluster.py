@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
-from ringmill.client.cli.cluster.cluster_nodes import start_again
 from ringmill.client.cli.cluster.cluster_status import ASK_S
 from ringmill.client.cli.cluster.cluster_up import bring_up
 from ringmill.client.cli.demo.demo_story import Story
@@ -15,6 +14,7 @@ from ringmill.client.connection import AsyncClient
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.checked_load import CheckedLoad
 from ringmill.client.local.local_state import LocalCluster
+from ringmill.client.local.restarting import start_again
 from ringmill.client.local.tcp_ports import free_base
 
 __all__ = ["kill_under_load", "quorums", "start", "until"]

@@ -22,6 +22,7 @@ from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
 from ringmill.cluster.membership.claims import MemberState, Message
 from ringmill.cluster.membership.detector import Detector, Instruction, Ping
 from ringmill.cluster.membership.profile import Profile
+from ringmill.cluster.membership.slowness import Slowness
 from ringmill.cluster.ports import BatchTransport, Clock, Entropy, Handler, Incoming, Priority
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -66,6 +67,7 @@ class Liveness:
         self._detector = Detector(
             node, disk, start, profile, random=lambda: entropy.uniform("swim"), now=clock.monotonic()
         )
+        self._slowness = Slowness()
         self._distances = {node: 0}
         self._listeners: list[Callable[[NodeId, MemberState], None]] = []
         self._nudged = asyncio.Event()
@@ -87,6 +89,10 @@ class Liveness:
     def state(self, node: NodeId) -> MemberState:
         """The state of a node: this node is up, and a node that is not a member is down."""
         return self._detector.state(node)
+
+    def is_slow(self, node: NodeId) -> bool:
+        """Whether a node that is up answers this one much more slowly than others do.  It changes nothing."""
+        return self.state(node) is MemberState.UP and self._slowness.is_slow(node)
 
     def is_up(self, node: NodeId) -> bool:
         """Whether to send to a node: not if it is down; a suspect may still refute."""
@@ -171,10 +177,10 @@ class Liveness:
             body,
             timeout_s=ping.timeout_s,
             priority=Priority.CONTROL,
-            ended=partial(self._end, ping),
+            ended=partial(self._end, ping, self._clock.monotonic()),
         )
 
-    def _end(self, ping: Ping, told: bytes | RingmillError) -> None:
+    def _end(self, ping: Ping, sent_at: float, told: bytes | RingmillError) -> None:
         """Report what came of a ping; a node that stops learns nothing from its own end."""
         if ping.id in self._untold:
             self._untold.discard(ping.id)
@@ -188,6 +194,8 @@ class Liveness:
             is_silent = isinstance(error, DeadlineExceeded)
             self._obey(self._detector.failed(ping.id, self._clock.monotonic(), is_silent=is_silent))
             return
+        if ping.via is None:
+            self._slowness.answered(ping.target, self._clock.monotonic() - sent_at)
         self._topology.heard_of(Epoch(message.epoch), message.speaker)
         self._obey(self._detector.answered(ping.id, message, self._clock.monotonic()))
 
@@ -221,6 +229,7 @@ class Liveness:
         self._detector.epoch = topology.epoch
         self._distances = _distances(topology, self._node)
         seats = {member.id: member.disk for member in topology.members}
+        self._slowness.keep(seats)
         if self._may_take_part():
             self._obey(self._detector.set_members(seats, self._clock.monotonic()))
         self._nudged.set()
@@ -242,6 +251,8 @@ class Liveness:
 
     def _tell(self, node: NodeId, state: MemberState) -> None:
         _log.info("%s is %s", node, state)
+        if state is MemberState.DOWN:
+            self._slowness.forget(node)
         for listener in self._listeners:
             listener(node, state)
 

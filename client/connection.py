@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -293,6 +293,9 @@ class _SessionLink(_NodeLink):
             return await super().call(method, request, timeout_s)
         body = await self._link.session_call(method.frame_name, request.SerializeToString(), timeout_s)
         return method.answer.FromString(body)
+
+    def on_leaving(self, listener: Callable[[], None]) -> None:
+        self._link.leaving = listener
 
     def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> Abandon:
         return self._link.session_send(method.frame_name, request.SerializeToString(), timeout_s, ended)

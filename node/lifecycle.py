@@ -1,8 +1,8 @@
 """A real node process: the real doors, the gRPC server, signals, and an orderly end.
 
-The composition root of production.  On SIGTERM or SIGINT the node is no longer ready, requests in progress
-get 2 s, data is synced, and the process ends with 0.  A node that has not finished after 5 s is killed as if
-it crashed, and its log says where it hung.
+The composition root of production.  On SIGTERM or SIGINT the node is no longer ready and says so to members
+and clients (rule T10), requests in progress get 2 s, data is synced, and the process ends with 0.  A node
+that has not finished after 5 s is killed as if it crashed, and its log says where it hung.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, con
 from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
+from ringmill.node.leaving import leave_service
 from ringmill.node.node_options import (
     CompareOptions,
     HintOptions,
@@ -49,6 +51,7 @@ from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = ["run_node"]
 
+NOTICE_S = 0.1  # for what clients send before they hear that this node stops; it is still done
 DRAIN_S = 2.0  # for frames in progress
 LAST_CALLS_S = 1.0  # for plain calls; streams that never end by themselves use it up
 STOP_LIMIT_S = 5.0
@@ -103,7 +106,9 @@ async def run_node(config: NodeConfig) -> None:
                         await _serve_until(stop, node, server, watch)
                     _log.info("%s stops", config.id)
                     await server.set_ready(False)
+                    are_clients = transport.say_leaving() > 0
                     node.requests.end_watches()  # each goes on at another node (rule N3)
+                    await gather_all([leave_service(node), asyncio.sleep(NOTICE_S if are_clients else 0.0)])
                     await transport.drain(DRAIN_S)
                     await server.stop(grace_s=LAST_CALLS_S)
     finally:

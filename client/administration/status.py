@@ -1,14 +1,15 @@
 """Combines what each node reports about itself and about the others into one status of the cluster.
 
 `combine` is pure.  It takes the worst report about each node, so that an operator sees a cut before it heals,
-with two exceptions.  A node that answers is at worst suspect, never down.  A node that reports most of the
+with three exceptions.  A node that answers is at worst suspect, never down.  A node that reports most of the
 answering nodes as down is itself cut off, so its reports about them and about the partitions are ignored.
+A node is slow when most of the others that answer say so.
 `cluster_status` asks every member.  Keys, bytes, hints and reasons of a node are its own report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ringmill.client.routing.directory import Directory, none_reachable
@@ -57,6 +58,8 @@ class NodeStatus:
     unfilled: int | None = None  # partitions that wait to be filled from other owners
     tombstones: int | None = None  # deleted keys that it has not forgotten yet
     purge_held_back: str = ""  # why it has not, in words
+    epoch: int | None = None  # of the newest topology that it knows
+    awaited_hints: int = 0  # hints that wait on other members for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,16 @@ def _disputes(
     return disputes
 
 
+def _slow_to(views: list[StatusResponse], node: str) -> list[str]:
+    """The nodes to which this one is slow."""
+    return [view.node for view in views if ("slow", node) in ((one.state, one.id) for one in view.members)]
+
+
+def _are_most(callers: Sequence[str], opinions: Sequence[str]) -> bool:
+    """Whether those who call a node slow are most of those that it does not ask about itself."""
+    return 2 * len(callers) > len(opinions) - 1
+
+
 def _node(
     member: Member,
     topology: Topology,
@@ -165,18 +178,28 @@ def _node(
 ) -> NodeStatus:
     opinions = [seen.state for view in heard for seen in view.members if seen.id == member.id]
     state = max((one for one in opinions if one in STATES), key=STATES.index, default="suspect")
+    if state == "slow" and not _are_most(_slow_to(heard, member.id), opinions):
+        state = "up"
     owns = topology.owned_by(member.id)
     own = answers.get(member.address)
+    awaited = sum(view.hints_by_node.get(member.id, 0) for view in heard)
     if not isinstance(own, StatusResponse):
         silent = "suspect" if state in {"up", "slow"} else state
-        return NodeStatus(member.id, member.address, silent, member.state, owns, zone=member.zone)
+        return NodeStatus(
+            member.id, member.address, silent, member.state, owns, zone=member.zone, awaited_hints=awaited
+        )
     if member.id in cut_off or state == "down":
         state = "suspect"
     return NodeStatus(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
         own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting, dict(own.engine),
-        own.engine_failure, own.unfilled, own.tombstones, own.purge_held_back,
+        own.engine_failure, own.unfilled, own.tombstones, own.purge_held_back, own.epoch, awaited,
     )  # fmt: skip
+
+
+def _told_of(node: NodeStatus, views: list[StatusResponse]) -> str:
+    says_so = f", say {', '.join(_slow_to(views, node.id))}" if node.state == "slow" else ""
+    return f"{node.id} is {node.state}{says_so}"
 
 
 def _reasons(
@@ -187,7 +210,7 @@ def _reasons(
     disputes: Mapping[str, str],
 ) -> tuple[str, ...]:
     reasons = [
-        disputes.get(node.id, f"{node.id} is {node.state}")
+        disputes.get(node.id) or _told_of(node, views)
         for node in nodes
         if node.state != "up" or node.id in disputes
     ]

@@ -15,7 +15,7 @@ _FOREIGN: Final = {
     "del": "delete", "rm": "delete", "remove": "delete", "unset": "delete",
     "explain": "locate", "find": "locate", "where": "locate", "getendpoints": "locate",
     "start": "cluster up", "up": "cluster up", "create": "cluster up", "init": "cluster up",
-    "down": "cluster down", "shutdown": "cluster down", "stop": "cluster down",
+    "down": "cluster down", "shutdown": "cluster down", "stop": "cluster stop", "drain": "cluster stop",
     "info": "cluster status", "nodes": "cluster status", "ps": "cluster status", "ring": "cluster status",
     "status": "cluster status", "top": "cluster status",
     "clusters": "cluster list", "list": "cluster list", "ls": "cluster list",

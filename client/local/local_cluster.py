@@ -37,6 +37,7 @@ __all__ = [
     "check_shape",
     "exclusively",
     "node_state",
+    "not_running",
     "planned",
     "purge",
     "required_cluster",
@@ -187,9 +188,12 @@ def node_state(node: LocalNode) -> str:
 def signal_node(node: LocalNode, number: signal.Signals) -> None:
     """Signal the process of a node.  Raises NotFound when it is not running."""
     if not processes.signal_process(node.pid, node.started, number):
-        raise NotFound(
-            f"{node.id} is not running (pid {node.pid})", hint=f"ringmill cluster restart {node.id}"
-        )
+        raise not_running(node)
+
+
+def not_running(node: LocalNode) -> NotFound:
+    """The error for a node without a process."""
+    return NotFound(f"{node.id} is not running (pid {node.pid})", hint=f"ringmill cluster restart {node.id}")
 
 
 def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:

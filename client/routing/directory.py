@@ -2,8 +2,9 @@
 
 A write goes only to a node that has answered within the last second; otherwise the client first asks it a
 small question, because an open connection does not show that the process still runs (rule W5).  Silent nodes
-are probed in the background, so that no write has to find out whether a node is back.  This file does not
-decide where a request goes: client/routing/candidates.py orders the nodes, client/routing/router.py sends.
+are probed in the background, so that no write has to find out whether a node is back.  A node that says that
+it is about to stop counts as silent at once (rule T10).  This file does not decide where a request goes:
+client/routing/candidates.py orders the nodes, client/routing/router.py sends.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from ringmill.client.lifetime import Lifetime
 from ringmill.client.routing.breakers import Breakers
 from ringmill.client.routing.candidates import Suspects, coordinators
-from ringmill.client.routing.links import TOPOLOGY, Link, SendingLink
+from ringmill.client.routing.links import TOPOLOGY, Link, NoticingLink, SendingLink
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ring.topology import Topology
@@ -48,6 +50,7 @@ class Directory:
         self._breakers = Breakers()
         self._orders: dict[PartitionId, list[str]] = {}
         self._answered_at: dict[str, float] = {}
+        self._leaving: set[str] = set()
         self._proofs: dict[str, asyncio.Task[str]] = {}
         self._probing: asyncio.Task[None] | None = None
         self.lifetime = Lifetime()
@@ -87,7 +90,9 @@ class Directory:
         """The link to one address, made on first use.  Raises ClientClosed."""
         self.lifetime.check()
         if address not in self._links:
-            self._links[address] = self._dial(address)
+            link = self._links[address] = self._dial(address)
+            if isinstance(link, NoticingLink):
+                link.on_leaving(partial(self.note_leaving, address))
         return self._links[address]
 
     def sender(self, address: str) -> SendingLink | None:
@@ -140,6 +145,12 @@ class Directory:
         if not self.lifetime.is_closed and (self._probing is None or self._probing.done()):
             self._probing = asyncio.create_task(self._probe_suspects(), name="client-probes")
 
+    def note_leaving(self, address: str) -> None:
+        """This node is about to stop: it is asked last until it tells its topology again (rule T10)."""
+        if not self.lifetime.is_closed:
+            self._leaving.add(address)
+            self.blame(address)
+
     @property
     def is_over(self) -> bool:
         """Nothing is asked any more."""
@@ -157,7 +168,8 @@ class Directory:
     def clear(self, address: str) -> None:
         """This address answered."""
         self._answered_at[address] = asyncio.get_running_loop().time()
-        self._suspects.clear(address)
+        if address not in self._leaving:  # it still answers what it was asked before
+            self._suspects.clear(address)
 
     def well(self, address: str) -> None:
         """This address has answered a request."""
@@ -228,6 +240,7 @@ class Directory:
                 detail={"address": address, "formed": False},
                 hint=_FORM_HINT,
             )
+        self._leaving.discard(address)
         self.clear(address)
         return self.topology
 

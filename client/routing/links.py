@@ -47,6 +47,7 @@ __all__ = [
     "Abandon",
     "Link",
     "Method",
+    "NoticingLink",
     "SendingLink",
     "read_answer",
 ]
@@ -90,6 +91,15 @@ class SendingLink(Link, Protocol):
         `ended` is told once, perhaps before this returns: the bytes of the answer, or what `call` would
         raise.  Calling what is returned says that nobody waits any more: then `ended` is not told.
         """
+        ...
+
+
+@runtime_checkable
+class NoticingLink(Link, Protocol):
+    """A link on which a node can say that it is about to stop, as one with a session does."""
+
+    def on_leaving(self, listener: Callable[[], None]) -> None:
+        """Call `listener` on the loop when the node says so."""
         ...
 
 

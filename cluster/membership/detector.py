@@ -13,6 +13,8 @@ Lifeguard's part: a suspect is told so by whoever talks to it; a node that is un
 silent helpers, suspected by others) probes more slowly and waits longer; a suspicion heard of is checked by
 an own probe next, so that confirmations are first-hand.
 
+A node that leaves service claims of itself that it is down, so nobody has to find out (rule T10).
+
 The caller's duty: every Ping ends in exactly one of `answered` and `failed`; `tick` is called at `wake_at`,
 which any event may bring nearer.
 
@@ -110,6 +112,7 @@ class Detector:
         self._me = me
         self._disk = disk
         self._rank = Rank(start, 0)
+        self._is_leaving = False
         self._profile = profile
         self._random = random
         self._records: dict[NodeId, _Record] = {}
@@ -187,6 +190,14 @@ class Detector:
             sometimes("a member is probed at once as its connection broke")
             self._rotation.hurry(node)
             self._round_at = now
+
+    def leave(self, now: float) -> list[Instruction]:
+        """This node is about to stop: every member that is not down is told that it is down (rule T10)."""
+        self._is_leaving = True
+        sometimes("a node says that it leaves service")
+        self._spread(self._own_claim, now)
+        there = [node for node in self._records if self.state(node) is not DOWN]
+        return [self._ping(node, now, round=None, is_full=False) for node in there]
 
     def stood_still(self, now: float, stood_s: float) -> None:
         """This node's loop stood still until now: what it thinks of others is worth less for a while."""
@@ -285,6 +296,8 @@ class Detector:
 
     @property
     def _own_claim(self) -> Claim:
+        if self._is_leaving:
+            return Claim(self._me, self._disk, DOWN, self._rank, accuser=self._me)
         return Claim(self._me, self._disk, UP, self._rank)
 
     # Learning.
@@ -334,7 +347,7 @@ class Detector:
             return
         if claim.rank.start > self._rank.start:
             self.superseded_by = max(claim.rank.start, self.superseded_by or claim.rank.start)
-        elif claim.state is not UP and claim.rank >= self._rank:
+        elif claim.state is not UP and claim.rank >= self._rank and not self._is_leaving:
             self._refute(claim, now)
 
     def _refute(self, claim: Claim, now: float) -> None:

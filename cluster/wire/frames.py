@@ -3,7 +3,7 @@
 Pure: bytes in, values out.  How frames are paced and which carrier moves them is the adapters' business.
 Everything a length can tell is checked before anything is allocated for it.  A frame carries one stamp, a
 reading of the answering side's clock (cluster/wire/sending_time.py); frames of the former version have none.
-Rule F3: docs/protocol/requests.md.
+Rules F3 and T10: docs/protocol/requests.md, docs/protocol/topology.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "FRAME_TARGET_BYTES",
     "FRAME_VERSION",
     "MAX_FRAME_BYTES",
+    "NOTICE",
     "OPERATION_OVERHEAD_BYTES",
     "Answer",
     "Operation",
@@ -36,6 +37,9 @@ MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
 """Room for one object: clients make it no larger than MAX_OBJECT_BYTES at each owner, of which there are at
 most seven, and merging adds these up.  Rule V5: docs/protocol/versions.md."""
 OPERATION_OVERHEAD_BYTES: Final = 96  # upper bound of all that is in an operation beside its body
+
+NOTICE: Final = 0
+"""The id of an answer that nobody asked for: the side that answers is about to stop (rule T10)."""
 
 _UNSTAMPED_VERSION: Final = 1
 _OPERATIONS: Final = 1

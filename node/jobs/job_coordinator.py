@@ -55,6 +55,7 @@ from ringmill.node.contracts import (
     RegisterAccess,
     TopologyView,
 )
+from ringmill.node.jobs.handing_over import JOB_TAKE, TAKE_TIMEOUT_S, have_others_take
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_history import JobHistory
 from ringmill.node.jobs.job_step_runner import JobStepRunner
@@ -65,14 +66,12 @@ from ringmill.node.jobs.tenure import JOB_OPEN, Tenure
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
 from ringmill.node.node_options import CoordinatorOptions
 
-__all__ = ["JOB_HANDOVER", "JOB_SUBMIT", "JOB_TAKE", "JobCoordinator"]
+__all__ = ["JOB_HANDOVER", "JOB_SUBMIT", "JobCoordinator"]
 
 JOB_SUBMIT: Final = "job.submit"
-JOB_TAKE: Final = "job.take"
 JOB_HANDOVER: Final = "job.handover"
 _log = logging.getLogger(__name__)
 _SUBMIT_TIMEOUT_S: Final = 12.0
-_TAKE_TIMEOUT_S: Final = 5.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
 _NOTED_TIMEOUT_S: Final = 4.0
 _WATCH_PAUSE_S: Final = 0.1
@@ -125,7 +124,7 @@ class JobCoordinator:
         self._jobs: dict[str, JobDriver] = {}
         self._tenure: Tenure | None = None
         self._wanted = asyncio.Event()  # this node is to take the lease when it is free
-        self._looks = asyncio.Event()  # this node is to look whether jobs are open
+        self._looks = asyncio.Event()  # it is to look whether jobs are open
         self._poked = asyncio.Event()  # the lease may have become free
         self._leaving = asyncio.Event()  # the lease is handed over
         self._changed = asyncio.Event()
@@ -304,10 +303,7 @@ class JobCoordinator:
         return CoordinatorView(node=_node_of(record.holder), term=record.term, open_jobs=tuple(is_open))
 
     async def hand_over(self) -> CoordinatorView:
-        """Have another member coordinate; returns once it does.
-
-        Raises NotFound when nobody coordinates; Unavailable when no other member can be asked.
-        """
+        """Have another member coordinate.  Raises NotFound when nobody does, else Unavailable."""
         holder = await self._holder()
         if holder is None:
             raise NotFound(
@@ -369,23 +365,27 @@ class JobCoordinator:
             await asyncio.sleep(_REPLAY_PAUSE_S)
         return b""
 
+    async def leave(self) -> None:
+        """The node stops: it takes no job any more, and another member gets its lease.  May take seconds."""
+        self._is_closing = True
+        if self._tenure is not None:
+            with contextlib.suppress(Unavailable):
+                await self._leave_to_others()
+
     async def _on_handover(self, incoming: Incoming) -> bytes:
+        await self._leave_to_others()
+        return b""
+
+    async def _leave_to_others(self) -> None:
+        """Release the lease and have another member take it.  Raises Unavailable."""
         if self._tenure is None:
             raise Unavailable(f"{self._world.node} does not coordinate any more", outcome="failed")
-        others = [node for node in self._world.members_up() if node != self._world.node]
-        if not others:
+        if self._world.members_up() in ([], [self._world.node]):
             raise Unavailable("no other member is up", outcome="failed")
         self._leaving.set()
         while self._is_holding:
             await self._changed.wait()
-        for node in others:
-            try:
-                await self._ask(node, JOB_TAKE, b"", _TAKE_TIMEOUT_S)
-            except RingmillError as error:
-                _log.warning("%s does not take the jobs over: %s", node, error)
-            else:
-                return b""
-        raise Unavailable("no other member takes the jobs over now; this one goes on", outcome="failed")
+        await have_others_take(self._world)
 
     async def _wait_for_change(self) -> None:
         """Of this node's tenure, for a moment."""
@@ -465,7 +465,7 @@ class JobCoordinator:
             self._tell()
         if self._leaving.is_set():
             self._leaving.clear()
-            await self._pause(_TAKE_TIMEOUT_S)  # others first
+            await self._pause(TAKE_TIMEOUT_S)  # others first
 
     async def _pause(self, seconds: float) -> None:
         """Leave the lease to others, unless it is handed to this node."""

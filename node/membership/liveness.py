@@ -4,7 +4,7 @@ cluster/membership makes all decisions; this loop makes none.  Probes travel in 
 separate connection.  A node whose disk is not the one in the topology, or whose start is not confirmed yet,
 serves nothing; it neither probes nor answers, so that the others see it as down (I2, I3).
 
-Rule T7: docs/protocol/topology.md.
+Rules T7 and T10: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
 from ringmill.cluster.membership.claims import MemberState, Message
 from ringmill.cluster.membership.detector import Detector, Instruction, Ping
 from ringmill.cluster.membership.profile import Profile
+from ringmill.cluster.membership.slowness import Slowness
 from ringmill.cluster.ports import BatchTransport, Clock, Entropy, Handler, Incoming, Priority
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -66,12 +67,17 @@ class Liveness:
         self._detector = Detector(
             node, disk, start, profile, random=lambda: entropy.uniform("swim"), now=clock.monotonic()
         )
+        self._slowness = Slowness()
         self._distances = {node: 0}
         self._listeners: list[Callable[[NodeId, MemberState], None]] = []
         self._nudged = asyncio.Event()
         self._wakes_at = 0.0
         self._outbox: list[Ping] = []
         self._is_running = False
+        self.is_leaving = False
+        """Whether this node has said that it serves no more."""
+        self._untold: set[int] = set()  # pings that tell so
+        self._all_told = asyncio.Event()
         topology.on_change(self._take_members)
         transport.on_break(self._note_break)
 
@@ -83,6 +89,10 @@ class Liveness:
     def state(self, node: NodeId) -> MemberState:
         """The state of a node: this node is up, and a node that is not a member is down."""
         return self._detector.state(node)
+
+    def is_slow(self, node: NodeId) -> bool:
+        """Whether a node that is up answers this one much more slowly than others do.  It changes nothing."""
+        return self.state(node) is MemberState.UP and self._slowness.is_slow(node)
 
     def is_up(self, node: NodeId) -> bool:
         """Whether to send to a node: not if it is down; a suspect may still refute."""
@@ -101,6 +111,18 @@ class Liveness:
         """This node's event loop did nothing for `stood_s` seconds: it doubts itself."""
         _log.info("%s doubts itself after standing still for %.1f s", self._node, stood_s)
         self._detector.stood_still(self._clock.monotonic(), stood_s)
+
+    async def leave(self) -> None:
+        """Tell the members that this node leaves service; returns when each has heard or was given up
+        (rule T10)."""
+        self.is_leaving = True
+        if not self._is_running or not self._may_take_part():
+            return
+        instructions = self._detector.leave(self._clock.monotonic())
+        self._untold = {told.id for told in instructions if isinstance(told, Ping)}
+        self._obey(instructions)
+        if self._untold:
+            await self._all_told.wait()
 
     # The loop.
 
@@ -155,11 +177,15 @@ class Liveness:
             body,
             timeout_s=ping.timeout_s,
             priority=Priority.CONTROL,
-            ended=partial(self._end, ping),
+            ended=partial(self._end, ping, self._clock.monotonic()),
         )
 
-    def _end(self, ping: Ping, told: bytes | RingmillError) -> None:
+    def _end(self, ping: Ping, sent_at: float, told: bytes | RingmillError) -> None:
         """Report what came of a ping; a node that stops learns nothing from its own end."""
+        if ping.id in self._untold:
+            self._untold.discard(ping.id)
+            if not self._untold:
+                self._all_told.set()
         if not self._is_running:
             return
         try:
@@ -168,6 +194,8 @@ class Liveness:
             is_silent = isinstance(error, DeadlineExceeded)
             self._obey(self._detector.failed(ping.id, self._clock.monotonic(), is_silent=is_silent))
             return
+        if ping.via is None:
+            self._slowness.answered(ping.target, self._clock.monotonic() - sent_at)
         self._topology.heard_of(Epoch(message.epoch), message.speaker)
         self._obey(self._detector.answered(ping.id, message, self._clock.monotonic()))
 
@@ -201,6 +229,7 @@ class Liveness:
         self._detector.epoch = topology.epoch
         self._distances = _distances(topology, self._node)
         seats = {member.id: member.disk for member in topology.members}
+        self._slowness.keep(seats)
         if self._may_take_part():
             self._obey(self._detector.set_members(seats, self._clock.monotonic()))
         self._nudged.set()
@@ -222,6 +251,8 @@ class Liveness:
 
     def _tell(self, node: NodeId, state: MemberState) -> None:
         _log.info("%s is %s", node, state)
+        if state is MemberState.DOWN:
+            self._slowness.forget(node)
         for listener in self._listeners:
             listener(node, state)
 

@@ -121,7 +121,7 @@ class MembershipService:
             MemberView(
                 id=member.id,
                 address=member.address,
-                state=self._liveness.state(member.id),
+                state="slow" if self._liveness.is_slow(member.id) else self._liveness.state(member.id),
                 membership=member.state,
                 owns=topology.owned_by(member.id),
             )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs.topology_pb2 import (
@@ -39,12 +41,19 @@ class TopologyService:
     """Clients call `Get` first, so its answer also carries this node's clock and hybrid time (rule V4)."""
 
     def __init__(
-        self, card: NodeCard, agent: TopologyAgent, history: TopologyHistory, hybrid: HybridClock
+        self,
+        card: NodeCard,
+        agent: TopologyAgent,
+        history: TopologyHistory,
+        hybrid: HybridClock,
+        *,
+        is_leaving: Callable[[], bool],
     ) -> None:
         self._card = card
         self._agent = agent
         self._history = history
         self._hybrid = hybrid
+        self._is_leaving = is_leaving
 
     def service(self) -> Service:
         return Service(
@@ -76,6 +85,9 @@ class TopologyService:
         return InitResponse(cluster=topology.cluster, epoch=topology.epoch)
 
     async def _get(self, request: GetTopologyRequest, call: Call) -> GetTopologyResponse:
+        """Raises Unavailable once the node leaves service, as clients ask this to see whom to use (T10)."""
+        if self._is_leaving():
+            raise Unavailable(f"{self._card.node} is stopping", hint="ask another node", outcome="failed")
         current = self._agent.current
         if current is None or current.epoch <= request.known_epoch:
             return GetTopologyResponse(epoch=self._agent.epoch, hybrid_time=self._hybrid.now())

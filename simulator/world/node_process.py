@@ -18,6 +18,7 @@ from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
 from ringmill.node.identity.identity import FolderRefused
+from ringmill.node.leaving import leave_service
 from ringmill.node.replica.object_batch import Admission, ObjectBatch
 from ringmill.node.replica.object_store import Intent, Written
 from ringmill.node.replica.stored_key import Place, parse_object_key
@@ -268,6 +269,7 @@ class NodeProcess:
             start.is_up.set()
             await start.is_stopping.wait()
             node.requests.end_watches()
+            await leave_service(node)
             await start.transport.drain(world.tunables.drain_s)
 
     def _doors(self, start: NodeStart, number: int) -> Doors:

@@ -16,12 +16,14 @@ def view(
     node: str,
     *,
     down: str = "",
+    slow: str = "",
     epoch: int = 1,
     short: int = 0,
     broken: int = 0,
     reasons: tuple[str, ...] = (),
 ) -> StatusResponse:
-    states = {name: "down" if name in down.split() else "up" for name in ("n1", "n2", "n3")}
+    told = {"up": "n1 n2 n3", "slow": slow, "down": down}
+    states = {name: state for state, names in told.items() for name in names.split()}
     return StatusResponse(
         cluster="test", node=node, epoch=epoch, keys=5, hints=2, pid=4000, n=3, coordinator="n1",
         members=[MemberView(id=name, state=state, membership="up") for name, state in states.items()],
@@ -46,6 +48,13 @@ def test_the_worst_opinion_counts() -> None:
     assert seen.health == "degraded"
     assert seen.nodes[2].state == "down"
     assert seen.reasons[0] == "n3 is down"
+
+
+def test_a_node_is_slow_when_most_of_the_others_say_so_and_the_reason_names_them() -> None:
+    seen = picture(view("n1", slow="n3"), view("n2", slow="n3"), view("n3"))
+    assert (seen.health, [node.state for node in seen.nodes]) == ("degraded", ["up", "up", "slow"])
+    assert seen.reasons == ("n3 is slow, say n1, n2",)
+    assert picture(view("n1", slow="n3"), view("n2"), view("n3")).health == "ok"
 
 
 def test_a_node_that_answers_is_not_called_down() -> None:

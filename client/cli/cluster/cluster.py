@@ -36,6 +36,12 @@ cluster = LazyGroup(
             "show which nodes are up and what they hold",
             "token_file",
         ),
+        "stop": Verb(
+            "ringmill.client.cli.cluster.cluster_nodes:stop",
+            "stop nodes in order, so that no request fails",
+            AT_ONCE,
+            HIDDEN,
+        ),
         "kill": Verb(
             "ringmill.client.cli.cluster.cluster_nodes:kill",
             "kill nodes with SIGKILL, as a crash would",
@@ -53,7 +59,7 @@ cluster = LazyGroup(
         ),
         "restart": Verb(
             "ringmill.client.cli.cluster.cluster_nodes:restart",
-            "stop nodes and start them again",
+            "stop nodes and start them again, with --rolling one after the other",
             LOCAL,
             HIDDEN,
         ),

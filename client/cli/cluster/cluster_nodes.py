@@ -1,4 +1,4 @@
-"""`ringmill cluster kill`, `pause`, `resume`, `restart`, `logs`: single nodes of a local cluster."""
+"""`ringmill cluster stop`, `kill`, `pause`, `resume`, `restart`, `logs`: single nodes of a local cluster."""
 
 from __future__ import annotations
 
@@ -13,10 +13,27 @@ from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster, processes
+from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
 from ringmill.client.local.local_state import LocalCluster, LocalNode
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume"]
+__all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume", "stop"]
+
+
+@click.command()
+@click.argument("nodes", nargs=-1, required=True)
+@pass_local
+def stop(settings: Settings, nodes: tuple[str, ...]) -> None:
+    """Stop nodes in order (SIGTERM): each leaves service first, so that no request fails."""
+
+    def act(node: LocalNode) -> str:
+        if local_cluster.node_state(node) == "stopped":
+            raise local_cluster.not_running(node)
+        return local_cluster.stop_nodes([node])[node.id]
+
+    with local_cluster.exclusively(settings.cluster_folder):
+        _each(settings, nodes, act)
+    output.next_command(settings, "ringmill cluster status", f"ringmill cluster restart {' '.join(nodes)}")
 
 
 @click.command()
@@ -65,12 +82,26 @@ def resume(settings: Settings, nodes: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("nodes", nargs=-1, required=True)
+@click.argument("nodes", nargs=-1)
+@click.option("--rolling", is_flag=True, help="one after the other, each once the one before has caught up")
+@click.option("--force", is_flag=True, help="with --rolling: whatever the state of the cluster is")
 @pass_local
-def restart(settings: Settings, nodes: tuple[str, ...]) -> None:
-    """Stop nodes (SIGTERM, then SIGKILL) and start them again on their data."""
+def restart(settings: Settings, nodes: tuple[str, ...], rolling: bool, force: bool) -> None:
+    """Stop nodes (SIGTERM, then SIGKILL) and start them again on their data.
+
+    With --rolling all nodes, or the named ones, in turn, so that no request fails; it stops at the first that
+    does not come back, and --timeout is for each.
+    """
     begun = time.perf_counter()
-    cluster = restart_nodes(settings.cluster_folder, nodes, settings.timeout)
+    if not rolling and (force or not nodes):
+        raise InvalidArgument("--force needs --rolling" if force else "name the nodes, or all by --rolling")
+    if rolling:
+        from ringmill.client.cli.cluster.cluster_rolling import restart_rolling
+
+        with local_cluster.exclusively(settings.cluster_folder):
+            cluster = asyncio.run(restart_rolling(settings, nodes, is_forced=force))
+    else:
+        cluster = restart_nodes(settings.cluster_folder, nodes, settings.timeout)
     took_s = time.perf_counter() - begun
     rows = [(node.id, node.pid, "up") for node in cluster.chosen(nodes)]
     document = {
@@ -110,7 +141,6 @@ def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -
 
 def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) -> LocalCluster:
     """Stop and start the named nodes and wait until they serve.  Returns the cluster with its new pids."""
-    from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
 
     with local_cluster.exclusively(folder):
         cluster = local_cluster.required_cluster(folder)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringmill.client.administration.hot_view import HotView
     from ringmill.client.administration.status import ClusterStatus
 
-__all__ = ["list_clusters", "status", "wait_healthy"]
+__all__ = ["POLL_S", "list_clusters", "look", "status", "wait_healthy"]
 
 WAIT_S = 20.0
 POLL_S = 0.1
@@ -54,7 +54,7 @@ def status(settings: Settings, check: bool, target: str | None, is_hot: bool) ->
         return ExitCode.DONE
     if target is not None:
         return _wait(settings, settings.timeout or WAIT_S)
-    seen = asyncio.run(_look(settings, settings.timeout_s))
+    seen = asyncio.run(look(settings, settings.timeout_s))
     show_status(settings, seen, _local(settings))
     if seen.health != "ok" and not settings.endpoints and (commands := next_commands(seen)):
         output.next_command(settings, *commands)
@@ -105,7 +105,7 @@ async def wait_healthy(
     seen: ClusterStatus | None = None
     while True:
         try:
-            seen = await _look(settings, min(ASK_S, timeout_s))
+            seen = await look(settings, min(ASK_S, timeout_s))
             if seen.health == "ok":
                 return seen
             progress("; ".join(seen.reasons))
@@ -134,7 +134,8 @@ class _Progress:
         output.note(f"waiting, {output.span(self._until - now)} left: {amiss}")
 
 
-async def _look(settings: Settings, timeout_s: float) -> ClusterStatus:
+async def look(settings: Settings, timeout_s: float) -> ClusterStatus:
+    """The status now.  Raises Unavailable or DeadlineExceeded when no node answers."""
     async with open_client(settings) as db:
         return with_paused(await db.status(timeout=min(timeout_s, ASK_S)), _local(settings))
 

@@ -36,6 +36,7 @@ from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incomi
 from ringmill.cluster.wire.error_bytes import encode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
+    NOTICE,
     OPERATION_OVERHEAD_BYTES,
     Answer,
     Operation,
@@ -126,7 +127,20 @@ class Answering:
         """The error for new calls once the node is stopping."""
         if not self._is_stopping:
             return None
+        return self._leaving()
+
+    def _leaving(self) -> Unavailable:
         return Unavailable(f"{self._name} is stopping", hint="ask another node", outcome="failed")
+
+    def say_leaving(self) -> int:
+        """Tell clients that this node is about to stop, so that they ask another one (rule T10).
+
+        All that they ask is still answered.  Returns how many streams were told.
+        """
+        clients = [served for served in self._streams if served.dialler.is_screened]
+        for served in clients:
+            served.fail(NOTICE, self._leaving())
+        return len(clients)
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new calls, wait up to `timeout_s` until those under way have been answered, end the streams.

@@ -26,6 +26,7 @@ from ringmill.cluster.ports import Clock, Ended, Entropy, Priority
 from ringmill.cluster.wire.error_bytes import decode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
+    NOTICE,
     OPERATION_OVERHEAD_BYTES,
     Operation,
     decode_answers,
@@ -101,7 +102,8 @@ class FrameLink:
 
     `dial` returns a stream that both sides have agreed on, or raises a RingmillError; nothing of a call is
     sent before it returns.  The link owns one task, made by `start_task`; `close` ends it.  `gathers` as in
-    PacedWriter.  `broke` is called when a stream has ended that this side has not closed.
+    PacedWriter.  `broke` is called when a stream has ended that this side has not closed, `noticed` when the
+    other side has said that it is about to stop.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class FrameLink:
         max_call_bytes: int = MAX_FRAME_BYTES,
         gathers: bool = True,
         broke: Callable[[], None] = lambda: None,
+        noticed: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._dial = dial
@@ -123,6 +126,7 @@ class FrameLink:
         self._entropy = entropy
         self._start_task = start_task
         self._broke = broke
+        self._noticed = noticed
         self._max_frame_bytes = max_frame_bytes
         self._max_call_bytes = min(max_call_bytes, max_frame_bytes)
         self._outbox: PacedWriter[_Call] = PacedWriter(self._encode, gathers=gathers)
@@ -263,6 +267,9 @@ class FrameLink:
             answers, theirs_us = decode_answers(frame, max_bytes=self._max_frame_bytes)
             sent_us: int | None = None
             for answer in answers:
+                if answer[0] == NOTICE:
+                    self._noticed()
+                    continue
                 if len(answer) == 4:
                     asked_us = self._refuse_run(answer)
                 elif (call := self._sent.pop(answer[0], None)) is not None:

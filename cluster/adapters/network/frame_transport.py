@@ -152,6 +152,10 @@ class FrameTransport:
         links = self._links.get(to) or self._open(to)
         return await links[_CLASS_OF[priority]].call(method, body, timeout_s, priority)
 
+    def say_leaving(self) -> int:
+        """Tell clients to ask another node, and answer on.  Returns how many there are (rule T10)."""
+        return self._answering.say_leaving()
+
     async def drain(self, timeout_s: float) -> None:
         """Refuse new calls, wait up to `timeout_s` until those under way are answered, end all streams.
 

@@ -59,6 +59,8 @@ class ClientLink:
         )
         self._peer_clock: PeerClock | None = None  # as answers to plain calls told it
         self._is_closed = False
+        self.leaving: Callable[[], None] = nothing
+        """Called when the node says on the session that it is about to stop."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -160,6 +162,7 @@ class ClientLink:
                 entropy=OsEntropy(),
                 max_frame_bytes=self._max_frame_bytes,
                 max_call_bytes=MAX_CLIENT_MESSAGE_BYTES,
+                noticed=lambda: self.leaving(),  # noqa: PLW0108 - it may be set later
             )
         return self._session
 

@@ -82,6 +82,7 @@ OBJECT_MARKS: Final = (
     # Probes
     "a suspect is declared down",
     "a suspect refutes",
+    "a node says that it leaves service",
     "a member is probed at once as its connection broke",
     # Storage
     "a compaction drops a tombstone",

@@ -83,3 +83,28 @@ async def test_a_session_that_broke_is_dialled_again(nodes: Any) -> None:
                     break
                 except Unavailable:
                     await asyncio.sleep(0.02)
+
+
+async def test_clients_hear_that_a_node_is_about_to_stop_and_what_they_ask_is_still_done(nodes: Any) -> None:
+    n1 = await nodes.start("n1")
+    n1.serve("kv.get", echo)
+    heard = asyncio.Event()
+    async with session(nodes) as link:
+        link.leaving = heard.set
+        await link.session_call("kv.get", b"1", 5)
+        assert n1.say_leaving() == 1
+        async with asyncio.timeout(5):
+            await heard.wait()
+        assert await link.session_call("kv.get", b"2", 5) == b"2"
+
+
+async def test_peers_are_sent_no_notice_as_the_failure_detector_tells_them(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+
+    def body(incoming: Incoming) -> bytes:
+        return incoming.body
+
+    n2.serve("echo", body)
+    await n1.call(NodeId("n2"), "echo", b"", timeout_s=5, priority=Priority.WRITE)
+    assert n2.say_leaving() == 0
+    assert await n1.call(NodeId("n2"), "echo", b"3", timeout_s=5, priority=Priority.WRITE) == b"3"

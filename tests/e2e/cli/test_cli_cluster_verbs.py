@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ringmill.client.blocking import Client
+from ringmill.client.connection import connect
+from ringmill.client.local.checked_load import CheckedLoad
 from ringmill.client.local.local_cluster import node_state, required_cluster
 from ringmill.client.values import Item, Receipt
 
@@ -115,6 +118,42 @@ def test_a_status_in_a_pipe_has_rows_on_stdout_and_its_verdict_on_stderr(shell: 
     assert "  ok  epoch 1  N=3  partitions: 256 complete, 0 under-replicated" in shown.err
     node = shell.ok("cluster", "status", "-o", "json").json["nodes"][0]
     assert node["zone"] == "default" and node["uptime_s"] > 0
+
+
+async def test_a_rolling_restart_fails_no_request(shell: Shell) -> None:
+    file = shell.folder / "home" / "default" / "cluster.json"
+    before = {node["id"]: node for node in json.loads(file.read_text())["nodes"]}
+    is_over = asyncio.Event()
+    async with connect([node["address"] for node in before.values()]) as db:
+        load = CheckedLoad(db, keys=32, workers=2, prefix="rolling")
+
+        async def count() -> int:
+            number = 0
+            while not is_over.is_set():
+                number = await db.registers.incr("rolling")
+            return number
+
+        async with asyncio.TaskGroup() as group:
+            counting = group.create_task(count())
+            group.create_task(load.run(is_over.is_set))
+            restarted = await asyncio.to_thread(shell.ok, "cluster", "restart", "--rolling", "n1", "n2")
+            is_over.set()
+        counted = counting.result()
+        assert (load.refused, load.unknown, load.failed_reads, load.lost) == (0, 0, [], [])
+        assert load.acknowledged and (await db.registers.get("rolling")).value == b"%d" % counted
+    assert "n2 (1 of 2): stopped" in restarted.err and "n1 (2 of 2): stopped" in restarted.err
+    after = {node["id"]: node["pid"] for node in json.loads(file.read_text())["nodes"]}
+    assert [name for name in NODES if after[name] != before[name]["pid"]] == ["n1", "n2"]
+
+
+def test_a_rolling_restart_does_not_begin_while_a_node_is_away(shell: Shell) -> None:
+    assert b"n5" in shell.ok("cluster", "stop", "n5").out
+    refused = shell.run("cluster", "restart", "--rolling", "-o", "json")
+    assert (refused.code, refused.error["outcome"]) == (6, "failed")
+    assert "n5 is " in refused.error["message"] and "--force" in refused.error["hint"]
+    assert shell.run("cluster", "stop", "n5").code == 3
+    shell.ok("cluster", "restart", "n5")
+    healthy(shell)
 
 
 def test_kill_9_of_every_node_loses_nothing_that_was_acknowledged(shell: Shell) -> None:

@@ -188,6 +188,18 @@ async def test_a_handover_moves_a_job_and_its_attempts_go_on(cluster: Any) -> No
     assert cluster.parts() == cluster.expected()
 
 
+async def test_a_coordinator_that_leaves_service_has_another_one_take_its_jobs(cluster: Any) -> None:
+    cluster.write_input("one poison two\n", "three four\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    await cluster.until(lambda: any(node.task_pids() for node in cluster.nodes.values()))
+    await cluster.nodes[N1].coordinator.leave()
+    now = await cluster.nodes[N3].coordinator.coordinator()
+    assert now.node not in (None, N1)
+    (cluster.folder / "flag").touch()
+    view = await cluster.finish(at=now.node)
+    assert (view.state, view.summary.retried) == ("SUCCEEDED", 0)
+
+
 async def test_a_coordinator_that_was_cut_off_gives_its_jobs_up(cluster: Any) -> None:
     cluster.write_input("one poison two\n")
     await cluster.submit(cluster.spec(mode="wait"))

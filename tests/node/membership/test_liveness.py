@@ -341,3 +341,21 @@ def test_a_new_cluster_serves_soon_after_forming() -> None:
         assert all(run.agent.serving for run in cluster.runs.values())
 
     Cluster(is_new=True).tell(story)
+
+
+def test_a_node_behind_a_slow_link_is_slow_to_all_until_it_is_fast_again() -> None:
+    async def story(cluster: Cluster) -> None:
+        others = [run for node, run in cluster.runs.items() if node != N3]
+        await asyncio.sleep(8)
+        assert not any(run.liveness.is_slow(node) for run in others for node in NODES)
+        slow = [link for source, target, link in cluster.network.links() if N3 in (source, target)]
+        for link in slow:
+            link.latency_s = 0.04  # there and back well below the 0.2 s of a probe
+        await cluster.until(lambda: all(run.liveness.is_slow(N3) for run in others), within_s=20)
+        assert {run.liveness.state(N3) for run in others} == {UP}
+        assert not any(run.liveness.is_slow(node) for run in others for node in NODES if node != N3)
+        for link in slow:
+            link.latency_s = 0.0004
+        await cluster.until(lambda: not any(run.liveness.is_slow(N3) for run in others), within_s=5)
+
+    Cluster().tell(story)

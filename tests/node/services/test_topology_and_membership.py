@@ -80,7 +80,10 @@ async def link() -> AsyncIterator[ClientLink]:
         pid=4711,
         clock=clock,
     )
-    tables = (TopologyService(card, agent, history, HybridClock(clock)).service(), membership.service())
+    tables = (
+        TopologyService(card, agent, history, HybridClock(clock), is_leaving=lambda: False).service(),
+        membership.service(),
+    )
     services = Services(GrpcAcceptor(transport), grpc_handlers(tables, clock))
     async with transport, NodeServer("127.0.0.1:0", services) as server, ClientLink(server.address) as link:
         yield link

@@ -1,0 +1,89 @@
+"""`ringmill cluster restart --rolling`: one node after the other, each once the one before has caught up.
+
+client/local/rolling.py says when a turn has come.  Stops at the first node that does not come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from ringmill.client.cli.cluster.cluster_status import POLL_S, look
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
+from ringmill.client.local.local_state import LocalCluster
+from ringmill.client.local.rolling import check_may_begin, in_order, why_behind
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+
+__all__ = ["restart_rolling"]
+
+LOOK_S = 2.0
+
+
+async def restart_rolling(settings: Settings, names: Sequence[str], *, is_forced: bool) -> LocalCluster:
+    """Restart the named nodes, or all, and return the cluster with its new pids.
+
+    --timeout is for each node.  Raises Unavailable when requests would fail, unless forced; what a start
+    raises; DeadlineExceeded for a node that does not catch up.
+    """
+    timeout_s = settings.timeout or RESTART_TIMEOUT_S
+    cluster = local_cluster.required_cluster(settings.cluster_folder)
+    chosen: Sequence[str] = [node.id for node in cluster.chosen(names)]
+    try:
+        seen = await look(settings, LOOK_S)
+    except (Unavailable, DeadlineExceeded):
+        if not is_forced:
+            raise
+    else:
+        chosen = in_order(seen, names)
+        if not is_forced:
+            check_may_begin(seen)
+    for number, name in enumerate(chosen, 1):
+        begun = time.monotonic()
+        try:
+            (ended,) = (await asyncio.to_thread(local_cluster.stop_nodes, cluster.chosen([name]))).values()
+            stopped = time.monotonic()
+            cluster = await start_again(cluster, cluster.chosen([name]), timeout_s)
+            serves = time.monotonic()
+            if not is_forced:
+                await _wait_caught_up(settings, name, timeout_s)
+        except RingmillError as error:
+            raise _stopped_at(error, chosen, number) from None
+        caught_up = time.monotonic()
+        output.note(
+            f"{name} ({number} of {len(chosen)}): {ended} after {stopped - begun:.1f} s, "
+            f"serves after {serves - begun:.1f} s, has caught up after {caught_up - begun:.1f} s"
+        )
+    return cluster
+
+
+async def _wait_caught_up(settings: Settings, name: str, timeout_s: float) -> None:
+    """Raises DeadlineExceeded, which says what the node still lacks."""
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            why = why_behind(await look(settings, LOOK_S), name)
+        except (Unavailable, DeadlineExceeded) as error:
+            why = f"is not known to have caught up: {error.message}"
+        if not why:
+            return
+        if time.monotonic() >= until:
+            raise DeadlineExceeded(f"{name} {why} after {timeout_s:g} s", detail={"node": name})
+        await asyncio.sleep(POLL_S)
+
+
+def _stopped_at(error: RingmillError, chosen: Sequence[str], number: int) -> RingmillError:
+    """The error of the node of this number, which also says what was and was not done."""
+    done, name, left = chosen[: number - 1], chosen[number - 1], chosen[number:]
+    told = [f"{' '.join(done)} restarted"] if done else []
+    told.append(f"{name} was stopped and has not come back")
+    told += [f"{' '.join(left)} not touched"] if left else []
+    error.detail["changed"] = "; ".join(told)
+    again = f", then `ringmill cluster restart --rolling {' '.join(left)}`" if left else ""
+    error.hint = (
+        f"see `ringmill cluster logs {name}`; bring it back by `ringmill cluster restart {name}`{again}"
+    )
+    return error

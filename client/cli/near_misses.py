@@ -21,6 +21,7 @@ _FOREIGN: Final = {
     "clusters": "cluster list", "list": "cluster list", "ls": "cluster list",
     "kill": "cluster kill", "pause": "cluster pause", "restart": "cluster restart",
     "resume": "cluster resume", "logs": "cluster logs", "chaos": "cluster chaos",
+    "autoscale": "cluster autoscale", "scale": "cluster autoscale",
     "jobs": "job list", "mapreduce": "job run", "run": "job run", "submit": "job run",
     "attach": "job follow", "wait": "job follow", "watch": "job follow",
     "inspect": "engine inspect", "verify": "engine verify", "dump": "engine dump", "check": "engine verify",

@@ -97,6 +97,12 @@ cluster = LazyGroup(
             "move what is out of balance, by other weights or zones",
             "token_file",
         ),
+        "autoscale": Verb(
+            "ringmill.client.cli.cluster.cluster_autoscale:autoscale",
+            "add nodes under pressure, and remove them when idle",
+            "token_file",
+            HIDDEN,
+        ),
         "moves": Verb(
             "ringmill.client.cli.ring.ring_moves:moves",
             "show, pause, resume or give up moves of partitions",

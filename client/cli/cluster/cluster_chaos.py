@@ -16,7 +16,7 @@ from ringmill.client.cli.cluster.chaos_view import ChaosLine, show_report
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.frame.settings import Settings, bounded_span_s
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, read_token
 from ringmill.cluster.adapters.files.private_files import open_private
@@ -57,8 +57,8 @@ def chaos(settings: Settings, span: str, seed: int | None, faults: str, at_once:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would tell of connections that a kill resets
     from ringmill.client.chaos.chaos_run import ChaosOptions, ChaosRun
 
-    for_s = _span_s("--for", span, SHORTEST_STEP_S, LONGEST_S)
-    every_s = _span_s("--every", every, SHORTEST_STEP_S, for_s)
+    for_s = bounded_span_s("--for", span, SHORTEST_STEP_S, LONGEST_S)
+    every_s = bounded_span_s("--every", every, SHORTEST_STEP_S, for_s)
     seed = secrets.randbelow(SEEDS) if seed is None else seed
     options = ChaosOptions(seed, secrets.token_hex(3), _kinds(faults), at_once, every_s, for_s)
     folder = settings.cluster_folder
@@ -81,18 +81,6 @@ def chaos(settings: Settings, span: str, seed: int | None, faults: str, at_once:
         raise KeyboardInterrupt
     show_report(settings, cluster, run, verdicts, "" if has_held else _written(folder, run))
     return ExitCode.DONE if has_held else ExitCode.FAILED
-
-
-def _span_s(flag: str, text: str, least_s: float, most_s: float) -> float:
-    try:
-        span_s = seconds(text)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{flag}: {error}", hint=f"{flag} 5s, for example") from error
-    if not least_s <= span_s <= most_s:
-        raise InvalidArgument(
-            f"{flag} {text[:40]} is not between {least_s:g} s and {most_s:g} s", hint=f"{flag} {most_s:g}s"
-        )
-    return span_s
 
 
 def _kinds(text: str) -> tuple[NodeFault, ...]:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 _INSTEAD = {
     "up": "`ringmill cluster form --endpoints ...` makes running nodes a cluster",
     "chaos": "it disturbs only nodes that `ringmill cluster up` has started",
+    "autoscale": "it starts and stops processes of a cluster that `ringmill cluster up` has started",
     "logs": "nodes that were started by hand write their logs where you told them to",
     "list": "`ringmill cluster status --endpoints ...` shows the cluster of these nodes",
 }

@@ -16,7 +16,7 @@ from typing import Any
 from ringmill.cluster.adapters.files.private_files import distrust
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["FORMS", "LONGEST_TIMEOUT_S", "Settings", "seconds"]
+__all__ = ["FORMS", "LONGEST_TIMEOUT_S", "Settings", "bounded_span_s", "seconds"]
 
 DEFAULT_CLUSTER = "default"
 DEFAULT_TIMEOUT_S = 5.0
@@ -136,6 +136,19 @@ def seconds(text: str) -> float:
     span_s = float(match[1]) * _UNIT_S[match[2]]
     if span_s > LONGEST_SPAN_S:
         raise InvalidArgument(f"{text!r} is above the longest time span, {LONGEST_SPAN_S / 86400:.0f}d")
+    return span_s
+
+
+def bounded_span_s(flag: str, text: str, least_s: float, most_s: float) -> float:
+    """A time span in seconds.  Raises InvalidArgument, which names `flag`, outside `least_s` to `most_s`."""
+    try:
+        span_s = seconds(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{flag}: {error}", hint=f"{flag} 5s, for example") from error
+    if not least_s <= span_s <= most_s:
+        raise InvalidArgument(
+            f"{flag} {text[:40]} is not between {least_s:g} s and {most_s:g} s", hint=f"{flag} {most_s:g}s"
+        )
     return span_s
 
 

@@ -63,7 +63,8 @@ class Forgetting:
         self._topology = topology
         self._options = options
         self._gate = gate
-        self._passed: dict[PartitionId, tuple[HybridTime, int]] = {}  # watermark, and healings before it
+        # By partition: its copy, the watermark, and the healings before it.
+        self._passed: dict[PartitionId, tuple[Copy, HybridTime, int]] = {}
         self._garbage_bytes = 0
         self._is_merge_wanted = False
         self.forgotten = 0
@@ -89,7 +90,7 @@ class Forgetting:
         await self._merge_tables()
 
     async def _pass(self, copy: Copy, proven: HybridTime) -> None:
-        state = (proven, self._objects.heals)
+        state = (copy, proven, self._objects.heals)
         if self._passed.get(copy.partition) == state:
             return
         former_ms = self._objects.dead.scan_begins(copy)

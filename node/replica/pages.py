@@ -99,8 +99,8 @@ class PageServing:
         return {PAGE: self.answer}
 
     async def answer(self, incoming: Incoming) -> bytes:
-        """Raises WrongEpoch when this node is not an owner, CorruptData when it may have lost some of the
-        range."""
+        """Raises WrongEpoch when this node is not an owner, or the owners change while the page is read;
+        CorruptData when it may have lost some of the range."""
         request = ReadPage.decode(incoming.body)
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         try:
@@ -111,6 +111,7 @@ class PageServing:
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
             raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
         await self._objects.wait_synced()
+        self._routes.check_row(request.partition, row.row_epoch)  # rule M6
         return page.encode()
 
 

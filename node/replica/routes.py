@@ -129,6 +129,11 @@ class Routes:
         row = await self.row_of(partition, epoch, sender=sender)
         return Place(self.copy_of(partition, row), keyspace, key)
 
+    def is_current(self, route: Route) -> bool:
+        """Whether the route was found by the newest document that this node holds, so its row is the same."""
+        newest = self._view.current
+        return newest is not None and newest.epoch == route.epoch
+
     def check_same(self, route: Route) -> None:
         """Raise WrongEpoch when the owners of the key have changed since its route was found (T5)."""
         self.check_row(route.partition, route.row.row_epoch)

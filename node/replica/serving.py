@@ -183,6 +183,7 @@ class ReplicaServing:
         request = Read.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         encoded = await self._objects.read_synced(route.place)
+        self._routes.check_same(route)  # what a former owner has dropped is no absence (rule M6)
         return self._told(route, encoded, most_bytes)
 
     def _told(self, route: Route, encoded: bytes, most_bytes: int) -> bytes:

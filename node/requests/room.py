@@ -56,7 +56,7 @@ async def open_requests(
         fallbacks = Fallbacks(
             routes=routes, liveness=liveness, transport=core.transport, hybrid=core.hybrid, options=options
         )
-        collector = _collector(core, replica, replicas, fallbacks, liveness, background)
+        collector = _collector(core, replica, replicas, fallbacks, liveness, background, routes)
         flights = _flights(core, replica, replicas, fallbacks, liveness, background)
         forwarder = _forwarder(core, liveness, timekeeper, background)
         operations = OwnOperations(core.hybrid, core.doors.entropy)
@@ -108,6 +108,7 @@ def _collector(
     fallbacks: Fallbacks,
     liveness: LivenessView,
     background: Background,
+    routes: Routes,
 ) -> Collector:
     return Collector(
         objects=replica.objects,
@@ -115,6 +116,7 @@ def _collector(
         fallbacks=fallbacks,
         liveness=liveness,
         background=background,
+        routes=routes,
         clock=core.clock,
         options=core.options.requests,
         gate=core.gate,

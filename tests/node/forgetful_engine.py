@@ -159,6 +159,7 @@ class ForgetfulEngine:
         reverse: bool = False,
         snapshot: HeldSnapshot | None = None,
     ) -> AsyncGenerator[tuple[bytes, bytes], None]:
+        await self.can_read.wait()
         content = dict(self._content) if snapshot is None else snapshot.content
         if self.scan_failure is not None:
             raise self.scan_failure

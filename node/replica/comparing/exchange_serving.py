@@ -91,13 +91,14 @@ class ExchangeServing:
         sums = known_sums(self._engine, self._objects, self._routes.copy_of(request.partition, row))
         if sums is None:
             raise Unavailable(f"what partition {request.partition} holds is not known now")
-        await self._objects.wait_synced()
         shown = sums.of_leaves(request.groups) if request.groups else sums.of_groups()
+        await self._objects.wait_synced()  # later writes are not on the disk by then, so they are not in it
         return Sums(row.row_epoch, shown).encode()
 
     async def difference(self, incoming: Incoming) -> bytes:
-        """Raises WrongEpoch when this node is not an owner, CorruptData when it may have lost some of the
-        range, Overloaded while the partition is compared with another owner."""
+        """Raises WrongEpoch when this node is not an owner, or the owners change while the range is read;
+        CorruptData when it may have lost some of the range, Overloaded while the partition is compared with
+        another owner."""
         request = AskDifference.decode(incoming.body)
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         self._comparisons.give_turn(request.partition, incoming.sender)
@@ -109,6 +110,7 @@ class ExchangeServing:
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
             raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
         await self._objects.wait_synced()
+        self._routes.check_row(request.partition, row.row_epoch)  # rule M6
         return answer.encode()
 
 

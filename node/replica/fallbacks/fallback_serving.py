@@ -61,4 +61,5 @@ class FallbackServing:
             request.keyspace, request.key, request.epoch, sender=incoming.sender
         )
         hint = await self._hints.get_synced(route.hint_key)
+        self._routes.check_same(route)  # it may have been delivered to those who own the key now
         return ReadAnswer(route.row.row_epoch, b"" if hint is None else hint.encoded).encode()

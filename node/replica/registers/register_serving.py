@@ -79,6 +79,7 @@ class RegisterServing:
     async def read(self, incoming: Incoming) -> bytes:
         _, route = await self._asked(incoming)
         state = await self._registers.read(route.place.register_key)
+        self._routes.check_same(route)  # a former owner drops its copy meanwhile
         return self._answer(route, state, is_done=True)
 
     async def page(self, incoming: Incoming) -> bytes:
@@ -91,6 +92,7 @@ class RegisterServing:
         except OSError as error:
             raise CorruptData(f"registers cannot be read: {told(error)}") from error
         await self._registers.wait_synced()
+        self._routes.check_row(request.partition, row.row_epoch)
         return page.encode()
 
     async def _read_page(self, request: AskRegisters, copy: Copy, row_epoch: Epoch) -> RegistersPage:

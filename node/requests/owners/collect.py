@@ -25,7 +25,7 @@ from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.replica_messages import DigestAnswer, ReadAnswer
-from ringmill.node.replica.routes import Route
+from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
@@ -53,11 +53,13 @@ class Collector:
         fallbacks: Fallbacks,
         liveness: LivenessView,
         background: Background,
+        routes: Routes,
         clock: Clock,
         options: RequestOptions,
         gate: Gate,
         heat: KeyHeat,
     ) -> None:
+        self._routes = routes
         self._gate = gate
         self._heat = heat
         self._objects = objects
@@ -224,9 +226,15 @@ class Collector:
             collection.heard(node, *told)
 
     def _read_own(self, collection: Collection) -> None:
-        """This node's own copy: at once when it is in memory and on the disk, else as soon as it is."""
+        """This node's own copy: at once when it is in memory and on the disk, else as soon as it is.
+
+        It may be asked long after the route was found, in the place of an owner that is silent (rule M6).
+        """
+        route = collection.route
         try:
-            encoded, commit = self._objects.read_now(collection.route.place)
+            if not self._routes.is_current(route):
+                self._routes.check_same(route)
+            encoded, commit = self._objects.read_now(route.place)
         except (NotCached, OSError):
             self._background.start(self._fetch_own(collection))
         except RingmillError as error:
@@ -248,6 +256,7 @@ class Collector:
     async def _fetch_own(self, collection: Collection) -> None:
         try:
             encoded = await self._objects.read_synced(collection.route.place)
+            self._routes.check_same(collection.route)  # a former owner drops its copy meanwhile
         except RingmillError as error:
             collection.failed(self._replicas.node, error)
         else:

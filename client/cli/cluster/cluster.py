@@ -64,7 +64,7 @@ cluster = LazyGroup(
             HIDDEN,
         ),
         "chaos": Verb(
-            "ringmill.client.cli.cluster.cluster_chaos:chaos",
+            "ringmill.client.cli.chaos.cluster_chaos:chaos",
             "kill, pause and restart nodes under a checked load",
             "token_file",
             HIDDEN,

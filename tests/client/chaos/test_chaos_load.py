@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from ringmill.client.chaos.chaos_run import ChaosRun
-from ringmill.client.cli.cluster import cluster_chaos
+from ringmill.client.cli.chaos import cluster_chaos
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringmill.client.chaos.fault_schedule import FAULT_KINDS, NodeFault
-from ringmill.client.cli.cluster.chaos_view import ChaosLine, show_report
+from ringmill.client.cli.chaos.chaos_view import ChaosLine, show_report
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.exit_codes import ExitCode

@@ -92,7 +92,8 @@ def test_a_flag_that_means_nothing_is_refused_and_not_dropped(
     [
         ("set", "put"), ("del", "delete"), ("rm", "delete"), ("ls", "cluster list"), ("submit", "job run"),
         ("status", "cluster status"), ("gte", "get"), ("job submit", "job run"),
-        ("chaos", "cluster chaos"), ("scale", "cluster autoscale"), ("cluster stop", "cluster down"), ("cluster statsu", "cluster status"),
+        ("chaos", "cluster chaos"), ("scale", "cluster autoscale"),
+        ("cluster stop", "cluster down"), ("cluster statsu", "cluster status"),
     ],
 )  # fmt: skip
 def test_a_verb_of_another_tool_or_a_slip_is_answered_with_the_one_that_was_meant(

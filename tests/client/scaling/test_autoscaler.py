@@ -53,7 +53,7 @@ class Names:
             topology=SimpleNamespace(n=3),
             status=SimpleNamespace(coordinator="n5"),
         )
-        return cast(Look, seen)
+        return cast("Look", seen)
 
     async def removal_bytes(self, node: str) -> int:
         if node not in self.costs:

@@ -30,7 +30,7 @@ LINES = (
     "job run", "job run m.py:x --output o --input", "job run --input i --output o",
     "job run m.py:x --input i --output", "job list --token-file", "cluster", "cluster status",
     "cluster status --wait", "cluster kill", "cluster pause", "cluster resume", "cluster restart",
-    "cluster chaos", "cluster chaos --for", "cluster chaos --faults",
+    "cluster chaos", "cluster chaos --for", "cluster chaos --faults", "cluster autoscale",
     "cluster logs", "cluster logs -n", "cluster list", "cluster down", "completion", "help",
     "bench", "bench --workload", "bench --seconds", "bench --rate", "bench --local", "bench -w",
     "help cluster", "version", "-o", "",

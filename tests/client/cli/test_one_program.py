@@ -92,7 +92,7 @@ def test_a_flag_that_means_nothing_is_refused_and_not_dropped(
     [
         ("set", "put"), ("del", "delete"), ("rm", "delete"), ("ls", "cluster list"), ("submit", "job run"),
         ("status", "cluster status"), ("gte", "get"), ("job submit", "job run"),
-         ("chaos", "cluster chaos"),
+         ("chaos", "cluster chaos"), ("scale", "cluster autoscale"),
         ("cluster shutdown", "cluster down"), ("cluster drain", "cluster stop"),
         ("cluster statsu", "cluster status"),
     ],
@@ -134,6 +134,10 @@ def test_a_shell_completes_verbs_flags_and_clusters_quickly(tmp_path: Path) -> N
         "resume", "restart", "replace", "recover", "remove", "rebalance"
     }  # fmt: skip
     assert completed("ringmill cluster ch") == {"chaos"}
+    assert completed("ringmill cluster au") == {"autoscale"}
+    assert completed("ringmill cluster autoscale --target") == {
+        "--target-p99", "--target-cpu", "--target-bytes"
+    }  # fmt: skip
     assert completed("ringmill cluster chaos --f") == {"--for", "--faults"}
     assert completed("ringmill put --t") == {"--ttl", "--timeout"}
     assert completed("ringmill --cluster b") == {"blue"}

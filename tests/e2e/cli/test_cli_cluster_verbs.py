@@ -210,6 +210,16 @@ def test_a_taken_port_is_named_with_its_owner(shell: Shell) -> None:
     assert taken.code == 1 and f"port {port} is taken by pid" in taken.err and "--base-port" in taken.err
 
 
+def test_a_dry_autoscale_tells_what_it_would_do_and_changes_nothing(shell: Shell) -> None:
+    healthy(shell)
+    shell.ok("put", "heavy", "x" * 100)
+    bounds = ("--min", "3", "--max", "7", "--target-bytes", "1B", "--sustained", "0s")
+    told = shell.ok("cluster", "autoscale", *bounds, "--for", "500ms", "--dry-run", "-o", "json").out
+    first = json.loads(told.splitlines()[0])
+    assert (first["decision"], first["dry_run"], first["members"]) == ("add", True, 5)
+    assert {*first["figures"]} == {*NODES} == {*nodes_of(shell)}
+
+
 def test_chaos_keeps_every_promise_and_leaves_the_cluster_as_it_was(shell: Shell) -> None:
     healthy(shell)
     before = shell.ok("keyspace", "list").out

@@ -2,7 +2,8 @@
 
 Pure.  A member is compared with the others that this node probes, not with a number: when all are slow, as
 when this node is, none is.  Only answers count; a member that gives none is for the detector.  Of the last
-answers the fastest counts, so one fast answer refutes what was said (rule G4 has the same for reads).
+three answers the middle one counts: one that was late by chance says nothing, and two fast ones refute what
+was said.  Rule G4 is the same for reads.
 
 Huang et al., "Gray Failure: The Achilles' Heel of Cloud-Scale Systems", 2017.
 """
@@ -42,9 +43,9 @@ class Slowness:
         self._took = {node: took for node, took in self._took.items() if node in members}
 
     def is_slow(self, node: NodeId) -> bool:
-        """Whether its last three answers took 50 ms or more each, and four times what others usually take."""
+        """Whether the middle one of its last three answers took 50 ms, and four times what others took."""
         took = self._took.get(node, ())
-        if len(took) < ANSWERS or min(took) < SLOW_S:
+        if len(took) < ANSWERS or median(took) < SLOW_S:
             return False
-        others = [min(each) for other, each in self._took.items() if other != node]
-        return bool(others) and min(took) >= TIMES_SLOWER * median(others)
+        others = [median(each) for other, each in self._took.items() if other != node]
+        return bool(others) and median(took) >= TIMES_SLOWER * median(others)

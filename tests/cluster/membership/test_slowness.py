@@ -1,4 +1,4 @@
-"""A member that answers much more slowly than its peers is slow, until it answers fast once."""
+"""A member that answers much more slowly than its peers is slow, until it answers fast again."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ def test_a_member_much_slower_than_its_peers_is_slow_and_they_are_not() -> None:
     assert [slowness.is_slow(node) for node in (N2, N3, N4)] == [False, True, False]
 
 
-def test_one_fast_answer_refutes_it() -> None:
+def test_two_fast_answers_refute_it() -> None:
     slowness = told({N2: [0.001] * 3, N3: [0.2] * 3})
     slowness.answered(N3, 0.003)
+    assert slowness.is_slow(N3)
+    slowness.answered(N3, 0.003)
     assert not slowness.is_slow(N3)
+
+
+def test_one_late_answer_is_chance() -> None:
+    assert not told({N2: [0.001] * 3, N3: [0.001, 0.4, 0.001]}).is_slow(N3)
 
 
 def test_when_all_are_slow_nobody_is_as_it_is_the_one_who_asks() -> None:

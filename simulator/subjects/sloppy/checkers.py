@@ -53,8 +53,8 @@ def check_receipts(calls: Sequence[SloppyCall], row_of: Callable[[SloppyCall], R
 def check_fresh(
     calls: Sequence[SloppyCall], owners: Mapping[bytes, Collection[str]], gone: Collection[str]
 ) -> Iterator[Violation]:
-    """Unless one of `owners`, all who have owned the key in the run, has lost something: then what it acked may
-    be with fewer than W."""
+    """Unless one of `owners`, all who have owned the key in the run, has lost something: then what it acked
+    may be with fewer than W."""
     for read in calls:
         if read.kind != "get" or read.outcome != "ok" or read.weak or {*gone} & {*owners[read.key]}:
             continue

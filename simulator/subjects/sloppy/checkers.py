@@ -2,7 +2,8 @@
 
 - An acknowledged write is with every living owner in the end, or a write that has seen it is; what an
   acknowledged write has replaced does not come back.  Unless all who acked have lost their disks.
-- A receipt has w seats at w nodes, owners and those that stand in for other owners.
+- A receipt has w seats at w nodes, owners and those that stand in for other owners; in a joint w of the old
+  and w of the new owners (rule M1).
 - A receipt that is not weak names W owners, and a read that is not weak shows each such write that was
   acknowledged before it began, or a write that has seen it.
 - While a run lasts, a fallback that counted has the write on its disk, or its owner has.
@@ -11,8 +12,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from ringmill.cluster.ring.topology_entries import Row
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.subjects.sloppy.record import SloppyCall
 
@@ -41,16 +43,18 @@ def check_sloppy(
             yield Violation("C17", call.key, story)
 
 
-def check_receipts(calls: Sequence[SloppyCall], owners: Mapping[bytes, Sequence[str]]) -> Iterator[Violation]:
+def check_receipts(calls: Sequence[SloppyCall], row_of: Callable[[SloppyCall], Row]) -> Iterator[Violation]:
+    """`row_of` has the owners under which a write was acknowledged."""
     for call in calls:
-        if call.is_acked and (wrong := _wrong(call, owners[call.key])):
+        if call.is_acked and (wrong := _wrong(call, row_of(call))):
             yield Violation("C20", call.key, f"{wrong}: {_story(call)}")
 
 
 def check_fresh(
-    calls: Sequence[SloppyCall], owners: Mapping[bytes, Sequence[str]], gone: Collection[str]
+    calls: Sequence[SloppyCall], owners: Mapping[bytes, Collection[str]], gone: Collection[str]
 ) -> Iterator[Violation]:
-    """Unless an owner has lost something: then what it acked may be with fewer than W."""
+    """Unless one of `owners`, all who have owned the key in the run, has lost something: then what it acked
+    may be with fewer than W."""
     for read in calls:
         if read.kind != "get" or read.outcome != "ok" or read.weak or {*gone} & {*owners[read.key]}:
             continue
@@ -70,23 +74,25 @@ def check_kept(
             yield Violation("C20", call.key, f"neither {fallback} nor {owner} holds it, {_story(call)}")
 
 
-def _wrong(call: SloppyCall, owners: Sequence[str]) -> str:
+def _wrong(call: SloppyCall, row: Row) -> str:
     """What is wrong with a receipt; "" when nothing is."""
     acked = [ack.node for ack in call.replicas if ack.role == "owner"]
     fallbacks = [ack for ack in call.replicas if ack.role == "fallback"]
     stood_for = [ack.stands_for for ack in fallbacks]
     if any(ack.durability != "synced" for ack in fallbacks):
         return "a fallback counts with what is not on its disk"
-    if not {*acked, *stood_for} <= {*owners} or any(ack.node in owners for ack in fallbacks):
+    if not {*acked, *stood_for} <= {*row.nodes} or any(ack.node in row.nodes for ack in fallbacks):
         return "an owner stands in, or somebody for no owner"
     seats = [*acked, *stood_for]
     nodes = [*acked, *(ack.node for ack in fallbacks)]
     if len({*seats}) != len(seats) or len({*nodes}) != len(nodes):
         return "a seat or a node counts twice"
-    if len(seats) < call.w:
-        return f"{len(seats)} seats for w={call.w}"
-    if not call.weak and len(acked) <= len(owners) // 2:
-        return f"only {len(acked)} owners, and it is not weak"
+    level = call.w - row.is_joint  # a joint asks for one more, which is the level in both sets (rule M1)
+    for owners in row.sets:
+        if (seated := len({*owners} & {*seats})) < level:
+            return f"{seated} seats for w={level} among {', '.join(owners)}"
+        if not call.weak and (firm := len({*owners} & {*acked})) <= len(owners) // 2:
+            return f"only {firm} owners of {', '.join(owners)}, and it is not weak"
     return ""
 
 

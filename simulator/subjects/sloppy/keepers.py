@@ -1,6 +1,7 @@
 """Watches whether fallbacks keep what they have counted for: on their disk, until the owner has it.
 
 A look asks the fallback first and the owner then.  So what has been delivered meanwhile is found there.
+Once the owners are others than those of the receipt, a hint may have gone to any of them (rules H1 and M6).
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.cluster.versions.dots import parse_dot
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.assembly import Node
 from ringmill.node.replica.stored_key import Copy, HintKey, Place
 from ringmill.simulator.subjects.sloppy.record import SloppyCall
-from ringmill.simulator.subjects.sloppy.workload import SPACE
+from ringmill.simulator.subjects.sloppy.workload import KEYS, SPACE
 from ringmill.simulator.world.node_process import NodeProcess
 from ringmill.simulator.world.world import World
 
@@ -33,10 +35,32 @@ class Keepers:
         self.keyspace = next(space.id for space in world.keyspaces if space.name == SPACE)
         self.broken: dict[tuple[str, str, str], SloppyCall] = {}
         """By dot, fallback and owner: writes that neither of the two holds, though the fallback counted."""
+        self._rows: dict[PartitionId, dict[Epoch, Row]] = {}
+        world.on_up.append(self._note_rows)
 
     def owners(self, key: bytes) -> tuple[NodeId, ...]:
         topology = self._world.topology
-        return topology.owners(topology.partition_of(self.keyspace, key))
+        return topology.owners(self._partition(key))
+
+    def row_of(self, call: SloppyCall) -> Row:
+        """The row under which a write was acknowledged."""
+        rows = self._rows[self._partition(call.key)]
+        return rows[max(epoch for epoch in rows if epoch <= call.epoch)]
+
+    def owners_ever(self, key: bytes) -> set[str]:
+        """All who have owned a key or joined its owners in this run."""
+        return {node for row in self._rows.get(self._partition(key), {}).values() for node in row.nodes}
+
+    def _partition(self, key: bytes) -> PartitionId:
+        return self._world.topology.partition_of(self.keyspace, key)
+
+    def _note_rows(self, _: str, node: Node) -> None:
+        node.membership.topology.on_change(self._note)
+
+    def _note(self, topology: Topology) -> None:
+        for number in sorted({topology.partition_of(self.keyspace, key) for key in KEYS}):
+            row = topology.rows[number]
+            self._rows.setdefault(number, {})[row.row_epoch] = row
 
     async def look(self) -> None:
         for call in [each for each in self._calls if each.is_acked]:
@@ -53,9 +77,11 @@ class Keepers:
         return None if stored is None else tuple(each.value for each in stored.siblings if each.value)
 
     async def _is_missing(self, call: SloppyCall, fallback: str, owner: str) -> bool:
-        """Neither of them has it, and both were asked."""
-        dot = parse_dot(call.dot)
-        for name, kept in ((fallback, self._hinted), (owner, self._owned)):
+        """Neither of them has it, and all who may have it by now were asked."""
+        dot, row = parse_dot(call.dot), self._world.topology.row(self._partition(call.key))
+        is_same = row.row_epoch <= call.epoch
+        holders = [owner] if is_same else row.nodes
+        for name, kept in ((fallback, self._hinted), *((each, self._owned) for each in holders)):
             process = self._world.nodes[name]
             if self._is_in_doubt(process):
                 return False

@@ -31,6 +31,7 @@ class SloppyCall:
     replaces: frozenset[bytes] = frozenset()
     shown: tuple[bytes, ...] = ()
     dot: str = ""
+    epoch: int = 0  # of the topology under which the write was acknowledged
     w: int = 0
     replicas: tuple[ReplicaAck, ...] = ()
     weak: bool = False

@@ -56,7 +56,7 @@ class SloppySession(PlannedClient):
         context = EMPTY if found is None else found.context
         receipt = await self._space.put(plan.key, call.value, context=context, w=plan.level)
         call.dot, call.w, call.weak = receipt.dot, receipt.w, receipt.weak
-        call.replicas = receipt.replicas
+        call.epoch, call.replicas = receipt.epoch, receipt.replicas
 
     async def _read(self, plan: PlannedCall) -> Item | None:
         try:

@@ -111,10 +111,10 @@ class SloppyWorkload:
 
     def check(self, history: History) -> list[Violation]:
         gone = {*history.lost, *history.damaged}
-        owners = {key: self._keepers.owners(key) for key in KEYS}
+        owners = {key: self._keepers.owners_ever(key) for key in KEYS}
         return [
             *check_sloppy(self.calls, self._held, gone),
-            *check_receipts(self.calls, owners),
+            *check_receipts(self.calls, self._keepers.row_of),
             *check_fresh(self.calls, owners, gone),
             *check_kept(self._keepers.broken, gone),
         ]

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ringmill.client.values import ReplicaAck
+from ringmill.cluster.ids import DiskId, Epoch, NodeId
+from ringmill.cluster.ring.topology_entries import JOINT_2, NORMAL, Owner, Row
 from ringmill.simulator.options import usual_options
 from ringmill.simulator.run import run_seed
 from ringmill.simulator.subjects.every import ablation_named
@@ -15,6 +17,8 @@ from ringmill.simulator.subjects.sloppy.record import SloppyCall
 
 SLOPPY = usual_options(("sloppy",))
 A, D = ReplicaAck("n1", "owner", "synced"), ReplicaAck("n4", "fallback", "synced", "n2")
+B = ReplicaAck("n2", "owner", "synced")
+SEATS = [Owner(NodeId(f"n{number}"), DiskId(f"{number:032x}")) for number in range(1, 6)]
 
 
 def test_no_seed_loses_what_a_fallback_counted_for() -> None:
@@ -54,6 +58,16 @@ def acked(
     )  # fmt: skip
 
 
+def owned_by(_: SloppyCall) -> Row:
+    return Row(tuple(SEATS[:3]), NORMAL, Epoch(1), (Epoch(1),) * 3)
+
+
+def joint(_: SloppyCall) -> Row:
+    """n5 is to take the place of n1."""
+    epochs = (*(Epoch(1),) * 3, Epoch(2))
+    return Row(tuple(SEATS[:3]), JOINT_2, Epoch(2), epochs, joiner=SEATS[4], leaver=SEATS[0])
+
+
 def test_a_lost_write_is_found_unless_a_later_one_has_seen_it_or_all_holders_are_gone() -> None:
     call, held = acked(b"v", A, D), {("n1", b"k"): (b"w",)}
     other = SloppyCall("l0", "put", b"k", b"w", 0.0)
@@ -82,16 +96,24 @@ def test_a_lost_write_is_found_unless_a_later_one_has_seen_it_or_all_holders_are
     ],
 )
 def test_a_receipt_that_counts_wrongly_is_found(replicas: tuple[ReplicaAck, ...], w: int) -> None:
-    owners = {b"k": ("n1", "n2", "n3")}
-    assert not list(check_receipts([acked(b"v", A, D)], owners))
-    assert list(check_receipts([acked(b"v", *replicas, w=w)], owners))
+    assert not list(check_receipts([acked(b"v", A, D)], owned_by))
+    assert list(check_receipts([acked(b"v", *replicas, w=w)], owned_by))
+
+
+def test_a_receipt_of_a_joint_has_its_level_among_the_old_and_the_new_owners() -> None:
+    owners = (B, ReplicaAck("n3", "owner", "synced"), ReplicaAck("n5", "owner", "synced"))
+    assert not list(check_receipts([acked(b"v", *owners, w=3)], joint))
+    assert list(check_receipts([acked(b"v", A, D, w=3)], joint))
+    assert (
+        "w=3 among n2, n3, n5" in next(iter(check_receipts([acked(b"v", A, *owners[:2], w=4)], joint))).story
+    )
 
 
 def test_a_receipt_or_a_read_that_is_not_weak_though_owners_lack_is_found() -> None:
     owners = {b"k": ("n1", "n2", "n3")}
-    assert "not weak" in next(iter(check_receipts([acked(b"v", A, D, weak=False)], owners))).story
-    firm = acked(b"v", A, ReplicaAck("n2", "owner", "synced"), weak=False)
-    assert not list(check_receipts([firm], owners))
+    assert "not weak" in next(iter(check_receipts([acked(b"v", A, D, weak=False)], owned_by))).story
+    firm = acked(b"v", A, B, weak=False)
+    assert not list(check_receipts([firm], owned_by))
     read = SloppyCall("l1", "get", b"k", b"", 2.0, 3.0, "ok")
     assert list(check_fresh([firm, read], owners, ()))
     assert not list(check_fresh([firm, read], owners, ("n2",)))

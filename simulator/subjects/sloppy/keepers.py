@@ -58,7 +58,7 @@ class Keepers:
         node.membership.topology.on_change(self._note)
 
     def _note(self, topology: Topology) -> None:
-        for number in {topology.partition_of(self.keyspace, key) for key in KEYS}:
+        for number in sorted({topology.partition_of(self.keyspace, key) for key in KEYS}):
             row = topology.rows[number]
             self._rows.setdefault(number, {})[row.row_epoch] = row
 

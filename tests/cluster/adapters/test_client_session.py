@@ -92,7 +92,7 @@ async def test_clients_hear_that_a_node_is_about_to_stop_and_what_they_ask_is_st
     async with session(nodes) as link:
         link.leaving = heard.set
         await link.session_call("kv.get", b"1", 5)
-        assert n1.say_leaving() == 1
+        assert n1.say_leaving() >= 1  # a stream that was dialled anew may still be there
         async with asyncio.timeout(5):
             await heard.wait()
         assert await link.session_call("kv.get", b"2", 5) == b"2"

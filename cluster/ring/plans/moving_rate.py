@@ -16,6 +16,10 @@ __all__ = ["AT_ONCE", "Copying", "MovingRate", "MeasuredMoves", "measured_rate",
 
 AT_ONCE: Final = 8
 """Partitions of one joiner that change hands in one epoch."""
+_CONTENTION: Final = 1.7
+"""How much longer an epoch takes when several joiners propose theirs (scripts/bench/rebalance.py)."""
+_AROUND_S: Final = 0.5
+"""To decide on the plan, and to see that it is over."""
 _OPENING_EPOCHS: Final = 2  # that a joiner needs beyond those in which a part of its partitions changes hands
 
 
@@ -27,7 +31,7 @@ class MovingRate:
     """
 
     bytes_per_s: float = 20 * 1024 * 1024
-    epoch_s: float = 0.12
+    epoch_s: float = 0.1
 
 
 class MeasuredMoves(NamedTuple):
@@ -74,7 +78,7 @@ def projected_s(moves: Iterable[Copying], rate: MovingRate) -> float:
     """Seconds until the last is done.
 
     A joiner fills some partitions and then has an epoch decided for them.  Joiners work beside each other,
-    but epochs follow one another, and the joiners of one host share its processors.
+    but epochs follow one another, and the joiners of one host share its processors.  0 without any move.
     """
     copies: Counter[NodeId | None] = Counter()
     joined: Counter[NodeId | None] = Counter()
@@ -85,5 +89,8 @@ def projected_s(moves: Iterable[Copying], rate: MovingRate) -> float:
         hosts[move.host] += move.size_bytes
     epochs = {joiner: -(-count // AT_ONCE) + _OPENING_EPOCHS for joiner, count in copies.items()}
     ends = [each * rate.epoch_s + joined[joiner] / rate.bytes_per_s for joiner, each in epochs.items()]
+    if not epochs:
+        return 0.0
     filled = [size_bytes / rate.bytes_per_s for size_bytes in hosts.values()]
-    return max(sum(epochs.values()) * rate.epoch_s, *ends, *filled, 0.0)
+    in_turn = sum(epochs.values()) * rate.epoch_s * (_CONTENTION if len(epochs) > 1 else 1)
+    return _AROUND_S + max(in_turn, *ends, *filled)

@@ -33,7 +33,7 @@ BATCH_BYTES = 1 << 20
 RATE_PER_S = 100.0
 LOAD_KEYS = 1000
 CALM_S = 10.0
-BYTES_GOAL, PLANNED_BYTES_GOAL, PLANNED_SECONDS_GOAL, P99_GOAL = 1.1, 0.05, 0.25, 1.5
+PLANNED_BYTES_GOAL, PLANNED_SECONDS_GOAL, P99_GOAL = 0.05, 0.25, 1.5
 VERBS = ("add", "add", "add", "remove", "remove", "add", "remove", "add", "remove", "remove")
 
 

@@ -121,8 +121,9 @@ class AsyncLease:
         was_held = self.is_held
         self.abandon()
         if self._renewing is not None:
-            with suppress(asyncio.CancelledError):
-                await self._renewing
+            await asyncio.wait([self._renewing])  # a plain await takes a cancellation of ours for its end
+            if not self._renewing.cancelled():
+                self._renewing.result()
         if was_held:
             free = encode_lease(self._record._replace(holder=""))
             with suppress(RingmillError):

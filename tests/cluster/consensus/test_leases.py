@@ -137,6 +137,26 @@ def test_what_was_done_without_an_answer_is_found_and_kept(world: World, swallow
     world.loop.run_until_complete(story())
 
 
+def test_a_cancellation_while_it_is_released_is_not_lost(world: World) -> None:
+    """A node's loop that was told to end, and went on, keeps the node from stopping."""
+
+    async def story() -> None:
+        ended_for_turns = []
+        for turns in range(1, 7):
+            lease = world.lease()
+            await lease.acquire()
+            releasing = asyncio.ensure_future(lease.release())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            is_over = releasing.done()
+            releasing.cancel()
+            await asyncio.wait([releasing])
+            ended_for_turns.append(is_over or releasing.cancelled())
+        assert ended_for_turns == [True] * 6
+
+    world.loop.run_until_complete(story())
+
+
 def test_a_holder_that_was_replaced_learns_it_by_its_next_renewal(world: World) -> None:
     async def story() -> None:
         async with world.lease() as lease:

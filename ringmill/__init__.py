@@ -47,11 +47,12 @@ if TYPE_CHECKING:
     )
     from ringmill.cluster.mapreduce.api.chains.chain import JobChain, iterate, pipeline
     from ringmill.cluster.mapreduce.api.chains.round_result import RoundResult
-    from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
+    from ringmill.cluster.mapreduce.api.definition import job
     from ringmill.cluster.mapreduce.api.folds import Collect, Count, Distinct, Max, Min, Sum, Top
     from ringmill.cluster.mapreduce.api.formats import CollectOutput, FileInput, FileOutput
+    from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
     from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput
-    from ringmill.cluster.mapreduce.api.joins import join
+    from ringmill.cluster.mapreduce.api.joining.joins import join
     from ringmill.cluster.mapreduce.api.laws import broken_laws
     from ringmill.cluster.mapreduce.api.sources import Source
     from ringmill.cluster.mapreduce.context import Context
@@ -90,12 +91,13 @@ _HOMES: Final = {
         "QuorumNotReached", "RingmillError", "Unavailable", "UnresolvedSiblings", "WrongEpoch",
     ),
     "ringmill.cluster.mapreduce.context": ("Context",),
-    "ringmill.cluster.mapreduce.api.joins": ("join",),
+    "ringmill.cluster.mapreduce.api.joining.joins": ("join",),
     "ringmill.cluster.mapreduce.api.sources": ("Source",),
     "ringmill.cluster.mapreduce.api.folds": ("Collect", "Count", "Distinct", "Max", "Min", "Sum", "Top"),
     "ringmill.cluster.mapreduce.api.chains.chain": ("JobChain", "iterate", "pipeline"),
     "ringmill.cluster.mapreduce.api.chains.round_result": ("RoundResult",),
-    "ringmill.cluster.mapreduce.api.definition": ("JobDefinition", "job"),
+    "ringmill.cluster.mapreduce.api.definition": ("job",),
+    "ringmill.cluster.mapreduce.api.job_definition": ("JobDefinition",),
     "ringmill.cluster.mapreduce.api.formats": ("CollectOutput", "FileInput", "FileOutput"),
     "ringmill.cluster.mapreduce.api.job_keyspaces": ("KvInput", "KvOutput"),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ringmill.client.engines.shipping import Pickler, shippable
 from ringmill.client.jobs.job_modules import own_sources
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.local.carried import Outcome, result_of
 from ringmill.cluster.mapreduce.local.in_process import Each
 from ringmill.cluster.ports import FileSystem

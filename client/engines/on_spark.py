@@ -8,8 +8,8 @@ from typing import Any
 
 from ringmill.client.engines.elsewhere import elsewhere
 from ringmill.client.jobs.run_local import Input, run_from_here
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.local.carried import Outcome
 from ringmill.cluster.mapreduce.local.in_process import LocalResult
 

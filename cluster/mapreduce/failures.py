@@ -24,7 +24,7 @@ _MAX_FRAME_CHARS: Final = 1000
 _MAX_RECORD_CHARS: Final = 200
 _LOOPS: Final = tuple(
     f"ringmill.cluster.mapreduce.{each}"
-    for each in ("kernel.", "api.folds", "api.join_steps", "files.rendering")
+    for each in ("kernel.", "api.folds", "api.joining.join_steps", "files.rendering")
 )
 """The modules that unpack the pairs of a job's functions."""
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.bundle import check_bundle
 from ringmill.cluster.mapreduce.api.chains.chain import JobChain
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.splits import SplitSizes

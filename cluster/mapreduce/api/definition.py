@@ -9,161 +9,28 @@ See: docs/formats/job.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from types import FunctionType, GenericAlias, NoneType
-from typing import Any, Final, Literal, TypeAlias, get_args
+from types import GenericAlias
+from typing import Any
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
-from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
-from ringmill.cluster.mapreduce.api.branches import branches_of, columns_of
-from ringmill.cluster.mapreduce.api.chains.round_result import Until
-from ringmill.cluster.mapreduce.api.commands import ExternalCommand, check_commands, command_files
-from ringmill.cluster.mapreduce.api.folds import BoundFold, Collect, Count, Fold, Sum
-from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, OutputCompression, one_of
-from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput, Output, check_kv_output
-from ringmill.cluster.mapreduce.api.join_steps import Joining
-from ringmill.cluster.mapreduce.api.sources import Branch, Source, check_names
-from ringmill.cluster.mapreduce.codecs.codecs import (
-    KeyCodec,
-    KeyPrefix,
-    ValueCodec,
-    key_codec,
-    key_prefix,
-    value_codec,
-)
+from ringmill.cluster.mapreduce.api.branches import branches_of
+from ringmill.cluster.mapreduce.api.commands import ExternalCommand, command_files
+from ringmill.cluster.mapreduce.api.definition_checks import check_definition
+from ringmill.cluster.mapreduce.api.folds import BoundFold, Fold, bound_folds
+from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition, Order, Pairs, as_grouped
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, Output
+from ringmill.cluster.mapreduce.api.sources import Branch, Source
 from ringmill.cluster.mapreduce.codecs.signatures import (
-    Gives,
     Hint,
     Signature,
-    check_partition,
     element_of,
     fits,
     name_of,
     read_signature,
-    unwrapped,
 )
-from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
-from ringmill.cluster.mapreduce.failures import shown
-from ringmill.cluster.mapreduce.files.input_plan import ANY_SIZE
 
-__all__ = ["JobDefinition", "job"]
-
-Pairs: TypeAlias = Iterable[tuple[Any, Any]]
-Order: TypeAlias = Literal["key", "input", "total"]
-
-TASK_MEMORY_MIB: Final = (64, 1 << 20)
-
-
-@dataclass(frozen=True)
-class JobDefinition:
-    """A checked job.  Make one with `job()`."""
-
-    map: Callable[..., Pairs]
-    combine: Callable[..., Pairs] | None  # a function; None when it is a fold
-    reduce: Callable[..., Pairs] | None  # the same
-    input: FileInput | KvInput
-    output: Output
-    reducers: int
-    params: Mapping[str, str]
-    map_signature: Signature = field(repr=False)
-    combine_signature: Signature | None = field(repr=False)
-    reduce_signature: Signature | None = field(repr=False)  # of the fold, too
-    task_memory_mib: int = 0
-    combine_fold: BoundFold | None = field(default=None, repr=False)
-    reduce_fold: BoundFold | None = field(default=None, repr=False)
-    is_batch: bool = False  # map takes many records at a time
-    split_mib: int = 0
-    order: Order = "key"
-    partition: Callable[..., int] | None = None
-    on_bad_record: str = "fail"
-    branches: tuple[Branch, ...] = ()  # of several inputs; map and input above are those of the first
-    group_by: int = 0  # of how many parts of its key a group is; 0 for the whole key
-    side: Mapping[str, str] = field(default_factory=dict)  # by name; "" where each submission gives the path
-    joining: Joining | None = None  # of a job that join() declares
-    broadcast_bytes: int = 0  # up to which a side of the join goes to every map task
-    until: Until | None = None  # of an iteration, in a chain: whether a round was the last
-
-    @cached_property
-    def key_codec(self) -> KeyCodec:
-        """How keys cross the shuffle; its byte order is the order of groups."""
-        return key_codec(self.map_signature.out_key, self.map_signature.where)
-
-    @cached_property
-    def group_prefix(self) -> KeyPrefix | None:
-        """What of a key tells its group, and its part; None for the whole key."""
-        signature = self.map_signature
-        return key_prefix(signature.out_key, self.group_by, signature.where)[0] if self.group_by else None
-
-    @cached_property
-    def value_codec(self) -> ValueCodec:
-        """How values cross the shuffle; in the order of the input, they are records that map has rendered."""
-        if self.order == "input":
-            return value_codec(tuple[int, bytes], self.map_signature.where)
-        return value_codec(_travelling(self.map_signature, self.combine_fold), self.map_signature.where)
-
-    @cached_property
-    def types(self) -> TypedRecords | None:
-        """Of the records of an output that keeps them."""
-        if self.output.format != "records":
-            return None
-        last = self.reduce_signature or self.map_signature
-        return TypedRecords(last.out_key, last.out_value, last.where)
-
-    @cached_property
-    def _of_sources(self) -> tuple[JobDefinition, ...]:
-        return tuple(
-            replace(
-                self, map=each.map, map_signature=each.signature, input=each.input, is_batch=each.is_batch
-            )
-            for each in self.branches
-        )
-
-    def of_source(self, number: int) -> JobDefinition:
-        """The same job as one input of several is mapped."""
-        return self._of_sources[number] if self.branches else self
-
-    @cached_property
-    def kept(self) -> dict[bytes, Any]:
-        """What tasks of one run leave for the next ones in their process, by the run's description."""
-        return {}
-
-    @property
-    def source_names(self) -> tuple[str, ...]:
-        """Of a job of several inputs; empty where the input has no name."""
-        return tuple(each.name for each in self.branches)
-
-    @property
-    def broadcast_names(self) -> tuple[str, ...]:
-        """The sources that may go to every map task of the other one: a side whose rows need not be kept."""
-        if self.joining is None or not self.broadcast_bytes:
-            return ()
-        return tuple(name for side, name in enumerate(self.source_names) if not self.joining.keeps(side))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the input that map_batch gets; () for all, and where there are none."""
-        return columns_of(self.input)
-
-    @property
-    def output_compression(self) -> OutputCompression:
-        """Of the part files."""
-        return self.output.compression if isinstance(self.output, FileOutput) else "none"
-
-    @property
-    def keys_alone(self) -> bool:
-        """Whether the output is the keys that map_batch gives, which then need no groups."""
-        others = self.combine, self.reduce, self.combine_fold, self.reduce_fold
-        return self.map_signature.gives is Gives.KEYS and all(each is None for each in others)
-
-    @property
-    def user_files(self) -> frozenset[str]:
-        """Source files of the job's functions; they distinguish the user's stack frames from the engine's."""
-        functions = [self.map, self.combine, self.reduce, self.partition, self.until]
-        functions += (each.map for each in self.branches)
-        functions += self.joining.functions if self.joining is not None else ()
-        return frozenset(f.__code__.co_filename for f in functions if isinstance(f, FunctionType))
+__all__ = ["job"]
 
 
 def job(
@@ -250,8 +117,8 @@ def _defined(
     """Put a job together; `settings` are fields of JobDefinition.  Raises InvalidArgument."""
     first = branches[0]
     signature = first.signature
-    combine_fold, reduce_fold = _folds(combine, reduce, signature)
-    sent = _as_grouped(signature, combine_fold, group_by)
+    combine_fold, reduce_fold = bound_folds(combine, reduce, signature)
+    sent = as_grouped(signature, combine_fold, group_by)
     definition = JobDefinition(
         map=first.map,
         combine=None if isinstance(combine, Fold) else combine,
@@ -269,124 +136,6 @@ def _defined(
         **settings,
     )
     return check_definition(definition)
-
-
-def check_definition(definition: JobDefinition) -> JobDefinition:
-    """Raises InvalidArgument when its parts contradict each other, or a number is out of range."""
-    _check_output_kind(definition.output)
-    _check_numbers(definition.reducers, definition.task_memory_mib, definition.split_mib)
-    check_quarantine(bad_records_of(definition.on_bad_record), definition)
-    check_names("side data", definition.side)
-    maps = [each.map for each in definition.branches] or [definition.map]
-    check_commands(maps, definition.reduce, order=definition.order, group_by=definition.group_by)
-    _check_order(definition)
-    _check_combine(definition)
-    _check_output(definition)
-    return definition
-
-
-def _check_numbers(reducers: int, task_memory_mib: int, split_mib: int) -> None:
-    if type(reducers) is not int or not 0 <= reducers <= MAX_REDUCERS:
-        raise InvalidArgument(f"reducers must be 0 to {MAX_REDUCERS}, not {shown(reducers, 40)}")
-    check_task_memory(task_memory_mib)
-    check_split_mib(split_mib)
-
-
-def check_task_memory(mebibytes: int) -> None:
-    """Raises InvalidArgument."""
-    least, most = TASK_MEMORY_MIB
-    if type(mebibytes) is not int or not (mebibytes == 0 or least <= mebibytes <= most):
-        raise InvalidArgument(
-            f"task_memory_mib must be {least} to {most}, or 0 for the nodes' limit, "
-            f"not {shown(mebibytes, 40)}"
-        )
-
-
-def check_split_mib(mebibytes: int) -> None:
-    """Raises InvalidArgument."""
-    if type(mebibytes) is not int or not 0 <= mebibytes <= MAX_SPLIT_MIB:
-        raise InvalidArgument(
-            f"split_mib must be 1 to {MAX_SPLIT_MIB}, or 0 for what follows from the input's size, not "
-            f"{shown(mebibytes, 40)}"
-        )
-
-
-def check_quarantine(bad_records: int, definition: JobDefinition) -> None:
-    """Raises InvalidArgument for a job whose records cannot be set aside one by one."""
-    if bad_records and any(each.is_batch for each in definition.branches or (definition,)):
-        raise InvalidArgument(
-            "on_bad_record='quarantine:N' needs to know which record is bad; map_batch takes many at once",
-            hint="say map in its place, or catch the error in map_batch",
-        )
-    if bad_records and not definition.reducers:
-        raise InvalidArgument(
-            "on_bad_record='quarantine:N' with reducers=0: no task gathers the records that are set aside",
-            hint="say order='input' and leave reducers=0 out",
-        )
-    if bad_records and definition.broadcast_bytes == ANY_SIZE:
-        raise InvalidArgument(
-            "on_bad_record='quarantine:N' sets a record aside once, and strategy='broadcast' reads those of "
-            "one side in every task",
-            hint="let the join have strategy='auto' or 'merge'",
-        )
-
-
-def _folds(combine: object, reduce: object, maker: Signature) -> tuple[BoundFold | None, BoundFold | None]:
-    """The named folds among combine and reduce, bound to the types that they get.
-
-    Raises InvalidArgument for two whose result would depend on where the input is cut.
-    """
-    if isinstance(reduce, Fold) and combine is None:
-        combine = reduce
-    if isinstance(combine, Fold) and not isinstance(reduce, Fold):
-        _check_lone_combine(combine, reduce, maker)
-    elif isinstance(combine, Fold) and combine != reduce and (combine, reduce) != (Count(), Sum()):
-        raise InvalidArgument(
-            f"reduce={reduce!r} of what combine={combine!r} leaves depends on where the input is cut",
-            hint=f"leave combine out: reduce={reduce!r} combines by itself",
-        )
-    elif isinstance(reduce, Count) and not isinstance(combine, Fold):
-        raise InvalidArgument(
-            "reduce=Count() counts the values that map gives, and combine would change their number",
-            hint="leave combine out: Count() combines by itself",
-        )
-    bound = combine.bind(maker.out_value, maker.where) if isinstance(combine, Fold) else None
-    if not isinstance(reduce, Fold):
-        return bound, None
-    if combine == reduce and bound is not None:
-        return (None if isinstance(combine, Collect) else bound), bound
-    return bound, reduce.bind(_travelling(maker, bound), maker.where)
-
-
-def _check_lone_combine(combine: Fold, reduce: object, maker: Signature) -> None:
-    """A fold before a function: each map task leaves a result of its own, or several."""
-    if reduce is None:
-        raise InvalidArgument(
-            f"combine={combine!r} without a reduce would write a result of each part of the input",
-            hint=f"say reduce={combine!r}; it combines by itself",
-        )
-    bound = combine.bind(maker.out_value, maker.where)
-    if isinstance(combine, Sum) and bound.add is None:
-        raise InvalidArgument(
-            "combine=Sum() of float leaves several values a key, which only reduce=Sum() adds without "
-            "rounding twice",
-            hint="say reduce=Sum(), or round to int in map",
-        )
-
-
-def _travelling(maker: Signature, combine_fold: BoundFold | None) -> Hint:
-    """The type of the values between map and reduce."""
-    return maker.out_value if combine_fold is None else combine_fold.travels
-
-
-def _as_grouped(maker: Signature, combine_fold: BoundFold | None, group_by: int) -> Signature:
-    """What reduce takes: the key of a group, and values as they travel.  Raises InvalidArgument."""
-    key = maker.out_key
-    if type(group_by) is not int or group_by < 0:
-        raise InvalidArgument(f"group_by is a number of parts of the key, not {shown(group_by, 40)}")
-    if group_by:
-        key = key_prefix(key, group_by, f"map {maker.where}")[1]
-    return replace(maker, out_key=key, out_value=_travelling(maker, combine_fold))
 
 
 def _combine_signature(combine: Callable[..., Pairs] | Fold | None, maker: Signature) -> Signature | None:
@@ -417,83 +166,3 @@ def _grouped(taker: Signature, maker: Signature, role: str) -> Signature:
                 f"{role} {taker.where} takes {name_of(wanted)}"
             )
     return taker
-
-
-def _check_combine(definition: JobDefinition) -> None:
-    """Check that the codecs exist, and that combine yields the same types as map."""
-    assert definition.order == "input" or definition.key_codec
-    assert definition.value_codec
-    combine, maker = definition.combine_signature, definition.map_signature
-    if combine is None:
-        return
-    pairs = (("key", combine.out_key, maker.out_key), ("value", combine.out_value, maker.out_value))
-    for what, given, wanted in pairs:
-        if not fits(given, wanted):
-            raise InvalidArgument(
-                f"combine {combine.where} gives a {what} of type {name_of(given)}, but it stands for what "
-                f"map {maker.where} gives: {name_of(wanted)}"
-            )
-
-
-def _check_order(definition: JobDefinition) -> None:
-    """Raises InvalidArgument for an order that is unknown, or that other parts of the job contradict."""
-    order = definition.order
-    one_of("order", order, get_args(Order))
-    parts = {
-        "combine": definition.combine or definition.combine_fold,
-        "reduce": definition.reduce or definition.reduce_fold,
-        "partition": definition.partition,
-        "group_by": definition.group_by or None,
-    }
-    forbidden = {
-        "key": (),
-        "total": ("partition",),
-        "input": ("combine", "reduce", "partition", "group_by"),
-    }[order]
-    for name in forbidden:
-        if parts[name] is not None:
-            why = f"order={order!r}" if definition.reducers else "reducers=0"
-            raise InvalidArgument(f"{why} leaves no place for {name}")
-    if not definition.reducers and order != "input":
-        raise InvalidArgument(f"reducers=0 keeps the order of the input; order={order!r} sorts")
-    if order == "total" and definition.branches:
-        raise InvalidArgument("order='total' samples one input, and a job with sources has several")
-    if order == "total" and definition.input.format in ("csv", "file", "kv", "parquet", "arrow", "records"):
-        raise InvalidArgument(
-            "order='total' samples the input in places, which format "
-            f"{definition.input.format!r} does not allow",
-            hint="use lines, bytes, raw or jsonl, or reducers=1",
-        )
-    if definition.group_by and parts["reduce"] is None:
-        raise InvalidArgument("group_by makes groups for reduce, and there is none")
-    if definition.partition is not None:
-        check_partition(
-            definition.partition, _as_grouped(definition.map_signature, None, definition.group_by)
-        )
-
-
-def _check_output_kind(output: object) -> None:
-    if not isinstance(output, Output):
-        raise InvalidArgument(
-            f"output must be a FileOutput, KvOutput or CollectOutput, not {shown(output, 100)}",
-            hint='for example output=FileOutput("jsonl"); a submission names the folder',
-        )
-
-
-def _check_output(definition: JobDefinition) -> None:
-    last = definition.reduce_signature or definition.map_signature
-    if isinstance(definition.output, KvOutput):
-        check_kv_output(last)
-    _ = definition.types  # raises for records of a type that has no codec
-    if definition.output.format == "bytes" and last.out_value not in (bytes, str):
-        raise InvalidArgument(
-            f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",
-            hint="give bytes or str, or choose tsv or jsonl",
-        )
-    line = last.out_key if unwrapped(last.out_value) in (None, NoneType) else last.out_value
-    if definition.output.format == "lines" and line not in (bytes, str):
-        raise InvalidArgument(
-            f"output format 'lines' writes values as lines, or keys without values; {last.where} gives "
-            f"{name_of(line)}",
-            hint="give bytes or str, or choose tsv or jsonl",
-        )

@@ -20,10 +20,22 @@ from types import NoneType
 from typing import Any, Final, TypeAlias, get_args, get_origin
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.codecs.signatures import Hint, name_of, unwrapped
+from ringmill.cluster.mapreduce.codecs.signatures import Hint, Signature, name_of, unwrapped
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 
-__all__ = ["BoundFold", "Collect", "Count", "Distinct", "Fold", "Max", "Min", "Sum", "Top"]
+__all__ = [
+    "BoundFold",
+    "Collect",
+    "Count",
+    "Distinct",
+    "Fold",
+    "Max",
+    "Min",
+    "Sum",
+    "Top",
+    "bound_folds",
+    "travelling",
+]
 
 Pair: TypeAlias = tuple[Any, Any]
 Totals: TypeAlias = dict[Any, Any]
@@ -293,3 +305,53 @@ def _is_tuple(hint: Hint) -> bool:
 
 def _elements(hint: Hint) -> list[Hint]:
     return [each for each in get_args(hint) if each is not Ellipsis]
+
+
+def bound_folds(
+    combine: object, reduce: object, maker: Signature
+) -> tuple[BoundFold | None, BoundFold | None]:
+    """The named folds among combine and reduce, bound to the types that they get.
+
+    Raises InvalidArgument for two whose result would depend on where the input is cut.
+    """
+    if isinstance(reduce, Fold) and combine is None:
+        combine = reduce
+    if isinstance(combine, Fold) and not isinstance(reduce, Fold):
+        _check_lone_combine(combine, reduce, maker)
+    elif isinstance(combine, Fold) and combine != reduce and (combine, reduce) != (Count(), Sum()):
+        raise InvalidArgument(
+            f"reduce={reduce!r} of what combine={combine!r} leaves depends on where the input is cut",
+            hint=f"leave combine out: reduce={reduce!r} combines by itself",
+        )
+    elif isinstance(reduce, Count) and not isinstance(combine, Fold):
+        raise InvalidArgument(
+            "reduce=Count() counts the values that map gives, and combine would change their number",
+            hint="leave combine out: Count() combines by itself",
+        )
+    bound = combine.bind(maker.out_value, maker.where) if isinstance(combine, Fold) else None
+    if not isinstance(reduce, Fold):
+        return bound, None
+    if combine == reduce and bound is not None:
+        return (None if isinstance(combine, Collect) else bound), bound
+    return bound, reduce.bind(travelling(maker, bound), maker.where)
+
+
+def _check_lone_combine(combine: Fold, reduce: object, maker: Signature) -> None:
+    """A fold before a function: each map task leaves a result of its own, or several."""
+    if reduce is None:
+        raise InvalidArgument(
+            f"combine={combine!r} without a reduce would write a result of each part of the input",
+            hint=f"say reduce={combine!r}; it combines by itself",
+        )
+    bound = combine.bind(maker.out_value, maker.where)
+    if isinstance(combine, Sum) and bound.add is None:
+        raise InvalidArgument(
+            "combine=Sum() of float leaves several values a key, which only reduce=Sum() adds without "
+            "rounding twice",
+            hint="say reduce=Sum(), or round to int in map",
+        )
+
+
+def travelling(maker: Signature, combine_fold: BoundFold | None) -> Hint:
+    """The type of the values between map and reduce."""
+    return maker.out_value if combine_fold is None else combine_fold.travels

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import pairs_of
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
 from ringmill.cluster.mapreduce.context import Context

@@ -19,14 +19,13 @@ from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB, MAX_WEIGHT, MOST_ROUNDS
 from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, MOST_BAD_RECORDS, bad_records_of
 from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
-from ringmill.cluster.mapreduce.api.definition import (
-    JobDefinition,
-    Order,
+from ringmill.cluster.mapreduce.api.definition_checks import (
     check_quarantine,
     check_split_mib,
     check_task_memory,
 )
 from ringmill.cluster.mapreduce.api.formats import OutputCompression
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition, Order
 from ringmill.cluster.mapreduce.api.job_keyspaces import (
     Consistency,
     KeyspacePath,

@@ -15,8 +15,8 @@ from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.api.branches import columns_of
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
-from ringmill.cluster.mapreduce.api.join_steps import JoinedMap, rows_of
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
+from ringmill.cluster.mapreduce.api.joining.join_steps import JoinedMap, rows_of
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, key_codec

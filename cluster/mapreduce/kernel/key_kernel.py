@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.files.external_sort import merge_keys, narrow
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered_keys
 from ringmill.cluster.mapreduce.files.run_file import RunWriter

@@ -18,7 +18,7 @@ import google_crc32c
 
 from ringmill.cluster.mapreduce.api.bad_records import MOST_BAD_RECORDS
 from ringmill.cluster.mapreduce.api.batches import pairs_of
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.context import Context

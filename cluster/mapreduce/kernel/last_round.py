@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ringmill.cluster.mapreduce.api.chains.round_result import RoundResult
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify, shown
 from ringmill.cluster.mapreduce.kernel.typed_output import records_in

@@ -24,8 +24,8 @@ from xxhash import xxh3_64_intdigest
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import keys_of, pairs_of
 from ringmill.cluster.mapreduce.api.commands import ExternalCommand
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Count, Sum
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.codecs.signatures import Gives
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec

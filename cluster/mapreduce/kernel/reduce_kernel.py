@@ -17,7 +17,7 @@ from operator import itemgetter, length_hint
 from typing import Any, Final
 
 from ringmill.cluster.mapreduce.api.commands import ExternalCommand
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed

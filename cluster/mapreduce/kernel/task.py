@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.api.chains.chain import JobChain
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.formats import too_much
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.arrow_hints import extra_hint

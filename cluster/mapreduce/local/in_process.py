@@ -18,8 +18,8 @@ from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.chains.stage_specs import former_stage, stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import START, StagePlace, may_ask, place_after
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.formats import refuse_too_much
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.job_steps import input_plan_of
 from ringmill.cluster.mapreduce.commit.output_commit import (

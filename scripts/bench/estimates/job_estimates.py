@@ -27,7 +27,7 @@ from report import Report, arguments, percentile
 from ringmill.client.jobs import estimate_job as estimating
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 
 FOLDER = ROOT / "build" / "bench"
 Job = tuple[str, dict[str, str], dict[str, str]]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.local.in_process import run_target
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.subjects.jobs import places_of_words

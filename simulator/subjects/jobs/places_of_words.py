@@ -16,7 +16,7 @@ from ringmill.cluster.mapreduce.api.chains.chain import iterate, pipeline
 from ringmill.cluster.mapreduce.api.chains.round_result import RoundResult
 from ringmill.cluster.mapreduce.api.definition import job
 from ringmill.cluster.mapreduce.api.formats import FileInput
-from ringmill.cluster.mapreduce.api.joins import join
+from ringmill.cluster.mapreduce.api.joining.joins import join
 from ringmill.cluster.mapreduce.api.sources import Source
 from ringmill.cluster.mapreduce.context import Context
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ringmill import FileInput, FileOutput, Source, Sum, job, join
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
-from ringmill.cluster.mapreduce.api.joins import Strategy
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
+from ringmill.cluster.mapreduce.api.joining.joins import Strategy
 
 Counted = Annotated[pa.RecordBatch, tuple[str, int]]
 

@@ -19,8 +19,9 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MOST_ROUNDS
 from ringmill.cluster.mapreduce.api.chains.round_result import Until
 from ringmill.cluster.mapreduce.api.chains.stages import FED_FORMAT, FIRST_INPUT
-from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_definition
+from ringmill.cluster.mapreduce.api.definition_checks import check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
 from ringmill.cluster.mapreduce.codecs.signatures import Signature, name_of
 from ringmill.cluster.mapreduce.codecs.typed_records import same_type

@@ -9,7 +9,7 @@ import pytest
 
 from ringmill import Collect, FileInput, broken_laws, job
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from tests.cluster.mapreduce import batch_jobs
 
 

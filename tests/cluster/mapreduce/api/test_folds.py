@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ringmill import Collect, Count, Distinct, FileOutput, Max, Min, Sum, Top, broken_laws, job
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Fold
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.failures import TaskFailed
 
 Row = tuple[int, str]

@@ -11,7 +11,7 @@ import pytest
 
 from ringmill import FileInput, job, run_local
 from ringmill.cluster.errors import JobFailed
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.files import readers
 from tests.cluster.mapreduce import batch_jobs
 

@@ -16,7 +16,7 @@ import pytest
 
 from ringmill import FileInput, broken_laws, job, run_local
 from ringmill.cluster.errors import InvalidArgument, JobFailed
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.files import columnar, readers, splits
 from tests.cluster.mapreduce import column_jobs
 

@@ -15,7 +15,7 @@ import pytest
 from ringmill import Count, broken_laws, job
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files import external_sort
 from ringmill.cluster.mapreduce.local.in_process import run_spec

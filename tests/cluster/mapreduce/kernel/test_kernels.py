@@ -15,8 +15,8 @@ import pytest
 
 from ringmill import Sum, job
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.mapreduce.api.definition import JobDefinition
 from ringmill.cluster.mapreduce.api.folds import Fold
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed

@@ -15,7 +15,8 @@ from ringmill import FileInput, FileOutput
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, bad_records_of
-from ringmill.cluster.mapreduce.api.definition import JobDefinition, job
+from ringmill.cluster.mapreduce.api.definition import job
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, manifest
 from ringmill.cluster.mapreduce.files import external_sort, readers

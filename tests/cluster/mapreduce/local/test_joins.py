@@ -15,7 +15,7 @@ import pytest
 from ringmill import FileInput, JobDefinition, Source, broken_laws, join, run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
-from ringmill.cluster.mapreduce.api import joins
+from ringmill.cluster.mapreduce.api.joining import joins
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.local.in_process import LocalResult, run_spec
 from tests.cluster.mapreduce import joined_jobs

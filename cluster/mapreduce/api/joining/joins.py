@@ -16,10 +16,11 @@ from typing import Any, Final, Literal, Optional, TypeAlias, get_args
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import check_columns
 from ringmill.cluster.mapreduce.api.branches import branch_of, columns_of
-from ringmill.cluster.mapreduce.api.definition import JobDefinition, check_definition
+from ringmill.cluster.mapreduce.api.definition_checks import check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import Output
-from ringmill.cluster.mapreduce.api.join_steps import (
+from ringmill.cluster.mapreduce.api.joining.join_steps import (
     LEFT,
     RIGHT,
     ColumnRows,

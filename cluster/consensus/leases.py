@@ -121,8 +121,7 @@ class AsyncLease:
         was_held = self.is_held
         self.abandon()
         if self._renewing is not None:
-            with suppress(asyncio.CancelledError):
-                await self._renewing
+            await asyncio.wait([self._renewing])  # not itself: who cancels this release has to be heard
         if was_held:
             free = encode_lease(self._record._replace(holder=""))
             with suppress(RingmillError):

@@ -163,6 +163,21 @@ def test_a_register_that_was_set_to_something_else_is_lost_and_left_alone(world:
     assert world.loop.unhandled() == []
 
 
+def test_a_release_that_is_cancelled_at_once_ends(world: World) -> None:
+    async def story() -> None:
+        lease = world.lease()
+        await lease.acquire()
+        await asyncio.sleep(2.005)  # it is being renewed
+        releasing = asyncio.create_task(lease.release())
+        await asyncio.sleep(0)
+        releasing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await releasing
+        assert not lease.is_held
+
+    world.loop.run_until_complete(story())
+
+
 def test_a_register_with_something_else_is_left_alone(world: World) -> None:
     async def story() -> None:
         world.register.seen = Seen(b"42", 1)

@@ -15,6 +15,7 @@ from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wi
 from ringmill.cluster.mapreduce.attempt_figures import PHASES, AttemptFigures
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.job_summary import OPEN
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft
 from ringmill.cluster.wire.stubs import jobs_pb2
@@ -59,7 +60,8 @@ class TaskLog:
 class JobState:
     """A job at one moment.
 
-    `state` is PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; `node` coordinates it.
+    `state` is PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; `node` coordinates it.  In a list it
+    may be OPEN: not over, and `node` is "", as no member that answered coordinates it.
     """
 
     job: str
@@ -126,11 +128,19 @@ class JobState:
 class JobList(Sequence[JobState]):
     """Jobs, newest first.
 
-    `silent` names members that did not answer; the jobs they coordinate are missing.
+    `silent` names members that did not answer; the jobs they coordinate are OPEN, or missing where nobody
+    could read the list of jobs.  `term` is that of the coordinator that wrote this list last, 0 if it is not
+    known.
     """
 
     jobs: tuple[JobState, ...]
     silent: tuple[str, ...] = ()
+    term: int = 0
+
+    @property
+    def open_jobs(self) -> tuple[str, ...]:
+        """Those that are not over, and that no member which answered coordinates."""
+        return tuple(one.job for one in self.jobs if one.state == OPEN)
 
     @overload
     def __getitem__(self, index: int) -> JobState: ...

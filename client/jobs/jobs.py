@@ -52,6 +52,7 @@ from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.job_summary import OPEN
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.wire.stubs import jobs_pb2
 
@@ -263,7 +264,9 @@ class AsyncJobs:
                     yield state
 
     async def list(self) -> JobList:
-        """All jobs of the members that answer, newest first; `silent` names the members that do not.
+        """All jobs that the members know, newest first; `silent` names the members that do not answer.
+
+        A job that is not over, and that no member which answers coordinates, is OPEN.
 
         Raises Unavailable when none answers.
         """
@@ -278,10 +281,11 @@ class AsyncJobs:
             raise refusal(refused)
         jobs: dict[str, JobState] = {}
         for state in (job_state(one) for answer in answers for one in answer.jobs):
-            if state.stages or state.job not in jobs:  # without stages it is told in brief, from the history
+            if state.job not in jobs or _told_of(state) >= _told_of(jobs[state.job]):
                 jobs[state.job] = state
         newest_first = sorted(jobs.values(), key=lambda state: (-state.submitted_at, state.job))
-        return JobList(tuple(newest_first), tuple(sorted(refused)))
+        term = max((answer.term for answer in answers), default=0)
+        return JobList(tuple(newest_first), tuple(sorted(refused)), term)
 
     async def logs(self, job: str, *, task: str = "") -> Sequence[TaskLog]:
         """The output of all attempts of a job, or of one task.  Raises NotFound."""
@@ -476,6 +480,12 @@ class AsyncJobs:
                 return await link.unary(SERVICE + method, request, answer, self._timeout_s)
         except RingmillError as error:
             return error
+
+
+def _told_of(state: JobState) -> int:
+    """How much an answer tells of a job: whoever coordinates it knows its stages, others only whether it is
+    over."""
+    return 2 if state.stages else int(state.state != OPEN)
 
 
 async def _chunks(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:

@@ -57,6 +57,7 @@ class Directory:
         self.topology: Topology | None = None
         self.newest_time = 0
         """The newest hybrid time that came with a topology."""
+        self._heard_epoch = 0  # the newest under which a node has answered
 
     async def __aenter__(self) -> Directory:
         self.lifetime.check()
@@ -85,6 +86,20 @@ class Directory:
     def epoch(self) -> int:
         """Epoch of the known topology; 0 when there is none."""
         return self.topology.epoch if self.topology else 0
+
+    @property
+    def asked_epoch(self) -> int:
+        """The epoch that goes with each request: no node answers by an older topology than this client has
+        had answers by (rules T5 and J25)."""
+        return max(self.epoch, self._heard_epoch)
+
+    def hear_epoch(self, epoch: int, address: str) -> None:
+        """A node has answered under this epoch: its topology is fetched if it is newer than ours."""
+        self._heard_epoch = max(self._heard_epoch, epoch)
+        is_asked = any(not proof.done() for proof in self._proofs.values())
+        if epoch > self.epoch and not is_asked and not self.lifetime.is_closed:
+            sometimes("a client hears of a newer topology by an answer")
+            self.inquire(address)
 
     def link(self, address: str) -> Link:
         """The link to one address, made on first use.  Raises ClientClosed."""

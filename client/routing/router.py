@@ -123,9 +123,10 @@ class Router:
         """A node has taken a request on (rule O6)."""
         self._throttle.accepted(asyncio.get_running_loop().time())
 
-    def note_heat(self, target: Target, answer: Message) -> None:
-        """A node has answered, perhaps that the key is hot (rule G7)."""
-        if isinstance(answer, GetResponse) and answer.hot:
+    def note_answer(self, address: str, target: Target | None, answer: Message) -> None:
+        """A node has answered, under an epoch of its own, and perhaps that the key is hot (rule G7)."""
+        self.directory.hear_epoch(getattr(answer, "epoch", 0), address)
+        if isinstance(answer, GetResponse) and answer.hot and target is not None:
             self._hot.heard(target.keyspace, target.key, asyncio.get_running_loop().time())
 
     def count(self) -> None:
@@ -182,8 +183,7 @@ class Router:
                     if isinstance(told, bytes)
                     else cast("Answer", told)
                 )
-                if target is not None:
-                    self.note_heat(target, answer)
+                self.note_answer(attempt.address, target, answer)
                 return answer
         finally:
             attempts.close()
@@ -219,7 +219,7 @@ class Router:
         self, address: str, method: Method[Answer], prepare: Prepare, attempts: Attempts, timeout_s: float
     ) -> None:
         directory = self.directory
-        message = prepare(directory.epoch, max(1, int(timeout_s * 1000)), attempts.unsure)
+        message = prepare(directory.asked_epoch, max(1, int(timeout_s * 1000)), attempts.unsure)
         sender = directory.sender(address) if method.frame_name else None
         link = directory.link(address)
         attempt = attempts.begin(self.watch, address, asyncio.get_running_loop().time())

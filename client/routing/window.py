@@ -215,7 +215,7 @@ class Window:
             late = DeadlineExceeded("the deadline passed before anything was sent", outcome="failed")
             self._end(request, late)
             return
-        message = request.prepare(self._directory.epoch, max(1, int(timeout_s * 1000)), 0)
+        message = request.prepare(self._directory.asked_epoch, max(1, int(timeout_s * 1000)), 0)
         sent = _FirstAttempt(self, request, asyncio.get_running_loop().time())
         self._sent[sent] = None
         self._router.watch.begin(request.address, sent)
@@ -235,7 +235,7 @@ class Window:
         except RingmillError as error:
             answer = error
         else:
-            self._router.note_heat(request.target, answer)
+            self._router.note_answer(request.address, request.target, answer)
         self._end(request, answer)
 
     def put_off(self, request: WindowRequest, error: Overloaded) -> bool:

@@ -58,7 +58,8 @@ class Polling:
         directory.lifetime.check()  # a closed client goes on nowhere
         address = min(addresses, key=self._tried.count)
         try:
-            answer = await directory.link(address).call(method, request(directory.epoch), POLL_S + _ANSWER_S)
+            message = request(directory.asked_epoch)
+            answer = await directory.link(address).call(method, message, POLL_S + _ANSWER_S)
         except RingmillError as error:
             error.detail.setdefault("address", address)
             self._tried.append(address)

@@ -63,7 +63,7 @@ from ringmill.node.jobs.journal.cells import Cells, Fenced, LeaseCell
 from ringmill.node.jobs.slots import Slots
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import JOB_OPEN, Tenure
-from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
+from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView, ListView
 from ringmill.node.node_options import CoordinatorOptions
 
 __all__ = ["JOB_HANDOVER", "JOB_SUBMIT", "JobCoordinator"]
@@ -215,16 +215,17 @@ class JobCoordinator:
         """The jobs that this node coordinates or has coordinated, newest first."""
         return [job.view() for job in reversed(self._jobs.values())]
 
-    async def all_views(self) -> list[JobView]:
-        """The same, and the jobs of others that are over."""
+    async def all_views(self) -> ListView:
+        """The same, and what the list of jobs has of all others.  Raises RingmillError."""
         mine = self.views()
         try:
-            ended = await self._history.ended()
+            listed = await self._history.listed()
         except RingmillError:
             if not mine:
                 raise
-            return mine
-        return [*mine, *(view for view in ended if view.job not in self._jobs)]
+            return ListView(tuple(mine), 0)
+        others = (view for view in listed.jobs if view.job not in self._jobs)
+        return ListView((*mine, *others), listed.term)
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
         """Yield the job now, then at every change (ten times a second at most, and every 200 us a task) until

@@ -1,7 +1,7 @@
 """What any node can tell of the cluster's jobs: it reads the list, and the journals of those that are over.
 
-A job that runs is told of by its coordinator alone.  The printed output of attempts is kept by the
-coordinator that a job had at its end, in memory.
+Of a job that runs only its coordinator tells more than the list has.  The printed output of attempts is kept
+by the coordinator that a job had at its end, in memory.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from ringmill.cluster.errors import NotFound, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob, replay
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
-from ringmill.cluster.mapreduce.summary.job_summary import JobSummary
+from ringmill.cluster.mapreduce.summary.job_summary import OPEN, JobSummary
 from ringmill.node.jobs.journal.cells import INDEX, Cells
 from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
 from ringmill.node.jobs.journal.journal_reader import read_journal
-from ringmill.node.jobs.views import JobView, view_of
+from ringmill.node.jobs.views import JobView, ListView, view_of
 
 __all__ = ["JobHistory"]
 
@@ -30,9 +30,10 @@ class JobHistory:
         _, rows = listed_jobs((await self._cells.look(INDEX)).value)
         return list(rows.values())
 
-    async def ended(self) -> list[JobView]:
-        """The jobs that are over, in brief, newest first.  Raises RingmillError."""
-        return [_brief(row) for row in reversed(await self.rows()) if row.is_over]
+    async def listed(self) -> ListView:
+        """The jobs that were accepted, in brief.  Raises RingmillError."""
+        term, rows = listed_jobs((await self._cells.look(INDEX)).value)
+        return ListView(tuple(_brief(row) for row in reversed(rows.values())), term)
 
     async def view(self, job: str) -> JobView:
         """A job that is over.  Raises NotFound; Unavailable for one that another node coordinates."""
@@ -67,6 +68,6 @@ def _brief(row: IndexRow) -> JobView:
         output=row.output,
         submitted_at=row.submitted_at,
         seconds=row.seconds,
-        summary=JobSummary(row.state, (), (), {}, {}, 0, ()),
+        summary=JobSummary(row.state if row.is_over else OPEN, (), (), {}, {}, 0, ()),
         error=None,
     )

@@ -11,7 +11,7 @@ from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.summary.job_summary import JobSummary, summarize
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft, time_left
 
-__all__ = ["AttemptLog", "CoordinatorView", "JobView", "view_of"]
+__all__ = ["AttemptLog", "CoordinatorView", "JobView", "ListView", "view_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class JobView:
 
     @property
     def state(self) -> str:
-        """PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; committing and planning are running, too."""
+        """PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; committing and planning are running, too.
+        In a list also OPEN."""
         return "RUNNING" if self.summary.state in ("COMMITTING", "PLANNING") else self.summary.state
 
     @property
@@ -61,6 +62,15 @@ class JobView:
     def running(self) -> JobView:
         """The same of a job whose end may not be told yet."""
         return replace(self, summary=replace(self.summary, state="RUNNING"), error=None, left=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ListView:
+    """The jobs that a node knows, newest first.  `term` is that of the coordinator that wrote the cluster's
+    list last; 0 when it could not be read."""
+
+    jobs: tuple[JobView, ...]
+    term: int
 
 
 def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) -> JobView:

@@ -20,7 +20,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.job_summary import MOST_TASKS
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
-from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
+from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView, ListView
 from ringmill.node.services.table import Call, Service, stream, unary, upload
 
 __all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "attempt_status", "job_status"]
@@ -38,7 +38,7 @@ class Coordinator(Protocol):
 
     async def view(self, job: str) -> JobView: ...
 
-    async def all_views(self) -> list[JobView]: ...
+    async def all_views(self) -> ListView: ...
 
     def watch(self, job: str) -> AsyncIterator[JobView]: ...
 
@@ -116,7 +116,8 @@ class JobsService:
 
     async def _list(self, request: wire.ListRequest, call: Call) -> wire.ListResponse:
         self._check_token(call)
-        return wire.ListResponse(jobs=map(_in_brief, await self._coordinator.all_views()))
+        listed = await self._coordinator.all_views()
+        return wire.ListResponse(jobs=map(_in_brief, listed.jobs), term=listed.term)
 
     async def _logs(self, request: wire.LogsRequest, call: Call) -> wire.LogsResponse:
         self._check_token(call)

@@ -32,9 +32,9 @@ def test_seeds_that_once_failed_stay_mended() -> None:
     assert seeds
     for seed, *rest in seeds:
         given = {name: tuple(names.split(",")) for name, _, names in (word.partition("=") for word in rest)}
-        usual = SimulationOptions()
-        faults, subjects = given.get("faults", usual.faults), given.get("subjects", usual.subjects)
-        _must_hold([int(seed)], replace(usual_options(subjects), faults=faults))
+        usual = usual_options(given.get("subjects", SimulationOptions().subjects))
+        (nodes,) = map(int, given.get("nodes", [usual.nodes]))
+        _must_hold([int(seed)], replace(usual, faults=given.get("faults"), nodes=nodes))
 
 
 def _must_hold(seeds: Sequence[int], options: SimulationOptions) -> Summary:

@@ -17,6 +17,7 @@ from ringmill.client.cli.jobs.job_document import failure_lines, job_document, j
 from ringmill.client.jobs.job_values import JobList, JobState, TaskLog
 from ringmill.client.values import json_bytes
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.job_summary import OPEN
 
 __all__ = ["list_jobs", "logs", "status"]
 
@@ -26,7 +27,8 @@ __all__ = ["list_jobs", "logs", "status"]
 def list_jobs(settings: Settings) -> None:
     """List the jobs that the nodes know, newest first.
 
-    The last 100 jobs that are over are kept; with them all that are not.
+    The last 100 jobs that are over are kept; with them all that are not.  A job that no node coordinates now
+    is OPEN: the next coordinator goes on with it.
     """
 
     async def ask() -> JobList:
@@ -36,7 +38,7 @@ def list_jobs(settings: Settings) -> None:
     states = asyncio.run(ask())
     rows = [
         (
-            one.job, one.state, one.name, *stage_counts(one), f"{one.seconds:.1f} s", one.node,
+            one.job, one.state, one.name, *stage_counts(one), _took(one), one.node,
             time.strftime("%H:%M:%S", time.localtime(one.submitted_at)),
         )
         for one in states
@@ -46,12 +48,21 @@ def list_jobs(settings: Settings) -> None:
     if states.silent:
         output.advise(
             settings,
-            f"{', '.join(states.silent)} did not answer, so jobs that it coordinates are missing here; "
-            "`ringmill cluster status` shows the state of each node",
+            f"{', '.join(states.silent)} did not answer, so jobs that it coordinates are OPEN or missing "
+            "here; `ringmill cluster status` shows the state of each node",
         )
-    elif not states and settings.output != "json":
+    if states.open_jobs:
+        output.note(
+            f"no coordinator of these jobs answers; they were not over in term {states.term}, and the next "
+            f"one goes on with them: {', '.join(states.open_jobs)}"
+        )
+    if not states and not states.silent and settings.output != "json":
         output.note("no jobs")
         output.next_command(settings, "ringmill job run examples/wordcount.py:wordcount --input … --output …")
+
+
+def _took(state: JobState) -> str:
+    return "-" if state.state == OPEN else f"{state.seconds:.1f} s"
 
 
 @click.command()

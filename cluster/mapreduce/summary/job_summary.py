@@ -16,9 +16,12 @@ from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup, failure_groups
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 
-__all__ = ["MOST_TASKS", "JobSummary", "summarize"]
+__all__ = ["MOST_TASKS", "OPEN", "JobSummary", "summarize"]
 
 MOST_TASKS: Final = 5000
+
+OPEN: Final = "OPEN"
+"""The state of a job in a list when all that is known is that it is not over."""
 
 MOST_STAGES: Final = 20
 """Of a chain that are told when they are over."""

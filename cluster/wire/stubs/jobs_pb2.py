@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&ringmill/cluster/wire/stubs/jobs.proto\x12\x0bringmill.v1\"+\n\x0b\x42undleChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"1\n\x11PutBundleResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"*\n\rSubmitRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04spec\x18\x02 \x01(\x0c\"+\n\x0eSubmitResponse\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"\x1b\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x19\n\nJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\r\n\x0bListRequest\"4\n\x0cListResponse\x12$\n\x04jobs\x18\x01 \x03(\x0b\x32\x16.ringmill.v1.JobStatus\"r\n\x0bStageStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x01(\r\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\x13\n\x0b\x62ytes_total\x18\x05 \x01(\x04\x12\x12\n\nbytes_done\x18\x06 \x01(\x04\"]\n\nTaskStatus\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x12\n\nlast_error\x18\x05 \x01(\t\"\xe4\x04\n\tJobStatus\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0e\n\x06output\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12(\n\x06stages\x18\x07 \x03(\x0b\x32\x18.ringmill.v1.StageStatus\x12\x0f\n\x07retried\x18\x08 \x01(\r\x12\x34\n\x07records\x18\n \x03(\x0b\x32#.ringmill.v1.JobStatus.RecordsEntry\x12\x36\n\x08\x63ounters\x18\x0b \x03(\x0b\x32$.ringmill.v1.JobStatus.CountersEntry\x12\r\n\x05\x65rror\x18\x0c \x01(\x0c\x12&\n\x05tasks\x18\r \x03(\x0b\x32\x17.ringmill.v1.TaskStatus\x12\x0e\n\x06\x65vents\x18\x0e \x03(\t\x12\x14\n\x0csubmitted_at\x18\x0f \x01(\x01\x12+\n\x08\x66\x61ilures\x18\x10 \x03(\x0b\x32\x19.ringmill.v1.FailureGroup\x12\x19\n\x0cleft_least_s\x18\x11 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bleft_most_s\x18\x12 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06weight\x18\x13 \x01(\r\x1a.\n\x0cRecordsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x0f\n\r_left_least_sB\x0e\n\x0c_left_most_sJ\x04\x08\t\x10\n\"\xbc\x03\n\rAttemptStatus\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0e\n\x06\x63ounts\x18\x05 \x01(\x08\x12\x0f\n\x07\x62\x65gan_s\x18\x06 \x01(\x01\x12\x14\n\x07\x65nded_s\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x62ytes_in\x18\x08 \x01(\x04\x12\x12\n\nbytes_done\x18\t \x01(\x04\x12\x11\n\tbytes_out\x18\n \x01(\x04\x12\x12\n\nrecords_in\x18\x0b \x01(\x04\x12\x13\n\x0brecords_out\x18\x0c \x01(\x04\x12\x0e\n\x06spills\x18\r \x01(\r\x12\x39\n\x08phases_s\x18\x0e \x03(\x0b\x32\'.ringmill.v1.AttemptStatus.PhasesSEntry\x12\r\n\x05\x63pu_s\x18\x0f \x01(\x01\x12\x12\n\npeak_bytes\x18\x10 \x01(\x04\x12\r\n\x05\x63\x61use\x18\x11 \x01(\t\x12\r\n\x05\x65rror\x18\x12 \x01(\t\x12\x0e\n\x06\x62\x61\x63kup\x18\x13 \x01(\x08\x1a.\n\x0cPhasesSEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\n\n\x08_ended_s\";\n\x0bJobAttempts\x12,\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1a.ringmill.v1.AttemptStatus\"J\n\x0c\x46\x61ilureGroup\x12\r\n\x05\x63\x61use\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\r\n\x05\x66irst\x18\x04 \x01(\t\"(\n\x0bLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\"U\n\x07TaskLog\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x0e\n\x06output\x18\x05 \x01(\x0c\"2\n\x0cLogsResponse\x12\"\n\x04logs\x18\x01 \x03(\x0b\x32\x14.ringmill.v1.TaskLog\"\x14\n\x12\x43oordinatorRequest\"B\n\x11\x43oordinatorStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x11\n\topen_jobs\x18\x03 \x03(\t2\x91\x06\n\x04Jobs\x12G\n\tPutBundle\x12\x18.ringmill.v1.BundleChunk\x1a\x1e.ringmill.v1.PutBundleResponse(\x01\x12\x41\n\x06Submit\x12\x1a.ringmill.v1.SubmitRequest\x1a\x1b.ringmill.v1.SubmitResponse\x12<\n\x05Watch\x12\x19.ringmill.v1.WatchRequest\x1a\x16.ringmill.v1.JobStatus0\x01\x12\x39\n\x06Status\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12;\n\x04List\x12\x18.ringmill.v1.ListRequest\x1a\x19.ringmill.v1.ListResponse\x12;\n\x04Logs\x12\x18.ringmill.v1.LogsRequest\x1a\x19.ringmill.v1.LogsResponse\x12?\n\x08\x41ttempts\x12\x17.ringmill.v1.JobRequest\x1a\x18.ringmill.v1.JobAttempts0\x01\x12\x37\n\x04Kill\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12\x38\n\x05Pause\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12\x39\n\x06Resume\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12N\n\x0b\x43oordinator\x12\x1f.ringmill.v1.CoordinatorRequest\x1a\x1e.ringmill.v1.CoordinatorStatus\x12K\n\x08HandOver\x12\x1f.ringmill.v1.CoordinatorRequest\x1a\x1e.ringmill.v1.CoordinatorStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&ringmill/cluster/wire/stubs/jobs.proto\x12\x0bringmill.v1\"+\n\x0b\x42undleChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"1\n\x11PutBundleResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"*\n\rSubmitRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04spec\x18\x02 \x01(\x0c\"+\n\x0eSubmitResponse\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"\x1b\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x19\n\nJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\r\n\x0bListRequest\"B\n\x0cListResponse\x12$\n\x04jobs\x18\x01 \x03(\x0b\x32\x16.ringmill.v1.JobStatus\x12\x0c\n\x04term\x18\x02 \x01(\x04\"r\n\x0bStageStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x01(\r\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\x13\n\x0b\x62ytes_total\x18\x05 \x01(\x04\x12\x12\n\nbytes_done\x18\x06 \x01(\x04\"]\n\nTaskStatus\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x12\n\nlast_error\x18\x05 \x01(\t\"\xe4\x04\n\tJobStatus\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0e\n\x06output\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12(\n\x06stages\x18\x07 \x03(\x0b\x32\x18.ringmill.v1.StageStatus\x12\x0f\n\x07retried\x18\x08 \x01(\r\x12\x34\n\x07records\x18\n \x03(\x0b\x32#.ringmill.v1.JobStatus.RecordsEntry\x12\x36\n\x08\x63ounters\x18\x0b \x03(\x0b\x32$.ringmill.v1.JobStatus.CountersEntry\x12\r\n\x05\x65rror\x18\x0c \x01(\x0c\x12&\n\x05tasks\x18\r \x03(\x0b\x32\x17.ringmill.v1.TaskStatus\x12\x0e\n\x06\x65vents\x18\x0e \x03(\t\x12\x14\n\x0csubmitted_at\x18\x0f \x01(\x01\x12+\n\x08\x66\x61ilures\x18\x10 \x03(\x0b\x32\x19.ringmill.v1.FailureGroup\x12\x19\n\x0cleft_least_s\x18\x11 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bleft_most_s\x18\x12 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06weight\x18\x13 \x01(\r\x1a.\n\x0cRecordsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x0f\n\r_left_least_sB\x0e\n\x0c_left_most_sJ\x04\x08\t\x10\n\"\xbc\x03\n\rAttemptStatus\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0e\n\x06\x63ounts\x18\x05 \x01(\x08\x12\x0f\n\x07\x62\x65gan_s\x18\x06 \x01(\x01\x12\x14\n\x07\x65nded_s\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x62ytes_in\x18\x08 \x01(\x04\x12\x12\n\nbytes_done\x18\t \x01(\x04\x12\x11\n\tbytes_out\x18\n \x01(\x04\x12\x12\n\nrecords_in\x18\x0b \x01(\x04\x12\x13\n\x0brecords_out\x18\x0c \x01(\x04\x12\x0e\n\x06spills\x18\r \x01(\r\x12\x39\n\x08phases_s\x18\x0e \x03(\x0b\x32\'.ringmill.v1.AttemptStatus.PhasesSEntry\x12\r\n\x05\x63pu_s\x18\x0f \x01(\x01\x12\x12\n\npeak_bytes\x18\x10 \x01(\x04\x12\r\n\x05\x63\x61use\x18\x11 \x01(\t\x12\r\n\x05\x65rror\x18\x12 \x01(\t\x12\x0e\n\x06\x62\x61\x63kup\x18\x13 \x01(\x08\x1a.\n\x0cPhasesSEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\n\n\x08_ended_s\";\n\x0bJobAttempts\x12,\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1a.ringmill.v1.AttemptStatus\"J\n\x0c\x46\x61ilureGroup\x12\r\n\x05\x63\x61use\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\r\n\x05\x66irst\x18\x04 \x01(\t\"(\n\x0bLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\"U\n\x07TaskLog\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x0e\n\x06output\x18\x05 \x01(\x0c\"2\n\x0cLogsResponse\x12\"\n\x04logs\x18\x01 \x03(\x0b\x32\x14.ringmill.v1.TaskLog\"\x14\n\x12\x43oordinatorRequest\"B\n\x11\x43oordinatorStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x11\n\topen_jobs\x18\x03 \x03(\t2\x91\x06\n\x04Jobs\x12G\n\tPutBundle\x12\x18.ringmill.v1.BundleChunk\x1a\x1e.ringmill.v1.PutBundleResponse(\x01\x12\x41\n\x06Submit\x12\x1a.ringmill.v1.SubmitRequest\x1a\x1b.ringmill.v1.SubmitResponse\x12<\n\x05Watch\x12\x19.ringmill.v1.WatchRequest\x1a\x16.ringmill.v1.JobStatus0\x01\x12\x39\n\x06Status\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12;\n\x04List\x12\x18.ringmill.v1.ListRequest\x1a\x19.ringmill.v1.ListResponse\x12;\n\x04Logs\x12\x18.ringmill.v1.LogsRequest\x1a\x19.ringmill.v1.LogsResponse\x12?\n\x08\x41ttempts\x12\x17.ringmill.v1.JobRequest\x1a\x18.ringmill.v1.JobAttempts0\x01\x12\x37\n\x04Kill\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12\x38\n\x05Pause\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12\x39\n\x06Resume\x12\x17.ringmill.v1.JobRequest\x1a\x16.ringmill.v1.JobStatus\x12N\n\x0b\x43oordinator\x12\x1f.ringmill.v1.CoordinatorRequest\x1a\x1e.ringmill.v1.CoordinatorStatus\x12K\n\x08HandOver\x12\x1f.ringmill.v1.CoordinatorRequest\x1a\x1e.ringmill.v1.CoordinatorStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,35 +52,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREQUEST']._serialized_start=296
   _globals['_LISTREQUEST']._serialized_end=309
   _globals['_LISTRESPONSE']._serialized_start=311
-  _globals['_LISTRESPONSE']._serialized_end=363
-  _globals['_STAGESTATUS']._serialized_start=365
-  _globals['_STAGESTATUS']._serialized_end=479
-  _globals['_TASKSTATUS']._serialized_start=481
-  _globals['_TASKSTATUS']._serialized_end=574
-  _globals['_JOBSTATUS']._serialized_start=577
-  _globals['_JOBSTATUS']._serialized_end=1189
-  _globals['_JOBSTATUS_RECORDSENTRY']._serialized_start=1055
-  _globals['_JOBSTATUS_RECORDSENTRY']._serialized_end=1101
-  _globals['_JOBSTATUS_COUNTERSENTRY']._serialized_start=1103
-  _globals['_JOBSTATUS_COUNTERSENTRY']._serialized_end=1150
-  _globals['_ATTEMPTSTATUS']._serialized_start=1192
-  _globals['_ATTEMPTSTATUS']._serialized_end=1636
-  _globals['_ATTEMPTSTATUS_PHASESSENTRY']._serialized_start=1578
-  _globals['_ATTEMPTSTATUS_PHASESSENTRY']._serialized_end=1624
-  _globals['_JOBATTEMPTS']._serialized_start=1638
-  _globals['_JOBATTEMPTS']._serialized_end=1697
-  _globals['_FAILUREGROUP']._serialized_start=1699
-  _globals['_FAILUREGROUP']._serialized_end=1773
-  _globals['_LOGSREQUEST']._serialized_start=1775
-  _globals['_LOGSREQUEST']._serialized_end=1815
-  _globals['_TASKLOG']._serialized_start=1817
-  _globals['_TASKLOG']._serialized_end=1902
-  _globals['_LOGSRESPONSE']._serialized_start=1904
-  _globals['_LOGSRESPONSE']._serialized_end=1954
-  _globals['_COORDINATORREQUEST']._serialized_start=1956
-  _globals['_COORDINATORREQUEST']._serialized_end=1976
-  _globals['_COORDINATORSTATUS']._serialized_start=1978
-  _globals['_COORDINATORSTATUS']._serialized_end=2044
-  _globals['_JOBS']._serialized_start=2047
-  _globals['_JOBS']._serialized_end=2832
+  _globals['_LISTRESPONSE']._serialized_end=377
+  _globals['_STAGESTATUS']._serialized_start=379
+  _globals['_STAGESTATUS']._serialized_end=493
+  _globals['_TASKSTATUS']._serialized_start=495
+  _globals['_TASKSTATUS']._serialized_end=588
+  _globals['_JOBSTATUS']._serialized_start=591
+  _globals['_JOBSTATUS']._serialized_end=1203
+  _globals['_JOBSTATUS_RECORDSENTRY']._serialized_start=1069
+  _globals['_JOBSTATUS_RECORDSENTRY']._serialized_end=1115
+  _globals['_JOBSTATUS_COUNTERSENTRY']._serialized_start=1117
+  _globals['_JOBSTATUS_COUNTERSENTRY']._serialized_end=1164
+  _globals['_ATTEMPTSTATUS']._serialized_start=1206
+  _globals['_ATTEMPTSTATUS']._serialized_end=1650
+  _globals['_ATTEMPTSTATUS_PHASESSENTRY']._serialized_start=1592
+  _globals['_ATTEMPTSTATUS_PHASESSENTRY']._serialized_end=1638
+  _globals['_JOBATTEMPTS']._serialized_start=1652
+  _globals['_JOBATTEMPTS']._serialized_end=1711
+  _globals['_FAILUREGROUP']._serialized_start=1713
+  _globals['_FAILUREGROUP']._serialized_end=1787
+  _globals['_LOGSREQUEST']._serialized_start=1789
+  _globals['_LOGSREQUEST']._serialized_end=1829
+  _globals['_TASKLOG']._serialized_start=1831
+  _globals['_TASKLOG']._serialized_end=1916
+  _globals['_LOGSRESPONSE']._serialized_start=1918
+  _globals['_LOGSRESPONSE']._serialized_end=1968
+  _globals['_COORDINATORREQUEST']._serialized_start=1970
+  _globals['_COORDINATORREQUEST']._serialized_end=1990
+  _globals['_COORDINATORSTATUS']._serialized_start=1992
+  _globals['_COORDINATORSTATUS']._serialized_end=2058
+  _globals['_JOBS']._serialized_start=2061
+  _globals['_JOBS']._serialized_end=2846
 # @@protoc_insertion_point(module_scope)

@@ -85,8 +85,8 @@ class JobWorkload:
         return [self._ask(plan, record) for plan, record in zip(self._plans, records, strict=True)]
 
     def rests_on(self) -> Sequence[Collection[str]]:
-        """No keys."""
-        return ()
+        """The registers of a job's journal lie in any partition, and need a majority of its owners (J12)."""
+        return [row.nodes for row in self._world.topology.rows]
 
     async def progress(self) -> None:
         if not can_be_asked(self._world):

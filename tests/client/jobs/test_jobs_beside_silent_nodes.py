@@ -41,6 +41,8 @@ class JobNode:
     def __init__(self, address: str) -> None:
         self.address = address
         self.jobs: list[str] = []
+        self.listed: list[jobs_pb2.JobStatus] = []
+        self.term = 0
         self.is_silent = False
         self.refusal: RingmillError | None = None
         self.asked: list[str] = []
@@ -61,7 +63,8 @@ class JobNode:
         if self.refusal is not None:
             raise self.refusal
         if name == "List":
-            return jobs_pb2.ListResponse(jobs=[jobs_pb2.JobStatus(job=job) for job in self.jobs])
+            mine = [jobs_pb2.JobStatus(job=job) for job in self.jobs]
+            return jobs_pb2.ListResponse(jobs=[*mine, *self.listed], term=self.term)
         if name == "Submit":
             return jobs_pb2.SubmitResponse()
         assert isinstance(request, jobs_pb2.JobRequest | jobs_pb2.LogsRequest)
@@ -160,6 +163,17 @@ async def test_a_list_of_all_members_leaves_nobody_out(jobs: Jobs) -> None:
     found = await jobs.list()
     assert [state.job for state in found[:1]] == ["a"]
     assert (len(found), found.silent) == (2, ())
+
+
+async def test_a_job_that_nobody_coordinates_is_listed_as_open(jobs: Jobs) -> None:
+    running = jobs_pb2.JobStatus(job="a", state="RUNNING", stages=[jobs_pb2.StageStatus(name="map")])
+    over = jobs_pb2.JobStatus(job="b", state="FAILED")
+    for at, node in enumerate(some(jobs)):
+        node.listed, node.term = [jobs_pb2.JobStatus(job=job, state="OPEN") for job in "abc"], 3
+        node.listed[at % 2] = (running, over)[at % 2]  # each knows what the others do not
+    found = await jobs.list()
+    assert {state.job: state.state for state in found} == {"a": "RUNNING", "b": "FAILED", "c": "OPEN"}
+    assert (found.open_jobs, found.term) == (("c",), 3)
 
 
 async def test_a_job_that_a_silent_node_may_keep_is_not_called_absent(jobs: Jobs) -> None:

@@ -85,6 +85,7 @@ class FakeCluster:
         self.nodes = {member.address: FakeNode(member.address, self) for member in members}
         self.values: dict[bytes, bytes] = {}
         self.hot: set[bytes] = set()
+        self.answers_under = 0
         self.writes: list[kv_pb2.PutRequest] = []
 
     def dial(self, address: str) -> Link:
@@ -113,7 +114,9 @@ class FakeCluster:
                 value = self.values.get(request.key)
                 siblings = [kv_pb2.Sibling(value=value, dot="n1#1:1")] if value is not None else []
                 is_hot = request.key in self.hot
-                return kv_pb2.GetResponse(siblings=siblings, context=b"c", hybrid_time=88, hot=is_hot)
+                return kv_pb2.GetResponse(
+                    siblings=siblings, context=b"c", hybrid_time=88, hot=is_hot, epoch=self.answers_under
+                )
         raise AssertionError(request)
 
 
@@ -135,6 +138,17 @@ async def test_a_key_is_asked_of_its_first_owner() -> None:
         await db.put(KEY, b"Ada")
         assert (await db.get("user:42")).value == b"Ada"
     assert cluster.owners(KEY)[0].asked[-2:] == ["Put", "Get"]
+
+
+async def test_who_was_answered_under_a_newer_epoch_asks_under_it_from_then_on() -> None:
+    """A node with an older topology may know another keyspace by the name (rule J25)."""
+    cluster = FakeCluster()
+    async with client_of(cluster) as db:
+        await db.put(KEY, b"Ada")
+        cluster.answers_under = 5
+        await db.get(KEY)
+        await db.put(KEY, b"Bob")
+    assert [write.epoch for write in cluster.writes] == [cluster.topology.epoch, 5]
 
 
 async def test_who_meets_nodes_of_no_cluster_is_told_how_to_form_one() -> None:

@@ -105,6 +105,9 @@ def test_a_job_outlives_its_coordinator_and_no_finished_task_runs_again(shell: S
         assert time.monotonic() < ends_at
         time.sleep(0.1)
     shell.ok("cluster", "kill", moved["node"])
+    listed = shell.ok("job", "list")  # mostly before another one coordinates
+    assert job in listed.out.decode()
+    assert (b"OPEN" in listed.out) == ("no coordinator of these jobs answers" in listed.err)
     followed = shell.ok("job", "follow", job, "-o", "json").json
     assert followed["state"] == "SUCCEEDED"
     assert followed["node"] != moved["node"]

@@ -81,7 +81,7 @@ async def test_a_job_goes_on_with_another_coordinator_and_no_finished_task_runs_
     await cluster.until(lambda: listed_jobs(cluster.held[INDEX][1])[1]["job-1"].is_over)
     told = await other.view("job-1")
     assert (told.state, told.summary.records) == ("SUCCEEDED", last.summary.records)
-    assert [(view.job, view.state) for view in await other.all_views()] == [("job-1", "SUCCEEDED")]
+    assert [(view.job, view.state) for view in (await other.all_views()).jobs] == [("job-1", "SUCCEEDED")]
     with pytest.raises(NotFound, match="were kept by"):
         await other.logs("job-1", "")
     assert other.views() == []
@@ -204,6 +204,9 @@ async def test_a_coordinator_that_was_cut_off_gives_its_jobs_up(cluster: Any) ->
     cluster.write_input("one poison two\n")
     await cluster.submit(cluster.spec(mode="wait"))
     former = cluster.nodes[N1].coordinator
+    listed = await cluster.nodes[N2].coordinator.all_views()
+    assert [(view.job, view.state, view.node) for view in listed.jobs] == [("job-1", "OPEN", "")]
+    assert listed.term == 1
     watching = asyncio.create_task(watched(former))
     lose_the_coordinator(cluster)
     with pytest.raises(RingmillError, match="another coordinator"):
@@ -246,7 +249,7 @@ async def test_a_job_whose_journal_cannot_be_read_ends_and_another_one_runs(
     cluster.held[entry_key(row.journal, 0)] = 1, entry
     cluster.write_input("one two\n")
     assert (await cluster.run(cluster.spec("job-2"))).state == "SUCCEEDED"
-    listed = {view.job: view.state for view in await cluster.nodes[N2].coordinator.all_views()}
+    listed = {view.job: view.state for view in (await cluster.nodes[N2].coordinator.all_views()).jobs}
     assert listed == {"job-1": "FAILED", "job-2": "SUCCEEDED"}
 
 

@@ -16,7 +16,7 @@ from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.job_summary import JobSummary
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
-from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView
+from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView, ListView
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.jobs_service import TOKEN_KEY, JobsService
 
@@ -48,8 +48,8 @@ class Keeper:
             raise NotFound(f"no job {job!r} on n1")
         return view("COMMITTING")
 
-    async def all_views(self) -> list[JobView]:
-        return [view("SUCCEEDED")]
+    async def all_views(self) -> ListView:
+        return ListView((view("SUCCEEDED"),), 3)
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
         await self.view(job)
@@ -210,6 +210,8 @@ async def test_a_job_is_told_as_it_is_and_watched_to_its_end(serve: Any) -> None
     assert (dict(attempts[0].phases_s), attempts[0].ended_s) == ({"map": 0.25}, 0.75)
     logs = await served.ask("Logs", wire.LogsRequest(job="j-1", task="map-0"), wire.LogsResponse)
     assert (logs.logs[0].task, logs.logs[0].output) == ("map-0", b"said \xff")
+    listed = await served.ask("List", wire.ListRequest(), wire.ListResponse)
+    assert ([each.state for each in listed.jobs], listed.term) == (["SUCCEEDED"], 3)
 
 
 async def test_errors_cross_as_themselves(serve: Any) -> None:

@@ -67,7 +67,7 @@ def test_a_plan_says_what_it_leaves_out_and_what_it_cannot_fill() -> None:
     ("line", "why"),
     [
         (["--add", "n6"], "--add 'n6' is not ID=VALUE"),
-        (["--replace", "n3=n9"], "is not ID=NEW=ADDRESS"),
+        (["--replace", "n3="], "is not ID=NEW[=ADDRESS]"),
         (["--weight", "n1=two"], "--weight of n1 is 'two', need a whole number"),
         (["--zone", "n1=a", "--zone", "n1=b"], "--zone names 'n1' twice"),
     ],

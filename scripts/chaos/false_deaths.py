@@ -27,6 +27,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
@@ -104,8 +106,11 @@ async def watch(folder: str, options: Options) -> dict[str, Any]:
         await asyncio.sleep(CALM_S)
         starts = _sizes(cluster)
         since = time.time()
-        with burning(options.burners, options.seconds + 2 * PATIENCE_S):
+        with burning(options.burners, options.seconds + 2 * PATIENCE_S) as burnt_s:
+            before = psutil.cpu_times()
             await _watched(cluster, starts, options.seconds)
+            idle_share = _idle_share(before, psutil.cpu_times())
+            busy_s = burnt_s()
             victim = random.Random(options.seed).choice(cluster.nodes)
             killed_at = time.time()
             local_cluster.signal_node(victim, signal.SIGKILL)
@@ -120,6 +125,8 @@ async def watch(folder: str, options: Options) -> dict[str, Any]:
         "machine": machine(),
         "settings": {**asdict(options), "nodes": NODES},
         "watched_s": round(killed_at - since, 1),
+        "busy_s": round(busy_s, 1),
+        "idle_share": round(idle_share, 4),
         "suspicions": counts.suspicions,
         "refuted": counts.refuted,
         "false_deaths": counts.died,
@@ -142,6 +149,8 @@ def lines(told: dict[str, Any]) -> list[str]:
         f"machine       {', '.join(told['machine'].values())}",
         f"settings      {NODES} nodes, profile {settings['profile']}, {settings['burners']} busy processes, "
         f"watched for {told['watched_s']:,} s",
+        f"busy          {told['busy_s']:,} s of processor time used by the busy processes; "
+        f"the processors idled for {told['idle_share']:.1%} of the time",
         f"suspicions    {told['suspicions']}, refuted {told['refuted']}; {told['stalls']} stalls of loops",
         f"false deaths  {told['false_deaths']}",
         f"killed {told['killed']}     seen dead after {max(seen.values(), default=0):.2f} s by the last "
@@ -196,6 +205,12 @@ async def _seen_dead(
         if len(seen) == NODES - 1 or time.monotonic() > until:
             return seen
         await asyncio.sleep(LOOK_S)
+
+
+def _idle_share(before: Any, after: Any) -> float:
+    """Of all processors between two readings of their times."""
+    spent = [late - early for early, late in zip(before, after, strict=True)]
+    return float((after.idle - before.idle) / (sum(spent) or 1.0))
 
 
 def _sizes(cluster: LocalCluster) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 from typing import Final
@@ -42,7 +43,8 @@ def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> bool:
     """Start its process unless it runs, write it down, and wait until it listens.
 
     Returns whether nobody had written it down before: else it may be what another command adds.  Raises
-    PortTaken; Unavailable when it does not listen in time.
+    PortTaken; Unavailable when it does not listen in time.  Then nothing is left of one that was new, but its
+    log, so that its name and port are free.
     """
     with local_cluster.exclusively(folder):
         cluster = local_cluster.required_cluster(folder)
@@ -60,6 +62,9 @@ def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> bool:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
         except OSError as error:
             if (ended is not None and ended() is not None) or time.monotonic() > until:
+                if is_first:
+                    stop_and_forget(folder, fresh.id)
+                    shutil.rmtree(cluster.data_folder(fresh), ignore_errors=True)  # it was in no cluster
                 raise Unavailable(
                     f"{fresh.id} did not start at {fresh.address}, and was not added",
                     hint=f"`ringmill cluster add {fresh.id}` tries again; its log: {cluster.log_path(fresh)}",

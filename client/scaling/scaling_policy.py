@@ -17,6 +17,7 @@ Pure: a function of its arguments.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -104,7 +105,7 @@ def decide(
     if last.blocker:
         return Decision("stay", last.blocker)
     if changed_at_s is not None and (left_s := changed_at_s + rules.cooldown_s - last.at_s) > _SLACK_S:
-        return Decision("stay", f"cools down for {left_s:.0f} s more")
+        return Decision("stay", f"cools down for {math.ceil(left_s)} s more")
     count = len(last.pressures)
     if count < rules.least:
         return Decision("add", f"{count} members are fewer than --min {rules.least}")
@@ -127,10 +128,15 @@ def _may_add(observations: Sequence[Observation], rules: ScalingRules) -> Decisi
     held_s = _held_s([each.blocker == "" and each.mean > rules.high for each in observations], observations)
     count = len(observations[-1].pressures)
     if held_s < rules.sustained_s - _SLACK_S:
-        return Decision("stay", f"above the target for {held_s:.0f} of {rules.sustained_s:g} s")
+        return Decision("stay", f"above the target for {_whole(held_s)} of {rules.sustained_s:g} s")
     if count >= rules.most:
         return Decision("stay", f"above the target, and {count} members are --max {rules.most}")
-    return Decision("add", f"above the target for {held_s:.0f} s")
+    return Decision("add", f"above the target for {_whole(held_s)} s")
+
+
+def _whole(held_s: float) -> int:
+    """The seconds that have passed: what is not reached yet is not told."""
+    return math.floor(held_s + _SLACK_S)
 
 
 def _may_remove(observations: Sequence[Observation], rules: ScalingRules) -> Decision:
@@ -139,7 +145,7 @@ def _may_remove(observations: Sequence[Observation], rules: ScalingRules) -> Dec
     below, count = f"below {rules.low:.0%} of the target", len(last.pressures)
     after = 0.0 if count < 2 else max(_after(last, node) for node in last.removable or last.pressures)
     if held_s < rules.sustained_s - _SLACK_S:
-        reason = f"{below} for {held_s:.0f} of {rules.sustained_s:g} s"
+        reason = f"{below} for {_whole(held_s)} of {rules.sustained_s:g} s"
     elif count <= rules.least:
         reason = f"{below}, and {count} members are --min {rules.least}"
     elif count <= last.owners:
@@ -151,7 +157,7 @@ def _may_remove(observations: Sequence[Observation], rules: ScalingRules) -> Dec
     elif after >= rules.high:
         reason = f"{below}, but a node would have {after:.0%} of the target with one node less"
     else:
-        reason = f"{below} for {held_s:.0f} s; at most {after:.0%} of the target with one node less"
+        reason = f"{below} for {_whole(held_s)} s; at most {after:.0%} of the target with one node less"
         return Decision("remove", reason, last.removable[0])
     return Decision("stay", reason)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Report", "arguments", "percentile", "shown"]
+__all__ = ["Report", "arguments", "machine", "percentile", "shown"]
 
 Cell = str | int | float | bool | None
 WIDTH = 180  # of a table that is piped: nothing is cut
@@ -116,6 +116,7 @@ class Report:
 
 
 def machine() -> dict[str, str]:
+    """Processor, cores that this process may use, memory and system, in words."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = f"{platform.system()} {platform.release()}"

@@ -73,8 +73,8 @@ cluster = LazyGroup(
             "ringmill.client.cli.cluster.cluster_nodes:logs", "show the logs of nodes", AT_ONCE, HIDDEN
         ),
         "replace": Verb(
-            "ringmill.client.cli.cluster.cluster_replace:replace",
-            "give a node that lost its disk its place back",
+            "ringmill.client.cli.ring.ring_replace:replace",
+            "fill a node that lost its disk, or put another in its place",
             "token_file",
         ),
         "recover": Verb(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -158,6 +159,22 @@ def _line(view: MovesView, total: int) -> str:
     return f"{state} {total - view.left} of {total} seats, {read}{waits}"
 
 
+def _waits(held_back: Iterable[str]) -> list[str]:
+    """A line for each reason, with its number of partitions.
+
+    What stands in parentheses are the words of single nodes, which differ from try to try: the most frequent
+    of them are told.
+    """
+    words: dict[str, Counter[str]] = {}
+    for why in held_back:
+        words.setdefault(why.partition(" (")[0], Counter())[why] += 1
+    told = sorted(words.values(), key=lambda each: -each.total())
+    return [
+        f"waits: {each.total()} partition{'' if each.total() == 1 else 's'}, {each.most_common(1)[0][0]}"
+        for each in told[:_REASONS_SHOWN]
+    ]
+
+
 def _story(view: MovesView) -> list[str]:
     if view.is_over:
         return [f"epoch {view.epoch}: nothing moves"]
@@ -169,8 +186,7 @@ def _story(view: MovesView) -> list[str]:
     for node, hints in view.leaving.items():
         owes = f", and has {hints} writes to deliver first" if hints else ""
         lines.append(f"{node} is leaving{owes}")
-    reasons = sorted({*view.held_back.values()})
-    lines += [f"waits: {why}" for why in reasons[:_REASONS_SHOWN]]
+    lines += _waits(view.held_back.values())
     if view.silent:
         lines.append(f"{', '.join(view.silent)} did not answer")
     return lines

@@ -11,13 +11,15 @@ import click
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.ring.heirs import heirs_of
+from ringmill.client.cli.ring.pairs import parts_of
 from ringmill.client.cli.ring.ring_show import load_document, ranges
 from ringmill.cluster.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from ringmill.cluster.ring.plans.topology_plan import Move, TopologyPlan
 
-__all__ = ["parts_of", "plan_document", "plan_ring", "plan_story", "weights_of"]
+__all__ = ["plan_document", "plan_ring", "plan_story", "weights_of"]
 
 _COLUMNS = ("NODE", "BEFORE", "AFTER", "FAIR", "BYTES BEFORE", "BYTES AFTER", "SENDS", "TAKES")
 _MIB: Final = 1024 * 1024
@@ -27,7 +29,9 @@ _PAIRS_SHOWN: Final = 20
 @click.command("plan")
 @click.option("--add", multiple=True, metavar="ID=ADDRESS", help="a node that joins")
 @click.option("--remove", multiple=True, metavar="ID", help="a member that leaves")
-@click.option("--replace", multiple=True, metavar="ID=NEW=ADDRESS", help="a node that takes a member's place")
+@click.option(
+    "--replace", multiple=True, metavar="ID=NEW[=ADDRESS]", help="a node that takes a member's place"
+)
 @click.option("--weight", multiple=True, metavar="ID=N", help="another share beside the other nodes'")
 @click.option("--zone", multiple=True, metavar="ID=ZONE", help="another zone: what may fail at once")
 @click.option("--moves", "lists_moves", is_flag=True, help="list each move")
@@ -46,11 +50,11 @@ def plan_ring(
     Each option can be given several times.  Without any, show what is out of balance.
     """
     changes: dict[str, Any] = {
-        "add": dict(parts_of("--add", add, 2)),
+        "add": dict(parts_of("--add", add)),
         "remove": list(remove),
-        "replace": {node: (heir, address) for node, heir, address in parts_of("--replace", replace, 3)},
+        "replace": heirs_of(settings, replace),
         "weights": weights_of(weight),
-        "zones": dict(parts_of("--zone", zone, 2)),
+        "zones": dict(parts_of("--zone", zone)),
     }
     plan = asyncio.run(_ask(settings, changes))
     if settings.output == "json":
@@ -120,21 +124,9 @@ async def _ask(settings: Settings, changes: dict[str, Any]) -> TopologyPlan:
         return await db.ring.plan(**changes)
 
 
-def parts_of(flag: str, given: Iterable[str], number: int) -> list[list[str]]:
-    """Each value cut at its = signs.  Raises InvalidArgument when there are not that many, or an id twice."""
-    cut = [text.split("=", number - 1) for text in given]
-    for parts, text in zip(cut, given, strict=True):
-        if len(parts) != number or not all(parts):
-            shape = "ID=NEW=ADDRESS" if number == 3 else "ID=VALUE"
-            raise InvalidArgument(f"{flag} {text[:80]!r} is not {shape}")
-        if sum(parts[0] == other[0] for other in cut) > 1:
-            raise InvalidArgument(f"{flag} names {parts[0][:80]!r} twice")
-    return cut
-
-
 def weights_of(given: Iterable[str]) -> dict[str, int]:
     """The values of --weight.  Raises InvalidArgument."""
-    return {node: _whole(node, text) for node, text in parts_of("--weight", given, 2)}
+    return {node: _whole(node, text) for node, text in parts_of("--weight", given)}
 
 
 def _whole(node: str, text: str) -> int:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from ringmill.cluster.errors import Conflict, InvalidArgument
+from ringmill.cluster.errors import Conflict
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.moves import given_up, with_plan
 from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
-from ringmill.cluster.ring.plans.rebalancing import rebalanced
+from ringmill.cluster.ring.plans.wanted_owners import wanted_owners
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.topology_entries import Member
 
@@ -37,13 +37,7 @@ def with_members(
             hint="`ringmill cluster moves` shows it; wait for its end, or abort it",
         )
     after = members_after(topology, changes)
-    if len(after) < min(topology.n, len(topology.members)):
-        raise InvalidArgument(
-            f"{len(after)} members would be left, and each partition has {topology.n} owners",
-            hint="add another member first, or in the same change",
-        )
-    heirs = {heir.id: node for node, heir in changes.replace.items()}
-    wanted = rebalanced(topology, after, heirs)
+    wanted = wanted_owners(topology, after, changes)
     stay = {member.id: member for member in after}
     members = [
         stay.get(member.id) or replace(member, state="gone" if member.id in dead else "leaving")

@@ -17,7 +17,8 @@ from ringmill.cluster.ring.moves import sources_for
 from ringmill.cluster.ring.plans.copy_sources import estimated_shares
 from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
 from ringmill.cluster.ring.plans.moving_rate import Copying, MovingRate, projected_s
-from ringmill.cluster.ring.plans.rebalancing import full_owners, rebalanced, seat_changes, staying
+from ringmill.cluster.ring.plans.rebalancing import full_owners, seat_changes, staying
+from ringmill.cluster.ring.plans.wanted_owners import wanted_owners
 from ringmill.cluster.ring.quotas import fair_shares
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.topology_entries import Member, Row
@@ -128,7 +129,7 @@ def plan_changes(
     """
     rate = rate or MovingRate()
     members = members_after(topology, changes)
-    wanted = rebalanced(topology, members, {heir.id: node for node, heir in changes.replace.items()})
+    wanted = wanted_owners(topology, members, changes)
     weighed = estimated_shares(topology, held or {}) if sizes is None else sizes
     before = loads_of(topology, held=held, sizes=weighed)
     moves = _moves(topology, members, wanted, weighed, up)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from ringmill.client.local.local_state import LocalCluster, LocalNode
-from ringmill.client.local.newcomers import next_node
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
+from ringmill.client.local.newcomers import next_node, start_newcomer
+from ringmill.cluster.errors import InvalidArgument, Unavailable
 
 
 def test_the_folder_of_a_node_that_left_is_not_taken_again(tmp_path: Path) -> None:
@@ -22,3 +26,28 @@ def test_the_folder_of_a_node_that_left_is_not_taken_again(tmp_path: Path) -> No
         next_node(cluster, "n7")
     assert f"node reset {tmp_path / 'n7'}" in refused.value.hint
     assert next_node(cluster, "n1") == nodes[0], "one that is there is begun again"
+
+
+@pytest.mark.parametrize("code", [1, None])
+def test_a_newcomer_that_does_not_start_leaves_its_name_free(
+    code: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    folder = tmp_path / "c"
+    nodes = (LocalNode("n1", "127.0.0.1:1", ""), LocalNode("n2", "127.0.0.1:2", ""))  # nobody listens there
+    save_cluster(LocalCluster("c", str(folder), 1, 16, nodes))
+
+    def start_nodes(cluster: LocalCluster, fresh: Sequence[LocalNode]) -> tuple[LocalCluster, list[Any]]:
+        save_cluster(cluster)
+        (folder / fresh[0].id).mkdir()
+        (folder / fresh[0].id / "IDENTITY").write_text("of a disk that was in no cluster")
+        return cluster, [SimpleNamespace(process=SimpleNamespace(poll=lambda: code))]
+
+    monkeypatch.setattr(local_cluster, "start_nodes", start_nodes)
+    fresh = next_node(local_cluster.required_cluster(str(folder)))
+    with pytest.raises(Unavailable, match="n3 did not start") as refused:
+        start_newcomer(str(folder), fresh, 0.0)
+    assert "`ringmill cluster add n3` tries again" in refused.value.hint
+    left = local_cluster.required_cluster(str(folder))
+    assert [node.id for node in left.nodes] == ["n1", "n2"] and not (folder / "n3").exists()
+    assert next_node(left) == next_node(left, "n3") == fresh

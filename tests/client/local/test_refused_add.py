@@ -7,8 +7,8 @@ from unittest.mock import patch
 import pytest
 
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.client.cli.ring import ring_members
-from ringmill.client.cli.ring.ring_members import _Asked, _carry_out
+from ringmill.client.cli.ring import asked_change
+from ringmill.client.cli.ring.asked_change import AskedChange, carry_out
 from ringmill.cluster.errors import Conflict
 
 
@@ -22,9 +22,9 @@ def test_a_refused_newcomer_is_stopped_and_one_that_may_be_a_member_is_not(
         raise Conflict("partitions are moving", outcome=outcome)
 
     with (
-        patch.object(ring_members, "_change", change),
-        patch.object(ring_members, "_stop", lambda _, name: stopped.append(name)),
+        patch.object(asked_change, "_change", change),
+        patch.object(asked_change, "_stop", lambda _, name: stopped.append(name)),
         pytest.raises(Conflict),
     ):
-        _carry_out(Settings(), _Asked("n4", "add n4", {"add": {"n4": "127.0.0.1:7104"}}), starts="n4")
+        carry_out(Settings(), AskedChange("n4", "add n4", {"add": {"n4": "127.0.0.1:7104"}}), starts="n4")
     assert stopped == stops

@@ -73,13 +73,26 @@ def test_a_partition_that_changes_two_seats_has_two_moves() -> None:
     assert plan.replicas == 3 and plan.balance_after == 1
 
 
-def test_a_cluster_gets_wider_up_to_n_and_narrower_below_it() -> None:
+def test_a_cluster_gets_wider_up_to_n() -> None:
     wider = planned(cluster(2), MemberChanges(add=[member(3)]))
     assert {(move.joiner, move.leaver) for move in wider.moves} == {(member(3), None)}
     assert (len(wider.moves), wider.replicas, wider.replicas_after) == (64, 2, 3)
-    narrower = planned(cluster(3), MemberChanges(remove=[N2]))
-    assert {(move.joiner, move.leaver) for move in narrower.moves} == {(None, N2)}
-    assert (narrower.copies, narrower.size_bytes, narrower.replicas, narrower.traffic) == (0, 0, 2, ())
+
+
+def test_a_cluster_never_gets_narrower_and_the_error_names_the_limit_and_the_keyspaces() -> None:
+    topology = cluster(3)
+    demanding = replace(topology.keyspaces[0], name="ledger", w=3)
+    topology = replace(topology, keyspaces=(demanding, *topology.keyspaces[1:]))
+    with pytest.raises(InvalidArgument) as refused:
+        planned(topology, MemberChanges(remove=[N2]))
+    assert refused.value.message == (
+        "2 members would be left, and N is 3: each partition of all keyspaces keeps 3 owners; "
+        "keyspaces that ask for more: ledger (w = 3)"
+    )
+    assert "cluster replace n2=NEW" in refused.value.hint
+    with pytest.raises(InvalidArgument, match=r"1 member would be left, and N is 3: .* keeps 2 owners"):
+        planned(cluster(2), MemberChanges(remove=[N2]))
+    assert planned(topology, MemberChanges(remove=[N2], add=[member(9)])).replicas_after == 3
 
 
 def test_an_heir_takes_one_nodes_seats_with_its_weight_and_zone() -> None:
@@ -88,6 +101,17 @@ def test_an_heir_takes_one_nodes_seats_with_its_weight_and_zone() -> None:
     assert plan.members[-1] == replace(member(9), zone="a", weight=2)
     assert {(move.joiner, move.leaver) for move in plan.moves} == {(plan.members[-1], N1)}
     assert len(plan.moves) == topology.owned_by(N1)
+
+
+def test_an_heir_moves_nothing_but_what_it_takes_over_though_others_have_too_much() -> None:
+    topology = cluster(4)
+    uneven = replace(topology.rows[0], owners=tuple(member(i).seat for i in (1, 2, 3)))
+    topology = replace(topology, rows=tuple(uneven for _ in topology.rows))  # n4 has none, as after an abort
+    plan = planned(topology, MemberChanges(replace={N1: member(9)}))
+    assert {(move.joiner, move.leaver) for move in plan.moves} == {(plan.members[-1], N1)}
+    assert len(plan.moves) == topology.partitions
+    evened = planned(topology, MemberChanges(replace={N1: member(9)}, zones={N2: "default"}))
+    assert {move.leaver for move in evened.moves} > {N1}, "another change beside it balances the table"
 
 
 def test_partitions_whose_writes_the_owners_that_are_up_may_not_know_are_named() -> None:
@@ -136,7 +160,7 @@ def test_a_load_is_told_beside_its_fair_share() -> None:
         (MemberChanges(weights={N9: 2}), "'n9' is no member"),
         (MemberChanges(weights={N1: 0}), "weight of n1 is 0"),
         (MemberChanges(zones={N1: "no zone"}), "is no name"),
-        (MemberChanges(remove=[N1, N2, N3]), "no member would be left"),
+        (MemberChanges(remove=[N1, N2, N3]), "0 members would be left"),
     ],
 )
 def test_changes_that_cannot_be_made_are_refused(changes: MemberChanges, message: str) -> None:

@@ -13,7 +13,7 @@ from ringmill.client.local.tcp_ports import free_base
 from tests.e2e.cli.conftest import Shell
 
 NODES = 3
-COME = 1
+COME = 2
 
 
 @pytest.fixture
@@ -88,6 +88,14 @@ def test_members_come_and_go_under_load_while_nodes_are_killed(three: Shell) -> 
         gone = three.run("cluster", "remove", "n1", "--dead", "--yes", "-o", "json")
         assert gone.code == 0, gone.err
         assert members(three) == {"n2": 64, "n3": 64, "n4": 64}
+        refused = three.run("cluster", "remove", "n3", "--yes")
+        assert refused.code != 0 and "2 members would be left, and N is 3" in refused.err
+        plan = three.run("ring", "plan", "--replace", "n3=n5", "-o", "json").json
+        assert {(move["joiner"], move["leaver"]) for move in plan["moves"]} == {("n5", "n3")}
+        three.ok("cluster", "replace", "n3=n5", "--yes")
+        assert members(three) == {"n2": 64, "n4": 64, "n5": 64}
+        names = [each["node"] for each in three.run("cluster", "logs", "-o", "json").json]
+        assert "n3" not in names, "its process is stopped and forgotten"
     finally:
         for load in loads:
             load.stop()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.ring_view import RingView
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.main import ringmill
 from ringmill.client.cli.ring import ring_show
-from ringmill.client.cli.ring.ring_moves import FollowedBytes
+from ringmill.client.cli.ring.ring_moves import FollowedBytes, _story
 from ringmill.client.cli.ring.ring_plan import plan_story
 from ringmill.client.cli.ring.ring_show import bar, ranges
 from ringmill.client.cli.running import run_command
@@ -67,7 +68,7 @@ def test_a_plan_says_what_it_leaves_out_and_what_it_cannot_fill() -> None:
     ("line", "why"),
     [
         (["--add", "n6"], "--add 'n6' is not ID=VALUE"),
-        (["--replace", "n3=n9"], "is not ID=NEW=ADDRESS"),
+        (["--replace", "n3="], "is not ID=NEW[=ADDRESS]"),
         (["--weight", "n1=two"], "--weight of n1 is 'two', need a whole number"),
         (["--zone", "n1=a", "--zone", "n1=b"], "--zone names 'n1' twice"),
     ],
@@ -84,3 +85,17 @@ def test_bytes_that_are_read_for_a_change_count_on_over_restarts_and_departures(
     assert followed.since({"n1": 110, "n2": 50, "n4": 7}) == {"n1": 10, "n2": 0, "n4": 7}
     assert followed.since({"n1": 3, "n4": 9}) == {"n1": 13, "n2": 0, "n4": 9}, "n1 began again, n2 left"
     assert FollowedBytes().since({"n1": 5}) == {"n1": 0}
+
+
+def test_moves_that_wait_for_the_same_are_one_line_whatever_each_try_met() -> None:
+    def why(node: str, words: str) -> str:
+        return f"2 old owners are needed, 1 answered ({node}: UNAVAILABLE: {words})"
+
+    refused, broken = why("n1", "Connection refused"), why("n1", "the stream broke")
+    held_back = {1: refused, 2: broken, 5: refused, 7: "the topology has changed"}
+    view = MovesView(4, 30, 16, False, ("n5",), {}, held_back, {}, ("n1",))
+    assert _story(view)[2:] == [
+        f"waits: 3 partitions, {refused}",
+        "waits: 1 partition, the topology has changed",
+        "n1 did not answer",
+    ]

@@ -21,33 +21,18 @@ if TYPE_CHECKING:
     from ringmill.client.administration.members import Replacement
     from ringmill.cluster.ring.replacement import ReplacementPlan
 
-__all__ = ["replace"]
+__all__ = ["replace_disk"]
 
 
-@click.command()
-@click.argument("node")
-@click.option("--dry-run", is_flag=True, help="show the plan and change nothing")
-@click.option(
-    "--accept-data-loss",
-    "accepts_loss",
-    is_flag=True,
-    help="also when other owners are gone or damaged, and acknowledged writes may be lost",
-)
-@click.option("--yes", is_flag=True, help="do not ask")
-@click.pass_obj
-def replace(settings: Settings, node: str, dry_run: bool, accepts_loss: bool, yes: bool) -> None:
-    """Give NODE, which lost its disk, its place back on the new and empty disk that it runs on.
-
-    Its former disk is refused from then on.  The other owners fill the new one, and until then it answers for
-    nothing.
-    """
+def replace_disk(settings: Settings, node: str, *, is_dry: bool, accepts_loss: bool, yes: bool) -> None:
+    """Show what it means to give `node` the disk that it runs on now, ask, and have it decided."""
     from ringmill.cluster.ring.replacement import check_safe
 
     plan = asyncio.run(_plan(settings, node))
     if plan.is_made:
         _tell_made(settings, plan)
         return
-    if dry_run:
+    if is_dry:
         _show(settings, plan)
         return
     try:

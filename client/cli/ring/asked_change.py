@@ -1,0 +1,131 @@
+"""A change of the members that was typed: the plan is shown, somebody agrees, it is decided, and followed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from ringmill.client.administration.member_plans import check_fillable, check_made
+from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.consent import ask_to_type
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.ring.ring_moves import follow, moves_document
+from ringmill.client.cli.ring.ring_plan import plan_document, plan_story
+from ringmill.client.local.local_state import load_cluster
+from ringmill.client.local.newcomers import stop_and_forget
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+
+__all__ = ["DRY", "NO_WAIT", "START_S", "YES", "AskedChange", "agreed", "carry_out", "take_away"]
+
+START_S: Final = 30.0  # for a node that is started for the change
+
+DRY = click.option("--dry-run", "is_dry", is_flag=True, help="show the plan and change nothing")
+YES = click.option("--yes", is_flag=True, help="do not ask")
+NO_WAIT = click.option("--no-wait", is_flag=True, help="return once it is decided, while partitions move")
+
+
+@dataclass(frozen=True, slots=True)
+class AskedChange:
+    """A change of the members, as `db.ring.plan` takes it, and the word that says yes to it."""
+
+    word: str
+    to: str
+    changes: dict[str, Any]
+    dead: tuple[str, ...] = ()
+    is_dry: bool = False
+    yes: bool = False
+    waits: bool = True
+
+
+def agreed(settings: Settings, asked: AskedChange) -> bool:
+    """Whether to go on: somebody has seen the plan and said yes.  Raises InvalidArgument else."""
+    plan = asyncio.run(_plan(settings, asked.changes))
+    if asked.is_dry:
+        if settings.output == "json":
+            output.show(settings, plan_document(plan), (), ())
+        else:
+            for line in plan_story(plan):
+                click.echo(line)
+        return False
+    check_fillable(plan)
+    refusal = InvalidArgument("nothing was changed", hint="--yes changes it without asking")
+    ask_to_type(settings, plan_story(plan), word=asked.word, to=asked.to, yes=asked.yes, refusal=refusal)
+    return True
+
+
+async def _plan(settings: Settings, changes: dict[str, Any]) -> Any:
+    async with open_client(settings) as db:
+        return await db.ring.plan(**changes)
+
+
+def carry_out(settings: Settings, asked: AskedChange, starts: str = "") -> None:
+    """`starts`: a node that was begun for this, and is stopped again when the change is refused."""
+    begun = time.perf_counter()
+    try:
+        made, before = asyncio.run(_change(settings, asked))
+    except RingmillError as error:
+        if starts and error.outcome == "failed":
+            _stop(settings, starts)
+        raise
+    if not asked.waits:
+        if settings.output == "json":
+            output.show(settings, {"epoch": made.epoch, "changed": made.changed}, (), ())
+        else:
+            click.echo(f"decided in epoch {made.epoch}; partitions move now")
+        output.next_command(settings, "ringmill cluster moves --follow")
+        return
+    view = asyncio.run(follow(settings, before))
+    asyncio.run(_check_made(settings, asked))
+    took_s = time.perf_counter() - begun
+    if settings.output == "json":
+        document = {**moves_document(view), "changed": made.changed, "seconds": round(took_s, 3)}
+        output.show(settings, document, (), ())
+    else:
+        click.echo(f"{asked.to}: done in {took_s:.1f} s, epoch {view.epoch}")
+    output.next_command(settings, "ringmill ring show")
+
+
+async def _change(settings: Settings, asked: AskedChange) -> tuple[Any, Mapping[str, int]]:
+    """What was decided, and what each node had read for moves before."""
+    async with open_client(settings) as db:
+        before = (await db.members.moves()).read_bytes
+        return await db.members.change(**asked.changes, dead=asked.dead), before
+
+
+async def _check_made(settings: Settings, asked: AskedChange) -> None:
+    """Raise Conflict when nothing moves any more and the members are as before."""
+    async with open_client(settings) as db:
+        shown = await db.ring.show()
+    states: dict[str, str] = {member.id: member.state for member in shown.topology.members}
+    replaced = asked.changes.get("replace", {})
+    coming = [*asked.changes.get("add", ()), *(heir for heir, _ in replaced.values())]
+    check_made(states, coming, [*asked.changes.get("remove", ()), *replaced])
+
+
+def take_away(settings: Settings, node: str) -> None:
+    """Stop the process of a local node that has left, once the others know that it has; its folder stays."""
+    if not settings.endpoints:
+        asyncio.run(_known_without(settings))
+        _stop(settings, node)
+
+
+async def _known_without(settings: Settings) -> None:
+    """Return once a majority of the voters holds the newest document: a node that has left knows it first."""
+    async with open_client(settings) as db:
+        await db.members.resume_moves()
+
+
+def _stop(settings: Settings, name: str) -> None:
+    """Stop a node that is no member, and forget it."""
+    if load_cluster(settings.cluster_folder) is None:
+        return
+    try:
+        stop_and_forget(settings.cluster_folder, name)
+    except RingmillError as error:
+        output.note(f"{name} is no member, and its process was not stopped: {error.message}")

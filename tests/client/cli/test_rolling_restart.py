@@ -1,0 +1,122 @@
+"""A rolling restart stops at the first node that does not come back; --force skips the looks and not that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
+from ringmill.client.cli.cluster import cluster_rolling
+from ringmill.client.cli.cluster.cluster_rolling import restart_rolling
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.main import main
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_state import LocalCluster, LocalNode
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+
+NODES = tuple(LocalNode(f"n{number}", f"127.0.0.1:{7100 + number}", "") for number in (1, 2, 3))
+
+
+@dataclass
+class Machine:
+    """Processes that are only names: what was done to them, who ends at its start, who stays behind."""
+
+    dies: str = ""
+    behind: dict[str, dict[str, Any]] = field(default_factory=dict)
+    is_silent: bool = False
+    done: list[str] = field(default_factory=list)
+
+    async def look(self, settings: Settings, timeout_s: float) -> ClusterStatus:
+        if self.is_silent:
+            raise Unavailable("no member answers")
+        nodes = tuple(
+            NodeStatus(each.id, each.address, "up", "up", 16, epoch=4, unfilled=0) for each in NODES
+        )
+        seen = tuple(replace(each, **self.behind.get(each.id, {})) for each in nodes)
+        return ClusterStatus("c", 4, 3, "ok", (), "n1", Ranges(16, 0, 0), seen)
+
+    def stop_nodes(self, nodes: Sequence[LocalNode]) -> dict[str, str]:
+        self.done += [f"stop {node.id}" for node in nodes]
+        return {node.id: "stopped" for node in nodes}
+
+    async def start_again(
+        self, cluster: LocalCluster, nodes: Sequence[LocalNode], timeout_s: float
+    ) -> LocalCluster:
+        (node,) = nodes
+        if node.id == self.dies:
+            raise RingmillError(f"{node.id} ended while starting (exit code 1)")
+        self.done.append(f"start {node.id}")
+        return cluster
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    one, cluster = Machine(), LocalCluster("c", "/nowhere", 3, 16, NODES)
+    monkeypatch.setattr(local_cluster, "required_cluster", lambda folder: cluster)
+    monkeypatch.setattr(local_cluster, "stop_nodes", one.stop_nodes)
+    monkeypatch.setattr(cluster_rolling, "look", one.look)
+    monkeypatch.setattr(cluster_rolling, "start_again", one.start_again)
+    return one
+
+
+def restart(*names: str, is_forced: bool = False, timeout_s: float = 5.0) -> None:
+    asyncio.run(restart_rolling(Settings(timeout=timeout_s), names, is_forced=is_forced))
+
+
+def test_all_nodes_go_one_after_the_other(machine: Machine) -> None:
+    restart()
+    assert machine.done == ["stop n2", "start n2", "stop n3", "start n3", "stop n1", "start n1"]
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_it_stops_at_the_first_that_does_not_come_back(machine: Machine, is_forced: bool) -> None:
+    machine.dies = "n3"
+    with pytest.raises(RingmillError, match="n3 ended while starting") as stopped:
+        restart(is_forced=is_forced)
+    assert machine.done == ["stop n2", "start n2", "stop n3"], "n1 was not touched"
+    changed = stopped.value.detail["changed"]
+    assert changed == "n2 restarted; n3 was stopped and has not come back; n1 not touched"
+    assert "cluster restart n3`, then `ringmill cluster restart --rolling n1`" in stopped.value.hint
+
+
+def test_one_that_does_not_catch_up_keeps_the_others_from_going(machine: Machine) -> None:
+    async def look(settings: Settings, timeout_s: float) -> ClusterStatus:
+        if machine.done:
+            machine.behind = {"n2": {"awaited_hints": 7}}
+        return await Machine.look(machine, settings, timeout_s)
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(DeadlineExceeded) as stopped:
+        patched.setattr(cluster_rolling, "look", look)
+        restart(timeout_s=0.01)
+    assert "n2 waits for 7 hints after 0.01 s" in stopped.value.message
+    assert machine.done == ["stop n2", "start n2"]
+
+
+@pytest.mark.parametrize("behind", [{"n1": {"state": "down"}}, {"n2": {"unfilled": 3}}])
+def test_force_restarts_whatever_the_state_is_and_waits_for_no_hints(
+    machine: Machine, behind: dict[str, dict[str, Any]]
+) -> None:
+    machine.behind = behind
+    with pytest.raises(Unavailable, match="a rolling restart would make requests fail"):
+        restart()
+    assert machine.done == [], "nothing was touched"
+    restart(is_forced=True)
+    assert machine.done == ["stop n2", "start n2", "stop n3", "start n3", "stop n1", "start n1"]
+
+
+def test_force_restarts_a_cluster_in_which_nobody_answers_in_the_order_of_its_nodes(machine: Machine) -> None:
+    machine.is_silent = True
+    with pytest.raises(Unavailable, match="no member answers"):
+        restart()
+    assert machine.done == []
+    restart(is_forced=True)
+    assert [step for step in machine.done if step.startswith("stop")] == ["stop n1", "stop n2", "stop n3"]
+
+
+def test_force_is_nothing_without_rolling(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cluster", "restart", "n1", "--force"]) == 2
+    assert "--force needs --rolling" in capsys.readouterr().err

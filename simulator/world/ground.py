@@ -132,11 +132,16 @@ class Ground:
             if source not in rest and target not in rest:
                 self._mend(link)
         self.keep_apart()
-        clocks = {name: node.clock for name, node in self.nodes.items()}
-        right = median_low(clock.offset_s for clock in clocks.values())
-        for name in [name for name in self.nodes if name not in rest]:
-            clocks[name].set_right(right)
-            _mend_node(self.nodes[name])
+        core = [node for name, node in self.nodes.items() if name not in rest]
+        self.set_clocks(core)
+        for node in core:
+            _mend_node(node)
+
+    def set_clocks(self, nodes: Sequence[NodeProcess]) -> None:
+        """Set the clocks of these nodes to what most of all say."""
+        right = median_low(node.clock.offset_s for node in self.nodes.values())
+        for node in nodes:
+            node.clock.set_right(right)
 
     async def heal(self, lost: Sequence[str]) -> None:
         """What can be mended by hand: links whole, disks well, nodes running but for those that are lost."""

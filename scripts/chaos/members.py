@@ -3,10 +3,10 @@
     python scripts/chaos/members.py --seed 7 [--kills 2] [--json PATH]
 
 Three nodes grow to six and shrink to four; one of them loses its folder and is filled again; one is killed
-and removed as dead.  Each change is planned, made as a user makes it (`ringmill cluster add | remove |
-replace`), and disturbed: after a moment that the seed draws, a node that it draws, old or new, is killed with
-SIGKILL and started again on its data, `--kills` times a change.  A command that ends with an error is gone on
-with by `ringmill cluster moves --follow`.
+and removed as dead; two give their places to new nodes, one of them dead. Each change is planned, made as a
+user makes it, and disturbed: after a moment that the seed draws, a node that it draws, old or new, is
+killed with SIGKILL and started again on its data, `--kills` times. A command that ends with an error is
+gone on with by `ringmill cluster moves --follow`.
 
 Objects, registers and counters are written and read all the time (client/chaos/chaos_load.py) and judged in
 the end.  Errors are expected only while two owners may be away at once: in the changes that lose a disk.
@@ -54,18 +54,32 @@ CALM_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`loses`: the node whose disk is gone before the verb; two owners may be away at once then."""
+    """`loses`: the disk of the node is gone before the verb; two owners may be away at once then.
+
+    `heir` takes the place of a node that is replaced; without one the node is filled again.
+    """
 
     verb: str
     node: str
     loses: bool = False
+    heir: str = ""
 
     @property
     def line(self) -> tuple[str, ...]:
         if self.verb == "add":
             return ("cluster", "add")
-        dead = ("--dead",) if self.verb == "remove" and self.loses else ()
-        return ("cluster", self.verb, self.node, *dead)
+        dead = ("--dead",) if self.goes and self.loses else ()
+        return ("cluster", self.verb, f"{self.node}={self.heir}" if self.heir else self.node, *dead)
+
+    @property
+    def goes(self) -> bool:
+        """Whether the node is no member in the end."""
+        return self.verb == "remove" or bool(self.heir)
+
+    @property
+    def is_refill(self) -> bool:
+        """Whether the node gets an empty disk: a change without moves."""
+        return self.verb == "replace" and not self.heir
 
 
 CHANGES: Final = (
@@ -76,6 +90,8 @@ CHANGES: Final = (
     Change("remove", "n5"),
     Change("replace", "n3", loses=True),
     Change("remove", "n1", loses=True),
+    Change("replace", "n4", heir="n7"),
+    Change("replace", "n6", loses=True, heir="n8"),
 )
 
 
@@ -165,7 +181,7 @@ class Story:
             self._tally.begin_excess()
             self._away.add(change.node)
             await self._lose(change)
-        if change.verb != "replace":
+        if not change.is_refill:
             outcome.planned = int((await self._json(*change.line, "--dry-run"))["bytes"])
         begun = time.monotonic()
         disturbing = asyncio.create_task(self._disturb(outcome))
@@ -174,11 +190,11 @@ class Story:
             outcome.resumed = err.strip().splitlines()[-1][:200] if err.strip() else f"exit code {code}"
             await disturbing
             await self._go_on(change)
-        elif change.verb != "replace":
+        elif not change.is_refill:
             outcome.moved = int(json.loads(out)["moved_bytes"])
         outcome.seconds = time.monotonic() - begun
         await disturbing
-        if change.verb == "replace":
+        if change.is_refill:
             self._away.discard(change.node)
         await self._command("cluster", "status", "--wait", "healthy", "--timeout", HEALTHY_S)
         if change.loses:
@@ -196,13 +212,13 @@ class Story:
             self.troubles.append(
                 f"{outcome.change}: the fullest node has {outcome.fullness:.2f} of its share"
             )
-        if (change.node in names) is (change.verb == "remove"):
+        if (change.node in names) is change.goes or (change.heir or next(iter(names))) not in names:
             self.troubles.append(f"{outcome.change}: the members are {', '.join(sorted(names))}")
 
     async def _go_on(self, change: Change) -> None:
         """What a user does whose command has failed: the same again, then follow the moves."""
         members = {str(each["node"]) for each in (await self._json("ring", "show"))["nodes"]}
-        if change.verb == "replace" or (change.node in members) is (change.verb == "remove"):
+        if change.is_refill or (change.node in members) is change.goes:
             line = (*change.line, change.node) if change.verb == "add" else change.line
             await self._command(*line, "--yes")
         code, _, err = await self._command("cluster", "moves", "--follow")
@@ -245,7 +261,7 @@ class Story:
         node = local_cluster.required_cluster(self._folder).node(change.node)
         local_cluster.signal_node(node, signal.SIGKILL)
         await asyncio.to_thread(processes.wait_gone, node.pid, node.started, KILL_PATIENCE_S)
-        if change.verb == "replace":
+        if change.is_refill:
             shutil.rmtree(local_cluster.required_cluster(self._folder).data_folder(node))
             await self._command("cluster", "restart", change.node)
 

@@ -103,7 +103,6 @@ class TableOfCopy:
         rest = {key for key, _ in told.rest}
         self._late = [item for item in self._written_meanwhile() if item[0] not in rest]
         for key, encoded in self._late:
-            sometimes("a key is written while a table brings it")
             told.sums.drop(self._prefix + key, encoded)
             items -= 1
             size_bytes -= len(key) + len(encoded)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ringmill.cluster.ports import FileSystem
-from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.log.commit_handle import Commit
 from ringmill.node.storage.names import temporary_name
 from ringmill.node.storage.read.reading import Reading
@@ -123,7 +122,6 @@ class Ingest:
         async with self._compactor.one_at_a_time:
             level = self._level(meta)
             if level is None:
-                sometimes("a table that is to be ingested finds no place")
                 return False
             self._unnamed = None
             await self._tools.installer.commit(VersionEdit(added=((level, meta),)), [meta])

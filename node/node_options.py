@@ -19,6 +19,7 @@ __all__ = [
     "CoordinatorOptions",
     "HintOptions",
     "MembershipOptions",
+    "MoveOptions",
     "NodeOptions",
     "AttemptTimeouts",
     "CompareOptions",
@@ -125,6 +126,18 @@ class CompareOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MoveOptions:
+    """How a new copy is filled (node/moves)."""
+
+    table_bytes: int = 8 * _MIB
+    """Of objects that are read before they are made durable together, as one table.  Two copies are filled at
+    a time, so twice as much is held in memory."""
+    least_table_bytes: int = 1 * _MIB
+    """Less is merged in through the log: a file and a sync for each of some hundred small copies would cost
+    more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PurgeOptions:
     """How deletes are forgotten (node/repair)."""
 
@@ -185,6 +198,7 @@ class NodeOptions:
     heat: HeatOptions = field(default_factory=HeatOptions)
     hints: HintOptions = field(default_factory=HintOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
+    moves: MoveOptions = field(default_factory=MoveOptions)
     purge: PurgeOptions = field(default_factory=PurgeOptions)
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT
@@ -23,13 +23,16 @@ from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.moves import sources_for
 from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.node.contracts import TopologyView
 from ringmill.node.moves.adopting import ask_adopted
+from ringmill.node.moves.brought_table import TableOfCopy
 from ringmill.node.moves.filled_so_far import MoveProgress
+from ringmill.node.moves.table_of_pages import Item
+from ringmill.node.node_options import MoveOptions
 from ringmill.node.replica.object_batch import ObjectBatch, peers_object
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.replica.pages import ReadPage, ask_page
+from ringmill.node.replica.pages import Page, PageBody, ReadPage, ask_page_body
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.remains_store import RemainsStore
@@ -45,6 +48,7 @@ CALL_TIMEOUT_S: Final = 5.0
 BYTES_PER_S: Final = 24 << 20
 """The most that one copy is filled with, so that requests keep disks and loops.  Chosen, not measured."""
 CHECKPOINT_BYTES: Final = 1 << 20
+MERGED_AT_ONCE: Final = 256  # objects, about a page of them
 
 Settle = Callable[[str, bytes], Awaitable[None]]
 """Leaves a register of a keyspace as it is by a round whose accept goes to all.  Raises RingmillError."""
@@ -72,6 +76,8 @@ class Filling:
         pull: Pull,
         progress: MoveProgress,
         gate: Gate,
+        clock: HybridClock,
+        options: MoveOptions,
     ) -> None:
         self._node = node
         self._engine = engine
@@ -84,6 +90,8 @@ class Filling:
         self._pull = pull
         self._progress = progress
         self._gate = gate
+        self._clock = clock
+        self._options = options
         self._unnoted = 0  # bytes whose place is not on the disk
         self.moved_bytes = 0
 
@@ -164,19 +172,54 @@ class Filling:
         await self._read_whole(node, copy, row)
 
     async def _read_whole(self, node: NodeId, copy: Copy, row: Row) -> None:
-        start = self._progress.cursor(copy, node)
+        cursor = self._progress.cursor(copy, node)
+        is_first = not self._progress.sources(copy)
+        while True:
+            pages = await self._read_pages(node, copy, row, cursor)
+            is_long = sum(len(page.body) for page in pages) >= self._options.least_table_bytes
+            size_bytes = await self._bring(copy, cursor, pages, as_table=is_first and is_long)
+            self._check_same(copy.partition, row)
+            cursor = pages[-1].covered_to
+            await self._note(copy, node, cursor or None, size_bytes)
+            if not cursor:
+                return
+
+    async def _read_pages(self, node: NodeId, copy: Copy, row: Row, start: bytes) -> list[PageBody]:
+        """What fills a table, or all that is left."""
+        pages: list[PageBody] = []
+        in_all = 0
         while True:
             epoch = self._topology.topology().epoch
             request = ReadPage(epoch, copy.partition, start)
-            page = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
+            page = await ask_page_body(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
             self._check_same(copy.partition, row)
-            size_bytes = sum(len(key) + len(encoded) for key, encoded in page.items)
-            await self._merge(copy, page.items)
-            await self._note(copy, node, page.covered_to or None, size_bytes)
-            if not page.covered_to:
-                return
+            pages.append(page)
+            in_all += len(page.body)
             start = page.covered_to
-            await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
+            if not start:
+                return pages
+            pause_s = len(page.body) / BYTES_PER_S
+            await asyncio.sleep(pause_s * self._gate.stretch)  # requests go first (rule O8)
+            if in_all >= self._options.table_bytes:
+                return pages
+
+    async def _bring(self, copy: Copy, start: bytes, pages: Sequence[PageBody], *, as_table: bool) -> int:
+        """Durable on return.  Returns the bytes of keys and objects."""
+        if as_table:
+            await self._engine.wait_writable()
+            table = TableOfCopy(
+                copy, start, pages, engine=self._engine, objects=self._objects, clock=self._clock
+            )
+            if (brought := await table.add()) is not None:
+                for first in range(0, len(brought.rest), MERGED_AT_ONCE):
+                    await self._merge(copy, brought.rest[first : first + MERGED_AT_ONCE])
+                return brought.read_bytes
+        size_bytes = 0
+        for page in pages:
+            items = Page.decode(page.body).items
+            size_bytes += sum(len(key) + len(encoded) for key, encoded in items)
+            await self._merge(copy, items)
+        return size_bytes
 
     async def _note(self, copy: Copy, node: NodeId, cursor: bytes | None, size_bytes: int) -> None:
         """`size_bytes` came from a source; `cursor` is where to go on, None for the end."""
@@ -190,7 +233,7 @@ class Filling:
             self._unnoted = 0
             await self._progress.store()
 
-    async def _merge(self, copy: Copy, items: tuple[tuple[bytes, bytes], ...]) -> None:
+    async def _merge(self, copy: Copy, items: Sequence[Item]) -> None:
         """Durable on return."""
         prefix, batch = copy_prefix(copy), ObjectBatch()
         for key, encoded in items:

@@ -54,6 +54,8 @@ def open_moves(
         pull=pull,
         progress=progress,
         gate=core.gate,
+        clock=core.hybrid,
+        options=core.options.moves,
     )
     mover = Mover(
         seat,

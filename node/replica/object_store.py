@@ -107,7 +107,7 @@ class ObjectStore(StoredCount):
         self._clock = clock
         self._unsynced: dict[bytes, Commit] = {}
         self._commits: deque[tuple[Commit, list[bytes]]] = deque()  # with their keys, until they are synced
-        self._touched: set[bytes] | None = None  # keys changed since a healing has read what survived
+        self.watching: list[set[bytes]] = []  # each takes in the stored keys of all that is changed
         self.changes = 0  # of objects, since the start
         self.heals = 0  # of damaged ranges, likewise
         self.waiters = Waiters()
@@ -256,8 +256,8 @@ class ObjectStore(StoredCount):
         for key, changed in batch.changes.items():
             self._unsynced[key] = commit
             self.note_changed(key, changed.old, changed.applied.encoded, changed.new_values)
-        if self._touched is not None:
-            self._touched.update(batch.changes)
+        for touched in self.watching:
+            touched.update(batch.changes)
         self.changes += len(batch.changes)
         if self.waiters.are_there:
             self.waiters.wake(batch.changes)
@@ -304,7 +304,7 @@ class ObjectStore(StoredCount):
         it is written (rule H6).  `knows_deletes`: some owner was whole.  Raises what `apply` raises.
         """
         touched: set[bytes] = set()
-        self._touched = touched
+        self.watching.append(touched)
         self.sums.forget(start)
         self.heals += 1
         self._watermarks.voids_all([parse_copy(start).partition])
@@ -322,7 +322,7 @@ class ObjectStore(StoredCount):
             await self._put_back(stale, touched)
             await self.wait_synced()
         finally:
-            self._touched = None
+            self.watching = [each for each in self.watching if each is not touched]
 
     async def _survivors(
         self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]], *, knows_deletes: bool

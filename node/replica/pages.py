@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import msgpack
 
 from ringmill.cluster.errors import CorruptData, Overloaded, ProtocolMismatch, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
@@ -28,9 +30,11 @@ __all__ = [
     "PAGE_ITEMS",
     "READ_BYTES",
     "Page",
+    "PageBody",
     "PageServing",
     "ReadPage",
     "ask_page",
+    "ask_page_body",
     "read_page",
 ]
 
@@ -82,8 +86,37 @@ class Page:
     @classmethod
     def decode(cls, body: bytes) -> Page:
         row_epoch, rows, covered_to = unpack(body, (int, list, bytes))
-        items = [check_fields(row, (bytes, bytes)) for row in rows]
-        return cls(Epoch(row_epoch), tuple((key, encoded) for key, encoded in items), covered_to)
+        items = [(row[0], row[1]) for row in rows if _is_item(row)]
+        if len(items) < len(rows):
+            items = [(key, encoded) for key, encoded in (check_fields(row, (bytes, bytes)) for row in rows)]
+        return cls(Epoch(row_epoch), tuple(items), covered_to)
+
+
+def _is_item(row: Any) -> bool:
+    return type(row) is list and len(row) == 2 and type(row[0]) is bytes is type(row[1])
+
+
+@dataclass(frozen=True, slots=True)
+class PageBody:
+    """A page that is not unpacked; `covered_to` as in Page."""
+
+    row_epoch: Epoch
+    body: bytes
+    covered_to: bytes
+
+    @classmethod
+    def of(cls, body: bytes) -> PageBody:
+        """Raises ProtocolMismatch for what is no page, but not for wrong items."""
+        unpacker = msgpack.Unpacker(None, max_buffer_size=len(body))
+        unpacker.feed(body)
+        try:
+            unpacker.read_array_header()
+            row_epoch = unpacker.unpack()
+            unpacker.skip()
+            row_epoch, covered_to = check_fields([row_epoch, unpacker.unpack()], (int, bytes))
+        except (ValueError, msgpack.UnpackException) as error:
+            raise ProtocolMismatch(f"a page of {len(body)} bytes does not decode: {error}") from error
+        return cls(Epoch(row_epoch), body, covered_to)
 
 
 class PageServing:
@@ -129,8 +162,22 @@ async def ask_page(
     Raises what the call raises; WrongEpoch when the owner answered under another row than `row`;
     ProtocolMismatch when the next page would not begin after this one's start.
     """
+    body = await ask_page_body(transport, node, request, row, timeout_s=timeout_s, priority=priority)
+    return Page.decode(body.body)
+
+
+async def ask_page_body(
+    transport: Transport,
+    node: NodeId,
+    request: ReadPage,
+    row: Row,
+    *,
+    timeout_s: float,
+    priority: Priority = Priority.REPAIR,
+) -> PageBody:
+    """The same, without unpacking it."""
     answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=priority)
-    page = Page.decode(answer)
+    page = PageBody.of(answer)
     if page.row_epoch != row.row_epoch:
         raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")
     if page.covered_to and page.covered_to <= request.start:

@@ -23,6 +23,7 @@ from ringmill.node.storage.check.checkpoint import make_checkpoint
 from ringmill.node.storage.check.damage_marks import DamageMarks, EngineView
 from ringmill.node.storage.check.scrubbing import Scrubbing
 from ringmill.node.storage.engine_options import EngineOptions
+from ringmill.node.storage.ingest import Ingest
 from ringmill.node.storage.log.commit_handle import Commit
 from ringmill.node.storage.log.write_ahead_log import Told, WriteAheadLog
 from ringmill.node.storage.names import LOCK
@@ -201,6 +202,17 @@ class Engine:
         batch = Batch()
         batch.drop_prefix(prefix)
         return self.apply(batch)
+
+    def ingest(self) -> Ingest:
+        """Begin a table that is added beside the log, for keys of which the store holds nothing yet.
+
+        Raises as `apply`.
+        """
+        self._admission.check(is_control=False)
+        return Ingest(
+            unflushed=self._unflushed, reading=self._reading,
+            tools=self._upkeep.tools, compactor=self._upkeep.compactor,
+        )  # fmt: skip
 
     async def wait_writable(self, *, is_control: bool = False) -> None:
         """Return when the engine accepts more writes; usually at once.

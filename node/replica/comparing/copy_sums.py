@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from operator import xor
 from struct import Struct
 from typing import Final
 
@@ -99,6 +100,16 @@ class CopySums:
             sums = self._sums[stored_key[:COPY_PREFIX_BYTES]] = array("Q", _BLANK)
         sums[_ITEMS] = (sums[_ITEMS] - 1) & _WORD
         sums[seed % LEAVES] ^= xxh3_64_intdigest(old, seed)
+
+    def add_all(self, others: CopySums) -> None:
+        """The objects that `others` has the sums of stand in the place of none."""
+        for prefix, more in others._sums.items():
+            sums = self._sums.get(prefix)
+            if sums is None:
+                sums = array("Q", _BLANK)
+            items = (sums[_ITEMS] + more[_ITEMS]) & _WORD
+            self._sums[prefix] = array("Q", map(xor, sums, more))
+            self._sums[prefix][_ITEMS] = items
 
     def of(self, copy: Copy) -> LeafSums | None:
         """What the copy holds now, synced or not; None while that is not known."""

@@ -89,6 +89,12 @@ class StoredCount:
                 self.dead.dead_from(key, millis(outline(new)[2]))
         self.sums.change(key, old, new)
 
+    def note_added(self, sums: CopySums, some_key: bytes, values: int, size_bytes: int) -> None:
+        """Objects of one copy stand in the place of none: each holds a value.  `some_key` is one of theirs,
+        `size_bytes` are those of all keys, without the copy's prefix, and objects."""
+        self._grow(some_key, values, size_bytes)
+        self.sums.add_all(sums)
+
     def note_forgotten(self, key: bytes, old: bytes) -> None:
         """An object is gone."""
         has_value, _, _ = outline(old)

@@ -23,6 +23,7 @@ from ringmill.node.storage.version.version import LEVELS, Drop, Version
 __all__ = [
     "CompactionPick",
     "Situation",
+    "level_below_all",
     "may_hold",
     "older_ranges",
     "pick_all",
@@ -139,6 +140,23 @@ def older_ranges(version: Version, pick: CompactionPick) -> list[tuple[bytes, by
         for meta in version.all_tables()
         if meta.file_id not in ids and meta.first_sequence < newest and meta.overlaps(low, high)
     ]
+
+
+def level_below_all(version: Version, meta: TableMeta, options: EngineOptions) -> int | None:
+    """Where a table belongs whose versions are older than all others of its keys (rule E9).
+
+    It is the deepest level in use, or one below where that is full or holds keys of the table's range.  None:
+    there is no such level.
+    """
+    if options.strategy != "leveled":
+        return None
+    deepest = max((level for level in range(1, LEVELS) if version.levels[level]), default=1)
+    for level in range(deepest, LEVELS):
+        tables = version.levels[level]
+        has_room = level == LEVELS - 1 or _score(level, (*tables, meta), options) <= 1
+        if has_room and not _overlapping(tables, meta.smallest, meta.largest):
+            return level
+    return None
 
 
 def may_hold(meta: TableMeta, drop: Drop) -> bool:

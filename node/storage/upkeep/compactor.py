@@ -43,7 +43,8 @@ class Compactor:
     def __init__(self, tools: UpkeepTools) -> None:
         self._tools = tools
         self._wanted = asyncio.Event()
-        self._one_at_a_time = asyncio.Lock()
+        self.one_at_a_time = asyncio.Lock()
+        """While it is held, no table moves to another level."""
         self._purged: dict[int, int] = {}
         self._damaged: dict[int, None] = {}
 
@@ -82,7 +83,7 @@ class Compactor:
 
     async def compact_range(self, start: bytes, end: bytes | None) -> None:
         """Compact all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
-        async with self._one_at_a_time:
+        async with self.one_at_a_time:
             pick = pick_all(self._tools.tables.version, start, end, self._tools.options)
             if pick is not None:
                 await self._merge(pick)
@@ -97,7 +98,7 @@ class Compactor:
         return not useless and pick is not None and pick.can_wait
 
     async def _step(self) -> None:
-        async with self._one_at_a_time:
+        async with self.one_at_a_time:
             useless = useless_tables(self._tools.tables.version, self._situation())
             if useless:
                 await self._tools.installer.commit(VersionEdit(removed=_ids(useless)))

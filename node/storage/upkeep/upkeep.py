@@ -45,7 +45,7 @@ class Upkeep:
         self._progress = asyncio.Event()
         self._is_over = False
         self.installer = TableInstaller(folder, files, tables)
-        tools = UpkeepTools(
+        self.tools = tools = UpkeepTools(
             folder=folder,
             options=options,
             files=files,

@@ -9,6 +9,7 @@ __all__ = ["MOVE_MARKS"]
 MOVE_MARKS: Final = (
     "a joiner's copy is filled",
     "a joiner waits for its sources",
+    "a new copy gets a table",
     "a joiner's copy is healed before it counts",
     "a former owner drops its copy",
     "a source of a move is read whole as what differs is not known",

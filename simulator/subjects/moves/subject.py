@@ -25,6 +25,7 @@ from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.moves.ablations import MOVE_ABLATIONS
 from ringmill.simulator.subjects.moves.kinds import kind_at
 from ringmill.simulator.subjects.moves.marks import MOVE_MARKS
+from ringmill.simulator.subjects.moves.tunables import tuned
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.world import World
@@ -267,6 +268,7 @@ MOVES: Final = Subject(
     draw=MoveWorkload,
     told=_told,
     fields=_fields,
+    tuned=tuned,
     ablations=MOVE_ABLATIONS,
     marks=MOVE_MARKS,
 )

@@ -31,6 +31,7 @@ from ringmill.node.replica.replica_messages import (
     DELIVER,
     DIGEST,
     READ,
+    READ_MANY,
     Apply,
     ApplyAnswer,
     Deliver,
@@ -39,6 +40,8 @@ from ringmill.node.replica.replica_messages import (
     HintItem,
     Read,
     ReadAnswer,
+    ReadMany,
+    ReadManyAnswer,
 )
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.replica.stored_key import Place
@@ -68,7 +71,12 @@ class ReplicaServing:
         self._heat = heat
 
     def batch_handlers(self) -> Mapping[str, BatchHandler]:
-        return {APPLY: self.apply_batch, READ: self.read_batch, DIGEST: self.digest_batch}
+        return {
+            APPLY: self.apply_batch,
+            READ: self.read_batch,
+            DIGEST: self.digest_batch,
+            READ_MANY: self.read_many_batch,
+        }
 
     def handlers(self) -> Mapping[str, Handler]:
         return {DELIVER: self.deliver}
@@ -178,6 +186,39 @@ class ReplicaServing:
         else:
             commit.tell_synced(partial(_show, arrival, answer))
 
+    def read_many_batch(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            try:
+                self._read_many(arrival, ReadMany.decode(arrival.body))
+            except RingmillError as error:
+                arrival.fail(error)
+
+    def _read_many(self, arrival: Arrival, request: ReadMany) -> None:
+        """Show the small objects that are in memory, once the newest of them is on the disk; what is large,
+        elsewhere or to be refused is to be asked for alone."""
+        answer = ReadManyAnswer.alone(len(request.keys))
+        row_epochs, told, marks = answer
+        newest: Commit | None = None
+        for number, key in enumerate(request.keys):
+            try:
+                route = self._routes.by_id_now(request.keyspace, key, request.epoch)
+                if route is None:
+                    continue
+                encoded, commit = self._objects.read_now(route.place)
+            except (NotCached, OSError, RingmillError):
+                continue
+            if len(encoded) > self._most_bytes:
+                continue
+            if commit is not None and (newest is None or commit.sequence > newest.sequence):
+                newest = commit
+            self._note_read(route, len(encoded))
+            row_epochs[number], told[number] = route.row.row_epoch, encoded
+            marks[number] = self._objects.proven(route.place)
+        if newest is None:
+            arrival.answer(answer.encode())
+        else:
+            newest.tell_synced(partial(_show_many, arrival, answer))
+
     async def read(self, arrival: Arrival, most_bytes: int = sys.maxsize) -> bytes:
         """The whole story of one; one of more than `most_bytes` is told by its digest."""
         request = Read.decode(arrival.body)
@@ -187,12 +228,15 @@ class ReplicaServing:
         return self._told(route, encoded, most_bytes)
 
     def _told(self, route: Route, encoded: bytes, most_bytes: int) -> bytes:
-        if self._heat.passes():
-            self._heat.note(Work.COPY_READ, route.keyspace.id, route.key, route.partition, len(encoded))
+        self._note_read(route, len(encoded))
         row_epoch, mark = route.row.row_epoch, self._objects.proven(route.place)
         if len(encoded) <= most_bytes:
             return ReadAnswer(row_epoch, encoded, mark).encode()
         return DigestAnswer(row_epoch, self._digests.of(encoded), len(encoded), mark).encode()
+
+    def _note_read(self, route: Route, size_bytes: int) -> None:
+        if self._heat.passes():
+            self._heat.note(Work.COPY_READ, route.keyspace.id, route.key, route.partition, size_bytes)
 
     def _note_write(self, route: Route, applied: Applied) -> None:
         size_bytes = len(applied.encoded)
@@ -244,3 +288,9 @@ def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> Non
         arrival.answer(answer)
     else:
         arrival.fail(failure)
+
+
+def _show_many(arrival: Arrival, answer: ReadManyAnswer, failure: RingmillError | None) -> None:
+    """Of a log that failed some may be on the disk all the same: that is for them to say, each alone."""
+    told = answer if failure is None else ReadManyAnswer.alone(len(answer.encoded))
+    arrival.answer(told.encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ports import BatchTransport, Ended, Priority
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridClock
@@ -13,10 +13,12 @@ from ringmill.node.replica.replica_messages import (
     APPLY,
     DIGEST,
     READ,
+    READ_MANY,
     Apply,
     ApplyAnswer,
     Read,
     ReadAnswer,
+    ReadMany,
 )
 from ringmill.node.replica.routes import Route
 
@@ -73,6 +75,21 @@ class Replicas:
     def send_digest(self, node: NodeId, message: bytes, timeout_s: float, ended: Ended) -> None:
         """As `send_read`; a large object is told by its digest."""
         self._transport.send(node, DIGEST, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
+
+    def send_read_many(
+        self,
+        node: NodeId,
+        keyspace: KeyspaceId,
+        keys: list[bytes],
+        epoch: Epoch,
+        timeout_s: float,
+        ended: Ended,
+    ) -> None:
+        """As `send_digest` for many keys, whose routes are of one epoch."""
+        message = ReadMany(epoch, keyspace, keys).encode()
+        self._transport.send(
+            node, READ_MANY, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended
+        )
 
     def apply_message(self, route: Route, encoded: bytes, durability: Durability) -> bytes:
         """What every owner is sent of one write."""

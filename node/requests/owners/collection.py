@@ -111,10 +111,16 @@ class Asker(Protocol):
         ...
 
 
+class Together(Protocol):
+    """What waits for the other reads of its frame (node/requests/owners/asked_together.py)."""
+
+    def add(self, collection: Collection, node: NodeId) -> None: ...
+
+
 class Collection:
     __slots__ = (
         "_answers", "_asker", "_bucket", "_decoded", "_digests", "_ended", "_is_asking", "_mark", "_needed",
-        "_stall_s", "_tally", "deadline", "message", "route", "teller",
+        "_stall_s", "_tally", "deadline", "message", "route", "teller", "together",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +138,7 @@ class Collection:
         self.deadline = deadline
         self.message = b""  # what every owner is asked, made when the first is
         self.teller: NodeId | None = None  # who is asked for its object, whatever its size
+        self.together: Together | None = None  # while its frame is being taken
         self._digests: dict[NodeId, tuple[bytes, Epoch, HybridTime]] | None = None  # told before any object
         self._asker = asker
         self._tally = ReadTally(r, nearest_first, route.row.row_epoch)
@@ -143,6 +150,10 @@ class Collection:
         self._bucket: Bucket | None = None
         self._is_asking = False
         self._mark = ZERO
+
+    @property
+    def is_over(self) -> bool:
+        return self._ended is None
 
     def begin(self) -> None:
         """Ask the first."""

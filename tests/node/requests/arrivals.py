@@ -57,8 +57,8 @@ def delete(node: Node, key: bytes) -> Call:
     return Call(DELETE, serialized(DeleteRequest(key=key)), node.clock.monotonic() + 5.0)
 
 
-def get(node: Node, key: bytes, *, timeout_s: float = 5.0) -> Call:
-    return Call(GET, serialized(GetRequest(key=key)), node.clock.monotonic() + timeout_s)
+def get(node: Node, key: bytes, *, timeout_s: float = 5.0, r: str = "") -> Call:
+    return Call(GET, serialized(GetRequest(key=key, r=r)), node.clock.monotonic() + timeout_s)
 
 
 def hand_over(node: Node, calls: Sequence[Call]) -> None:

@@ -22,21 +22,35 @@ from ringmill.node.replica.replica_messages import (
     HintItem,
     Read,
     ReadAnswer,
+    ReadMany,
+    ReadManyAnswer,
 )
 
 HOME = KeyspaceId(1, 0)
+MANY = ReadManyAnswer([Epoch(3), Epoch(0)], [b"object", None], [HybridTime(7), HybridTime(0)])
 EXAMPLES: list[tuple[bytes, Callable[[bytes], object]]] = [
     (Apply(Epoch(3), HOME, b"k", Durability.SYNCED, b"object").encode(), Apply.decode),
     (ApplyAnswer(Epoch(3), Durability.MEMORY, HybridTime(9)).encode(), ApplyAnswer.decode),
     (Read(Epoch(3), HOME, b"k").encode(), Read.decode),
     (ReadAnswer(Epoch(3), b"").encode(), ReadAnswer.decode),
+    (ReadMany(Epoch(3), HOME, [b"k", b"l"]).encode(), ReadMany.decode),
+    (MANY.encode(), lambda body: ReadManyAnswer.decode(body, 2)),
     (
         Deliver(Epoch(3), (HintItem(HOME, b"k", b"object"), HintItem(HOME, b"l", b""))).encode(),
         Deliver.decode,
     ),
     (DeliverAnswer(("", "why")).encode(), lambda body: DeliverAnswer.decode(body, 2)),
 ]
-NAMES = ["Apply", "ApplyAnswer", "Read", "ReadAnswer", "Deliver", "DeliverAnswer"]
+NAMES = [
+    "Apply",
+    "ApplyAnswer",
+    "Read",
+    "ReadAnswer",
+    "ReadMany",
+    "ReadManyAnswer",
+    "Deliver",
+    "DeliverAnswer",
+]
 NO_MESSAGES = [b"", b"\xc1", *map(msgpack.packb, (None, 7, "text", {}, [], [[]], [None] * 20))]
 
 
@@ -46,6 +60,9 @@ def test_every_message_comes_back_as_it_was() -> None:
     applied = ApplyAnswer(Epoch(3), Durability.MEMORY, HybridTime(9))
     assert ApplyAnswer.decode(applied.encode()) == applied
     assert Read.decode(Read(Epoch(3), HOME, b"k").encode()) == Read(Epoch(3), HOME, b"k")
+    many = ReadMany(Epoch(3), HOME, [b"k", b"l"])
+    assert ReadMany.decode(many.encode()) == many
+    assert ReadManyAnswer.decode(MANY.encode(), 2) == MANY
     for read in (ReadAnswer(Epoch(3), b""), ReadAnswer(Epoch(3), b"", HybridTime(7))):
         assert ReadAnswer.decode(read.encode()) == read
     deliver = Deliver(Epoch(3), (HintItem(HOME, b"k", b"object"), HintItem(HOME, b"l", b"")))

@@ -157,7 +157,7 @@ class Collection:
 
     def begin(self) -> None:
         """Ask the first."""
-        self._step()
+        self._ask_more()
 
     def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch, mark: HybridTime = ZERO) -> None:
         """An owner holds this; b"" when nothing was ever written there, or, at or below `mark`, when it was
@@ -266,7 +266,7 @@ class Collection:
         if self._ended is None:
             return
         tally = self._tally
-        if tally.is_met and self._covers_session():
+        if tally.is_met and (self._needed is None or self._covers_session()):
             self._end(Collected(self._answers))
         elif not self._is_asking:
             self._ask_more()
@@ -274,7 +274,7 @@ class Collection:
     def _covers_session(self) -> bool:
         """Whether the answers cover what the session of this read has seen; if not, one more owner has to
         answer (rule S1)."""
-        if self._needed is None or self._missing() is None:
+        if self._missing() is None:
             return True
         sometimes("a read asks on for what its session has seen")
         self._tally.r += 1

@@ -1,4 +1,4 @@
-"""The messages between replicas about objects: apply one, read one, many or a digest, deliver hints.
+"""The messages between replicas about objects: apply or read one or many, read a digest, deliver hints.
 
 Frozen values, encoded once as msgpack arrays; the frame around them carries version and checksum.  Every
 request carries the epoch it was made under and the keyspace's id, every answer the row epoch it was given
@@ -18,22 +18,27 @@ from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.node.replica.packing import check_column, check_fields, pack, unpack
 
 __all__ = [
-    "APPLY", "DELIVER", "DIGEST", "MOST_TOGETHER", "READ", "READ_MANY", "Apply", "ApplyAnswer", "Deliver",
-    "DeliverAnswer", "DigestAnswer", "HintItem", "Read", "ReadAnswer", "ReadMany", "ReadManyAnswer",
+    "APPLY", "APPLY_MANY", "DELIVER", "DIGEST", "MOST_TOGETHER", "READ", "READ_MANY", "Apply", "ApplyAnswer",
+    "ApplyMany", "ApplyManyAnswer", "Deliver", "DeliverAnswer", "DigestAnswer", "HintItem", "Read",
+    "ReadAnswer", "ReadMany", "ReadManyAnswer",
 ]  # fmt: skip
 
 APPLY: Final = "replica.apply"
+APPLY_MANY: Final = "replica.apply_many"
+"""APPLY for many objects, as far as that can be done at once."""
 READ: Final = "replica.read"
 DIGEST: Final = "replica.digest"
 """As READ, but a large object is told by its digest."""
 READ_MANY: Final = "replica.read_many"
 """DIGEST for many keys, as far as that can be told at once."""
 MOST_TOGETHER: Final = 16
-"""Keys of a READ_MANY: its message then costs little beside them, and a frame of them is no long turn."""
+"""Keys of a READ_MANY or APPLY_MANY: more would save little, and make a frame of them a long turn."""
 DELIVER: Final = "hint.deliver"
 
 _APPLY: Final = (int, int, int, bytes, str, bytes)
 _APPLY_ANSWER: Final = (int, str, int)
+_APPLY_MANY: Final = (int, int, int, str, list, list)
+_APPLY_MANY_ANSWER: Final = (list, str, int)
 _READ: Final = (int, int, int, bytes)
 _READ_ANSWER: Final = (int, bytes)
 _READ_MANY: Final = (int, int, int, list)
@@ -77,6 +82,49 @@ class ApplyAnswer(NamedTuple):
     def decode(cls, body: bytes) -> ApplyAnswer:
         row_epoch, durability, time = unpack(body, _APPLY_ANSWER)
         return cls(row_epoch, _durability(durability), time)
+
+
+class ApplyMany(NamedTuple):
+    """Asks for the same of each of these objects."""
+
+    epoch: Epoch
+    keyspace: KeyspaceId
+    durability: Durability
+    keys: list[bytes]
+    encoded: list[bytes]
+
+    def encode(self) -> bytes:
+        return pack((self.epoch, *self.keyspace, self.durability, self.keys, self.encoded))
+
+    @classmethod
+    def decode(cls, body: bytes) -> ApplyMany:
+        epoch, made, ordinal, durability, keys, encoded = unpack(body, _APPLY_MANY)
+        _check_keys(keys)
+        check_column(encoded, bytes)
+        if len(encoded) != len(keys):
+            raise ProtocolMismatch(f"a message about {len(keys)} keys has {len(encoded)} objects")
+        return cls(epoch, KeyspaceId(made, ordinal), _durability(durability), keys, encoded)
+
+
+class ApplyManyAnswer(NamedTuple):
+    """The objects are held with this durability, but for those whose row epoch is 0: they are to be sent
+    alone.  `time` is the replica's hybrid time."""
+
+    row_epochs: list[Epoch]
+    durability: Durability
+    time: HybridTime
+
+    def encode(self) -> bytes:
+        return pack((self.row_epochs, self.durability, self.time))
+
+    @classmethod
+    def decode(cls, body: bytes, keys: int) -> ApplyManyAnswer:
+        """Decode the answer to a message with this number of keys."""
+        row_epochs, durability, time = unpack(body, _APPLY_MANY_ANSWER)
+        check_column(row_epochs, int)
+        if len(row_epochs) != keys:
+            raise ProtocolMismatch(f"an answer about {keys} keys tells of {len(row_epochs)}")
+        return cls(row_epochs, _durability(durability), time)
 
 
 class Read(NamedTuple):
@@ -128,9 +176,7 @@ class ReadMany(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> ReadMany:
         epoch, made, ordinal, keys = unpack(body, _READ_MANY)
-        if not 0 < len(keys) <= MOST_TOGETHER:
-            raise ProtocolMismatch(f"a message asks for {len(keys)} keys, the limit is {MOST_TOGETHER}")
-        check_column(keys, bytes)
+        _check_keys(keys)
         return cls(epoch, KeyspaceId(made, ordinal), keys)
 
 
@@ -233,6 +279,12 @@ class DeliverAnswer:
     def decode(cls, body: bytes, items: int) -> DeliverAnswer:
         """Decode the answer to a message with this number of items."""
         return cls(tuple(unpack(body, (str,) * items)))
+
+
+def _check_keys(keys: list[bytes]) -> None:
+    if not 0 < len(keys) <= MOST_TOGETHER:
+        raise ProtocolMismatch(f"a message has {len(keys)} keys, the limit is {MOST_TOGETHER}")
+    check_column(keys, bytes)
 
 
 def _durability(text: str) -> Durability:

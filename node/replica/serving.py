@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 from ringmill.cluster.errors import CorruptData, RingmillError, Stale
@@ -28,12 +29,15 @@ from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
 from ringmill.node.replica.replica_messages import (
     APPLY,
+    APPLY_MANY,
     DELIVER,
     DIGEST,
     READ,
     READ_MANY,
     Apply,
     ApplyAnswer,
+    ApplyMany,
+    ApplyManyAnswer,
     Deliver,
     DeliverAnswer,
     DigestAnswer,
@@ -73,6 +77,7 @@ class ReplicaServing:
     def batch_handlers(self) -> Mapping[str, BatchHandler]:
         return {
             APPLY: self.apply_batch,
+            APPLY_MANY: self.apply_many_batch,
             READ: self.read_batch,
             DIGEST: self.digest_batch,
             READ_MANY: self.read_many_batch,
@@ -87,14 +92,15 @@ class ReplicaServing:
         taken: list[_Taken] = []
         for arrival in arrivals:
             try:
-                one = self._apply_into(batch, arrival)
+                request = Apply.decode(arrival.body)
+                merged = self._apply_into(batch, request)
             except RingmillError as error:
                 arrival.fail(error)
                 continue
-            if one is None:
+            if merged is None:
                 arrival.answer_later(self.apply(arrival))
             else:
-                taken.append(one)
+                taken.append(_Taken(arrival, request.durability, *merged))
         try:
             self._objects.commit(batch)
         except RingmillError as error:
@@ -107,8 +113,48 @@ class ReplicaServing:
         for (commit, durability), together in waiting.items():
             tell_held(commit, durability, partial(self._held, together, durability))
 
-    def _apply_into(self, batch: ObjectBatch, arrival: Arrival) -> _Taken | None:
-        request = Apply.decode(arrival.body)
+    def apply_many_batch(self, arrivals: Sequence[Arrival]) -> None:
+        """The same for messages of many objects; what has to wait first, or is to be refused, is to be sent
+        alone."""
+        batch = ObjectBatch()
+        messages: list[_TakenMany] = []
+        for arrival in arrivals:
+            try:
+                request = ApplyMany.decode(arrival.body)
+            except RingmillError as error:
+                arrival.fail(error)
+            else:
+                messages.append(_TakenMany(arrival, request.durability, self._take_many(batch, request)))
+        try:
+            self._objects.commit(batch)
+        except RingmillError as error:
+            for one in messages:
+                one.arrival.fail(error)
+            return
+        for one in messages:
+            commits = [each[0].commit for each in one.taken if each is not None]
+            newest = max((each for each in commits if each), key=attrgetter("sequence"), default=None)
+            tell_held(newest, one.durability, partial(self._held_many, one))
+
+    def _take_many(self, batch: ObjectBatch, request: ApplyMany) -> list[tuple[Applied, Epoch] | None]:
+        epoch, keyspace, durability, keys, objects = request
+        taken: list[tuple[Applied, Epoch] | None] = []
+        for key, encoded in zip(keys, objects, strict=True):
+            try:
+                taken.append(self._apply_into(batch, Apply(epoch, keyspace, key, durability, encoded)))
+            except RingmillError:
+                taken.append(None)
+        return taken
+
+    def _held_many(self, one: _TakenMany, failure: RingmillError | None) -> None:
+        if failure is not None:
+            one.arrival.fail(failure)
+            return
+        row_epochs = [Epoch(0) if each is None else each[1] for each in one.taken]
+        one.arrival.answer(ApplyManyAnswer(row_epochs, one.durability, self._clock.now()).encode())
+
+    def _apply_into(self, batch: ObjectBatch, request: Apply) -> tuple[Applied, Epoch] | None:
+        """What it became, and the epoch of its row; None when it has to wait for something first."""
         if batch.is_full or not self._objects.takes_batches:
             return None
         route = self._routes.by_id_now(request.keyspace, request.key, request.epoch)
@@ -120,7 +166,7 @@ class ReplicaServing:
             return None
         if self._heat.passes():
             self._note_write(route, applied)
-        return _Taken(arrival, applied, request.durability, route.row.row_epoch)
+        return applied, route.row.row_epoch
 
     def _held(self, taken: Sequence[_Taken], durability: Durability, failure: RingmillError | None) -> None:
         """What became durable together is acknowledged together."""
@@ -278,9 +324,17 @@ class _Taken(NamedTuple):
     """A message of a batch that was merged in and is acknowledged once it is held."""
 
     arrival: Arrival
-    applied: Applied
     durability: Durability
+    applied: Applied
     row_epoch: Epoch
+
+
+class _TakenMany(NamedTuple):
+    """The same of a message of many objects, None for each that is to be sent alone."""
+
+    arrival: Arrival
+    durability: Durability
+    taken: list[tuple[Applied, Epoch] | None]
 
 
 def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> None:

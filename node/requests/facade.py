@@ -10,7 +10,7 @@ from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.stubs.explain_pb2 import ExplainedGet
 from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
-from ringmill.node.requests.owners.asked_together import AskedTogether
+from ringmill.node.requests.owners.collection import AskedTogether
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import ReadEnded, Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator

@@ -31,9 +31,8 @@ from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.owners.asked_together import AskedTogether
 from ringmill.node.requests.owners.collect import Collector
-from ringmill.node.requests.owners.collection import Collected
+from ringmill.node.requests.owners.collection import AskedTogether, Collected
 from ringmill.node.requests.owners.read_trace import ReadTrace
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.replicas import Replicas

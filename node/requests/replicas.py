@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
+from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import BatchTransport, Ended, Priority
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import HybridClock
@@ -11,11 +11,14 @@ from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.replica_messages import (
     APPLY,
+    APPLY_MANY,
     DIGEST,
     READ,
     READ_MANY,
     Apply,
     ApplyAnswer,
+    ApplyMany,
+    ApplyManyAnswer,
     Read,
     ReadAnswer,
     ReadMany,
@@ -76,20 +79,23 @@ class Replicas:
         """As `send_read`; a large object is told by its digest."""
         self._transport.send(node, DIGEST, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
 
-    def send_read_many(
-        self,
-        node: NodeId,
-        keyspace: KeyspaceId,
-        keys: list[bytes],
-        epoch: Epoch,
-        timeout_s: float,
-        ended: Ended,
-    ) -> None:
-        """As `send_digest` for many keys, whose routes are of one epoch."""
-        message = ReadMany(epoch, keyspace, keys).encode()
+    def send_read_many(self, node: NodeId, asked: ReadMany, timeout_s: float, ended: Ended) -> None:
+        """As `send_digest` for many keys."""
+        body = asked.encode()
+        self._transport.send(node, READ_MANY, body, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
+
+    def send_apply_many(self, node: NodeId, told: ApplyMany, timeout_s: float, ended: Ended) -> None:
+        """As `send_apply` for many objects; the answer is for `applied_many`."""
+        body = told.encode()
         self._transport.send(
-            node, READ_MANY, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended
+            node, APPLY_MANY, body, timeout_s=timeout_s, priority=Priority.WRITE, ended=ended
         )
+
+    def applied_many(self, answer: bytes, keys: int) -> tuple[Durability, list[Epoch]]:
+        """What an owner's answer about this number of keys says.  Raises ProtocolMismatch."""
+        told = ApplyManyAnswer.decode(answer, keys)
+        self._hybrid.observe(told.time)
+        return told.durability, told.row_epochs
 
     def apply_message(self, route: Route, encoded: bytes, durability: Durability) -> bytes:
         """What every owner is sent of one write."""

@@ -20,24 +20,31 @@ from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.together import Together
 from ringmill.cluster.versions.digests import RecentDigests
 from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.replica.replica_messages import DigestAnswer, ReadAnswer, ReadManyAnswer
+from ringmill.node.replica.replica_messages import (
+    MOST_TOGETHER,
+    DigestAnswer,
+    ReadAnswer,
+    ReadMany,
+    ReadManyAnswer,
+)
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
-from ringmill.node.requests.owners.asked_together import AskedTogether
 from ringmill.node.requests.owners.collection import (
+    AskedTogether,
     Collected,
     Collection,
     CollectionEnded,
     Held,
-    Together,
+    Question,
 )
 from ringmill.node.requests.owners.nearest import nearest_first
 from ringmill.node.requests.owners.read_trace import ReadTrace, TracedCollection, TracingAsker
@@ -123,7 +130,7 @@ class Collector:
         ended: CollectionEnded,
         needed: Needed | None = None,
         trace: ReadTrace | None = None,
-        together: Together | None = None,
+        together: AskedTogether | None = None,
         *,
         is_strict: bool = True,
     ) -> Collection:
@@ -156,7 +163,7 @@ class Collector:
 
     def together(self) -> AskedTogether:
         """For reads that begin in one turn of the loop."""
-        return AskedTogether(self._ask_together)
+        return Together(MOST_TOGETHER, self._ask_together)
 
     def ask(self, collection: Collection, node: NodeId) -> None:
         if node not in collection.route.owners:
@@ -172,24 +179,25 @@ class Collector:
         elif collection.together is None or node in self._one_by_one:
             self._ask_digest(collection, node)
         else:
-            collection.together.add(collection, node)
+            route = collection.route
+            collection.together.add(Question(node, route.keyspace.id, route.epoch), collection)
 
     def _ask_digest(self, collection: Collection, node: NodeId) -> None:
         left_s = collection.deadline.left_s
         told = partial(self._digested, collection, node, left_s)
         self._replicas.send_digest(node, self._message(collection), left_s, told)
 
-    def _ask_together(self, node: NodeId, collections: Sequence[Collection]) -> None:
-        """They are of one keyspace and epoch.  Each gives up at its own deadline, the message at the last."""
-        first = collections[0]
+    def _ask_together(self, asked: Question, collections: Sequence[Collection]) -> None:
+        """Each gives up at its own deadline, the message at the last."""
+        node, keyspace, epoch = asked
         if len(collections) == 1:
-            self._ask_digest(first, node)
+            self._ask_digest(collections[0], node)
             return
         keys = [each.route.key for each in collections]
         latest = max([each.deadline for each in collections], key=attrgetter("ends_at"))
         left_s = latest.left_s
         told = partial(self._told_together, collections, node, latest, left_s)
-        self._replicas.send_read_many(node, first.route.keyspace.id, keys, first.route.epoch, left_s, told)
+        self._replicas.send_read_many(node, ReadMany(epoch, keyspace, keys), left_s, told)
 
     def _told_together(
         self,

@@ -16,9 +16,10 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from ringmill.cluster.deadline_wheel import Bucket
 from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.together import Together
 from ringmill.cluster.versions.digests import RecentDigests
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
@@ -29,7 +30,7 @@ from ringmill.cluster.versions.seen import Needed
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 
-__all__ = ["Asker", "Collected", "CollectionEnded", "Collection", "Held"]
+__all__ = ["Question", "AskedTogether", "Asker", "Collected", "CollectionEnded", "Collection", "Held"]
 
 
 class Held:
@@ -111,10 +112,12 @@ class Asker(Protocol):
         ...
 
 
-class Together(Protocol):
-    """What waits for the other reads of its frame (node/requests/owners/asked_together.py)."""
+class Question(NamedTuple):
+    """What questions that travel in one message have in common."""
 
-    def add(self, collection: Collection, node: NodeId) -> None: ...
+    node: NodeId
+    keyspace: KeyspaceId
+    epoch: Epoch
 
 
 class Collection:
@@ -138,7 +141,7 @@ class Collection:
         self.deadline = deadline
         self.message = b""  # what every owner is asked, made when the first is
         self.teller: NodeId | None = None  # who is asked for its object, whatever its size
-        self.together: Together | None = None  # while its frame is being taken
+        self.together: AskedTogether | None = None  # while its frame is being taken
         self._digests: dict[NodeId, tuple[bytes, Epoch, HybridTime]] | None = None  # told before any object
         self._asker = asker
         self._tally = ReadTally(r, nearest_first, route.row.row_epoch)
@@ -330,6 +333,9 @@ class Collection:
         if ended is not None:
             self.forget()
             ended(told)
+
+
+AskedTogether: TypeAlias = Together[Question, Collection]
 
 
 def _short_of_session(missing: Dot, tally: ReadTally, reasons: Mapping[str, str]) -> QuorumNotReached:

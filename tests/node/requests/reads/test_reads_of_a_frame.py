@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from ringmill.cluster.ports import Arrival
 from ringmill.cluster.wire.stubs.kv_pb2 import GetResponse
 from ringmill.node.replica.replica_messages import MOST_TOGETHER, READ_MANY, ReadMany, ReadManyAnswer
 from ringmill.node.storage.storage_errors import StorageFailed
-from tests.node.requests.arrivals import Call, get, hand_over, put
+from tests.node.requests.arrivals import Call, asked_by, get, hand_over, put
 from tests.node.small_world import World
 
 KEYS = [b"a", b"b", b"c"]
@@ -53,25 +52,12 @@ async def _handed_over(world: World, calls: list[Call]) -> None:
     await asyncio.sleep(1.0)
 
 
-def asked(world: World, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The owners and methods that n1 asks from now on."""
-    transport, seen = world.nodes[N1].core.transport, []
-    send = transport.send
-
-    def noted(to: NodeId, method: str, body: bytes, **given: Any) -> None:
-        seen.append((str(to), method))
-        send(to, method, body, **given)
-
-    monkeypatch.setattr(transport, "send", noted)
-    return seen
-
-
 def test_an_owner_is_asked_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
 
     async def story() -> None:
         await written(world, {key: key * 2 for key in KEYS})
-        seen = asked(world, monkeypatch)
+        seen = asked_by(world.nodes[N1], monkeypatch)
         assert await shown(world, [*KEYS, b"none"]) == [[b"aa"], [b"bb"], [b"cc"], []]
         assert sorted(seen) == [("n2", READ_MANY), ("n3", READ_MANY)]
         seen.clear()
@@ -93,7 +79,7 @@ def test_what_an_owner_cannot_tell_at_once_it_tells_alone(monkeypatch: pytest.Mo
         await written(world, {b"a": b"1", b"b": LARGE, b"c": b"3"})
         engine = world.nodes[NodeId("n2")].engine
         engine.cold.update(key for key in engine._content if key.endswith(b"c"))
-        seen = asked(world, monkeypatch)
+        seen = asked_by(world.nodes[N1], monkeypatch)
         assert await shown(world, KEYS) == [[b"1"], [LARGE], [b"3"]]
         assert not engine.cold
         assert sorted(method for to, method in seen if to == "n2") == ["replica.digest"] * 2 + [READ_MANY]
@@ -111,7 +97,7 @@ def test_an_owner_of_an_earlier_release_is_asked_one_by_one(monkeypatch: pytest.
     async def story() -> None:
         await written(world, {key: key * 2 for key in KEYS})
         world.nodes[NodeId("n2")].core.transport.serve_batch(READ_MANY, unknown)
-        seen = asked(world, monkeypatch)
+        seen = asked_by(world.nodes[N1], monkeypatch)
         for _ in range(2):
             assert await shown(world, KEYS) == [[b"aa"], [b"bb"], [b"cc"]]
         assert [method for to, method in seen if to == "n2"] == [READ_MANY] + ["replica.digest"] * 6

@@ -26,10 +26,9 @@ def position(keyspace: KeyspaceId, key: bytes) -> Position:
     A key that contains `{tag}` has the position of its tag in every keyspace, so that related keys of several
     keyspaces share a partition.
     """
-    tag = hash_tag(key)
-    if tag is not None:
+    if b"{" in key and (tag := hash_tag(key)) is not None:
         return Position(xxh3_64_intdigest(tag))
-    return Position(xxh3_64_intdigest(_KEYSPACE.pack(keyspace.epoch, keyspace.ordinal) + key))
+    return Position(xxh3_64_intdigest(_KEYSPACE.pack(*keyspace) + key))
 
 
 def hash_tag(key: bytes) -> bytes | None:

@@ -95,7 +95,9 @@ class HybridClock:
 
     def now(self) -> HybridTime:
         """The present reading; never below an earlier one."""
-        self._last = HybridTime(max(self._last, self._wall()))
+        wall = self._wall()
+        if wall > self._last:  # noqa: PLR1730 - faster than max()
+            self._last = wall
         return self._last
 
     def stamp(self, above: HybridTime = ZERO, floor: HybridTime = ZERO) -> HybridTime:

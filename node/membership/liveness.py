@@ -69,6 +69,7 @@ class Liveness:
         )
         self._slowness = Slowness()
         self._distances = {node: 0}
+        self._orders: dict[tuple[NodeId, ...], list[NodeId]] = {}  # as asked for since anything changed
         self._listeners: list[Callable[[NodeId, MemberState], None]] = []
         self._nudged = asyncio.Event()
         self._wakes_at = 0.0
@@ -100,8 +101,13 @@ class Liveness:
 
     def nearest_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
         """Sort nodes by state, then this node first, then its zone, then in the given order."""
-        state, distances = self._detector.state, self._distances
-        return sorted(nodes, key=lambda node: (state(node).severity, distances.get(node, _FAR)))
+        given = tuple(nodes)
+        order = self._orders.get(given)
+        if order is None:
+            state, distances = self._detector.state, self._distances
+            order = sorted(given, key=lambda node: (state(node).severity, distances.get(node, _FAR)))
+            self._orders[given] = order
+        return order.copy()
 
     def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:
         """Call `listener` on the loop at each change of a node's state."""
@@ -228,6 +234,7 @@ class Liveness:
     def _take_members(self, topology: Topology) -> None:
         self._detector.epoch = topology.epoch
         self._distances = _distances(topology, self._node)
+        self._orders.clear()
         seats = {member.id: member.disk for member in topology.members}
         self._slowness.keep(seats)
         if self._may_take_part():
@@ -241,6 +248,8 @@ class Liveness:
             self._nudged.set()
 
     def _obey(self, instructions: Sequence[Instruction]) -> None:
+        """Do what the detector wants after each event; the states that it holds may be others since."""
+        self._orders.clear()
         for instruction in instructions:
             if isinstance(instruction, Ping):
                 self._outbox.append(instruction)

@@ -13,7 +13,7 @@ import msgpack
 
 from ringmill.cluster.errors import ProtocolMismatch
 
-__all__ = ["check_fields", "pack", "unpack"]
+__all__ = ["check_column", "check_fields", "pack", "unpack"]
 
 
 def pack(fields: Sequence[Any]) -> bytes:
@@ -49,3 +49,12 @@ def check_fields(fields: Any, types: Sequence[type | tuple[type, ...]]) -> list[
         if isinstance(field, int) and field < 0:  # epochs, counts, times: no number here is below 0
             raise ProtocolMismatch(f"field {number} of a message is {field}")
     return fields
+
+
+def check_column(column: list[Any], *types: type) -> None:
+    """The same for a list of one field of many entries, each of one of these types."""
+    if not set(map(type, column)) <= set(types):
+        names = " and ".join(each.__name__ for each in types)
+        raise ProtocolMismatch(f"a list of a message holds other things than {names}")
+    if column and int in types and min(column) < 0:
+        raise ProtocolMismatch("a list of a message holds a number below 0")

@@ -1,4 +1,4 @@
-"""The messages between replicas about objects: apply one, read one or its digest, deliver hints.
+"""The messages between replicas about objects: apply or read one or many, read a digest, deliver hints.
 
 Frozen values, encoded once as msgpack arrays; the frame around them carries version and checksum.  Every
 request carries the epoch it was made under and the keyspace's id, every answer the row epoch it was given
@@ -8,29 +8,41 @@ under.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import NoneType
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import Epoch, KeyspaceId
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
-from ringmill.node.replica.packing import check_fields, pack, unpack
+from ringmill.node.replica.packing import check_column, check_fields, pack, unpack
 
 __all__ = [
-    "APPLY", "DELIVER", "DIGEST", "READ", "Apply", "ApplyAnswer", "Deliver", "DeliverAnswer", "DigestAnswer",
-    "HintItem", "Read", "ReadAnswer",
+    "APPLY", "APPLY_MANY", "DELIVER", "DIGEST", "MOST_TOGETHER", "READ", "READ_MANY", "Apply", "ApplyAnswer",
+    "ApplyMany", "ApplyManyAnswer", "Deliver", "DeliverAnswer", "DigestAnswer", "HintItem", "Read",
+    "ReadAnswer", "ReadMany", "ReadManyAnswer",
 ]  # fmt: skip
 
 APPLY: Final = "replica.apply"
+APPLY_MANY: Final = "replica.apply_many"
+"""APPLY for many objects, as far as that can be done at once."""
 READ: Final = "replica.read"
 DIGEST: Final = "replica.digest"
 """As READ, but a large object is told by its digest."""
+READ_MANY: Final = "replica.read_many"
+"""DIGEST for many keys, as far as that can be told at once."""
+MOST_TOGETHER: Final = 16
+"""Keys of a READ_MANY or APPLY_MANY: more would save little, and make a frame of them a long turn."""
 DELIVER: Final = "hint.deliver"
 
 _APPLY: Final = (int, int, int, bytes, str, bytes)
 _APPLY_ANSWER: Final = (int, str, int)
+_APPLY_MANY: Final = (int, int, int, str, list, list)
+_APPLY_MANY_ANSWER: Final = (list, str, int)
 _READ: Final = (int, int, int, bytes)
 _READ_ANSWER: Final = (int, bytes)
+_READ_MANY: Final = (int, int, int, list)
+_READ_MANY_ANSWER: Final = (list, list, list)
 _DIGEST_ANSWER: Final = (int, bytes, int, int)
 _FOUR_FIELDS: Final = b"\x94"
 _READ_ANSWER_WITH_MARK: Final = (int, bytes, int)
@@ -72,6 +84,49 @@ class ApplyAnswer(NamedTuple):
         return cls(row_epoch, _durability(durability), time)
 
 
+class ApplyMany(NamedTuple):
+    """Asks for the same of each of these objects."""
+
+    epoch: Epoch
+    keyspace: KeyspaceId
+    durability: Durability
+    keys: list[bytes]
+    encoded: list[bytes]
+
+    def encode(self) -> bytes:
+        return pack((self.epoch, *self.keyspace, self.durability, self.keys, self.encoded))
+
+    @classmethod
+    def decode(cls, body: bytes) -> ApplyMany:
+        epoch, made, ordinal, durability, keys, encoded = unpack(body, _APPLY_MANY)
+        _check_keys(keys)
+        check_column(encoded, bytes)
+        if len(encoded) != len(keys):
+            raise ProtocolMismatch(f"a message about {len(keys)} keys has {len(encoded)} objects")
+        return cls(epoch, KeyspaceId(made, ordinal), _durability(durability), keys, encoded)
+
+
+class ApplyManyAnswer(NamedTuple):
+    """The objects are held with this durability, but for those whose row epoch is 0: they are to be sent
+    alone.  `time` is the replica's hybrid time."""
+
+    row_epochs: list[Epoch]
+    durability: Durability
+    time: HybridTime
+
+    def encode(self) -> bytes:
+        return pack((self.row_epochs, self.durability, self.time))
+
+    @classmethod
+    def decode(cls, body: bytes, keys: int) -> ApplyManyAnswer:
+        """Decode the answer to a message with this number of keys."""
+        row_epochs, durability, time = unpack(body, _APPLY_MANY_ANSWER)
+        check_column(row_epochs, int)
+        if len(row_epochs) != keys:
+            raise ProtocolMismatch(f"an answer about {keys} keys tells of {len(row_epochs)}")
+        return cls(row_epochs, _durability(durability), time)
+
+
 class Read(NamedTuple):
     """Asks an owner what it holds of a key."""
 
@@ -106,6 +161,52 @@ class ReadAnswer(NamedTuple):
         types = _READ_ANSWER_WITH_MARK if body[:1] == _THREE_FIELDS else _READ_ANSWER
         row_epoch, encoded, *mark = unpack(body, types)
         return cls(row_epoch, encoded, *mark)
+
+
+class ReadMany(NamedTuple):
+    """Asks an owner what it holds of each of these keys."""
+
+    epoch: Epoch
+    keyspace: KeyspaceId
+    keys: list[bytes]
+
+    def encode(self) -> bytes:
+        return pack([self.epoch, *self.keyspace, self.keys])
+
+    @classmethod
+    def decode(cls, body: bytes) -> ReadMany:
+        epoch, made, ordinal, keys = unpack(body, _READ_MANY)
+        _check_keys(keys)
+        return cls(epoch, KeyspaceId(made, ordinal), keys)
+
+
+class ReadManyAnswer(NamedTuple):
+    """What a ReadAnswer tells, a list of each field, in the order of the keys.  `encoded` None: this one has
+    to be asked for alone."""
+
+    row_epochs: list[Epoch]
+    encoded: list[bytes | None]
+    marks: list[HybridTime]
+
+    @classmethod
+    def alone(cls, keys: int) -> ReadManyAnswer:
+        """Each is to be asked for alone."""
+        return cls([Epoch(0)] * keys, [None] * keys, [ZERO] * keys)
+
+    def encode(self) -> bytes:
+        return pack(self)
+
+    @classmethod
+    def decode(cls, body: bytes, keys: int) -> ReadManyAnswer:
+        """Decode the answer to a message with this number of keys."""
+        answer = cls(*unpack(body, _READ_MANY_ANSWER))
+        row_epochs, encoded, marks = answer
+        if not len(row_epochs) == len(encoded) == len(marks) == keys:
+            raise ProtocolMismatch(f"an answer about {keys} keys has {len(encoded)} objects")
+        check_column(row_epochs, int)
+        check_column(encoded, bytes, NoneType)
+        check_column(marks, int)
+        return answer
 
 
 class DigestAnswer(NamedTuple):
@@ -178,6 +279,12 @@ class DeliverAnswer:
     def decode(cls, body: bytes, items: int) -> DeliverAnswer:
         """Decode the answer to a message with this number of items."""
         return cls(tuple(unpack(body, (str,) * items)))
+
+
+def _check_keys(keys: list[bytes]) -> None:
+    if not 0 < len(keys) <= MOST_TOGETHER:
+        raise ProtocolMismatch(f"a message has {len(keys)} keys, the limit is {MOST_TOGETHER}")
+    check_column(keys, bytes)
 
 
 def _durability(text: str) -> Durability:

@@ -45,6 +45,7 @@ class Routes:
     def __init__(self, node: NodeId, topology: TopologyView) -> None:
         self.node = node
         self._view = topology
+        self._copies: dict[PartitionId, tuple[Row, Copy]] = {}  # of this node, with the rows that name them
 
     async def by_name(self, keyspace: str, key: bytes, epoch: Epoch, within_s: float) -> Route:
         """The route of a client's request; `epoch` 0 when the client knows none, keyspace "" is `default`.
@@ -144,7 +145,10 @@ class Routes:
 
     def copy_of(self, partition: PartitionId, row: Row) -> Copy:
         """This node's copy of a partition under a row that names it."""
-        return Copy(partition, row.copy_epoch_of(self.node))
+        known = self._copies.get(partition)
+        if known is None or known[0] is not row:
+            known = self._copies[partition] = row, Copy(partition, row.copy_epoch_of(self.node))
+        return known[1]
 
     async def row_of(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
         """The row of a peer's message about a whole partition.  Raises as `by_id`."""
@@ -196,8 +200,11 @@ class Routes:
         return route
 
     def _route(self, topology: Topology, keyspace: KeyspaceEntry, key: bytes, epoch: Epoch) -> Route:
+        """`topology` is the present one; an epoch under which its row did not stand is refused (T5)."""
         partition = topology.partition_of(keyspace.id, key)
-        row = self._view.check_row(partition, epoch or topology.epoch)
+        row = topology.rows[partition]
+        if not row.row_epoch <= (epoch or topology.epoch) <= topology.epoch:
+            row = self._view.check_row(partition, epoch)
         place = Place(self.copy_of(partition, row), keyspace.id, key)
         return Route(keyspace, key, partition, row, row.nodes, topology.epoch, place)
 

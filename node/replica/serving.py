@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 from ringmill.cluster.errors import CorruptData, RingmillError, Stale
@@ -28,17 +29,23 @@ from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
 from ringmill.node.replica.replica_messages import (
     APPLY,
+    APPLY_MANY,
     DELIVER,
     DIGEST,
     READ,
+    READ_MANY,
     Apply,
     ApplyAnswer,
+    ApplyMany,
+    ApplyManyAnswer,
     Deliver,
     DeliverAnswer,
     DigestAnswer,
     HintItem,
     Read,
     ReadAnswer,
+    ReadMany,
+    ReadManyAnswer,
 )
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.replica.stored_key import Place
@@ -68,7 +75,13 @@ class ReplicaServing:
         self._heat = heat
 
     def batch_handlers(self) -> Mapping[str, BatchHandler]:
-        return {APPLY: self.apply_batch, READ: self.read_batch, DIGEST: self.digest_batch}
+        return {
+            APPLY: self.apply_batch,
+            APPLY_MANY: self.apply_many_batch,
+            READ: self.read_batch,
+            DIGEST: self.digest_batch,
+            READ_MANY: self.read_many_batch,
+        }
 
     def handlers(self) -> Mapping[str, Handler]:
         return {DELIVER: self.deliver}
@@ -79,14 +92,15 @@ class ReplicaServing:
         taken: list[_Taken] = []
         for arrival in arrivals:
             try:
-                one = self._apply_into(batch, arrival)
+                request = Apply.decode(arrival.body)
+                merged = self._apply_into(batch, request)
             except RingmillError as error:
                 arrival.fail(error)
                 continue
-            if one is None:
+            if merged is None:
                 arrival.answer_later(self.apply(arrival))
             else:
-                taken.append(one)
+                taken.append(_Taken(arrival, request.durability, *merged))
         try:
             self._objects.commit(batch)
         except RingmillError as error:
@@ -99,8 +113,48 @@ class ReplicaServing:
         for (commit, durability), together in waiting.items():
             tell_held(commit, durability, partial(self._held, together, durability))
 
-    def _apply_into(self, batch: ObjectBatch, arrival: Arrival) -> _Taken | None:
-        request = Apply.decode(arrival.body)
+    def apply_many_batch(self, arrivals: Sequence[Arrival]) -> None:
+        """The same for messages of many objects; what has to wait first, or is to be refused, is to be sent
+        alone."""
+        batch = ObjectBatch()
+        messages: list[_TakenMany] = []
+        for arrival in arrivals:
+            try:
+                request = ApplyMany.decode(arrival.body)
+            except RingmillError as error:
+                arrival.fail(error)
+            else:
+                messages.append(_TakenMany(arrival, request.durability, self._take_many(batch, request)))
+        try:
+            self._objects.commit(batch)
+        except RingmillError as error:
+            for one in messages:
+                one.arrival.fail(error)
+            return
+        for one in messages:
+            commits = [each[0].commit for each in one.taken if each is not None]
+            newest = max((each for each in commits if each), key=attrgetter("sequence"), default=None)
+            tell_held(newest, one.durability, partial(self._held_many, one))
+
+    def _take_many(self, batch: ObjectBatch, request: ApplyMany) -> list[tuple[Applied, Epoch] | None]:
+        epoch, keyspace, durability, keys, objects = request
+        taken: list[tuple[Applied, Epoch] | None] = []
+        for key, encoded in zip(keys, objects, strict=True):
+            try:
+                taken.append(self._apply_into(batch, Apply(epoch, keyspace, key, durability, encoded)))
+            except RingmillError:
+                taken.append(None)
+        return taken
+
+    def _held_many(self, one: _TakenMany, failure: RingmillError | None) -> None:
+        if failure is not None:
+            one.arrival.fail(failure)
+            return
+        row_epochs = [Epoch(0) if each is None else each[1] for each in one.taken]
+        one.arrival.answer(ApplyManyAnswer(row_epochs, one.durability, self._clock.now()).encode())
+
+    def _apply_into(self, batch: ObjectBatch, request: Apply) -> tuple[Applied, Epoch] | None:
+        """What it became, and the epoch of its row; None when it has to wait for something first."""
         if batch.is_full or not self._objects.takes_batches:
             return None
         route = self._routes.by_id_now(request.keyspace, request.key, request.epoch)
@@ -112,7 +166,7 @@ class ReplicaServing:
             return None
         if self._heat.passes():
             self._note_write(route, applied)
-        return _Taken(arrival, applied, request.durability, route.row.row_epoch)
+        return applied, route.row.row_epoch
 
     def _held(self, taken: Sequence[_Taken], durability: Durability, failure: RingmillError | None) -> None:
         """What became durable together is acknowledged together."""
@@ -178,6 +232,39 @@ class ReplicaServing:
         else:
             commit.tell_synced(partial(_show, arrival, answer))
 
+    def read_many_batch(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            try:
+                self._read_many(arrival, ReadMany.decode(arrival.body))
+            except RingmillError as error:
+                arrival.fail(error)
+
+    def _read_many(self, arrival: Arrival, request: ReadMany) -> None:
+        """Show the small objects that are in memory, once the newest of them is on the disk; what is large,
+        elsewhere or to be refused is to be asked for alone."""
+        answer = ReadManyAnswer.alone(len(request.keys))
+        row_epochs, told, marks = answer
+        newest: Commit | None = None
+        for number, key in enumerate(request.keys):
+            try:
+                route = self._routes.by_id_now(request.keyspace, key, request.epoch)
+                if route is None:
+                    continue
+                encoded, commit = self._objects.read_now(route.place)
+            except (NotCached, OSError, RingmillError):
+                continue
+            if len(encoded) > self._most_bytes:
+                continue
+            if commit is not None and (newest is None or commit.sequence > newest.sequence):
+                newest = commit
+            self._note_read(route, len(encoded))
+            row_epochs[number], told[number] = route.row.row_epoch, encoded
+            marks[number] = self._objects.proven(route.place)
+        if newest is None:
+            arrival.answer(answer.encode())
+        else:
+            newest.tell_synced(partial(_show_many, arrival, answer))
+
     async def read(self, arrival: Arrival, most_bytes: int = sys.maxsize) -> bytes:
         """The whole story of one; one of more than `most_bytes` is told by its digest."""
         request = Read.decode(arrival.body)
@@ -187,12 +274,15 @@ class ReplicaServing:
         return self._told(route, encoded, most_bytes)
 
     def _told(self, route: Route, encoded: bytes, most_bytes: int) -> bytes:
-        if self._heat.passes():
-            self._heat.note(Work.COPY_READ, route.keyspace.id, route.key, route.partition, len(encoded))
+        self._note_read(route, len(encoded))
         row_epoch, mark = route.row.row_epoch, self._objects.proven(route.place)
         if len(encoded) <= most_bytes:
             return ReadAnswer(row_epoch, encoded, mark).encode()
         return DigestAnswer(row_epoch, self._digests.of(encoded), len(encoded), mark).encode()
+
+    def _note_read(self, route: Route, size_bytes: int) -> None:
+        if self._heat.passes():
+            self._heat.note(Work.COPY_READ, route.keyspace.id, route.key, route.partition, size_bytes)
 
     def _note_write(self, route: Route, applied: Applied) -> None:
         size_bytes = len(applied.encoded)
@@ -234,9 +324,17 @@ class _Taken(NamedTuple):
     """A message of a batch that was merged in and is acknowledged once it is held."""
 
     arrival: Arrival
-    applied: Applied
     durability: Durability
+    applied: Applied
     row_epoch: Epoch
+
+
+class _TakenMany(NamedTuple):
+    """The same of a message of many objects, None for each that is to be sent alone."""
+
+    arrival: Arrival
+    durability: Durability
+    taken: list[tuple[Applied, Epoch] | None]
 
 
 def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> None:
@@ -244,3 +342,9 @@ def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> Non
         arrival.answer(answer)
     else:
         arrival.fail(failure)
+
+
+def _show_many(arrival: Arrival, answer: ReadManyAnswer, failure: RingmillError | None) -> None:
+    """Of a log that failed some may be on the disk all the same: that is for them to say, each alone."""
+    told = answer if failure is None else ReadManyAnswer.alone(len(answer.encoded))
+    arrival.answer(told.encode())

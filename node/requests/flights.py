@@ -11,17 +11,21 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
+from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.deadline_wheel import DeadlineWheel
-from ringmill.cluster.errors import DiskFull, Overloaded, RingmillError, WrongEpoch
+from ringmill.cluster.errors import DiskFull, Overloaded, ProtocolMismatch, RingmillError, WrongEpoch
 from ringmill.cluster.hot.key_heat import KeyHeat, Work
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.together import Together
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_batch import hold, tell_held
+from ringmill.node.replica.replica_messages import MOST_TOGETHER, ApplyMany
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
 from ringmill.node.requests.flight import Flight
@@ -30,6 +34,9 @@ from ringmill.node.storage.engine import Commit
 from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
 
 __all__ = ["Flights"]
+
+SMALL_BYTES: Final = 1024
+"""A larger object is sent alone: a message beside it saves nothing that counts."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +64,7 @@ class Flights:
         self._options = options
         self._heat = heat
         self._wheel = DeadlineWheel()
+        self._one_by_one: dict[NodeId, None] = {}  # of an earlier release, as far as this start knows
 
     def launch(self, flights: Sequence[Flight]) -> None:
         """Tell the owners of writes that are in this node's log.  No await since they were applied: owners
@@ -64,15 +72,17 @@ class Flights:
         if self._background.is_over:
             self._hints.note_lost()  # nobody is left to keep a hint: the stop is not a clean one (rule W6)
         waiting: dict[tuple[Commit | None, Durability], list[Flight]] = {}
+        sent: _SentTogether = Together(MOST_TOGETHER, self._reach_together)
         for flight in flights:
             self._background.keep(flight)
             flight.expire_on(self._wheel)
-            self._send(flight)
+            self._send(flight, sent)
             if self._heat.passes():
                 route, size_bytes = flight.route, len(flight.written.applied.encoded)
                 self._heat.note(Work.WRITE, route.keyspace.id, route.key, route.partition, size_bytes)
             commit = flight.written.applied.commit
             waiting.setdefault((commit, flight.durability), []).append(flight)
+        sent.launch()
         for (commit, durability), together in waiting.items():
             tell_held(commit, durability, partial(self._held, together, durability))
 
@@ -90,20 +100,25 @@ class Flights:
             if node != self._node and flight.hint_of(node) is None and not flight.has_stand_in(node):
                 await self._leave_hint(flight, node)
 
-    def _send(self, flight: Flight) -> None:
-        owners = flight.route.owners
+    def _send(self, flight: Flight, together: _SentTogether) -> None:
+        route, owners = flight.route, flight.route.owners
         flight.deferred = self._deferred(owners, flight.w, is_sloppy=flight.search is not None)
-        body = self._replicas.apply_message(flight.route, flight.written.applied.encoded, flight.durability)
-        left_s = flight.deadline.left_s
+        is_small = len(flight.written.applied.encoded) <= SMALL_BYTES
         for node in owners:
             if node == self._node:
                 continue
             if node in flight.deferred:
-                self._background.start(self._defer(flight, node, body))
+                self._background.start(self._defer(flight, node))
+            elif is_small and node not in self._one_by_one:
+                allowed_s = round(flight.deadline.allowed_s, 1)
+                together.add(
+                    _Sent(node, route.keyspace.id, route.epoch, flight.durability, allowed_s), flight
+                )
             else:
-                self._reach(flight, node, body, left_s)
+                self._reach(flight, node)
         if flight.search is not None:
-            self._wheel.add(_Patience(self, flight), min(self._options.deferred_patience_s, left_s))
+            patience_s = min(self._options.deferred_patience_s, flight.deadline.left_s)
+            self._wheel.add(_Patience(self, flight), patience_s)
 
     def silent(self, flight: Flight) -> None:
         """The owners of a sloppy quorum have had their time to ack."""
@@ -127,9 +142,44 @@ class Flights:
             else:
                 flight.failed(self._node, _why(failure))
 
-    def _reach(self, flight: Flight, node: NodeId, body: bytes, left_s: float) -> None:
+    def _reach(self, flight: Flight, node: NodeId) -> None:
         """Bring a write to one other owner."""
-        self._replicas.send_apply(node, body, left_s, partial(self._heard, flight, node))
+        body = self._replicas.apply_message(flight.route, flight.written.applied.encoded, flight.durability)
+        self._replicas.send_apply(node, body, flight.deadline.left_s, partial(self._heard, flight, node))
+
+    def _reach_together(self, sent: _Sent, flights: Sequence[Flight]) -> None:
+        """Bring writes to one other owner that have begun together and end at about the same time."""
+        if len(flights) == 1:
+            self._reach(flights[0], sent.node)
+            return
+        keys = [flight.route.key for flight in flights]
+        objects = [flight.written.applied.encoded for flight in flights]
+        message = ApplyMany(sent.epoch, sent.keyspace, sent.durability, keys, objects)
+        left_s = flights[-1].deadline.left_s
+        told = partial(self._heard_together, flights, sent.node)
+        self._replicas.send_apply_many(sent.node, message, left_s, told)
+
+    def _heard_together(self, flights: Sequence[Flight], node: NodeId, told: bytes | RingmillError) -> None:
+        """As `_heard`; an owner is sent alone what it did not take at once."""
+        if isinstance(told, bytes):
+            try:
+                durability, row_epochs = self._replicas.applied_many(told, len(flights))
+            except RingmillError as error:
+                told = error
+            else:
+                for flight, row_epoch in zip(flights, row_epochs, strict=True):
+                    if row_epoch:
+                        call_guarded(self._acked, flight, node, durability, row_epoch)
+                    else:
+                        self._reach(flight, node)
+                return
+        if isinstance(told, ProtocolMismatch):  # one of an earlier release
+            self._one_by_one[node] = None
+        for flight in flights:
+            if isinstance(told, ProtocolMismatch):
+                self._reach(flight, node)
+            else:
+                call_guarded(self._missed, flight, node, told)
 
     def _heard(self, flight: Flight, node: NodeId, told: bytes | RingmillError) -> None:
         if isinstance(told, RingmillError):
@@ -140,6 +190,9 @@ class Flights:
         except RingmillError as error:
             self._missed(flight, node, error)
             return
+        self._acked(flight, node, durability, row_epoch)
+
+    def _acked(self, flight: Flight, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
         flight.acked(node, durability, row_epoch)
         if not flight.counts(node) and not self._background.is_over:
             self._background.start(self._hint(flight, node))
@@ -149,7 +202,7 @@ class Flights:
         if not self._background.is_over:  # else its hint was left when the node stopped
             self._background.start(self._miss(flight, node, _why(error)))
 
-    async def _defer(self, flight: Flight, node: NodeId, body: bytes) -> None:
+    async def _defer(self, flight: Flight, node: NodeId) -> None:
         """Give an owner seen down its hint at once, and ask it only if others fail or are silent."""
         sometimes("an owner seen down is not asked")
         if await self._is_stood_in(flight, node):
@@ -159,7 +212,7 @@ class Flights:
         self._background.start(self._sync_hint(flight, node))
         if await flight.needs_deferred(self._options.deferred_patience_s):
             sometimes("an owner seen down is asked after all")
-            self._reach(flight, node, body, flight.deadline.left_s)
+            self._reach(flight, node)
         else:
             flight.failed(node, "seen down, so not asked" + why)
 
@@ -244,6 +297,19 @@ class Flights:
         except (TimeoutError, RingmillError) as error:
             self._hints.note_lost()
             _log.warning("stopping with a write not acked by %s and no hint for it: %s", node, _why(error))
+
+
+class _Sent(NamedTuple):
+    """What writes that travel in one message have in common."""
+
+    node: NodeId
+    keyspace: KeyspaceId
+    epoch: Epoch
+    durability: Durability
+    allowed_s: float  # to a tenth of a second
+
+
+_SentTogether: TypeAlias = Together[_Sent, Flight]
 
 
 class _Patience:

@@ -32,7 +32,7 @@ from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.collect import Collector
-from ringmill.node.requests.owners.collection import Collected
+from ringmill.node.requests.owners.collection import AskedTogether, Collected
 from ringmill.node.requests.owners.read_trace import ReadTrace
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.replicas import Replicas
@@ -119,7 +119,11 @@ class Reader:
         )
         return await self._finish(route, r, collected, deadline, trace)
 
-    def begin(self, request: ReadRequest, ended: ReadEnded) -> bool:
+    def together(self) -> AskedTogether:
+        """For reads that `begin` in one turn of the loop: then `launch` sends what they ask."""
+        return self._collector.together()
+
+    def begin(self, request: ReadRequest, ended: ReadEnded, together: AskedTogether) -> bool:
         """The same without a task as long as all owners say the same: `ended` is told how the read ends,
         perhaps before this returns.  False when this node has to catch up first: nothing was done.
 
@@ -132,11 +136,15 @@ class Reader:
         r = _asked_of(route, request)
         told = partial(self._collected, route, r, deadline, ended)
         if request.options.seen is None:
-            self._collector.begin(route, r, deadline, told, is_strict=not route.keyspace.is_sloppy)
+            self._collector.begin(
+                route, r, deadline, told, together=together, is_strict=not route.keyspace.is_sloppy
+            )
         else:
             needed, is_strict = need_of(request.options.seen, route), not route.keyspace.is_sloppy
             level = level_for(needed, r, route)
-            self._collector.begin(route, level, deadline, told, needed, is_strict=is_strict)
+            self._collector.begin(
+                route, level, deadline, told, needed, together=together, is_strict=is_strict
+            )
         return True
 
     def _checked(self, request: ReadRequest) -> Deadline:

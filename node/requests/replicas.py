@@ -11,12 +11,17 @@ from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.replica_messages import (
     APPLY,
+    APPLY_MANY,
     DIGEST,
     READ,
+    READ_MANY,
     Apply,
     ApplyAnswer,
+    ApplyMany,
+    ApplyManyAnswer,
     Read,
     ReadAnswer,
+    ReadMany,
 )
 from ringmill.node.replica.routes import Route
 
@@ -73,6 +78,24 @@ class Replicas:
     def send_digest(self, node: NodeId, message: bytes, timeout_s: float, ended: Ended) -> None:
         """As `send_read`; a large object is told by its digest."""
         self._transport.send(node, DIGEST, message, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
+
+    def send_read_many(self, node: NodeId, asked: ReadMany, timeout_s: float, ended: Ended) -> None:
+        """As `send_digest` for many keys."""
+        body = asked.encode()
+        self._transport.send(node, READ_MANY, body, timeout_s=timeout_s, priority=Priority.READ, ended=ended)
+
+    def send_apply_many(self, node: NodeId, told: ApplyMany, timeout_s: float, ended: Ended) -> None:
+        """As `send_apply` for many objects; the answer is for `applied_many`."""
+        body = told.encode()
+        self._transport.send(
+            node, APPLY_MANY, body, timeout_s=timeout_s, priority=Priority.WRITE, ended=ended
+        )
+
+    def applied_many(self, answer: bytes, keys: int) -> tuple[Durability, list[Epoch]]:
+        """What an owner's answer about this number of keys says.  Raises ProtocolMismatch."""
+        told = ApplyManyAnswer.decode(answer, keys)
+        self._hybrid.observe(told.time)
+        return told.durability, told.row_epochs
 
     def apply_message(self, route: Route, encoded: bytes, durability: Durability) -> bytes:
         """What every owner is sent of one write."""

@@ -286,8 +286,8 @@ class Answering:
             raise came_too_late(self._name, method)
         if (method, priority) not in served.allowed:
             self._allow(served, method, priority)
-        if (refusal := self.refusal()) is not None:
-            raise refusal
+        if self._is_stopping:
+            raise self._leaving()
         if served.under_way >= _MAX_UNDER_WAY:
             raise Overloaded(
                 f"{self._name} has {served.under_way} calls of this stream under way",

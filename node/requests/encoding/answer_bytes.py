@@ -8,7 +8,6 @@ bytes are the same (proto/kv.proto).
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.quorum.receipt import QuorumAck, QuorumReceipt
@@ -16,8 +15,6 @@ from ringmill.cluster.versions.objects import Sibling
 from ringmill.node.requests.request_values import ReadResult
 
 __all__ = ["receipt_bytes", "result_bytes"]
-
-_ONE_BYTE: Final = tuple(bytes([number]) for number in range(128))
 
 
 def receipt_bytes(receipt: QuorumReceipt) -> bytes:
@@ -92,9 +89,9 @@ def _text(tag: bytes, data: bytes) -> bytes:
     return tag + _varint(len(data)) + data if data else b""
 
 
+@lru_cache(1024)
 def _varint(number: int) -> bytes:
-    if number < 128:
-        return _ONE_BYTE[number]
+    """Mostly lengths and epochs, which come again and again."""
     digits = bytearray()
     while number > 127:
         digits.append(number & 127 | 128)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
+from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.hot.key_heat import KeyHeat
@@ -18,18 +20,32 @@ from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.together import Together
 from ringmill.cluster.versions.digests import RecentDigests
 from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.replica.replica_messages import DigestAnswer, ReadAnswer
+from ringmill.node.replica.replica_messages import (
+    MOST_TOGETHER,
+    DigestAnswer,
+    ReadAnswer,
+    ReadMany,
+    ReadManyAnswer,
+)
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
-from ringmill.node.requests.owners.collection import Collected, Collection, CollectionEnded, Held
+from ringmill.node.requests.owners.collection import (
+    AskedTogether,
+    Collected,
+    Collection,
+    CollectionEnded,
+    Held,
+    Question,
+)
 from ringmill.node.requests.owners.nearest import nearest_first
 from ringmill.node.requests.owners.read_trace import ReadTrace, TracedCollection, TracingAsker
 from ringmill.node.requests.owners.slow_owners import SlowOwners
@@ -72,6 +88,7 @@ class Collector:
         self._slow = SlowOwners(clock)
         self._digests = RecentDigests()
         self._without_digests: dict[NodeId, None] = {}  # of an earlier release, as far as this start knows
+        self._one_by_one: dict[NodeId, None] = {}  # likewise, asked for one key at a time
 
     async def collect(
         self,
@@ -113,10 +130,14 @@ class Collector:
         ended: CollectionEnded,
         needed: Needed | None = None,
         trace: ReadTrace | None = None,
+        together: AskedTogether | None = None,
         *,
         is_strict: bool = True,
     ) -> Collection:
-        """The same without waiting: `ended` is told, perhaps before this returns."""
+        """The same without waiting: `ended` is told, perhaps before this returns.
+
+        Its first questions may wait for others `together` with which they are asked.
+        """
         row = route.row
         turn = self._heat.next_turn(route.keyspace.id, route.key) if self._heat.turns else 0
         nearest = nearest_first(self._liveness, self._replicas.node, row.readers, self._slow, turn)
@@ -135,8 +156,14 @@ class Collector:
             asker = TracingAsker(self, trace)
             traced = TracedCollection(asker, route, r, nearest, deadline, stall_s, ended, needed)
             traced.trace, collection = trace, traced
+        collection.together = together
         collection.begin()
+        collection.together = None
         return collection
+
+    def together(self) -> AskedTogether:
+        """For reads that begin in one turn of the loop."""
+        return Together(MOST_TOGETHER, self._ask_together)
 
     def ask(self, collection: Collection, node: NodeId) -> None:
         if node not in collection.route.owners:
@@ -149,10 +176,60 @@ class Collector:
         if collection.teller is None or node in self._without_digests:
             collection.teller = collection.teller or node
             self.ask_whole(collection, node)
-            return
+        elif collection.together is None or node in self._one_by_one:
+            self._ask_digest(collection, node)
+        else:
+            route = collection.route
+            collection.together.add(Question(node, route.keyspace.id, route.epoch), collection)
+
+    def _ask_digest(self, collection: Collection, node: NodeId) -> None:
         left_s = collection.deadline.left_s
         told = partial(self._digested, collection, node, left_s)
         self._replicas.send_digest(node, self._message(collection), left_s, told)
+
+    def _ask_together(self, asked: Question, collections: Sequence[Collection]) -> None:
+        """Each gives up at its own deadline, the message at the last."""
+        node, keyspace, epoch = asked
+        if len(collections) == 1:
+            self._ask_digest(collections[0], node)
+            return
+        keys = [each.route.key for each in collections]
+        latest = max([each.deadline for each in collections], key=attrgetter("ends_at"))
+        left_s = latest.left_s
+        told = partial(self._told_together, collections, node, latest, left_s)
+        self._replicas.send_read_many(node, ReadMany(epoch, keyspace, keys), left_s, told)
+
+    def _told_together(
+        self,
+        collections: Sequence[Collection],
+        node: NodeId,
+        latest: Deadline,
+        asked_left_s: float,
+        told: bytes | RingmillError,
+    ) -> None:
+        """As `_digested`, to who was asked by several."""
+        self._slow.answered(node, asked_left_s - latest.left_s)
+        if isinstance(told, bytes):
+            try:
+                answer = ReadManyAnswer.decode(told, len(collections))
+            except RingmillError as error:
+                told = error
+            else:
+                for collection, row_epoch, encoded, mark in zip(collections, *answer, strict=True):
+                    if encoded is not None:
+                        call_guarded(collection.heard, node, encoded, row_epoch, mark)
+                    elif not collection.is_over:
+                        self._ask_digest(collection, node)
+                return
+        if isinstance(told, ProtocolMismatch):  # one of an earlier release
+            self._one_by_one[node] = None
+        for collection in collections:
+            if collection.is_over:
+                continue
+            if isinstance(told, ProtocolMismatch):
+                self._ask_digest(collection, node)
+            else:
+                call_guarded(collection.failed, node, told)
 
     def ask_whole(self, collection: Collection, node: NodeId) -> None:
         left_s = collection.deadline.left_s

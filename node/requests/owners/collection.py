@@ -16,9 +16,10 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from ringmill.cluster.deadline_wheel import Bucket
 from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.quorum.tally import ReadTally
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.together import Together
 from ringmill.cluster.versions.digests import RecentDigests
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
@@ -29,7 +30,7 @@ from ringmill.cluster.versions.seen import Needed
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 
-__all__ = ["Asker", "Collected", "CollectionEnded", "Collection", "Held"]
+__all__ = ["Question", "AskedTogether", "Asker", "Collected", "CollectionEnded", "Collection", "Held"]
 
 
 class Held:
@@ -111,10 +112,18 @@ class Asker(Protocol):
         ...
 
 
+class Question(NamedTuple):
+    """What questions that travel in one message have in common."""
+
+    node: NodeId
+    keyspace: KeyspaceId
+    epoch: Epoch
+
+
 class Collection:
     __slots__ = (
         "_answers", "_asker", "_bucket", "_decoded", "_digests", "_ended", "_is_asking", "_mark", "_needed",
-        "_stall_s", "_tally", "deadline", "message", "route", "teller",
+        "_stall_s", "_tally", "deadline", "message", "route", "teller", "together",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +141,7 @@ class Collection:
         self.deadline = deadline
         self.message = b""  # what every owner is asked, made when the first is
         self.teller: NodeId | None = None  # who is asked for its object, whatever its size
+        self.together: AskedTogether | None = None  # while its frame is being taken
         self._digests: dict[NodeId, tuple[bytes, Epoch, HybridTime]] | None = None  # told before any object
         self._asker = asker
         self._tally = ReadTally(r, nearest_first, route.row.row_epoch)
@@ -144,9 +154,13 @@ class Collection:
         self._is_asking = False
         self._mark = ZERO
 
+    @property
+    def is_over(self) -> bool:
+        return self._ended is None
+
     def begin(self) -> None:
         """Ask the first."""
-        self._step()
+        self._ask_more()
 
     def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch, mark: HybridTime = ZERO) -> None:
         """An owner holds this; b"" when nothing was ever written there, or, at or below `mark`, when it was
@@ -255,7 +269,7 @@ class Collection:
         if self._ended is None:
             return
         tally = self._tally
-        if tally.is_met and self._covers_session():
+        if tally.is_met and (self._needed is None or self._covers_session()):
             self._end(Collected(self._answers))
         elif not self._is_asking:
             self._ask_more()
@@ -263,7 +277,7 @@ class Collection:
     def _covers_session(self) -> bool:
         """Whether the answers cover what the session of this read has seen; if not, one more owner has to
         answer (rule S1)."""
-        if self._needed is None or self._missing() is None:
+        if self._missing() is None:
             return True
         sometimes("a read asks on for what its session has seen")
         self._tally.r += 1
@@ -319,6 +333,9 @@ class Collection:
         if ended is not None:
             self.forget()
             ended(told)
+
+
+AskedTogether: TypeAlias = Together[Question, Collection]
 
 
 def _short_of_session(missing: Dot, tally: ReadTally, reasons: Mapping[str, str]) -> QuorumNotReached:

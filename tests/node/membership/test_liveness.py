@@ -223,6 +223,7 @@ def test_who_is_asked_first_is_up_then_near_then_as_given() -> None:
         cluster.kill(N1)
         await cluster.until(lambda: liveness.state(N1) is DOWN, within_s=3)
         assert liveness.nearest_first([N1, N4, N2]) == [N2, N4, N1]
+        assert liveness.nearest_first([N4, N3, N2, N1]) == [N2, N3, N4, N1]
         assert not liveness.is_up(N1)
 
     Cluster().tell(story)

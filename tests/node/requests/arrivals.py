@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Arrival
 from ringmill.cluster.wire.parsing import serialized
@@ -14,7 +16,7 @@ from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, GetRequest, PutReq
 from ringmill.node.services.kv_service import DELETE, GET, PUT
 from tests.node.small_world import Node
 
-__all__ = ["Call", "delete", "get", "hand_over", "put"]
+__all__ = ["Call", "asked_by", "delete", "get", "hand_over", "put"]
 
 
 CLIENT = NodeId("")
@@ -57,10 +59,23 @@ def delete(node: Node, key: bytes) -> Call:
     return Call(DELETE, serialized(DeleteRequest(key=key)), node.clock.monotonic() + 5.0)
 
 
-def get(node: Node, key: bytes, *, timeout_s: float = 5.0) -> Call:
-    return Call(GET, serialized(GetRequest(key=key)), node.clock.monotonic() + timeout_s)
+def get(node: Node, key: bytes, *, timeout_s: float = 5.0, r: str = "") -> Call:
+    return Call(GET, serialized(GetRequest(key=key, r=r)), node.clock.monotonic() + timeout_s)
 
 
 def hand_over(node: Node, calls: Sequence[Call]) -> None:
     """As one frame of calls with one handler."""
     node.service.batch_handlers()[calls[0].method](calls)
+
+
+def asked_by(node: Node, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The owners and methods that a node asks from now on, without a task."""
+    transport = node.core.transport
+    send, seen = transport.send, list[tuple[str, str]]()
+
+    def noted(to: NodeId, method: str, body: bytes, **given: Any) -> None:
+        seen.append((str(to), method))
+        send(to, method, body, **given)
+
+    monkeypatch.setattr(transport, "send", noted)
+    return seen

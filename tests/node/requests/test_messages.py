@@ -17,26 +17,48 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.node.replica.replica_messages import (
     Apply,
     ApplyAnswer,
+    ApplyMany,
+    ApplyManyAnswer,
     Deliver,
     DeliverAnswer,
     HintItem,
     Read,
     ReadAnswer,
+    ReadMany,
+    ReadManyAnswer,
 )
 
 HOME = KeyspaceId(1, 0)
+MANY = ReadManyAnswer([Epoch(3), Epoch(0)], [b"object", None], [HybridTime(7), HybridTime(0)])
+APPLIES = ApplyMany(Epoch(3), HOME, Durability.SYNCED, [b"k", b"l"], [b"one", b"two"])
+APPLIED = ApplyManyAnswer([Epoch(3), Epoch(0)], Durability.BUFFERED, HybridTime(9))
 EXAMPLES: list[tuple[bytes, Callable[[bytes], object]]] = [
     (Apply(Epoch(3), HOME, b"k", Durability.SYNCED, b"object").encode(), Apply.decode),
     (ApplyAnswer(Epoch(3), Durability.MEMORY, HybridTime(9)).encode(), ApplyAnswer.decode),
     (Read(Epoch(3), HOME, b"k").encode(), Read.decode),
     (ReadAnswer(Epoch(3), b"").encode(), ReadAnswer.decode),
+    (APPLIES.encode(), ApplyMany.decode),
+    (APPLIED.encode(), lambda body: ApplyManyAnswer.decode(body, 2)),
+    (ReadMany(Epoch(3), HOME, [b"k", b"l"]).encode(), ReadMany.decode),
+    (MANY.encode(), lambda body: ReadManyAnswer.decode(body, 2)),
     (
         Deliver(Epoch(3), (HintItem(HOME, b"k", b"object"), HintItem(HOME, b"l", b""))).encode(),
         Deliver.decode,
     ),
     (DeliverAnswer(("", "why")).encode(), lambda body: DeliverAnswer.decode(body, 2)),
 ]
-NAMES = ["Apply", "ApplyAnswer", "Read", "ReadAnswer", "Deliver", "DeliverAnswer"]
+NAMES = [
+    "Apply",
+    "ApplyAnswer",
+    "Read",
+    "ReadAnswer",
+    "ApplyMany",
+    "ApplyManyAnswer",
+    "ReadMany",
+    "ReadManyAnswer",
+    "Deliver",
+    "DeliverAnswer",
+]
 NO_MESSAGES = [b"", b"\xc1", *map(msgpack.packb, (None, 7, "text", {}, [], [[]], [None] * 20))]
 
 
@@ -46,6 +68,11 @@ def test_every_message_comes_back_as_it_was() -> None:
     applied = ApplyAnswer(Epoch(3), Durability.MEMORY, HybridTime(9))
     assert ApplyAnswer.decode(applied.encode()) == applied
     assert Read.decode(Read(Epoch(3), HOME, b"k").encode()) == Read(Epoch(3), HOME, b"k")
+    assert ApplyMany.decode(APPLIES.encode()) == APPLIES
+    assert ApplyManyAnswer.decode(APPLIED.encode(), 2) == APPLIED
+    many = ReadMany(Epoch(3), HOME, [b"k", b"l"])
+    assert ReadMany.decode(many.encode()) == many
+    assert ReadManyAnswer.decode(MANY.encode(), 2) == MANY
     for read in (ReadAnswer(Epoch(3), b""), ReadAnswer(Epoch(3), b"", HybridTime(7))):
         assert ReadAnswer.decode(read.encode()) == read
     deliver = Deliver(Epoch(3), (HintItem(HOME, b"k", b"object"), HintItem(HOME, b"l", b"")))

@@ -84,6 +84,8 @@ class RequestOptions:
     fallback_patience_s: float = 1.0
     """How long a member may take to keep a hint that counts, its sync included, before the next one is
     asked; an owner of a sloppy keyspace has `deferred_patience_s` before one stands in for it."""
+    together_least: int = 2
+    """How many requests of one frame ask an owner, or bring it a write, in one message; fewer do so alone."""
     proof_patience_s: float = 0.15
     """How long an owner may take to show that it answers, before a write is forwarded to the next one."""
     last_moment_s: float = 1.0

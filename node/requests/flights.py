@@ -149,9 +149,11 @@ class Flights:
 
     def _reach_together(self, sent: _Sent, flights: Sequence[Flight]) -> None:
         """Bring writes to one other owner that have begun together and end at about the same time."""
-        if len(flights) == 1:
-            self._reach(flights[0], sent.node)
+        if len(flights) < self._options.together_least:
+            for flight in flights:
+                self._reach(flight, sent.node)
             return
+        sometimes("writes go to an owner in one message")
         keys = [flight.route.key for flight in flights]
         objects = [flight.written.applied.encoded for flight in flights]
         message = ApplyMany(sent.epoch, sent.keyspace, sent.durability, keys, objects)

@@ -63,10 +63,11 @@ def draw_tunables(draws: Random) -> Tunables:
     replica = replace(drawn.node.replica, most_whole_bytes=draws.choice((1024, 60, 0, 0)))
     membership = replace(drawn.node.membership, voter_down_s=draws.choice((600.0, 2.0)), voter_turn_s=1.0)
     storage = replace(storage, sync_turns=draws.choice((0, 6)))
+    requests = replace(late_acks, together_least=draws.choice((2, 2, 1)))  # a client's frame has one request
     node = replace(
         drawn.node,
         storage=storage,
-        requests=late_acks,
+        requests=requests,
         compare=compare,
         hints=hints,
         replica=replica,

@@ -190,9 +190,11 @@ class Collector:
     def _ask_together(self, asked: Question, collections: Sequence[Collection]) -> None:
         """Each gives up at its own deadline, the message at the last."""
         node, keyspace, epoch = asked
-        if len(collections) == 1:
-            self._ask_digest(collections[0], node)
+        if len(collections) < self._options.together_least:
+            for collection in collections:
+                self._ask_digest(collection, node)
             return
+        sometimes("reads ask an owner in one message")
         keys = [each.route.key for each in collections]
         latest = max([each.deadline for each in collections], key=attrgetter("ends_at"))
         left_s = latest.left_s

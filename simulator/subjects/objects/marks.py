@@ -24,6 +24,8 @@ OBJECT_MARKS: Final = (
     "a read fails as too few hold what it would show",
     "a read writes back to an owner",
     "writes of one frame are applied together",
+    "writes go to an owner in one message",
+    "reads ask an owner in one message",
     "a batch changes a key twice",
     "a write is forwarded to an owner",
     "an owner that cannot read its copy lets another coordinate",

@@ -11,8 +11,9 @@ from typing import Final
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
 from ringmill.cluster.errors import InvalidArgument, Unavailable
+from ringmill.cluster.ring.topology_entries import check_name
 
-__all__ = ["next_node", "start_newcomer", "stop_and_forget"]
+__all__ = ["next_node", "start_newcomer", "stop_and_forget", "take_back"]
 
 _LOOK_S: Final = 0.1
 _CONNECT_S: Final = 1.0
@@ -21,8 +22,11 @@ _CONNECT_S: Final = 1.0
 def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None = None) -> LocalNode:
     """The node that comes next, on the port after the last one; or the one of that name that is there.
 
-    Raises InvalidArgument for a name whose folder another node left: its disk was in the cluster before (I2).
+    Raises InvalidArgument for what is no name, and for one whose folder another node left: its disk was in
+    the cluster before (I2).
     """
+    if name is not None:
+        check_name("node id", name)
     if name is not None and any(node.id == name for node in cluster.nodes):
         return cluster.node(name)
     names = [*(node.id for node in cluster.nodes), *os.listdir(cluster.folder)]
@@ -35,7 +39,7 @@ def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None =
         return fresh
     raise InvalidArgument(
         f"{folder} holds the data of a former {fresh.id}",
-        hint=f"`ringmill cluster add` chooses a free name; `ringmill node reset {folder}` frees this one",
+        hint=f"choose another name; `ringmill node reset {folder}` frees this one",
     )
 
 
@@ -63,11 +67,10 @@ def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> bool:
         except OSError as error:
             if (ended is not None and ended() is not None) or time.monotonic() > until:
                 if is_first:
-                    stop_and_forget(folder, fresh.id)
-                    shutil.rmtree(cluster.data_folder(fresh), ignore_errors=True)  # it was in no cluster
+                    take_back(folder, fresh.id)
                 raise Unavailable(
                     f"{fresh.id} did not start at {fresh.address}, and was not added",
-                    hint=f"`ringmill cluster add {fresh.id}` tries again; its log: {cluster.log_path(fresh)}",
+                    hint=f"the same command tries again; its log: {cluster.log_path(fresh)}",
                 ) from error
             time.sleep(_LOOK_S)
         else:
@@ -84,3 +87,14 @@ def stop_and_forget(folder: str, name: str) -> None:
         if any(node.id == name for node in cluster.nodes):
             local_cluster.stop_nodes([cluster.node(name)])
             save_cluster(cluster.without(name))
+
+
+def take_back(folder: str, name: str) -> None:
+    """Stop a newcomer that has come into no cluster, and delete its folder, so that its name is free again.
+
+    Raises RingmillError when its process does not end; then the folder stays.
+    """
+    cluster = local_cluster.required_cluster(folder)
+    fresh = cluster.node(name)
+    stop_and_forget(folder, name)
+    shutil.rmtree(cluster.data_folder(fresh), ignore_errors=True)

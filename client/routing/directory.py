@@ -57,7 +57,9 @@ class Directory:
         self.topology: Topology | None = None
         self.newest_time = 0
         """The newest hybrid time that came with a topology."""
-        self._heard_epoch = 0  # the newest under which a node has answered
+        self._claims: dict[str, int] = {}  # epochs of answers, by address, until a document shows them
+        self._checks: dict[str, asyncio.Task[None]] = {}
+        self._heard_epoch = 0  # the newest of the claims
 
     async def __aenter__(self) -> Directory:
         self.lifetime.check()
@@ -73,7 +75,8 @@ class Directory:
         if was_closed or not is_ours:
             return
         # Tasks of our own rather than a TaskGroup: the user's exceptions pass through as themselves.
-        tasks = [task for task in (self._probing, *self._proofs.values()) if task is not None]
+        begun = (self._probing, *self._checks.values(), *self._proofs.values())
+        tasks = [task for task in begun if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -94,12 +97,33 @@ class Directory:
         return max(self.epoch, self._heard_epoch)
 
     def hear_epoch(self, epoch: int, address: str) -> None:
-        """A node has answered under this epoch: its topology is fetched if it is newer than ours."""
-        self._heard_epoch = max(self._heard_epoch, epoch)
-        is_asked = any(not proof.done() for proof in self._proofs.values())
-        if epoch > self.epoch and not is_asked and not self.lifetime.is_closed:
-            sometimes("a client hears of a newer topology by an answer")
-            self.inquire(address)
+        """A node has answered under this epoch: its topology is fetched if it is newer than ours.
+
+        Until then the epoch is that node's claim, and other nodes refuse what is asked under an epoch that
+        nobody has.  The claim is dropped when the node's own topology is older, or nobody shows one as new in
+        time.
+        """
+        if epoch <= self.asked_epoch or self.lifetime.is_closed:
+            return
+        sometimes("a client hears of a newer topology by an answer")
+        self._claims[address] = self._heard_epoch = epoch
+        if address not in self._checks:
+            self._checks[address] = asyncio.create_task(self._check_claim(address), name="client-epoch")
+
+    async def _check_claim(self, address: str) -> None:
+        """Fetch a topology of the epoch that a node claims, from it or from others, and drop the claim."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROOF_TIMEOUT_S):
+                while (claimed := self._claims[address]) > self.epoch:
+                    try:
+                        await self.pull(address, PROOF_TIMEOUT_S)
+                        if claimed == self._claims[address]:
+                            break  # asked since it claimed this, and no node goes back to an older topology
+                    except RingmillError:
+                        await self.catch_up(claimed, PROBE_TIMEOUT_S)
+                        await asyncio.sleep(PROBE_EVERY_S)
+        del self._claims[address], self._checks[address]
+        self._heard_epoch = max(self._claims.values(), default=0)
 
     def link(self, address: str) -> Link:
         """The link to one address, made on first use.  Raises ClientClosed."""

@@ -71,6 +71,8 @@ class Polling:
         if self._tried:
             sometimes("a watch goes on at another node")
         directory.clear(address)
+        told = getattr(answer, "found", answer)  # what a key's watch has found tells its epoch itself
+        directory.hear_epoch(getattr(told, "epoch", 0), address)
         self._tried.clear()
         return answer
 

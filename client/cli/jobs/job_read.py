@@ -48,8 +48,8 @@ def list_jobs(settings: Settings) -> None:
     if states.silent:
         output.advise(
             settings,
-            f"{', '.join(states.silent)} did not answer, so jobs that it coordinates are OPEN or missing "
-            "here; `ringmill cluster status` shows the state of each node",
+            f"{', '.join(states.silent)} did not answer, so jobs coordinated there are OPEN or missing here;"
+            " `ringmill cluster status` shows the state of each node",
         )
     if states.open_jobs:
         output.note(

@@ -18,7 +18,7 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.ring.ring_moves import follow, moves_document
 from ringmill.client.cli.ring.ring_plan import plan_document, plan_story
 from ringmill.client.local.local_state import load_cluster
-from ringmill.client.local.newcomers import stop_and_forget
+from ringmill.client.local.newcomers import stop_and_forget, take_back
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["DRY", "NO_WAIT", "START_S", "YES", "AskedChange", "agreed", "carry_out", "take_away"]
@@ -65,13 +65,13 @@ async def _plan(settings: Settings, changes: dict[str, Any]) -> Any:
 
 
 def carry_out(settings: Settings, asked: AskedChange, starts: str = "") -> None:
-    """`starts`: a node that was begun for this, and is stopped again when the change is refused."""
+    """`starts`: a node that was begun for this; when the change is refused, nothing of it is left."""
     begun = time.perf_counter()
     try:
         made, before = asyncio.run(_change(settings, asked))
     except RingmillError as error:
         if starts and error.outcome == "failed":
-            _stop(settings, starts)
+            _take_back(settings, starts)
         raise
     if not asked.waits:
         if settings.output == "json":
@@ -81,7 +81,7 @@ def carry_out(settings: Settings, asked: AskedChange, starts: str = "") -> None:
         output.next_command(settings, "ringmill cluster moves --follow")
         return
     view = asyncio.run(follow(settings, before))
-    asyncio.run(_check_made(settings, asked))
+    _check_made(settings, asked)
     took_s = time.perf_counter() - begun
     if settings.output == "json":
         document = {**moves_document(view), "changed": made.changed, "seconds": round(took_s, 3)}
@@ -98,14 +98,19 @@ async def _change(settings: Settings, asked: AskedChange) -> tuple[Any, Mapping[
         return await db.members.change(**asked.changes, dead=asked.dead), before
 
 
-async def _check_made(settings: Settings, asked: AskedChange) -> None:
+def _check_made(settings: Settings, asked: AskedChange) -> None:
     """Raise Conflict when nothing moves any more and the members are as before."""
-    async with open_client(settings) as db:
-        shown = await db.ring.show()
-    states: dict[str, str] = {member.id: member.state for member in shown.topology.members}
     replaced = asked.changes.get("replace", {})
     coming = [*asked.changes.get("add", ()), *(heir for heir, _ in replaced.values())]
+    states = asyncio.run(_member_states(settings))
     check_made(states, coming, [*asked.changes.get("remove", ()), *replaced])
+
+
+async def _member_states(settings: Settings) -> dict[str, str]:
+    """By member."""
+    async with open_client(settings) as db:
+        shown = await db.ring.show()
+    return {member.id: member.state for member in shown.topology.members}
 
 
 def take_away(settings: Settings, node: str) -> None:
@@ -119,6 +124,15 @@ async def _known_without(settings: Settings) -> None:
     """Return once a majority of the voters holds the newest document: a node that has left knows it first."""
     async with open_client(settings) as db:
         await db.members.resume_moves()
+
+
+def _take_back(settings: Settings, name: str) -> None:
+    """Undo the start of a newcomer, unless another command has made it a member meanwhile."""
+    try:
+        if name not in asyncio.run(_member_states(settings)):
+            take_back(settings.cluster_folder, name)
+    except RingmillError as error:
+        output.note(f"{name} was started for this, and was not taken back: {error.message}")
 
 
 def _stop(settings: Settings, name: str) -> None:

@@ -57,8 +57,8 @@ def _replace_member(
 ) -> None:
     """`pair` is NODE=NEW, or NODE=NEW=ADDRESS for a node that runs already.
 
-    A new node of a local cluster is started for it, and stopped again when the change is refused; the former
-    one is stopped when it has left, and its folder stays.  Raises InvalidArgument.
+    A new node of a local cluster is started for it, and nothing of it is left when the change is refused; the
+    former one is stopped when it has left, and its folder stays.  Raises InvalidArgument.
     """
     ((node, heir, *address),) = parts_of("NODE", [pair], "NODE=NEW[=ADDRESS]")
     asked = AskedChange(

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
+from ringmill.client.routing import directory
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import GET, TOPOLOGY, Link, Method
 from ringmill.client.routing.router import Router
@@ -86,6 +87,7 @@ class FakeCluster:
         self.values: dict[bytes, bytes] = {}
         self.hot: set[bytes] = set()
         self.answers_under = 0
+        self.reachable = 0  # the newest epoch that nodes can fetch of each other
         self.writes: list[kv_pb2.PutRequest] = []
 
     def dial(self, address: str) -> Link:
@@ -98,6 +100,8 @@ class FakeCluster:
 
     def answer(self, request: Message) -> Message:
         if isinstance(request, kv_pb2.PutRequest | kv_pb2.GetRequest):
+            if request.epoch > max(self.topology.epoch, self.reachable):
+                raise Unavailable(f"no member answered with topology epoch {request.epoch}", outcome="failed")
             self.topology.keyspace_named(request.keyspace or "default")
         match request:
             case topology_pb2.GetTopologyRequest():
@@ -145,10 +149,40 @@ async def test_who_was_answered_under_a_newer_epoch_asks_under_it_from_then_on()
     cluster = FakeCluster()
     async with client_of(cluster) as db:
         await db.put(KEY, b"Ada")
-        cluster.answers_under = 5
+        cluster.answers_under = cluster.reachable = 5
         await db.get(KEY)
         await db.put(KEY, b"Bob")
     assert [write.epoch for write in cluster.writes] == [cluster.topology.epoch, 5]
+
+
+async def test_an_epoch_that_its_teller_cannot_show_is_dropped() -> None:
+    """No node could answer by it, so one wrong answer would stop the client."""
+    cluster = FakeCluster()
+    async with client_of(cluster) as db:
+        await db.put(KEY, b"Ada")
+        cluster.answers_under = 2**63
+        await db.get(KEY)
+        cluster.answers_under = 0
+        await asyncio.sleep(0.02)
+        await db.put(KEY, b"Bob")
+        assert (await db.get(KEY)).siblings == (b"Bob",)
+    assert [write.epoch for write in cluster.writes] == [cluster.topology.epoch] * 2
+
+
+async def test_an_epoch_is_dropped_when_its_teller_is_gone_and_nobody_else_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(directory, "PROOF_TIMEOUT_S", 0.1)
+    cluster = FakeCluster()
+    async with client_of(cluster) as db:
+        await db.put(KEY, b"Ada")
+        cluster.answers_under = 2**63
+        teller = cluster.owners(KEY)[0]
+        await db.get(KEY)
+        teller.is_listening = False
+        await asyncio.sleep(0.3)
+        await db.put(KEY, b"Bob")
+    assert cluster.writes[-1].epoch == cluster.topology.epoch
 
 
 async def test_who_meets_nodes_of_no_cluster_is_told_how_to_form_one() -> None:

@@ -101,6 +101,20 @@ def answers(*told: kv_pb2.WatchKeyResponse | Exception) -> Behaviour:
     return behave
 
 
+def test_a_watch_asks_under_the_newest_epoch_that_it_was_told_under() -> None:
+    """As the rest of its client does from then on (rules T5 and J25)."""
+    epochs: list[int] = []
+
+    async def node(request: kv_pb2.WatchKeyRequest) -> kv_pb2.WatchKeyResponse:
+        epochs.append(request.epoch)
+        answer = found(b"1", n1=len(epochs))
+        answer.found.epoch = 7
+        return answer
+
+    watched({"a:1": node}, 2)
+    assert epochs == [0, 7]
+
+
 def test_each_poll_goes_on_where_the_last_change_was() -> None:
     nothing = kv_pb2.WatchKeyResponse()
     node = answers(found(b"1", n1=1), nothing, found(None, n1=2), found(b"3", n1=3))

@@ -6,6 +6,7 @@ folder; kinds that affect only one subject are in its package.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -15,9 +16,11 @@ from ringmill.simulator.world.ground import Ground
 
 __all__ = [
     "LONGEST_S",
+    "LOOK_EVERY_S",
     "Draw",
     "Fault",
     "FaultKind",
+    "as_soon_as",
     "at_all",
     "at_one",
     "at_pair_or_all",
@@ -25,9 +28,11 @@ __all__ = [
     "drawn",
     "early",
     "sudden",
+    "waiting",
 ]
 
 LONGEST_S: Final = 8.0
+LOOK_EVERY_S: Final = 0.02
 _DURATIONS_S: Final = (0.05, 0.5, 2.0, LONGEST_S)
 
 
@@ -77,6 +82,24 @@ def sudden(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> 
 def early(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
     """The same in the first quarter of the load, for what shows only in the writes that follow it."""
     return sudden(draws, name, nodes, horizon_s / 4)
+
+
+def waiting(*effects_s: float) -> Draw:
+    """From the start of the run on the fault waits for its moment, and then lasts one of these times."""
+
+    def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
+        return Fault(0.0, name, tuple(nodes), horizon_s + LONGEST_S, draws.choice(effects_s))
+
+    return draw
+
+
+async def as_soon_as(strikes: Callable[[], bool], fault: Fault) -> bool:
+    """Try again and again within the fault's time; whether it struck."""
+    for _ in range(1 + int(fault.lasts_s / LOOK_EVERY_S)):
+        if strikes():
+            return True
+        await asyncio.sleep(LOOK_EVERY_S)
+    return False
 
 
 def at_some(draws: Random, order: Sequence[str]) -> Sequence[str]:

@@ -45,6 +45,7 @@ class World:
     ) -> None:
         self.seed = seed
         self.options = options
+        self.tunables = tunables
         self.loop = VirtualLoop(stream(seed, "schedule"))
         self.trace = Trace(self.loop.time, story=story)
         self.network = Network(
@@ -75,7 +76,6 @@ class World:
         self._clients: list[SimulatedTransport] = []
         draws = stream(seed, "faults/effect")
         self.ground = Ground(self.nodes, self.network, self.shared, self.trace, draws)
-        self._gather_s = tunables.gather_s
         self.keyspaces: list[KeyspaceEntry] = []  # beside those that every cluster begins with
         self._topology: Topology | None = None
         self.guests: dict[str, NodeProcess] = {}
@@ -193,7 +193,7 @@ class World:
             process=process,
             clock=SimulatedClock(self.loop),
             is_client=True,
-            gather_s=self._gather_s,
+            gather_s=self.tunables.gather_s,
         )
         transport.set_peers({node: address for address, node in self.addresses.items()})
         self._clients.append(transport)

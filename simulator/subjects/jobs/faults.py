@@ -14,11 +14,18 @@ from random import Random
 from typing import Final
 
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.simulator.faults.fault import LONGEST_S, Draw, Fault, FaultKind, at_some, drawn
+from ringmill.simulator.faults.fault import (
+    LOOK_EVERY_S,
+    Draw,
+    Fault,
+    FaultKind,
+    as_soon_as,
+    at_some,
+    drawn,
+    waiting,
+)
 from ringmill.simulator.faults.processes import crash
 from ringmill.simulator.subjects.jobs.moments import (
-    LOOK_EVERY_S,
-    as_soon_as,
     attempts_at_work,
     half_way,
     idle_mappers,
@@ -35,22 +42,13 @@ from ringmill.simulator.world.node_process import SHARED, NodeProcess
 from ringmill.simulator.world.tasks import SimulatedTask
 from ringmill.simulator.world.virtual_loop import VirtualLoop
 
-__all__ = ["KINDS", "waiting"]
+__all__ = ["KINDS"]
 
 _RARE: Final = 0.08
 _LESS_RARE: Final = 0.2
 _OFTEN: Final = 0.4
 _SLOW_S: Final = 1.0
 _VERY_SLOW_S: Final = 10.0
-
-
-def waiting(*effects_s: float) -> Draw:
-    """From the start of the run on the fault waits for its moment, and then lasts one of these times."""
-
-    def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
-        return Fault(0.0, name, tuple(nodes), horizon_s + LONGEST_S, draws.choice(effects_s))
-
-    return draw
 
 
 def _waiting_at_one(*effects_s: float) -> Draw:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.lossy import LossyDisk
-from ringmill.simulator.faults.fault import Fault
 from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.node_process import DATA, SHARED, NodeProcess
 from ringmill.simulator.world.tasks import SimulatedTask
 
 __all__ = [
-    "LOOK_EVERY_S",
-    "as_soon_as",
     "attempts_at_work",
     "half_way",
     "idle_mappers",
@@ -30,16 +26,6 @@ __all__ = [
 ]
 
 _SCRATCH: Final = f"{DATA}/scratch"
-LOOK_EVERY_S: Final = 0.02
-
-
-async def as_soon_as(strikes: Callable[[], bool], fault: Fault) -> bool:
-    """Try again and again within the fault's time; whether it struck."""
-    for _ in range(1 + int(fault.lasts_s / LOOK_EVERY_S)):
-        if strikes():
-            return True
-        await asyncio.sleep(LOOK_EVERY_S)
-    return False
 
 
 def tasks_at_work(node: NodeProcess) -> list[SimulatedTask]:

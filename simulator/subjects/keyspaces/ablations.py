@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import ringmill.node.membership.epoch_voter
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.node.contracts import LazyState
 from ringmill.node.membership.epoch_proposer import EpochProposer
+from ringmill.node.membership.forming import Forming
 from ringmill.node.membership.settling import Settling
+from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.membership.voter_seats import VoterSeats
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 
@@ -20,8 +24,8 @@ __all__ = ["EPOCH_ABLATIONS"]
 _KEYSPACES: Final = ("keyspaces",)
 
 
-def _of(*faults: str) -> SimulationOptions:
-    return SimulationOptions(_KEYSPACES, nodes=3, faults=faults or None)
+def _of(*faults: str, nodes: int = 3) -> SimulationOptions:
+    return SimulationOptions(_KEYSPACES, nodes=nodes, faults=faults or None)
 
 
 def _votes_of_a_majority() -> Bends:
@@ -72,7 +76,56 @@ def _changes_held() -> Bends:
     return (method(Settling.newest, own), method(Settling.spread, nobody))
 
 
+def _documents_synced() -> Bends:
+    """A node acts by a document that its disk gets with whatever is stored next."""
+
+    async def adopt_at_once(agent: TopologyAgent, topology: Topology) -> None:
+        cast("LazyState", agent._store).put_along("topology", topology.encode())
+        agent._take(topology)
+
+    return (method(TopologyAgent._adopt, adopt_at_once),)
+
+
+def _votes_passed_on() -> Bends:
+    """Nobody proposes that another member gets the vote of one that is down."""
+
+    def never(seats: VoterSeats) -> tuple[Owner | None, float]:
+        return None, 0.0
+
+    return (method(VoterSeats._next, never),)
+
+
+def _first_document_counts() -> Bends:
+    """A node serves by the first document that it is given."""
+
+    async def all_hold_it(forming: Forming, first: Topology) -> int:
+        return len(first.voters)
+
+    return (method(Forming._holders, all_hold_it),)
+
+
 EPOCH_ABLATIONS: Final = (
+    Ablation(
+        "documents-synced",
+        "a document is on the disk before a node acts by it",
+        _documents_synced(),
+        SimulationOptions(nodes=1, n=1, w=1, r=1, faults=("crash", "crash_all")),
+        rules=("T1",),
+    ),
+    Ablation(
+        "votes-passed-on",
+        "a member that is up gets the vote of one that is gone",
+        _votes_passed_on(),
+        _of("disk_lost", "loss", nodes=4),
+        rules=("T3",),
+    ),
+    Ablation(
+        "first-document-counts",
+        "a node serves once a majority of the voters holds the first document",
+        _first_document_counts(),
+        _of(),
+        rules=("T4",),
+    ),
     Ablation(
         "epoch-majority",
         "a majority of the voters promises and accepts",

@@ -14,7 +14,7 @@ from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 
-__all__ = ["check_documents", "check_newest"]
+__all__ = ["check_documents", "check_newest", "check_rivals"]
 
 _ONE_CHANGE: Final = ((1, 0, 0), (2, 0, 0), (0, 2, 0), (0, 2, 2), (0, 0, 2))
 """Entries of keyspaces, members and voters that one of two documents has: a keyspace was made, changed or
@@ -37,6 +37,15 @@ def check_newest(held: dict[str, int], adopted: Sequence[Adopted]) -> Iterator[V
     for node, epoch in sorted(held.items()):
         if epoch < newest:
             yield Violation("C18", b"", f"{node} holds epoch {epoch} in the end, the newest is {newest}")
+
+
+def check_rivals(served: dict[str, str]) -> Iterator[Violation]:
+    """Of two clusters that are formed of the same nodes at once one counts; `served` is each node's own."""
+    if len(set(served.values())) > 1:
+        told = ", ".join(f"{node} in {cluster}" for node, cluster in sorted(served.items()))
+        yield Violation("C18", b"", f"nodes serve in two clusters that were formed at once: {told}")
+    if not served:
+        yield Violation("C18", b"", "two clusters were formed of the same nodes at once, and none serves")
 
 
 def _broken(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterator[str]:

@@ -13,9 +13,10 @@ from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.keyspaces.ablations import EPOCH_ABLATIONS
-from ringmill.simulator.subjects.keyspaces.checkers import check_documents, check_newest
+from ringmill.simulator.subjects.keyspaces.checkers import check_documents, check_newest, check_rivals
 from ringmill.simulator.subjects.keyspaces.marks import KEYSPACE_MARKS
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
+from ringmill.simulator.subjects.keyspaces.rivals import RIVALS, form_at_once
 from ringmill.simulator.subjects.keyspaces.sessions import KeyspaceSession, PlannedChange, draw_changes
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
@@ -29,8 +30,10 @@ _CALLS: Final = 48
 _SESSIONS: Final = 4
 _FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its node
 _LOOK_EVERY_S: Final = 0.25
+_VOTER_DOWN_S: Final = 10.0  # votes that pass on after minutes are not waited for
 _CORE, _LAST = "k-core", "k-last"
-_OF_DOCUMENTS: Final = ("epochs", "votes passed on")
+_OF_DOCUMENTS: Final = ("epochs", "votes passed on", "rivals")
+_RIVALS_SHARE: Final = 0.25  # of the runs, in which two operators form a cluster of new nodes in the end
 
 
 class KeyspaceWorkload:
@@ -46,6 +49,7 @@ class KeyspaceWorkload:
         self.calls: list[KeyspaceCall] = []
         self.adopted: list[Adopted] = []
         self._held: dict[str, int] = {}
+        self._rivals: dict[str, str] | None = None
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -60,6 +64,8 @@ class KeyspaceWorkload:
         world.on_up.append(self._watch)
 
     def _watch(self, name: str, node: Node) -> None:
+        if name in RIVALS:  # of another cluster
+            return
         node.membership.topology.on_change(
             lambda topology: self.adopted.append(Adopted(name, self._world.loop.time(), topology))
         )
@@ -81,8 +87,16 @@ class KeyspaceWorkload:
 
     async def wait_idle(self) -> None:
         await asyncio.sleep(_FLIGHT_S)
-        while len(set(self._epochs().values())) > 1:  # noqa: ASYNC110 - gossip brings it; nothing tells
+        while len(set(self._epochs().values())) > 1 or self._dead_votes():  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _dead_votes(self) -> Sequence[str]:
+        """Voters that are lost, while a member is up that could vote in their place (rule T3)."""
+        topology = self._world.topology
+        passes = self._world.tunables.node.membership.voter_down_s <= _VOTER_DOWN_S
+        spare = any(each.name not in topology.voter_nodes for each in self._world.living())
+        lost = [node for node in topology.voter_nodes if node in self._world.history.lost]
+        return lost if passes and spare else []
 
     def _epochs(self) -> dict[str, int]:
         return {node.name: node.node.membership.topology.epoch for node in self._world.living() if node.node}
@@ -95,8 +109,12 @@ class KeyspaceWorkload:
         await self._ask(_LAST, plans, 5.0, list(self._world.addresses), Directory)
         await self.wait_idle()
         self._held = self._epochs()
+        if stream(self._seed, "keyspaces/rivals").random() < _RIVALS_SHARE:
+            self._rivals = await form_at_once(self._world)
 
     def unrest(self) -> list[Violation]:
+        if dead := self._dead_votes():
+            return [Violation("C18", b"", f"{', '.join(dead)} is gone, and votes long after healing")]
         held = ", ".join(f"{name}: {epoch}" for name, epoch in sorted(self._epochs().items()))
         return [Violation("C18", b"", f"not all nodes hold one document long after healing ({held})")]
 
@@ -104,14 +122,15 @@ class KeyspaceWorkload:
         """Nothing is left to be noted."""
 
     def check(self, history: History) -> list[Violation]:
-        return [*check_documents(self.adopted, self.calls), *check_newest(self._held, self.adopted)]
+        found = [*check_documents(self.adopted, self.calls), *check_newest(self._held, self.adopted)]
+        return found if self._rivals is None else [*found, *check_rivals(self._rivals)]
 
     def figures(self, history: History) -> Figures:
         calls = Counter(f"{call.kind} {call.outcome}" for call in self.calls)
         newest = max((each.topology.epoch for each in self.adopted), default=0)
         voters = {int(each.topology.epoch): each.topology.voter_nodes for each in self.adopted}
         passed_on = sum(voters[epoch] != voters[epoch - 1] for epoch in voters if epoch - 1 in voters)
-        return {**calls, "epochs": newest, "votes passed on": passed_on}
+        return {**calls, "epochs": newest, "votes passed on": passed_on, "rivals": self._rivals is not None}
 
     async def _work(self, name: str) -> None:
         timeout_s = stream(self._seed, f"client/{name}").choice((0.3, 1.0, 5.0))
@@ -138,9 +157,10 @@ class KeyspaceWorkload:
 def _told(figures: Figures) -> str:
     asked = {name: count for name, count in sorted(figures.items()) if name not in _OF_DOCUMENTS}
     ends = ", ".join(f"{count:,} {name}" for name, count in asked.items())
-    epochs, passed_on = (figures.get(name, 0) for name in _OF_DOCUMENTS)
+    epochs, passed_on, rivals = (figures.get(name, 0) for name in _OF_DOCUMENTS)
     told = f"{sum(asked.values()):,} calls about keyspaces ({ends or 'none'}), {epochs:,} epochs"
-    return f"{told}, {passed_on:,} votes passed on" if passed_on else told
+    told += f", {passed_on:,} votes passed on" if passed_on else ""
+    return f"{told}, {rivals:,} clusters formed twice at once" if rivals else told
 
 
 def _fields(figures: Figures) -> Mapping[str, Any]:

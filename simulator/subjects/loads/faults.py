@@ -6,10 +6,8 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from ringmill.simulator.faults.fault import Fault, FaultKind
+from ringmill.simulator.faults.fault import Fault, FaultKind, as_soon_as, waiting
 from ringmill.simulator.faults.processes import crash
-from ringmill.simulator.subjects.jobs.faults import waiting
-from ringmill.simulator.subjects.jobs.moments import as_soon_as
 from ringmill.simulator.world.ground import Ground
 
 __all__ = ["KINDS"]

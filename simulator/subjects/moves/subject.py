@@ -23,6 +23,7 @@ from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.moves.ablations import MOVE_ABLATIONS
+from ringmill.simulator.subjects.moves.faults import KINDS
 from ringmill.simulator.subjects.moves.kinds import kind_at
 from ringmill.simulator.subjects.moves.marks import MOVE_MARKS
 from ringmill.simulator.subjects.moves.tunables import tuned
@@ -271,4 +272,5 @@ MOVES: Final = Subject(
     tuned=tuned,
     ablations=MOVE_ABLATIONS,
     marks=MOVE_MARKS,
+    faults=KINDS,
 )

@@ -38,7 +38,15 @@ def test_five_voters_with_objects_beside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "first"), [("accepted-goes-on", 8), ("epoch-promises-kept", 6), ("changes-held", 3)]
+    ("name", "first"),
+    [
+        ("accepted-goes-on", 8),
+        ("epoch-promises-kept", 6),
+        ("changes-held", 3),
+        ("documents-synced", 2),
+        ("votes-passed-on", 15),
+        ("first-document-counts", 3),
+    ],
 )
 def test_a_safeguard_of_epochs_that_is_off_is_missed(name: str, first: int) -> None:
     """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""

@@ -49,6 +49,7 @@ BYTES_PER_S: Final = 24 << 20
 """The most that one copy is filled with, so that requests keep disks and loops.  Chosen, not measured."""
 CHECKPOINT_BYTES: Final = 1 << 20
 MERGED_AT_ONCE: Final = 256  # objects, about a page of them
+MERGE_TURN: Final = 64  # objects merged in one turn of the loop, about a millisecond
 
 Settle = Callable[[str, bytes], Awaitable[None]]
 """Leaves a register of a keyspace as it is by a round whose accept goes to all.  Raises RingmillError."""
@@ -236,14 +237,20 @@ class Filling:
     async def _merge(self, copy: Copy, items: Sequence[Item]) -> None:
         """Durable on return."""
         prefix, batch = copy_prefix(copy), ObjectBatch()
-        for key, encoded in items:
+        for number, (key, encoded) in enumerate(items, 1):
             place = parse_object_key(prefix + key)
             try:
                 if batch.is_full or not self._objects.takes_batches:
                     self._objects.commit(batch)
                     batch = ObjectBatch()
+                if number % MERGE_TURN == 0:
+                    self._objects.commit(batch)
+                    batch = ObjectBatch()
+                    await asyncio.sleep(0)  # requests wait meanwhile
                 self._objects.apply_into(batch, place, encoded)
             except (NotCached, CorruptData, OSError):
+                self._objects.commit(batch)  # before any wait: a write that comes meanwhile is newer
+                batch = ObjectBatch()
                 await self._objects.apply(place, peers_object(encoded), of_owner=True)
         self._objects.commit(batch)
         await self._objects.wait_synced()

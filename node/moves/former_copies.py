@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
+from typing import Final
 
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.topology import Topology
@@ -28,6 +29,8 @@ from ringmill.node.replica.stored_key import (
 from ringmill.node.storage.engine import Engine
 
 __all__ = ["FormerCopies"]
+
+DROPPED_AT_ONCE: Final = 64
 
 
 class FormerCopies:
@@ -55,9 +58,7 @@ class FormerCopies:
         gone = sorted(self._own - own)
         is_next = topology.epoch == self._swept + 1
         self._is_sure = self._is_sure and is_next and not (gone or topology.is_moving)
-        for copy in gone:
-            await self._drop_objects(copy)
-            await self._drop(registers_prefix(copy))
+        await self._drop(gone, gone)
         looks_through = not self._swept or not (self._is_sure or topology.is_moving)
         if looks_through:
             gone += await self._strangers(own)
@@ -72,19 +73,21 @@ class FormerCopies:
         present = [each async for each in self._copies(Kind.OBJECT)] if known is None else known
         objects = [copy for copy in present if copy not in own]
         registers = [copy async for copy in self._copies(Kind.REGISTER) if copy not in own]
-        for copy in objects:
-            await self._drop_objects(copy)
-        for copy in registers:
-            await self._drop(registers_prefix(copy))
+        await self._drop(objects, registers)
         return [*objects, *registers]
 
-    async def _drop_objects(self, copy: Copy) -> None:
-        await self._drop(copy_prefix(copy))
-        self._objects.drop_copy(copy)
-
-    async def _drop(self, prefix: bytes) -> None:
-        await self._engine.wait_writable()
-        await self._engine.drop_prefix(prefix)
+    async def _drop(self, objects: Collection[Copy], registers: Collection[Copy]) -> None:
+        """A few at once: whatever the engine drops it looks through all drops in force."""
+        found: list[tuple[bytes, Copy | None]] = [(copy_prefix(copy), copy) for copy in objects]
+        found += [(registers_prefix(copy), None) for copy in registers]
+        for first in range(0, len(found), DROPPED_AT_ONCE):
+            turn = found[first : first + DROPPED_AT_ONCE]
+            await self._engine.wait_writable()
+            await self._engine.drop_prefix(*(prefix for prefix, _ in turn))
+            for _, copy in turn:
+                if copy is not None:
+                    self._objects.drop_copy(copy)
+            await asyncio.sleep(0)
 
     async def _copies(self, kind: Kind) -> AsyncIterator[Copy]:
         """The copies that have at least one key, by one seek each."""

@@ -197,10 +197,11 @@ class Engine:
             self._pressure.seal_if_possible()
         return Commit(self._log, sequence)
 
-    async def drop_prefix(self, prefix: bytes) -> Commit:
-        """Delete every key that begins with `prefix`, at the cost of one marker."""
+    async def drop_prefix(self, *prefixes: bytes) -> Commit:
+        """Delete every key that begins with one of `prefixes`, at the cost of a marker for each."""
         batch = Batch()
-        batch.drop_prefix(prefix)
+        for prefix in prefixes:
+            batch.drop_prefix(prefix)
         return self.apply(batch)
 
     def ingest(self) -> Ingest:

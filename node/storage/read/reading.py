@@ -47,6 +47,7 @@ class Reading:
         self.scanned_bytes = 0  # of blocks that they read; memtables are not counted
         self.is_plain = True  # no drop, mark or failure: `get_nowait` may return what it finds first
         self._index = NO_DROPS
+        self._drops: list[Drop] = []  # those of the index
 
     def get_nowait(self, key: bytes) -> bytes | None:
         """As Engine.get_nowait."""
@@ -82,10 +83,10 @@ class Reading:
 
     async def get_for_change(self, key: bytes) -> tuple[bytes | None, bool]:
         """As Engine.get_for_change."""
-        view, drops = self._tables.view, self.drops()
+        view, drops = self._tables.view, self._drops
         value = await self.get(key, None)
         is_unwritten = self._unflushed.find(key, self._unflushed.sequence) is None
-        return value, is_unwritten and view is self._tables.view and drops == self.drops()
+        return value, is_unwritten and view is self._tables.view and drops == self._drops
 
     async def scan(
         self, start: bytes, end: bytes | None, reverse: bool, snapshot: Snapshot | None
@@ -101,7 +102,7 @@ class Reading:
     ) -> AsyncGenerator[list[tuple[bytes, bytes]], None]:
         """As Engine.scan_chunks."""
         sequence = self._sequence(snapshot)
-        drops = tuple(drop for drop in self.drops() if drop.sequence <= sequence)
+        drops = tuple(drop for drop in self._drops if drop.sequence <= sequence)
         span = Range(start, end, sequence, reverse, drops, on_read=self._note_read)
         self.scans += 1
         memtables = self._unflushed.memtables()
@@ -115,7 +116,9 @@ class Reading:
 
     def look(self, *, is_failed: bool) -> None:
         """The version, the memtables or the health changed."""
-        self._index = DropIndex(self.drops())
+        drops = self.drops()
+        if drops != self._drops:
+            self._drops, self._index = drops, DropIndex(drops)
         self.is_plain = not (is_failed or self._tables.version.marks or self._index)
 
     def drops(self) -> list[Drop]:

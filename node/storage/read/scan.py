@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ringmill.node.storage.memtable import Memtable
@@ -48,7 +48,9 @@ async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) ->
     A value of None is a deleted key.  Raises CorruptBlock unless the span skips damage, OSError.
     """
     runs: list[_Run] = []
-    drops = DropIndex(drop for drop in span.drops if _meets_drop(drop, span))
+    # hundreds were dropped elsewhere where partitions move; blocks that none meets are taken as they are
+    span = replace(span, drops=tuple(drop for drop in span.drops if _meets_drop(drop, span)))
+    drops = DropIndex(span.drops)
     for memtable in memtables:
         await memtable.sort()
         runs += [_MemtableRun(memtable, keys, span, drops) for keys in memtable.slices(span.start, span.end)]

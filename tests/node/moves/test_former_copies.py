@@ -29,8 +29,8 @@ class Keys:
     async def wait_writable(self) -> None:
         pass
 
-    async def drop_prefix(self, prefix: bytes) -> None:
-        self.keys = [key for key in self.keys if not key.startswith(prefix)]
+    async def drop_prefix(self, *prefixes: bytes) -> None:
+        self.keys = [key for key in self.keys if not key.startswith(prefixes)]
 
     async def scan(self, start: bytes, end: bytes) -> AsyncGenerator[tuple[bytes, bytes], None]:
         self.scans += 1

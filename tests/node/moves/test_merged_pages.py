@@ -40,6 +40,8 @@ def filling_on(engine: ForgetfulEngine) -> tuple[Filling, Any]:
         pull=nothing,
         progress=nothing,
         gate=nothing,
+        clock=nothing,
+        options=nothing,
     )
     return filling, objects
 

@@ -32,7 +32,7 @@ def test_a_seed_that_once_failed_stays_mended() -> None:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("promises-kept", 6),
+        ("promises-kept", 20),
         ("acceptors-synced", 1),
         ("change-known", 15),
         ("lease-waited-out", 43),

@@ -27,7 +27,7 @@ def test_no_seed_breaks_a_promise_of_scans(first: int) -> None:
     [
         ("scan-asks-r", 1),
         ("scan-merges", 1),
-        ("scan-sees-tombstones", 4),
+        ("scan-sees-tombstones", 10),
         ("nearest-end", 1),
         ("cursor-is-next", 1),
     ],

@@ -48,7 +48,6 @@ CALL_TIMEOUT_S: Final = 5.0
 BYTES_PER_S: Final = 24 << 20
 """The most that one copy is filled with, so that requests keep disks and loops.  Chosen, not measured."""
 CHECKPOINT_BYTES: Final = 1 << 20
-MERGED_AT_ONCE: Final = 256  # objects, about a page of them
 MERGE_TURN: Final = 64  # objects merged in one turn of the loop, about a millisecond
 
 Settle = Callable[[str, bytes], Awaitable[None]]
@@ -212,8 +211,7 @@ class Filling:
                 copy, start, pages, engine=self._engine, objects=self._objects, clock=self._clock
             )
             if (brought := await table.add()) is not None:
-                for first in range(0, len(brought.rest), MERGED_AT_ONCE):
-                    await self._merge(copy, brought.rest[first : first + MERGED_AT_ONCE])
+                await self._merge(copy, brought.rest)
                 return brought.read_bytes
         size_bytes = 0
         for page in pages:
@@ -240,12 +238,11 @@ class Filling:
         for number, (key, encoded) in enumerate(items, 1):
             place = parse_object_key(prefix + key)
             try:
-                if batch.is_full or not self._objects.takes_batches:
+                is_turn_over = number % MERGE_TURN == 0
+                if is_turn_over or batch.is_full or not self._objects.takes_batches:
                     self._objects.commit(batch)
                     batch = ObjectBatch()
-                if number % MERGE_TURN == 0:
-                    self._objects.commit(batch)
-                    batch = ObjectBatch()
+                if is_turn_over:
                     await asyncio.sleep(0)  # requests wait meanwhile
                 self._objects.apply_into(batch, place, encoded)
             except (NotCached, CorruptData, OSError):

@@ -6,13 +6,15 @@ What is asked of it, and what that means, subjects say (simulator/subjects); a r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Row, Topology, first_topology
 from ringmill.cluster.versions.object_codec import decode_object
+from ringmill.node.assembly import Node
 from ringmill.node.replica.stored_key import Place
 from ringmill.node.storage.storage_errors import NotCached
 from ringmill.simulator.disk.folder_tree import FolderTree
@@ -67,6 +69,8 @@ class World:
         self._around = around
         self.on_up = around.on_up
         """Called with each start of a node once its rooms are open, before it answers anybody."""
+        self.on_topology: list[Callable[[str, Topology], None]] = []
+        """Called with a node and a topology of this cluster (not of another one) that it adopts."""
         self.nodes = {
             name: NodeProcess(NodeId(name), f"10.0.0.{number}:7100", around)
             for number, name in enumerate(node_names(options), 1)
@@ -105,9 +109,9 @@ class World:
             keyspaces=self.keyspaces,
         )
         document = self.ground.document = self._topology.encode()
-        self.on_up.append(lambda _, node: node.membership.topology.on_change(self._note_newer))
-        for process in self.nodes.values():
-            (await process.up()).membership.topology.on_change(self._note_newer)
+        self.on_up.append(self._follow)
+        for name, process in self.nodes.items():
+            self._follow(name, await process.up())
         for process in self.nodes.values():
             node = await process.up()
             await process.inside(node.membership.topology.take_first(document))
@@ -132,9 +136,16 @@ class World:
                 process.kill(None)
                 del self.nodes[name]
 
-    def _note_newer(self, topology: Topology) -> None:
-        if self._topology is None or topology.epoch > self._topology.epoch:
+    def _follow(self, name: str, node: Node) -> None:
+        node.membership.topology.on_change(partial(self._note_adopted, name))
+
+    def _note_adopted(self, name: str, topology: Topology) -> None:
+        if topology.cluster != self.topology.cluster:
+            return
+        if topology.epoch > self.topology.epoch:
             self._topology = topology
+        for told in self.on_topology:
+            told(name, topology)
 
     def _note_purged(self, name: str, place: Place, old: bytes) -> None:
         """A node forgets an object: note it, and who still shows what it had replaced."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from ringmill.client.routing.directory import Directory
-from ringmill.node.assembly import Node
+from ringmill.cluster.ring.topology import Topology
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
@@ -16,7 +16,7 @@ from ringmill.simulator.subjects.keyspaces.ablations import EPOCH_ABLATIONS
 from ringmill.simulator.subjects.keyspaces.checkers import check_documents, check_newest, check_rivals
 from ringmill.simulator.subjects.keyspaces.marks import KEYSPACE_MARKS
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
-from ringmill.simulator.subjects.keyspaces.rivals import RIVALS, form_at_once
+from ringmill.simulator.subjects.keyspaces.rivals import form_at_once
 from ringmill.simulator.subjects.keyspaces.sessions import KeyspaceSession, PlannedChange, draw_changes
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
@@ -61,14 +61,10 @@ class KeyspaceWorkload:
     def join(self, world: World) -> None:
         self._world = world
         world.ground.clients += [*self._names, _CORE, _LAST]
-        world.on_up.append(self._watch)
+        world.on_topology.append(self._note)
 
-    def _watch(self, name: str, node: Node) -> None:
-        if name in RIVALS:  # of another cluster
-            return
-        node.membership.topology.on_change(
-            lambda topology: self.adopted.append(Adopted(name, self._world.loop.time(), topology))
-        )
+    def _note(self, name: str, topology: Topology) -> None:
+        self.adopted.append(Adopted(name, self._world.loop.time(), topology))
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [self._work(name) for name in self._names]

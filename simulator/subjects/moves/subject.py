@@ -16,7 +16,6 @@ from ringmill.cluster.ring.moves import aborted, with_plan
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Topology
-from ringmill.node.assembly import Node
 from ringmill.node.membership.epoch_proposer import TopologyChange
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.disk.moment import CrashModel
@@ -84,12 +83,9 @@ class MoveWorkload:
 
     def join(self, world: World) -> None:
         self._world = world
-        world.on_up.append(self._watch)
+        world.on_topology.append(self._note)
 
-    def _watch(self, name: str, node: Node) -> None:
-        node.membership.topology.on_change(self._note)
-
-    def _note(self, topology: Topology) -> None:
+    def _note(self, _: str, topology: Topology) -> None:
         former = self._newest
         if former is None or topology.epoch > former.epoch:
             self._newest = topology

@@ -36,7 +36,7 @@ class Keepers:
         self.broken: dict[tuple[str, str, str], SloppyCall] = {}
         """By dot, fallback and owner: writes that neither of the two holds, though the fallback counted."""
         self._rows: dict[PartitionId, dict[Epoch, Row]] = {}
-        world.on_up.append(self._note_rows)
+        world.on_topology.append(self._note)
 
     def owners(self, key: bytes) -> tuple[NodeId, ...]:
         topology = self._world.topology
@@ -54,10 +54,7 @@ class Keepers:
     def _partition(self, key: bytes) -> PartitionId:
         return self._world.topology.partition_of(self.keyspace, key)
 
-    def _note_rows(self, _: str, node: Node) -> None:
-        node.membership.topology.on_change(self._note)
-
-    def _note(self, topology: Topology) -> None:
+    def _note(self, _: str, topology: Topology) -> None:
         for number in sorted({topology.partition_of(self.keyspace, key) for key in KEYS}):
             row = topology.rows[number]
             self._rows.setdefault(number, {})[row.row_epoch] = row

@@ -12,6 +12,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
@@ -46,6 +47,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import distrust
 from ringmill.cluster.adapters.network.channels import check_fork
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.network.handshake import Check, Introduction, any_node
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import RingmillError, Unavailable
@@ -91,9 +93,14 @@ def connect(
     return AsyncClient(*given, session, transport)
 
 
-def open_link(address: str, *, session: bool = False, transport: CarrierName = "grpc") -> Link:
-    """A link to one node, for requests that need no routing.  The caller closes it."""
-    return _SessionLink(address, transport) if session else _NodeLink(address)
+def open_link(
+    address: str, *, session: bool = False, transport: CarrierName = "grpc", check: Check = any_node
+) -> Link:
+    """A link to one node, for requests that need no routing.  The caller closes it.
+
+    `check` looks at what the node says of itself before anything is asked on a session.
+    """
+    return _SessionLink(address, transport, check) if session else _NodeLink(address)
 
 
 class AsyncClient(AsyncKeyspace):
@@ -113,7 +120,10 @@ class AsyncClient(AsyncKeyspace):
     ) -> None:
         self._entropy = OsEntropy()
         self._directory = Directory(
-            endpoints, lambda address: open_link(address, session=session, transport=transport)
+            endpoints,
+            lambda address: open_link(
+                address, session=session, transport=transport, check=partial(self._check_node, address)
+            ),
         )
         self._timeout_s = timeout_s
         self._token = token
@@ -263,6 +273,9 @@ class AsyncClient(AsyncKeyspace):
         left_s = max(0.1, until - asyncio.get_running_loop().time())
         return await ask_hot(self._directory, view, left_s)
 
+    def _check_node(self, address: str, told: Introduction) -> None:
+        self._directory.check_cluster(told.cluster, address)
+
     def _local_token(self) -> str:
         """RINGMILL_TOKEN, else the token of the local cluster that these endpoints belong to."""
         if told := os.environ.get("RINGMILL_TOKEN", ""):
@@ -275,8 +288,8 @@ class AsyncClient(AsyncKeyspace):
 class _NodeLink:
     """One node by unary calls over gRPC."""
 
-    def __init__(self, address: str, transport: CarrierName = "grpc") -> None:
-        self._link = ClientLink(address, transport=transport)
+    def __init__(self, address: str, transport: CarrierName = "grpc", check: Check = any_node) -> None:
+        self._link = ClientLink(address, transport=transport, check=check)
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
         return await self._link.unary(method.path, request, method.answer, timeout_s)

@@ -125,6 +125,17 @@ class Directory:
         del self._claims[address], self._checks[address]
         self._heard_epoch = max(self._claims.values(), default=0)
 
+    def check_cluster(self, cluster: str, address: str) -> None:
+        """Raises Unavailable when the node at an address belongs to another cluster than ours."""
+        ours = self.topology.cluster if self.topology else ""
+        if cluster and ours and cluster != ours:
+            raise Unavailable(
+                f"at {address} is a node of cluster {cluster}, not of cluster {ours}",
+                detail={"address": address, "cluster": cluster},
+                hint="another cluster took the address: give the endpoints of the one that you mean",
+                outcome="failed",
+            )
+
     def link(self, address: str) -> Link:
         """The link to one address, made on first use.  Raises ClientClosed."""
         self.lifetime.check()
@@ -265,10 +276,11 @@ class Directory:
     async def pull(self, address: str, timeout_s: float) -> Topology:
         """Adopt the topology of one node if it is newer than ours.
 
-        Raises Unavailable when neither has one.
+        Raises Unavailable when neither has one, and when the node is of another cluster.
         """
         known = GetTopologyRequest(known_epoch=self.epoch)
         answer = await self.link(address).call(TOPOLOGY, known, timeout_s)
+        self.check_cluster(answer.cluster, address)
         self.newest_time = max(self.newest_time, answer.hybrid_time)
         if answer.document and answer.epoch > self.epoch:
             self.topology = Topology.decode(answer.document)

@@ -89,10 +89,13 @@ class TopologyService:
         if self._is_leaving():
             raise Unavailable(f"{self._card.node} is stopping", hint="ask another node", outcome="failed")
         current = self._agent.current
-        if current is None or current.epoch <= request.known_epoch:
-            return GetTopologyResponse(epoch=self._agent.epoch, hybrid_time=self._hybrid.now())
+        if current is None:
+            return GetTopologyResponse(hybrid_time=self._hybrid.now())
         return GetTopologyResponse(
-            epoch=current.epoch, document=current.encode(), hybrid_time=self._hybrid.now()
+            epoch=current.epoch,
+            document=current.encode() if current.epoch > request.known_epoch else b"",
+            hybrid_time=self._hybrid.now(),
+            cluster=current.cluster,
         )
 
     async def _get_former(self, request: GetFormerTopologyRequest, call: Call) -> GetFormerTopologyResponse:

@@ -15,7 +15,7 @@ from ringmill.cluster.adapters.network.sockets.socket_listener import SocketList
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import QuorumNotReached
-from ringmill.cluster.ids import ClusterId, DiskId, NodeId
+from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ports import Incoming
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.wire.offers import offer_text
@@ -126,7 +126,6 @@ def one_node() -> Iterator[tuple[OneNode, str]]:
             GrpcCarrier(LINK, clock=SystemClock()),
             clock=SystemClock(),
             entropy=OsEntropy(),
-            cluster=ClusterId("c"),
         )
         transport.serve("kv.put", one.framed_put)
         transport.serve("kv.get", one.framed_get)
@@ -142,6 +141,7 @@ def one_node() -> Iterator[tuple[OneNode, str]]:
             address = server.address
             member = Member(NodeId("n1"), DiskId("0" * 32), address)
             one.topology = first_topology("one", [member], partitions=16, n=1, r=1, w=1)
+            transport.join(one.topology.cluster)
             started.set()
             await stop.wait()
 

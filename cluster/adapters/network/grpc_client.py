@@ -25,7 +25,13 @@ from ringmill.cluster.adapters.network.frame_link import FrameLink, nothing
 from ringmill.cluster.adapters.network.frame_stream import FrameStream
 from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc, unreachable
 from ringmill.cluster.adapters.network.grpc_streams import SESSION_PATH
-from ringmill.cluster.adapters.network.handshake import SESSION, Introduction, clock_reading
+from ringmill.cluster.adapters.network.handshake import (
+    SESSION,
+    Check,
+    Introduction,
+    any_node,
+    clock_reading,
+)
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
@@ -46,9 +52,18 @@ class ClientLink:
     """One node by its address, "host:port".  Connects when first used; `close`, or `async with`, ends it."""
 
     def __init__(
-        self, address: str, *, transport: CarrierName = "grpc", max_frame_bytes: int = MAX_FRAME_BYTES
+        self,
+        address: str,
+        *,
+        transport: CarrierName = "grpc",
+        check: Check = any_node,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
-        """`transport` is what carries the session, where the node offers it; plain calls go over gRPC."""
+        """`transport` is what carries the session, where the node offers it; plain calls go over gRPC.
+
+        `check` looks at what the node says of itself when a session is dialled.
+        """
+        self._check = check
         self._address = address
         self._max_frame_bytes = max_frame_bytes
         self._channel: grpc.aio.Channel | None = None
@@ -168,7 +183,7 @@ class ClientLink:
 
     async def _dial_session(self) -> FrameStream:
         ours = Introduction(traffic_class=SESSION, takes_runs=True)
-        return await self._carrier.dial(self._address, ours, lambda _: None, timeout_s=CONNECT_TIMEOUT_S)
+        return await self._carrier.dial(self._address, ours, self._check, timeout_s=CONNECT_TIMEOUT_S)
 
     def _until(self, now_us: int, remaining_s: float | None) -> Metadata:
         """Until when the caller waits, on the node's clock; nothing while that clock is not known."""

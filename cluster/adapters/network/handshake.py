@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from ringmill.cluster.wire.offers import OFFER_KEY
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, PeerClock
 
-__all__ = ["SESSION", "Check", "Introduction", "clock_reading"]
+__all__ = ["SESSION", "Check", "Introduction", "any_node", "clock_reading"]
 
 SESSION: Final = "session"  # the class of a client's stream
 
@@ -72,6 +72,10 @@ class Introduction:
 
 Check: TypeAlias = Callable[[Introduction], None]
 """What the dialling side makes of the other's introduction; raises a RingmillError to refuse it."""
+
+
+def any_node(_: Introduction) -> None:
+    """The Check of a side that does not mind who answers."""
 
 
 def clock_reading(text: str | None) -> int | None:

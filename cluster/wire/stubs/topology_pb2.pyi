@@ -146,20 +146,24 @@ class GetTopologyResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     HYBRID_TIME_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     document: _builtins.bytes
     hybrid_time: _builtins.int
     """the node's, so that a client's first write has a birth (docs/formats/operation_id.md)"""
+    cluster: _builtins.str
+    """the node's; empty while it belongs to none"""
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         document: _builtins.bytes = ...,
         hybrid_time: _builtins.int = ...,
+        cluster: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "epoch", b"epoch", "hybrid_time", b"hybrid_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "document", b"document", "epoch", b"epoch", "hybrid_time", b"hybrid_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from ringmill.cluster.errors import (
     Unavailable,
     WrongEpoch,
 )
-from ringmill.cluster.ids import DiskId, Epoch, NodeId
+from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.wire.stubs import kv_pb2, topology_pb2
@@ -107,7 +107,9 @@ class FakeCluster:
             case topology_pb2.GetTopologyRequest():
                 known = request.known_epoch >= self.topology.epoch
                 document = b"" if known else self.topology.encode()
-                return topology_pb2.GetTopologyResponse(epoch=self.topology.epoch, document=document)
+                return topology_pb2.GetTopologyResponse(
+                    epoch=self.topology.epoch, document=document, cluster=self.topology.cluster
+                )
             case kv_pb2.PutRequest():
                 copy = kv_pb2.PutRequest()
                 copy.CopyFrom(request)
@@ -183,6 +185,18 @@ async def test_an_epoch_is_dropped_when_its_teller_is_gone_and_nobody_else_has_i
         await asyncio.sleep(0.3)
         await db.put(KEY, b"Bob")
     assert cluster.writes[-1].epoch == cluster.topology.epoch
+
+
+async def test_a_node_of_another_cluster_at_an_owners_address_is_not_asked() -> None:
+    cluster, other = FakeCluster(), FakeCluster()
+    other.topology = replace(other.topology, cluster=ClusterId("other"), epoch=Epoch(7))
+    first, second = cluster.owners(KEY)[:2]
+    cluster.nodes[first.address] = FakeNode(first.address, other)
+    async with client_of(cluster, endpoints=[second.address]) as db:
+        await db.put(KEY, b"Ada")
+        assert (await db.get(KEY)).value == b"Ada"
+    assert len(cluster.writes) == 1 and not other.writes
+    assert cluster.nodes[first.address].asked == ["Get"]  # its topology
 
 
 async def test_who_meets_nodes_of_no_cluster_is_told_how_to_form_one() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.network.handshake import Introduction
 from ringmill.cluster.errors import NotFound, ProtocolMismatch, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
@@ -31,6 +32,25 @@ async def test_a_session_carries_calls_of_clients_into_the_handlers(nodes: Any) 
     async with session(nodes) as link:
         bodies = [bytes([number]) for number in range(200)]
         assert await asyncio.gather(*(link.session_call("kv.get", body, 5) for body in bodies)) == bodies
+
+
+async def test_a_session_asks_nothing_of_a_node_that_its_check_refuses(nodes: Any) -> None:
+    n1 = await nodes.start("n1")
+    asked: list[Incoming] = []
+
+    def noted(incoming: Incoming) -> bytes:
+        asked.append(incoming)
+        return b""
+
+    n1.serve("kv.get", noted)
+
+    def check(told: Introduction) -> None:
+        raise Unavailable(f"{told.node} is of another cluster", outcome="failed")
+
+    async with ClientLink(nodes.addresses[N1], transport=nodes.carrier, check=check) as link:
+        with pytest.raises(Unavailable, match="n1 is of another cluster"):
+            await link.session_call("kv.get", b"", 5)
+    assert not asked
 
 
 async def test_a_session_takes_no_methods_of_peers(nodes: Any) -> None:

@@ -77,7 +77,9 @@ async def run_node(config: NodeConfig) -> None:
     spawner = ProcessSpawner()
     try:
         carrier = carrier_named(config.peer_transport, LINK, clock=clock)
-        async with FrameTransport(config.id, carrier, clock=clock, entropy=entropy) as transport:
+        async with FrameTransport(
+            config.id, carrier, clock=clock, entropy=entropy, secret=config.token
+        ) as transport:
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )

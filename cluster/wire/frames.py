@@ -27,8 +27,10 @@ __all__ = [
     "Operation",
     "decode_answers",
     "decode_operations",
+    "decode_proof",
     "encode_answers",
     "encode_operations",
+    "encode_proof",
 ]
 
 FRAME_VERSION: Final = 2
@@ -44,6 +46,7 @@ NOTICE: Final = 0
 _UNSTAMPED_VERSION: Final = 1
 _OPERATIONS: Final = 1
 _ANSWERS: Final = 2
+_PROOF: Final = 3
 _HEADER: Final = struct.Struct(">BBI")  # version, kind, crc32c of the body
 
 
@@ -96,6 +99,16 @@ def decode_answers(frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> tuple[l
     return answers, clock_us
 
 
+def encode_proof(proof: bytes) -> bytes:
+    """The first frame of a node that dialled: that it knows the cluster's secret."""
+    return _HEADER.pack(FRAME_VERSION, _PROOF, google_crc32c.value(proof)) + proof
+
+
+def decode_proof(frame: bytes) -> bytes:
+    """Raises ProtocolMismatch: wrong version, kind or checksum."""
+    return _checked(_PROOF, frame, FRAME_TARGET_BYTES)[1]
+
+
 def _are_all(entries: Sequence[Any], shape: tuple[type, ...]) -> bool:
     """Whether each is a tuple of this shape.  A column at a time: what is refused costs mostly this."""
     if set(map(type, entries)) != {tuple}:
@@ -120,6 +133,22 @@ def _seal(kind: int, entries: Sequence[Any], stamp_us: int | None) -> bytes:
 
 
 def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | None]:
+    version, body = _checked(kind, frame, max_bytes)
+    try:  # msgpack bounds every length it meets by the bytes it was given
+        fields = msgpack.unpackb(body, use_list=False)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise ProtocolMismatch(f"a frame's body is no msgpack: {error}") from error
+    if not isinstance(fields, tuple):
+        raise ProtocolMismatch(f"a frame's body is {type(fields).__name__}, not an array")
+    if version == _UNSTAMPED_VERSION:
+        return list(fields), None
+    if _shape(fields) != _STAMPED_SHAPE or fields[0] < 0:
+        raise ProtocolMismatch("a frame's body is no stamp and array")
+    return list(fields[1]), fields[0]
+
+
+def _checked(kind: int, frame: bytes, max_bytes: int) -> tuple[int, bytes]:
+    """The version and the body of a frame that is whole and of this kind."""
     if len(frame) > max_bytes:
         raise ProtocolMismatch(f"a frame of {len(frame)} bytes is over the limit of {max_bytes}")
     if len(frame) < _HEADER.size:
@@ -132,14 +161,4 @@ def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | Non
         raise ProtocolMismatch(f"a frame of {len(frame)} bytes does not match its checksum")
     if found_kind != kind:
         raise ProtocolMismatch(f"frame kind {found_kind} came where {kind} was expected")
-    try:  # msgpack bounds every length it meets by the bytes it was given
-        fields = msgpack.unpackb(body, use_list=False)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"a frame's body is no msgpack: {error}") from error
-    if not isinstance(fields, tuple):
-        raise ProtocolMismatch(f"a frame's body is {type(fields).__name__}, not an array")
-    if version == _UNSTAMPED_VERSION:
-        return list(fields), None
-    if _shape(fields) != _STAMPED_SHAPE or fields[0] < 0:
-        raise ProtocolMismatch("a frame's body is no stamp and array")
-    return list(fields[1]), fields[0]
+    return version, body

@@ -24,9 +24,8 @@ import psutil
 import uvloop
 
 from report import Report, arguments, percentile
-from ringmill.cluster.adapters.network.answering import Dialler
 from ringmill.cluster.adapters.network.frame_stream import FrameStream
-from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport, Welcome
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.handshake import Introduction
@@ -50,7 +49,7 @@ Step = Callable[[], Awaitable[None]]
 class Mirror(FrameTransport):
     """Sends every frame back."""
 
-    async def answer(self, stream: FrameStream, dialler: Dialler) -> None:
+    async def answer(self, stream: FrameStream, welcome: Welcome) -> None:
         while (frame := await stream.read()) is not None:
             await stream.write(frame)
 

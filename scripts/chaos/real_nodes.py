@@ -18,7 +18,7 @@ from ringmill.client.connection import open_link
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_cluster import Plan
 from ringmill.client.local.local_forming import wait_local_ready
-from ringmill.client.local.local_state import LocalNode
+from ringmill.client.local.local_state import LocalNode, read_token
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.client.routing.links import IDENTIFY, INIT, STATUS
 from ringmill.cluster.errors import RingmillError
@@ -67,6 +67,10 @@ class RealNodes:
     def addresses(self) -> dict[str, str]:
         """Where each node listens itself."""
         return {node.id: node.address for node in self._cluster.nodes}
+
+    @property
+    def token(self) -> str:
+        return read_token(self._cluster.folder)
 
     @property
     def proxied(self) -> dict[str, str]:

@@ -3,35 +3,42 @@
 Control has a connection of its own, and so has bulk, so that a probe never waits behind data and a long
 frame never stands before a short one.  Streams are dialled when first used.  Everything that does not depend
 on what carries the frames is here: who may ask, links and their backoff, the end.  A carrier only dials
-(`Carrier`) and accepts: it asks `admit_peer` or `admit_client`, says `introduction`, then calls `answer`.
+(`Carrier`) and accepts: it asks `admit_peer` or `admit_client`, says the introduction of what it was given,
+then calls `answer`.
 
-Rule F1: docs/protocol/requests.md.
+Rules F1 and F6: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 from ringmill.cluster.adapters.network.answering import Answering, Dialler
+from ringmill.cluster.adapters.network.complaints import Complaints
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
 from ringmill.cluster.adapters.network.handshake import Introduction
-from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.adapters.network.link_proofs import LinkSecret
+from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
-from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
+from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, decode_proof, encode_proof
 from ringmill.cluster.wire.sending_time import microseconds
 
-__all__ = ["CLIENT_PREFIX", "FrameTransport"]
+__all__ = ["CLIENT_PREFIX", "Welcome", "FrameTransport"]
 
 CLIENT_PREFIX: Final = "kv."  # methods that a client may call on its session
 
+PROOF_TIMEOUT_S: Final = 5.0  # for an admitted node to prove itself
 DIAL_TIMEOUT_S: Final = 1.5  # well below a request's deadline, so that there is time to turn to another peer
 
 _CONTROL: Final = "control"
@@ -45,11 +52,20 @@ _CLASS_OF: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Who dialled a stream, and what this side answers."""
+
+    dialler: Dialler
+    introduction: Introduction
+    proof: bytes = b""  # what the dialler's first frame has to hold; b"" when it has nothing to prove
+
+
 class FrameTransport:
     """Calls between nodes, by id.  `async with` owns its connections and tasks.
 
     `cluster` is the one that this node belongs to, None until it has joined one; a peer of another one is
-    refused on either side.
+    refused on either side.  So is one that does not know the `secret`; "" asks nobody for it.
     """
 
     def __init__(
@@ -60,6 +76,7 @@ class FrameTransport:
         clock: Clock,
         entropy: Entropy,
         cluster: ClusterId | None = None,
+        secret: str = "",
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._node_id = node_id
@@ -67,6 +84,8 @@ class FrameTransport:
         self._clock = clock
         self._entropy = entropy
         self._cluster = cluster
+        self._secret = LinkSecret(secret, entropy)
+        self._complaints = Complaints(node_id, clock)
         self._max_frame_bytes = max_frame_bytes
         self._peer_offer = self._client_offer = ""
         self._handlers: dict[str, Handler] = {}
@@ -163,7 +182,7 @@ class FrameTransport:
         """
         await self._answering.drain(timeout_s)
 
-    def admit_peer(self, told: Introduction) -> Dialler:
+    def admit_peer(self, told: Introduction) -> Welcome:
         """What a stream between nodes may ask.  Raises the RingmillError that its dialler is to be told."""
         if not told.node:
             raise ProtocolMismatch(
@@ -172,48 +191,71 @@ class FrameTransport:
         if told.node == self._node_id:
             raise ProtocolMismatch(f"{self._node_id} was dialled by a node of the same name")
         self._check_cluster(told)
-        dialler = NodeId(told.node)
-        self._is_alive(dialler)
-        return self._admitted(Dialler(dialler, gathers=told.traffic_class != _CONTROL))
+        dialler = Dialler(NodeId(told.node), gathers=told.traffic_class != _CONTROL)
+        return self._admitted(dialler, told)
 
-    def admit_client(self, told: Introduction) -> Dialler:
+    def admit_client(self, told: Introduction) -> Welcome:
         """What a client's session may ask: methods "kv.*" only.  Raises as `admit_peer`."""
-        return self._admitted(
-            Dialler(
-                NodeId(""),
-                CLIENT_PREFIX,
-                Priority.WRITE,
-                max_frame_bytes=MAX_CLIENT_MESSAGE_BYTES,
-                takes_runs=told.takes_runs,
-                is_screened=True,
-            )
+        dialler = Dialler(
+            NodeId(""),
+            CLIENT_PREFIX,
+            Priority.WRITE,
+            max_frame_bytes=MAX_CLIENT_MESSAGE_BYTES,
+            takes_runs=told.takes_runs,
+            is_screened=True,
         )
+        return self._admitted(dialler, told)
 
     def admit_by(self, gate: Gate) -> None:
         """Have a gate look at what clients ask before anything is made of it."""
         self._answering.gate = gate
 
-    def introduction(self, dialler: Dialler) -> Introduction:
-        """What this side answers to an admitted dialler."""
-        return Introduction(
+    async def answer(self, stream: FrameStream, welcome: Welcome) -> None:
+        """Answer an accepted stream until either side ends it.
+
+        Raises PermissionDenied and ProtocolMismatch, which the dialler is to be told; Unavailable when the
+        dialler is gone, or this node is going: what was asked for goes on.
+        """
+        node = welcome.dialler.node
+        if welcome.proof:
+            await self._proved(stream, welcome.proof, node)
+        if node:
+            self._is_alive(node)
+        await self._answering.serve(stream, welcome.dialler)
+
+    async def _proved(self, stream: FrameStream, proof: bytes, node: NodeId) -> None:
+        """The dialler has shown in its first frame that it knows the secret (rule F6)."""
+        frame = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROOF_TIMEOUT_S):
+                frame = await stream.read()
+        if frame is None or not hmac.compare_digest(decode_proof(frame), proof):
+            raise self._denied(node, "did not prove that it knows the cluster's token")
+
+    def _denied(self, node: str, why: str) -> PermissionDenied:
+        error = PermissionDenied(
+            f"{self._node_id} takes {node} for no node of its cluster: it {why}",
+            hint="start all nodes of a cluster with the same --token-file",
+        )
+        self._complaints.add("a link", error, by=node)
+        return error
+
+    def _admitted(self, dialler: Dialler, told: Introduction) -> Welcome:
+        if (refusal := self._answering.refusal()) is not None:
+            raise refusal
+        ours = Introduction(
             self._node_id,
             self._cluster or "",
             clock_us=microseconds(self._clock.boottime()),
             offer=self._peer_offer if dialler.node else self._client_offer,
         )
-
-    async def answer(self, stream: FrameStream, dialler: Dialler) -> None:
-        """Answer an accepted stream until either side ends it.
-
-        Raises ProtocolMismatch, which the dialler is to be told; Unavailable when the dialler is gone, or
-        this node is going: what was asked for goes on.
-        """
-        await self._answering.serve(stream, dialler)
-
-    def _admitted(self, dialler: Dialler) -> Dialler:
-        if (refusal := self._answering.refusal()) is not None:
-            raise refusal
-        return dialler
+        if not dialler.node or not self._secret:
+            return Welcome(dialler, ours)
+        if not told.nonce:
+            raise self._denied(dialler.node, "has no token of a cluster")
+        ours = replace(ours, nonce=self._secret.nonce())
+        ours = replace(ours, proof=self._secret.proof("answering", told, ours))
+        return Welcome(dialler, ours, self._secret.proof("dialling", told, ours))
 
     def _check_cluster(self, told: Introduction) -> None:
         ours = self._cluster or ""
@@ -245,15 +287,38 @@ class FrameTransport:
         return links
 
     async def _dial(self, to: NodeId, address: str, traffic_class: str) -> FrameStream:
+        ours = Introduction(self._node_id, self._cluster or "", traffic_class, nonce=self._secret.nonce())
+        answered = Introduction()  # by the last side that was dialled: one may offer another carrier
+
         def check(told: Introduction) -> None:
+            nonlocal answered
+            answered = told
             if told.node != to:
                 raise Unavailable(f"{address} is {told.node or 'no node'}, not {to}")
             self._check_cluster(told)
+            if self._secret and not self._secret.is_proof(told.proof, "answering", ours, told):
+                raise Unavailable(
+                    f"who listens at {address} did not prove to be {to}",
+                    hint="start all nodes of a cluster with the same --token-file",
+                )
 
-        ours = Introduction(self._node_id, self._cluster or "", traffic_class)
         stream = await self._carrier.dial(address, ours, check, timeout_s=DIAL_TIMEOUT_S)
+        if self._secret:
+            await self._show_proof(stream, ours, answered)
         self._is_alive(to)
         return stream
+
+    async def _show_proof(self, stream: FrameStream, ours: Introduction, answered: Introduction) -> None:
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT_S):
+                await stream.write(encode_proof(self._secret.proof("dialling", ours, answered)))
+        except BaseException as error:
+            await stream.close()
+            if isinstance(error, RingmillError | TimeoutError):
+                raise Unavailable(
+                    f"{answered.node} did not take the proof of {self._node_id}: {error}"
+                ) from None
+            raise
 
     def _broke(self, node: NodeId) -> None:
         for listener in self._on_break:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import grpc
 
-from ringmill.cluster.adapters.network.answering import Dialler
-from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport, Welcome
 from ringmill.cluster.adapters.network.grpc_streams import AcceptedStream, refuse
 from ringmill.cluster.adapters.network.handshake import Introduction
-from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer
 
 __all__ = ["GrpcAcceptor"]
@@ -36,15 +35,15 @@ class GrpcAcceptor:
         told = _introduction(context)
         await self._accept(context, lambda: self._transport.admit_peer(told))
 
-    async def _accept(self, context: grpc.aio.ServicerContext, admit: Callable[[], Dialler]) -> None:
+    async def _accept(self, context: grpc.aio.ServicerContext, admit: Callable[[], Welcome]) -> None:
         try:
-            dialler = admit()
+            welcome = admit()
         except RingmillError as error:
             await refuse(context, error)
-        await context.send_initial_metadata(tuple(self._transport.introduction(dialler).texts().items()))
+        await context.send_initial_metadata(tuple(welcome.introduction.texts().items()))
         try:
-            await self._transport.answer(AcceptedStream(context), dialler)
-        except ProtocolMismatch as error:
+            await self._transport.answer(AcceptedStream(context), welcome)
+        except (PermissionDenied, ProtocolMismatch) as error:
             await refuse(context, error)
         except Unavailable:
             return  # the dialler is gone, or this node is going; what was asked for goes on

@@ -24,6 +24,9 @@ _NODE_KEY: Final = "ringmill-node"
 _CLUSTER_KEY: Final = "ringmill-cluster"
 _CLASS_KEY: Final = "ringmill-class"
 _RUNS_KEY: Final = "ringmill-runs"
+_NONCE_KEY: Final = "ringmill-nonce"
+_PROOF_KEY: Final = "ringmill-proof"
+_PROOF_DIGITS: Final = 64
 _CLOCK_DIGITS: Final = 18
 
 
@@ -37,6 +40,8 @@ class Introduction:
     clock_us: int | None = None  # of the answering side alone: its boot clock
     takes_runs: bool = False  # of the dialling side alone: understands refusals of many calls at once
     offer: str = ""  # of the answering side alone: where else it takes frames (cluster/wire/offers.py)
+    nonce: str = ""  # what the other side's proof has to be made for (link_proofs.py)
+    proof: bytes = b""  # of the answering side alone: that it knows the cluster's secret
 
     @classmethod
     def of(cls, told: Mapping[str, str]) -> Introduction:
@@ -47,6 +52,8 @@ class Introduction:
             clock_us=clock_reading(told.get(CLOCK_KEY)),
             takes_runs=told.get(_RUNS_KEY) == "1",
             offer=told.get(OFFER_KEY, ""),
+            nonce=told.get(_NONCE_KEY, ""),
+            proof=_from_digits(told.get(_PROOF_KEY, "")),
         )
 
     def texts(self) -> dict[str, str]:
@@ -59,6 +66,10 @@ class Introduction:
             told[CLOCK_KEY] = str(self.clock_us)
         if self.offer:
             told[OFFER_KEY] = self.offer
+        if self.nonce:
+            told[_NONCE_KEY] = self.nonce
+        if self.proof:
+            told[_PROOF_KEY] = self.proof.hex()
         return told
 
     def peer_clock(self, received_us: int) -> PeerClock | None:
@@ -76,6 +87,13 @@ Check: TypeAlias = Callable[[Introduction], None]
 
 def any_node(_: Introduction) -> None:
     """The Check of a side that does not mind who answers."""
+
+
+def _from_digits(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text) if len(text) == _PROOF_DIGITS else b""
+    except ValueError:
+        return b""
 
 
 def clock_reading(text: str | None) -> int | None:

@@ -31,8 +31,12 @@ CALL_S = 10.0
 AGAIN_S = 0.25
 
 
-async def finals(topology: Topology, addresses: Mapping[str, str], keys: Sequence[bytes]) -> list[Final]:
+async def finals(
+    topology: Topology, addresses: Mapping[str, str], keys: Sequence[bytes], token: str
+) -> list[Final]:
     """Every owner's copy of every key, in the order of keys and owners; waits for those that do not answer.
+
+    It asks as a node does, so it needs the cluster's token.
 
     Raises what an owner refuses with, e.g. CorruptData.
     """
@@ -42,6 +46,7 @@ async def finals(topology: Topology, addresses: Mapping[str, str], keys: Sequenc
         clock=SystemClock(),
         entropy=OsEntropy(),
         cluster=topology.cluster,
+        secret=token,
     ) as transport:
         transport.set_peers({NodeId(name): address for name, address in addresses.items()})
         return [

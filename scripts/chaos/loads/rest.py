@@ -41,8 +41,8 @@ async def look_at_owners(ground: Ground) -> int:
     """
     history, topology, addresses = ground.history, ground.topology, ground.nodes.addresses
     keys = sorted({operation.key for operation in history.operations})
-    history.handed_over = await finals(topology, addresses, keys)
+    history.handed_over = await finals(topology, addresses, keys, ground.nodes.token)
     async with ground.client(Session, "last", LAST_READ_S) as session:
         await insist(session, keys, lambda _: str(REPLICAS), history.operations)
-    history.finals = await finals(topology, addresses, keys)
+    history.finals = await finals(topology, addresses, keys, ground.nodes.token)
     return len(keys)

@@ -27,6 +27,8 @@ from ringmill.cluster.wire.offers import CARRIERS, CarrierName, Place, offer_tex
 from ringmill.cluster.wire.sending_time import PeerClock
 from ringmill.node.services.server import NodeServer, Services
 
+SECRET = "open sesame"  # that all nodes of a test know
+
 
 def free_port() -> int:
     """A port that nobody listens on, below those that the kernel hands out to dialling sockets."""
@@ -53,6 +55,7 @@ class Nodes:
         name: str,
         *,
         cluster: str | None = "c1",
+        secret: str = SECRET,
         at: str = "",
         handlers: Mapping[str, Handler] = MappingProxyType({}),
     ) -> FrameTransport:
@@ -64,6 +67,7 @@ class Nodes:
             clock=clock,
             entropy=OsEntropy(),
             cluster=None if cluster is None else ClusterId(cluster),
+            secret=secret,
         )
         for method, handler in handlers.items():
             transport.serve(method, handler)

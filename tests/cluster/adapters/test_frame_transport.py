@@ -27,6 +27,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Ended, Incoming, Priority
+from tests.cluster.adapters.conftest import SECRET
 from tests.log_records import own_records
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
@@ -435,7 +436,10 @@ async def test_a_transport_ends_though_the_end_of_a_call_causes_another(nodes: A
         (await nodes.start(name)).serve("read", silent)
     clock, told = SystemClock(), list[bytes | RingmillError]()
     carrier = carrier_named("tcp", LINK, clock=clock)
-    async with asyncio.timeout(20), FrameTransport(N1, carrier, clock=clock, entropy=OsEntropy()) as mine:
+    async with (
+        asyncio.timeout(20),
+        FrameTransport(N1, carrier, clock=clock, entropy=OsEntropy(), secret=SECRET) as mine,
+    ):
         mine.set_peers(nodes.addresses)
 
         def ask(node: NodeId, ended: Ended) -> None:

@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ringmill.cluster.adapters.network.answering import Dialler
 from ringmill.cluster.adapters.network.complaints import Complaints
-from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport, Welcome
 from ringmill.cluster.adapters.network.handshake import SESSION, Introduction
 from ringmill.cluster.adapters.network.sockets.socket_places import loopback_port, socket_file
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
@@ -112,10 +111,10 @@ class SocketListener:
     async def _outcome(self, stream: SocketStream) -> RingmillError | None:
         """What the other side is to be told at the end; None when there is nothing to tell."""
         try:
-            dialler = self._admit(await self._greeting(stream))
-            stream.allow(min(self._max_frame_bytes, dialler.max_frame_bytes))
-            stream.greet(self._transport.introduction(dialler))
-            await self._transport.answer(stream, dialler)
+            welcome = self._admit(await self._greeting(stream))
+            stream.allow(min(self._max_frame_bytes, welcome.dialler.max_frame_bytes))
+            stream.greet(welcome.introduction)
+            await self._transport.answer(stream, welcome)
         except Unavailable as error:
             return error  # the dialler is gone, or this node is going; what was asked for goes on
         except RingmillError as error:
@@ -133,7 +132,7 @@ class SocketListener:
         except TimeoutError:
             raise ProtocolMismatch(f"no whole greeting came within {HANDSHAKE_S:g} s") from None
 
-    def _admit(self, told: Introduction) -> Dialler:
+    def _admit(self, told: Introduction) -> Welcome:
         if told.traffic_class == SESSION:
             return self._transport.admit_client(told)
         return self._transport.admit_peer(told)

@@ -48,6 +48,7 @@ class Nodes:
     addresses: dict[NodeId, str] = field(default_factory=dict)
     transports: dict[NodeId, FrameTransport] = field(default_factory=dict)
     places: dict[NodeId, Place] = field(default_factory=dict)  # where frames are taken
+    secret: str = SECRET
     _accepting: dict[NodeId, AsyncExitStack] = field(default_factory=dict)
 
     async def start(
@@ -55,7 +56,7 @@ class Nodes:
         name: str,
         *,
         cluster: str | None = "c1",
-        secret: str = SECRET,
+        secret: str | None = None,
         at: str = "",
         handlers: Mapping[str, Handler] = MappingProxyType({}),
     ) -> FrameTransport:
@@ -67,7 +68,7 @@ class Nodes:
             clock=clock,
             entropy=OsEntropy(),
             cluster=None if cluster is None else ClusterId(cluster),
-            secret=secret,
+            secret=self.secret if secret is None else secret,
         )
         for method, handler in handlers.items():
             transport.serve(method, handler)

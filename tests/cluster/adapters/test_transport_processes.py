@@ -37,7 +37,10 @@ from ringmill.node.services.server import NodeServer, Services
 async def main():
     clock = SystemClock()
     carrier = carrier_named("grpc", LINK, clock=clock)
-    transport = FrameTransport("n2", carrier, clock=clock, entropy=OsEntropy(), cluster="c1")
+    secret = "open sesame"
+    transport = FrameTransport(
+        "n2", carrier, clock=clock, entropy=OsEntropy(), cluster="c1", secret=secret
+    )
     transport.serve("echo", lambda incoming: incoming.body)
     done = []
     transport.serve("do", lambda incoming: done.append(incoming.body) or b"")

@@ -21,6 +21,7 @@ from ringmill.cluster.errors import PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.wire.frames import encode_operations, encode_proof
+from tests.cluster.adapters.conftest import Nodes
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 ASK = encode_operations([(1, "do", 5_000_000, 0, b"")], 0)
@@ -109,10 +110,8 @@ async def test_who_never_proves_itself_is_let_go(nodes: Any, monkeypatch: pytest
 
 async def test_nodes_without_a_secret_ask_nobody_for_one() -> None:
     async with AsyncExitStack() as stack:
-        from tests.cluster.adapters.conftest import Nodes
-
-        nodes = Nodes(stack)
-        n1, n2 = await nodes.start("n1", secret=""), await nodes.start("n2", secret="")
+        nodes = Nodes(stack, secret="")
+        n1, n2 = await nodes.start("n1"), await nodes.start("n2")
         Doing(n2)
         await ask(n1, N2)
 

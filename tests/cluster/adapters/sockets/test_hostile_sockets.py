@@ -7,6 +7,7 @@ import logging
 import os
 import struct
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, decode_answers, encode_operations
 from ringmill.cluster.wire.offers import CarrierName, Place
 from ringmill.cluster.wire.socket_layout import SocketParser, frame_length, greeting
+from tests.cluster.adapters.conftest import Nodes
 from tests.log_records import own_records
 
 N2 = NodeId("n2")
@@ -32,6 +34,13 @@ HELLO = greeting({"ringmill-node": "n9", "ringmill-cluster": "c1"}, is_dialling=
 def carrier(request: pytest.FixtureRequest) -> CarrierName:
     name: CarrierName = request.param
     return name
+
+
+@pytest.fixture
+async def nodes(carrier: CarrierName) -> AsyncIterator[Nodes]:
+    """Without a secret: whoever connects gets further than a stranger does, to what looks at frames."""
+    async with AsyncExitStack() as stack:
+        yield Nodes(stack, carrier, secret="")
 
 
 class Caller:

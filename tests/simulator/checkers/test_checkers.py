@@ -69,6 +69,11 @@ def test_c3_a_put_that_nobody_could_have_replaced_is_gone() -> None:
     assert "C3" in _found(early, late, finals=finals)
 
 
+def test_a_write_of_the_end_may_have_the_number_of_one_that_it_replaced() -> None:
+    late = replace(_put(0, b"2", "n1#1:2", at=2), given={"n1#1": 1})
+    assert _found(ONE, late) == set()
+
+
 def test_c4_a_value_that_nobody_wrote() -> None:
     assert "C4" in _found(ONE, TWO, _get(2, 4, 5, {"n1#1": 2}, SeenSibling(b"?", "n1#1:2")))
 

@@ -35,7 +35,7 @@ def check_siblings(history: History) -> Iterator[Violation]:
 
 
 def _could_replace(other: Operation, put: Operation) -> bool:
-    if other.index == put.index or other.outcome == "failed" or other.is_blind:
+    if other is put or other.outcome == "failed" or other.is_blind:
         return False
     if other.given is not None:
         return covers(other.given, put.dot)

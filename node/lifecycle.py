@@ -13,7 +13,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
@@ -62,6 +62,10 @@ _AS_ROOT = (
     "RUNNING AS ROOT: jobs run as root too and may do anything on this machine, and the system's limit on "
     "processes does not bind them; run nodes as a user of their own"
 )
+_OPEN_TO_ALL = (
+    "no --token-file: whatever process can reach this node is taken for the member that it says it is, and "
+    "no job runs here"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -102,8 +106,8 @@ async def run_node(config: NodeConfig) -> None:
                     _log.info(
                         "%s listens on %s, start %d", config.id, server.address, node.identity.start.number
                     )
-                    if os.geteuid() == 0:
-                        _log.warning("%s", _AS_ROOT)
+                    for warning in _warnings(config):
+                        _log.warning("%s", warning)
                     with dog:
                         await _serve_until(stop, node, server, watch)
                     _log.info("%s stops", config.id)
@@ -132,6 +136,13 @@ async def _taking_frames(
             _log.info("%s takes frames at %s", config.id, offers[name])
         transport.offer(peers=offers[config.peer_transport], clients=offers[config.client_transport])
         yield
+
+
+def _warnings(config: NodeConfig) -> Iterator[str]:
+    if os.geteuid() == 0:
+        yield _AS_ROOT
+    if not config.token:
+        yield _OPEN_TO_ALL
 
 
 def _begin_stop(stop: asyncio.Event) -> None:

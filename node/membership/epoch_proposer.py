@@ -29,6 +29,9 @@ __all__ = ["TopologyChanged", "EpochProposer", "TopologyChange"]
 
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_ROUNDS: Final = 8
+"""Pauses grow to this many rounds as they take here: a shorter one ends while another proposer's round goes
+on, and preempts it."""
 _AGAIN_S: Final = 0.25  # between two attempts to reach a voter
 _STALL_S: Final = 0.25  # for silent voters, once another one has refused: the next round will not need them
 _CALL_TIMEOUT_S: Final = 2.0  # a voter syncs before it answers
@@ -170,6 +173,9 @@ class _Attempt:
         proposer, mine, preempted = self._proposer, wanted.encode() if wanted else b"", 0
         while True:
             self._checked_left_s()
+            if self._topology.epoch > current.epoch:
+                return self._topology.topology()
+            began = proposer._clock.monotonic()
             ballot = proposer.next_ballot()
             phase, newest = await self._ask(EPOCH_PREPARE, current, ballot, b"")
             proposer.see(phase)
@@ -186,16 +192,17 @@ class _Attempt:
                     return Topology.decode(document)
             if newest is not None:
                 return newest
-            preempted = await self._again(current, phase, preempted)
+            preempted = await self._again(current, phase, preempted, proposer._clock.monotonic() - began)
 
-    async def _again(self, current: Topology, phase: Phase, preempted: int) -> int:
+    async def _again(self, current: Topology, phase: Phase, preempted: int, took_s: float) -> int:
         """Pause before another round.  Raises QuorumNotReached when there can be none."""
         if not phase.is_preempted:
             raise voters_missing(
                 _VERB, current, phase.agreed, phase.reasons("no answer in time"), outcome="failed"
             )
         sometimes("two nodes propose an epoch at once")
-        bound = min(_FIRST_PAUSE_S * float(2**preempted), _LONGEST_PAUSE_S, max(0.0, self._left_s))
+        longest_s = max(_LONGEST_PAUSE_S, _LONGEST_PAUSE_ROUNDS * took_s)
+        bound = min(max(_FIRST_PAUSE_S, took_s) * float(2**preempted), longest_s, max(0.0, self._left_s))
         await asyncio.sleep(bound * self._proposer._entropy.uniform("epoch.pause"))
         return min(preempted + 1, 10)
 

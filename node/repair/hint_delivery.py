@@ -36,6 +36,7 @@ FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 ROUND_S: Final = 0.25
 LONGEST_WAY_S: Final = 10.0  # given to requests after one batch
+READDRESSED_A_ROUND: Final = 512  # of hints for one former owner that is away
 
 _log = logging.getLogger(__name__)
 
@@ -91,17 +92,35 @@ class HintDelivery:
 
     async def round(self) -> None:
         """Deliver to every owner that has hints, seems up and is not in a pause, until it has all or
-        fails."""
+        fails.  What waits for one that is away goes to others where it is an owner no longer."""
         async with asyncio.TaskGroup() as group:
             for target in self._hints.counts():
                 if self._may_try(target):
                     group.create_task(self._deliver_all(target))
+                elif former := self._waiting_at_former(target):
+                    group.create_task(self._readdress_all(target, former))
 
     def _may_try(self, target: NodeId) -> bool:
+        return not self._is_left_alone(target) and self._seems_up(target)
+
+    def _is_left_alone(self, target: NodeId) -> bool:
         pause = self._pauses.get(target)
-        if pause is not None and self._clock.monotonic() < pause.until:
-            return False
-        return self._seems_up(target)
+        return pause is not None and self._clock.monotonic() < pause.until
+
+    def _waiting_at_former(self, target: NodeId) -> list[HintKey]:
+        topology = self._topology.current
+        if topology is None or not self._topology.serving or self._is_left_alone(target):
+            return []
+        return self._hints.waiting_at_former(target, topology, READDRESSED_A_ROUND)
+
+    async def _readdress_all(self, target: NodeId, keys: Sequence[HintKey]) -> None:
+        """They would wait for a node that may never be back, and hold watermarks back meanwhile (rule P2)."""
+        try:
+            for key in keys:
+                await self._is_readdressed(key, target)
+            sometimes("hints for a former owner that is away go to the present ones")
+        except RingmillError as error:
+            self._leave_alone(target, error)
 
     def _seems_up(self, target: NodeId) -> bool:
         """Also one that is no member any more: its hints go to the present owners."""
@@ -188,9 +207,7 @@ class HintDelivery:
         size_bytes = 0
         for key in keys:
             topology = self._topology.topology()
-            owners = topology.row(key.partition).nodes
-            if target not in owners:
-                await self._hints.readdress(key, target, [node for node in owners if node != self._node])
+            if await self._is_readdressed(key, target):
                 continue
             try:
                 hint = await self._hints.get(key)
@@ -209,6 +226,14 @@ class HintDelivery:
         if damage is not None and not items:
             raise damage
         return items
+
+    async def _is_readdressed(self, key: HintKey, target: NodeId) -> bool:
+        """Whether the present owners of the key are the targets instead, as this one is none."""
+        owners = self._topology.topology().row(key.partition).nodes
+        if target in owners:
+            return False
+        await self._hints.readdress(key, target, [node for node in owners if node != self._node])
+        return True
 
     async def _shrink(self, key: HintKey, target: NodeId) -> bool:
         """Merge this node's own copy into a hint that is too large to cross: a later write or delete may have

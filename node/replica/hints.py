@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 import msgpack
@@ -22,6 +24,7 @@ import msgpack
 from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError, Stale
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Clock
+from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
@@ -74,6 +77,9 @@ class HintStore:
         self._options = options or HintOptions()
         self._clock = clock
         self._bytes = {target: sum(sizes.values()) for target, sizes in index.items()}
+        self._partitions = {
+            target: Counter(key.partition for key in sizes) for target, sizes in index.items()
+        }
         self._since = dict.fromkeys(index, self._now())  # the first of those that wait was kept then
         self._refused: dict[HintKey, RefusedHint] = {}
         self._vouched: dict[PartitionId, HybridTime] = {}  # since the start
@@ -125,8 +131,17 @@ class HintStore:
 
     def partitions(self) -> set[PartitionId]:
         """The partitions of which some hint waits."""
-        waiting = {key.partition for keys in self._by_target.values() for key in keys}
+        waiting = {partition for counts in self._partitions.values() for partition in counts}
         return waiting | {key.partition for key in self._refused}
+
+    def waiting_at_former(self, target: NodeId, topology: Topology, limit: int) -> list[HintKey]:
+        """Some hints for an owner of partitions that it owns no longer."""
+        counts = self._partitions.get(target, Counter())
+        former = {partition for partition in counts if target not in topology.row(partition).nodes}
+        if not former:
+            return []
+        waiting = (key for key in self._by_target.get(target, {}) if key.partition in former)
+        return list(islice(waiting, limit))
 
     def vouch(self, partition: PartitionId, mark: HybridTime) -> None:
         """Somebody is told that no hint of the partition waits here, as a watermark is to be proven.
@@ -332,11 +347,18 @@ class HintStore:
         if not waiting:
             self._since[target] = self._now()
         self._bytes[target] = self._bytes.get(target, 0) - waiting.get(key, 0) + size
+        if key not in waiting:
+            self._partitions.setdefault(target, Counter())[key.partition] += 1
         waiting[key] = size
 
     def _unnote(self, target: NodeId, key: HintKey) -> None:
         waiting = self._by_target.get(target, {})
-        self._bytes[target] = self._bytes.get(target, 0) - waiting.pop(key, 0)
+        if key in waiting:
+            self._bytes[target] -= waiting.pop(key)
+            counts = self._partitions[target]
+            counts[key.partition] -= 1
+            if not counts[key.partition]:
+                del counts[key.partition]
         if not waiting:
             self._since.pop(target, None)
 

@@ -176,12 +176,14 @@ class VersionSet:
         self._needs_manifest = self._needs_manifest or self._manifest.is_long
 
     async def _write_down(self, edit: VersionEdit) -> None:
-        """On a full disk the next edit begins a new manifest; any other failure is the end of writing."""
+        """After a full disk the next edit begins a new manifest, and after one that was cancelled, which may
+        be in the file, whole or not.  Any other failure is the end of writing."""
         if self._failure is not None:
             raise self._failure
+        needs_manifest = self._needs_manifest or self._is_cut_short
         self._is_cut_short = True  # and stays so when this is cancelled, which ends no write
         try:
-            if self._needs_manifest:
+            if needs_manifest:
                 await self._begin_manifest()
                 self._needs_manifest = False
             await self._manifest.append(edit)
@@ -201,9 +203,16 @@ class VersionSet:
         self._next_id += 1
         version = self.version.apply(VersionEdit(reserved_ids=self._next_id + _IDS_AT_ONCE))
         former = self._manifest
-        self._manifest = await self._files.off_loop(
-            create_manifest, self._files, self._folder, file_id, version
+        making = asyncio.ensure_future(
+            self._files.off_loop(create_manifest, self._files, self._folder, file_id, version)
         )
+        try:
+            self._manifest = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.wait([making])  # beside another one it might be the last that CURRENT names
+            if making.exception() is None:
+                making.result().close()
+            raise
         self.view.version = version
         former.close()
         self._files.unlink(f"{self._folder}/{manifest_name(former.file_id)}")

@@ -19,4 +19,5 @@ MOVE_MARKS: Final = (
     "a plan is given up as its joiner stays away",
     "a register is brought over by a round",
     "a leaving node delivers its hints first",
+    "hints for a former owner that is away go to the present ones",
 )

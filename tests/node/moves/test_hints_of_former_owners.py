@@ -1,0 +1,41 @@
+"""A hint for an owner that is away goes to the present owners once that one is an owner no longer (H1)."""
+
+from __future__ import annotations
+
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.moves import with_plan
+from ringmill.cluster.ring.topology import Topology
+from tests.node.moves.test_new_copies import change, until
+from tests.node.repair.healing_world import HealingWorld, run
+
+AWAY, JOINER = NodeId("n3"), NodeId("n4")
+
+
+def in_its_place(topology: Topology, may_be_made: bool) -> Topology | None:
+    """The owner that is away gives its partitions up, and stays a member."""
+    wanted = [[JOINER if node == AWAY else node for node in row.whole] for row in topology.rows]
+    whole = [
+        row.whole if JOINER in row.whole else nodes for row, nodes in zip(topology.rows, wanted, strict=True)
+    ]
+    return with_plan(topology, topology.members, whole)
+
+
+def test_hints_for_an_owner_that_is_away_do_not_wait_for_it() -> None:
+    async def story(world: HealingWorld) -> None:
+        await world.down(AWAY)
+        keys = (b"key%d" % number for number in range(1000))
+        lost = next(
+            key for key in keys if AWAY in (row := world.world.row(key)).whole and JOINER not in row.whole
+        )
+        kept = next(key for key in keys if {AWAY, JOINER} <= {*world.world.row(key).whole})
+        for key in (lost, kept):
+            await world.put("n1", key, b"v")
+        hints = [world[name].replica.hints for name in ("n1", "n2", JOINER)]
+        await until(lambda: sum(each.counts().get(AWAY, 0) for each in hints) == 2)
+
+        await change(world, in_its_place)
+        await until(lambda: not world.world.topology.is_moving)
+        await until(lambda: all(world.world.partition(lost) not in each.partitions() for each in hints))
+        assert sum(each.counts().get(AWAY, 0) for each in hints) == 1, "it is an owner of the other key"
+
+    run(story, nodes=4)

@@ -4,10 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ringmill.cluster.errors import Conflict, InvalidArgument
+from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.links import IDENTIFY
+from ringmill.cluster.errors import Conflict, InvalidArgument, RingmillError
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.plans.membership import still_moving
 from ringmill.cluster.ring.plans.topology_plan import TopologyPlan
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest
 
-__all__ = ["check_fillable", "check_made"]
+__all__ = ["check_dead", "check_fillable", "check_made", "check_settled"]
+
+
+async def check_dead(
+    directory: Directory, topology: Topology, dead: Collection[NodeId], timeout_s: float
+) -> None:
+    """Raise InvalidArgument when one of `dead`, whose disks are said to be gone, answers on its disk.
+
+    Moves count a member whose disk is gone as one that knows of them (rule M2), and it may answer no more.
+    """
+
+    async def answers(node: NodeId) -> bool:
+        member = topology.member(node)
+        try:
+            told = await directory.link(member.address).call(IDENTIFY, IdentifyRequest(), timeout_s)
+        except RingmillError:
+            return False
+        return (told.node, told.disk) == (member.id, member.disk)
+
+    nodes = list(dict.fromkeys(dead))
+    alive = [
+        node for node, is_alive in zip(nodes, await gather_all(map(answers, nodes)), strict=True) if is_alive
+    ]
+    if alive:
+        raise InvalidArgument(
+            f"{', '.join(alive)} answers on its disk, so that is not gone",
+            hint="without --dead a member that is up hands its partitions over; else end its process first",
+        )
+
+
+def check_settled(plan: TopologyPlan) -> None:
+    """Raise Conflict while partitions move: no node can be added until they have come to rest."""
+    if plan.unsettled:
+        raise still_moving()
 
 
 def check_fillable(plan: TopologyPlan) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from ringmill.client.administration.healing_view import HealingView, ask_healing
+from ringmill.client.administration.member_plans import check_dead
 from ringmill.client.administration.moves_view import (
     CHANGE,
     STEER,
@@ -154,7 +155,8 @@ class AsyncMembers:
         that are also in `dead` the disks are gone, so nobody waits for them.  When this returns, the cluster
         has decided; `moves` tells how it goes.  `db.ring.plan` tells before what it costs.
 
-        Raises InvalidArgument for what cannot be done, Conflict while partitions move by an earlier change,
+        Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk;
+        Conflict while partitions move by an earlier change,
         Unavailable when a node that is to come does not run; QuorumNotReached, which names the voters that
         did not answer, DeadlineExceeded or Unavailable: with the outcome "unknown" it may have been decided.
         """
@@ -169,6 +171,9 @@ class AsyncMembers:
         for node in (*remove, *dead, *(replace or {}), *(weights or {}), *(zones or {})):
             if not any(each.node == node for each in fresh):
                 topology.member(NodeId(checked_name("node", node)))
+
+        gone = [NodeId(node) for node in dead]
+        await check_dead(self._router.directory, topology, gone, min(_ASK_S, self._left(until)))
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return ChangeMembersRequest(

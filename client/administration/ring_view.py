@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
+from ringmill.client.administration.member_plans import check_dead
 from ringmill.client.administration.status import ClusterStatus, cluster_status
 from ringmill.client.arguments import Seconds, checked_endpoints, checked_name, checked_timeout_s
 from ringmill.client.routing.directory import none_reachable
@@ -82,14 +83,16 @@ class AsyncRing:
         replace: Mapping[str, tuple[str, str]] | None = None,
         weights: Mapping[str, int] | None = None,
         zones: Mapping[str, str] | None = None,
+        dead: Collection[str] = (),
         timeout: Seconds | None = None,
     ) -> TopologyPlan:
         """What a change of the members would move, take and bring; changes nothing.
 
         `add` has the addresses of nodes by their ids; `replace` the id and the address of the node that takes
         the place of another.  Nodes that are to come need not run: the plan does not know their disks.
-        Without changes it is the plan of what is out of balance.  Raises InvalidArgument for what cannot be
-        done; Unavailable when no member answers.
+        Without changes it is the plan of what is out of balance.  `dead` are members whose disks are gone.
+        Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk;
+        Unavailable when no member answers.
         """
         changes = MemberChanges(
             add=[_newcomer(node, address) for node, address in (add or {}).items()],
@@ -98,7 +101,9 @@ class AsyncRing:
             weights={_node(node): _weight(node, weight) for node, weight in (weights or {}).items()},
             zones={_node(node): checked_name("zone", zone) for node, zone in (zones or {}).items()},
         )
+        gone = [_node(node) for node in dead]
         topology, seen, sizes, rate = await self._look(timeout)
+        await check_dead(self._router.directory, topology, gone, min(_ASK_S, self._timeout_s(timeout)))
         up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
         damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
         return plan_changes(topology, changes, up=up - damaged, held=_held(seen), sizes=sizes, rate=rate)

@@ -32,6 +32,7 @@ _LONGEST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_ROUNDS: Final = 8
 """Pauses grow to this many rounds as they take here: a shorter one ends while another proposer's round goes
 on, and preempts it."""
+_GRACE_S: Final = 0.1  # for who has a document accepted to tell of it, before another one finishes it
 _AGAIN_S: Final = 0.25  # between two attempts to reach a voter
 _STALL_S: Final = 0.25  # for silent voters, once another one has refused: the next round will not need them
 _CALL_TIMEOUT_S: Final = 2.0  # a voter syncs before it answers
@@ -75,13 +76,18 @@ class EpochProposer:
         self._entropy = entropy
         self._counter = 0
         self._turn = asyncio.Lock()
+        self._next = asyncio.Event()  # another one for each document
+        topology.on_change(self._take)
         topology.settling.finish_by(self.finish)
 
     async def finish(self, current: Topology) -> bool:
         """Adopt what was decided after `current`, or may have been and is now; false when nothing was.
 
+        Who proposed it is given a moment: a ballot of this node's would undo what that one has achieved.
         Raises QuorumNotReached, DeadlineExceeded; Unavailable when this node does not serve.
         """
+        if await self.wait_next(current, _GRACE_S):
+            return True
         attempt = _Attempt(self, _as_it_is, self._clock.monotonic() + _FINISH_S)
         decided = await attempt.decide(current, None)
         if decided is None:
@@ -112,8 +118,22 @@ class EpochProposer:
         except TimeoutError:
             raise DeadlineExceeded(f"{_VERB} had no turn within {within_s:.2g} s", outcome="failed") from None
 
-    def next_ballot(self) -> Ballot:
-        self._counter += 1
+    async def wait_next(self, current: Topology, within_s: float) -> bool:
+        """Whether this node holds a later document, by then at the latest."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._topology.epoch <= current.epoch:
+                    await self._next.wait()
+        return self._topology.epoch > current.epoch
+
+    def _take(self, topology: Topology) -> None:
+        self._next.set()
+        self._next = asyncio.Event()
+
+    def next_ballot(self, lost: int) -> Ballot:
+        """Above all that were met; who has lost rounds goes above others that begin at the same time, so that
+        each has its turn, whatever its name is."""
+        self._counter += 1 + lost
         return Ballot(self._counter, self._node, self._start.number, self._start.boot)
 
     def see(self, phase: Phase) -> None:
@@ -134,6 +154,8 @@ class _Attempt:
         self._change = change
         self._until = until
         self.may_be_made = False
+        self._round_s = 0.0  # that the last question took
+        self._lost = 0  # rounds, to others
 
     @property
     def _left_s(self) -> float:
@@ -173,10 +195,7 @@ class _Attempt:
         proposer, mine, preempted = self._proposer, wanted.encode() if wanted else b"", 0
         while True:
             self._checked_left_s()
-            if self._topology.epoch > current.epoch:
-                return self._topology.topology()
-            began = proposer._clock.monotonic()
-            ballot = proposer.next_ballot()
+            ballot = proposer.next_ballot(self._lost)
             phase, newest = await self._ask(EPOCH_PREPARE, current, ballot, b"")
             proposer.see(phase)
             if newest is None and phase.is_met:
@@ -192,18 +211,23 @@ class _Attempt:
                     return Topology.decode(document)
             if newest is not None:
                 return newest
-            preempted = await self._again(current, phase, preempted, proposer._clock.monotonic() - began)
+            preempted = await self._again(current, phase, preempted)
+            if (held := self._topology.current) is not None and held.epoch > current.epoch:
+                return held
 
-    async def _again(self, current: Topology, phase: Phase, preempted: int, took_s: float) -> int:
-        """Pause before another round.  Raises QuorumNotReached when there can be none."""
+    async def _again(self, current: Topology, phase: Phase, preempted: int) -> int:
+        """Leave the one that came first the time of its rounds, and no longer than until this node hears of
+        its document.  Raises QuorumNotReached when there can be no other round."""
         if not phase.is_preempted:
             raise voters_missing(
                 _VERB, current, phase.agreed, phase.reasons("no answer in time"), outcome="failed"
             )
         sometimes("two nodes propose an epoch at once")
-        longest_s = max(_LONGEST_PAUSE_S, _LONGEST_PAUSE_ROUNDS * took_s)
-        bound = min(max(_FIRST_PAUSE_S, took_s) * float(2**preempted), longest_s, max(0.0, self._left_s))
-        await asyncio.sleep(bound * self._proposer._entropy.uniform("epoch.pause"))
+        self._lost += 1
+        longest_s = min(max(_LONGEST_PAUSE_S, _LONGEST_PAUSE_ROUNDS * self._round_s), max(0.0, self._left_s))
+        bound_s = max(_FIRST_PAUSE_S, self._round_s) * float(2**preempted)
+        share = 0.5 + 0.5 * self._proposer._entropy.uniform("epoch.pause")
+        await self._proposer.wait_next(current, min(2 * bound_s, longest_s) * share)
         return min(preempted + 1, 10)
 
     def _checked_left_s(self) -> float:
@@ -214,6 +238,7 @@ class _Attempt:
 
     async def _ask(self, method: str, current: Topology, ballot: Ballot, document: bytes) -> _Round:
         """Ask all voters, until a majority agrees, none can any more, or the deadline has passed."""
+        began = self._proposer._clock.monotonic()
         phase = Phase(current.voter_nodes)
         asked = _Asked(phase)
         request = EpochRequest(current.cluster, Epoch(current.epoch + 1), ballot, document).encode()
@@ -230,6 +255,7 @@ class _Attempt:
             asked.over.set()  # what comes later must not change the outcome
             for task in tasks:
                 task.cancel()
+        self._round_s = self._proposer._clock.monotonic() - began
         return _Round(phase, asked.newest)
 
     async def _ask_one(self, asked: _Asked, method: str, node: NodeId, request: bytes) -> None:

@@ -36,9 +36,10 @@ class MoveProgress:
     def is_begun(self, copy: Copy) -> bool:
         return copy in self._copies
 
-    async def begin(self, copy: Copy) -> None:
-        """Its watermark is known, on the disk.  Raises as `ControlStore.put_synced`."""
-        self._copies.setdefault(copy, {})
+    async def begin(self, copies: Collection[Copy]) -> None:
+        """Their watermarks are known, on the disk.  Raises as `ControlStore.put_synced`."""
+        for copy in copies:
+            self._copies.setdefault(copy, {})
         await self.store()
 
     def sources(self, copy: Copy) -> list[NodeId]:

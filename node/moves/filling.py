@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT
@@ -95,37 +95,79 @@ class Filling:
         self._unnoted = 0  # bytes whose place is not on the disk
         self.moved_bytes = 0
 
-    async def learn_marks(self, partition: PartitionId) -> None:
-        """Ask for the watermark of a copy that begins here, once.  Raises Unavailable, WrongEpoch."""
+    async def begin(self, partitions: Collection[PartitionId]) -> dict[PartitionId, RingmillError]:
+        """Let copies be filled: their watermarks are known, and that they are is noted, on the disk.
+
+        Returns why one cannot begin: Unavailable when too few old owners answer, WrongEpoch when its move has
+        ended meanwhile.  Raises what the control state raises.
+        """
         topology = self._topology.topology()
-        row = topology.row(partition)
-        told: dict[NodeId, HybridTime] = {}
+        rows = {partition: topology.row(partition) for partition in partitions}
+        fresh = {at: row for at, row in rows.items() if not self._progress.is_begun(self._copy_of(at, row))}
+        if not fresh:
+            return {}
+        refused = await self.learn_marks(topology, fresh)
+        learned = {at: row for at, row in fresh.items() if at not in refused}
+        refused |= self._changed(learned)
+        if begun := [self._copy_of(at, row) for at, row in learned.items() if at not in refused]:
+            await self._progress.begin(begun)
+        return refused
+
+    async def learn_marks(
+        self, topology: Topology, rows: Mapping[PartitionId, Row]
+    ) -> dict[PartitionId, RingmillError]:
+        """Ask for the watermarks of copies that begin here, each old owner once for all of them.
+
+        Returns why one was not learned, as `begin`.
+        """
+        told: dict[PartitionId, list[HybridTime]] = {partition: [] for partition in rows}
         failures: dict[NodeId, str] = {}
 
         async def ask(node: NodeId) -> None:
+            owned = [partition for partition, row in rows.items() if node in row.whole]
             try:
-                (told[node],) = await ask_adopted(self._transport, node, topology.epoch, [partition])
+                marks = await ask_adopted(self._transport, node, topology.epoch, owned)
             except RingmillError as error:
                 failures[node] = error.message
+                return
+            for partition, mark in zip(owned, marks, strict=True):
+                told[partition].append(mark)
 
         async with asyncio.TaskGroup() as group:
-            for node in row.whole:
+            for node in dict.fromkeys(node for row in rows.values() for node in row.whole):
                 group.create_task(ask(node))
-        if len(told) < sources_for(topology, row):
-            raise _too_few(sources_for(topology, row), told, failures)
-        self._check_same(partition, row)
-        await self._watermarks.learn({partition: max(told.values())})
-        self._check_same(partition, row)
+        refused: dict[PartitionId, RingmillError] = {}
+        for partition, row in rows.items():
+            if len(told[partition]) < sources_for(topology, row):
+                silent = {node: why for node, why in failures.items() if node in row.whole}
+                refused[partition] = _too_few(sources_for(topology, row), told[partition], silent)
+        refused |= self._changed(rows)
+        if known := {partition: max(marks) for partition, marks in told.items() if partition not in refused}:
+            await self._watermarks.learn(known)
+        return refused
+
+    def _changed(self, rows: Mapping[PartitionId, Row]) -> dict[PartitionId, RingmillError]:
+        """Those whose move has gone on or was given up."""
+        found: dict[PartitionId, RingmillError] = {}
+        for partition, row in rows.items():
+            try:
+                self._check_same(partition, row)
+            except WrongEpoch as error:
+                found[partition] = error
+        return found
+
+    def _copy_of(self, partition: PartitionId, row: Row) -> Copy:
+        return Copy(partition, row.copy_epoch_of(self._node))
 
     async def fill(self, partition: PartitionId) -> None:
-        """Returns once the copy is whole.  Raises Unavailable when too few old owners answer, WrongEpoch when
-        the move has ended meanwhile, and what the engine raises."""
+        """Returns once a copy that has begun is whole.
+
+        Raises Unavailable when too few old owners answer, WrongEpoch when the move has ended meanwhile, and
+        what the engine raises.
+        """
         topology = self._topology.topology()
         row = topology.row(partition)
-        copy = Copy(partition, row.copy_epoch_of(self._node))
-        if not self._progress.is_begun(copy):
-            await self.learn_marks(partition)
-            await self._progress.begin(copy)
+        copy = self._copy_of(partition, row)
         failures: dict[NodeId, str] = {}
         need = sources_for(topology, row)
         for node in self._in_turn(row, partition):

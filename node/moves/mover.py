@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -145,8 +145,9 @@ class Mover:
             for partition, _ in self._joining(topology, JOINT_1)
             if self._filled.get(partition) != topology.row(partition).row_epoch
         ]
+        startable = await self._begin(joining)
         async with asyncio.TaskGroup() as group:
-            for partition in joining:
+            for partition in startable:
                 group.create_task(self._fill(partition, topology.row(partition), turns))
 
         fill_s = loop.time() - fills_from
@@ -166,17 +167,32 @@ class Mover:
         }
         return current.epoch > topology.epoch or not self.held_back
 
+    async def _begin(self, partitions: Sequence[PartitionId]) -> list[PartitionId]:
+        """Returns those that can be filled."""
+        refused: Mapping[PartitionId, Exception]
+        try:
+            refused = await self._filling.begin(partitions)
+        except (RingmillError, OSError) as error:
+            refused = dict.fromkeys(partitions, error)
+        for partition, why in refused.items():
+            self._hold_back(partition, why)
+        return [partition for partition in partitions if partition not in refused]
+
     async def _fill(self, partition: PartitionId, row: Row, turns: asyncio.Semaphore) -> None:
         async with turns:
             try:
                 await self._filling.fill(partition)
-            except WrongEpoch:
-                self.held_back[partition] = "the topology has changed"
             except (RingmillError, OSError) as error:
-                self.held_back[partition] = str(error) or type(error).__name__
-                _log.info("partition %d is not filled yet: %s", partition, error)
+                self._hold_back(partition, error)
             else:
                 self._filled[partition] = row.row_epoch
+
+    def _hold_back(self, partition: PartitionId, error: Exception) -> None:
+        if isinstance(error, WrongEpoch):
+            self.held_back[partition] = "the topology has changed"
+            return
+        self.held_back[partition] = str(error) or type(error).__name__
+        _log.info("partition %d is not filled yet: %s", partition, error)
 
     async def _adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:
         """Of the partitions in joint-2 those of which enough old owners hold this document (rule M2).

@@ -2,7 +2,7 @@
 
 1. Both have said that their roots differ.  Sums of groups of leaves, then of the leaves of groups that
    differ, show where.  Writes under way differ for a moment: leaves that differ are looked at again after a
-   pause, and one that was equal at any look needs no more.
+   pause, and one that was equal at any look needs no more.  A new copy looks once, as its move waits for it.
 2. Leaves that still differ are walked in units of a key range.  This node names what it holds there by
    hashes; the other answers with what it holds beside that, and which of them it lacks.  Of a key that both
    hold it tells the context first, so that the older of two objects need not cross.
@@ -149,7 +149,7 @@ class Exchange:
         """
         self._comparisons.take_turn(partition, peer)
         try:
-            leaves = await self._differing(partition, row, peer)
+            leaves = await self._differing(partition, row, peer, self._options.looks)
             if leaves:
                 await self._walk(self._other(partition, row, peer, attempt), leaves)
             else:
@@ -160,11 +160,12 @@ class Exchange:
     async def pull(self, partition: PartitionId, row: Row, peer: NodeId) -> int:
         """Make this node's copy hold, synced, what the other held when this began, and bring it nothing.
 
+        It looks once, without a pause: an epoch waits for it, and a write under way costs a short walk.
         Returns the bytes of objects that came.  Raises as `mend`.
         """
         self._comparisons.take_turn(partition, peer)
         try:
-            leaves = await self._differing(partition, row, peer)
+            leaves = await self._differing(partition, row, peer, 1)
             other = self._other(partition, row, peer, "", is_brought=False)
             return await self._walk(other, leaves) if leaves else 0
         finally:
@@ -176,8 +177,8 @@ class Exchange:
         prefix = copy_prefix(Copy(partition, row.copy_epoch_of(self._node)))
         return _Other(peer, row, prefix, attempt, is_brought)
 
-    async def _differing(self, partition: PartitionId, row: Row, peer: NodeId) -> list[int]:
-        """The leaves that were equal at no look; of a small copy those whose groups were."""
+    async def _differing(self, partition: PartitionId, row: Row, peer: NodeId, looks: int) -> list[int]:
+        """The leaves that were equal at none of `looks` looks; of a small copy those whose groups were."""
         mine = await self._mine(partition, row)
         is_small = mine.items * NAME_BYTES < LEAVES * SUM_BYTES  # their names are shorter than the sums
         groups = bytes(_unequal(mine.of_groups(), await self._sums(partition, row, peer, b"")))
@@ -185,7 +186,7 @@ class Exchange:
             leaf for group in groups for leaf in range(group * GROUP_LEAVES, (group + 1) * GROUP_LEAVES)
         ]
         look, differing = (1, len(groups)) if is_small else (0, 0)
-        while groups and look < self._options.looks and differing <= FEW_LEAVES:
+        while groups and look < looks and differing <= FEW_LEAVES:
             if look:
                 await asyncio.sleep(self._options.settle_s)
             asked = b"" if is_small else groups

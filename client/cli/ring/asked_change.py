@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from ringmill.client.administration.member_plans import check_fillable, check_made
+from ringmill.client.administration.member_plans import check_fillable, check_made, check_settled
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.consent import ask_to_type
@@ -44,8 +44,11 @@ class AskedChange:
 
 
 def agreed(settings: Settings, asked: AskedChange) -> bool:
-    """Whether to go on: somebody has seen the plan and said yes.  Raises InvalidArgument else."""
-    plan = asyncio.run(_plan(settings, asked.changes))
+    """Whether to go on: somebody has seen the plan and said yes.
+
+    Raises InvalidArgument else, and Conflict when a node is to come while partitions move.
+    """
+    plan = asyncio.run(_plan(settings, asked))
     if asked.is_dry:
         if settings.output == "json":
             output.show(settings, plan_document(plan), (), ())
@@ -54,14 +57,16 @@ def agreed(settings: Settings, asked: AskedChange) -> bool:
                 click.echo(line)
         return False
     check_fillable(plan)
+    if asked.changes.get("add") or asked.changes.get("replace"):
+        check_settled(plan)  # before a node is started for it
     refusal = InvalidArgument("nothing was changed", hint="--yes changes it without asking")
     ask_to_type(settings, plan_story(plan), word=asked.word, to=asked.to, yes=asked.yes, refusal=refusal)
     return True
 
 
-async def _plan(settings: Settings, changes: dict[str, Any]) -> Any:
+async def _plan(settings: Settings, asked: AskedChange) -> Any:
     async with open_client(settings) as db:
-        return await db.ring.plan(**changes)
+        return await db.ring.plan(**asked.changes, dead=asked.dead)
 
 
 def carry_out(settings: Settings, asked: AskedChange, starts: str = "") -> None:

@@ -17,7 +17,7 @@ from ringmill.cluster.ring.plans.wanted_owners import wanted_owners
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.topology_entries import Member
 
-__all__ = ["with_members"]
+__all__ = ["still_moving", "with_members"]
 
 
 def with_members(
@@ -32,10 +32,7 @@ def with_members(
     if _is_made(topology, changes):
         return given_up(topology, {*dead} & {*changes.remove, *changes.replace})
     if topology.is_moving:
-        raise Conflict(
-            "partitions are moving by an earlier change of the members",
-            hint="`ringmill cluster moves` shows it; wait for its end, or abort it",
-        )
+        raise still_moving()
     after = members_after(topology, changes)
     wanted = wanted_owners(topology, after, changes)
     stay = {member.id: member for member in after}
@@ -46,6 +43,14 @@ def with_members(
     known = {member.id for member in topology.members}
     members += [replace(member, state="joining") for member in after if member.id not in known]
     return with_plan(topology, members, wanted)
+
+
+def still_moving() -> Conflict:
+    """Why there can be no other change now."""
+    return Conflict(
+        "partitions are moving by an earlier change of the members",
+        hint="`ringmill cluster moves` shows it; wait for its end, or abort it",
+    )
 
 
 def _is_made(topology: Topology, changes: MemberChanges) -> bool:

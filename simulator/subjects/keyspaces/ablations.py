@@ -52,8 +52,8 @@ def _accepted_goes_on() -> Bends:
 def _ballots_of_starts() -> Bends:
     next_ballot = EpochProposer.next_ballot
 
-    def without_node(proposer: EpochProposer) -> Ballot:
-        return next_ballot(proposer)._replace(node=NodeId("n"), start=1, boot="")
+    def without_node(proposer: EpochProposer, lost: int) -> Ballot:
+        return next_ballot(proposer, lost)._replace(node=NodeId("n"), start=1, boot="")
 
     def prepare_again(state: AcceptorState, ballot: Ballot, floor: int = 0) -> AcceptorState | None:
         return state._replace(promised=ballot) if ballot >= state.promised else None

@@ -16,7 +16,7 @@ import ringmill.node.moves.mover
 import ringmill.node.repair.hint_delivery
 import ringmill.simulator.subjects.deletes.tunables
 import ringmill.simulator.subjects.moves.kinds
-from ringmill.cluster.errors import Stale
+from ringmill.cluster.errors import RingmillError, Stale
 from ringmill.cluster.ids import FIRST_EPOCH, Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.moves import check_arrow, readers_barrier, sources_for
 from ringmill.cluster.ring.topology import Owner, Row, Topology
@@ -151,7 +151,6 @@ def _leaver_waits() -> Bends:
 
 def _filled_first() -> Bends:
     async def fill_nothing(filling: Filling, partition: int) -> None:
-        await filling.learn_marks(partition)  # type: ignore[arg-type]
         filling._watermarks.end_filling(partition)  # type: ignore[arg-type]
 
     return (method(Filling.fill, fill_nothing),)
@@ -167,9 +166,13 @@ def _old_values_brought() -> Bends:
     """A joiner judges what its owners bring by a watermark of theirs that it has not reached yet."""
     learn = Filling.learn_marks
 
-    async def learn_and_judge(filling: Filling, partition: int) -> None:
-        await learn(filling, partition)  # type: ignore[arg-type]
-        filling._watermarks.end_filling(partition)  # type: ignore[arg-type]
+    async def learn_and_judge(
+        filling: Filling, topology: Topology, rows: Mapping[PartitionId, Row]
+    ) -> dict[PartitionId, RingmillError]:
+        refused = await learn(filling, topology, rows)
+        for partition in rows.keys() - refused.keys():
+            filling._watermarks.end_filling(partition)
+        return refused
 
     async def leave_out_what_is_refused(
         filling: Filling, copy: Copy, items: tuple[tuple[bytes, bytes], ...]

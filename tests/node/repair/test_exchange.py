@@ -262,8 +262,10 @@ def test_a_new_copy_takes_what_differs_and_brings_nothing(monkeypatch: pytest.Mo
         await world.inside("n3", mine.apply(Place(copy, DEFAULT_KEYSPACE, b"alone"), held))
         exchange = world["n3"].repair.exchange
         assert not (await world.held("n3", key)).siblings
+        began = asyncio.get_running_loop().time()
         came = await world.inside("n3", exchange.pull(partition, row, NodeId("n1")))
         assert came == len(key) + 12 + len(encode_object(held))
+        assert asyncio.get_running_loop().time() - began < 1.0, "an epoch waits for a pause between two looks"
         assert await world.held("n3", key) == held
         assert not (await world.held("n1", b"alone")).siblings
         assert await world.inside("n3", exchange.pull(partition, row, NodeId("n1"))) == 0

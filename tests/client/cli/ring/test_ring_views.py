@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ringmill.client.administration.member_plans import check_settled
 from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.ring_view import RingView
 from ringmill.client.cli.frame.settings import Settings
@@ -13,8 +14,10 @@ from ringmill.client.cli.ring.ring_moves import FollowedBytes, _story
 from ringmill.client.cli.ring.ring_plan import plan_story
 from ringmill.client.cli.ring.ring_show import bar, ranges
 from ringmill.client.cli.running import run_command
+from ringmill.cluster.errors import Conflict
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.plans.topology_plan import loads_of, plan_changes
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.cluster.ring.topology_entries import Member
@@ -62,6 +65,16 @@ def test_a_plan_says_what_it_leaves_out_and_what_it_cannot_fill() -> None:
     assert plan_story(nothing) == ["epoch 1: nothing would move"]
     plan = plan_changes(topology, MemberChanges(remove=[NodeId("n1")]), up=[NodeId("n4"), NodeId("n5")])
     assert plan_story(plan)[-1].endswith("to know every acknowledged write, n1, n2, n3 must be up and whole")
+
+
+def test_no_node_is_started_for_a_change_while_partitions_move() -> None:
+    topology = cluster(5)
+    joins = MemberChanges(add=[Member(NodeId("n6"), DiskId("6" * 32), "h:7106")])
+    check_settled(plan_changes(topology, joins, up=topology.addresses()))
+    moving = with_members(topology, MemberChanges(remove=[NodeId("n1")]))
+    assert moving is not None
+    with pytest.raises(Conflict, match="partitions are moving by an earlier change"):
+        check_settled(plan_changes(moving, joins, up=moving.addresses()))
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,8 @@ def test_members_come_and_go_under_load_while_nodes_are_killed(three: Shell) -> 
         assert members(three) == {"n2": 64, "n3": 64, "n4": 64}
         refused = three.run("cluster", "remove", "n3", "--yes")
         assert refused.code != 0 and "2 members would be left, and N is 3" in refused.err
+        alive = three.run("cluster", "replace", "n3=n5", "--dead", "--dry-run")
+        assert alive.code != 0 and "n3 answers on its disk, so that is not gone" in alive.err
         plan = three.run("ring", "plan", "--replace", "n3=n5", "-o", "json").json
         assert {(move["joiner"], move["leaver"]) for move in plan["moves"]} == {("n5", "n3")}
         three.ok("cluster", "replace", "n3=n5", "--yes")

@@ -214,6 +214,7 @@ def job_status(view: JobView) -> wire.JobStatus:
         left_least_s=view.left.least_s if view.left else None,
         left_most_s=view.left.most_s if view.left else None,
         weight=view.weight,
+        flow=wire.JobFlow(**view.flow._asdict()),
     )  # fmt: skip
 
 

@@ -10,7 +10,10 @@ from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
 
-__all__ = ["counted_fields", "failure_lines", "job_document", "job_fields", "progress_line", "stage_counts"]
+__all__ = [
+    "counted_fields", "failure_lines", "history_document", "job_document", "job_fields", "progress_line",
+    "stage_counts",
+]  # fmt: skip
 
 FAILURES_TOLD = 5
 FAILURE_CHARS = 200
@@ -33,6 +36,25 @@ def job_document(state: JobState) -> dict[str, Any]:
         },
         "records": dict(state.records),
         "counters": dict(state.counters),
+    }
+
+
+def history_document(state: JobState) -> dict[str, Any]:
+    """A job that is over, as its end is kept: the same from every node."""
+    flow = state.flow
+    return {
+        "job": state.job,
+        "name": state.name,
+        "state": state.state,
+        "node": state.node,
+        "output": state.output,
+        "submitted_at": round(state.submitted_at, 3),
+        "ended_at": state.ended_at and round(state.ended_at, 3),
+        "seconds": round(state.seconds, 3),
+        "records": {"in": flow.records_in, "out": flow.records_out},
+        "bytes": {"in": flow.bytes_in, "out": flow.bytes_out},
+        "retried": state.retried,
+        "error": None if state.error is None else state.error.message.partition("\n")[0],
     }
 
 

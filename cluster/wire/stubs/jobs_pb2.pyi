@@ -319,6 +319,7 @@ class JobStatus(_message.Message):
     LEFT_LEAST_S_FIELD_NUMBER: _builtins.int
     LEFT_MOST_S_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    FLOW_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     name: _builtins.str
     """module:object"""
@@ -356,6 +357,10 @@ class JobStatus(_message.Message):
     def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailureGroup]:
         """of attempts, most frequent first"""
 
+    @_builtins.property
+    def flow(self) -> Global___JobFlow:
+        """what went through it as a whole"""
+
     def __init__(
         self,
         *,
@@ -377,10 +382,11 @@ class JobStatus(_message.Message):
         left_least_s: _builtins.float | None = ...,
         left_most_s: _builtins.float | None = ...,
         weight: _builtins.int = ...,
+        flow: Global___JobFlow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "flow", b"flow", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "flow", b"flow", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left_least_s: _TypeAlias = _typing.Literal["left_least_s"]  # noqa: Y015
     _WhichOneofArgType__left_least_s: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s"]  # noqa: Y015
@@ -392,6 +398,35 @@ class JobStatus(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__left_most_s) -> _WhichOneofReturnType__left_most_s | None: ...
 
 Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
+
+@_typing.final
+class JobFlow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_IN_FIELD_NUMBER: _builtins.int
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    RECORDS_OUT_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    records_in: _builtins.int
+    bytes_in: _builtins.int
+    records_out: _builtins.int
+    """0 until it has succeeded, as bytes_out is"""
+    bytes_out: _builtins.int
+    def __init__(
+        self,
+        *,
+        records_in: _builtins.int = ...,
+        bytes_in: _builtins.int = ...,
+        records_out: _builtins.int = ...,
+        bytes_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "records_in", b"records_in", "records_out", b"records_out"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobFlow: _TypeAlias = JobFlow  # noqa: Y015
 
 @_typing.final
 class AttemptStatus(_message.Message):

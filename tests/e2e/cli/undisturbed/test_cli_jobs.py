@@ -64,6 +64,14 @@ def test_words_are_counted_and_the_report_can_be_relied_on(shell: Shell) -> None
     assert (shell.folder / "out" / "_SUCCESS").exists()
     listed = shell.ok("job", "list", "-o", "json").json
     assert listed[0]["job"] == done["job"]
+    (last,) = shell.ok("job", "history", "--limit", "1", "-o", "json").json
+    parts = sum(part.stat().st_size for part in (shell.folder / "out").glob("part-*"))
+    read = sum(part.stat().st_size for part in (shell.folder / source).iterdir())
+    assert (last["job"], last["state"], last["error"]) == (done["job"], "SUCCEEDED", None)
+    assert last["bytes"] == {"in": read, "out": parts}
+    assert last["records"] == {"in": 101, "out": done["records"]["reduce_out"]}
+    assert last["ended_at"] == pytest.approx(last["submitted_at"] + last["seconds"], abs=0.01)
+    assert shell.ok("job", "history", "--state", "SUCCEEDED").out.startswith(done["job"].encode())
     status = shell.ok("job", "status", done["job"], "-o", "json").json
     assert {one["state"] for one in status["task_list"]} == {"done"}
     assert {"began_s", "phases_s", "cpu_s", "peak_bytes", "bytes_in"} <= set(status["attempts"][0])

@@ -58,6 +58,8 @@ class StageFigures:
     spills: int
     peak_bytes: int
     peak_task: str
+    bytes_travelled: int = 0  # of what reduces read, from other nodes
+    bytes_unpacked: int = 0  # all of what reduces read, decompressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,8 @@ def _stage(state: JobState, name: str, attempts: Sequence[AttemptSummary], now_s
         spills=sum(each.spills for each in count),
         peak_bytes=largest.figures.peak_bytes if largest else 0,
         peak_task=largest.name if largest and largest.figures.peak_bytes else "",
+        bytes_travelled=sum(each.bytes_travelled for each in count),
+        bytes_unpacked=sum(each.bytes_unpacked for each in count),
     )
 
 

@@ -217,6 +217,8 @@ def attempt_summary(message: jobs_pb2.AttemptStatus) -> AttemptSummary:
         figures=AttemptFigures(phases, message.cpu_s, message.peak_bytes),
         cause=message.cause,
         error=message.error,
+        bytes_travelled=message.bytes_travelled,
+        bytes_unpacked=message.bytes_unpacked,
         is_backup=message.backup,
     )
 

@@ -240,6 +240,8 @@ def attempt_status(attempt: AttemptSummary) -> wire.AttemptStatus:
         cause=attempt.cause,
         error=_text(attempt.error)[:_MAX_ERROR_CHARS],
         backup=attempt.is_backup,
+        bytes_travelled=attempt.bytes_travelled,
+        bytes_unpacked=attempt.bytes_unpacked,
     )
 
 

@@ -471,6 +471,8 @@ class AttemptStatus(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     BACKUP_FIELD_NUMBER: _builtins.int
+    BYTES_TRAVELLED_FIELD_NUMBER: _builtins.int
+    BYTES_UNPACKED_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     attempt: _builtins.int
     node: _builtins.str
@@ -495,6 +497,10 @@ class AttemptStatus(_message.Message):
     error: _builtins.str
     backup: _builtins.bool
     """another attempt of the task ran when it began"""
+    bytes_travelled: _builtins.int
+    """of what a reduce reads, as it lies on other nodes"""
+    bytes_unpacked: _builtins.int
+    """all that it reads, decompressed"""
     @_builtins.property
     def phases_s(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """wait, fetch, start, map, spill, merge, write, reduce, sync"""
@@ -521,10 +527,12 @@ class AttemptStatus(_message.Message):
         cause: _builtins.str = ...,
         error: _builtins.str = ...,
         backup: _builtins.bool = ...,
+        bytes_travelled: _builtins.int = ...,
+        bytes_unpacked: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "ended_s", b"ended_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "attempt", b"attempt", "backup", b"backup", "began_s", b"began_s", "bytes_done", b"bytes_done", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cause", b"cause", "counts", b"counts", "cpu_s", b"cpu_s", "ended_s", b"ended_s", "error", b"error", "node", b"node", "peak_bytes", b"peak_bytes", "phases_s", b"phases_s", "records_in", b"records_in", "records_out", b"records_out", "spills", b"spills", "state", b"state", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "attempt", b"attempt", "backup", b"backup", "began_s", b"began_s", "bytes_done", b"bytes_done", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "bytes_travelled", b"bytes_travelled", "bytes_unpacked", b"bytes_unpacked", "cause", b"cause", "counts", b"counts", "cpu_s", b"cpu_s", "ended_s", b"ended_s", "error", b"error", "node", b"node", "peak_bytes", b"peak_bytes", "phases_s", b"phases_s", "records_in", b"records_in", "records_out", b"records_out", "spills", b"spills", "state", b"state", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_s: _TypeAlias = _typing.Literal["ended_s"]  # noqa: Y015
     _WhichOneofArgType__ended_s: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s"]  # noqa: Y015

@@ -81,6 +81,15 @@ def _stages(told: JobExplanation) -> Iterator[str]:
         usual = f"{_time(stage.median_task_s)} is the median, " if stage.done else ""
         yield f"  a task        {usual}{_time(stage.longest_task_s)} the longest ({stage.longest_task})"
         yield f"  through it    {_flow(stage)}"
+        if stage.bytes_unpacked:
+            yield f"  shuffle       {_shuffle(stage)}"
+
+
+def _shuffle(stage: StageFigures) -> str:
+    return (
+        f"{size_told(stage.bytes_travelled)} of {size_told(stage.bytes_in)} from other nodes; "
+        f"{size_told(stage.bytes_unpacked)} unpacked"
+    )
 
 
 def _flow(stage: StageFigures) -> str:

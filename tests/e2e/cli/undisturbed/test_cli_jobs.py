@@ -82,6 +82,11 @@ def test_words_are_counted_and_the_report_can_be_relied_on(shell: Shell) -> None
     full = shell.run("job", "explain", done["job"], "--html", "/dev/full")
     assert (full.code, "'/dev/full': No space left" in full.err) == (1, True), full
     assert [one["name"] for one in told["stages"]] == ["map", "reduce"] and not told["failures"]
+    reduce = told["stages"][1]
+    own = [one for one in status["attempts"] if one["task"].startswith("reduce") and one["counts"]]
+    (node,) = {one["node"] for one in status["attempts"] if one["task"] == "map-0" and one["counts"]}
+    away = sum(one["bytes_in"] for one in own if one["node"] != node)
+    assert (reduce["bytes_travelled"], reduce["bytes_unpacked"] > 0) == (away, True)
     assert told["critical_path"][-1]["what"] in ("reduce", "commit")
     assert (shell.folder / "page.html").read_text().count("<rect") == len(status["attempts"])
     assert len(shell.ok("job", "explain", done["job"]).out.splitlines()) < 40

@@ -14,6 +14,7 @@ import msgpack
 from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wire
 from ringmill.cluster.mapreduce.attempt_figures import PHASES, AttemptFigures
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.chain_summary import ChainStage, ChainSummary
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
 from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW, JobFlow
 from ringmill.cluster.mapreduce.summary.job_summary import OPEN
@@ -82,6 +83,7 @@ class JobState:
     failures: tuple[FailureGroup, ...] = ()
     weight: int = 1  # of its share of the slots, beside other jobs
     flow: JobFlow = NO_FLOW  # what went through it as a whole
+    chain: ChainSummary | None = None  # of a pipeline, where it is; None in a list
     left: TimeLeft | None = None  # how long it will probably still take, when that can be said
     collected: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)  # of `run` with CollectOutput
 
@@ -121,6 +123,7 @@ class JobState:
             "failures": [asdict(group) for group in self.failures],
             "weight": self.weight,
             "flow": self.flow._asdict(),
+            "chain": None if self.chain is None else asdict(self.chain),
             "left": None if self.left is None else asdict(self.left),
             "error": None
             if error is None
@@ -194,8 +197,28 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         flow=JobFlow(
             message.flow.records_in, message.flow.bytes_in, message.flow.records_out, message.flow.bytes_out
         ),
+        chain=_chain(message.chain) if message.HasField("chain") else None,
         left=TimeLeft(message.left_least_s, message.left_most_s) if message.HasField("left_most_s") else None,
     )
+
+
+def _chain(message: jobs_pb2.ChainStatus) -> ChainSummary:
+    return ChainSummary(
+        jobs=message.jobs,
+        job=message.job,
+        round=message.round,
+        most_rounds=message.most_rounds,
+        over=message.over,
+        stages=tuple(
+            ChainStage(
+                stage=one.stage, job=one.job, round=one.round, began_s=one.began_s,
+                ended_s=one.ended_s if one.HasField("ended_s") else None, maps=one.maps,
+                reduces=one.reduces, bytes_in=one.bytes_in, records_in=one.records_in,
+                records_out=one.records_out,
+            )
+            for one in message.stages
+        ),
+    )  # fmt: skip
 
 
 def attempt_summary(message: jobs_pb2.AttemptStatus) -> AttemptSummary:

@@ -7,7 +7,7 @@ and those that had its slot before.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
@@ -21,8 +21,8 @@ _SLACK_S = 0.005  # a slot is free a moment before the next attempt has it
 class PathStep:
     """One step; times are seconds since the job was submitted.
 
-    `what` is "plan", "map", "wait", "reduce" or "commit".  A step of attempts is `attempts` of them one after
-    the other on `node`, the last of which is `last`.
+    `what` is "stages" (those of a chain that were over before), "plan", "map", "wait", "reduce" or "commit".
+    A step of attempts is `attempts` of them one after the other on `node`, the last of which is `last`.
     """
 
     what: str
@@ -39,12 +39,12 @@ class PathStep:
 
 
 def critical_path(
-    attempts: Sequence[AttemptSummary], now_s: float, *, was_killed: bool = False
+    attempts: Sequence[AttemptSummary], now_s: float, *, was_killed: bool = False, from_s: float = 0.0
 ) -> tuple[PathStep, ...]:
     """The steps from the submission of a job to its end, or to `now_s` while it runs.
 
     An attempt that was cancelled delayed nothing, unless it was lost with its node before, or the job was
-    killed while its task waited for it.
+    killed while its task waited for it.  `from_s` is when the stage of a chain began that they belong to.
     """
     done = {attempt.task for attempt in attempts if attempt.counts}
     told = [
@@ -53,7 +53,7 @@ def critical_path(
         if attempt.state != "cancelled" or attempt.cause or (was_killed and attempt.task not in done)
     ]
     if not told:
-        return (PathStep("plan", 0.0, now_s),)
+        return _from_the_start([PathStep("plan", from_s, now_s)], from_s)
 
     def end_of(attempt: AttemptSummary) -> float:
         return attempt.end_s(now_s)
@@ -73,8 +73,13 @@ def critical_path(
             break
         last = earlier
         steps.append(PathStep("wait", end_of(last), max(began_s, end_of(last))))
-    steps.append(PathStep("plan", 0.0, steps[-1].began_s))
-    return tuple(reversed([step for step in steps if step.attempts or step.seconds > _SLACK_S]))
+    steps.append(PathStep("plan", from_s, steps[-1].began_s))
+    return _from_the_start(reversed(steps), from_s)
+
+
+def _from_the_start(steps: Iterable[PathStep], from_s: float) -> tuple[PathStep, ...]:
+    before = PathStep("stages", 0.0, from_s)
+    return tuple(step for step in (before, *steps) if step.attempts or step.seconds > _SLACK_S)
 
 
 def _before_it(

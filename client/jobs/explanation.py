@@ -15,6 +15,7 @@ from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.slot_rows import SlotRow, slot_rows
 from ringmill.cluster.mapreduce.attempt_figures import PHASES
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
 
 __all__ = [
@@ -58,6 +59,8 @@ class StageFigures:
     spills: int
     peak_bytes: int
     peak_task: str
+    bytes_travelled: int = 0  # of what reduces read, from other nodes
+    bytes_unpacked: int = 0  # all of what reduces read, decompressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ class JobExplanation:
     """See the module's docstring.  Times are seconds, sizes bytes, shares 0 to 1.
 
     `wasted_s` is the time of attempts whose output does not count, `wasted_share` its part of the time of
-    all.  Stragglers come longest first, failures most frequent first.
+    all.  Stragglers come longest first, failures most frequent first.  Of a pipeline `chain` tells of all its
+    stages, and all but that of the present or last one.
     """
 
     job: str
@@ -111,6 +115,7 @@ class JobExplanation:
     wasted_s: float
     wasted_share: float
     failures: tuple[FailureGroup, ...]
+    chain: ChainSummary | None
     rows: tuple[SlotRow, ...]
 
     @classmethod
@@ -121,12 +126,17 @@ class JobExplanation:
         wasted = [each for each in attempts if not each.counts and each.ended_s is not None]
         wasted_s = sum(each.seconds(now_s) for each in wasted)
         spent_s = sum(each.seconds(now_s) for each in attempts)
-        stages = [stage.name for stage in state.stages]
+        stages = [stage.name for stage in (state.stages if state.chain is None else state.stages[-2:])]
         return cls(
             job=state.job,
             state=state.state,
             seconds=state.seconds,
-            critical_path=critical_path(attempts, now_s, was_killed=state.state == "KILLED"),
+            critical_path=critical_path(
+                attempts,
+                now_s,
+                was_killed=state.state == "KILLED",
+                from_s=state.chain.stages[-1].began_s if state.chain is not None else 0.0,
+            ),
             stages=tuple(_stage(state, name, attempts, now_s) for name in stages),
             slots=_slots(rows, attempts, now_s),
             stragglers=tuple(_stragglers(attempts, now_s)),
@@ -135,6 +145,7 @@ class JobExplanation:
             wasted_s=wasted_s,
             wasted_share=wasted_s / spent_s if spent_s else 0.0,
             failures=state.failures,
+            chain=state.chain,
             rows=tuple(rows),
         )
 
@@ -155,6 +166,7 @@ class JobExplanation:
                 "share": self.wasted_share,
             },
             "failures": [asdict(each) for each in self.failures],
+            "chain": None if self.chain is None else asdict(self.chain),
         }
 
 
@@ -184,6 +196,8 @@ def _stage(state: JobState, name: str, attempts: Sequence[AttemptSummary], now_s
         spills=sum(each.spills for each in count),
         peak_bytes=largest.figures.peak_bytes if largest else 0,
         peak_task=largest.name if largest and largest.figures.peak_bytes else "",
+        bytes_travelled=sum(each.bytes_travelled for each in count),
+        bytes_unpacked=sum(each.bytes_unpacked for each in count),
     )
 
 

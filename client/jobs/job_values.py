@@ -14,7 +14,9 @@ import msgpack
 from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wire
 from ringmill.cluster.mapreduce.attempt_figures import PHASES, AttemptFigures
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.chain_summary import ChainStage, ChainSummary
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW, JobFlow
 from ringmill.cluster.mapreduce.summary.job_summary import OPEN
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft
@@ -80,12 +82,19 @@ class JobState:
     error: RingmillError | None
     failures: tuple[FailureGroup, ...] = ()
     weight: int = 1  # of its share of the slots, beside other jobs
+    flow: JobFlow = NO_FLOW  # what went through it as a whole
+    chain: ChainSummary | None = None  # of a pipeline, where it is; None in a list
     left: TimeLeft | None = None  # how long it will probably still take, when that can be said
     collected: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)  # of `run` with CollectOutput
 
     @property
     def is_over(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def ended_at(self) -> float | None:
+        """Wall clock in seconds, of a job that is over."""
+        return self.submitted_at + self.seconds if self.is_over else None
 
     def raise_unless_succeeded(self) -> None:
         """Raises JobFailed with the error of the task, or JobKilled."""
@@ -113,6 +122,8 @@ class JobState:
             "events": list(self.events),
             "failures": [asdict(group) for group in self.failures],
             "weight": self.weight,
+            "flow": self.flow._asdict(),
+            "chain": None if self.chain is None else asdict(self.chain),
             "left": None if self.left is None else asdict(self.left),
             "error": None
             if error is None
@@ -141,6 +152,11 @@ class JobList(Sequence[JobState]):
     def open_jobs(self) -> tuple[str, ...]:
         """Those that are not over, and that no member which answered coordinates."""
         return tuple(one.job for one in self.jobs if one.state == OPEN)
+
+    @property
+    def over(self) -> tuple[JobState, ...]:
+        """The history: those that are over, newest first."""
+        return tuple(one for one in self.jobs if one.is_over)
 
     @overload
     def __getitem__(self, index: int) -> JobState: ...
@@ -178,8 +194,31 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         error=_error(message),
         failures=tuple(FailureGroup(one.cause, one.error, one.count, one.first) for one in message.failures),
         weight=message.weight,
+        flow=JobFlow(
+            message.flow.records_in, message.flow.bytes_in, message.flow.records_out, message.flow.bytes_out
+        ),
+        chain=_chain(message.chain) if message.HasField("chain") else None,
         left=TimeLeft(message.left_least_s, message.left_most_s) if message.HasField("left_most_s") else None,
     )
+
+
+def _chain(message: jobs_pb2.ChainStatus) -> ChainSummary:
+    return ChainSummary(
+        jobs=message.jobs,
+        job=message.job,
+        round=message.round,
+        most_rounds=message.most_rounds,
+        over=message.over,
+        stages=tuple(
+            ChainStage(
+                stage=one.stage, job=one.job, round=one.round, began_s=one.began_s,
+                ended_s=one.ended_s if one.HasField("ended_s") else None, maps=one.maps,
+                reduces=one.reduces, bytes_in=one.bytes_in, records_in=one.records_in,
+                records_out=one.records_out,
+            )
+            for one in message.stages
+        ),
+    )  # fmt: skip
 
 
 def attempt_summary(message: jobs_pb2.AttemptStatus) -> AttemptSummary:
@@ -201,6 +240,8 @@ def attempt_summary(message: jobs_pb2.AttemptStatus) -> AttemptSummary:
         figures=AttemptFigures(phases, message.cpu_s, message.peak_bytes),
         cause=message.cause,
         error=message.error,
+        bytes_travelled=message.bytes_travelled,
+        bytes_unpacked=message.bytes_unpacked,
         is_backup=message.backup,
     )
 

@@ -30,7 +30,7 @@ from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.keyspace_spool import spooled
-from ringmill.node.compute.shuffle_client import fetch_slices
+from ringmill.node.compute.shuffle_client import FetchWindow, fetch_slices
 from ringmill.node.compute.task_pool import ProcessKind, TaskPool, end
 from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import AttemptTimeouts
@@ -59,6 +59,7 @@ class AttemptRunner:
     transport: Transport
     keyspaces: KeyspaceAccess
     files: FileSystem
+    window: FetchWindow
     timeouts: AttemptTimeouts
     phases: PhaseTimes
     progress: AttemptProgress = field(default_factory=AttemptProgress)
@@ -160,7 +161,8 @@ class AttemptRunner:
         self.progress = AttemptProgress(bytes_total=sum(piece.length for piece in assignment.slices))
         fetched = await fetch_slices(
             assignment.job, assignment.slices, f"{self.folder}/{_FETCHED}",
-            transport=self.transport, files=self.files, arrived=self._arrived,
+            transport=self.transport, files=self.files, window=self.window,
+            arrived=self._arrived,
         )  # fmt: skip
         return RunAttempt(
             "reduce", identity.task, identity.number, assignment.spec, bundle, self.folder, self.staging,

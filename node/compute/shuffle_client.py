@@ -1,6 +1,7 @@
 """Fetches the slices of one reduce attempt from the nodes of the maps, into files of its own folder.
 
-It fetches from at most 4 nodes at once, with at most 32 MiB in flight.  A chunk is tried three times in all;
+It fetches from at most 4 nodes at once, with at most 32 MiB in flight; all attempts of a worker together have
+at most 64 MiB, so that slots do not multiply what a node holds.  A chunk is tried three times in all;
 then the attempt fails and names the slice.  Every slice's checksum is compared with the one that
 its map attempt committed: a damaged or missing output is a failure of that map, never an empty slice.
 
@@ -25,14 +26,24 @@ from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem, Priority, Transport
 from ringmill.node.compute.shuffle_server import CHUNK_BYTES, SHUFFLE_FETCH
 
-__all__ = ["SliceLost", "fetch_slices"]
+__all__ = ["FetchWindow", "SliceLost", "fetch_slices"]
 
 _NODES_AT_ONCE: Final = 4
 _SLICES_PER_NODE: Final = 8  # with chunks of 1 MiB and 4 nodes: 32 MiB under way
+_CHUNKS_AT_ONCE: Final = (
+    64  # of a worker: two attempts at their most, as one may wait for nodes that are down
+)
 _TRIES: Final = 3
 _PAUSE_S: Final = 0.2
 _CHUNK_TIMEOUT_S: Final = 5.0
 _WORTH_A_RETRY: Final = (Unavailable, DeadlineExceeded, Overloaded)
+
+
+class FetchWindow(asyncio.Semaphore):
+    """How many chunks all fetches of a worker may have under way."""
+
+    def __init__(self, chunks: int = _CHUNKS_AT_ONCE) -> None:
+        super().__init__(chunks)
 
 
 class SliceLost(Exception):
@@ -52,6 +63,7 @@ async def fetch_slices(
     *,
     transport: Transport,
     files: FileSystem,
+    window: FetchWindow,
     arrived: Callable[[int], None],
 ) -> list[Slice]:
     """One file for each slice that holds records, in the given order; calls `arrived(bytes)` as they come.
@@ -59,7 +71,7 @@ async def fetch_slices(
     Raises SliceLost; then files may be left in `folder`.
     """
     files.mkdir(folder)
-    fetcher = _Fetcher(job, folder, transport, files, arrived)
+    fetcher = _Fetcher(job, folder, transport, files, window, arrived)
     wanted = [piece for piece in slices if piece.length]
     by_node: dict[NodeId, list[RemoteSlice]] = {}
     for piece in wanted:
@@ -75,6 +87,7 @@ class _Fetcher:
     folder: str
     transport: Transport
     files: FileSystem
+    window: FetchWindow
     arrived: Callable[[int], None]
 
     def path(self, piece: RemoteSlice) -> str:
@@ -110,9 +123,10 @@ class _Fetcher:
         for attempt in range(_TRIES):
             await asyncio.sleep(_PAUSE_S * attempt)
             try:
-                chunk = await self.transport.call(
-                    piece.node, SHUFFLE_FETCH, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
-                )
+                async with self.window:
+                    chunk = await self.transport.call(
+                        piece.node, SHUFFLE_FETCH, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
+                    )
             except (NotFound, CorruptData) as error:  # that node will not find it later either
                 raise _lost(piece, Cause.FETCH_FAILED, str(error)) from error
             except _WORTH_A_RETRY as error:

@@ -54,7 +54,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.report_box import ReportBox
-from ringmill.node.compute.shuffle_client import SliceLost
+from ringmill.node.compute.shuffle_client import FetchWindow, SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.task_pool import TaskPool
 from ringmill.node.contracts import KeyspaceAccess
@@ -130,6 +130,7 @@ class Worker:
         self._slots = slots
         self._pool = TaskPool(spawner=spawner, slots=slots, limits=options.limits)
         self._turns = asyncio.Semaphore(slots)
+        self._window = FetchWindow()
         self._shuffle = ShuffleServer(files)
         self._jobs: dict[str, _Job] = {}
         self._group = asyncio.TaskGroup()
@@ -276,6 +277,7 @@ class Worker:
             transport=self._transport,
             keyspaces=self._keyspaces,
             files=self._files,
+            window=self._window,
             timeouts=self._options.timeouts,
             phases=phases,
         )

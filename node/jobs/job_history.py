@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ringmill.cluster.errors import NotFound, Unavailable
+from ringmill.cluster.errors import JobFailed, NotFound, Unavailable, to_wire
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob, replay
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
@@ -61,6 +61,7 @@ class JobHistory:
 
 
 def _brief(row: IndexRow) -> JobView:
+    failed = JobFailed(row.why, detail={"job": row.job}) if row.state == "FAILED" and row.why else None
     return JobView(
         job=row.job,
         title=row.title,
@@ -68,6 +69,7 @@ def _brief(row: IndexRow) -> JobView:
         output=row.output,
         submitted_at=row.submitted_at,
         seconds=row.seconds,
-        summary=JobSummary(row.state if row.is_over else OPEN, (), (), {}, {}, 0, ()),
-        error=None,
+        summary=JobSummary(row.state if row.is_over else OPEN, (), (), {}, {}, row.retried, ()),
+        error=None if failed is None else to_wire(failed),
+        flow=row.flow,
     )

@@ -243,11 +243,9 @@ class Tenure:
         finally:
             self._world.slot_freed()
         view = driver.view()
-        over = replace(
-            row, is_over=True, state=view.state, node=self._world.node, seconds=view.seconds,
-            entries=driver.journal.number,
-        )  # fmt: skip
-        for dropped in await self._index.put(over):
+        over = row.ended(self._world.node, view.state, view.seconds, view.why)
+        counted = over.counted(driver.journal.number, view.summary.retried, view.flow)
+        for dropped in await self._index.put(counted):
             await self._delete(dropped)
 
     def _crash(self, driver: JobDriver, error: BaseException) -> None:
@@ -266,7 +264,8 @@ class Tenure:
             raise
         except Exception as error:  # noqa: BLE001 - neither damage nor another version may end the node
             _log.error("job %s cannot go on: %s", row.job, error)
-            await self._index.put(replace(row, is_over=True, state="FAILED", node=self._world.node))
+            why = f"its journal cannot be gone on with: {error}"
+            await self._index.put(row.ended(self._world.node, "FAILED", row.seconds, why))
             return
         sometimes("a job is taken over")
         if job.machine.state in ("PENDING", "RUNNING", "PLANNING") or job.machine.chain.links:

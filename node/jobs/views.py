@@ -7,7 +7,10 @@ from typing import Any
 
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.chains.stages import may_ask
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
+from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary, chain_summary
+from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW, JobFlow, flow_of
 from ringmill.cluster.mapreduce.summary.job_summary import JobSummary, summarize
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft, time_left
 
@@ -48,6 +51,8 @@ class JobView:
     error: list[Any] | None  # ringmill.cluster.errors.to_wire, when FAILED or KILLED
     left: TimeLeft | None = None
     weight: int = 1
+    flow: JobFlow = NO_FLOW
+    chain: ChainSummary | None = None  # of a chain, where it is
 
     @property
     def state(self) -> str:
@@ -56,12 +61,19 @@ class JobView:
         return "RUNNING" if self.summary.state in ("COMMITTING", "PLANNING") else self.summary.state
 
     @property
+    def why(self) -> str:
+        """The message of its error, "" without one."""
+        return "" if self.error is None else str(self.error[1])
+
+    @property
     def is_over(self) -> bool:
         return self.state in {"SUCCEEDED", "FAILED", "KILLED"}
 
     def running(self) -> JobView:
         """The same of a job whose end may not be told yet."""
-        return replace(self, summary=replace(self.summary, state="RUNNING"), error=None, left=None)
+        return replace(
+            self, summary=replace(self.summary, state="RUNNING"), error=None, left=None, flow=NO_FLOW
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,7 @@ def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) ->
         error, summary = crash, replace(summary, state="FAILED")
     if machine.state == "KILLED":
         error = JobKilled(f"job {spec.job} was killed", detail={"job": spec.job})
+    asks = bool(spec.chain) and may_ask(spec.chain[machine.chain.place.link], machine.chain.place)
     return JobView(
         job=spec.job,
         title=spec.title,
@@ -90,6 +103,8 @@ def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) ->
         seconds=job.at,
         summary=summary,
         weight=spec.weight,
+        flow=flow_of(machine),
         error=to_wire(error) if error is not None else None,
-        left=time_left(machine, job.at) if crash is None else None,
+        chain=chain_summary(machine, job.at),
+        left=time_left(machine, job.at, asks=asks) if crash is None else None,
     )

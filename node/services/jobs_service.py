@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Final, Protocol
 
@@ -18,6 +18,7 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary
 from ringmill.cluster.mapreduce.summary.job_summary import MOST_TASKS
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView, ListView
@@ -174,7 +175,7 @@ async def _data(first: wire.BundleChunk, rest: AsyncIterator[wire.BundleChunk]) 
 
 def _in_brief(view: JobView) -> wire.JobStatus:
     """A job in a list: without its tasks and events."""
-    return job_status(replace(view, summary=replace(view.summary, tasks=(), story=())))
+    return job_status(replace(view, summary=replace(view.summary, tasks=(), story=()), chain=None))
 
 
 def job_status(view: JobView) -> wire.JobStatus:
@@ -214,7 +215,14 @@ def job_status(view: JobView) -> wire.JobStatus:
         left_least_s=view.left.least_s if view.left else None,
         left_most_s=view.left.most_s if view.left else None,
         weight=view.weight,
+        flow=wire.JobFlow(**view.flow._asdict()),
+        chain=None if view.chain is None else _chain(view.chain),
     )  # fmt: skip
+
+
+def _chain(chain: ChainSummary) -> wire.ChainStatus:
+    told = asdict(chain)
+    return wire.ChainStatus(**{**told, "stages": [wire.ChainStage(**stage) for stage in told["stages"]]})
 
 
 def attempt_status(attempt: AttemptSummary) -> wire.AttemptStatus:
@@ -239,6 +247,8 @@ def attempt_status(attempt: AttemptSummary) -> wire.AttemptStatus:
         cause=attempt.cause,
         error=_text(attempt.error)[:_MAX_ERROR_CHARS],
         backup=attempt.is_backup,
+        bytes_travelled=attempt.bytes_travelled,
+        bytes_unpacked=attempt.bytes_unpacked,
     )
 
 

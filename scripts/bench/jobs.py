@@ -1,4 +1,5 @@
-"""Word count, grep and sort on a cluster, record by record, in batches and in columns, beside a plain pool.
+"""Word count, grep and sort on a cluster, record by record, in batches and in columns, beside a plain pool;
+and an inverted index, joins and PageRank.
 
     python scripts/bench/jobs.py [--quick] [--nodes 2] [--mib 64] [--rounds 3] [--only JOB] [--json PATH]
                                  [--against CHECKOUT]
@@ -7,6 +8,9 @@ The two take turns in every round of every job, as the load of the machine chang
 the ratios of the rounds.  Checksums of the sorted output lines are compared; of sort and grep, whose order
 counts, of the lines as they are.  CPU seconds are those of the nodes with their task processes, and of the
 pool with its parent; the submitting command is in the wall time and not in the CPU seconds.
+
+The index is one of 128 files.  The joins have a quarter of the size in orders, and 50,000 customers.
+PageRank runs five rounds over 1,600 pages a MiB with eight links each.
 
 With `--against`, a cluster of another checkout takes turns with them, and `against` is ours to its.
 """
@@ -22,18 +26,51 @@ from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
+from inputs.tables import link_files, order_tables
 from inputs.zipf import zipf_files
 from local_cluster import ROOT, BenchCluster
 from report import Report, arguments, percentile
 from styles.job_pools import POOLS, run_pool
+from styles.shaped_pools import SHAPED_POOLS
 
 FOLDER = ROOT / "build" / "bench"
 STYLES = Path(__file__).resolve().parent / "styles"
 Cost = tuple[float, float]
 """Wall seconds and CPU seconds."""
+ORDER_BYTES = 20
+JOBS = (*POOLS, *SHAPED_POOLS)
+
+
+class Input(NamedTuple):
+    """Files for the pool, and what stands for them on the command line."""
+
+    files: list[Path]
+    typed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, files: list[Path]) -> Input:
+        return cls(files, ("--input", f"{files[0].parent}/*{files[0].suffix}"))
+
+
+def input_of(name: str, mib: int) -> Input:
+    """The input of a job, made when it is first asked for."""
+    size = mib * 2**20
+    if name.startswith("sort"):
+        return Input.of(sort_files(FOLDER / f"records-{mib}mib", size // 100))
+    if name.startswith("index"):
+        return Input.of(zipf_files(FOLDER / f"zipf-{mib}mib-128", total_bytes=size, files=128))
+    if name.startswith("join"):
+        orders, customers = order_tables(FOLDER / f"join-{mib}mib", size // 4 // ORDER_BYTES)
+        pattern = f"{orders[0].parent}/orders-*.csv"
+        typed = ("--input", f"orders={pattern}", "--input", f"customers={customers}")
+        return Input([*orders, customers], typed)
+    if name == "pagerank":
+        return Input.of(link_files(FOLDER / f"links-{mib}mib", 1600 * mib))
+    return Input.of(zipf_files(FOLDER / f"zipf-{mib}mib", total_bytes=size, files=8))
 
 
 def sort_files(folder: Path, records: int) -> list[Path]:
@@ -51,28 +88,21 @@ def sort_files(folder: Path, records: int) -> list[Path]:
 
 def of_pool(name: str, files: list[Path], output: Path, workers: int) -> Cost:
     before, started = _own_cpu_s(), time.perf_counter()
-    run_pool(name, files, output, workers)
+    if (shaped := SHAPED_POOLS.get(name)) is not None:
+        shaped(files, output, workers)
+    else:
+        run_pool(name, files, output, workers)
     return time.perf_counter() - started, _own_cpu_s() - before
 
 
-def of_cluster(cluster: BenchCluster, name: str, files: list[Path], output: Path) -> Cost:
+def of_cluster(cluster: BenchCluster, name: str, given: Input, output: Path) -> Cost:
     """From typed to done."""
     nodes = [psutil.Process(pid) for pid in cluster.pids]
     before, started = sum(map(_tree_cpu_s, nodes)), time.perf_counter()
-    pattern = str(files[0].parent / "*.txt")
     module = "column_styles.py" if name.endswith("_columns") else "job_styles.py"
-    ended = cluster.json(
-        *(
-            "job",
-            "run",
-            f"{STYLES / module}:{name}",
-            "--input",
-            pattern,
-            "--output",
-            str(output),
-            "--overwrite",
-        )
-    )
+    module = "shaped_jobs.py" if name in SHAPED_POOLS else module
+    target = f"{STYLES / module}:{name}"
+    ended = cluster.json("job", "run", target, *given.typed, "--output", str(output), "--overwrite")
     seconds = time.perf_counter() - started
     if ended["state"] != "SUCCEEDED":
         raise SystemExit(f"the job ended {ended['state']}: {ended}")
@@ -102,7 +132,7 @@ def _tree_cpu_s(node: psutil.Process) -> float:
 
 
 def _same(name: str, pool_output: Path, output: Path) -> str:
-    ordered = not name.startswith("words")
+    ordered = name.startswith(("grep", "sort"))
     parts = b"".join(part.read_bytes() for part in sorted(output.glob("part-*")))
     theirs, ours = checksum(pool_output.read_bytes(), ordered=ordered), checksum(parts, ordered=ordered)
     if theirs != ours:
@@ -140,16 +170,15 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=2, help="nodes of the cluster, one task at a time each")
     parser.add_argument("--mib", type=int, default=64, help="size of the text; sort gets as much")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=POOLS, nargs="+", default=POOLS, help="these jobs instead of all")
+    parser.add_argument("--only", choices=JOBS, nargs="+", default=JOBS, help="these jobs instead of all")
     parser.add_argument("--against", type=Path, help="another checkout, whose cluster takes turns with ours")
     options = parser.parse_args()
     mib, rounds = (options.mib // 8, 1) if options.quick else (options.mib, options.rounds)
     workers = len(os.sched_getaffinity(0))
-    text = zipf_files(FOLDER / f"zipf-{mib}mib", total_bytes=mib * 2**20, files=8)
-    records = sort_files(FOLDER / f"records-{mib}mib", mib * 2**20 // 100)
+    inputs = {name: input_of(name, mib) for name in options.only}
     load = _load()
     report = Report("jobs", {
-        "text": f"{mib} MiB Zipf in {len(text)} files", "records": f"{mib} MiB of 100 bytes",
+        "text": f"{mib} MiB Zipf in 8 files", "records": f"{mib} MiB of 100 bytes",
         "nodes": options.nodes, "pool_workers": workers, "reducers": 4, "rounds": rounds, "load_before": load,
     }, options.json)  # fmt: skip
     pool_output, output = FOLDER / "pool.out", FOLDER / "job-output"
@@ -158,10 +187,10 @@ def main() -> None:
         if options.against:
             other = stack.enter_context(BenchCluster(nodes=options.nodes, checkout=options.against.resolve()))
         for name in options.only:
-            files = records if name.startswith("sort") else text
-            pool = partial(of_pool, name, files, pool_output, workers)
-            ours = partial(of_cluster, cluster, name, files, output)
-            theirs = partial(of_cluster, other, name, files, FOLDER / "job-output-2") if other else None
+            given = inputs[name]
+            pool = partial(of_pool, name, given.files, pool_output, workers)
+            ours = partial(of_cluster, cluster, name, given, output)
+            theirs = partial(of_cluster, other, name, given, FOLDER / "job-output-2") if other else None
             figures = measure(rounds, pool, ours, theirs)
             report.row(name, **figures, checksum=_same(name, pool_output, output))
     report.note("ratios are those of ringmill to the pool, the median of the rounds; equal checksums")

@@ -23,6 +23,9 @@ job = LazyGroup(
         "list": Verb(
             "ringmill.client.cli.jobs.job_read:list_jobs", "list the jobs of all nodes, newest first"
         ),
+        "history": Verb(
+            "ringmill.client.cli.jobs.job_read:history", "list the jobs that are over, with what they did"
+        ),
         "status": Verb("ringmill.client.cli.jobs.job_read:status", "show one job and its tasks"),
         "explain": Verb(
             "ringmill.client.cli.jobs.explain.job_explain:explain", "show where the time of a job went"

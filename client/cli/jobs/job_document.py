@@ -10,7 +10,10 @@ from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
 
-__all__ = ["counted_fields", "failure_lines", "job_document", "job_fields", "progress_line", "stage_counts"]
+__all__ = [
+    "counted_fields", "failure_lines", "history_document", "job_document", "job_fields", "progress_line",
+    "stage_counts",
+]  # fmt: skip
 
 FAILURES_TOLD = 5
 FAILURE_CHARS = 200
@@ -33,18 +36,40 @@ def job_document(state: JobState) -> dict[str, Any]:
         },
         "records": dict(state.records),
         "counters": dict(state.counters),
+        "chain": None if state.chain is None else asdict(state.chain),
+    }
+
+
+def history_document(state: JobState) -> dict[str, Any]:
+    """A job that is over, as its end is kept: the same from every node."""
+    flow = state.flow
+    return {
+        "job": state.job,
+        "name": state.name,
+        "state": state.state,
+        "node": state.node,
+        "output": state.output,
+        "submitted_at": round(state.submitted_at, 3),
+        "ended_at": state.ended_at and round(state.ended_at, 3),
+        "seconds": round(state.seconds, 3),
+        "records": {"in": flow.records_in, "out": flow.records_out},
+        "bytes": {"in": flow.bytes_in, "out": flow.bytes_out},
+        "retried": state.retried,
+        "error": None if state.error is None else state.error.message.partition("\n")[0],
     }
 
 
 def job_fields(state: JobState) -> list[tuple[str, object]]:
     """The facts of a job that people look for, as names and values."""
-    counts = ((one, one.total if state.is_over else f"{one.done}/{one.total}") for one in state.stages)
+    told = state.stages if state.chain is None else state.stages[-2:]
+    counts = ((one, one.total if state.is_over else f"{one.done}/{one.total}") for one in told)
     stages = ", ".join(f"{count} {one.name}" for one, count in counts)
     return [
         ("job", state.job),
         ("state", state.state),
         ("output", state.output),
         ("took", f"{state.seconds:.1f} s" + (f", {state.left}" if state.left is not None else "")),
+        *([("chain", str(state.chain))] if state.chain is not None else []),
         ("tasks", f"{stages or 'not planned yet'}, {state.retried} retried"),
         *([("weight", state.weight)] if state.weight != 1 else []),
         *counted_fields(state.records, state.counters),
@@ -73,10 +98,12 @@ def _short(text: str) -> str:
 
 def progress_line(state: JobState) -> str:
     """The progress of a job on one line."""
-    stages = "  ".join(f"{one.name} {one.done}/{one.total}{_percent(one)}" for one in state.stages)
+    told = state.stages if state.chain is None else state.stages[-2:]
+    stages = "  ".join(f"{one.name} {one.done}/{one.total}{_percent(one)}" for one in told)
+    chain = f"  {state.chain}" if state.chain is not None else ""
     retried = f"  {state.retried} retried" if state.retried else ""
     left = f"  {state.left}" if state.left is not None else ""
-    return f"{state.job}  {state.state}  {stages}{retried}  {state.seconds:.1f} s{left}"
+    return f"{state.job}  {state.state}{chain}  {stages}{retried}  {state.seconds:.1f} s{left}"
 
 
 def _percent(stage: StageSummary) -> str:

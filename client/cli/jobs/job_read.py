@@ -1,4 +1,4 @@
-"""`ringmill job list`, `status`, `logs`."""
+"""`ringmill job list`, `history`, `status`, `logs`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.explain.attempt_document import attempt_document, task_rows
-from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields, stage_counts
-from ringmill.client.jobs.job_values import JobList, JobState, TaskLog
+from ringmill.client.cli.jobs.explain.explain_text import size_told
+from ringmill.client.cli.jobs.job_document import (
+    failure_lines,
+    history_document,
+    job_document,
+    job_fields,
+    stage_counts,
+)
+from ringmill.client.jobs.job_values import ENDED, JobList, JobState, TaskLog
 from ringmill.client.values import json_bytes
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.job_summary import OPEN
 
-__all__ = ["list_jobs", "logs", "status"]
+__all__ = ["history", "list_jobs", "logs", "status"]
 
 
 @click.command("list")
@@ -30,12 +37,7 @@ def list_jobs(settings: Settings) -> None:
     The last 100 jobs that are over are kept; with them all that are not.  A job that no node coordinates now
     is OPEN: the next coordinator goes on with it.
     """
-
-    async def ask() -> JobList:
-        async with open_client(settings) as db:
-            return await db.jobs.list()
-
-    states = asyncio.run(ask())
+    states = _listed(settings)
     rows = [
         (
             one.job, one.state, one.name, *stage_counts(one), _took(one), one.node,
@@ -59,6 +61,46 @@ def list_jobs(settings: Settings) -> None:
     if not states and not states.silent and settings.output != "json":
         output.note("no jobs")
         output.next_command(settings, "ringmill job run examples/wordcount.py:wordcount --input … --output …")
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="only the last N of them")
+@click.option("--state", type=click.Choice(ENDED), help="only those that ended so")
+@click.pass_obj
+def history(settings: Settings, limit: int | None, state: str | None) -> None:
+    """List the jobs that are over, newest first: how they ended, what they read and what they wrote.
+
+    The cluster keeps the last 100 of them, in 128 KiB.  `ringmill job status`, `explain` and `counters`
+    tell more of each.
+    """
+    found = _listed(settings)
+    states = [one for one in found.over if state in (None, one.state)][:limit]
+    rows = [
+        (
+            one.job, one.state, one.name,
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.ended_at)), _took(one),
+            one.flow.records_in, size_told(one.flow.bytes_in),
+            one.flow.records_out, size_told(one.flow.bytes_out), one.retried,
+        )
+        for one in states
+    ]  # fmt: skip
+    columns = (
+        "JOB", "STATE", "NAME", "ENDED", "TOOK", "RECORDS IN", "BYTES IN", "RECORDS OUT", "BYTES OUT",
+        "RETRIED",
+    )  # fmt: skip
+    output.show(settings, [history_document(one) for one in states], columns, rows)
+    if found.silent and not found.term:
+        output.note(f"the history could not be read; {', '.join(found.silent)} did not answer")
+    if not states and settings.output != "json":
+        output.note("no jobs that are over")
+
+
+def _listed(settings: Settings) -> JobList:
+    async def ask() -> JobList:
+        async with open_client(settings) as db:
+            return await db.jobs.list()
+
+    return asyncio.run(ask())
 
 
 def _took(state: JobState) -> str:

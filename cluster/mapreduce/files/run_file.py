@@ -44,6 +44,8 @@ FIRST_WINDOW: Final = 16  # groups and values of the first chunk, whose size not
 STRIDE: Final = 16  # groups taken between two looks at what they hold
 BATCH_BYTES: Final = 1 << 20  # of values in memory at a time; small ones take far more there than in a chunk
 UNCOMPRESSED_BELOW: Final = 1 << 10
+WORTH: Final = 15 / 16  # of its size a block must shrink to less, or it is stored as it is
+PLAIN_CHUNKS: Final = 15  # that follow such a block unmeasured: data that packs badly goes on to
 WRITE_BYTES: Final = 1 << 20
 READ_BYTES: Final = 256 << 10
 
@@ -61,6 +63,7 @@ class RunWriter:
         self._values = values
         self._method = _METHODS[compression]
         self._zstd = zstandard.ZstdCompressor(level=1)
+        self._plain = 0  # chunks that are still stored as they are
         self._pending: list[bytes] = [FILE_HEADER.pack(MAGIC, VERSION)]
         self._pending_bytes = self._offset = FILE_HEADER.size
         self._window = FIRST_WINDOW  # groups a chunk, adapted to the size of the last one
@@ -200,13 +203,8 @@ class RunWriter:
     def _write_chunk(self, raw: bytes, records: int) -> None:
         if len(raw) > MAX_RAW_BYTES:
             raise InvalidArgument(f"one value of {len(raw)} bytes; {MAX_RAW_BYTES} are allowed")
-        method = self._method if len(raw) >= UNCOMPRESSED_BELOW else 0
-        stored = raw
-        if method == _METHODS["zstd"]:
-            # copied, as zstandard's own bytes keep the room of the worst case until they are freed
-            stored = bytes(memoryview(self._zstd.compress(raw)))
-        elif method == _METHODS["lz4"]:
-            stored = lz4.block.compress(raw, store_size=False)
+        stored = self._packed(raw)
+        method = 0 if stored is raw else self._method
         rest = CHUNK_HEADER.pack(0, len(stored), len(raw), records, method)[4:]
         crc = google_crc32c.extend(google_crc32c.value(rest), stored)
         header = crc.to_bytes(4, "little") + rest
@@ -215,6 +213,26 @@ class RunWriter:
         self._records += records
         self._append(header)
         self._append(stored)
+
+    def _packed(self, raw: bytes) -> bytes:
+        """The block compressed, or itself when it is small or that would not pay.
+
+        It follows from the blocks before it alone: two attempts of a task write the same bytes.
+        """
+        if not self._method or len(raw) < UNCOMPRESSED_BELOW:
+            return raw
+        if self._plain:
+            self._plain -= 1
+            return raw
+        if self._method == _METHODS["zstd"]:
+            # copied, as zstandard's own bytes keep the room of the worst case until they are freed
+            stored = bytes(memoryview(self._zstd.compress(raw)))
+        else:
+            stored = lz4.block.compress(raw, store_size=False)
+        if len(stored) < WORTH * len(raw):
+            return stored
+        self._plain = PLAIN_CHUNKS
+        return raw
 
     def _append(self, data: bytes) -> None:
         self._pending.append(data)

@@ -5,7 +5,7 @@ Pure: computed from a job's state machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
@@ -43,6 +43,8 @@ class AttemptSummary:
     figures: AttemptFigures = field(default=_NO_FIGURES)
     cause: str = ""
     error: str = ""
+    bytes_travelled: int = 0  # of what a reduce reads, as it lies on other nodes
+    bytes_unpacked: int = 0  # all of what it reads, decompressed
     is_backup: bool = False  # another attempt of the task ran when it began
 
     @property
@@ -68,10 +70,22 @@ def attempts_of(machine: JobMachine) -> Iterator[AttemptSummary]:
     """All attempts: the maps by task, then the reduces."""
     for task in (*machine.maps, *machine.reduces):
         for attempt in task.attempts:
-            yield _summary(task, attempt)
+            yield _summary(task, attempt, *_travelled(machine.maps, task, attempt))
 
 
-def _summary(task: Task, attempt: Attempt) -> AttemptSummary:
+def _travelled(maps: Sequence[Task], task: Task, attempt: Attempt) -> tuple[int, int]:
+    """What a reduce read from other nodes, and all that it read decompressed; of a map (0, 0)."""
+    travelled = unpacked = 0
+    for each, source in zip(maps, attempt.sources, strict=False):  # a map has no sources
+        made = each.attempt(source.number)
+        if made is not None and isinstance(made.output, MapOutput):
+            where = made.output.partitions[task.index]
+            travelled += where.length if made.node != attempt.node else 0
+            unpacked += where.raw_bytes
+    return travelled, unpacked
+
+
+def _summary(task: Task, attempt: Attempt, travelled: int, unpacked: int) -> AttemptSummary:
     output, failure = attempt.output, attempt.failure
     bytes_out = records_in = records_out = spills = 0
     if isinstance(output, MapOutput):
@@ -94,6 +108,8 @@ def _summary(task: Task, attempt: Attempt) -> AttemptSummary:
         records_in=records_in,
         records_out=records_out,
         spills=spills,
+        bytes_travelled=travelled,
+        bytes_unpacked=unpacked,
         figures=attempt.figures or _NO_FIGURES,
         cause="" if failure is None else str(failure.cause),
         error="" if failure is None else failure.message,

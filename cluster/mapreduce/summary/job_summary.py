@@ -13,6 +13,7 @@ from typing import Final
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.stage_totals import FinishedStage, counters_of, records_of
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
+from ringmill.cluster.mapreduce.summary.chain_summary import MOST_STAGES
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup, failure_groups
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 
@@ -22,9 +23,6 @@ MOST_TASKS: Final = 5000
 
 OPEN: Final = "OPEN"
 """The state of a job in a list when all that is known is that it is not over."""
-
-MOST_STAGES: Final = 20
-"""Of a chain that are told when they are over."""
 
 
 @dataclass(frozen=True, slots=True)

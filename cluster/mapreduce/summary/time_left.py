@@ -3,6 +3,9 @@
 Pure.  What a stage has left is the work of its tasks over the slots that it has; work goes by bytes.  Reduces
 that have not begun are guessed from what the maps have left for them so far, at a pace that is usual for
 reduces, in wide bounds.  The interval narrows with every task that ends.
+
+Of a chain, a round that has not begun takes what the rounds before it took.  What a later job reads is not
+known: between next to nothing and twice the longest stage so far is told of it.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from statistics import fmean
 from typing import Final
 
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
@@ -30,6 +34,11 @@ REDUCE_TASK_S: Final = (0.02, 0.04, 0.15)
 SLICES_LOOKED_AT: Final = 20_000
 """Of the maps' output, evenly spread: some milliseconds, however many tasks there are."""
 
+LATER_STAGE: Final = 2.0
+"""What a stage of a job that has not begun takes at most, in times of the longest stage so far."""
+WIDE: Final = 4.0
+"""Units of a most from which on a least of less than one unit is not told."""
+
 _UNITS: Final = ((3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -41,18 +50,20 @@ class TimeLeft:
     most_s: float
 
     def __str__(self) -> str:
-        """ "12-18 s left"; never "0 s left"."""
+        """ "12-18 s left", "up to 4 min left" when it may be far less; never "0 s left"."""
         size, unit = next(each for each in _UNITS if self.most_s > 2 * each[0] or each is _UNITS[-1])
+        if self.least_s < size < self.most_s / WIDE:
+            return f"up to {ceil(self.most_s / size)} {unit} left"
         least = max(1, int(self.least_s / size))
         most = max(least, ceil(self.most_s / size))
         return f"{least}-{most} {unit} left" if least < most else f"{most} {unit} left"
 
 
-def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
+def time_left(machine: JobMachine, now: float, *, asks: bool = False) -> TimeLeft | None:
     """None when nothing can be said: before anything has moved, while the output is made visible, while the
-    job is paused, and before the last job of a chain, as nobody knows what that will read."""
-    is_last = machine.chain.place.link + 1 >= len(machine.chain.links)
-    if machine.state != "RUNNING" or machine.is_paused or not is_last:
+    job is paused, and between two stages of a chain.  `asks` says that a function may end the rounds that a
+    chain is at."""
+    if machine.state != "RUNNING" or machine.is_paused:
         return None
     slots = _slots(machine)
     maps = _stage_left(machine.maps, slots, now)
@@ -62,7 +73,31 @@ def time_left(machine: JobMachine, now: float) -> TimeLeft | None:
     if reduces is None:
         reduces = _reduces_guessed(machine, slots)
     least_s, most_s = maps[0] + reduces[0], maps[1] + reduces[1]
+    if machine.chain.links:
+        after = _stages_after(machine, now, (least_s, most_s), asks=asks)
+        least_s, most_s = least_s + after[0], most_s + after[1]
     return TimeLeft(max(0.1, least_s), max(0.1, most_s))
+
+
+def _stages_after(
+    machine: JobMachine, now: float, present: tuple[float, float], *, asks: bool
+) -> tuple[float, float]:
+    """At least and at most, of stages that have not begun; `present` is what the one at work has left."""
+    chain = machine.chain
+    over = chain.over[: chain.place.passed]
+    ends = [each.ended_at for each in over]
+    took = [end - began for began, end in zip([0.0, *ends], ends, strict=False)]
+    spent_s = max(0.0, now - ends[-1]) if ends else now
+    whole = spent_s + present[0], spent_s + present[1]
+    link = chain.links[chain.place.link]
+    rounds = [each for each, stage in zip(took, over, strict=True) if stage.link == chain.place.link]
+    if rounds:
+        width = width_of(rounds, len(rounds))
+        whole = fmean(rounds) * (1 - width), fmean(rounds) * (1 + width)
+    more = link.most - 1 - chain.place.round
+    surely = 0 if asks or link.until else more
+    later = sum(each.most for each in chain.links[chain.place.link + 1 :])
+    return surely * whole[0], more * whole[1] + later * LATER_STAGE * max(*took, *whole)
 
 
 def _slots(machine: JobMachine) -> int:

@@ -319,6 +319,8 @@ class JobStatus(_message.Message):
     LEFT_LEAST_S_FIELD_NUMBER: _builtins.int
     LEFT_MOST_S_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    FLOW_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     name: _builtins.str
     """module:object"""
@@ -356,6 +358,14 @@ class JobStatus(_message.Message):
     def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailureGroup]:
         """of attempts, most frequent first"""
 
+    @_builtins.property
+    def flow(self) -> Global___JobFlow:
+        """what went through it as a whole"""
+
+    @_builtins.property
+    def chain(self) -> Global___ChainStatus:
+        """of a pipeline, where it is; not in a list"""
+
     def __init__(
         self,
         *,
@@ -377,10 +387,12 @@ class JobStatus(_message.Message):
         left_least_s: _builtins.float | None = ...,
         left_most_s: _builtins.float | None = ...,
         weight: _builtins.int = ...,
+        flow: Global___JobFlow | None = ...,
+        chain: Global___ChainStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "chain", b"chain", "flow", b"flow", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "chain", b"chain", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "flow", b"flow", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left_least_s: _TypeAlias = _typing.Literal["left_least_s"]  # noqa: Y015
     _WhichOneofArgType__left_least_s: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s"]  # noqa: Y015
@@ -392,6 +404,126 @@ class JobStatus(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__left_most_s) -> _WhichOneofReturnType__left_most_s | None: ...
 
 Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
+
+@_typing.final
+class ChainStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    MOST_ROUNDS_FIELD_NUMBER: _builtins.int
+    OVER_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    jobs: _builtins.int
+    job: _builtins.int
+    """the present one, from 1"""
+    round: _builtins.int
+    """of that job, from 1"""
+    most_rounds: _builtins.int
+    over: _builtins.int
+    """stages"""
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainStage]:
+        """the last 20 that are over, and the present one"""
+
+    def __init__(
+        self,
+        *,
+        jobs: _builtins.int = ...,
+        job: _builtins.int = ...,
+        round: _builtins.int = ...,
+        most_rounds: _builtins.int = ...,
+        over: _builtins.int = ...,
+        stages: _abc.Iterable[Global___ChainStage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "jobs", b"jobs", "most_rounds", b"most_rounds", "over", b"over", "round", b"round", "stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChainStatus: _TypeAlias = ChainStatus  # noqa: Y015
+
+@_typing.final
+class ChainStage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    BEGAN_S_FIELD_NUMBER: _builtins.int
+    ENDED_S_FIELD_NUMBER: _builtins.int
+    MAPS_FIELD_NUMBER: _builtins.int
+    REDUCES_FIELD_NUMBER: _builtins.int
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    RECORDS_IN_FIELD_NUMBER: _builtins.int
+    RECORDS_OUT_FIELD_NUMBER: _builtins.int
+    stage: _builtins.int
+    """stages, jobs and rounds count from 1"""
+    job: _builtins.int
+    round: _builtins.int
+    began_s: _builtins.float
+    """since the job was submitted"""
+    ended_s: _builtins.float
+    """not while it runs"""
+    maps: _builtins.int
+    reduces: _builtins.int
+    bytes_in: _builtins.int
+    records_in: _builtins.int
+    records_out: _builtins.int
+    def __init__(
+        self,
+        *,
+        stage: _builtins.int = ...,
+        job: _builtins.int = ...,
+        round: _builtins.int = ...,
+        began_s: _builtins.float = ...,
+        ended_s: _builtins.float | None = ...,
+        maps: _builtins.int = ...,
+        reduces: _builtins.int = ...,
+        bytes_in: _builtins.int = ...,
+        records_in: _builtins.int = ...,
+        records_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "ended_s", b"ended_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "began_s", b"began_s", "bytes_in", b"bytes_in", "ended_s", b"ended_s", "job", b"job", "maps", b"maps", "records_in", b"records_in", "records_out", b"records_out", "reduces", b"reduces", "round", b"round", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ended_s: _TypeAlias = _typing.Literal["ended_s"]  # noqa: Y015
+    _WhichOneofArgType__ended_s: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_s) -> _WhichOneofReturnType__ended_s | None: ...
+
+Global___ChainStage: _TypeAlias = ChainStage  # noqa: Y015
+
+@_typing.final
+class JobFlow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_IN_FIELD_NUMBER: _builtins.int
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    RECORDS_OUT_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    records_in: _builtins.int
+    bytes_in: _builtins.int
+    records_out: _builtins.int
+    """0 until it has succeeded, as bytes_out is"""
+    bytes_out: _builtins.int
+    def __init__(
+        self,
+        *,
+        records_in: _builtins.int = ...,
+        bytes_in: _builtins.int = ...,
+        records_out: _builtins.int = ...,
+        bytes_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "records_in", b"records_in", "records_out", b"records_out"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobFlow: _TypeAlias = JobFlow  # noqa: Y015
 
 @_typing.final
 class AttemptStatus(_message.Message):
@@ -436,6 +568,8 @@ class AttemptStatus(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     BACKUP_FIELD_NUMBER: _builtins.int
+    BYTES_TRAVELLED_FIELD_NUMBER: _builtins.int
+    BYTES_UNPACKED_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     attempt: _builtins.int
     node: _builtins.str
@@ -460,6 +594,10 @@ class AttemptStatus(_message.Message):
     error: _builtins.str
     backup: _builtins.bool
     """another attempt of the task ran when it began"""
+    bytes_travelled: _builtins.int
+    """of what a reduce reads, as it lies on other nodes"""
+    bytes_unpacked: _builtins.int
+    """all that it reads, decompressed"""
     @_builtins.property
     def phases_s(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """wait, fetch, start, map, spill, merge, write, reduce, sync"""
@@ -486,10 +624,12 @@ class AttemptStatus(_message.Message):
         cause: _builtins.str = ...,
         error: _builtins.str = ...,
         backup: _builtins.bool = ...,
+        bytes_travelled: _builtins.int = ...,
+        bytes_unpacked: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "ended_s", b"ended_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "attempt", b"attempt", "backup", b"backup", "began_s", b"began_s", "bytes_done", b"bytes_done", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cause", b"cause", "counts", b"counts", "cpu_s", b"cpu_s", "ended_s", b"ended_s", "error", b"error", "node", b"node", "peak_bytes", b"peak_bytes", "phases_s", b"phases_s", "records_in", b"records_in", "records_out", b"records_out", "spills", b"spills", "state", b"state", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "attempt", b"attempt", "backup", b"backup", "began_s", b"began_s", "bytes_done", b"bytes_done", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "bytes_travelled", b"bytes_travelled", "bytes_unpacked", b"bytes_unpacked", "cause", b"cause", "counts", b"counts", "cpu_s", b"cpu_s", "ended_s", b"ended_s", "error", b"error", "node", b"node", "peak_bytes", b"peak_bytes", "phases_s", b"phases_s", "records_in", b"records_in", "records_out", b"records_out", "spills", b"spills", "state", b"state", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_s: _TypeAlias = _typing.Literal["ended_s"]  # noqa: Y015
     _WhichOneofArgType__ended_s: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s"]  # noqa: Y015

@@ -8,24 +8,30 @@ Layout: docs/formats/job.md, "Journal".
 from __future__ import annotations
 
 import asyncio
-from dataclasses import astuple, dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Final, Self
 
 import msgpack
 
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.summary.job_flow import JobFlow
 from ringmill.node.jobs.journal.cells import INDEX, Cells, Fenced, SeenCell
 
 __all__ = ["IndexRow", "JobIndex", "listed_jobs"]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
+_KNOWN: Final = (1, 2)  # rows of version 1 end with the number of entries
 _MAX_OVER: Final = 100
+_MAX_OVER_BYTES: Final = 128 << 10  # of those that are over: each change of the list writes all of it
+_MAX_WHY_CHARS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """A job that was accepted.  `state`, `node`, `seconds` and `entries` are those of its end, once it has
-    ended."""
+    """A job that was accepted.  From `state` on it is what there is to tell of its end, once it has ended;
+    `why` is the first line of the error of one that failed."""
 
     job: str
     journal: str
@@ -37,6 +43,25 @@ class IndexRow:
     node: str = ""
     seconds: float = 0.0
     entries: int = 0
+    retried: int = 0
+    records_in: int = 0
+    bytes_in: int = 0
+    records_out: int = 0
+    bytes_out: int = 0
+    why: str = ""
+
+    @property
+    def flow(self) -> JobFlow:
+        return JobFlow(self.records_in, self.bytes_in, self.records_out, self.bytes_out)
+
+    def ended(self, node: NodeId, state: str, seconds: float, why: str = "") -> Self:
+        """The row of a job that is over, of which nothing more is known."""
+        short = why.partition("\n")[0][:_MAX_WHY_CHARS]
+        return replace(self, is_over=True, node=node, state=state, seconds=seconds, why=short)
+
+    def counted(self, entries: int, retried: int, flow: JobFlow) -> Self:
+        """The same with what went through the job, and the length of its journal."""
+        return replace(self, entries=entries, retried=retried, **flow._asdict())
 
 
 def listed_jobs(value: bytes | None) -> tuple[int, dict[str, IndexRow]]:
@@ -45,8 +70,8 @@ def listed_jobs(value: bytes | None) -> tuple[int, dict[str, IndexRow]]:
         return 0, {}
     try:
         version, term, rows = msgpack.unpackb(value, unicode_errors="surrogatepass")
-        if version != _VERSION:
-            raise ProtocolMismatch(f"a list of jobs of version {version}; this side knows {_VERSION}")
+        if version not in _KNOWN:
+            raise ProtocolMismatch(f"a list of jobs of version {version}; this side knows {_KNOWN}")
         found = [IndexRow(*row) for row in rows]
     except (ValueError, TypeError) as error:
         raise CorruptData(f"{len(value)} bytes are no list of jobs: {error}") from error
@@ -74,8 +99,7 @@ class JobIndex:
         """Keep a row; returns those of old jobs that are not kept any more.  Raises Fenced."""
         async with self._turn:
             rows = {**self.rows, row.job: row}
-            over = [each for each in rows.values() if each.is_over]
-            dropped = over[: max(0, len(over) - _MAX_OVER)]
+            dropped = _too_many([each for each in rows.values() if each.is_over])
             await self._write({name: each for name, each in rows.items() if each not in dropped})
             return dropped
 
@@ -85,8 +109,21 @@ class JobIndex:
             await self._write({name: row for name, row in self.rows.items() if name != job})
 
     async def _write(self, rows: dict[str, IndexRow]) -> None:
-        fields = [_VERSION, self._term, [astuple(row) for row in rows.values()]]
-        value = bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
+        value = _packed([_VERSION, self._term, [astuple(row) for row in rows.values()]])
         if await self._cells.write(INDEX, value, self._version) is not None:
             raise Fenced("another coordinator has the jobs", outcome="failed")
         self._version, self.rows = self._version + 1, rows
+
+
+def _too_many(over: list[IndexRow]) -> list[IndexRow]:
+    """Those of the jobs that are over, oldest first, that are not kept any more; the last one always is."""
+    left_bytes = _MAX_OVER_BYTES
+    for kept, row in enumerate(reversed(over)):
+        left_bytes -= len(_packed(astuple(row)))
+        if kept and (kept == _MAX_OVER or left_bytes < 0):
+            return over[: len(over) - kept]
+    return []
+
+
+def _packed(value: Sequence[object]) -> bytes:
+    return bytes(msgpack.packb(value, unicode_errors="surrogatepass"))

@@ -1,7 +1,9 @@
 """Slices of map outputs arrive whole and sound, or the map attempt that made them is named."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import google_crc32c
@@ -12,7 +14,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause
 from ringmill.cluster.mapreduce.messages.worker_messages import RemoteSlice
 from ringmill.node.compute import shuffle_client
-from ringmill.node.compute.shuffle_client import SliceLost, fetch_slices
+from ringmill.node.compute.shuffle_client import FetchWindow, SliceLost, fetch_slices
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 
 JOB = "j-1"
@@ -61,11 +63,12 @@ def mappers(wire: Any, tmp_path: Path) -> Mappers:
 def fetch(wire: Any, tmp_path: Path, mappers: Mappers, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setattr(shuffle_client, "_PAUSE_S", 0.001)
 
-    async def run(job: str = JOB) -> list[bytes]:
+    async def run(job: str = JOB, window: FetchWindow | None = None) -> list[bytes]:
         arrived: list[int] = []
         copies = await fetch_slices(
             job, mappers.slices, str(tmp_path / "in"),
-            transport=wire.end("n9"), files=OsFileSystem(), arrived=arrived.append,
+            transport=wire.end("n9"), files=OsFileSystem(), window=window or FetchWindow(),
+            arrived=arrived.append,
         )  # fmt: skip
         assert sum(arrived) == sum(map(len, mappers.contents))
         return [contents(each.path) for each in copies]
@@ -77,6 +80,29 @@ async def test_slices_arrive_whole_in_task_order_without_the_empty_ones(
     fetch: Callable[..., Any], mappers: Mappers
 ) -> None:
     assert await fetch() == [content for content in mappers.contents if content]
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 3], ids="of {} chunks".format)
+async def test_no_more_chunks_are_under_way_than_the_window_of_a_worker_has(
+    fetch: Callable[..., Any], wire: Any, mappers: Mappers, monkeypatch: pytest.MonkeyPatch, chunks: int
+) -> None:
+    asked, most = 0, 0
+    end = wire.end("n9")
+    call = end.call
+
+    async def counted(*args: Any, **kwargs: Any) -> bytes:
+        nonlocal asked, most
+        asked += 1
+        most = max(most, asked)
+        await asyncio.sleep(0)
+        try:
+            return bytes(await call(*args, **kwargs))
+        finally:
+            asked -= 1
+
+    monkeypatch.setattr(wire, "end", lambda node: SimpleNamespace(call=counted))
+    assert await fetch(window=FetchWindow(chunks)) == [content for content in mappers.contents if content]
+    assert most == chunks
 
 
 async def test_one_flipped_bit_names_the_map_attempt_as_corrupt(

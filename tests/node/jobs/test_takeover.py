@@ -81,7 +81,10 @@ async def test_a_job_goes_on_with_another_coordinator_and_no_finished_task_runs_
     await cluster.until(lambda: listed_jobs(cluster.held[INDEX][1])[1]["job-1"].is_over)
     told = await other.view("job-1")
     assert (told.state, told.summary.records) == ("SUCCEEDED", last.summary.records)
-    assert [(view.job, view.state) for view in (await other.all_views()).jobs] == [("job-1", "SUCCEEDED")]
+    (listed,) = (await other.all_views()).jobs
+    assert (listed.job, listed.state, listed.flow) == ("job-1", "SUCCEEDED", last.flow)
+    written = sum(len(data) for name, data in cluster.parts().items() if name.startswith("part-"))
+    assert (listed.flow.records_in, listed.flow.bytes_out) == (last.summary.records["map_in"], written)
     with pytest.raises(NotFound, match="were kept by"):
         await other.logs("job-1", "")
     assert other.views() == []
@@ -251,10 +254,12 @@ async def test_a_job_whose_journal_cannot_be_read_ends_and_another_one_runs(
     assert (await cluster.run(cluster.spec("job-2"))).state == "SUCCEEDED"
     listed = {view.job: view.state for view in (await cluster.nodes[N2].coordinator.all_views()).jobs}
     assert listed == {"job-1": "FAILED", "job-2": "SUCCEEDED"}
+    (lost,) = [v for v in (await cluster.nodes[N2].coordinator.all_views()).jobs if v.job == "job-1"]
+    assert "its journal cannot be gone on with" in lost.why
 
 
 def packed_list(*rows: IndexRow, term: int) -> bytes:
-    return bytes(msgpack.packb([1, term, [astuple(row) for row in rows]]))
+    return bytes(msgpack.packb([2, term, [astuple(row) for row in rows]]))
 
 
 async def test_a_coordinator_that_plans_late_leaves_the_job_to_the_one_that_has_it(

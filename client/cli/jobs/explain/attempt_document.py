@@ -34,6 +34,8 @@ def attempt_document(attempt: AttemptSummary) -> dict[str, Any]:
         "records_in": attempt.records_in,
         "records_out": attempt.records_out,
         "spills": attempt.spills,
+        "bytes_travelled": attempt.bytes_travelled,
+        "bytes_unpacked": attempt.bytes_unpacked,
         "cause": attempt.cause,
         "error": attempt.error,
     }

@@ -15,13 +15,20 @@ STEPS = 8
 ROWS = 3
 PHASES_TOLD = 5
 LEAST_TOLD_S = 0.0005
-_MEANT = {"plan": "planning, and waiting for a slot", "wait": "waiting", "commit": "committing the output"}
+CHAIN_ROWS = 8
+_MEANT = {
+    "stages": "the stages before",
+    "plan": "planning, and waiting for a slot",
+    "wait": "waiting",
+    "commit": "committing the output",
+}
 
 
 def explanation_lines(told: JobExplanation) -> list[str]:
     """The lines; texts of users in them are as they came."""
     return [
         f"{told.job}  {told.state}  {told.seconds:.1f} s",
+        *_chain(told),
         *_path(told),
         *_stages(told),
         _slots(told),
@@ -48,6 +55,23 @@ def size_told(size: int) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _chain(told: JobExplanation) -> Iterator[str]:
+    if (chain := told.chain) is None:
+        return
+    yield f"chain: {chain}"
+    rows = chain.stages[-CHAIN_ROWS:]
+    if before := rows[0].stage - 1:
+        yield f"  {before} stages before, until {rows[0].began_s:.2f} s"
+    for one in rows:
+        until = " " * 10 + "..." if one.ended_s is None else f"{one.began_s:7.2f} - {one.ended_s:7.2f} s"
+        yield (
+            f"  {until}  stage {one.stage}, job {one.job}, round {one.round}: {one.maps} maps, "
+            f"{one.reduces} reduces, {size_told(one.bytes_in)} and {one.records_in:,} records in, "
+            f"{one.records_out:,} out"
+        )
+    yield f"of stage {rows[-1].stage}:"
 
 
 def _path(told: JobExplanation) -> Iterator[str]:
@@ -81,6 +105,15 @@ def _stages(told: JobExplanation) -> Iterator[str]:
         usual = f"{_time(stage.median_task_s)} is the median, " if stage.done else ""
         yield f"  a task        {usual}{_time(stage.longest_task_s)} the longest ({stage.longest_task})"
         yield f"  through it    {_flow(stage)}"
+        if stage.bytes_unpacked:
+            yield f"  shuffle       {_shuffle(stage)}"
+
+
+def _shuffle(stage: StageFigures) -> str:
+    return (
+        f"{size_told(stage.bytes_travelled)} of {size_told(stage.bytes_in)} from other nodes; "
+        f"{size_told(stage.bytes_unpacked)} unpacked"
+    )
 
 
 def _flow(stage: StageFigures) -> str:

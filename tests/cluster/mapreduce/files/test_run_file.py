@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -51,6 +52,30 @@ def test_partitions_come_back_group_by_group_however_small_chunks_are(
     assert read_index(files, path) == index
     assert [gathered(read_groups(files, slice_of(path, where), INTS)) for where in index] == partitions
     assert [where.records for where in index] == [sum(len(v) for _, v in groups) for groups in partitions]
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_blocks_that_do_not_shrink_are_stored_as_they_are_and_later_ones_are_tried_again(
+    tmp_path: Path, files: OsFileSystem, compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_file, "TARGET_RAW_BYTES", 8 << 10)
+    draw, codec = Random(1), value_codec(bytes, "here")
+    parts = [
+        [(at.to_bytes(4), [draw.randbytes(4096) if number == 0 else b"=" * 4096]) for at in range(100)]
+        for number in range(2)
+    ]
+    indexes = []
+    for name in ("first", "second"):
+        writer = RunWriter(files, str(tmp_path / name), codec, compression)
+        for groups in parts:
+            writer.write_partition(groups)
+        indexes.append(writer.finish())
+    noise, even = indexes[0]
+    assert noise.raw_bytes < noise.length < 1.01 * noise.raw_bytes, "no more than the headers of its chunks"
+    assert even.length < even.raw_bytes / 2, "of some fifty chunks fifteen at most are not tried"
+    assert indexes[0] == indexes[1], "attempts of one task write the same"
+    read = [gathered(read_groups(files, slice_of(str(tmp_path / "first"), at), codec)) for at in indexes[0]]
+    assert read == parts
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)

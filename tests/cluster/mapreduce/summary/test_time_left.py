@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.chains.stages import LinkRounds, StagePlace
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptId,
@@ -24,7 +25,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
 )
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
+from ringmill.cluster.mapreduce.machine.stage_totals import FinishedStage, StageChain
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice, ReduceOutput
+from ringmill.cluster.mapreduce.summary.chain_summary import chain_summary
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft, time_left
 
 MB = 1_000_000
@@ -192,7 +195,57 @@ def test_a_task_that_takes_much_longer_than_it_should_still_has_something_left()
     ("least_s", "most_s", "told"),
     [(0.1, 0.1, "1 s left"), (0.2, 1.2, "1-2 s left"), (12.4, 17.2, "12-18 s left"),
      (90, 100, "90-100 s left"), (100, 185.0, "1-4 min left"), (4000, 8000, "1-3 h left"),
-     (7199, 7199.5, "119-120 min left")],
+     (7199, 7199.5, "119-120 min left"), (3, 400, "up to 7 min left")],
 )  # fmt: skip
 def test_people_are_told_in_round_numbers(least_s: float, most_s: float, told: str) -> None:
     assert str(TimeLeft(least_s, most_s)) == told
+
+
+def chain_at(links: Sequence[LinkRounds], place: StagePlace, ends: Sequence[float]) -> JobMachine:
+    """A chain of which stages of the first link ended then, and the present one is half done after 2 s."""
+    machine = Shape([20 * MB] * 4).machine()
+    stages = [FinishedStage(0, at, 4, 4, 80 * MB, MB, end, {}, {}) for at, end in enumerate(ends)]
+    machine.chain = StageChain(tuple(links), place, stages)
+    began = ends[-1] if ends else 0.0
+    machine.handle(NodeUp(NodeId("n0"), "1"), began)
+    rows = tuple(PartitionSlice(0, 1, 1, 1, 1) for _ in range(4))
+    for number in range(2):
+        start = machine.offer(NodeId("n0"), began + number)
+        assert start is not None
+        done = MapDone(start.attempt, MapOutput("run", rows, {}, 1, 1, 1))
+        machine.handle(done, began + number + 1.0)
+    machine.offer(NodeId("n0"), began + 2)
+    return machine
+
+
+def test_rounds_that_have_not_begun_take_what_those_before_took() -> None:
+    at = StagePlace(0, 3, 3)
+    machine = chain_at([LinkRounds(9, "")], at, [4.0, 8.0, 12.0])
+    left = time_left(machine, 14.0)
+    assert left is not None
+    assert left.least_s < 2 + 5 * 4.0 < left.most_s < 40, "five more of 4 s"
+    asked = time_left(machine, 14.0, asks=True)
+    until = time_left(chain_at([LinkRounds(9, "moved")], at, [4.0, 8.0, 12.0]), 14.0)
+    assert asked == until
+    assert until is not None and until.least_s < 4 < until.most_s == left.most_s, "this one may be the last"
+
+
+def test_of_jobs_of_a_chain_that_have_not_begun_an_upper_bound_is_told() -> None:
+    alone = time_left(chain_at([LinkRounds(1, "")], StagePlace(0, 0, 0), []), 2.0)
+    first = time_left(chain_at([LinkRounds(1, ""), LinkRounds(1, "")], StagePlace(0, 0, 0), []), 2.0)
+    assert alone is not None and first is not None
+    assert first.least_s == alone.least_s
+    assert first.most_s == pytest.approx(alone.most_s + 2 * (2 + alone.most_s))
+
+
+def test_a_chain_is_told_stage_by_stage() -> None:
+    assert chain_summary(Shape([MB]).machine(), 1.0) is None, "no chain"
+    machine = chain_at([LinkRounds(30, "moved"), LinkRounds(1, "")], StagePlace(0, 1, 1), [])
+    assert machine.chain.over == []
+    counted = {"map_in": 5, "map_out": 4, "reduce_in": 4, "reduce_out": 3}
+    machine.chain.over.append(FinishedStage(0, 0, 4, 2, 80, 20, 1.5, counted, {}))
+    told = chain_summary(machine, 4.0)
+    assert told is not None and str(told) == "stage 2, job 1 of 2, round 2 of at most 30"
+    before, present = told.stages
+    assert (before.records_in, before.records_out, before.bytes_in, before.ended_s) == (5, 3, 80, 1.5)
+    assert (present.stage, present.began_s, present.ended_s, present.records_in) == (2, 1.5, None, 2)

@@ -162,7 +162,20 @@ def test_a_pipeline_is_one_job(shell: Shell) -> None:
     failed = shell.run("job", "run", "chain.py:bad", "--input", "chained.txt", "--output", "bad")
     assert failed.code == 1 and "UserError: ZeroDivisionError" in failed.err and "in broken()" in failed.err
     assert [row["name"] for row in told["stages"]][:4] == ["1:map", "1:reduce", "2:map", "2:reduce"]
-    assert shell.ok("job", "explain", job).out and shell.ok("job", "status", job, "--tasks").out
+    chain = told["chain"]
+    assert (chain["jobs"], chain["job"], chain["round"]) == (5, 5, 1)
+    assert [row["stage"] for row in chain["stages"]] == [*range(1, chain["over"] + 2)]
+    first, last = chain["stages"][0], chain["stages"][-1]
+    read = (folder / "chained.txt").stat().st_size
+    assert (first["bytes_in"], first["records_in"], first["began_s"]) == (read, 1000, 0.0)
+    ends = [row["ended_s"] for row in chain["stages"]]
+    assert [row["began_s"] for row in chain["stages"]] == [0.0, *ends[:-1]], "one follows the other"
+    row = next(one for one in shell.ok("job", "history", "-o", "json").json if one["job"] == job)
+    assert row["records"] == {"in": 1000, "out": last["records_out"]} and row["bytes"]["in"] == read
+    explained = shell.ok("job", "explain", job).out.decode().splitlines()
+    assert explained[1].startswith(f"chain: stage {last['stage']}, job 5 of 5") and len(explained) < 40
+    assert "the stages before" in "".join(explained)
+    assert shell.ok("job", "status", job, "--tasks").out
     shell.ok("job", "run", "chain.py:counts", "--input", f"job:{job}", "--output", "of-ranks")
     assert (folder / "of-ranks" / "part-00000").read_bytes().count(b"\n") > 6, "words of the ranks"
     refused = shell.run("job", "run", *typed[:3], "--input", "meanings=no-such.txt", "--output", "other")

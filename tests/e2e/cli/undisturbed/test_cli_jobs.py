@@ -64,6 +64,14 @@ def test_words_are_counted_and_the_report_can_be_relied_on(shell: Shell) -> None
     assert (shell.folder / "out" / "_SUCCESS").exists()
     listed = shell.ok("job", "list", "-o", "json").json
     assert listed[0]["job"] == done["job"]
+    (last,) = shell.ok("job", "history", "--limit", "1", "-o", "json").json
+    parts = sum(part.stat().st_size for part in (shell.folder / "out").glob("part-*"))
+    read = sum(part.stat().st_size for part in (shell.folder / source).iterdir())
+    assert (last["job"], last["state"], last["error"]) == (done["job"], "SUCCEEDED", None)
+    assert last["bytes"] == {"in": read, "out": parts}
+    assert last["records"] == {"in": 101, "out": done["records"]["reduce_out"]}
+    assert last["ended_at"] == pytest.approx(last["submitted_at"] + last["seconds"], abs=0.01)
+    assert shell.ok("job", "history", "--state", "SUCCEEDED").out.startswith(done["job"].encode())
     status = shell.ok("job", "status", done["job"], "-o", "json").json
     assert {one["state"] for one in status["task_list"]} == {"done"}
     assert {"began_s", "phases_s", "cpu_s", "peak_bytes", "bytes_in"} <= set(status["attempts"][0])
@@ -74,6 +82,11 @@ def test_words_are_counted_and_the_report_can_be_relied_on(shell: Shell) -> None
     full = shell.run("job", "explain", done["job"], "--html", "/dev/full")
     assert (full.code, "'/dev/full': No space left" in full.err) == (1, True), full
     assert [one["name"] for one in told["stages"]] == ["map", "reduce"] and not told["failures"]
+    reduce = told["stages"][1]
+    own = [one for one in status["attempts"] if one["task"].startswith("reduce") and one["counts"]]
+    (node,) = {one["node"] for one in status["attempts"] if one["task"] == "map-0" and one["counts"]}
+    away = sum(one["bytes_in"] for one in own if one["node"] != node)
+    assert (reduce["bytes_travelled"], reduce["bytes_unpacked"] > 0) == (away, True)
     assert told["critical_path"][-1]["what"] in ("reduce", "commit")
     assert (shell.folder / "page.html").read_text().count("<rect") == len(status["attempts"])
     assert len(shell.ok("job", "explain", done["job"]).out.splitlines()) < 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import msgpack
 import pytest
@@ -17,6 +18,7 @@ from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob, replay
 from ringmill.cluster.mapreduce.machine.machine_snapshot import snapshot
+from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW, JobFlow
 from ringmill.node.jobs.journal import journal_reader
 from ringmill.node.jobs.journal.cells import INDEX, Cells, Fenced, SeenCell
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex, listed_jobs
@@ -151,6 +153,33 @@ async def test_the_list_of_jobs_is_changed_by_the_newest_coordinator_alone() -> 
     with pytest.raises(Fenced):
         JobIndex(cells, 1, await cells.read(INDEX))
     assert listed_jobs((await cells.read(INDEX)).value) == (2, {"j-1": row})
+
+
+async def test_the_list_keeps_a_bounded_history_of_the_jobs_that_are_over() -> None:
+    registers = Registers()
+    cells = Cells(registers)
+    index = JobIndex(cells, 1, await cells.read(INDEX))
+    rows = [IndexRow(f"j-{at}", f"j-{at}.1.1", "wc:wc", "/out", float(at)) for at in range(103)]
+    await index.put(rows[0])
+    dropped = []
+    for row in rows[1:]:
+        dropped += await index.put(row.ended(N1, "SUCCEEDED", 2.5).counted(7, 1, JobFlow(4, 40, 2, 20)))
+    assert [row.job for row in dropped] == ["j-1", "j-2"], "j-0 is not over"
+    _, kept = listed_jobs((await cells.read(INDEX)).value)
+    assert list(kept) == ["j-0", *[row.job for row in rows[3:]]]
+    assert (kept["j-3"].seconds, kept["j-3"].retried, kept["j-3"].flow) == (2.5, 1, JobFlow(4, 40, 2, 20))
+    long = replace(rows[1], output="/" + 40_000 * "o")
+    for at in range(5):
+        await index.put(replace(long, job=f"long-{at}").ended(N1, "FAILED", 1.0, "why\nwhere"))
+    _, kept = listed_jobs((await cells.read(INDEX)).value)
+    assert list(kept) == ["j-0", "long-2", "long-3", "long-4"], "three have 120 KB"
+    assert kept["long-4"].why == "why"
+
+
+async def test_a_list_of_the_former_version_is_read() -> None:
+    row = ["j-1", "j-1.1.1", "wc:wc", "/out", 1.0, True, "SUCCEEDED", "n1", 2.0, 3]
+    _, rows = listed_jobs(bytes(msgpack.packb([1, 4, [row]])))
+    assert (rows["j-1"].state, rows["j-1"].entries, rows["j-1"].flow) == ("SUCCEEDED", 3, NO_FLOW)
 
 
 async def test_a_change_whose_answer_was_lost_is_found_to_be_done() -> None:

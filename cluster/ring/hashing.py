@@ -7,13 +7,22 @@ See: docs/architecture.md, "Placement"; docs/formats/topology.md, "Positions".
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.ids import KeyspaceId, PartitionId, Position
 
-__all__ = ["MAX_PARTITIONS", "MIN_PARTITIONS", "hash_tag", "partition_of", "partition_start", "position"]
+__all__ = [
+    "MAX_PARTITIONS",
+    "MIN_PARTITIONS",
+    "bits_below",
+    "hash_tag",
+    "partition_of",
+    "partition_start",
+    "position",
+]
 
 MIN_PARTITIONS: Final = 16
 MAX_PARTITIONS: Final = 4096
@@ -28,7 +37,12 @@ def position(keyspace: KeyspaceId, key: bytes) -> Position:
     """
     if b"{" in key and (tag := hash_tag(key)) is not None:
         return Position(xxh3_64_intdigest(tag))
-    return Position(xxh3_64_intdigest(_KEYSPACE.pack(*keyspace) + key))
+    return Position(xxh3_64_intdigest(_packed(keyspace) + key))
+
+
+@lru_cache(1024)
+def _packed(keyspace: KeyspaceId) -> bytes:
+    return _KEYSPACE.pack(*keyspace)
 
 
 def hash_tag(key: bytes) -> bytes | None:
@@ -42,9 +56,14 @@ def hash_tag(key: bytes) -> bytes | None:
 
 def partition_of(position: Position, partitions: int) -> PartitionId:
     """The slice of the circle that holds `position`: its top bits, as `partitions` is a power of two."""
-    return PartitionId(position >> (65 - partitions.bit_length()))
+    return PartitionId(position >> bits_below(partitions))
+
+
+def bits_below(partitions: int) -> int:
+    """How many bits of a position tell where in its partition it is."""
+    return 65 - partitions.bit_length()
 
 
 def partition_start(partition: PartitionId, partitions: int) -> Position:
     """The first position of a partition."""
-    return Position(partition << (65 - partitions.bit_length()))
+    return Position(partition << bits_below(partitions))

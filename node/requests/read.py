@@ -24,8 +24,10 @@ from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken, encode_context, token_of
 from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.object_codec import encode_object
-from ringmill.cluster.versions.objects import Sibling, StoredObject
+from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route, Routes
@@ -37,12 +39,12 @@ from ringmill.node.requests.owners.read_trace import ReadTrace
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
-from ringmill.node.requests.request_values import ReadRequest, ReadResult
+from ringmill.node.requests.request_values import LoneResult, ReadRequest, ReadResult
 
-__all__ = ["ReadEnded", "Reader", "holders_needed"]
+__all__ = ["ReadBatch", "ReadEnded", "Reader", "holders_needed"]
 
-ReadEnded: TypeAlias = Callable[[ReadResult | Exception], None]
-"""Told once how a read ended for its client: what `Reader.read` returns or raises."""
+ReadEnded: TypeAlias = Callable[[ReadResult | LoneResult | Exception], None]
+"""Told once how a read ended for its client: what `Reader.read` returns, short where it can be, or raises."""
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ class Reader:
         Raises InvalidArgument, WrongEpoch, Unavailable; QuorumNotReached, which names the owners that
         answered and why the others did not.
         """
-        deadline = self._checked(request)
+        deadline = self._checked(request, self._clock.boottime())
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         r = _asked_of(route, request)
         needed = need_of(request.options.seen, route)
@@ -119,37 +121,31 @@ class Reader:
         )
         return await self._finish(route, r, collected, deadline, trace)
 
-    def together(self) -> AskedTogether:
-        """For reads that `begin` in one turn of the loop: then `launch` sends what they ask."""
-        return self._collector.together()
+    def batch(self) -> ReadBatch:
+        """For reads that came together.  No await between this and its `launch`."""
+        return ReadBatch(self, self._collector.together(), self._clock.boottime())
 
-    def begin(self, request: ReadRequest, ended: ReadEnded, together: AskedTogether) -> bool:
-        """The same without a task as long as all owners say the same: `ended` is told how the read ends,
-        perhaps before this returns.  False when this node has to catch up first: nothing was done.
-
-        Raises InvalidArgument, WrongEpoch, Unavailable.
-        """
-        deadline = self._checked(request)
+    def _begin(self, request: ReadRequest, ended: ReadEnded, together: AskedTogether, now: float) -> bool:
+        """As ReadBatch.add."""
+        deadline = self._checked(request, now)
         route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
         if route is None:
             return False
-        r = _asked_of(route, request)
-        told = partial(self._collected, route, r, deadline, ended)
-        if request.options.seen is None:
-            self._collector.begin(
-                route, r, deadline, told, together=together, is_strict=not route.keyspace.is_sloppy
-            )
-        else:
-            needed, is_strict = need_of(request.options.seen, route), not route.keyspace.is_sloppy
+        r = level = _asked_of(route, request)
+        needed: Needed | None = None
+        if request.options.seen is not None:
+            needed = need_of(request.options.seen, route)
             level = level_for(needed, r, route)
-            self._collector.begin(
-                route, level, deadline, told, needed, together=together, is_strict=is_strict
-            )
+        told = partial(self._collected, route, r, deadline, ended)
+        is_strict = not route.keyspace.is_sloppy
+        self._collector.begin(route, level, deadline, told, needed, None, together, is_strict=is_strict)
         return True
 
-    def _checked(self, request: ReadRequest) -> Deadline:
+    def _checked(self, request: ReadRequest, now: float) -> Deadline:
+        """The deadline of a read that is taken in at `now`, a reading of the boot clock."""
         check_key(request.key)
-        return Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
+        allowed_s = time_allowed(request.options.timeout_s, request.left_s)
+        return Deadline(allowed_s, now + allowed_s, self._clock)
 
     def _collected(
         self, route: Route, r: int, deadline: Deadline, ended: ReadEnded, told: Collected | QuorumNotReached
@@ -159,9 +155,7 @@ class Reader:
             return
         agreed = None if route.row.is_joint else told.agreed  # both sets of owners have to hold it (rule M1)
         if agreed is not None and (lone := agreed.lone) is not None and lone.is_plain:
-            self._hybrid.observe(lone.time)
-            token = token_of(lone.time, lone.vector, route.keyspace.id, route.key)
-            ended(self._shown(route, r, told, (lone.sibling,), token, repaired=0))
+            ended(self._lone_result(route, r, told, lone))
             return
         if agreed is None or any(each.expires_at_ms for each in agreed.stored.siblings):
             try:
@@ -212,27 +206,9 @@ class Reader:
         now_ms = self._hybrid.expiry_ms()
         shown = merged.shown(route.keyspace.policy, now_ms)
         judged_at_ms = now_ms if any(sibling.expires_at_ms for sibling in shown) else 0
-        return self._shown(route, r, collected, shown, token, repaired, judged_at_ms)
-
-    def _shown(
-        self,
-        route: Route,
-        r: int,
-        collected: Collected,
-        siblings: tuple[Sibling, ...],
-        token: bytes,
-        repaired: int,
-        judged_at_ms: int = 0,
-    ) -> ReadResult:
-        heat = self._heat
-        if heat.passes():
-            size_bytes = len(next(iter(collected.held.values())).encoded)
-            heat.note(Work.READ, route.keyspace.id, route.key, route.partition, size_bytes)
-        is_weak = r < route.row.readers_for(route.row.level(route.keyspace.r))
-        if route.keyspace.is_sloppy and not is_weak:
-            is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
+        is_weak, is_hot = self._note(route, r, collected)
         return ReadResult(
-            siblings,
+            shown,
             token,
             tuple(collected.held),
             repaired,
@@ -240,8 +216,28 @@ class Reader:
             route.epoch,
             self._hybrid.now(),
             judged_at_ms,
-            bool(heat.turns) and heat.is_hot(route.keyspace.id, route.key),
+            is_hot,
         )
+
+    def _lone_result(self, route: Route, r: int, collected: Collected, lone: LoneValue) -> LoneResult:
+        """The same of one plain value that all hold."""
+        time, keyspace = lone.time, route.keyspace
+        self._hybrid.observe(time)
+        token = token_of(time, lone.vector, keyspace.id, route.key)
+        is_weak, is_hot = self._note(route, r, collected)
+        answered = tuple(collected.held)
+        return LoneResult(lone, token, answered, is_weak, route.epoch, self._hybrid.now(), is_hot)
+
+    def _note(self, route: Route, r: int, collected: Collected) -> tuple[bool, bool]:
+        """Count a read that is answered.  Returns whether it is weak, and whether its key is hot."""
+        heat, keyspace = self._heat, route.keyspace
+        if heat.passes():
+            size_bytes = len(next(iter(collected.held.values())).encoded)
+            heat.note(Work.READ, keyspace.id, route.key, route.partition, size_bytes)
+        is_weak = r < route.row.readers_for(route.row.level(keyspace.r))
+        if keyspace.is_sloppy and not is_weak:
+            is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
+        return is_weak, bool(heat.turns) and heat.is_hot(keyspace.id, route.key)
 
     async def _repair(
         self,
@@ -315,6 +311,29 @@ class Reader:
             repair.moved.set()
 
 
+class ReadBatch:
+    """Reads that came together: what they ask another owner first travels in one message."""
+
+    def __init__(self, reader: Reader, together: AskedTogether, now: float) -> None:
+        """`now` is a reading of the boot clock, from which their time counts."""
+        self._reader = reader
+        self._together = together
+        self._now = now
+
+    def add(self, request: ReadRequest, ended: ReadEnded) -> bool:
+        """Begin a read, without a task as long as all owners say the same: `ended` is told how it ends,
+        perhaps before this returns.  False when this node has to catch up first: then nothing was done, and
+        it is `Reader.read`'s.
+
+        Raises InvalidArgument, WrongEpoch, Unavailable.
+        """
+        return self._reader._begin(request, ended, self._together, self._now)
+
+    def launch(self) -> None:
+        """Ask the other owners."""
+        self._together.launch()
+
+
 def holders_needed(row: Row, default_r: int, *, asked: int) -> tuple[int, ...]:
     """How many of each set of owners have to hold what a read of `asked` owners shows (rules G2, M1).
 
@@ -325,8 +344,9 @@ def holders_needed(row: Row, default_r: int, *, asked: int) -> tuple[int, ...]:
 
 def _asked_of(route: Route, request: ReadRequest) -> int:
     """How many owners have to answer.  Raises InvalidArgument."""
-    row = route.row
-    return row.readers_for(parse_level(request.options.level, row.size, route.keyspace.r))
+    row, level = route.row, request.options.level
+    wanted = parse_level(level, row.size, route.keyspace.r) if level else row.level(route.keyspace.r)
+    return row.readers_for(wanted)
 
 
 async def _wait_for_repair(repair: ReadRepair, wait_s: float, *, is_all_wanted: bool) -> None:

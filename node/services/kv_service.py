@@ -44,7 +44,7 @@ from ringmill.node.requests.encoding.kv_codec import (
     write_request,
 )
 from ringmill.node.requests.facade import Requests
-from ringmill.node.requests.request_values import ReadResult
+from ringmill.node.requests.request_values import LoneResult, ReadResult
 from ringmill.node.requests.watches.prefix_watches import PrefixRequest
 from ringmill.node.services.behind_gate import behind_gate
 from ringmill.node.services.table import Call, Service, Unary, unary
@@ -132,17 +132,16 @@ class KvService:
         return self._requests.put if isinstance(message, PutRequest) else self._requests.delete
 
     def _gets(self, arrivals: Sequence[Arrival]) -> None:
-        now, together = self._clock.monotonic(), self._requests.gets_together()
+        now, batch = self._clock.monotonic(), self._requests.read_batch()
         for arrival in arrivals:
             left_s = arrival.deadline - now
             try:
                 message = parsed(GetRequest, arrival.body)
-                request, told = read_request(message, left_s), partial(_answer_read, arrival)
-                if not self._requests.begin_get(request, told, together):
+                if not batch.add(read_request(message, left_s), partial(_answer_read, arrival)):
                     arrival.answer_later(self._read(message, left_s))
             except RingmillError as error:
                 arrival.fail(error)
-        together.launch()
+        batch.launch()
 
     async def _read(self, message: GetRequest, left_s: float) -> bytes:
         return serialized(await answer_read(self._requests.get, message, left_s))
@@ -189,7 +188,7 @@ def _answer_write(arrival: Arrival, told: QuorumReceipt | RingmillError) -> None
         arrival.answer(receipt_bytes(told))
 
 
-def _answer_read(arrival: Arrival, told: ReadResult | Exception) -> None:
+def _answer_read(arrival: Arrival, told: ReadResult | LoneResult | Exception) -> None:
     if isinstance(told, Exception):
         arrival.fail(told)
     else:

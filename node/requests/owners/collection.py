@@ -12,7 +12,7 @@ Until then it has not answered, so that one that dies meanwhile is replaced as a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from ringmill.cluster.deadline_wheel import Bucket
 from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch
@@ -61,10 +61,13 @@ class Held:
         return stored
 
 
-class Collected(NamedTuple):
+class Collected:
     """Each answer by owner, in the order of answering.  Equal answers are one `Held`."""
 
-    held: dict[NodeId, Held]
+    __slots__ = ("held",)
+
+    def __init__(self, held: dict[NodeId, Held]) -> None:
+        self.held = held
 
     @property
     def answers(self) -> dict[NodeId, StoredObject]:
@@ -77,8 +80,9 @@ class Collected(NamedTuple):
     @property
     def agreed(self) -> Held | None:
         """What all of them hold; None when they differ."""
-        first, *others = self.held.values()
-        for each in others:
+        answers = iter(self.held.values())
+        first = next(answers)
+        for each in answers:
             if each is not first:
                 return None
         return first
@@ -112,12 +116,9 @@ class Asker(Protocol):
         ...
 
 
-class Question(NamedTuple):
-    """What questions that travel in one message have in common."""
-
-    node: NodeId
-    keyspace: KeyspaceId
-    epoch: Epoch
+Question: TypeAlias = tuple[NodeId, KeyspaceId, Epoch]
+"""What questions that travel in one message have in common: whom they ask, of which keyspace and in which
+epoch."""
 
 
 class Collection:
@@ -149,7 +150,7 @@ class Collection:
         self._ended: CollectionEnded | None = ended
         self._needed = needed
         self._answers: dict[NodeId, Held] = {}
-        self._decoded: tuple[bytes, Held] | None = None
+        self._decoded: Held | None = None  # the last
         self._bucket: Bucket | None = None
         self._is_asking = False
         self._mark = ZERO
@@ -157,10 +158,6 @@ class Collection:
     @property
     def is_over(self) -> bool:
         return self._ended is None
-
-    def begin(self) -> None:
-        """Ask the first."""
-        self._ask_more()
 
     def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch, mark: HybridTime = ZERO) -> None:
         """An owner holds this; b"" when nothing was ever written there, or, at or below `mark`, when it was
@@ -174,7 +171,8 @@ class Collection:
             return
         if self._tally.record_answer(node, row_epoch):
             self._answers[node] = held
-            self._mark = max(self._mark, mark)
+            if mark > self._mark:  # noqa: PLR1730 - faster than max()
+                self._mark = mark
         if self._digests:
             self._compare_digests(held)
         self._step()
@@ -219,12 +217,8 @@ class Collection:
     def forget(self) -> None:
         """Nobody waits any more."""
         self._ended = None
-        self._answers, self._decoded, self._digests, self.message = (
-            {},
-            None,
-            None,
-            b"",
-        )  # a silent owner may keep this for long
+        self._answers, self._decoded, self._digests = {}, None, None  # a silent owner may keep this for long
+        self.message = b""
         if self._bucket is not None:
             self._bucket.pop(self, None)
             self._bucket = None
@@ -260,9 +254,9 @@ class Collection:
     def _decode(self, encoded: bytes) -> Held:
         """Equal bytes are equal objects: they are decoded once."""
         known = self._decoded
-        if known is None or known[0] != encoded:
-            known = self._decoded = encoded, self._asker.decode(self, encoded)
-        return known[1]
+        if known is None or known.encoded != encoded:
+            known = self._decoded = self._asker.decode(self, encoded)
+        return known
 
     def _step(self) -> None:
         """Something happened, or nothing yet."""
@@ -272,7 +266,7 @@ class Collection:
         if tally.is_met and (self._needed is None or self._covers_session()):
             self._end(Collected(self._answers))
         elif not self._is_asking:
-            self._ask_more()
+            self.ask_more()
 
     def _covers_session(self) -> bool:
         """Whether the answers cover what the session of this read has seen; if not, one more owner has to
@@ -289,7 +283,8 @@ class Collection:
             known = known.join(held.stored.context)
         return None if self._needed is None else self._needed.missing(known, self._mark)
 
-    def _ask_more(self) -> None:
+    def ask_more(self) -> None:
+        """Ask as many as it takes; the first ones, to begin with."""
         tally = self._tally
         self._is_asking = True  # an owner may answer at once
         while nodes := tally.next_to_ask():

@@ -39,7 +39,7 @@ async def check_dead(
     ]
     if alive:
         raise InvalidArgument(
-            f"{', '.join(alive)} answers on its disk, so that is not gone",
+            f"{alive[0]} answers on its disk, so that is not gone",
             hint="without --dead a member that is up hands its partitions over; else end its process first",
         )
 

@@ -192,7 +192,7 @@ def _held(seen: ClusterStatus) -> dict[NodeId, int]:
 
 
 def _pace(told: MovingPace) -> MeasuredMoves:
-    return MeasuredMoves(told.bytes, told.fill_s, told.epochs, told.epochs_s)
+    return MeasuredMoves(told.bytes, told.copies, told.fill_s, told.epochs, told.epochs_s)
 
 
 def _node(node: str) -> NodeId:

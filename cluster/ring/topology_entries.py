@@ -119,6 +119,11 @@ class Member:
         return Owner(self.id, self.disk)
 
     @property
+    def host(self) -> str:
+        """Of its address."""
+        return self.address.rpartition(":")[0]
+
+    @property
     def is_given_up(self) -> bool:
         """Its disk is gone, by the operator's word, and no other has taken its place yet (rule T9)."""
         return self.disk.startswith(GIVEN_UP)

@@ -19,7 +19,7 @@ from ringmill.cluster.errors import RingmillError, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.moves import advanced, left, may_leave, readers_barrier
-from ringmill.cluster.ring.plans.moving_rate import AT_ONCE, MeasuredMoves
+from ringmill.cluster.ring.plans.moving_rate import AT_ONCE, Beside, MeasuredMoves
 from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
 from ringmill.cluster.sometimes import sometimes
@@ -157,9 +157,10 @@ class Mover:
 
         await self._change(change, CHANGE_S)
         current = self._topology.topology()
-        if current.epoch > topology.epoch and self._is_alone(topology):
-            size_bytes = self._filling.moved_bytes - before
-            self.pace = self.pace.plus(MeasuredMoves(size_bytes, fill_s, 1, loop.time() - begun - fill_s))
+        if current.epoch > topology.epoch:
+            size_bytes, copies = self._filling.moved_bytes - before, len(startable)
+            took = MeasuredMoves(size_bytes, copies, fill_s, 1, loop.time() - begun - fill_s)
+            self.pace = self.pace.plus(took.without(self._beside(topology)))
         self._filled = {
             partition: epoch
             for partition, epoch in self._filled.items()
@@ -230,12 +231,13 @@ class Mover:
             if row.joiner == self._seat and row.phase == phase
         ]
 
-    def _is_alone(self, topology: Topology) -> bool:
-        """Whether partitions move to no other node."""
-        return all(
-            row.joiner in (None, self._seat) and {*row.wanted} <= {*row.owners, self._seat}
-            for row in topology.rows
-        )
+    def _beside(self, topology: Topology) -> Beside:
+        """The nodes that partitions move to."""
+        joiners = {row.joiner for row in topology.rows if row.joiner is not None} | {self._seat}
+        joiners |= {seat for row in topology.rows for seat in row.wanted if seat not in row.owners}
+        host = {member.id: member.host for member in topology.members}
+        on_host = sum(host[joiner.node] == host[self._seat.node] for joiner in joiners)
+        return Beside(on_host, len(joiners))
 
     def _concerns(self, topology: Topology) -> bool:
         """Whether a move to this node is under way, or may be opened."""

@@ -101,7 +101,11 @@ class MembershipService:
             bytes=sizes,
             counting=self._figures().is_counting,
             moving=MovingPace(
-                bytes=pace.size_bytes, fill_s=pace.fill_s, epochs=pace.epochs, epochs_s=pace.epochs_s
+                bytes=pace.size_bytes,
+                copies=pace.copies,
+                fill_s=pace.fill_s,
+                epochs=pace.epochs,
+                epochs_s=pace.epochs_s,
             ),
         )
 

@@ -15,6 +15,7 @@ from ringmill.client.cli.ring.heirs import heirs_of
 from ringmill.client.cli.ring.pairs import parts_of
 from ringmill.client.cli.ring.ring_show import load_document, ranges
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ring.plans.moving_rate import LEAST_BYTES
 
 if TYPE_CHECKING:
     from ringmill.cluster.ring.plans.topology_plan import Move, TopologyPlan
@@ -73,7 +74,8 @@ def plan_story(plan: TopologyPlan) -> list[str]:
     """What a plan means, for people."""
     if not plan.moves:
         return [f"epoch {plan.epoch}: nothing would move", *_unsettled(plan)]
-    rate = f"{plan.rate.bytes_per_s / _MIB:.3g} MiB/s a host and {plan.rate.epoch_s:.2g} s an epoch"
+    bytes_too = f"{plan.rate.bytes_per_s / _MIB:.3g} MiB/s, " if plan.size_bytes >= LEAST_BYTES else ""
+    rate = f"{bytes_too}{plan.rate.copy_s:.2g} s a copy and {plan.rate.epoch_s:.2g} s an epoch"
     lines = [
         f"epoch {plan.epoch}: {plan.copies} copies of partitions to make, about {plan.size_bytes:,} bytes, "
         f"{plan.seconds:.0f} s at {rate}",

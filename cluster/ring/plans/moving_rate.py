@@ -12,35 +12,69 @@ from typing import Final, NamedTuple
 
 from ringmill.cluster.ids import NodeId
 
-__all__ = ["AT_ONCE", "Copying", "MovingRate", "MeasuredMoves", "measured_rate", "projected_s"]
+__all__ = [
+    "AT_ONCE",
+    "LEAST_BYTES",
+    "Beside",
+    "Copying",
+    "MeasuredMoves",
+    "MovingRate",
+    "measured_rate",
+    "projected_s",
+]
 
 AT_ONCE: Final = 8
 """Partitions of one joiner that change hands in one epoch."""
-_CONTENTION: Final = 1.7
-"""How much longer an epoch takes when several joiners propose theirs (scripts/bench/rebalance.py)."""
-_AROUND_S: Final = 0.5
+LEAST_BYTES: Final = 1 << 20
+"""Of fewer bytes it is the number of copies that takes the time, and no bytes per second are told."""
+_AROUND_S: Final = 0.6
 """To decide on the plan, and to see that it is over."""
 _OPENING_EPOCHS: Final = 2  # that a joiner needs beyond those in which a part of its partitions changes hands
+_FILLS_SHARE: Final = 0.6
+_EPOCHS_SHARE: Final = 0.6
+"""How much longer a step takes for each further joiner: 0 if they worked beside each other, 1 if in turn.
+Fills share the processors of a host, epochs follow one another (scripts/bench/rebalance.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class MovingRate:
-    """Bytes per second that the joiners of one host fill, and seconds that an epoch of moves takes.
+    """What a joiner takes that is the only one: for each copy, for its bytes, and for an epoch of moves.
 
     The defaults are what two cores did that ran all nodes (scripts/bench/rebalance.py).
     """
 
     bytes_per_s: float = 20 * 1024 * 1024
     epoch_s: float = 0.1
+    copy_s: float = 0.01
+
+    def fill_s(self, copies: int, size_bytes: float) -> float:
+        return copies * self.copy_s + size_bytes / self.bytes_per_s
+
+
+class Beside(NamedTuple):
+    """How many joiners there are, on the host of one of them and in all, that one included."""
+
+    on_host: int = 1
+    in_all: int = 1
+
+    @property
+    def fills_longer(self) -> float:
+        return 1 + _FILLS_SHARE * (self.on_host - 1)
+
+    @property
+    def epochs_longer(self) -> float:
+        return 1 + _EPOCHS_SHARE * (self.in_all - 1)
 
 
 class MeasuredMoves(NamedTuple):
-    """What a node measured in the moves to it while no other node had any.
+    """What the moves to a node took, or would have taken if no other node had had any.
 
-    Bytes and the seconds that it took to fill them; epochs and the seconds that they took beside that.
+    Bytes, copies, and the seconds that it took to fill them; epochs, and the seconds that they took beside
+    that.
     """
 
     size_bytes: int = 0
+    copies: int = 0
     fill_s: float = 0.0
     epochs: int = 0
     epochs_s: float = 0.0
@@ -48,9 +82,16 @@ class MeasuredMoves(NamedTuple):
     def plus(self, other: MeasuredMoves) -> MeasuredMoves:
         return MeasuredMoves(
             self.size_bytes + other.size_bytes,
+            self.copies + other.copies,
             self.fill_s + other.fill_s,
             self.epochs + other.epochs,
             self.epochs_s + other.epochs_s,
+        )
+
+    def without(self, beside: Beside) -> MeasuredMoves:
+        """As it would have been without other joiners."""
+        return self._replace(
+            fill_s=self.fill_s / beside.fills_longer, epochs_s=self.epochs_s / beside.epochs_longer
         )
 
 
@@ -63,34 +104,39 @@ class Copying(NamedTuple):
 
 
 def measured_rate(paces: Iterable[MeasuredMoves], usual: MovingRate) -> MovingRate:
-    """What nodes have measured, and `usual` for what none has."""
+    """What nodes have measured, and `usual` for what none has.
+
+    Of a fill only the whole is measured: bytes and copies each take as many times longer than usual.
+    """
     total = MeasuredMoves()
     for pace in paces:
         total = total.plus(pace)
-    has_filled = total.size_bytes and total.fill_s
+    usual_s = usual.fill_s(total.copies, total.size_bytes)
+    slower = total.fill_s / usual_s if total.copies and total.fill_s else 1.0
     return MovingRate(
-        total.size_bytes / total.fill_s if has_filled else usual.bytes_per_s,
+        usual.bytes_per_s / slower,
         total.epochs_s / total.epochs if total.epochs else usual.epoch_s,
+        usual.copy_s * slower,
     )
 
 
 def projected_s(moves: Iterable[Copying], rate: MovingRate) -> float:
-    """Seconds until the last is done.
+    """Seconds until the last is done; 0 without any move.
 
-    A joiner fills some partitions and then has an epoch decided for them.  Joiners work beside each other,
-    but epochs follow one another, and the joiners of one host share its processors.  0 without any move.
+    A joiner fills some partitions and then has an epoch decided for them.  Joiners work beside each other, as
+    far as the processors of their host and the order of epochs allow.
     """
     copies: Counter[NodeId | None] = Counter()
-    joined: Counter[NodeId | None] = Counter()
-    hosts: Counter[str] = Counter()
+    size_bytes: Counter[NodeId | None] = Counter()
+    hosts: dict[NodeId | None, str] = {}
     for move in moves:
         copies[move.joiner] += 1
-        joined[move.joiner] += move.size_bytes
-        hosts[move.host] += move.size_bytes
-    epochs = {joiner: -(-count // AT_ONCE) + _OPENING_EPOCHS for joiner, count in copies.items()}
-    ends = [each * rate.epoch_s + joined[joiner] / rate.bytes_per_s for joiner, each in epochs.items()]
-    if not epochs:
-        return 0.0
-    filled = [size_bytes / rate.bytes_per_s for size_bytes in hosts.values()]
-    in_turn = sum(epochs.values()) * rate.epoch_s * (_CONTENTION if len(epochs) > 1 else 1)
-    return _AROUND_S + max(in_turn, *ends, *filled)
+        size_bytes[move.joiner] += move.size_bytes
+        hosts[move.joiner] = move.host
+    ends = []
+    for joiner, count in copies.items():
+        beside = Beside(sum(host == hosts[joiner] for host in hosts.values()), len(hosts))
+        fill_s = rate.fill_s(count, size_bytes[joiner]) if joiner is not None else 0.0
+        epochs = -(-count // AT_ONCE) + _OPENING_EPOCHS
+        ends.append(fill_s * beside.fills_longer + epochs * rate.epoch_s * beside.epochs_longer)
+    return _AROUND_S + max(ends) if ends else 0.0

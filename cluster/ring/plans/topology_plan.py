@@ -260,4 +260,4 @@ def _traffic(moves: Sequence[Move]) -> tuple[Traffic, ...]:
 def _copying(move: Move) -> Copying:
     if move.joiner is None:
         return Copying(None, "", 0)
-    return Copying(move.joiner.id, move.joiner.address.rpartition(":")[0], move.size_bytes)
+    return Copying(move.joiner.id, move.joiner.host, move.size_bytes)

@@ -239,14 +239,17 @@ class MovingPace(_message.Message):
     FILL_S_FIELD_NUMBER: _builtins.int
     EPOCHS_FIELD_NUMBER: _builtins.int
     EPOCHS_S_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
     """filled"""
     fill_s: _builtins.float
-    """seconds that took"""
+    """seconds that took, or would have without other joiners beside"""
     epochs: _builtins.int
     """decided for these moves"""
     epochs_s: _builtins.float
     """seconds that took, beside filling"""
+    copies: _builtins.int
+    """of partitions, filled"""
     def __init__(
         self,
         *,
@@ -254,10 +257,11 @@ class MovingPace(_message.Message):
         fill_s: _builtins.float = ...,
         epochs: _builtins.int = ...,
         epochs_s: _builtins.float = ...,
+        copies: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "epochs", b"epochs", "epochs_s", b"epochs_s", "fill_s", b"fill_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "copies", b"copies", "epochs", b"epochs", "epochs_s", b"epochs_s", "fill_s", b"fill_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,13 +16,14 @@ import ringmill.node.moves.mover
 import ringmill.node.repair.hint_delivery
 import ringmill.simulator.subjects.deletes.tunables
 import ringmill.simulator.subjects.moves.kinds
-from ringmill.cluster.errors import RingmillError, Stale
+from ringmill.cluster.errors import RingmillError, Stale, Unavailable
 from ringmill.cluster.ids import FIRST_EPOCH, Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.moves import check_arrow, readers_barrier, sources_for
 from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.node.moves.filling import Filling
 from ringmill.node.moves.former_copies import FormerCopies
 from ringmill.node.moves.mover import Mover
+from ringmill.node.repair.exchange import Exchange
 from ringmill.node.replica.stored_key import Copy
 from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
@@ -181,10 +182,14 @@ def _old_values_brought() -> Bends:
             with suppress(Stale):
                 await merge(filling, copy, (item,))
 
+    async def cannot_tell(exchange: Exchange, partition: PartitionId, row: Row, peer: NodeId) -> int:
+        raise Unavailable("each source is read whole, so that all that is refused is left out")
+
     merge = Filling._merge
     return (
         method(Filling.learn_marks, learn_and_judge),
         method(Filling._merge, leave_out_what_is_refused),
+        method(Exchange.pull, cannot_tell),
     )
 
 

@@ -113,6 +113,27 @@ def test_changes_at_once_are_made_on_slow_disks_too() -> None:
     assert sum(map(took_s, range(4))) / 4 < 22.0  # and a round of both phases takes 1.6 s alone
 
 
+def test_a_change_has_its_turn_beside_nodes_that_always_want_another() -> None:
+    """As joiners do: n1, whose ballots lose to all others of the same counter, waits for few of theirs."""
+    world = World(nodes=5)
+
+    async def want(node: str) -> None:
+        for number in range(100):
+            await change(world, node, f"{node}-{number}", 60)
+
+    async def story() -> None:
+        others = [asyncio.ensure_future(want(node)) for node in world.names[1:]]
+        await asyncio.sleep(0.5)
+        before = known(world, "n1").epoch
+        mine = await change(world, "n1", "mine", 10)
+        assert mine.topology.epoch - before <= 8
+        for each in others:
+            each.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    world.run(story())
+
+
 def test_one_voter_away_stops_nothing_and_it_catches_up() -> None:
     world = World()
 

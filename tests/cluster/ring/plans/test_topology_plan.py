@@ -13,6 +13,7 @@ from ringmill.cluster.ring.plans.copy_sources import known_sizes
 from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
 from ringmill.cluster.ring.plans.moving_rate import (
     AT_ONCE,
+    Beside,
     Copying,
     MeasuredMoves,
     MovingRate,
@@ -55,7 +56,8 @@ def test_a_node_that_is_added_gets_its_share_from_all_the_others() -> None:
     assert [(each.source, each.size_bytes) for each in plan.traffic] == [
         (N1, 16 * MIB), (N2, 16 * MIB), (N3, 16 * MIB)
     ]  # fmt: skip
-    assert plan.seconds == pytest.approx(0.5 + 8 * 0.1 + 48 / 20)
+    usual = MovingRate()
+    assert plan.seconds == pytest.approx(0.6 + 8 * usual.epoch_s + usual.fill_s(48, 48 * MIB))
     assert plan.epoch == 1 and not plan.short and not plan.unsettled
 
 
@@ -177,8 +179,8 @@ def test_new_weights_and_zones_may_be_those_of_a_node_that_is_added() -> None:
     ]  # fmt: skip
 
 
-def test_epochs_follow_each_other_and_joiners_of_one_host_share_its_rate() -> None:
-    rate = MovingRate(bytes_per_s=100, epoch_s=1)
+def test_joiners_hold_each_other_up_in_filling_on_one_host_and_in_epochs_anywhere() -> None:
+    rate = MovingRate(bytes_per_s=100, epoch_s=1, copy_s=0.5)
 
     def copies(joiner: str, host: str, number: int, size: int = 50) -> list[Copying]:
         return [Copying(NodeId(joiner), host, size)] * number
@@ -186,26 +188,33 @@ def test_epochs_follow_each_other_and_joiners_of_one_host_share_its_rate() -> No
     def seconds(*moves: list[Copying]) -> float:
         return projected_s([each for some in moves for each in some], rate)
 
-    around = 0.5
-    assert seconds(copies("a", "h", AT_ONCE, size=0)) == around + 3
-    assert seconds(copies("a", "h", AT_ONCE + 1, size=0)) == around + 4
-    assert seconds(copies("a", "h", 4)) == around + 3 + 2
-    assert seconds(copies("a", "h", 4), copies("b", "h", 4)) == pytest.approx(around + 6 * 1.7)
-    assert seconds(copies("a", "h", 4, 500), copies("b", "h", 4, 500)) == around + 20 + 20
-    assert seconds(copies("a", "h", 4, 500), copies("b", "i", 4, 500)) == around + 3 + 20
+    around, here, apart = 0.6, Beside(2, 2), Beside(1, 2)
+    assert 1 < apart.epochs_longer == here.epochs_longer < 2
+    assert 1 == apart.fills_longer < here.fills_longer < 2
+    assert seconds(copies("a", "h", AT_ONCE, size=0)) == pytest.approx(around + 7)
+    assert seconds(copies("a", "h", AT_ONCE + 1, size=0)) == pytest.approx(around + 8.5)
+    assert seconds(copies("a", "h", 4)) == pytest.approx(around + 7)
+    both = 4 * here.fills_longer + 3 * here.epochs_longer
+    assert seconds(copies("a", "h", 4), copies("b", "h", 4)) == pytest.approx(around + both)
+    both = 4 + 3 * apart.epochs_longer
+    assert seconds(copies("a", "h", 4), copies("b", "i", 4)) == pytest.approx(around + both)
     assert projected_s([Copying(None, "", 0)], rate) == around + 3
     assert projected_s([], rate) == 0
 
 
 def test_a_rate_is_what_nodes_measured_and_else_the_usual_one() -> None:
-    usual = MovingRate(bytes_per_s=100, epoch_s=1)
+    usual = MovingRate(bytes_per_s=100, epoch_s=1, copy_s=0.5)
     assert measured_rate([], usual) == usual
-    assert measured_rate([MeasuredMoves(), MeasuredMoves(epochs=4, epochs_s=2.0)], usual) == MovingRate(
-        100, 0.5
-    )
-    both = [MeasuredMoves(300, 1.0, 2, 1.0), MeasuredMoves(100, 3.0, 2, 3.0)]
-    assert measured_rate(both, usual) == MovingRate(100, 1)
-    assert measured_rate([MeasuredMoves(600, 2.0)], usual) == MovingRate(300, 1)
+    epochs = [MeasuredMoves(), MeasuredMoves(epochs=4, epochs_s=2.0)]
+    assert measured_rate(epochs, usual) == MovingRate(100, 0.5, 0.5)
+    twice_as_slow = [MeasuredMoves(300, 2, 6.0, 2, 1.0), MeasuredMoves(100, 4, 8.0, 2, 3.0)]
+    assert measured_rate(twice_as_slow, usual) == MovingRate(50, 1, 1.0)
+
+
+def test_what_was_measured_beside_other_joiners_tells_of_one_alone() -> None:
+    beside = Beside(2, 3)
+    took = MeasuredMoves(300, 2, 6.0 * beside.fills_longer, 2, beside.epochs_longer)
+    assert took.without(beside) == pytest.approx((300, 2, 6.0, 2, 1.0))
 
 
 def test_sizes_are_those_that_owners_tell_or_else_estimates() -> None:

@@ -8,7 +8,7 @@ records first and long ones behind them: the buffer overshoots its bound by one 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from sys import getsizeof
 from types import NoneType
 from typing import Any, Final
@@ -30,12 +30,19 @@ def footprint(value: Any, depth: int = _DEPTH) -> int:
     if type(value) in _HOLD_NOTHING:
         return size
     if depth and isinstance(value, list | tuple):
-        return size + sum(footprint(item, depth - 1) for item in value)
+        return size + _all_of(value, depth - 1)
     if depth and isinstance(value, Mapping):
-        return size + sum(footprint(k, depth - 1) + footprint(v, depth - 1) for k, v in value.items())
+        return size + _all_of(value.keys(), depth - 1) + _all_of(value.values(), depth - 1)
     if depth and dataclasses.is_dataclass(value):
         return size + sum(footprint(getattr(value, f.name), depth - 1) for f in dataclasses.fields(value))
     return size
+
+
+def _all_of(values: Collection[Any], depth: int) -> int:
+    """Their footprints together; what most rows are made of costs no call a value."""
+    if _HOLD_NOTHING.issuperset(map(type, values)):
+        return sum(map(getsizeof, values))
+    return sum(footprint(each, depth) for each in values)
 
 
 class RecordSizes:

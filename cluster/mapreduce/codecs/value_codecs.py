@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from types import NoneType, UnionType
 from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hints
 
@@ -44,7 +45,8 @@ class _Shape:
 
     allowed: frozenset[type] | None  # the types they may have; None: whatever msgpack takes
     lower: Convert | None = None  # makes what msgpack packs; None: it packs them as they are
-    rebuild: Convert | None = None  # makes them again from arrays unpacked as lists
+    rebuild: Convert | None = None  # makes them again from arrays unpacked as lists; None: they are right so
+    rebuild_all: Callable[[Sequence[Any]], list[Any]] | None = None  # the same of many, element by element
     has_tuple: bool = False
     has_list: bool = False
 
@@ -57,6 +59,7 @@ class ValueCodec:
         self._allowed = shape.allowed
         self._lower = shape.lower
         self._rebuild = shape.rebuild if needs_rebuild else None
+        self._rebuild_all = shape.rebuild_all if needs_rebuild else None
         self._name = name
         self.uses_lists = shape.has_list or needs_rebuild
 
@@ -76,6 +79,8 @@ class ValueCodec:
 
     def from_wire(self, values: Sequence[Any]) -> Sequence[Any]:
         """The values that `to_wire` was given."""
+        if self._rebuild_all is not None:
+            return self._rebuild_all(values)
         return values if self._rebuild is None else list(map(self._rebuild, values))
 
 
@@ -164,8 +169,8 @@ def _union_shape(hint: Any, args: tuple[Any, ...], where: str) -> _Shape:
         None if None in allowed else frozenset(types),
         _unless_none(one.lower) if converted else None,
         _unless_none(one.rebuild) if converted else None,
-        one.has_tuple,
-        any(shape.has_list for shape in shapes),
+        has_tuple=one.has_tuple,
+        has_list=any(shape.has_list for shape in shapes),
     )
 
 
@@ -182,30 +187,46 @@ def _row_shape(
 ) -> _Shape:
     """A fixed number of elements, each of its own type."""
     lowers = [shape.lower or _same for shape in shapes]
-    rebuilds = [shape.rebuild or _same for shape in shapes]
+    changed = [(at, shape.rebuild) for at, shape in enumerate(shapes) if shape.rebuild is not None]
 
     def lower(row: Sequence[Any]) -> list[Any]:
         return [convert(item) for convert, item in zip(lowers, row, strict=True)]
 
     def rebuild(row: Sequence[Any]) -> Any:
-        return build([convert(item) for convert, item in zip(rebuilds, row, strict=True)])
+        elements = _of_length(len(shapes), row)
+        for at, convert in changed:
+            elements[at] = convert(elements[at])
+        return build(elements)
+
+    def rebuild_all(rows: Sequence[Any]) -> list[Any]:
+        """One pass an element, and no call a row: a job makes millions of them."""
+        if not set(map(len, rows)) <= {len(shapes)}:
+            return list(map(rebuild, rows))
+        columns = [list(map(itemgetter(at), rows)) for at in range(len(shapes))]
+        for at, convert in changed:
+            columns[at] = list(map(convert, columns[at]))
+        return list(zip(*columns, strict=True))
 
     return _Shape(
         allowed,
         lower if any(shape.lower for shape in shapes) else None,
         rebuild,
+        rebuild_all if build is tuple and shapes else None,
         has_tuple or any(shape.has_tuple for shape in shapes),
         any(shape.has_list for shape in shapes),
     )
 
 
 def _list_shape(inner: _Shape, build: type[list[Any]] | type[tuple[Any, ...]] = list) -> _Shape:
-    lower_one, rebuild_one = inner.lower, inner.rebuild or _same
+    lower_one, rebuild_one = inner.lower, inner.rebuild
+    rebuild: Convert | None = None if build is list else build
+    if rebuild_one is not None:
+        rebuild = lambda values: build(map(rebuild_one, values))  # noqa: E731 - beside its other forms
     return _Shape(
         frozenset((build,)),
         None if lower_one is None else (lambda values: list(map(lower_one, values))),
-        lambda values: build(map(rebuild_one, values)),
-        inner.has_tuple,
+        rebuild,
+        has_tuple=inner.has_tuple,
         has_list=True,
     )
 
@@ -215,6 +236,7 @@ def _dict_shape(key_hint: Any, key: _Shape, value: _Shape) -> _Shape:
     plain_keys = key_hint in _SCALARS
     lower_key, lower_value = key.lower or _same, value.lower or _same
     rebuild_key, rebuild_value = key.rebuild or _same, value.rebuild or _same
+    is_right = plain_keys and value.rebuild is None
 
     def lower(values: dict[Any, Any]) -> Any:
         pairs = [(lower_key(name), lower_value(item)) for name, item in values.items()]
@@ -225,7 +247,13 @@ def _dict_shape(key_hint: Any, key: _Shape, value: _Shape) -> _Shape:
         return {rebuild_key(name): rebuild_value(item) for name, item in pairs}
 
     needs_lower = not plain_keys or value.lower is not None
-    return _Shape(frozenset((dict,)), lower if needs_lower else None, rebuild, value.has_tuple, has_list=True)
+    return _Shape(
+        frozenset((dict,)),
+        lower if needs_lower else None,
+        None if is_right else rebuild,
+        has_tuple=value.has_tuple,
+        has_list=True,
+    )
 
 
 def _dataclass_shape(hint: type, where: str) -> _Shape:
@@ -244,6 +272,13 @@ def _dataclass_shape(hint: type, where: str) -> _Shape:
 
 def _unless_none(convert: Convert | None) -> Convert | None:
     return None if convert is None else (lambda value: None if value is None else convert(value))
+
+
+def _of_length(count: int, row: Sequence[Any]) -> list[Any]:
+    """The elements of a row.  Raises ValueError when there are more or fewer."""
+    if len(row) != count:
+        raise ValueError(f"{len(row)} elements where the hint has {count}: {shown(row, 200)}")
+    return list(row)
 
 
 def _same(value: Any) -> Any:

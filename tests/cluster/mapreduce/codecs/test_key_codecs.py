@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.codecs import key_codec
+from ringmill.cluster.mapreduce.codecs.key_codecs import key_prefix
 
 INTS = st.integers() | st.integers(-300, 300) | st.integers(-(2**1200), 2**1200)
 FLOATS = st.floats(allow_nan=False)
@@ -55,8 +56,27 @@ def test_bytes_sort_as_the_keys_do_and_decode_to_them(hint: Any, keys: st.Search
         if one is not None:
             assert (first < second) == (one < other)
         assert codec.encode_all([one, other]) == [first, second]
+        assert codec.encode_all([one, other] * 3) == [first, second] * 3, "also where few differ"
 
     law()
+
+
+def test_of_many_keys_the_wrong_one_is_named_and_a_key_without_elements_is_one() -> None:
+    codec = key_codec(tuple[str, int], "here")
+    for wrong, said in ((("b", True), "hint says int"), (("b", 1, 2), "3 elements"), (["b", 1], "list")):
+        with pytest.raises(InvalidArgument, match=said):
+            codec.encode_all([("a", 1), wrong, ("c", "d")])
+    assert key_codec(tuple[()], "here").encode_all([(), ()]) == [b"", b""]
+
+
+@given(st.lists(st.tuples(BYTES, TEXT, INTS), min_size=1))
+def test_a_prefix_is_cut_where_its_parts_end(keys: list[tuple[bytes, str, int]]) -> None:
+    encoded = key_codec(tuple[bytes, str, int], "here").encode_all(keys)
+    for count in (1, 2):
+        prefix, _ = key_prefix(tuple[bytes, str, int], count, "here")
+        cut = list(map(prefix.cut, encoded))
+        assert [prefix.decode(each) for each in cut] == list(map(prefix.of, keys))
+        assert all(key.startswith(each) for key, each in zip(encoded, cut, strict=True))
 
 
 @given(st.none() | TEXT, st.none() | TEXT)

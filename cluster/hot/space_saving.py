@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from operator import itemgetter
+from typing import Final, Generic, TypeVar
 
 __all__ = ["Counted", "SpaceSaving"]
 
 K = TypeVar("K", bound=Hashable)
+_count_of: Final = itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,8 @@ class SpaceSaving(Generic[K]):
         if count is None:
             count = 0.0
             if len(counts) >= self._capacity:
-                least = min(counts, key=counts.__getitem__)
-                count = counts.pop(least)
-                del self._rest[least]
+                least, count = min(counts.items(), key=_count_of)  # no key is hashed for that
+                del counts[least], self._rest[least]
             self._rest[key] = count, self._no_parts.copy()
         counts[key] = count + weight
         return self._rest[key][1]

@@ -70,12 +70,6 @@ class LoneValue(NamedTuple):
         entry = entry_of(fields[3], fields[4], fields[5], fields[6], is_retry=fields[8] == IS_RETRY)
         return remember(self.replaced, entry)
 
-    @property
-    def sibling(self) -> Sibling:
-        actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = self.fields
-        operation = OperationId(session, sequence, birth)
-        return Sibling(Dot(actor, counter), value, time, operation, expires_at_ms, flags == IS_RETRY)
-
 
 def lone_of(data: bytes) -> LoneValue | None:
     """None for any other object, and for bytes that are to be refused."""

@@ -24,8 +24,9 @@ from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken, encode_context, token_of
 from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.object_codec import encode_object
-from ringmill.cluster.versions.objects import Sibling, StoredObject
+from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route, Routes
@@ -37,12 +38,12 @@ from ringmill.node.requests.owners.read_trace import ReadTrace
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
-from ringmill.node.requests.request_values import ReadRequest, ReadResult
+from ringmill.node.requests.request_values import LoneResult, ReadRequest, ReadResult
 
 __all__ = ["ReadEnded", "Reader", "holders_needed"]
 
-ReadEnded: TypeAlias = Callable[[ReadResult | Exception], None]
-"""Told once how a read ended for its client: what `Reader.read` returns or raises."""
+ReadEnded: TypeAlias = Callable[[ReadResult | LoneResult | Exception], None]
+"""Told once how a read ended for its client: what `Reader.read` returns, short where it can be, or raises."""
 
 
 @dataclass(slots=True)
@@ -159,9 +160,7 @@ class Reader:
             return
         agreed = None if route.row.is_joint else told.agreed  # both sets of owners have to hold it (rule M1)
         if agreed is not None and (lone := agreed.lone) is not None and lone.is_plain:
-            self._hybrid.observe(lone.time)
-            token = token_of(lone.time, lone.vector, route.keyspace.id, route.key)
-            ended(self._shown(route, r, told, (lone.sibling,), token, repaired=0))
+            ended(self._lone_result(route, r, told, lone))
             return
         if agreed is None or any(each.expires_at_ms for each in agreed.stored.siblings):
             try:
@@ -212,27 +211,9 @@ class Reader:
         now_ms = self._hybrid.expiry_ms()
         shown = merged.shown(route.keyspace.policy, now_ms)
         judged_at_ms = now_ms if any(sibling.expires_at_ms for sibling in shown) else 0
-        return self._shown(route, r, collected, shown, token, repaired, judged_at_ms)
-
-    def _shown(
-        self,
-        route: Route,
-        r: int,
-        collected: Collected,
-        siblings: tuple[Sibling, ...],
-        token: bytes,
-        repaired: int,
-        judged_at_ms: int = 0,
-    ) -> ReadResult:
-        heat = self._heat
-        if heat.passes():
-            size_bytes = len(next(iter(collected.held.values())).encoded)
-            heat.note(Work.READ, route.keyspace.id, route.key, route.partition, size_bytes)
-        is_weak = r < route.row.readers_for(route.row.level(route.keyspace.r))
-        if route.keyspace.is_sloppy and not is_weak:
-            is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
+        is_weak, is_hot = self._note(route, r, collected)
         return ReadResult(
-            siblings,
+            shown,
             token,
             tuple(collected.held),
             repaired,
@@ -240,8 +221,28 @@ class Reader:
             route.epoch,
             self._hybrid.now(),
             judged_at_ms,
-            bool(heat.turns) and heat.is_hot(route.keyspace.id, route.key),
+            is_hot,
         )
+
+    def _lone_result(self, route: Route, r: int, collected: Collected, lone: LoneValue) -> LoneResult:
+        """The same of one plain value that all hold."""
+        time, keyspace = lone.time, route.keyspace
+        self._hybrid.observe(time)
+        token = token_of(time, lone.vector, keyspace.id, route.key)
+        is_weak, is_hot = self._note(route, r, collected)
+        answered = tuple(collected.held)
+        return LoneResult(lone, token, answered, is_weak, route.epoch, self._hybrid.now(), is_hot)
+
+    def _note(self, route: Route, r: int, collected: Collected) -> tuple[bool, bool]:
+        """Count a read that is answered.  Returns whether it is weak, and whether its key is hot."""
+        heat, keyspace = self._heat, route.keyspace
+        if heat.passes():
+            size_bytes = len(next(iter(collected.held.values())).encoded)
+            heat.note(Work.READ, keyspace.id, route.key, route.partition, size_bytes)
+        is_weak = r < route.row.readers_for(route.row.level(keyspace.r))
+        if keyspace.is_sloppy and not is_weak:
+            is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
+        return is_weak, bool(heat.turns) and heat.is_hot(keyspace.id, route.key)
 
     async def _repair(
         self,

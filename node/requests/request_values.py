@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId, Position
 from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.objects import OperationId, Sibling
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 
@@ -15,6 +16,7 @@ ANY_EPOCH: Final = Epoch(0)
 __all__ = [
     "Located",
     "LocateRequest",
+    "LoneResult",
     "OwnerAnswer",
     "ReadRequest",
     "ReadResult",
@@ -90,6 +92,19 @@ class ReadResult(NamedTuple):
     time: HybridTime
     judged_at_ms: int = 0  # 0: nothing of it expires
     is_hot: bool = False
+
+
+class LoneResult(NamedTuple):
+    """A ReadResult of one value that never expires and on which all agree, as nearly every read finds it.  No
+    sibling is made of the value."""
+
+    value: LoneValue
+    context: bytes
+    answered: tuple[NodeId, ...]
+    is_weak: bool
+    epoch: Epoch
+    time: HybridTime
+    is_hot: bool
 
 
 @dataclass(frozen=True, slots=True)

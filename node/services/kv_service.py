@@ -44,7 +44,7 @@ from ringmill.node.requests.encoding.kv_codec import (
     write_request,
 )
 from ringmill.node.requests.facade import Requests
-from ringmill.node.requests.request_values import ReadResult
+from ringmill.node.requests.request_values import LoneResult, ReadResult
 from ringmill.node.requests.watches.prefix_watches import PrefixRequest
 from ringmill.node.services.behind_gate import behind_gate
 from ringmill.node.services.table import Call, Service, Unary, unary
@@ -189,7 +189,7 @@ def _answer_write(arrival: Arrival, told: QuorumReceipt | RingmillError) -> None
         arrival.answer(receipt_bytes(told))
 
 
-def _answer_read(arrival: Arrival, told: ReadResult | Exception) -> None:
+def _answer_read(arrival: Arrival, told: ReadResult | LoneResult | Exception) -> None:
     if isinstance(told, Exception):
         arrival.fail(told)
     else:

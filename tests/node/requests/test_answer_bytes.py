@@ -9,11 +9,12 @@ from ringmill.cluster.ids import Actor, Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
 from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.objects import OperationId, Sibling
 from ringmill.cluster.wire.parsing import serialized
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.node.requests.encoding.answer_bytes import receipt_bytes, result_bytes
-from ringmill.node.requests.request_values import ReadResult
+from ringmill.node.requests.request_values import LoneResult, ReadResult
 
 BYTES = st.one_of(
     st.just(b""), st.binary(max_size=9), st.sampled_from([b"x" * 127, b"x" * 128, b"x" * 70_000])
@@ -85,6 +86,25 @@ def several(of: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ..
 @given(st.builds(QuorumReceipt, DOTS, BYTES, TIMES, EPOCHS, NUMBERS, several(ACKS), st.booleans()))
 def test_a_receipt(receipt: QuorumReceipt) -> None:
     assert receipt_bytes(receipt) == serialized(receipt_message(receipt))
+
+
+@given(DOTS, BYTES, TIMES, BYTES, several(NODES), st.booleans(), EPOCHS, TIMES, st.booleans())
+def test_a_result_of_one_value_is_that_of_its_sibling(
+    dot: Dot,
+    value: bytes,
+    written: HybridTime,
+    context: bytes,
+    answered: tuple[NodeId, ...],
+    is_weak: bool,
+    epoch: Epoch,
+    time: HybridTime,
+    is_hot: bool,
+) -> None:
+    lone = LoneValue(HybridTime(0), [[*dot]], [*dot, value, written, 1, 2, 3, 0, 0], b"")
+    sibling = Sibling(dot, value, written, OperationId(1, 2, HybridTime(3)))
+    result = ReadResult((sibling,), context, answered, 0, is_weak, epoch, time, 0, is_hot)
+    lone_result = LoneResult(lone, context, answered, is_weak, epoch, time, is_hot)
+    assert result_bytes(lone_result) == serialized(result_message(result))
 
 
 @given(

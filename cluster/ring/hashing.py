@@ -13,7 +13,15 @@ from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.ids import KeyspaceId, PartitionId, Position
 
-__all__ = ["MAX_PARTITIONS", "MIN_PARTITIONS", "hash_tag", "partition_of", "partition_start", "position"]
+__all__ = [
+    "MAX_PARTITIONS",
+    "MIN_PARTITIONS",
+    "bits_below",
+    "hash_tag",
+    "partition_of",
+    "partition_start",
+    "position",
+]
 
 MIN_PARTITIONS: Final = 16
 MAX_PARTITIONS: Final = 4096
@@ -42,9 +50,14 @@ def hash_tag(key: bytes) -> bytes | None:
 
 def partition_of(position: Position, partitions: int) -> PartitionId:
     """The slice of the circle that holds `position`: its top bits, as `partitions` is a power of two."""
-    return PartitionId(position >> (65 - partitions.bit_length()))
+    return PartitionId(position >> bits_below(partitions))
+
+
+def bits_below(partitions: int) -> int:
+    """How many bits of a position tell where in its partition it is."""
+    return 65 - partitions.bit_length()
 
 
 def partition_start(partition: PartitionId, partitions: int) -> Position:
     """The first position of a partition."""
-    return Position(partition << (65 - partitions.bit_length()))
+    return Position(partition << bits_below(partitions))

@@ -21,7 +21,7 @@ from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack_docume
 from ringmill.cluster.ring.hashing import (
     MAX_PARTITIONS,
     MIN_PARTITIONS,
-    partition_of,
+    bits_below,
     partition_start,
     position,
 )
@@ -78,11 +78,13 @@ class Topology:
     is_paused: bool = False  # no further move of the plan is begun
     _by_name: dict[str, KeyspaceEntry] = field(init=False, repr=False, compare=False)
     _by_id: dict[KeyspaceId, KeyspaceEntry] = field(init=False, repr=False, compare=False)
+    _bits_below: int = field(init=False, repr=False, compare=False)  # of a position
     _encoded: bytes = field(init=False, default=b"", repr=False, compare=False)  # b"": not asked for yet
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {keyspace.name: keyspace for keyspace in self.keyspaces})
         object.__setattr__(self, "_by_id", {keyspace.id: keyspace for keyspace in self.keyspaces})
+        object.__setattr__(self, "_bits_below", bits_below(self.partitions))
 
     def row(self, partition: PartitionId) -> Row:
         """Raises InvalidArgument when there is no such partition."""
@@ -101,7 +103,7 @@ class Topology:
         return tuple(node for node in walk if node not in owners)
 
     def partition_of(self, keyspace: KeyspaceId, key: bytes) -> PartitionId:
-        return partition_of(position(keyspace, key), self.partitions)
+        return PartitionId(position(keyspace, key) >> self._bits_below)
 
     def keyspace_named(self, name: str) -> KeyspaceEntry:
         """Raises InvalidArgument that lists what exists."""

@@ -135,7 +135,7 @@ class ObjectStore(StoredCount):
         """
         key = place.stored_key
         encoded = self._engine.get_nowait(key)
-        return encoded or b"", self._unsynced_commit(key)
+        return encoded or b"", self._unsynced_commit(key) if key in self._unsynced else None
 
     def _unsynced_commit(self, key: bytes) -> Commit | None:
         """What a reader of this key has to wait for."""

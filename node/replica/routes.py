@@ -6,6 +6,7 @@ than the row is refused as WrongEpoch; one with a newer epoch makes this node fe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, Unavailable, WrongEpoch
@@ -55,7 +56,7 @@ class Routes:
         keyspace, Unavailable before there is a topology, and when nobody tells of the keyspace.
         """
         topology = await self._holding(keyspace or "default", epoch, within_s)
-        return self._named(topology, keyspace, key, epoch)
+        return self._route(topology, _objects(topology, keyspace), key, epoch)
 
     async def objects_named(
         self, keyspace: str, epoch: Epoch, within_s: float
@@ -79,7 +80,7 @@ class Routes:
         topology = self._view.topology()
         if epoch > topology.epoch or not topology.has_keyspace(keyspace or "default"):
             return None
-        return self._named(topology, keyspace, key, epoch)
+        return self._route(topology, _objects(topology, keyspace), key, epoch)
 
     async def by_id(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Route:
         """The route of a peer's message to this replica.
@@ -92,6 +93,19 @@ class Routes:
         """The same by what this node knows; None when it has to catch up first."""
         topology = self._view.topology()
         return self._owned(topology, keyspace, key, epoch) if epoch <= topology.epoch else None
+
+    def of_message(self, keyspace: KeyspaceId, epoch: Epoch) -> Callable[[bytes], Route] | None:
+        """The same for a message about many keys of a keyspace: what finds the route of each, until the next
+        await.  Raises InvalidArgument for an unknown keyspace; the finder WrongEpoch."""
+        topology = self._view.topology()
+        if epoch > topology.epoch:
+            return None
+        named = topology.keyspace(keyspace)
+
+        def find(key: bytes) -> Route:
+            return self._checked(self._route(topology, named, key, epoch))
+
+        return find
 
     async def of_fallback(
         self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId, owner: NodeId | None = None
@@ -190,23 +204,25 @@ class Routes:
         await self._view.know(epoch, ask=ask)
         return self._view.topology()
 
-    def _named(self, topology: Topology, keyspace: str, key: bytes, epoch: Epoch) -> Route:
-        return self._route(topology, _objects(topology, keyspace), key, epoch)
-
     def _owned(self, topology: Topology, keyspace: KeyspaceId, key: bytes, epoch: Epoch) -> Route:
-        route = self._route(topology, topology.keyspace(keyspace), key, epoch)
+        return self._checked(self._route(topology, topology.keyspace(keyspace), key, epoch))
+
+    def _checked(self, route: Route) -> Route:
+        """Raises WrongEpoch unless this node is an owner."""
         if self.node not in route.owners:
-            raise _not_an_owner(self.node, route.partition, topology.epoch)
+            raise _not_an_owner(self.node, route.partition, route.epoch)
         return route
 
     def _route(self, topology: Topology, keyspace: KeyspaceEntry, key: bytes, epoch: Epoch) -> Route:
         """`topology` is the present one; an epoch under which its row did not stand is refused (T5)."""
-        partition = topology.partition_of(keyspace.id, key)
+        id, newest = keyspace.id, topology.epoch
+        partition = topology.partition_of(id, key)
         row = topology.rows[partition]
-        if not row.row_epoch <= (epoch or topology.epoch) <= topology.epoch:
+        if not row.row_epoch <= (epoch or newest) <= newest:
             row = self._view.check_row(partition, epoch)
-        place = Place(self.copy_of(partition, row), keyspace.id, key)
-        return Route(keyspace, key, partition, row, row.nodes, topology.epoch, place)
+        known = self._copies.get(partition)
+        copy = known[1] if known is not None and known[0] is row else self.copy_of(partition, row)
+        return Route(keyspace, key, partition, row, row.nodes, newest, Place(copy, id, key))
 
 
 def _objects(topology: Topology, keyspace: str) -> KeyspaceEntry:

@@ -242,24 +242,30 @@ class ReplicaServing:
     def _read_many(self, arrival: Arrival, request: ReadMany) -> None:
         """Show the small objects that are in memory, once the newest of them is on the disk; what is large,
         elsewhere or to be refused is to be asked for alone."""
-        answer = ReadManyAnswer.alone(len(request.keys))
+        epoch, keyspace, keys = request
+        answer = ReadManyAnswer.alone(len(keys))
         row_epochs, told, marks = answer
+        find = self._routes.of_message(keyspace, epoch)
+        if find is None:
+            arrival.answer(answer.encode())
+            return
         newest: Commit | None = None
-        for number, key in enumerate(request.keys):
+        passes, read_now, proven = self._heat.passes, self._objects.read_now, self._watermarks.proven
+        for number, key in enumerate(keys):
             try:
-                route = self._routes.by_id_now(request.keyspace, key, request.epoch)
-                if route is None:
-                    continue
-                encoded, commit = self._objects.read_now(route.place)
+                route = find(key)
+                encoded, commit = read_now(route.place)
             except (NotCached, OSError, RingmillError):
                 continue
-            if len(encoded) > self._most_bytes:
+            size_bytes = len(encoded)
+            if size_bytes > self._most_bytes:
                 continue
             if commit is not None and (newest is None or commit.sequence > newest.sequence):
                 newest = commit
-            self._note_read(route, len(encoded))
+            if passes():
+                self._heat.note(Work.COPY_READ, keyspace, key, route.partition, size_bytes)
             row_epochs[number], told[number] = route.row.row_epoch, encoded
-            marks[number] = self._objects.proven(route.place)
+            marks[number] = proven(route.partition)
         if newest is None:
             arrival.answer(answer.encode())
         else:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import ParamSpec
 
-__all__ = ["call_guarded"]
+__all__ = ["call_guarded", "report_failed"]
 
 P = ParamSpec("P")
 
@@ -20,5 +20,10 @@ def call_guarded(callback: Callable[P, object], *args: P.args, **kwargs: P.kwarg
     try:
         callback(*args, **kwargs)
     except Exception as error:  # noqa: BLE001 - reported to the loop, whose handler logs it
-        text = f"a callback failed: {callback!r:.200}"
-        asyncio.get_running_loop().call_exception_handler({"message": text, "exception": error})
+        report_failed(callback, error)
+
+
+def report_failed(callback: Callable[..., object], error: Exception) -> None:
+    """For who calls many in a row and catches what each raises: tell the event loop."""
+    text = f"a callback failed: {callback!r:.200}"
+    asyncio.get_running_loop().call_exception_handler({"message": text, "exception": error})

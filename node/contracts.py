@@ -74,7 +74,7 @@ class LivenessView(Protocol):
         """Whether to send to a node: it is not seen down."""
         ...
 
-    def nearest_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+    def nearest_first(self, nodes: Iterable[NodeId]) -> Sequence[NodeId]:
         """The same nodes, in the order in which to ask them."""
         ...
 

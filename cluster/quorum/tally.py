@@ -122,21 +122,20 @@ class ReadTally:
     answered: list[NodeId] = field(default_factory=list)
     failures: dict[NodeId, str] = field(default_factory=dict)
     newer_epoch: int = 0  # of the topology by which an owner refused
-    _asked: list[NodeId] = field(default_factory=list)
-    _stalled: set[NodeId] = field(default_factory=set)
+    _asked: int = 0  # how many of the candidates, from the first on
+    _stalled: frozenset[NodeId] = frozenset()
 
-    def next_to_ask(self) -> list[NodeId]:
+    def next_to_ask(self) -> Sequence[NodeId]:
         """Whom to ask now, so that enough answers are expected; each owner is named once."""
-        asked = self._asked
+        asked = expected = self._asked
         if self.failures or self._stalled:
-            expected = sum(node not in self.failures and node not in self._stalled for node in asked)
-            expected += sum(node in self._stalled for node in self.answered)
-        else:
-            expected = len(asked)
+            failures, stalled = self.failures, self._stalled
+            expected = sum(node not in failures and node not in stalled for node in self.candidates[:asked])
+            expected += sum(node in stalled for node in self.answered)
         if expected >= self.r:
-            return []
-        chosen = [node for node in self.candidates if node not in asked][: self.r - expected]
-        asked += chosen
+            return ()
+        chosen = self.candidates[asked : asked + self.r - expected]
+        self._asked = asked + len(chosen)
         return chosen
 
     def record_answer(self, node: NodeId, row_epoch: Epoch) -> bool:
@@ -154,17 +153,18 @@ class ReadTally:
 
     def record_stall(self) -> None:
         """Stop expecting answers from the owners that were asked and are still silent."""
-        self._stalled.update(self.outstanding)
+        self._stalled = self._stalled.union(self.outstanding)
 
     @property
     def has_unasked(self) -> bool:
         """Whether another owner is left to ask."""
-        return len(self._asked) < len(self.candidates)
+        return self._asked < len(self.candidates)
 
     @property
     def outstanding(self) -> tuple[NodeId, ...]:
         """Asked and silent, in the order they were asked."""
-        return tuple(node for node in self._asked if node not in self.answered and node not in self.failures)
+        asked = self.candidates[: self._asked]
+        return tuple(node for node in asked if node not in self.answered and node not in self.failures)
 
     @property
     def is_met(self) -> bool:
@@ -181,7 +181,7 @@ class ReadTally:
         return _reasons(self.failures, self.outstanding, silent)
 
     def _expect(self, node: NodeId) -> None:
-        assert node in self._asked, f"{node} was not asked"
+        assert node in self.candidates[: self._asked], f"{node} was not asked"
         assert node not in self.answered and node not in self.failures, f"{node} answered twice"
 
 

@@ -76,10 +76,10 @@ class KeyspaceEntry:
     ttl_ms: int = 0
     durability: str = "sync"
     quorum: str = "strict"
+    is_sloppy: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def is_sloppy(self) -> bool:
-        return self.quorum == "sloppy"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_sloppy", self.quorum == "sloppy")
 
     def check(self, *, epoch: int, n: int) -> None:
         """Raise InvalidArgument unless this may stand in a document of `epoch` with `n` replicas."""

@@ -15,12 +15,10 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 def parsed(kind: type[MessageT], body: bytes) -> MessageT:
     """Raises ProtocolMismatch when `body` is no message of this kind."""
-    message = kind()
     try:
-        message.ParseFromString(body)
+        return kind.FromString(body)
     except DecodeError as error:
         raise ProtocolMismatch(f"the body of {len(body)} bytes is no {kind.__name__}") from error
-    return message
 
 
 def serialized(message: Message) -> bytes:

@@ -99,7 +99,7 @@ class Liveness:
         """Whether to send to a node: not if it is down; a suspect may still refute."""
         return self.state(node) is not MemberState.DOWN
 
-    def nearest_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+    def nearest_first(self, nodes: Iterable[NodeId]) -> Sequence[NodeId]:
         """Sort nodes by state, then this node first, then its zone, then in the given order."""
         given = tuple(nodes)
         order = self._orders.get(given)
@@ -107,7 +107,7 @@ class Liveness:
             state, distances = self._detector.state, self._distances
             order = sorted(given, key=lambda node: (state(node).severity, distances.get(node, _FAR)))
             self._orders[given] = order
-        return order.copy()
+        return order
 
     def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:
         """Call `listener` on the loop at each change of a node's state."""

@@ -10,9 +10,8 @@ from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.stubs.explain_pb2 import ExplainedGet
 from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
-from ringmill.node.requests.owners.collection import AskedTogether
 from ringmill.node.requests.owners.locate import Locator
-from ringmill.node.requests.read import ReadEnded, Reader
+from ringmill.node.requests.read import ReadBatch, Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
 from ringmill.node.requests.registers.own_registers import OwnRegisters
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
@@ -95,13 +94,9 @@ class Requests:
         """For writes that came together, to be applied at once where they can be."""
         return self._writer.batch()
 
-    def gets_together(self) -> AskedTogether:
-        """For gets that came together, whose questions to other owners travel together (Reader.together)."""
-        return self._reader.together()
-
-    def begin_get(self, request: ReadRequest, ended: ReadEnded, together: AskedTogether) -> bool:
-        """As `get`, without a task where none is needed (Reader.begin)."""
-        return self._reader.begin(request, ended, together)
+    def read_batch(self) -> ReadBatch:
+        """For gets that came together, which need no task as long as all owners say the same."""
+        return self._reader.batch()
 
     async def change_register(self, request: ChangeRequest) -> RegisterResult:
         """Compare and set, or count.  Raises as RegisterCoordinator.change."""

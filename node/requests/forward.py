@@ -85,8 +85,8 @@ class Forwarder:
                 hint="fetch the topology again",
             )
         self._budget.earn()
-        waiting = self._liveness.nearest_first([owner for owner in route.row.whole if owner != instead_of])
-        soon = iter(tuple(waiting))
+        nearest = self._liveness.nearest_first([owner for owner in route.row.whole if owner != instead_of])
+        waiting, soon = list(nearest), iter(nearest)
         sent, may_send = HandedOver(self._background, self._watch), True
         error: RingmillError = Unavailable(f"none of the owners {', '.join(route.row.whole)} can be reached")
         while True:

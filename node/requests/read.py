@@ -27,6 +27,7 @@ from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route, Routes
@@ -40,7 +41,7 @@ from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
 from ringmill.node.requests.request_values import LoneResult, ReadRequest, ReadResult
 
-__all__ = ["ReadEnded", "Reader", "holders_needed"]
+__all__ = ["ReadBatch", "ReadEnded", "Reader", "holders_needed"]
 
 ReadEnded: TypeAlias = Callable[[ReadResult | LoneResult | Exception], None]
 """Told once how a read ended for its client: what `Reader.read` returns, short where it can be, or raises."""
@@ -106,7 +107,7 @@ class Reader:
         Raises InvalidArgument, WrongEpoch, Unavailable; QuorumNotReached, which names the owners that
         answered and why the others did not.
         """
-        deadline = self._checked(request)
+        deadline = self._checked(request, self._clock.boottime())
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         r = _asked_of(route, request)
         needed = need_of(request.options.seen, route)
@@ -120,37 +121,31 @@ class Reader:
         )
         return await self._finish(route, r, collected, deadline, trace)
 
-    def together(self) -> AskedTogether:
-        """For reads that `begin` in one turn of the loop: then `launch` sends what they ask."""
-        return self._collector.together()
+    def batch(self) -> ReadBatch:
+        """For reads that came together.  No await between this and its `launch`."""
+        return ReadBatch(self, self._collector.together(), self._clock.boottime())
 
-    def begin(self, request: ReadRequest, ended: ReadEnded, together: AskedTogether) -> bool:
-        """The same without a task as long as all owners say the same: `ended` is told how the read ends,
-        perhaps before this returns.  False when this node has to catch up first: nothing was done.
-
-        Raises InvalidArgument, WrongEpoch, Unavailable.
-        """
-        deadline = self._checked(request)
+    def _begin(self, request: ReadRequest, ended: ReadEnded, together: AskedTogether, now: float) -> bool:
+        """As ReadBatch.add."""
+        deadline = self._checked(request, now)
         route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
         if route is None:
             return False
-        r = _asked_of(route, request)
-        told = partial(self._collected, route, r, deadline, ended)
-        if request.options.seen is None:
-            self._collector.begin(
-                route, r, deadline, told, together=together, is_strict=not route.keyspace.is_sloppy
-            )
-        else:
-            needed, is_strict = need_of(request.options.seen, route), not route.keyspace.is_sloppy
+        r = level = _asked_of(route, request)
+        needed: Needed | None = None
+        if request.options.seen is not None:
+            needed = need_of(request.options.seen, route)
             level = level_for(needed, r, route)
-            self._collector.begin(
-                route, level, deadline, told, needed, together=together, is_strict=is_strict
-            )
+        told = partial(self._collected, route, r, deadline, ended)
+        is_strict = not route.keyspace.is_sloppy
+        self._collector.begin(route, level, deadline, told, needed, None, together, is_strict=is_strict)
         return True
 
-    def _checked(self, request: ReadRequest) -> Deadline:
+    def _checked(self, request: ReadRequest, now: float) -> Deadline:
+        """The deadline of a read that is taken in at `now`, a reading of the boot clock."""
         check_key(request.key)
-        return Deadline.after(time_allowed(request.options.timeout_s, request.left_s), self._clock)
+        allowed_s = time_allowed(request.options.timeout_s, request.left_s)
+        return Deadline(allowed_s, now + allowed_s, self._clock)
 
     def _collected(
         self, route: Route, r: int, deadline: Deadline, ended: ReadEnded, told: Collected | QuorumNotReached
@@ -314,6 +309,29 @@ class Reader:
             repair.newer_epoch = max(repair.newer_epoch, WrongEpoch.epoch_of(error))
         finally:
             repair.moved.set()
+
+
+class ReadBatch:
+    """Reads that came together: what they ask another owner first travels in one message."""
+
+    def __init__(self, reader: Reader, together: AskedTogether, now: float) -> None:
+        """`now` is a reading of the boot clock, from which their time counts."""
+        self._reader = reader
+        self._together = together
+        self._now = now
+
+    def add(self, request: ReadRequest, ended: ReadEnded) -> bool:
+        """Begin a read, without a task as long as all owners say the same: `ended` is told how it ends,
+        perhaps before this returns.  False when this node has to catch up first: then nothing was done, and
+        it is `Reader.read`'s.
+
+        Raises InvalidArgument, WrongEpoch, Unavailable.
+        """
+        return self._reader._begin(request, ended, self._together, self._now)
+
+    def launch(self) -> None:
+        """Ask the other owners."""
+        self._together.launch()
 
 
 def holders_needed(row: Row, default_r: int, *, asked: int) -> tuple[int, ...]:

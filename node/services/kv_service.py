@@ -132,17 +132,16 @@ class KvService:
         return self._requests.put if isinstance(message, PutRequest) else self._requests.delete
 
     def _gets(self, arrivals: Sequence[Arrival]) -> None:
-        now, together = self._clock.monotonic(), self._requests.gets_together()
+        now, batch = self._clock.monotonic(), self._requests.read_batch()
         for arrival in arrivals:
             left_s = arrival.deadline - now
             try:
                 message = parsed(GetRequest, arrival.body)
-                request, told = read_request(message, left_s), partial(_answer_read, arrival)
-                if not self._requests.begin_get(request, told, together):
+                if not batch.add(read_request(message, left_s), partial(_answer_read, arrival)):
                     arrival.answer_later(self._read(message, left_s))
             except RingmillError as error:
                 arrival.fail(error)
-        together.launch()
+        batch.launch()
 
     async def _read(self, message: GetRequest, left_s: float) -> bytes:
         return serialized(await answer_read(self._requests.get, message, left_s))

@@ -11,7 +11,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Final
 
-from ringmill.cluster.callbacks import call_guarded
+from ringmill.cluster.callbacks import call_guarded, report_failed
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.hot.key_heat import KeyHeat
@@ -143,9 +143,9 @@ class Collector:
         nearest = nearest_first(self._liveness, self._replicas.node, row.readers, self._slow, turn)
         if row.leaver is not None:  # a value that the others hold needs no write-back to the new owners
             leaver = row.leaver.node
-            nearest.sort(key=lambda node: node == leaver)
+            nearest = sorted(nearest, key=lambda node: node == leaver)
         if not is_strict:
-            nearest += self._fallbacks.of(route)
+            nearest = [*nearest, *self._fallbacks.of(route)]
         stall_s = self._options.stall_s
         if self._gate.waiting and self._gate.step >= Rung.HEDGING:  # it is late as all are (rule O7)
             stall_s *= UNHEDGED
@@ -180,7 +180,7 @@ class Collector:
             self._ask_digest(collection, node)
         else:
             route = collection.route
-            collection.together.add(Question(node, route.keyspace.id, route.epoch), collection)
+            collection.together.add((node, route.keyspace.id, route.epoch), collection)
 
     def _ask_digest(self, collection: Collection, node: NodeId) -> None:
         left_s = collection.deadline.left_s
@@ -219,7 +219,10 @@ class Collector:
             else:
                 for collection, row_epoch, encoded, mark in zip(collections, *answer, strict=True):
                     if encoded is not None:
-                        call_guarded(collection.heard, node, encoded, row_epoch, mark)
+                        try:
+                            collection.heard(node, encoded, row_epoch, mark)
+                        except Exception as error:  # noqa: BLE001 - that of one ends nobody else's wait
+                            report_failed(collection.heard, error)
                     elif not collection.is_over:
                         self._ask_digest(collection, node)
                 return

@@ -77,8 +77,9 @@ class Collected(NamedTuple):
     @property
     def agreed(self) -> Held | None:
         """What all of them hold; None when they differ."""
-        first, *others = self.held.values()
-        for each in others:
+        answers = iter(self.held.values())
+        first = next(answers)
+        for each in answers:
             if each is not first:
                 return None
         return first
@@ -112,12 +113,9 @@ class Asker(Protocol):
         ...
 
 
-class Question(NamedTuple):
-    """What questions that travel in one message have in common."""
-
-    node: NodeId
-    keyspace: KeyspaceId
-    epoch: Epoch
+Question: TypeAlias = tuple[NodeId, KeyspaceId, Epoch]
+"""What questions that travel in one message have in common: whom they ask, of which keyspace and in which
+epoch."""
 
 
 class Collection:
@@ -149,7 +147,7 @@ class Collection:
         self._ended: CollectionEnded | None = ended
         self._needed = needed
         self._answers: dict[NodeId, Held] = {}
-        self._decoded: tuple[bytes, Held] | None = None
+        self._decoded: Held | None = None  # the last
         self._bucket: Bucket | None = None
         self._is_asking = False
         self._mark = ZERO
@@ -174,7 +172,8 @@ class Collection:
             return
         if self._tally.record_answer(node, row_epoch):
             self._answers[node] = held
-            self._mark = max(self._mark, mark)
+            if mark > self._mark:  # noqa: PLR1730 - faster than max()
+                self._mark = mark
         if self._digests:
             self._compare_digests(held)
         self._step()
@@ -219,12 +218,8 @@ class Collection:
     def forget(self) -> None:
         """Nobody waits any more."""
         self._ended = None
-        self._answers, self._decoded, self._digests, self.message = (
-            {},
-            None,
-            None,
-            b"",
-        )  # a silent owner may keep this for long
+        self._answers, self._decoded, self._digests = {}, None, None  # a silent owner may keep this for long
+        self.message = b""
         if self._bucket is not None:
             self._bucket.pop(self, None)
             self._bucket = None
@@ -260,9 +255,9 @@ class Collection:
     def _decode(self, encoded: bytes) -> Held:
         """Equal bytes are equal objects: they are decoded once."""
         known = self._decoded
-        if known is None or known[0] != encoded:
-            known = self._decoded = encoded, self._asker.decode(self, encoded)
-        return known[1]
+        if known is None or known.encoded != encoded:
+            known = self._decoded = self._asker.decode(self, encoded)
+        return known
 
     def _step(self) -> None:
         """Something happened, or nothing yet."""

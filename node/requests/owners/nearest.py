@@ -17,7 +17,7 @@ def nearest_first(
     owners: Sequence[NodeId],
     slow: SlowOwners | None = None,
     turn: int = 0,
-) -> list[NodeId]:
+) -> Sequence[NodeId]:
     """This node first, then the others by health (rule T7), the slow ones last (rule G4).
 
     Which of those that are equally near comes first changes with `turn` (rule G7).
@@ -30,8 +30,7 @@ def nearest_first(
     ordered = liveness.nearest_first(owners)
     if slow is not None and (avoided := slow.avoided()):
         # behind the others that are up, in whatever zone, but before those that are down
-        ordered.sort(key=lambda node: (not liveness.is_up(node), node in avoided))
+        ordered = sorted(ordered, key=lambda node: (not liveness.is_up(node), node in avoided))
     if own in ordered and ordered[0] != own:
-        ordered.remove(own)
-        ordered.insert(0, own)
+        ordered = [own, *(node for node in ordered if node != own)]
     return ordered

@@ -7,6 +7,7 @@ See: docs/architecture.md, "Placement"; docs/formats/topology.md, "Positions".
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
@@ -36,7 +37,12 @@ def position(keyspace: KeyspaceId, key: bytes) -> Position:
     """
     if b"{" in key and (tag := hash_tag(key)) is not None:
         return Position(xxh3_64_intdigest(tag))
-    return Position(xxh3_64_intdigest(_KEYSPACE.pack(*keyspace) + key))
+    return Position(xxh3_64_intdigest(_packed(keyspace) + key))
+
+
+@lru_cache(1024)
+def _packed(keyspace: KeyspaceId) -> bytes:
+    return _KEYSPACE.pack(*keyspace)
 
 
 def hash_tag(key: bytes) -> bytes | None:

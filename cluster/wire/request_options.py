@@ -6,6 +6,7 @@ and the place that acts on it passes the whole value on.  See: docs/development.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple, Self, TypeAlias
 
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, GetRequest, PutRequest, TouchRequest
@@ -90,7 +91,15 @@ class ReadOptions(NamedTuple):
 
     @classmethod
     def of(cls, message: GetRequest) -> Self:
-        return cls(message.r, message.timeout_ms / 1000, Seen.of(message))
+        if message.r or message.HasField("seen"):
+            return cls(message.r, message.timeout_ms / 1000, Seen.of(message))
+        return cls._by_default(message.timeout_ms)
+
+    @classmethod
+    @lru_cache(1024)
+    def _by_default(cls, timeout_ms: int) -> Self:
+        """Of nearly all gets.  A level is not remembered: a client may send a text of any length."""
+        return cls(timeout_s=timeout_ms / 1000)
 
     def fill(self, message: GetRequest) -> None:
         message.r = self.level

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
@@ -64,7 +65,7 @@ class Place(NamedTuple):
 
     @property
     def stored_key(self) -> bytes:
-        return _OBJECT.pack(Kind.OBJECT, *self.copy, *self.keyspace) + self.key
+        return _objects_prefix(self.copy, self.keyspace) + self.key
 
     @property
     def register_key(self) -> bytes:
@@ -78,6 +79,12 @@ class HintKey(NamedTuple):
     partition: PartitionId
     keyspace: KeyspaceId
     key: bytes
+
+
+@lru_cache(8192)
+def _objects_prefix(copy: Copy, keyspace: KeyspaceId) -> bytes:
+    """Of the objects of a keyspace in a copy: one for each partition in use, and each request asks for it."""
+    return _OBJECT.pack(Kind.OBJECT, *copy, *keyspace)
 
 
 def copy_prefix(copy: Copy) -> bytes:

@@ -344,8 +344,9 @@ def holders_needed(row: Row, default_r: int, *, asked: int) -> tuple[int, ...]:
 
 def _asked_of(route: Route, request: ReadRequest) -> int:
     """How many owners have to answer.  Raises InvalidArgument."""
-    row = route.row
-    return row.readers_for(parse_level(request.options.level, row.size, route.keyspace.r))
+    row, level = route.row, request.options.level
+    wanted = parse_level(level, row.size, route.keyspace.r) if level else row.level(route.keyspace.r)
+    return row.readers_for(wanted)
 
 
 async def _wait_for_repair(repair: ReadRepair, wait_s: float, *, is_all_wanted: bool) -> None:

@@ -157,7 +157,7 @@ class Collector:
             traced = TracedCollection(asker, route, r, nearest, deadline, stall_s, ended, needed)
             traced.trace, collection = trace, traced
         collection.together = together
-        collection.begin()
+        collection.ask_more()
         collection.together = None
         return collection
 

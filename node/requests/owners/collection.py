@@ -12,7 +12,7 @@ Until then it has not answered, so that one that dies meanwhile is replaced as a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from ringmill.cluster.deadline_wheel import Bucket
 from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch
@@ -61,10 +61,13 @@ class Held:
         return stored
 
 
-class Collected(NamedTuple):
+class Collected:
     """Each answer by owner, in the order of answering.  Equal answers are one `Held`."""
 
-    held: dict[NodeId, Held]
+    __slots__ = ("held",)
+
+    def __init__(self, held: dict[NodeId, Held]) -> None:
+        self.held = held
 
     @property
     def answers(self) -> dict[NodeId, StoredObject]:
@@ -155,10 +158,6 @@ class Collection:
     @property
     def is_over(self) -> bool:
         return self._ended is None
-
-    def begin(self) -> None:
-        """Ask the first."""
-        self._ask_more()
 
     def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch, mark: HybridTime = ZERO) -> None:
         """An owner holds this; b"" when nothing was ever written there, or, at or below `mark`, when it was
@@ -267,7 +266,7 @@ class Collection:
         if tally.is_met and (self._needed is None or self._covers_session()):
             self._end(Collected(self._answers))
         elif not self._is_asking:
-            self._ask_more()
+            self.ask_more()
 
     def _covers_session(self) -> bool:
         """Whether the answers cover what the session of this read has seen; if not, one more owner has to
@@ -284,7 +283,8 @@ class Collection:
             known = known.join(held.stored.context)
         return None if self._needed is None else self._needed.missing(known, self._mark)
 
-    def _ask_more(self) -> None:
+    def ask_more(self) -> None:
+        """Ask as many as it takes; the first ones, to begin with."""
         tally = self._tally
         self._is_asking = True  # an owner may answer at once
         while nodes := tally.next_to_ask():

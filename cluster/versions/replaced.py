@@ -15,6 +15,7 @@ commutative, associative and idempotent though it trims.  Rule V4: docs/protocol
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 __all__ = [
@@ -34,6 +35,9 @@ MOST: Final = 8
 MOST_RETRIED: Final = 64
 ENTRY_BYTES: Final = 16
 _KEPT: Final = 3_600_000 << 16  # an hour, as hybrid time
+_ENTRY: Final = struct.Struct(">QQ")
+_HEAD: Final = struct.Struct(">Q")  # the time
+_MARKS: Final = b"\x00\x01"
 _TIME: Final = slice(0, 8)
 _NAME: Final = slice(8, 16)  # the hash and the mark
 _MIX: Final = 0x9E37_79B9_7F4A_7C15
@@ -46,7 +50,7 @@ def entry_of(time: int, session: int, sequence: int, birth: int, *, is_retry: bo
     """The entry of a sibling that is gone."""
     if time <= birth:  # its coordinator's clock was more than 500 ms behind that of another node
         time = min(birth + 1, _LAST_TIME)
-    return time.to_bytes(8, "big") + ((_hash(session, sequence, birth) << 8) | is_retry).to_bytes(8, "big")
+    return _ENTRY.pack(time, (_hash(session, sequence, birth) << 8) | is_retry)
 
 
 def remember(replaced: bytes, entry: bytes) -> bytes:
@@ -57,8 +61,8 @@ def remember(replaced: bytes, entry: bytes) -> bytes:
     if not is_plain or entry[_TIME] <= replaced[_TIME] or entry[_NAME] in replaced:
         return union(replaced, entry)
     kept = (entry + replaced)[: MOST * ENTRY_BYTES]
-    oldest = _an_hour_before(entry)
-    while kept[-ENTRY_BYTES:-8] < oldest:
+    (newest,) = _HEAD.unpack_from(entry)
+    while newest - _HEAD.unpack_from(kept, len(kept) - ENTRY_BYTES)[0] > _KEPT:
         kept = kept[:-ENTRY_BYTES]
     return kept
 
@@ -110,8 +114,10 @@ def forgets_since(replaced: bytes, birth: int) -> bool:
 
 def is_well_formed(replaced: bytes) -> bool:
     """Whether bytes from outside may be such a memory.  Their order is not checked: it costs no safety."""
-    count, rest = divmod(len(replaced), ENTRY_BYTES)
-    return not rest and 0 < count <= MOST + MOST_RETRIED and max(replaced[15::ENTRY_BYTES]) <= 1
+    size = len(replaced)
+    if size % ENTRY_BYTES or not 0 < size <= (MOST + MOST_RETRIED) * ENTRY_BYTES:
+        return False
+    return not replaced[15::ENTRY_BYTES].strip(_MARKS)
 
 
 def _an_hour_before(entry: bytes) -> bytes:

@@ -121,10 +121,9 @@ class ReplicaServing:
         for arrival in arrivals:
             try:
                 request = ApplyMany.decode(arrival.body)
+                messages.append(_TakenMany(arrival, request.durability, self._take_many(batch, request)))
             except RingmillError as error:
                 arrival.fail(error)
-            else:
-                messages.append(_TakenMany(arrival, request.durability, self._take_many(batch, request)))
         try:
             self._objects.commit(batch)
         except RingmillError as error:
@@ -137,11 +136,15 @@ class ReplicaServing:
             tell_held(newest, one.durability, partial(self._held_many, one))
 
     def _take_many(self, batch: ObjectBatch, request: ApplyMany) -> list[tuple[Applied, Epoch] | None]:
-        epoch, keyspace, durability, keys, objects = request
+        """Raises as Routes.of_message: then nothing of it was taken."""
+        epoch, keyspace, _, keys, objects = request
+        find = self._routes.of_message(keyspace, epoch)
+        if find is None or not self._objects.takes_batches:
+            return [None] * len(keys)
         taken: list[tuple[Applied, Epoch] | None] = []
         for key, encoded in zip(keys, objects, strict=True):
             try:
-                taken.append(self._apply_into(batch, Apply(epoch, keyspace, key, durability, encoded)))
+                taken.append(self._merge_into(batch, find(key), encoded))
             except RingmillError:
                 taken.append(None)
         return taken
@@ -155,13 +158,17 @@ class ReplicaServing:
 
     def _apply_into(self, batch: ObjectBatch, request: Apply) -> tuple[Applied, Epoch] | None:
         """What it became, and the epoch of its row; None when it has to wait for something first."""
-        if batch.is_full or not self._objects.takes_batches:
+        if not self._objects.takes_batches:
             return None
         route = self._routes.by_id_now(request.keyspace, request.key, request.epoch)
-        if route is None:
+        return None if route is None else self._merge_into(batch, route, request.encoded)
+
+    def _merge_into(self, batch: ObjectBatch, route: Route, encoded: bytes) -> tuple[Applied, Epoch] | None:
+        """The same, its route being known."""
+        if batch.is_full:
             return None
         try:
-            applied = self._objects.apply_into(batch, route.place, request.encoded)
+            applied = self._objects.apply_into(batch, route.place, encoded)
         except (NotCached, CorruptData, OSError, Unsettled):
             return None
         if self._heat.passes():

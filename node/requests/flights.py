@@ -11,9 +11,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
-from ringmill.cluster.callbacks import call_guarded
+from ringmill.cluster.callbacks import call_guarded, report_failed
 from ringmill.cluster.deadline_wheel import DeadlineWheel
 from ringmill.cluster.errors import DiskFull, Overloaded, ProtocolMismatch, RingmillError, WrongEpoch
 from ringmill.cluster.hot.key_heat import KeyHeat, Work
@@ -104,16 +104,14 @@ class Flights:
         route, owners = flight.route, flight.route.owners
         flight.deferred = self._deferred(owners, flight.w, is_sloppy=flight.search is not None)
         is_small = len(flight.written.applied.encoded) <= SMALL_BYTES
+        keyspace, allowed_s = route.keyspace.id, round(flight.deadline.allowed_s, 1)
         for node in owners:
             if node == self._node:
                 continue
             if node in flight.deferred:
                 self._background.start(self._defer(flight, node))
             elif is_small and node not in self._one_by_one:
-                allowed_s = round(flight.deadline.allowed_s, 1)
-                together.add(
-                    _Sent(node, route.keyspace.id, route.epoch, flight.durability, allowed_s), flight
-                )
+                together.add((node, keyspace, route.epoch, flight.durability, allowed_s), flight)
             else:
                 self._reach(flight, node)
         if flight.search is not None:
@@ -149,17 +147,18 @@ class Flights:
 
     def _reach_together(self, sent: _Sent, flights: Sequence[Flight]) -> None:
         """Bring writes to one other owner that have begun together and end at about the same time."""
+        node, keyspace, epoch, durability, _ = sent
         if len(flights) < self._options.together_least:
             for flight in flights:
-                self._reach(flight, sent.node)
+                self._reach(flight, node)
             return
         sometimes("writes go to an owner in one message")
         keys = [flight.route.key for flight in flights]
         objects = [flight.written.applied.encoded for flight in flights]
-        message = ApplyMany(sent.epoch, sent.keyspace, sent.durability, keys, objects)
+        message = ApplyMany(epoch, keyspace, durability, keys, objects)
         left_s = flights[-1].deadline.left_s
-        told = partial(self._heard_together, flights, sent.node)
-        self._replicas.send_apply_many(sent.node, message, left_s, told)
+        told = partial(self._heard_together, flights, node)
+        self._replicas.send_apply_many(node, message, left_s, told)
 
     def _heard_together(self, flights: Sequence[Flight], node: NodeId, told: bytes | RingmillError) -> None:
         """As `_heard`; an owner is sent alone what it did not take at once."""
@@ -171,7 +170,10 @@ class Flights:
             else:
                 for flight, row_epoch in zip(flights, row_epochs, strict=True):
                     if row_epoch:
-                        call_guarded(self._acked, flight, node, durability, row_epoch)
+                        try:
+                            self._acked(flight, node, durability, row_epoch)
+                        except Exception as error:  # noqa: BLE001 - that of one ends nobody else's wait
+                            report_failed(self._acked, error)
                     else:
                         self._reach(flight, node)
                 return
@@ -301,15 +303,9 @@ class Flights:
             _log.warning("stopping with a write not acked by %s and no hint for it: %s", node, _why(error))
 
 
-class _Sent(NamedTuple):
-    """What writes that travel in one message have in common."""
-
-    node: NodeId
-    keyspace: KeyspaceId
-    epoch: Epoch
-    durability: Durability
-    allowed_s: float  # to a tenth of a second
-
+_Sent: TypeAlias = tuple[NodeId, KeyspaceId, Epoch, Durability, float]
+"""What writes that travel in one message have in common: owner, keyspace, epoch, durability, and the seconds
+that they are allowed, to a tenth."""
 
 _SentTogether: TypeAlias = Together[_Sent, Flight]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -31,6 +32,7 @@ _HEAD: Final = bytes([FORMAT_VERSION])
 _BEFORE: Final = struct.Struct(">B8s")  # version, key hash
 _CHECK: Final = struct.Struct(">I")  # crc32 of all before it
 _KEYSPACE: Final = struct.Struct(">QI")
+_pack: Final = msgpack.Packer().pack  # `packb` makes a Packer for each call
 
 
 class ContextToken(NamedTuple):
@@ -51,13 +53,13 @@ def encode_context(context: ContextToken, keyspace: KeyspaceId, key: bytes) -> b
 
 def token_of(time: HybridTime, entries: Sequence[Sequence[Any]], keyspace: KeyspaceId, key: bytes) -> bytes:
     """The same of what the context is made of; `entries` are its [actor, counter] pairs in order."""
-    return _sealed(xxh3_64_digest(_KEYSPACE.pack(*keyspace) + key), time, entries)
+    return _sealed(_key_hash(keyspace, key), time, entries)
 
 
 def _sealed(key_hash: bytes, time: HybridTime, entries: Sequence[Sequence[Any]]) -> bytes:
-    body: bytes = msgpack.packb((time, entries))
+    body: bytes = _pack((time, entries))
     token = _HEAD + key_hash + body
-    return token + crc32(token).to_bytes(4, "big")
+    return token + _CHECK.pack(crc32(token))
 
 
 def joined(ours: bytes, theirs: bytes) -> tuple[bytes, ContextToken]:
@@ -123,7 +125,12 @@ def _decode_body(body: bytes) -> ContextToken:
 
 
 def _key_hash(keyspace: KeyspaceId, key: bytes) -> bytes:
-    return xxh3_64_digest(_KEYSPACE.pack(keyspace.epoch, keyspace.ordinal) + key)
+    return xxh3_64_digest(_packed(keyspace) + key)
+
+
+@lru_cache(1024)
+def _packed(keyspace: KeyspaceId) -> bytes:
+    return _KEYSPACE.pack(*keyspace)
 
 
 def _refused(why: str) -> InvalidArgument:

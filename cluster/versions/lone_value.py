@@ -9,7 +9,7 @@ Rule V1: docs/protocol/versions.md.  Layout: docs/formats/object.md.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -29,7 +29,6 @@ from ringmill.cluster.versions.replaced import entry_of, is_well_formed, knows, 
 
 __all__ = ["LoneValue", "lone_of", "overwritten", "replaces"]
 
-_SHAPE: Final = (str, int, bytes, int, int, int, int, int, int)
 _unpack = msgpack.unpackb
 
 
@@ -83,23 +82,23 @@ def lone_of(data: bytes) -> LoneValue | None:
             forgotten, vector, (fields,), replaced = _unpack(data[1:])
             if type(replaced) is not bytes or not is_well_formed(replaced):
                 return None
-        is_one = (
-            tuple(map(type, fields)) == _SHAPE
-            and type(forgotten) is int
-            and forgotten >= 0
-            and _is_sound(fields)
-            and _covers(vector, fields[0], fields[1])
-        )
+        actor, counter, value, time, session, sequence, birth, expires_at_ms, flags = fields
+        is_one = (  # field by field, as that is faster than to look at all types at once
+            type(actor) is str and "#" in actor and len(actor) <= 255
+            and type(counter) is int and 0 <= counter < MAX_COUNT
+            and type(value) is bytes
+            and type(time) is int and time >= 0
+            and type(session) is int and session >= 0
+            and type(sequence) is int and sequence >= 0
+            and type(birth) is int and birth >= 0
+            and type(expires_at_ms) is int and expires_at_ms >= 0
+            and type(flags) is int and 0 <= flags <= IS_RETRY
+            and type(forgotten) is int and forgotten >= 0
+            and _covers(vector, actor, counter)
+        )  # fmt: skip
     except (ValueError, TypeError, msgpack.UnpackException):
         return None
     return LoneValue(forgotten, vector, fields, replaced) if is_one else None
-
-
-def _is_sound(fields: list[Any]) -> bool:
-    actor, counter, _, time, session, sequence, birth, expires_at_ms, flags = fields
-    if time < 0 or session < 0 or sequence < 0 or birth < 0 or expires_at_ms < 0:
-        return False
-    return "#" in actor and len(actor) <= 255 and 0 <= counter < MAX_COUNT and 0 <= flags <= IS_RETRY
 
 
 def _covers(vector: Any, actor: str, counter: int) -> bool:

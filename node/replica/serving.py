@@ -8,14 +8,14 @@ G2).
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
 from ringmill.cluster.errors import CorruptData, RingmillError, Stale
 from ringmill.cluster.hot.key_heat import KeyHeat, Work
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
@@ -121,9 +121,10 @@ class ReplicaServing:
         for arrival in arrivals:
             try:
                 request = ApplyMany.decode(arrival.body)
-                messages.append(_TakenMany(arrival, request.durability, self._take_many(batch, request)))
             except RingmillError as error:
                 arrival.fail(error)
+            else:
+                messages.append(_TakenMany(arrival, request.durability, self._take_many(batch, request)))
         try:
             self._objects.commit(batch)
         except RingmillError as error:
@@ -136,9 +137,8 @@ class ReplicaServing:
             tell_held(newest, one.durability, partial(self._held_many, one))
 
     def _take_many(self, batch: ObjectBatch, request: ApplyMany) -> list[tuple[Applied, Epoch] | None]:
-        """Raises as Routes.of_message: then nothing of it was taken."""
         epoch, keyspace, _, keys, objects = request
-        find = self._routes.of_message(keyspace, epoch)
+        find = self._finder(keyspace, epoch)
         if find is None or not self._objects.takes_batches:
             return [None] * len(keys)
         taken: list[tuple[Applied, Epoch] | None] = []
@@ -148,6 +148,14 @@ class ReplicaServing:
             except RingmillError:
                 taken.append(None)
         return taken
+
+    def _finder(self, keyspace: KeyspaceId, epoch: Epoch) -> Callable[[bytes], Route] | None:
+        """What finds the routes of a message's keys; None when each is to be asked for or sent alone, as this
+        node has to catch up, or as it refuses them and says so to each."""
+        try:
+            return self._routes.of_message(keyspace, epoch)
+        except RingmillError:
+            return None
 
     def _held_many(self, one: _TakenMany, failure: RingmillError | None) -> None:
         if failure is not None:
@@ -252,7 +260,7 @@ class ReplicaServing:
         epoch, keyspace, keys = request
         answer = ReadManyAnswer.alone(len(keys))
         row_epochs, told, marks = answer
-        find = self._routes.of_message(keyspace, epoch)
+        find = self._finder(keyspace, epoch)
         if find is None:
             arrival.answer(answer.encode())
             return

@@ -163,14 +163,16 @@ class NodeProcess:
         twin.disk.put_back(kept)
         return twin
 
-    def kill(self, model: CrashModel | None) -> None:
-        """End the start at once.  With a model its machine loses power, else the page cache survives."""
+    def kill(self, model: CrashModel | None, *, is_crash: bool = True) -> None:
+        """End the start at once.  With a model its machine loses power, else the page cache survives.  It is
+        no crash where the node owes nothing any more: then none may forget what it has acknowledged."""
         start = self.current
         if start is None:
             return
         world = self._world
         world.trace.note(self.name, f"is killed {model.value if model else 'alone'}")
-        self.crashes.append(world.loop.time())
+        if is_crash:
+            self.crashes.append(world.loop.time())
         self.failures += self._bugs_of(start)
         world.loop.kill(start.process)
         self._cut_children_short(start)

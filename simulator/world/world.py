@@ -6,7 +6,7 @@ What is asked of it, and what that means, subjects say (simulator/subjects); a r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Final
 
@@ -129,11 +129,12 @@ class World:
         node = await process.up()
         return Member(NodeId(name), node.identity.disk, address, zone=name)
 
-    def dismiss_strangers(self) -> None:
-        """End the nodes that were admitted and are no members, or are none any more."""
+    def dismiss_strangers(self, given_up: Collection[str] = ()) -> None:
+        """End the nodes that were admitted and are no members, or are none any more.  Those that were not
+        given up owe nothing to anybody."""
         for name, process in self.guests.items():
             if name in self.nodes and not self.topology.has_member(process.name):
-                process.kill(None)
+                process.kill(None, is_crash=name in given_up)
                 del self.nodes[name]
 
     def _follow(self, name: str, node: Node) -> None:

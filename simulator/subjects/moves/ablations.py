@@ -35,6 +35,8 @@ _STEP_S: Final = 0.6
 _OBJECTS: Final = ("objects", "moves")
 _DELETES: Final = ("deletes", "moves")
 _REGISTERS: Final = ("registers", "moves")
+_ONCE: Final = ("cold", "writes", "slow")
+"""A key is written so seldom that its next write does not bring what an owner lacks."""
 
 
 def _of(subjects: tuple[str, ...], *faults: str) -> SimulationOptions:
@@ -141,10 +143,11 @@ def _empty_start() -> Bends:
 
 
 def _leaver_waits() -> Bends:
-    """A node leaves with the hints that it keeps, and owners are not compared.  No other one is given up."""
+    """A node leaves with the hints that it keeps, which take long, and owners are not compared.  No other one
+    is given up."""
     return (
         method(Mover.hints, property(lambda mover: 0)),
-        constant(ringmill.node.repair.hint_delivery, "ROUND_S", 5.0),
+        constant(ringmill.node.repair.hint_delivery, "ROUND_S", 60.0),
         constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("add", "remove")),
         *without_comparing(),
     )
@@ -226,7 +229,7 @@ MOVE_ABLATIONS: Final = (
         "owners-know-the-joint",
         "no read asks the old owners alone once others write",
         _owners_know(),
-        _BEHIND,
+        replace(_BEHIND, operations=600, keys=4, mix=("slow",)),
         rules=("M2",),
     ),
     Ablation(
@@ -263,12 +266,13 @@ MOVE_ABLATIONS: Final = (
         _leaver_waits(),
         SimulationOptions(
             _OBJECTS,
-            operations=800,
+            operations=500,
             sessions=24,
-            keys=24,
-            faults=("loss", "split_one"),
+            keys=64,
+            mix=_ONCE,
+            faults=("split_one", "split_halves"),
             core=0.0,
-            load_s=30.0,
+            load_s=12.0,
         ),
         rules=("M6",),
     ),

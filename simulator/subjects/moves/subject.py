@@ -68,6 +68,7 @@ class MoveWorkload:
         ]
         self.plans.sort()
         self._planned = self._moved = self._aborted = self._come = self._gone = 0
+        self._given_up = set[str]()
         self._newest: Topology | None = None
 
     @property
@@ -108,7 +109,7 @@ class MoveWorkload:
             await self._until_made(lambda topology, _: aborted(topology))
         while self._moves() or len(set(self._epochs())) > 1:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY_S)
-        self._world.dismiss_strangers()
+        self._world.dismiss_strangers(self._given_up)
 
     def _moves(self) -> bool:
         """Whether a plan is under way, or a member on its way out."""
@@ -199,6 +200,7 @@ class MoveWorkload:
         changes, dead = MemberChanges(remove=[node]), [node] if is_given_up else []
         is_made = await self._is_made(lambda topology, _: with_members(topology, changes, dead))
         self._gone += is_made
+        self._given_up.update(dead)
         if plan.is_killed:
             await self._kill(node)
         return is_made

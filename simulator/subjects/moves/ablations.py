@@ -18,12 +18,16 @@ import ringmill.simulator.subjects.deletes.tunables
 import ringmill.simulator.subjects.moves.kinds
 from ringmill.cluster.errors import RingmillError, Stale, Unavailable
 from ringmill.cluster.ids import FIRST_EPOCH, Epoch, NodeId, PartitionId
+from ringmill.cluster.quorum.receipt import Durability
+from ringmill.cluster.quorum.tally import ReadTally, WriteTally
 from ringmill.cluster.ring.moves import check_arrow, readers_barrier, sources_for
 from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.moves.filling import Filling
 from ringmill.node.moves.former_copies import FormerCopies
 from ringmill.node.moves.mover import Mover
 from ringmill.node.repair.exchange import Exchange
+from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.stored_key import Copy
 from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
@@ -101,6 +105,44 @@ def _late_when_known() -> Bends:
         return known
 
     return (method(Mover._adopted, ask_and_wait), *_late_steps())
+
+
+def _rows_compared() -> Bends:
+    """Whoever is asked answers by the row that it knows, and every answer counts.  Gossip takes long, and so
+    does a joint."""
+    answered, acked = ReadTally.record_answer, WriteTally.record_ack
+    heard, fill = TopologyAgent.heard_of, Mover._fill
+
+    async def route_at(routes: Routes, epoch: Epoch, ask: NodeId | None) -> Topology:
+        return routes._view.topology()
+
+    def row_of(agent: TopologyAgent, partition: PartitionId, epoch: Epoch) -> Row:
+        return agent.topology().row(partition)
+
+    def count_answer(tally: ReadTally, node: NodeId, row_epoch: Epoch) -> bool:
+        return answered(tally, node, tally.row_epoch)
+
+    def count_ack(tally: WriteTally, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
+        acked(tally, node, durability, tally.row_epoch)
+
+    def hear_late(agent: TopologyAgent, epoch: Epoch, node: NodeId) -> None:
+        if epoch > agent.epoch:
+            asyncio.get_running_loop().call_later(9.0, heard, agent, epoch, node)
+
+    async def fill_and_wait(mover: Mover, *given: Any) -> None:
+        await fill(mover, *given)
+        await asyncio.sleep(5.0)
+
+    return (
+        method(Mover._fill, fill_and_wait),
+        method(TopologyAgent.heard_of, hear_late),
+        method(TopologyAgent.check_row, row_of),
+        method(Routes._at, route_at),
+        method(ReadTally.record_answer, count_answer),
+        method(WriteTally.record_ack, count_ack),
+        constant(ringmill.node.repair.hint_delivery, "ROUND_S", 5.0),
+        *_late_steps(),
+    )
 
 
 def _both_sets_ack() -> Bends:
@@ -204,6 +246,22 @@ def _registers_brought() -> Bends:
 
 
 MOVE_ABLATIONS: Final = (
+    Ablation(
+        "rows-compared",
+        "a request is checked against the row, and answers of one row alone are counted",
+        _rows_compared(),
+        SimulationOptions(
+            _OBJECTS,
+            operations=600,
+            sessions=48,
+            keys=64,
+            mix=_ONCE,
+            faults=("strand_owner",),
+            core=0.0,
+            load_s=10.0,
+        ),
+        rules=("T5",),
+    ),
     Ablation(
         "joint-acks",
         "a write of a joint needs its level in both sets of owners",

@@ -22,6 +22,43 @@ _OFTEN: Final = 0.3
 _DELAYS_S: Final = (0.0, 0.1, 0.4)
 
 
+async def _strand_owner(fault: Fault, ground: Ground) -> None:
+    """Cut an old owner of a partition off from all nodes but the owner that leaves it, before the joint is
+    opened: it hears of the joint late, and who leaves has been read by then."""
+    found: list[NodeId] = []
+
+    def strikes() -> bool:
+        found.extend(_before_a_joint(ground))
+        return bool(found)
+
+    if await as_soon_as(strikes, fault):
+        ground.trace.fault(fault.kind, ",".join(found))
+        others = [node for node in ground.nodes if node not in found]
+        pairs = [pair for node in others for pair in ((found[0], node), (node, found[0]))]
+        ground.cut(pairs)
+        await asyncio.sleep(fault.amount)
+        ground.join(pairs)
+
+
+def _before_a_joint(ground: Ground) -> list[NodeId]:
+    """Of a partition that gets new owners by a plan, and has no joint yet: the owner that clients ask
+    first, and one that leaves, and joins no other one; nobody when there is none."""
+    held = [process.node.membership.topology.current for process in ground.nodes.values() if process.node]
+    topology = max((each for each in held if each), key=lambda each: each.epoch, default=None)
+    if topology is None:
+        return []
+    joiners = {seat for row in topology.rows for seat in row.wanted if seat not in row.owners}
+    pairs = [
+        (first, leaver.node)
+        for row in topology.rows
+        if row.wanted and not row.is_joint
+        for first in row.whole[:1]
+        for leaver in row.owners
+        if leaver not in (*row.wanted, *joiners) and leaver.node != first
+    ]
+    return list(ground.draws.choice(pairs)) if pairs else []
+
+
 async def _split_joint(fault: Fault, ground: Ground) -> None:
     """Cut the owner that leaves a partition, another old owner and half of the clients off from all others:
     they may go on by a document that the others replace meanwhile."""
@@ -83,4 +120,7 @@ def _pairs(topology: Topology, row: Row) -> list[tuple[NodeId, NodeId]]:
     return [pair for pair in pairs if sum(node in topology.voter_nodes for node in pair) <= most]
 
 
-KINDS: Final = (FaultKind("split_joint", _split_joint, draw=waiting(6.0, 10.0), chance=_OFTEN),)
+KINDS: Final = (
+    FaultKind("split_joint", _split_joint, draw=waiting(6.0, 10.0), chance=_OFTEN),
+    FaultKind("strand_owner", _strand_owner, draw=waiting(6.0, 10.0), chance=_OFTEN),
+)

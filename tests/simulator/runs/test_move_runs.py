@@ -18,6 +18,7 @@ MOVES = usual_options(("objects", "moves"))
     [
         ("leaver-waits", 8),
         ("owners-know-the-joint", 36),
+        ("rows-compared", 12),
     ],
 )
 def test_a_safeguard_of_moves_that_is_off_is_missed(name: str, first: int) -> None:

@@ -17,10 +17,10 @@ JOBS = usual_options(("jobs",))
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("commit-repeated", 1),
+        ("commit-repeated", 6),
         ("lost-attempts-noticed", 12),
-        ("missing-is-not-moved", 1),
-        ("one-output-shown-once", 25),
+        ("missing-is-not-moved", 4),
+        ("one-output-shown-once", 28),
         ("read-maps-count", 25),
     ],
 )

@@ -41,8 +41,8 @@ def test_five_voters_with_objects_beside() -> None:
     ("name", "first"),
     [
         ("accepted-goes-on", 8),
-        ("epoch-promises-kept", 6),
-        ("changes-held", 3),
+        ("epoch-promises-kept", 7),
+        ("changes-held", 4),
         ("documents-synced", 2),
         ("votes-passed-on", 15),
         ("first-document-counts", 3),

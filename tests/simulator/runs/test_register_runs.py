@@ -34,7 +34,7 @@ def test_a_seed_that_once_failed_stays_mended() -> None:
     [
         ("promises-kept", 20),
         ("acceptors-synced", 1),
-        ("change-known", 15),
+        ("change-known", 16),
         ("lease-waited-out", 43),
     ],
 )

@@ -25,10 +25,10 @@ def test_no_seed_breaks_a_promise_of_scans(first: int) -> None:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("scan-asks-r", 1),
-        ("scan-merges", 1),
+        ("scan-asks-r", 2),
+        ("scan-merges", 2),
         ("scan-sees-tombstones", 10),
-        ("nearest-end", 1),
+        ("nearest-end", 2),
         ("cursor-is-next", 1),
     ],
 )

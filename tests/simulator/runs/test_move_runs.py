@@ -16,8 +16,6 @@ MOVES = usual_options(("objects", "moves"))
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("leaver-waits", 8),
-        ("owners-know-the-joint", 36),
         ("rows-compared", 12),
     ],
 )

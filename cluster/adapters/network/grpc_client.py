@@ -64,10 +64,8 @@ AnswerT = TypeVar("AnswerT", bound=Message)
 Metadata = Sequence[tuple[str, str]]
 _IDENTIFY: Final = "/ringmill.v1.Topology/Identify"  # its request is empty
 _TOPOLOGY: Final = "/ringmill.v1.Topology/Get"
-_HARMLESS: Final = (
-    _IDENTIFY,
-    _TOPOLOGY,
-)  # they tell nothing and change nothing, so they may go to a stranger
+_HARMLESS: Final = (_IDENTIFY, _TOPOLOGY)
+"""Methods that tell nothing and change nothing, so that a stranger may be asked."""
 
 
 class ClientLink:
@@ -143,7 +141,8 @@ class ClientLink:
                 message: AnswerT = await call
                 told = await call.initial_metadata()
             except grpc.aio.AioRpcError as error:
-                self._learn(error.initial_metadata(), sent_us)
+                if asked.is_given_by(error.initial_metadata()):
+                    self._learn(error.initial_metadata(), sent_us)
                 raise
             self._check_proof(asked, told)
             self._learn(told, sent_us)
@@ -241,16 +240,14 @@ class ClientLink:
         if not self._secret or self._proved == self._connections:
             return channel, left_s
         asked = self._asked(_IDENTIFY)
-        identify = channel.unary_unary(_IDENTIFY)
+        within_s = CONNECT_TIMEOUT_S if left_s is None else left_s
         try:
             with self._told(asked):
-                call = identify(
-                    b"", timeout=CONNECT_TIMEOUT_S if left_s is None else left_s, metadata=asked.metadata
-                )
+                call = channel.unary_unary(_IDENTIFY)(b"", timeout=within_s, metadata=asked.metadata)
                 await call
                 self._check_proof(asked, await call.initial_metadata())
         except RingmillError as error:
-            if not asked.is_given:
+            if not asked.is_given:  # else the node is one, whatever it says
                 raise error.with_outcome("failed") from None
         return channel, None if timeout_s is None else timeout_s - (loop.time() - began)
 

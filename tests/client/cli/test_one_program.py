@@ -12,10 +12,10 @@ import pytest
 
 from ringmill.client.cli.frame import calling
 from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.output import printable
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.local.processes import our_environment
+from ringmill.cluster.printable import printable
 
 PROGRAM = [sys.executable, "-P", "-m", "ringmill"]
 

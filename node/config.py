@@ -183,7 +183,7 @@ def _loopback(address: str) -> str:
     if not match or not _is_host(match[1]):
         raise InvalidArgument(
             f"--listen {address!r} must be a loopback host:port, such as 127.0.0.1:7101",
-            hint="there is no authentication between nodes yet, so no other address is served",
+            hint="requests are not encrypted, and need no token, so no other address is served",
         )
     if not 0 < int(match[2]) < 32768:
         raise InvalidArgument(

@@ -167,10 +167,11 @@ class AskedProof:
 def unproved(address: str, outcome: str) -> Unavailable:
     """The error of a client whose request was answered, or would be, by somebody who gives no proof."""
     return Unavailable(
-        f"{address} did not prove that it is a node of this cluster: it does not know the cluster's token",
+        f"{address} did not prove that it is a node of this cluster that listens at this address",
         detail={"address": address, "proved": False},
         hint="another process may have taken over its port; else the client's token (--token-file, token=, "
-        "RINGMILL_TOKEN) is of another cluster, or the node was started without --token-file",
+        "RINGMILL_TOKEN) is of another cluster, the node was started without --token-file, or it listens at "
+        "another address (--listen) than this one",
         outcome=outcome,
     )
 

@@ -38,6 +38,7 @@ __all__ = [
     "LinkSecret",
     "Side",
     "Told",
+    "one_spelling",
     "unproved",
 ]
 
@@ -77,7 +78,7 @@ class LinkSecret:
             side,
             [dialling.node, dialling.cluster, dialling.traffic_class, dialling.nonce],
             [answering.node, answering.cluster, answering.clock_us, answering.offer, answering.nonce],
-            *([_one_spelling(address)] if address else ()),
+            *([one_spelling(address)] if address else ()),
         )
 
     def is_proof(
@@ -87,7 +88,7 @@ class LinkSecret:
 
     def call_proof(self, nonce: str, path: str, address: str) -> bytes:
         """What the node at `address` shows with its answer to a plain call of the method at `path`."""
-        return self._sealed(_CALL, nonce, path, _one_spelling(address))
+        return self._sealed(_CALL, nonce, path, one_spelling(address))
 
     def is_call_proof(self, given: bytes, nonce: str, path: str, address: str) -> bool:
         return hmac.compare_digest(given, self.call_proof(nonce, path, address))
@@ -176,7 +177,7 @@ def unproved(address: str, outcome: str) -> Unavailable:
     )
 
 
-def _one_spelling(address: str) -> str:
+def one_spelling(address: str) -> str:
     """A node listens on loopback, where "localhost" is the one name that has two spellings."""
     host, _, port = address.rpartition(":")
     return f"127.0.0.1:{port}" if host.lower() == "localhost" else address

@@ -48,6 +48,7 @@ from ringmill.cluster.adapters.files.private_files import distrust
 from ringmill.cluster.adapters.network.channels import check_fork
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.handshake import Check, Introduction, any_node
+from ringmill.cluster.adapters.network.link_proofs import one_spelling
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import RingmillError, Unavailable
@@ -310,8 +311,9 @@ class AsyncClient(AsyncKeyspace):
         if told := os.environ.get("RINGMILL_TOKEN", ""):
             return checked_token(told)
         home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
+        addresses = [one_spelling(each) for each in self._directory.addresses()]
         with _open_files() as files:
-            return find_token(files, home, self._directory.addresses(), distrust)
+            return find_token(files, home, addresses, distrust)
 
 
 class _NodeLink:

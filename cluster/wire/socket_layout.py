@@ -163,4 +163,6 @@ def _texts(body: bytes) -> dict[str, str]:
         raise ProtocolMismatch(f"a greeting is {type(texts).__name__}, not a map")
     if not all(isinstance(text, str) for pair in texts.items() for text in pair):
         raise ProtocolMismatch("a greeting holds something else than texts")
+    if not all(text.isascii() and text.isprintable() for pair in texts.items() for text in pair):
+        raise ProtocolMismatch("a greeting holds a text that is not printable ASCII")  # it may be logged
     return texts

@@ -162,12 +162,14 @@ class Filling:
     async def fill(self, partition: PartitionId) -> None:
         """Returns once a copy that has begun is whole.
 
-        Raises Unavailable when too few old owners answer, WrongEpoch when the move has ended meanwhile, and
-        what the engine raises.
+        Raises Unavailable when too few old owners answer, WrongEpoch when the move has ended meanwhile, also
+        when another one has brought a copy that has not begun, and what the engine raises.
         """
         topology = self._topology.topology()
         row = topology.row(partition)
         copy = self._copy_of(partition, row)
+        if not self._progress.is_begun(copy):  # its watermark is not known, and would never be asked for
+            raise WrongEpoch(f"the copy of partition {partition} is that of another move")
         failures: dict[NodeId, str] = {}
         need = sources_for(topology, row)
         for node in self._in_turn(row, partition):

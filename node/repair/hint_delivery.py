@@ -116,9 +116,17 @@ class HintDelivery:
     async def _readdress_all(self, target: NodeId, keys: Sequence[HintKey]) -> None:
         """They would wait for a node that may never be back, and hold watermarks back meanwhile (rule P2)."""
         try:
+            moved, damage = 0, None
             for key in keys:
-                await self._is_readdressed(key, target)
-            sometimes("hints for a former owner that is away go to the present ones")
+                try:
+                    moved += await self._is_readdressed(key, target)
+                except CorruptData as error:
+                    damage = error
+                    self._hints.stand_behind(target, [key])
+            if moved:
+                sometimes("hints for a former owner that is away go to the present ones")
+            elif damage is not None:
+                raise damage
         except RingmillError as error:
             self._leave_alone(target, error)
 
@@ -204,12 +212,13 @@ class HintDelivery:
         """
         items: list[tuple[HintKey, HintItem]] = []
         damage: CorruptData | None = None
-        size_bytes = 0
+        size_bytes = moved = 0
         for key in keys:
             topology = self._topology.topology()
-            if await self._is_readdressed(key, target):
-                continue
             try:
+                if await self._is_readdressed(key, target):
+                    moved += 1
+                    continue
                 hint = await self._hints.get(key)
             except CorruptData as error:
                 damage = error
@@ -223,7 +232,7 @@ class HintDelivery:
                 break
             items.append((key, HintItem(key.keyspace, key.key, encoded)))
             size_bytes += len(encoded)
-        if damage is not None and not items:
+        if damage is not None and not items and not moved:
             raise damage
         return items
 

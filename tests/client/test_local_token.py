@@ -56,6 +56,7 @@ def test_the_token_of_the_environment_stands_before_that_of_a_local_cluster(
     monkeypatch.delenv("RINGMILL_TOKEN", raising=False)
     db = connect("127.0.0.1:7101")
     assert db._local_token() == read_token(str(tmp_path / "a"))
+    assert connect("localhost:7101")._local_token() == read_token(str(tmp_path / "a"))
     monkeypatch.setenv("RINGMILL_TOKEN", "of-the-environment")
     assert db._local_token() == "of-the-environment"
 

@@ -243,12 +243,18 @@ class FrameTransport:
         await self._answering.serve(stream, welcome.dialler)
 
     async def _proved(self, stream: FrameStream, proof: bytes, node: NodeId) -> None:
-        """The dialler has shown in its first frame that it knows the secret (rule F6)."""
-        frame = None
+        """The dialler has shown in its first frame that it knows the secret (rule F6).
+
+        Who hangs up before it is not accused: one that is offered another carrier goes on there.
+        """
+        given = b""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PROOF_TIMEOUT_S):
                 frame = await stream.read()
-        if frame is None or not hmac.compare_digest(decode_proof(frame), proof):
+                if frame is None:
+                    raise Unavailable(f"{node or 'a client'} hung up before it proved itself")
+                given = decode_proof(frame)
+        if not hmac.compare_digest(given, proof):
             raise self._denied(node, "did not prove that it knows the cluster's token")
 
     def _denied(self, node: str, why: str) -> PermissionDenied:

@@ -38,6 +38,7 @@ __all__ = [
     "LinkSecret",
     "Side",
     "Told",
+    "one_spelling",
     "unproved",
 ]
 
@@ -77,7 +78,7 @@ class LinkSecret:
             side,
             [dialling.node, dialling.cluster, dialling.traffic_class, dialling.nonce],
             [answering.node, answering.cluster, answering.clock_us, answering.offer, answering.nonce],
-            *([_one_spelling(address)] if address else ()),
+            *([one_spelling(address)] if address else ()),
         )
 
     def is_proof(
@@ -87,7 +88,7 @@ class LinkSecret:
 
     def call_proof(self, nonce: str, path: str, address: str) -> bytes:
         """What the node at `address` shows with its answer to a plain call of the method at `path`."""
-        return self._sealed(_CALL, nonce, path, _one_spelling(address))
+        return self._sealed(_CALL, nonce, path, one_spelling(address))
 
     def is_call_proof(self, given: bytes, nonce: str, path: str, address: str) -> bool:
         return hmac.compare_digest(given, self.call_proof(nonce, path, address))
@@ -167,15 +168,16 @@ class AskedProof:
 def unproved(address: str, outcome: str) -> Unavailable:
     """The error of a client whose request was answered, or would be, by somebody who gives no proof."""
     return Unavailable(
-        f"{address} did not prove that it is a node of this cluster: it does not know the cluster's token",
+        f"{address} did not prove that it is a node of this cluster that listens at this address",
         detail={"address": address, "proved": False},
         hint="another process may have taken over its port; else the client's token (--token-file, token=, "
-        "RINGMILL_TOKEN) is of another cluster, or the node was started without --token-file",
+        "RINGMILL_TOKEN) is of another cluster, the node was started without --token-file, or it listens at "
+        "another address (--listen) than this one",
         outcome=outcome,
     )
 
 
-def _one_spelling(address: str) -> str:
+def one_spelling(address: str) -> str:
     """A node listens on loopback, where "localhost" is the one name that has two spellings."""
     host, _, port = address.rpartition(":")
     return f"127.0.0.1:{port}" if host.lower() == "localhost" else address

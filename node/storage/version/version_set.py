@@ -209,7 +209,9 @@ class VersionSet:
         try:
             self._manifest = await asyncio.shield(making)
         except asyncio.CancelledError:
-            await asyncio.wait([making])  # beside another one it might be the last that CURRENT names
+            while not making.done():  # beside another one it might be the last that CURRENT names
+                with suppress(asyncio.CancelledError):  # however often
+                    await asyncio.wait([making])
             if making.exception() is None:
                 making.result().close()
             raise

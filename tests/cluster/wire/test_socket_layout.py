@@ -64,6 +64,8 @@ def test_no_bytes_whatever_make_more_of_it_than_a_refusal(rubbish: bytes, greete
         b"RMFR\x01\x01\x00\x01\x01",
         b"RMFR\x01\x01\x00\x03\x81\xa1a",
         greeting({"a": 1}, is_dialling=True),  # type: ignore[dict-item]
+        greeting({"ringmill-node": "n2\nn1: the disk is gone"}, is_dialling=True),
+        greeting({"ringmill-node": "né"}, is_dialling=True),
     ],
 )
 def test_what_is_no_greeting_is_refused(rubbish: bytes) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
+
+from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Topology
+from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.stored_key import HintKey
 from tests.node.moves.test_new_copies import change, until
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -37,5 +44,32 @@ def test_hints_for_an_owner_that_is_away_do_not_wait_for_it() -> None:
         await until(lambda: not world.world.topology.is_moving)
         await until(lambda: all(world.world.partition(lost) not in each.partitions() for each in hints))
         assert sum(each.counts().get(AWAY, 0) for each in hints) == 1, "it is an owner of the other key"
+
+    run(story, nodes=4)
+
+
+def test_a_damaged_hint_for_a_former_owner_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    readdress = HintStore.readdress
+    tried: list[bytes] = []
+
+    async def story(world: HealingWorld) -> None:
+        async def damaged(hints: HintStore, key: HintKey, target: NodeId, owners: Sequence[NodeId]) -> None:
+            tried.append(key.key)
+            if key.key == lost[0]:
+                raise CorruptData("a damaged block")
+            await readdress(hints, key, target, owners)
+
+        await world.down(AWAY)
+        keys = (b"key%d" % number for number in range(1000))
+        rows = [(key, world.world.row(key).whole) for key in keys]
+        lost = [key for key, owners in rows if AWAY in owners and JOINER not in owners][:3]
+        for key in lost:
+            await world.put("n1", key, b"v")
+        hints = world["n1"].replica.hints
+        await until(lambda: hints.counts().get(AWAY, 0) == 3)
+        monkeypatch.setattr(HintStore, "readdress", damaged)
+        await change(world, in_its_place)
+        await until(lambda: tried.count(lost[0]) >= 3)
+        assert hints.counts()[AWAY] == 1
 
     run(story, nodes=4)

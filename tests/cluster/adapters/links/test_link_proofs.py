@@ -21,7 +21,8 @@ from ringmill.cluster.errors import PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.wire.frames import encode_operations, encode_proof
-from tests.cluster.adapters.conftest import Nodes
+from tests.cluster.adapters.conftest import SECRET, MemoryStream, Nodes
+from tests.log_records import own_records
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 ASK = encode_operations([(1, "do", 5_000_000, 0, b"")], 0)
@@ -132,3 +133,26 @@ def test_a_proof_is_of_one_side_and_of_both_introductions() -> None:
         (dialling, Introduction("n2", "c", clock_us=5, offer="tcp:7", nonce="23")),
     )
     assert not any(secret.is_proof(proof, "answering", *pair) for pair in changed)
+
+
+async def test_who_hangs_up_before_its_proof_is_not_accused(
+    memory_streams: tuple[MemoryStream, MemoryStream], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A side that is offered another carrier does so."""
+    n1 = FrameTransport(
+        N1,
+        carrier_named("grpc", LINK, clock=SystemClock()),
+        clock=SystemClock(),
+        entropy=OsEntropy(),
+        secret=SECRET,
+    )
+    there, here = memory_streams
+    async with n1:
+        for welcome in (
+            n1.admit_peer(Introduction(N2, nonce="11")),
+            n1.admit_client(Introduction(nonce="11")),
+        ):
+            await there.close()
+            with pytest.raises(Unavailable, match="hung up"):
+                await n1.answer(here, welcome)
+    assert not own_records(caplog)

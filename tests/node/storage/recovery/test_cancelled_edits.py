@@ -63,11 +63,18 @@ async def test_an_edit_that_was_cancelled_does_not_spoil_the_next_one(turns: int
     assert stored_logs(disk) == (7, 9)
 
 
-async def test_a_new_manifest_whose_caller_was_cancelled_does_not_come_in_force_later() -> None:
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_new_manifest_whose_caller_was_cancelled_does_not_come_in_force_later(times: int) -> None:
+    """Who waits for a caller that was cancelled may be cancelled, too, and cancels it again."""
     disk = ThreadedDisk()
     tables = await begin(disk)
     disk.turns = 50
-    await cancel_after(3, asyncio.create_task(tables.renew_manifest()))
+    waiting = asyncio.create_task(tables.renew_manifest())
+    for _ in range(times - 1):
+        for _ in range(3):
+            await asyncio.sleep(0)
+        waiting.cancel()
+    await cancel_after(3, waiting)
     await tables.note_log(7)
     await tables.note_stop(9)
     for _ in range(100):

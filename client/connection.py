@@ -12,7 +12,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
@@ -58,7 +58,7 @@ from ringmill.cluster.wire.offers import CarrierName
 if TYPE_CHECKING:
     from ringmill.client.jobs.jobs import AsyncJobs
 
-__all__ = ["AsyncClient", "connect", "open_link"]
+__all__ = ["AsyncClient", "connect", "links_of", "open_link"]
 
 Answer = TypeVar("Answer", bound=Message)
 METADATA_NAME = "ringmill-token"
@@ -79,12 +79,16 @@ def connect(
 ) -> AsyncClient:
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
-    `timeout` is the deadline of each request in seconds, including the time to connect.  Jobs need the
-    cluster's token: `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or
-    ./.ringmill.  `session=False` sends each request as a unary call, which is cheaper for only a few
-    requests.  `transport` "tcp" or "unix" carries the session's requests where the nodes offer that, else
-    gRPC does.  Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from
-    one that had used a client.  Entering it raises Unavailable when no endpoint answers.
+    `timeout` is the deadline of each request in seconds, including the time to connect.  The cluster's token
+    is `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill.  Jobs
+    need it.  A client that has it takes no answer from a process that does not know it (rule F6 in
+    docs/protocol/requests.md); one without it trusts whoever listens at the endpoints.  `session=False`
+    sends each request as a unary call, which is cheaper for only a few requests.  `transport` "tcp" or
+    "unix" carries the session's requests where the nodes offer that, else gRPC does.
+
+    Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from one that
+    had used a client.  Entering it raises Unavailable when no endpoint answers, PermissionDenied when the
+    token of the local cluster cannot be read or trusted.
     """
     given = checked_endpoints(endpoints), checked_timeout_s(timeout), checked_token(token)
     checked_flag("session", session)
@@ -94,13 +98,25 @@ def connect(
 
 
 def open_link(
-    address: str, *, session: bool = False, transport: CarrierName = "grpc", check: Check = any_node
+    address: str,
+    *,
+    session: bool = False,
+    transport: CarrierName = "grpc",
+    check: Check = any_node,
+    token: str = "",
 ) -> Link:
     """A link to one node, for requests that need no routing.  The caller closes it.
 
-    `check` looks at what the node says of itself before anything is asked on a session.
+    `check` looks at what the node says of itself before anything is asked on a session.  The node has to
+    prove that it knows the `token`; "" asks for no proof.
     """
-    return _SessionLink(address, transport, check) if session else _NodeLink(address)
+    link = ClientLink(address, transport=transport, check=check, token=token)
+    return _SessionLink(link) if session else _NodeLink(link)
+
+
+def links_of(client: AsyncClient) -> Callable[[str], Link]:
+    """Opens links of the caller's own to members, which have to prove what they prove to this client."""
+    return client._dial
 
 
 class AsyncClient(AsyncKeyspace):
@@ -119,23 +135,20 @@ class AsyncClient(AsyncKeyspace):
         transport: CarrierName = "grpc",
     ) -> None:
         self._entropy = OsEntropy()
-        self._directory = Directory(
-            endpoints,
-            lambda address: open_link(
-                address, session=session, transport=transport, check=partial(self._check_node, address)
-            ),
-        )
+        self._directory = Directory(endpoints, self._dial)
         self._timeout_s = timeout_s
         self._token = token
         self._jobs: AsyncJobs | None = None
         self._job_links: set[_JobLink] = set()
         self._has_session = session
+        self._transport = transport
         router = Router(self._directory, self._entropy, timeout_s)
         super().__init__("default", router, OperationNames(self._entropy, self._directory))
 
     async def __aenter__(self) -> AsyncClient:
         self._directory.lifetime.check()
         try:
+            _ = self._known_token  # what is wrong with it is no fault of an endpoint
             await self._directory.learn(self._timeout_s)
         except BaseException:
             await self.aclose()
@@ -244,7 +257,9 @@ class AsyncClient(AsyncKeyspace):
         self._directory.lifetime.check_open()
         if self._jobs is not None:
             return self._jobs
-        token = self._token or self._local_token()
+        token = (
+            self._known_token or self._local_token()
+        )  # by the addresses of all members, which are known now
 
         def dial(address: str) -> _JobLink:
             self._directory.lifetime.check()
@@ -273,6 +288,20 @@ class AsyncClient(AsyncKeyspace):
         left_s = max(0.1, until - asyncio.get_running_loop().time())
         return await ask_hot(self._directory, view, left_s)
 
+    def _dial(self, address: str) -> Link:
+        return open_link(
+            address,
+            session=self._has_session,
+            transport=self._transport,
+            check=partial(self._check_node, address),
+            token=self._known_token,
+        )
+
+    @cached_property
+    def _known_token(self) -> str:
+        """The token that nodes have to know, looked for at the first connection; "" asks for no proof."""
+        return self._token or self._local_token()
+
     def _check_node(self, address: str, told: Introduction) -> None:
         self._directory.check_cluster(told.cluster, address)
 
@@ -288,8 +317,8 @@ class AsyncClient(AsyncKeyspace):
 class _NodeLink:
     """One node by unary calls over gRPC."""
 
-    def __init__(self, address: str, transport: CarrierName = "grpc", check: Check = any_node) -> None:
-        self._link = ClientLink(address, transport=transport, check=check)
+    def __init__(self, link: ClientLink) -> None:
+        self._link = link
 
     async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
         return await self._link.unary(method.path, request, method.answer, timeout_s)
@@ -319,7 +348,7 @@ class _JobLink:
 
     def __init__(self, address: str, token: str, opened: set[_JobLink]) -> None:
         self._address = address
-        self._link = ClientLink(address)
+        self._link = ClientLink(address, token=token)
         self._metadata = ((METADATA_NAME, token),)
         self._opened = opened
 

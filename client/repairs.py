@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from ringmill.client.connection import open_link
-from ringmill.client.routing.links import REPAIR_RUN, REPAIR_STATUS
+from ringmill.client.routing.links import REPAIR_RUN, REPAIR_STATUS, Link
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ring.topology import Member, Topology
@@ -21,13 +20,15 @@ __all__ = ["RepairViews", "repair_views", "run_repair"]
 
 RepairViews: TypeAlias = Mapping[str, RepairStatusResponse | RingmillError]
 """What each member says, or why it does not."""
+Dial: TypeAlias = Callable[[str], Link]
+"""Opens a link to the member at an address."""
 
 
-async def repair_views(topology: Topology, timeout_s: float) -> RepairViews:
+async def repair_views(topology: Topology, dial: Dial, timeout_s: float) -> RepairViews:
     """How the copies of each member compare with those of the other owners."""
 
     async def ask(member: Member) -> RepairStatusResponse | RingmillError:
-        link = open_link(member.address)
+        link = dial(member.address)
         try:
             return await link.call(REPAIR_STATUS, RepairStatusRequest(), timeout_s)
         except RingmillError as error:
@@ -39,7 +40,7 @@ async def repair_views(topology: Topology, timeout_s: float) -> RepairViews:
     return {member.id: answer for member, answer in zip(topology.members, found, strict=True)}
 
 
-async def run_repair(topology: Topology, partitions: Sequence[int], timeout_s: float) -> None:
+async def run_repair(topology: Topology, dial: Dial, partitions: Sequence[int], timeout_s: float) -> None:
     """Have each member compare those of these partitions that it owns; no partitions: all of them.
 
     A member that does not answer is left out: the others compare with it when it is up.
@@ -47,7 +48,7 @@ async def run_repair(topology: Topology, partitions: Sequence[int], timeout_s: f
 
     async def ask(member: Member) -> RepairRunResponse | RingmillError:
         owned = [number for number in partitions if member.id in topology.rows[number].nodes]
-        link = open_link(member.address)
+        link = dial(member.address)
         try:
             if partitions and not owned:
                 return RepairRunResponse()

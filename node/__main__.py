@@ -27,6 +27,7 @@ from ringmill.cluster.gathering import first_error
 from ringmill.cluster.os_errors import is_full
 from ringmill.node.config import parse_arguments
 from ringmill.node.lifecycle import run_node
+from ringmill.node.log_lines import log_to
 from ringmill.node.reset import run_reset
 
 __all__ = ["main"]
@@ -35,9 +36,7 @@ __all__ = ["main"]
 def main() -> int:
     """Run a node: 0 after a clean stop; 1 or 2, and one line of error, when it cannot start."""
     os.umask(0o077)  # only the node's user may read what it writes
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s  %(message)s", stream=sys.stderr
-    )
+    log_to(sys.stderr)
     try:
         if sys.argv[1:2] == ["reset"]:
             run_reset(sys.argv[2:])

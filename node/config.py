@@ -21,9 +21,10 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
-__all__ = ["NodeConfig", "parse_arguments"]
+__all__ = ["NodeConfig", "data_folder", "parse_arguments"]
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_TOKEN = re.compile(r"[!-~]{1,1024}")
 _LOOPBACK = re.compile(r"(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})")
 
 
@@ -63,7 +64,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     parser.add_argument("--id", required=True, help="name of the node, e.g. n1")
     parser.add_argument("--listen", required=True, help="address to listen on: host:port, loopback only")
     parser.add_argument("--data", required=True, help="data folder")
-    parser.add_argument("--token-file", default="", help="file with the cluster's token")
+    parser.add_argument("--token-file", default=None, help="file with the cluster's token")
     parser.add_argument("--zone", default="", help="failure domain of this node")
     parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
     parser.add_argument("--slots", type=int, default=1, help="number of task processes at once")
@@ -83,7 +84,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     return NodeConfig(
         id=NodeId(given.id),
         address=_loopback(given.listen),
-        data=str(Path(given.data).absolute()),
+        data=data_folder(given.data, "--data"),
         zone=given.zone,
         token=_token(given.token_file),
         profile=given.profile,
@@ -183,7 +184,7 @@ def _loopback(address: str) -> str:
     if not match or not _is_host(match[1]):
         raise InvalidArgument(
             f"--listen {address!r} must be a loopback host:port, such as 127.0.0.1:7101",
-            hint="there is no authentication between nodes yet, so no other address is served",
+            hint="clients need no token and nothing is encrypted, so no other address is served",
         )
     if not 0 < int(match[2]) < 32768:
         raise InvalidArgument(
@@ -201,17 +202,32 @@ def _is_host(name: str) -> bool:
         return False
 
 
-def _token(path: str) -> str:
-    if not path:
+def data_folder(given: str, flag: str) -> str:
+    """The folder as an absolute path.  Raises InvalidArgument for "", which would be the current folder."""
+    if not given:
+        raise InvalidArgument(f"{flag} is '': it must name the data folder", hint="'.' is the current folder")
+    return str(Path(given).absolute())
+
+
+def _token(path: str | None) -> str:
+    """What the file holds; "" when none is named.  An empty one must not leave a node open to all."""
+    if path is None:
         return ""
     try:
         found = os.stat(path)
-        if found.st_uid not in {os.geteuid(), 0} or found.st_mode & 0o002:
+        others = 0o006 if found.st_gid == os.getegid() else 0o066  # who reads it can act as a node
+        if found.st_uid not in {os.geteuid(), 0} or found.st_mode & others:
             raise InvalidArgument(
                 f"--token-file {path!r} is not trusted: it belongs to uid {found.st_uid}, "
-                f"mode {stat.S_IMODE(found.st_mode):04o}",
+                f"gid {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}",
                 hint="only its owner may read a token: `chmod 600` it, and start the node as that user",
             )
-        return Path(path).read_text(encoding="ascii").strip()
+        token = Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"--token-file {path!r}: {error}") from error
+    if not _TOKEN.fullmatch(token):
+        raise InvalidArgument(
+            f"--token-file {path!r} holds no token: up to 1024 printable characters without spaces",
+            hint="`head -c 32 /dev/urandom | base64` prints one",
+        )
+    return token

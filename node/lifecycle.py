@@ -82,7 +82,7 @@ async def run_node(config: NodeConfig) -> None:
     try:
         carrier = carrier_named(config.peer_transport, LINK, clock=clock)
         async with FrameTransport(
-            config.id, carrier, clock=clock, entropy=entropy, secret=config.token
+            config.id, carrier, clock=clock, entropy=entropy, secret=config.token, address=config.address
         ) as transport:
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
@@ -93,7 +93,7 @@ async def run_node(config: NodeConfig) -> None:
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
-                tables = grpc_handlers(service_tables(node, process), clock)
+                tables = grpc_handlers(service_tables(node, process), clock, transport.prove)
                 services = Services(GrpcAcceptor(transport), tables)
                 carriers = {"grpc", config.peer_transport, config.client_transport}
                 most = connections_below(limit) // len(carriers)

@@ -13,13 +13,13 @@ import posixpath
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ports import Entropy, FileSystem
+from ringmill.node.config import data_folder
 from ringmill.node.identity.identity import Identity, read_identity
 
 __all__ = ["Reset", "reset_folder", "run_reset"]
@@ -45,7 +45,7 @@ def run_reset(arguments: Sequence[str]) -> None:
     parser.add_argument("--id", default="", help="the node's id, if the folder no longer tells it")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     given = parser.parse_args(arguments)
-    folder = str(Path(given.data).absolute())
+    folder = data_folder(given.data, "DIR")
     if not given.yes and not _is_wanted(folder):
         raise InvalidArgument(f"{folder} is left as it is", hint="--yes resets it without asking")
     work = reset_folder(folder, NodeId(given.id), files=OsFileSystem(), entropy=OsEntropy())

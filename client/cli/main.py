@@ -39,44 +39,29 @@ ringmill = _Program(
         "cluster": Verb(
             "ringmill.client.cli.cluster.cluster:cluster", "start, watch and disturb a local cluster"
         ),
-        "put": Verb("ringmill.client.cli.kv.kv_write:put", "write a value", "token_file"),
-        "get": Verb("ringmill.client.cli.kv.kv_read:get", "read a key", "token_file"),
-        "delete": Verb(
-            "ringmill.client.cli.kv.kv_write:delete", "delete a key by writing a tombstone", "token_file"
-        ),
-        "touch": Verb(
-            "ringmill.client.cli.kv.kv_touch:touch", "give a value a new time to live", "token_file"
-        ),
+        "put": Verb("ringmill.client.cli.kv.kv_write:put", "write a value"),
+        "get": Verb("ringmill.client.cli.kv.kv_read:get", "read a key"),
+        "delete": Verb("ringmill.client.cli.kv.kv_write:delete", "delete a key by writing a tombstone"),
+        "touch": Verb("ringmill.client.cli.kv.kv_touch:touch", "give a value a new time to live"),
         "locate": Verb(
-            "ringmill.client.cli.kv.kv_read:locate",
-            "show where a key lives and what each owner holds",
-            "token_file",
+            "ringmill.client.cli.kv.kv_read:locate", "show where a key lives and what each owner holds"
         ),
         "watch": Verb(
-            "ringmill.client.cli.kv.kv_watch:watch",
-            "print what a key holds, again at each change",
-            "token_file",
+            "ringmill.client.cli.kv.kv_watch:watch", "print what a key holds, again at each change"
         ),
-        "scan": Verb(
-            "ringmill.client.cli.kv.kv_scan:scan", "print all keys, or those in a range", "token_file"
-        ),
+        "scan": Verb("ringmill.client.cli.kv.kv_scan:scan", "print all keys, or those in a range"),
         "explain": Verb(
             "ringmill.client.cli.kv.kv_explain:explain",
             "read a key and show who was asked and what each owner said",
-            "token_file",
         ),
-        "mget": Verb("ringmill.client.cli.kv.kv_many:mget", "read many keys", "token_file"),
-        "mput": Verb("ringmill.client.cli.kv.kv_many:mput", "write many keys", "token_file"),
+        "mget": Verb("ringmill.client.cli.kv.kv_many:mget", "read many keys"),
+        "mput": Verb("ringmill.client.cli.kv.kv_many:mput", "write many keys"),
         "cas": Verb(
-            "ringmill.client.cli.kv.register_verbs:cas",
-            "set a register if it holds what is expected",
-            "token_file",
+            "ringmill.client.cli.kv.register_verbs:cas", "set a register if it holds what is expected"
         ),
-        "incr": Verb("ringmill.client.cli.kv.register_verbs:incr", "add to a number, once", "token_file"),
-        "register": Verb("ringmill.client.cli.kv.register_verbs:register", "read a register", "token_file"),
-        "keyspace": Verb(
-            "ringmill.client.cli.keyspace.keyspace:keyspace", "make, change and drop keyspaces", "token_file"
-        ),
+        "incr": Verb("ringmill.client.cli.kv.register_verbs:incr", "add to a number, once"),
+        "register": Verb("ringmill.client.cli.kv.register_verbs:register", "read a register"),
+        "keyspace": Verb("ringmill.client.cli.keyspace.keyspace:keyspace", "make, change and drop keyspaces"),
         "ring": Verb("ringmill.client.cli.ring.ring:ring", "who owns what, and what a change would move"),
         "counters": Verb("ringmill.client.cli.kv.merging_groups:counters", "counters that merge"),
         "sets": Verb("ringmill.client.cli.kv.merging_groups:sets", "sets that merge"),
@@ -86,9 +71,7 @@ ringmill = _Program(
             "ringmill.client.cli.jobs.coordinator_group:coordinator", "see and move the coordination of jobs"
         ),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
-        "bench": Verb(
-            "ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it", "token_file"
-        ),
+        "bench": Verb("ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it"),
         "demo": Verb(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),

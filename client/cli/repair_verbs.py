@@ -13,6 +13,7 @@ from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.lazy import LazyGroup, Verb
+from ringmill.client.connection import links_of
 from ringmill.client.repairs import RepairViews, repair_views, run_repair
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 
@@ -39,17 +40,11 @@ repair = LazyGroup(
         "status": Verb(
             "ringmill.client.cli.repair_verbs:status",
             "show when owners were last found equal, and what is owed",
-            "token_file",
         ),
-        "run": Verb(
-            "ringmill.client.cli.repair_verbs:run",
-            "compare the owners now, and wait for the end",
-            "token_file",
-        ),
+        "run": Verb("ringmill.client.cli.repair_verbs:run", "compare the owners now, and wait for the end"),
         "heal": Verb(
             "ringmill.client.cli.repair_heal:heal",
             "show whom the healing of a node waits for, or accept a loss",
-            "token_file",
         ),
     },
     "Compare and heal what the owners of partitions hold.  Nodes do both by themselves.",
@@ -80,7 +75,7 @@ def status(settings: Settings, partitions: tuple[int, ...]) -> None:
     async def look() -> RepairViews:
         async with open_client(settings) as db:
             _check_partitions(db.topology, partitions)
-            return await repair_views(db.topology, settings.timeout_s)
+            return await repair_views(db.topology, links_of(db), settings.timeout_s)
 
     _show(settings, asyncio.run(look()), partitions)
 
@@ -103,10 +98,10 @@ async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     until = time.monotonic() + (settings.timeout or RUN_S)
     async with open_client(settings) as db:
         _check_partitions(db.topology, partitions)
-        await run_repair(db.topology, partitions, settings.timeout_s)
+        await run_repair(db.topology, links_of(db), partitions, settings.timeout_s)
         told = -1
         while True:
-            answers = await repair_views(db.topology, settings.timeout_s)
+            answers = await repair_views(db.topology, links_of(db), settings.timeout_s)
             left = _left(answers, partitions)
             if left != told:
                 output.note(f"{left} pairs of owners are still to be compared")

@@ -368,6 +368,9 @@ def _nobody(
     found = none_reachable(endpoints, {address: str(error) for address, error in failures.items()})
     if any(error.detail.get("formed") is False for error in failures.values()):
         found.hint = _FORM_HINT
+    for error in failures.values():
+        if error.detail.get("proved") is False:
+            found.hint = error.hint
     silent = [one for one in endpoints if isinstance(failures.get(one), DeadlineExceeded | None)]
     if not silent:
         return found

@@ -148,7 +148,9 @@ def one_node() -> Iterator[tuple[OneNode, str]]:
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(loop.run_until_complete, serve())
         assert started.wait(20)
-        yield one, address
-        loop.call_soon_threadsafe(stop.set)
-        done.result(20)
+        try:
+            yield one, address
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            done.result(20)
     loop.close()

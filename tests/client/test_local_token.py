@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from ringmill.client.blocking import Client
 from ringmill.client.connection import connect
 from ringmill.client.local.local_state import LocalCluster, LocalNode, make_token, read_token, save_cluster
 from ringmill.client.local_token import find_token
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import distrust
-from ringmill.cluster.errors import InvalidArgument, PermissionDenied
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied, Unavailable
+from tests.client.one_node import one_node
 
 
 def test_the_token_is_that_of_the_cluster_with_the_address(tmp_path: Path) -> None:
@@ -62,6 +64,43 @@ def test_the_token_of_the_environment_is_checked_like_any_other(monkeypatch: pyt
     monkeypatch.setenv("RINGMILL_TOKEN", "clé")
     with pytest.raises(InvalidArgument, match="token"):
         _ = connect("127.0.0.1:1").jobs
+
+
+@pytest.mark.parametrize("damage", ["no text", "written by every user"])
+async def test_a_client_is_told_of_a_bad_token_before_it_asks_anybody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage: str
+) -> None:
+    """It is looked for when the client is entered, not when it is made."""
+    monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
+    monkeypatch.delenv("RINGMILL_TOKEN", raising=False)
+    db = connect("127.0.0.1:1")
+    save_cluster(LocalCluster("a", str(tmp_path / "a"), 3, 256, (LocalNode("n1", "127.0.0.1:1", ""),)))
+    make_token(str(tmp_path / "a"))
+    if damage == "no text":
+        (tmp_path / "a" / "token").write_bytes(b"\xff\xfe")
+    else:
+        (tmp_path / "a" / "token").chmod(0o666)
+    with pytest.raises(PermissionDenied, match=r"cannot be read|is not trusted"):
+        async with db:
+            raise AssertionError("it was let in")
+
+
+def test_a_client_that_finds_a_token_asks_nodes_for_a_proof(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
+    monkeypatch.setenv("RINGMILL_TOKEN", "of-the-environment")
+    with one_node() as (node, address):  # it has no token
+        for session in (True, False):
+            with (
+                pytest.raises(Unavailable, match="did not prove that it is a node"),
+                Client(address, session=session),
+            ):
+                raise AssertionError("it was let in")
+        monkeypatch.delenv("RINGMILL_TOKEN")
+        with Client(address) as db:
+            db.put("key", b"1")
+    assert node.values == {b"key": [b"1"]}
 
 
 def test_a_token_that_others_can_write_is_refused_by_name(tmp_path: Path) -> None:

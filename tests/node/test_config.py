@@ -1,5 +1,6 @@
 """The command line of a node: one clear error that names the flag and the value."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ def _line(**flags: str) -> list[str]:
 def test_a_node_takes_its_token_from_a_file(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret\n")
+    token.chmod(0o640)
     assert parse_arguments(_line(token_file=str(token))).token == "secret"
 
 
@@ -34,6 +36,8 @@ def test_a_data_folder_becomes_absolute() -> None:
         ("slots", "65"),
         ("purge_after", "119"),
         ("token_file", "/no/such/file"),
+        ("token_file", ""),
+        ("data", ""),
         ("peer_transport", "udp"),
         ("client_transport", ""),
     ],
@@ -51,9 +55,29 @@ def test_a_delete_is_kept_for_longer_than_any_request_takes() -> None:
     assert parse_arguments(_line(purge_after="1", purge_after_least="1")).purge_after_s == 1
 
 
-def test_a_token_that_others_can_write_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["", "\n", "two words", "one\ntwo", "x" * 1025])
+def test_a_file_without_a_token_leaves_no_node_open_to_all(tmp_path: Path, text: str) -> None:
+    (tmp_path / "token").write_text(text)
+    (tmp_path / "token").chmod(0o600)
+    with pytest.raises(InvalidArgument, match=r"--token-file .*token' holds no token"):
+        parse_arguments(_line(token_file=str(tmp_path / "token")))
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o644])
+def test_a_token_that_others_can_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
     token = tmp_path / "token"
-    token.write_text("planted\n")
-    token.chmod(0o666)
-    with pytest.raises(InvalidArgument, match=r"--token-file .*token' is not trusted: .* mode 0666"):
+    token.write_text("known to all\n")
+    token.chmod(mode)
+    with pytest.raises(InvalidArgument, match=rf"--token-file .*token' is not trusted: .* mode {mode:04o}"):
+        parse_arguments(_line(token_file=str(token)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to other groups")
+@pytest.mark.parametrize("mode", [0o620, 0o640])
+def test_a_token_that_another_group_can_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
+    token = tmp_path / "token"
+    token.write_text("known to some\n")
+    token.chmod(mode)
+    os.chown(token, -1, 65534)
+    with pytest.raises(InvalidArgument, match=rf"is not trusted: .* gid 65534, mode {mode:04o}"):
         parse_arguments(_line(token_file=str(token)))

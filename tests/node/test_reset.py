@@ -13,7 +13,7 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.node.identity.identity import Identity, read_identity
-from ringmill.node.reset import Reset, reset_folder
+from ringmill.node.reset import Reset, reset_folder, run_reset
 
 ROOT = Path(__file__).parent.parent.parent
 N1 = NodeId("n1")
@@ -74,6 +74,8 @@ async def test_the_command_asks_before_it_does_anything(tmp_path: Path) -> None:
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
+    with pytest.raises(InvalidArgument, match="DIR is '': it must name the data folder"):
+        run_reset(["", "--yes"])
     left = run()
     assert left.returncode == 2 and "is left as it is" in left.stderr
     assert (folder / "store" / "00000001.log").exists()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:
     from ringmill.client.scaling.scaling_policy import Decision, Observation
@@ -63,7 +64,7 @@ class ScalingLines:
         elif self._settings.is_terminal:
             what, count, mean, told = row
             size = "" if count is None else f"{count} members at {mean} of the target"
-            print(output.printable(f"{now:%H:%M:%S}  {what:<12}  {size:<34}  {told}".rstrip()), flush=True)
+            print(printable(f"{now:%H:%M:%S}  {what:<12}  {size:<34}  {told}".rstrip()), flush=True)
         else:
             output.show(self._settings, (), (), [(stamped["time"], *row)])
             sys.stdout.flush()

@@ -34,7 +34,6 @@ cluster = LazyGroup(
         "status": Verb(
             "ringmill.client.cli.cluster.cluster_status:status",
             "show which nodes are up and what they hold",
-            "token_file",
         ),
         "stop": Verb(
             "ringmill.client.cli.cluster.cluster_nodes:stop",
@@ -75,27 +74,22 @@ cluster = LazyGroup(
         "replace": Verb(
             "ringmill.client.cli.ring.ring_replace:replace",
             "fill a node that lost its disk, or put another in its place",
-            "token_file",
         ),
         "recover": Verb(
             "ringmill.client.cli.cluster.cluster_recover:recover",
             "go on without members that had most of the votes",
-            "token_file",
         ),
         "add": Verb(
             "ringmill.client.cli.ring.ring_members:add",
             "add a node, and move partitions to it",
-            "token_file",
         ),
         "remove": Verb(
             "ringmill.client.cli.ring.ring_members:remove",
             "move all partitions of a node away, and take it out",
-            "token_file",
         ),
         "rebalance": Verb(
             "ringmill.client.cli.ring.ring_members:rebalance",
             "move what is out of balance, by other weights or zones",
-            "token_file",
         ),
         "autoscale": Verb(
             "ringmill.client.cli.cluster.cluster_autoscale:autoscale",
@@ -106,7 +100,6 @@ cluster = LazyGroup(
         "moves": Verb(
             "ringmill.client.cli.ring.ring_moves:moves",
             "show, pause, resume or give up moves of partitions",
-            "token_file",
         ),
         "list": Verb(
             "ringmill.client.cli.cluster.cluster_status:list_clusters",

@@ -116,11 +116,14 @@ async def _ran(
     from ringmill.cluster.limits import MAX_TIMEOUT_S
 
     cluster = local_cluster.required_cluster(settings.cluster_folder)
+    token = read_token(cluster.folder)
     flag, amount = target
     measure: Measure
     if flag == "--target-p99":
         transport = cluster.client_transport
-        measure = LatencyProbes(amount, lambda at: open_link(at, session=True, transport=transport))
+        measure = LatencyProbes(
+            amount, lambda at: open_link(at, session=True, transport=transport, token=token)
+        )
     else:
         measure = ProcessorShare(amount) if flag == "--target-cpu" else HeldBytes(amount)
     stopping = asyncio.Event()
@@ -130,7 +133,7 @@ async def _ran(
     connected = connect(
         [node.address for node in cluster.nodes],
         timeout=min(settings.timeout_s, MAX_TIMEOUT_S),
-        token=read_token(cluster.folder),
+        token=token,
         session=False,
     )
     async with connected as db:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:
     from ringmill.client.administration.hot_view import HotKey, HotPartition, HotView
@@ -39,7 +40,7 @@ def show_hot(settings: Settings, view: HotView) -> None:
     if view.silent:
         tell(f"without {', '.join(view.silent)}, who did not answer")
     for key in view.keys[:_ADVISED]:
-        tell(output.printable(f"  {_shown(key)}: {key.advice}"))
+        tell(printable(f"  {_shown(key)}: {key.advice}"))
     for each in view.partitions[:_KEYS_SHOWN]:
         tell(_partition(each))
 

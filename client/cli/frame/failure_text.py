@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from ringmill.client.cli.frame.calling import as_typed
 from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.output import printable, to_json
+from ringmill.client.cli.frame.output import to_json
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import NotFound, QuorumNotReached, RingmillError
+from ringmill.cluster.printable import printable
 
 __all__ = ["FileFailed", "Interrupted", "tell"]
 

@@ -61,7 +61,12 @@ def global_options(refused: Collection[str] = (), hidden: Collection[str] = ()) 
     options = [
         _stored("--cluster", type=_ClusterName(), metavar="NAME", help="local cluster to talk to  [default]"),
         _stored("--endpoints", metavar="A:P,B:P", help="addresses of nodes, instead of --cluster"),
-        _stored("--token-file", type=click.Path(), metavar="PATH", help="file with the cluster's token"),
+        _stored(
+            "--token-file",
+            type=click.Path(),
+            metavar="PATH",
+            help="file with the cluster's token, which nodes have to know",
+        ),
         _stored("-o", "output", type=click.Choice(FORMS), help="output format  [table]"),
         _stored("--timeout", type=DURATION, metavar="TIME", help="give up after this time  [5s]"),
         _stored("--no-color", is_flag=True, default=None, help="print without colors"),

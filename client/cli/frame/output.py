@@ -13,9 +13,10 @@ from typing import Any, TextIO
 
 from ringmill.client.cli.frame.calling import as_typed
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.printable import printable
 
 __all__ = [
-    "advise", "fields", "next_command", "note", "paint", "printable", "show", "span", "text_of",
+    "advise", "fields", "next_command", "note", "paint", "show", "span", "text_of",
     "to_json", "write_bytes",
 ]  # fmt: skip
 
@@ -97,17 +98,6 @@ def span(seconds: float) -> str:
         if count or parts or name == "s":
             parts.append(f"{count} {name}")
     return " ".join(parts[:2])
-
-
-def printable(text: str, keep: str = "") -> str:
-    """`text` with every control character escaped, except those in `keep`, so that no value steers a
-    terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        one if one.isprintable() or one in keep else one.encode("unicode_escape").decode("ascii")
-        for one in text
-    )
 
 
 def write_bytes(data: bytes) -> None:

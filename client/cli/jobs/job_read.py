@@ -25,6 +25,7 @@ from ringmill.client.jobs.job_values import ENDED, JobList, JobState, TaskLog
 from ringmill.client.values import json_bytes
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.job_summary import OPEN
+from ringmill.cluster.printable import printable
 
 __all__ = ["history", "list_jobs", "logs", "status"]
 
@@ -141,11 +142,11 @@ def status(settings: Settings, job: str, tasks: bool) -> None:
     if settings.output != "json":
         output.fields(settings, {}, [*job_fields(state), ("name", state.name), ("kept by", state.node)])
         for line in failure_lines(state.failures):
-            print(output.printable(line, keep="\n\t"))
+            print(printable(line, keep="\n\t"))
         for event in state.events:
-            print(output.printable(f"  {event}", keep="\n\t"))
+            print(printable(f"  {event}", keep="\n\t"))
         if state.error is not None:
-            print(output.printable(f"  {state.error.message}", keep="\n\t"))
+            print(printable(f"  {state.error.message}", keep="\n\t"))
     if wants_attempts:
         columns = ("TASK", "STATE", "ATTEMPTS", "NODE", "TOOK", "IN", "OUT", "MEMORY", "LAST ERROR")
         output.show(settings, document, columns, task_rows(state, attempts))
@@ -175,6 +176,6 @@ def logs(settings: Settings, job: str, task: str) -> None:
         return
     for one in found:
         cause = f"  {one.cause}" if one.cause else ""
-        print(output.printable(f"{one.task} attempt {one.attempt} on {one.node}{cause}", keep="\n\t"))
+        print(printable(f"{one.task} attempt {one.attempt} on {one.node}{cause}", keep="\n\t"))
         for line in one.output.decode("utf-8", "replace").splitlines():
-            print(output.printable(f"  {line}", keep="\t"))
+            print(printable(f"  {line}", keep="\t"))

@@ -14,6 +14,7 @@ from ringmill.client.cli.kv.fields import field_of
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
 from ringmill.client.explanations import Explanation, OwnerPart
 from ringmill.client.values import json_bytes
+from ringmill.cluster.printable import printable
 
 __all__ = ["explain"]
 
@@ -54,9 +55,7 @@ def _story(key: str, found: Explanation) -> list[str]:
     place = f"position {found.position:#018x}  partition {found.partition}"
     result = "failed" if found.error else f"{found.values} value{'' if found.values == 1 else 's'}"
     return [
-        output.printable(
-            f"{key} in {found.keyspace}  {place}  epoch {found.epoch}, row of {found.row_epoch}"
-        ),
+        printable(f"{key} in {found.keyspace}  {place}  epoch {found.epoch}, row of {found.row_epoch}"),
         f"├─ client asks in this order: {asked}",
         f"├─ coordinated by {found.coordinator}; after the owners: {' '.join(found.fallbacks) or 'nobody'}",
         f"└─ read at r = {found.r}{' (weak)' if found.weak else ''}: {result} in {found.took_ms:.1f} ms",

@@ -20,6 +20,7 @@ from ringmill.client.kv import read
 from ringmill.client.kv_requests import MISSING, read_options
 from ringmill.client.values import Item, Location, OwnerCopy, json_bytes
 from ringmill.cluster.errors import NotFound, UnresolvedSiblings
+from ringmill.cluster.printable import printable
 
 __all__ = ["get", "locate"]
 
@@ -94,7 +95,7 @@ def locate(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
     if settings.is_terminal:
         place = f"position {found.position:#018x}  partition {found.partition}  epoch {found.epoch}"
         then = f"  then {' '.join(found.fallbacks)}" if found.fallbacks else ""
-        print(f"{output.printable(output.text_of(name))}  {place}{then}")
+        print(f"{printable(output.text_of(name))}  {place}{then}")
     document = {
         **json_bytes("key", name),
         "position": found.position,

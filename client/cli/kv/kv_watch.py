@@ -16,6 +16,7 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.kv.fields import field_of
 from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -114,6 +115,6 @@ def _show_values(settings: Settings, change: KeyChange, is_hex: bool) -> None:
         if is_hex:
             print(value.hex(), flush=True)
         elif settings.is_terminal:
-            print(output.printable(output.text_of(value)), flush=True)
+            print(printable(output.text_of(value)), flush=True)
         else:
             output.write_bytes(value + b"\n")

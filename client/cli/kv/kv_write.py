@@ -23,6 +23,7 @@ from ringmill.client.kv_requests import put_options
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.values import Receipt, json_bytes
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.printable import printable
 from ringmill.cluster.wire.request_options import WriteOptions
 
 __all__ = ["ask_and_show", "delete", "durability_option", "level_option", "put", "ttl_s_of"]
@@ -154,7 +155,7 @@ def ask_and_show(
         receipt, took_ms = asyncio.run(run())
     except KeyboardInterrupt as interruption:
         raise Interrupted(
-            f"the {verb} of {output.printable(output.text_of(key))} was interrupted",
+            f"the {verb} of {printable(output.text_of(key))} was interrupted",
             hint=f"`ringmill get {typed_key(key)}` shows the current value; the {verb} may be repeated",
             outcome="unknown",
         ) from interruption
@@ -178,4 +179,4 @@ def ask_and_show(
     if settings.output == "json" or not settings.is_terminal:
         output.show(settings, document, (), [row])
     else:
-        print(output.printable("  ".join(row)))
+        print(printable("  ".join(row)))

@@ -12,6 +12,7 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.ring.ring_show import ranges
+from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:
     from ringmill.cluster.ring.plans.topology_difference import RowChange, TopologyDifference
@@ -36,7 +37,7 @@ def diff_epochs(settings: Settings, older: int, newer: int | None) -> None:
         output.show(settings, difference_document(found), (), ())
         return
     for line in difference_story(found):
-        click.echo(output.printable(line))
+        click.echo(printable(line))
 
 
 def difference_story(found: TopologyDifference) -> list[str]:

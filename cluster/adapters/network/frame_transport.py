@@ -24,14 +24,19 @@ from ringmill.cluster.adapters.network.answering import Answering, Dialler
 from ringmill.cluster.adapters.network.complaints import Complaints
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
-from ringmill.cluster.adapters.network.handshake import Introduction
-from ringmill.cluster.adapters.network.link_proofs import LinkSecret
+from ringmill.cluster.adapters.network.handshake import NONCE_KEY, PROOF_KEY, Introduction
+from ringmill.cluster.adapters.network.link_proofs import (
+    BETWEEN_NODES,
+    WITH_CLIENT,
+    DialledProof,
+    LinkSecret,
+)
 from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
-from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, decode_proof, encode_proof
+from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, decode_proof
 from ringmill.cluster.wire.sending_time import microseconds
 
 __all__ = ["CLIENT_PREFIX", "Welcome", "FrameTransport"]
@@ -65,7 +70,8 @@ class FrameTransport:
     """Calls between nodes, by id.  `async with` owns its connections and tasks.
 
     `cluster` is the one that this node belongs to, None until it has joined one; a peer of another one is
-    refused on either side.  So is one that does not know the `secret`; "" asks nobody for it.
+    refused on either side.  So is one that does not know the `secret`; "" asks nobody for it.  `address` is
+    where clients dial this node ("host:port"); what it proves to them holds that.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class FrameTransport:
         entropy: Entropy,
         cluster: ClusterId | None = None,
         secret: str = "",
+        address: str = "",
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._node_id = node_id
@@ -85,6 +92,7 @@ class FrameTransport:
         self._entropy = entropy
         self._cluster = cluster
         self._secret = LinkSecret(secret, entropy)
+        self._address = address
         self._complaints = Complaints(node_id, clock)
         self._max_frame_bytes = max_frame_bytes
         self._peer_offer = self._client_offer = ""
@@ -195,7 +203,10 @@ class FrameTransport:
         return self._admitted(dialler, told)
 
     def admit_client(self, told: Introduction) -> Welcome:
-        """What a client's session may ask: methods "kv.*" only.  Raises as `admit_peer`."""
+        """What a client's session may ask: methods "kv.*" only.  Raises as `admit_peer`.
+
+        A client that gives a nonce is given a proof, and has to prove itself, too.
+        """
         dialler = Dialler(
             NodeId(""),
             CLIENT_PREFIX,
@@ -205,6 +216,14 @@ class FrameTransport:
             is_screened=True,
         )
         return self._admitted(dialler, told)
+
+    def prove(self, told: Mapping[str, str], path: str) -> Mapping[str, str]:
+        """What the answer to a plain call of the method at `path` begins with, given the texts of the call:
+        a proof for a caller that asks for one, if this node has a secret (rule F6)."""
+        nonce = told.get(NONCE_KEY, "")
+        if not nonce or not self._secret:
+            return {}
+        return {PROOF_KEY: self._secret.call_proof(nonce, path, self._address).hex()}
 
     def admit_by(self, gate: Gate) -> None:
         """Have a gate look at what clients ask before anything is made of it."""
@@ -233,11 +252,13 @@ class FrameTransport:
             raise self._denied(node, "did not prove that it knows the cluster's token")
 
     def _denied(self, node: str, why: str) -> PermissionDenied:
+        """The refusal of a node, or of a client (""), and a line in the log."""
+        verdict = f"takes {node} for no node of its cluster" if node else "refuses a client"
         error = PermissionDenied(
-            f"{self._node_id} takes {node} for no node of its cluster: it {why}",
+            f"{self._node_id} {verdict}: it {why}",
             hint="start all nodes of a cluster with the same --token-file",
         )
-        self._complaints.add("a link", error, by=node)
+        self._complaints.add("a link", error, by=node or "a client")
         return error
 
     def _admitted(self, dialler: Dialler, told: Introduction) -> Welcome:
@@ -249,13 +270,16 @@ class FrameTransport:
             clock_us=microseconds(self._clock.boottime()),
             offer=self._peer_offer if dialler.node else self._client_offer,
         )
-        if not dialler.node or not self._secret:
+        is_client = not dialler.node
+        if not self._secret or (is_client and not told.nonce):
             return Welcome(dialler, ours)
         if not told.nonce:
             raise self._denied(dialler.node, "has no token of a cluster")
+        theirs, own = WITH_CLIENT if is_client else BETWEEN_NODES
+        address = self._address if is_client else ""
         ours = replace(ours, nonce=self._secret.nonce())
-        ours = replace(ours, proof=self._secret.proof("answering", told, ours))
-        return Welcome(dialler, ours, self._secret.proof("dialling", told, ours))
+        ours = replace(ours, proof=self._secret.proof(own, told, ours, address))
+        return Welcome(dialler, ours, self._secret.proof(theirs, told, ours, address))
 
     def _check_cluster(self, told: Introduction) -> None:
         ours = self._cluster or ""
@@ -287,38 +311,23 @@ class FrameTransport:
         return links
 
     async def _dial(self, to: NodeId, address: str, traffic_class: str) -> FrameStream:
-        ours = Introduction(self._node_id, self._cluster or "", traffic_class, nonce=self._secret.nonce())
-        answered = Introduction()  # by the last side that was dialled: one may offer another carrier
+        ours = Introduction(self._node_id, self._cluster or "", traffic_class)
+        proof = DialledProof(self._secret, ours, BETWEEN_NODES)
 
         def check(told: Introduction) -> None:
-            nonlocal answered
-            answered = told
             if told.node != to:
                 raise Unavailable(f"{address} is {told.node or 'no node'}, not {to}")
             self._check_cluster(told)
-            if self._secret and not self._secret.is_proof(told.proof, "answering", ours, told):
+            if not proof.is_given_by(told):
                 raise Unavailable(
                     f"who listens at {address} did not prove to be {to}",
                     hint="start all nodes of a cluster with the same --token-file",
                 )
 
-        stream = await self._carrier.dial(address, ours, check, timeout_s=DIAL_TIMEOUT_S)
-        if self._secret:
-            await self._show_proof(stream, ours, answered)
+        stream = await self._carrier.dial(address, proof.ours, check, timeout_s=DIAL_TIMEOUT_S)
+        await proof.show(stream, DIAL_TIMEOUT_S)
         self._is_alive(to)
         return stream
-
-    async def _show_proof(self, stream: FrameStream, ours: Introduction, answered: Introduction) -> None:
-        try:
-            async with asyncio.timeout(DIAL_TIMEOUT_S):
-                await stream.write(encode_proof(self._secret.proof("dialling", ours, answered)))
-        except BaseException as error:
-            await stream.close()
-            if isinstance(error, RingmillError | TimeoutError):
-                raise Unavailable(
-                    f"{answered.node} did not take the proof of {self._node_id}: {error}"
-                ) from None
-            raise
 
     def _broke(self, node: NodeId) -> None:
         for listener in self._on_break:

@@ -2,20 +2,27 @@
 
 Methods are named by their path ("/ringmill.v1.Kv/Put") and the type of their answer, so that a command line
 imports no more stubs than it uses.  The outcome of a call is "failed" only when there was no
-connection to send it on.
+connection to send it on, or nobody who proved to be a node.
+
+A link with the cluster's token takes no answer that has no proof (rule F6).  A session proves the node in its
+handshake, before anything is asked.  gRPC connects a channel again by itself, so a plain call has two checks.
+A connection that is new, as far as this side can see, is proved by a question that tells nothing
+(Topology.Identify), so that neither a write nor the token of a job is sent to a stranger: that failure is
+"failed".  And each answer has a proof of its own, because the connection may be lost, and another one made,
+between the look at it and the call: what that call has done is "unknown".
 
 gRPC counts a deadline from the arrival of a call, so a plain call says beside it, in metadata, until when its
 caller waits, on the node's own clock as far as earlier answers told it.
 
-Rules D1 and F5: docs/protocol/requests.md.
+Rules D1, F5 and F6: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -32,12 +39,21 @@ from ringmill.cluster.adapters.network.handshake import (
     any_node,
     clock_reading,
 )
+from ringmill.cluster.adapters.network.link_proofs import (
+    WITH_CLIENT,
+    AskedProof,
+    DialledProof,
+    LinkSecret,
+    Told,
+    unproved,
+)
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import DeadlineExceeded, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.ports import Ended, Priority
+from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.offers import CarrierName
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, PeerClock, microseconds
@@ -46,6 +62,10 @@ __all__ = ["ClientLink"]
 
 AnswerT = TypeVar("AnswerT", bound=Message)
 Metadata = Sequence[tuple[str, str]]
+_IDENTIFY: Final = "/ringmill.v1.Topology/Identify"  # its request is empty
+_TOPOLOGY: Final = "/ringmill.v1.Topology/Get"
+_HARMLESS: Final = (_IDENTIFY, _TOPOLOGY)
+"""Methods that tell nothing and change nothing, so that a stranger may be asked."""
 
 
 class ClientLink:
@@ -57,12 +77,17 @@ class ClientLink:
         *,
         transport: CarrierName = "grpc",
         check: Check = any_node,
+        token: str = "",
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         """`transport` is what carries the session, where the node offers it; plain calls go over gRPC.
 
-        `check` looks at what the node says of itself when a session is dialled.
+        `check` looks at what the node says of itself when a session is dialled.  Who listens there has to
+        prove that it knows the `token`, and that it is the node of this address; "" asks for no proof.
         """
+        self._secret = LinkSecret(token, OsEntropy())
+        self._connections = 0  # how many there may have been
+        self._proved = 0  # the last of them that was proved to be to a node
         self._check = check
         self._address = address
         self._max_frame_bytes = max_frame_bytes
@@ -101,21 +126,26 @@ class ClientLink:
     ) -> AnswerT:
         """One call with one answer.
 
-        Raises what the servicer raised; Unavailable, "failed" when no connection could be made;
-        DeadlineExceeded after `timeout_s`, connecting included.
+        Raises what the servicer raised; Unavailable, "failed" when no connection could be made or who
+        listens is no node; DeadlineExceeded after `timeout_s`, connecting included.
         """
-        channel, remaining_s = await self._connected(timeout_s)
+        connected = self._connected if path in _HARMLESS else self._proved_connection
+        channel, remaining_s = await connected(timeout_s)
         method = channel.unary_unary(path, _serialized, answer.FromString)
         sent_us = microseconds(self._clock.boottime())
         until = self._until(sent_us, remaining_s)
-        with self._told():
-            call = method(request, timeout=remaining_s, metadata=(*metadata, *until))
+        asked = self._asked(path)
+        with self._told(asked):
+            call = method(request, timeout=remaining_s, metadata=(*metadata, *until, *asked.metadata))
             try:
                 message: AnswerT = await call
-                self._learn(await call.initial_metadata(), sent_us)
+                told = await call.initial_metadata()
             except grpc.aio.AioRpcError as error:
-                self._learn(error.initial_metadata(), sent_us)
+                if asked.is_given_by(error.initial_metadata()):
+                    self._learn(error.initial_metadata(), sent_us)
                 raise
+            self._check_proof(asked, told)
+            self._learn(told, sent_us)
         return message
 
     async def upload(
@@ -127,10 +157,14 @@ class ClientLink:
         metadata: Metadata = (),
     ) -> AnswerT:
         """One call that sends many messages and gets one answer.  Raises as `unary`."""
-        channel, remaining_s = await self._connected(timeout_s)
+        channel, remaining_s = await self._proved_connection(timeout_s)
         method = channel.stream_unary(path, _serialized, answer.FromString)
-        with self._told():
-            return await method(requests, timeout=remaining_s, metadata=metadata)  # type: ignore[no-any-return]
+        asked = self._asked(path)
+        with self._told(asked):
+            call = method(requests, timeout=remaining_s, metadata=(*metadata, *asked.metadata))
+            message: AnswerT = await call
+            self._check_proof(asked, await call.initial_metadata())
+        return message
 
     async def stream(
         self,
@@ -141,11 +175,15 @@ class ClientLink:
         metadata: Metadata = (),
     ) -> AsyncIterator[AnswerT]:
         """One call with many answers; `timeout_s` None: for as long as it is read.  Raises as `unary`."""
-        channel, remaining_s = await self._connected(timeout_s)
+        channel, remaining_s = await self._proved_connection(timeout_s)
         method = channel.unary_stream(path, _serialized, answer.FromString)
-        with self._told():
-            async for message in method(request, timeout=remaining_s, metadata=metadata):
+        asked = self._asked(path)
+        with self._told(asked):
+            call = method(request, timeout=remaining_s, metadata=(*metadata, *asked.metadata))
+            async for message in call:
+                self._check_proof(asked, await call.initial_metadata())
                 yield message
+            self._check_proof(asked, await call.initial_metadata())  # there may have been none
 
     async def session_call(
         self, method: str, body: bytes, timeout_s: float, *, priority: Priority = Priority.WRITE
@@ -183,7 +221,44 @@ class ClientLink:
 
     async def _dial_session(self) -> FrameStream:
         ours = Introduction(traffic_class=SESSION, takes_runs=True)
-        return await self._carrier.dial(self._address, ours, self._check, timeout_s=CONNECT_TIMEOUT_S)
+        proof = DialledProof(self._secret, ours, WITH_CLIENT, self._address)
+
+        def check(told: Introduction) -> None:
+            if not proof.is_given_by(told):
+                raise unproved(self._address, "failed")
+            self._check(told)
+
+        stream = await self._carrier.dial(self._address, proof.ours, check, timeout_s=CONNECT_TIMEOUT_S)
+        await proof.show(stream, CONNECT_TIMEOUT_S)
+        return stream
+
+    async def _proved_connection(self, timeout_s: float | None) -> tuple[grpc.aio.Channel, float | None]:
+        """The channel, connected to a node that has proved to be one, and what is left of the time."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        channel, left_s = await self._connected(timeout_s)
+        if not self._secret or self._proved == self._connections:
+            return channel, left_s
+        asked = self._asked(_IDENTIFY)
+        within_s = CONNECT_TIMEOUT_S if left_s is None else left_s
+        try:
+            with self._told(asked):
+                call = channel.unary_unary(_IDENTIFY)(b"", timeout=within_s, metadata=asked.metadata)
+                await call
+                self._check_proof(asked, await call.initial_metadata())
+        except RingmillError as error:
+            if not asked.is_given:  # else the node is one, whatever it says
+                raise error.with_outcome("failed") from None
+        return channel, None if timeout_s is None else timeout_s - (loop.time() - began)
+
+    def _asked(self, path: str) -> AskedProof:
+        return AskedProof(self._secret, path, self._address, self._connections)
+
+    def _check_proof(self, asked: AskedProof, told: Told) -> None:
+        """Raises Unavailable for an answer that does not begin with the proof that was asked for."""
+        if not asked.is_given_by(told):
+            raise unproved(self._address, "failed" if asked.path in _HARMLESS else "unknown")
+        self._proved = max(self._proved, asked.connection)
 
     def _until(self, now_us: int, remaining_s: float | None) -> Metadata:
         """Until when the caller waits, on the node's clock; nothing while that clock is not known."""
@@ -192,7 +267,7 @@ class ClientLink:
             return ()
         return ((UNTIL_KEY, str(reading_us + microseconds(remaining_s))),)
 
-    def _learn(self, told: Iterable[tuple[str, str | bytes]] | None, sent_us: int) -> None:
+    def _learn(self, told: Told, sent_us: int) -> None:
         """Take over what an answer says of the node's clock."""
         reading_us = clock_reading(next((str(value) for key, value in told or () if key == CLOCK_KEY), None))
         if reading_us is None:
@@ -208,6 +283,7 @@ class ClientLink:
             self._channel = open_channel(self._address, max_frame_bytes=self._max_frame_bytes)
         if self._channel.get_state() is grpc.ChannelConnectivity.READY:
             return self._channel, timeout_s
+        self._connections += 1
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -228,12 +304,17 @@ class ClientLink:
             self._check_open()
 
     @contextmanager
-    def _told(self, *, was_sent: bool = True) -> Iterator[None]:
+    def _told(self, asked: AskedProof | None = None, *, was_sent: bool = True) -> Iterator[None]:
         """What gRPC raises, in our words.  A closed channel cancels what it carries: that is no cancellation
-        of the caller's task."""
+        of the caller's task.
+
+        An error in a node's words counts as an answer, which has to begin with the proof that was `asked`.
+        """
         try:
             yield
         except grpc.aio.AioRpcError as error:
+            if asked is not None and _is_answer(error, asked.path):
+                self._check_proof(asked, error.initial_metadata())
             raise error_from_rpc(error, self._address, was_sent=was_sent) from None
         except (asyncio.CancelledError, grpc.aio.UsageError) as error:
             task = asyncio.current_task()
@@ -248,6 +329,15 @@ class ClientLink:
 
     def _closed(self, outcome: str) -> Unavailable:
         return Unavailable(f"{self._address}: the link is closed", outcome=outcome)
+
+
+def _is_answer(error: grpc.aio.AioRpcError, path: str) -> bool:
+    """Whether a node, or somebody who says so, has answered with this error, and not gRPC on its way.
+
+    Every node knows the methods that prove a connection.
+    """
+    is_unknown = error.code() is grpc.StatusCode.UNIMPLEMENTED and path in _HARMLESS
+    return is_unknown or error_in_metadata(error.trailing_metadata()) is not None
 
 
 def _serialized(message: Message) -> bytes:

@@ -16,16 +16,25 @@ from typing import Final, TypeAlias
 from ringmill.cluster.wire.offers import OFFER_KEY
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, PeerClock
 
-__all__ = ["SESSION", "Check", "Introduction", "any_node", "clock_reading"]
+__all__ = [
+    "NONCE_KEY",
+    "PROOF_KEY",
+    "SESSION",
+    "Check",
+    "Introduction",
+    "any_node",
+    "clock_reading",
+    "proof_of",
+]
 
 SESSION: Final = "session"  # the class of a client's stream
 
+NONCE_KEY: Final = "ringmill-nonce"
+PROOF_KEY: Final = "ringmill-proof"
 _NODE_KEY: Final = "ringmill-node"
 _CLUSTER_KEY: Final = "ringmill-cluster"
 _CLASS_KEY: Final = "ringmill-class"
 _RUNS_KEY: Final = "ringmill-runs"
-_NONCE_KEY: Final = "ringmill-nonce"
-_PROOF_KEY: Final = "ringmill-proof"
 _PROOF_DIGITS: Final = 64
 _CLOCK_DIGITS: Final = 18
 
@@ -52,8 +61,8 @@ class Introduction:
             clock_us=clock_reading(told.get(CLOCK_KEY)),
             takes_runs=told.get(_RUNS_KEY) == "1",
             offer=told.get(OFFER_KEY, ""),
-            nonce=told.get(_NONCE_KEY, ""),
-            proof=_from_digits(told.get(_PROOF_KEY, "")),
+            nonce=told.get(NONCE_KEY, ""),
+            proof=proof_of(told),
         )
 
     def texts(self) -> dict[str, str]:
@@ -67,9 +76,9 @@ class Introduction:
         if self.offer:
             told[OFFER_KEY] = self.offer
         if self.nonce:
-            told[_NONCE_KEY] = self.nonce
+            told[NONCE_KEY] = self.nonce
         if self.proof:
-            told[_PROOF_KEY] = self.proof.hex()
+            told[PROOF_KEY] = self.proof.hex()
         return told
 
     def peer_clock(self, received_us: int) -> PeerClock | None:
@@ -89,7 +98,9 @@ def any_node(_: Introduction) -> None:
     """The Check of a side that does not mind who answers."""
 
 
-def _from_digits(text: str) -> bytes:
+def proof_of(told: Mapping[str, str]) -> bytes:
+    """The proof among these texts; b"" when there is none."""
+    text = told.get(PROOF_KEY, "")
     try:
         return bytes.fromhex(text) if len(text) == _PROOF_DIGITS else b""
     except ValueError:

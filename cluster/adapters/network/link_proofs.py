@@ -1,36 +1,61 @@
-"""Both ends of a stream between nodes prove that they know the cluster's secret, without telling it.
+"""The ends of a stream prove that they know the cluster's secret, without telling it; a node also does so
+with each answer to a plain call, when its caller asks for that.
 
 Each side gives a nonce in its introduction.  The answering side proves itself there, as it has seen the
 dialler's nonce by then; the dialling side in its first frame.  A proof is the HMAC-SHA256 of both
 introductions under a key made of the secret.  It also holds the side that made it, so that neither can be
-given back its own.  So a process that took over a member's port is not that member, and one that only knows
-addresses is no node.
+given back its own, and no proof of a client stands for one of a node.  So a process that took over a member's
+port is not that member, and one that only knows addresses is no node.
 
-Who relays bytes between two living nodes is not found out by this, as frames are not signed.
+A node says its name to nodes, which know whom they meant.  A client may know an address alone, so what a node
+proves to it holds the address: a proof that another node has made, for whoever asked it, is none here.
+
+Who relays bytes between two living sides is not found out by this, as frames are not signed.
 Rule F6: docs/protocol/requests.md.  Layout: docs/formats/frame.md, "Proofs".
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-from typing import Final, Literal, TypeAlias
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final, Literal, TypeAlias
 
 import msgpack
 
-from ringmill.cluster.adapters.network.handshake import Introduction
+from ringmill.cluster.adapters.network.frame_stream import FrameStream
+from ringmill.cluster.adapters.network.handshake import NONCE_KEY, Introduction, proof_of
+from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ports import Entropy
+from ringmill.cluster.wire.frames import encode_proof
 
-__all__ = ["LinkSecret", "Side"]
+__all__ = [
+    "BETWEEN_NODES",
+    "WITH_CLIENT",
+    "AskedProof",
+    "DialledProof",
+    "LinkSecret",
+    "Side",
+    "Told",
+    "unproved",
+]
 
-Side: TypeAlias = Literal["dialling", "answering"]
+Side: TypeAlias = Literal["dialling", "answering", "client", "node"]
+Told: TypeAlias = Iterable[tuple[str, str | bytes]] | None
+"""What an answer to a plain call begins with, as gRPC gives it."""
+
+BETWEEN_NODES: Final[tuple[Side, Side]] = ("dialling", "answering")
+WITH_CLIENT: Final[tuple[Side, Side]] = ("client", "node")  # in the same order
 
 _LABEL: Final = b"ringmill link 1"
 _HASH: Final = "sha256"
 _NONCE_BYTES: Final = 32
+_CALL: Final = "call"  # where the proof of a stream has its side
 
 
 class LinkSecret:
-    """What all nodes of a cluster know and nobody else.  Without one ("") nothing is proved."""
+    """What all nodes of a cluster know and nobody else but its user.  Without one ("") nothing is proved."""
 
     def __init__(self, secret: str, entropy: Entropy) -> None:
         self._key = hmac.digest(secret.encode(), _LABEL, _HASH) if secret else b""
@@ -43,14 +68,114 @@ class LinkSecret:
         """What the other side's proof has to be made for; "" when nothing is to be proved."""
         return self._entropy.random_bytes("link nonce", _NONCE_BYTES).hex() if self else ""
 
-    def proof(self, side: Side, dialling: Introduction, answering: Introduction) -> bytes:
-        """What `side` shows on a stream that began with these two introductions."""
-        told = [
+    def proof(self, side: Side, dialling: Introduction, answering: Introduction, address: str = "") -> bytes:
+        """What `side` shows on a stream that began with these two introductions.
+
+        `address` is the "host:port" at which a client dials the node; "" between nodes.
+        """
+        return self._sealed(
             side,
             [dialling.node, dialling.cluster, dialling.traffic_class, dialling.nonce],
             [answering.node, answering.cluster, answering.clock_us, answering.offer, answering.nonce],
-        ]
+            *([_one_spelling(address)] if address else ()),
+        )
+
+    def is_proof(
+        self, given: bytes, side: Side, dialling: Introduction, answering: Introduction, address: str = ""
+    ) -> bool:
+        return hmac.compare_digest(given, self.proof(side, dialling, answering, address))
+
+    def call_proof(self, nonce: str, path: str, address: str) -> bytes:
+        """What the node at `address` shows with its answer to a plain call of the method at `path`."""
+        return self._sealed(_CALL, nonce, path, _one_spelling(address))
+
+    def is_call_proof(self, given: bytes, nonce: str, path: str, address: str) -> bool:
+        return hmac.compare_digest(given, self.call_proof(nonce, path, address))
+
+    def _sealed(self, *told: Any) -> bytes:
         return hmac.digest(self._key, _LABEL + msgpack.packb(told), _HASH)
 
-    def is_proof(self, given: bytes, side: Side, dialling: Introduction, answering: Introduction) -> bool:
-        return hmac.compare_digest(given, self.proof(side, dialling, answering))
+
+class DialledProof:
+    """What the side that dials one stream asks of the other, and shows it.
+
+    `address` as in `LinkSecret.proof`.
+    """
+
+    def __init__(
+        self, secret: LinkSecret, ours: Introduction, sides: tuple[Side, Side], address: str = ""
+    ) -> None:
+        self.ours = replace(ours, nonce=secret.nonce())
+        self._secret = secret
+        self._own, self._other = sides
+        self._address = address
+        self._answered = Introduction()
+
+    def is_given_by(self, told: Introduction) -> bool:
+        """Whether the answering side has proved itself, or need not.
+
+        The last one that was asked counts: one may offer another carrier.
+        """
+        self._answered = told
+        if not self._secret:
+            return True
+        return self._secret.is_proof(told.proof, self._other, self.ours, told, self._address)
+
+    async def show(self, stream: FrameStream, timeout_s: float) -> None:
+        """Send our own, once the stream is there; nothing without a secret.
+
+        Raises Unavailable, with the stream closed, when it is not taken within `timeout_s`.
+        """
+        if not self._secret:
+            return
+        proof = self._secret.proof(self._own, self.ours, self._answered, self._address)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await stream.write(encode_proof(proof))
+        except BaseException as error:
+            await stream.close()
+            if isinstance(error, RingmillError | TimeoutError):
+                us = self.ours.node or "a client"
+                raise Unavailable(f"{self._answered.node} did not take the proof of {us}: {error}") from None
+            raise
+
+
+class AskedProof:
+    """What the caller of one plain call asks of the node.  `connection` is the caller's number of it."""
+
+    def __init__(self, secret: LinkSecret, path: str, address: str, connection: int) -> None:
+        self.path = path
+        self.connection = connection
+        self.is_given = not secret
+        self._secret = secret
+        self._address = address
+        self._nonce = secret.nonce()
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with the call."""
+        return ((NONCE_KEY, self._nonce),) if self._nonce else ()
+
+    def is_given_by(self, told: Told) -> bool:
+        """Whether an answer that begins with these texts is a node's, or need not be."""
+        if not self.is_given:
+            proof = proof_of({key: str(value) for key, value in told or ()})
+            self.is_given = self._secret.is_call_proof(proof, self._nonce, self.path, self._address)
+        return self.is_given
+
+
+def unproved(address: str, outcome: str) -> Unavailable:
+    """The error of a client whose request was answered, or would be, by somebody who gives no proof."""
+    return Unavailable(
+        f"{address} did not prove that it is a node of this cluster: it does not know the cluster's token",
+        detail={"address": address, "proved": False},
+        hint="another process may have taken over its port; else the client's token (--token-file, token=, "
+        "RINGMILL_TOKEN) is of another cluster, or the node was started without --token-file",
+        outcome=outcome,
+    )
+
+
+def _one_spelling(address: str) -> str:
+    """A node listens on loopback, where "localhost" is the one name that has two spellings."""
+    host, _, port = address.rpartition(":")
+    return f"127.0.0.1:{port}" if host.lower() == "localhost" else address

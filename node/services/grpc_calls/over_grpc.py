@@ -1,50 +1,82 @@
 """Serves tables of services over gRPC: bytes in, bytes out, errors as statuses.
 
 gRPC counts the deadline of a call from its arrival, so a caller that knows this node's clock also sends the
-time until which it waits (node/services/grpc_calls/waiting.py).
+time until which it waits (node/services/grpc_calls/waiting.py).  A caller that wants to know whether it
+talks to a node of its cluster asks for a proof, which comes before all else of the answer, also of an error
+(rule F6, docs/protocol/requests.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TypeAlias
 
 import grpc
 
 from ringmill.cluster.ports import Clock
 from ringmill.node.services.grpc_calls.grpc_abort import abort_with
-from ringmill.node.services.grpc_calls.waiting import seconds_left, tell_clock
+from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
-__all__ = ["GrpcHandlers", "grpc_handlers"]
+__all__ = ["GrpcHandlers", "Proving", "grpc_handlers"]
 
 GrpcHandlers: TypeAlias = Mapping[str, dict[str, grpc.RpcMethodHandler]]
 """By service and method, as `grpc.aio.Server.add_registered_method_handlers` takes them."""
 
+Proving: TypeAlias = Callable[[Mapping[str, str], str], Mapping[str, str]]
+"""The texts that prove a node to a caller, given the texts of its call and the path of the method; none for
+a caller that does not ask."""
 
-def grpc_handlers(tables: Iterable[Service], clock: Clock) -> GrpcHandlers:
+
+def _proves_nothing(_told: Mapping[str, str], _path: str) -> Mapping[str, str]:
+    return {}
+
+
+def grpc_handlers(tables: Iterable[Service], clock: Clock, prove: Proving = _proves_nothing) -> GrpcHandlers:
     """The handlers of each service."""
     return {
         service.name: {
-            name: _handler(method, f"{service.name}/{name}", clock)
+            name: _handler(method, f"{service.name}/{name}", _Beginning(clock, prove))
             for name, method in service.methods.items()
         }
         for service in tables
     }
 
 
-def _handler(method: Method, name: str, clock: Clock) -> grpc.RpcMethodHandler:
+class _Beginning:
+    """What is done before a method runs."""
+
+    def __init__(self, clock: Clock, prove: Proving) -> None:
+        self._clock = clock
+        self._prove = prove
+
+    async def call(
+        self, context: grpc.aio.ServicerContext, name: str, body: bytes = b"", *, tells_clock: bool = False
+    ) -> Call:
+        """The call of the method, whose answer has begun."""
+        told = context.invocation_metadata() or ()
+        metadata = {key: value for key, value in reversed(told) if isinstance(value, str)}
+        call = Call(seconds_left(context, self._clock), metadata, body, context.peer())
+        first = dict(self._prove(metadata, f"/{name}"))
+        if tells_clock:
+            first |= clock_texts(self._clock)
+        if first:
+            await context.send_initial_metadata(tuple(first.items()))
+        return call
+
+
+def _handler(method: Method, name: str, beginning: _Beginning) -> grpc.RpcMethodHandler:
     if isinstance(method, Unary):
-        return _unary(method, name, clock)
-    return _upload(method, name, clock) if isinstance(method, Upload) else _stream(method, name, clock)
+        return _unary(method, name, beginning)
+    if isinstance(method, Upload):
+        return _upload(method, name, beginning)
+    return _stream(method, name, beginning)
 
 
-def _unary(method: Unary, name: str, clock: Clock) -> grpc.RpcMethodHandler:
+def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHandler:
     async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         try:
-            call = _call(context, clock, body)
-            if method.tells_clock:
-                await tell_clock(context, clock)
+            call = await beginning.call(context, name, body, tells_clock=method.tells_clock)
             return await method.run(body, call)
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
             await abort_with(context, error, name)
@@ -52,28 +84,23 @@ def _unary(method: Unary, name: str, clock: Clock) -> grpc.RpcMethodHandler:
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
-def _upload(method: Upload, name: str, clock: Clock) -> grpc.RpcMethodHandler:
+def _upload(method: Upload, name: str, beginning: _Beginning) -> grpc.RpcMethodHandler:
     async def answer(bodies: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
         try:
-            return await method.run(bodies, _call(context, clock))
+            return await method.run(bodies, await beginning.call(context, name))
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
             await abort_with(context, error, name)
 
     return grpc.stream_unary_rpc_method_handler(answer)
 
 
-def _stream(method: Stream, name: str, clock: Clock) -> grpc.RpcMethodHandler:
+def _stream(method: Stream, name: str, beginning: _Beginning) -> grpc.RpcMethodHandler:
     async def answer(body: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         try:
-            async for each in method.run(body, _call(context, clock, body)):
+            call = await beginning.call(context, name, body)
+            async for each in method.run(body, call):
                 yield each
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
             await abort_with(context, error, name)
 
     return grpc.unary_stream_rpc_method_handler(answer)
-
-
-def _call(context: grpc.aio.ServicerContext, clock: Clock, body: bytes = b"") -> Call:
-    told = context.invocation_metadata() or ()
-    metadata = {key: value for key, value in reversed(told) if isinstance(value, str)}
-    return Call(seconds_left(context, clock), metadata, body, context.peer())

@@ -1,7 +1,7 @@
 """The time that the caller of a unary call still waits, counted from when it sent the call.
 
 gRPC counts the deadline of a call from its arrival, so a call that waited in the socket of a stopped process
-looks fresh.  So each answer carries this node's clock, and a caller that knows it sends the time until which
+looks fresh.  So answers carry this node's clock, and a caller that knows it sends the time until which
 it waits.  For other callers (a generated client, the very first call) the deadline counts from the arrival.
 Rule D2: docs/protocol/requests.md.
 """
@@ -13,12 +13,12 @@ import grpc
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, microseconds
 
-__all__ = ["seconds_left", "tell_clock"]
+__all__ = ["clock_texts", "seconds_left"]
 
 
-async def tell_clock(context: grpc.aio.ServicerContext, clock: Clock) -> None:
-    """Send this node's clock before the answer."""
-    await context.send_initial_metadata(((CLOCK_KEY, str(microseconds(clock.boottime()))),))
+def clock_texts(clock: Clock) -> dict[str, str]:
+    """This node's clock, as an answer begins with it."""
+    return {CLOCK_KEY: str(microseconds(clock.boottime()))}
 
 
 def seconds_left(context: grpc.aio.ServicerContext, clock: Clock) -> float | None:

@@ -78,7 +78,7 @@ def _parts_synced() -> Bends:
 def _success_last() -> Bends:
     """The output is shown before its parts are in it."""
 
-    def show_first(files: Any, job: str, output: str, parts: Any, *, overwrite: bool) -> None:
+    def show_first(files: Any, job: str, output: str, parts: Any, *, overwrite: bool = True) -> None:
         files.mkdir(output)
         for part in parts:
             output_commit._move(files, part, f"{output}/{part.name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import ringmill.node.membership.epoch_voter
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
@@ -42,7 +42,12 @@ def _promises_of_voters() -> Bends:
 def _accepted_goes_on() -> Bends:
     """A proposer proposes its own document whatever others have accepted."""
 
-    def agree(phase: Phase, node: NodeId, accepted: Ballot, value: bytes) -> None:
+    agree_on_all = Phase.agree
+
+    def agree(phase: Phase, node: NodeId, accepted: Ballot, value: bytes, *of_register: Any) -> None:
+        if of_register:
+            agree_on_all(phase, node, accepted, value, *of_register)
+            return
         phase._agreed[node] = accepted
         phase.note(accepted.counter)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import ringmill.cluster.consensus.leases
 import ringmill.node.membership.room
@@ -47,10 +47,12 @@ def _promises_kept() -> Bends:
 def _newest_goes_on() -> Bends:
     """A round goes on from the value that it was told of last, and not from that of the highest ballot."""
 
-    def agree(phase: Phase, node: NodeId, accepted: Ballot, value: bytes) -> None:
-        phase._agreed[node] = accepted
-        phase.note(accepted.counter)
-        phase.newest, phase.value = max(phase.newest, accepted), value or phase.value
+    agree_on_newest = Phase.agree
+
+    def agree(phase: Phase, node: NodeId, accepted: Ballot, value: bytes, remains: Any = None) -> None:
+        former = phase.value
+        agree_on_newest(phase, node, accepted, value, remains)
+        phase.value = value or former
 
     return (method(Phase.agree, agree),)
 

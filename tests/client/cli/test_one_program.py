@@ -12,10 +12,10 @@ import pytest
 
 from ringmill.client.cli.frame import calling
 from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.output import printable
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.local.processes import our_environment
+from ringmill.cluster.printable import printable
 
 PROGRAM = [sys.executable, "-P", "-m", "ringmill"]
 
@@ -77,7 +77,7 @@ def test_programs_behind_a_verb_hear_the_form_of_the_answer(form: list[str]) -> 
         ("--cluster x version", "--cluster"),
         ("engine verify . --cluster x", "--cluster"),
         ("-o json node run", "-o"),
-        ("--token-file t get k", "--token-file"),
+        ("--token-file t cluster down", "--token-file"),
     ],
 )
 def test_a_flag_that_means_nothing_is_refused_and_not_dropped(
@@ -139,7 +139,7 @@ def test_a_shell_completes_verbs_flags_and_clusters_quickly(tmp_path: Path) -> N
         "--target-p99", "--target-cpu", "--target-bytes"
     }  # fmt: skip
     assert completed("ringmill cluster chaos --f") == {"--for", "--faults"}
-    assert completed("ringmill put --t") == {"--ttl", "--timeout"}
+    assert completed("ringmill put --t") == {"--ttl", "--timeout", "--token-file"}
     assert completed("ringmill --cluster b") == {"blue"}
     for shell in ("bash", "zsh", "fish"):
         script = typed("completion", shell)

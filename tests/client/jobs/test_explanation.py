@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ringmill.client.cli.frame.output import printable
 from ringmill.client.cli.jobs.explain.explain_page import explanation_page
 from ringmill.client.cli.jobs.explain.explain_text import explanation_lines
 from ringmill.client.jobs.explanation import JobExplanation
@@ -15,6 +14,7 @@ from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
+from ringmill.cluster.printable import printable
 
 MB = 1_000_000
 

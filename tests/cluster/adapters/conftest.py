@@ -25,7 +25,9 @@ from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.ports import Handler
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName, Place, offer_text
 from ringmill.cluster.wire.sending_time import PeerClock
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
+from ringmill.node.services.table import Service
 
 SECRET = "open sesame"  # that all nodes of a test know
 
@@ -49,6 +51,7 @@ class Nodes:
     transports: dict[NodeId, FrameTransport] = field(default_factory=dict)
     places: dict[NodeId, Place] = field(default_factory=dict)  # where frames are taken
     secret: str = SECRET
+    tables: tuple[Service, ...] = ()  # what the nodes answer to plain calls
     _accepting: dict[NodeId, AsyncExitStack] = field(default_factory=dict)
 
     async def start(
@@ -62,6 +65,7 @@ class Nodes:
     ) -> FrameTransport:
         node = NodeId(name)
         clock = SystemClock()
+        address = at or f"127.0.0.1:{free_port()}"
         transport = FrameTransport(
             node,
             carrier_named(self.carrier, LINK, clock=clock),
@@ -69,18 +73,19 @@ class Nodes:
             entropy=OsEntropy(),
             cluster=None if cluster is None else ClusterId(cluster),
             secret=self.secret if secret is None else secret,
+            address=address,
         )
         for method, handler in handlers.items():
             transport.serve(method, handler)
         await self.stack.enter_async_context(transport)
         accepting = self._accepting[node] = AsyncExitStack()
         self.stack.push_async_callback(accepting.aclose)
-        address = at or f"127.0.0.1:{free_port()}"
         self.places[node] = int(address.rpartition(":")[2])
         if self.carrier != "grpc":
             place = self.places[node] = await accepting.enter_async_context(self._listener(node, transport))
             transport.offer(peers=offer_text(place), clients=offer_text(place))
-        server = NodeServer(address, Services(GrpcAcceptor(transport)))
+        methods = grpc_handlers(self.tables, clock, transport.prove)
+        server = NodeServer(address, Services(GrpcAcceptor(transport), methods))
         await accepting.enter_async_context(server)
         self.transports[node] = transport
         self.addresses[node] = server.address

@@ -88,7 +88,8 @@ def test_a_copy_started_beside_the_folder_in_use_is_refused(three: Shell, tmp_pa
     kept = tmp_path / "n2"
     shutil.copytree(folder_of(three, "n2"), kept)
     port = free_base(1, 23000 + os.getpid() % 500)
-    place = ["--listen", f"127.0.0.1:{port}", "--data", str(kept)]
+    token = three.folder / "home" / "default" / "token"
+    place = ["--listen", f"127.0.0.1:{port}", "--data", str(kept), "--token-file", str(token)]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "ringmill.node", "--id", "n2", *place],
         env=our_environment(), capture_output=True, text=True, timeout=60, check=False,

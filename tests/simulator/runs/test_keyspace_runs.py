@@ -40,7 +40,7 @@ def test_five_voters_with_objects_beside() -> None:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("accepted-goes-on", 8),
+        ("accepted-goes-on", 6),
         ("epoch-promises-kept", 7),
         ("changes-held", 4),
         ("documents-synced", 2),

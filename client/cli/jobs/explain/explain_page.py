@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from ringmill.client.cli.frame.output import printable
 from ringmill.client.cli.jobs.explain.explain_text import explanation_lines, phases_told, size_told
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.slot_rows import SlotRow
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.printable import printable
 
 __all__ = ["explanation_page"]
 

@@ -14,6 +14,7 @@ from ringmill.client.cli.jobs.explain.explain_page import explanation_page
 from ringmill.client.cli.jobs.explain.explain_text import explanation_lines
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_values import JobState
+from ringmill.cluster.printable import printable
 
 __all__ = ["counters", "explain"]
 
@@ -47,7 +48,7 @@ def explain(settings: Settings, job: str, page: str | None) -> None:
         output.show(settings, told.to_dict(), (), ())
         return
     for line in explanation_lines(told):
-        print(output.printable(line))
+        print(printable(line))
 
 
 @click.command()

@@ -1,6 +1,6 @@
 """Sockets to listen on that nobody but this machine can reach: a loopback port, or a file of this user's.
 
-There is no authentication between nodes yet, so other addresses are refused here as they are for --listen.
+Clients need no token and nothing is encrypted, so other addresses are refused here as they are for --listen.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def loopback_port(host: str) -> Iterator[socket.socket]:
     if not ip_address(address[0]).is_loopback:
         raise InvalidArgument(
             f"cannot take frames on {host}: a loopback address is wanted",
-            hint="there is no authentication between nodes yet, so no other address is served",
+            hint="clients need no token and nothing is encrypted, so no other address is served",
         )
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.bind(address)

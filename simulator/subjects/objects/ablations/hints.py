@@ -44,9 +44,12 @@ def _hint_compare() -> Bends:
 def _hint_merge() -> Bends:
     keep = HintStore._keep
 
-    def keep_the_first(hints: HintStore, key: Any, targets: Any, stored: Any, value: bytes | None) -> Any:
+    def keep_the_first(
+        hints: HintStore, key: Any, targets: Any, stored: Any, value: bytes | None, **how: Any
+    ) -> Any:
         present = None if value is None else decode_hint(value)
-        return keep(hints, key, targets, decode_object(present.encoded) if present else stored, value)
+        first = decode_object(present.encoded) if present else stored
+        return keep(hints, key, targets, first, value, **how)
 
     return (method(HintStore._keep, keep_the_first), *without_comparing())
 

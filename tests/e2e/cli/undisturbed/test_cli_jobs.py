@@ -13,9 +13,10 @@ import pytest
 
 import ringmill.client.blocking
 from ringmill import run_local
+from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.errors import InvalidArgument, PermissionDenied
+from ringmill.cluster.errors import InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
@@ -118,7 +119,7 @@ def test_a_token_file_stands_for_the_clusters_own(shell: Shell) -> None:
     assert shell.ok("--endpoints", address(shell), "job", "list", "--token-file", token).code == 0
     (shell.folder / "wrong").write_text("guessed\n")
     refused = shell.run("--endpoints", address(shell), "job", "list", "--token-file", "wrong")
-    assert refused.code == 1 and "--token-file" in refused.err
+    assert refused.code == ExitCode.UNREACHABLE and "--token-file" in refused.err
 
 
 def test_an_output_that_exists_is_refused_without_overwrite(shell: Shell) -> None:
@@ -145,10 +146,10 @@ def test_bad_jobs_and_inputs_are_one_clear_error_each(shell: Shell) -> None:
     assert missing.code == 1 and "no-such-folder" in missing.err
     assert not (shell.folder / "never").exists()
     with (
-        ringmill.client.blocking.Client(address(shell), timeout=20, token="guessed") as db,
-        pytest.raises(PermissionDenied),
+        pytest.raises(Unavailable, match="did not prove that it is a node"),
+        ringmill.client.blocking.Client(address(shell), timeout=20, token="guessed"),
     ):
-        db.jobs.list()
+        raise AssertionError("a client with another token was let in")
     shell.ok("cluster", "status", "--check")
 
 

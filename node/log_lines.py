@@ -1,0 +1,29 @@
+"""The log of a node: each record begins a line with its time, and nothing else does.
+
+What other processes send is quoted in records: the name that a link came with, the error that a peer gave.
+So a line break within a record is followed by an indent, and any other control character is escaped.  A
+stranger cannot write a line that looks like one of the node's.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TextIO
+
+from ringmill.cluster.printable import printable
+
+__all__ = ["log_to"]
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
+
+
+def log_to(stream: TextIO) -> None:
+    """Log all of this process to `stream`, from level INFO on."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Indented(_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _Indented(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t").replace("\n", "\n    ")

@@ -25,6 +25,7 @@ class Moves:
     mover: Mover
     filling: Filling
     giving_up: GivingUp
+    progress: MoveProgress
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [self.mover.run(), self.giving_up.run()]
@@ -70,4 +71,4 @@ def open_moves(
     )
     core.serve(Adopting(topology, replica.watermarks).handlers())
     giving_up = GivingUp(core.node, topology=topology, liveness=liveness, change=change)
-    return Moves(mover=mover, filling=filling, giving_up=giving_up)
+    return Moves(mover=mover, filling=filling, giving_up=giving_up, progress=progress)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
 from ringmill.simulator.world.ground import Ground
 
@@ -27,6 +27,7 @@ __all__ = [
     "at_some",
     "drawn",
     "early",
+    "first_found",
     "sudden",
     "waiting",
 ]
@@ -46,6 +47,8 @@ class Fault:
     lasts_s: float
     amount: float = 0.0
 
+
+_Name = TypeVar("_Name", bound=str)
 
 Draw = Callable[[Random, str, Sequence[str], float], Fault]
 """Draws, a kind's name, the nodes and a horizon in seconds: a fault that begins before it."""
@@ -100,6 +103,18 @@ async def as_soon_as(strikes: Callable[[], bool], fault: Fault) -> bool:
             return True
         await asyncio.sleep(LOOK_EVERY_S)
     return False
+
+
+async def first_found(find: Callable[[], Sequence[_Name]], fault: Fault) -> list[_Name]:
+    """What is found first within the fault's time; nothing when there is none."""
+    found: list[_Name] = []
+
+    def strikes() -> bool:
+        found.extend(find())
+        return bool(found)
+
+    await as_soon_as(strikes, fault)
+    return found
 
 
 def at_some(draws: Random, order: Sequence[str]) -> Sequence[str]:

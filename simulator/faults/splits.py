@@ -9,7 +9,7 @@ from typing import Final
 from ringmill.simulator.faults.fault import Fault, FaultKind, at_all, drawn
 from ringmill.simulator.world.ground import Ground
 
-__all__ = ["KINDS", "one", "ring"]
+__all__ = ["KINDS", "Pairs", "between", "one", "ring"]
 
 Pairs = list[tuple[str, str]]
 _FLAPS: Final = 3
@@ -17,18 +17,18 @@ _FLAPS: Final = 3
 
 def one(order: Sequence[str]) -> Pairs:
     """The first node is alone."""
-    return _between(order[:1], order[1:])
+    return between(order[:1], order[1:])
 
 
 def halves(order: Sequence[str]) -> Pairs:
     half = len(order) // 2
-    return _between(order[:half], order[half:])
+    return between(order[:half], order[half:])
 
 
 def bridge(order: Sequence[str]) -> Pairs:
     """One node reaches both sides."""
     half = len(order) // 2
-    return _between(order[:half], order[half + 1 :])
+    return between(order[:half], order[half + 1 :])
 
 
 def ring(order: Sequence[str]) -> Pairs:
@@ -48,7 +48,8 @@ def one_way(order: Sequence[str]) -> Pairs:
     return [(order[0], other) for other in order[1:]]
 
 
-def _between(ones: Sequence[str], others: Sequence[str]) -> Pairs:
+def between(ones: Sequence[str], others: Sequence[str]) -> Pairs:
+    """Both directions of each link from the ones to the others."""
     pairs = [(source, target) for source in ones for target in others]
     return pairs + [(target, source) for source, target in pairs]
 

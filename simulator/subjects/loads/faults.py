@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from ringmill.simulator.faults.fault import Fault, FaultKind, as_soon_as, waiting
+from ringmill.simulator.faults.fault import Fault, FaultKind, first_found, waiting
 from ringmill.simulator.faults.processes import crash
 from ringmill.simulator.world.ground import Ground
 
@@ -27,13 +27,8 @@ def _loaders(ground: Ground) -> list[str]:
 
 async def _found(fault: Fault, ground: Ground) -> str:
     """One of them, a moment after it began; empty when there is none in time."""
-    found: list[str] = []
-
-    def strikes() -> bool:
-        found.extend(_loaders(ground)[:1])
-        return bool(found)
-
-    if not await as_soon_as(strikes, fault):
+    found = await first_found(lambda: _loaders(ground), fault)
+    if not found:
         return ""
     await asyncio.sleep(ground.draws.choice((0.0, 0.05, 0.5)) * ground.draws.random())
     return found[0]

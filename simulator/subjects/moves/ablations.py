@@ -15,6 +15,7 @@ import ringmill.node.moves.filling
 import ringmill.node.moves.mover
 import ringmill.node.repair.hint_delivery
 import ringmill.simulator.subjects.deletes.tunables
+import ringmill.simulator.subjects.moves.faults
 import ringmill.simulator.subjects.moves.kinds
 from ringmill.cluster.errors import RingmillError, Stale, Unavailable
 from ringmill.cluster.ids import FIRST_EPOCH, Epoch, NodeId, PartitionId
@@ -22,6 +23,7 @@ from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.quorum.tally import ReadTally, WriteTally
 from ringmill.cluster.ring.moves import check_arrow, readers_barrier, sources_for
 from ringmill.cluster.ring.topology import Owner, Row, Topology
+from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.moves.filling import Filling
 from ringmill.node.moves.former_copies import FormerCopies
@@ -54,17 +56,21 @@ def _crowded(*faults: str) -> SimulationOptions:
     )
 
 
-def _long_joints() -> Bends:
-    """Each step of a move takes a while, hints take longer, and owners are not compared: what an owner has
-    missed it lacks when the next step is made.  Partitions turn, and nothing else."""
+def _long_steps() -> Bends:
     advance = Mover._advance
 
     async def advance_late(mover: Mover, topology: Topology) -> bool:
         await asyncio.sleep(1.0)
         return await advance(mover, topology)
 
+    return (method(Mover._advance, advance_late),)
+
+
+def _long_joints() -> Bends:
+    """Each step of a move takes a while, hints take longer, and owners are not compared: what an owner has
+    missed it lacks when the next step is made.  Partitions turn, and nothing else."""
     return (
-        method(Mover._advance, advance_late),
+        *_long_steps(),
         constant(ringmill.node.repair.hint_delivery, "ROUND_S", 5.0),
         constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
         *without_comparing(),
@@ -84,6 +90,12 @@ def _late_steps() -> Bends:
         constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
         *without_comparing(),
     )
+
+
+def _split_in(phase: str) -> Bends:
+    """Old owners are cut off as soon as the joiner can leave this phase."""
+    faults = ringmill.simulator.subjects.moves.faults
+    return constant(faults, "PHASES", (phase,)), constant(faults, "DELAYS_S", (0.0,))
 
 
 def _late_when_filled() -> Bends:
@@ -156,7 +168,12 @@ def _both_sets_hold() -> Bends:
 
 def _both_sets_read() -> Bends:
     """And nothing has to be held in both sets, which would make such a read fail."""
-    return (method(Row.readers_for, lambda row, level: level), *_both_sets_hold(), *_late_when_known())
+    return (
+        method(Row.readers_for, lambda row, level: level),
+        *_both_sets_hold(),
+        *_split_in(JOINT_2),
+        *_late_when_known(),
+    )
 
 
 def _enough_sources() -> Bends:
@@ -185,27 +202,39 @@ def _empty_start() -> Bends:
 
 
 def _leaver_waits() -> Bends:
-    """A node leaves with the hints that it keeps, which take long, and owners are not compared.  No other one
-    is given up."""
+    """A node leaves with the hints that it keeps, which take long, and owners are not compared.  None is
+    given up or killed, which would excuse what it forgets."""
     return (
         method(Mover.hints, property(lambda mover: 0)),
-        constant(ringmill.node.repair.hint_delivery, "ROUND_S", 60.0),
+        constant(ringmill.node.repair.hint_delivery, "ROUND_S", 30.0),
         constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("add", "remove")),
+        constant(ringmill.simulator.subjects.moves.kinds, "KILLED", 0.0),
+        *_long_steps(),
         *without_comparing(),
     )
 
 
 def _filled_first() -> Bends:
+    """Nor are owners compared, which would bring what a copy lacks.  Partitions turn, and nothing else."""
+
     async def fill_nothing(filling: Filling, partition: int) -> None:
         filling._watermarks.end_filling(partition)  # type: ignore[arg-type]
 
-    return (method(Filling.fill, fill_nothing),)
+    return (
+        method(Filling.fill, fill_nothing),
+        constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
+        *without_comparing(),
+    )
 
 
 def _owners_know() -> Bends:
     """And nothing has to be held in both sets."""
-    at_once = use(ringmill.node.moves.mover, readers_barrier, lambda topology, row: 0)
-    return (at_once, *_both_sets_hold(), *_late_when_filled())
+    return (
+        use(ringmill.node.moves.mover, readers_barrier, lambda topology, row: 0),
+        *_both_sets_hold(),
+        *_split_in(JOINT_1),
+        *_late_when_filled(),
+    )
 
 
 def _old_values_brought() -> Bends:
@@ -326,9 +355,9 @@ MOVE_ABLATIONS: Final = (
             _OBJECTS,
             operations=500,
             sessions=24,
-            keys=64,
+            keys=256,
             mix=_ONCE,
-            faults=("split_one", "split_halves"),
+            faults=("split_leaver",),
             core=0.0,
             load_s=12.0,
         ),

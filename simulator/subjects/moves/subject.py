@@ -23,7 +23,7 @@ from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.moves.ablations import MOVE_ABLATIONS
 from ringmill.simulator.subjects.moves.faults import KINDS
-from ringmill.simulator.subjects.moves.kinds import kind_at
+from ringmill.simulator.subjects.moves.kinds import is_killed_at, kind_at
 from ringmill.simulator.subjects.moves.marks import MOVE_MARKS
 from ringmill.simulator.subjects.moves.tunables import tuned
 from ringmill.simulator.subjects.subject import Figures, Subject
@@ -46,7 +46,7 @@ class _Plan(NamedTuple):
     kind: float
     share: float
     is_aborted: bool
-    is_killed: bool
+    killed: float
 
 
 class MoveWorkload:
@@ -62,7 +62,7 @@ class MoveWorkload:
                 self._draws.random(),
                 self._draws.choice((0.2, 0.6, 1.0)),
                 self._draws.random() < 0.2,
-                self._draws.random() < 0.4,
+                self._draws.random(),
             )
             for _ in range(_PLANS)
         ]
@@ -186,7 +186,7 @@ class MoveWorkload:
         changes = MemberChanges(add=[member])
         is_made = await self._is_made(lambda topology, _: with_members(topology, changes))
         self._come += is_made
-        if plan.is_killed:
+        if is_killed_at(plan.killed):
             await self._kill(member.id)
         return is_made
 
@@ -201,7 +201,7 @@ class MoveWorkload:
         is_made = await self._is_made(lambda topology, _: with_members(topology, changes, dead))
         self._gone += is_made
         self._given_up.update(dead)
-        if plan.is_killed:
+        if is_killed_at(plan.killed):
             await self._kill(node)
         return is_made
 

@@ -17,6 +17,10 @@ MOVES = usual_options(("objects", "moves"))
     ("name", "first"),
     [
         ("rows-compared", 12),
+        ("leaver-waits", 7),
+        ("owners-know-the-joint", 5),
+        ("joint-reads", 5),
+        ("filled-first", 2),
     ],
 )
 def test_a_safeguard_of_moves_that_is_off_is_missed(name: str, first: int) -> None:

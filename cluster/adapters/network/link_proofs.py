@@ -169,8 +169,8 @@ def unproved(address: str, outcome: str) -> Unavailable:
     return Unavailable(
         f"{address} did not prove that it is a node of this cluster: it does not know the cluster's token",
         detail={"address": address, "proved": False},
-        hint="another process may have taken over its port; else the client's token (--token-file, token=, "
-        "RINGMILL_TOKEN) is of another cluster, or the node was started without --token-file",
+        hint="the client's token (--token-file, token=, RINGMILL_TOKEN) may be of another cluster; else the "
+        "node was started without --token-file, or another process has taken over its port",
         outcome=outcome,
     )
 

@@ -106,7 +106,8 @@ class AsyncRing:
         await check_dead(self._router.directory, topology, gone, min(_ASK_S, self._timeout_s(timeout)))
         up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
         damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
-        return plan_changes(topology, changes, up=up - damaged, held=_held(seen), sizes=sizes, rate=rate)
+        held = _held(seen)
+        return plan_changes(topology, changes, up=up - damaged, dead=gone, held=held, sizes=sizes, rate=rate)
 
     async def diff(
         self, older: int, newer: int | None = None, *, timeout: Seconds | None = None

@@ -383,13 +383,20 @@ def _nobody(
 
 
 def none_reachable(endpoints: Sequence[str], failures: Mapping[str, str]) -> Unavailable:
-    """The error when no endpoint answered: each endpoint with its reason."""
+    """The error when no endpoint answered: each endpoint with its reason, and each reason once."""
     why = {address: failures.get(address, "no answer") for address in endpoints}
-    listed = "; ".join(
-        reason if reason.startswith(address) else f"{address}: {reason}" for address, reason in why.items()
-    )
+    alike: dict[str, list[str]] = {}  # by the reason without its address
+    for address, reason in why.items():
+        alike.setdefault(reason.removeprefix(address), []).append(address)
+    listed = "; ".join(_told_of(addresses, reason) for reason, addresses in alike.items())
     return Unavailable(
         f"none of {len(endpoints)} endpoints answered ({listed})",
         detail={"failed": why},
         hint="see `ringmill cluster status`; `ringmill cluster up` starts the nodes that are down",
     )
+
+
+def _told_of(addresses: Sequence[str], reason: str) -> str:
+    """One reason for which these did not answer; it begins with a space if it goes on from an address."""
+    each = ("each of " if len(addresses) > 1 else "") + ", ".join(addresses)
+    return f"{each}{reason}" if reason.startswith((" ", ":")) else f"{each}: {reason}"

@@ -191,7 +191,8 @@ class AntiEntropy:
         returned, self._returned = self._returned, {}
         document = self._document()
         for peer in sorted(member.id for member in document.members if member.id != self._node):
-            if self._liveness.state(peer) is not MemberState.UP:
+            if (state := self._liveness.state(peer)) is not MemberState.UP:
+                self.held_back.update(((each, peer), f"{peer} is {state}") for each in self._owed.to(peer))
                 continue
             wanted = [each for each in self._owed.to(peer) if peer in document.rows[each].whole]
             if self._node < peer and (is_due or peer in returned):

@@ -170,9 +170,9 @@ def unproved(address: str, outcome: str) -> Unavailable:
     return Unavailable(
         f"{address} did not prove that it is a node of this cluster that listens at this address",
         detail={"address": address, "proved": False},
-        hint="another process may have taken over its port; else the client's token (--token-file, token=, "
-        "RINGMILL_TOKEN) is of another cluster, the node was started without --token-file, or it listens at "
-        "another address (--listen) than this one",
+        hint="the client's token (--token-file, token=, RINGMILL_TOKEN) may be of another cluster; else the "
+        "node was started without --token-file, it listens at another address (--listen) than this one, or "
+        "another process has taken over its port",
         outcome=outcome,
     )
 

@@ -76,8 +76,8 @@ class TopologyPlan:
 
     Moves are in ring order; one with the same partition as the move before it follows when that is done.  Of
     partitions `short` fewer owners are whole and up than it takes to know each acknowledged write; `missing`
-    are their other owners.  Partitions `unsettled` are moving already and are left out.  Each partition keeps
-    at least `replicas` copies, and has `replicas_after` in the end.
+    are their other owners, as far as their disks are there.  Partitions `unsettled` are moving already and
+    are left out.  Each partition keeps at least `replicas` copies, and has `replicas_after` in the end.
     """
 
     epoch: int
@@ -118,14 +118,16 @@ def plan_changes(
     changes: MemberChanges,
     *,
     up: Collection[NodeId],
+    dead: Collection[NodeId] = (),
     held: Mapping[NodeId, int] | None = None,
     sizes: Sequence[float] | None = None,
     rate: MovingRate | None = None,
 ) -> TopologyPlan:
     """The plan; without changes, that of what is out of balance.
 
-    `up` are the nodes that are up and whole.  `held` are the bytes that nodes hold, `sizes` those of each
-    partition where they are known.  Raises InvalidArgument for changes that cannot be made.
+    `up` are the nodes that are up and whole, `dead` those whose disks are gone.  `held` are the bytes that
+    nodes hold, `sizes` those of each partition where they are known.  Raises InvalidArgument for changes that
+    cannot be made.
     """
     rate = rate or MovingRate()
     members = members_after(topology, changes)
@@ -135,6 +137,7 @@ def plan_changes(
     moves = _moves(topology, members, wanted, weighed, up)
     short = _short(topology, moves, up)
     lacked = {node for at in short for node in full_owners(topology.rows[at]) if node not in up}
+    lacked = lacked.difference(dead) or lacked  # a disk that is gone is not to be brought back
     narrowest = min(map(len, wanted))
     return TopologyPlan(
         epoch=topology.epoch,

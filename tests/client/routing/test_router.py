@@ -220,6 +220,18 @@ async def test_one_living_endpoint_is_enough_and_the_dead_ones_are_named_when_th
             pass
 
 
+def test_a_reason_that_several_endpoints_share_is_told_once() -> None:
+    refused = {
+        "a:1": "a:1 cannot be reached: refused",
+        "b:1": "b:1 cannot be reached: refused",
+        "c:1": "full",
+    }
+    error = directory.none_reachable(["a:1", "b:1", "c:1", "d:1"], refused)
+    told = "each of a:1, b:1 cannot be reached: refused; c:1: full; d:1: no answer"
+    assert error.message == f"none of 4 endpoints answered ({told})"
+    assert error.detail["failed"] == {**refused, "d:1": "no answer"}
+
+
 async def test_a_silent_endpoint_does_not_hold_up_connecting() -> None:
     cluster = FakeCluster()
     addresses = list(cluster.nodes)

@@ -60,6 +60,7 @@ def test_comparing_waits_for_an_owner_that_is_down_and_is_not_forgotten_by_a_sto
         await world.up("n1")
         await asyncio.sleep(30)
         assert not world["n1"].repair.anti_entropy.is_done
+        assert world["n1"].repair.anti_entropy.story.endswith("n3, who may lack a write: n3 is down")
         await world.down("n1")
         await world.up("n1")
         await world.up("n3")

@@ -37,11 +37,14 @@ def cluster(nodes: int, n: int = 3) -> Topology:
 
 
 def planned(
-    topology: Topology, changes: MemberChanges, down: frozenset[NodeId] = frozenset()
+    topology: Topology,
+    changes: MemberChanges,
+    down: frozenset[NodeId] = frozenset(),
+    dead: frozenset[NodeId] = frozenset(),
 ) -> TopologyPlan:
     up = [each.id for each in topology.members if each.id not in down]
     held = {each.id: topology.owned_by(each.id) * MIB for each in topology.members}
-    return plan_changes(topology, changes, up=up, held=held)
+    return plan_changes(topology, changes, up=up, dead=dead, held=held)
 
 
 def test_a_node_that_is_added_gets_its_share_from_all_the_others() -> None:
@@ -124,6 +127,8 @@ def test_partitions_whose_writes_the_owners_that_are_up_may_not_know_are_named()
         at for at, row in enumerate(topology.rows) if at in moved and {N1, N2} <= set(row.nodes)
     )
     assert plan.short and plan.missing == (N1, N2)
+    lost = planned(topology, MemberChanges(remove=[N1]), down=frozenset({N1, N2}), dead=frozenset({N1}))
+    assert lost.short and lost.missing == (N2,), "nobody can bring back a disk that is gone"
     assert all(move.source not in (N1, N2) for move in plan.moves)
     one_down = planned(topology, MemberChanges(remove=[N1]), down=frozenset({N1}))
     assert one_down.short == () and all(move.source is not None for move in one_down.moves)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import pytest
-
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.moves import aborted, advanced
@@ -29,7 +27,7 @@ def copies(topology: Topology) -> set[Copy]:
     return {Copy(partition, epoch) for partition, epoch in epochs if epoch > 1}
 
 
-def test_a_copy_is_not_filled_before_its_own_watermark_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_is_not_filled_before_its_own_watermark_is_known() -> None:
     learned: set[Copy] = set()
     begun: list[int] = []
 
@@ -55,8 +53,8 @@ def test_a_copy_is_not_filled_before_its_own_watermark_is_known(monkeypatch: pyt
             learned.update(each for each in copies(at_joiner.topology()) if each.partition in proven)
             await learn(proven)
 
-        monkeypatch.setattr(filling, "begin", begin_and_move_again)
-        monkeypatch.setattr(marks, "learn", note)
+        filling.begin = begin_and_move_again  # type: ignore[method-assign]
+        marks.learn = note  # type: ignore[method-assign]
         await change(world, turned)
         await until(lambda: len(begun) == 2 and not world.world.topology.is_moving)
         assert copies(world.world.topology) and copies(world.world.topology) <= learned

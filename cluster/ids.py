@@ -5,6 +5,8 @@ Rules I1 to I6: docs/protocol/identity.md.  Nothing here knows how an id is made
 
 from __future__ import annotations
 
+import struct
+from functools import lru_cache
 from typing import Final, NamedTuple, NewType
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "PartitionId",
     "Position",
     "Start",
+    "keyspace_bytes",
 ]
 
 NodeId = NewType("NodeId", str)
@@ -48,6 +51,15 @@ class KeyspaceId(NamedTuple):
 
     epoch: int
     ordinal: int
+
+
+_KEYSPACE: Final = struct.Struct(">QI")
+
+
+@lru_cache(1024)
+def keyspace_bytes(keyspace: KeyspaceId) -> bytes:
+    """Its 12 bytes in stored keys, and before a key that is hashed: epoch and ordinal, big endian."""
+    return _KEYSPACE.pack(*keyspace)
 
 
 class Start(NamedTuple):

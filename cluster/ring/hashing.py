@@ -6,13 +6,11 @@ See: docs/architecture.md, "Placement"; docs/formats/topology.md, "Positions".
 
 from __future__ import annotations
 
-import struct
-from functools import lru_cache
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-from ringmill.cluster.ids import KeyspaceId, PartitionId, Position
+from ringmill.cluster.ids import KeyspaceId, PartitionId, Position, keyspace_bytes
 
 __all__ = [
     "MAX_PARTITIONS",
@@ -26,7 +24,6 @@ __all__ = [
 
 MIN_PARTITIONS: Final = 16
 MAX_PARTITIONS: Final = 4096
-_KEYSPACE: Final = struct.Struct(">QI")  # epoch, ordinal
 
 
 def position(keyspace: KeyspaceId, key: bytes) -> Position:
@@ -37,12 +34,7 @@ def position(keyspace: KeyspaceId, key: bytes) -> Position:
     """
     if b"{" in key and (tag := hash_tag(key)) is not None:
         return Position(xxh3_64_intdigest(tag))
-    return Position(xxh3_64_intdigest(_packed(keyspace) + key))
-
-
-@lru_cache(1024)
-def _packed(keyspace: KeyspaceId) -> bytes:
-    return _KEYSPACE.pack(*keyspace)
+    return Position(xxh3_64_intdigest(keyspace_bytes(keyspace) + key))
 
 
 def hash_tag(key: bytes) -> bytes | None:

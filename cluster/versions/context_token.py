@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -16,7 +15,7 @@ import msgpack
 from xxhash import xxh3_64_digest
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.ids import KeyspaceId, keyspace_bytes
 from ringmill.cluster.limits import MAX_CONTEXT_ACTORS, MAX_CONTEXT_BYTES
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
@@ -31,7 +30,6 @@ FORMAT_VERSION: Final = 1
 _HEAD: Final = bytes([FORMAT_VERSION])
 _BEFORE: Final = struct.Struct(">B8s")  # version, key hash
 _CHECK: Final = struct.Struct(">I")  # crc32 of all before it
-_KEYSPACE: Final = struct.Struct(">QI")
 _pack: Final = msgpack.Packer().pack  # `packb` makes a Packer for each call
 
 
@@ -125,12 +123,7 @@ def _decode_body(body: bytes) -> ContextToken:
 
 
 def _key_hash(keyspace: KeyspaceId, key: bytes) -> bytes:
-    return xxh3_64_digest(_packed(keyspace) + key)
-
-
-@lru_cache(1024)
-def _packed(keyspace: KeyspaceId) -> bytes:
-    return _KEYSPACE.pack(*keyspace)
+    return xxh3_64_digest(keyspace_bytes(keyspace) + key)
 
 
 def _refused(why: str) -> InvalidArgument:

@@ -95,7 +95,7 @@ class HybridClock:
 
     def now(self) -> HybridTime:
         """The present reading; never below an earlier one."""
-        wall = HybridTime(int(self._clock.wall() * 1000) << LOGICAL_BITS)
+        wall = self._wall()
         if wall > self._last:  # noqa: PLR1730 - faster than max()
             self._last = wall
         return self._last

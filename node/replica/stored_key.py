@@ -12,7 +12,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
+from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId, keyspace_bytes
 
 __all__ = [
     "COPY_PREFIX_BYTES",
@@ -36,7 +36,6 @@ _OBJECT: Final = struct.Struct(">BHQQI")  # kind, partition, copy epoch, keyspac
 _REGISTER: Final = _OBJECT
 _HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspace ordinal
 _COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
-_KEYSPACE: Final = struct.Struct(">QI")  # epoch, ordinal
 COPY_PREFIX_BYTES: Final = _COPY.size
 
 
@@ -94,7 +93,7 @@ def copy_prefix(copy: Copy) -> bytes:
 
 def keyspace_prefix(keyspace: KeyspaceId) -> bytes:
     """What follows in the keys of all objects of a keyspace on the prefix of their copy."""
-    return _KEYSPACE.pack(*keyspace)
+    return keyspace_bytes(keyspace)
 
 
 def registers_prefix(copy: Copy) -> bytes:

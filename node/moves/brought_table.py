@@ -58,7 +58,7 @@ class TableOfCopy:
         self._engine = engine
         self._objects = objects
         self._clock = clock
-        self._touched = set[bytes]()  # stored keys that were written since this began
+        self._touched: set[bytes] = set()  # stored keys that were written since this began
         self._late: list[Item] = []
 
     async def add(self) -> Brought | None:
@@ -67,9 +67,11 @@ class TableOfCopy:
         Raises ProtocolMismatch, and what the engine raises; then nothing was added, or it is found when the
         source is read again.
         """
-        objects = self._objects
-        objects.watching.append(self._touched)
-        ingest = self._engine.ingest()
+        with self._objects.written.noted() as self._touched:
+            return await self._add()
+
+    async def _add(self) -> Brought | None:
+        objects, ingest = self._objects, self._engine.ingest()
         try:
             heals = objects.heals
             end = self._pages[-1].covered_to
@@ -88,7 +90,6 @@ class TableOfCopy:
             return Brought([*told.rest, *self._late], told.read_bytes)
         finally:
             ingest.discard()
-            objects.watching = [each for each in objects.watching if each is not self._touched]
 
     def _check_made(self, told: TableFigures) -> None:
         """As for each object that is merged in: ObjectStore.check_made."""

@@ -41,6 +41,7 @@ from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Place, parse_copy, parse_object_key
 from ringmill.node.replica.watching.change_feed import ChangeFeed
 from ringmill.node.replica.watching.waiters import Waiters
+from ringmill.node.replica.watching.written_keys import WrittenKeys
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit, Engine
 
@@ -107,7 +108,7 @@ class ObjectStore(StoredCount):
         self._clock = clock
         self._unsynced: dict[bytes, Commit] = {}
         self._commits: deque[tuple[Commit, list[bytes]]] = deque()  # with their keys, until they are synced
-        self.watching: list[set[bytes]] = []  # each takes in the stored keys of all that is changed
+        self.written = WrittenKeys()
         self.changes = 0  # of objects, since the start
         self.heals = 0  # of damaged ranges, likewise
         self.waiters = Waiters()
@@ -256,8 +257,7 @@ class ObjectStore(StoredCount):
         for key, changed in batch.changes.items():
             self._unsynced[key] = commit
             self.note_changed(key, changed.old, changed.applied.encoded, changed.new_values)
-        for touched in self.watching:
-            touched.update(batch.changes)
+        self.written.add(batch.changes)
         self.changes += len(batch.changes)
         if self.waiters.are_there:
             self.waiters.wake(batch.changes)
@@ -303,12 +303,10 @@ class ObjectStore(StoredCount):
         lost, so no key of the range may be read until all of it is merged in; each key becomes readable as
         it is written (rule H6).  `knows_deletes`: some owner was whole.  Raises what `apply` raises.
         """
-        touched: set[bytes] = set()
-        self.watching.append(touched)
         self.sums.forget(start)
         self.heals += 1
         self._watermarks.voids_all([parse_copy(start).partition])
-        try:
+        with self.written.noted() as touched:
             survivors, stale = await self._survivors(start, end, found, knows_deletes=knows_deletes)
             for number, (key, copies) in enumerate(found.items(), 1):
                 await self._engine.wait_writable()
@@ -321,8 +319,6 @@ class ObjectStore(StoredCount):
                     await asyncio.sleep(0)
             await self._put_back(stale, touched)
             await self.wait_synced()
-        finally:
-            self.watching = [each for each in self.watching if each is not touched]
 
     async def _survivors(
         self, start: bytes, end: bytes, found: Mapping[bytes, Sequence[bytes]], *, knows_deletes: bool

@@ -83,7 +83,7 @@ async def fill(engine: Engine, objects: ObjectStore, clock: HybridClock, items: 
     """Returns what had to be merged in."""
     table = TableOfCopy(COPY, b"", pages_of(items), engine=engine, objects=objects, clock=clock)
     brought = await table.add()
-    assert brought is not None and not objects.watching
+    assert brought is not None and not objects.written._sets
     assert brought.read_bytes == sum(len(key) + len(encoded) for key, encoded in items)
     for key, encoded in brought.rest:
         where = parse_object_key(copy_prefix(COPY) + key)
@@ -196,7 +196,7 @@ async def test_a_copy_that_is_fenced_or_healed_meanwhile_gets_no_table(
             late_writes(monkeypatch, meanwhile)
             table = TableOfCopy(COPY, b"", pages_of(ITEMS), engine=engine, objects=objects, clock=clock)
             assert await table.add() is None
-        assert engine.stats().table_bytes == 0 and not objects.watching
+        assert engine.stats().table_bytes == 0 and not objects.written._sets
 
 
 async def test_an_object_that_names_a_write_which_the_joiner_never_made_is_refused() -> None:
@@ -204,4 +204,4 @@ async def test_an_object_that_names_a_write_which_the_joiner_never_made_is_refus
         forged = written(actor_of(NodeId("n4"), START, COPY.copy_epoch), 1)
         with pytest.raises(ProtocolMismatch, match="has not made"):
             await fill(engine, objects, clock, items_of({b"forged": forged}))
-        assert engine.stats().table_bytes == 0 and not objects.watching
+        assert engine.stats().table_bytes == 0 and not objects.written._sets

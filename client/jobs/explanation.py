@@ -126,7 +126,7 @@ class JobExplanation:
         wasted = [each for each in attempts if not each.counts and each.ended_s is not None]
         wasted_s = sum(each.seconds(now_s) for each in wasted)
         spent_s = sum(each.seconds(now_s) for each in attempts)
-        stages = [stage.name for stage in (state.stages if state.chain is None else state.stages[-2:])]
+        stages = [stage.name for stage in state.present_stages]
         return cls(
             job=state.job,
             state=state.state,

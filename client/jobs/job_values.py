@@ -130,6 +130,11 @@ class JobState:
             else {"code": error.code, "message": error.message, "hint": error.hint},
         }
 
+    @property
+    def present_stages(self) -> tuple[StageSummary, ...]:
+        """The maps and the reduces of where the job is: of a pipeline those of its present or last stage."""
+        return self.stages if self.chain is None else self.stages[-2:]
+
     def stage(self, name: str) -> StageSummary:
         """The stage of that name; an empty one before the job was planned."""
         return next((one for one in self.stages if one.name == name), StageSummary(name, 0, 0, 0, 0, 0))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from ringmill.cluster.errors import QuorumNotReached
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.node.requests.request_values import ReadRequest, ReadResult, WriteRequest
 from tests.node.small_world import World
 
-__all__ = ["get", "put", "read_request", "values", "write_request"]
+__all__ = ["get", "lone_write", "put", "read_request", "values", "write_request"]
 
 OPTIONS = {*WriteOptions._fields}
 
@@ -38,3 +41,14 @@ async def get(world: World, at: str, level: str = "", timeout_s: float = 0.0) ->
 
 def values(result: ReadResult) -> list[bytes | None]:
     return [sibling.value for sibling in result.siblings]
+
+
+async def lone_write(world: World, at: str, value: bytes | None) -> None:
+    """A write that reached its coordinator only: nobody knows how it ended."""
+    others = [name for name in world.names if name != at]
+    for other in others:
+        world.cut(at, other)
+    with pytest.raises(QuorumNotReached):
+        await put(world, at, value, timeout_s=0.05)
+    for other in others:
+        world.cut(at, other, is_cut=False)

@@ -19,13 +19,19 @@ FAILURES_TOLD = 5
 FAILURE_CHARS = 200
 
 
-def job_document(state: JobState) -> dict[str, Any]:
+def _named(state: JobState) -> dict[str, Any]:
     return {
         "job": state.job,
         "name": state.name,
         "state": state.state,
         "node": state.node,
         "output": state.output,
+    }
+
+
+def job_document(state: JobState) -> dict[str, Any]:
+    return {
+        **_named(state),
         "weight": state.weight,
         "seconds": round(state.seconds, 3),
         "left": None if state.left is None else asdict(state.left),
@@ -44,11 +50,7 @@ def history_document(state: JobState) -> dict[str, Any]:
     """A job that is over, as its end is kept: the same from every node."""
     flow = state.flow
     return {
-        "job": state.job,
-        "name": state.name,
-        "state": state.state,
-        "node": state.node,
-        "output": state.output,
+        **_named(state),
         "submitted_at": round(state.submitted_at, 3),
         "ended_at": state.ended_at and round(state.ended_at, 3),
         "seconds": round(state.seconds, 3),
@@ -61,8 +63,9 @@ def history_document(state: JobState) -> dict[str, Any]:
 
 def job_fields(state: JobState) -> list[tuple[str, object]]:
     """The facts of a job that people look for, as names and values."""
-    told = state.stages if state.chain is None else state.stages[-2:]
-    counts = ((one, one.total if state.is_over else f"{one.done}/{one.total}") for one in told)
+    counts = (
+        (one, one.total if state.is_over else f"{one.done}/{one.total}") for one in state.present_stages
+    )
     stages = ", ".join(f"{count} {one.name}" for one, count in counts)
     return [
         ("job", state.job),
@@ -98,8 +101,7 @@ def _short(text: str) -> str:
 
 def progress_line(state: JobState) -> str:
     """The progress of a job on one line."""
-    told = state.stages if state.chain is None else state.stages[-2:]
-    stages = "  ".join(f"{one.name} {one.done}/{one.total}{_percent(one)}" for one in told)
+    stages = "  ".join(f"{one.name} {one.done}/{one.total}{_percent(one)}" for one in state.present_stages)
     chain = f"  {state.chain}" if state.chain is not None else ""
     retried = f"  {state.retried} retried" if state.retried else ""
     left = f"  {state.left}" if state.left is not None else ""

@@ -85,7 +85,8 @@ class ClientLink:
         `check` looks at what the node says of itself when a session is dialled.  Who listens there has to
         prove that it knows the `token`, and that it is the node of this address; "" asks for no proof.
         """
-        self._secret = LinkSecret(token, OsEntropy())
+        self._entropy = OsEntropy()
+        self._secret = LinkSecret(token, self._entropy)
         self._connections = 0  # how many there may have been
         self._proved = 0  # the last of them that was proved to be to a node
         self._check = check
@@ -212,7 +213,7 @@ class ClientLink:
                 self._address,
                 self._dial_session,
                 clock=self._clock,
-                entropy=OsEntropy(),
+                entropy=self._entropy,
                 max_frame_bytes=self._max_frame_bytes,
                 max_call_bytes=MAX_CLIENT_MESSAGE_BYTES,
                 noticed=lambda: self.leaving(),  # noqa: PLW0108 - it may be set later

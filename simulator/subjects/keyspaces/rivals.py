@@ -11,9 +11,9 @@ from ringmill.simulator.world.node_process import NodeProcess
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.world import World
 
-__all__ = ["RIVALS", "form_at_once"]
+__all__ = ["form_at_once"]
 
-RIVALS: Final = ("r1", "r2", "r3")
+_RIVALS: Final = ("r1", "r2", "r3")
 _OPERATORS: Final = ("one", "other")
 _GAP_S: Final = 0.05  # the longest pause of an operator between two nodes
 _TAKE_S: Final = 5.0
@@ -23,8 +23,8 @@ _LOOK_EVERY_S: Final = 0.05
 
 async def form_at_once(world: World) -> dict[str, str]:
     """The name of the cluster in which each node has served, of those that ever did.  The nodes end here."""
-    members = [await world.admit(name) for name in RIVALS]
-    nodes = [world.guests[name] for name in RIVALS]
+    members = [await world.admit(name) for name in _RIVALS]
+    nodes = [world.guests[name] for name in _RIVALS]
     served: dict[str, str] = {}
     documents = {
         name: first_topology(name, members, partitions=world.options.partitions, n=len(members))
@@ -43,7 +43,7 @@ async def form_at_once(world: World) -> dict[str, str]:
 async def _operate(world: World, name: str, document: Topology) -> None:
     """Give each node the document, in an order of one's own; one that has another document refuses it."""
     draws = stream(world.seed, f"keyspaces/rivals/{name}")
-    for node in draws.sample(RIVALS, len(RIVALS)):
+    for node in draws.sample(_RIVALS, len(_RIVALS)):
         await asyncio.sleep(draws.random() * _GAP_S)
         while not await _is_told(world.guests[node], document.encode()):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -71,7 +71,7 @@ async def _kill_one(world: World) -> None:
     if draws.random() < 0.5:
         return
     await asyncio.sleep(draws.random() * 2 * _GAP_S)
-    process = world.guests[draws.choice(RIVALS)]
+    process = world.guests[draws.choice(_RIVALS)]
     process.kill(world.ground.crash_model())
     await asyncio.sleep(draws.random())
     process.start()

@@ -12,19 +12,8 @@ from ringmill.cluster.versions.hybrid_time import ZERO
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.storage.storage_errors import StorageFailed
-from tests.node.one_key import get, put, values
+from tests.node.one_key import get, lone_write, put, values
 from tests.node.small_world import World
-
-
-async def lone_write(world: World, at: str, value: bytes | None) -> None:
-    """A write that reached its coordinator only: nobody knows how it ended."""
-    others = [name for name in world.names if name != at]
-    for other in others:
-        world.cut(at, other)
-    with pytest.raises(QuorumNotReached):
-        await put(world, at, value, timeout_s=0.05)
-    for other in others:
-        world.cut(at, other, is_cut=False)
 
 
 async def write_missed_by_the_others(world: World, at: str, value: bytes) -> None:

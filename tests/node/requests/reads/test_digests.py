@@ -8,11 +8,11 @@ from unittest.mock import patch
 
 import pytest
 
-from ringmill.cluster.errors import ProtocolMismatch, QuorumNotReached, Unavailable
+from ringmill.cluster.errors import ProtocolMismatch, Unavailable
 from ringmill.cluster.ports import Arrival
 from ringmill.node.node_options import NodeOptions, ReplicaOptions
 from ringmill.simulator.world.network import Network
-from tests.node.one_key import get, put, values
+from tests.node.one_key import get, lone_write, put, values
 from tests.node.small_world import World
 
 LARGE = bytes(range(256)) * 256  # 64 KiB
@@ -39,17 +39,6 @@ class Bytes:
 
     def __exit__(self, *_: object) -> None:
         self._patch.stop()
-
-
-async def lone_write(world: World, at: str, value: bytes) -> None:
-    """A write that reached its coordinator only."""
-    others = [name for name in world.names if name != at]
-    for other in others:
-        world.cut(at, other)
-    with pytest.raises(QuorumNotReached):
-        await put(world, at, value, timeout_s=0.05)
-    for other in others:
-        world.cut(at, other, is_cut=False)
 
 
 def places(world: World) -> tuple[list[str], str]:

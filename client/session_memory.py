@@ -18,7 +18,7 @@ from xxhash import xxh3_64_digest
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, KeyspaceId
-from ringmill.cluster.versions.context_token import BLIND, are_of_one_key, encode_context, is_of, joined
+from ringmill.cluster.versions.context_token import are_of_one_key, blind_token, is_of, joined
 from ringmill.cluster.versions.dots import parse_dot
 from ringmill.cluster.versions.seen import Forgotten
 from ringmill.cluster.wire.request_options import NOTHING_SEEN, Seen
@@ -115,7 +115,7 @@ class SessionMemory:
             token, before = known.context, known.before
             writes = (*known.writes, (answer.dot, answer.hybrid_time))
             if id is not None and not token:
-                token = encode_context(BLIND, id, key)  # it covers nothing, and tells of which keyspace
+                token = blind_token(id, key)  # it covers nothing, and tells of which keyspace
         self._keep(name, _Known(token, writes, answer.weak or known.is_weak, before))
 
     def forget_others(self, keyspace: str, key: bytes, id: KeyspaceId) -> bool:

@@ -9,6 +9,7 @@ from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, BatchTransport, Clock, Entropy, FileSystem, Handler, Spawner
+from ringmill.cluster.versions.context_token import ContextSeal
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.node.calls_to_self import CallsToSelf
 from ringmill.node.config import NodeConfig
@@ -38,6 +39,7 @@ class Core:
     hybrid: HybridClock
     transport: BatchTransport  # reaches the other nodes and this one
     gate: Gate  # what clients ask for passes it, if it is on
+    seal: ContextSeal  # of the contexts that clients get
     heat: KeyHeat  # which keys this node works on most
 
     @classmethod
@@ -49,6 +51,7 @@ class Core:
             hybrid=HybridClock(doors.clock),
             transport=CallsToSelf(config.id, doors.transport, doors.clock),
             gate=Gate(config.id, doors.clock, options.work_limit),
+            seal=ContextSeal(config.token),
             heat=KeyHeat(doors.clock, options.heat),
         )
 

@@ -1,13 +1,17 @@
 """The context token: a reader passes it back with its write, without looking into it.
 
 A token is bound to the key it was read from.  With another key it would cover writes that its holder never
-saw, and these would be lost, so it is refused there (rule V1).  Layout: docs/formats/context_token.md.
+saw, and these would be lost, so it is refused there (rule V1).  It has a seal that only nodes can make: who
+could write one himself would cover writes that nobody has made, and hide those that get their names later
+(rule V8).  Layout: docs/formats/context_token.md.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from hashlib import blake2b
+from hmac import compare_digest
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -22,14 +26,19 @@ from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_vector
 
 __all__ = [
-    "BLIND", "FORMAT_VERSION", "ContextToken", "are_of_one_key", "decode_context", "encode_context", "is_of",
-    "joined", "token_of",
+    "BLIND", "FORMAT_VERSION", "NO_SECRET", "ContextSeal", "ContextToken", "are_of_one_key", "blind_token",
+    "is_of", "joined",
 ]  # fmt: skip
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 _HEAD: Final = bytes([FORMAT_VERSION])
+_JOINED_VERSION: Final = 3  # several tokens of one key
+_JOINED_HEAD: Final = bytes([_JOINED_VERSION])
 _BEFORE: Final = struct.Struct(">B8s")  # version, key hash
 _CHECK: Final = struct.Struct(">I")  # crc32 of all before it
+_SEAL_BYTES: Final = 12
+_NO_SEAL: Final = bytes(_SEAL_BYTES)
+_LABEL: Final = b"ringmill context"
 _pack: Final = msgpack.Packer().pack  # `packb` makes a Packer for each call
 
 
@@ -44,69 +53,157 @@ BLIND: Final = ContextToken()
 """Nothing seen: a write with it replaces nothing and becomes one more sibling."""
 
 
-def encode_context(context: ContextToken, keyspace: KeyspaceId, key: bytes) -> bytes:
-    """The token of a context read from this key."""
-    return token_of(context.time, context.vector.entries, keyspace, key)
+class ContextSeal:
+    """Makes tokens that no client can make, and opens them.
+
+    All nodes of a cluster know the `secret`.  With "" everybody can make the same seal.
+    """
+
+    def __init__(self, secret: str) -> None:
+        key = blake2b(secret.encode(), person=_LABEL, digest_size=32).digest()
+        self._fresh = blake2b(key=key, digest_size=_SEAL_BYTES)  # copied: half the cost of a new one
+
+    def token(self, context: ContextToken, keyspace: KeyspaceId, key: bytes) -> bytes:
+        """The token of a context read from this key."""
+        return self.token_of(context.time, context.vector.entries, keyspace, key)
+
+    def token_of(
+        self, time: HybridTime, entries: Sequence[Sequence[Any]], keyspace: KeyspaceId, key: bytes
+    ) -> bytes:
+        """The same of what the context is made of; `entries` are its [actor, counter] pairs in order."""
+        told: bytes = _HEAD + _key_hash(keyspace, key) + _pack((time, entries))
+        token = told + self._seal(told)
+        return token + _CHECK.pack(crc32(token))
+
+    def open(self, token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:
+        """What is in a token.
+
+        Raises InvalidArgument for a damaged one, one that was read from another key, and one that no node of
+        this cluster has given out.
+        """
+        opened = _opened(token)
+        if opened.key_hash != _key_hash(keyspace, key):
+            raise _refused("was read from another key or keyspace")
+        for told, seal, context in opened.parts:
+            if not compare_digest(self._seal(told), seal) and context != BLIND:
+                raise _refused("was given out by no node of this cluster, or before its token was changed")
+        return opened.context
+
+    def _seal(self, told: bytes) -> bytes:
+        fresh = self._fresh.copy()
+        fresh.update(told)
+        return fresh.digest()
 
 
-def token_of(time: HybridTime, entries: Sequence[Sequence[Any]], keyspace: KeyspaceId, key: bytes) -> bytes:
-    """The same of what the context is made of; `entries` are its [actor, counter] pairs in order."""
-    return _sealed(_key_hash(keyspace, key), time, entries)
+NO_SECRET: Final = ContextSeal("")
+"""The seal of nodes that have no token."""
 
 
-def _sealed(key_hash: bytes, time: HybridTime, entries: Sequence[Sequence[Any]]) -> bytes:
-    body: bytes = _pack((time, entries))
-    token = _HEAD + key_hash + body
-    return token + _CHECK.pack(crc32(token))
+class _Part(NamedTuple):
+    """One token that a node has given out."""
+
+    told: bytes  # what the seal is of
+    seal: bytes
+    context: ContextToken
+
+
+class _Opened(NamedTuple):
+    key_hash: bytes
+    parts: tuple[_Part, ...]
+
+    @property
+    def context(self) -> ContextToken:
+        """All that the parts cover."""
+        first, *others = (part.context for part in self.parts)
+        for other in others:
+            first = ContextToken(first.vector.join(other.vector), max(first.time, other.time))
+        return first
+
+
+def blind_token(keyspace: KeyspaceId, key: bytes) -> bytes:
+    """A token that covers nothing and only tells of which key it is: whoever makes it gains nothing."""
+    told: bytes = _HEAD + _key_hash(keyspace, key) + _pack((BLIND.time, BLIND.vector.entries))
+    return _checked(told + _NO_SEAL)
 
 
 def joined(ours: bytes, theirs: bytes) -> tuple[bytes, ContextToken]:
     """The token of all that two tokens of one key cover, and what is in it; b"" covers nothing.
 
+    A client cannot seal a new one, so tokens of which neither covers the other are kept beside each other.
     Raises InvalidArgument for a damaged token, and for tokens of two keys.
     """
+    now = _opened(theirs)
     if not ours or ours == theirs:
-        return theirs, _opened(theirs)[1]
-    key_hash, before = _opened(ours)
-    other_hash, now = _opened(theirs)
-    if key_hash != other_hash:
+        return theirs, now.context
+    before = _opened(ours)
+    if before.key_hash != now.key_hash:
         raise _refused("was read from another key or keyspace")
-    if now.time >= before.time and now.vector.covers_all(before.vector):
-        return theirs, now
-    both = ContextToken(before.vector.join(now.vector), max(before.time, now.time))
-    return _sealed(key_hash, both.time, both.vector.entries), both
+    later = now.context
+    kept = [part for part in before.parts if not _covers(later, part.context)]
+    if not kept:
+        return theirs, later
+    both = _Opened(now.key_hash, (*kept, *now.parts))
+    tokens = [_checked(told + seal) for told, seal, _ in both.parts]
+    return _checked(_JOINED_HEAD + now.key_hash + _pack(tokens)), both.context
+
+
+def _covers(later: ContextToken, earlier: ContextToken) -> bool:
+    return later.time >= earlier.time and later.vector.covers_all(earlier.vector)
 
 
 def are_of_one_key(one: bytes, other: bytes) -> bool:
     """Whether two tokens were read from the same key of the same keyspace.  Raises InvalidArgument for a
     damaged one."""
-    return _opened(one)[0] == _opened(other)[0]
+    return _opened(one).key_hash == _opened(other).key_hash
 
 
 def is_of(token: bytes, keyspace: KeyspaceId, key: bytes) -> bool:
     """Whether a token was read from this key.  Raises InvalidArgument for a damaged one."""
-    return _opened(token)[0] == _key_hash(keyspace, key)
+    return _opened(token).key_hash == _key_hash(keyspace, key)
 
 
-def decode_context(token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:
-    """Raises InvalidArgument for a damaged token and for one that was read from another key."""
-    key_hash, context = _opened(token)
-    if key_hash != _key_hash(keyspace, key):
-        raise _refused("was read from another key or keyspace")
-    return context
+def _opened(token: bytes) -> _Opened:
+    """What is in a token that a node or `joined` has made.  Its seals are not looked at."""
+    version, key_hash, body = _unchecked(token)
+    if version == FORMAT_VERSION:
+        return _Opened(key_hash, (_part(token, body),))
+    if version != _JOINED_VERSION:
+        raise _refused("is damaged, or of another version")
+    parts = []
+    try:
+        tokens: Any = msgpack.unpackb(body)
+        for each in tokens:
+            its_version, its_key_hash, its_body = _unchecked(each)
+            if (its_version, its_key_hash) != (FORMAT_VERSION, key_hash):
+                raise ValueError("it joins tokens of two keys")
+            parts.append(_part(each, its_body))
+        if not parts:
+            raise ValueError("it joins no tokens")
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise _undecoded(error) from error
+    return _Opened(key_hash, tuple(parts))
 
 
-def _opened(token: bytes) -> tuple[bytes, ContextToken]:
-    """The hash of the key that the token was read from, and the context."""
+def _unchecked(token: bytes) -> tuple[int, bytes, bytes]:
+    """The version, the hash of the key that the token was read from, and the rest without its check."""
     if len(token) <= _BEFORE.size + _CHECK.size:
         raise _refused(f"is {len(token)} bytes long, too short to be one")
     if len(token) > MAX_CONTEXT_BYTES:
         raise _refused(f"is {len(token)} bytes long, at most {MAX_CONTEXT_BYTES} are taken")
-    sealed, check = token[: -_CHECK.size], token[-_CHECK.size :]
-    version, key_hash = _BEFORE.unpack_from(sealed)
-    if version != FORMAT_VERSION or _CHECK.pack(crc32(sealed)) != check:
+    told, check = token[: -_CHECK.size], token[-_CHECK.size :]
+    if _CHECK.pack(crc32(told)) != check:
         raise _refused("is damaged, or of another version")
-    return key_hash, _decode_body(sealed[_BEFORE.size :])
+    version, key_hash = _BEFORE.unpack_from(told)
+    return version, key_hash, told[_BEFORE.size :]
+
+
+def _part(token: bytes, body: bytes) -> _Part:
+    sealed = token[: -_CHECK.size]
+    return _Part(sealed[:-_SEAL_BYTES], sealed[-_SEAL_BYTES:], _decode_body(body[:-_SEAL_BYTES]))
+
+
+def _checked(told: bytes) -> bytes:
+    return told + _CHECK.pack(crc32(told))
 
 
 def _decode_body(body: bytes) -> ContextToken:
@@ -119,11 +216,15 @@ def _decode_body(body: bytes) -> ContextToken:
             raise ValueError(f"it covers {len(pairs)} actors, the limit is {MAX_CONTEXT_ACTORS}")
         return ContextToken(decode_vector(pairs), HybridTime(time))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise _refused(f"does not decode: {error}") from error
+        raise _undecoded(error) from error
 
 
 def _key_hash(keyspace: KeyspaceId, key: bytes) -> bytes:
     return xxh3_64_digest(keyspace_bytes(keyspace) + key)
+
+
+def _undecoded(error: Exception) -> InvalidArgument:
+    return _refused(f"does not decode: {error}")
 
 
 def _refused(why: str) -> InvalidArgument:

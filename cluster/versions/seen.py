@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import KeyspaceId
-from ringmill.cluster.versions.context_token import ContextToken, decode_context
+from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector, parse_dot
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.objects import StoredObject
@@ -81,9 +81,10 @@ def needed_of(
     times: Sequence[int],
     keyspace: KeyspaceId,
     key: bytes,
+    seal: ContextSeal,
 ) -> Needed:
     """Decode what came with a request.  Raises InvalidArgument."""
-    exact = decode_context(context, keyspace, key) if context else ContextToken()
+    exact = seal.open(context, keyspace, key) if context else ContextToken()
     try:
         each_time = times if len(times) == len(dots) else [0] * len(dots)  # a former client tells none
         own = tuple((parse_dot(dot), HybridTime(time)) for dot, time in zip(dots, each_time, strict=True))

@@ -20,7 +20,7 @@ from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
 from ringmill.cluster.quorum.tally import SloppyTally, WriteTally
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context_token import ContextToken, encode_context
+from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.node.replica.object_store import Written
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
@@ -161,7 +161,7 @@ class Flight:
     def abandon(self) -> Coroutine[Any, Any, None]:
         return self._crew.abandon(self)
 
-    def receipt(self, *, default_w: int) -> QuorumReceipt:
+    def receipt(self, seal: ContextSeal, *, default_w: int) -> QuorumReceipt:
         """The receipt: which nodes hold the write now, and how durably (rule W2).
 
         Call it once the level is met.
@@ -170,7 +170,7 @@ class Flight:
         """
         assert self._tally.is_met, "a receipt before the level is met"
         stored, sibling = self.written.applied.stored, self.written.sibling
-        is_alone = stored.siblings == (sibling,)
+        is_alone, seen = stored.siblings == (sibling,), ContextToken(stored.context, sibling.time)
         if not is_alone:
             sometimes("a receipt has no context beside siblings")
         acks, stand_ins = self._tally.acks, self._tally.stand_ins
@@ -191,7 +191,7 @@ class Flight:
             is_weak = is_weak or len(acks) < needed
         return QuorumReceipt(
             sibling.dot,
-            self._token(ContextToken(stored.context, sibling.time)) if is_alone else b"",
+            seal.token(seen, self.route.keyspace.id, self.route.key) if is_alone else b"",
             sibling.time,
             self.route.epoch,
             self._tally.w,
@@ -212,9 +212,6 @@ class Flight:
         return QuorumNotReached.of(
             verb, tally.w, acked, failed, outcome="unknown", newer_epoch=tally.newer_epoch
         )
-
-    def _token(self, context: ContextToken) -> bytes:
-        return encode_context(context, self.route.keyspace.id, self.route.key)
 
     def _look(self) -> None:
         tally = self._tally

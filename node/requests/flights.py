@@ -21,6 +21,7 @@ from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.together import Together
+from ringmill.cluster.versions.context_token import ContextSeal
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.hints import HintStore
@@ -54,6 +55,7 @@ class Flights:
         background: Background,
         options: RequestOptions,
         heat: KeyHeat,
+        seal: ContextSeal,
     ) -> None:
         self._node = replicas.node
         self._replicas = replicas
@@ -63,6 +65,7 @@ class Flights:
         self._background = background
         self._options = options
         self._heat = heat
+        self._seal = seal
         self._wheel = DeadlineWheel()
         self._one_by_one: dict[NodeId, None] = {}  # of an earlier release, as far as this start knows
 
@@ -88,7 +91,7 @@ class Flights:
 
     def answer_due(self, flight: Flight) -> None:
         if flight.is_met:
-            flight.end(flight.receipt(default_w=flight.route.keyspace.w))
+            flight.end(flight.receipt(self._seal, default_w=flight.route.keyspace.w))
         elif not self._background.is_over:
             self._background.start(self._lose(flight))
 

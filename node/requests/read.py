@@ -22,7 +22,7 @@ from ringmill.cluster.quorum.levels import holders_for_a_strict_read, parse_leve
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context_token import ContextToken, encode_context, token_of
+from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.lone_value import LoneValue
 from ringmill.cluster.versions.object_codec import encode_object
@@ -89,6 +89,7 @@ class Reader:
         clock: Clock,
         options: RequestOptions,
         heat: KeyHeat,
+        seal: ContextSeal,
     ) -> None:
         self._routes = routes
         self._collector = collector
@@ -99,6 +100,7 @@ class Reader:
         self._clock = clock
         self._options = options
         self._heat = heat
+        self._seal = seal
 
     async def read(self, request: ReadRequest, trace: ReadTrace | None = None) -> ReadResult:
         """Read a key.  The result has no siblings when the key is not found; that is not an error.  `trace`
@@ -110,7 +112,7 @@ class Reader:
         deadline = self._checked(request, self._clock.boottime())
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         r = _asked_of(route, request)
-        needed = need_of(request.options.seen, route)
+        needed = need_of(request.options.seen, route, self._seal)
         collected = await self._collector.collect(
             route,
             level_for(needed, r, route),
@@ -134,7 +136,7 @@ class Reader:
         r = level = _asked_of(route, request)
         needed: Needed | None = None
         if request.options.seen is not None:
-            needed = need_of(request.options.seen, route)
+            needed = need_of(request.options.seen, route, self._seal)
             level = level_for(needed, r, route)
         told = partial(self._collected, route, r, deadline, ended)
         is_strict = not route.keyspace.is_sloppy
@@ -202,7 +204,7 @@ class Reader:
         self, route: Route, r: int, collected: Collected, merged: StoredObject, repaired: int
     ) -> ReadResult:
         seen = ContextToken(merged.context, merged.newest)
-        token = encode_context(seen, route.keyspace.id, route.key)
+        token = self._seal.token(seen, route.keyspace.id, route.key)
         now_ms = self._hybrid.expiry_ms()
         shown = merged.shown(route.keyspace.policy, now_ms)
         judged_at_ms = now_ms if any(sibling.expires_at_ms for sibling in shown) else 0
@@ -223,7 +225,7 @@ class Reader:
         """The same of one plain value that all hold."""
         time, keyspace = lone.time, route.keyspace
         self._hybrid.observe(time)
-        token = token_of(time, lone.vector, keyspace.id, route.key)
+        token = self._seal.token_of(time, lone.vector, keyspace.id, route.key)
         is_weak, is_hot = self._note(route, r, collected)
         answered = tuple(collected.held)
         return LoneResult(lone, token, answered, is_weak, route.epoch, self._hybrid.now(), is_hot)

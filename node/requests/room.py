@@ -72,6 +72,7 @@ async def open_requests(
             hybrid=core.hybrid,
             timekeeper=timekeeper,
             clock=core.clock,
+            seal=core.seal,
         )
         reader = Reader(
             routes=routes,
@@ -83,6 +84,7 @@ async def open_requests(
             clock=core.clock,
             options=options,
             heat=core.heat,
+            seal=core.seal,
         )
         core.serve(forwarder.handlers(writer.write))
         held = HeldWatches(options)
@@ -140,6 +142,7 @@ def _flights(
         background=background,
         options=core.options.requests,
         heat=core.heat,
+        seal=core.seal,
     )
 
 
@@ -170,6 +173,7 @@ def _watches(core: Core, replica: Replica, routes: Routes, reader: Reader, held:
         held=held,
         clock=core.clock,
         options=core.options.requests,
+        seal=core.seal,
     )
 
 
@@ -214,6 +218,7 @@ def _scanner(
         hybrid=core.hybrid,
         timekeeper=timekeeper,
         clock=core.clock,
+        seal=core.seal,
     )
 
 

@@ -36,7 +36,7 @@ from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import parse_level
 from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt, parse_durability
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context_token import BLIND, ContextToken, decode_context
+from ringmill.cluster.versions.context_token import BLIND, ContextSeal, ContextToken
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.mergeable import Update
@@ -81,6 +81,7 @@ class Writer:
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
         clock: Clock,
+        seal: ContextSeal,
     ) -> None:
         self._routes = routes
         self._objects = objects
@@ -91,6 +92,7 @@ class Writer:
         self._hybrid = hybrid
         self._timekeeper = timekeeper
         self._clock = clock
+        self._seal = seal
 
     async def write(self, request: WriteRequest) -> QuorumReceipt:
         """Put, delete or touch.
@@ -278,10 +280,10 @@ class Writer:
         if request.options.is_blind and route.keyspace.policy != "lww":
             context = BLIND
         elif request.options.context:
-            context = decode_context(request.options.context, route.keyspace.id, request.key)
+            context = self._seal.open(request.options.context, route.keyspace.id, request.key)
         keyspace = route.keyspace
         ttl_ms = request.options.ttl_ms or (0 if request.is_touch else keyspace.ttl_ms)
-        needed = None if context is not None else need_of(request.options.seen, route)
+        needed = None if context is not None else need_of(request.options.seen, route, self._seal)
         kept = partial(kept_value, keyspace.policy) if request.is_touch else None
         is_retry = request.attempt > 0
         return Intent(request.value, request.operation, context, ttl_ms, is_retry, needed, update, kept)

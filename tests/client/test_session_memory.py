@@ -10,7 +10,7 @@ import pytest
 from ringmill.client.session_memory import SessionMemory
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Actor, ClusterId, KeyspaceId
-from ringmill.cluster.versions.context_token import ContextToken, decode_context, encode_context
+from ringmill.cluster.versions.context_token import NO_SECRET, ContextToken
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.wire.request_options import Seen
@@ -21,7 +21,7 @@ HOME, AGAIN, CLUSTER = KeyspaceId(1, 0), KeyspaceId(3, 0), ClusterId("c" * 32)
 
 def token(key: bytes, home: KeyspaceId = HOME, **counts: int) -> bytes:
     vector = VersionVector.of((Actor(f"{node}#1"), count) for node, count in counts.items())
-    return encode_context(ContextToken(vector, HybridTime(sum(counts.values()))), home, key)
+    return NO_SECRET.token(ContextToken(vector, HybridTime(sum(counts.values()))), home, key)
 
 
 def shown(key: bytes, *, weak: bool = False, **counts: int) -> GetResponse:
@@ -31,7 +31,7 @@ def shown(key: bytes, *, weak: bool = False, **counts: int) -> GetResponse:
 def counts_of(seen: Seen, key: bytes) -> dict[str, int]:
     if not seen.context:
         return {}
-    return {str(actor): count for actor, count in decode_context(seen.context, HOME, key).vector.entries}
+    return {str(actor): count for actor, count in NO_SECRET.open(seen.context, HOME, key).vector.entries}
 
 
 def read(memory: SessionMemory, key: bytes, *, weak: bool = False, **counts: int) -> None:

@@ -113,7 +113,8 @@ class Node:
             transport=self.transport,
         )
         member = world.topology.member(name)
-        self.core = Core.of(NodeConfig(name, member.address, "/data"), doors, world.options)
+        config = NodeConfig(name, member.address, "/data", token=world.token)
+        self.core = Core.of(config, doors, world.options)
         self.hybrid = self.core.hybrid
         self.is_ready = asyncio.Event()
         self._is_stopping = asyncio.Event()
@@ -187,8 +188,10 @@ class World:
         seed: int = 1,
         options: NodeOptions | None = None,
         keyspaces: Sequence[KeyspaceEntry] = (),
+        token: str = "",
     ) -> None:
         self.seed = seed
+        self.token = token
         self.options = options or NodeOptions()
         self.loop = VirtualLoop(stream(seed, "schedule"))
         self.trace = Trace(self.loop.time)

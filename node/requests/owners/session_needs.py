@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ringmill.cluster.quorum.levels import level_that_meets_all
+from ringmill.cluster.versions.context_token import ContextSeal
 from ringmill.cluster.versions.seen import Forgotten, Needed, needed_of
 from ringmill.cluster.wire.request_options import Seen
 from ringmill.node.replica.routes import Route
@@ -10,10 +11,10 @@ from ringmill.node.replica.routes import Route
 __all__ = ["level_for", "need_of"]
 
 
-def need_of(seen: Seen | None, route: Route) -> Needed | None:
+def need_of(seen: Seen | None, route: Route, seal: ContextSeal) -> Needed | None:
     """What an answer about the key of `route` has to cover; None without a session.  Raises
     InvalidArgument."""
-    return None if seen is None else needed_of(*seen, route.keyspace.id, route.key)
+    return None if seen is None else needed_of(*seen, route.keyspace.id, route.key, seal)
 
 
 def level_for(needed: Needed | None, r: int, route: Route) -> int:

@@ -17,7 +17,7 @@ from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import parse_level
 from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context_token import ContextToken, encode_context
+from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.contracts import TimeKeeper, TopologyView
@@ -64,6 +64,7 @@ class Scanner:
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
         clock: Clock,
+        seal: ContextSeal,
     ) -> None:
         self._routes = routes
         self._topology = topology
@@ -71,6 +72,7 @@ class Scanner:
         self._hybrid = hybrid
         self._timekeeper = timekeeper
         self._clock = clock
+        self._seal = seal
 
     async def page(self, request: ScanRequest) -> ScanResult:
         """The keys that come next, each with what it holds; those without a value are left out, unless asked
@@ -171,7 +173,7 @@ class Scanner:
             return None
         check_shown(merged)
         seen = ContextToken(merged.context, merged.newest)
-        return ScannedKey(key, siblings, encode_context(seen, scan.keyspace.id, key))
+        return ScannedKey(key, siblings, self._seal.token(seen, scan.keyspace.id, key))
 
 
 def _expires(items: Sequence[ScannedKey]) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.context_token import ContextToken, decode_context
+from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.cluster.wire.request_options import NOTHING_SEEN, ReadOptions, Seen
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Routes
@@ -40,6 +40,7 @@ class Watches:
         held: HeldWatches,
         clock: Clock,
         options: RequestOptions,
+        seal: ContextSeal,
     ) -> None:
         self._routes = routes
         self._held = held
@@ -47,6 +48,7 @@ class Watches:
         self._waiters = waiters
         self._clock = clock
         self._options = options
+        self._seal = seal
 
     async def watch(self, request: WatchRequest) -> ReadResult | None:
         """What the key holds as soon as the caller has not seen all of it; None when time is up.
@@ -59,7 +61,7 @@ class Watches:
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         known = ContextToken()
         if request.after:
-            known = decode_context(request.after, route.keyspace.id, request.key)
+            known = self._seal.open(request.after, route.keyspace.id, request.key)
         key = route.place.stored_key
         with (
             self._held.holding(request.connection) as changed,
@@ -68,7 +70,7 @@ class Watches:
             while deadline.left_s > _SHORTEST_READ_S:
                 changed.clear()
                 result = await self._read(request, deadline)
-                now = decode_context(result.context, route.keyspace.id, request.key)
+                now = self._seal.open(result.context, route.keyspace.id, request.key)
                 if not known.vector.covers_all(now.vector):
                     return result
                 await self._wait(changed, deadline)

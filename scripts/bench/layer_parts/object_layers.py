@@ -11,7 +11,7 @@ from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt
 from ringmill.cluster.quorum.tally import ReadTally, WriteTally
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.cluster.ring.topology_entries import Member, Row
-from ringmill.cluster.versions.context_token import ContextToken, encode_context
+from ringmill.cluster.versions.context_token import NO_SECRET, ContextToken
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.cluster.versions.lone_value import lone_of, overwritten, replaces
@@ -131,11 +131,11 @@ def _quorum() -> list[Layer]:
 
     def receipt() -> QuorumReceipt:
         acks = [QuorumAck(node, Role.OWNER, Durability.SYNCED) for node in OWNERS[:2]]
-        return QuorumReceipt(dot, encode_context(context, KEYSPACE, KEY), time, epoch, 2, (*acks,), False)
+        return QuorumReceipt(dot, NO_SECRET.token(context, KEYSPACE, KEY), time, epoch, 2, (*acks,), False)
 
     return [
         Layer("quorum: tally of a write", 1, 0, count_acks),
         Layer("quorum: tally of a read", 0, 1, count_answers),
         Layer("quorum: receipt", 1, 0, receipt),
-        Layer("quorum: context token", 0, 1, lambda: encode_context(context, KEYSPACE, KEY)),
+        Layer("quorum: context token", 0, 1, lambda: NO_SECRET.token(context, KEYSPACE, KEY)),
     ]

@@ -28,7 +28,7 @@ def _asked_on() -> Bends:
 
 
 def _session_replaced() -> Bends:
-    return (use(ringmill.node.requests.write, need_of, lambda seen, route: None),)
+    return (use(ringmill.node.requests.write, need_of, lambda seen, route, seal: None),)
 
 
 def _writes_kept() -> Bends:

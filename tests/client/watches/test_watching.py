@@ -16,7 +16,7 @@ from ringmill.client.values import CausalContext, KeyChange
 from ringmill.client.watches.watching import changes_of
 from ringmill.cluster.errors import ClientClosed, InvalidArgument, Overloaded, QuorumNotReached, Unavailable
 from ringmill.cluster.ids import Actor, KeyspaceId
-from ringmill.cluster.versions.context_token import ContextToken, decode_context, encode_context
+from ringmill.cluster.versions.context_token import NO_SECRET, ContextToken
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.wire.stubs import kv_pb2
@@ -55,7 +55,7 @@ class FakeLink:
 
 def token(**counts: int) -> bytes:
     vector = VersionVector.of((Actor(f"{node}#1"), count) for node, count in counts.items())
-    return encode_context(ContextToken(vector, HybridTime(1)), HOME, KEY)
+    return NO_SECRET.token(ContextToken(vector, HybridTime(1)), HOME, KEY)
 
 
 def found(value: bytes | None, **counts: int) -> kv_pb2.WatchKeyResponse:
@@ -65,7 +65,7 @@ def found(value: bytes | None, **counts: int) -> kv_pb2.WatchKeyResponse:
 
 def counts_of(change: KeyChange) -> dict[str, int]:
     return {
-        str(actor): count for actor, count in decode_context(change.context.token, HOME, KEY).vector.entries
+        str(actor): count for actor, count in NO_SECRET.open(change.context.token, HOME, KEY).vector.entries
     }
 
 

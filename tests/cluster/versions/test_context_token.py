@@ -6,7 +6,14 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Actor, KeyspaceId
-from ringmill.cluster.versions.context_token import ContextToken, decode_context, encode_context
+from ringmill.cluster.versions.context_token import (
+    BLIND,
+    NO_SECRET,
+    ContextSeal,
+    ContextToken,
+    blind_token,
+    joined,
+)
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 
@@ -15,7 +22,7 @@ SEEN = ContextToken(VersionVector(((Actor("n1#1"), 5), (Actor("n2#4"), 9))), Hyb
 
 
 def test_a_token_gives_back_what_was_seen() -> None:
-    assert decode_context(encode_context(SEEN, HOME, b"k"), HOME, b"k") == SEEN
+    assert NO_SECRET.open(NO_SECRET.token(SEEN, HOME, b"k"), HOME, b"k") == SEEN
 
 
 @pytest.mark.parametrize(
@@ -23,17 +30,59 @@ def test_a_token_gives_back_what_was_seen() -> None:
 )
 def test_a_token_is_refused_for_another_key_or_keyspace(keyspace: KeyspaceId, key: bytes) -> None:
     with pytest.raises(InvalidArgument, match="read from another key"):
-        decode_context(encode_context(SEEN, HOME, b"k"), keyspace, key)
+        NO_SECRET.open(NO_SECRET.token(SEEN, HOME, b"k"), keyspace, key)
 
 
 def test_every_damaged_or_cut_token_is_refused() -> None:
-    token = encode_context(SEEN, HOME, b"k")
+    token = NO_SECRET.token(SEEN, HOME, b"k")
     for at in range(len(token)):
         with pytest.raises(InvalidArgument):
-            decode_context(token[:at], HOME, b"k")
+            NO_SECRET.open(token[:at], HOME, b"k")
         with pytest.raises(InvalidArgument):
-            decode_context(token[:at] + bytes([token[at] ^ 0x10]) + token[at + 1 :], HOME, b"k")
+            NO_SECRET.open(token[:at] + bytes([token[at] ^ 0x10]) + token[at + 1 :], HOME, b"k")
 
 
 def test_a_dot_is_shown_as_actor_and_count() -> None:
     assert str(Dot(Actor("n1#1"), 5)) == "n1#1:5"
+
+
+SEAL = ContextSeal("secret")
+ELSEWHERE = ContextToken(VersionVector(((Actor("n3#1"), 2),)), HybridTime(50))
+
+
+def test_only_who_knows_the_secret_makes_a_token() -> None:
+    assert SEAL.open(SEAL.token(SEEN, HOME, b"k"), HOME, b"k") == SEEN
+    for other in (NO_SECRET, ContextSeal("secrets")):
+        with pytest.raises(InvalidArgument, match="given out by no node of this cluster"):
+            SEAL.open(other.token(SEEN, HOME, b"k"), HOME, b"k")
+
+
+def test_everybody_can_make_a_token_that_covers_nothing() -> None:
+    assert SEAL.open(blind_token(HOME, b"k"), HOME, b"k") == BLIND
+
+
+def test_a_client_joins_tokens_without_a_seal_of_its_own() -> None:
+    one, other = SEAL.token(SEEN, HOME, b"k"), SEAL.token(ELSEWHERE, HOME, b"k")
+    both, covered = joined(one, other)
+    assert covered == ContextToken(SEEN.vector.join(ELSEWHERE.vector), SEEN.time)
+    assert SEAL.open(both, HOME, b"k") == covered
+    assert joined(both, other)[1] == joined(other, both)[1] == covered
+    later = ContextToken(covered.vector, HybridTime(80))
+    assert joined(both, SEAL.token(later, HOME, b"k")) == (SEAL.token(later, HOME, b"k"), later)
+
+
+def test_a_joined_token_is_refused_for_one_part_that_is_forged_or_of_another_key() -> None:
+    one, forged = SEAL.token(SEEN, HOME, b"k"), NO_SECRET.token(ELSEWHERE, HOME, b"k")
+    with pytest.raises(InvalidArgument, match="given out by no node of this cluster"):
+        SEAL.open(joined(one, forged)[0], HOME, b"k")
+    with pytest.raises(InvalidArgument, match="read from another key"):
+        joined(one, SEAL.token(ELSEWHERE, HOME, b"other"))
+    with pytest.raises(InvalidArgument, match="read from another key"):
+        SEAL.open(joined(one, SEAL.token(ELSEWHERE, HOME, b"k"))[0], HOME, b"other")
+
+
+def test_every_damaged_joined_token_is_refused() -> None:
+    both, _ = joined(SEAL.token(SEEN, HOME, b"k"), SEAL.token(ELSEWHERE, HOME, b"k"))
+    for at in range(len(both)):
+        with pytest.raises(InvalidArgument):
+            SEAL.open(both[:at] + bytes([both[at] ^ 0x10]) + both[at + 1 :], HOME, b"k")

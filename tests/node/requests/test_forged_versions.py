@@ -8,7 +8,7 @@ from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNot
 from ringmill.cluster.ids import Actor, Epoch, NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt
-from ringmill.cluster.versions.context_token import ContextToken, encode_context
+from ringmill.cluster.versions.context_token import NO_SECRET, ContextSeal, ContextToken, blind_token
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
@@ -98,7 +98,7 @@ def test_forged_contexts_do_not_make_an_object_grow_without_a_bound() -> None:
             for number in range(10):
                 names = (Actor(f"n{number}#{i}") for i in range(1000, 2000))
                 context = ContextToken(VersionVector.of((name, 1) for name in names))
-                await put(world, "n1", b"v%d" % number, context=encode_context(context, keyspace, b"key"))
+                await put(world, "n1", b"v%d" % number, context=NO_SECRET.token(context, keyspace, b"key"))
                 taken += 1
         assert taken == 2, "the third one and the actor of the node are one too many"
         honest = (await get(world, "n1")).context
@@ -106,7 +106,7 @@ def test_forged_contexts_do_not_make_an_object_grow_without_a_bound() -> None:
         assert values(await get(world, "n2")) == [b"honest"]
         too_many = ContextToken(VersionVector.of((Actor(f"{i:x}"), 1) for i in range(3001)))
         with pytest.raises(InvalidArgument, match="it covers 3001 actors, the limit is 3000"):
-            await put(world, "n1", b"v", context=encode_context(too_many, keyspace, b"key"))
+            await put(world, "n1", b"v", context=NO_SECRET.token(too_many, keyspace, b"key"))
 
     world.run(story())
 
@@ -117,7 +117,7 @@ def test_a_context_that_no_read_has_handed_out_is_refused_and_changes_nothing() 
     async def story() -> None:
         receipt = await put(world, "n1", b"kept", level="all")
         ahead = VersionVector(((receipt.dot.actor, receipt.dot.counter + 1),))
-        token = encode_context(ContextToken(ahead), world.topology.keyspaces[0].id, b"key")
+        token = NO_SECRET.token(ContextToken(ahead), world.topology.keyspaces[0].id, b"key")
         with pytest.raises(InvalidArgument, match="which this node has not made"):
             await put(world, "n1", b"lost", context=token)
         with pytest.raises(RingmillError):
@@ -126,10 +126,33 @@ def test_a_context_that_no_read_has_handed_out_is_refused_and_changes_nothing() 
                 world,
                 "n1",
                 b"lost",
-                context=encode_context(ContextToken(absurd), world.topology.keyspaces[0].id, b"key"),
+                context=NO_SECRET.token(ContextToken(absurd), world.topology.keyspaces[0].id, b"key"),
             )
         assert values(await get(world, "n1")) == [b"kept"]
         await put(world, "n1", b"next")
         assert values(await get(world, "n2")) == [b"next"]
+
+    world.run(story())
+
+
+def test_a_context_needs_the_seal_of_a_node_whoever_is_named_in_it() -> None:
+    """No owner can judge what another one has made; the one that is named would refuse the key afterwards."""
+    world = World(token="secret")
+
+    async def story() -> None:
+        receipt = await put(world, "n1", b"kept", level="all")
+        keyspace = world.topology.keyspaces[0].id
+        ahead = ContextToken(VersionVector(((receipt.dot.actor, receipt.dot.counter + 1000),)))
+        for seal in (NO_SECRET, ContextSeal("another")):
+            for name in ("n2", "n3"):
+                with pytest.raises(InvalidArgument, match="given out by no node of this cluster"):
+                    await put(world, name, b"lost", context=seal.token(ahead, keyspace, b"key"))
+        for name in world.names:
+            assert values(await get(world, name)) == [b"kept"]
+        seen = (await get(world, "n3")).context
+        await put(world, "n2", b"next", context=seen)
+        assert values(await get(world, "n1")) == [b"next"]
+        await put(world, "n1", b"beside", context=blind_token(keyspace, b"key"))
+        assert set(values(await get(world, "n3"))) == {b"beside", b"next"}
 
     world.run(story())

@@ -11,7 +11,7 @@ import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
 from ringmill.cluster.quorum.receipt import QuorumReceipt
-from ringmill.cluster.versions.context_token import ContextToken
+from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.cluster.versions.objects import StoredObject, merge
 from ringmill.node.replica.object_batch import ObjectBatch
 from ringmill.node.requests.flight import Flight
@@ -39,10 +39,10 @@ def _merge() -> Bends:
 def _honest_receipt() -> Bends:
     receipt = Flight.receipt
 
-    def with_context(flight: Flight, *, default_w: int) -> QuorumReceipt:
-        told = receipt(flight, default_w=default_w)
-        stored, sibling = flight.written.applied.stored, flight.written.sibling
-        return told._replace(context=flight._token(ContextToken(stored.context, sibling.time)))
+    def with_context(flight: Flight, seal: ContextSeal, *, default_w: int) -> QuorumReceipt:
+        told, route = receipt(flight, seal, default_w=default_w), flight.route
+        seen = ContextToken(flight.written.applied.stored.context, flight.written.sibling.time)
+        return told._replace(context=seal.token(seen, route.keyspace.id, route.key))
 
     return (method(Flight.receipt, with_context),)
 

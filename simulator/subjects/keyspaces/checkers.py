@@ -16,9 +16,9 @@ from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 
 __all__ = ["check_documents", "check_newest", "check_rivals"]
 
-_ONE_CHANGE: Final = ((1, 0, 0), (2, 0, 0), (0, 2, 0), (0, 2, 2), (0, 0, 2))
-"""Entries of keyspaces, members and voters that one of two documents has: a keyspace was made, changed or
-dropped, the disk of a member was replaced, or the vote of a member passed to another."""
+_MOST_SEATS: Final = 2
+"""Entries of members, and of voters, that one of two documents has: one comes, leaves, or gets another disk
+or state, and the vote of one passes to another or the votes become two more."""
 
 
 def check_documents(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterator[Violation]:
@@ -74,15 +74,21 @@ def _derived(chain: dict[int, Topology]) -> Iterator[str]:
             check_next(chain[epoch - 1], chain[epoch])
         except InvalidArgument as error:
             yield f"epoch {epoch} does not follow from epoch {epoch - 1}: {error.message}"
-        if _entries_changed(chain[epoch - 1], chain[epoch]) not in _ONE_CHANGE:
+        if not _is_one_change(chain[epoch - 1], chain[epoch]):
             yield f"epoch {epoch} is not one change of epoch {epoch - 1}"
 
 
-def _entries_changed(before: Topology, after: Topology) -> tuple[int, int, int]:
+def _is_one_change(before: Topology, after: Topology) -> bool:
+    """A keyspace was made, changed or dropped and all else is the same; or none was, and rows or seats were
+    changed."""
     keyspaces = set(before.keyspaces) ^ set(after.keyspaces)
     members = set(before.members) ^ set(after.members)
     voters = set(before.voters) ^ set(after.voters)
-    return len(keyspaces), len(members), len(voters)
+    is_rest_same = (before.rows, before.is_paused) == (after.rows, after.is_paused)
+    if keyspaces:
+        return len(keyspaces) <= 2 and is_rest_same and not members and not voters
+    is_changed = bool(members or voters or not is_rest_same)
+    return is_changed and len(members) <= _MOST_SEATS and len(voters) <= _MOST_SEATS
 
 
 def _answered(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:

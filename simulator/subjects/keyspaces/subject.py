@@ -92,9 +92,7 @@ class KeyspaceWorkload:
         passes = self._world.tunables.node.membership.voter_down_s <= _VOTER_DOWN_S
         spare = any(each.name not in topology.voter_nodes for each in self._world.living())
         lost = [node for node in topology.voter_nodes if node in self._world.history.lost]
-        gone = [
-            node for node in lost if not self._world.nodes[node].is_running
-        ]  # one beside its copy may go on
+        gone = [node for node in lost if not self._world.nodes[node].serves]  # a copy beside it is no loss
         return gone if passes and spare else []
 
     def _epochs(self) -> dict[str, int]:

@@ -1,0 +1,248 @@
+"""Malformed messages over all methods, frames and ports of a cluster, with the secret and without.
+
+    python scripts/chaos/malformed --messages 1000000 [--seed 7] [--carrier grpc|tcp] [--json PATH]
+
+Three nodes get them by six ways (scripts/chaos/malformed/ways.py), while a client puts and gets keys of its
+own and checks every answer.  It held when no node has ended, no answer was wrong, no log has a traceback or
+grows with the messages, and no node's memory does.  Requests that a busy node refuses are no wrong answers.
+
+Exit 0: it held; 1: not, and data and logs are kept.  It ends by itself, after 10 minutes at the latest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
+
+from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.malformed.samples import Bodies, recorded  # noqa: E402
+from chaos.malformed.ways import (  # noqa: E402
+    Tally,
+    Target,
+    as_peer,
+    as_stranger,
+    by_calls,
+    by_sessions,
+    by_sockets,
+)
+from report import machine, percentile  # noqa: E402
+from ringmill.client.connection import AsyncClient, connect, open_link  # noqa: E402
+from ringmill.client.local import local_cluster  # noqa: E402
+from ringmill.client.local.local_state import LocalCluster, LocalNode, read_token  # noqa: E402
+from ringmill.client.routing.links import IDENTIFY  # noqa: E402
+from ringmill.cluster.errors import RingmillError  # noqa: E402
+from ringmill.cluster.ids import ClusterId  # noqa: E402
+from ringmill.cluster.wire.offers import CarrierName  # noqa: E402
+from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest  # noqa: E402
+
+__all__ = ["main"]
+
+NODES: Final = 3
+LOWEST_PORT: Final = 23_000
+LONGEST_S: Final = 600.0
+WARM_SHARE: Final = 0.1  # of the messages, after which memory is looked at first
+GROWTH_MIB: Final = 64
+LINES_A_MINUTE: Final = 200  # of one node: one for each kind of fault
+KEYS: Final = 50
+PAUSE_S: Final = 0.02
+TELL_EVERY_S: Final = 10.0
+CALM_S: Final = 3.0  # from the last message to the last look at memory
+SHARES: Final = {"peer": 0.40, "session": 0.30, "call": 0.25, "socket": 0.04, "stranger": 0.01}
+WAYS: Final = {
+    "peer": as_peer, "session": by_sessions, "call": by_calls, "socket": by_sockets, "stranger": as_stranger,
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Checked:
+    """What the client saw beside the messages; `wrong` says how an answer was wrong."""
+
+    puts: int = 0
+    gets: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    took_ms: list[float] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--messages", type=int, default=1_000_000, metavar="N", help="in all  [1000000]")
+    parser.add_argument("--seed", type=int, default=7, help="draws the messages  [7]")
+    parser.add_argument("--carrier", default="tcp", choices=("grpc", "tcp"), help="of frames  [tcp]")
+    parser.add_argument("--json", default="", metavar="PATH", help="file for the figures")
+    given = parser.parse_args()
+    if not 100 <= given.messages <= 100_000_000:
+        parser.error(f"--messages {given.messages}: 100 to 100,000,000")
+
+    known = recorded(given.seed)
+
+    def has_held(cluster: LocalCluster) -> bool:
+        told = asyncio.run(_attacked(cluster, known, given.messages, given.seed, given.carrier))
+        print("\n".join(_lines(told)), flush=True)
+        if given.json:
+            Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        return not told["broken"]
+
+    return judged_on_a_cluster(
+        "malformed",
+        nodes=NODES,
+        lowest_port=LOWEST_PORT,
+        has_held=has_held,
+        transport=given.carrier,
+    )
+
+
+async def _attacked(
+    cluster: LocalCluster, known: dict[str, list[bytes]], messages: int, seed: int, carrier: CarrierName
+) -> dict[str, Any]:
+    """The figures of one run."""
+    checked, began = Checked(), time.monotonic()
+    token = read_token(cluster.folder)
+    number = await _number_of(cluster, token)
+    tallies = {way: Tally(round(messages * share)) for way, share in SHARES.items()}
+    async with connect([node.address for node in cluster.nodes], token=token, timeout=5.0) as db:
+        client = asyncio.create_task(_check(db, checked))
+        senders = []
+        for at, (way, tally) in enumerate(tallies.items()):
+            node = cluster.nodes[at % NODES]
+            target = Target(node.id, node.address, number, token, carrier)
+            senders.append(asyncio.create_task(WAYS[way](target, Bodies(known, seed + at), tally)))
+        grown_mib = await _watched(cluster, tallies, senders)
+        seconds = time.monotonic() - began
+        client.cancel()
+        await asyncio.wait([client])
+    logs = [_log_of(cluster, node) for node in cluster.nodes]
+    broken = [*checked.wrong, *_raised(senders)]
+    for node, log, mib in zip(cluster.nodes, logs, grown_mib, strict=True):
+        lines = log.count("\n")
+        if local_cluster.node_state(node) == "stopped":
+            broken.append(f"{node.id} has ended")
+        if "Traceback" in log:
+            broken.append(f"the log of {node.id} has a traceback")
+        if lines > LINES_A_MINUTE * (1 + seconds / 60):
+            broken.append(f"the log of {node.id} has {lines:,} lines")
+        if mib > GROWTH_MIB:
+            broken.append(f"{node.id} has grown by {mib} MiB")
+    return {
+        "machine": machine(),
+        "settings": {"messages": messages, "seed": seed, "carrier": carrier, "nodes": NODES},
+        "methods": len(known),
+        "seconds": round(seconds, 1),
+        "ways": {way: {"sent": tally.sent, **dict(tally.answers)} for way, tally in tallies.items()},
+        "grown_mib": grown_mib,
+        "log_lines": [log.count("\n") for log in logs],
+        "checked": {
+            "puts": checked.puts,
+            "gets": checked.gets,
+            "errors": dict(checked.errors),
+            "p99_ms": round(percentile(checked.took_ms, 0.99), 1),
+        },
+        "broken": broken,
+    }
+
+
+def _log_of(cluster: LocalCluster, node: LocalNode) -> str:
+    return Path(cluster.log_path(node)).read_text("utf-8", "replace")
+
+
+async def _number_of(cluster: LocalCluster, token: str) -> ClusterId:
+    link = open_link(cluster.nodes[0].address, token=token)
+    try:
+        return ClusterId((await link.call(IDENTIFY, IdentifyRequest(), 5.0)).cluster)
+    finally:
+        await link.close()
+
+
+async def _check(db: AsyncClient, checked: Checked) -> None:
+    """Put and get keys of its own until cancelled; what was acknowledged is the least that a get shows."""
+    acked, number = [0] * KEYS, 0
+    while True:
+        number += 1
+        at, began = number % KEYS, time.monotonic()
+        try:
+            await db.put(f"checked-{at}", b"%d" % number)
+            checked.puts += 1
+            acked[at] = number
+            shown = int((await db.get(f"checked-{at}")).value)
+            checked.gets += 1
+            if shown != number:
+                checked.wrong.append(f"checked-{at} shows {shown}, {number} was acknowledged")
+        except RingmillError as error:
+            checked.errors[error.code] += 1
+            if error.code == "NOT_FOUND":
+                checked.wrong.append(f"checked-{at} is gone, {acked[at]} was acknowledged")
+        checked.took_ms.append((time.monotonic() - began) * 1000)
+        await asyncio.sleep(PAUSE_S)
+
+
+async def _watched(
+    cluster: LocalCluster, tallies: dict[str, Tally], senders: Sequence[asyncio.Task[None]]
+) -> list[float]:
+    """Wait for the senders, and tell how it goes.  Returns by how many MiB each node has grown since the
+    first tenth was sent."""
+    goal = sum(tally.share for tally in tallies.values())
+    warm_mib: list[float] = []
+    ends_at = time.monotonic() + LONGEST_S
+    told_at = time.monotonic()
+    while not all(sender.done() for sender in senders) and time.monotonic() < ends_at:
+        await asyncio.sleep(0.5)
+        sent = sum(tally.sent for tally in tallies.values())
+        if not warm_mib and sent > goal * WARM_SHARE:
+            warm_mib = _memory_mib(cluster)
+        if time.monotonic() - told_at > TELL_EVERY_S:
+            told_at = time.monotonic()
+            print(f"{sent:,} of {goal:,} messages sent", flush=True)
+    for sender in senders:
+        sender.cancel()
+    await asyncio.wait(senders)
+    await asyncio.sleep(CALM_S)
+    now_mib = _memory_mib(cluster)
+    return [round(now - warm, 1) for now, warm in zip(now_mib, warm_mib or now_mib, strict=True)]
+
+
+def _memory_mib(cluster: LocalCluster) -> list[float]:
+    return [psutil.Process(node.pid).memory_info().rss / (1 << 20) for node in cluster.nodes]
+
+
+def _raised(senders: Sequence[asyncio.Task[None]]) -> list[str]:
+    """What ended a sender before its share was sent."""
+    late = ["not all messages were sent in time" for sender in senders if sender.cancelled()]
+    ended = [sender.exception() for sender in senders if not sender.cancelled()]
+    return [*late[:1], *(f"a sender ended by {error!r}" for error in ended if error)]
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    """The figures in sentences."""
+    checked = told["checked"]
+    ways = [
+        f"{way:12}  " + ", ".join(f"{number:,} {what}" for what, number in counts.items())
+        for way, counts in told["ways"].items()
+    ]
+    return [
+        f"machine       {', '.join(told['machine'].values())}",
+        f"sent          in {told['seconds']} s, to {told['methods']} methods in frames",
+        *ways,
+        f"beside        {checked['puts']:,} puts and {checked['gets']:,} gets, p99 of a pair "
+        f"{checked['p99_ms']} ms, errors {checked['errors'] or 'none'}",
+        f"nodes         grew by {told['grown_mib']} MiB, have {told['log_lines']} lines in their logs",
+        f"verdict       {'; '.join(told['broken'][:9]) or 'held'}",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

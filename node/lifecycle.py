@@ -24,6 +24,7 @@ from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
 from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
@@ -46,6 +47,7 @@ from ringmill.node.node_options import (
 )
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.token_gate import TokenGate
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.storage.engine_options import EngineOptions
 
@@ -76,14 +78,16 @@ async def run_node(config: NodeConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, _begin_stop, stop)
     limit = raise_limit()
     watch = DescriptorWatch(limit)
+    tls = _tls(config)
     claim_folder(config.data)
     clock, entropy = SystemClock(), OsEntropy()
     spawner = ProcessSpawner()
     try:
-        carrier = carrier_named(config.peer_transport, LINK, clock=clock)
+        carrier = carrier_named(config.peer_transport, LINK, clock=clock, tls=tls)
         async with FrameTransport(
             config.id, carrier, clock=clock, entropy=entropy, secret=config.token, address=config.address
         ) as transport:
+            transport.clients_prove = tls is not None and bool(config.token)
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
@@ -93,13 +97,17 @@ async def run_node(config: NodeConfig) -> None:
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
-                tables = grpc_handlers(service_tables(node, process), clock, transport.prove)
-                services = Services(GrpcAcceptor(transport), tables)
+                gate = {} if tls is None else {"admit": TokenGate(config.token).check}
+                tables = grpc_handlers(service_tables(node, process), clock, transport.prove, **gate)
+                services = Services(GrpcAcceptor(transport, has_tls=tls is not None), tables)
+                credentials = None if tls is None else tls.server_credentials()
                 carriers = {"grpc", config.peer_transport, config.client_transport}
                 most = connections_below(limit) // len(carriers)
                 async with (
-                    _taking_frames(config, transport, clock, most),
-                    NodeServer(config.address, services, max_connections=most) as server,
+                    _taking_frames(config, transport, clock, most, tls),
+                    NodeServer(
+                        config.address, services, max_connections=most, credentials=credentials
+                    ) as server,
                 ):
                     await server.set_started()
                     _spare_the_collector()
@@ -123,19 +131,35 @@ async def run_node(config: NodeConfig) -> None:
 
 @asynccontextmanager
 async def _taking_frames(
-    config: NodeConfig, transport: FrameTransport, clock: Clock, max_connections: int
+    config: NodeConfig,
+    transport: FrameTransport,
+    clock: Clock,
+    max_connections: int,
+    tls: TlsFiles | None,
 ) -> AsyncIterator[None]:
     """Take frames over what the configuration names beside gRPC, and offer it to those whom it is for."""
     offers = {"grpc": ""}
     async with AsyncExitStack() as stack:
         for name in sorted({config.peer_transport, config.client_transport} - {"grpc"}):
-            listener = SocketListener(config.id, transport, clock=clock, max_connections=max_connections)
+            listener = SocketListener(
+                config.id, transport, clock=clock, max_connections=max_connections, tls=tls
+            )
             path = f"{config.data}/{SOCKET_NAME}"
             listening = listener.tcp(config.address) if name == "tcp" else listener.unix(path)
             offers[name] = offer_text(await stack.enter_async_context(listening))
             _log.info("%s takes frames at %s", config.id, offers[name])
         transport.offer(peers=offers[config.peer_transport], clients=offers[config.client_transport])
         yield
+
+
+def _tls(config: NodeConfig) -> TlsFiles | None:
+    """The certificates of the node.  Raises InvalidArgument for files of no use, or of another node."""
+    if config.tls is None:
+        return None
+    paths = config.tls
+    files = TlsFiles(ca=paths.ca, cert=paths.cert, key=paths.key, crl=paths.crl)
+    files.check_is_for(config.id)
+    return files
 
 
 def _warnings(config: NodeConfig) -> Iterator[str]:

@@ -10,6 +10,7 @@ docs/protocol/requests.md.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Final
@@ -23,7 +24,7 @@ from ringmill.cluster.adapters.network.sockets.socket_places import (
     socket_file,
 )
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
-from ringmill.cluster.adapters.network.sockets.tls_acceptance import Knock, secure
+from ringmill.cluster.adapters.network.sockets.tls_acceptance import accept_connections, shake_hands
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import Overloaded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
@@ -64,13 +65,31 @@ class SocketListener:
 
         Raises InvalidArgument for a host that is not of this machine alone, unless TLS is spoken.
         """
-        place = loopback_port if self._tls is None else free_port
-        with place(address.rpartition(":")[0].strip("[]")) as listening:
+        host = address.rpartition(":")[0].strip("[]")
+        if self._tls is not None:
+            async with self._secure(host) as port:
+                yield port
+            return
+        with loopback_port(host) as listening:
             server = await asyncio.get_running_loop().create_server(
-                self._stream if self._tls is None else self._knock, sock=listening, backlog=_BACKLOG
+                self._stream, sock=listening, backlog=_BACKLOG
             )
-            async with self._ending(server):
+            async with self._ending(server.close):
                 yield listening.getsockname()[1]
+
+    @asynccontextmanager
+    async def _secure(self, host: str) -> AsyncIterator[int]:
+        with free_port(host) as listening:
+            listening.setblocking(False)
+            listening.listen(_BACKLOG)
+            accepting = asyncio.create_task(
+                accept_connections(listening, self._begin_secure), name="accept TLS"
+            )
+            try:
+                async with self._ending(accepting.cancel):
+                    yield listening.getsockname()[1]
+            finally:
+                await asyncio.gather(accepting, return_exceptions=True)  # it is cancelled
 
     @asynccontextmanager
     async def unix(self, path: str) -> AsyncIterator[str]:
@@ -82,15 +101,15 @@ class SocketListener:
             server = await asyncio.get_running_loop().create_unix_server(
                 self._stream, sock=listening, backlog=_BACKLOG
             )
-            async with self._ending(server):
+            async with self._ending(server.close):
                 yield path
 
     @asynccontextmanager
-    async def _ending(self, server: asyncio.Server) -> AsyncIterator[None]:
+    async def _ending(self, stop: Callable[[], object]) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            server.close()
+            stop()
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -102,9 +121,6 @@ class SocketListener:
         limit = min(self._max_frame_bytes, MAX_CLIENT_MESSAGE_BYTES)  # until it is known who dials
         return SocketStream("", is_dialled=False, max_frame_bytes=limit, on_connected=on_connected)
 
-    def _knock(self) -> Knock:
-        return Knock(self._begin_secure)
-
     def _begin(self, stream: SocketStream) -> None:
         """A connection was made."""
         if (error := self._too_many(stream.name)) is not None:
@@ -112,12 +128,12 @@ class SocketListener:
         else:
             self._start(self._serve(stream))
 
-    def _begin_secure(self, knock: Knock) -> None:
+    def _begin_secure(self, connection: socket.socket, name: str) -> None:
         """A connection was made on which TLS is to be spoken."""
-        if self._too_many(knock.name) is not None:
-            knock.transport.abort()
+        if self._too_many(name) is not None:
+            connection.close()
         else:
-            self._start(self._serve_secure(knock))
+            self._start(self._serve_secure(connection, name))
 
     def _too_many(self, name: str) -> Overloaded | None:
         """Why `name` finds no room; None when it does."""
@@ -134,18 +150,18 @@ class SocketListener:
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
 
-    async def _serve_secure(self, knock: Knock) -> None:
+    async def _serve_secure(self, connection: socket.socket, name: str) -> None:
         """Shake hands, then answer."""
         assert self._tls is not None
-        stream, name = self._silent(), knock.name
+        stream = self._silent()
         try:
-            await secure(knock, stream, self._tls.server_context(), HANDSHAKE_S)
+            await shake_hands(connection, stream, self._tls.server_context(), HANDSHAKE_S)
         except ProtocolMismatch as error:
-            self._complaints.add(error.message, error, by=name)
-            return
+            self._complaints.add("a connection", error, by=name, sort=error.message)
         except Unavailable:
-            return  # it is not known what for it came
-        await self._serve(stream)
+            return  # it is not known what it came for
+        else:
+            await self._serve(stream)
 
     async def _serve(self, stream: SocketStream) -> None:
         """Answer one connection to its end, whatever it brings."""

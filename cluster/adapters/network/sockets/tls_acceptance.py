@@ -1,85 +1,54 @@
 """The accepting half of TLS on a socket: a connection becomes a stream when its handshake has succeeded.
 
-The handshake is made here, and not by the loop's server, because that one would tell of a failure in the
-log of the loop, with a trace for every stranger.  Rule F7: docs/protocol/requests.md.
+Connections are accepted here, and not by the loop's server, for two reasons.  That one keeps the certificates
+that it began with, and it is silent about a handshake that failed.  Rule F7: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
-from typing import cast
+from typing import Final
 
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
 from ringmill.cluster.errors import ProtocolMismatch, Unavailable
 
-__all__ = ["Knock", "secure"]
+__all__ = ["accept_connections", "shake_hands"]
+
+_PAUSE_S: Final = 0.1  # when no connection can be accepted, as with too many open files
 
 
-class Knock(asyncio.Protocol):
-    """A connection before its handshake; nothing is read from it."""
-
-    transport: asyncio.Transport
-
-    def __init__(self, on_connected: Callable[[Knock], None]) -> None:
-        self._on_connected = on_connected
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.pause_reading()
-        self._on_connected(self)
-
-    @property
-    def name(self) -> str:
-        """The address of whoever connected."""
-        address = self.transport.get_extra_info("peername")
-        return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a process of this machine"
+async def accept_connections(listening: socket.socket, begin: Callable[[socket.socket, str], None]) -> None:
+    """Hand each connection and the address of its other side to `begin`, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            connection, address = await loop.sock_accept(listening)
+        except OSError:
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            begin(connection, f"{address[0]}:{address[1]}")
 
 
-class _Early(asyncio.Protocol):
-    """Keeps what comes along with the last message of the handshake."""
+async def shake_hands(
+    connection: socket.socket, stream: SocketStream, context: ssl.SSLContext, timeout_s: float
+) -> None:
+    """Make `stream` that of a connection whose other side speaks TLS and has no bad certificate.
 
-    def __init__(self) -> None:
-        self._came: list[bytes] = []
-        self._is_over = False
-
-    def data_received(self, data: bytes) -> None:
-        self._came.append(data)
-
-    def eof_received(self) -> None:
-        self._is_over = True
-
-    def hand_over(self, stream: SocketStream) -> None:
-        for data in self._came:
-            stream.data_received(data)
-        if self._is_over:
-            stream.eof_received()
-
-
-async def secure(knock: Knock, stream: SocketStream, context: ssl.SSLContext, timeout_s: float) -> None:
-    """Shake hands, and give the connection to `stream`.
-
-    Raises ProtocolMismatch with the connection closed: the other side speaks no TLS, shows a bad
-    certificate, or does not trust ours.  Raises Unavailable when it hung up, or did not get as far in time.
+    Raises with the connection closed: ProtocolMismatch when the other side speaks no TLS, shows a bad
+    certificate, or does not trust ours; Unavailable when it went away, or did not get as far in time.
     """
-    early = _Early()
+    loop = asyncio.get_running_loop()
     try:
-        transport = await asyncio.get_running_loop().start_tls(
-            *(knock.transport, early, context), server_side=True, ssl_handshake_timeout=timeout_s
+        await loop.connect_accepted_socket(
+            lambda: stream, connection, ssl=context, ssl_handshake_timeout=timeout_s
         )
-    except (OSError, asyncio.CancelledError) as error:  # an SSLError is an OSError
-        knock.transport.abort()
-        if isinstance(error, asyncio.CancelledError):
-            raise
-        if not isinstance(error, ssl.SSLError):
-            raise Unavailable(f"the other side went away within the TLS handshake: {error!r}") from None
+    except ssl.SSLError as error:
         raise ProtocolMismatch(f"the TLS handshake failed: {_why(error)}") from None
-    if transport is None:
-        raise Unavailable("the other side went away within the TLS handshake")
-    transport.set_protocol(stream)
-    stream.connection_made(transport)
-    early.hand_over(stream)
+    except OSError as error:
+        raise Unavailable(f"the other side went away within the TLS handshake: {error!r}") from None
 
 
 def _why(error: ssl.SSLError) -> str:

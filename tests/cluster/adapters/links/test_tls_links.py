@@ -8,12 +8,13 @@ import os
 import shutil
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ringmill.client.local.authority.authority import Authority
@@ -88,14 +89,20 @@ def certificates(issued: Path, tmp_path: Path) -> Certificates:
     return Certificates(tmp_path, Authority(str(tmp_path / "ca")))
 
 
-@pytest.fixture
-async def over_tcp() -> AsyncIterator[Nodes]:
+@asynccontextmanager
+async def nodes_over_tcp() -> AsyncIterator[Nodes]:
     async def identify(_body: bytes, _call: Call) -> bytes:
         return IdentifyResponse(node="n1").SerializeToString()
 
     service = Service("ringmill.v1.Topology", {"Identify": Unary(identify)})
     async with AsyncExitStack() as stack:
         yield Nodes(stack, "tcp", tables=(service,))
+
+
+@pytest.fixture
+async def over_tcp() -> AsyncIterator[Nodes]:
+    async with nodes_over_tcp() as nodes:
+        yield nodes
 
 
 def _do(incoming: Incoming) -> bytes:
@@ -107,6 +114,23 @@ async def ask(transport: FrameTransport, to: NodeId, body: bytes = b"") -> bytes
 
 
 async def test_nodes_and_clients_talk(over_tcp: Nodes, certificates: Certificates) -> None:
+    await talk(over_tcp, certificates)
+
+
+def test_so_they_do_on_the_loop_that_nodes_run_on(
+    certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvloop has a TLS of its own."""
+
+    async def both() -> None:
+        async with nodes_over_tcp() as nodes:
+            await talk(nodes, certificates)
+            await refused(nodes, certificates.of("n2"), "ringmill://prod/n2", caplog)
+
+    uvloop.run(both())
+
+
+async def talk(over_tcp: Nodes, certificates: Certificates) -> None:
     for name in ("n1", "n2"):
         handlers = {"do": _do, "kv.get": _do}
         await over_tcp.start(name, handlers=handlers, tls=certificates.of(name, crl=True))
@@ -135,26 +159,28 @@ async def test_nodes_and_clients_talk(over_tcp: Nodes, certificates: Certificate
 async def test_a_bad_certificate_is_no_node(
     who: str, told: str, over_tcp: Nodes, certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
+    await over_tcp.start("n1", handlers={"do": _do}, tls=certificates.of("n1", crl=True))
+    await over_tcp.start("n2", tls=certificates.of("n2"))
+    await refused(over_tcp, _bad(who, certificates), told, caplog)
+
+
+async def refused(nodes: Nodes, bad: TlsFiles, told: str, caplog: pytest.LogCaptureFixture) -> None:
     """n3 dials n1, asks twice and is refused, with one line in the log of n1, which serves n2 as before."""
-    n1 = await over_tcp.start("n1", handlers={"do": _do}, tls=certificates.of("n1", crl=True))
-    n2 = await over_tcp.start("n2", tls=certificates.of("n2"))
-    bad = _bad(who, certificates)
-    n3 = await over_tcp.start("n3", tls=bad)
+    n3 = await nodes.start("n3", tls=bad)
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            with pytest.raises(RingmillError) as refused:
+            with pytest.raises(RingmillError) as error:
                 await ask(n3, N1)
-            assert refused.value.outcome == "failed"
+            assert error.value.outcome == "failed"
             n3.set_peers({})
-            n3.set_peers(over_tcp.addresses)
+            n3.set_peers(nodes.addresses)
         async with asyncio.timeout(5):
             while not own_records(caplog):  # noqa: ASYNC110  the line has no event
                 await asyncio.sleep(0.01)
     lines = [record.getMessage() for record in own_records(caplog)]
     assert len(lines) == 1 and told in lines[0], lines
-    assert await ask(n2, N1, b"still there") == b"still there"
-    assert n1
+    assert await ask(nodes.transports[N2], N1, b"still there") == b"still there"
 
 
 def _bad(who: str, certificates: Certificates) -> TlsFiles:

@@ -55,6 +55,7 @@ class SocketStream(asyncio.Protocol):
         self._parser = SocketParser(is_dialled=is_dialled, max_frame_bytes=max_frame_bytes)
         self._frames: deque[bytes] = deque()
         self.waiting_bytes = 0  # in frames that nobody has read
+        self._is_secure = False  # TLS is spoken
         self._is_held = False  # nothing is read from the socket
         self._is_full = False  # the socket takes nothing
         self._is_ended = False  # no more frames will come
@@ -106,7 +107,10 @@ class SocketStream(asyncio.Protocol):
     async def write(self, frame: bytes) -> None:
         if self._is_ended or self._is_ending:
             raise self._gone()
-        self._transport.writelines((frame_length(frame), frame))
+        if self._is_secure:
+            self._transport.write(frame_length(frame) + frame)  # one record, and not one of 4 bytes before it
+        else:
+            self._transport.writelines((frame_length(frame), frame))
         if self._is_full:
             await self._taken()
 
@@ -127,7 +131,7 @@ class SocketStream(asyncio.Protocol):
             self._let_go()  # what still comes is thrown away, so that the other side gets to read
             if error is not None:
                 self._send(farewell(error))
-            if self._is_ended or not self._transport.can_write_eof():  # TLS knows no half of an end
+            if self._is_ended or self._is_secure:  # TLS knows no half of an end
                 self._transport.close()
             elif not self._transport.is_closing():
                 self._transport.write_eof()
@@ -141,6 +145,7 @@ class SocketStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        self._is_secure = transport.get_extra_info("ssl_object") is not None
         self.name = self.name or _caller(transport)
         _set_options(transport)
         if self._on_connected is not None:
@@ -166,7 +171,7 @@ class SocketStream(asyncio.Protocol):
             self._failure = Unavailable(f"{self.name}: the stream broke within a frame", outcome="unknown")
         self._wake()
         # This side may have something to say yet: `end` and `close` close.  TLS knows no half of an end.
-        return not self._is_ending and self._transport.can_write_eof()
+        return not self._is_ending and not self._is_secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_ended = True

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script of a folder below
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the benchmarks share
 
 import uvloop
 

@@ -135,17 +135,12 @@ def bring_up(
     `plan` is not valid.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
-    if tls:
-        check_can_have_tls(name)
+    carriers = (peer_transport, client_transport)
+    _carried(there, carriers, is_new=load_cluster(folder) is None, tls=tls)
     with local_cluster.exclusively(folder):
         cluster = load_cluster(folder)
         is_new = cluster is None
-        cluster = _with_tls(cluster or there, is_new=is_new, tls=tls)
-        cluster = cluster.with_transports(peer_transport, client_transport)
-        if cluster.tls and cluster.peer_transport != "tcp":
-            raise InvalidArgument(
-                f"--peer-transport {cluster.peer_transport}: with --tls nodes talk over tcp"
-            )
+        cluster = _carried(cluster or there, carriers, is_new=is_new, tls=tls)
         _check_shape(cluster, plan)
         stopped = [node for node in cluster.nodes if local_cluster.node_state(node) == "stopped"]
         if not stopped:
@@ -166,16 +161,25 @@ def bring_up(
         return cluster, [one.node.id for one in started]
 
 
-def _with_tls(cluster: LocalCluster, *, is_new: bool, tls: bool) -> LocalCluster:
-    """A new cluster gets what is asked; one that exists keeps what it has.  Raises InvalidArgument."""
-    if not tls or cluster.tls:
-        return cluster
-    if not is_new:
-        raise InvalidArgument(
-            f"cluster {cluster.name} exists without --tls",
-            hint="choose another --cluster NAME, or `ringmill cluster down --purge` first",
-        )
-    return replace(cluster, tls=True, peer_transport="tcp")
+def _carried(
+    cluster: LocalCluster, carriers: tuple[CarrierName | None, CarrierName | None], *, is_new: bool, tls: bool
+) -> LocalCluster:
+    """The cluster with the transports that are given, and with TLS if it is new and that is asked.
+
+    Raises InvalidArgument for what does not go together.
+    """
+    if tls and not cluster.tls:
+        check_can_have_tls(cluster.name)
+        if not is_new:
+            raise InvalidArgument(
+                f"cluster {cluster.name} exists without --tls",
+                hint="choose another --cluster NAME, or `ringmill cluster down --purge` first",
+            )
+        cluster = replace(cluster, tls=True, peer_transport="tcp")
+    cluster = cluster.with_transports(*carriers)
+    if cluster.tls and cluster.peer_transport != "tcp":
+        raise InvalidArgument(f"--peer-transport {cluster.peer_transport}: with --tls nodes talk over tcp")
+    return cluster
 
 
 def _without_strangers(

@@ -86,6 +86,14 @@ def test_files_are_read_again_and_the_former_stay_when_they_cannot_be(
     assert "the former certificates stay in force: --tls-cert" in lines[0].getMessage()
 
 
+def test_a_node_says_when_its_certificate_ends_soon(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority.issue("n1", days=29, replace=True)
+    files_of(authority)
+    assert "n1.pem' ends in 28 days" in caplog.text
+
+
 def test_a_certificate_is_looked_up_in_the_newest_list(authority: Authority) -> None:
     tls = files_of(authority)
     serial = next(each.serial for each in authority.show() if each.name == "n2")

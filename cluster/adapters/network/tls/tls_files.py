@@ -17,6 +17,7 @@ import stat
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import grpc
@@ -28,6 +29,7 @@ __all__ = ["TlsFiles"]
 
 _log = logging.getLogger(__name__)
 
+_SOON: Final = timedelta(days=30)
 _NOT_TRUSTED: Final = "only its owner may read a key: `chmod 600` it"
 
 
@@ -190,19 +192,24 @@ class TlsFiles:
         return context
 
     def _holder(self, chain: bytes) -> Holder:
+        """Whom our certificate names.  A line in the log when it ends soon."""
         from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
 
         try:
-            names = x509.load_pem_x509_certificate(chain).extensions.get_extension_for_class(
-                x509.SubjectAlternativeName
-            )
+            certificate = x509.load_pem_x509_certificate(chain)
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
             holder = holder_of(names.value.get_values_for_type(x509.UniformResourceIdentifier))
-        except (ValueError, x509.ExtensionNotFound):
+        except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion):
             holder = None
         if holder is None:
             raise InvalidArgument(
                 f"--tls-cert {self._cert!r} names no node and no client of a cluster",
                 hint="certificates are made by `ringmill ca issue`",
+            )
+        left = certificate.not_valid_after_utc - datetime.now(UTC)
+        if left < _SOON:
+            _log.warning(
+                "--tls-cert %r ends in %d days: `ringmill ca issue --replace`", self._cert, left.days
             )
         return holder
 

@@ -52,6 +52,7 @@ class NodeConfig:
     pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
+    frames_port: int = 0  # where frames over tcp are taken; 0: the system chooses at each start
     tls: TlsPaths | None = None  # the files with which the node speaks TLS, and nothing else
 
 
@@ -94,6 +95,9 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     parser.add_argument(
         "--client-transport", default="grpc", choices=CARRIERS, help="what clients may bring frames by"
     )
+    parser.add_argument(
+        "--frames-port", type=int, default=0, help="port that takes frames over tcp  [the system chooses]"
+    )
     given = parser.parse_args(arguments)
     if not _ID.fullmatch(given.id):
         raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
@@ -118,8 +122,18 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         pass_vote_after_s=given.pass_vote_after,
         peer_transport=given.peer_transport or ("grpc" if tls is None else "tcp"),
         client_transport=given.client_transport,
+        frames_port=_frames_port(given),
         tls=tls,
     )
+
+
+def _frames_port(given: argparse.Namespace) -> int:
+    port: int = given.frames_port
+    if not 0 <= port < 32768 or f":{port}" == given.listen[-len(f":{port}") :]:
+        raise InvalidArgument(
+            f"--frames-port {port} must be a port from 1 to 32767, and not that of --listen"
+        )
+    return port
 
 
 def _add_tls(parser: argparse.ArgumentParser) -> None:

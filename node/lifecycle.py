@@ -145,7 +145,9 @@ async def _taking_frames(
                 config.id, transport, clock=clock, max_connections=max_connections, tls=tls
             )
             path = f"{config.data}/{SOCKET_NAME}"
-            listening = listener.tcp(config.address) if name == "tcp" else listener.unix(path)
+            listening = (
+                listener.tcp(config.address, config.frames_port) if name == "tcp" else listener.unix(path)
+            )
             offers[name] = offer_text(await stack.enter_async_context(listening))
             _log.info("%s takes frames at %s", config.id, offers[name])
         transport.offer(peers=offers[config.peer_transport], clients=offers[config.client_transport])

@@ -40,6 +40,8 @@ def test_a_data_folder_becomes_absolute() -> None:
         ("data", ""),
         ("peer_transport", "udp"),
         ("client_transport", ""),
+        ("frames_port", "40000"),
+        ("frames_port", "7101"),
     ],
 )
 def test_a_bad_flag_is_named_with_its_value(flag: str, value: str) -> None:

@@ -19,7 +19,7 @@ from ringmill.cluster.adapters.network.complaints import Complaints
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport, Welcome
 from ringmill.cluster.adapters.network.handshake import SESSION, Introduction
 from ringmill.cluster.adapters.network.sockets.socket_places import (
-    free_port,
+    bound_port,
     loopback_port,
     socket_file,
 )
@@ -60,17 +60,18 @@ class SocketListener:
         self._tasks: dict[asyncio.Task[None], None] = {}
 
     @asynccontextmanager
-    async def tcp(self, address: str) -> AsyncIterator[int]:
-        """Listen on a free port of the host of `address` ("host:port"); the port.
+    async def tcp(self, address: str, port: int = 0) -> AsyncIterator[int]:
+        """Listen on `port` of the host of `address` ("host:port"), or on a free one; the port.
 
-        Raises InvalidArgument for a host that is not of this machine alone, unless TLS is spoken.
+        Raises InvalidArgument for a host that is not of this machine alone, unless TLS is spoken, and for a
+        port that is taken.
         """
         host = address.rpartition(":")[0].strip("[]")
         if self._tls is not None:
-            async with self._secure(host) as port:
-                yield port
+            async with self._secure(host, port) as found:
+                yield found
             return
-        with loopback_port(host) as listening:
+        with loopback_port(host, port) as listening:
             server = await asyncio.get_running_loop().create_server(
                 self._stream, sock=listening, backlog=_BACKLOG
             )
@@ -78,8 +79,8 @@ class SocketListener:
                 yield listening.getsockname()[1]
 
     @asynccontextmanager
-    async def _secure(self, host: str) -> AsyncIterator[int]:
-        with free_port(host) as listening:
+    async def _secure(self, host: str, port: int) -> AsyncIterator[int]:
+        with bound_port(host, port) as listening:
             listening.setblocking(False)
             listening.listen(_BACKLOG)
             accepting = asyncio.create_task(

@@ -215,6 +215,18 @@ async def test_who_listens_at_the_address_of_a_node_has_to_be_that_node(
     assert not asked
 
 
+async def test_a_node_is_known_to_nodes_by_its_name_and_to_clients_by_its_address(
+    over_tcp: Nodes, certificates: Certificates
+) -> None:
+    certificates.authority.issue("n3", ["elsewhere.example"], replace=True)
+    n1 = await over_tcp.start("n1", tls=certificates.of("n1"))
+    await over_tcp.start("n3", handlers={"do": _do}, tls=certificates.of("n3"))
+    assert await ask(n1, N3, b"moved") == b"moved"
+    async with ClientLink(over_tcp.addresses[N3], token=SECRET, tls=certificates.client()) as link:
+        with pytest.raises(Unavailable, match="not accepted: IP address mismatch"):
+            await link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 5)
+
+
 async def test_a_revoked_node_is_not_dialled(over_tcp: Nodes, certificates: Certificates) -> None:
     """Its port for gRPC still answers; its frames are refused."""
     n1 = await over_tcp.start("n1", tls=certificates.of("n1", crl=True))

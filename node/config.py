@@ -58,12 +58,13 @@ class NodeConfig:
 
 @dataclass(frozen=True, slots=True)
 class TlsPaths:
-    """Files of a node that speaks TLS; `crl` may be ""."""
+    """Files of a node that speaks TLS; `crl` may be "".  What it asks clients for, beside the token."""
 
     cert: str
     key: str
     ca: str
     crl: str = ""
+    demands: bool = False  # clients show a certificate as well
 
 
 class _Parser(argparse.ArgumentParser):
@@ -142,12 +143,17 @@ def _add_tls(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-key", default="", help="file with the key of --tls-cert")
     parser.add_argument("--tls-ca", default="", help="file with the certificates of the cluster's authority")
     parser.add_argument("--tls-crl", default="", help="file with the revocation lists of that authority")
+    parser.add_argument(
+        "--tls-clients",
+        choices=("token", "certificate"),
+        help="what clients have to show: the token, or also a certificate  [token]",
+    )
 
 
 def _tls(given: argparse.Namespace) -> TlsPaths | None:
     """Raises InvalidArgument for flags that do not go together."""
     paths = {"--tls-cert": given.tls_cert, "--tls-key": given.tls_key, "--tls-ca": given.tls_ca}
-    if not any((*paths.values(), given.tls_crl)):
+    if not any((*paths.values(), given.tls_crl, given.tls_clients)):
         return None
     if missing := [flag for flag, path in paths.items() if not path]:
         raise InvalidArgument(
@@ -159,7 +165,9 @@ def _tls(given: argparse.Namespace) -> TlsPaths | None:
             f"--peer-transport {given.peer_transport}: with TLS nodes talk over tcp",
             hint="gRPC for Python cannot ask nodes for a certificate that clients need not have",
         )
-    return TlsPaths(given.tls_cert, given.tls_key, given.tls_ca, given.tls_crl)
+    return TlsPaths(
+        given.tls_cert, given.tls_key, given.tls_ca, given.tls_crl, given.tls_clients == "certificate"
+    )
 
 
 def _add_upkeep(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -24,6 +25,7 @@ from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
+from ringmill.cluster.adapters.network.tls.grpc_callers import check_caller
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
@@ -46,7 +48,7 @@ from ringmill.node.node_options import (
     PurgeOptions,
 )
 from ringmill.node.service_tables import ProcessFacts, service_tables
-from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.over_grpc import admits_all, grpc_handlers
 from ringmill.node.services.grpc_calls.token_gate import TokenGate
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.storage.engine_options import EngineOptions
@@ -68,6 +70,7 @@ _OPEN_TO_ALL = (
     "no --token-file: whatever process can reach this node is taken for the member that it says it is, and "
     "no job runs here"
 )
+_OPEN_TO_CLIENTS = "no --token-file: every client that can reach this node may do all, and no job runs here"
 _log = logging.getLogger(__name__)
 
 
@@ -97,9 +100,11 @@ async def run_node(config: NodeConfig) -> None:
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
-                gate = {} if tls is None else {"admit": TokenGate(config.token).check}
-                tables = grpc_handlers(service_tables(node, process), clock, transport.prove, **gate)
-                services = Services(GrpcAcceptor(transport, has_tls=tls is not None), tables)
+                admit = (
+                    admits_all if tls is None else TokenGate(config.token, partial(check_caller, tls)).check
+                )
+                tables = grpc_handlers(service_tables(node, process), clock, transport.prove, admit)
+                services = Services(GrpcAcceptor(transport, tls=tls), tables)
                 credentials = None if tls is None else tls.server_credentials()
                 carriers = {"grpc", config.peer_transport, config.client_transport}
                 most = connections_below(limit) // len(carriers)
@@ -159,7 +164,7 @@ def _tls(config: NodeConfig) -> TlsFiles | None:
     if config.tls is None:
         return None
     paths = config.tls
-    files = TlsFiles(ca=paths.ca, cert=paths.cert, key=paths.key, crl=paths.crl)
+    files = TlsFiles(ca=paths.ca, cert=paths.cert, key=paths.key, crl=paths.crl, demands=paths.demands)
     files.check_is_for(config.id)
     return files
 
@@ -168,7 +173,7 @@ def _warnings(config: NodeConfig) -> Iterator[str]:
     if os.geteuid() == 0:
         yield _AS_ROOT
     if not config.token:
-        yield _OPEN_TO_ALL
+        yield _OPEN_TO_ALL if config.tls is None else _OPEN_TO_CLIENTS
 
 
 def _begin_stop(stop: asyncio.Event) -> None:

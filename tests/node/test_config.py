@@ -89,6 +89,7 @@ def test_an_address_that_nobody_can_dial_is_refused(address: str, token_file: st
     [
         ({"tls_cert": "n1.pem"}, "--tls-key, --tls-ca missing"),
         ({"tls_crl": "ca.crl"}, "--tls-cert, --tls-key, --tls-ca missing"),
+        ({"tls_clients": "certificate"}, "--tls-cert, --tls-key, --tls-ca missing"),
         ({**TLS, "peer_transport": "grpc"}, "--peer-transport grpc: with TLS nodes talk over tcp"),
     ],
 )

@@ -14,6 +14,8 @@ from ringmill.cluster.adapters.network.frame_stream import FrameStream
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport, Welcome
 from ringmill.cluster.adapters.network.grpc_streams import AcceptedStream, refuse
 from ringmill.cluster.adapters.network.handshake import Introduction
+from ringmill.cluster.adapters.network.tls.grpc_callers import check_caller
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer
 
@@ -23,9 +25,9 @@ __all__ = ["GrpcAcceptor"]
 class GrpcAcceptor:
     """Hands accepted streams to the transport: `servicer` those of peers, `session` those of clients."""
 
-    def __init__(self, transport: FrameTransport, *, has_tls: bool = False) -> None:
+    def __init__(self, transport: FrameTransport, *, tls: TlsFiles | None = None) -> None:
         self._transport = transport
-        self._has_tls = has_tls
+        self._tls = tls
 
     def servicer(self) -> PeerServicer:
         """The answering half for peers, to be added to the node's gRPC server."""
@@ -39,7 +41,7 @@ class GrpcAcceptor:
     async def link(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         """The behaviour of Peer.Link."""
         told = _introduction(context)
-        answer = self._transport.answer_nothing if self._has_tls else self._transport.answer
+        answer = self._transport.answer if self._tls is None else self._transport.answer_nothing
         await self._accept(context, lambda: self._transport.admit_peer(told), answer)
 
     async def _accept(
@@ -49,8 +51,8 @@ class GrpcAcceptor:
         answer: Callable[[FrameStream, Welcome], Awaitable[None]],
     ) -> None:
         try:
-            if self._has_tls and list(context.auth_context().get("ssl_tls_version", ())) != [b"TLSv1.3"]:
-                raise ProtocolMismatch("TLS 1.3 is wanted", hint="use a client with a newer TLS library")
+            if self._tls is not None:
+                check_caller(self._tls, context)
             welcome = admit()
         except RingmillError as error:
             await refuse(context, error)

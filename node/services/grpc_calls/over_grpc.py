@@ -18,7 +18,7 @@ from ringmill.node.services.grpc_calls.grpc_abort import abort_with
 from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
-__all__ = ["Admitting", "GrpcHandlers", "Proving", "grpc_handlers"]
+__all__ = ["Admitting", "GrpcHandlers", "Proving", "admits_all", "grpc_handlers"]
 
 GrpcHandlers: TypeAlias = Mapping[str, dict[str, grpc.RpcMethodHandler]]
 """By service and method, as `grpc.aio.Server.add_registered_method_handlers` takes them."""
@@ -36,15 +36,15 @@ def _proves_nothing(_told: Mapping[str, str], _path: str) -> Mapping[str, str]:
     return {}
 
 
-def _admits_all(_context: grpc.aio.ServicerContext, _told: Mapping[str, str]) -> None:
-    pass
+def admits_all(_context: grpc.aio.ServicerContext, _told: Mapping[str, str]) -> None:
+    """The Admitting of a node without TLS."""
 
 
 def grpc_handlers(
     tables: Iterable[Service],
     clock: Clock,
     prove: Proving = _proves_nothing,
-    admit: Admitting = _admits_all,
+    admit: Admitting = admits_all,
 ) -> GrpcHandlers:
     """The handlers of each service."""
     return {

@@ -1,4 +1,4 @@
-"""Who may make plain calls to a node with TLS: who has the cluster's token, over TLS 1.3.
+"""Who may make plain calls to a node with TLS: who has the cluster's token, and has connected as is wanted.
 
 Without TLS a token is not asked for, as whoever can reach the node is on its machine, and could read what is
 sent.  Rule F7: docs/protocol/requests.md.
@@ -7,30 +7,29 @@ sent.  Rule F7: docs/protocol/requests.md.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
 
 import grpc
 
-from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch
+from ringmill.cluster.errors import PermissionDenied
 from ringmill.node.services.jobs_service import TOKEN_KEY
 
 __all__ = ["TokenGate"]
 
-_VERSION: Final = "ssl_tls_version"
-_LEAST: Final = b"TLSv1.3"
-
 
 class TokenGate:
-    """Admits calls that bring the `token`; "" asks nobody for one."""
+    """Admits calls that bring the `token`; "" asks nobody for one.
 
-    def __init__(self, token: str) -> None:
+    `connected` raises a RingmillError for a connection that is not as it should be.
+    """
+
+    def __init__(self, token: str, connected: Callable[[grpc.aio.ServicerContext], None]) -> None:
         self._token = token.encode()
+        self._connected = connected
 
     def check(self, context: grpc.aio.ServicerContext, told: Mapping[str, str]) -> None:
-        """Raise PermissionDenied for a call without the token, ProtocolMismatch for an older TLS."""
-        if list(context.auth_context().get(_VERSION, ())) != [_LEAST]:  # gRPC has no setting for it
-            raise ProtocolMismatch("TLS 1.3 is wanted", hint="use a client with a newer TLS library")
+        """Raise PermissionDenied for a call without the token, and what `connected` raises."""
+        self._connected(context)
         given = told.get(TOKEN_KEY, "")
         if self._token and not hmac.compare_digest(given.encode(), self._token):
             raise PermissionDenied(

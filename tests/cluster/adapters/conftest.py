@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
@@ -18,6 +19,7 @@ from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
+from ringmill.cluster.adapters.network.tls.grpc_callers import check_caller
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
@@ -90,9 +92,9 @@ class Nodes:
                 self._listener(node, transport, tls)
             )
             transport.offer(peers=offer_text(place), clients=offer_text(place))
-        gate = {} if tls is None else {"admit": TokenGate(self.secret).check}
+        gate = {} if tls is None else {"admit": TokenGate(self.secret, partial(check_caller, tls)).check}
         methods = grpc_handlers(self.tables, clock, transport.prove, **gate)
-        services = Services(GrpcAcceptor(transport, has_tls=tls is not None), methods)
+        services = Services(GrpcAcceptor(transport, tls=tls), methods)
         server = NodeServer(address, services, credentials=tls and tls.server_credentials())
         await accepting.enter_async_context(server)
         self.transports[node] = transport

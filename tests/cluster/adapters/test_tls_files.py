@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def authority(tmp_path: Path) -> Authority:
 
 def files_of(authority: Authority, **changed: str) -> TlsFiles:
     files = authority.files
-    paths = {
+    paths: dict[str, Any] = {
         "ca": files.bundle,
         "cert": files.certificate("n1"),
         "key": files.key("n1"),

@@ -11,37 +11,33 @@ from ringmill.node.services.grpc_calls.token_gate import TokenGate
 from ringmill.node.services.jobs_service import TOKEN_KEY
 
 
-class _Call:
-    """As much of a servicer's context as the gate looks at."""
-
-    def __init__(self, version: bytes) -> None:
-        self._version = version
-
-    def auth_context(self) -> dict[str, Any]:
-        return {"ssl_tls_version": [self._version]} if self._version else {}
+def gate(token: str) -> TokenGate:
+    return TokenGate(token, lambda _context: None)
 
 
-def check(gate: TokenGate, given: str = "", version: bytes = b"TLSv1.3") -> None:
-    gate.check(_Call(version), {TOKEN_KEY: given} if given else {})
+def check(gate: TokenGate, given: str = "") -> None:
+    gate.check(None, {TOKEN_KEY: given} if given else {})
 
 
 def test_a_call_with_the_token_is_admitted() -> None:
-    check(TokenGate("secret"), "secret")
+    check(gate("secret"), "secret")
 
 
 @pytest.mark.parametrize(("given", "told"), [("", "missing"), ("guessed", "wrong")])
 def test_one_without_it_is_refused(given: str, told: str) -> None:
     with pytest.raises(PermissionDenied, match=f"the cluster's token is {told}") as refused:
-        check(TokenGate("secret"), given)
+        check(gate("secret"), given)
     assert "secret" not in str(refused.value)
 
 
 def test_a_node_without_a_token_asks_for_none() -> None:
-    check(TokenGate(""))
-    check(TokenGate(""), "of another cluster")
+    check(gate(""))
+    check(gate(""), "of another cluster")
 
 
-@pytest.mark.parametrize("version", [b"TLSv1.2", b""])
-def test_an_older_tls_is_refused(version: bytes) -> None:
-    with pytest.raises(ProtocolMismatch, match=r"TLS 1\.3 is wanted"):
-        check(TokenGate("secret"), "secret", version)
+def test_how_a_caller_has_connected_is_looked_at_first() -> None:
+    def too_old(_context: Any) -> None:
+        raise ProtocolMismatch("TLS 1.3 is wanted")
+
+    with pytest.raises(ProtocolMismatch):
+        check(TokenGate("secret", too_old), "secret")

@@ -198,7 +198,7 @@ class SocketListener:
     def _admit(self, stream: SocketStream, told: Introduction) -> Welcome:
         if told.traffic_class == SESSION:
             if self._tls is not None:
-                self._tls.check_revoked(stream.certificate or {}, "a client")
+                self._tls.check_client(stream.certificate)
             return self._transport.admit_client(told)
         if self._tls is not None:
             self._tls.check_node(stream.certificate, told.node or "a link without a name")

@@ -29,6 +29,9 @@ __all__ = ["TlsFiles"]
 
 _log = logging.getLogger(__name__)
 
+_SHOW: Final = "`ringmill ca issue --client NAME` makes one: --tls-cert and --tls-key (tls_cert=, tls_key=)"
+_MOST_PEMS: Final = 1024  # certificates of callers that are remembered, as reading one takes a while
+
 _SOON: Final = timedelta(days=30)
 _NOT_TRUSTED: Final = "only its owner may read a key: `chmod 600` it"
 
@@ -53,7 +56,12 @@ class TlsFiles:
     Raises InvalidArgument, which names the flag, when they cannot be used at first.
     """
 
-    def __init__(self, *, ca: str, cert: str = "", key: str = "", crl: str = "") -> None:
+    def __init__(
+        self, *, ca: str, cert: str = "", key: str = "", crl: str = "", demands: bool = False
+    ) -> None:
+        """`demands`: a client has to show a certificate of ours, too."""
+        self.demands = demands
+        self._read_pems: dict[bytes, Mapping[str, Any]] = {}
         self._ca, self._cert, self._key, self._crl = ca, cert, key, crl
         self._lock = threading.Lock()  # gRPC asks in a thread of its own
         self._looked_at = self._signature()
@@ -62,6 +70,17 @@ class TlsFiles:
     def client_context(self) -> ssl.SSLContext:
         """What a dialler connects with."""
         return self._current().client
+
+    def grpc_context(self) -> ssl.SSLContext:
+        """The same for a port of gRPC, which wants its protocol named."""
+        context = self._context(ssl.PROTOCOL_TLS_CLIENT, self._current().authorities)
+        context.set_alpn_protocols(["h2"])
+        return context
+
+    @property
+    def shows(self) -> bool:
+        """Whether there is a certificate of our own."""
+        return bool(self._cert)
 
     def server_context(self) -> ssl.SSLContext:
         """What a connection is accepted with: the other side may show a certificate, which has to be good."""
@@ -74,7 +93,7 @@ class TlsFiles:
         return self._current().credentials
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """What a gRPC server listens with: it asks nobody for a certificate, as it could only ask all."""
+        """What a gRPC server listens with: it asks all for a certificate, or nobody, and cannot do else."""
         given = self._current()
 
         def fetch() -> grpc.ServerCertificateConfiguration | None:
@@ -85,7 +104,9 @@ class TlsFiles:
             given = now
             return _configuration(now)
 
-        return grpc.dynamic_ssl_server_credentials(_configuration(given), fetch)
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(given), fetch, require_client_authentication=self.demands
+        )
 
     def host_of(self, node: str) -> str:
         """The name in the certificate of a node of our cluster."""
@@ -108,16 +129,37 @@ class TlsFiles:
             raise PermissionDenied(
                 f"{node} shows no certificate", hint="start it with --tls-cert and --tls-key"
             )
-        holder = holder_of(value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI")
+        holder = _holder_in(certificate)
         if holder != Holder(self._own().cluster, node):
             told = "none of ours" if holder is None else holder.uri
             raise PermissionDenied(
                 f"{node} shows a certificate for another: {told}",
                 hint=f"`ringmill ca issue {node}` makes one",
             )
-        self.check_revoked(certificate, node)
+        self._check_revoked(certificate, node)
 
-    def check_revoked(self, certificate: Mapping[str, Any], whose: str) -> None:
+    def check_client(self, certificate: Mapping[str, Any] | None) -> None:
+        """Raise PermissionDenied for the certificate of a client, or a node, that is another cluster's or
+        revoked, and for none when one is demanded."""
+        if not certificate:
+            if self.demands:
+                raise PermissionDenied("a client shows no certificate", hint=_SHOW)
+            return
+        holder = _holder_in(certificate)
+        if holder is None or holder.cluster != self._own().cluster:
+            raise PermissionDenied("a client shows a certificate of no cluster or another one", hint=_SHOW)
+        self._check_revoked(certificate, str(holder))
+
+    def check_pem(self, shown: bytes) -> None:
+        """The same, given as gRPC shows it, which has verified it."""
+        certificate = self._read_pems.get(shown)
+        if certificate is None:
+            if len(self._read_pems) >= _MOST_PEMS:
+                self._read_pems.clear()
+            certificate = self._read_pems[shown] = _as_ssl_has_it(shown) if shown else {}
+        self.check_client(certificate)
+
+    def _check_revoked(self, certificate: Mapping[str, Any], whose: str) -> None:
         """Raise PermissionDenied for a certificate on the list of --tls-crl."""
         serial = str(certificate.get("serialNumber", "0"))
         if int(serial, 16) in self._current().revoked:
@@ -162,7 +204,7 @@ class TlsFiles:
         server = None
         if chain:
             server = self._context(ssl.PROTOCOL_TLS_SERVER, authorities)
-            server.verify_mode = ssl.CERT_OPTIONAL
+            server.verify_mode = ssl.CERT_REQUIRED if self.demands else ssl.CERT_OPTIONAL
             server.num_tickets = 0  # no session is resumed
         return _Loaded(
             authorities=authorities,
@@ -233,6 +275,26 @@ class TlsFiles:
         for each in ours:
             revoked += [one.serial_number for one in each]
         return frozenset(revoked)
+
+
+def _holder_in(certificate: Mapping[str, Any]) -> Holder | None:
+    return holder_of(value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI")
+
+
+def _as_ssl_has_it(pem: bytes) -> Mapping[str, Any]:
+    """As much of what SSLSocket.getpeercert returns as is looked at here."""
+    from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
+
+    certificate = x509.load_pem_x509_certificate(pem)
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return {"serialNumber": f"{certificate.serial_number:X}"}
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return {
+        "serialNumber": f"{certificate.serial_number:X}",
+        "subjectAltName": tuple(("URI", uri) for uri in uris),
+    }
 
 
 def _has_signed(key: Any, revocations: Any) -> bool:

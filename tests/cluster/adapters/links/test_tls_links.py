@@ -12,10 +12,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import uvloop
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Certificate
 
 from ringmill.client.local.authority.authority import Authority
 from ringmill.client.local.authority.certificates import make_authority, make_certificate, pem_key
@@ -26,11 +29,13 @@ from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
+from ringmill.cluster.wire.offers import CarrierName
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
 from ringmill.node.services.table import Call, Service, Unary
 from tests.cluster.adapters.conftest import SECRET, Nodes
 from tests.log_records import own_records
 
+Signer: TypeAlias = tuple[Certificate, EllipticCurvePrivateKey]
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 IDENTIFY = "/ringmill.v1.Topology/Identify"
 HOST = "127.0.0.1"
@@ -52,18 +57,25 @@ class Certificates:
     folder: Path
     authority: Authority
 
-    def of(self, name: str, *, crl: bool = False, kind: type[TlsFiles] = TlsFiles) -> TlsFiles:
+    def of(
+        self, name: str, *, crl: bool = False, demands: bool = False, kind: type[TlsFiles] = TlsFiles
+    ) -> TlsFiles:
         files = self.authority.files
         revoked = files.revocations if crl else ""
-        return kind(ca=files.bundle, cert=files.certificate(name), key=files.key(name), crl=revoked)
+        paths = {"ca": files.bundle, "cert": files.certificate(name), "key": files.key(name), "crl": revoked}
+        return kind(**paths, demands=demands)
 
     def client(self) -> TlsFiles:
         return TlsFiles(ca=self.authority.files.bundle)
 
-    def bad(self, name: str, made_by: tuple[object, object], *, days_ago: int = 0) -> TlsFiles:
-        """Trusts the authority, and shows n3's certificate as `made_by` made it, for two days."""
+    def bad(self, name: str, made_by: Signer, *, days_ago: int = 0) -> TlsFiles:
+        """Shows n3's certificate as `made_by` made it, for two days."""
+        return self.signed(name, Holder("prod", "n3"), made_by, days_ago=days_ago)
+
+    def signed(self, name: str, holder: Holder, made_by: Signer, *, days_ago: int = 0) -> TlsFiles:
+        """Trusts the authority, and shows a certificate of `holder`."""
         when = datetime.now(UTC) - timedelta(days=days_ago)
-        certificate, key = make_certificate(Holder("prod", "n3"), [HOST], 2, made_by, when)  # type: ignore[arg-type]
+        certificate, key = make_certificate(holder, [HOST], 2, made_by, when)
         path = self.folder / name
         path.with_suffix(".pem").write_bytes(certificate.public_bytes(Encoding.PEM))
         path.with_suffix(".key").write_bytes(pem_key(key))
@@ -282,6 +294,45 @@ async def test_clients_need_the_token(over_tcp: Nodes, certificates: Certificate
         with pytest.raises(PermissionDenied, match="token is missing"):
             await link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 5)
         with pytest.raises(PermissionDenied, match="refuses a client"):
+            await link.session_call("kv.get", b"", 5)
+
+
+@pytest.mark.parametrize("transport", ["grpc", "tcp"])
+async def test_clients_may_have_to_show_a_certificate(
+    transport: CarrierName, over_tcp: Nodes, certificates: Certificates
+) -> None:
+    for name in ("n1", "n2"):
+        tls = certificates.of(name, crl=True, demands=True)
+        await over_tcp.start(name, handlers={"do": _do, "kv.get": _do}, tls=tls)
+    assert await ask(over_tcp.transports[N2], N1, b"a node has one") == b"a node has one"
+
+    async def plain(tls: TlsFiles) -> None:
+        async with ClientLink(over_tcp.addresses[N1], token=SECRET, tls=tls) as link:
+            await link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 5)
+
+    async def framed(tls: TlsFiles) -> None:
+        async with ClientLink(over_tcp.addresses[N1], transport=transport, token=SECRET, tls=tls) as link:
+            await link.session_call("kv.get", b"", 5)
+
+    for call in (plain, framed):
+        await call(certificates.of("client/app"))
+        with pytest.raises(Unavailable, match="it wants a certificate of this client, too") as refused:
+            await call(certificates.client())
+        assert "--tls-cert" in refused.value.hint
+    certificates.authority.revoke("client/app")
+    for call in (plain, framed):
+        with pytest.raises(PermissionDenied, match="client/app shows a certificate that was revoked"):
+            await call(certificates.of("client/app"))
+
+
+async def test_a_client_of_another_cluster_of_the_same_authority_is_refused(
+    over_tcp: Nodes, certificates: Certificates
+) -> None:
+    signer = certificates.authority._signer()
+    stranger = certificates.signed("other", Holder("other", "app", is_node=False), signer)
+    await over_tcp.start("n1", handlers={"kv.get": _do}, tls=certificates.of("n1", demands=True))
+    async with ClientLink(over_tcp.addresses[N1], token=SECRET, tls=stranger) as link:
+        with pytest.raises(PermissionDenied, match="of no cluster or another one"):
             await link.session_call("kv.get", b"", 5)
 
 

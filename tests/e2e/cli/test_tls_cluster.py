@@ -59,6 +59,9 @@ def test_who_lacks_something_is_told_what(shell: Shell, endpoints: str, authorit
     with pytest.raises(Unavailable, match="it speaks TLS, and this client does not") as refused:
         ringmill.Client(endpoints).__enter__()
     assert "--tls-ca ca.pem, tls_ca=, RINGMILL_TLS_CA" in refused.value.hint
+    with pytest.raises(Unavailable, match="the cluster's token is missing") as refused:
+        ringmill.Client(endpoints, tls_ca=authority.files.bundle).__enter__()
+    assert refused.value.hint == "--token-file, token= or RINGMILL_TOKEN"
     with_authority = ["--endpoints", endpoints, "--tls-ca", authority.files.bundle]
     token = shell.folder / "other-token"
     token.write_text("guessed\n")

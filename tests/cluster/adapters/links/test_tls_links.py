@@ -24,6 +24,7 @@ from ringmill.client.local.authority.authority import Authority
 from ringmill.client.local.authority.certificates import make_authority, make_certificate, pem_key
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.network.sockets import socket_listener
 from ringmill.cluster.adapters.network.tls.certificate_names import Holder
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import PermissionDenied, RingmillError, Unavailable
@@ -408,3 +409,16 @@ async def _served_by(address: str, tls: TlsFiles) -> str:
     serial: str = writer.get_extra_info("peercert")["serialNumber"]
     writer.transport.abort()
     return serial
+
+
+async def test_who_says_nothing_is_let_go(
+    over_tcp: Nodes, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_listener, "HANDSHAKE_S", 0.05)
+    await over_tcp.start("n1", tls=certificates.of("n1"))
+    place = over_tcp.places[N1]
+    assert isinstance(place, int)
+    reader, writer = await asyncio.open_connection(HOST, place)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()

@@ -13,7 +13,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -122,7 +122,9 @@ async def run_node(config: NodeConfig) -> None:
                     for warning in _warnings(config):
                         _log.warning("%s", warning)
                     with dog:
-                        await _serve_until(stop, node, server, watch)
+                        await _serve_until(
+                            stop, node, server, [watch.run(), *([] if tls is None else [tls.run()])]
+                        )
                     _log.info("%s stops", config.id)
                     await server.set_ready(False)
                     are_clients = transport.say_leaving() > 0
@@ -192,10 +194,12 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
-async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch) -> None:
+async def _serve_until(
+    stop: asyncio.Event, node: Node, server: NodeServer, watches: Sequence[Coroutine[None, None, None]]
+) -> None:
     """Become ready as soon as the cluster is formed; return when asked to stop."""
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(_ready_once_formed(node, server)), group.create_task(watch.run())]
+        beside = [group.create_task(one) for one in (_ready_once_formed(node, server), *watches)]
         await stop.wait()
         for task in beside:
             task.cancel()

@@ -135,6 +135,7 @@ class _OfferedCarrier:
         try:
             if self._tls is not None and node:
                 self._tls.check_node(stream.certificate, node)
+                stream.watched_by(self._tls, node)
             stream.greet(ours)
             told = await stream.introduction()
             stream.peer_clock = told.peer_clock(microseconds(self._clock.boottime()))

@@ -175,6 +175,8 @@ class SocketListener:
         """What the other side is to be told at the end; None when there is nothing to tell."""
         try:
             welcome = self._admit(stream, await self._greeting(stream))
+            if self._tls is not None:
+                stream.watched_by(self._tls, welcome.dialler.node or "a client")
             stream.allow(min(self._max_frame_bytes, welcome.dialler.max_frame_bytes))
             stream.greet(welcome.introduction)
             await self._transport.answer(stream, welcome)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from ringmill.cluster.adapters.network.handshake import Introduction
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.wire.sending_time import PeerClock
 from ringmill.cluster.wire.socket_layout import SocketParser, farewell, frame_length, greeting
@@ -72,6 +73,11 @@ class SocketStream(asyncio.Protocol):
         """What the other side has shown, as SSLSocket.getpeercert returns it; None or empty for none."""
         shown: Mapping[str, Any] | None = self._transport.get_extra_info("peercert")
         return shown
+
+    def watched_by(self, tls: TlsFiles, whose: str) -> None:
+        """End when the certificate of the other side is revoked, and tell it why."""
+        forget = tls.note_open(self.certificate, whose, self.refuse)
+        self._lost.add_done_callback(lambda _: forget())
 
     async def introduction(self) -> Introduction:
         """What the other side says of itself.  Raises its refusal, ProtocolMismatch, Unavailable."""

@@ -5,20 +5,23 @@ connection is made, and read when a file differs from what was read last, so a n
 list of revoked ones needs no restart.  Files that cannot be used, as while they are being replaced, leave the
 former ones in force, and the log says so once.
 
-Connections that are open are not looked at again.  Rule F7: docs/protocol/requests.md.
+A socket that is open is ended within some seconds when the certificate of its other side is revoked.
+Rule F7: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 import os
 import ssl
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 
@@ -29,6 +32,8 @@ __all__ = ["TlsFiles"]
 
 _log = logging.getLogger(__name__)
 
+End: TypeAlias = Callable[[PermissionDenied], None]
+LOOK_EVERY_S: Final = 5.0
 _SHOW: Final = "`ringmill ca issue --client NAME` makes one: --tls-cert and --tls-key (tls_cert=, tls_key=)"
 _MOST_PEMS: Final = 1024  # certificates of callers that are remembered, as reading one takes a while
 
@@ -61,6 +66,8 @@ class TlsFiles:
     ) -> None:
         """`demands`: a client has to show a certificate of ours, too."""
         self.demands = demands
+        self._open: dict[int, tuple[Mapping[str, Any], str, End]] = {}
+        self._numbers = itertools.count()
         self._read_pems: dict[bytes, Mapping[str, Any]] = {}
         self._ca, self._cert, self._key, self._crl = ca, cert, key, crl
         self._lock = threading.Lock()  # gRPC asks in a thread of its own
@@ -158,6 +165,39 @@ class TlsFiles:
                 self._read_pems.clear()
             certificate = self._read_pems[shown] = _as_ssl_has_it(shown) if shown else {}
         self.check_client(certificate)
+
+    def note_open(self, certificate: Mapping[str, Any] | None, whose: str, end: End) -> Callable[[], None]:
+        """Have `end` called when the certificate of an open connection is revoked.
+
+        Calling what is returned ends that.
+        """
+        number = next(self._numbers)
+
+        def forget() -> None:
+            self._open.pop(number, None)
+
+        if certificate:
+            self._open[number] = (certificate, whose, end)
+        return forget
+
+    def look(self) -> None:
+        """Read files that have changed, and end open connections whose certificates are revoked now."""
+        self._current()
+        told: dict[str, None] = {}
+        for certificate, whose, end in list(self._open.values()):
+            try:
+                self._check_revoked(certificate, whose)
+            except PermissionDenied as error:
+                told.setdefault(error.message)
+                end(error)
+        for message in told:
+            _log.warning("%s: its connections are ended", message)
+
+    async def run(self) -> None:
+        """Look every now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self.look()
 
     def _check_revoked(self, certificate: Mapping[str, Any], whose: str) -> None:
         """Raise PermissionDenied for a certificate on the list of --tls-crl."""

@@ -249,6 +249,30 @@ async def test_a_revoked_node_is_not_dialled(over_tcp: Nodes, certificates: Cert
         await ask(n1, N3)
 
 
+async def test_a_revoked_node_loses_the_links_that_are_open(
+    over_tcp: Nodes, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = certificates.of("n1", crl=True)
+    n1 = await over_tcp.start("n1", handlers={"do": _do}, tls=tls)
+    n3 = await over_tcp.start("n3", handlers={"do": _do}, tls=certificates.of("n3"))
+    n2 = await over_tcp.start("n2", tls=certificates.of("n2"))
+    for transport, to in ((n1, N3), (n3, N1), (n2, N1)):
+        await ask(transport, to)
+    broken: list[NodeId] = []
+    n1.on_break(broken.append)
+    n2.on_break(broken.append)
+    tls.look()
+    certificates.authority.revoke("n3")
+    tls.look()
+    for transport, to in ((n1, N3), (n3, N1)):
+        with pytest.raises(RingmillError):
+            await ask(transport, to)
+    assert broken == [N3], "the link of n2 goes on"
+    await ask(n2, N1)
+    assert len(tls._open) == 1, "what has ended is forgotten"
+    assert caplog.text.count("its connections are ended") == 1, "there were several"
+
+
 async def test_frames_of_nodes_do_not_go_over_grpc(over_tcp: Nodes, certificates: Certificates) -> None:
     await over_tcp.start("n1", handlers={"do": _do}, tls=certificates.of("n1"))
     over_tcp.carrier = "grpc"

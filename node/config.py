@@ -130,7 +130,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
 
 def _frames_port(given: argparse.Namespace) -> int:
     port: int = given.frames_port
-    if not 0 <= port < 32768 or f":{port}" == given.listen[-len(f":{port}") :]:
+    if not 0 <= port < 32768 or given.listen.endswith(f":{port}"):
         raise InvalidArgument(
             f"--frames-port {port} must be a port from 1 to 32767, and not that of --listen"
         )

@@ -14,17 +14,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import ssl
-import stat
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import grpc
 
+from ringmill.cluster.adapters.network.tls.certificate_loading import (
+    CertificatePaths,
+    Loaded,
+    as_ssl_has_it,
+    file_mark,
+    load,
+    tls_context,
+)
 from ringmill.cluster.adapters.network.tls.certificate_names import Holder, holder_of
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 
@@ -36,23 +40,6 @@ End: TypeAlias = Callable[[PermissionDenied], None]
 LOOK_EVERY_S: Final = 5.0
 _SHOW: Final = "`ringmill ca issue --client NAME` makes one: --tls-cert and --tls-key (tls_cert=, tls_key=)"
 _MOST_PEMS: Final = 1024  # certificates of callers that are remembered, as reading one takes a while
-
-_SOON: Final = timedelta(days=30)
-_NOT_TRUSTED: Final = "only its owner may read a key: `chmod 600` it"
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """What the files held when they were read."""
-
-    authorities: bytes
-    chain: bytes  # our own certificate, b"" for a client without one
-    key: bytes
-    holder: Holder | None  # whom our certificate names
-    revoked: frozenset[int]
-    client: ssl.SSLContext
-    server: ssl.SSLContext | None
-    credentials: grpc.ChannelCredentials
 
 
 class TlsFiles:
@@ -69,10 +56,10 @@ class TlsFiles:
         self._open: dict[int, tuple[Mapping[str, Any], str, End]] = {}
         self._numbers = itertools.count()
         self._read_pems: dict[bytes, Mapping[str, Any]] = {}
-        self._ca, self._cert, self._key, self._crl = ca, cert, key, crl
+        self._paths = CertificatePaths(ca, cert, key, crl)
         self._lock = threading.Lock()  # gRPC asks in a thread of its own
         self._looked_at = self._signature()
-        self._now = self._load()
+        self._now = load(self._paths, demands=demands)
 
     def client_context(self) -> ssl.SSLContext:
         """What a dialler connects with."""
@@ -80,14 +67,14 @@ class TlsFiles:
 
     def grpc_context(self) -> ssl.SSLContext:
         """The same for a port of gRPC, which wants its protocol named."""
-        context = self._context(ssl.PROTOCOL_TLS_CLIENT, self._current().authorities)
+        context = tls_context(self._paths, ssl.PROTOCOL_TLS_CLIENT, self._current().authorities)
         context.set_alpn_protocols(["h2"])
         return context
 
     @property
     def shows(self) -> bool:
         """Whether there is a certificate of our own."""
-        return bool(self._cert)
+        return bool(self._paths.cert)
 
     def server_context(self) -> ssl.SSLContext:
         """What a connection is accepted with: the other side may show a certificate, which has to be good."""
@@ -121,9 +108,10 @@ class TlsFiles:
 
     def check_is_for(self, node: str) -> None:
         """Raise InvalidArgument unless our own certificate is that of this node."""
-        if self._own().name != node or not self._own().is_node:
+        own = self._own()
+        if own.name != node or not own.is_node:
             raise InvalidArgument(
-                f"--tls-cert {self._cert!r} is the certificate of {self._own()}, and this node is {node}",
+                f"--tls-cert {self._paths.cert!r} is the certificate of {own}, and this node is {node}",
                 hint=f"`ringmill ca issue {node}` makes one",
             )
 
@@ -163,7 +151,7 @@ class TlsFiles:
         if certificate is None:
             if len(self._read_pems) >= _MOST_PEMS:
                 self._read_pems.clear()
-            certificate = self._read_pems[shown] = _as_ssl_has_it(shown) if shown else {}
+            certificate = self._read_pems[shown] = as_ssl_has_it(shown) if shown else {}
         self.check_client(certificate)
 
     def note_open(self, certificate: Mapping[str, Any] | None, whose: str, end: End) -> Callable[[], None]:
@@ -213,169 +201,34 @@ class TlsFiles:
         assert holder is not None, "a node has a certificate that names it"
         return holder
 
-    def _current(self) -> _Loaded:
+    def _current(self) -> Loaded:
         with self._lock:
             signature = self._signature()
             if signature != self._looked_at:
                 self._looked_at = signature
                 try:
                     self._now = self._load_again()
-                    _log.info("the certificates were read again: %s", self._ca)
+                    _log.info("the certificates were read again: %s", self._paths.ca)
                 except InvalidArgument as error:
                     _log.warning("the former certificates stay in force: %s", error)
             return self._now
 
     def _signature(self) -> tuple[object, ...]:
         """What differs after a file was written or replaced."""
-        return tuple(_mark(path) for path in (self._ca, self._cert, self._key, self._crl) if path)
+        return tuple(file_mark(path) for path in self._paths if path)
 
-    def _load_again(self) -> _Loaded:
-        loaded = self._load()
+    def _load_again(self) -> Loaded:
+        loaded = load(self._paths, demands=self.demands)
         if loaded.holder != self._now.holder:
-            raise InvalidArgument(f"--tls-cert {self._cert!r} is for {loaded.holder} now")
+            raise InvalidArgument(f"--tls-cert {self._paths.cert!r} is for {loaded.holder} now")
         return loaded
-
-    def _load(self) -> _Loaded:
-        """Raises InvalidArgument."""
-        authorities = _read("--tls-ca", self._ca)
-        chain = _read("--tls-cert", self._cert) if self._cert else b""
-        key = _read_key(self._key) if self._key else b""
-        client = self._context(ssl.PROTOCOL_TLS_CLIENT, authorities)
-        server = None
-        if chain:
-            server = self._context(ssl.PROTOCOL_TLS_SERVER, authorities)
-            server.verify_mode = ssl.CERT_REQUIRED if self.demands else ssl.CERT_OPTIONAL
-            server.num_tickets = 0  # no session is resumed
-        return _Loaded(
-            authorities=authorities,
-            chain=chain,
-            key=key,
-            holder=self._holder(chain) if chain else None,
-            revoked=self._revoked(authorities) if self._crl else frozenset(),
-            client=client,
-            server=server,
-            credentials=grpc.ssl_channel_credentials(authorities, key or None, chain or None),
-        )
-
-    def _context(self, kind: int, authorities: bytes) -> ssl.SSLContext:
-        context = ssl.SSLContext(kind)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        try:
-            context.load_verify_locations(cadata=authorities.decode("ascii"))
-        except (ssl.SSLError, ValueError) as error:
-            raise InvalidArgument(f"--tls-ca {self._ca!r} holds no certificate: {error}") from error
-        if self._cert:
-            try:
-                context.load_cert_chain(self._cert, self._key)
-            except (OSError, ValueError) as error:  # an SSLError is an OSError
-                raise InvalidArgument(
-                    f"--tls-cert {self._cert!r} and --tls-key {self._key!r} cannot be used together: {error}"
-                ) from error
-        return context
-
-    def _holder(self, chain: bytes) -> Holder:
-        """Whom our certificate names.  A line in the log when it ends soon."""
-        from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
-
-        try:
-            certificate = x509.load_pem_x509_certificate(chain)
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-            holder = holder_of(names.value.get_values_for_type(x509.UniformResourceIdentifier))
-        except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion):
-            holder = None
-        if holder is None:
-            raise InvalidArgument(
-                f"--tls-cert {self._cert!r} names no node and no client of a cluster",
-                hint="certificates are made by `ringmill ca issue`",
-            )
-        left = certificate.not_valid_after_utc - datetime.now(UTC)
-        if left < _SOON:
-            _log.warning(
-                "--tls-cert %r ends in %d days: `ringmill ca issue --replace`", self._cert, left.days
-            )
-        return holder
-
-    def _revoked(self, authorities: bytes) -> frozenset[int]:
-        """The serial numbers on the lists that an authority of ours has signed."""
-        from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
-
-        lists = _read("--tls-crl", self._crl)
-        end = b"-----END X509 CRL-----"
-        revoked: list[int] = []
-        try:
-            trusted = [each.public_key() for each in x509.load_pem_x509_certificates(authorities)]
-            found = [x509.load_pem_x509_crl(each + end) for each in lists.split(end)[:-1]]
-        except ValueError as error:
-            raise InvalidArgument(f"--tls-crl {self._crl!r} holds no revocation list: {error}") from error
-        ours = [each for each in found if any(_has_signed(key, each) for key in trusted)]
-        if not ours:
-            raise InvalidArgument(
-                f"--tls-crl {self._crl!r} holds no revocation list that an authority of --tls-ca has signed"
-            )
-        for each in ours:
-            revoked += [one.serial_number for one in each]
-        return frozenset(revoked)
 
 
 def _holder_in(certificate: Mapping[str, Any]) -> Holder | None:
     return holder_of(value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI")
 
 
-def _as_ssl_has_it(pem: bytes) -> Mapping[str, Any]:
-    """As much of what SSLSocket.getpeercert returns as is looked at here."""
-    from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
-
-    certificate = x509.load_pem_x509_certificate(pem)
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return {"serialNumber": f"{certificate.serial_number:X}"}
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return {
-        "serialNumber": f"{certificate.serial_number:X}",
-        "subjectAltName": tuple(("URI", uri) for uri in uris),
-    }
-
-
-def _has_signed(key: Any, revocations: Any) -> bool:
-    try:
-        return bool(revocations.is_signature_valid(key))
-    except (TypeError, ValueError):  # another kind of key
-        return False
-
-
-def _configuration(loaded: _Loaded) -> grpc.ServerCertificateConfiguration:
+def _configuration(loaded: Loaded) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration(
         [(loaded.key, loaded.chain)], root_certificates=loaded.authorities
     )
-
-
-def _read(flag: str, path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
-        raise InvalidArgument(f"{flag} {path!r} cannot be read: {error}") from error
-
-
-def _read_key(path: str) -> bytes:
-    """The key, which nobody else may read; group root's rights are root's."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
-        raise InvalidArgument(f"--tls-key {path!r} cannot be read: {error}") from error
-    if found.st_uid not in {os.geteuid(), 0} or found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise InvalidArgument(
-            f"--tls-key {path!r} is not trusted: it belongs to uid {found.st_uid}, mode {mode:04o}",
-            hint=_NOT_TRUSTED,
-        )
-    return _read("--tls-key", path)
-
-
-def _mark(path: str) -> tuple[int, int, int]:
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return (0, 0, 0)
-    return (found.st_mtime_ns, found.st_size, found.st_ino)

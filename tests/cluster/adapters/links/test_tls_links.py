@@ -47,7 +47,7 @@ class _Shy(TlsFiles):
 
     def client_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(self._ca)
+        context.load_verify_locations(self._paths.ca)
         return context
 
 

@@ -13,7 +13,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -48,7 +48,7 @@ from ringmill.node.node_options import (
     PurgeOptions,
 )
 from ringmill.node.service_tables import ProcessFacts, service_tables
-from ringmill.node.services.grpc_calls.over_grpc import admits_all, grpc_handlers
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.grpc_calls.token_gate import TokenGate
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.storage.engine_options import EngineOptions
@@ -100,10 +100,8 @@ async def run_node(config: NodeConfig) -> None:
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
-                admit = (
-                    admits_all if tls is None else TokenGate(config.token, partial(check_caller, tls)).check
-                )
-                tables = grpc_handlers(service_tables(node, process), clock, transport.prove, admit)
+                gate = {} if tls is None else {"admit": _token_gate(config, tls).check}
+                tables = grpc_handlers(service_tables(node, process), clock, transport.prove, **gate)
                 services = Services(GrpcAcceptor(transport, tls=tls), tables)
                 credentials = None if tls is None else tls.server_credentials()
                 carriers = {"grpc", config.peer_transport, config.client_transport}
@@ -122,9 +120,7 @@ async def run_node(config: NodeConfig) -> None:
                     for warning in _warnings(config):
                         _log.warning("%s", warning)
                     with dog:
-                        await _serve_until(
-                            stop, node, server, [watch.run(), *([] if tls is None else [tls.run()])]
-                        )
+                        await _serve_until(stop, node, server, watch, tls)
                     _log.info("%s stops", config.id)
                     await server.set_ready(False)
                     are_clients = transport.say_leaving() > 0
@@ -171,6 +167,10 @@ def _tls(config: NodeConfig) -> TlsFiles | None:
     return files
 
 
+def _token_gate(config: NodeConfig, tls: TlsFiles) -> TokenGate:
+    return TokenGate(config.token, partial(check_caller, tls))
+
+
 def _warnings(config: NodeConfig) -> Iterator[str]:
     if os.geteuid() == 0:
         yield _AS_ROOT
@@ -195,11 +195,13 @@ def _spare_the_collector() -> None:
 
 
 async def _serve_until(
-    stop: asyncio.Event, node: Node, server: NodeServer, watches: Sequence[Coroutine[None, None, None]]
+    stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch, tls: TlsFiles | None
 ) -> None:
     """Become ready as soon as the cluster is formed; return when asked to stop."""
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(one) for one in (_ready_once_formed(node, server), *watches)]
+        beside = [group.create_task(_ready_once_formed(node, server)), group.create_task(watch.run())]
+        if tls is not None:
+            beside.append(group.create_task(tls.run()))
         await stop.wait()
         for task in beside:
             task.cancel()

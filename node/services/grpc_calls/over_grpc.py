@@ -18,7 +18,7 @@ from ringmill.node.services.grpc_calls.grpc_abort import abort_with
 from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
-__all__ = ["Admitting", "GrpcHandlers", "Proving", "admits_all", "grpc_handlers"]
+__all__ = ["Admitting", "GrpcHandlers", "Proving", "grpc_handlers"]
 
 GrpcHandlers: TypeAlias = Mapping[str, dict[str, grpc.RpcMethodHandler]]
 """By service and method, as `grpc.aio.Server.add_registered_method_handlers` takes them."""
@@ -28,23 +28,23 @@ Proving: TypeAlias = Callable[[Mapping[str, str], str], Mapping[str, str]]
 a caller that does not ask."""
 
 
-Admitting: TypeAlias = Callable[[grpc.aio.ServicerContext, Mapping[str, str]], None]
-"""Raises a RingmillError for a call that is not admitted, given its texts."""
+Admitting: TypeAlias = Callable[[grpc.aio.ServicerContext, str, Mapping[str, str]], None]
+"""Raises a RingmillError for a call that is not admitted, given the path of its method and its texts."""
 
 
 def _proves_nothing(_told: Mapping[str, str], _path: str) -> Mapping[str, str]:
     return {}
 
 
-def admits_all(_context: grpc.aio.ServicerContext, _told: Mapping[str, str]) -> None:
-    """The Admitting of a node without TLS."""
+def _admits_all(_context: grpc.aio.ServicerContext, _path: str, _told: Mapping[str, str]) -> None:
+    pass
 
 
 def grpc_handlers(
     tables: Iterable[Service],
     clock: Clock,
     prove: Proving = _proves_nothing,
-    admit: Admitting = admits_all,
+    admit: Admitting = _admits_all,
 ) -> GrpcHandlers:
     """The handlers of each service."""
     return {
@@ -76,7 +76,7 @@ class _Beginning:
             first |= clock_texts(self._clock)
         if first:
             await context.send_initial_metadata(tuple(first.items()))
-        self._admit(context, metadata)
+        self._admit(context, f"/{name}", metadata)
         return call
 
 

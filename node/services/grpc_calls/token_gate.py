@@ -27,7 +27,7 @@ class TokenGate:
         self._token = token.encode()
         self._connected = connected
 
-    def check(self, context: grpc.aio.ServicerContext, told: Mapping[str, str]) -> None:
+    def check(self, context: grpc.aio.ServicerContext, _path: str, told: Mapping[str, str]) -> None:
         """Raise PermissionDenied for a call without the token, and what `connected` raises."""
         self._connected(context)
         given = told.get(TOKEN_KEY, "")

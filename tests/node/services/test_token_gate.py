@@ -16,7 +16,7 @@ def gate(token: str) -> TokenGate:
 
 
 def check(gate: TokenGate, given: str = "") -> None:
-    gate.check(None, {TOKEN_KEY: given} if given else {})
+    gate.check(None, "/ringmill.v1.Kv/Get", {TOKEN_KEY: given} if given else {})
 
 
 def test_a_call_with_the_token_is_admitted() -> None:

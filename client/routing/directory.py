@@ -18,7 +18,7 @@ from ringmill.client.lifetime import Lifetime
 from ringmill.client.routing.breakers import Breakers
 from ringmill.client.routing.candidates import Suspects, coordinators
 from ringmill.client.routing.links import TOPOLOGY, Link, NoticingLink, SendingLink
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
@@ -369,7 +369,8 @@ def _nobody(
     if any(error.detail.get("formed") is False for error in failures.values()):
         found.hint = _FORM_HINT
     for error in failures.values():
-        if error.detail.get("proved") is False:
+        is_stranger = error.detail.get("proved") is False or error.detail.get("tls") is False
+        if is_stranger or (isinstance(error, PermissionDenied) and error.hint):
             found.hint = error.hint
     silent = [one for one in endpoints if isinstance(failures.get(one), DeadlineExceeded | None)]
     if not silent:

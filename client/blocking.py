@@ -35,7 +35,7 @@ from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.scans.blocking_scan import Scan
-from ringmill.client.twins.blocking_administration import Keyspaces, Members, Ring
+from ringmill.client.twins.blocking_administration import Auth, Keyspaces, Members, Ring
 from ringmill.client.twins.blocking_mergeables import Counters, Maps, Sets
 from ringmill.client.twins.blocking_pipeline import Pipeline
 from ringmill.client.twins.blocking_sessions import Session
@@ -443,6 +443,11 @@ class Client(Keyspace):
     def keyspaces(self) -> Keyspaces:
         """Makes, changes, drops and lists keyspaces."""
         return Keyspaces(self._subject.keyspaces, self._loop, self._timeout_s)
+
+    @property
+    def auth(self) -> Auth:
+        """Issues, lists and revokes tokens of clients.  It needs the role admin."""
+        return Auth(self._subject.auth, self._loop, self._timeout_s)
 
     @property
     def members(self) -> Members:

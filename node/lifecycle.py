@@ -90,10 +90,12 @@ async def run_node(config: NodeConfig) -> None:
             async with running_node(config, doors, _options(config)) as node:
                 if config.gate:
                     transport.admit_by(node.core.gate)
+                transport.authorize_by(node.access)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
-                tables = grpc_handlers(service_tables(node, process), clock, transport.prove)
+                services_of_node = service_tables(node, process, transport.door.caller_of)
+                tables = grpc_handlers(services_of_node, clock, transport.prove)
                 services = Services(GrpcAcceptor(transport), tables)
                 carriers = {"grpc", config.peer_transport, config.client_transport}
                 most = connections_below(limit) // len(carriers)

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ringmill.cluster.adapters.network.complaints import Complaints
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport, Welcome
 from ringmill.cluster.adapters.network.handshake import SESSION, Introduction
 from ringmill.cluster.adapters.network.sockets.socket_places import loopback_port, socket_file
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
+from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.errors import Overloaded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES

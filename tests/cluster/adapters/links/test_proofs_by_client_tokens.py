@@ -20,7 +20,7 @@ from ringmill.cluster.adapters.network.access.token_secrets import KeptToken, se
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_streams import SESSION_PATH
-from ringmill.cluster.adapters.network.handshake import SESSION, Introduction
+from ringmill.cluster.adapters.network.handshake import PROOF_KEY, SESSION, Introduction
 from ringmill.cluster.adapters.network.link_proofs import WITH_CLIENT, AskedProof
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.os_entropy import OsEntropy
@@ -291,6 +291,38 @@ class TestOverGrpc:
             assert refused.value.outcome == "failed"
             await self.call(link, PUT)
         assert cluster.done == ["plain"] * 2
+
+    @pytest.mark.parametrize("is_earlier", [False, True], ids=["challenge", "earlier release"])
+    async def test_the_clusters_token_is_sent_as_it_is_only_to_a_node_that_gives_no_challenge(
+        self, nodes: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, is_earlier: bool
+    ) -> None:
+        told: list[Mapping[str, str]] = []
+        find_out = ClientDoor.caller_of
+
+        def noted(door: ClientDoor, texts: Mapping[str, str], path: str) -> Caller:
+            told.append(texts)
+            return find_out(door, texts, path)
+
+        monkeypatch.setattr(ClientDoor, "caller_of", noted)
+        prove = FrameTransport.prove
+
+        def without_challenge(node: FrameTransport, texts: Mapping[str, str], path: str) -> Mapping[str, str]:
+            return {key: text for key, text in prove(node, texts, path).items() if key == PROOF_KEY}
+
+        if is_earlier:
+            monkeypatch.setattr(FrameTransport, "prove", without_challenge)
+        await cluster.node(nodes)
+        cluster.changes(is_required=True)
+        for token in (SECRET, WRITER):
+            link = ClientLink(nodes.addresses[N1], token=token, tells_token=True)
+            async with link:
+                if is_earlier and token == WRITER:
+                    with pytest.raises(PermissionDenied, match="a token is missing"):
+                        await self.call(link, PUT)
+                else:
+                    await self.call(link, PUT)
+        sent = [texts[TOKEN_KEY] for texts in told if TOKEN_KEY in texts]
+        assert sent == ([SECRET] if is_earlier else []), "a client's own is never sent"
 
     @staticmethod
     def shown(door: ClientDoor, address: str, path: str) -> dict[str, str]:

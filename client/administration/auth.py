@@ -27,6 +27,7 @@ from ringmill.cluster.access.roles import ROLES
 from ringmill.cluster.access.scram import SECRET_BYTES, kept_keys
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ports import Entropy
+from ringmill.cluster.ring.topology_entries import check_name
 from ringmill.cluster.wire.stubs import auth_pb2 as pb
 
 __all__ = ["AccessInfo", "AsyncAuth", "IssuedToken", "Role", "TokenInfo"]
@@ -101,7 +102,7 @@ class AsyncAuth:
 
         Raises InvalidArgument; Conflict when a token of this name is in force.
         """
-        checked_name("name", name)
+        check_name("name", checked_name("name", name))
         if role not in ROLES:
             raise InvalidArgument(f"role is {role!r:.40}, need one of {', '.join(ROLES)}")
         lifetime_s = checked_lifetime_s(expires)
@@ -130,7 +131,7 @@ class AsyncAuth:
 
         A node that has not heard of it yet still lets it in.  Raises NotFound.
         """
-        checked_name("token", token)
+        check_name("token", checked_name("token", token))  # an id has the form of a name
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return pb.RevokeTokenRequest(token=token, timeout_ms=timeout_ms)

@@ -65,7 +65,7 @@ def global_options(refused: Collection[str] = (), hidden: Collection[str] = ()) 
             "--token-file",
             type=click.Path(),
             metavar="PATH",
-            help="file with the cluster's token, which nodes have to know",
+            help="file with the cluster's token or one of a client's own, which nodes have to know",
         ),
         _stored("-o", "output", type=click.Choice(FORMS), help="output format  [table]"),
         _stored("--timeout", type=DURATION, metavar="TIME", help="give up after this time  [5s]"),

@@ -34,7 +34,7 @@ class TokenEntry:
     made_s: int
     expires_s: int
     is_revoked: bool
-    keys: KeptKeys
+    keys: KeptKeys = field(repr=False)
 
     def is_over(self, now_s: float) -> bool:
         """Whether it opens nothing any more."""

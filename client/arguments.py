@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
 from ringmill.client.values import CausalContext
+from ringmill.cluster.access.client_token import client_token
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import (
     MAX_CONTEXT_BYTES,
@@ -165,6 +166,14 @@ def checked_ttl_ms(ttl: Seconds | None) -> int:
     return max(1, round(_seconds("ttl", ttl, MAX_TTL_MS / 1000, hint) * 1000))
 
 
+def checked_lifetime_s(expires: Seconds | None) -> int:
+    """For how long a token is in force, in whole seconds; 0 for None, which is forever."""
+    if expires is None:
+        return 0
+    lifetime_s = _seconds("expires", expires, MAX_TTL_MS / 1000, "at most 100 years")
+    return -int(-lifetime_s // 1)
+
+
 def checked_timeout_s(timeout: Seconds) -> float:
     """The deadline of one request in seconds."""
     return _seconds("timeout", timeout, MAX_TIMEOUT_S, f"a request may take at most {MAX_TIMEOUT_S:.0f} s")
@@ -287,7 +296,7 @@ def checked_endpoints(endpoints: Endpoints) -> list[str]:
 
 
 def checked_token(token: str) -> str:
-    """The cluster's token: printable ASCII without spaces, as it travels in a header.  Never shown."""
+    """The cluster's token, printable ASCII without spaces, or one of a client, whole.  Never shown."""
     if not isinstance(token, str):
         raise _mistyped("token", token, "a str")
     _check_size("token", len(token), TOKEN_LIMIT, "it is the one line of the cluster's token file")
@@ -296,6 +305,7 @@ def checked_token(token: str) -> str:
             "token has characters that are not printable ASCII, or spaces",
             hint="it is the single line of the cluster's token file, without the line end",
         )
+    client_token(token)  # raises for a damaged one
     return token
 
 

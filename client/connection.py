@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
+from ringmill.client.administration.auth import AsyncAuth
 from ringmill.client.administration.hot_view import HotView, ask_hot
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.administration.members import AsyncMembers
@@ -48,7 +49,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import distrust
 from ringmill.cluster.adapters.network.channels import check_fork
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
-from ringmill.cluster.adapters.network.handshake import TOKEN_KEY, Check, Introduction, any_node
+from ringmill.cluster.adapters.network.handshake import Check, Introduction, any_node
 from ringmill.cluster.adapters.network.link_proofs import one_spelling
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
@@ -84,10 +85,11 @@ def connect(
 ) -> AsyncClient:
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
-    `timeout` is the deadline of each request in seconds, including the time to connect.  The cluster's token
-    is `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill.  Jobs
-    need it.  A client that has it takes no answer from a process that does not know it (rule F6 in
-    docs/protocol/requests.md); one without it trusts whoever listens at the endpoints.  `session=False`
+    `timeout` is the deadline of each request in seconds, including the time to connect.  The token is
+    `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill.  It is the
+    cluster's, which opens all, or one of a client, which opens what its role allows (rule F8 in
+    docs/protocol/requests.md).  Jobs need one.  A client that has a token takes no answer from a process that
+    does not know it (rule F6); one without it trusts whoever listens at the endpoints.  `session=False`
     sends each request as a unary call, which is cheaper for only a few requests.  `transport` "tcp" or
     "unix" carries the session's requests where the nodes offer that, else gRPC does.
 
@@ -230,6 +232,12 @@ class AsyncClient(AsyncKeyspace):
         return AsyncKeyspaces(self._router)
 
     @property
+    def auth(self) -> AsyncAuth:
+        """Issues, lists and revokes tokens of clients.  It needs the role admin."""
+        self._directory.lifetime.check_open()
+        return AsyncAuth(self._router, self._entropy)
+
+    @property
     def members(self) -> AsyncMembers:
         """Gives a member that lost its disk its seat back."""
         self._directory.lifetime.check_open()
@@ -369,8 +377,7 @@ class _JobLink:
 
     def __init__(self, address: str, token: str, opened: set[_JobLink], tls: TlsFiles | None) -> None:
         self._address = address
-        self._link = ClientLink(address, token=token, tls=tls)
-        self._metadata = ((TOKEN_KEY, token),) if tls is None else ()  # with TLS the link sends it
+        self._link = ClientLink(address, token=token, tells_token=True, tls=tls)
         self._opened = opened
 
     async def __aenter__(self) -> _JobLink:
@@ -386,18 +393,18 @@ class _JobLink:
 
     async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
         with self._named():
-            return await self._link.unary(path, request, answer, timeout_s, self._metadata)
+            return await self._link.unary(path, request, answer, timeout_s)
 
     async def upload(
         self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
     ) -> Answer:
         with self._named():
-            return await self._link.upload(path, requests, answer, timeout_s, self._metadata)
+            return await self._link.upload(path, requests, answer, timeout_s)
 
     def stream(
         self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
     ) -> AsyncIterator[Answer]:
-        return self._link.stream(path, request, answer, timeout_s, self._metadata)
+        return self._link.stream(path, request, answer, timeout_s)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -29,6 +29,7 @@ from ringmill.node.repair.room import Repair, open_repair
 from ringmill.node.replica.room import Replica, open_replica, serve_replica
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.room import open_requests
+from ringmill.node.services.access.access_control import AccessControl
 from ringmill.node.services.kv_service import KvService, open_kv
 from ringmill.node.services.registers_service import RegistersService, open_registers
 
@@ -50,6 +51,7 @@ class Node:
     registers: RegistersService
     compute: Compute
     jobs: JobCoordinator
+    access: AccessControl
 
     @property
     def cluster(self) -> ClusterId | None:
@@ -139,6 +141,13 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 registers=registers,
                 compute=compute,
                 jobs=jobs,
+                access=AccessControl(
+                    core.node,
+                    core.clock,
+                    lambda: topology.current,
+                    has_token=bool(core.config.token),
+                    asks_all=core.config.tls is not None and bool(core.config.token),
+                ),
             )
 
 

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import NoReturn
 
+from ringmill.cluster.access.client_token import PREFIX
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
@@ -316,6 +317,11 @@ def _token(path: str | None) -> str:
         token = Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"--token-file {path!r}: {error}") from error
+    if token.startswith(PREFIX):
+        raise InvalidArgument(
+            f"--token-file {path!r} holds the token of a client",
+            hint="a node needs the cluster's own: the file `token` of a local cluster's folder",
+        )
     if not _TOKEN.fullmatch(token):
         raise InvalidArgument(
             f"--token-file {path!r} holds no token: up to 1024 printable characters without spaces",

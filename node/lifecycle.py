@@ -49,7 +49,6 @@ from ringmill.node.node_options import (
 )
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
-from ringmill.node.services.grpc_calls.token_gate import TokenGate
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.storage.engine_options import EngineOptions
 
@@ -97,11 +96,13 @@ async def run_node(config: NodeConfig) -> None:
             async with running_node(config, doors, _options(config)) as node:
                 if config.gate:
                     transport.admit_by(node.core.gate)
+                transport.authorize_by(node.access)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
-                gate = {} if tls is None else {"admit": _token_gate(config, tls).check}
-                tables = grpc_handlers(service_tables(node, process), clock, transport.prove, **gate)
+                services_of_node = service_tables(node, process, transport.door.caller_of)
+                admit = None if tls is None else partial(check_caller, tls)
+                tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
                 services = Services(GrpcAcceptor(transport, tls=tls), tables)
                 credentials = None if tls is None else tls.server_credentials()
                 carriers = {"grpc", config.peer_transport, config.client_transport}
@@ -165,10 +166,6 @@ def _tls(config: NodeConfig) -> TlsFiles | None:
     files = TlsFiles(ca=paths.ca, cert=paths.cert, key=paths.key, crl=paths.crl, demands=paths.demands)
     files.check_is_for(config.id)
     return files
-
-
-def _token_gate(config: NodeConfig, tls: TlsFiles) -> TokenGate:
-    return TokenGate(config.token, partial(check_caller, tls))
 
 
 def _warnings(config: NodeConfig) -> Iterator[str]:

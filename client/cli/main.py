@@ -62,6 +62,7 @@ ringmill = _Program(
         "incr": Verb("ringmill.client.cli.kv.register_verbs:incr", "add to a number, once"),
         "register": Verb("ringmill.client.cli.kv.register_verbs:register", "read a register"),
         "keyspace": Verb("ringmill.client.cli.keyspace.keyspace:keyspace", "make, change and drop keyspaces"),
+        "auth": Verb("ringmill.client.cli.auth.auth_group:auth", "say which clients may do what"),
         "ring": Verb("ringmill.client.cli.ring.ring:ring", "who owns what, and what a change would move"),
         "counters": Verb("ringmill.client.cli.kv.merging_groups:counters", "counters that merge"),
         "sets": Verb("ringmill.client.cli.kv.merging_groups:sets", "sets that merge"),

@@ -312,8 +312,8 @@ class Directory:
     async def learn(self, timeout_s: float) -> None:
         """Ask the endpoints for the topology, each next one after a short silence of those before it.
 
-        Raises Unavailable, with the reason of each, when all refuse; DeadlineExceeded when time runs out
-        first.
+        Raises Unavailable, with the reason of each, when all refuse; PermissionDenied when all refuse the
+        token of this client; DeadlineExceeded when time runs out first.
         """
         failures: dict[str, RingmillError] = {}
         waiting: set[asyncio.Task[bool]] = set()
@@ -364,7 +364,11 @@ async def _one_succeeds(waiting: set[asyncio.Task[bool]], patience_s: float) -> 
 def _nobody(
     endpoints: Sequence[str], failures: Mapping[str, RingmillError], timeout_s: float
 ) -> RingmillError:
-    """The error of a failed first contact: DeadlineExceeded if some endpoint was still silent."""
+    """The error of a failed first contact: DeadlineExceeded if some endpoint was still silent, and
+    PermissionDenied if all refuse the token of this client."""
+    refusals = [failures[one] for one in endpoints if isinstance(failures.get(one), PermissionDenied)]
+    if len(refusals) == len(endpoints):
+        return refusals[0]
     found = none_reachable(endpoints, {address: str(error) for address, error in failures.items()})
     if any(error.detail.get("formed") is False for error in failures.values()):
         found.hint = _FORM_HINT

@@ -22,10 +22,12 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.flow_control import FLOW_CONTROL
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.stubs import (
+    auth_pb2,
     explain_pb2,
     jobs_pb2,
     keyspaces_pb2,
     kv_pb2,
+    members_pb2,
     membership_pb2,
     peer_pb2,
     registers_pb2,
@@ -172,6 +174,8 @@ _SERVICE_NAMES: Final = (
             membership_pb2,
             jobs_pb2,
             repair_pb2,
+            auth_pb2,
+            members_pb2,
         )
         for service in module.DESCRIPTOR.services_by_name.values()
     ),

@@ -114,6 +114,15 @@ def test_a_file_without_a_token_leaves_no_node_open_to_all(tmp_path: Path, text:
         parse_arguments(_line(token_file=str(tmp_path / "token")))
 
 
+def test_a_node_does_not_take_the_token_of_a_client(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"rm1_{'a' * 16}_{'b' * 64}\n")
+    token.chmod(0o600)
+    with pytest.raises(InvalidArgument, match=r"holds the token of a client") as refused:
+        parse_arguments(_line(token_file=str(token)))
+    assert "b" * 64 not in str(refused.value)
+
+
 @pytest.mark.parametrize("mode", [0o666, 0o644])
 def test_a_token_that_others_can_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
     token = tmp_path / "token"

@@ -72,7 +72,7 @@ def global_options(refused: Collection[str] = (), hidden: Collection[str] = ()) 
             "--token-file",
             type=click.Path(),
             metavar="PATH",
-            help="file with the cluster's token, which nodes have to know",
+            help="file with the cluster's token or one of a client's own, which nodes have to know",
         ),
         *(
             _stored(f"--tls-{name}", type=click.Path(), metavar="PATH", help=told)

@@ -3,7 +3,7 @@
 gRPC counts the deadline of a call from its arrival, so a caller that knows this node's clock also sends the
 time until which it waits (node/services/grpc_calls/waiting.py).  A caller that wants to know whether it
 talks to a node of its cluster asks for a proof, which comes before all else of the answer, also of an error
-(rule F6, docs/protocol/requests.md).  A node with TLS also asks its callers for the token (rule F7).
+(rule F6, docs/protocol/requests.md).  A node with TLS looks at the connection first (rule F7).
 """
 
 from __future__ import annotations
@@ -28,23 +28,19 @@ Proving: TypeAlias = Callable[[Mapping[str, str], str], Mapping[str, str]]
 a caller that does not ask."""
 
 
-Admitting: TypeAlias = Callable[[grpc.aio.ServicerContext, str, Mapping[str, str]], None]
-"""Raises a RingmillError for a call that is not admitted, given the path of its method and its texts."""
+Admitting: TypeAlias = Callable[[grpc.aio.ServicerContext], None]
+"""Raises a RingmillError for a call on a connection that is not as it should be."""
 
 
 def _proves_nothing(_told: Mapping[str, str], _path: str) -> Mapping[str, str]:
     return {}
 
 
-def _admits_all(_context: grpc.aio.ServicerContext, _path: str, _told: Mapping[str, str]) -> None:
-    pass
-
-
 def grpc_handlers(
     tables: Iterable[Service],
     clock: Clock,
     prove: Proving = _proves_nothing,
-    admit: Admitting = _admits_all,
+    admit: Admitting | None = None,
 ) -> GrpcHandlers:
     """The handlers of each service."""
     return {
@@ -59,7 +55,7 @@ def grpc_handlers(
 class _Beginning:
     """What is done before a method runs."""
 
-    def __init__(self, clock: Clock, prove: Proving, admit: Admitting) -> None:
+    def __init__(self, clock: Clock, prove: Proving, admit: Admitting | None) -> None:
         self._clock = clock
         self._admit = admit
         self._prove = prove
@@ -76,7 +72,8 @@ class _Beginning:
             first |= clock_texts(self._clock)
         if first:
             await context.send_initial_metadata(tuple(first.items()))
-        self._admit(context, f"/{name}", metadata)
+        if self._admit is not None:
+            self._admit(context)
         return call
 
 

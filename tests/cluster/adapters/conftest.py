@@ -29,7 +29,6 @@ from ringmill.cluster.ports import Handler
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName, Place, offer_text
 from ringmill.cluster.wire.sending_time import PeerClock
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
-from ringmill.node.services.grpc_calls.token_gate import TokenGate
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.table import Service
 
@@ -92,8 +91,8 @@ class Nodes:
                 self._listener(node, transport, tls)
             )
             transport.offer(peers=offer_text(place), clients=offer_text(place))
-        gate = {} if tls is None else {"admit": TokenGate(self.secret, partial(check_caller, tls)).check}
-        methods = grpc_handlers(self.tables, clock, transport.prove, **gate)
+        admit = None if tls is None else partial(check_caller, tls)
+        methods = grpc_handlers(self.tables, clock, transport.prove, admit)
         services = Services(GrpcAcceptor(transport, tls=tls), methods)
         server = NodeServer(address, services, credentials=tls and tls.server_credentials())
         await accepting.enter_async_context(server)

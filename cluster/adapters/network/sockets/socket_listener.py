@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ringmill.cluster.adapters.network.complaints import Complaints
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport, Welcome
 from ringmill.cluster.adapters.network.handshake import SESSION, Introduction
 from ringmill.cluster.adapters.network.sockets.socket_places import (
@@ -26,6 +25,7 @@ from ringmill.cluster.adapters.network.sockets.socket_places import (
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
 from ringmill.cluster.adapters.network.sockets.tls_acceptance import accept_connections, shake_hands
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
+from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.errors import Overloaded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES

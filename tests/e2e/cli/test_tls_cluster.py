@@ -11,7 +11,7 @@ import ringmill
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.local.authority.authority import Authority
 from ringmill.client.local.tcp_ports import free_base
-from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.errors import PermissionDenied, Unavailable
 from ringmill.cluster.wire.offers import CarrierName
 from tests.e2e.cli.conftest import Shell
 
@@ -59,9 +59,12 @@ def test_who_lacks_something_is_told_what(shell: Shell, endpoints: str, authorit
     with pytest.raises(Unavailable, match="it speaks TLS, and this client does not") as refused:
         ringmill.Client(endpoints).__enter__()
     assert "--tls-ca ca.pem, tls_ca=, RINGMILL_TLS_CA" in refused.value.hint
-    with pytest.raises(Unavailable, match="the cluster's token is missing") as refused:
-        ringmill.Client(endpoints, tls_ca=authority.files.bundle).__enter__()
-    assert refused.value.hint == "--token-file, token= or RINGMILL_TOKEN"
+    for session in (True, False):
+        with ringmill.Client(endpoints, tls_ca=authority.files.bundle, session=session) as db:
+            for ask in (lambda: db.get("k"), lambda: db.put("k", b"v"), lambda: db.keyspaces.list()):
+                with pytest.raises(PermissionDenied, match=r"no token|a token is missing") as denied:
+                    ask()
+                assert "--token-file" in denied.value.hint
     with_authority = ["--endpoints", endpoints, "--tls-ca", authority.files.bundle]
     token = shell.folder / "other-token"
     token.write_text("guessed\n")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringmill.node.assembly import Node
+from ringmill.node.services.backups.backup_service import BackupService
 from ringmill.node.services.explain_service import ExplainService
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
@@ -78,4 +79,11 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             config.id, replica=node.replica, repair=node.repair, topology=membership.topology
         ).service(),
         JobsService(node.jobs, node.compute.bundles, config.token).service(),
+        BackupService(
+            card,
+            backups=node.backups,
+            requests=node.requests,
+            topology=membership.topology,
+            token=config.token,
+        ).service(),
     )

@@ -22,6 +22,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.flow_control import FLOW_CONTROL
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.stubs import (
+    backup_pb2,
     explain_pb2,
     jobs_pb2,
     keyspaces_pb2,
@@ -167,6 +168,7 @@ _SERVICE_NAMES: Final = (
             membership_pb2,
             jobs_pb2,
             repair_pb2,
+            backup_pb2,
         )
         for service in module.DESCRIPTOR.services_by_name.values()
     ),

@@ -60,9 +60,9 @@ from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
 if TYPE_CHECKING:
-    from ringmill.client.jobs.jobs import AsyncJobs
+    from ringmill.client.jobs.jobs import AsyncJobs, Dial
 
-__all__ = ["AsyncClient", "connect", "links_of", "open_link", "tls_of"]
+__all__ = ["AsyncClient", "connect", "links_of", "open_link", "tls_of", "token_links_of"]
 
 Answer = TypeVar("Answer", bound=Message)
 LINGER_S = 0.02
@@ -138,6 +138,13 @@ def links_of(client: AsyncClient) -> Callable[[str], Link]:
     return client._dial
 
 
+def token_links_of(client: AsyncClient) -> Dial:
+    """The same, on connections of their own and with the cluster's token in each call."""
+    _ = client.jobs  # it finds the token
+    assert client._token_dial is not None
+    return client._token_dial
+
+
 class AsyncClient(AsyncKeyspace):
     """A connected client: the methods of keyspace `default`, access to other keyspaces, `keyspaces`,
     `registers` and `jobs`.
@@ -160,6 +167,7 @@ class AsyncClient(AsyncKeyspace):
         self._timeout_s = timeout_s
         self._token = token
         self._jobs: AsyncJobs | None = None
+        self._token_dial: Dial | None = None
         self._job_links: set[_JobLink] = set()
         self._has_session = session
         self._transport = transport
@@ -292,6 +300,7 @@ class AsyncClient(AsyncKeyspace):
             self._directory.lifetime.check()
             return _JobLink(address, token, self._job_links, self._tls)
 
+        self._token_dial = dial
         self._jobs = AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
         return self._jobs
 

@@ -15,6 +15,7 @@ from typing import Any
 from ringmill.cluster.gathering import first_error
 from ringmill.cluster.ids import ClusterId
 from ringmill.cluster.ring.topology import Owner
+from ringmill.node.backups.room import Backups, open_backups
 from ringmill.node.compute.room import Compute, open_compute
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Core, Doors
@@ -47,6 +48,7 @@ class Node:
     requests: Requests
     repair: Repair
     moves: Moves
+    backups: Backups
     kv: KvService
     registers: RegistersService
     compute: Compute
@@ -137,6 +139,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 requests=requests,
                 repair=repair,
                 moves=moves,
+                backups=open_backups(core, replica, identity.start, topology=topology),
                 kv=kv,
                 registers=registers,
                 compute=compute,

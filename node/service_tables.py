@@ -9,6 +9,7 @@ from ringmill.cluster.access.raw_tokens import raw_caller
 from ringmill.node.assembly import Node
 from ringmill.node.services.access.auth_service import AuthService
 from ringmill.node.services.access.guarded_tables import CallerOf, guarded
+from ringmill.node.services.backups.backup_service import BackupService
 from ringmill.node.services.explain_service import ExplainService
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
@@ -95,4 +96,7 @@ def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         ).service(),
         JobsService(node.jobs, node.compute.bundles).service(),
         AuthService(membership, node.core.clock).service(),
+        BackupService(
+            card, backups=node.backups, requests=node.requests, topology=membership.topology
+        ).service(),
     )

@@ -68,6 +68,9 @@ ringmill = _Program(
         "sets": Verb("ringmill.client.cli.kv.merging_groups:sets", "sets that merge"),
         "maps": Verb("ringmill.client.cli.kv.merging_groups:maps", "maps that merge"),
         "repair": Verb("ringmill.client.cli.repair_verbs:repair", "compare the owners of partitions"),
+        "backup": Verb(
+            "ringmill.client.cli.backup.backup:backup", "back up the cluster while it runs, and restore it"
+        ),
         "coordinator": Verb(
             "ringmill.client.cli.jobs.coordinator_group:coordinator", "see and move the coordination of jobs"
         ),

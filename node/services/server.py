@@ -23,6 +23,7 @@ from ringmill.cluster.wire.flow_control import FLOW_CONTROL
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.stubs import (
     auth_pb2,
+    backup_pb2,
     explain_pb2,
     jobs_pb2,
     keyspaces_pb2,
@@ -176,6 +177,7 @@ _SERVICE_NAMES: Final = (
             repair_pb2,
             auth_pb2,
             members_pb2,
+            backup_pb2,
         )
         for service in module.DESCRIPTOR.services_by_name.values()
     ),

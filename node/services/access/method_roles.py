@@ -31,7 +31,7 @@ _READ: Final = Need(READ)
 _WRITE: Final = Need(WRITE)
 _ADMIN: Final = Need(ADMIN)
 _JOBS: Final = Need(JOBS, is_open=False)  # a job runs code
-_AUTH: Final = Need(ADMIN, is_open=False)  # else everybody could issue tokens to itself
+_CLOSED: Final = Need(ADMIN, is_open=False)  # else everybody could issue tokens to itself
 
 METHOD_ROLES: Final[Mapping[str, Need]] = MappingProxyType(
     {
@@ -88,14 +88,22 @@ METHOD_ROLES: Final[Mapping[str, Need]] = MappingProxyType(
         "Jobs/Resume": _JOBS,
         "Jobs/Coordinator": _JOBS,
         "Jobs/HandOver": _JOBS,
-        "Auth/Issue": _AUTH,
-        "Auth/Revoke": _AUTH,
-        "Auth/Require": _AUTH,
-        "Auth/List": _AUTH,
+        "Auth/Issue": _CLOSED,
+        "Auth/Revoke": _CLOSED,
+        "Auth/Require": _CLOSED,
+        "Auth/List": _CLOSED,
+        # Who reads tables reads all values; who brings objects says what they have replaced.
+        "Backup/Look": _CLOSED,
+        "Backup/Pin": _CLOSED,
+        "Backup/HashTable": _CLOSED,
+        "Backup/ReadTable": _CLOSED,
+        "Backup/Unpin": _CLOSED,
+        "Backup/BringObjects": _CLOSED,
+        "Backup/BringRegisters": _CLOSED,
     }
 )
 
 
 def role_needed(method: str) -> Need:
     """What a method needs, by its name in the table; the most there is for one that is not in it."""
-    return METHOD_ROLES.get(method, _AUTH)
+    return METHOD_ROLES.get(method, _CLOSED)

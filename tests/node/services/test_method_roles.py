@@ -68,12 +68,14 @@ def test_what_a_role_opens() -> None:
         *("Topology/Init", "Keyspaces/Create", "Keyspaces/Alter", "Keyspaces/Drop", "Members/Change"),
         *("Members/SteerMoves", "Members/ReplaceDisk", "Members/Recover", "Repair/Run", "Repair/Heal"),
         *("Auth/Issue", "Auth/Revoke", "Auth/Require", "Auth/List"),
+        *("Backup/Look", "Backup/Pin", "Backup/HashTable", "Backup/ReadTable", "Backup/Unpin"),
+        *("Backup/BringObjects", "Backup/BringRegisters"),
     }
     assert by_role[READ] == set(METHOD_ROLES).difference(
         *(by_role[role] for role in (NOBODY, WRITE, JOBS, ADMIN))
     )
     closed = {row for row, need in METHOD_ROLES.items() if not need.is_open}
-    assert closed == {row for row in METHOD_ROLES if row.startswith(("Jobs/", "Auth/"))}
+    assert closed == {row for row in METHOD_ROLES if row.startswith(("Jobs/", "Auth/", "Backup/"))}
 
 
 def test_a_method_that_was_forgotten_is_for_admins_with_a_token() -> None:

@@ -316,9 +316,7 @@ async def test_a_side_without_tls_and_one_with_it_say_so(over_tcp: Nodes, certif
 async def test_sessions_need_a_token(over_tcp: Nodes, certificates: Certificates) -> None:
     await over_tcp.start("n1", handlers={"kv.get": _do}, tls=certificates.of("n1"))
     async with ClientLink(over_tcp.addresses[N1], tls=certificates.client()) as link:
-        await link.unary(
-            IDENTIFY, IdentifyRequest(), IdentifyResponse, 5
-        )  # who it is, a client may ask first
+        await link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 5)  # a client may ask that first
         with pytest.raises(PermissionDenied, match="refuses a client"):
             await link.session_call("kv.get", b"", 5)
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
 from ringmill.client.values import CausalContext
+from ringmill.cluster.access.client_token import client_token
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import (
     MAX_CONTEXT_BYTES,
@@ -57,6 +58,7 @@ __all__ = [
     "checked_reducers",
     "checked_session_token",
     "checked_timeout_s",
+    "checked_tls",
     "checked_token",
     "checked_transport",
     "checked_ttl_ms",
@@ -162,6 +164,14 @@ def checked_ttl_ms(ttl: Seconds | None) -> int:
         return 0
     hint = "at most 100 years; to remove the key now, delete it"
     return max(1, round(_seconds("ttl", ttl, MAX_TTL_MS / 1000, hint) * 1000))
+
+
+def checked_lifetime_s(expires: Seconds | None) -> int:
+    """For how long a token is in force, in whole seconds; 0 for None, which is forever."""
+    if expires is None:
+        return 0
+    lifetime_s = _seconds("expires", expires, MAX_TTL_MS / 1000, "at most 100 years")
+    return -int(-lifetime_s // 1)
 
 
 def checked_timeout_s(timeout: Seconds) -> float:
@@ -286,7 +296,7 @@ def checked_endpoints(endpoints: Endpoints) -> list[str]:
 
 
 def checked_token(token: str) -> str:
-    """The cluster's token: printable ASCII without spaces, as it travels in a header.  Never shown."""
+    """The cluster's token, printable ASCII without spaces, or one of a client, whole.  Never shown."""
     if not isinstance(token, str):
         raise _mistyped("token", token, "a str")
     _check_size("token", len(token), TOKEN_LIMIT, "it is the one line of the cluster's token file")
@@ -295,7 +305,19 @@ def checked_token(token: str) -> str:
             "token has characters that are not printable ASCII, or spaces",
             hint="it is the single line of the cluster's token file, without the line end",
         )
+    client_token(token)  # raises for a damaged one
     return token
+
+
+def checked_tls(ca: str, cert: str, key: str) -> None:
+    """The paths of certificates: none, an authority's, or also a client's own and its key."""
+    paths = {"tls_ca": ca, "tls_cert": cert, "tls_key": key}
+    for name, path in paths.items():
+        if not isinstance(path, str):
+            raise _mistyped(name, path, "a str: the path of a file")
+    if bool(cert) != bool(key) or (cert and not ca):
+        missing = ", ".join(name for name, path in paths.items() if not path)
+        raise InvalidArgument(f"{missing} missing: a client's certificate needs tls_ca, tls_cert and tls_key")
 
 
 def checked_session_token(token: bytes) -> bytes:

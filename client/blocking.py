@@ -4,23 +4,14 @@
         db.put("user:42", b"Ada")
 
 A thread of its own runs the event loop.  A call passes its coroutine to that thread and waits until shortly
-after its deadline at the latest.  The methods are generated from the async ones, so that signatures,
-documentation and behaviour have one source.
+after its deadline at the latest.  The methods are generated from the async ones, their one source.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import itertools
-import os
-import threading
-import time
-import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, wait
+from collections.abc import AsyncIterator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar, Unpack, overload
+from typing import TypeVar, Unpack, overload
 
 from ringmill.client.administration.hot_view import HotView
 from ringmill.client.administration.status import ClusterStatus
@@ -30,164 +21,34 @@ from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
-from ringmill.client.lifetime import closed, forked
 from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.scans.blocking_scan import Scan
-from ringmill.client.twins.blocking_administration import Keyspaces, Members, Ring
+from ringmill.client.twins.blocking_administration import Auth, Keyspaces, Members, Ring
 from ringmill.client.twins.blocking_mergeables import Counters, Maps, Sets
 from ringmill.client.twins.blocking_pipeline import Pipeline
 from ringmill.client.twins.blocking_sessions import Session
 from ringmill.client.twins.blocking_twins import blocking, timed, waiting_limit_s
+from ringmill.client.twins.loop_thread import LoopThread
 from ringmill.client.values import Item, KeyChange, PrefixChange, Receipt
 from ringmill.client.watches.polling import PATIENCE_S
 from ringmill.cluster.consensus.leases import AsyncLease
-from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
+from ringmill.cluster.errors import ClientClosed, RingmillError
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
 __all__ = ["Client", "Jobs", "Keyspace", "Lease", "Registers"]
 
 CLOSE_S = 5.0
-JOIN_S = 5.0
-LINGER_S = 1.0
-LOOK_EVERY_S = 0.5
 
 T = TypeVar("T")
-
-
-class _Loop:
-    """An event loop in a thread of its own.
-
-    `close`, losing the last reference or the interpreter's exit ends it.
-    """
-
-    def __init__(self, at_the_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._process = os.getpid()
-        self._pipelines: weakref.WeakValueDictionary[int, Pipeline] = weakref.WeakValueDictionary()
-        self._numbers = itertools.count()
-        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        self._thread = threading.Thread(
-            target=_serve,
-            args=(started, at_the_end, self._pipelines),
-            name="ringmill-client",
-            daemon=True,
-        )
-        self._thread.start()
-        self._loop, stop = started.result()
-        self._end = weakref.finalize(self, _end, self._loop, stop, self._thread, self._process)
-
-    def run(self, work: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
-        """Wait for `work` and return its result; Ctrl-C during the wait cancels the work.
-
-        Raises what the work raises; ClientClosed when the loop has ended or belongs to another process, or in
-        its own thread; DeadlineExceeded, outcome unknown, when the work has not ended `limit_s` after its
-        start.
-        """
-        future = self._start(work)
-        try:
-            return self._outcome(future, limit_s)
-        except BaseException:
-            future.cancel()
-            raise
-
-    def call(self, work: Callable[[], object]) -> None:
-        """Let the loop call `work` soon.  Raises ClientClosed when it can run nothing any more."""
-        self.check()
-        try:
-            self._loop.call_soon_threadsafe(work)
-        except RuntimeError:  # it ended just now
-            raise closed() from None
-
-    def check(self) -> None:
-        """Raises ClientClosed when the loop can run nothing any more."""
-        if self._process != os.getpid():
-            raise forked()
-        if not self._end.alive:
-            raise closed()
-
-    def tell_the_end(self, pipeline: Pipeline) -> None:
-        """Tell it once the loop has ended, as long as it is there."""
-        self._pipelines[next(self._numbers)] = pipeline
-
-    def close(self) -> None:
-        """End the thread and cancel the work in progress."""
-        self._end()
-
-    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        try:
-            self.check()
-            if threading.current_thread() is self._thread:
-                raise ClientClosed(
-                    "a callback of a future runs in the client's own thread, and must not wait for it",
-                    hint="call this in a thread of yours; a pipeline's put, get and delete wait for nothing",
-                )
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RingmillError:
-            work.close()
-            raise
-        except RuntimeError:  # it ended just now
-            work.close()
-            raise closed() from None
-
-    def _outcome(self, future: Future[T], limit_s: float | None) -> T:
-        until = None if limit_s is None else time.monotonic() + limit_s
-        while not wait([future], LOOK_EVERY_S).done:
-            if not self._thread.is_alive():
-                raise closed("unknown")
-            if until is not None and time.monotonic() >= until:
-                raise DeadlineExceeded(
-                    f"the client's own thread has not answered for {limit_s:.3g} s", outcome="unknown"
-                )
-        try:
-            return future.result()
-        except CancelledError:
-            raise closed("unknown") from None
-
-
-def _serve(
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]],
-    at_the_end: Callable[[], Coroutine[Any, Any, None]],
-    pipelines: weakref.WeakValueDictionary[int, Pipeline],
-) -> None:
-    """The thread's body: runs the loop until it is told to stop, then until the work in progress has ended.
-
-    gRPC reports the end of a call to the loop of that call.  If that loop is already closed, the report is
-    logged as an error in another loop.
-    """
-
-    async def until_stopped() -> None:
-        stop = asyncio.Event()
-        started.set_result((asyncio.get_running_loop(), stop))
-        await stop.wait()
-        await at_the_end()
-        if left := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(left, timeout=LINGER_S)
-
-    try:
-        asyncio.run(until_stopped())
-    finally:
-        for pipeline in list(pipelines.values()):
-            pipeline.loop_ended()
-
-
-def _end(
-    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, thread: threading.Thread, process: int
-) -> None:
-    """End the thread; not in a forked child, which has the objects but not the thread."""
-    if process != os.getpid():
-        return
-    with contextlib.suppress(RuntimeError):  # it has ended
-        loop.call_soon_threadsafe(stop.set)
-    if threading.current_thread() is not thread:
-        thread.join(JOIN_S)
 
 
 class Keyspace:
     """One keyspace, blocking; see client/kv.py for what each method promises."""
 
-    def __init__(self, subject: AsyncKeyspace, loop: _Loop, timeout_s: float) -> None:
+    def __init__(self, subject: AsyncKeyspace, loop: LoopThread, timeout_s: float) -> None:
         self._subject = subject
         self._loop = loop
         self._timeout_s = timeout_s
@@ -294,7 +155,7 @@ class Keyspace:
 class Registers:
     """The registers of a cluster, blocking, as client/registers/registers.py promises."""
 
-    def __init__(self, subject: AsyncRegisters, loop: _Loop, timeout_s: float) -> None:
+    def __init__(self, subject: AsyncRegisters, loop: LoopThread, timeout_s: float) -> None:
         self._subject = subject
         self._loop = loop
         self._timeout_s = timeout_s
@@ -317,7 +178,7 @@ class Registers:
 class Lease:
     """A lease, blocking; see cluster/consensus/leases.py.  The client's own thread renews it."""
 
-    def __init__(self, subject: AsyncLease, loop: _Loop) -> None:
+    def __init__(self, subject: AsyncLease, loop: LoopThread) -> None:
         self._subject = subject
         self._loop = loop
 
@@ -349,7 +210,7 @@ class Lease:
 class Jobs:
     """The jobs of a cluster, blocking; see client/jobs/jobs.py for what each method promises."""
 
-    def __init__(self, subject: AsyncJobs, loop: _Loop) -> None:
+    def __init__(self, subject: AsyncJobs, loop: LoopThread) -> None:
         self._subject = subject
         self._loop = loop
 
@@ -392,9 +253,15 @@ class Client(Keyspace):
         token: str = "",
         session: bool = True,
         transport: CarrierName = "grpc",
+        tls_ca: str = "",
+        tls_cert: str = "",
+        tls_key: str = "",
     ) -> None:
-        subject = connect(endpoints, timeout=timeout, token=token, session=session, transport=transport)
-        super().__init__(subject, _Loop(subject.aclose), checked_timeout_s(timeout))
+        subject = connect(
+            endpoints, timeout=timeout, token=token, session=session, transport=transport,
+            tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key,
+        )  # fmt: skip
+        super().__init__(subject, LoopThread(subject.aclose), checked_timeout_s(timeout))
 
     def __enter__(self) -> Client:
         try:
@@ -443,6 +310,11 @@ class Client(Keyspace):
     def keyspaces(self) -> Keyspaces:
         """Makes, changes, drops and lists keyspaces."""
         return Keyspaces(self._subject.keyspaces, self._loop, self._timeout_s)
+
+    @property
+    def auth(self) -> Auth:
+        """Issues, lists and revokes tokens of clients.  It needs the role admin."""
+        return Auth(self._subject.auth, self._loop, self._timeout_s)
 
     @property
     def members(self) -> Members:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
+from ringmill.client.administration.auth import AsyncAuth
 from ringmill.client.administration.hot_view import HotView, ask_hot
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.administration.members import AsyncMembers
@@ -30,6 +31,7 @@ from ringmill.client.arguments import (
     checked_name,
     checked_session_token,
     checked_timeout_s,
+    checked_tls,
     checked_token,
     checked_transport,
 )
@@ -49,6 +51,7 @@ from ringmill.cluster.adapters.network.channels import check_fork
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.handshake import Check, Introduction, any_node
 from ringmill.cluster.adapters.network.link_proofs import one_spelling
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import RingmillError, Unavailable
@@ -57,12 +60,11 @@ from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
 if TYPE_CHECKING:
-    from ringmill.client.jobs.jobs import AsyncJobs
+    from ringmill.client.jobs.jobs import AsyncJobs, Dial
 
-__all__ = ["AsyncClient", "connect", "links_of", "open_link"]
+__all__ = ["AsyncClient", "connect", "links_of", "open_link", "tls_of", "token_links_of"]
 
 Answer = TypeVar("Answer", bound=Message)
-METADATA_NAME = "ringmill-token"
 LINGER_S = 0.02
 """How long `aclose` waits for gRPC to report the cancelled session calls to this loop.
 
@@ -77,15 +79,23 @@ def connect(
     token: str = "",
     session: bool = True,
     transport: CarrierName = "grpc",
+    tls_ca: str = "",
+    tls_cert: str = "",
+    tls_key: str = "",
 ) -> AsyncClient:
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
-    `timeout` is the deadline of each request in seconds, including the time to connect.  The cluster's token
-    is `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill.  Jobs
-    need it.  A client that has it takes no answer from a process that does not know it (rule F6 in
-    docs/protocol/requests.md); one without it trusts whoever listens at the endpoints.  `session=False`
+    `timeout` is the deadline of each request in seconds, including the time to connect.  The token is
+    `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill.  It is the
+    cluster's, which opens all, or one of a client, which opens what its role allows (rule F8 in
+    docs/protocol/requests.md).  Jobs need one.  A client that has a token takes no answer from a process that
+    does not know it (rule F6); one without it trusts whoever listens at the endpoints.  `session=False`
     sends each request as a unary call, which is cheaper for only a few requests.  `transport` "tcp" or
     "unix" carries the session's requests where the nodes offer that, else gRPC does.
+
+    `tls_ca` is a file with the certificates of the cluster's authority: nodes are asked for certificates by
+    it, and everything is encrypted (rule F7).  `tls_cert` and `tls_key` are a certificate of this client and
+    its key; nodes check what is shown, and ask for none.
 
     Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from one that
     had used a client.  Entering it raises Unavailable when no endpoint answers, PermissionDenied when the
@@ -94,8 +104,15 @@ def connect(
     given = checked_endpoints(endpoints), checked_timeout_s(timeout), checked_token(token)
     checked_flag("session", session)
     checked_transport(transport, session=session)
+    tls = tls_of(tls_ca, tls_cert, tls_key)
     check_fork()
-    return AsyncClient(*given, session, transport)
+    return AsyncClient(*given, session, transport, tls)
+
+
+def tls_of(ca: str, cert: str = "", key: str = "") -> TlsFiles | None:
+    """TLS with these files; None when there are none.  Raises InvalidArgument."""
+    checked_tls(ca, cert, key)
+    return TlsFiles(ca=ca, cert=cert, key=key) if ca else None
 
 
 def open_link(
@@ -105,19 +122,27 @@ def open_link(
     transport: CarrierName = "grpc",
     check: Check = any_node,
     token: str = "",
+    tls: TlsFiles | None = None,
 ) -> Link:
     """A link to one node, for requests that need no routing.  The caller closes it.
 
     `check` looks at what the node says of itself before anything is asked on a session.  The node has to
-    prove that it knows the `token`; "" asks for no proof.
+    prove that it knows the `token`; "" asks for no proof.  With `tls` it has to show a certificate.
     """
-    link = ClientLink(address, transport=transport, check=check, token=token)
+    link = ClientLink(address, transport=transport, check=check, token=token, tls=tls)
     return _SessionLink(link) if session else _NodeLink(link)
 
 
 def links_of(client: AsyncClient) -> Callable[[str], Link]:
     """Opens links of the caller's own to members, which have to prove what they prove to this client."""
     return client._dial
+
+
+def token_links_of(client: AsyncClient) -> Dial:
+    """The same, on connections of their own and with the cluster's token in each call."""
+    _ = client.jobs  # it finds the token
+    assert client._token_dial is not None
+    return client._token_dial
 
 
 class AsyncClient(AsyncKeyspace):
@@ -134,12 +159,15 @@ class AsyncClient(AsyncKeyspace):
         token: str,
         session: bool,
         transport: CarrierName = "grpc",
+        tls: TlsFiles | None = None,
     ) -> None:
+        self._tls = tls
         self._entropy = OsEntropy()
         self._directory = Directory(endpoints, self._dial)
         self._timeout_s = timeout_s
         self._token = token
         self._jobs: AsyncJobs | None = None
+        self._token_dial: Dial | None = None
         self._job_links: set[_JobLink] = set()
         self._has_session = session
         self._transport = transport
@@ -212,6 +240,12 @@ class AsyncClient(AsyncKeyspace):
         return AsyncKeyspaces(self._router)
 
     @property
+    def auth(self) -> AsyncAuth:
+        """Issues, lists and revokes tokens of clients.  It needs the role admin."""
+        self._directory.lifetime.check_open()
+        return AsyncAuth(self._router, self._entropy)
+
+    @property
     def members(self) -> AsyncMembers:
         """Gives a member that lost its disk its seat back."""
         self._directory.lifetime.check_open()
@@ -264,8 +298,9 @@ class AsyncClient(AsyncKeyspace):
 
         def dial(address: str) -> _JobLink:
             self._directory.lifetime.check()
-            return _JobLink(address, token, self._job_links)
+            return _JobLink(address, token, self._job_links, self._tls)
 
+        self._token_dial = dial
         self._jobs = AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
         return self._jobs
 
@@ -296,6 +331,7 @@ class AsyncClient(AsyncKeyspace):
             transport=self._transport,
             check=partial(self._check_node, address),
             token=self._known_token,
+            tls=self._tls,
         )
 
     @cached_property
@@ -348,10 +384,9 @@ class _SessionLink(_NodeLink):
 class _JobLink:
     """One node's Jobs service, on a connection of its own, so that uploads and logs never delay reads."""
 
-    def __init__(self, address: str, token: str, opened: set[_JobLink]) -> None:
+    def __init__(self, address: str, token: str, opened: set[_JobLink], tls: TlsFiles | None) -> None:
         self._address = address
-        self._link = ClientLink(address, token=token)
-        self._metadata = ((METADATA_NAME, token),)
+        self._link = ClientLink(address, token=token, tells_token=True, tls=tls)
         self._opened = opened
 
     async def __aenter__(self) -> _JobLink:
@@ -367,18 +402,18 @@ class _JobLink:
 
     async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
         with self._named():
-            return await self._link.unary(path, request, answer, timeout_s, self._metadata)
+            return await self._link.unary(path, request, answer, timeout_s)
 
     async def upload(
         self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
     ) -> Answer:
         with self._named():
-            return await self._link.upload(path, requests, answer, timeout_s, self._metadata)
+            return await self._link.upload(path, requests, answer, timeout_s)
 
     def stream(
         self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
     ) -> AsyncIterator[Answer]:
-        return self._link.stream(path, request, answer, timeout_s, self._metadata)
+        return self._link.stream(path, request, answer, timeout_s)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

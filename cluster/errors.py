@@ -206,7 +206,7 @@ class DiskFull(RingmillError):
 
 
 class PermissionDenied(RingmillError):
-    """The cluster's token is missing or wrong."""
+    """The caller may not ask this: its token is missing, wrong, over, or of a lesser role (`detail`)."""
 
     code, grpc_status, exit_code = "PERMISSION_DENIED", "PERMISSION_DENIED", 1
 

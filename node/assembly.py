@@ -15,6 +15,7 @@ from typing import Any
 from ringmill.cluster.gathering import first_error
 from ringmill.cluster.ids import ClusterId
 from ringmill.cluster.ring.topology import Owner
+from ringmill.node.backups.room import Backups, open_backups
 from ringmill.node.compute.room import Compute, open_compute
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Core, Doors
@@ -29,6 +30,7 @@ from ringmill.node.repair.room import Repair, open_repair
 from ringmill.node.replica.room import Replica, open_replica, serve_replica
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.room import open_requests
+from ringmill.node.services.access.access_control import AccessControl
 from ringmill.node.services.kv_service import KvService, open_kv
 from ringmill.node.services.registers_service import RegistersService, open_registers
 
@@ -46,10 +48,12 @@ class Node:
     requests: Requests
     repair: Repair
     moves: Moves
+    backups: Backups
     kv: KvService
     registers: RegistersService
     compute: Compute
     jobs: JobCoordinator
+    access: AccessControl
 
     @property
     def cluster(self) -> ClusterId | None:
@@ -135,10 +139,18 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 requests=requests,
                 repair=repair,
                 moves=moves,
+                backups=open_backups(core, replica, identity.start, topology=topology),
                 kv=kv,
                 registers=registers,
                 compute=compute,
                 jobs=jobs,
+                access=AccessControl(
+                    core.node,
+                    core.clock,
+                    lambda: topology.current,
+                    has_token=bool(core.config.token),
+                    asks_all=core.config.tls is not None and bool(core.config.token),
+                ),
             )
 
 

@@ -12,19 +12,21 @@ import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import NoReturn
 
+from ringmill.cluster.access.client_token import PREFIX
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
-__all__ = ["NodeConfig", "data_folder", "parse_arguments"]
+__all__ = ["NodeConfig", "TlsPaths", "data_folder", "parse_arguments"]
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TOKEN = re.compile(r"[!-~]{1,1024}")
+_ADDRESS = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]):(\d{1,5})")
 _LOOPBACK = re.compile(r"(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})")
 
 
@@ -51,6 +53,19 @@ class NodeConfig:
     pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
+    frames_port: int = 0  # where frames over tcp are taken; 0: the system chooses at each start
+    tls: TlsPaths | None = None  # the files with which the node speaks TLS, and nothing else
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPaths:
+    """Files of a node that speaks TLS; `crl` may be "".  What it asks clients for, beside the token."""
+
+    cert: str
+    key: str
+    ca: str
+    crl: str = ""
+    demands: bool = False  # clients show a certificate as well
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,18 +77,28 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     """The configuration of a command line.  Raises InvalidArgument naming the flag and the value."""
     parser = _Parser(prog="ringmill node run", description="Run one Ringmill node.", allow_abbrev=False)
     parser.add_argument("--id", required=True, help="name of the node, e.g. n1")
-    parser.add_argument("--listen", required=True, help="address to listen on: host:port, loopback only")
+    parser.add_argument(
+        "--listen",
+        required=True,
+        help="address to listen on: host:port; loopback only, unless with TLS and a token",
+    )
     parser.add_argument("--data", required=True, help="data folder")
     parser.add_argument("--token-file", default=None, help="file with the cluster's token")
     parser.add_argument("--zone", default="", help="failure domain of this node")
     parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
     parser.add_argument("--slots", type=int, default=1, help="number of task processes at once")
     _add_upkeep(parser)
+    _add_tls(parser)
     parser.add_argument(
-        "--peer-transport", default="grpc", choices=CARRIERS, help="what carries frames between nodes"
+        "--peer-transport",
+        choices=CARRIERS,
+        help="what carries frames between nodes; tcp with TLS, else grpc",
     )
     parser.add_argument(
         "--client-transport", default="grpc", choices=CARRIERS, help="what clients may bring frames by"
+    )
+    parser.add_argument(
+        "--frames-port", type=int, default=0, help="port that takes frames over tcp  [the system chooses]"
     )
     given = parser.parse_args(arguments)
     if not _ID.fullmatch(given.id):
@@ -81,9 +106,10 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     if not 0 <= given.slots <= 64:
         raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
     _check_upkeep(given)
+    tls = _tls(given)
     return NodeConfig(
         id=NodeId(given.id),
-        address=_loopback(given.listen),
+        address=_listened(given.listen, is_guarded=tls is not None and given.token_file is not None),
         data=data_folder(given.data, "--data"),
         zone=given.zone,
         token=_token(given.token_file),
@@ -96,8 +122,52 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         hint_bytes=given.hint_bytes,
         hint_age_s=given.hint_age,
         pass_vote_after_s=given.pass_vote_after,
-        peer_transport=given.peer_transport,
+        peer_transport=given.peer_transport or ("grpc" if tls is None else "tcp"),
         client_transport=given.client_transport,
+        frames_port=_frames_port(given),
+        tls=tls,
+    )
+
+
+def _frames_port(given: argparse.Namespace) -> int:
+    port: int = given.frames_port
+    if not 0 <= port < 32768 or given.listen.endswith(f":{port}"):
+        raise InvalidArgument(
+            f"--frames-port {port} must be a port from 1 to 32767, and not that of --listen"
+        )
+    return port
+
+
+def _add_tls(parser: argparse.ArgumentParser) -> None:
+    """The flags of rule F7 (docs/protocol/requests.md)."""
+    parser.add_argument("--tls-cert", default="", help="file with the node's certificate: speak TLS only")
+    parser.add_argument("--tls-key", default="", help="file with the key of --tls-cert")
+    parser.add_argument("--tls-ca", default="", help="file with the certificates of the cluster's authority")
+    parser.add_argument("--tls-crl", default="", help="file with the revocation lists of that authority")
+    parser.add_argument(
+        "--tls-clients",
+        choices=("token", "certificate"),
+        help="what clients have to show: the token, or also a certificate  [token]",
+    )
+
+
+def _tls(given: argparse.Namespace) -> TlsPaths | None:
+    """Raises InvalidArgument for flags that do not go together."""
+    paths = {"--tls-cert": given.tls_cert, "--tls-key": given.tls_key, "--tls-ca": given.tls_ca}
+    if not any((*paths.values(), given.tls_crl, given.tls_clients)):
+        return None
+    if missing := [flag for flag, path in paths.items() if not path]:
+        raise InvalidArgument(
+            f"{', '.join(missing)} missing: TLS needs --tls-cert, --tls-key and --tls-ca",
+            hint="`ringmill ca issue` makes the first two, `ringmill ca init` the last",
+        )
+    if given.peer_transport in {"grpc", "unix"}:
+        raise InvalidArgument(
+            f"--peer-transport {given.peer_transport}: with TLS nodes talk over tcp",
+            hint="gRPC for Python cannot ask nodes for a certificate that clients need not have",
+        )
+    return TlsPaths(
+        given.tls_cert, given.tls_key, given.tls_ca, given.tls_crl, given.tls_clients == "certificate"
     )
 
 
@@ -179,12 +249,23 @@ def _check_upkeep(given: argparse.Namespace) -> None:
         raise InvalidArgument(f"--pass-vote-after {given.pass_vote_after}: from 1 second to a year")
 
 
-def _loopback(address: str) -> str:
+def _listened(address: str, *, is_guarded: bool) -> str:
+    """The address; one that other machines can reach only if the node `is_guarded` by TLS and a token."""
     match = _LOOPBACK.fullmatch(address)
-    if not match or not _is_host(match[1]):
+    if match and not _is_host(match[1]):
+        match = None
+    if match is None and is_guarded:
+        match = _ADDRESS.fullmatch(address)
+        if not match or not _is_dialled(match[1].strip("[]")):
+            raise InvalidArgument(
+                f"--listen {address!r} is no host:port that nodes and clients can dial",
+                hint="give the address of this machine, such as 10.0.0.7:7101",
+            )
+    if not match:
         raise InvalidArgument(
             f"--listen {address!r} must be a loopback host:port, such as 127.0.0.1:7101",
-            hint="clients need no token and nothing is encrypted, so no other address is served",
+            hint="any other address needs TLS and a token: --tls-cert, --tls-key, --tls-ca and --token-file; "
+            "`ringmill ca` makes certificates",
         )
     if not 0 < int(match[2]) < 32768:
         raise InvalidArgument(
@@ -192,6 +273,17 @@ def _loopback(address: str) -> str:
             hint="the system assigns higher ports to outgoing connections; a dial could connect to itself",
         )
     return address
+
+
+def _is_dialled(host: str) -> bool:
+    """Whether others can dial this host: a name, or an IP address of one machine."""
+    if not re.fullmatch(r"[\d.]+|.*:.*", host):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return not address.is_unspecified and not address.is_multicast
 
 
 def _is_host(name: str) -> bool:
@@ -225,6 +317,11 @@ def _token(path: str | None) -> str:
         token = Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"--token-file {path!r}: {error}") from error
+    if token.startswith(PREFIX):
+        raise InvalidArgument(
+            f"--token-file {path!r} holds the token of a client",
+            hint="a node needs the cluster's own: the file `token` of a local cluster's folder",
+        )
     if not _TOKEN.fullmatch(token):
         raise InvalidArgument(
             f"--token-file {path!r} holds no token: up to 1024 printable characters without spaces",

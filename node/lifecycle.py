@@ -15,6 +15,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -24,6 +25,8 @@ from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
+from ringmill.cluster.adapters.network.tls.grpc_callers import check_caller
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
 from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
@@ -66,6 +69,7 @@ _OPEN_TO_ALL = (
     "no --token-file: whatever process can reach this node is taken for the member that it says it is, and "
     "no job runs here"
 )
+_OPEN_TO_CLIENTS = "no --token-file: every client that can reach this node may do all, and no job runs here"
 _log = logging.getLogger(__name__)
 
 
@@ -76,30 +80,38 @@ async def run_node(config: NodeConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, _begin_stop, stop)
     limit = raise_limit()
     watch = DescriptorWatch(limit)
+    tls = _tls(config)
     claim_folder(config.data)
     clock, entropy = SystemClock(), OsEntropy()
     spawner = ProcessSpawner()
     try:
-        carrier = carrier_named(config.peer_transport, LINK, clock=clock)
+        carrier = carrier_named(config.peer_transport, LINK, clock=clock, tls=tls)
         async with FrameTransport(
             config.id, carrier, clock=clock, entropy=entropy, secret=config.token, address=config.address
         ) as transport:
+            transport.clients_prove = tls is not None and bool(config.token)
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
             async with running_node(config, doors, _options(config)) as node:
                 if config.gate:
                     transport.admit_by(node.core.gate)
+                transport.authorize_by(node.access)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
-                tables = grpc_handlers(service_tables(node, process), clock, transport.prove)
-                services = Services(GrpcAcceptor(transport), tables)
+                services_of_node = service_tables(node, process, transport.door.caller_of)
+                admit = None if tls is None else partial(check_caller, tls)
+                tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
+                services = Services(GrpcAcceptor(transport, tls=tls), tables)
+                credentials = None if tls is None else tls.server_credentials()
                 carriers = {"grpc", config.peer_transport, config.client_transport}
                 most = connections_below(limit) // len(carriers)
                 async with (
-                    _taking_frames(config, transport, clock, most),
-                    NodeServer(config.address, services, max_connections=most) as server,
+                    _taking_frames(config, transport, clock, most, tls),
+                    NodeServer(
+                        config.address, services, max_connections=most, credentials=credentials
+                    ) as server,
                 ):
                     await server.set_started()
                     _spare_the_collector()
@@ -109,7 +121,7 @@ async def run_node(config: NodeConfig) -> None:
                     for warning in _warnings(config):
                         _log.warning("%s", warning)
                     with dog:
-                        await _serve_until(stop, node, server, watch)
+                        await _serve_until(stop, node, server, watch, tls)
                     _log.info("%s stops", config.id)
                     await server.set_ready(False)
                     are_clients = transport.say_leaving() > 0
@@ -123,26 +135,44 @@ async def run_node(config: NodeConfig) -> None:
 
 @asynccontextmanager
 async def _taking_frames(
-    config: NodeConfig, transport: FrameTransport, clock: Clock, max_connections: int
+    config: NodeConfig,
+    transport: FrameTransport,
+    clock: Clock,
+    max_connections: int,
+    tls: TlsFiles | None,
 ) -> AsyncIterator[None]:
     """Take frames over what the configuration names beside gRPC, and offer it to those whom it is for."""
     offers = {"grpc": ""}
     async with AsyncExitStack() as stack:
         for name in sorted({config.peer_transport, config.client_transport} - {"grpc"}):
-            listener = SocketListener(config.id, transport, clock=clock, max_connections=max_connections)
+            listener = SocketListener(
+                config.id, transport, clock=clock, max_connections=max_connections, tls=tls
+            )
             path = f"{config.data}/{SOCKET_NAME}"
-            listening = listener.tcp(config.address) if name == "tcp" else listener.unix(path)
+            listening = (
+                listener.tcp(config.address, config.frames_port) if name == "tcp" else listener.unix(path)
+            )
             offers[name] = offer_text(await stack.enter_async_context(listening))
             _log.info("%s takes frames at %s", config.id, offers[name])
         transport.offer(peers=offers[config.peer_transport], clients=offers[config.client_transport])
         yield
 
 
+def _tls(config: NodeConfig) -> TlsFiles | None:
+    """The certificates of the node.  Raises InvalidArgument for files of no use, or of another node."""
+    if config.tls is None:
+        return None
+    paths = config.tls
+    files = TlsFiles(ca=paths.ca, cert=paths.cert, key=paths.key, crl=paths.crl, demands=paths.demands)
+    files.check_is_for(config.id)
+    return files
+
+
 def _warnings(config: NodeConfig) -> Iterator[str]:
     if os.geteuid() == 0:
         yield _AS_ROOT
     if not config.token:
-        yield _OPEN_TO_ALL
+        yield _OPEN_TO_ALL if config.tls is None else _OPEN_TO_CLIENTS
 
 
 def _begin_stop(stop: asyncio.Event) -> None:
@@ -161,10 +191,14 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
-async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch) -> None:
+async def _serve_until(
+    stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch, tls: TlsFiles | None
+) -> None:
     """Become ready as soon as the cluster is formed; return when asked to stop."""
     async with asyncio.TaskGroup() as group:
         beside = [group.create_task(_ready_once_formed(node, server)), group.create_task(watch.run())]
+        if tls is not None:
+            beside.append(group.create_task(tls.run()))
         await stop.wait()
         for task in beside:
             task.cancel()

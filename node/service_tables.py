@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ringmill.cluster.access.raw_tokens import raw_caller
 from ringmill.node.assembly import Node
+from ringmill.node.services.access.auth_service import AuthService
+from ringmill.node.services.access.guarded_tables import CallerOf, guarded
+from ringmill.node.services.backups.backup_service import BackupService
 from ringmill.node.services.explain_service import ExplainService
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.jobs_service import JobsService
@@ -32,7 +36,19 @@ class ProcessFacts:
     complaint: Callable[[], str]
 
 
-def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
+def service_tables(
+    node: Node, process: ProcessFacts, caller_of: CallerOf | None = None
+) -> tuple[Service, ...]:
+    """Each method asks first who calls (`caller_of`) and whether that one may.
+
+    Unless it is given, a caller is known by a token that comes as it is.
+    """
+    token, control = node.core.config.token, node.access
+    who = caller_of or (lambda told, _: raw_caller(token, told, control))
+    return guarded(_open_tables(node, process), control, who)
+
+
+def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
     config, membership = node.core.config, node.membership
     card = NodeCard(
         node=config.id,
@@ -52,6 +68,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             node.repair,
             node.jobs,
             complaints=(process.complaint(), node.core.gate.reason),
+            denied=node.access.denied,
         ),
         sizes=node.replica.objects.partition_sizes,
         pace=lambda: node.moves.mover.pace,
@@ -77,5 +94,9 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         RepairService(
             config.id, replica=node.replica, repair=node.repair, topology=membership.topology
         ).service(),
-        JobsService(node.jobs, node.compute.bundles, config.token).service(),
+        JobsService(node.jobs, node.compute.bundles).service(),
+        AuthService(membership, node.core.clock).service(),
+        BackupService(
+            card, backups=node.backups, requests=node.requests, topology=membership.topology
+        ).service(),
     )

@@ -60,6 +60,7 @@ class NodeStatus:
     purge_held_back: str = ""  # why it has not, in words
     epoch: int | None = None  # of the newest topology that it knows
     awaited_hints: int = 0  # hints that wait on other members for it
+    denied: int | None = None  # requests that it refused as their client may not make them
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,7 @@ def _node(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
         own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting, dict(own.engine),
         own.engine_failure, own.unfilled, own.tombstones, own.purge_held_back, own.epoch, awaited,
+        own.denied,
     )  # fmt: skip
 
 

@@ -62,11 +62,15 @@ ringmill = _Program(
         "incr": Verb("ringmill.client.cli.kv.register_verbs:incr", "add to a number, once"),
         "register": Verb("ringmill.client.cli.kv.register_verbs:register", "read a register"),
         "keyspace": Verb("ringmill.client.cli.keyspace.keyspace:keyspace", "make, change and drop keyspaces"),
+        "auth": Verb("ringmill.client.cli.auth.auth_group:auth", "say which clients may do what"),
         "ring": Verb("ringmill.client.cli.ring.ring:ring", "who owns what, and what a change would move"),
         "counters": Verb("ringmill.client.cli.kv.merging_groups:counters", "counters that merge"),
         "sets": Verb("ringmill.client.cli.kv.merging_groups:sets", "sets that merge"),
         "maps": Verb("ringmill.client.cli.kv.merging_groups:maps", "maps that merge"),
         "repair": Verb("ringmill.client.cli.repair_verbs:repair", "compare the owners of partitions"),
+        "backup": Verb(
+            "ringmill.client.cli.backup.backup:backup", "back up the cluster while it runs, and restore it"
+        ),
         "coordinator": Verb(
             "ringmill.client.cli.jobs.coordinator_group:coordinator", "see and move the coordination of jobs"
         ),
@@ -76,6 +80,9 @@ ringmill = _Program(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),
         "node": Verb("ringmill.client.cli.programs:node", "run or reset a single node"),
+        "ca": Verb(
+            "ringmill.client.cli.ca_verbs:ca", "make the certificates of nodes that speak TLS", NO_CLUSTER
+        ),
         "engine": Verb("ringmill.client.cli.engine_verbs:engine", "inspect the files of a node's storage"),
         "simulate": Verb(
             "ringmill.client.cli.programs:simulate", "run a whole cluster in the simulator", NO_CLUSTER

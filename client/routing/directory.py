@@ -18,7 +18,7 @@ from ringmill.client.lifetime import Lifetime
 from ringmill.client.routing.breakers import Breakers
 from ringmill.client.routing.candidates import Suspects, coordinators
 from ringmill.client.routing.links import TOPOLOGY, Link, NoticingLink, SendingLink
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
@@ -312,8 +312,8 @@ class Directory:
     async def learn(self, timeout_s: float) -> None:
         """Ask the endpoints for the topology, each next one after a short silence of those before it.
 
-        Raises Unavailable, with the reason of each, when all refuse; DeadlineExceeded when time runs out
-        first.
+        Raises Unavailable, with the reason of each, when all refuse; PermissionDenied when all refuse the
+        token of this client; DeadlineExceeded when time runs out first.
         """
         failures: dict[str, RingmillError] = {}
         waiting: set[asyncio.Task[bool]] = set()
@@ -364,12 +364,17 @@ async def _one_succeeds(waiting: set[asyncio.Task[bool]], patience_s: float) -> 
 def _nobody(
     endpoints: Sequence[str], failures: Mapping[str, RingmillError], timeout_s: float
 ) -> RingmillError:
-    """The error of a failed first contact: DeadlineExceeded if some endpoint was still silent."""
+    """The error of a failed first contact: DeadlineExceeded if some endpoint was still silent, and
+    PermissionDenied if all refuse the token of this client."""
+    refusals = [failures[one] for one in endpoints if isinstance(failures.get(one), PermissionDenied)]
+    if len(refusals) == len(endpoints):
+        return refusals[0]
     found = none_reachable(endpoints, {address: str(error) for address, error in failures.items()})
     if any(error.detail.get("formed") is False for error in failures.values()):
         found.hint = _FORM_HINT
     for error in failures.values():
-        if error.detail.get("proved") is False:
+        is_stranger = error.detail.get("proved") is False or error.detail.get("tls") is False
+        if is_stranger or (isinstance(error, PermissionDenied) and error.hint):
             found.hint = error.hint
     silent = [one for one in endpoints if isinstance(failures.get(one), DeadlineExceeded | None)]
     if not silent:

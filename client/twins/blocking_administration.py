@@ -1,13 +1,28 @@
-"""The keyspaces, members and ring of the blocking client, as client/administration/ promises."""
+"""The tokens, keyspaces, members and ring of the blocking client, as client/administration/ promises."""
 
 from __future__ import annotations
 
+from ringmill.client.administration.auth import AsyncAuth
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.administration.members import AsyncMembers
 from ringmill.client.administration.ring_view import AsyncRing
 from ringmill.client.twins.blocking_twins import WaitingLoop, timed
 
-__all__ = ["Keyspaces", "Members", "Ring"]
+__all__ = ["Auth", "Keyspaces", "Members", "Ring"]
+
+
+class Auth:
+    """The tokens of a cluster's clients, blocking, as client/administration/auth.py promises."""
+
+    def __init__(self, subject: AsyncAuth, loop: WaitingLoop, timeout_s: float) -> None:
+        self._subject = subject
+        self._loop = loop
+        self._timeout_s = timeout_s
+
+    issue = timed(AsyncAuth.issue)
+    revoke = timed(AsyncAuth.revoke)
+    require = timed(AsyncAuth.require)
+    list = timed(AsyncAuth.list)
 
 
 class Keyspaces:

@@ -12,17 +12,20 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgpack
 
+from ringmill.cluster.access.scram import KeptKeys
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
+from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, Access, TokenEntry
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner, Row
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack_document", "unpack_document"]
 
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 _FIRST_VERSION: Final = 1
 _SECOND_VERSION: Final = 2
 _THIRD_VERSION: Final = 3
 _FOURTH_VERSION: Final = 4
+_FIFTH_VERSION: Final = 5
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 T = TypeVar("T")
 
@@ -41,6 +44,7 @@ class Document(NamedTuple):
     voters: tuple[Owner, ...]
     former: ClusterId
     is_paused: bool
+    access: Access
 
 
 def pack_document(document: Document) -> bytes:
@@ -52,7 +56,10 @@ def pack_document(document: Document) -> bytes:
     if document.former:
         version = _FOURTH_VERSION
     if document.is_paused or not all(_is_settled(row) for row in document.rows):
+        version = _FIFTH_VERSION
+    if document.access != OPEN_TO_ALL:
         version = FORMAT_VERSION
+    later = [document.former, document.is_paused, _packed_access(document.access)]
     seats = sorted({*document.voters, *(seat for row in document.rows for seat in (*row.seats, *row.wanted))})
     index = {seat: i for i, seat in enumerate(seats)}
     packed: bytes = msgpack.packb(
@@ -68,7 +75,7 @@ def pack_document(document: Document) -> bytes:
             [list(seat) for seat in seats],
             [_packed_row(row, index, version) for row in document.rows],
             [index[voter] for voter in document.voters],
-            *([document.former, document.is_paused][: max(0, version - _THIRD_VERSION)]),
+            *later[: max(0, version - _THIRD_VERSION)],
         ]
     )
     return packed
@@ -93,13 +100,14 @@ def unpack_document(data: bytes) -> Document:
 
 
 def _read(fields: Sequence[Any]) -> Document:
-    later_types: tuple[type, ...] = (str, bool)
+    later_types: tuple[type, ...] = (str, bool, list)
     last = later_types[: max(0, fields[0] - _THIRD_VERSION)]
     types: tuple[type, ...] = (int, int, str, str, int, int, list, list, list, list, list, *last)
     head = _typed("document", fields, types)
     version, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters, *later = head
     former = later[0] if version >= _FOURTH_VERSION else ""
-    is_paused = later[1] if version >= FORMAT_VERSION else False
+    is_paused = later[1] if version >= _FIFTH_VERSION else False
+    access = _access(later[2]) if version >= FORMAT_VERSION else OPEN_TO_ALL
     owners = [_owner(seat) for seat in seats]
     return Document(
         Epoch(epoch),
@@ -110,11 +118,12 @@ def _read(fields: Sequence[Any]) -> Document:
         tuple(_keyspace(entry, version) for entry in keyspaces),
         tuple(_member(entry) for entry in members),
         tuple(
-            _row(entry, owners) if version < FORMAT_VERSION else _moving_row(entry, owners) for entry in rows
+            _row(entry, owners) if version < _FIFTH_VERSION else _moving_row(entry, owners) for entry in rows
         ),
         tuple(_seat(owners, voter) for voter in voters),
         ClusterId(former),
         is_paused,
+        access,
     )
 
 
@@ -125,7 +134,7 @@ def _is_settled(row: Row) -> bool:
 
 def _packed_row(row: Row, index: Mapping[Owner, int], version: int) -> list[Any]:
     owners = [index[owner] for owner in row.owners]
-    if version < FORMAT_VERSION:
+    if version < _FIFTH_VERSION:
         return [row.phase, row.row_epoch, row.copy_epochs[0], *owners]
     joins = [index[seat] for seat in (row.joiner, row.leaver) if seat is not None]
     wanted = [index[seat] for seat in row.wanted]
@@ -151,6 +160,23 @@ def _keyspace(entry: Any, version: int) -> KeyspaceEntry:
     types: tuple[type, ...] = (int, int, str, str, str, int, int, int, *later)
     epoch, ordinal, *rest = _typed("keyspace", entry, types)
     return KeyspaceEntry(KeyspaceId(epoch, ordinal), *rest)
+
+
+def _packed_access(access: Access) -> list[Any]:
+    tokens = [[t.id, t.name, t.role, t.made_s, t.expires_s, t.is_revoked, *t.keys] for t in access.tokens]
+    return [access.is_required, tokens]
+
+
+def _access(entry: Any) -> Access:
+    is_required, tokens = _typed("access", entry, (bool, list))
+    return Access(is_required, tuple(_token(each) for each in tokens))
+
+
+def _token(entry: Any) -> TokenEntry:
+    id, name, role, made_s, expires_s, is_revoked, *keys = _typed(
+        "token", entry, (str, str, str, int, int, bool, bytes, bytes)
+    )
+    return TokenEntry(id, name, role, made_s, expires_s, is_revoked, KeptKeys(*keys))
 
 
 def _member(entry: Any) -> Member:

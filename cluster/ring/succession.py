@@ -49,6 +49,7 @@ def check_follows(older: Topology, newer: Topology) -> None:
     if (newer.name, newer.partitions, newer.n) != (older.name, older.partitions, older.n):
         raise InvalidArgument("the name, the number of partitions and n of a cluster cannot be changed")
     _check_keyspaces(older, newer)
+    _check_tokens(older, newer)
     for number, (before, after) in enumerate(zip(older.rows, newer.rows, strict=True)):
         _check_row(number, before, after, older.epoch)
 
@@ -65,6 +66,14 @@ def _check_keyspaces(older: Topology, newer: Topology) -> None:
             )
         if before is not None and (keyspace.kind, keyspace.policy) != (before.kind, before.policy):
             raise InvalidArgument(f"kind and policy of keyspace {keyspace.name!r} cannot be changed")
+
+
+def _check_tokens(older: Topology, newer: Topology) -> None:
+    """What a token opens is never widened, and one that was revoked has no force again (rule F8)."""
+    for token in newer.access.tokens:
+        before = older.access.find(token.id)
+        if before is not None and token != before and token != replace(before, is_revoked=True):
+            raise InvalidArgument(f"token {token.id} is another one than in epoch {older.epoch}")
 
 
 def _another(older: Topology, newer: Topology) -> InvalidArgument:

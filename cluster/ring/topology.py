@@ -17,6 +17,7 @@ from hashlib import blake2b
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, Access
 from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack_document, unpack_document
 from ringmill.cluster.ring.hashing import (
     MAX_PARTITIONS,
@@ -76,6 +77,7 @@ class Topology:
     voters: tuple[Owner, ...]
     former: ClusterId = _NO_CLUSTER  # the cluster that this one was made of (rule T9)
     is_paused: bool = False  # no further move of the plan is begun
+    access: Access = OPEN_TO_ALL  # who may do what (rule F8)
     _by_name: dict[str, KeyspaceEntry] = field(init=False, repr=False, compare=False)
     _by_id: dict[KeyspaceId, KeyspaceEntry] = field(init=False, repr=False, compare=False)
     _bits_below: int = field(init=False, repr=False, compare=False)  # of a position
@@ -170,7 +172,7 @@ class Topology:
             fields = Document(
                 self.epoch, self.cluster, self.name, self.partitions, self.n,
                 self.keyspaces, self.members, self.rows, self.voters, self.former,
-                self.is_paused,
+                self.is_paused, self.access,
             )  # fmt: skip
             object.__setattr__(self, "_encoded", pack_document(fields))
         return self._encoded
@@ -208,6 +210,7 @@ class Topology:
         _check_unique("address", [member.address for member in self.members])
         _check_unique("keyspace name", [keyspace.name for keyspace in self.keyspaces])
         _check_unique("keyspace id", [str(keyspace.id) for keyspace in self.keyspaces])
+        self.access.check()
 
     def _check_seats(self) -> None:
         replicas = min(self.n, len(self.members))

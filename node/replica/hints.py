@@ -87,6 +87,7 @@ class HintStore:
         self._last: Commit | None = None  # of the newest change; those before it are synced with it
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
         self.dropped = 0  # over the bound, since the start
+        self.delivered = 0  # to all their targets, likewise
         self.on_dropped: Callable[[PartitionId, NodeId], None] = self._lose_dropped
         """Told before a hint is dropped; until somebody listens, it counts as lost."""
 
@@ -380,6 +381,7 @@ class HintStore:
             batch = Batch()
             batch.delete(hint_key(key))
             self._last = self._engine.apply(batch)
+            self.delivered += 1
 
     def _put(self, key: HintKey, hint: Hint) -> Commit:
         batch = Batch()

@@ -111,6 +111,7 @@ class ObjectStore(StoredCount):
         self.written = WrittenKeys()
         self.changes = 0  # of objects, since the start
         self.heals = 0  # of damaged ranges, likewise
+        self.forgotten = 0  # objects, likewise
         self.waiters = Waiters()
         self.feed = feed
 
@@ -287,6 +288,7 @@ class ObjectStore(StoredCount):
                 batch.delete(key)
                 self._engine.apply(batch)
                 self.note_forgotten(key, read)
+                self.forgotten += 1
                 return True
 
             gone += await change(self._engine, key, step)

@@ -22,6 +22,7 @@ __all__ = [
     "Place",
     "copy_prefix",
     "hint_key",
+    "hints_prefix",
     "keyspace_prefix",
     "kind_prefix",
     "meta_key",
@@ -35,6 +36,7 @@ __all__ = [
 _OBJECT: Final = struct.Struct(">BHQQI")  # kind, partition, copy epoch, keyspace epoch, keyspace ordinal
 _REGISTER: Final = _OBJECT
 _HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspace ordinal
+_HINTS: Final = struct.Struct(">BH")  # kind, partition
 _COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
 COPY_PREFIX_BYTES: Final = _COPY.size
 
@@ -112,6 +114,11 @@ def meta_key(name: str) -> bytes:
 
 def hint_key(hint: HintKey) -> bytes:
     return _HINT.pack(Kind.HINT, hint.partition, *hint.keyspace) + hint.key
+
+
+def hints_prefix(partition: PartitionId) -> bytes:
+    """The common prefix of all hints about keys of a partition."""
+    return _HINTS.pack(Kind.HINT, partition)
 
 
 def parse_hint_key(stored: bytes) -> HintKey:

@@ -106,6 +106,10 @@ class Requests:
         """What a register holds.  Raises as RegisterCoordinator.read."""
         return await self._registers.read(request)
 
+    async def bring_register(self, where: RegisterRead, encoded: bytes) -> None:
+        """Have a register hold what a backup holds of it.  Raises as RegisterCoordinator.bring."""
+        await self._registers.bring(where, encoded)
+
     async def settle_register(self, keyspace: str, key: bytes) -> None:
         """Have all owners hold what a register holds.  Raises as RegisterCoordinator.settle."""
         await self._registers.settle(RegisterRead(keyspace, key))

@@ -35,6 +35,7 @@ class NodeFigures:
     is_counting: bool = False  # keys and bytes are those found so far
     engine: Mapping[str, int] = field(default_factory=dict)  # of the storage engine, by name
     engine_failure: str = ""  # the last flush or compaction that failed
+    denied: int = 0  # requests that clients may not make
 
 
 def figures_of(
@@ -44,8 +45,10 @@ def figures_of(
     jobs: JobCoordinator,
     *,
     complaints: Sequence[str],
+    denied: int = 0,
 ) -> NodeFigures:
-    """What the rooms say now.  `complaints` are those of the process and of the gate, "" for none.
+    """What the rooms say now.  `complaints` are those of the process and of the gate, "" for none;
+    `denied` counts requests that clients may not make.
 
     Counts of a damaged store may be off until it is healed; they are for people and never below 0.
     """
@@ -64,6 +67,7 @@ def figures_of(
         is_counting=not replica.objects.is_counted,
         engine=stats.figures(),
         engine_failure=stats.counters.last_failure,
+        denied=denied,
     )
 
 

@@ -1,13 +1,11 @@
-"""The Jobs service: checks the cluster's token, decodes, asks the coordinator, encodes.
+"""The Jobs service: decodes, asks the coordinator, encodes.  Contract: proto/jobs.proto.
 
-Submitting a job means running code, so every method requires the token that the node was started with, in
-metadata `ringmill-token`.  A node that was started without a token refuses all calls. Contract:
-proto/jobs.proto.
+Submitting a job means running code, so the table of roles lets in nobody here without a token
+(node/services/access/method_roles.py).
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, replace
 from itertools import islice
@@ -15,7 +13,7 @@ from typing import Final, Protocol
 
 import msgpack
 
-from ringmill.cluster.errors import InvalidArgument, PermissionDenied
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary
@@ -24,9 +22,8 @@ from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView, ListView
 from ringmill.node.services.table import Call, Service, stream, unary, upload
 
-__all__ = ["TOKEN_KEY", "Bundles", "Coordinator", "JobsService", "attempt_status", "job_status"]
+__all__ = ["Bundles", "Coordinator", "JobsService", "attempt_status", "job_status"]
 
-TOKEN_KEY: Final = "ringmill-token"  # noqa: S105 - its name, not its value
 _MAX_EVENTS: Final = 200
 _ATTEMPTS_A_MESSAGE: Final = 1000  # some milliseconds of the event loop
 _MAX_ERROR_CHARS: Final = 300
@@ -65,12 +62,9 @@ class Bundles(Protocol):
 
 
 class JobsService:
-    """`token` is the cluster's; "" refuses everybody."""
-
-    def __init__(self, coordinator: Coordinator, bundles: Bundles, token: str) -> None:
+    def __init__(self, coordinator: Coordinator, bundles: Bundles) -> None:
         self._coordinator = coordinator
         self._bundles = bundles
-        self._token = token
 
     def service(self) -> Service:
         return Service(
@@ -94,7 +88,6 @@ class JobsService:
     async def _put_bundle(
         self, chunks: AsyncIterator[wire.BundleChunk], call: Call
     ) -> wire.PutBundleResponse:
-        self._check_token(call)
         first = await anext(chunks, None)
         if first is None:
             raise InvalidArgument("an upload without chunks")
@@ -102,67 +95,42 @@ class JobsService:
         return wire.PutBundleResponse(sha256=first.sha256, size=size)
 
     async def _submit(self, request: wire.SubmitRequest, call: Call) -> wire.SubmitResponse:
-        self._check_token(call)
         node = await self._coordinator.submit(request.job, request.spec)
         return wire.SubmitResponse(job=request.job, node=node)
 
     async def _watch(self, request: wire.WatchRequest, call: Call) -> AsyncIterator[wire.JobStatus]:
-        self._check_token(call)
         async for view in self._coordinator.watch(request.job):
             yield job_status(view)
 
     async def _status(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
-        self._check_token(call)
         return job_status(await self._coordinator.view(request.job))
 
     async def _list(self, request: wire.ListRequest, call: Call) -> wire.ListResponse:
-        self._check_token(call)
         listed = await self._coordinator.all_views()
         return wire.ListResponse(jobs=map(_in_brief, listed.jobs), term=listed.term)
 
     async def _logs(self, request: wire.LogsRequest, call: Call) -> wire.LogsResponse:
-        self._check_token(call)
         return wire.LogsResponse(logs=map(_log, await self._coordinator.logs(request.job, request.task)))
 
     async def _attempts(self, request: wire.JobRequest, call: Call) -> AsyncIterator[wire.JobAttempts]:
-        self._check_token(call)
         attempts = map(attempt_status, await self._coordinator.attempts(request.job))
         while many := list(islice(attempts, _ATTEMPTS_A_MESSAGE)):
             yield wire.JobAttempts(attempts=many)
 
     async def _kill(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
-        self._check_token(call)
         return job_status(await self._coordinator.kill(request.job))
 
     async def _pause(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
-        self._check_token(call)
         return job_status(await self._coordinator.pause(request.job))
 
     async def _resume(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
-        self._check_token(call)
         return job_status(await self._coordinator.resume(request.job))
 
     async def _who(self, request: wire.CoordinatorRequest, call: Call) -> wire.CoordinatorStatus:
-        self._check_token(call)
         return _coordinator(await self._coordinator.coordinator())
 
     async def _hand_over(self, request: wire.CoordinatorRequest, call: Call) -> wire.CoordinatorStatus:
-        self._check_token(call)
         return _coordinator(await self._coordinator.hand_over())
-
-    def _check_token(self, call: Call) -> None:
-        if not self._token:
-            raise PermissionDenied(
-                "this node accepts no jobs: it was started without the cluster's token",
-                hint="start it with --token-file",
-            )
-        given = call.metadata.get(TOKEN_KEY, "")
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
-            raise PermissionDenied(
-                f"the cluster's token is {'wrong' if given else 'missing'} (metadata {TOKEN_KEY})",
-                hint="it is the line in the file `token` of the cluster's folder: give it with "
-                "--token-file, RINGMILL_TOKEN or token=, or point RINGMILL_HOME and --cluster at it",
-            )
 
 
 async def _data(first: wire.BundleChunk, rest: AsyncIterator[wire.BundleChunk]) -> AsyncIterator[bytes]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
+from ringmill.cluster.ring.access.access_changes import without_access
+from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs.topology_pb2 import (
     GetFormerTopologyRequest,
@@ -38,7 +40,10 @@ class NodeCard:
 
 
 class TopologyService:
-    """Clients call `Get` first, so its answer also carries this node's clock and hybrid time (rule V4)."""
+    """Clients call `Get` first, so its answer also carries this node's clock and hybrid time (rule V4).
+
+    The keys of tokens stay among nodes: documents are told without them (rule F8).
+    """
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class TopologyService:
         self._history = history
         self._hybrid = hybrid
         self._is_leaving = is_leaving
+        self._told: tuple[Topology, Topology] | None = None  # the last one, and as clients are told it
 
     def service(self) -> Service:
         return Service(
@@ -93,11 +99,18 @@ class TopologyService:
             return GetTopologyResponse(hybrid_time=self._hybrid.now())
         return GetTopologyResponse(
             epoch=current.epoch,
-            document=current.encode() if current.epoch > request.known_epoch else b"",
+            document=self._for_clients(current).encode() if current.epoch > request.known_epoch else b"",
             hybrid_time=self._hybrid.now(),
             cluster=current.cluster,
         )
 
     async def _get_former(self, request: GetFormerTopologyRequest, call: Call) -> GetFormerTopologyResponse:
         document = self._history.find(Epoch(request.epoch))
+        if document:
+            document = without_access(Topology.decode(document)).encode()
         return GetFormerTopologyResponse(document=document, epochs=self._history.epochs())
+
+    def _for_clients(self, topology: Topology) -> Topology:
+        if self._told is None or self._told[0] is not topology:
+            self._told = topology, without_access(topology)
+        return self._told[1]

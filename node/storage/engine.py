@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Final
 
@@ -21,6 +21,7 @@ from ringmill.cluster.ports import Children, FileLock, FileSystem
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.check.checkpoint import make_checkpoint
 from ringmill.node.storage.check.damage_marks import DamageMarks, EngineView
+from ringmill.node.storage.check.pinned_tables import PinnedTables
 from ringmill.node.storage.check.scrubbing import Scrubbing
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.ingest import Ingest
@@ -257,6 +258,21 @@ class Engine:
         self._pressure.seal()
         sealed, files = list(reversed(self._unflushed.sealed)), self._files
         await make_checkpoint(files, self.folder, folder, self._tables, self._upkeep.installer, sealed)
+
+    async def pin_tables(self, start: bytes, end: bytes) -> PinnedTables:
+        """The tables that hold what the store holds in [start, end) in the first step of this call.
+
+        Flushing goes on until all of it is in tables, merging as ever.  The caller releases them.  Raises
+        StorageFailed.
+        """
+        sequence = self.sequence
+        with self._snapshots.take(sequence):  # no flush or merge drops what was current then
+            if self._unflushed.active.values or self._unflushed.active.drops:
+                self._pressure.seal_unless_failed()
+            await self._upkeep.wait_flushed(sequence)
+            self._admission.raise_failure()
+            pins = ExitStack()
+            return PinnedTables(pins.enter_context(self._tables.pin()), pins, sequence, start, end)
 
     async def verify(self, *, bytes_per_s: float = _SCRUB_BYTES_PER_S) -> list[CorruptBlock]:
         """Read every block of every table, log and manifest, and return the damages.  Raises OSError.

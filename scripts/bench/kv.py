@@ -3,6 +3,7 @@
     python scripts/bench/kv.py                                     puts and gets at 1, 64 and 256 in flight
     python scripts/bench/kv.py --against ../other --in-flight 64   the same load on another checkout, in turns
     python scripts/bench/kv.py --workloads a,b,f --keys-by zipf --value-bytes 1024 --durability buffered
+    python scripts/bench/kv.py --transports tcp,tcp+tls             what TLS costs
     python scripts/bench/kv.py --in-flight 1,64 --batch 100        batches of 100 beside single requests
     python scripts/bench/kv.py --rate 500,1000,2000,4000 --in-flight 512     open loop: latency against load
 
@@ -191,7 +192,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--rate", default="0", help="operations a second: an open loop; several show the knee"
     )
-    parser.add_argument("--transports", default="grpc", help="what carries frames: grpc, tcp, unix  [grpc]")
+    parser.add_argument("--transports", default="grpc", help="grpc, tcp, unix, grpc+tls, tcp+tls  [grpc]")
     parser.add_argument("--nodes", type=int, default=3, help="1 to 7  [3]")
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--keys", type=int, default=20_000)

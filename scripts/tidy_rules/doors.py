@@ -20,7 +20,7 @@ OPEN_ROOMS = (
     "client/checked",  # draws what a checked load asks for
     "client/cli",
     "client/local",
-    "client/blocking.py",
+    "client/twins/loop_thread.py",
     "client/twins/blocking_pipeline.py",
     "node/config.py",
     "node/task_main.py",

@@ -21,7 +21,7 @@ from tidy_rules.finding import Finding, SourceFile
 
 __all__ = ["protocol"]
 
-LETTERS = "DEFGHIJLMNOPRSTVW"
+LETTERS = "BDEFGHIJLMNOPRSTVW"
 """What rules are numbered under.  C is for the properties that checkers judge: docs/testing.md."""
 
 RULE = re.compile(rf"(?<![\w#.'])[{LETTERS}][1-9][0-9]?(?![\w'])")

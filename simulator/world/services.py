@@ -11,11 +11,11 @@ from typing import Final
 
 import msgpack
 
+from ringmill.cluster.access.raw_tokens import TOKEN_KEY
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ports import Clock, Handler, Incoming
 from ringmill.cluster.versions.context_token import ContextSeal
 from ringmill.node.service_tables import ProcessFacts
-from ringmill.node.services.jobs_service import TOKEN_KEY
 from ringmill.node.services.table import Call, Service, Unary, Upload, frame_handler
 
 __all__ = ["PROCESS", "SEAL", "TOKEN", "frame_name", "over_frames"]

@@ -7,6 +7,7 @@ import inspect
 import pytest
 
 from ringmill.client import blocking
+from ringmill.client.administration.auth import AsyncAuth
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.administration.members import AsyncMembers
 from ringmill.client.administration.ring_view import AsyncRing
@@ -21,6 +22,7 @@ PAIRS = [
     (AsyncClient, blocking.Client),
     (AsyncJobs, blocking.Jobs),
     (AsyncSession, blocking_sessions.Session),
+    (AsyncAuth, blocking_administration.Auth),
     (AsyncKeyspaces, blocking_administration.Keyspaces),
     (AsyncMembers, blocking_administration.Members),
     (AsyncRing, blocking_administration.Ring),

@@ -40,11 +40,62 @@ def test_a_data_folder_becomes_absolute() -> None:
         ("data", ""),
         ("peer_transport", "udp"),
         ("client_transport", ""),
+        ("frames_port", "40000"),
+        ("frames_port", "7101"),
     ],
 )
 def test_a_bad_flag_is_named_with_its_value(flag: str, value: str) -> None:
     with pytest.raises(InvalidArgument, match=f"--{flag.replace('_', '-')}.*{value}"):
         parse_arguments(_line(**{flag: value}))
+
+
+TLS = {"tls_cert": "n1.pem", "tls_key": "n1.key", "tls_ca": "ca.pem"}
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> str:
+    path = tmp_path / "token"
+    path.write_text("secret\n")
+    path.chmod(0o600)
+    return str(path)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7:7101", "db1.example:7101", "[fd00::7]:7101", "127.0.0.1:7101"])
+def test_with_tls_and_a_token_a_node_may_leave_the_machine(address: str, token_file: str) -> None:
+    config = parse_arguments(_line(listen=address, token_file=token_file, **TLS))
+    assert (config.address, config.peer_transport) == (address, "tcp")
+    assert config.tls is not None and config.tls.ca == "ca.pem"
+
+
+@pytest.mark.parametrize("without", ["tls", "token_file"])
+def test_without_either_it_stays(without: str, token_file: str) -> None:
+    flags = {**TLS, "token_file": token_file}
+    kept = {name: value for name, value in flags.items() if not name.startswith(without)}
+    with pytest.raises(InvalidArgument, match=r"--listen '10.0.0.7:7101' must be a loopback") as refused:
+        parse_arguments(_line(listen="10.0.0.7:7101", **kept))
+    assert "needs TLS and a token: --tls-cert, --tls-key, --tls-ca and --token-file" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:7101", "[::]:7101", "0:7101", "10.0.0:7101", "10.0.0.7", "a b:1"]
+)
+def test_an_address_that_nobody_can_dial_is_refused(address: str, token_file: str) -> None:
+    with pytest.raises(InvalidArgument, match="is no host:port that nodes and clients can dial"):
+        parse_arguments(_line(listen=address, token_file=token_file, **TLS))
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"tls_cert": "n1.pem"}, "--tls-key, --tls-ca missing"),
+        ({"tls_crl": "ca.crl"}, "--tls-cert, --tls-key, --tls-ca missing"),
+        ({"tls_clients": "certificate"}, "--tls-cert, --tls-key, --tls-ca missing"),
+        ({**TLS, "peer_transport": "grpc"}, "--peer-transport grpc: with TLS nodes talk over tcp"),
+    ],
+)
+def test_flags_of_tls_that_do_not_go_together_are_named(flags: dict[str, str], told: str) -> None:
+    with pytest.raises(InvalidArgument, match=told):
+        parse_arguments(_line(**flags))
 
 
 def test_a_delete_is_kept_for_longer_than_any_request_takes() -> None:
@@ -61,6 +112,15 @@ def test_a_file_without_a_token_leaves_no_node_open_to_all(tmp_path: Path, text:
     (tmp_path / "token").chmod(0o600)
     with pytest.raises(InvalidArgument, match=r"--token-file .*token' holds no token"):
         parse_arguments(_line(token_file=str(tmp_path / "token")))
+
+
+def test_a_node_does_not_take_the_token_of_a_client(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"rm1_{'a' * 16}_{'b' * 64}\n")
+    token.chmod(0o600)
+    with pytest.raises(InvalidArgument, match=r"holds the token of a client") as refused:
+        parse_arguments(_line(token_file=str(token)))
+    assert "b" * 64 not in str(refused.value)
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o644])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ import click
 from ringmill.client.cli.cluster.autoscale_view import ScalingLines
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.amounts import amount_of
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings, bounded_span_s
 from ringmill.client.local import local_cluster
@@ -33,8 +33,6 @@ _START_S: Final = 30.0
 _SHORTEST_S: Final = 0.5
 _LONGEST_S: Final = 3600.0
 _LONGEST_RUN_S: Final = 30 * 86400.0
-_AMOUNT: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(%|B|KiB|MiB|GiB|TiB)?")
-_UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 @click.command()
@@ -79,7 +77,7 @@ def autoscale(
     sustained_s = bounded_span_s("--sustained", sustained, 0.0, _LONGEST_S)
     cooldown_s = bounded_span_s("--cool-down", cool_down, 0.0, _LONGEST_S)
     for_s = None if span is None else bounded_span_s("--for", span, _SHORTEST_S, _LONGEST_RUN_S)
-    low_share = _amount("--low", low, "50%")
+    low_share = amount_of("--low", low, "50%")
     rules = ScalingRules(least, most, low_share, sustained_s=sustained_s, cooldown_s=cooldown_s)
     targets = {"--target-p99": target_p99, "--target-cpu": target_cpu, "--target-bytes": target_bytes}
     target = _target({flag: text for flag, text in targets.items() if text is not None})
@@ -109,6 +107,7 @@ async def _ran(
 ) -> bool:
     """Run until the time is over or a signal comes; whether one came."""
     from ringmill.client.connection import connect, open_link
+    from ringmill.client.local.authority.local_tls import tls_ca_of, tls_files_of
     from ringmill.client.scaling.autoscaler import Autoscaler
     from ringmill.client.scaling.latency_probes import LatencyProbes
     from ringmill.client.scaling.measures import HeldBytes, ProcessorShare
@@ -122,7 +121,10 @@ async def _ran(
     if flag == "--target-p99":
         transport = cluster.client_transport
         measure = LatencyProbes(
-            amount, lambda at: open_link(at, session=True, transport=transport, token=token)
+            amount,
+            lambda at: open_link(
+                at, session=True, transport=transport, token=token, tls=tls_files_of(cluster)
+            ),
         )
     else:
         measure = ProcessorShare(amount) if flag == "--target-cpu" else HeldBytes(amount)
@@ -135,6 +137,7 @@ async def _ran(
         timeout=min(settings.timeout_s, MAX_TIMEOUT_S),
         token=token,
         session=False,
+        tls_ca=tls_ca_of(cluster.folder),
     )
     async with connected as db:
         scaler = Autoscaler(ConnectedCluster(db), launcher, measure, rules, lines, lines.is_dry)
@@ -171,14 +174,4 @@ def _target(given: dict[str, str]) -> tuple[str, float]:
     ((flag, text),) = given.items()
     if flag == "--target-p99":
         return flag, bounded_span_s(flag, text, 0.001, 1.0) * 1000
-    return flag, _amount(flag, text, "70%" if flag == "--target-cpu" else "10GiB")
-
-
-def _amount(flag: str, text: str, example: str) -> float:
-    """A share ("70%") or a size ("10GiB"), whichever the example is; above 0.  Raises InvalidArgument."""
-    match = _AMOUNT.fullmatch(text.strip())
-    is_share = example.endswith("%")
-    if match is None or (match[2] == "%") != is_share or not float(match[1]):
-        what = "a share in percent above 0" if is_share else "a size above 0 in B, KiB, MiB, GiB or TiB"
-        raise InvalidArgument(f"{flag}: {text[:40]!r} is not {what}", hint=f"{flag} {example}, for example")
-    return float(match[1]) / 100 if is_share else float(match[1]) * _UNITS[match[2] or "B"]
+    return flag, amount_of(flag, text, "70%" if flag == "--target-cpu" else "10GiB")

@@ -7,11 +7,13 @@ writes no file: the nodes keep the topology on their own disks.  Forming again c
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import cluster_token, tls_of_settings
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_cluster import DEFAULT_REPLICAS
@@ -47,6 +49,10 @@ def form(settings: Settings, replicas: int | None, partitions: int | None) -> No
     ring = partitions or DEFAULT_PARTITIONS
     local_cluster.check_shape(settings.cluster, nodes=len(addresses), replicas=owners, partitions=ring)
     effort = Effort(addresses, settings.timeout or FORM_TIMEOUT_S)
+    if (tls := tls_of_settings(settings)) is not None:
+        from ringmill.client.connection import open_link
+
+        effort.dial = partial(open_link, tls=tls, token=cluster_token(settings))
     formed = asyncio.run(form_nodes(effort, Shape(settings.cluster, owners, ring)))
     topology = formed.topology
     _check_as_asked(topology, replicas, partitions)

@@ -26,7 +26,7 @@ _DEFAULT_HINTS = {
     "UNAVAILABLE": "see `ringmill cluster status`; `ringmill cluster up` starts a local cluster",
     "WRONG_EPOCH": "the topology has changed; run the command again",
     "OVERLOADED": "try again in a moment",
-    "PERMISSION_DENIED": "give the cluster's token with --token-file or RINGMILL_TOKEN, or a local --cluster",
+    "PERMISSION_DENIED": "give a token with --token-file or RINGMILL_TOKEN, or name a local --cluster",
     "CORRUPT_DATA": "`ringmill cluster logs` names the damaged file",
     "FILE_FAILED": "check the file or stream that the first line names",
 }

@@ -23,7 +23,10 @@ DEFAULT_TIMEOUT_S = 5.0
 LONGEST_TIMEOUT_S = 7 * 86400.0  # gRPC's timers overflow some way above
 LONGEST_SPAN_S = 36_500 * 86400.0
 FORMS = ("table", "json", "raw")
-NAMES = ("base_port", "cluster", "endpoints", "home", "output", "timeout", "token", "token_file")
+NAMES = (
+    "base_port", "cluster", "endpoints", "home", "output", "timeout",
+    "tls_ca", "tls_cert", "tls_key", "token", "token_file",
+)  # fmt: skip
 NODES_OWN = (
     "compare_every", "gate", "hint_age", "hint_bytes", "pass_vote_after", "purge_after", "purge_after_least",
 )  # fmt: skip
@@ -49,6 +52,9 @@ class Settings:
     token: str = ""
     base_port: int | None = None  # of a new local cluster
     token_file: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
     no_color: bool = False
     verbose: bool = False
     debug: bool = False

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from ringmill.cluster.adapters.network.complaints import Complaints
+from ringmill.cluster.access.callers import Standing
 from ringmill.cluster.adapters.network.frame_stream import FrameStream, run_halves
 from ringmill.cluster.adapters.network.paced_writer import PacedWriter
+from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.errors import (
     DeadlineExceeded,
     Overloaded,
@@ -75,6 +76,7 @@ class Dialler:
     max_frame_bytes: int = MAX_FRAME_BYTES
     takes_runs: bool = False  # it understands one answer that refuses many calls
     is_screened: bool = False  # a client's: the gate looks at it, and its answers are counted (rule O5)
+    standing: Standing | None = None  # what its client may ask (rule F8)
 
 
 class Answering:
@@ -185,6 +187,8 @@ class Answering:
         limit = min(self.max_frame_bytes, served.dialler.max_frame_bytes)
         operations, sent_us = decode_operations(frame, max_bytes=limit)
         served.is_stamped = sent_us is not None
+        if served.dialler.standing is not None and served.dialler.standing.has_changed():
+            served.allowed.clear()
         if self.gate is not None and served.dialler.is_screened:
             operations, runs = self.gate.screen(operations, len(frame))
             if runs:
@@ -301,6 +305,8 @@ class Answering:
             raise ProtocolMismatch(f"{self._name} does not answer {method[:64]!r} on this stream")
         if not served.dialler.floor <= priority < len(_PRIORITIES):
             raise ProtocolMismatch(f"{method}: class {priority} is not for this stream")
+        if served.dialler.standing is not None:
+            served.dialler.standing.check(method)
         served.allowed.add((method, priority))
 
     async def _finish(self, served: _Stream, identity: int, method: str, result: Awaitable[bytes]) -> None:

@@ -6,31 +6,32 @@ on what carries the frames is here: who may ask, links and their backoff, the en
 (`Carrier`) and accepts: it asks `admit_peer` or `admit_client`, says the introduction of what it was given,
 then calls `answer`.
 
-Rules F1 and F6: docs/protocol/requests.md.
+Rules F1, F6 and F7: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
+from ringmill.cluster.access.callers import Permissions
+from ringmill.cluster.adapters.network.access.client_door import ClientDoor
 from ringmill.cluster.adapters.network.answering import Answering, Dialler
-from ringmill.cluster.adapters.network.complaints import Complaints
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
-from ringmill.cluster.adapters.network.handshake import NONCE_KEY, PROOF_KEY, Introduction
+from ringmill.cluster.adapters.network.handshake import Introduction
 from ringmill.cluster.adapters.network.link_proofs import (
     BETWEEN_NODES,
     WITH_CLIENT,
     DialledProof,
     LinkSecret,
 )
+from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
@@ -63,7 +64,7 @@ class Welcome:
 
     dialler: Dialler
     introduction: Introduction
-    proof: bytes = b""  # what the dialler's first frame has to hold; b"" when it has nothing to prove
+    is_proof: Callable[[bytes], bool] | None = None  # of the dialler's first frame; None: nothing to prove
 
 
 class FrameTransport:
@@ -93,9 +94,13 @@ class FrameTransport:
         self._cluster = cluster
         self._secret = LinkSecret(secret, entropy)
         self._address = address
+        self.door = ClientDoor(node_id, secret, address, entropy)
+        """Who clients are."""
         self._complaints = Complaints(node_id, clock)
         self._max_frame_bytes = max_frame_bytes
         self._peer_offer = self._client_offer = ""
+        self.clients_prove = False
+        """Whether a session is refused to a client that does not prove that it knows the secret."""
         self._handlers: dict[str, Handler] = {}
         self._batch_handlers: dict[str, BatchHandler] = {}
         self._addresses: dict[NodeId, str] = {}
@@ -214,16 +219,18 @@ class FrameTransport:
             max_frame_bytes=MAX_CLIENT_MESSAGE_BYTES,
             takes_runs=told.takes_runs,
             is_screened=True,
+            standing=self.door.standing(told),
         )
         return self._admitted(dialler, told)
 
     def prove(self, told: Mapping[str, str], path: str) -> Mapping[str, str]:
         """What the answer to a plain call of the method at `path` begins with, given the texts of the call:
         a proof for a caller that asks for one, if this node has a secret (rule F6)."""
-        nonce = told.get(NONCE_KEY, "")
-        if not nonce or not self._secret:
-            return {}
-        return {PROOF_KEY: self._secret.call_proof(nonce, path, self._address).hex()}
+        return self.door.prove(told, path)
+
+    def authorize_by(self, permissions: Permissions) -> None:
+        """Have this decide what clients may ask."""
+        self.door.permissions = permissions
 
     def admit_by(self, gate: Gate) -> None:
         """Have a gate look at what clients ask before anything is made of it."""
@@ -236,13 +243,27 @@ class FrameTransport:
         dialler is gone, or this node is going: what was asked for goes on.
         """
         node = welcome.dialler.node
-        if welcome.proof:
-            await self._proved(stream, welcome.proof, node)
+        if welcome.is_proof is not None:
+            await self._proved(stream, welcome.is_proof, node)
         if node:
             self._is_alive(node)
         await self._answering.serve(stream, welcome.dialler)
 
-    async def _proved(self, stream: FrameStream, proof: bytes, node: NodeId) -> None:
+    async def answer_nothing(self, stream: FrameStream, welcome: Welcome) -> None:
+        """For an accepted stream whose carrier shows no certificate: its dialler has been told where to go.
+
+        Raises PermissionDenied when it asks for anything; Unavailable when it has gone.
+        """
+        try:
+            async with asyncio.timeout(PROOF_TIMEOUT_S):
+                frame = await stream.read()
+        except TimeoutError:
+            frame = b""
+        if frame is None:
+            raise Unavailable("the dialler has gone")
+        raise self._denied(welcome.dialler.node, "brings frames without a certificate")
+
+    async def _proved(self, stream: FrameStream, is_proof: Callable[[bytes], bool], node: NodeId) -> None:
         """The dialler has shown in its first frame that it knows the secret (rule F6).
 
         Who hangs up before it is not accused: one that is offered another carrier goes on there.
@@ -254,7 +275,7 @@ class FrameTransport:
                 if frame is None:
                     raise Unavailable(f"{node or 'a client'} hung up before it proved itself")
                 given = decode_proof(frame)
-        if not hmac.compare_digest(given, proof):
+        if not is_proof(given):
             raise self._denied(node, "did not prove that it knows the cluster's token")
 
     def _denied(self, node: str, why: str) -> PermissionDenied:
@@ -262,7 +283,9 @@ class FrameTransport:
         verdict = f"takes {node} for no node of its cluster" if node else "refuses a client"
         error = PermissionDenied(
             f"{self._node_id} {verdict}: it {why}",
-            hint="start all nodes of a cluster with the same --token-file",
+            hint="start all nodes of a cluster with the same --token-file"
+            if node
+            else "clients of a node with TLS need the token: --token-file, token=, RINGMILL_TOKEN",
         )
         self._complaints.add("a link", error, by=node or "a client")
         return error
@@ -277,15 +300,16 @@ class FrameTransport:
             offer=self._peer_offer if dialler.node else self._client_offer,
         )
         is_client = not dialler.node
-        if not self._secret or (is_client and not told.nonce):
+        if not self._secret or (is_client and not told.nonce and not self.clients_prove):
             return Welcome(dialler, ours)
         if not told.nonce:
             raise self._denied(dialler.node, "has no token of a cluster")
         theirs, own = WITH_CLIENT if is_client else BETWEEN_NODES
         address = self._address if is_client else ""
-        ours = replace(ours, nonce=self._secret.nonce())
-        ours = replace(ours, proof=self._secret.proof(own, told, ours, address))
-        return Welcome(dialler, ours, self._secret.proof(theirs, told, ours, address))
+        secret = self.door.secret_for(told) if is_client else self._secret
+        ours = replace(ours, nonce=secret.nonce())
+        ours = replace(ours, proof=secret.proof(own, told, ours, address))
+        return Welcome(dialler, ours, lambda given: secret.is_proof(given, theirs, told, ours, address))
 
     def _check_cluster(self, told: Introduction) -> None:
         ours = self._cluster or ""
@@ -330,7 +354,7 @@ class FrameTransport:
                     hint="start all nodes of a cluster with the same --token-file",
                 )
 
-        stream = await self._carrier.dial(address, proof.ours, check, timeout_s=DIAL_TIMEOUT_S)
+        stream = await self._carrier.dial(address, proof.ours, check, timeout_s=DIAL_TIMEOUT_S, node=to)
         await proof.show(stream, DIAL_TIMEOUT_S)
         self._is_alive(to)
         return stream

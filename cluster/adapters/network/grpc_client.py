@@ -11,10 +11,16 @@ A connection that is new, as far as this side can see, is proved by a question t
 "failed".  And each answer has a proof of its own, because the connection may be lost, and another one made,
 between the look at it and the call: what that call has done is "unknown".
 
+With a plain call the client shows who it is (rule F8), by a proof for the challenge that came with the proof
+of the connection.  A node of an earlier release gives no challenge; jobs are asked of it with the cluster's
+token itself.
+
 gRPC counts a deadline from the arrival of a call, so a plain call says beside it, in metadata, until when its
 caller waits, on the node's own clock as far as earlier answers told it.
 
-Rules D1, F5 and F6: docs/protocol/requests.md.
+With TLS who listens at the address has to show a certificate for its host (rule F7).
+
+Rules D1, F5, F6, F7 and F8: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -27,12 +33,15 @@ from typing import Final, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from ringmill.cluster.access.raw_tokens import TOKEN_KEY
+from ringmill.cluster.adapters.network.access.token_secrets import secret_of
 from ringmill.cluster.adapters.network.channels import CONNECT_TIMEOUT_S, open_channel
 from ringmill.cluster.adapters.network.frame_link import FrameLink, nothing
 from ringmill.cluster.adapters.network.frame_stream import FrameStream
 from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc, unreachable
 from ringmill.cluster.adapters.network.grpc_streams import SESSION_PATH
 from ringmill.cluster.adapters.network.handshake import (
+    CHALLENGE_KEY,
     SESSION,
     Check,
     Introduction,
@@ -48,9 +57,11 @@ from ringmill.cluster.adapters.network.link_proofs import (
     unproved,
 )
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
+from ringmill.cluster.adapters.network.tls.tls_diagnosis import tls_mismatch
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.ports import Ended, Priority
 from ringmill.cluster.wire.error_status import error_in_metadata
@@ -63,6 +74,7 @@ __all__ = ["ClientLink"]
 AnswerT = TypeVar("AnswerT", bound=Message)
 Metadata = Sequence[tuple[str, str]]
 _IDENTIFY: Final = "/ringmill.v1.Topology/Identify"  # its request is empty
+_HEALTH: Final = "/grpc.health.v1.Health/Check"  # it gives no proof; its connection is proved before
 _TOPOLOGY: Final = "/ringmill.v1.Topology/Get"
 _HARMLESS: Final = (_IDENTIFY, _TOPOLOGY)
 """Methods that tell nothing and change nothing, so that a stranger may be asked."""
@@ -78,15 +90,24 @@ class ClientLink:
         transport: CarrierName = "grpc",
         check: Check = any_node,
         token: str = "",
+        tells_token: bool = False,
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        tls: TlsFiles | None = None,
     ) -> None:
         """`transport` is what carries the session, where the node offers it; plain calls go over gRPC.
 
         `check` looks at what the node says of itself when a session is dialled.  Who listens there has to
-        prove that it knows the `token`, and that it is the node of this address; "" asks for no proof.
+        prove that it knows the `token`, the cluster's or one of a client, and that it is the node of this
+        address; "" asks for no proof.  With `tells_token` plain calls carry the cluster's token as it is to
+        a node that gives no challenge.  Raises InvalidArgument for a client's token that is damaged.
         """
+        self._tls = tls
         self._entropy = OsEntropy()
-        self._secret = LinkSecret(token, self._entropy)
+        self._secret = secret_of(token, self._entropy)
+        self._no_secret = LinkSecret("", self._entropy)
+        self._challenge = ""  # of the node's present start, as it told with its last proof
+        is_own = bool(self._secret.token_id)
+        self._in_clear: Metadata = ((TOKEN_KEY, token),) if tells_token and token and not is_own else ()
         self._connections = 0  # how many there may have been
         self._proved = 0  # the last of them that was proved to be to a node
         self._check = check
@@ -96,7 +117,7 @@ class ClientLink:
         self._session: FrameLink | None = None
         self._clock = SystemClock()
         self._carrier = carrier_named(
-            transport, SESSION_PATH, clock=self._clock, max_frame_bytes=max_frame_bytes
+            transport, SESSION_PATH, clock=self._clock, max_frame_bytes=max_frame_bytes, tls=tls
         )
         self._peer_clock: PeerClock | None = None  # as answers to plain calls told it
         self._is_closed = False
@@ -137,7 +158,7 @@ class ClientLink:
         until = self._until(sent_us, remaining_s)
         asked = self._asked(path)
         with self._told(asked):
-            call = method(request, timeout=remaining_s, metadata=(*metadata, *until, *asked.metadata))
+            call = method(request, timeout=remaining_s, metadata=(*metadata, *until, *self._shown(asked)))
             try:
                 message: AnswerT = await call
                 told = await call.initial_metadata()
@@ -162,7 +183,7 @@ class ClientLink:
         method = channel.stream_unary(path, _serialized, answer.FromString)
         asked = self._asked(path)
         with self._told(asked):
-            call = method(requests, timeout=remaining_s, metadata=(*metadata, *asked.metadata))
+            call = method(requests, timeout=remaining_s, metadata=(*metadata, *self._shown(asked)))
             message: AnswerT = await call
             self._check_proof(asked, await call.initial_metadata())
         return message
@@ -180,7 +201,7 @@ class ClientLink:
         method = channel.unary_stream(path, _serialized, answer.FromString)
         asked = self._asked(path)
         with self._told(asked):
-            call = method(request, timeout=remaining_s, metadata=(*metadata, *asked.metadata))
+            call = method(request, timeout=remaining_s, metadata=(*metadata, *self._shown(asked)))
             async for message in call:
                 self._check_proof(asked, await call.initial_metadata())
                 yield message
@@ -229,7 +250,10 @@ class ClientLink:
                 raise unproved(self._address, "failed")
             self._check(told)
 
-        stream = await self._carrier.dial(self._address, proof.ours, check, timeout_s=CONNECT_TIMEOUT_S)
+        try:
+            stream = await self._carrier.dial(self._address, proof.ours, check, timeout_s=CONNECT_TIMEOUT_S)
+        except Unavailable as error:
+            raise await self._explained(error) from None
         await proof.show(stream, CONNECT_TIMEOUT_S)
         return stream
 
@@ -253,13 +277,23 @@ class ClientLink:
         return channel, None if timeout_s is None else timeout_s - (loop.time() - began)
 
     def _asked(self, path: str) -> AskedProof:
-        return AskedProof(self._secret, path, self._address, self._connections)
+        if path == _HEALTH:
+            return AskedProof(self._no_secret, path, self._address, self._connections)
+        challenge = "" if path in _HARMLESS else self._challenge  # they need no role
+        return AskedProof(self._secret, path, self._address, self._connections, challenge)
+
+    def _shown(self, asked: AskedProof) -> Metadata:
+        """By what the node is to know who calls, and to prove itself."""
+        return asked.metadata if self._challenge else (*asked.metadata, *self._in_clear)
 
     def _check_proof(self, asked: AskedProof, told: Told) -> None:
         """Raises Unavailable for an answer that does not begin with the proof that was asked for."""
+        if asked.path == _HEALTH:
+            return  # which proves nothing, of the connection neither
         if not asked.is_given_by(told):
             raise unproved(self._address, "failed" if asked.path in _HARMLESS else "unknown")
         self._proved = max(self._proved, asked.connection)
+        self._challenge = next((str(value) for key, value in told or () if key == CHALLENGE_KEY), "")
 
     def _until(self, now_us: int, remaining_s: float | None) -> Metadata:
         """Until when the caller waits, on the node's clock; nothing while that clock is not known."""
@@ -281,7 +315,7 @@ class ClientLink:
         """The channel, connected, and what is left of the time."""
         self._check_open()
         if self._channel is None:
-            self._channel = open_channel(self._address, max_frame_bytes=self._max_frame_bytes)
+            self._channel = open_channel(self._address, max_frame_bytes=self._max_frame_bytes, tls=self._tls)
         if self._channel.get_state() is grpc.ChannelConnectivity.READY:
             return self._channel, timeout_s
         self._connections += 1
@@ -299,10 +333,16 @@ class ClientLink:
     async def _connect(self, channel: grpc.aio.Channel) -> None:
         while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                raise unreachable(self._address)
+                raise await self._explained(unreachable(self._address))
             with self._told(was_sent=False):
                 await channel.wait_for_state_change(state)
             self._check_open()
+
+    async def _explained(self, error: Unavailable) -> Unavailable:
+        """The error of a connection that did not come about, in words about TLS if that is why."""
+        if "proved" in error.detail:
+            return error
+        return await tls_mismatch(self._address, self._tls) or error
 
     @contextmanager
     def _told(self, asked: AskedProof | None = None, *, was_sent: bool = True) -> Iterator[None]:
@@ -315,6 +355,8 @@ class ClientLink:
             yield
         except grpc.aio.AioRpcError as error:
             if asked is not None and _is_answer(error, asked.path):
+                if (unknown := self._unknown_token(asked, error)) is not None:
+                    raise unknown from None
                 self._check_proof(asked, error.initial_metadata())
             raise error_from_rpc(error, self._address, was_sent=was_sent) from None
         except (asyncio.CancelledError, grpc.aio.UsageError) as error:
@@ -323,6 +365,15 @@ class ClientLink:
             if is_ours or not self._is_closed:
                 raise
             raise self._closed("unknown" if was_sent else "failed") from None
+
+    def _unknown_token(self, asked: AskedProof, error: grpc.aio.AioRpcError) -> PermissionDenied | None:
+        """What a node says that cannot prove itself, as it does not know the token of this client."""
+        told = error_in_metadata(error.trailing_metadata())
+        if not isinstance(told, PermissionDenied) or told.detail.get("token") != "unknown":
+            return None
+        if asked.is_given_by(error.initial_metadata()):
+            return None
+        return told.with_outcome("failed" if asked.path in _HARMLESS else "unknown")
 
     def _check_open(self) -> None:
         if self._is_closed:

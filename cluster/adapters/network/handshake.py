@@ -17,13 +17,17 @@ from ringmill.cluster.wire.offers import OFFER_KEY
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, PeerClock
 
 __all__ = [
+    "CALLER_PROOF_KEY",
+    "CHALLENGE_KEY",
     "NONCE_KEY",
     "PROOF_KEY",
     "SESSION",
+    "TOKEN_ID_KEY",
     "Check",
     "Introduction",
     "any_node",
     "clock_reading",
+    "proof_in",
     "proof_of",
 ]
 
@@ -31,6 +35,9 @@ SESSION: Final = "session"  # the class of a client's stream
 
 NONCE_KEY: Final = "ringmill-nonce"
 PROOF_KEY: Final = "ringmill-proof"
+TOKEN_ID_KEY: Final = "ringmill-token-id"  # noqa: S105 - of a client's own token; else it is the cluster's
+CHALLENGE_KEY: Final = "ringmill-challenge"  # of plain calls alone: what a caller's proof has to be made for
+CALLER_PROOF_KEY: Final = "ringmill-caller-proof"
 _NODE_KEY: Final = "ringmill-node"
 _CLUSTER_KEY: Final = "ringmill-cluster"
 _CLASS_KEY: Final = "ringmill-class"
@@ -51,6 +58,7 @@ class Introduction:
     offer: str = ""  # of the answering side alone: where else it takes frames (cluster/wire/offers.py)
     nonce: str = ""  # what the other side's proof has to be made for (link_proofs.py)
     proof: bytes = b""  # of the answering side alone: that it knows the cluster's secret
+    token_id: str = ""  # of a client alone: which token of its own it has (rule F8)
 
     @classmethod
     def of(cls, told: Mapping[str, str]) -> Introduction:
@@ -63,6 +71,7 @@ class Introduction:
             offer=told.get(OFFER_KEY, ""),
             nonce=told.get(NONCE_KEY, ""),
             proof=proof_of(told),
+            token_id=told.get(TOKEN_ID_KEY, ""),
         )
 
     def texts(self) -> dict[str, str]:
@@ -79,6 +88,8 @@ class Introduction:
             told[NONCE_KEY] = self.nonce
         if self.proof:
             told[PROOF_KEY] = self.proof.hex()
+        if self.token_id:
+            told[TOKEN_ID_KEY] = self.token_id
         return told
 
     def peer_clock(self, received_us: int) -> PeerClock | None:
@@ -100,7 +111,11 @@ def any_node(_: Introduction) -> None:
 
 def proof_of(told: Mapping[str, str]) -> bytes:
     """The proof among these texts; b"" when there is none."""
-    text = told.get(PROOF_KEY, "")
+    return proof_in(told.get(PROOF_KEY, ""))
+
+
+def proof_in(text: str) -> bytes:
+    """The bytes of a proof that was told as text; b"" when it is none."""
     try:
         return bytes.fromhex(text) if len(text) == _PROOF_DIGITS else b""
     except ValueError:

@@ -11,7 +11,10 @@ A node says its name to nodes, which know whom they meant.  A client may know an
 proves to it holds the address: a proof that another node has made, for whoever asked it, is none here.
 
 Who relays bytes between two living sides is not found out by this, as frames are not signed.
-Rule F6: docs/protocol/requests.md.  Layout: docs/formats/frame.md, "Proofs".
+A client that has a token of its own proves that one in the same way, and is proved to by it
+(access/token_secrets.py).  With a plain call a client shows who it is, once it knows the node's challenge.
+
+Rules F6 and F8: docs/protocol/requests.md.  Layout: docs/formats/frame.md, "Proofs".
 """
 
 from __future__ import annotations
@@ -25,19 +28,28 @@ from typing import Any, Final, Literal, TypeAlias
 import msgpack
 
 from ringmill.cluster.adapters.network.frame_stream import FrameStream
-from ringmill.cluster.adapters.network.handshake import NONCE_KEY, Introduction, proof_of
+from ringmill.cluster.adapters.network.handshake import (
+    CALLER_PROOF_KEY,
+    CHALLENGE_KEY,
+    NONCE_KEY,
+    TOKEN_ID_KEY,
+    Introduction,
+    proof_of,
+)
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.wire.frames import encode_proof
 
 __all__ = [
     "BETWEEN_NODES",
+    "CALLER",
     "WITH_CLIENT",
     "AskedProof",
     "DialledProof",
     "LinkSecret",
     "Side",
     "Told",
+    "sealed_bytes",
     "one_spelling",
     "unproved",
 ]
@@ -53,10 +65,14 @@ _LABEL: Final = b"ringmill link 1"
 _HASH: Final = "sha256"
 _NONCE_BYTES: Final = 32
 _CALL: Final = "call"  # where the proof of a stream has its side
+CALLER: Final = "caller"
 
 
 class LinkSecret:
     """What all nodes of a cluster know and nobody else but its user.  Without one ("") nothing is proved."""
+
+    token_id = ""
+    """Of a client's own token (rule F8); the cluster's has none."""
 
     def __init__(self, secret: str, entropy: Entropy) -> None:
         self._key = hmac.digest(secret.encode(), _LABEL, _HASH) if secret else b""
@@ -74,27 +90,32 @@ class LinkSecret:
 
         `address` is the "host:port" at which a client dials the node; "" between nodes.
         """
-        return self._sealed(
-            side,
-            [dialling.node, dialling.cluster, dialling.traffic_class, dialling.nonce],
-            [answering.node, answering.cluster, answering.clock_us, answering.offer, answering.nonce],
-            *([one_spelling(address)] if address else ()),
-        )
+        return self._sealed(side, *_of_stream(dialling, answering, address))
 
     def is_proof(
         self, given: bytes, side: Side, dialling: Introduction, answering: Introduction, address: str = ""
     ) -> bool:
-        return hmac.compare_digest(given, self.proof(side, dialling, answering, address))
+        return self._is_sealed(given, side, *_of_stream(dialling, answering, address))
 
     def call_proof(self, nonce: str, path: str, address: str) -> bytes:
         """What the node at `address` shows with its answer to a plain call of the method at `path`."""
         return self._sealed(_CALL, nonce, path, one_spelling(address))
 
     def is_call_proof(self, given: bytes, nonce: str, path: str, address: str) -> bool:
-        return hmac.compare_digest(given, self.call_proof(nonce, path, address))
+        return self._is_sealed(given, _CALL, nonce, path, one_spelling(address))
 
-    def _sealed(self, *told: Any) -> bytes:
-        return hmac.digest(self._key, _LABEL + msgpack.packb(told), _HASH)
+    def caller_proof(self, nonce: str, path: str, address: str, challenge: str) -> bytes:
+        """What the caller shows with that call to the node that gave this challenge."""
+        return self._sealed(CALLER, nonce, path, one_spelling(address), challenge)
+
+    def is_caller_proof(self, given: bytes, nonce: str, path: str, address: str, challenge: str) -> bool:
+        return self._is_sealed(given, CALLER, nonce, path, one_spelling(address), challenge)
+
+    def _sealed(self, kind: str, *told: Any) -> bytes:
+        return hmac.digest(self._key, sealed_bytes(kind, *told), _HASH)
+
+    def _is_sealed(self, given: bytes, kind: str, *told: Any) -> bool:
+        return hmac.compare_digest(given, self._sealed(kind, *told))
 
 
 class DialledProof:
@@ -106,7 +127,7 @@ class DialledProof:
     def __init__(
         self, secret: LinkSecret, ours: Introduction, sides: tuple[Side, Side], address: str = ""
     ) -> None:
-        self.ours = replace(ours, nonce=secret.nonce())
+        self.ours = replace(ours, nonce=secret.nonce(), token_id=secret.token_id)
         self._secret = secret
         self._own, self._other = sides
         self._address = address
@@ -142,20 +163,34 @@ class DialledProof:
 
 
 class AskedProof:
-    """What the caller of one plain call asks of the node.  `connection` is the caller's number of it."""
+    """What the caller of one plain call asks of the node, and shows it.
 
-    def __init__(self, secret: LinkSecret, path: str, address: str, connection: int) -> None:
+    `connection` is the caller's number of it.  `challenge` is what the node has told on it; "" shows nothing.
+    """
+
+    def __init__(
+        self, secret: LinkSecret, path: str, address: str, connection: int, challenge: str = ""
+    ) -> None:
         self.path = path
         self.connection = connection
         self.is_given = not secret
         self._secret = secret
         self._address = address
         self._nonce = secret.nonce()
+        self._challenge = challenge
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with the call."""
-        return ((NONCE_KEY, self._nonce),) if self._nonce else ()
+        if not self._secret:
+            return ()
+        told = [(NONCE_KEY, self._nonce)]
+        if self._secret.token_id:
+            told.append((TOKEN_ID_KEY, self._secret.token_id))
+        if self._challenge:
+            proof = self._secret.caller_proof(self._nonce, self.path, self._address, self._challenge)
+            told += [(CHALLENGE_KEY, self._challenge), (CALLER_PROOF_KEY, proof.hex())]
+        return tuple(told)
 
     def is_given_by(self, told: Told) -> bool:
         """Whether an answer that begins with these texts is a node's, or need not be."""
@@ -163,6 +198,20 @@ class AskedProof:
             proof = proof_of({key: str(value) for key, value in told or ()})
             self.is_given = self._secret.is_call_proof(proof, self._nonce, self.path, self._address)
         return self.is_given
+
+
+def sealed_bytes(kind: str, *told: Any) -> bytes:
+    """The bytes that a proof is made of."""
+    packed: bytes = msgpack.packb((kind, *told))
+    return _LABEL + packed
+
+
+def _of_stream(dialling: Introduction, answering: Introduction, address: str) -> list[Any]:
+    return [
+        [dialling.node, dialling.cluster, dialling.traffic_class, dialling.nonce],
+        [answering.node, answering.cluster, answering.clock_us, answering.offer, answering.nonce],
+        *([one_spelling(address)] if address else ()),
+    ]
 
 
 def unproved(address: str, outcome: str) -> Unavailable:

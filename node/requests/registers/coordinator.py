@@ -1,7 +1,8 @@
 """Coordinates changes and reads of registers: rounds of prepare and accept with the owners of a key.
 
 Any node may, an owner or not: what is agreed is kept by the owners alone.  Requests of one key take turns
-here, so that those of one node do not preempt each other.  Rules R1, R3 and R4: docs/protocol/registers.md.
+here, so that those of one node do not preempt each other.  Rules R1, R3 and R4: docs/protocol/registers.md;
+B4: docs/protocol/backups.md.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ringmill.cluster.consensus.register_codec import decode_register, encode_re
 from ringmill.cluster.consensus.remains import with_remains
 from ringmill.cluster.errors import (
     Conflict,
+    CorruptData,
     DeadlineExceeded,
     InvalidArgument,
     QuorumNotReached,
@@ -96,6 +98,19 @@ class RegisterCoordinator:
         route, deadline = await self._admitted(request)
         async with self._turn(request, deadline):
             await _Attempt(self, route, deadline, None, is_for_all=True).go_on()
+
+    async def bring(self, request: RegisterRead, encoded: bytes) -> None:
+        """Set a register to the version that a backup holds of it, unless it has a later one (rule B4).
+
+        Raises InvalidArgument for what is no register, else as `read`.
+        """
+        try:
+            brought = decode_register(encoded)
+        except CorruptData as error:
+            raise InvalidArgument(f"what is no register: {error.message}") from error
+        route, deadline = await self._admitted(request)
+        async with self._turn(request, deadline):
+            await _Attempt(self, route, deadline, None, is_for_all=True, brought=brought).go_on()
 
     async def change(self, request: ChangeRequest) -> RegisterResult:
         """Apply a change once, whatever was sent of it before (rule R4).
@@ -181,12 +196,14 @@ class _Attempt:
         request: _Asked | None,
         *,
         is_for_all: bool = False,
+        brought: Register | None = None,
     ) -> None:
         self._coordinator = coordinator
         self._route = route
         self._deadline = deadline
         self._request = request
         self._is_for_all = is_for_all
+        self._brought = brought
         self._made_version = 0  # the lowest version that this operation may have made
         self.has_proposed = False
 
@@ -227,7 +244,7 @@ class _Attempt:
         """What to propose after `present`, and what to tell once it stands."""
         request = self._request
         if request is None:
-            return present, None, None
+            return present if self._brought is None else _newer(present, self._brought), None, None
         known = present.find(request.operation)
         if known is not None:
             sometimes("a change of a register is found to be done")
@@ -297,6 +314,15 @@ def _told(phase: Phase) -> tuple[Register, bool]:
     accepted = decode_register(phase.value)
     present = with_remains(accepted, phase.remains)
     return present, phase.is_chosen and present is accepted
+
+
+def _newer(present: Register, brought: Register) -> Register:
+    """What a register is to hold to which a backup brings a version: its versions never go back."""
+    if present.version < brought.version:
+        return brought
+    if present.value is None and brought.value is not None:  # the rest of one that was removed here
+        return brought._replace(version=present.version + 1)
+    return present
 
 
 def _conflict(present: Register) -> Conflict:

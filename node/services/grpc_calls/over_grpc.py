@@ -3,7 +3,7 @@
 gRPC counts the deadline of a call from its arrival, so a caller that knows this node's clock also sends the
 time until which it waits (node/services/grpc_calls/waiting.py).  A caller that wants to know whether it
 talks to a node of its cluster asks for a proof, which comes before all else of the answer, also of an error
-(rule F6, docs/protocol/requests.md).
+(rule F6, docs/protocol/requests.md).  A node with TLS looks at the connection first (rule F7).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ringmill.node.services.grpc_calls.grpc_abort import abort_with
 from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
-__all__ = ["GrpcHandlers", "Proving", "grpc_handlers"]
+__all__ = ["Admitting", "GrpcHandlers", "Proving", "grpc_handlers"]
 
 GrpcHandlers: TypeAlias = Mapping[str, dict[str, grpc.RpcMethodHandler]]
 """By service and method, as `grpc.aio.Server.add_registered_method_handlers` takes them."""
@@ -28,15 +28,24 @@ Proving: TypeAlias = Callable[[Mapping[str, str], str], Mapping[str, str]]
 a caller that does not ask."""
 
 
+Admitting: TypeAlias = Callable[[grpc.aio.ServicerContext], None]
+"""Raises a RingmillError for a call on a connection that is not as it should be."""
+
+
 def _proves_nothing(_told: Mapping[str, str], _path: str) -> Mapping[str, str]:
     return {}
 
 
-def grpc_handlers(tables: Iterable[Service], clock: Clock, prove: Proving = _proves_nothing) -> GrpcHandlers:
+def grpc_handlers(
+    tables: Iterable[Service],
+    clock: Clock,
+    prove: Proving = _proves_nothing,
+    admit: Admitting | None = None,
+) -> GrpcHandlers:
     """The handlers of each service."""
     return {
         service.name: {
-            name: _handler(method, f"{service.name}/{name}", _Beginning(clock, prove))
+            name: _handler(method, f"{service.name}/{name}", _Beginning(clock, prove, admit))
             for name, method in service.methods.items()
         }
         for service in tables
@@ -46,8 +55,9 @@ def grpc_handlers(tables: Iterable[Service], clock: Clock, prove: Proving = _pro
 class _Beginning:
     """What is done before a method runs."""
 
-    def __init__(self, clock: Clock, prove: Proving) -> None:
+    def __init__(self, clock: Clock, prove: Proving, admit: Admitting | None) -> None:
         self._clock = clock
+        self._admit = admit
         self._prove = prove
 
     async def call(
@@ -62,6 +72,8 @@ class _Beginning:
             first |= clock_texts(self._clock)
         if first:
             await context.send_initial_metadata(tuple(first.items()))
+        if self._admit is not None:
+            self._admit(context)
         return call
 
 

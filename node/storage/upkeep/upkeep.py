@@ -86,6 +86,12 @@ class Upkeep:
             self._progress.clear()
             await self._progress.wait()
 
+    async def wait_flushed(self, sequence: int) -> None:
+        """Return when all batches up to this one are in tables, or when that ended permanently."""
+        while not self._is_over and self._sealed and self._tables.version.flushed_sequence < sequence:
+            self._progress.clear()
+            await self._progress.wait()
+
     def give_up(self) -> None:
         """Note a permanent failure; `wait_idle` then returns at once."""
         self._is_over = True

@@ -56,6 +56,7 @@ async def opened(stack: AsyncExitStack, about: dict[str, Any]) -> Any:
     import ringmill
 
     carried = {} if about["transport"] == "grpc" else {"transport": about["transport"]}
+    carried |= about.get("credentials", {})
     return await stack.enter_async_context(ringmill.connect(about["endpoints"], timeout=30.0, **carried))
 
 

@@ -81,7 +81,12 @@ class ClientProcess(LineProcess):
         *,
         checkout: Path = ROOT,
         transport: str = "grpc",
+        credentials: Mapping[str, str] | None = None,
     ) -> None:
-        about = {"store": store, "endpoints": endpoints, "pids": list(pids), "transport": transport}
+        """`credentials` are further arguments of `ringmill.connect`."""
+        about: dict[str, Any] = {
+            "store": store, "endpoints": endpoints, "pids": list(pids), "transport": transport,
+            "credentials": dict(credentials or {}),
+        }  # fmt: skip
         command = [str(python_of(checkout)), "-P", "-m", "stores.client_main", json.dumps(about)]
         super().__init__(command, our_environment(checkout))

@@ -67,7 +67,7 @@ class RingmillNodes:
         self.settings = f"{shape.nodes} nodes, N={shape.replicas}, {transport}"
         self._shape = shape
         self._checkout = checkout
-        self._transport = transport
+        self._transport, _, self._tls = transport.partition("+")
         self._client: LineProcess | None = None
         self._counts_frames = counts_frames
         self._counts: NodeCounts | None = None
@@ -76,7 +76,9 @@ class RingmillNodes:
     def __enter__(self) -> RingmillNodes:
         options = ["--replicas", str(self._shape.replicas)]
         if self._transport != "grpc":  # a checkout that knows no other knows no option either
-            options += ["--peer-transport", self._transport, "--client-transport", self._transport]
+            options += ["--client-transport", self._transport]
+            options += [] if self._tls else ["--peer-transport", self._transport]
+        options += ["--tls"] if self._tls else []
         with ExitStack() as stack:
             environment: Mapping[str, str] | None = None
             if self._counts_frames:
@@ -94,6 +96,7 @@ class RingmillNodes:
                 *("ringmill", cluster.endpoints, cluster.pids),
                 checkout=self._checkout,
                 transport=self._transport,
+                credentials=_credentials(cluster.folder) if self._tls else None,
             )
             self._client = stack.enter_context(client)
             self._stack = stack.pop_all()
@@ -120,3 +123,9 @@ class RingmillNodes:
         answer = self._client.ask(asked)
         sent = [after - begun for after, begun in zip(self._counts.read(), before, strict=True)]
         return {**answer, "node_frames": sent}
+
+
+def _credentials(folder: Path) -> dict[str, str]:
+    """What a client of a cluster with TLS needs."""
+    token = (folder / "token").read_text(encoding="ascii").strip()
+    return {"tls_ca": str(folder / "tls" / "ca.pem"), "token": token}

@@ -37,6 +37,8 @@ REFUSED = {
     "a name with a slash": (["--cluster", "a/b"], "is not a name"),
     "endpoints": (["--endpoints", "127.0.0.1:7101"], "acts on local processes"),
     "a word too many": (["n1"], "unexpected extra argument"),
+    "a name that no certificate can have": (["--tls", "--cluster", "My_C"], "--cluster 'My_C' cannot stand"),
+    "a carrier that shows no certificates": (["--tls", "--peer-transport", "grpc"], "nodes talk over tcp"),
     "a time that is none": (["--timeout", "soon"], "not a time span"),
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from ringmill.cluster.access.raw_tokens import TOKEN_KEY, raw_caller
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied, RingmillError
@@ -17,8 +18,10 @@ from ringmill.cluster.mapreduce.summary.job_summary import JobSummary
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView, ListView
+from ringmill.node.services.access.access_control import AccessControl
+from ringmill.node.services.access.guarded_tables import guarded
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
-from ringmill.node.services.jobs_service import TOKEN_KEY, JobsService
+from ringmill.node.services.jobs_service import JobsService
 
 TOKEN = "s3cret"
 JOBS = "/ringmill.v1.Jobs/"
@@ -113,8 +116,11 @@ async def serve() -> AsyncIterator[Any]:
 
     async def start(token: str = TOKEN) -> Served:
         shelf = Shelf()
-        table = JobsService(Keeper(), shelf, token).service()
-        for service, handlers in grpc_handlers([table], SystemClock()).items():
+        control = AccessControl("n1", SystemClock(), lambda: None, has_token=bool(token))
+        tables = guarded(
+            [JobsService(Keeper(), shelf).service()], control, lambda told, _: raw_caller(token, told)
+        )
+        for service, handlers in grpc_handlers(tables, SystemClock()).items():
             server.add_registered_method_handlers(service, handlers)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

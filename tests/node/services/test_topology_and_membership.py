@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from ringmill.cluster.access.scram import kept_keys
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
@@ -17,6 +19,8 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.hot.key_heat import HeatOptions, KeyHeat
 from ringmill.cluster.ids import DiskId, NodeId, PartitionId, Start
 from ringmill.cluster.membership.profile import FAST
+from ringmill.cluster.ring.access.access_changes import issued
+from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, TokenEntry
 from ringmill.cluster.ring.plans.moving_rate import MeasuredMoves
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.versions.hybrid_time import HybridClock
@@ -43,11 +47,34 @@ from ringmill.node.services.figures import NodeFigures
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.membership_service import MembershipService
 from ringmill.node.services.server import NodeServer, Services
+from ringmill.node.services.table import Call, Unary
 from ringmill.node.services.topology_service import NodeCard, TopologyService
 from tests.node.kept_values import KeptValues
 
 N1 = NodeId("n1")
 DISK = DiskId("1" * 32)
+
+
+async def test_clients_are_told_documents_without_the_keys_of_tokens() -> None:
+    first = first_topology("demo", [Member(N1, DISK, "127.0.0.1:7101")], partitions=16)
+    token = TokenEntry("a" * 16, "ci", "read", 900, 0, False, kept_keys(b"s" * 32))
+    known = issued(first, token, 1000.0)
+    assert known is not None
+    service = TopologyService(
+        NodeCard(N1, DISK, Start(4, "b"), "127.0.0.1:7101", "a", "0.1.0"),
+        SimpleNamespace(current=known),  # type: ignore[arg-type]
+        SimpleNamespace(find=lambda _: known.encode(), epochs=lambda: (known.epoch,)),  # type: ignore[arg-type]
+        HybridClock(SystemClock()),
+        is_leaving=lambda: False,
+    ).service()
+    told = {}
+    for name, kind in (("Get", GetTopologyResponse), ("GetFormer", GetFormerTopologyResponse)):
+        method = service.methods[name]
+        assert isinstance(method, Unary)
+        told[name] = kind.FromString(await method.run(b"", Call())).document
+    assert told["Get"] == told["GetFormer"]
+    assert not any(key in told["Get"] for key in token.keys)
+    assert Topology.decode(told["Get"]) == replace(known, access=OPEN_TO_ALL)
 
 
 @pytest.fixture

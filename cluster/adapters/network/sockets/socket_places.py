@@ -1,6 +1,7 @@
-"""Sockets to listen on that nobody but this machine can reach: a loopback port, or a file of this user's.
+"""Sockets to listen on: a file of this user's, a loopback port, or with TLS a port that others reach.
 
-Clients need no token and nothing is encrypted, so other addresses are refused here as they are for --listen.
+Without TLS clients need no token and nothing is encrypted, so other addresses are refused here as they are
+for --listen.
 """
 
 from __future__ import annotations
@@ -17,23 +18,45 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["loopback_port", "socket_file"]
+__all__ = ["bound_port", "loopback_port", "socket_file"]
 
 _MAX_PATH_BYTES: Final = 107 if sys.platform == "linux" else 103  # of sockaddr_un, without its end
 _FILE_MODE: Final = 0o600
 
 
 @contextmanager
-def loopback_port(host: str) -> Iterator[socket.socket]:
-    """A TCP socket bound to a free port of `host`.  Raises InvalidArgument for one that others can reach."""
-    family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+def loopback_port(host: str, port: int = 0) -> Iterator[socket.socket]:
+    """A TCP socket bound to `port` of `host`, 0 for a free one.
+
+    Raises InvalidArgument for a host that others can reach, and for a port that is taken.
+    """
+    _, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
     if not ip_address(address[0]).is_loopback:
         raise InvalidArgument(
             f"cannot take frames on {host}: a loopback address is wanted",
             hint="clients need no token and nothing is encrypted, so no other address is served",
         )
+    with bound_port(host, port) as listening:
+        yield listening
+
+
+@contextmanager
+def bound_port(host: str, port: int = 0) -> Iterator[socket.socket]:
+    """The same, whoever can reach `host`: for what proves who is there.
+
+    Raises InvalidArgument when the port is taken, or the host is not of this machine.
+    """
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.bind(address)
+        if port:  # one that a former process has left is ours again at once
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+        except OSError as error:
+            raise InvalidArgument(
+                f"cannot take frames on {host}:{port}: {error}",
+                hint="see who holds it with `ss -ltnp`, or choose another with --frames-port",
+            ) from error
         yield listening
 
 

@@ -14,10 +14,11 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
 
 from ringmill.cluster.adapters.network.handshake import Introduction
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.wire.sending_time import PeerClock
 from ringmill.cluster.wire.socket_layout import SocketParser, farewell, frame_length, greeting
@@ -55,6 +56,7 @@ class SocketStream(asyncio.Protocol):
         self._parser = SocketParser(is_dialled=is_dialled, max_frame_bytes=max_frame_bytes)
         self._frames: deque[bytes] = deque()
         self.waiting_bytes = 0  # in frames that nobody has read
+        self._is_secure = False  # TLS is spoken
         self._is_held = False  # nothing is read from the socket
         self._is_full = False  # the socket takes nothing
         self._is_ended = False  # no more frames will come
@@ -65,6 +67,17 @@ class SocketStream(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
+
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """What the other side has shown, as SSLSocket.getpeercert returns it; None or empty for none."""
+        shown: Mapping[str, Any] | None = self._transport.get_extra_info("peercert")
+        return shown
+
+    def watched_by(self, tls: TlsFiles, whose: str) -> None:
+        """End when the certificate of the other side is revoked, and tell it why."""
+        forget = tls.note_open(self.certificate, whose, self.refuse)
+        self._lost.add_done_callback(lambda _: forget())
 
     async def introduction(self) -> Introduction:
         """What the other side says of itself.  Raises its refusal, ProtocolMismatch, Unavailable."""
@@ -100,7 +113,10 @@ class SocketStream(asyncio.Protocol):
     async def write(self, frame: bytes) -> None:
         if self._is_ended or self._is_ending:
             raise self._gone()
-        self._transport.writelines((frame_length(frame), frame))
+        if self._is_secure:
+            self._transport.write(frame_length(frame) + frame)  # one record, and not one of 4 bytes before it
+        else:
+            self._transport.writelines((frame_length(frame), frame))
         if self._is_full:
             await self._taken()
 
@@ -121,7 +137,7 @@ class SocketStream(asyncio.Protocol):
             self._let_go()  # what still comes is thrown away, so that the other side gets to read
             if error is not None:
                 self._send(farewell(error))
-            if self._is_ended:
+            if self._is_ended or self._is_secure:  # TLS knows no half of an end
                 self._transport.close()
             elif not self._transport.is_closing():
                 self._transport.write_eof()
@@ -135,6 +151,7 @@ class SocketStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        self._is_secure = transport.get_extra_info("ssl_object") is not None
         self.name = self.name or _caller(transport)
         _set_options(transport)
         if self._on_connected is not None:
@@ -159,7 +176,8 @@ class SocketStream(asyncio.Protocol):
         if self._parser.is_within and self._failure is None:
             self._failure = Unavailable(f"{self.name}: the stream broke within a frame", outcome="unknown")
         self._wake()
-        return not self._is_ending  # this side may have something to say yet: `end` and `close` close
+        # This side may have something to say yet: `end` and `close` close.  TLS knows no half of an end.
+        return not self._is_ending and not self._is_secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_ended = True

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ringmill.cluster.adapters.network.sockets.socket_places import loopback_port, socket_file
+from ringmill.cluster.adapters.network.sockets.socket_places import bound_port, loopback_port, socket_file
 from ringmill.cluster.errors import InvalidArgument
 
 
@@ -76,3 +76,13 @@ def test_only_a_loopback_address_is_listened_on(host: str) -> None:
 def test_a_loopback_port_is_free(host: str) -> None:
     with loopback_port(host) as listening:
         assert listening.getsockname()[1] > 0
+
+
+def test_a_port_that_was_asked_for_is_had_or_named() -> None:
+    with bound_port("127.0.0.1") as first:
+        port = first.getsockname()[1]
+    with bound_port("127.0.0.1", port) as listening:
+        listening.listen()
+        taken = pytest.raises(InvalidArgument, match=rf"cannot take frames on 127\.0\.0\.1:{port}")
+        with taken, bound_port("127.0.0.1", port):
+            pass

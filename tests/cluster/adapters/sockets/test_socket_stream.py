@@ -23,7 +23,7 @@ class FullTransport(asyncio.Transport):
         self.looks = 0
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 9) if name == "peername" else _Options()
+        return {"peername": ("127.0.0.1", 9), "socket": _Options()}.get(name, default)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass

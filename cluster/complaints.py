@@ -28,9 +28,12 @@ class Complaints:
         self._clock = clock
         self._told: dict[Kind, tuple[float, int]] = {}  # when it was told last, and how often it came since
 
-    def add(self, method: str, error: Exception, *, by: str = "") -> None:
-        """Log a fault, or count it.  One that was caused `by` somebody else has no trace."""
-        kind, now = _kind(method, error), self._clock.monotonic()
+    def add(self, method: str, error: Exception, *, by: str = "", sort: str = "") -> None:
+        """Log a fault, or count it.  One that was caused `by` somebody else has no trace.
+
+        Faults of one line are told apart by their `sort`, of which there must be few.
+        """
+        kind, now = _kind(method + sort, error), self._clock.monotonic()
         told_at, since = self._told.pop(kind, (None, 0))
         if told_at is None:
             if by:

@@ -1,0 +1,75 @@
+"""What a backup that was read from these nodes holds.  Pure.
+
+A write that w owners have acknowledged is on one of any N - w + 1 owners of its partition.  In a keyspace
+with sloppy quorums other members may stand in for owners, so there all members but w - 1 are needed.
+Rule B1: docs/protocol/backups.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from ringmill.client.backups.backup_manifest import BackedNode
+from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.ring.topology import Topology
+
+__all__ = ["held_level", "missing_members"]
+
+NO_REASONS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def missing_members(topology: Topology, nodes: Sequence[BackedNode]) -> list[str]:
+    """Members that hold data and are not among the nodes."""
+    there = {node.node for node in nodes}
+    owning = {node for row in topology.rows for node in row.nodes}
+    return [member.id for member in topology.members if member.id in owning and member.id not in there]
+
+
+def held_level(
+    topology: Topology, nodes: Sequence[BackedNode], reasons: Mapping[str, str] = NO_REASONS
+) -> int:
+    """The least w such that every write acknowledged by w nodes is in the tables of these nodes.
+
+    `reasons` say why others could not be read.  Raises Unavailable when that is more than a majority of the
+    owners of some partition.
+    """
+    copies = {node.node: node.copies(topology) for node in nodes}
+    level = 1
+    for number, row in enumerate(topology.rows):
+        whole = [node for node in row.whole if number in copies.get(node, {})]
+        needed = row.size - len(whole) + 1
+        level = max(level, needed)
+        if needed > row.size // 2 + 1:
+            raise _too_few(
+                topology,
+                nodes,
+                reasons,
+                f"partition {number} was read from {len(whole)} of its {row.size} owners: too few to hold "
+                f"every write with w={row.size // 2 + 1}",
+            )
+    if any(each.is_sloppy for each in topology.keyspaces):
+        without = len(missing_members(topology, nodes)) + sum(node.lacks_hints for node in nodes)
+        level = max(level, without + 1)
+        if without + 1 > topology.n // 2 + 1:
+            raise _too_few(
+                topology,
+                nodes,
+                reasons,
+                f"{without} members are missing or have damaged hints: too many, as keyspaces with sloppy "
+                "quorums keep writes there",
+            )
+    return level
+
+
+def _too_few(
+    topology: Topology, nodes: Sequence[BackedNode], reasons: Mapping[str, str], what: str
+) -> Unavailable:
+    missing = missing_members(topology, nodes)
+    told = ", ".join(f"{name} ({reasons[name]})" if name in reasons else name for name in missing)
+    return Unavailable(
+        f"{what}; missing: {told or 'none'}",
+        detail={"missing": missing},
+        hint="bring the missing nodes back, or wait until damage is healed, and run the backup again",
+    )

@@ -1,0 +1,234 @@
+"""Makes a backup: pins the tables of all members at once, and copies those that are not there yet.
+
+A member that does not answer, or goes away meanwhile, is left out as long as the others hold every write that
+a majority has acknowledged (backup_coverage.py).  Rules B1, B2 and B3: docs/protocol/backups.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from ringmill.client.backups.backup_calls import BackupCalls, DialBackup
+from ringmill.client.backups.backup_coverage import held_level, missing_members
+from ringmill.client.backups.backup_manifest import BackedNode, BackedTable, BackupManifest
+from ringmill.client.backups.backup_progress import BackupProgress, BytePace
+from ringmill.client.backups.backup_store import BackupStore
+from ringmill.cluster.errors import (
+    Conflict,
+    DeadlineExceeded,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    RingmillError,
+    Unavailable,
+)
+from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock
+from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.wire.stubs.backup_pb2 import LookResponse, PinResponse
+
+__all__ = ["create_backup"]
+
+T = TypeVar("T")
+_TRIES: Final = 30
+_PAUSE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pinned:
+    calls: BackupCalls
+    pin: PinResponse
+
+
+async def create_backup(
+    topology: Topology,
+    dial: DialBackup,
+    store: BackupStore,
+    name: str,
+    *,
+    clock: Clock,
+    pace: BytePace,
+    progress: BackupProgress,
+) -> BackupManifest:
+    """Make the backup `name`; `topology` tells whom to ask.
+
+    Raises Conflict when there is one of that name, or partitions move; Unavailable when too few members
+    answer, or something is removed in every attempt; PermissionDenied without the token; OSError of the
+    store.  Then it does not exist, and what was copied is used by the next attempt.
+    """
+    await store.check_free(name)
+    async with AsyncExitStack() as links:
+        members = [
+            BackupCalls(member, await links.enter_async_context(dial(member.address)))
+            for member in topology.members
+        ]
+        reasons: dict[str, str] = {}  # why a member is left out
+        began_ms, pinned = await _pin_all(members, clock, reasons)
+        try:
+            document = _document(pinned)
+            held_level(document, [_without_tables(each) for each in pinned], reasons)
+            nodes = await _copied(pinned, store, name, pace, progress, reasons)
+            manifest = BackupManifest(
+                name=name,
+                began_ms=began_ms,
+                ended_ms=round(clock.wall() * 1000),
+                holds_w=held_level(document, nodes, reasons),
+                missing=tuple(missing_members(document, nodes)),
+                topology=document,
+                nodes=tuple(nodes),
+            )
+            await store.check_free(name)
+            await store.write(manifest)
+        finally:
+            await _unpin(pinned)
+    return manifest
+
+
+async def _pin_all(
+    members: list[BackupCalls], clock: Clock, reasons: dict[str, str]
+) -> tuple[int, list[_Pinned]]:
+    """Pins between whose moments nothing was removed, and a moment before them (rule B2)."""
+    for _ in range(_TRIES):
+        began_ms = round(clock.wall() * 1000)
+        looks = await _asked(members, lambda calls: calls.look([]), reasons)
+        there = [calls for calls in members if calls.member.id in looks]
+        pins = await _asked(there, BackupCalls.pin, reasons)
+        pinned = [_Pinned(calls, pins[calls.member.id]) for calls in there if calls.member.id in pins]
+        if not pinned:
+            why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise Unavailable(f"no member can be read ({why})", hint="see `ringmill cluster status`")
+        is_same = all(_is_same(looks[each.calls.member.id], each.pin.node) for each in pinned)
+        if is_same and len({each.pin.topology for each in pinned}) == 1:
+            return began_ms, pinned
+        await _unpin(pinned)
+        await asyncio.sleep(_PAUSE_S)
+    raise Unavailable(
+        f"in each of {_TRIES} attempts a node removed something while the tables were pinned, or was "
+        "restarted, or the topology changed",
+        hint="hints are delivered to a node that is back, or deletes are forgotten: try again later",
+    )
+
+
+async def _asked(
+    members: Sequence[BackupCalls], ask: Callable[[BackupCalls], Awaitable[T]], reasons: dict[str, str]
+) -> dict[NodeId, T]:
+    """What those members say that answer.  Raises PermissionDenied, Overloaded."""
+
+    async def one(calls: BackupCalls) -> T | RingmillError:
+        try:
+            return await ask(calls)
+        except RingmillError as error:
+            reasons[calls.member.id] = error.message
+            return error
+
+    answers = await gather_all(map(one, members))
+    for answer in answers:
+        if isinstance(answer, PermissionDenied | Overloaded):
+            raise answer
+    return {
+        calls.member.id: answer
+        for calls, answer in zip(members, answers, strict=True)
+        if not isinstance(answer, RingmillError)
+    }
+
+
+def _is_same(before: LookResponse, at_pin: LookResponse) -> bool:
+    """Whether the same start of the node has removed nothing in between."""
+    return (before.disk, before.boot, before.removals) == (at_pin.disk, at_pin.boot, at_pin.removals)
+
+
+async def _unpin(pinned: Sequence[_Pinned]) -> None:
+    await gather_all(each.calls.unpin(each.pin.pin) for each in pinned)
+
+
+def _document(pinned: Sequence[_Pinned]) -> Topology:
+    """Raises Conflict while partitions move: then no node has all that is to be known of one."""
+    document = Topology.decode(pinned[0].pin.topology)
+    if document.is_moving:
+        raise Conflict(
+            "partitions move, and no backup is made meanwhile",
+            hint="`ringmill cluster moves` shows how far they are; run the backup again afterwards",
+        )
+    return document
+
+
+def _without_tables(pinned: _Pinned) -> BackedNode:
+    pin, card = pinned.pin, pinned.pin.node
+    return BackedNode(
+        node=card.node,
+        disk=card.disk,
+        start=card.start,
+        boot=card.boot,
+        sequence=pin.sequence,
+        edit=pin.edit,
+        tables=(),
+        lacking=tuple(pin.lacking),
+        lacks_hints=pin.lacks_hints,
+    )
+
+
+async def _copied(
+    pinned: Sequence[_Pinned],
+    store: BackupStore,
+    by: str,
+    pace: BytePace,
+    progress: BackupProgress,
+    reasons: dict[str, str],
+) -> list[BackedNode]:
+    """The nodes of which all tables are in the store now.  Raises OSError, CorruptData."""
+    tables = [table for each in pinned for table in each.pin.tables]
+    progress.tables, progress.total_bytes = len(tables), sum(table.bytes for table in tables)
+    copying = _Copying(store, await store.named_tables(), by, pace, progress)
+
+    async def one(each: _Pinned) -> BackedNode | None:
+        try:
+            return await copying.node(each)
+        except (Unavailable, DeadlineExceeded, NotFound) as error:
+            reasons[each.calls.member.id] = error.message
+            return None
+
+    return [node for node in await gather_all(map(one, pinned)) if node is not None]
+
+
+class _Copying:
+    """Tables on their way, one of each node at a time."""
+
+    def __init__(
+        self, store: BackupStore, there: set[str], by: str, pace: BytePace, progress: BackupProgress
+    ) -> None:
+        self._store = store
+        self._there = there  # hashes of whole tables
+        self._by = by
+        self._pace = pace
+        self._progress = progress
+        self._turns: dict[str, asyncio.Lock] = {}  # two nodes may have equal tables
+
+    async def node(self, pinned: _Pinned) -> BackedNode:
+        tables = [await self._table(pinned, each.file, each.bytes) for each in pinned.pin.tables]
+        return replace(_without_tables(pinned), tables=tuple(tables))
+
+    async def _table(self, pinned: _Pinned, file: int, size: int) -> BackedTable:
+        digest = await pinned.calls.sha256(pinned.pin.pin, file)
+        table = BackedTable(file, size, digest)
+        async with self._turns.setdefault(digest, asyncio.Lock()):
+            if digest not in self._there and not await self._store.has_table(table):
+                await self._store.put_table(table, self._by, self._pieces(pinned, table))
+                self._progress.copied_tables += 1
+            else:
+                self._progress.done_bytes += size
+            self._there.add(digest)
+        self._progress.step()
+        return table
+
+    async def _pieces(self, pinned: _Pinned, table: BackedTable) -> AsyncIterator[bytes]:
+        async for piece in pinned.calls.table(pinned.pin.pin, table.file):
+            await self._pace.spend(len(piece))
+            yield piece
+            self._progress.copied_bytes += len(piece)
+            self._progress.done_bytes += len(piece)
+            self._progress.step()

@@ -1,0 +1,20 @@
+"""`ringmill auth …`: the table of verbs on the tokens of clients."""
+
+from __future__ import annotations
+
+from ringmill.client.cli.lazy import LazyGroup, Verb
+
+__all__ = ["auth"]
+
+auth = LazyGroup(
+    "auth",
+    {
+        "issue": Verb("ringmill.client.cli.auth.auth_verbs:issue", "make a token for a client"),
+        "list": Verb("ringmill.client.cli.auth.auth_verbs:list_tokens", "list the tokens, without secrets"),
+        "revoke": Verb("ringmill.client.cli.auth.auth_verbs:revoke", "take its force from a token"),
+        "require": Verb(
+            "ringmill.client.cli.auth.auth_verbs:require", "say whether clients need a token, or show it"
+        ),
+    },
+    "Say who may do what: tokens with a role, for clients.",
+)

@@ -1,0 +1,192 @@
+"""Reads the files of TLS: what each has to hold, and what is said of one that does not.
+
+`cryptography` is imported by those who have a certificate or a revocation list.  Nothing is kept here;
+cluster/adapters/network/tls/tls_files.py does that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import grpc
+
+from ringmill.cluster.adapters.network.tls.certificate_names import Holder, holder_of
+from ringmill.cluster.errors import InvalidArgument
+
+__all__ = ["CertificatePaths", "Loaded", "as_ssl_has_it", "tls_context", "load", "file_mark"]
+
+_log = logging.getLogger(__name__)
+
+_SOON: Final = timedelta(days=30)
+
+
+class CertificatePaths(NamedTuple):
+    """Where the files are; "" for none.  `ca` is there in any case, `cert` and `key` together."""
+
+    ca: str
+    cert: str
+    key: str
+    crl: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the files held when they were read."""
+
+    authorities: bytes
+    chain: bytes  # our own certificate, b"" for a client without one
+    key: bytes
+    holder: Holder | None  # whom our certificate names
+    revoked: frozenset[int]
+    client: ssl.SSLContext
+    server: ssl.SSLContext | None
+    credentials: grpc.ChannelCredentials
+
+
+def load(paths: CertificatePaths, *, demands: bool) -> Loaded:
+    """Read all files.  `demands`: who connects has to show a certificate.
+
+    Raises InvalidArgument, which names the flag of the file that is wrong.
+    """
+    authorities = _read("--tls-ca", paths.ca)
+    chain = _read("--tls-cert", paths.cert) if paths.cert else b""
+    key = _read_key(paths.key) if paths.key else b""
+    client = tls_context(paths, ssl.PROTOCOL_TLS_CLIENT, authorities)
+    server = None
+    if chain:
+        server = tls_context(paths, ssl.PROTOCOL_TLS_SERVER, authorities)
+        server.verify_mode = ssl.CERT_REQUIRED if demands else ssl.CERT_OPTIONAL
+        server.num_tickets = 0  # no session is resumed
+    return Loaded(
+        authorities=authorities,
+        chain=chain,
+        key=key,
+        holder=_holder(paths.cert, chain) if chain else None,
+        revoked=_revoked(paths.crl, authorities) if paths.crl else frozenset(),
+        client=client,
+        server=server,
+        credentials=grpc.ssl_channel_credentials(authorities, key or None, chain or None),
+    )
+
+
+def tls_context(paths: CertificatePaths, kind: int, authorities: bytes) -> ssl.SSLContext:
+    """A context that trusts these authorities and shows our certificate, if there is one."""
+    context = ssl.SSLContext(kind)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cadata=authorities.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidArgument(f"--tls-ca {paths.ca!r} holds no certificate: {error}") from error
+    if paths.cert:
+        try:
+            context.load_cert_chain(paths.cert, paths.key)
+        except (OSError, ValueError) as error:  # an SSLError is an OSError
+            raise InvalidArgument(
+                f"--tls-cert {paths.cert!r} and --tls-key {paths.key!r} cannot be used together: {error}"
+            ) from error
+    return context
+
+
+def _holder(path: str, chain: bytes) -> Holder:
+    """Whom our certificate names.  A line in the log when it ends soon."""
+    from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
+
+    try:
+        certificate = x509.load_pem_x509_certificate(chain)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        holder = holder_of(names.value.get_values_for_type(x509.UniformResourceIdentifier))
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion):
+        holder = None
+    if holder is None:
+        raise InvalidArgument(
+            f"--tls-cert {path!r} names no node and no client of a cluster",
+            hint="certificates are made by `ringmill ca issue`",
+        )
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
+    if left < _SOON:
+        _log.warning("--tls-cert %r ends in %d days: `ringmill ca issue --replace`", path, left.days)
+    return holder
+
+
+def _revoked(path: str, authorities: bytes) -> frozenset[int]:
+    """The serial numbers on the lists that an authority of ours has signed."""
+    from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
+
+    lists = _read("--tls-crl", path)
+    end = b"-----END X509 CRL-----"
+    revoked: list[int] = []
+    try:
+        trusted = [each.public_key() for each in x509.load_pem_x509_certificates(authorities)]
+        found = [x509.load_pem_x509_crl(each + end) for each in lists.split(end)[:-1]]
+    except ValueError as error:
+        raise InvalidArgument(f"--tls-crl {path!r} holds no revocation list: {error}") from error
+    ours = [each for each in found if any(_has_signed(key, each) for key in trusted)]
+    if not ours:
+        raise InvalidArgument(
+            f"--tls-crl {path!r} holds no revocation list that an authority of --tls-ca has signed"
+        )
+    for each in ours:
+        revoked += [one.serial_number for one in each]
+    return frozenset(revoked)
+
+
+def as_ssl_has_it(pem: bytes) -> Mapping[str, Any]:
+    """As much of what SSLSocket.getpeercert returns as is looked at here."""
+    from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
+
+    certificate = x509.load_pem_x509_certificate(pem)
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return {"serialNumber": f"{certificate.serial_number:X}"}
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return {
+        "serialNumber": f"{certificate.serial_number:X}",
+        "subjectAltName": tuple(("URI", uri) for uri in uris),
+    }
+
+
+def _has_signed(key: Any, revocations: Any) -> bool:
+    try:
+        return bool(revocations.is_signature_valid(key))
+    except (TypeError, ValueError):  # another kind of key
+        return False
+
+
+def _read(flag: str, path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
+        raise InvalidArgument(f"{flag} {path!r} cannot be read: {error}") from error
+
+
+def _read_key(path: str) -> bytes:
+    """The key, which nobody but its owner may read."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
+        raise InvalidArgument(f"--tls-key {path!r} cannot be read: {error}") from error
+    if found.st_uid not in {os.geteuid(), 0} or found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise InvalidArgument(
+            f"--tls-key {path!r} is not trusted: it belongs to uid {found.st_uid}, mode {mode:04o}",
+            hint="only its owner may read a key: `chmod 600` it",
+        )
+    return _read("--tls-key", path)
+
+
+def file_mark(path: str) -> tuple[int, int, int]:
+    """What differs after the file was written or replaced."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return (0, 0, 0)
+    return (found.st_mtime_ns, found.st_size, found.st_ino)

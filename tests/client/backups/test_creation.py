@@ -1,0 +1,205 @@
+"""Making backups: what is copied, what is left behind, and what stands in the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from ringmill.client.backups.backup_manifest import BackupManifest
+from ringmill.cluster.errors import (
+    Conflict,
+    CorruptData,
+    NotFound,
+    PermissionDenied,
+    ProtocolMismatch,
+    Unavailable,
+)
+from ringmill.cluster.ring.moves import with_plan
+from ringmill.cluster.ring.topology import Topology
+from ringmill.node.services.table import Call, Unary
+from ringmill.simulator.disk.lossy import LossyDisk
+from tests.client.backups.backup_world import BackedWorld, methods_of, read_rows
+from tests.node.repair.healing_world import HealingWorld, run
+
+KEYS = [b"key%03d" % number for number in range(30)]
+
+
+async def keys_of(backed: BackedWorld, manifest: BackupManifest) -> set[bytes]:
+    wanted = list(manifest.topology.keyspaces)
+    return {row.key async for rows in read_rows(backed.store, manifest, wanted) for row in rows}
+
+
+async def filled(world: HealingWorld) -> None:
+    for key in KEYS:
+        await world.put("n1", key, key * 20)
+
+
+def test_the_next_backup_copies_only_new_tables() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+        first = await backed.create("monday")
+        assert backed.progress.copied_tables == len(first.tables()) > 0
+        assert (first.missing, first.holds_w) == ((), 1)
+        await world.put("n1", b"new", b"value")
+        second = await backed.create("tuesday")
+        new = second.tables().keys() - first.tables().keys()
+        assert backed.progress.copied_tables == len(new) < len(second.tables())
+        assert backed.progress.done_bytes == backed.progress.total_bytes
+        assert await backed.store.names() == ["monday", "tuesday"]
+        assert await keys_of(backed, first) == {*KEYS}
+        assert await keys_of(backed, second) == {*KEYS, b"new"}
+        with pytest.raises(Conflict, match="has a backup 'monday' already"):
+            await backed.create("monday")
+        await backed.store.delete("monday")
+        pruned = await backed.store.prune()
+        assert pruned.tables == len(first.tables().keys() - second.tables().keys())
+        assert await keys_of(backed, second) == {*KEYS, b"new"}
+        with pytest.raises(NotFound, match="no backup 'monday'"):
+            await backed.store.read("monday")
+
+    run(story)
+
+
+def test_an_interrupted_backup_does_not_exist_and_is_taken_up() -> None:
+    async def story(world: HealingWorld) -> None:
+        disk = LossyDisk()
+        backed = BackedWorld(world, disk)
+        await filled(world)
+        asked = Counter[str]()
+
+        def killed(node: str, method: str) -> None:
+            asked[method] += 1
+            if method == "ReadTable" and asked[method] == 4:
+                raise ConnectionError
+
+        backed.asked = killed
+        with pytest.raises(ConnectionError):
+            await backed.create("monday")
+        backed.asked = lambda node, method: None
+        assert await backed.store.names() == []
+        left = [name for name in disk.list("backups/tables") if name.endswith(".sst")]
+        manifest = await backed.create("monday")
+        assert backed.progress.copied_tables == len(manifest.tables()) - len(left)
+        assert await keys_of(backed, manifest) == {*KEYS}
+        await backed.store.delete("monday")
+        assert (await backed.store.prune()).tables == len(manifest.tables())
+        assert disk.list("backups/tables") == []
+
+    run(story)
+
+
+def test_a_node_that_goes_away_meanwhile_is_left_out() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed, gone = BackedWorld(world, LossyDisk()), set[str]()
+        await filled(world)
+
+        def asked(node: str, method: str) -> None:
+            if node in gone and method in ("HashTable", "ReadTable"):
+                raise Unavailable(f"{node} cannot be reached")
+
+        backed.asked = asked
+        gone.add("n2")
+        manifest = await backed.create("without-n2")
+        assert (manifest.missing, manifest.holds_w) == (("n2",), 2)
+        assert await keys_of(backed, manifest) == {*KEYS}
+        gone.add("n3")
+        with pytest.raises(Unavailable, match=r"from 1 of its 3 owners.*missing: n2 \(n2 cannot .*\), n3"):
+            await backed.create("without-both")
+        assert await backed.store.names() == ["without-n2"]
+
+    run(story)
+
+
+def test_all_are_pinned_again_when_one_has_removed_something_meanwhile() -> None:
+    """A hint that was delivered between two pins would be in neither of them (rule B2)."""
+
+    async def story(world: HealingWorld) -> None:
+        backed, pins = BackedWorld(world, LossyDisk()), Counter[str]()
+
+        def asked(node: str, method: str) -> None:
+            pins[node] += method == "Pin"
+            if method == "Pin" and pins["n3"] == 1 and node == "n3":
+                world[node].replica.hints.delivered += 1
+
+        backed.asked = asked
+        await filled(world)
+        await backed.create("monday")
+        assert pins == {"n1": 2, "n2": 2, "n3": 2}
+
+        def always(node: str, method: str) -> None:
+            if method == "Pin" and node == "n3":
+                world[node].replica.hints.delivered += 1
+
+        backed.asked = always
+        with pytest.raises(Unavailable, match="a node removed something"):
+            await backed.create("tuesday")
+        assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept], "none is left"
+
+    run(story)
+
+
+def test_no_backup_is_made_while_partitions_move() -> None:
+    def turned(topology: Topology, may_be_made: bool) -> Topology | None:
+        names = [each.id for each in topology.members]
+        wanted = [(*row.whole[1:], *(n for n in names if n not in row.whole)) for row in topology.rows]
+        return with_plan(topology, topology.members, wanted)
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await world.inside("n1", world["n1"].membership.epochs.change(turned, 10.0))
+        with pytest.raises(Conflict, match="partitions move"):
+            await backed.create("monday")
+
+    run(story, nodes=4)
+
+
+def test_a_pin_ends_when_nobody_asks_any_more() -> None:
+    async def story(world: HealingWorld) -> None:
+        await filled(world)
+        pins = world["n1"].backups.pins
+        pin = await world.inside("n1", pins.pin())
+        await asyncio.sleep(100)
+        file = pin.tables.tables[0].file_id
+        assert await world.inside("n1", pins.read(pin.name, file, 0))
+        await asyncio.sleep(100)
+        assert await world.inside("n1", pins.read(pin.name, file, 0)), "it was asked for meanwhile"
+        await asyncio.sleep(121)
+        with pytest.raises(NotFound, match="does not keep tables as"):
+            await world.inside("n1", pins.read(pin.name, file, 0))
+
+    run(story)
+
+
+def test_a_manifest_is_checked() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        encoded = (await backed.create("monday")).encode()
+        assert BackupManifest.decode("m.json", encoded).encode() == encoded
+        for wrong, error in (
+            (encoded.replace(b'"epoch": 1', b'"epoch": 2'), CorruptData),
+            (encoded.replace(b'"format": 1', b'"format": 2'), ProtocolMismatch),
+            (encoded[:-1], CorruptData),
+            (b"[]", CorruptData),
+        ):
+            with pytest.raises(error, match=r"m\.json"):
+                BackupManifest.decode("m.json", wrong)
+
+    run(story)
+
+
+def test_nobody_reads_tables_without_the_token() -> None:
+    async def story(world: HealingWorld) -> None:
+        methods = methods_of(world["n1"])
+        assert len(methods) == 7
+        for method in methods.values():
+
+            async def asked(method: Unary = method) -> bytes:
+                return await method.run(b"", Call())
+
+            with pytest.raises(PermissionDenied, match="token is missing"):
+                await world.inside("n1", asked())
+
+    run(story)

@@ -1,0 +1,153 @@
+"""Tokens with roles on a real node: issued by the command line, held by clients, revoked under a session.
+
+The cluster is this module's own, as it comes to require a token.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ringmill.client.blocking import Client
+from ringmill.client.local.tcp_ports import free_base
+from ringmill.cluster.errors import PermissionDenied
+from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL
+from tests.e2e.cli.conftest import Shell
+
+WORDCOUNT = "examples/wordcount.py:wordcount"
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    shell = Shell(tmp_path_factory.mktemp("auth"))
+    base = free_base(1, 20000 + os.getpid() % 1000 * 12)
+    shell.ok("cluster", "up", "--nodes", "1", "--base-port", str(base))
+    yield shell
+    shell.ok("cluster", "down")
+
+
+@pytest.fixture(scope="module")
+def address(shell: Shell) -> str:
+    status = shell.ok("cluster", "status", "-o", "json").json
+    return str(status["nodes"][0]["address"])
+
+
+@pytest.fixture(scope="module")
+def tokens(shell: Shell) -> dict[str, str]:
+    """A token of each role, by role; each is printed once, alone on stdout."""
+    return {
+        role: shell.ok("auth", "issue", f"the-{role}", "--role", role, "--expires", "30d")
+        .out.decode()
+        .strip()
+        for role in ("read", "write", "jobs", "admin")
+    }
+
+
+def denied(shell: Shell, address: str, token: str, *line: str) -> str:
+    """What a client that has this token alone is told."""
+    ended = shell.run("--endpoints", address, "--token-file", held(shell, token), *line, "-o", "json")
+    assert (ended.code, ended.error["code"], ended.error["outcome"]) == (1, "PERMISSION_DENIED", "failed"), (
+        ended
+    )
+    return str(ended.error["message"])
+
+
+def held(shell: Shell, token: str) -> str:
+    path = shell.folder / f"held-{token[4:20]}"
+    path.write_text(f"{token}\n")
+    return path.name
+
+
+def opened(address: str, token: str) -> Client:
+    return Client(address, token=token)
+
+
+def test_each_role_opens_what_it_says(shell: Shell, address: str, tokens: dict[str, str]) -> None:
+    with opened(address, tokens["write"]) as writer, opened(address, tokens["read"]) as reader:
+        writer.put("k", b"v")
+        assert reader.get("k").value == b"v"
+        with pytest.raises(
+            PermissionDenied, match="needs the role write; the token the-read has the role read"
+        ):
+            reader.put("k", b"w")
+        assert [key for key, *_ in reader.scan()] == [b"k"]
+        assert reader.topology.access == OPEN_TO_ALL, "no client is told the keys of tokens"
+        with pytest.raises(PermissionDenied, match="needs the role jobs; the token the-write"):
+            writer.jobs.list()
+    assert "Keyspaces/Create needs the role admin" in denied(
+        shell, address, tokens["jobs"], "keyspace", "create", "x"
+    )
+    assert "Auth/List needs the role admin" in denied(shell, address, tokens["jobs"], "auth", "list")
+    with opened(address, tokens["admin"]) as boss:
+        assert boss.keyspaces.create("x").changed
+        assert [each.state for each in boss.auth.list().tokens] == ["in force"] * 4
+        assert boss.status().nodes[0].denied
+
+
+def test_who_has_the_role_jobs_runs_one(shell: Shell, address: str, tokens: dict[str, str]) -> None:
+    source = shell.folder / "in.txt"
+    source.write_text("a b a\n")
+    root = Path(__file__).parents[4]
+    line = ("job", "run", str(root / WORDCOUNT), "--input", str(source), "--output", "out", "-o", "json")
+    held_by = ("--endpoints", address, "--token-file", held(shell, tokens["jobs"]))
+    assert shell.ok(*held_by, *line).json["state"] == "SUCCEEDED"
+    assert "Jobs/PutBundle needs the role jobs" in denied(shell, address, tokens["write"], *line[:-2])
+
+
+def test_once_a_token_is_required_nobody_reads_without_one_and_revoked_is_revoked(
+    shell: Shell, address: str, tokens: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))  # where no token is found
+    with opened(address, "") as nobody, opened(address, tokens["write"]) as writer:
+        nobody.put("k", b"v")
+        assert shell.ok("auth", "require", "on").out.startswith(b"on")
+        for ask in (
+            lambda: nobody.get("k"),
+            lambda: nobody.put("k", b"w"),
+            nobody.keyspaces.list,
+            nobody.auth.list,
+        ):
+            with pytest.raises(PermissionDenied, match="a token is missing"):
+                ask()
+        writer.put("k", b"x")
+        shell.ok("auth", "revoke", "the-write")
+        with pytest.raises(PermissionDenied, match="the token the-write "):
+            writer.put("k", b"y")
+        with pytest.raises(PermissionDenied, match="was revoked"):
+            writer.keyspaces.list()
+    assert shell.ok("get", "k").out == b"x\n", "the cluster's token, which the folder has, opens all"
+    shell.ok("cluster", "up"), shell.ok("cluster", "restart", "n1")
+    assert shell.ok("auth", "require", "show", "-o", "json").json == {"required": True}
+    assert "was revoked" in denied(shell, address, tokens["write"], "get", "k")
+    with opened(address, tokens["read"]) as reader:
+        assert reader.get("k").value == b"x"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "why"),
+    [
+        (lambda token: token[:4] + "9" * 16 + token[20:], "PERMISSION_DENIED", "knows no token"),
+        (lambda token: token[:-2], "INVALID_ARGUMENT", "damaged"),
+        (lambda token: token[:-64] + "0" * 64, "UNAVAILABLE", "did not prove"),
+    ],
+    ids=["unknown", "damaged", "wrong secret"],
+)
+def test_a_token_that_is_none_is_told_what_is_wrong(
+    shell: Shell, address: str, tokens: dict[str, str], change: object, code: str, why: str
+) -> None:
+    assert callable(change)
+    wrong = change(tokens["read"])
+    ended = shell.run("--endpoints", address, "--token-file", held(shell, wrong), "get", "k", "-o", "json")
+    assert (ended.error["code"], ended.error["outcome"]) == (code, "failed")
+    assert why in ended.error["message"] and wrong[-60:] not in ended.err
+
+
+def test_a_name_in_force_is_not_given_again(shell: Shell, tokens: dict[str, str]) -> None:
+    assert tokens
+    again = shell.run("auth", "issue", "the-read", "--role", "read", "-o", "json")
+    assert (again.code, again.error["code"]) == (4, "CONFLICT")
+    assert shell.run("auth", "revoke", "nobody").code == 3
+    assert shell.run("auth", "issue", "x", "--role", "root").code == 2

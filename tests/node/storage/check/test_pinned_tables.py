@@ -1,0 +1,113 @@
+"""Pinned tables hold one moment of the store, whatever the engine merges, drops and deletes meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import pytest
+
+from ringmill.node.storage.check.pinned_tables import PinnedTables, opened_copies
+from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.names import table_name
+from ringmill.node.storage.storage_errors import CorruptBlock
+from ringmill.simulator.disk.engine_trace import FOLDER
+from ringmill.simulator.disk.lossy import LossyDisk
+
+OpenEngine = Callable[..., Awaitable[Engine]]
+START, END = b"key", b"kez"
+
+
+async def churn(engine: Engine, seed: int, model: dict[bytes, bytes]) -> None:
+    random = Random(seed)
+    for number in range(500):
+        await engine.wait_writable()
+        key, batch = b"key%04d" % random.randrange(120), Batch()
+        if random.random() < 0.2:
+            batch.delete(key)
+            model.pop(key, None)
+        else:
+            model[key] = b"%d of %d " % (number, seed) * 5
+            batch.put(key, model[key])
+        batch.put(b"outside%d" % number, b"not asked for")
+        engine.apply(batch)
+
+
+async def copied(pinned: PinnedTables, disk: LossyDisk, folder: str) -> None:
+    """As a backup does it: the files, piece by piece, and nothing else."""
+    disk.mkdir(folder)
+    for meta in pinned.tables:
+        file = disk.create(f"{folder}/{table_name(meta.file_id)}")
+        while piece := await pinned.read(meta.file_id, 1000, file.size):
+            file.append(piece)
+        assert file.size == meta.size
+        file.sync()
+        file.close()
+
+
+async def read(disk: LossyDisk, folder: str, pinned: PinnedTables) -> dict[bytes, bytes]:
+    with opened_copies(disk, folder, pinned.edit, pinned.sequence) as copies:
+        return {key: value async for rows in copies.scan(START, END) for key, value in rows}
+
+
+async def test_copies_show_the_moment_of_the_pin(disk: LossyDisk, open_engine: OpenEngine) -> None:
+    engine, model = await open_engine(), dict[bytes, bytes]()
+    await churn(engine, 1, model)
+    pinned = await engine.pin_tables(START, END)
+    expected = dict(model)
+    await churn(engine, 2, model)
+    await engine.drop_prefix(b"key00")
+    await engine.flush()
+    await engine.compact_range()
+    named = {meta.file_id for meta in pinned.tables}
+    assert not named & {meta.file_id for meta in engine._tables.version.all_tables()}, "all are replaced"
+    for _ in range(100):
+        await asyncio.sleep(0)  # what nobody holds is deleted
+    assert {table_name(file_id) for file_id in named} <= set(disk.list(FOLDER))
+    await copied(pinned, disk, "copy")
+    pinned.release()
+    assert await read(disk, "copy", pinned) == expected
+    async with asyncio.timeout(10):  # released tables are deleted
+        while {table_name(file_id) for file_id in named} & set(disk.list(FOLDER)):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_who_hears_late_that_all_is_flushed_leaves_out_what_came_since(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables that are pinned then hold newer versions, too, and were merged meanwhile."""
+    engine, model = await open_engine(), dict[bytes, bytes]()
+    await churn(engine, 3, model)
+    expected, wait_flushed = dict(model), engine._upkeep.wait_flushed
+
+    async def late(sequence: int) -> None:
+        await wait_flushed(sequence)
+        await churn(engine, 4, model)
+        await engine.flush()
+        await engine.compact_range()
+
+    monkeypatch.setattr(engine._upkeep, "wait_flushed", late)
+    pinned = await engine.pin_tables(START, END)
+    await copied(pinned, disk, "copy")
+    assert await read(disk, "copy", pinned) == expected != model
+    pinned.release()
+    pinned.release()
+
+
+async def test_a_copy_with_another_byte_is_refused(disk: LossyDisk, open_engine: OpenEngine) -> None:
+    engine, model = await open_engine(), dict[bytes, bytes]()
+    await churn(engine, 5, model)
+    pinned = await engine.pin_tables(START, END)
+    await copied(pinned, disk, "copy")
+    assert not pinned.may_lack(START, END)
+    path = f"copy/{table_name(max(meta.file_id for meta in pinned.tables))}"
+    data = bytearray(disk.read_bytes(path))
+    data[len(data) // 3] ^= 1
+    disk.unlink(path)
+    file = disk.create(path)
+    file.append(data)
+    file.close()
+    with pytest.raises(CorruptBlock, match=path):
+        await read(disk, "copy", pinned)
+    pinned.release()

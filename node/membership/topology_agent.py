@@ -345,7 +345,8 @@ class TopologyAgent:
             if answer:
                 await self.adopt(Topology.decode(answer))
         except RingmillError as error:
-            _log.info("no topology from %s: %s", node, error)
+            known = self._current is not None and self._current.has_member(node)
+            _log.log(logging.INFO if known else logging.DEBUG, "no topology from %s: %s", node, error)
             return False
         return True
 

@@ -10,12 +10,13 @@ import asyncio
 from typing import Final, NoReturn, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from ringmill.cluster.adapters.network.channels import open_channel
 from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc
 from ringmill.cluster.adapters.network.handshake import Check, Introduction
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
-from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.error_status import error_in_metadata, status_details, status_of, trailing_metadata
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
@@ -46,6 +47,8 @@ class DialledStream:
             message = await self._rpc.read()
         except grpc.aio.AioRpcError as error:
             raise self._lost(error) from None
+        except DecodeError:
+            raise ProtocolMismatch(f"{self._address}: what came on a stream of frames is none") from None
         return None if message is grpc.aio.EOF else message.body
 
     async def write(self, frame: bytes) -> None:
@@ -80,6 +83,8 @@ class AcceptedStream:
             message = await self._context.read()
         except grpc.aio.BaseError as error:
             raise Unavailable(f"the dialler went away: {error}", outcome="unknown") from None
+        except DecodeError:
+            raise ProtocolMismatch("what came on a stream of frames is none") from None
         return None if message is grpc.aio.EOF else message.body
 
     async def write(self, frame: bytes) -> None:

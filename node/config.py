@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
@@ -23,6 +23,7 @@ from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = ["NodeConfig", "data_folder", "parse_arguments"]
 
+CONTAINMENTS = ("auto", "require", "off")
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TOKEN = re.compile(r"[!-~]{1,1024}")
 _LOOPBACK = re.compile(r"(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})")
@@ -51,6 +52,8 @@ class NodeConfig:
     pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
+    containment: Literal["auto", "require", "off"] = "auto"  # of tasks, as far as the kernel can
+    token_file: str = ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,6 +71,13 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     parser.add_argument("--zone", default="", help="failure domain of this node")
     parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
     parser.add_argument("--slots", type=int, default=1, help="number of task processes at once")
+    parser.add_argument(
+        "--containment",
+        choices=CONTAINMENTS,
+        default=os.environ.get("RINGMILL_CONTAINMENT", "auto"),
+        help="whether tasks of jobs are held to their own files: as far as the kernel can, or not at all; "
+        "require runs no jobs where it cannot",
+    )
     _add_upkeep(parser)
     parser.add_argument(
         "--peer-transport", default="grpc", choices=CARRIERS, help="what carries frames between nodes"
@@ -78,6 +88,8 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     given = parser.parse_args(arguments)
     if not _ID.fullmatch(given.id):
         raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
+    if given.containment not in CONTAINMENTS:  # argparse does not look at what comes from the environment
+        raise InvalidArgument(f"--containment {given.containment}: {', '.join(CONTAINMENTS)}")
     if not 0 <= given.slots <= 64:
         raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
     _check_upkeep(given)
@@ -98,6 +110,8 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         pass_vote_after_s=given.pass_vote_after,
         peer_transport=given.peer_transport,
         client_transport=given.client_transport,
+        containment=given.containment,
+        token_file=str(Path(given.token_file).absolute()) if given.token_file else "",
     )
 
 

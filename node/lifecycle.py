@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
+from ringmill.cluster.adapters.containment.level import level_of_kernel
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
@@ -30,6 +31,7 @@ from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.mapreduce.messages.reach import TaskContainment, is_within
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.offers import offer_text
@@ -39,10 +41,12 @@ from ringmill.node.core import Doors
 from ringmill.node.leaving import leave_service
 from ringmill.node.node_options import (
     CompareOptions,
+    CoordinatorOptions,
     HintOptions,
     MembershipOptions,
     NodeOptions,
     PurgeOptions,
+    WorkerOptions,
 )
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
@@ -87,12 +91,18 @@ async def run_node(config: NodeConfig) -> None:
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
-            async with running_node(config, doors, _options(config)) as node:
+            options = _options(config)
+            async with running_node(config, doors, options) as node:
                 if config.gate:
                     transport.admit_by(node.core.gate)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
-                process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
+                process = ProcessFacts(
+                    os.getpid(),
+                    version("ringmill"),
+                    lambda: watch.reason or dog.reason,
+                    _contained(options.worker.containment),
+                )
                 tables = grpc_handlers(service_tables(node, process), clock, transport.prove)
                 services = Services(GrpcAcceptor(transport), tables)
                 carriers = {"grpc", config.peer_transport, config.client_transport}
@@ -106,7 +116,7 @@ async def run_node(config: NodeConfig) -> None:
                     _log.info(
                         "%s listens on %s, start %d", config.id, server.address, node.identity.start.number
                     )
-                    for warning in _warnings(config):
+                    for warning in _warnings(config, options.worker.containment):
                         _log.warning("%s", warning)
                     with dog:
                         await _serve_until(stop, node, server, watch)
@@ -138,9 +148,15 @@ async def _taking_frames(
         yield
 
 
-def _warnings(config: NodeConfig) -> Iterator[str]:
+def _warnings(config: NodeConfig, containment: TaskContainment) -> Iterator[str]:
     if os.geteuid() == 0:
         yield _AS_ROOT
+    if config.containment == "off":
+        yield "--containment off: jobs may do whatever this user may"
+    elif containment.refusal:
+        yield f"no job runs here: {containment.refusal}"
+    elif lack := level_of_kernel().lack:
+        yield f"jobs are contained by {containment.level} alone: this kernel lacks {lack}"
     if not config.token:
         yield _OPEN_TO_ALL
 
@@ -182,9 +198,35 @@ def _purge(after_s: float) -> PurgeOptions:
     return PurgeOptions(after_s=after_s, every_s=every_s)
 
 
+def _containment(config: NodeConfig) -> TaskContainment:
+    """How this node contains its tasks, on this kernel.
+
+    The state folder of a local cluster holds its token, and the folders of its other nodes.
+    """
+    kernel, is_off = level_of_kernel(), config.containment == "off"
+    state = os.path.dirname(config.token_file)
+    is_state = state == os.path.dirname(config.data) and not is_within(os.path.expanduser("~"), state)
+    refusal = f"--containment require, and this kernel lacks {kernel.lack}" if kernel.lack else ""
+    return TaskContainment(
+        level="off" if is_off else str(kernel),
+        is_on=not is_off,
+        secrets=tuple(filter(None, (config.data, config.token_file, state if is_state else ""))),
+        home=os.path.expanduser("~"),
+        refusal=refusal if config.containment == "require" else "",
+    )
+
+
+def _contained(containment: TaskContainment) -> str:
+    """As status shows it."""
+    return f"{containment.level}, AS ROOT" if os.geteuid() == 0 else containment.level
+
+
 def _options(config: NodeConfig) -> NodeOptions:
     """The tunable numbers of a node with this configuration."""
+    containment = _containment(config)
     return NodeOptions(
+        worker=WorkerOptions(containment=containment),
+        coordinator=CoordinatorOptions(containment=containment),
         storage=EngineOptions(sync_turns=SYNC_TURNS),
         hints=HintOptions(most_bytes=config.hint_bytes, longest_s=config.hint_age_s),
         compare=CompareOptions(every_s=config.compare_every_s),

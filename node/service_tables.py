@@ -24,12 +24,13 @@ __all__ = ["ProcessFacts", "service_tables"]
 class ProcessFacts:
     """Facts about the process that its node does not know.
 
-    `complaint` is a sentence; "" while all is well.
+    `complaint` is a sentence; "" while all is well.  `containment` says how far tasks are contained.
     """
 
     pid: int
     version: str
     complaint: Callable[[], str]
+    containment: str = ""
 
 
 def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
@@ -52,6 +53,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             node.repair,
             node.jobs,
             complaints=(process.complaint(), node.core.gate.reason),
+            containment=process.containment,
         ),
         sizes=node.replica.objects.partition_sizes,
         pace=lambda: node.moves.mover.pace,
@@ -77,5 +79,7 @@ def service_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         RepairService(
             config.id, replica=node.replica, repair=node.repair, topology=membership.topology
         ).service(),
-        JobsService(node.jobs, node.compute.bundles, config.token).service(),
+        JobsService(
+            node.jobs, node.compute.bundles, config.token, node.core.options.worker.containment.refusal
+        ).service(),
     )

@@ -35,6 +35,7 @@ class NodeFigures:
     is_counting: bool = False  # keys and bytes are those found so far
     engine: Mapping[str, int] = field(default_factory=dict)  # of the storage engine, by name
     engine_failure: str = ""  # the last flush or compaction that failed
+    containment: str = ""  # of the tasks of jobs, in words
 
 
 def figures_of(
@@ -44,6 +45,7 @@ def figures_of(
     jobs: JobCoordinator,
     *,
     complaints: Sequence[str],
+    containment: str = "",
 ) -> NodeFigures:
     """What the rooms say now.  `complaints` are those of the process and of the gate, "" for none.
 
@@ -64,6 +66,7 @@ def figures_of(
         is_counting=not replica.objects.is_counted,
         engine=stats.figures(),
         engine_failure=stats.counters.last_failure,
+        containment=containment,
     )
 
 

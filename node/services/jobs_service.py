@@ -65,12 +65,13 @@ class Bundles(Protocol):
 
 
 class JobsService:
-    """`token` is the cluster's; "" refuses everybody."""
+    """`token` is the cluster's; "" refuses everybody.  `refusal` says why no job is taken; "" takes them."""
 
-    def __init__(self, coordinator: Coordinator, bundles: Bundles, token: str) -> None:
+    def __init__(self, coordinator: Coordinator, bundles: Bundles, token: str, refusal: str = "") -> None:
         self._coordinator = coordinator
         self._bundles = bundles
         self._token = token
+        self._refusal = refusal
 
     def service(self) -> Service:
         return Service(
@@ -103,6 +104,11 @@ class JobsService:
 
     async def _submit(self, request: wire.SubmitRequest, call: Call) -> wire.SubmitResponse:
         self._check_token(call)
+        if self._refusal:
+            raise PermissionDenied(
+                f"this node takes no jobs: {self._refusal}",
+                hint="run it on a kernel that has it, or with --containment auto",
+            )
         node = await self._coordinator.submit(request.job, request.spec)
         return wire.SubmitResponse(job=request.job, node=node)
 
@@ -215,6 +221,7 @@ def job_status(view: JobView) -> wire.JobStatus:
         left_least_s=view.left.least_s if view.left else None,
         left_most_s=view.left.most_s if view.left else None,
         weight=view.weight,
+        network=view.network,
         flow=wire.JobFlow(**view.flow._asdict()),
         chain=None if view.chain is None else _chain(view.chain),
     )  # fmt: skip
@@ -249,6 +256,7 @@ def attempt_status(attempt: AttemptSummary) -> wire.AttemptStatus:
         backup=attempt.is_backup,
         bytes_travelled=attempt.bytes_travelled,
         bytes_unpacked=attempt.bytes_unpacked,
+        containment=attempt.figures.containment,
     )
 
 

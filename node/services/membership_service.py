@@ -87,6 +87,7 @@ class MembershipService:
             counting=figures.is_counting,
             engine=figures.engine,
             engine_failure=figures.engine_failure,
+            containment=figures.containment,
             uptime_s=self._clock.monotonic() - self._began,
         )
         if self._agent.current is not None:

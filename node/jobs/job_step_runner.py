@@ -42,6 +42,7 @@ class JobStepRunner:
 
     async def plan(self, spec: JobSpec) -> InputPlan:
         """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
+        self.containment.refuse_secrets(spec)
         return InputPlan.from_wire(await self._have_done(JobStep("plan", spec.encode()), _PLAN_TIMEOUT_S))
 
     async def plan_stage(self, spec: JobSpec, former: str | None) -> InputPlan:

@@ -41,11 +41,17 @@ class Contained:
 
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    secrets: tuple[str, ...]
     network: bool
 
     def may_read(self, path: str) -> bool:
         real = os.path.realpath(path)
         return any(is_within(real, each) for each in (*self.reads, *self.writes))
+
+    def is_secret(self, path: str) -> bool:
+        """Whether it is of the cluster itself, so that nothing gives it to a task."""
+        real = os.path.realpath(path)
+        return not self.may_read(path) and any(is_within(real, each) for each in self.secrets)
 
     def may_write(self, path: str) -> bool:
         real = os.path.realpath(path)
@@ -69,7 +75,8 @@ def contain(reach: Reach, files: Iterable[str] = ()) -> Contained:
     reads = [each for path in (*software_folders(), *named) for each in _without(secrets, path)]
     # Bundle and folder of the job lie among the secrets of its node, which has named them itself.
     bundle, *writes = map(os.path.realpath, (reach.bundle, *reach.writes))
-    contained = Contained((bundle, *reads), (*writes, SHARED_MEMORY, *USABLE_DEVICES), reach.network)
+    usable = (*writes, SHARED_MEMORY, *USABLE_DEVICES)
+    contained = Contained((bundle, *reads), usable, tuple(secrets), reach.network)
     if version := landlock_version():
         with closing(Ruleset(version, network=reach.network)) as rules:
             rules.permit_all((*contained.reads, *READABLE_DEVICES), READ)

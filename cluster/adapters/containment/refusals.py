@@ -12,7 +12,7 @@ from ringmill.cluster.adapters.containment.contain import Contained
 
 __all__ = ["hint_of"]
 
-_GUIDE: Final = 'docs/operations.md, "Contained jobs"'
+_GUIDE: Final = 'operations.md, "Contained jobs"'
 _MOST_ERRORS: Final = 20  # of a chain, which user code may have closed to a ring
 
 
@@ -25,35 +25,31 @@ def hint_of(error: BaseException | None, contained: Contained) -> str:
 
 
 def _hint(error: OSError, contained: Contained) -> str:
-    if error.errno == errno.EACCES:
+    if error.errno in (errno.EACCES, errno.EXDEV):  # a link or a move out of the permitted folders
         paths = [path for path in (error.filename, error.filename2) if isinstance(path, str | bytes)]
         return next(filter(None, (_hint_about(os.fsdecode(path), contained) for path in paths)), "")
     if error.errno != errno.EPERM:
         return ""
-    if _is_of_sockets(error.__traceback__):
-        text = (
-            "tasks are contained and open no connections unless the job asks: job(network=True), or --network"
-        )
-        return (
-            "tasks are contained: of sockets, a network job has TCP and UDP alone"
-            if contained.network
-            else text
-        )
-    return f"tasks are contained: they touch no other processes, and no modes or owners of files ({_GUIDE})"
+    if not _is_of_sockets(error.__traceback__):
+        return f"tasks are contained: no other processes, no modes or owners of files ({_GUIDE})"
+    if contained.network:
+        return f"tasks are contained: of sockets they have TCP and UDP alone ({_GUIDE})"
+    return f"tasks are contained: ask for connections by job(network=True) or --network ({_GUIDE})"
 
 
 def _hint_about(path: str, contained: Contained) -> str:
     """The system would have permitted it, so containment has not."""
-    is_there = os.path.exists(path)
     if contained.may_write(path):
         return ""
-    if not contained.may_read(path) and is_there and os.access(path, os.R_OK):
-        return (
-            f"tasks are contained and read their input and side data alone: name the file as side data, "
-            f"job(side={{...}}) or --side NAME=PATH ({_GUIDE})"
-        )
-    if os.access(path if is_there else os.path.dirname(path) or ".", os.W_OK):
-        return f"tasks are contained and write in their own folder alone, the current one ({_GUIDE})"
+    is_there = os.path.exists(path)
+    can_read = is_there and os.access(path, os.R_OK)
+    can_write = os.access(path if is_there else os.path.dirname(path) or ".", os.W_OK)
+    if contained.is_secret(path) and (can_read or can_write):
+        return f"tasks are contained: this is of the cluster itself ({_GUIDE})"
+    if can_read and not contained.may_read(path):
+        return f"tasks are contained: to read it, name it as side data, job(side={{NAME: PATH}}) ({_GUIDE})"
+    if can_write:
+        return f"tasks are contained: they write in their own folder, the current one ({_GUIDE})"
     return ""
 
 

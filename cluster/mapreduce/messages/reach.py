@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Final
 
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.stages import STAGES
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.file_urls import is_url
@@ -80,6 +81,17 @@ class TaskContainment:
             network=uses_network(spec),
         )
 
+    def refuse_secrets(self, spec: JobSpec) -> None:
+        """Raises InvalidArgument for a job that names what is the cluster's own; links are not followed."""
+        named = {"input": spec.inputs, "side": spec.side.values(), "output": (spec.output,)}
+        for what, paths in named.items() if self.is_on else ():
+            for path in paths:
+                if any(is_within(path.removeprefix(_ON_THIS_MACHINE), each) for each in self.secrets):
+                    raise InvalidArgument(
+                        f"{what} {path} lies in a folder of the cluster itself",
+                        hint="tasks neither read nor write there; give another path",
+                    )
+
     def _permitted(self, path: str) -> list[str]:
         """What one input stands for, as far as it is no secret and not everything of the nodes' user.
 
@@ -107,7 +119,8 @@ def files_of_split(row: Sequence[Any]) -> list[str]:
     if not row:
         return []
     split = Split.from_wire(row)
-    paths = (piece.file.path for piece in (*split.pieces, *split.sample))
+    pieces = (*split.pieces, *split.sample)
+    paths = (piece.file.path.removeprefix(_ON_THIS_MACHINE) for piece in pieces)
     return list(dict.fromkeys(path for path in paths if not is_url(path)))
 
 

@@ -262,12 +262,15 @@ _METER: Final = TaskMeter(time.monotonic, time.process_time, _peak_bytes)
 
 
 def _rightly_blamed(failure: TaskFailed, run: RunAttempt) -> TaskFailed:
-    """Blame the job's code for a missing or locked file of the attempt, because nothing else writes there."""
+    """Blame the job's code for a file of the attempt that is missing, locked or there too early, because
+    nothing else writes there."""
     is_ours = failure.cause is Cause.ENGINE_ERROR or not failure.frames
     if is_ours and is_spoilt(failure.__cause__, (run.scratch, run.folder)):
         told = failure.message.replace(run.folder, "FOLDER").replace(run.scratch, "FOLDER")
-        text = f"the job's code deleted or locked the folder it works in, or a file there: {told}"
-        return replace(failure, cause=Cause.USER_ERROR, message=text)
+        did = "deleted or locked the folder it works in, or a file there"
+        if isinstance(failure.__cause__, FileExistsError):
+            did = "made a file that the task itself makes in the folder it works in"
+        return replace(failure, cause=Cause.USER_ERROR, message=f"the job's code {did}: {told}")
     return failure
 
 

@@ -111,9 +111,9 @@ class Served:
 async def serve() -> AsyncIterator[Any]:
     server, links = grpc.aio.server(), []
 
-    async def start(token: str = TOKEN) -> Served:
+    async def start(token: str = TOKEN, refusal: str = "") -> Served:
         shelf = Shelf()
-        table = JobsService(Keeper(), shelf, token).service()
+        table = JobsService(Keeper(), shelf, token, refusal).service()
         for service, handlers in grpc_handlers([table], SystemClock()).items():
             server.add_registered_method_handlers(service, handlers)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -228,3 +228,10 @@ async def test_errors_cross_as_themselves(serve: Any) -> None:
         (NotFound, "no job 'other' on n1"),
         (InvalidArgument, "no description"),
     ]
+
+
+async def test_a_node_that_cannot_contain_tasks_as_it_has_to_takes_no_job(serve: Any) -> None:
+    served = await serve(refusal="--containment require, and this kernel lacks seccomp filters")
+    with pytest.raises(PermissionDenied, match=r"takes no jobs: --containment require, .* lacks seccomp"):
+        await served.ask(*CALLS[0])
+    await served.ask(*CALLS[2])

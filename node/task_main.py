@@ -63,6 +63,10 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("ringmill.node.task_main is started by a node: --forkserver FD\n")
         return 2
     prepare_to_contain()
+    if sys.version_info >= (3, 14):  # whose own way connects by Unix sockets: contained tasks have none
+        import multiprocessing  # noqa: PLC0415
+
+        multiprocessing.set_start_method("fork")
     gc.freeze()  # objects made before the fork stay shared with the children
     Forkserver(socket.socket(fileno=int(arguments[1])), serve_attempts).run()
     return 0

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from ringmill.cluster.access.client_token import PREFIX
 from ringmill.cluster.errors import InvalidArgument
@@ -24,6 +24,7 @@ from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = ["NodeConfig", "TlsPaths", "data_folder", "parse_arguments"]
 
+CONTAINMENTS = ("auto", "require", "off")
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TOKEN = re.compile(r"[!-~]{1,1024}")
 _ADDRESS = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]):(\d{1,5})")
@@ -54,6 +55,8 @@ class NodeConfig:
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
     frames_port: int = 0  # where frames over tcp are taken; 0: the system chooses at each start
+    containment: Literal["auto", "require", "off"] = "auto"  # of tasks, as far as the kernel can
+    token_file: str = ""
     tls: TlsPaths | None = None  # the files with which the node speaks TLS, and nothing else
 
 
@@ -87,6 +90,13 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     parser.add_argument("--zone", default="", help="failure domain of this node")
     parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
     parser.add_argument("--slots", type=int, default=1, help="number of task processes at once")
+    parser.add_argument(
+        "--containment",
+        choices=CONTAINMENTS,
+        default=os.environ.get("RINGMILL_CONTAINMENT", "auto"),
+        help="whether tasks of jobs are held to their own files: as far as the kernel can, or not at all; "
+        "require runs no jobs where it cannot",
+    )
     _add_upkeep(parser)
     _add_tls(parser)
     parser.add_argument(
@@ -103,6 +113,8 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     given = parser.parse_args(arguments)
     if not _ID.fullmatch(given.id):
         raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
+    if given.containment not in CONTAINMENTS:  # argparse does not look at what comes from the environment
+        raise InvalidArgument(f"--containment {given.containment}: {', '.join(CONTAINMENTS)}")
     if not 0 <= given.slots <= 64:
         raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
     _check_upkeep(given)
@@ -124,6 +136,8 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         pass_vote_after_s=given.pass_vote_after,
         peer_transport=given.peer_transport or ("grpc" if tls is None else "tcp"),
         client_transport=given.client_transport,
+        containment=given.containment,
+        token_file=str(Path(given.token_file).absolute()) if given.token_file else "",
         frames_port=_frames_port(given),
         tls=tls,
     )

@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 
+from ringmill.cluster.adapters.containment.level import level_of_kernel
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
@@ -33,6 +34,7 @@ from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.mapreduce.messages.reach import TaskContainment, is_within
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.offers import offer_text
@@ -42,10 +44,12 @@ from ringmill.node.core import Doors
 from ringmill.node.leaving import leave_service
 from ringmill.node.node_options import (
     CompareOptions,
+    CoordinatorOptions,
     HintOptions,
     MembershipOptions,
     NodeOptions,
     PurgeOptions,
+    WorkerOptions,
 )
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
@@ -93,13 +97,19 @@ async def run_node(config: NodeConfig) -> None:
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
-            async with running_node(config, doors, _options(config)) as node:
+            options = _options(config)
+            async with running_node(config, doors, options) as node:
                 if config.gate:
                     transport.admit_by(node.core.gate)
                 transport.authorize_by(node.access)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
-                process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
+                process = ProcessFacts(
+                    os.getpid(),
+                    version("ringmill"),
+                    lambda: watch.reason or dog.reason,
+                    _contained(options.worker.containment),
+                )
                 services_of_node = service_tables(node, process, transport.door.caller_of)
                 admit = None if tls is None else partial(check_caller, tls)
                 tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
@@ -118,7 +128,7 @@ async def run_node(config: NodeConfig) -> None:
                     _log.info(
                         "%s listens on %s, start %d", config.id, server.address, node.identity.start.number
                     )
-                    for warning in _warnings(config):
+                    for warning in _warnings(config, options.worker.containment):
                         _log.warning("%s", warning)
                     with dog:
                         await _serve_until(stop, node, server, watch, tls)
@@ -168,9 +178,15 @@ def _tls(config: NodeConfig) -> TlsFiles | None:
     return files
 
 
-def _warnings(config: NodeConfig) -> Iterator[str]:
+def _warnings(config: NodeConfig, containment: TaskContainment) -> Iterator[str]:
     if os.geteuid() == 0:
         yield _AS_ROOT
+    if config.containment == "off":
+        yield "--containment off: jobs may do whatever this user may"
+    elif containment.refusal:
+        yield f"no job runs here: {containment.refusal}"
+    elif lack := level_of_kernel().lack:
+        yield f"jobs are contained by {containment.level} alone: this kernel lacks {lack}"
     if not config.token:
         yield _OPEN_TO_ALL if config.tls is None else _OPEN_TO_CLIENTS
 
@@ -216,9 +232,35 @@ def _purge(after_s: float) -> PurgeOptions:
     return PurgeOptions(after_s=after_s, every_s=every_s)
 
 
+def _containment(config: NodeConfig) -> TaskContainment:
+    """How this node contains its tasks, on this kernel.
+
+    The state folder of a local cluster holds its token, and the folders of its other nodes.
+    """
+    kernel, is_off = level_of_kernel(), config.containment == "off"
+    state = os.path.dirname(config.token_file)
+    is_state = state == os.path.dirname(config.data) and not is_within(os.path.expanduser("~"), state)
+    refusal = f"--containment require, and this kernel lacks {kernel.lack}" if kernel.lack else ""
+    return TaskContainment(
+        level="off" if is_off else str(kernel),
+        is_on=not is_off,
+        secrets=tuple(filter(None, (config.data, config.token_file, state if is_state else ""))),
+        home=os.path.expanduser("~"),
+        refusal=refusal if config.containment == "require" else "",
+    )
+
+
+def _contained(containment: TaskContainment) -> str:
+    """As status shows it."""
+    return f"{containment.level}, AS ROOT" if os.geteuid() == 0 else containment.level
+
+
 def _options(config: NodeConfig) -> NodeOptions:
     """The tunable numbers of a node with this configuration."""
+    containment = _containment(config)
     return NodeOptions(
+        worker=WorkerOptions(containment=containment),
+        coordinator=CoordinatorOptions(containment=containment),
         storage=EngineOptions(sync_turns=SYNC_TURNS),
         hints=HintOptions(most_bytes=config.hint_bytes, longest_s=config.hint_age_s),
         compare=CompareOptions(every_s=config.compare_every_s),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ringmill.cluster.hot.key_heat import HeatOptions
+from ringmill.cluster.mapreduce.messages.reach import TaskContainment
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.node.storage.engine_options import EngineOptions
 
@@ -169,6 +170,7 @@ class WorkerOptions:
 
     timeouts: AttemptTimeouts = field(default_factory=AttemptTimeouts)
     limits: Mapping[str, int] = field(default_factory=lambda: TASK_LIMITS)
+    containment: TaskContainment = field(default_factory=TaskContainment)
     progress_every_s: float = 0.5
     orphan_after_s: float = 30.0  # a job is dropped when its coordinator is silent for this long
     warm_for_s: float = 60.0  # idle task processes are kept for this long after the last job
@@ -184,6 +186,7 @@ class CoordinatorOptions:
     lease_s: float = 6.0  # how long the others wait for a coordinator that has vanished
     keep_lease_s: float = 10.0  # after the last job, so that the next one need not wait for the lease
     snapshot_every: int = 500  # entries of a job's journal, so that a takeover reads few
+    containment: TaskContainment = field(default_factory=TaskContainment)  # of code that asks about rounds
     load_window: int = 1024  # records put into a keyspace between two notes in the journal
 
 

@@ -28,12 +28,13 @@ __all__ = ["ProcessFacts", "service_tables"]
 class ProcessFacts:
     """Facts about the process that its node does not know.
 
-    `complaint` is a sentence; "" while all is well.
+    `complaint` is a sentence; "" while all is well.  `containment` says how far tasks are contained.
     """
 
     pid: int
     version: str
     complaint: Callable[[], str]
+    containment: str = ""
 
 
 def service_tables(
@@ -69,6 +70,7 @@ def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             node.jobs,
             complaints=(process.complaint(), node.core.gate.reason),
             denied=node.access.denied,
+            containment=process.containment,
         ),
         sizes=node.replica.objects.partition_sizes,
         pace=lambda: node.moves.mover.pace,
@@ -94,7 +96,7 @@ def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         RepairService(
             config.id, replica=node.replica, repair=node.repair, topology=membership.topology
         ).service(),
-        JobsService(node.jobs, node.compute.bundles).service(),
+        JobsService(node.jobs, node.compute.bundles, node.core.options.worker.containment.refusal).service(),
         AuthService(membership, node.core.clock).service(),
         BackupService(
             card, backups=node.backups, requests=node.requests, topology=membership.topology

@@ -22,13 +22,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import google_crc32c  # noqa: F401 - imported before the fork, as are the codecs below
 import lz4.block  # noqa: F401
 import zstandard  # noqa: F401
 
+from ringmill.cluster.adapters.containment.contain import Contained, contain, prepare_to_contain
+from ringmill.cluster.adapters.containment.refusals import hint_of
 from ringmill.cluster.adapters.files.counted_files import CountedFiles
 from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.processes.forkserver import Forkserver
@@ -37,10 +39,17 @@ from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, TaskMeter
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.file_errors import is_spoilt
 from ringmill.cluster.mapreduce.kernel.task import job_from_bundle
+from ringmill.cluster.mapreduce.messages.reach import Reach, files_of_split
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said
-from ringmill.cluster.mapreduce.messages.task_service import answer, do_job_step, run_attempt
+from ringmill.cluster.mapreduce.messages.task_service import (
+    NeedsAnotherProcess,
+    answer,
+    do_job_step,
+    run_attempt,
+)
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
+from ringmill.cluster.os_errors import told
 
 __all__ = ["main", "serve_attempts"]
 
@@ -53,6 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 2 or arguments[0] != "--forkserver":
         sys.stderr.write("ringmill.node.task_main is started by a node: --forkserver FD\n")
         return 2
+    prepare_to_contain()
+    if sys.version_info >= (3, 14):  # whose own way connects by Unix sockets: contained tasks have none
+        import multiprocessing  # noqa: PLC0415
+
+        multiprocessing.set_start_method("fork")
     gc.freeze()  # objects made before the fork stay shared with the children
     Forkserver(socket.socket(fileno=int(arguments[1])), serve_attempts).run()
     return 0
@@ -61,9 +75,9 @@ def main(arguments: Sequence[str]) -> int:
 def serve_attempts(connection: socket.socket) -> None:
     """Serve attempts until the pipe ends or an attempt fails."""
     pipe = _Pipe(connection)
-    teller = _Teller(pipe)
+    here = _Process(_Teller(pipe), _Fence(), _Peak())
     while (message := pipe.receive()) is not None:
-        said = answer(message, lambda run: _run(run, teller), _do)
+        said = answer(message, lambda run: _run(run, here), lambda step: _do(step, here.fence))
         pipe.say(said)
         if said.kind != "done":
             return
@@ -96,33 +110,69 @@ class _Pipe:
         return bytes(parts)
 
 
-def _do(step: JobStep) -> list[Any]:
+class _Fence:
+    """What this process may reach; once set, it stays.  Set it while there is one thread."""
+
+    def __init__(self) -> None:
+        self._contained: Contained | None = None
+
+    def put_around(self, reach: Sequence[Any], files: Sequence[str] = ()) -> None:
+        """Contain this process, if it is asked and not done yet.
+
+        Raises NeedsAnotherProcess when it may not read these files; TaskFailed when the kernel refuses.
+        """
+        if self._contained is not None:
+            if not all(map(self._contained.may_read, files)):
+                raise NeedsAnotherProcess
+        elif reach:
+            try:
+                self._contained = contain(Reach.from_wire(reach), files)
+            except OSError as error:
+                raise TaskFailed(
+                    Cause.ENGINE_ERROR, f"the task cannot be contained: {told(error)}"
+                ) from error
+
+    def explained(self, failure: TaskFailed, error: BaseException) -> TaskFailed:
+        """With a hint, and as the fault of the job, when the error is that of this fence."""
+        if self._contained is None or failure.cause not in (Cause.USER_ERROR, Cause.ENGINE_ERROR):
+            return failure
+        hint = hint_of(error, self._contained)
+        if not hint:
+            return failure
+        return replace(failure, cause=Cause.USER_ERROR, message=f"{failure.message}; {hint}")
+
+
+def _do(step: JobStep, fence: _Fence) -> list[Any]:
     """Plan or publish, or ask the job's code.  Raises RingmillError, TaskFailed."""
+    fence.put_around(step.reach)
     with closing(UrlFiles()) as files:
         try:
             return do_job_step(step, files, job_from_bundle)
         except TaskFailed as failure:
-            raise _as_user_sees(failure, step.bundle) from failure
+            raise _as_user_sees(fence.explained(failure, failure), step.bundle) from failure
 
 
-def _run(run: RunAttempt, teller: _Teller) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
+def _run(run: RunAttempt, here: _Process) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
     """Run one attempt.  Raises TaskFailed for every error, with frames that name the user's files."""
+    here.fence.put_around(run.reach, files_of_split(run.split) if run.reach else ())
     os.chdir(run.scratch)
     os.environ["HOME"] = os.environ["TMPDIR"] = run.scratch
     tempfile.tempdir = None
-    _forget_peak()
+    here.peak.forget()
     try:
-        with closing(CountedFiles()) as files, teller.following(files) as progress:
+        with closing(CountedFiles()) as files, here.teller.following(files) as progress:
             return run_attempt(run, files, job_from_bundle, progress)
     except TaskFailed as failure:
         _lift_memory_limit()
-        raise _as_user_sees(_rightly_blamed(failure, run), run.bundle) from failure
+        blamed = here.fence.explained(_rightly_blamed(failure, run), failure)
+        raise _as_user_sees(blamed, run.bundle) from failure
     except RingmillError as error:  # what is asked for is not in the bundle, or not a job
         raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
     except BaseException as error:  # sys.exit() in user code too
         _lift_memory_limit()
         user_files = [name for name in _loaded_files() if name.startswith(run.bundle)]
-        raise _as_user_sees(classify(error, user_files), run.bundle) from error
+        told_of = here.fence.explained(classify(error, user_files), error)
+        raise _as_user_sees(told_of, run.bundle) from error
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -185,30 +235,46 @@ class _Teller:
 
 
 def _peak_bytes() -> int:
-    """The most resident memory since `_forget_peak`; where that did nothing, since the process began."""
+    """The most resident memory since `_Peak.forget`; where that did nothing, since the process began."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _forget_peak() -> None:
-    """So that an attempt is not told the peak of another one that this process had before."""
-    with suppress(OSError):  # a kernel without it, or one that forbids it
-        clear_refs = os.open("/proc/self/clear_refs", os.O_WRONLY)
-        try:
-            os.write(clear_refs, b"5")  # the peak alone: no page is touched
-        finally:
-            os.close(clear_refs)
+class _Peak:
+    """Opened before the process is contained, which then may not open it."""
+
+    def __init__(self) -> None:
+        self._clear_refs = -1
+        with suppress(OSError):  # a kernel without it, or one that forbids it
+            self._clear_refs = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+
+    def forget(self) -> None:
+        """So that an attempt is not told the peak of another one that this process had before."""
+        with suppress(OSError):
+            os.write(self._clear_refs, b"5")  # the peak alone: no page is touched
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """What attempts find in this process, one after the other."""
+
+    teller: _Teller
+    fence: _Fence
+    peak: _Peak
 
 
 _METER: Final = TaskMeter(time.monotonic, time.process_time, _peak_bytes)
 
 
 def _rightly_blamed(failure: TaskFailed, run: RunAttempt) -> TaskFailed:
-    """Blame the job's code for a missing or locked file of the attempt, because nothing else writes there."""
+    """Blame the job's code for a file of the attempt that is missing, locked or there too early, because
+    nothing else writes there."""
     is_ours = failure.cause is Cause.ENGINE_ERROR or not failure.frames
     if is_ours and is_spoilt(failure.__cause__, (run.scratch, run.folder)):
         told = failure.message.replace(run.folder, "FOLDER").replace(run.scratch, "FOLDER")
-        text = f"the job's code deleted or locked the folder it works in, or a file there: {told}"
-        return replace(failure, cause=Cause.USER_ERROR, message=text)
+        did = "deleted or locked the folder it works in, or a file there"
+        if isinstance(failure.__cause__, FileExistsError):
+            did = "made a file that the task itself makes in the folder it works in"
+        return replace(failure, cause=Cause.USER_ERROR, message=f"the job's code {did}: {told}")
     return failure
 
 

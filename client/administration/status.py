@@ -59,6 +59,7 @@ class NodeStatus:
     tombstones: int | None = None  # deleted keys that it has not forgotten yet
     purge_held_back: str = ""  # why it has not, in words
     epoch: int | None = None  # of the newest topology that it knows
+    containment: str = ""  # how far it contains the tasks of jobs, in words
     awaited_hints: int = 0  # hints that wait on other members for it
     denied: int | None = None  # requests that it refused as their client may not make them
 
@@ -194,8 +195,8 @@ def _node(
     return NodeStatus(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
         own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting, dict(own.engine),
-        own.engine_failure, own.unfilled, own.tombstones, own.purge_held_back, own.epoch, awaited,
-        own.denied,
+        own.engine_failure, own.unfilled, own.tombstones, own.purge_held_back, own.epoch,
+        own.containment, awaited, own.denied,
     )  # fmt: skip
 
 

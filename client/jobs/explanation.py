@@ -117,6 +117,8 @@ class JobExplanation:
     failures: tuple[FailureGroup, ...]
     chain: ChainSummary | None
     rows: tuple[SlotRow, ...]
+    network: bool = False  # whether its tasks may open connections
+    containment: tuple[str, ...] = ()  # the levels at which attempts that have ended were contained
 
     @classmethod
     def of(cls, state: JobState, attempts: Sequence[AttemptSummary]) -> JobExplanation:
@@ -147,6 +149,8 @@ class JobExplanation:
             failures=state.failures,
             chain=state.chain,
             rows=tuple(rows),
+            network=state.network,
+            containment=tuple(sorted({each.figures.containment for each in attempts} - {""})),
         )
 
     def to_dict(self) -> dict[str, Any]:

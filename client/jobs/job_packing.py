@@ -57,6 +57,7 @@ async def packed_job_of(
     side: Mapping[str, str] | None,
     on_bad_record: str | None,
     weight: int,
+    network: bool,
 ) -> PackedJob:
     """Load and pack a job; `status` tells of jobs whose output is the input.
 
@@ -89,6 +90,7 @@ async def packed_job_of(
         on_bad_record=on_bad_record,
         output_keyspace=end.keyspace,
         weight=weight,
+        network=checked_flag("network", network),
         collect_bytes=end.collect_bytes,
         output_url=end.url,
     )

@@ -84,6 +84,7 @@ class JobState:
     weight: int = 1  # of its share of the slots, beside other jobs
     flow: JobFlow = NO_FLOW  # what went through it as a whole
     chain: ChainSummary | None = None  # of a pipeline, where it is; None in a list
+    network: bool = False  # whether its tasks may open connections where nodes contain them
     left: TimeLeft | None = None  # how long it will probably still take, when that can be said
     collected: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)  # of `run` with CollectOutput
 
@@ -122,6 +123,7 @@ class JobState:
             "events": list(self.events),
             "failures": [asdict(group) for group in self.failures],
             "weight": self.weight,
+            "network": self.network,
             "flow": self.flow._asdict(),
             "chain": None if self.chain is None else asdict(self.chain),
             "left": None if self.left is None else asdict(self.left),
@@ -199,6 +201,7 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         error=_error(message),
         failures=tuple(FailureGroup(one.cause, one.error, one.count, one.first) for one in message.failures),
         weight=message.weight,
+        network=message.network,
         flow=JobFlow(
             message.flow.records_in, message.flow.bytes_in, message.flow.records_out, message.flow.bytes_out
         ),
@@ -242,7 +245,7 @@ def attempt_summary(message: jobs_pb2.AttemptStatus) -> AttemptSummary:
         records_in=message.records_in,
         records_out=message.records_out,
         spills=message.spills,
-        figures=AttemptFigures(phases, message.cpu_s, message.peak_bytes),
+        figures=AttemptFigures(phases, message.cpu_s, message.peak_bytes, message.containment),
         cause=message.cause,
         error=message.error,
         bytes_travelled=message.bytes_travelled,

@@ -111,6 +111,7 @@ class AsyncJobs:
         side: Mapping[str, str] | None = None,
         on_bad_record: str | None = None,
         weight: int = 1,
+        network: bool = False,
     ) -> JobState:
         """Submit a job and wait for its end.
 
@@ -122,7 +123,8 @@ class AsyncJobs:
         job's own keyspaces count.  All paths must be visible to the nodes, and so must the current folder
         where a keyspace is written or records are collected: parts are staged there.  `split_mib`,
         `on_bad_record` and the paths of `side` take the place of the job's own settings (`job`).  Beside
-        other jobs it gets slots in proportion to `weight`, 1 to 1,000 (rule J22).
+        other jobs it gets slots in proportion to `weight`, 1 to 1,000 (rule J22).  With `network`, or if the
+        job says so itself, its tasks may open connections.
 
         Raises InvalidArgument for a module, job or input that is not valid; JobFailed with the traceback of
         the user's code; JobKilled.
@@ -141,6 +143,7 @@ class AsyncJobs:
             side=side,
             on_bad_record=on_bad_record,
             weight=weight,
+            network=network,
         )
         job = await self.hand_over(packed.bundle, packed.spec)
         async for state in self.watch(job):
@@ -169,6 +172,7 @@ class AsyncJobs:
         side: Mapping[str, str] | None = None,
         on_bad_record: str | None = None,
         weight: int = 1,
+        network: bool = False,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
         packed = await packed_job_of(
@@ -185,6 +189,7 @@ class AsyncJobs:
             side=side,
             on_bad_record=on_bad_record,
             weight=weight,
+            network=network,
         )
         if packed.spec.collect_bytes:
             raise InvalidArgument(

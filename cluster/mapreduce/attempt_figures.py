@@ -29,6 +29,7 @@ PHASES: Final[Mapping[str, str]] = MappingProxyType(
 """In their order, with what the time is spent on."""
 _MOST: Final = 1 << 53
 _MICRO: Final = 1_000_000
+_MOST_CHARS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +38,35 @@ class AttemptFigures:
 
     `phases` has seconds by phase, in the order of PHASES, without those that were not entered.  `cpu_s` is
     the processor time of the task process alone, `peak_bytes` its resident memory at most; 0 when nobody
-    could tell.
+    could tell.  `containment` is the level at which it was contained, in words.
     """
 
     phases: Mapping[str, float] = field(default_factory=dict)
     cpu_s: float = 0.0
     peak_bytes: int = 0
+    containment: str = ""
 
     def to_wire(self) -> list[Any]:
-        """The msgpack-able form: [microseconds of each of PHASES, microseconds of processor time, bytes]."""
+        """The msgpack-able form: [microseconds of each of PHASES, microseconds of processor time, bytes], and
+        the level of containment where there is one."""
         times = [_micro(self.phases.get(name, 0.0)) for name in PHASES]
-        return [times, _micro(self.cpu_s), self.peak_bytes]
+        level = [self.containment] if self.containment else []
+        return [times, _micro(self.cpu_s), self.peak_bytes, *level]
 
     @classmethod
     def from_wire(cls, said: Any) -> AttemptFigures:
         """Decode figures from a task process or a worker, which may have forged them.  Raises ValueError."""
         match said:
-            case [[*times], int(cpu), int(peak)] if len(times) == len(PHASES):
-                if all(type(each) is int and 0 <= each <= _MOST for each in (*times, cpu, peak)):
+            case [[*times], int(cpu), int(peak), *level] if len(times) == len(PHASES):
+                are_times = all(type(each) is int and 0 <= each <= _MOST for each in (*times, cpu, peak))
+                if are_times and _is_level(level):
                     spent = {name: each / _MICRO for name, each in zip(PHASES, times, strict=True) if each}
-                    return cls(spent, cpu / _MICRO, peak)
+                    return cls(spent, cpu / _MICRO, peak, *level)
         raise ValueError(f"no figures: {said!r:.80}")
+
+
+def _is_level(rest: list[Any]) -> bool:
+    return not rest or (len(rest) == 1 and type(rest[0]) is str and len(rest[0]) <= _MOST_CHARS)
 
 
 def _micro(seconds: float) -> int:

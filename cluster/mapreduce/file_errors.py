@@ -34,7 +34,9 @@ def refusal_of(error: OSError, what: str) -> RingmillError:
 
 
 def is_spoilt(error: BaseException | None, folders: Sequence[str]) -> bool:
-    """Whether a file is gone or locked that lies where nobody but the attempt itself writes."""
-    if not isinstance(error, FileNotFoundError | PermissionError) or not isinstance(error.filename, str):
+    """Whether a file is gone, locked or there already where nobody but the attempt itself writes."""
+    if not isinstance(error, FileNotFoundError | PermissionError | FileExistsError) or not isinstance(
+        error.filename, str
+    ):
         return False
     return any(f"{error.filename}/".startswith(f"{folder}/") for folder in folders)

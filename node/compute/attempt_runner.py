@@ -23,7 +23,9 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
+from ringmill.cluster.mapreduce.messages.reach import TaskContainment
 from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
+from ringmill.cluster.mapreduce.messages.task_service import NeedsAnotherProcess
 from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapAssignment, ReduceAssignment
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress
@@ -61,6 +63,7 @@ class AttemptRunner:
     files: FileSystem
     window: FetchWindow
     timeouts: AttemptTimeouts
+    containment: TaskContainment
     phases: PhaseTimes
     progress: AttemptProgress = field(default_factory=AttemptProgress)
     output: bytes = b""
@@ -87,7 +90,8 @@ class AttemptRunner:
     def figures(self) -> AttemptFigures:
         """What it took; call it once, when it is over."""
         stage = self.assignment.attempt.stage
-        return measured(self.phases.end(), self._inside, stage, self._peak_bytes)
+        figures = measured(self.phases.end(), self._inside, stage, self._peak_bytes)
+        return replace(figures, containment=self.containment.level)
 
     async def _gather_and_run(self) -> MapOutput | ReduceOutput:
         self.phases.enter("fetch")
@@ -98,14 +102,18 @@ class AttemptRunner:
             self._make_staging(spec)
         run = await self._inputs(spec, bundle)
         self.phases.enter("start")
-        kind = ProcessKind(spec.bundle_sha256, self.assignment.memory_factor, spec.task_memory_mib)
-        try:
-            process = await self.pool.take(kind, self.folder)
-        except ChildProcessError as error:
-            raise TaskFailed(Cause.ENGINE_ERROR, f"no task process: {error}") from error
+        reach = self.containment.reach_of(spec, bundle, posixpath.dirname(self.folder))
+        run = replace(run, reach=reach.to_wire() if reach else ())
+        kind = ProcessKind(spec.bundle_sha256, self.assignment.memory_factor, spec.task_memory_mib, reach)
+        process = await self._process(kind)
         try:
             self.phases.enter(self.assignment.attempt.stage)
-            result = await self._converse(process, spec, run)
+            try:
+                result = await self._converse(process, spec, run)
+            except NeedsAnotherProcess:
+                await end(process)
+                process = await self._process(kind, is_new=True)
+                result = await self._converse(process, spec, run)
             self.phases.enter("sync" if self.staging else "")
         except BaseException as error:
             await self._bury(process)
@@ -117,6 +125,12 @@ class AttemptRunner:
         if self.staging:  # the name of its folder is as durable as the part in it (rule J6)
             await self.files.off_loop(self.files.fsync_dir, posixpath.dirname(self.staging))
         return result
+
+    async def _process(self, kind: ProcessKind, *, is_new: bool = False) -> TaskProcess:
+        try:
+            return await self.pool.take(kind, self.folder, is_new=is_new)
+        except ChildProcessError as error:
+            raise TaskFailed(Cause.ENGINE_ERROR, f"no task process: {error}") from error
 
     def _writes_part(self, spec: JobSpec) -> bool:
         """Whether what it leaves may become a part of the output."""
@@ -206,6 +220,8 @@ class AttemptRunner:
                     return self._result(spec, body)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
+                if said.kind == "other":
+                    raise NeedsAnotherProcess
                 self.progress = self._weighed(AttemptProgress.from_wire(said.body))
         except (EOFError, BrokenPipeError) as error:
             raise await self._broken_off(process, error) from error

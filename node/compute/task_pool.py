@@ -1,9 +1,9 @@
 """Keeps a task process warm between attempts that run the same code.
 
-A process has run user code, so it is reused only for the same bundle, and never after a failure.  Before it
-is kept, its printed output is taken and its leftover child processes are ended, so that attempts share
-nothing else.  There is at most one idle process per slot; an attempt of another bundle ends the one that has
-been idle longest.
+A process has run user code, so it is reused only for the same bundle, and never after a failure.  One that is
+contained is reused only for the same job, whose folders it may write.  Before it is kept, its printed output
+is taken and its leftover child processes are ended, so that attempts share nothing else.  There is at most
+one idle process per slot; an attempt of another bundle ends the one that has been idle longest.
 
 See: docs/architecture.md, "Task processes".
 """
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from ringmill.cluster.mapreduce.messages.reach import Reach
 from ringmill.cluster.ports import TaskProcess, TaskStarter
 
 __all__ = ["ProcessKind", "TaskPool", "end"]
@@ -36,6 +37,7 @@ class ProcessKind(NamedTuple):
     bundle: str  # its SHA-256
     memory_factor: int = 1  # of the memory limit
     memory_mib: int = 0  # that limit; 0 for the pool's
+    reach: Reach | None = None  # what it may reach, which is of one job; a process cannot be given more
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,10 +50,10 @@ class TaskPool:
     is_able: bool = True  # the last start of a process did not fail
     _idle: list[tuple[ProcessKind, TaskProcess]] = field(default_factory=list)
 
-    async def take(self, kind: ProcessKind, folder: str) -> TaskProcess:
+    async def take(self, kind: ProcessKind, folder: str, *, is_new: bool = False) -> TaskProcess:
         """An idle process of this kind, or a new one in `folder`.  Raises ChildProcessError."""
         self._idle = [(known, process) for known, process in self._idle if process.is_alive]
-        for index in reversed(range(len(self._idle))):
+        for index in () if is_new else reversed(range(len(self._idle))):
             if self._idle[index][0] == kind:
                 return self._idle.pop(index)[1]
         while len(self._idle) >= self.slots:
@@ -82,6 +84,13 @@ class TaskPool:
         """With the memory that this kind may use; its descendants together with it not more than it alone."""
         memory_bytes = (kind.memory_mib * _MIB or self.limits["as_bytes"]) * kind.memory_factor
         return {**self.limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
+
+    async def end_those_of(self, folder: str) -> None:
+        """End the idle processes that write in this folder of a job, which is gone, or about to go."""
+        of_it = [(kind, each) for kind, each in self._idle if kind.reach and folder in kind.reach.writes]
+        self._idle = [each for each in self._idle if each not in of_it]
+        for _, process in of_it:
+            await end(process)
 
     async def close(self) -> None:
         while self._idle:

@@ -250,8 +250,9 @@ class Worker:
 
     @property
     def _slots_offered(self) -> int:
-        """The number of slots; 0 while no task process can be started here, so that attempts go elsewhere."""
-        return self._slots if self._pool.is_able else 0
+        """The number of slots; 0 while no task process can be started here, or none may, so that attempts go
+        elsewhere."""
+        return self._slots if self._pool.is_able and not self._options.containment.refusal else 0
 
     async def _run(self, assignment: Assignment, spec: JobSpec) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
@@ -279,6 +280,7 @@ class Worker:
             files=self._files,
             window=self._window,
             timeouts=self._options.timeouts,
+            containment=self._options.containment,
             phases=phases,
         )
         self._at_work[assignment.job, assignment.attempt] = attempt
@@ -383,6 +385,8 @@ class Worker:
     async def _remove(self, job: str, attempts: list[asyncio.Task[None]]) -> None:
         if attempts:
             await asyncio.wait(attempts)
+        if job not in self._jobs:
+            await self._pool.end_those_of(f"{self._folder}/{job}")
         if job not in self._jobs and self._files.exists(f"{self._folder}/{job}"):
             self._removals += 1
             removed = f"{self._folder}/.removed-{self._removals}"  # out of the way of the same job, come back

@@ -109,7 +109,7 @@ class JobCoordinator:
             liveness=liveness,
             clock=clock,
             files=files,
-            job_steps=JobStepRunner(spawner),
+            job_steps=JobStepRunner(spawner, options.containment),
             bundles=bundles,
             cells=self._cells,
             keyspaces=keyspaces,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ringmill.cluster.errors import RingmillError, Unavailable, from_wire
@@ -18,6 +18,7 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.mapreduce.messages.reach import TaskContainment
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, Said
 from ringmill.cluster.ports import TaskStarter
 
@@ -34,10 +35,14 @@ _LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}  # as a task process; a pl
 
 @dataclass(frozen=True, slots=True)
 class JobStepRunner:
+    """Of these steps only that which runs the job's code is contained."""
+
     spawner: TaskStarter
+    containment: TaskContainment = field(default_factory=TaskContainment)
 
     async def plan(self, spec: JobSpec) -> InputPlan:
         """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
+        self.containment.refuse_secrets(spec)
         return InputPlan.from_wire(await self._have_done(JobStep("plan", spec.encode()), _PLAN_TIMEOUT_S))
 
     async def plan_stage(self, spec: JobSpec, former: str | None) -> InputPlan:
@@ -52,7 +57,11 @@ class JobStepRunner:
 
         Raises JobFailed when the code fails.
         """
-        step = JobStep("until", stage.encode(), (number, dict(counters)), bundle=bundle)
+        reach = self.containment.reach_of(stage, bundle)
+        step = JobStep(
+            "until", stage.encode(), (number, dict(counters)), bundle=bundle,
+            reach=reach.to_wire() if reach else (),
+        )  # fmt: skip
         try:
             answer = await self._have_done(step, _UNTIL_TIMEOUT_S)
         except TaskFailed as failure:

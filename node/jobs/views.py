@@ -9,6 +9,7 @@ from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import may_ask
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
+from ringmill.cluster.mapreduce.messages.reach import uses_network
 from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary, chain_summary
 from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW, JobFlow, flow_of
 from ringmill.cluster.mapreduce.summary.job_summary import JobSummary, summarize
@@ -53,6 +54,7 @@ class JobView:
     weight: int = 1
     flow: JobFlow = NO_FLOW
     chain: ChainSummary | None = None  # of a chain, where it is
+    network: bool = False  # whether its tasks may open connections
 
     @property
     def state(self) -> str:
@@ -103,6 +105,7 @@ def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) ->
         seconds=job.at,
         summary=summary,
         weight=spec.weight,
+        network=uses_network(spec),
         flow=flow_of(machine),
         error=to_wire(error) if error is not None else None,
         chain=chain_summary(machine, job.at),

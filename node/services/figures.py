@@ -36,6 +36,7 @@ class NodeFigures:
     engine: Mapping[str, int] = field(default_factory=dict)  # of the storage engine, by name
     engine_failure: str = ""  # the last flush or compaction that failed
     denied: int = 0  # requests that clients may not make
+    containment: str = ""  # of the tasks of jobs, in words
 
 
 def figures_of(
@@ -46,6 +47,7 @@ def figures_of(
     *,
     complaints: Sequence[str],
     denied: int = 0,
+    containment: str = "",
 ) -> NodeFigures:
     """What the rooms say now.  `complaints` are those of the process and of the gate, "" for none;
     `denied` counts requests that clients may not make.
@@ -68,6 +70,7 @@ def figures_of(
         engine=stats.figures(),
         engine_failure=stats.counters.last_failure,
         denied=denied,
+        containment=containment,
     )
 
 

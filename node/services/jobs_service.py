@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import msgpack
 
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary
@@ -62,9 +62,12 @@ class Bundles(Protocol):
 
 
 class JobsService:
-    def __init__(self, coordinator: Coordinator, bundles: Bundles) -> None:
+    """`refusal` says why no job is taken; "" takes them."""
+
+    def __init__(self, coordinator: Coordinator, bundles: Bundles, refusal: str = "") -> None:
         self._coordinator = coordinator
         self._bundles = bundles
+        self._refusal = refusal
 
     def service(self) -> Service:
         return Service(
@@ -95,6 +98,11 @@ class JobsService:
         return wire.PutBundleResponse(sha256=first.sha256, size=size)
 
     async def _submit(self, request: wire.SubmitRequest, call: Call) -> wire.SubmitResponse:
+        if self._refusal:
+            raise PermissionDenied(
+                f"this node takes no jobs: {self._refusal}",
+                hint="run it on a kernel that has it, or with --containment auto",
+            )
         node = await self._coordinator.submit(request.job, request.spec)
         return wire.SubmitResponse(job=request.job, node=node)
 
@@ -183,6 +191,7 @@ def job_status(view: JobView) -> wire.JobStatus:
         left_least_s=view.left.least_s if view.left else None,
         left_most_s=view.left.most_s if view.left else None,
         weight=view.weight,
+        network=view.network,
         flow=wire.JobFlow(**view.flow._asdict()),
         chain=None if view.chain is None else _chain(view.chain),
     )  # fmt: skip
@@ -217,6 +226,7 @@ def attempt_status(attempt: AttemptSummary) -> wire.AttemptStatus:
         backup=attempt.is_backup,
         bytes_travelled=attempt.bytes_travelled,
         bytes_unpacked=attempt.bytes_unpacked,
+        containment=attempt.figures.containment,
     )
 
 

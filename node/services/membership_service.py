@@ -88,6 +88,7 @@ class MembershipService:
             engine=figures.engine,
             engine_failure=figures.engine_failure,
             denied=figures.denied,
+            containment=figures.containment,
             uptime_s=self._clock.monotonic() - self._began,
         )
         if self._agent.current is not None:

@@ -42,6 +42,7 @@ def test_a_data_folder_becomes_absolute() -> None:
         ("client_transport", ""),
         ("frames_port", "40000"),
         ("frames_port", "7101"),
+        ("containment", "on"),
     ],
 )
 def test_a_bad_flag_is_named_with_its_value(flag: str, value: str) -> None:
@@ -141,3 +142,13 @@ def test_a_token_that_another_group_can_read_or_write_is_refused(tmp_path: Path,
     os.chown(token, -1, 65534)
     with pytest.raises(InvalidArgument, match=rf"is not trusted: .* gid 65534, mode {mode:04o}"):
         parse_arguments(_line(token_file=str(token)))
+
+
+def test_containment_comes_from_the_flag_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse_arguments(_line()).containment == "auto"
+    assert parse_arguments(_line(containment="require")).containment == "require"
+    monkeypatch.setenv("RINGMILL_CONTAINMENT", "off")
+    assert parse_arguments(_line()).containment == "off"
+    monkeypatch.setenv("RINGMILL_CONTAINMENT", "of")
+    with pytest.raises(InvalidArgument, match="--containment of: auto, require, off"):
+        parse_arguments(_line())

@@ -50,8 +50,9 @@ def show_status(settings: Settings, seen: ClusterStatus, cluster: LocalCluster |
     output.show(settings, _document(seen, pids), COLUMNS, [_row(node, pids[node.id]) for node in seen.nodes])
     for reason in seen.reasons if settings.output != "json" else ():
         tell(f"  {reason}")
-    if settings.output != "json" and (kept := _deletes(seen)):
-        tell(f"  {kept}")
+    for line in (_deletes(seen), _containment(seen)) if settings.output != "json" else ():
+        if line:
+            tell(f"  {line}")
 
 
 def summary(settings: Settings, seen: ClusterStatus) -> str:
@@ -79,6 +80,20 @@ def _deletes(seen: ClusterStatus) -> str:
     why = next((node.purge_held_back for node in seen.nodes if node.purge_held_back), "")
     told = "1 deleted key is" if most == 1 else f"up to {most} deleted keys of a node are"
     return f"{told} not forgotten yet" + (f"; {why}" if why else "")
+
+
+def _containment(seen: ClusterStatus) -> str:
+    """How far nodes contain the tasks of jobs; nodes that do it alike are named once."""
+    levels: dict[str, list[str]] = {}
+    for node in seen.nodes:
+        if node.containment:
+            levels.setdefault(node.containment, []).append(node.id)
+    if not levels:
+        return ""
+    told = [
+        f"{level}{f' on {chr(44).join(names)}' if len(levels) > 1 else ''}" for level, names in levels.items()
+    ]
+    return f"jobs are contained by: {'; '.join(told)}"
 
 
 def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, Any]:
@@ -117,6 +132,7 @@ def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, 
                 "purge_held_back": node.purge_held_back,
                 "denied": node.denied,
                 "counting": node.is_counting,
+                "containment": node.containment,
                 "engine": dict(node.engine),
                 "engine_failure": node.engine_failure,
             }

@@ -28,7 +28,8 @@ NAMES = (
     "tls_ca", "tls_cert", "tls_key", "token", "token_file",
 )  # fmt: skip
 NODES_OWN = (
-    "compare_every", "gate", "hint_age", "hint_bytes", "pass_vote_after", "purge_after", "purge_after_least",
+    "compare_every", "containment", "gate", "hint_age", "hint_bytes", "pass_vote_after", "purge_after",
+    "purge_after_least",
 )  # fmt: skip
 """RINGMILL_* variables of nodes that a command starts (node/config.py), and nothing to the command itself."""
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")

@@ -33,6 +33,7 @@ def job_document(state: JobState) -> dict[str, Any]:
     return {
         **_named(state),
         "weight": state.weight,
+        "network": state.network,
         "seconds": round(state.seconds, 3),
         "left": None if state.left is None else asdict(state.left),
         "tasks": {
@@ -75,6 +76,7 @@ def job_fields(state: JobState) -> list[tuple[str, object]]:
         *([("chain", str(state.chain))] if state.chain is not None else []),
         ("tasks", f"{stages or 'not planned yet'}, {state.retried} retried"),
         *([("weight", state.weight)] if state.weight != 1 else []),
+        *([("network", "its tasks may open connections")] if state.network else []),
         *counted_fields(state.records, state.counters),
     ]
 

@@ -26,6 +26,7 @@ __all__ = ["run"]
     metavar="N",
     help="slots that it gets beside other jobs, in proportion to theirs; 1 unless you say otherwise",
 )
+@click.option("--network", is_flag=True, help="let its tasks open connections, which they may not otherwise")
 @click.option("--detach", is_flag=True, help="do not wait; print the job's id for `job follow`")
 @click.pass_obj
 def run(
@@ -40,6 +41,7 @@ def run(
     on_bad_record: str | None,
     overwrite: bool,
     weight: int,
+    network: bool,
     detach: bool,
 ) -> None:
     """Run the job NAME of MODULE.py on the cluster, and wait for its end.
@@ -63,6 +65,7 @@ def run(
                 side=paths,
                 on_bad_record=on_bad_record,
                 weight=weight,
+                network=network,
             )
             if detach:
                 return None

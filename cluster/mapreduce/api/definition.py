@@ -51,6 +51,7 @@ def job(
     group_by: int = 0,
     side: Mapping[str, str] | None = None,
     on_bad_record: str = "fail",
+    network: bool = False,
 ) -> JobDefinition:
     """Declare a job, at the top level of a module.
 
@@ -71,22 +72,20 @@ def job(
     all parts, in ranges that a sample of the input shows.  "input": the pairs of map as they come, in the
     order of the input; there is no combine and no reduce, and nothing is sorted.  With `reducers=0` that is
     the order, nothing is sent from node to node, and each map task writes a part file.
-
     `group_by=n` makes one group of all keys that are equal in their first n parts, where keys are tuples or
     frozen dataclasses of more parts.  Its values come in the order of the whole key; reduce and partition get
     the first part, or the tuple of the first n.  combine gets the whole key.
 
     `side` names files that every task may read, as `ctx.side(name)` tells their paths; "" stands for a path
-    that each submission gives.
+    that each submission gives.  `params` are str parameters with their defaults, which each submission may
+    change; functions read them as `ctx.params`.  With `network`, tasks may open connections.
 
-    `params` are str parameters with their defaults, which each submission may change; functions read them as
-    `ctx.params`.  `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the
-    limit of the nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0 means what
-    follows from the size of the whole input.  `on_bad_record` is "fail", or "quarantine:N": then up to N
-    records at which map or the parser of a format raises an error are set aside in the file _BAD_RECORDS.
+    `task_memory_mib` limits the memory of a task process and all that it starts; 0 means the limit of the
+    nodes.  `split_mib` is the size aimed at for the input of a map task, in MiB; 0: it follows from the whole
+    input.  `on_bad_record` is "fail", or "quarantine:N": then up to N records at which map or the parser of a
+    format raises an error are set aside in the file _BAD_RECORDS.
 
-    Raises InvalidArgument for a function that a task process could not import, for hints that are missing or
-    do not fit together, and for a number out of range.
+    Raises InvalidArgument for functions that no task process could import, and for hints or numbers amiss.
     """
     return _defined(
         branches_of(sources, Source("", map, map_batch, input)),
@@ -102,6 +101,7 @@ def job(
         group_by=group_by,
         side={**command_files(map, *(each.map for each in sources), reduce), **(side or {})},
         on_bad_record=on_bad_record,
+        network=network,
     )
 
 

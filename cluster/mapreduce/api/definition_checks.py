@@ -29,6 +29,8 @@ def check_definition(definition: JobDefinition) -> JobDefinition:
     """Raises InvalidArgument when its parts contradict each other, or a number is out of range."""
     _check_output_kind(definition.output)
     _check_numbers(definition.reducers, definition.task_memory_mib, definition.split_mib)
+    if type(definition.network) is not bool:
+        raise InvalidArgument(f"network is True or False, not {shown(definition.network, 40)}")
     check_quarantine(bad_records_of(definition.on_bad_record), definition)
     check_names("side data", definition.side)
     maps = [each.map for each in definition.branches] or [definition.map]

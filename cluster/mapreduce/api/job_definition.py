@@ -52,6 +52,7 @@ class JobDefinition:
     combine_signature: Signature | None = field(repr=False)
     reduce_signature: Signature | None = field(repr=False)  # of the fold, too
     task_memory_mib: int = 0
+    network: bool = False  # whether tasks may open connections
     combine_fold: BoundFold | None = field(default=None, repr=False)
     reduce_fold: BoundFold | None = field(default=None, repr=False)
     is_batch: bool = False  # map takes many records at a time

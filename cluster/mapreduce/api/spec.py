@@ -39,7 +39,7 @@ from ringmill.cluster.mapreduce.outputs import part_name
 
 __all__ = ["JobSpec", "SourceOf"]
 
-VERSION: Final = 6
+VERSION: Final = 7
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -98,6 +98,7 @@ class JobSpec:
     output_id: str = ""  # EPOCH.ORDINAL of the output's keyspace when the job was planned
     output_url: str = ""  # where a store is to have the output, whose parts are staged beside `output`
     collect_bytes: int = 0  # the most that the output may have, which its caller takes; 0 for a folder
+    network: bool = False  # whether tasks may open connections
 
     def __post_init__(self) -> None:
         problems = [
@@ -284,13 +285,10 @@ class JobSpec:
         weight: int = 1,
         collect_bytes: int = 0,
         output_url: str = "",
+        network: bool = False,
     ) -> JobSpec:
-        """The spec of one run of a definition; of one with sources, `inputs` are by their names.
-
-        `side` has the absolute paths of the side data.
-
-        Raises InvalidArgument, also for an unknown parameter.
-        """
+        """The spec of one run of a definition; of one with sources, `inputs` are by their names.  The paths
+        of `side` are absolute.  Raises InvalidArgument, also for an unknown parameter."""
         unknown = sorted(set(params or {}) - set(definition.params))
         if unknown:
             known = ", ".join(sorted(definition.params)) or "none"
@@ -333,6 +331,7 @@ class JobSpec:
             weight=weight,
             collect_bytes=collect_bytes,
             output_url=output_url,
+            network=network or definition.network,
         )
 
     def encode(self) -> bytes:
@@ -410,7 +409,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
         "task_memory_mib": int, "split_bytes": int, "bad_records": int, "weight": int, "sources": tuple,
         "chain": tuple, "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
-        "collect_bytes": int,
+        "collect_bytes": int, "network": bool,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

@@ -19,7 +19,7 @@ from ringmill.cluster.mapreduce.file_urls import input_of
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["FoundInputs", "SourcePaths", "find_inputs", "named_inputs"]
+__all__ = ["FoundInputs", "SourcePaths", "find_inputs", "folder_of_pattern", "named_inputs"]
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 _MARKER: Final = "_SUCCESS"
@@ -79,6 +79,15 @@ def find_inputs(inputs: Iterable[str], files: FileSystem) -> FoundInputs:
     return FoundInputs(tuple(found[path] for path in sorted(found)), tuple(passed_over))
 
 
+def folder_of_pattern(pattern: str) -> str | None:
+    """The folder in which a glob begins, "." for the current one; None for a path without wildcards."""
+    before = pattern.split("/")
+    first = next((index for index, part in enumerate(before) if _MAGIC.search(part)), None)
+    if first is None:
+        return None
+    return "/".join(before[:first]) or ("/" if pattern.startswith("/") else ".")
+
+
 class _Search:
     """Walks folders and globs, and keeps in mind what it passes over."""
 
@@ -99,10 +108,10 @@ class _Search:
                     hint="a pipe or a device cannot be cut into splits: write it to a file first",
                 )
             return
-        parts = pattern.split("/")
-        first = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
-        folder = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
+        folder = folder_of_pattern(pattern) or "."
         if files.is_dir(folder):
+            parts = pattern.split("/")
+            first = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
             for path in self._matching(folder, parts[first:]):
                 yield from self._below(path) if files.is_dir(path) else self._regular(path)
 

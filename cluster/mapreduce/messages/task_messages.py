@@ -3,7 +3,8 @@
     node -> process   RunAttempt, or JobStep
     process -> node   Said("progress", [bytes done, bytes in all, status, where]), Said("done", MapOutput or
                       ReduceOutput and AttemptFigures as to_wire gives them, or what a job step gives),
-                      Said("failed", TaskFailed.to_wire()), Said("refused", errors.to_wire()) of a job step
+                      Said("failed", TaskFailed.to_wire()), Said("refused", errors.to_wire()) of a job step,
+                      Said("other", None) when only another process can have what the attempt may reach
 
 A process answers one request at a time and ends after "failed".  User code shares the process and can also
 write to the pipe, so the shape of each message is checked, and none is trusted beyond the task's own result.
@@ -21,7 +22,7 @@ from ringmill.cluster.mapreduce.outputs import Slice
 
 __all__ = ["JobStep", "RunAttempt", "Said", "decode_request"]
 
-_KINDS = frozenset({"progress", "done", "failed", "refused"})
+_KINDS = frozenset({"progress", "done", "failed", "refused", "other"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class RunAttempt:
     """Run one attempt.  Paths are absolute.
 
     `scratch` is the attempt's own folder on the node and becomes the current one; the kernel writes in
-    `folder`: the same for a map, the staging folder beside the output for a reduce.
+    `folder`: the same for a map, the staging folder beside the output for a reduce.  With `reach`, the wire
+    form of a Reach, the process is contained before it runs any code of the job.
     """
 
     stage: str  # "map" or "reduce"
@@ -41,13 +43,14 @@ class RunAttempt:
     folder: str
     memory_factor: int = 1
     split: Sequence[Any] = ()  # map: Split.to_wire()
+    reach: Sequence[Any] = ()
     slices: tuple[Slice, ...] = ()  # reduce: fetched copies, in the order of map tasks
 
     def encode(self) -> bytes:
         slices = [(s.path, s.offset, s.length, s.raw_bytes, s.records) for s in self.slices]
         fields = [
             self.stage, self.task, self.attempt, self.spec, self.bundle, self.scratch, self.folder,
-            self.memory_factor, self.split, slices,
+            self.memory_factor, self.split, self.reach, slices,
         ]  # fmt: skip
         return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 
@@ -63,9 +66,10 @@ class JobStep:
     what it has counted."""
     again: bool = False
     bundle: str = ""  # until: the job's code, which no other step loads
+    reach: Sequence[Any] = ()  # until: as in RunAttempt
 
     def encode(self) -> bytes:
-        fields = [self.what, self.spec, self.parts, self.again, self.bundle]
+        fields = [self.what, self.spec, self.parts, self.again, self.bundle, self.reach]
         return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 
 

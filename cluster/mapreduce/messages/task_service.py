@@ -30,7 +30,7 @@ from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["Load", "answer", "do_job_step", "run_attempt"]
+__all__ = ["Load", "NeedsAnotherProcess", "answer", "do_job_step", "run_attempt"]
 
 Load: TypeAlias = Callable[[str, str, str], JobDefinition]
 """Bundle path, module and name to the job, as task.job_from_bundle does it."""
@@ -38,6 +38,10 @@ Load: TypeAlias = Callable[[str, str, str], JobDefinition]
 
 _spec_of: Final = lru_cache(maxsize=2)(JobSpec.decode)
 """Attempts that share a process are those of one job, or of one that runs the same code."""
+
+
+class NeedsAnotherProcess(Exception):
+    """This one is contained already, and may not reach what the attempt needs."""
 
 
 def answer(
@@ -51,6 +55,8 @@ def answer(
         if isinstance(request, JobStep):
             return Said("done", step(request))
         output, figures = run(request)
+    except NeedsAnotherProcess:
+        return Said("other", None)
     except TaskFailed as failure:
         return Said("failed", failure.to_wire())
     except RingmillError as error:

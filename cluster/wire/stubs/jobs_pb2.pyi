@@ -323,6 +323,7 @@ class JobStatus(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     FLOW_FIELD_NUMBER: _builtins.int
     CHAIN_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     name: _builtins.str
     """module:object"""
@@ -342,6 +343,8 @@ class JobStatus(_message.Message):
     left_most_s: _builtins.float
     weight: _builtins.int
     """of its share of the slots; 1 in a list of jobs that are over"""
+    network: _builtins.bool
+    """whether its tasks may open connections"""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageStatus]: ...
     @_builtins.property
@@ -391,10 +394,11 @@ class JobStatus(_message.Message):
         weight: _builtins.int = ...,
         flow: Global___JobFlow | None = ...,
         chain: Global___ChainStatus | None = ...,
+        network: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "chain", b"chain", "flow", b"flow", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "chain", b"chain", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "flow", b"flow", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "chain", b"chain", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "flow", b"flow", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "network", b"network", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left_least_s: _TypeAlias = _typing.Literal["left_least_s"]  # noqa: Y015
     _WhichOneofArgType__left_least_s: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s"]  # noqa: Y015
@@ -572,6 +576,7 @@ class AttemptStatus(_message.Message):
     BACKUP_FIELD_NUMBER: _builtins.int
     BYTES_TRAVELLED_FIELD_NUMBER: _builtins.int
     BYTES_UNPACKED_FIELD_NUMBER: _builtins.int
+    CONTAINMENT_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     attempt: _builtins.int
     node: _builtins.str
@@ -600,6 +605,8 @@ class AttemptStatus(_message.Message):
     """of what a reduce reads, as it lies on other nodes"""
     bytes_unpacked: _builtins.int
     """all that it reads, decompressed"""
+    containment: _builtins.str
+    """how far its task was contained, in words"""
     @_builtins.property
     def phases_s(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """wait, fetch, start, map, spill, merge, write, reduce, sync"""
@@ -628,10 +635,11 @@ class AttemptStatus(_message.Message):
         backup: _builtins.bool = ...,
         bytes_travelled: _builtins.int = ...,
         bytes_unpacked: _builtins.int = ...,
+        containment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "ended_s", b"ended_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "attempt", b"attempt", "backup", b"backup", "began_s", b"began_s", "bytes_done", b"bytes_done", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "bytes_travelled", b"bytes_travelled", "bytes_unpacked", b"bytes_unpacked", "cause", b"cause", "counts", b"counts", "cpu_s", b"cpu_s", "ended_s", b"ended_s", "error", b"error", "node", b"node", "peak_bytes", b"peak_bytes", "phases_s", b"phases_s", "records_in", b"records_in", "records_out", b"records_out", "spills", b"spills", "state", b"state", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "attempt", b"attempt", "backup", b"backup", "began_s", b"began_s", "bytes_done", b"bytes_done", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "bytes_travelled", b"bytes_travelled", "bytes_unpacked", b"bytes_unpacked", "cause", b"cause", "containment", b"containment", "counts", b"counts", "cpu_s", b"cpu_s", "ended_s", b"ended_s", "error", b"error", "node", b"node", "peak_bytes", b"peak_bytes", "phases_s", b"phases_s", "records_in", b"records_in", "records_out", b"records_out", "spills", b"spills", "state", b"state", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_s: _TypeAlias = _typing.Literal["ended_s"]  # noqa: Y015
     _WhichOneofArgType__ended_s: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s"]  # noqa: Y015

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,ringmill/cluster/wire/stubs/membership.proto\x12\x0bringmill.v1\"\x0f\n\rStatusRequest\"Z\n\nMemberView\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\nmembership\x18\x04 \x01(\t\x12\x0c\n\x04owns\x18\x05 \x01(\r\"\xbb\x05\n\x0eStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12(\n\x07members\x18\x05 \x03(\x0b\x32\x17.ringmill.v1.MemberView\x12\x0c\n\x04keys\x18\x06 \x01(\x04\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\r\n\x05hints\x18\x08 \x01(\x04\x12\x13\n\x0b\x63oordinator\x18\t \x01(\t\x12\x11\n\tranges_ok\x18\n \x01(\r\x12\x1f\n\x17ranges_under_replicated\x18\x0b \x01(\r\x12\x18\n\x10ranges_no_quorum\x18\x0c \x01(\r\x12\x10\n\x08uptime_s\x18\r \x01(\x01\x12\t\n\x01n\x18\x0e \x01(\r\x12\x43\n\rhints_by_node\x18\x0f \x03(\x0b\x32,.ringmill.v1.StatusResponse.HintsByNodeEntry\x12\x16\n\x0e\x64\x61maged_ranges\x18\x11 \x01(\r\x12\x0f\n\x07healing\x18\x12 \x01(\t\x12\x0f\n\x07reasons\x18\x13 \x03(\t\x12\x10\n\x08\x63ounting\x18\x14 \x01(\x08\x12\x37\n\x06\x65ngine\x18\x15 \x03(\x0b\x32\'.ringmill.v1.StatusResponse.EngineEntry\x12\x16\n\x0e\x65ngine_failure\x18\x16 \x01(\t\x12\x12\n\ntombstones\x18\x18 \x01(\x04\x12\x17\n\x0fpurge_held_back\x18\x19 \x01(\t\x12\x0e\n\x06\x64\x65nied\x18\x1b \x01(\x04\x12\x10\n\x08unfilled\x18\x17 \x01(\r\x1a\x32\n\x10HintsByNodeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x45ngineEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01J\x04\x08\x10\x10\x11\"\x0e\n\x0cSizesRequest\"]\n\nMovingPace\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ill_s\x18\x02 \x01(\x01\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\r\x12\x10\n\x08\x65pochs_s\x18\x04 \x01(\x01\x12\x0e\n\x06\x63opies\x18\x05 \x01(\r\"\xbc\x01\n\rSizesResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x34\n\x05\x62ytes\x18\x02 \x03(\x0b\x32%.ringmill.v1.SizesResponse.BytesEntry\x12\x10\n\x08\x63ounting\x18\x03 \x01(\x08\x12\'\n\x06moving\x18\x04 \x01(\x0b\x32\x17.ringmill.v1.MovingPace\x1a,\n\nBytesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x0c\n\nHotRequest\"l\n\tHeatRates\x12\x0f\n\x07reads_s\x18\x01 \x01(\x01\x12\x10\n\x08writes_s\x18\x02 \x01(\x01\x12\x14\n\x0c\x63opy_reads_s\x18\x03 \x01(\x01\x12\x15\n\rcopy_writes_s\x18\x04 \x01(\x01\x12\x0f\n\x07\x62ytes_s\x18\x05 \x01(\x01\"\x82\x01\n\x06HotKey\x12\x10\n\x08keyspace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tpartition\x18\x03 \x01(\r\x12%\n\x05rates\x18\x04 \x01(\x0b\x32\x16.ringmill.v1.HeatRates\x12\x0f\n\x07\x65rror_s\x18\x05 \x01(\x01\x12\x0e\n\x06spread\x18\x06 \x01(\x08\"\xef\x01\n\x0bHotResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12!\n\x04keys\x18\x02 \x03(\x0b\x32\x13.ringmill.v1.HotKey\x12<\n\npartitions\x18\x03 \x03(\x0b\x32(.ringmill.v1.HotResponse.PartitionsEntry\x12\x0f\n\x07\x66loor_s\x18\x04 \x01(\x01\x12\x15\n\rsampled_every\x18\x05 \x01(\r\x1aI\n\x0fPartitionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.ringmill.v1.HeatRates:\x02\x38\x01\x32\xc9\x01\n\nMembership\x12\x41\n\x06Status\x12\x1a.ringmill.v1.StatusRequest\x1a\x1b.ringmill.v1.StatusResponse\x12>\n\x05Sizes\x12\x19.ringmill.v1.SizesRequest\x1a\x1a.ringmill.v1.SizesResponse\x12\x38\n\x03Hot\x12\x17.ringmill.v1.HotRequest\x1a\x18.ringmill.v1.HotResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,ringmill/cluster/wire/stubs/membership.proto\x12\x0bringmill.v1\"\x0f\n\rStatusRequest\"Z\n\nMemberView\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\nmembership\x18\x04 \x01(\t\x12\x0c\n\x04owns\x18\x05 \x01(\r\"\xd0\x05\n\x0eStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12(\n\x07members\x18\x05 \x03(\x0b\x32\x17.ringmill.v1.MemberView\x12\x0c\n\x04keys\x18\x06 \x01(\x04\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\r\n\x05hints\x18\x08 \x01(\x04\x12\x13\n\x0b\x63oordinator\x18\t \x01(\t\x12\x11\n\tranges_ok\x18\n \x01(\r\x12\x1f\n\x17ranges_under_replicated\x18\x0b \x01(\r\x12\x18\n\x10ranges_no_quorum\x18\x0c \x01(\r\x12\x10\n\x08uptime_s\x18\r \x01(\x01\x12\t\n\x01n\x18\x0e \x01(\r\x12\x43\n\rhints_by_node\x18\x0f \x03(\x0b\x32,.ringmill.v1.StatusResponse.HintsByNodeEntry\x12\x16\n\x0e\x64\x61maged_ranges\x18\x11 \x01(\r\x12\x0f\n\x07healing\x18\x12 \x01(\t\x12\x0f\n\x07reasons\x18\x13 \x03(\t\x12\x10\n\x08\x63ounting\x18\x14 \x01(\x08\x12\x37\n\x06\x65ngine\x18\x15 \x03(\x0b\x32\'.ringmill.v1.StatusResponse.EngineEntry\x12\x16\n\x0e\x65ngine_failure\x18\x16 \x01(\t\x12\x12\n\ntombstones\x18\x18 \x01(\x04\x12\x17\n\x0fpurge_held_back\x18\x19 \x01(\t\x12\x0e\n\x06\x64\x65nied\x18\x1b \x01(\x04\x12\x13\n\x0b\x63ontainment\x18\x1a \x01(\t\x12\x10\n\x08unfilled\x18\x17 \x01(\r\x1a\x32\n\x10HintsByNodeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x45ngineEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01J\x04\x08\x10\x10\x11\"\x0e\n\x0cSizesRequest\"]\n\nMovingPace\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ill_s\x18\x02 \x01(\x01\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\r\x12\x10\n\x08\x65pochs_s\x18\x04 \x01(\x01\x12\x0e\n\x06\x63opies\x18\x05 \x01(\r\"\xbc\x01\n\rSizesResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x34\n\x05\x62ytes\x18\x02 \x03(\x0b\x32%.ringmill.v1.SizesResponse.BytesEntry\x12\x10\n\x08\x63ounting\x18\x03 \x01(\x08\x12\'\n\x06moving\x18\x04 \x01(\x0b\x32\x17.ringmill.v1.MovingPace\x1a,\n\nBytesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x0c\n\nHotRequest\"l\n\tHeatRates\x12\x0f\n\x07reads_s\x18\x01 \x01(\x01\x12\x10\n\x08writes_s\x18\x02 \x01(\x01\x12\x14\n\x0c\x63opy_reads_s\x18\x03 \x01(\x01\x12\x15\n\rcopy_writes_s\x18\x04 \x01(\x01\x12\x0f\n\x07\x62ytes_s\x18\x05 \x01(\x01\"\x82\x01\n\x06HotKey\x12\x10\n\x08keyspace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tpartition\x18\x03 \x01(\r\x12%\n\x05rates\x18\x04 \x01(\x0b\x32\x16.ringmill.v1.HeatRates\x12\x0f\n\x07\x65rror_s\x18\x05 \x01(\x01\x12\x0e\n\x06spread\x18\x06 \x01(\x08\"\xef\x01\n\x0bHotResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12!\n\x04keys\x18\x02 \x03(\x0b\x32\x13.ringmill.v1.HotKey\x12<\n\npartitions\x18\x03 \x03(\x0b\x32(.ringmill.v1.HotResponse.PartitionsEntry\x12\x0f\n\x07\x66loor_s\x18\x04 \x01(\x01\x12\x15\n\rsampled_every\x18\x05 \x01(\r\x1aI\n\x0fPartitionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.ringmill.v1.HeatRates:\x02\x38\x01\x32\xc9\x01\n\nMembership\x12\x41\n\x06Status\x12\x1a.ringmill.v1.StatusRequest\x1a\x1b.ringmill.v1.StatusResponse\x12>\n\x05Sizes\x12\x19.ringmill.v1.SizesRequest\x1a\x1a.ringmill.v1.SizesResponse\x12\x38\n\x03Hot\x12\x17.ringmill.v1.HotRequest\x1a\x18.ringmill.v1.HotResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,29 +44,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERVIEW']._serialized_start=78
   _globals['_MEMBERVIEW']._serialized_end=168
   _globals['_STATUSRESPONSE']._serialized_start=171
-  _globals['_STATUSRESPONSE']._serialized_end=870
-  _globals['_STATUSRESPONSE_HINTSBYNODEENTRY']._serialized_start=767
-  _globals['_STATUSRESPONSE_HINTSBYNODEENTRY']._serialized_end=817
-  _globals['_STATUSRESPONSE_ENGINEENTRY']._serialized_start=819
-  _globals['_STATUSRESPONSE_ENGINEENTRY']._serialized_end=864
-  _globals['_SIZESREQUEST']._serialized_start=872
-  _globals['_SIZESREQUEST']._serialized_end=886
-  _globals['_MOVINGPACE']._serialized_start=888
-  _globals['_MOVINGPACE']._serialized_end=981
-  _globals['_SIZESRESPONSE']._serialized_start=984
-  _globals['_SIZESRESPONSE']._serialized_end=1172
-  _globals['_SIZESRESPONSE_BYTESENTRY']._serialized_start=1128
-  _globals['_SIZESRESPONSE_BYTESENTRY']._serialized_end=1172
-  _globals['_HOTREQUEST']._serialized_start=1174
-  _globals['_HOTREQUEST']._serialized_end=1186
-  _globals['_HEATRATES']._serialized_start=1188
-  _globals['_HEATRATES']._serialized_end=1296
-  _globals['_HOTKEY']._serialized_start=1299
-  _globals['_HOTKEY']._serialized_end=1429
-  _globals['_HOTRESPONSE']._serialized_start=1432
-  _globals['_HOTRESPONSE']._serialized_end=1671
-  _globals['_HOTRESPONSE_PARTITIONSENTRY']._serialized_start=1598
-  _globals['_HOTRESPONSE_PARTITIONSENTRY']._serialized_end=1671
-  _globals['_MEMBERSHIP']._serialized_start=1674
-  _globals['_MEMBERSHIP']._serialized_end=1875
+  _globals['_STATUSRESPONSE']._serialized_end=891
+  _globals['_STATUSRESPONSE_HINTSBYNODEENTRY']._serialized_start=788
+  _globals['_STATUSRESPONSE_HINTSBYNODEENTRY']._serialized_end=838
+  _globals['_STATUSRESPONSE_ENGINEENTRY']._serialized_start=840
+  _globals['_STATUSRESPONSE_ENGINEENTRY']._serialized_end=885
+  _globals['_SIZESREQUEST']._serialized_start=893
+  _globals['_SIZESREQUEST']._serialized_end=907
+  _globals['_MOVINGPACE']._serialized_start=909
+  _globals['_MOVINGPACE']._serialized_end=1002
+  _globals['_SIZESRESPONSE']._serialized_start=1005
+  _globals['_SIZESRESPONSE']._serialized_end=1193
+  _globals['_SIZESRESPONSE_BYTESENTRY']._serialized_start=1149
+  _globals['_SIZESRESPONSE_BYTESENTRY']._serialized_end=1193
+  _globals['_HOTREQUEST']._serialized_start=1195
+  _globals['_HOTREQUEST']._serialized_end=1207
+  _globals['_HEATRATES']._serialized_start=1209
+  _globals['_HEATRATES']._serialized_end=1317
+  _globals['_HOTKEY']._serialized_start=1320
+  _globals['_HOTKEY']._serialized_end=1450
+  _globals['_HOTRESPONSE']._serialized_start=1453
+  _globals['_HOTRESPONSE']._serialized_end=1692
+  _globals['_HOTRESPONSE_PARTITIONSENTRY']._serialized_start=1619
+  _globals['_HOTRESPONSE_PARTITIONSENTRY']._serialized_end=1692
+  _globals['_MEMBERSHIP']._serialized_start=1695
+  _globals['_MEMBERSHIP']._serialized_end=1896
 # @@protoc_insertion_point(module_scope)

@@ -135,6 +135,7 @@ class StatusResponse(_message.Message):
     TOMBSTONES_FIELD_NUMBER: _builtins.int
     PURGE_HELD_BACK_FIELD_NUMBER: _builtins.int
     DENIED_FIELD_NUMBER: _builtins.int
+    CONTAINMENT_FIELD_NUMBER: _builtins.int
     UNFILLED_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     epoch: _builtins.int
@@ -167,6 +168,8 @@ class StatusResponse(_message.Message):
     """why deletes are not forgotten now, in words; "" when nothing holds them back"""
     denied: _builtins.int
     """requests refused since the start, as their client may not make them"""
+    containment: _builtins.str
+    """how far this node contains the tasks of jobs, in words"""
     unfilled: _builtins.int
     """partitions of this node that other owners have still to fill, in part or whole"""
     @_builtins.property
@@ -210,11 +213,12 @@ class StatusResponse(_message.Message):
         tombstones: _builtins.int = ...,
         purge_held_back: _builtins.str = ...,
         denied: _builtins.int = ...,
+        containment: _builtins.str = ...,
         unfilled: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "coordinator", b"coordinator", "counting", b"counting", "damaged_ranges", b"damaged_ranges", "denied", b"denied", "engine", b"engine", "engine_failure", b"engine_failure", "epoch", b"epoch", "healing", b"healing", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "purge_held_back", b"purge_held_back", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "reasons", b"reasons", "tombstones", b"tombstones", "unfilled", b"unfilled", "uptime_s", b"uptime_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "containment", b"containment", "coordinator", b"coordinator", "counting", b"counting", "damaged_ranges", b"damaged_ranges", "denied", b"denied", "engine", b"engine", "engine_failure", b"engine_failure", "epoch", b"epoch", "healing", b"healing", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "purge_held_back", b"purge_held_back", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "reasons", b"reasons", "tombstones", b"tombstones", "unfilled", b"unfilled", "uptime_s", b"uptime_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,3 +74,20 @@ def test_what_the_engine_of_a_node_does_is_in_the_json(capsys: pytest.CaptureFix
 )
 def test_a_span_is_its_two_largest_units(seconds: float, shown: str) -> None:
     assert span(seconds) == shown
+
+
+def test_nodes_that_contain_tasks_alike_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    told = seen("ok", "up", "up", "up")
+    levels = ("landlock 7 + seccomp", "off", "landlock 7 + seccomp")
+    mixed = replace(told, nodes=tuple(map(_with_level, told.nodes, levels)))
+    alike = replace(told, nodes=tuple(_with_level(node, "seccomp, AS ROOT") for node in told.nodes))
+    for shown, wanted in (
+        (mixed, "  jobs are contained by: landlock 7 + seccomp on n1,n3; off on n2"),
+        (alike, "  jobs are contained by: seccomp, AS ROOT"),
+    ):
+        status_view.show_status(Settings(), shown, None)
+        assert capsys.readouterr().err.splitlines()[-1] == wanted
+
+
+def _with_level(node: NodeStatus, level: str) -> NodeStatus:
+    return replace(node, containment=level)

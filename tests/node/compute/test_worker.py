@@ -22,6 +22,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.messages.reach import TaskContainment
 from ringmill.cluster.mapreduce.messages.worker_messages import (
     Assignment,
     AttemptReport,
@@ -179,6 +180,21 @@ async def test_a_process_is_kept_for_the_next_attempt_of_the_same_code(bench: Be
     peaks = [AttemptFigures.from_wire(report.figures).peak_bytes for report in (large, small)]
     assert peaks[0] > 100 << 20 > peaks[1] > 1 << 20, "each attempt has a peak of its own"
     await bench.fails(bench.map_assignment("poison\n", "raise", number=3))
+    assert processes_of(bench) == []
+
+
+async def test_a_contained_process_is_of_one_job_and_ends_with_it(bench: Bench) -> None:
+    bench.worker._options = replace(
+        bench.worker._options, containment=TaskContainment(level="some", is_on=True, home="/nowhere")
+    )
+    first = await bench.run(bench.map_assignment("a\n"))
+    assert AttemptFigures.from_wire(first.figures).containment == "some"
+    [of_first] = processes_of(bench)
+    other = bench.spec("", job="j-2")
+    split = bench.map_assignment("a\n").split
+    await bench.run(MapAssignment("j-2", AttemptId("map", 0, 1), TERM, ME, other.encode(), 1, split))
+    assert of_first not in processes_of(bench), "what may write the folders of a job is of no other"
+    await bench.ask("task.cancel", Cancel("j-2", TERM).encode())
     assert processes_of(bench) == []
 
 

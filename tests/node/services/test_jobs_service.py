@@ -114,11 +114,13 @@ class Served:
 async def serve() -> AsyncIterator[Any]:
     server, links = grpc.aio.server(), []
 
-    async def start(token: str = TOKEN) -> Served:
+    async def start(token: str = TOKEN, refusal: str = "") -> Served:
         shelf = Shelf()
         control = AccessControl("n1", SystemClock(), lambda: None, has_token=bool(token))
         tables = guarded(
-            [JobsService(Keeper(), shelf).service()], control, lambda told, _: raw_caller(token, told)
+            [JobsService(Keeper(), shelf, refusal).service()],
+            control,
+            lambda told, _: raw_caller(token, told),
         )
         for service, handlers in grpc_handlers(tables, SystemClock()).items():
             server.add_registered_method_handlers(service, handlers)
@@ -234,3 +236,10 @@ async def test_errors_cross_as_themselves(serve: Any) -> None:
         (NotFound, "no job 'other' on n1"),
         (InvalidArgument, "no description"),
     ]
+
+
+async def test_a_node_that_cannot_contain_tasks_as_it_has_to_takes_no_job(serve: Any) -> None:
+    served = await serve(refusal="--containment require, and this kernel lacks seccomp filters")
+    with pytest.raises(PermissionDenied, match=r"takes no jobs: --containment require, .* lacks seccomp"):
+        await served.ask(*CALLS[0])
+    await served.ask(*CALLS[2])

@@ -28,6 +28,7 @@ def attempt_document(attempt: AttemptSummary) -> dict[str, Any]:
         "phases_s": {name: round(spent, _PLACES) for name, spent in figures.phases.items()},
         "cpu_s": round(figures.cpu_s, _PLACES),
         "peak_bytes": figures.peak_bytes,
+        "containment": figures.containment,
         "bytes_in": attempt.bytes_in,
         "bytes_done": attempt.bytes_done,
         "bytes_out": attempt.bytes_out,

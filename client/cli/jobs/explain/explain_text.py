@@ -35,8 +35,15 @@ def explanation_lines(told: JobExplanation) -> list[str]:
         *_stragglers(told),
         _skew(told),
         _wasted(told),
+        *_contained(told),
         *failure_lines(told.failures, least=1),
     ]
+
+
+def _contained(told: JobExplanation) -> Iterator[str]:
+    if told.containment:
+        network = "its tasks may open connections" if told.network else "no network"
+        yield f"contained: {', '.join(told.containment)}; {network}"
 
 
 def phases_told(phases_s: Mapping[str, float]) -> str:

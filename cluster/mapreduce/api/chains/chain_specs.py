@@ -36,6 +36,7 @@ def spec_of(
     weight: int = 1,
     collect_bytes: int = 0,
     output_url: str = "",
+    network: bool = False,
 ) -> JobSpec:
     """The spec of one run of a job or a chain; the arguments are those of JobSpec.of.
 
@@ -47,7 +48,7 @@ def spec_of(
             output=output, reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
             side=side, on_bad_record=on_bad_record, output_keyspace=output_keyspace,
             weight=weight, collect_bytes=collect_bytes,
-            output_url=output_url,
+            output_url=output_url, network=network,
         )  # fmt: skip
     settings = {"reducers": reducers, "split_mib": split_mib, "on_bad_record": on_bad_record}
     for setting, value in settings.items():
@@ -67,6 +68,7 @@ def spec_of(
             params=params_of(link.step, given),
             side=side, output_keyspace=output_keyspace if number + 1 == len(target.links) else "",
             collect_bytes=collect_bytes if number + 1 == len(target.links) else 0,
+            network=network,
         )
         for number, link in enumerate(target.links)
     ]  # fmt: skip
@@ -77,7 +79,7 @@ def spec_of(
     return replace(
         specs[0], name=name, overwrite=overwrite, chain=links, output_format=specs[-1].output_format,
         output_compression=specs[-1].output_compression, output_keyspace=output_keyspace, weight=weight,
-        collect_bytes=collect_bytes, output_url=output_url,
+        collect_bytes=collect_bytes, output_url=output_url, network=any(spec.network for spec in specs),
     )  # fmt: skip
 
 

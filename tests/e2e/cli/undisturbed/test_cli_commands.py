@@ -16,13 +16,13 @@ from ringmill import Command, job
 
 counted = job(map=Command(["./words.sh"]), reduce=Command(["sort", "-r"]), reducers=2)
 broken = job(map=Command(["sh", "-c", "read line; echo cannot: $line >&2; exit 7"]))
-asleep = job(map=Command(["sh", "-c", "echo $$ > {pid}; exec sleep 600"]))
+asleep = job(map=Command(["sh", "-c", "echo $$ > asleep.pid; exec sleep 600"]))
 """
 
 
 def test_programs_map_and_reduce_as_in_one_process(shell: Shell) -> None:
-    folder, pid = shell.folder, shell.folder / "asleep.pid"
-    (folder / "programs.py").write_text(MODULE.format(pid=pid))
+    folder = shell.folder
+    (folder / "programs.py").write_text(MODULE)
     (folder / "words.sh").write_text("#!/bin/sh\nexec tr -s ' ' '\\n'\n")
     (folder / "words.sh").chmod(0o755)
     (folder / "said.txt").write_text("".join(f"w{n % 50} w{n % 7}\n" for n in range(2000)))
@@ -46,7 +46,7 @@ def test_programs_map_and_reduce_as_in_one_process(shell: Shell) -> None:
 
     line = ("programs.py:asleep", "--input", "said.txt", "--output")
     job = shell.ok("job", "run", *line, "no", "--detach", "-o", "json").json["job"]
-    program = int(_until_written(pid))
+    program = int(_until_written(folder / "home", f"**/{job}/*/asleep.pid"))
     shell.ok("job", "kill", job)
     until = time.monotonic() + 20
     while Path(f"/proc/{program}").exists() and time.monotonic() < until:
@@ -54,10 +54,11 @@ def test_programs_map_and_reduce_as_in_one_process(shell: Shell) -> None:
     assert not os.path.exists(f"/proc/{program}")
 
 
-def _until_written(path: Path) -> str:
+def _until_written(folder: Path, pattern: str) -> str:
     until = time.monotonic() + 20
     while time.monotonic() < until:
-        if path.exists() and path.read_text().endswith("\n"):
-            return path.read_text()
+        for path in folder.glob(pattern):
+            if (text := path.read_text()).endswith("\n"):
+                return text
         time.sleep(0.05)
     raise AssertionError("no task began")

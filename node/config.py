@@ -1,27 +1,31 @@
 """The configuration of one node: the command line of `python -m ringmill.node`, checked once.
 
-The only file of node/ that may read the environment and the token file.  Values are plain and frozen, so
-that the simulator can build the same configuration by hand.
+The only file of node/ that may read the environment, the file of --config and the token file;
+node/configuration/ is given what they hold.  Values are plain and frozen, so that the simulator can build the
+same configuration by hand.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import NoReturn
 
+from ringmill.cluster.adapters.files.private_files import distrust
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
+from ringmill.node.configuration.gathering_settings import argument_parser, config_path, gathered, require
+from ringmill.node.configuration.node_file import settings_in
+from ringmill.node.configuration.setting import Found
+from ringmill.node.configuration.shown_settings import shown_settings
 
-__all__ = ["NodeConfig", "data_folder", "parse_arguments"]
+__all__ = ["NodeConfig", "data_folder", "parse_arguments", "show_settings"]
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TOKEN = re.compile(r"[!-~]{1,1024}")
@@ -53,142 +57,117 @@ class NodeConfig:
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InvalidArgument(message, hint="`ringmill node run --help` lists the flags")
-
-
 def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
-    """The configuration of a command line.  Raises InvalidArgument naming the flag and the value."""
-    parser = _Parser(prog="ringmill node run", description="Run one Ringmill node.", allow_abbrev=False)
-    parser.add_argument("--id", required=True, help="name of the node, e.g. n1")
-    parser.add_argument("--listen", required=True, help="address to listen on: host:port, loopback only")
-    parser.add_argument("--data", required=True, help="data folder")
-    parser.add_argument("--token-file", default=None, help="file with the cluster's token")
-    parser.add_argument("--zone", default="", help="failure domain of this node")
-    parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
-    parser.add_argument("--slots", type=int, default=1, help="number of task processes at once")
-    _add_upkeep(parser)
-    parser.add_argument(
-        "--peer-transport", default="grpc", choices=CARRIERS, help="what carries frames between nodes"
-    )
-    parser.add_argument(
-        "--client-transport", default="grpc", choices=CARRIERS, help="what clients may bring frames by"
-    )
-    given = parser.parse_args(arguments)
-    if not _ID.fullmatch(given.id):
-        raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
-    if not 0 <= given.slots <= 64:
-        raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
-    _check_upkeep(given)
-    return NodeConfig(
-        id=NodeId(given.id),
-        address=_loopback(given.listen),
-        data=data_folder(given.data, "--data"),
-        zone=given.zone,
-        token=_token(given.token_file),
-        profile=given.profile,
-        slots=given.slots,
-        scrub_every_s=given.scrub_every,
-        compare_every_s=given.compare_every,
-        purge_after_s=given.purge_after,
-        gate=given.gate == "on",
-        hint_bytes=given.hint_bytes,
-        hint_age_s=given.hint_age,
-        pass_vote_after_s=given.pass_vote_after,
-        peer_transport=given.peer_transport,
-        client_transport=given.client_transport,
-    )
+    """The configuration of a command line, with what the environment and the file of --config add.
+
+    Raises InvalidArgument naming the flag, variable, or line of the file, and the value.
+    """
+    parser = argument_parser("ringmill node run", "Run one Ringmill node.")
+    return _checked(settings_given(vars(parser.parse_args(arguments))))
 
 
-def _add_upkeep(parser: argparse.ArgumentParser) -> None:
-    """The flags of what a node does by itself, now and then."""
-    parser.add_argument(
-        "--scrub-every",
-        type=float,
-        default=86_400.0,
-        help="seconds between two scrubs, which read every block; 0 for never",
-    )
-    parser.add_argument(
-        "--compare-every",
-        type=float,
-        default=os.environ.get("RINGMILL_COMPARE_EVERY", "60"),
-        help="seconds between two comparisons with the other owners; 0 for only when one may lack something",
-    )
-    parser.add_argument(
-        "--purge-after",
-        type=_seconds_or_off,
-        default=os.environ.get("RINGMILL_PURGE_AFTER", "3600"),
-        metavar="SECONDS|off",
-        help="seconds after which deletes are forgotten, once all owners have them; off for never",
-    )
-    parser.add_argument(
-        "--purge-after-least",  # tests cannot wait for two minutes
-        type=float,
-        default=os.environ.get("RINGMILL_PURGE_AFTER_LEAST", str(2 * MAX_TIMEOUT_S)),
-        help=argparse.SUPPRESS,
-    )
-    parser.add_argument(
-        "--gate",
-        choices=("off", "on"),
-        default=os.environ.get("RINGMILL_GATE", "on"),
-        help="whether requests that the node cannot do soon are refused at once; on is the default",
-    )
-    parser.add_argument(
-        "--hint-bytes",
-        type=int,
-        default=os.environ.get("RINGMILL_HINT_BYTES", str(1 << 30)),
-        help="bytes of hints kept for one owner that is away",
-    )
-    parser.add_argument(
-        "--hint-age",
-        type=float,
-        default=os.environ.get("RINGMILL_HINT_AGE", "10800"),
-        help="seconds after which no more hints are kept for an owner that is away",
-    )
-    parser.add_argument(
-        "--pass-vote-after",
-        type=float,
-        default=os.environ.get("RINGMILL_PASS_VOTE_AFTER", "600"),
-        help="seconds after which a voter that is down loses its vote to a member that is up and has none",
-    )
+def settings_given(flags: Mapping[str, str]) -> dict[str, Found]:
+    """All settings of a node that is started with these flags, and where each comes from.
+
+    Raises InvalidArgument for one that is missing, or that no node can start with.
+    """
+    path, named_by = config_path(flags, os.environ)
+    file = settings_in(_trusted_text(path, named_by), path) if path else {}
+    found = gathered(flags, os.environ, file)
+    require(found)
+    return found
 
 
-def _seconds_or_off(text: str) -> float:
-    return 0.0 if text == "off" else float(text)
+def show_settings(arguments: Sequence[str]) -> None:
+    """`ringmill node config`: print the settings, once they are checked.  Raises InvalidArgument."""
+    parser = argument_parser("ringmill node config", "Check the settings of a node, and print them.")
+    parser.add_argument("--origin", action="store_true", help="also print where each comes from")
+    parser.add_argument("-o", choices=("table", "json"), dest="form", help="one line for each, or JSON")
+    flags = vars(parser.parse_args(arguments))
+    has_origin, form = flags.pop("origin", False), flags.pop("form", "table")
+    found = settings_given(flags)
+    _checked(found)
+    for line in shown_settings(found, has_origin=has_origin, form=form):
+        print(line)
 
 
-def _check_upkeep(given: argparse.Namespace) -> None:
-    """Raises InvalidArgument."""
-    if given.gate not in ("off", "on"):  # argparse does not look at what comes from the environment
-        raise InvalidArgument(f"--gate {given.gate}: off or on")
-    if not (given.scrub_every == 0 or 1 <= given.scrub_every <= 366 * 86_400):
-        raise InvalidArgument(f"--scrub-every {given.scrub_every}: 0, or from 1 second to a year")
-    if not (given.compare_every == 0 or 1 <= given.compare_every <= 366 * 86_400):
-        raise InvalidArgument(f"--compare-every {given.compare_every}: 0, or from 1 second to a year")
-    least_s = given.purge_after_least
-    if not (given.purge_after == 0 or least_s <= given.purge_after <= 366 * 86_400):
+def _checked(found: Mapping[str, Found]) -> NodeConfig:
+    """Raises InvalidArgument for what the table alone cannot refuse."""
+    value = {name: each.value for name, each in found.items()}
+
+    def text(name: str) -> str:
+        return str(value[name])
+
+    def number(name: str) -> float:
+        given = value[name]
+        assert isinstance(given, int | float)
+        return given
+
+    if not _ID.fullmatch(text("id")):
         raise InvalidArgument(
-            f"--purge-after {given.purge_after:g}: off, or from {least_s:g} seconds to a year",
-            hint=f"a request may take {MAX_TIMEOUT_S:g} s, and must not bring what was deleted and forgotten "
-            "meanwhile",
+            f"{found['id'].origin} {text('id')!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -"
         )
-    if given.hint_bytes < 0 or given.hint_age < 0:
-        raise InvalidArgument(f"--hint-bytes {given.hint_bytes}, --hint-age {given.hint_age}: 0 or more")
-    if not 1 <= given.pass_vote_after <= 366 * 86_400:
-        raise InvalidArgument(f"--pass-vote-after {given.pass_vote_after}: from 1 second to a year")
+    _check_purge(found["purge_after"], number("purge_after"), number("purge_after_least"))
+    return NodeConfig(
+        id=NodeId(text("id")),
+        address=_loopback(text("listen"), found["listen"].origin),
+        data=data_folder(text("data"), found["data"].origin),
+        zone=text("zone"),
+        token=_token(found["token_file"]),
+        profile=text("profile"),
+        slots=int(number("slots")),
+        scrub_every_s=number("scrub_every"),
+        compare_every_s=number("compare_every"),
+        purge_after_s=number("purge_after"),
+        gate=value["gate"] == "on",
+        hint_bytes=int(number("hint_bytes")),
+        hint_age_s=number("hint_age"),
+        pass_vote_after_s=number("pass_vote_after"),
+        peer_transport=_carrier(text("peer_transport")),
+        client_transport=_carrier(text("client_transport")),
+    )
 
 
-def _loopback(address: str) -> str:
+def _carrier(name: str) -> CarrierName:
+    """The table has refused what is none."""
+    return next(carrier for carrier in CARRIERS if carrier == name)
+
+
+def _check_purge(found: Found, after_s: float, least_s: float) -> None:
+    """Raises InvalidArgument."""
+    if after_s == 0 or least_s <= after_s <= 366 * 86_400:
+        return
+    raise InvalidArgument(
+        f"{found.origin or found.setting.flag} {after_s:g}: off, or from {least_s:g} seconds to a year",
+        hint=f"a request may take {MAX_TIMEOUT_S:g} s, and must not bring what was deleted and forgotten "
+        "meanwhile",
+    )
+
+
+def _trusted_text(path: str, named_by: str) -> str:
+    """What a file with settings holds.  Raises InvalidArgument for one that others can write."""
+    try:
+        why = distrust(path, follow=True) or distrust(os.path.dirname(path) or ".", follow=True)
+        if why:
+            raise InvalidArgument(
+                f"{named_by} {path!r} is not trusted: {why}",
+                hint="a node starts as its file says; only its user, or root, may be able to write it",
+            )
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{named_by} {path!r}: {error}") from error
+
+
+def _loopback(address: str, origin: str) -> str:
     match = _LOOPBACK.fullmatch(address)
     if not match or not _is_host(match[1]):
         raise InvalidArgument(
-            f"--listen {address!r} must be a loopback host:port, such as 127.0.0.1:7101",
+            f"{origin} {address!r} must be a loopback host:port, such as 127.0.0.1:7101",
             hint="clients need no token and nothing is encrypted, so no other address is served",
         )
     if not 0 < int(match[2]) < 32768:
         raise InvalidArgument(
-            f"--listen {address!r} must have a port from 1 to 32767",
+            f"{origin} {address!r} must have a port from 1 to 32767",
             hint="the system assigns higher ports to outgoing connections; a dial could connect to itself",
         )
     return address
@@ -209,25 +188,26 @@ def data_folder(given: str, flag: str) -> str:
     return str(Path(given).absolute())
 
 
-def _token(path: str | None) -> str:
+def _token(given: Found) -> str:
     """What the file holds; "" when none is named.  An empty one must not leave a node open to all."""
-    if path is None:
+    if given.value is None:
         return ""
+    path = str(given.value)
     try:
         found = os.stat(path)
         others = 0o006 if found.st_gid == os.getegid() else 0o066  # who reads it can act as a node
         if found.st_uid not in {os.geteuid(), 0} or found.st_mode & others:
             raise InvalidArgument(
-                f"--token-file {path!r} is not trusted: it belongs to uid {found.st_uid}, "
+                f"{given.origin} {path!r} is not trusted: it belongs to uid {found.st_uid}, "
                 f"gid {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}",
                 hint="only its owner may read a token: `chmod 600` it, and start the node as that user",
             )
         token = Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"--token-file {path!r}: {error}") from error
+        raise InvalidArgument(f"{given.origin} {path!r}: {error}") from error
     if not _TOKEN.fullmatch(token):
         raise InvalidArgument(
-            f"--token-file {path!r} holds no token: up to 1024 printable characters without spaces",
+            f"{given.origin} {path!r} holds no token: up to 1024 printable characters without spaces",
             hint="`head -c 32 /dev/urandom | base64` prints one",
         )
     return token

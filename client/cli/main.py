@@ -75,7 +75,7 @@ ringmill = _Program(
         "demo": Verb(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),
-        "node": Verb("ringmill.client.cli.programs:node", "run or reset a single node"),
+        "node": Verb("ringmill.client.cli.programs:node", "run, check or reset a single node"),
         "engine": Verb("ringmill.client.cli.engine_verbs:engine", "inspect the files of a node's storage"),
         "simulate": Verb(
             "ringmill.client.cli.programs:simulate", "run a whole cluster in the simulator", NO_CLUSTER

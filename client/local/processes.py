@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 POLL_S = 0.01
+_OF_ONE_NODE = frozenset(
+    {"RINGMILL_CONFIG"}
+)  # of `ringmill node run`; nodes that are started here have their own
 
 
 class LiveProcess(NamedTuple):
@@ -103,7 +106,7 @@ def spawn(arguments: Sequence[str], *, log_path: str, folder: str) -> subprocess
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=our_environment(),
+            env={name: text for name, text in our_environment().items() if name not in _OF_ONE_NODE},
             start_new_session=True,
         )
 

@@ -25,9 +25,11 @@ LONGEST_SPAN_S = 36_500 * 86400.0
 FORMS = ("table", "json", "raw")
 NAMES = ("base_port", "cluster", "endpoints", "home", "output", "timeout", "token", "token_file")
 NODES_OWN = (
-    "compare_every", "gate", "hint_age", "hint_bytes", "pass_vote_after", "purge_after", "purge_after_least",
+    "client_transport", "compare_every", "config", "data", "gate", "hint_age", "hint_bytes", "id", "listen",
+    "pass_vote_after", "peer_transport", "profile", "purge_after", "purge_after_least", "scrub_every",
+    "slots", "zone",
 )  # fmt: skip
-"""RINGMILL_* variables of nodes that a command starts (node/config.py), and nothing to the command itself."""
+"""RINGMILL_* variables of nodes (node/configuration/node_settings.py) that mean nothing to a command."""
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

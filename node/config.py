@@ -29,6 +29,8 @@ __all__ = ["NodeConfig", "data_folder", "parse_arguments", "show_settings"]
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TOKEN = re.compile(r"[!-~]{1,1024}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
+_ANY_HOST = ("0.0.0.0", "[::]", "[::0]")  # noqa: S104 - they are refused
 _LOOPBACK = re.compile(r"(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})")
 
 
@@ -37,8 +39,10 @@ class NodeConfig:
     """Settings of one node; times in seconds, sizes in bytes."""
 
     id: NodeId
-    address: str  # host:port that peers and clients dial
+    address: str  # host:port that peers and clients are told, and dial
     data: str  # folder, created if missing
+    listen: str = ""  # host:port to bind; "" for `address`
+    seeds: tuple[str, ...] = ()  # asked for the topology while the node belongs to no cluster
     zone: str = ""
     token: str = ""  # required to submit jobs; "" refuses every job
     profile: str = "default"  # membership timing: "default" or "fast"
@@ -55,6 +59,11 @@ class NodeConfig:
     pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
+
+    @property
+    def bound(self) -> str:
+        """host:port to listen on."""
+        return self.listen or self.address
 
 
 def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
@@ -108,9 +117,14 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
             f"{found['id'].origin} {text('id')!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -"
         )
     _check_purge(found["purge_after"], number("purge_after"), number("purge_after_least"))
+    listen = _loopback(text("listen"), found["listen"].origin)
+    seeds = value["seeds"]
+    assert isinstance(seeds, tuple)
     return NodeConfig(
         id=NodeId(text("id")),
-        address=_loopback(text("listen"), found["listen"].origin),
+        address=listen if value["advertise"] is None else _dialled(text("advertise"), found["advertise"]),
+        listen=listen,
+        seeds=tuple(dict.fromkeys(_dialled(seed, found["seeds"]) for seed in seeds)),
         data=data_folder(text("data"), found["data"].origin),
         zone=text("zone"),
         token=_token(found["token_file"]),
@@ -170,6 +184,17 @@ def _loopback(address: str, origin: str) -> str:
             f"{origin} {address!r} must have a port from 1 to 32767",
             hint="the system assigns higher ports to outgoing connections; a dial could connect to itself",
         )
+    return address
+
+
+def _dialled(address: str, given: Found) -> str:
+    """An address that others dial: a name or an address of a host, and a port."""
+    host, _, port = address.rpartition(":")
+    is_port = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
+    if not is_port or not _HOST.fullmatch(host):
+        raise InvalidArgument(f"{given.origin} {address[:80]!r} is not host:port, such as db1.example:7101")
+    if host in _ANY_HOST:
+        raise InvalidArgument(f"{given.origin} {address!r} stands for all addresses of a host: name one")
     return address
 
 

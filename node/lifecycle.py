@@ -15,12 +15,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
@@ -32,10 +34,12 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Clock
+from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
+from ringmill.node.joining.asking_seeds import SeedLink, Seeds
 from ringmill.node.leaving import leave_service
 from ringmill.node.node_options import (
     CompareOptions,
@@ -82,7 +86,12 @@ async def run_node(config: NodeConfig) -> None:
     try:
         carrier = carrier_named(config.peer_transport, LINK, clock=clock)
         async with FrameTransport(
-            config.id, carrier, clock=clock, entropy=entropy, secret=config.token, address=config.address
+            config.id,
+            carrier,
+            clock=clock,
+            entropy=entropy,
+            secret=config.token,
+            addresses=(config.address, config.bound),
         ) as transport:
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
@@ -92,6 +101,7 @@ async def run_node(config: NodeConfig) -> None:
                     transport.admit_by(node.core.gate)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
+                node.membership.topology.on_change(partial(_tell_other_address, config))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
                 tables = grpc_handlers(service_tables(node, process), clock, transport.prove)
                 services = Services(GrpcAcceptor(transport), tables)
@@ -99,7 +109,7 @@ async def run_node(config: NodeConfig) -> None:
                 most = connections_below(limit) // len(carriers)
                 async with (
                     _taking_frames(config, transport, clock, most),
-                    NodeServer(config.address, services, max_connections=most) as server,
+                    NodeServer(config.bound, services, max_connections=most) as server,
                 ):
                     await server.set_started()
                     _spare_the_collector()
@@ -131,7 +141,7 @@ async def _taking_frames(
         for name in sorted({config.peer_transport, config.client_transport} - {"grpc"}):
             listener = SocketListener(config.id, transport, clock=clock, max_connections=max_connections)
             path = f"{config.data}/{SOCKET_NAME}"
-            listening = listener.tcp(config.address) if name == "tcp" else listener.unix(path)
+            listening = listener.tcp(config.bound) if name == "tcp" else listener.unix(path)
             offers[name] = offer_text(await stack.enter_async_context(listening))
             _log.info("%s takes frames at %s", config.id, offers[name])
         transport.offer(peers=offers[config.peer_transport], clients=offers[config.client_transport])
@@ -164,10 +174,37 @@ def _spare_the_collector() -> None:
 async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch) -> None:
     """Become ready as soon as the cluster is formed; return when asked to stop."""
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(_ready_once_formed(node, server)), group.create_task(watch.run())]
+        beside = [
+            group.create_task(_ready_once_formed(node, server)),
+            group.create_task(watch.run()),
+            group.create_task(_seeds(node).run()),
+        ]
         await stop.wait()
         for task in beside:
             task.cancel()
+
+
+def _seeds(node: Node) -> Seeds:
+    config, topology = node.core.config, node.membership.topology
+    others = [address for address in config.seeds if address not in {config.address, config.bound}]
+
+    def open_seed(address: str) -> SeedLink:
+        return ClientLink(address, token=config.token)
+
+    return Seeds(Owner(config.id, node.identity.disk), others, topology=topology, open_seed=open_seed)
+
+
+def _tell_other_address(config: NodeConfig, topology: Topology) -> None:
+    """Warn of a cluster that dials this node elsewhere than it says that it can be dialled."""
+    known = topology.addresses().get(config.id, config.address)
+    if known != config.address:
+        _log.warning(
+            "cluster %s knows %s at %s, where others dial it, and not at %s",
+            topology.name,
+            config.id,
+            known,
+            config.address,
+        )
 
 
 async def _ready_once_formed(node: Node, server: NodeServer) -> None:

@@ -30,9 +30,8 @@ __all__ = [
 ]
 
 POLL_S = 0.01
-_OF_ONE_NODE = frozenset(
-    {"RINGMILL_CONFIG"}
-)  # of `ringmill node run`; nodes that are started here have their own
+# Settings of one node that `ringmill node run` starts: nodes that are started here have their own.
+_OF_ONE_NODE = frozenset({"RINGMILL_ADVERTISE", "RINGMILL_CONFIG", "RINGMILL_SEEDS"})
 
 
 class LiveProcess(NamedTuple):

@@ -20,6 +20,13 @@ CONFIG: Final = "config"  # RINGMILL_CONFIG and --config: the file itself, which
 NODE_SETTINGS: Final = (
     Setting(name="id", is_required=True, help="name of the node, e.g. n1"),
     Setting(name="listen", is_required=True, help="address to listen on: host:port, loopback only"),
+    Setting(name="advertise", help="address that others are told and dial; the one of --listen if not given"),
+    Setting(
+        name="seeds",
+        kind="list",
+        default=(),
+        help="addresses that are asked for the topology while the node belongs to no cluster",
+    ),
     Setting(name="data", is_required=True, help="data folder"),
     Setting(name="token_file", help="file with the cluster's token"),
     Setting(name="zone", default="", help="failure domain of this node"),

@@ -43,11 +43,26 @@ def test_a_data_folder_becomes_absolute() -> None:
         ("data", ""),
         ("peer_transport", "udp"),
         ("client_transport", ""),
+        ("advertise", "db1.example"),
+        ("advertise", "0.0.0.0:7101"),
+        ("advertise", "db1.example:70000"),
+        ("seeds", "db1.example:7101,db2.example"),
     ],
 )
 def test_a_bad_flag_is_named_with_its_value(flag: str, value: str) -> None:
-    with pytest.raises(InvalidArgument, match=f"--{flag.replace('_', '-')}.*{value}"):
+    last = value.rsplit(",", maxsplit=1)[-1]
+    with pytest.raises(InvalidArgument, match=f"--{flag.replace('_', '-')}.*{last}"):
         parse_arguments(_line(**{flag: value}))
+
+
+def test_a_node_is_known_by_the_address_that_it_advertises() -> None:
+    plain, known = parse_arguments(_line()), parse_arguments(_line(advertise="db1.example:9001"))
+    assert (plain.address, plain.bound) == ("127.0.0.1:7101", "127.0.0.1:7101")
+    assert (known.address, known.bound) == ("db1.example:9001", "127.0.0.1:7101")
+    assert parse_arguments(_line(seeds="db1.example:1, [::1]:2,db1.example:1")).seeds == (
+        "db1.example:1",
+        "[::1]:2",
+    )
 
 
 def test_a_delete_is_kept_for_longer_than_any_request_takes() -> None:

@@ -25,9 +25,9 @@ LONGEST_SPAN_S = 36_500 * 86400.0
 FORMS = ("table", "json", "raw")
 NAMES = ("base_port", "cluster", "endpoints", "home", "output", "timeout", "token", "token_file")
 NODES_OWN = (
-    "client_transport", "compare_every", "config", "data", "gate", "hint_age", "hint_bytes", "id", "listen",
-    "pass_vote_after", "peer_transport", "profile", "purge_after", "purge_after_least", "scrub_every",
-    "slots", "zone",
+    "advertise", "client_transport", "compare_every", "config", "data", "gate", "hint_age", "hint_bytes",
+    "id", "listen", "pass_vote_after", "peer_transport", "profile", "purge_after", "purge_after_least",
+    "scrub_every", "seeds", "slots", "zone",
 )  # fmt: skip
 """RINGMILL_* variables of nodes (node/configuration/node_settings.py) that mean nothing to a command."""
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -30,6 +30,7 @@ from ringmill.cluster.adapters.network.link_proofs import (
     WITH_CLIENT,
     DialledProof,
     LinkSecret,
+    one_spelling,
 )
 from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
@@ -63,15 +64,15 @@ class Welcome:
 
     dialler: Dialler
     introduction: Introduction
-    proof: bytes = b""  # what the dialler's first frame has to hold; b"" when it has nothing to prove
+    proofs: tuple[bytes, ...] = ()  # the dialler's first frame has to hold one; none: nothing to prove
 
 
 class FrameTransport:
     """Calls between nodes, by id.  `async with` owns its connections and tasks.
 
     `cluster` is the one that this node belongs to, None until it has joined one; a peer of another one is
-    refused on either side.  So is one that does not know the `secret`; "" asks nobody for it.  `address` is
-    where clients dial this node ("host:port"); what it proves to them holds that.
+    refused on either side.  So is one that does not know the `secret`; "" asks nobody for it.  Clients may
+    dial this node at the `addresses` ("host:port"); what it proves to them holds these.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class FrameTransport:
         entropy: Entropy,
         cluster: ClusterId | None = None,
         secret: str = "",
-        address: str = "",
+        addresses: Sequence[str] = ("",),
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._node_id = node_id
@@ -92,7 +93,7 @@ class FrameTransport:
         self._entropy = entropy
         self._cluster = cluster
         self._secret = LinkSecret(secret, entropy)
-        self._address = address
+        self._addresses_here = tuple(dict.fromkeys(map(one_spelling, addresses)))
         self._complaints = Complaints(node_id, clock)
         self._max_frame_bytes = max_frame_bytes
         self._peer_offer = self._client_offer = ""
@@ -223,7 +224,8 @@ class FrameTransport:
         nonce = told.get(NONCE_KEY, "")
         if not nonce or not self._secret:
             return {}
-        return {PROOF_KEY: self._secret.call_proof(nonce, path, self._address).hex()}
+        proofs = [self._secret.call_proof(nonce, path, address) for address in self._addresses_here]
+        return {PROOF_KEY: b"".join(proofs).hex()}
 
     def admit_by(self, gate: Gate) -> None:
         """Have a gate look at what clients ask before anything is made of it."""
@@ -236,13 +238,13 @@ class FrameTransport:
         dialler is gone, or this node is going: what was asked for goes on.
         """
         node = welcome.dialler.node
-        if welcome.proof:
-            await self._proved(stream, welcome.proof, node)
+        if welcome.proofs:
+            await self._proved(stream, welcome.proofs, node)
         if node:
             self._is_alive(node)
         await self._answering.serve(stream, welcome.dialler)
 
-    async def _proved(self, stream: FrameStream, proof: bytes, node: NodeId) -> None:
+    async def _proved(self, stream: FrameStream, proofs: Sequence[bytes], node: NodeId) -> None:
         """The dialler has shown in its first frame that it knows the secret (rule F6).
 
         Who hangs up before it is not accused: one that is offered another carrier goes on there.
@@ -254,7 +256,7 @@ class FrameTransport:
                 if frame is None:
                     raise Unavailable(f"{node or 'a client'} hung up before it proved itself")
                 given = decode_proof(frame)
-        if not hmac.compare_digest(given, proof):
+        if not any(hmac.compare_digest(given, proof) for proof in proofs):
             raise self._denied(node, "did not prove that it knows the cluster's token")
 
     def _denied(self, node: str, why: str) -> PermissionDenied:
@@ -282,10 +284,11 @@ class FrameTransport:
         if not told.nonce:
             raise self._denied(dialler.node, "has no token of a cluster")
         theirs, own = WITH_CLIENT if is_client else BETWEEN_NODES
-        address = self._address if is_client else ""
+        addresses = self._addresses_here if is_client else ("",)
         ours = replace(ours, nonce=self._secret.nonce())
-        ours = replace(ours, proof=self._secret.proof(own, told, ours, address))
-        return Welcome(dialler, ours, self._secret.proof(theirs, told, ours, address))
+        shown = b"".join(self._secret.proof(own, told, ours, address) for address in addresses)
+        asked = tuple(self._secret.proof(theirs, told, ours, address) for address in addresses)
+        return Welcome(dialler, replace(ours, proof=shown), asked)
 
     def _check_cluster(self, told: Introduction) -> None:
         ours = self._cluster or ""

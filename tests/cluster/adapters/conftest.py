@@ -61,6 +61,7 @@ class Nodes:
         cluster: str | None = "c1",
         secret: str | None = None,
         at: str = "",
+        known_as: str = "",
         handlers: Mapping[str, Handler] = MappingProxyType({}),
     ) -> FrameTransport:
         node = NodeId(name)
@@ -73,7 +74,7 @@ class Nodes:
             entropy=OsEntropy(),
             cluster=None if cluster is None else ClusterId(cluster),
             secret=self.secret if secret is None else secret,
-            address=address,
+            addresses=(known_as or address, address),
         )
         for method, handler in handlers.items():
             transport.serve(method, handler)

@@ -120,6 +120,11 @@ def links_of(client: AsyncClient) -> Callable[[str], Link]:
     return client._dial
 
 
+def secret_of(client: AsyncClient) -> str:
+    """The cluster's token that this client has; "" when it has none."""
+    return client._known_token
+
+
 class AsyncClient(AsyncKeyspace):
     """A connected client: the methods of keyspace `default`, access to other keyspaces, `keyspaces`,
     `registers` and `jobs`.

@@ -15,17 +15,18 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from ringmill.cluster.adapters.files.private_files import distrust
+from ringmill.cluster.adapters.files.private_files import distrust, open_private
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
+from ringmill.cluster.wire.join_tokens import JoinToken
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 from ringmill.node.configuration.gathering_settings import argument_parser, config_path, gathered, require
 from ringmill.node.configuration.node_file import settings_in
 from ringmill.node.configuration.setting import Found
 from ringmill.node.configuration.shown_settings import shown_settings
 
-__all__ = ["NodeConfig", "data_folder", "parse_arguments", "show_settings"]
+__all__ = ["NodeConfig", "data_folder", "keep_token", "parse_arguments", "show_settings"]
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TOKEN = re.compile(r"[!-~]{1,1024}")
@@ -43,6 +44,8 @@ class NodeConfig:
     data: str  # folder, created if missing
     listen: str = ""  # host:port to bind; "" for `address`
     seeds: tuple[str, ...] = ()  # asked for the topology while the node belongs to no cluster
+    join: JoinToken | None = None  # by which the node becomes a member; None once it has the `token`
+    token_file: str = ""  # where the `token` was, or will be once the node has joined
     zone: str = ""
     token: str = ""  # required to submit jobs; "" refuses every job
     profile: str = "default"  # membership timing: "default" or "fast"
@@ -120,6 +123,7 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
     listen = _loopback(text("listen"), found["listen"].origin)
     seeds = value["seeds"]
     assert isinstance(seeds, tuple)
+    join = _join_token(found)
     return NodeConfig(
         id=NodeId(text("id")),
         address=listen if value["advertise"] is None else _dialled(text("advertise"), found["advertise"]),
@@ -127,7 +131,9 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         seeds=tuple(dict.fromkeys(_dialled(seed, found["seeds"]) for seed in seeds)),
         data=data_folder(text("data"), found["data"].origin),
         zone=text("zone"),
-        token=_token(found["token_file"]),
+        join=join,
+        token_file=str(value["token_file"] or ""),
+        token="" if join else _token(found["token_file"]),
         profile=text("profile"),
         slots=int(number("slots")),
         scrub_every_s=number("scrub_every"),
@@ -145,6 +151,42 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
 def _carrier(name: str) -> CarrierName:
     """The table has refused what is none."""
     return next(carrier for carrier in CARRIERS if carrier == name)
+
+
+def _join_token(found: Mapping[str, Found]) -> JoinToken | None:
+    """None when there is none, or the node has the cluster's token already.  Raises InvalidArgument."""
+    given, path = found["join"], found["token_file"].value
+    if not given.value:
+        return None
+    if not path or not found["seeds"].value:
+        raise InvalidArgument(
+            f"{given.origin} needs --token-file and --seeds",
+            hint="seeds are members, which let the node join; the file is where it keeps the cluster's token",
+        )
+    if os.path.lexists(str(path)):
+        return None
+    try:
+        token = JoinToken.parse(str(given.value))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{given.origin}: {error.message}") from error
+    if token.grant.node != found["id"].value:
+        raise InvalidArgument(
+            f"{given.origin} is a token for {token.grant.node}, and this is {found['id'].value}"
+        )
+    return token
+
+
+def keep_token(path: str, token: str) -> None:
+    """Write the cluster's token where the next start reads it, whole or not at all.  Raises OSError."""
+    folder = os.path.dirname(path) or "."
+    with os.fdopen(open_private(f"{path}.new", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), "w") as file:
+        file.write(f"{token}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(f"{path}.new", path)
+    listed = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(listed)
+    os.close(listed)
 
 
 def _check_purge(found: Found, after_s: float, least_s: float) -> None:

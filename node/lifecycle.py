@@ -15,6 +15,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 
@@ -33,13 +34,15 @@ from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
-from ringmill.cluster.ports import Clock
-from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.ports import Clock, Entropy
+from ringmill.cluster.ring.topology import Member, Owner, Topology
+from ringmill.cluster.wire.join_tokens import JoinToken
 from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
-from ringmill.node.config import NodeConfig
+from ringmill.node.config import NodeConfig, keep_token
 from ringmill.node.core import Doors
 from ringmill.node.joining.asking_seeds import SeedLink, Seeds
+from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
 from ringmill.node.leaving import leave_service
 from ringmill.node.node_options import (
     CompareOptions,
@@ -82,6 +85,11 @@ async def run_node(config: NodeConfig) -> None:
     watch = DescriptorWatch(limit)
     claim_folder(config.data)
     clock, entropy = SystemClock(), OsEntropy()
+    if config.join is not None:
+        joined = await _joined(config, config.join, entropy, stop)
+        if joined is None:
+            return
+        config = joined
     spawner = ProcessSpawner()
     try:
         carrier = carrier_named(config.peer_transport, LINK, clock=clock)
@@ -129,6 +137,31 @@ async def run_node(config: NodeConfig) -> None:
                     await server.stop(grace_s=LAST_CALLS_S)
     finally:
         await spawner.close()
+
+
+async def _joined(
+    config: NodeConfig, token: JoinToken, entropy: Entropy, stop: asyncio.Event
+) -> NodeConfig | None:
+    """The configuration with the cluster's token, once a seed has let this node join; None to stop instead.
+
+    Raises what the seeds refuse it by.
+    """
+    disk = await disk_of(config.data, config.id, files=OsFileSystem(), entropy=entropy)
+    newcomer = Member(config.id, disk, config.address, zone=config.zone or "default")
+    asking = asyncio.ensure_future(
+        secret_by_token(token, newcomer, config.seeds, open_seed=ClientLink, entropy=entropy)
+    )
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([asking, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            return None
+        secret = asking.result()
+    finally:
+        for task in (asking, stopping):
+            task.cancel()
+    keep_token(config.token_file, secret)
+    return replace(config, token=secret, join=None)
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ __all__ = [
 
 POLL_S = 0.01
 # Settings of one node that `ringmill node run` starts: nodes that are started here have their own.
-_OF_ONE_NODE = frozenset({"RINGMILL_ADVERTISE", "RINGMILL_CONFIG", "RINGMILL_SEEDS"})
+_OF_ONE_NODE = frozenset({"RINGMILL_ADVERTISE", "RINGMILL_CONFIG", "RINGMILL_JOIN", "RINGMILL_SEEDS"})
 
 
 class LiveProcess(NamedTuple):

@@ -29,6 +29,11 @@ NODE_SETTINGS: Final = (
     ),
     Setting(name="data", is_required=True, help="data folder"),
     Setting(name="token_file", help="file with the cluster's token"),
+    Setting(
+        name="join",
+        is_secret=True,
+        help="join token by which the node becomes a member, and fills the file of --token-file",
+    ),
     Setting(name="zone", default="", help="failure domain of this node"),
     Setting(name="profile", default="default", choices=("default", "fast"), help="membership timing"),
     Setting(name="slots", kind="count", default=1, most=64, help="number of task processes at once"),

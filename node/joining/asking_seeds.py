@@ -73,8 +73,9 @@ class Seeds:
             if not answer.document:
                 self._note(address, "belongs to no cluster yet, either")
             elif self._is_named(topology := Topology.decode(answer.document)):
+                if self._topology.current is None:
+                    _log.info("%s takes the topology of %s from %s", self._seat.node, topology.name, address)
                 await self._topology.be_given(answer.document)
-                _log.info("%s was given the topology of %s by %s", self._seat.node, topology.name, address)
             else:
                 self._note(address, self._unnamed(topology))
         except RingmillError as error:

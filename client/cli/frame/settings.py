@@ -26,8 +26,8 @@ FORMS = ("table", "json", "raw")
 NAMES = ("base_port", "cluster", "endpoints", "home", "output", "timeout", "token", "token_file")
 NODES_OWN = (
     "advertise", "client_transport", "compare_every", "config", "data", "gate", "hint_age", "hint_bytes",
-    "id", "listen", "pass_vote_after", "peer_transport", "profile", "purge_after", "purge_after_least",
-    "scrub_every", "seeds", "slots", "zone",
+    "id", "join", "listen", "pass_vote_after", "peer_transport", "profile", "purge_after",
+    "purge_after_least", "scrub_every", "seeds", "slots", "zone",
 )  # fmt: skip
 """RINGMILL_* variables of nodes (node/configuration/node_settings.py) that mean nothing to a command."""
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")

@@ -57,6 +57,7 @@ __all__ = [
     "checked_reducers",
     "checked_session_token",
     "checked_timeout_s",
+    "checked_tls",
     "checked_token",
     "checked_transport",
     "checked_ttl_ms",
@@ -296,6 +297,17 @@ def checked_token(token: str) -> str:
             hint="it is the single line of the cluster's token file, without the line end",
         )
     return token
+
+
+def checked_tls(ca: str, cert: str, key: str) -> None:
+    """The paths of certificates: none, an authority's, or also a client's own and its key."""
+    paths = {"tls_ca": ca, "tls_cert": cert, "tls_key": key}
+    for name, path in paths.items():
+        if not isinstance(path, str):
+            raise _mistyped(name, path, "a str: the path of a file")
+    if bool(cert) != bool(key) or (cert and not ca):
+        missing = ", ".join(name for name, path in paths.items() if not path)
+        raise InvalidArgument(f"{missing} missing: a client's certificate needs tls_ca, tls_cert and tls_key")
 
 
 def checked_session_token(token: bytes) -> bytes:

@@ -4,8 +4,7 @@
         db.put("user:42", b"Ada")
 
 A thread of its own runs the event loop.  A call passes its coroutine to that thread and waits until shortly
-after its deadline at the latest.  The methods are generated from the async ones, so that signatures,
-documentation and behaviour have one source.
+after its deadline at the latest.  The methods are generated from the async ones, their one source.
 """
 
 from __future__ import annotations
@@ -392,8 +391,14 @@ class Client(Keyspace):
         token: str = "",
         session: bool = True,
         transport: CarrierName = "grpc",
+        tls_ca: str = "",
+        tls_cert: str = "",
+        tls_key: str = "",
     ) -> None:
-        subject = connect(endpoints, timeout=timeout, token=token, session=session, transport=transport)
+        subject = connect(
+            endpoints, timeout=timeout, token=token, session=session, transport=transport,
+            tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key,
+        )  # fmt: skip
         super().__init__(subject, _Loop(subject.aclose), checked_timeout_s(timeout))
 
     def __enter__(self) -> Client:

@@ -30,6 +30,7 @@ from ringmill.client.arguments import (
     checked_name,
     checked_session_token,
     checked_timeout_s,
+    checked_tls,
     checked_token,
     checked_transport,
 )
@@ -47,8 +48,9 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import distrust
 from ringmill.cluster.adapters.network.channels import check_fork
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
-from ringmill.cluster.adapters.network.handshake import Check, Introduction, any_node
+from ringmill.cluster.adapters.network.handshake import TOKEN_KEY, Check, Introduction, any_node
 from ringmill.cluster.adapters.network.link_proofs import one_spelling
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import RingmillError, Unavailable
@@ -59,10 +61,9 @@ from ringmill.cluster.wire.offers import CarrierName
 if TYPE_CHECKING:
     from ringmill.client.jobs.jobs import AsyncJobs
 
-__all__ = ["AsyncClient", "connect", "links_of", "open_link"]
+__all__ = ["AsyncClient", "connect", "links_of", "open_link", "tls_of"]
 
 Answer = TypeVar("Answer", bound=Message)
-METADATA_NAME = "ringmill-token"
 LINGER_S = 0.02
 """How long `aclose` waits for gRPC to report the cancelled session calls to this loop.
 
@@ -77,6 +78,9 @@ def connect(
     token: str = "",
     session: bool = True,
     transport: CarrierName = "grpc",
+    tls_ca: str = "",
+    tls_cert: str = "",
+    tls_key: str = "",
 ) -> AsyncClient:
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
@@ -87,6 +91,10 @@ def connect(
     sends each request as a unary call, which is cheaper for only a few requests.  `transport` "tcp" or
     "unix" carries the session's requests where the nodes offer that, else gRPC does.
 
+    `tls_ca` is a file with the certificates of the cluster's authority: nodes are asked for certificates by
+    it, and everything is encrypted (rule F7).  `tls_cert` and `tls_key` are a certificate of this client and
+    its key; nodes check what is shown, and ask for none.
+
     Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from one that
     had used a client.  Entering it raises Unavailable when no endpoint answers, PermissionDenied when the
     token of the local cluster cannot be read or trusted.
@@ -94,8 +102,15 @@ def connect(
     given = checked_endpoints(endpoints), checked_timeout_s(timeout), checked_token(token)
     checked_flag("session", session)
     checked_transport(transport, session=session)
+    tls = tls_of(tls_ca, tls_cert, tls_key)
     check_fork()
-    return AsyncClient(*given, session, transport)
+    return AsyncClient(*given, session, transport, tls)
+
+
+def tls_of(ca: str, cert: str = "", key: str = "") -> TlsFiles | None:
+    """TLS with these files; None when there are none.  Raises InvalidArgument."""
+    checked_tls(ca, cert, key)
+    return TlsFiles(ca=ca, cert=cert, key=key) if ca else None
 
 
 def open_link(
@@ -105,13 +120,14 @@ def open_link(
     transport: CarrierName = "grpc",
     check: Check = any_node,
     token: str = "",
+    tls: TlsFiles | None = None,
 ) -> Link:
     """A link to one node, for requests that need no routing.  The caller closes it.
 
     `check` looks at what the node says of itself before anything is asked on a session.  The node has to
-    prove that it knows the `token`; "" asks for no proof.
+    prove that it knows the `token`; "" asks for no proof.  With `tls` it has to show a certificate.
     """
-    link = ClientLink(address, transport=transport, check=check, token=token)
+    link = ClientLink(address, transport=transport, check=check, token=token, tls=tls)
     return _SessionLink(link) if session else _NodeLink(link)
 
 
@@ -139,7 +155,9 @@ class AsyncClient(AsyncKeyspace):
         token: str,
         session: bool,
         transport: CarrierName = "grpc",
+        tls: TlsFiles | None = None,
     ) -> None:
+        self._tls = tls
         self._entropy = OsEntropy()
         self._directory = Directory(endpoints, self._dial)
         self._timeout_s = timeout_s
@@ -269,7 +287,7 @@ class AsyncClient(AsyncKeyspace):
 
         def dial(address: str) -> _JobLink:
             self._directory.lifetime.check()
-            return _JobLink(address, token, self._job_links)
+            return _JobLink(address, token, self._job_links, self._tls)
 
         self._jobs = AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
         return self._jobs
@@ -301,6 +319,7 @@ class AsyncClient(AsyncKeyspace):
             transport=self._transport,
             check=partial(self._check_node, address),
             token=self._known_token,
+            tls=self._tls,
         )
 
     @cached_property
@@ -353,10 +372,10 @@ class _SessionLink(_NodeLink):
 class _JobLink:
     """One node's Jobs service, on a connection of its own, so that uploads and logs never delay reads."""
 
-    def __init__(self, address: str, token: str, opened: set[_JobLink]) -> None:
+    def __init__(self, address: str, token: str, opened: set[_JobLink], tls: TlsFiles | None) -> None:
         self._address = address
-        self._link = ClientLink(address, token=token)
-        self._metadata = ((METADATA_NAME, token),)
+        self._link = ClientLink(address, token=token, tls=tls)
+        self._metadata = ((TOKEN_KEY, token),) if tls is None else ()  # with TLS the link sends it
         self._opened = opened
 
     async def __aenter__(self) -> _JobLink:

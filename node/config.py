@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from ringmill.cluster.adapters.files.private_files import distrust, open_private
@@ -26,12 +26,13 @@ from ringmill.node.configuration.node_file import settings_in
 from ringmill.node.configuration.setting import Found
 from ringmill.node.configuration.shown_settings import shown_settings
 
-__all__ = ["NodeConfig", "data_folder", "keep_token", "parse_arguments", "show_settings"]
+__all__ = ["NodeConfig", "TlsPaths", "data_folder", "keep_token", "parse_arguments", "show_settings"]
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TOKEN = re.compile(r"[!-~]{1,1024}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
 _ANY_HOST = ("0.0.0.0", "[::]", "[::0]")  # noqa: S104 - they are refused
+_ADDRESS = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]):(\d{1,5})")
 _LOOPBACK = re.compile(r"(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})")
 
 
@@ -62,11 +63,28 @@ class NodeConfig:
     pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
+    tls: TlsPaths | None = None  # the files with which the node speaks TLS, and nothing else
 
     @property
     def bound(self) -> str:
         """host:port to listen on."""
         return self.listen or self.address
+
+    @property
+    def proved(self) -> tuple[str, ...]:
+        """Where clients may dial this node.  All addresses of a host are the address of none."""
+        is_any = self.bound.rpartition(":")[0] in _ANY_HOST
+        return (self.address,) if is_any else (self.address, self.bound)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPaths:
+    """Files of a node that speaks TLS; `crl` may be ""."""
+
+    cert: str
+    key: str
+    ca: str
+    crl: str = ""
 
 
 def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
@@ -120,7 +138,13 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
             f"{found['id'].origin} {text('id')!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -"
         )
     _check_purge(found["purge_after"], number("purge_after"), number("purge_after_least"))
-    listen = _loopback(text("listen"), found["listen"].origin)
+    tls = _tls(found)
+    listen = _listened(
+        text("listen"),
+        found["listen"].origin,
+        is_guarded=tls is not None and value["token_file"] is not None,
+        is_known=value["advertise"] is not None,
+    )
     seeds = value["seeds"]
     assert isinstance(seeds, tuple)
     join = _join_token(found)
@@ -143,14 +167,35 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         hint_bytes=int(number("hint_bytes")),
         hint_age_s=number("hint_age"),
         pass_vote_after_s=number("pass_vote_after"),
-        peer_transport=_carrier(text("peer_transport")),
+        peer_transport=_carrier(str(value["peer_transport"] or ("grpc" if tls is None else "tcp"))),
         client_transport=_carrier(text("client_transport")),
+        tls=tls,
     )
 
 
 def _carrier(name: str) -> CarrierName:
     """The table has refused what is none."""
     return next(carrier for carrier in CARRIERS if carrier == name)
+
+
+def _tls(found: Mapping[str, Found]) -> TlsPaths | None:
+    """Raises InvalidArgument for settings that do not go together (rule F7)."""
+    names = ("tls_cert", "tls_key", "tls_ca", "tls_crl")
+    paths = {name: str(found[name].value or "") for name in names}
+    if not any(paths.values()):
+        return None
+    if missing := [found[name].setting.flag for name in names[:3] if not paths[name]]:
+        raise InvalidArgument(
+            f"{', '.join(missing)} missing: TLS needs --tls-cert, --tls-key and --tls-ca",
+            hint="`ringmill ca issue` makes the first two, `ringmill ca init` the last",
+        )
+    carrier = found["peer_transport"]
+    if carrier.value in {"grpc", "unix"}:
+        raise InvalidArgument(
+            f"{carrier.origin} {carrier.value}: with TLS nodes talk over tcp",
+            hint="gRPC for Python cannot ask nodes for a certificate that clients need not have",
+        )
+    return TlsPaths(paths["tls_cert"], paths["tls_key"], paths["tls_ca"], paths["tls_crl"])
 
 
 def _join_token(found: Mapping[str, Found]) -> JoinToken | None:
@@ -214,12 +259,28 @@ def _trusted_text(path: str, named_by: str) -> str:
         raise InvalidArgument(f"{named_by} {path!r}: {error}") from error
 
 
-def _loopback(address: str, origin: str) -> str:
+def _listened(address: str, origin: str, *, is_guarded: bool, is_known: bool) -> str:
+    """The address; one that other machines can reach only if the node `is_guarded` by TLS and a token.
+
+    All addresses of a host are no address that can be dialled, and need one that the node `is_known` by.
+    """
     match = _LOOPBACK.fullmatch(address)
-    if not match or not _is_host(match[1]):
+    if match and not _is_host(match[1]):
+        match = None
+    if match is None and is_guarded:
+        match = _ADDRESS.fullmatch(address)
+        host = match[1].strip("[]") if match else ""
+        if not match or not (_is_dialled(host) or (is_known and match[1] in _ANY_HOST)):
+            raise InvalidArgument(
+                f"{origin} {address!r} is no host:port that nodes and clients can dial",
+                hint="give the address of this machine, such as 10.0.0.7:7101; one that stands for "
+                "all of them needs --advertise",
+            )
+    if not match:
         raise InvalidArgument(
             f"{origin} {address!r} must be a loopback host:port, such as 127.0.0.1:7101",
-            hint="clients need no token and nothing is encrypted, so no other address is served",
+            hint="any other address needs TLS and a token: --tls-cert, --tls-key, --tls-ca and --token-file; "
+            "`ringmill ca` makes certificates",
         )
     if not 0 < int(match[2]) < 32768:
         raise InvalidArgument(
@@ -227,6 +288,17 @@ def _loopback(address: str, origin: str) -> str:
             hint="the system assigns higher ports to outgoing connections; a dial could connect to itself",
         )
     return address
+
+
+def _is_dialled(host: str) -> bool:
+    """Whether others can dial this host: a name, or an IP address of one machine."""
+    if not re.fullmatch(r"[\d.]+|.*:.*", host):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return not address.is_unspecified and not address.is_multicast
 
 
 def _dialled(address: str, given: Found) -> str:

@@ -27,6 +27,7 @@ from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
 from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
@@ -53,6 +54,7 @@ from ringmill.node.node_options import (
 )
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.token_gate import TokenGate
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.storage.engine_options import EngineOptions
 
@@ -83,24 +85,26 @@ async def run_node(config: NodeConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, _begin_stop, stop)
     limit = raise_limit()
     watch = DescriptorWatch(limit)
+    tls = _tls(config)
     claim_folder(config.data)
     clock, entropy = SystemClock(), OsEntropy()
     if config.join is not None:
-        joined = await _joined(config, config.join, entropy, stop)
+        joined = await _joined(config, config.join, entropy, stop, tls)
         if joined is None:
             return
         config = joined
     spawner = ProcessSpawner()
     try:
-        carrier = carrier_named(config.peer_transport, LINK, clock=clock)
+        carrier = carrier_named(config.peer_transport, LINK, clock=clock, tls=tls)
         async with FrameTransport(
             config.id,
             carrier,
             clock=clock,
             entropy=entropy,
             secret=config.token,
-            addresses=(config.address, config.bound),
+            addresses=config.proved,
         ) as transport:
+            transport.clients_prove = tls is not None and bool(config.token)
             doors = Doors(
                 clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
             )
@@ -111,13 +115,17 @@ async def run_node(config: NodeConfig) -> None:
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
                 node.membership.topology.on_change(partial(_tell_other_address, config))
                 process = ProcessFacts(os.getpid(), version("ringmill"), lambda: watch.reason or dog.reason)
-                tables = grpc_handlers(service_tables(node, process), clock, transport.prove)
-                services = Services(GrpcAcceptor(transport), tables)
+                gate = {} if tls is None else {"admit": TokenGate(config.token).check}
+                tables = grpc_handlers(service_tables(node, process), clock, transport.prove, **gate)
+                services = Services(GrpcAcceptor(transport, has_tls=tls is not None), tables)
+                credentials = None if tls is None else tls.server_credentials()
                 carriers = {"grpc", config.peer_transport, config.client_transport}
                 most = connections_below(limit) // len(carriers)
                 async with (
-                    _taking_frames(config, transport, clock, most),
-                    NodeServer(config.bound, services, max_connections=most) as server,
+                    _taking_frames(config, transport, clock, most, tls),
+                    NodeServer(
+                        config.bound, services, max_connections=most, credentials=credentials
+                    ) as server,
                 ):
                     await server.set_started()
                     _spare_the_collector()
@@ -127,7 +135,7 @@ async def run_node(config: NodeConfig) -> None:
                     for warning in _warnings(config):
                         _log.warning("%s", warning)
                     with dog:
-                        await _serve_until(stop, node, server, watch)
+                        await _serve_until(stop, node, server, watch, tls)
                     _log.info("%s stops", config.id)
                     await server.set_ready(False)
                     are_clients = transport.say_leaving() > 0
@@ -140,7 +148,7 @@ async def run_node(config: NodeConfig) -> None:
 
 
 async def _joined(
-    config: NodeConfig, token: JoinToken, entropy: Entropy, stop: asyncio.Event
+    config: NodeConfig, token: JoinToken, entropy: Entropy, stop: asyncio.Event, tls: TlsFiles | None
 ) -> NodeConfig | None:
     """The configuration with the cluster's token, once a seed has let this node join; None to stop instead.
 
@@ -149,7 +157,9 @@ async def _joined(
     disk = await disk_of(config.data, config.id, files=OsFileSystem(), entropy=entropy)
     newcomer = Member(config.id, disk, config.address, zone=config.zone or "default")
     asking = asyncio.ensure_future(
-        secret_by_token(token, newcomer, config.seeds, open_seed=ClientLink, entropy=entropy)
+        secret_by_token(
+            token, newcomer, config.seeds, open_seed=partial(ClientLink, tls=tls), entropy=entropy
+        )
     )
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -166,19 +176,35 @@ async def _joined(
 
 @asynccontextmanager
 async def _taking_frames(
-    config: NodeConfig, transport: FrameTransport, clock: Clock, max_connections: int
+    config: NodeConfig,
+    transport: FrameTransport,
+    clock: Clock,
+    max_connections: int,
+    tls: TlsFiles | None,
 ) -> AsyncIterator[None]:
     """Take frames over what the configuration names beside gRPC, and offer it to those whom it is for."""
     offers = {"grpc": ""}
     async with AsyncExitStack() as stack:
         for name in sorted({config.peer_transport, config.client_transport} - {"grpc"}):
-            listener = SocketListener(config.id, transport, clock=clock, max_connections=max_connections)
+            listener = SocketListener(
+                config.id, transport, clock=clock, max_connections=max_connections, tls=tls
+            )
             path = f"{config.data}/{SOCKET_NAME}"
             listening = listener.tcp(config.bound) if name == "tcp" else listener.unix(path)
             offers[name] = offer_text(await stack.enter_async_context(listening))
             _log.info("%s takes frames at %s", config.id, offers[name])
         transport.offer(peers=offers[config.peer_transport], clients=offers[config.client_transport])
         yield
+
+
+def _tls(config: NodeConfig) -> TlsFiles | None:
+    """The certificates of the node.  Raises InvalidArgument for files of no use, or of another node."""
+    if config.tls is None:
+        return None
+    paths = config.tls
+    files = TlsFiles(ca=paths.ca, cert=paths.cert, key=paths.key, crl=paths.crl)
+    files.check_is_for(config.id)
+    return files
 
 
 def _warnings(config: NodeConfig) -> Iterator[str]:
@@ -204,25 +230,27 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
-async def _serve_until(stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch) -> None:
+async def _serve_until(
+    stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch, tls: TlsFiles | None
+) -> None:
     """Become ready as soon as the cluster is formed; return when asked to stop."""
     async with asyncio.TaskGroup() as group:
         beside = [
             group.create_task(_ready_once_formed(node, server)),
             group.create_task(watch.run()),
-            group.create_task(_seeds(node).run()),
+            group.create_task(_seeds(node, tls).run()),
         ]
         await stop.wait()
         for task in beside:
             task.cancel()
 
 
-def _seeds(node: Node) -> Seeds:
+def _seeds(node: Node, tls: TlsFiles | None) -> Seeds:
     config, topology = node.core.config, node.membership.topology
     others = [address for address in config.seeds if address not in {config.address, config.bound}]
 
     def open_seed(address: str) -> SeedLink:
-        return ClientLink(address, token=config.token)
+        return ClientLink(address, token=config.token, tls=tls)
 
     return Seeds(Owner(config.id, node.identity.disk), others, topology=topology, open_seed=open_seed)
 

@@ -16,9 +16,12 @@ from click.shell_completion import CompletionItem
 from ringmill.client.cli.frame.global_options import check_given, global_options
 from ringmill.client.cli.near_misses import did_you_mean
 
-__all__ = ["NO_CLUSTER", "LazyGroup", "Passthrough", "Verb"]
+__all__ = ["NO_CLUSTER", "NO_NODE", "LazyGroup", "Passthrough", "Verb"]
 
-NO_CLUSTER = "cluster endpoints timeout token_file"
+NO_NODE = "token_file tls_ca tls_cert tls_key"
+"""Settings that mean nothing to a verb which talks to no node, or knows by itself what its nodes want."""
+
+NO_CLUSTER = f"cluster endpoints timeout {NO_NODE}"
 """Settings that mean nothing to a verb which asks no cluster."""
 
 

@@ -76,6 +76,9 @@ ringmill = _Program(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),
         "node": Verb("ringmill.client.cli.programs:node", "run, check or reset a single node"),
+        "ca": Verb(
+            "ringmill.client.cli.ca_verbs:ca", "make the certificates of nodes that speak TLS", NO_CLUSTER
+        ),
         "engine": Verb("ringmill.client.cli.engine_verbs:engine", "inspect the files of a node's storage"),
         "simulate": Verb(
             "ringmill.client.cli.programs:simulate", "run a whole cluster in the simulator", NO_CLUSTER

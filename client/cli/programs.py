@@ -61,17 +61,17 @@ node = LazyGroup(
         "run": Verb(
             "ringmill.client.cli.programs:run",
             "run one node in the foreground",
-            "cluster debug endpoints no_color output timeout token_file verbose",
+            "cluster debug endpoints no_color output timeout tls_ca tls_cert tls_key token_file verbose",
         ),
         "config": Verb(
             "ringmill.client.cli.programs:config",
             "check the settings of a node, and print them",
-            "cluster debug endpoints no_color timeout token_file verbose",
+            "cluster debug endpoints no_color timeout tls_ca tls_cert tls_key token_file verbose",
         ),
         "reset": Verb(
             "ringmill.client.cli.programs:reset",
             "turn a data folder into that of a new node; its data is moved aside",
-            "cluster debug endpoints no_color output timeout token_file verbose",
+            "cluster debug endpoints no_color output timeout tls_ca tls_cert tls_key token_file verbose",
         ),
     },
     "Run, check or reset a single node.",

@@ -160,6 +160,10 @@ def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[Loca
     tcp_ports.check_free([node.port for node in nodes], are_settled=are_settled)
     save_cluster(cluster)
     make_token(cluster.folder)
+    if cluster.tls:
+        from ringmill.client.local.authority.local_tls import certify
+
+        certify(cluster)
     for node in nodes:
         if os.path.isdir(cluster.data_folder(node)):
             tighten(cluster.data_folder(node))
@@ -238,4 +242,8 @@ def _command(cluster: LocalCluster, node: LocalNode) -> list[str]:
         "--peer-transport", cluster.peer_transport,
         "--client-transport", cluster.client_transport,
     ]  # fmt: skip
+    if cluster.tls:
+        from ringmill.client.local.authority.local_tls import node_flags
+
+        command += node_flags(cluster, node.id)
     return [*command, "--zone", node.zone] if node.zone else command

@@ -7,11 +7,13 @@ logs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from subprocess import Popen
 
+from ringmill.client.connection import open_link
 from ringmill.client.local import cluster_forming, local_cluster
 from ringmill.client.local.cluster_forming import Effort, Shape
-from ringmill.client.local.local_state import LocalCluster, LocalNode
+from ringmill.client.local.local_state import LocalCluster, LocalNode, read_token
 from ringmill.client.local.log_files import tail
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
@@ -79,13 +81,19 @@ def _effort(
     cluster: LocalCluster, nodes: Sequence[LocalNode], started: Processes, timeout_s: float
 ) -> Effort:
     by_address = {node.address: node for node in nodes}
-    return Effort(
+    effort = Effort(
         addresses=list(by_address),
         timeout_s=timeout_s,
         names={node.address: node.id for node in nodes},
         pids={node.address: cluster.node(node.id).pid for node in nodes},
         check=_watch(cluster, by_address, started),
     )
+    if cluster.tls:
+        from ringmill.client.local.authority.local_tls import tls_files_of
+
+        token = read_token(cluster.folder)
+        effort.dial = partial(open_link, tls=tls_files_of(cluster), token=token)
+    return effort
 
 
 def _watch(

@@ -67,6 +67,7 @@ class LocalCluster:
     nodes: tuple[LocalNode, ...]
     peer_transport: CarrierName = "grpc"
     client_transport: CarrierName = "grpc"
+    tls: bool = False  # its certificates are in the folder tls (client/local/authority/local_tls.py)
 
     def node(self, name: str) -> LocalNode:
         """The node of that name.  Raises NotFound, which lists the nodes."""
@@ -120,7 +121,7 @@ def load_cluster(folder: str) -> LocalCluster | None:
         nodes = tuple(LocalNode(**node) for node in written["nodes"])
         cluster = LocalCluster(
             *(written["name"], folder, written["replicas"], written["partitions"], nodes),
-            **{name: written[name] for name in _TRANSPORTS if name in written},
+            **{name: written[name] for name in (*_TRANSPORTS, "tls") if name in written},
         )
         _check_written(cluster)
     except FileNotFoundError:
@@ -145,6 +146,7 @@ def save_cluster(cluster: LocalCluster) -> None:
         "replicas": cluster.replicas,
         "partitions": cluster.partitions,
         **{name: getattr(cluster, name) for name in _TRANSPORTS},
+        **({"tls": True} if cluster.tls else {}),
         "nodes": [asdict(node) for node in cluster.nodes],
     }
     path = os.path.join(cluster.folder, "cluster.json")
@@ -211,6 +213,8 @@ def _check_written(cluster: LocalCluster) -> None:
     for what, count in (("replicas", cluster.replicas), ("partitions", cluster.partitions)):
         if type(count) is not int or count < 1:
             raise ValueError(f"{what} is {count!r}; it must be a number above 0")
+    if type(cluster.tls) is not bool:
+        raise ValueError(f"tls is {cluster.tls!r}, not true or false")
     if type(cluster.name) is not str or not cluster.nodes:
         raise ValueError("it names no nodes" if not cluster.nodes else f"its name is {cluster.name!r}")
     for what, name in zip(_TRANSPORTS, (cluster.peer_transport, cluster.client_transport), strict=True):

@@ -31,7 +31,10 @@ __all__ = [
 
 POLL_S = 0.01
 # Settings of one node that `ringmill node run` starts: nodes that are started here have their own.
-_OF_ONE_NODE = frozenset({"RINGMILL_ADVERTISE", "RINGMILL_CONFIG", "RINGMILL_JOIN", "RINGMILL_SEEDS"})
+_OF_ONE_NODE = frozenset(
+    f"RINGMILL_{name}"
+    for name in ("ADVERTISE", "CONFIG", "JOIN", "SEEDS", "TLS_CA", "TLS_CERT", "TLS_CRL", "TLS_KEY")
+)
 
 
 class LiveProcess(NamedTuple):

@@ -369,7 +369,7 @@ def _nobody(
     if any(error.detail.get("formed") is False for error in failures.values()):
         found.hint = _FORM_HINT
     for error in failures.values():
-        if error.detail.get("proved") is False:
+        if error.detail.get("proved") is False or error.detail.get("tls") is False:
             found.hint = error.hint
     silent = [one for one in endpoints if isinstance(failures.get(one), DeadlineExceeded | None)]
     if not silent:

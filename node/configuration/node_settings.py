@@ -19,7 +19,11 @@ CONFIG: Final = "config"  # RINGMILL_CONFIG and --config: the file itself, which
 
 NODE_SETTINGS: Final = (
     Setting(name="id", is_required=True, help="name of the node, e.g. n1"),
-    Setting(name="listen", is_required=True, help="address to listen on: host:port, loopback only"),
+    Setting(
+        name="listen",
+        is_required=True,
+        help="address to listen on: host:port; loopback only, unless with TLS and a token",
+    ),
     Setting(name="advertise", help="address that others are told and dial; the one of --listen if not given"),
     Setting(
         name="seeds",
@@ -29,6 +33,10 @@ NODE_SETTINGS: Final = (
     ),
     Setting(name="data", is_required=True, help="data folder"),
     Setting(name="token_file", help="file with the cluster's token"),
+    Setting(name="tls_cert", help="file with the node's certificate: speak TLS only"),
+    Setting(name="tls_key", help="file with the key of --tls-cert"),
+    Setting(name="tls_ca", help="file with the certificates of the cluster's authority"),
+    Setting(name="tls_crl", help="file with the revocation lists of that authority"),
     Setting(
         name="join",
         is_secret=True,
@@ -95,7 +103,9 @@ NODE_SETTINGS: Final = (
         help="seconds after which a voter that is down loses its vote to a member that is up and has none",
     ),
     Setting(
-        name="peer_transport", default="grpc", choices=CARRIERS, help="what carries frames between nodes"
+        name="peer_transport",
+        choices=CARRIERS,
+        help="what carries frames between nodes; tcp with TLS, else grpc",
     ),
     Setting(
         name="client_transport", default="grpc", choices=CARRIERS, help="what clients may bring frames by"

@@ -2,7 +2,7 @@
 
 It listens and limits messages and connections; the given handlers answer the calls.  A port that is taken is
 an error that names it, never a second listener.  A connection that has not finished the gRPC handshake after
-5 s is closed.  Rule F3: docs/protocol/requests.md.
+5 s is closed.  With credentials it speaks TLS, and nothing else.  Rules F3 and F7: docs/protocol/requests.md.
 
 A gateway for another protocol is another file beside this one, on node/requests/facade.py.
 """
@@ -84,10 +84,12 @@ class NodeServer:
         *,
         max_message_bytes: int = MAX_FRAME_BYTES,
         max_connections: int = 16_384,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         """`address` is "host:port"; port 0 chooses a free one.  A connection above the limit is closed."""
         self._wanted = address
         self._services = services
+        self._credentials = credentials
         self._max_connections = max_connections
         self._max_message_bytes = max_message_bytes + _MESSAGE_OVERHEAD_BYTES
         self.address = address
@@ -131,7 +133,10 @@ class NodeServer:
 
     def _bind(self) -> str:
         try:
-            port = self._server.add_insecure_port(self._wanted)
+            if self._credentials is None:
+                port = self._server.add_insecure_port(self._wanted)
+            else:
+                port = self._server.add_secure_port(self._wanted, self._credentials)
         except RuntimeError as error:
             raise InvalidArgument(
                 f"cannot listen on {self._wanted}: the port is taken or the address is not of this machine",

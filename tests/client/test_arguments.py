@@ -95,6 +95,9 @@ WRONG: dict[str, list[object]] = {
     "token": [None, 3, b"t", "clé", "a b", "a\n", "x" * 2000],
     "session": [None, 1, "yes"],
     "transport": [None, 1, b"tcp", "udp", "", [], NO_TEXT],
+    "tls_ca": [None, 3, b"ca.pem", [], "/no/such/file", "a\0b", NO_TEXT],
+    "tls_cert": [None, 3, b"c.pem", "c.pem"],
+    "tls_key": [None, 3, b"c.key", "c.key"],
 }  # fmt: skip
 
 GIVEN: dict[str, object] = {

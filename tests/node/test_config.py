@@ -65,6 +65,63 @@ def test_a_node_is_known_by_the_address_that_it_advertises() -> None:
     )
 
 
+TLS = {"tls_cert": "n1.pem", "tls_key": "n1.key", "tls_ca": "ca.pem"}
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> str:
+    path = tmp_path / "token"
+    path.write_text("secret\n")
+    path.chmod(0o600)
+    return str(path)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:7101", "[::]:7101"])
+def test_all_addresses_of_a_host_go_with_one_to_be_known_by(address: str, token_file: str) -> None:
+    known = _line(listen=address, advertise="db1.example:7101", token_file=token_file, **TLS)
+    config = parse_arguments(known)
+    assert (config.bound, config.proved) == (address, ("db1.example:7101",))
+    with pytest.raises(InvalidArgument, match="must be a loopback"):
+        parse_arguments(_line(listen=address, advertise="db1.example:7101"))
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7:7101", "db1.example:7101", "[fd00::7]:7101", "127.0.0.1:7101"])
+def test_with_tls_and_a_token_a_node_may_leave_the_machine(address: str, token_file: str) -> None:
+    config = parse_arguments(_line(listen=address, token_file=token_file, **TLS))
+    assert (config.address, config.peer_transport) == (address, "tcp")
+    assert config.tls is not None and config.tls.ca == "ca.pem"
+
+
+@pytest.mark.parametrize("without", ["tls", "token_file"])
+def test_without_either_it_stays(without: str, token_file: str) -> None:
+    flags = {**TLS, "token_file": token_file}
+    kept = {name: value for name, value in flags.items() if not name.startswith(without)}
+    with pytest.raises(InvalidArgument, match=r"--listen '10.0.0.7:7101' must be a loopback") as refused:
+        parse_arguments(_line(listen="10.0.0.7:7101", **kept))
+    assert "needs TLS and a token: --tls-cert, --tls-key, --tls-ca and --token-file" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:7101", "[::]:7101", "0:7101", "10.0.0:7101", "10.0.0.7", "a b:1"]
+)
+def test_an_address_that_nobody_can_dial_is_refused(address: str, token_file: str) -> None:
+    with pytest.raises(InvalidArgument, match="is no host:port that nodes and clients can dial"):
+        parse_arguments(_line(listen=address, token_file=token_file, **TLS))
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"tls_cert": "n1.pem"}, "--tls-key, --tls-ca missing"),
+        ({"tls_crl": "ca.crl"}, "--tls-cert, --tls-key, --tls-ca missing"),
+        ({**TLS, "peer_transport": "grpc"}, "--peer-transport grpc: with TLS nodes talk over tcp"),
+    ],
+)
+def test_flags_of_tls_that_do_not_go_together_are_named(flags: dict[str, str], told: str) -> None:
+    with pytest.raises(InvalidArgument, match=told):
+        parse_arguments(_line(**flags))
+
+
 def test_a_delete_is_kept_for_longer_than_any_request_takes() -> None:
     assert parse_arguments(_line(purge_after="120")).purge_after_s == 120
     assert parse_arguments(_line(purge_after="off")).purge_after_s == 0
@@ -187,6 +244,6 @@ def test_the_settings_are_shown_with_where_they_come_from(
 
 
 def test_a_command_knows_the_variables_that_are_of_nodes() -> None:
-    shared = {"token_file"}  # a command shows the token, a node asks for it
+    shared = {"token_file", "tls_ca", "tls_cert", "tls_key"}  # a command has its own
     of_nodes = {setting.name for setting in NODE_SETTINGS} | {CONFIG}
     assert set(NODES_OWN) == of_nodes - shared

@@ -162,6 +162,7 @@ def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
         return
     home = tempfile.mkdtemp(prefix="ringmill-bench-")
     own = replace(settings, home=home, cluster="bench", endpoints="", token_file="", token="")
+    own.tls_ca = own.tls_cert = own.tls_key = ""  # the temporary nodes have no TLS
     try:
         base = free_base(nodes, settings.base_port or LOCAL_PORT)
         bring_up("bench", own.cluster_folder, {"nodes": nodes, "base_port": base}, settings.timeout)

@@ -113,6 +113,7 @@ def _check_nodes(cluster: LocalCluster, at_once: int) -> None:
 async def _carried_out(settings: Settings, cluster: LocalCluster, run: ChaosRun) -> bool:
     """Carry out the run, and leave all nodes running and no keyspace; whether a signal ended it."""
     from ringmill.client.connection import connect
+    from ringmill.client.local.authority.local_tls import tls_ca_of
     from ringmill.cluster.limits import MAX_TIMEOUT_S
 
     loop = asyncio.get_running_loop()
@@ -121,6 +122,7 @@ async def _carried_out(settings: Settings, cluster: LocalCluster, run: ChaosRun)
         timeout=min(settings.timeout_s, MAX_TIMEOUT_S),
         token=read_token(cluster.folder),
         transport=cluster.client_transport,
+        tls_ca=tls_ca_of(cluster.folder),
     )
     async with connected as db:
         going = asyncio.create_task(run.go(db))

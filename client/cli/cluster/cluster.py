@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ringmill.client.cli.lazy import LazyGroup, Verb
+from ringmill.client.cli.lazy import NO_NODE, LazyGroup, Verb
 
 __all__ = ["cluster"]
 
-LOCAL = "token_file"
-AT_ONCE = "token_file timeout"
-EVERY = "cluster token_file timeout"
+LOCAL = NO_NODE
+AT_ONCE = f"{NO_NODE} timeout"
+EVERY = f"cluster {NO_NODE} timeout"
 HIDDEN = "endpoints"  # refused by client/cli/cluster/local_verbs.py, also when it comes from the environment
 
 cluster = LazyGroup(
@@ -23,7 +23,6 @@ cluster = LazyGroup(
         "form": Verb(
             "ringmill.client.cli.cluster.cluster_form:form",
             "form a cluster of running nodes (--members)",
-            "token_file",
         ),
         "join-token": Verb(
             "ringmill.client.cli.cluster.join_token:join_token",
@@ -69,7 +68,7 @@ cluster = LazyGroup(
         "chaos": Verb(
             "ringmill.client.cli.chaos.cluster_chaos:chaos",
             "kill, pause and restart nodes under a checked load",
-            "token_file",
+            LOCAL,
             HIDDEN,
         ),
         "logs": Verb(
@@ -98,7 +97,7 @@ cluster = LazyGroup(
         "autoscale": Verb(
             "ringmill.client.cli.cluster.cluster_autoscale:autoscale",
             "add nodes under pressure, and remove them when idle",
-            "token_file",
+            LOCAL,
             HIDDEN,
         ),
         "moves": Verb(

@@ -109,6 +109,7 @@ async def _ran(
 ) -> bool:
     """Run until the time is over or a signal comes; whether one came."""
     from ringmill.client.connection import connect, open_link
+    from ringmill.client.local.authority.local_tls import tls_ca_of, tls_files_of
     from ringmill.client.scaling.autoscaler import Autoscaler
     from ringmill.client.scaling.latency_probes import LatencyProbes
     from ringmill.client.scaling.measures import HeldBytes, ProcessorShare
@@ -122,7 +123,10 @@ async def _ran(
     if flag == "--target-p99":
         transport = cluster.client_transport
         measure = LatencyProbes(
-            amount, lambda at: open_link(at, session=True, transport=transport, token=token)
+            amount,
+            lambda at: open_link(
+                at, session=True, transport=transport, token=token, tls=tls_files_of(cluster)
+            ),
         )
     else:
         measure = ProcessorShare(amount) if flag == "--target-cpu" else HeldBytes(amount)
@@ -135,6 +139,7 @@ async def _ran(
         timeout=min(settings.timeout_s, MAX_TIMEOUT_S),
         token=token,
         session=False,
+        tls_ca=tls_ca_of(cluster.folder),
     )
     async with connected as db:
         scaler = Autoscaler(ConnectedCluster(db), launcher, measure, rules, lines, lines.is_dry)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.connecting import cluster_token, tls_of_settings
 from ringmill.client.cli.frame.pairs import parts_of
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
@@ -55,6 +57,10 @@ def form(settings: Settings, members: str | None, replicas: int | None, partitio
     ring = partitions or DEFAULT_PARTITIONS
     local_cluster.check_shape(settings.cluster, nodes=len(addresses), replicas=owners, partitions=ring)
     effort = Effort(addresses, settings.timeout or FORM_TIMEOUT_S, names=names)
+    if (tls := tls_of_settings(settings)) is not None:
+        from ringmill.client.connection import open_link
+
+        effort.dial = partial(open_link, tls=tls, token=cluster_token(settings))
     formed = asyncio.run(form_nodes(effort, Shape(settings.cluster, owners, ring)))
     topology = formed.topology
     _check_as_asked(topology, replicas, partitions)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
+from ringmill.client.local.authority.local_tls import check_can_have_tls
 from ringmill.client.local.local_cluster import Plan, Started
 from ringmill.client.local.local_state import LocalCluster, LocalNode, check_home, load_cluster, save_cluster
 from ringmill.cluster.errors import InvalidArgument, RingmillError
@@ -38,12 +40,14 @@ TRANSPORT = click.Choice(CARRIERS)
 @click.option("--zones", type=click.IntRange(1), help="number of zones to spread the nodes over")
 @click.option("--peer-transport", type=TRANSPORT, help="carrier of frames between nodes  [grpc]")
 @click.option("--client-transport", type=TRANSPORT, help="carrier that is offered to clients  [grpc]")
+@click.option("--tls", is_flag=True, help="make certificates, and have nodes and clients speak TLS only")
 @pass_local
 def up(
     settings: Settings,
     /,
     peer_transport: CarrierName | None,
     client_transport: CarrierName | None,
+    tls: bool,
     **shape: int | None,
 ) -> None:
     """Start a local cluster, or the stopped nodes of one that exists."""
@@ -54,6 +58,7 @@ def up(
         base_port=settings.base_port,
         peer_transport=peer_transport,
         client_transport=client_transport,
+        tls=tls,
     )
     took_s = time.perf_counter() - begun
     document: dict[str, Any] = {
@@ -64,6 +69,7 @@ def up(
         "folder": cluster.folder,
         "peer_transport": cluster.peer_transport,
         "client_transport": cluster.client_transport,
+        "tls": cluster.tls,
         "nodes": [{"id": node.id, "address": node.address, "pid": node.pid} for node in cluster.nodes],
     }
     ports = f"{cluster.nodes[0].address}-{cluster.nodes[-1].port}"
@@ -119,6 +125,7 @@ def bring_up(
     base_port: int | None = None,
     peer_transport: CarrierName | None = None,
     client_transport: CarrierName | None = None,
+    tls: bool = False,
 ) -> tuple[LocalCluster, list[str]]:
     """Make the named cluster run.  Returns it and the ids of the nodes that had to be started.
 
@@ -128,10 +135,17 @@ def bring_up(
     `plan` is not valid.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
+    if tls:
+        check_can_have_tls(name)
     with local_cluster.exclusively(folder):
         cluster = load_cluster(folder)
         is_new = cluster is None
-        cluster = (cluster or there).with_transports(peer_transport, client_transport)
+        cluster = _with_tls(cluster or there, is_new=is_new, tls=tls)
+        cluster = cluster.with_transports(peer_transport, client_transport)
+        if cluster.tls and cluster.peer_transport != "tcp":
+            raise InvalidArgument(
+                f"--peer-transport {cluster.peer_transport}: with --tls nodes talk over tcp"
+            )
         _check_shape(cluster, plan)
         stopped = [node for node in cluster.nodes if local_cluster.node_state(node) == "stopped"]
         if not stopped:
@@ -150,6 +164,18 @@ def bring_up(
                 error.detail["changed"] = _undone(cluster, stopped, is_new=is_new)
             raise
         return cluster, [one.node.id for one in started]
+
+
+def _with_tls(cluster: LocalCluster, *, is_new: bool, tls: bool) -> LocalCluster:
+    """A new cluster gets what is asked; one that exists keeps what it has.  Raises InvalidArgument."""
+    if not tls or cluster.tls:
+        return cluster
+    if not is_new:
+        raise InvalidArgument(
+            f"cluster {cluster.name} exists without --tls",
+            hint="choose another --cluster NAME, or `ringmill cluster down --purge` first",
+        )
+    return replace(cluster, tls=True, peer_transport="tcp")
 
 
 def _without_strangers(

@@ -10,8 +10,9 @@ from ringmill.cluster.errors import InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from ringmill.client.connection import AsyncClient
+    from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 
-__all__ = ["endpoints_of", "open_client"]
+__all__ = ["endpoints_of", "open_client", "tls_of_settings", "cluster_token"]
 
 _LONGEST_TOKEN_FILE = 4096
 
@@ -36,10 +37,37 @@ def open_client(settings: Settings, *, session: bool = False) -> AsyncClient:
     from ringmill.cluster.limits import MAX_TIMEOUT_S
 
     timeout_s = min(settings.timeout_s, MAX_TIMEOUT_S)  # a verb that waits for longer asks again and again
-    return connect(endpoints, timeout=timeout_s, token=_token(settings), session=session)
+    return connect(
+        endpoints,
+        timeout=timeout_s,
+        token=cluster_token(settings),
+        session=session,
+        tls_ca=_tls_ca(settings),
+        tls_cert=settings.tls_cert,
+        tls_key=settings.tls_key,
+    )
 
 
-def _token(settings: Settings) -> str:
+def tls_of_settings(settings: Settings) -> TlsFiles | None:
+    """TLS for links that a verb opens itself.  Raises InvalidArgument."""
+    from ringmill.client.connection import tls_of
+
+    return tls_of(_tls_ca(settings), settings.tls_cert, settings.tls_key)
+
+
+def _tls_ca(settings: Settings) -> str:
+    """--tls-ca or RINGMILL_TLS_CA, else the authority of the chosen local cluster, if it has one."""
+    if settings.tls_ca or (settings.endpoints and "cluster" not in settings.given):
+        return settings.tls_ca
+    cluster = load_cluster(settings.cluster_folder)
+    if cluster is None or not cluster.tls:
+        return ""
+    from ringmill.client.local.authority.local_tls import tls_ca_of
+
+    return tls_ca_of(cluster.folder)
+
+
+def cluster_token(settings: Settings) -> str:
     """The token from --token-file, RINGMILL_TOKEN or the chosen local cluster, in this order."""
     if settings.token_file:
         try:

@@ -53,6 +53,13 @@ class _ClusterName(click.ParamType[str]):
         return [click.shell_completion.CompletionItem(one) for one in names if one.startswith(incomplete)]
 
 
+_TLS = {
+    "ca": "certificates of the authority by which nodes with TLS are known",
+    "cert": "certificate of this client, for nodes that look at it",
+    "key": "key of --tls-cert",
+}
+
+
 def global_options(refused: Collection[str] = (), hidden: Collection[str] = ()) -> list[click.Option]:
     """New options for one command; their values go to the Settings, not to the command's function.
 
@@ -66,6 +73,10 @@ def global_options(refused: Collection[str] = (), hidden: Collection[str] = ()) 
             type=click.Path(),
             metavar="PATH",
             help="file with the cluster's token, which nodes have to know",
+        ),
+        *(
+            _stored(f"--tls-{name}", type=click.Path(), metavar="PATH", help=told)
+            for name, told in _TLS.items()
         ),
         _stored("-o", "output", type=click.Choice(FORMS), help="output format  [table]"),
         _stored("--timeout", type=DURATION, metavar="TIME", help="give up after this time  [5s]"),

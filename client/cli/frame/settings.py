@@ -23,11 +23,14 @@ DEFAULT_TIMEOUT_S = 5.0
 LONGEST_TIMEOUT_S = 7 * 86400.0  # gRPC's timers overflow some way above
 LONGEST_SPAN_S = 36_500 * 86400.0
 FORMS = ("table", "json", "raw")
-NAMES = ("base_port", "cluster", "endpoints", "home", "output", "timeout", "token", "token_file")
+NAMES = (
+    "base_port", "cluster", "endpoints", "home", "output", "timeout",
+    "tls_ca", "tls_cert", "tls_key", "token", "token_file",
+)  # fmt: skip
 NODES_OWN = (
     "advertise", "client_transport", "compare_every", "config", "data", "gate", "hint_age", "hint_bytes",
     "id", "join", "listen", "pass_vote_after", "peer_transport", "profile", "purge_after",
-    "purge_after_least", "scrub_every", "seeds", "slots", "zone",
+    "purge_after_least", "scrub_every", "seeds", "slots", "tls_crl", "zone",
 )  # fmt: skip
 """RINGMILL_* variables of nodes (node/configuration/node_settings.py) that mean nothing to a command."""
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")
@@ -51,6 +54,9 @@ class Settings:
     token: str = ""
     base_port: int | None = None  # of a new local cluster
     token_file: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
     no_color: bool = False
     verbose: bool = False
     debug: bool = False

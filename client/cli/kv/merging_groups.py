@@ -13,26 +13,26 @@ _HOME: Final = "ringmill.client.cli.kv.merging_verbs"
 counters = LazyGroup(
     "counters",
     {
-        "add": Verb(f"{_HOME}:count", "add to a counter", "token_file"),
-        "get": Verb(f"{_HOME}:show_count", "print a count", "token_file"),
+        "add": Verb(f"{_HOME}:count", "add to a counter"),
+        "get": Verb(f"{_HOME}:show_count", "print a count"),
     },
     "Counters of a keyspace of policy counter.",
 )
 sets = LazyGroup(
     "sets",
     {
-        "add": Verb(f"{_HOME}:add_element", "add an element", "token_file"),
-        "remove": Verb(f"{_HOME}:remove_element", "remove an element", "token_file"),
-        "get": Verb(f"{_HOME}:show_elements", "print the elements", "token_file"),
+        "add": Verb(f"{_HOME}:add_element", "add an element"),
+        "remove": Verb(f"{_HOME}:remove_element", "remove an element"),
+        "get": Verb(f"{_HOME}:show_elements", "print the elements"),
     },
     "Sets of a keyspace of policy set.",
 )
 maps = LazyGroup(
     "maps",
     {
-        "put": Verb(f"{_HOME}:put_entry", "set an entry", "token_file"),
-        "remove": Verb(f"{_HOME}:remove_entry", "remove an entry", "token_file"),
-        "get": Verb(f"{_HOME}:show_entries", "print the entries", "token_file"),
+        "put": Verb(f"{_HOME}:put_entry", "set an entry"),
+        "remove": Verb(f"{_HOME}:remove_entry", "remove an entry"),
+        "get": Verb(f"{_HOME}:show_entries", "print the entries"),
     },
     "Maps of a keyspace of policy map.",
 )

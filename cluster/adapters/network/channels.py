@@ -12,6 +12,7 @@ from typing import Final
 
 import grpc
 
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.wire.flow_control import FLOW_CONTROL
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
@@ -53,9 +54,12 @@ def check_fork() -> None:
         )
 
 
-def open_channel(address: str, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> grpc.aio.Channel:
+def open_channel(
+    address: str, *, max_frame_bytes: int = MAX_FRAME_BYTES, tls: TlsFiles | None = None, node: str = ""
+) -> grpc.aio.Channel:
     """A channel to "host:port", not yet connected.  Messages are bounded by the frame limit.
 
+    With `tls` who listens there has to show the certificate of `node`, or of this host when `node` is "".
     Raises Unavailable as `check_fork`.
     """
     check_fork()
@@ -63,4 +67,9 @@ def open_channel(address: str, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> grp
         _used_by.append(os.getpid())
     limit = max_frame_bytes + GRPC_OVERHEAD_BYTES
     limits = (("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit))
-    return grpc.aio.insecure_channel(address, options=_OPTIONS + limits)
+    options: tuple[tuple[str, int | str], ...] = _OPTIONS + limits
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    if node:
+        options += (("grpc.ssl_target_name_override", tls.host_of(node)),)
+    return grpc.aio.secure_channel(address, tls.channel_credentials(), options=options)

@@ -48,8 +48,12 @@ class FrameStream(Protocol):
 class Carrier(Protocol):
     """The dialling half of a carrier."""
 
-    async def dial(self, address: str, ours: Introduction, check: Check, *, timeout_s: float) -> FrameStream:
+    async def dial(
+        self, address: str, ours: Introduction, check: Check, *, timeout_s: float, node: str = ""
+    ) -> FrameStream:
         """A stream to the node at `address` ("host:port"), both sides being introduced.
+
+        With TLS it is a stream to `node` and nobody else (rule F7); "" when only the address is known.
 
         Raises RingmillError, its outcome "failed": nothing but the handshake was sent.
         """

@@ -6,7 +6,7 @@ on what carries the frames is here: who may ask, links and their backoff, the en
 (`Carrier`) and accepts: it asks `admit_peer` or `admit_client`, says the introduction of what it was given,
 then calls `answer`.
 
-Rules F1 and F6: docs/protocol/requests.md.
+Rules F1, F6 and F7: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class FrameTransport:
         self._complaints = Complaints(node_id, clock)
         self._max_frame_bytes = max_frame_bytes
         self._peer_offer = self._client_offer = ""
+        self.clients_prove = False
+        """Whether a session is refused to a client that does not prove that it knows the secret."""
         self._handlers: dict[str, Handler] = {}
         self._batch_handlers: dict[str, BatchHandler] = {}
         self._addresses: dict[NodeId, str] = {}
@@ -244,6 +246,20 @@ class FrameTransport:
             self._is_alive(node)
         await self._answering.serve(stream, welcome.dialler)
 
+    async def answer_nothing(self, stream: FrameStream, welcome: Welcome) -> None:
+        """For an accepted stream whose carrier shows no certificate: its dialler has been told where to go.
+
+        Raises PermissionDenied when it asks for anything; Unavailable when it has gone.
+        """
+        try:
+            async with asyncio.timeout(PROOF_TIMEOUT_S):
+                frame = await stream.read()
+        except TimeoutError:
+            frame = b""
+        if frame is None:
+            raise Unavailable("the dialler has gone")
+        raise self._denied(welcome.dialler.node, "brings frames without a certificate")
+
     async def _proved(self, stream: FrameStream, proofs: Sequence[bytes], node: NodeId) -> None:
         """The dialler has shown in its first frame that it knows the secret (rule F6).
 
@@ -264,7 +280,9 @@ class FrameTransport:
         verdict = f"takes {node} for no node of its cluster" if node else "refuses a client"
         error = PermissionDenied(
             f"{self._node_id} {verdict}: it {why}",
-            hint="start all nodes of a cluster with the same --token-file",
+            hint="start all nodes of a cluster with the same --token-file"
+            if node
+            else "clients of a node with TLS need the token: --token-file, token=, RINGMILL_TOKEN",
         )
         self._complaints.add("a link", error, by=node or "a client")
         return error
@@ -279,7 +297,7 @@ class FrameTransport:
             offer=self._peer_offer if dialler.node else self._client_offer,
         )
         is_client = not dialler.node
-        if not self._secret or (is_client and not told.nonce):
+        if not self._secret or (is_client and not told.nonce and not self.clients_prove):
             return Welcome(dialler, ours)
         if not told.nonce:
             raise self._denied(dialler.node, "has no token of a cluster")
@@ -333,7 +351,7 @@ class FrameTransport:
                     hint="start all nodes of a cluster with the same --token-file",
                 )
 
-        stream = await self._carrier.dial(address, proof.ours, check, timeout_s=DIAL_TIMEOUT_S)
+        stream = await self._carrier.dial(address, proof.ours, check, timeout_s=DIAL_TIMEOUT_S, node=to)
         await proof.show(stream, DIAL_TIMEOUT_S)
         self._is_alive(to)
         return stream

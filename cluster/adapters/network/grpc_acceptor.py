@@ -1,11 +1,16 @@
-"""The accepting half of gRPC as a carrier: what the node's one gRPC server calls for streams of frames."""
+"""The accepting half of gRPC as a carrier: what the node's one gRPC server calls for streams of frames.
+
+With TLS a node only learns here by which other way it may bring frames, as gRPC for Python shows nobody's
+certificate unless every client has one.  Rule F7: docs/protocol/requests.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import grpc
 
+from ringmill.cluster.adapters.network.frame_stream import FrameStream
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport, Welcome
 from ringmill.cluster.adapters.network.grpc_streams import AcceptedStream, refuse
 from ringmill.cluster.adapters.network.handshake import Introduction
@@ -18,8 +23,9 @@ __all__ = ["GrpcAcceptor"]
 class GrpcAcceptor:
     """Hands accepted streams to the transport: `servicer` those of peers, `session` those of clients."""
 
-    def __init__(self, transport: FrameTransport) -> None:
+    def __init__(self, transport: FrameTransport, *, has_tls: bool = False) -> None:
         self._transport = transport
+        self._has_tls = has_tls
 
     def servicer(self) -> PeerServicer:
         """The answering half for peers, to be added to the node's gRPC server."""
@@ -28,21 +34,29 @@ class GrpcAcceptor:
     async def session(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         """The behaviour of Kv.Session."""
         told = _introduction(context)
-        await self._accept(context, lambda: self._transport.admit_client(told))
+        await self._accept(context, lambda: self._transport.admit_client(told), self._transport.answer)
 
     async def link(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         """The behaviour of Peer.Link."""
         told = _introduction(context)
-        await self._accept(context, lambda: self._transport.admit_peer(told))
+        answer = self._transport.answer_nothing if self._has_tls else self._transport.answer
+        await self._accept(context, lambda: self._transport.admit_peer(told), answer)
 
-    async def _accept(self, context: grpc.aio.ServicerContext, admit: Callable[[], Welcome]) -> None:
+    async def _accept(
+        self,
+        context: grpc.aio.ServicerContext,
+        admit: Callable[[], Welcome],
+        answer: Callable[[FrameStream, Welcome], Awaitable[None]],
+    ) -> None:
         try:
+            if self._has_tls and list(context.auth_context().get("ssl_tls_version", ())) != [b"TLSv1.3"]:
+                raise ProtocolMismatch("TLS 1.3 is wanted", hint="use a client with a newer TLS library")
             welcome = admit()
         except RingmillError as error:
             await refuse(context, error)
         await context.send_initial_metadata(tuple(welcome.introduction.texts().items()))
         try:
-            await self._transport.answer(AcceptedStream(context), welcome)
+            await answer(AcceptedStream(context), welcome)
         except (PermissionDenied, ProtocolMismatch) as error:
             await refuse(context, error)
         except Unavailable:

@@ -14,7 +14,10 @@ between the look at it and the call: what that call has done is "unknown".
 gRPC counts a deadline from the arrival of a call, so a plain call says beside it, in metadata, until when its
 caller waits, on the node's own clock as far as earlier answers told it.
 
-Rules D1, F5 and F6: docs/protocol/requests.md.
+With TLS who listens at the address has to show a certificate for its host, and the token goes along with
+plain calls (rule F7).
+
+Rules D1, F5, F6 and F7: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc, unreac
 from ringmill.cluster.adapters.network.grpc_streams import SESSION_PATH
 from ringmill.cluster.adapters.network.handshake import (
     SESSION,
+    TOKEN_KEY,
     Check,
     Introduction,
     any_node,
@@ -48,6 +52,8 @@ from ringmill.cluster.adapters.network.link_proofs import (
     unproved,
 )
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
+from ringmill.cluster.adapters.network.tls.tls_diagnosis import tls_mismatch
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
@@ -63,6 +69,7 @@ __all__ = ["ClientLink"]
 AnswerT = TypeVar("AnswerT", bound=Message)
 Metadata = Sequence[tuple[str, str]]
 _IDENTIFY: Final = "/ringmill.v1.Topology/Identify"  # its request is empty
+_HEALTH: Final = "/grpc.health.v1.Health/Check"  # it gives no proof; its connection is proved before
 _TOPOLOGY: Final = "/ringmill.v1.Topology/Get"
 _HARMLESS: Final = (_IDENTIFY, _TOPOLOGY)
 """Methods that tell nothing and change nothing, so that a stranger may be asked."""
@@ -79,14 +86,18 @@ class ClientLink:
         check: Check = any_node,
         token: str = "",
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        tls: TlsFiles | None = None,
     ) -> None:
         """`transport` is what carries the session, where the node offers it; plain calls go over gRPC.
 
         `check` looks at what the node says of itself when a session is dialled.  Who listens there has to
         prove that it knows the `token`, and that it is the node of this address; "" asks for no proof.
         """
+        self._tls = tls
+        self._token: Metadata = ((TOKEN_KEY, token),) if tls is not None and token else ()
         self._entropy = OsEntropy()
         self._secret = LinkSecret(token, self._entropy)
+        self._no_secret = LinkSecret("", self._entropy)
         self._connections = 0  # how many there may have been
         self._proved = 0  # the last of them that was proved to be to a node
         self._check = check
@@ -96,7 +107,7 @@ class ClientLink:
         self._session: FrameLink | None = None
         self._clock = SystemClock()
         self._carrier = carrier_named(
-            transport, SESSION_PATH, clock=self._clock, max_frame_bytes=max_frame_bytes
+            transport, SESSION_PATH, clock=self._clock, max_frame_bytes=max_frame_bytes, tls=tls
         )
         self._peer_clock: PeerClock | None = None  # as answers to plain calls told it
         self._is_closed = False
@@ -137,7 +148,9 @@ class ClientLink:
         until = self._until(sent_us, remaining_s)
         asked = self._asked(path)
         with self._told(asked):
-            call = method(request, timeout=remaining_s, metadata=(*metadata, *until, *asked.metadata))
+            call = method(
+                request, timeout=remaining_s, metadata=(*metadata, *self._token, *until, *asked.metadata)
+            )
             try:
                 message: AnswerT = await call
                 told = await call.initial_metadata()
@@ -162,7 +175,7 @@ class ClientLink:
         method = channel.stream_unary(path, _serialized, answer.FromString)
         asked = self._asked(path)
         with self._told(asked):
-            call = method(requests, timeout=remaining_s, metadata=(*metadata, *asked.metadata))
+            call = method(requests, timeout=remaining_s, metadata=(*metadata, *self._token, *asked.metadata))
             message: AnswerT = await call
             self._check_proof(asked, await call.initial_metadata())
         return message
@@ -180,7 +193,7 @@ class ClientLink:
         method = channel.unary_stream(path, _serialized, answer.FromString)
         asked = self._asked(path)
         with self._told(asked):
-            call = method(request, timeout=remaining_s, metadata=(*metadata, *asked.metadata))
+            call = method(request, timeout=remaining_s, metadata=(*metadata, *self._token, *asked.metadata))
             async for message in call:
                 self._check_proof(asked, await call.initial_metadata())
                 yield message
@@ -229,7 +242,10 @@ class ClientLink:
                 raise unproved(self._address, "failed")
             self._check(told)
 
-        stream = await self._carrier.dial(self._address, proof.ours, check, timeout_s=CONNECT_TIMEOUT_S)
+        try:
+            stream = await self._carrier.dial(self._address, proof.ours, check, timeout_s=CONNECT_TIMEOUT_S)
+        except Unavailable as error:
+            raise await self._explained(error) from None
         await proof.show(stream, CONNECT_TIMEOUT_S)
         return stream
 
@@ -244,7 +260,9 @@ class ClientLink:
         within_s = CONNECT_TIMEOUT_S if left_s is None else left_s
         try:
             with self._told(asked):
-                call = channel.unary_unary(_IDENTIFY)(b"", timeout=within_s, metadata=asked.metadata)
+                call = channel.unary_unary(_IDENTIFY)(
+                    b"", timeout=within_s, metadata=(*self._token, *asked.metadata)
+                )
                 await call
                 self._check_proof(asked, await call.initial_metadata())
         except RingmillError as error:
@@ -253,7 +271,8 @@ class ClientLink:
         return channel, None if timeout_s is None else timeout_s - (loop.time() - began)
 
     def _asked(self, path: str) -> AskedProof:
-        return AskedProof(self._secret, path, self._address, self._connections)
+        secret = self._no_secret if path == _HEALTH else self._secret
+        return AskedProof(secret, path, self._address, self._connections)
 
     def _check_proof(self, asked: AskedProof, told: Told) -> None:
         """Raises Unavailable for an answer that does not begin with the proof that was asked for."""
@@ -281,7 +300,7 @@ class ClientLink:
         """The channel, connected, and what is left of the time."""
         self._check_open()
         if self._channel is None:
-            self._channel = open_channel(self._address, max_frame_bytes=self._max_frame_bytes)
+            self._channel = open_channel(self._address, max_frame_bytes=self._max_frame_bytes, tls=self._tls)
         if self._channel.get_state() is grpc.ChannelConnectivity.READY:
             return self._channel, timeout_s
         self._connections += 1
@@ -299,10 +318,16 @@ class ClientLink:
     async def _connect(self, channel: grpc.aio.Channel) -> None:
         while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                raise unreachable(self._address)
+                raise await self._explained(unreachable(self._address))
             with self._told(was_sent=False):
                 await channel.wait_for_state_change(state)
             self._check_open()
+
+    async def _explained(self, error: Unavailable) -> Unavailable:
+        """The error of a connection that did not come about, in words about TLS if that is why."""
+        if "proved" in error.detail:
+            return error
+        return await tls_mismatch(self._address, self._tls) or error
 
     @contextmanager
     def _told(self, asked: AskedProof | None = None, *, was_sent: bool = True) -> Iterator[None]:

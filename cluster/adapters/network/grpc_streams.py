@@ -14,6 +14,7 @@ import grpc
 from ringmill.cluster.adapters.network.channels import open_channel
 from ringmill.cluster.adapters.network.grpc_errors import error_from_rpc
 from ringmill.cluster.adapters.network.handshake import Check, Introduction
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.error_status import error_in_metadata, status_details, status_of, trailing_metadata
@@ -94,15 +95,23 @@ class AcceptedStream:
 class GrpcCarrier:
     """Dials streams of the method at `path`."""
 
-    def __init__(self, path: str, *, clock: Clock, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Clock,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+        tls: TlsFiles | None = None,
+    ) -> None:
         self._path = path
+        self._tls = tls
         self._clock = clock
         self._max_frame_bytes = max_frame_bytes
 
     async def dial(
-        self, address: str, ours: Introduction, check: Check, *, timeout_s: float
+        self, address: str, ours: Introduction, check: Check, *, timeout_s: float, node: str = ""
     ) -> DialledStream:
-        channel = open_channel(address, max_frame_bytes=self._max_frame_bytes)
+        channel = open_channel(address, max_frame_bytes=self._max_frame_bytes, tls=self._tls, node=node)
         try:
             async with asyncio.timeout(timeout_s):
                 method = channel.stream_stream(self._path, Frame.SerializeToString, Frame.FromString)

@@ -20,6 +20,7 @@ __all__ = [
     "NONCE_KEY",
     "PROOF_KEY",
     "SESSION",
+    "TOKEN_KEY",
     "Check",
     "Introduction",
     "any_node",
@@ -30,6 +31,7 @@ __all__ = [
 SESSION: Final = "session"  # the class of a client's stream
 
 NONCE_KEY: Final = "ringmill-nonce"
+TOKEN_KEY: Final = "ringmill-token"  # noqa: S105 - its name, not its value
 PROOF_KEY: Final = "ringmill-proof"
 _NODE_KEY: Final = "ringmill-node"
 _CLUSTER_KEY: Final = "ringmill-cluster"

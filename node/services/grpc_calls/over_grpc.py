@@ -3,7 +3,7 @@
 gRPC counts the deadline of a call from its arrival, so a caller that knows this node's clock also sends the
 time until which it waits (node/services/grpc_calls/waiting.py).  A caller that wants to know whether it
 talks to a node of its cluster asks for a proof, which comes before all else of the answer, also of an error
-(rule F6, docs/protocol/requests.md).
+(rule F6, docs/protocol/requests.md).  A node with TLS also asks its callers for the token (rule F7).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ringmill.node.services.grpc_calls.grpc_abort import abort_with
 from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
-__all__ = ["GrpcHandlers", "Proving", "grpc_handlers"]
+__all__ = ["Admitting", "GrpcHandlers", "Proving", "grpc_handlers"]
 
 GrpcHandlers: TypeAlias = Mapping[str, dict[str, grpc.RpcMethodHandler]]
 """By service and method, as `grpc.aio.Server.add_registered_method_handlers` takes them."""
@@ -28,15 +28,28 @@ Proving: TypeAlias = Callable[[Mapping[str, str], str], Mapping[str, str]]
 a caller that does not ask."""
 
 
+Admitting: TypeAlias = Callable[[grpc.aio.ServicerContext, str, Mapping[str, str]], None]
+"""Raises a RingmillError for a call that is not admitted, given the path of its method and its texts."""
+
+
 def _proves_nothing(_told: Mapping[str, str], _path: str) -> Mapping[str, str]:
     return {}
 
 
-def grpc_handlers(tables: Iterable[Service], clock: Clock, prove: Proving = _proves_nothing) -> GrpcHandlers:
+def _admits_all(_context: grpc.aio.ServicerContext, _path: str, _told: Mapping[str, str]) -> None:
+    pass
+
+
+def grpc_handlers(
+    tables: Iterable[Service],
+    clock: Clock,
+    prove: Proving = _proves_nothing,
+    admit: Admitting = _admits_all,
+) -> GrpcHandlers:
     """The handlers of each service."""
     return {
         service.name: {
-            name: _handler(method, f"{service.name}/{name}", _Beginning(clock, prove))
+            name: _handler(method, f"{service.name}/{name}", _Beginning(clock, prove, admit))
             for name, method in service.methods.items()
         }
         for service in tables
@@ -46,8 +59,9 @@ def grpc_handlers(tables: Iterable[Service], clock: Clock, prove: Proving = _pro
 class _Beginning:
     """What is done before a method runs."""
 
-    def __init__(self, clock: Clock, prove: Proving) -> None:
+    def __init__(self, clock: Clock, prove: Proving, admit: Admitting) -> None:
         self._clock = clock
+        self._admit = admit
         self._prove = prove
 
     async def call(
@@ -62,6 +76,7 @@ class _Beginning:
             first |= clock_texts(self._clock)
         if first:
             await context.send_initial_metadata(tuple(first.items()))
+        self._admit(context, f"/{name}", metadata)
         return call
 
 

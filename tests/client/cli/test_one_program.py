@@ -139,7 +139,9 @@ def test_a_shell_completes_verbs_flags_and_clusters_quickly(tmp_path: Path) -> N
         "--target-p99", "--target-cpu", "--target-bytes"
     }  # fmt: skip
     assert completed("ringmill cluster chaos --f") == {"--for", "--faults"}
-    assert completed("ringmill put --t") == {"--ttl", "--timeout", "--token-file"}
+    assert completed("ringmill put --t") == {
+        "--ttl", "--timeout", "--tls-ca", "--tls-cert", "--tls-key", "--token-file"
+    }  # fmt: skip
     assert completed("ringmill --cluster b") == {"blue"}
     for shell in ("bash", "zsh", "fish"):
         script = typed("completion", shell)

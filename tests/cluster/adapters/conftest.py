@@ -18,6 +18,7 @@ from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import RingmillError
@@ -26,6 +27,7 @@ from ringmill.cluster.ports import Handler
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName, Place, offer_text
 from ringmill.cluster.wire.sending_time import PeerClock
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.token_gate import TokenGate
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.table import Service
 
@@ -63,19 +65,21 @@ class Nodes:
         at: str = "",
         known_as: str = "",
         handlers: Mapping[str, Handler] = MappingProxyType({}),
+        tls: TlsFiles | None = None,
     ) -> FrameTransport:
         node = NodeId(name)
         clock = SystemClock()
         address = at or f"127.0.0.1:{free_port()}"
         transport = FrameTransport(
             node,
-            carrier_named(self.carrier, LINK, clock=clock),
+            carrier_named(self.carrier, LINK, clock=clock, tls=tls),
             clock=clock,
             entropy=OsEntropy(),
             cluster=None if cluster is None else ClusterId(cluster),
             secret=self.secret if secret is None else secret,
             addresses=(known_as or address, address),
         )
+        transport.clients_prove = tls is not None
         for method, handler in handlers.items():
             transport.serve(method, handler)
         await self.stack.enter_async_context(transport)
@@ -83,10 +87,14 @@ class Nodes:
         self.stack.push_async_callback(accepting.aclose)
         self.places[node] = int(address.rpartition(":")[2])
         if self.carrier != "grpc":
-            place = self.places[node] = await accepting.enter_async_context(self._listener(node, transport))
+            place = self.places[node] = await accepting.enter_async_context(
+                self._listener(node, transport, tls)
+            )
             transport.offer(peers=offer_text(place), clients=offer_text(place))
-        methods = grpc_handlers(self.tables, clock, transport.prove)
-        server = NodeServer(address, Services(GrpcAcceptor(transport), methods))
+        gate = {} if tls is None else {"admit": TokenGate(self.secret).check}
+        methods = grpc_handlers(self.tables, clock, transport.prove, **gate)
+        services = Services(GrpcAcceptor(transport, has_tls=tls is not None), methods)
+        server = NodeServer(address, services, credentials=tls and tls.server_credentials())
         await accepting.enter_async_context(server)
         self.transports[node] = transport
         self.addresses[node] = server.address
@@ -94,8 +102,10 @@ class Nodes:
             other.set_peers(self.addresses)
         return transport
 
-    def _listener(self, node: NodeId, transport: FrameTransport) -> AbstractAsyncContextManager[Place]:
-        listener = SocketListener(node, transport, clock=SystemClock())
+    def _listener(
+        self, node: NodeId, transport: FrameTransport, tls: TlsFiles | None
+    ) -> AbstractAsyncContextManager[Place]:
+        listener = SocketListener(node, transport, clock=SystemClock(), tls=tls)
         if self.carrier == "tcp":
             return listener.tcp("127.0.0.1:0")
         return listener.unix(f"{self.stack.enter_context(TemporaryDirectory())}/{node}")

@@ -5,7 +5,10 @@ else it takes frames.  So the first dial asks over gRPC, and later ones go to th
 that fails: a node that was restarted has another port.  A side that offers nothing keeps the gRPC stream that
 it was asked on, so that nodes of different settings and releases go on talking.
 
-Decision: docs/decisions/carriers-are-offered.md.  Rule F5: docs/protocol/requests.md.
+With TLS each stream shows who is at either end (rule F7).  Frames between nodes go over such sockets alone
+then, as gRPC for Python shows neither side the certificate of the other.
+
+Decision: docs/decisions/carriers-are-offered.md.  Rules F5 and F7: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
 from ringmill.cluster.adapters.network.grpc_streams import GrpcCarrier
 from ringmill.cluster.adapters.network.handshake import Check, Introduction
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
+from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
@@ -29,44 +33,56 @@ _log = logging.getLogger(__name__)
 
 
 def carrier_named(
-    name: CarrierName, path: str, *, clock: Clock, max_frame_bytes: int = MAX_FRAME_BYTES
+    name: CarrierName,
+    path: str,
+    *,
+    clock: Clock,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+    tls: TlsFiles | None = None,
 ) -> Carrier:
     """The dialling half of a carrier.  `path` is the gRPC method whose streams it dials, or asks on."""
-    grpc = GrpcCarrier(path, clock=clock, max_frame_bytes=max_frame_bytes)
-    return grpc if name == "grpc" else _OfferedCarrier(name, grpc, clock, max_frame_bytes)
+    grpc = GrpcCarrier(path, clock=clock, max_frame_bytes=max_frame_bytes, tls=tls)
+    return grpc if name == "grpc" else _OfferedCarrier(name, grpc, clock, max_frame_bytes, tls)
 
 
 class _OfferedCarrier:
-    def __init__(self, name: CarrierName, grpc: Carrier, clock: Clock, max_frame_bytes: int) -> None:
+    def __init__(
+        self, name: CarrierName, grpc: Carrier, clock: Clock, max_frame_bytes: int, tls: TlsFiles | None
+    ) -> None:
         self._name = name
+        self._tls = tls
         self._grpc = grpc
         self._clock = clock
         self._max_frame_bytes = max_frame_bytes
         self._places: dict[str, Place] = {}  # by address, as told at the last handshake
         self._noted: dict[str, str] = {}  # by address: why it is dialled over gRPC, as the log has it
 
-    async def dial(self, address: str, ours: Introduction, check: Check, *, timeout_s: float) -> FrameStream:
+    async def dial(
+        self, address: str, ours: Introduction, check: Check, *, timeout_s: float, node: str = ""
+    ) -> FrameStream:
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._known(address, ours, check) or await self._asked(
-                    address, ours, check, timeout_s
+                return await self._known(address, ours, check, node) or await self._asked(
+                    address, ours, check, timeout_s, node
                 )
         except TimeoutError:
             raise Unavailable(f"{address} did not answer a handshake within {timeout_s:g} s") from None
 
-    async def _known(self, address: str, ours: Introduction, check: Check) -> FrameStream | None:
+    async def _known(self, address: str, ours: Introduction, check: Check, node: str) -> FrameStream | None:
         """A stream to the place that was told last; None when there is none, or it is not that any more."""
         place = self._places.pop(address, None)
         if place is None:
             return None
         try:
-            stream = await self._by_socket(address, place, ours, check)
+            stream = await self._by_socket(address, place, ours, check, node)
         except (OSError, RingmillError):
             return None  # the node itself has the last word, over gRPC
         self._places[address] = place
         return stream
 
-    async def _asked(self, address: str, ours: Introduction, check: Check, timeout_s: float) -> FrameStream:
+    async def _asked(
+        self, address: str, ours: Introduction, check: Check, timeout_s: float, node: str
+    ) -> FrameStream:
         """A stream to the place that the node tells now, or over gRPC when it tells none."""
         heard: list[Introduction] = []
 
@@ -74,16 +90,15 @@ class _OfferedCarrier:
             check(told)
             heard.append(told)
 
-        asked = await self._grpc.dial(address, ours, hear, timeout_s=timeout_s)
+        asked = await self._grpc.dial(address, ours, hear, timeout_s=timeout_s, node=node)
         place = offered(heard[0].offer, self._name)
         if place is None:
-            self._note(address, f"does not offer {self._name}")
-            return asked
+            return await self._over_grpc(asked, address, f"does not offer {self._name}", node)
         try:
-            stream = await self._by_socket(address, place, ours, check)
+            stream = await self._by_socket(address, place, ours, check, node)
         except OSError as error:
-            self._note(address, f"offers {self._name}, which cannot be reached: {error}")
-            return asked
+            why = f"offers {self._name}, which cannot be reached: {error}"
+            return await self._over_grpc(asked, address, why, node)
         except BaseException:
             await asked.close()
             raise
@@ -92,7 +107,17 @@ class _OfferedCarrier:
         self._noted.pop(address, None)
         return stream
 
-    async def _by_socket(self, address: str, place: Place, ours: Introduction, check: Check) -> SocketStream:
+    async def _over_grpc(self, asked: FrameStream, address: str, why: str, node: str) -> FrameStream:
+        """The stream that was asked on.  Raises Unavailable where it shows no certificates (rule F7)."""
+        if node and self._tls is not None:
+            await asked.close()
+            raise Unavailable(f"{address} {why}; with TLS, frames between nodes go by no other way")
+        self._note(address, why)
+        return asked
+
+    async def _by_socket(
+        self, address: str, place: Place, ours: Introduction, check: Check, node: str
+    ) -> SocketStream:
         """Connect and shake hands.  Raises OSError when nobody listens there, and RingmillError."""
         loop = asyncio.get_running_loop()
 
@@ -103,8 +128,13 @@ class _OfferedCarrier:
             _, stream = await loop.create_unix_connection(make, place)
         else:
             host = address.rpartition(":")[0].strip("[]")
-            _, stream = await loop.create_connection(make, host, place)
+            tls = self._tls
+            named = None if tls is None else (tls.host_of(node) if node else host)
+            context = None if tls is None else tls.client_context()
+            _, stream = await loop.create_connection(make, host, place, ssl=context, server_hostname=named)
         try:
+            if self._tls is not None and node:
+                self._tls.check_node(stream.certificate, node)
             stream.greet(ours)
             told = await stream.introduction()
             stream.peer_clock = told.peer_clock(microseconds(self._clock.boottime()))

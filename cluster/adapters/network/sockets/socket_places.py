@@ -1,6 +1,7 @@
-"""Sockets to listen on that nobody but this machine can reach: a loopback port, or a file of this user's.
+"""Sockets to listen on: a file of this user's, a loopback port, or with TLS a port that others reach.
 
-Clients need no token and nothing is encrypted, so other addresses are refused here as they are for --listen.
+Without TLS clients need no token and nothing is encrypted, so other addresses are refused here as they are
+for --listen.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["loopback_port", "socket_file"]
+__all__ = ["free_port", "loopback_port", "socket_file"]
 
 _MAX_PATH_BYTES: Final = 107 if sys.platform == "linux" else 103  # of sockaddr_un, without its end
 _FILE_MODE: Final = 0o600
@@ -26,12 +27,20 @@ _FILE_MODE: Final = 0o600
 @contextmanager
 def loopback_port(host: str) -> Iterator[socket.socket]:
     """A TCP socket bound to a free port of `host`.  Raises InvalidArgument for one that others can reach."""
-    family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    _, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
     if not ip_address(address[0]).is_loopback:
         raise InvalidArgument(
             f"cannot take frames on {host}: a loopback address is wanted",
             hint="clients need no token and nothing is encrypted, so no other address is served",
         )
+    with free_port(host) as listening:
+        yield listening
+
+
+@contextmanager
+def free_port(host: str) -> Iterator[socket.socket]:
+    """A TCP socket bound to a free port of `host`, whoever can reach that: for what proves who is there."""
+    family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.bind(address)
         yield listening

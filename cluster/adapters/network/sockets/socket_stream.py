@@ -14,8 +14,8 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
 
 from ringmill.cluster.adapters.network.handshake import Introduction
 from ringmill.cluster.errors import RingmillError, Unavailable
@@ -65,6 +65,12 @@ class SocketStream(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
+
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """What the other side has shown, as SSLSocket.getpeercert returns it; None or empty for none."""
+        shown: Mapping[str, Any] | None = self._transport.get_extra_info("peercert")
+        return shown
 
     async def introduction(self) -> Introduction:
         """What the other side says of itself.  Raises its refusal, ProtocolMismatch, Unavailable."""
@@ -121,7 +127,7 @@ class SocketStream(asyncio.Protocol):
             self._let_go()  # what still comes is thrown away, so that the other side gets to read
             if error is not None:
                 self._send(farewell(error))
-            if self._is_ended:
+            if self._is_ended or not self._transport.can_write_eof():  # TLS knows no half of an end
                 self._transport.close()
             elif not self._transport.is_closing():
                 self._transport.write_eof()
@@ -159,7 +165,8 @@ class SocketStream(asyncio.Protocol):
         if self._parser.is_within and self._failure is None:
             self._failure = Unavailable(f"{self.name}: the stream broke within a frame", outcome="unknown")
         self._wake()
-        return not self._is_ending  # this side may have something to say yet: `end` and `close` close
+        # This side may have something to say yet: `end` and `close` close.  TLS knows no half of an end.
+        return not self._is_ending and self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_ended = True

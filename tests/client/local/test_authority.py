@@ -1,0 +1,109 @@
+"""The certificate authority of a cluster: what its verbs write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from ringmill.client.cli.main import main
+from ringmill.client.local.authority.authority import Authority
+from ringmill.cluster.errors import Conflict
+
+
+def test_what_the_verbs_write_is_private_and_names_its_holder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "ca"
+    where = ["--dir", str(folder)]
+    assert main(["ca", "init", *where, "--name", "prod"]) == 0
+    assert main(["ca", "issue", *where, "n1", "--address", "10.0.0.7:7101", "--address", "db.example"]) == 0
+    assert main(["ca", "issue", *where, "--client", "app"]) == 0
+    loose = [path for path in folder.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    assert not loose, "keys and what says who may do what"
+    names = _names(folder / "nodes/n1.pem")
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["ringmill://prod/n1"]
+    assert names.get_values_for_type(x509.DNSName) == ["n1.prod.ringmill", "db.example"]
+    assert [str(each) for each in names.get_values_for_type(x509.IPAddress)] == ["10.0.0.7"]
+    client = _names(folder / "clients/app.pem")
+    assert client.get_values_for_type(x509.UniformResourceIdentifier) == ["ringmill://prod/client/app"]
+    assert not client.get_values_for_type(x509.DNSName), "nobody dials a client"
+    capsys.readouterr()
+    assert main(["-o", "json", "ca", "show", *where]) == 0
+    shown = json.loads(capsys.readouterr().out)["certificates"]
+    assert [(each["state"], each["days_left"]) for each in shown] == [
+        ("signs", 3649),
+        ("valid", 364),
+        ("valid", 364),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["init", "--name", "Prod"], "--name 'Prod'"),
+        (["init"], "has a certificate authority already"),
+        (["issue", "n1"], "--address is missing"),
+        (["issue", "N1", "--address", "h"], "NODE 'N1'"),
+        (["issue", "n1", "--address", "h:0"], "--address 'h:0'"),
+        (["issue", "n1", "--address", "1.2.3"], "--address '1.2.3'"),
+        (["issue", "n1", "--address", "h", "--days", "0"], "--days 0: 1 to 3650"),
+        (["issue", "--client", "a b"], "--client 'a b'"),
+        (["issue", "--client", "a", "--address", "h"], "--address means nothing with --client"),
+        (["issue", "n1", "--client", "a"], "name a NODE, or a client"),
+        (["issue"], "name a NODE, or a client"),
+        (["revoke", "n9"], "of the name 'n9' was issued"),
+        (["rotate", "--finish"], "is within no rotation"),
+    ],
+)
+def test_bad_input_is_named(
+    line: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Authority(str(tmp_path / "ca")).init("prod")
+    assert main(["ca", line[0], "--dir", str(tmp_path / "ca"), *line[1:]]) in {1, 2, 3, 4}
+    assert told in capsys.readouterr().err
+
+
+def test_a_folder_without_an_authority_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ca", "show", "--dir", str(tmp_path)]) == 3
+    assert "has no certificate authority: ca.pem is missing" in capsys.readouterr().err
+
+
+def test_a_key_is_changed_in_two_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    authority = Authority(str(tmp_path / "ca"))
+    authority.init("prod")
+    former = authority.issue("n1", ["h"])
+    with pytest.raises(Conflict, match="is there already"):
+        authority.issue("n1", ["h"])
+    signs = authority.rotate()
+    assert next(each.name for each in authority.show()) == f"authority {signs}"
+    with pytest.raises(Conflict, match="two authorities are trusted"):
+        authority.rotate()
+    with pytest.raises(Conflict, match="n1: no certificate of the new authority"):
+        authority.finish()
+    fresh = authority.issue("n1", replace=True)
+    assert (fresh.hosts, fresh.authority) == (["h"], signs)
+    authority.revoke(former.serial)
+    lists = Path(authority.files.revocations).read_bytes()
+    assert lists.count(b"BEGIN X509 CRL") == 2, "each authority has its own"
+    authority.finish()
+    states = {each.serial: each.state for each in authority.show()}
+    assert states[former.serial] == "revoked"
+    assert states[fresh.serial] == "valid"
+    assert len(list((tmp_path / "ca").glob("ca-*.key"))) == 1, "the former key is gone"
+
+
+def test_what_ends_soon_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    authority = Authority(str(tmp_path / "ca"))
+    authority.init("prod")
+    authority.issue("n1", ["h"], days=29)
+    assert main(["ca", "show", "--dir", str(tmp_path / "ca")]) == 0
+    assert "n1 ends in 28 days" in capsys.readouterr().err
+
+
+def _names(path: Path) -> x509.SubjectAlternativeName:
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

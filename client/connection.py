@@ -145,6 +145,11 @@ def token_links_of(client: AsyncClient) -> Dial:
     return client._token_dial
 
 
+def cluster_token_of(client: AsyncClient) -> str:
+    """The cluster's token that this client has; "" when it has none."""
+    return client._known_token
+
+
 class AsyncClient(AsyncKeyspace):
     """A connected client: the methods of keyspace `default`, access to other keyspaces, `keyspaces`,
     `registers` and `jobs`.

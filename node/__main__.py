@@ -1,6 +1,7 @@
 """`python -m ringmill.node`: one node in the foreground; logs on stderr, nothing on stdout.
 
-`python -m ringmill.node reset` turns a folder into that of a new node, and says so on stdout.
+`python -m ringmill.node reset` turns a folder into that of a new node, and says so on stdout;
+`python -m ringmill.node config` prints the settings.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import uvloop
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.gathering import first_error
 from ringmill.cluster.os_errors import is_full
-from ringmill.node.config import parse_arguments
+from ringmill.node.config import parse_arguments, show_settings
 from ringmill.node.lifecycle import run_node
 from ringmill.node.log_lines import log_to
 from ringmill.node.reset import run_reset
@@ -40,6 +41,8 @@ def main() -> int:
     try:
         if sys.argv[1:2] == ["reset"]:
             run_reset(sys.argv[2:])
+        elif sys.argv[1:2] == ["config"]:
+            show_settings(sys.argv[2:])
         else:
             uvloop.run(run_node(parse_arguments(sys.argv[1:])))
     except (OSError, RingmillError) as error:

@@ -1,32 +1,41 @@
 """The configuration of one node: the command line of `python -m ringmill.node`, checked once.
 
-The only file of node/ that may read the environment and the token file.  Values are plain and frozen, so
-that the simulator can build the same configuration by hand.
+The only file of node/ that may read the environment, the file of --config and the token file;
+node/configuration/ is given what they hold.  Values are plain and frozen, so that the simulator can build the
+same configuration by hand.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Final, Literal, TypeAlias
 
 from ringmill.cluster.access.client_token import PREFIX
+from ringmill.cluster.adapters.files.private_files import distrust, open_private
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
+from ringmill.cluster.wire.join_tokens import JoinToken
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
+from ringmill.node.configuration.gathering_settings import argument_parser, config_path, gathered, require
+from ringmill.node.configuration.node_file import settings_in
+from ringmill.node.configuration.setting import Found
+from ringmill.node.configuration.shown_settings import shown_settings
 
-__all__ = ["NodeConfig", "TlsPaths", "data_folder", "parse_arguments"]
+__all__ = ["NodeConfig", "TlsPaths", "data_folder", "keep_token", "parse_arguments", "show_settings"]
 
-CONTAINMENTS = ("auto", "require", "off")
+Containing: TypeAlias = Literal["auto", "require", "off"]
+CONTAINMENTS: Final[tuple[Containing, ...]] = ("auto", "require", "off")
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TOKEN = re.compile(r"[!-~]{1,1024}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
+_ANY_HOST = ("0.0.0.0", "[::]", "[::0]")  # noqa: S104 - they are refused
 _ADDRESS = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]):(\d{1,5})")
 _LOOPBACK = re.compile(r"(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})")
 
@@ -36,8 +45,12 @@ class NodeConfig:
     """Settings of one node; times in seconds, sizes in bytes."""
 
     id: NodeId
-    address: str  # host:port that peers and clients dial
+    address: str  # host:port that peers and clients are told, and dial
     data: str  # folder, created if missing
+    listen: str = ""  # host:port to bind; "" for `address`
+    seeds: tuple[str, ...] = ()  # asked for the topology while the node belongs to no cluster
+    join: JoinToken | None = None  # by which the node becomes a member; None once it has the `token`
+    token_file: str = ""  # where the `token` was, or will be once the node has joined
     zone: str = ""
     token: str = ""  # required to submit jobs; "" refuses every job
     profile: str = "default"  # membership timing: "default" or "fast"
@@ -55,9 +68,19 @@ class NodeConfig:
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
     frames_port: int = 0  # where frames over tcp are taken; 0: the system chooses at each start
-    containment: Literal["auto", "require", "off"] = "auto"  # of tasks, as far as the kernel can
-    token_file: str = ""
+    containment: Containing = "auto"  # of tasks, as far as the kernel can
     tls: TlsPaths | None = None  # the files with which the node speaks TLS, and nothing else
+
+    @property
+    def bound(self) -> str:
+        """host:port to listen on."""
+        return self.listen or self.address
+
+    @property
+    def proved(self) -> tuple[str, ...]:
+        """Where clients may dial this node.  All addresses of a host are the address of none."""
+        is_any = self.bound.rpartition(":")[0] in _ANY_HOST
+        return (self.address,) if is_any else (self.address, self.bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,219 +94,223 @@ class TlsPaths:
     demands: bool = False  # clients show a certificate as well
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InvalidArgument(message, hint="`ringmill node run --help` lists the flags")
-
-
 def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
-    """The configuration of a command line.  Raises InvalidArgument naming the flag and the value."""
-    parser = _Parser(prog="ringmill node run", description="Run one Ringmill node.", allow_abbrev=False)
-    parser.add_argument("--id", required=True, help="name of the node, e.g. n1")
-    parser.add_argument(
-        "--listen",
-        required=True,
-        help="address to listen on: host:port; loopback only, unless with TLS and a token",
+    """The configuration of a command line, with what the environment and the file of --config add.
+
+    Raises InvalidArgument naming the flag, variable, or line of the file, and the value.
+    """
+    parser = argument_parser("ringmill node run", "Run one Ringmill node.")
+    return _checked(settings_given(vars(parser.parse_args(arguments))))
+
+
+def settings_given(flags: Mapping[str, str]) -> dict[str, Found]:
+    """All settings of a node that is started with these flags, and where each comes from.
+
+    Raises InvalidArgument for one that is missing, or that no node can start with.
+    """
+    path, named_by = config_path(flags, os.environ)
+    file = settings_in(_trusted_text(path, named_by), path) if path else {}
+    found = gathered(flags, os.environ, file)
+    require(found)
+    return found
+
+
+def show_settings(arguments: Sequence[str]) -> None:
+    """`ringmill node config`: print the settings, once they are checked.  Raises InvalidArgument."""
+    parser = argument_parser("ringmill node config", "Check the settings of a node, and print them.")
+    parser.add_argument("--origin", action="store_true", help="also print where each comes from")
+    parser.add_argument("-o", choices=("table", "json"), dest="form", help="one line for each, or JSON")
+    flags = vars(parser.parse_args(arguments))
+    has_origin, form = flags.pop("origin", False), flags.pop("form", "table")
+    found = settings_given(flags)
+    _checked(found)
+    for line in shown_settings(found, has_origin=has_origin, form=form):
+        print(line)
+
+
+def _checked(found: Mapping[str, Found]) -> NodeConfig:
+    """Raises InvalidArgument for what the table alone cannot refuse."""
+    value = {name: each.value for name, each in found.items()}
+
+    def text(name: str) -> str:
+        return str(value[name])
+
+    def number(name: str) -> float:
+        given = value[name]
+        assert isinstance(given, int | float)
+        return given
+
+    if not _ID.fullmatch(text("id")):
+        raise InvalidArgument(
+            f"{found['id'].origin} {text('id')!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -"
+        )
+    _check_purge(found["purge_after"], number("purge_after"), number("purge_after_least"))
+    tls = _tls(found)
+    listen = _listened(
+        text("listen"),
+        found["listen"].origin,
+        is_guarded=tls is not None and value["token_file"] is not None,
+        is_known=value["advertise"] is not None,
     )
-    parser.add_argument("--data", required=True, help="data folder")
-    parser.add_argument("--token-file", default=None, help="file with the cluster's token")
-    parser.add_argument("--zone", default="", help="failure domain of this node")
-    parser.add_argument("--profile", default="default", choices=("default", "fast"), help="membership timing")
-    parser.add_argument("--slots", type=int, default=1, help="number of task processes at once")
-    parser.add_argument(
-        "--containment",
-        choices=CONTAINMENTS,
-        default=os.environ.get("RINGMILL_CONTAINMENT", "auto"),
-        help="whether tasks of jobs are held to their own files: as far as the kernel can, or not at all; "
-        "require runs no jobs where it cannot",
-    )
-    _add_upkeep(parser)
-    _add_tls(parser)
-    parser.add_argument(
-        "--peer-transport",
-        choices=CARRIERS,
-        help="what carries frames between nodes; tcp with TLS, else grpc",
-    )
-    parser.add_argument(
-        "--client-transport", default="grpc", choices=CARRIERS, help="what clients may bring frames by"
-    )
-    parser.add_argument(
-        "--frames-port", type=int, default=0, help="port that takes frames over tcp  [the system chooses]"
-    )
-    given = parser.parse_args(arguments)
-    if not _ID.fullmatch(given.id):
-        raise InvalidArgument(f"--id {given.id!r}: a lower-case letter, then up to 31 of a-z, 0-9 and -")
-    if given.containment not in CONTAINMENTS:  # argparse does not look at what comes from the environment
-        raise InvalidArgument(f"--containment {given.containment}: {', '.join(CONTAINMENTS)}")
-    if not 0 <= given.slots <= 64:
-        raise InvalidArgument(f"--slots {given.slots}: 0 to 64")
-    _check_upkeep(given)
-    tls = _tls(given)
+    seeds = value["seeds"]
+    assert isinstance(seeds, tuple)
+    join = _join_token(found)
     return NodeConfig(
-        id=NodeId(given.id),
-        address=_listened(given.listen, is_guarded=tls is not None and given.token_file is not None),
-        data=data_folder(given.data, "--data"),
-        zone=given.zone,
-        token=_token(given.token_file),
-        profile=given.profile,
-        slots=given.slots,
-        scrub_every_s=given.scrub_every,
-        compare_every_s=given.compare_every,
-        purge_after_s=given.purge_after,
-        gate=given.gate == "on",
-        hint_bytes=given.hint_bytes,
-        hint_age_s=given.hint_age,
-        pass_vote_after_s=given.pass_vote_after,
-        peer_transport=given.peer_transport or ("grpc" if tls is None else "tcp"),
-        client_transport=given.client_transport,
-        containment=given.containment,
-        token_file=str(Path(given.token_file).absolute()) if given.token_file else "",
-        frames_port=_frames_port(given),
+        id=NodeId(text("id")),
+        address=listen if value["advertise"] is None else _dialled(text("advertise"), found["advertise"]),
+        listen=listen,
+        seeds=tuple(dict.fromkeys(_dialled(seed, found["seeds"]) for seed in seeds)),
+        data=data_folder(text("data"), found["data"].origin),
+        zone=text("zone"),
+        join=join,
+        token_file=str(Path(text("token_file")).absolute()) if value["token_file"] else "",
+        token="" if join else _token(found["token_file"]),
+        profile=text("profile"),
+        slots=int(number("slots")),
+        scrub_every_s=number("scrub_every"),
+        compare_every_s=number("compare_every"),
+        purge_after_s=number("purge_after"),
+        gate=value["gate"] == "on",
+        hint_bytes=int(number("hint_bytes")),
+        hint_age_s=number("hint_age"),
+        pass_vote_after_s=number("pass_vote_after"),
+        peer_transport=_carrier(str(value["peer_transport"] or ("grpc" if tls is None else "tcp"))),
+        client_transport=_carrier(text("client_transport")),
+        frames_port=_frames_port(found, listen),
+        containment=_containment(text("containment")),
         tls=tls,
     )
 
 
-def _frames_port(given: argparse.Namespace) -> int:
-    port: int = given.frames_port
-    if not 0 <= port < 32768 or given.listen.endswith(f":{port}"):
+def _frames_port(found: Mapping[str, Found], listen: str) -> int:
+    port = found["frames_port"].value
+    assert isinstance(port, int)
+    if port and listen.endswith(f":{port}"):
         raise InvalidArgument(
-            f"--frames-port {port} must be a port from 1 to 32767, and not that of --listen"
+            f"{found['frames_port'].origin} {port} is the port of {found['listen'].origin}, too",
+            hint="frames over tcp need a port of their own",
         )
     return port
 
 
-def _add_tls(parser: argparse.ArgumentParser) -> None:
-    """The flags of rule F7 (docs/protocol/requests.md)."""
-    parser.add_argument("--tls-cert", default="", help="file with the node's certificate: speak TLS only")
-    parser.add_argument("--tls-key", default="", help="file with the key of --tls-cert")
-    parser.add_argument("--tls-ca", default="", help="file with the certificates of the cluster's authority")
-    parser.add_argument("--tls-crl", default="", help="file with the revocation lists of that authority")
-    parser.add_argument(
-        "--tls-clients",
-        choices=("token", "certificate"),
-        help="what clients have to show: the token, or also a certificate  [token]",
-    )
+def _containment(name: str) -> Containing:
+    """The table has refused what is none."""
+    return next(known for known in CONTAINMENTS if known == name)
 
 
-def _tls(given: argparse.Namespace) -> TlsPaths | None:
-    """Raises InvalidArgument for flags that do not go together."""
-    paths = {"--tls-cert": given.tls_cert, "--tls-key": given.tls_key, "--tls-ca": given.tls_ca}
-    if not any((*paths.values(), given.tls_crl, given.tls_clients)):
+def _carrier(name: str) -> CarrierName:
+    """The table has refused what is none."""
+    return next(carrier for carrier in CARRIERS if carrier == name)
+
+
+def _tls(found: Mapping[str, Found]) -> TlsPaths | None:
+    """Raises InvalidArgument for settings that do not go together (rule F7)."""
+    names = ("tls_cert", "tls_key", "tls_ca", "tls_crl")
+    paths = {name: str(found[name].value or "") for name in names}
+    if not any(paths.values()) and found["tls_clients"].value is None:
         return None
-    if missing := [flag for flag, path in paths.items() if not path]:
+    if missing := [found[name].setting.flag for name in names[:3] if not paths[name]]:
         raise InvalidArgument(
             f"{', '.join(missing)} missing: TLS needs --tls-cert, --tls-key and --tls-ca",
             hint="`ringmill ca issue` makes the first two, `ringmill ca init` the last",
         )
-    if given.peer_transport in {"grpc", "unix"}:
+    carrier = found["peer_transport"]
+    if carrier.value in {"grpc", "unix"}:
         raise InvalidArgument(
-            f"--peer-transport {given.peer_transport}: with TLS nodes talk over tcp",
+            f"{carrier.origin} {carrier.value}: with TLS nodes talk over tcp",
             hint="gRPC for Python cannot ask nodes for a certificate that clients need not have",
         )
-    return TlsPaths(
-        given.tls_cert, given.tls_key, given.tls_ca, given.tls_crl, given.tls_clients == "certificate"
-    )
+    demands = found["tls_clients"].value == "certificate"
+    return TlsPaths(paths["tls_cert"], paths["tls_key"], paths["tls_ca"], paths["tls_crl"], demands)
 
 
-def _add_upkeep(parser: argparse.ArgumentParser) -> None:
-    """The flags of what a node does by itself, now and then."""
-    parser.add_argument(
-        "--scrub-every",
-        type=float,
-        default=86_400.0,
-        help="seconds between two scrubs, which read every block; 0 for never",
-    )
-    parser.add_argument(
-        "--compare-every",
-        type=float,
-        default=os.environ.get("RINGMILL_COMPARE_EVERY", "60"),
-        help="seconds between two comparisons with the other owners; 0 for only when one may lack something",
-    )
-    parser.add_argument(
-        "--purge-after",
-        type=_seconds_or_off,
-        default=os.environ.get("RINGMILL_PURGE_AFTER", "3600"),
-        metavar="SECONDS|off",
-        help="seconds after which deletes are forgotten, once all owners have them; off for never",
-    )
-    parser.add_argument(
-        "--purge-after-least",  # tests cannot wait for two minutes
-        type=float,
-        default=os.environ.get("RINGMILL_PURGE_AFTER_LEAST", str(2 * MAX_TIMEOUT_S)),
-        help=argparse.SUPPRESS,
-    )
-    parser.add_argument(
-        "--gate",
-        choices=("off", "on"),
-        default=os.environ.get("RINGMILL_GATE", "on"),
-        help="whether requests that the node cannot do soon are refused at once; on is the default",
-    )
-    parser.add_argument(
-        "--hint-bytes",
-        type=int,
-        default=os.environ.get("RINGMILL_HINT_BYTES", str(1 << 30)),
-        help="bytes of hints kept for one owner that is away",
-    )
-    parser.add_argument(
-        "--hint-age",
-        type=float,
-        default=os.environ.get("RINGMILL_HINT_AGE", "10800"),
-        help="seconds after which no more hints are kept for an owner that is away",
-    )
-    parser.add_argument(
-        "--pass-vote-after",
-        type=float,
-        default=os.environ.get("RINGMILL_PASS_VOTE_AFTER", "600"),
-        help="seconds after which a voter that is down loses its vote to a member that is up and has none",
-    )
-
-
-def _seconds_or_off(text: str) -> float:
-    return 0.0 if text == "off" else float(text)
-
-
-def _check_upkeep(given: argparse.Namespace) -> None:
-    """Raises InvalidArgument."""
-    if given.gate not in ("off", "on"):  # argparse does not look at what comes from the environment
-        raise InvalidArgument(f"--gate {given.gate}: off or on")
-    if not (given.scrub_every == 0 or 1 <= given.scrub_every <= 366 * 86_400):
-        raise InvalidArgument(f"--scrub-every {given.scrub_every}: 0, or from 1 second to a year")
-    if not (given.compare_every == 0 or 1 <= given.compare_every <= 366 * 86_400):
-        raise InvalidArgument(f"--compare-every {given.compare_every}: 0, or from 1 second to a year")
-    least_s = given.purge_after_least
-    if not (given.purge_after == 0 or least_s <= given.purge_after <= 366 * 86_400):
+def _join_token(found: Mapping[str, Found]) -> JoinToken | None:
+    """None when there is none, or the node has the cluster's token already.  Raises InvalidArgument."""
+    given, path = found["join"], found["token_file"].value
+    if not given.value:
+        return None
+    if not path or not found["seeds"].value:
         raise InvalidArgument(
-            f"--purge-after {given.purge_after:g}: off, or from {least_s:g} seconds to a year",
-            hint=f"a request may take {MAX_TIMEOUT_S:g} s, and must not bring what was deleted and forgotten "
-            "meanwhile",
+            f"{given.origin} needs --token-file and --seeds",
+            hint="seeds are members, which let the node join; the file is where it keeps the cluster's token",
         )
-    if given.hint_bytes < 0 or given.hint_age < 0:
-        raise InvalidArgument(f"--hint-bytes {given.hint_bytes}, --hint-age {given.hint_age}: 0 or more")
-    if not 1 <= given.pass_vote_after <= 366 * 86_400:
-        raise InvalidArgument(f"--pass-vote-after {given.pass_vote_after}: from 1 second to a year")
+    if os.path.lexists(str(path)):
+        return None
+    try:
+        token = JoinToken.parse(str(given.value))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{given.origin}: {error.message}") from error
+    if token.grant.node != found["id"].value:
+        raise InvalidArgument(
+            f"{given.origin} is a token for {token.grant.node}, and this is {found['id'].value}"
+        )
+    return token
 
 
-def _listened(address: str, *, is_guarded: bool) -> str:
-    """The address; one that other machines can reach only if the node `is_guarded` by TLS and a token."""
+def keep_token(path: str, token: str) -> None:
+    """Write the cluster's token where the next start reads it, whole or not at all.  Raises OSError."""
+    folder = os.path.dirname(path) or "."
+    with os.fdopen(open_private(f"{path}.new", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), "w") as file:
+        file.write(f"{token}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(f"{path}.new", path)
+    listed = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(listed)
+    os.close(listed)
+
+
+def _check_purge(found: Found, after_s: float, least_s: float) -> None:
+    """Raises InvalidArgument."""
+    if after_s == 0 or least_s <= after_s <= 366 * 86_400:
+        return
+    raise InvalidArgument(
+        f"{found.origin or found.setting.flag} {after_s:g}: off, or from {least_s:g} seconds to a year",
+        hint=f"a request may take {MAX_TIMEOUT_S:g} s, and must not bring what was deleted and forgotten "
+        "meanwhile",
+    )
+
+
+def _trusted_text(path: str, named_by: str) -> str:
+    """What a file with settings holds.  Raises InvalidArgument for one that others can write."""
+    try:
+        why = distrust(path, follow=True) or distrust(os.path.dirname(path) or ".", follow=True)
+        if why:
+            raise InvalidArgument(
+                f"{named_by} {path!r} is not trusted: {why}",
+                hint="a node starts as its file says; only its user, or root, may be able to write it",
+            )
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{named_by} {path!r}: {error}") from error
+
+
+def _listened(address: str, origin: str, *, is_guarded: bool, is_known: bool) -> str:
+    """The address; one that other machines can reach only if the node `is_guarded` by TLS and a token.
+
+    All addresses of a host are no address that can be dialled, and need one that the node `is_known` by.
+    """
     match = _LOOPBACK.fullmatch(address)
     if match and not _is_host(match[1]):
         match = None
     if match is None and is_guarded:
         match = _ADDRESS.fullmatch(address)
-        if not match or not _is_dialled(match[1].strip("[]")):
+        host = match[1].strip("[]") if match else ""
+        if not match or not (_is_dialled(host) or (is_known and match[1] in _ANY_HOST)):
             raise InvalidArgument(
-                f"--listen {address!r} is no host:port that nodes and clients can dial",
-                hint="give the address of this machine, such as 10.0.0.7:7101",
+                f"{origin} {address!r} is no host:port that nodes and clients can dial",
+                hint="give the address of this machine, such as 10.0.0.7:7101; one that stands for "
+                "all of them needs --advertise",
             )
     if not match:
         raise InvalidArgument(
-            f"--listen {address!r} must be a loopback host:port, such as 127.0.0.1:7101",
+            f"{origin} {address!r} must be a loopback host:port, such as 127.0.0.1:7101",
             hint="any other address needs TLS and a token: --tls-cert, --tls-key, --tls-ca and --token-file; "
             "`ringmill ca` makes certificates",
         )
     if not 0 < int(match[2]) < 32768:
         raise InvalidArgument(
-            f"--listen {address!r} must have a port from 1 to 32767",
+            f"{origin} {address!r} must have a port from 1 to 32767",
             hint="the system assigns higher ports to outgoing connections; a dial could connect to itself",
         )
     return address
@@ -298,6 +325,17 @@ def _is_dialled(host: str) -> bool:
     except ValueError:
         return False
     return not address.is_unspecified and not address.is_multicast
+
+
+def _dialled(address: str, given: Found) -> str:
+    """An address that others dial: a name or an address of a host, and a port."""
+    host, _, port = address.rpartition(":")
+    is_port = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
+    if not is_port or not _HOST.fullmatch(host):
+        raise InvalidArgument(f"{given.origin} {address[:80]!r} is not host:port, such as db1.example:7101")
+    if host in _ANY_HOST:
+        raise InvalidArgument(f"{given.origin} {address!r} stands for all addresses of a host: name one")
+    return address
 
 
 def _is_host(name: str) -> bool:
@@ -315,30 +353,31 @@ def data_folder(given: str, flag: str) -> str:
     return str(Path(given).absolute())
 
 
-def _token(path: str | None) -> str:
+def _token(given: Found) -> str:
     """What the file holds; "" when none is named.  An empty one must not leave a node open to all."""
-    if path is None:
+    if given.value is None:
         return ""
+    path = str(given.value)
     try:
         found = os.stat(path)
         others = 0o006 if found.st_gid == os.getegid() else 0o066  # who reads it can act as a node
         if found.st_uid not in {os.geteuid(), 0} or found.st_mode & others:
             raise InvalidArgument(
-                f"--token-file {path!r} is not trusted: it belongs to uid {found.st_uid}, "
+                f"{given.origin} {path!r} is not trusted: it belongs to uid {found.st_uid}, "
                 f"gid {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}",
                 hint="only its owner may read a token: `chmod 600` it, and start the node as that user",
             )
         token = Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"--token-file {path!r}: {error}") from error
+        raise InvalidArgument(f"{given.origin} {path!r}: {error}") from error
     if token.startswith(PREFIX):
         raise InvalidArgument(
-            f"--token-file {path!r} holds the token of a client",
+            f"{given.origin} {path!r} holds the token of a client",
             hint="a node needs the cluster's own: the file `token` of a local cluster's folder",
         )
     if not _TOKEN.fullmatch(token):
         raise InvalidArgument(
-            f"--token-file {path!r} holds no token: up to 1024 printable characters without spaces",
+            f"{given.origin} {path!r} holds no token: up to 1024 printable characters without spaces",
             hint="`head -c 32 /dev/urandom | base64` prints one",
         )
     return token

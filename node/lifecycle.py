@@ -15,6 +15,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 
@@ -23,6 +24,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
@@ -36,11 +38,15 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment, is_within
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
-from ringmill.cluster.ports import Clock
+from ringmill.cluster.ports import Clock, Entropy
+from ringmill.cluster.ring.topology import Member, Owner, Topology
+from ringmill.cluster.wire.join_tokens import JoinToken
 from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
-from ringmill.node.config import NodeConfig
+from ringmill.node.config import NodeConfig, keep_token
 from ringmill.node.core import Doors
+from ringmill.node.joining.asking_seeds import SeedLink, Seeds
+from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
 from ringmill.node.leaving import leave_service
 from ringmill.node.node_options import (
     CompareOptions,
@@ -87,11 +93,21 @@ async def run_node(config: NodeConfig) -> None:
     tls = _tls(config)
     claim_folder(config.data)
     clock, entropy = SystemClock(), OsEntropy()
+    if config.join is not None:
+        joined = await _joined(config, config.join, entropy, stop, tls)
+        if joined is None:
+            return
+        config = joined
     spawner = ProcessSpawner()
     try:
         carrier = carrier_named(config.peer_transport, LINK, clock=clock, tls=tls)
         async with FrameTransport(
-            config.id, carrier, clock=clock, entropy=entropy, secret=config.token, address=config.address
+            config.id,
+            carrier,
+            clock=clock,
+            entropy=entropy,
+            secret=config.token,
+            addresses=config.proved,
         ) as transport:
             transport.clients_prove = tls is not None and bool(config.token)
             doors = Doors(
@@ -104,6 +120,7 @@ async def run_node(config: NodeConfig) -> None:
                 transport.authorize_by(node.access)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
                 node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
+                node.membership.topology.on_change(partial(_tell_other_address, config))
                 process = ProcessFacts(
                     os.getpid(),
                     version("ringmill"),
@@ -120,7 +137,7 @@ async def run_node(config: NodeConfig) -> None:
                 async with (
                     _taking_frames(config, transport, clock, most, tls),
                     NodeServer(
-                        config.address, services, max_connections=most, credentials=credentials
+                        config.bound, services, max_connections=most, credentials=credentials
                     ) as server,
                 ):
                     await server.set_started()
@@ -133,14 +150,46 @@ async def run_node(config: NodeConfig) -> None:
                     with dog:
                         await _serve_until(stop, node, server, watch, tls)
                     _log.info("%s stops", config.id)
-                    await server.set_ready(False)
-                    are_clients = transport.say_leaving() > 0
-                    node.requests.end_watches()  # each goes on at another node (rule N3)
-                    await gather_all([leave_service(node), asyncio.sleep(NOTICE_S if are_clients else 0.0)])
-                    await transport.drain(DRAIN_S)
-                    await server.stop(grace_s=LAST_CALLS_S)
+                    await _leave(node, transport, server)
     finally:
         await spawner.close()
+
+
+async def _leave(node: Node, transport: FrameTransport, server: NodeServer) -> None:
+    """Say that this node stops, and end what is under way."""
+    await server.set_ready(False)
+    are_clients = transport.say_leaving() > 0
+    node.requests.end_watches()  # each goes on at another node (rule N3)
+    await gather_all([leave_service(node), asyncio.sleep(NOTICE_S if are_clients else 0.0)])
+    await transport.drain(DRAIN_S)
+    await server.stop(grace_s=LAST_CALLS_S)
+
+
+async def _joined(
+    config: NodeConfig, token: JoinToken, entropy: Entropy, stop: asyncio.Event, tls: TlsFiles | None
+) -> NodeConfig | None:
+    """The configuration with the cluster's token, once a seed has let this node join; None to stop instead.
+
+    Raises what the seeds refuse it by.
+    """
+    disk = await disk_of(config.data, config.id, files=OsFileSystem(), entropy=entropy)
+    newcomer = Member(config.id, disk, config.address, zone=config.zone or "default")
+    asking = asyncio.ensure_future(
+        secret_by_token(
+            token, newcomer, config.seeds, open_seed=partial(ClientLink, tls=tls), entropy=entropy
+        )
+    )
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([asking, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            return None
+        secret = asking.result()
+    finally:
+        for task in (asking, stopping):
+            task.cancel()
+    keep_token(config.token_file, secret)
+    return replace(config, token=secret, join=None)
 
 
 @asynccontextmanager
@@ -160,7 +209,7 @@ async def _taking_frames(
             )
             path = f"{config.data}/{SOCKET_NAME}"
             listening = (
-                listener.tcp(config.address, config.frames_port) if name == "tcp" else listener.unix(path)
+                listener.tcp(config.bound, config.frames_port) if name == "tcp" else listener.unix(path)
             )
             offers[name] = offer_text(await stack.enter_async_context(listening))
             _log.info("%s takes frames at %s", config.id, offers[name])
@@ -212,12 +261,39 @@ async def _serve_until(
 ) -> None:
     """Become ready as soon as the cluster is formed; return when asked to stop."""
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(_ready_once_formed(node, server)), group.create_task(watch.run())]
+        beside = [
+            group.create_task(_ready_once_formed(node, server)),
+            group.create_task(watch.run()),
+            group.create_task(_seeds(node, tls).run()),
+        ]
         if tls is not None:
             beside.append(group.create_task(tls.run()))
         await stop.wait()
         for task in beside:
             task.cancel()
+
+
+def _seeds(node: Node, tls: TlsFiles | None) -> Seeds:
+    config, topology = node.core.config, node.membership.topology
+    others = [address for address in config.seeds if address not in {config.address, config.bound}]
+
+    def open_seed(address: str) -> SeedLink:
+        return ClientLink(address, token=config.token, tls=tls)
+
+    return Seeds(Owner(config.id, node.identity.disk), others, topology=topology, open_seed=open_seed)
+
+
+def _tell_other_address(config: NodeConfig, topology: Topology) -> None:
+    """Warn of a cluster that dials this node elsewhere than it says that it can be dialled."""
+    known = topology.addresses().get(config.id, config.address)
+    if known != config.address:
+        _log.warning(
+            "cluster %s knows %s at %s, where others dial it, and not at %s",
+            topology.name,
+            config.id,
+            known,
+            config.address,
+        )
 
 
 async def _ready_once_formed(node: Node, server: NodeServer) -> None:

@@ -79,7 +79,7 @@ ringmill = _Program(
         "demo": Verb(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),
-        "node": Verb("ringmill.client.cli.programs:node", "run or reset a single node"),
+        "node": Verb("ringmill.client.cli.programs:node", "run, check or reset a single node"),
         "ca": Verb(
             "ringmill.client.cli.ca_verbs:ca", "make the certificates of nodes that speak TLS", NO_CLUSTER
         ),

@@ -14,7 +14,7 @@ _FOREIGN: Final = {
     "cat": "get", "fetch": "get", "read": "get", "show": "get",
     "del": "delete", "rm": "delete", "remove": "delete", "unset": "delete",
     "explain": "locate", "find": "locate", "where": "locate", "getendpoints": "locate",
-    "start": "cluster up", "up": "cluster up", "create": "cluster up", "init": "cluster up",
+    "start": "cluster up", "up": "cluster up", "create": "cluster up", "init": "cluster form",
     "down": "cluster down", "shutdown": "cluster down", "stop": "cluster stop", "drain": "cluster stop",
     "info": "cluster status", "nodes": "cluster status", "ps": "cluster status", "ring": "cluster status",
     "status": "cluster status", "top": "cluster status",

@@ -15,7 +15,7 @@ from ringmill.client.cli.lazy import LazyGroup, Passthrough, Verb
 from ringmill.client.local.processes import our_environment
 from ringmill.cluster.errors import RingmillError
 
-__all__ = ["become", "completion", "help_about", "node", "reset", "run", "simulate", "version"]
+__all__ = ["become", "completion", "config", "help_about", "node", "reset", "run", "simulate", "version"]
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -41,6 +41,15 @@ def run(ctx: click.Context) -> None:
 
 @click.command(cls=Passthrough)
 @click.pass_context
+def config(ctx: click.Context) -> None:
+    """Check the settings of a node, and print them (python -m ringmill.node config)."""
+    settings = ctx.ensure_object(Settings)
+    form = ["-o", settings.output] if "output" in settings.given else []
+    become("ringmill.node", ["config", *form, *ctx.args])
+
+
+@click.command(cls=Passthrough)
+@click.pass_context
 def reset(ctx: click.Context) -> None:
     """Turn a data folder into that of a new, empty node (python -m ringmill.node reset)."""
     become("ringmill.node", ["reset", *ctx.args])
@@ -54,13 +63,18 @@ node = LazyGroup(
             "run one node in the foreground",
             "cluster debug endpoints no_color output timeout tls_ca tls_cert tls_key token_file verbose",
         ),
+        "config": Verb(
+            "ringmill.client.cli.programs:config",
+            "check the settings of a node, and print them",
+            "cluster debug endpoints no_color timeout tls_ca tls_cert tls_key token_file verbose",
+        ),
         "reset": Verb(
             "ringmill.client.cli.programs:reset",
             "turn a data folder into that of a new node; its data is moved aside",
             "cluster debug endpoints no_color output timeout tls_ca tls_cert tls_key token_file verbose",
         ),
     },
-    "Run or reset a single node.",
+    "Run, check or reset a single node.",
 )
 
 

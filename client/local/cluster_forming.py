@@ -145,9 +145,15 @@ async def _links(effort: Effort) -> AsyncIterator[Mapping[str, Link]]:
 
 
 def _check_distinct(effort: Effort, identities: Sequence[IdentifyResponse]) -> None:
-    """Raise InvalidArgument when two addresses lead to one node, or two nodes have the same id."""
+    """Raise InvalidArgument when two addresses lead to one node, two nodes have the same id, or a node has
+    another id than it is said to have."""
     seen: dict[str, str] = {}
     for address, one in zip(effort.addresses, identities, strict=True):
+        if one.node != effort.names.get(address, one.node):
+            raise InvalidArgument(
+                f"{address} is {one.node}, not {effort.names[address]}",
+                hint="a node has the name that its --id gives it",
+            )
         if one.node in seen:
             raise InvalidArgument(
                 f"{seen[one.node]} and {address} are both called {one.node}",

@@ -30,6 +30,22 @@ __all__ = [
 ]
 
 POLL_S = 0.01
+# Settings of one node that `ringmill node run` starts: nodes that are started here have their own.
+_OF_ONE_NODE = frozenset(
+    f"RINGMILL_{name}"
+    for name in (
+        "ADVERTISE",
+        "CONFIG",
+        "FRAMES_PORT",
+        "JOIN",
+        "SEEDS",
+        "TLS_CA",
+        "TLS_CERT",
+        "TLS_CLIENTS",
+        "TLS_CRL",
+        "TLS_KEY",
+    )
+)
 
 
 class LiveProcess(NamedTuple):
@@ -103,7 +119,7 @@ def spawn(arguments: Sequence[str], *, log_path: str, folder: str) -> subprocess
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=our_environment(),
+            env={name: text for name, text in our_environment().items() if name not in _OF_ONE_NODE},
             start_new_session=True,
         )
 

@@ -16,6 +16,7 @@ from ringmill.node.membership.clock_watch import ClockWatch
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.epoch_voter import EpochVoter
 from ringmill.node.membership.history.topology_history import TopologyHistory
+from ringmill.node.membership.letting_join import LettingJoin
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.recovering import Recovering
@@ -39,6 +40,7 @@ class Membership:
     offering: Offering
     voter_seats: VoterSeats
     recovering: Recovering
+    joins: LettingJoin
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node; start the topology first."""
@@ -115,6 +117,18 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         offering=offering,
         voter_seats=voter_seats,
         recovering=Recovering(core.node, topology=agent, transport=core.transport),
+        joins=_letting_join(core, agent, epochs, starts),
+    )
+
+
+def _letting_join(core: Core, agent: TopologyAgent, epochs: EpochProposer, starts: Starts) -> LettingJoin:
+    return LettingJoin(
+        core.config.token,
+        topology=agent,
+        epochs=epochs,
+        starts=starts,
+        clock=core.clock,
+        entropy=core.doors.entropy,
     )
 
 

@@ -18,6 +18,8 @@ from ringmill.cluster.wire.stubs.members_pb2 import (
     ChangeMembersResponse,
     GetMovesRequest,
     GetMovesResponse,
+    JoinRequest,
+    JoinResponse,
     NewMember,
     RecoverRequest,
     RecoverResponse,
@@ -26,6 +28,7 @@ from ringmill.cluster.wire.stubs.members_pb2 import (
     SteerMovesRequest,
 )
 from ringmill.node.membership.epoch_proposer import TopologyChange
+from ringmill.node.membership.letting_join import refuse_former_disk
 from ringmill.node.membership.room import Membership
 from ringmill.node.moves.room import Moves
 from ringmill.node.requests.request_limits import time_allowed
@@ -45,6 +48,7 @@ class MembersService:
             "Change": unary(ChangeMembersRequest, self._change),
             "SteerMoves": unary(SteerMovesRequest, self._steer_moves),
             "GetMoves": unary(GetMovesRequest, self._get_moves),
+            "Join": unary(JoinRequest, self._join),
             "Recover": unary(RecoverRequest, self._recover),
         }
         return Service("ringmill.v1.Members", methods)
@@ -60,16 +64,11 @@ class MembersService:
             zones={NodeId(node): zone for node, zone in request.zones.items()},
         )
         dead = {NodeId(node) for node in request.dead}
-        known = self._membership.starts.remembered
 
         def change(topology: Topology, may_be_done: bool) -> Topology | None:
             following = with_members(topology, changes, dead)
             for member in fresh.values() if following is not None else ():
-                if known(member.disk) is not None:
-                    raise Conflict(
-                        f"disk {member.disk} of {member.id} was in the cluster before: it is an old copy",
-                        hint="`ringmill node reset DIR` makes its folder that of an empty disk",
-                    )
+                refuse_former_disk(self._membership.starts, member)
             return following
 
         return await self._made(change, request.timeout_ms, call)
@@ -94,6 +93,15 @@ class MembersService:
     async def _made(self, change: TopologyChange, timeout_ms: int, call: Call) -> ChangeMembersResponse:
         told = await self._membership.epochs.change(change, time_allowed(timeout_ms / 1000, call.left_s))
         return ChangeMembersResponse(epoch=told.topology.epoch, changed=told.was_made)
+
+    async def _join(self, request: JoinRequest, call: Call) -> JoinResponse:
+        """Raises PermissionDenied, InvalidArgument, Conflict; what a change of the topology raises."""
+        newcomer = _member(request.member)
+        newcomer.check()
+        allowed_s = time_allowed(request.timeout_ms / 1000, call.left_s)
+        admit = self._membership.joins.admit
+        admitted = await admit(request.grant, request.proof, request.nonce, newcomer, allowed_s)
+        return JoinResponse(epoch=admitted.epoch, sealed=admitted.sealed)
 
     async def _recover(self, request: RecoverRequest, call: Call) -> RecoverResponse:
         """Raises InvalidArgument, Unavailable as node/membership/recovering.py."""

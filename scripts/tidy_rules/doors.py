@@ -27,6 +27,7 @@ OPEN_ROOMS = (
     "simulator/__main__.py",
     "simulator/campaign/many.py",
     "simulator/world/stepped.py",  # one baton: the thread is a way to stop plain code
+    "examples/deploy",
     "examples/kv",
     "scripts",
     "tests",

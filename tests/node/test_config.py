@@ -1,12 +1,15 @@
 """The command line of a node: one clear error that names the flag and the value."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from ringmill.client.cli.frame.settings import NODES_OWN
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.node.config import parse_arguments
+from ringmill.node.config import parse_arguments, show_settings
+from ringmill.node.configuration.node_settings import CONFIG, NODE_SETTINGS
 
 
 def _line(**flags: str) -> list[str]:
@@ -43,11 +46,26 @@ def test_a_data_folder_becomes_absolute() -> None:
         ("frames_port", "40000"),
         ("frames_port", "7101"),
         ("containment", "on"),
+        ("advertise", "db1.example"),
+        ("advertise", "0.0.0.0:7101"),
+        ("advertise", "db1.example:70000"),
+        ("seeds", "db1.example:7101,db2.example"),
     ],
 )
 def test_a_bad_flag_is_named_with_its_value(flag: str, value: str) -> None:
-    with pytest.raises(InvalidArgument, match=f"--{flag.replace('_', '-')}.*{value}"):
+    last = value.rsplit(",", maxsplit=1)[-1]
+    with pytest.raises(InvalidArgument, match=f"--{flag.replace('_', '-')}.*{last}"):
         parse_arguments(_line(**{flag: value}))
+
+
+def test_a_node_is_known_by_the_address_that_it_advertises() -> None:
+    plain, known = parse_arguments(_line()), parse_arguments(_line(advertise="db1.example:9001"))
+    assert (plain.address, plain.bound) == ("127.0.0.1:7101", "127.0.0.1:7101")
+    assert (known.address, known.bound) == ("db1.example:9001", "127.0.0.1:7101")
+    assert parse_arguments(_line(seeds="db1.example:1, [::1]:2,db1.example:1")).seeds == (
+        "db1.example:1",
+        "[::1]:2",
+    )
 
 
 TLS = {"tls_cert": "n1.pem", "tls_key": "n1.key", "tls_ca": "ca.pem"}
@@ -59,6 +77,15 @@ def token_file(tmp_path: Path) -> str:
     path.write_text("secret\n")
     path.chmod(0o600)
     return str(path)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:7101", "[::]:7101"])
+def test_all_addresses_of_a_host_go_with_one_to_be_known_by(address: str, token_file: str) -> None:
+    known = _line(listen=address, advertise="db1.example:7101", token_file=token_file, **TLS)
+    config = parse_arguments(known)
+    assert (config.bound, config.proved) == (address, ("db1.example:7101",))
+    with pytest.raises(InvalidArgument, match="must be a loopback"):
+        parse_arguments(_line(listen=address, advertise="db1.example:7101"))
 
 
 @pytest.mark.parametrize("address", ["10.0.0.7:7101", "db1.example:7101", "[fd00::7]:7101", "127.0.0.1:7101"])
@@ -152,3 +179,94 @@ def test_containment_comes_from_the_flag_or_the_environment(monkeypatch: pytest.
     monkeypatch.setenv("RINGMILL_CONTAINMENT", "of")
     with pytest.raises(InvalidArgument, match="--containment of: auto, require, off"):
         parse_arguments(_line())
+
+
+def _file(folder: Path, *lines: str) -> list[str]:
+    """The flags of a node with this file and nothing else; only its user may write it."""
+    path = folder / "node.toml"
+    path.write_text("\n".join(['id = "n1"', 'listen = "127.0.0.1:7101"', 'data = "data"', *lines]))
+    path.chmod(0o600)
+    return ["--config", str(path)]
+
+
+def test_a_file_has_what_flags_have_with_dashes_or_underscores(tmp_path: Path) -> None:
+    line = _file(tmp_path, "slots = 3", "scrub-every = 60", "hint_age = 1.5", "gate = false", 'zone = "east"')
+    found = parse_arguments(line)
+    assert (found.id, found.address, found.slots, found.zone) == ("n1", "127.0.0.1:7101", 3, "east")
+    assert (found.scrub_every_s, found.hint_age_s, found.gate) == (60, 1.5, False)
+    assert parse_arguments(_file(tmp_path, 'purge-after = "off"')).purge_after_s == 0
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = _file(tmp_path, "slots = 3")
+    assert parse_arguments(line).slots == 3
+    monkeypatch.setenv("RINGMILL_SLOTS", "4")
+    assert parse_arguments(line).slots == 4
+    assert parse_arguments([*line, "--slots", "5"]).slots == 5
+    monkeypatch.setenv("RINGMILL_SLOTS", "many")
+    with pytest.raises(InvalidArgument, match="RINGMILL_SLOTS 'many': not a whole number"):
+        parse_arguments(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("slot = 3", "line 4: slot is not a setting of a node; did you mean slots"),
+        ('slots = "3"', r"slots \(.*line 4\) is '3', text: it must be a whole number, from 0 to 64"),
+        ("slots = 65", r"slots \(.*line 4\) 65: from 0 to 64"),
+        ("slots = true", "is 'True', true or false"),
+        ("zone = 3", "zone .* is '3', a whole number: it must be text"),
+        ('gate = "maybe"', "gate .*line 4.* 'maybe': off or on"),
+        ('peer-transport = "udp"', "peer-transport .*'udp': grpc, tcp or unix"),
+        ("[storage]\nslots = 3", r"line 4: \[storage\] is a section"),
+        ("hint-age = 1\nhint_age = 2", "line 5: hint_age stands there twice"),
+        ("slots = 3x", "is not valid TOML: .*line 4"),
+        ('config = "other.toml"', "config is not a setting"),
+    ],
+)
+def test_a_bad_line_of_a_file_is_named_with_its_file(tmp_path: Path, text: str, told: str) -> None:
+    line = _file(tmp_path, text)
+    with pytest.raises(InvalidArgument, match=rf"(?s){told}") as raised:
+        parse_arguments(line)
+    assert str(tmp_path / "node.toml") in str(raised.value)
+
+
+def test_a_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    line = _file(tmp_path)
+    (tmp_path / "node.toml").chmod(0o666)
+    with pytest.raises(InvalidArgument, match=r"node\.toml' is not trusted: .* every user"):
+        parse_arguments(line)
+    with pytest.raises(InvalidArgument, match=r"--config .*none\.toml"):
+        parse_arguments(["--config", str(tmp_path / "none.toml")])
+
+
+def test_what_is_missing_is_named_with_all_places_where_it_can_stand() -> None:
+    with pytest.raises(InvalidArgument, match="--listen and --data: missing") as raised:
+        parse_arguments(["--id", "n1"])
+    assert "--config" in raised.value.hint and "RINGMILL_LISTEN and RINGMILL_DATA" in raised.value.hint
+
+
+def test_the_settings_are_shown_with_where_they_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = _file(tmp_path, "slots = 3")
+    monkeypatch.setenv("RINGMILL_ZONE", "east")
+    show_settings([*line, "--hint-age", "5", "--origin"])
+    rows = [row.split("\t") for row in capsys.readouterr().out.splitlines()]
+    assert ["slots", "3", f"slots ({tmp_path}/node.toml, line 4)"] in rows
+    assert ["zone", "east", "RINGMILL_ZONE"] in rows and ["hint-age", "5", "--hint-age"] in rows
+    assert ["gate", "on", "default"] in rows and len(rows) == len(
+        [s for s in NODE_SETTINGS if not s.is_hidden]
+    )
+    show_settings([*line, "-o", "json"])
+    assert json.loads(capsys.readouterr().out)["slots"] == 3
+    with pytest.raises(InvalidArgument, match=r"127\.0\.0\.1:40000"):
+        show_settings([*line, "--listen", "127.0.0.1:40000"])
+
+
+def test_a_command_knows_the_variables_that_are_of_nodes() -> None:
+    shared = {"token_file", "tls_ca", "tls_cert", "tls_key"}  # a command has its own
+    of_nodes = {setting.name for setting in NODE_SETTINGS} | {CONFIG}
+    assert set(NODES_OWN) == of_nodes - shared

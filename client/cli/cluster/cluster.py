@@ -22,7 +22,11 @@ cluster = LazyGroup(
         ),
         "form": Verb(
             "ringmill.client.cli.cluster.cluster_form:form",
-            "form a cluster of running nodes (--endpoints)",
+            "form a cluster of running nodes (--members)",
+        ),
+        "join-token": Verb(
+            "ringmill.client.cli.cluster.join_token:join_token",
+            "print a token by which a node on a new host may join",
         ),
         "down": Verb(
             "ringmill.client.cli.cluster.cluster_up:down",

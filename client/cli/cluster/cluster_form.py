@@ -1,12 +1,14 @@
 """`ringmill cluster form`: make one cluster of nodes that were started by other means.
 
-The nodes already run (started by hand, systemd or in containers), and --endpoints names them.  This command
-writes no file: the nodes keep the topology on their own disks.  Forming again changes nothing and says so.
+The nodes already run (started by hand, systemd or in containers), and --members or --endpoints names them.
+This command writes no file: the nodes keep the topology on their own disks.  Forming again changes nothing
+and says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import click
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import cluster_token, tls_of_settings
+from ringmill.client.cli.frame.pairs import parts_of
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_cluster import DEFAULT_REPLICAS
@@ -30,25 +33,30 @@ DEFAULT_PARTITIONS = 256
 
 @click.command()
 @click.option(
+    "--members", metavar="ID=HOST:PORT,...", help="the nodes with their names, in place of --endpoints"
+)
+@click.option(
     "--replicas",
     type=click.IntRange(1, 7),
     help="owners of each partition  [3, or fewer if there are fewer nodes]",
 )
 @click.option("--partitions", type=int, help="a power of two; cannot be changed later  [256]")
 @click.pass_obj
-def form(settings: Settings, replicas: int | None, partitions: int | None) -> None:
-    """Form one cluster of the running nodes in --endpoints; --cluster is its name.
+def form(settings: Settings, members: str | None, replicas: int | None, partitions: int | None) -> None:
+    """Form one cluster of running nodes; --cluster is its name.
 
+    --members names them, and each has to be the node that it is said to be; --endpoints has addresses alone.
     Waits until all nodes serve, for at most --timeout  [30s].  Forming it again changes nothing.
     """
     from ringmill.client.local.cluster_forming import Effort, Shape
     from ringmill.client.local.cluster_forming import form as form_nodes
 
-    addresses = _addresses(settings)
+    names = _names(settings, members)
+    addresses = list(names) or _addresses(settings)
     owners = replicas or min(DEFAULT_REPLICAS, len(addresses))
     ring = partitions or DEFAULT_PARTITIONS
     local_cluster.check_shape(settings.cluster, nodes=len(addresses), replicas=owners, partitions=ring)
-    effort = Effort(addresses, settings.timeout or FORM_TIMEOUT_S)
+    effort = Effort(addresses, settings.timeout or FORM_TIMEOUT_S, names=names)
     if (tls := tls_of_settings(settings)) is not None:
         from ringmill.client.connection import open_link
 
@@ -59,21 +67,38 @@ def form(settings: Settings, replicas: int | None, partitions: int | None) -> No
     _show(settings, topology, formed.joined)
 
 
+def _names(settings: Settings, members: str | None) -> dict[str, str]:
+    """The names of --members, by address; empty without it.  Raises InvalidArgument."""
+    if members is None:
+        return {}
+    if "endpoints" in settings.given:
+        raise InvalidArgument("--members and --endpoints both name the nodes: give one of them")
+    given = [one.strip() for one in members.split(",") if one.strip()]
+    pairs = parts_of("--members", given, "ID=HOST:PORT")
+    _check_addresses("--members", [address for _, address in pairs])
+    return {address: name for name, address in pairs}
+
+
 def _addresses(settings: Settings) -> list[str]:
     """Raises InvalidArgument unless each endpoint is host:port and appears once."""
     addresses = [one.strip() for one in settings.endpoints.split(",") if one.strip()]
     if not addresses:
         raise InvalidArgument(
-            "--endpoints is missing: it names the nodes",
-            hint="ringmill cluster form --endpoints 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103",
+            "--members or --endpoints is missing: it names the nodes",
+            hint="ringmill cluster form --members n1=127.0.0.1:7101,n2=127.0.0.1:7102,n3=127.0.0.1:7103",
         )
+    _check_addresses("--endpoints", addresses)
+    return addresses
+
+
+def _check_addresses(flag: str, addresses: Sequence[str]) -> None:
+    """Raises InvalidArgument."""
     for address in addresses:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise InvalidArgument(f"--endpoints: {address[:80]!r} is not host:port")
+            raise InvalidArgument(f"{flag}: {address[:80]!r} is not host:port")
         if addresses.count(address) > 1:
-            raise InvalidArgument(f"--endpoints names {address} twice")
-    return addresses
+            raise InvalidArgument(f"{flag} names {address} twice")
 
 
 def _check_as_asked(topology: Topology, replicas: int | None, partitions: int | None) -> None:

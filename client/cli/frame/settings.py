@@ -28,10 +28,12 @@ NAMES = (
     "tls_ca", "tls_cert", "tls_key", "token", "token_file",
 )  # fmt: skip
 NODES_OWN = (
-    "compare_every", "containment", "gate", "hint_age", "hint_bytes", "pass_vote_after", "purge_after",
-    "purge_after_least",
+    "advertise", "client_transport", "compare_every", "config", "containment", "data", "frames_port",
+    "gate", "hint_age", "hint_bytes", "id", "join", "listen", "pass_vote_after", "peer_transport",
+    "profile", "purge_after", "purge_after_least", "scrub_every", "seeds", "slots", "tls_clients",
+    "tls_crl", "zone",
 )  # fmt: skip
-"""RINGMILL_* variables of nodes that a command starts (node/config.py), and nothing to the command itself."""
+"""RINGMILL_* variables of nodes (node/configuration/node_settings.py) that mean nothing to a command."""
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

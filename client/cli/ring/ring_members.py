@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from ringmill.client.cli.frame.pairs import parts_of
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.ring.asked_change import (
     DRY,
@@ -17,7 +18,6 @@ from ringmill.client.cli.ring.asked_change import (
     carry_out,
     take_away,
 )
-from ringmill.client.cli.ring.pairs import parts_of
 from ringmill.client.cli.ring.ring_plan import weights_of
 from ringmill.client.local import local_cluster
 from ringmill.client.local.newcomers import next_node, start_newcomer

@@ -10,9 +10,9 @@ import click
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.pairs import parts_of
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.ring.heirs import heirs_of
-from ringmill.client.cli.ring.pairs import parts_of
 from ringmill.client.cli.ring.ring_show import load_document, ranges
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ring.plans.moving_rate import LEAST_BYTES

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -71,8 +71,8 @@ class FrameTransport:
     """Calls between nodes, by id.  `async with` owns its connections and tasks.
 
     `cluster` is the one that this node belongs to, None until it has joined one; a peer of another one is
-    refused on either side.  So is one that does not know the `secret`; "" asks nobody for it.  `address` is
-    where clients dial this node ("host:port"); what it proves to them holds that.
+    refused on either side.  So is one that does not know the `secret`; "" asks nobody for it.  Clients may
+    dial this node at the `addresses` ("host:port"); what it proves to them holds these.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class FrameTransport:
         entropy: Entropy,
         cluster: ClusterId | None = None,
         secret: str = "",
-        address: str = "",
+        addresses: Sequence[str] = ("",),
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._node_id = node_id
@@ -93,8 +93,7 @@ class FrameTransport:
         self._entropy = entropy
         self._cluster = cluster
         self._secret = LinkSecret(secret, entropy)
-        self._address = address
-        self.door = ClientDoor(node_id, secret, address, entropy)
+        self.door = ClientDoor(node_id, secret, addresses, entropy)
         """Who clients are."""
         self._complaints = Complaints(node_id, clock)
         self._max_frame_bytes = max_frame_bytes
@@ -305,11 +304,15 @@ class FrameTransport:
         if not told.nonce:
             raise self._denied(dialler.node, "has no token of a cluster")
         theirs, own = WITH_CLIENT if is_client else BETWEEN_NODES
-        address = self._address if is_client else ""
+        addresses = self.door.addresses if is_client else ("",)
         secret = self.door.secret_for(told) if is_client else self._secret
         ours = replace(ours, nonce=secret.nonce())
-        ours = replace(ours, proof=secret.proof(own, told, ours, address))
-        return Welcome(dialler, ours, lambda given: secret.is_proof(given, theirs, told, ours, address))
+
+        def is_proof(given: bytes) -> bool:
+            return any(secret.is_proof(given, theirs, told, ours, address) for address in addresses)
+
+        shown = b"".join(secret.proof(own, told, ours, address) for address in addresses)
+        return Welcome(dialler, replace(ours, proof=shown), is_proof)
 
     def _check_cluster(self, told: Introduction) -> None:
         ours = self._cluster or ""

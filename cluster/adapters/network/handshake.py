@@ -110,14 +110,14 @@ def any_node(_: Introduction) -> None:
 
 
 def proof_of(told: Mapping[str, str]) -> bytes:
-    """The proof among these texts; b"" when there is none."""
+    """The proof among these texts, or the two of a node with two addresses; b"" when there is none."""
     return proof_in(told.get(PROOF_KEY, ""))
 
 
 def proof_in(text: str) -> bytes:
     """The bytes of a proof that was told as text; b"" when it is none."""
     try:
-        return bytes.fromhex(text) if len(text) == _PROOF_DIGITS else b""
+        return bytes.fromhex(text) if len(text) in {_PROOF_DIGITS, 2 * _PROOF_DIGITS} else b""
     except ValueError:
         return b""
 

@@ -8,7 +8,9 @@ given back its own, and no proof of a client stands for one of a node.  So a pro
 port is not that member, and one that only knows addresses is no node.
 
 A node says its name to nodes, which know whom they meant.  A client may know an address alone, so what a node
-proves to it holds the address: a proof that another node has made, for whoever asked it, is none here.
+proves to it holds the address: a proof that another node has made, for whoever asked it, is none here.  A
+node that is known by another address than it listens at does not hear which of them was dialled, so it gives
+a proof for each, one behind the other.
 
 Who relays bytes between two living sides is not found out by this, as frames are not signed.
 A client that has a token of its own proves that one in the same way, and is proved to by it
@@ -64,6 +66,7 @@ WITH_CLIENT: Final[tuple[Side, Side]] = ("client", "node")  # in the same order
 _LABEL: Final = b"ringmill link 1"
 _HASH: Final = "sha256"
 _NONCE_BYTES: Final = 32
+_PROOF_BYTES: Final = 32
 _CALL: Final = "call"  # where the proof of a stream has its side
 CALLER: Final = "caller"
 
@@ -95,14 +98,16 @@ class LinkSecret:
     def is_proof(
         self, given: bytes, side: Side, dialling: Introduction, answering: Introduction, address: str = ""
     ) -> bool:
-        return self._is_sealed(given, side, *_of_stream(dialling, answering, address))
+        parts = _parts(given)
+        return any(self._is_sealed(part, side, *_of_stream(dialling, answering, address)) for part in parts)
 
     def call_proof(self, nonce: str, path: str, address: str) -> bytes:
         """What the node at `address` shows with its answer to a plain call of the method at `path`."""
         return self._sealed(_CALL, nonce, path, one_spelling(address))
 
     def is_call_proof(self, given: bytes, nonce: str, path: str, address: str) -> bool:
-        return self._is_sealed(given, _CALL, nonce, path, one_spelling(address))
+        parts = _parts(given)
+        return any(self._is_sealed(part, _CALL, nonce, path, one_spelling(address)) for part in parts)
 
     def caller_proof(self, nonce: str, path: str, address: str, challenge: str) -> bytes:
         """What the caller shows with that call to the node that gave this challenge."""
@@ -214,14 +219,19 @@ def _of_stream(dialling: Introduction, answering: Introduction, address: str) ->
     ]
 
 
+def _parts(given: bytes) -> list[bytes]:
+    """The proofs that stand one behind the other: a node with two addresses shows one for each."""
+    return [given[at : at + _PROOF_BYTES] for at in range(0, len(given), _PROOF_BYTES)]
+
+
 def unproved(address: str, outcome: str) -> Unavailable:
     """The error of a client whose request was answered, or would be, by somebody who gives no proof."""
     return Unavailable(
         f"{address} did not prove that it is a node of this cluster that listens at this address",
         detail={"address": address, "proved": False},
         hint="the client's token (--token-file, token=, RINGMILL_TOKEN) may be of another cluster; else the "
-        "node was started without --token-file, it listens at another address (--listen) than this one, or "
-        "another process has taken over its port",
+        "node was started without --token-file, this is neither its --advertise nor its --listen, or another "
+        "process has taken over its port",
         outcome=outcome,
     )
 

@@ -54,6 +54,11 @@ class MembersStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesResponse.FromString,
                 _registered_method=True)
+        self.Join = channel.unary_unary(
+                '/ringmill.v1.Members/Join',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.JoinRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.JoinResponse.FromString,
+                _registered_method=True)
         self.Recover = channel.unary_unary(
                 '/ringmill.v1.Members/Recover',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.RecoverRequest.SerializeToString,
@@ -92,6 +97,13 @@ class MembersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Join(self, request, context):
+        """A node asks to become a member by a join token; the answer is sealed for the holder of the token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Recover(self, request, context):
         """Go on as another cluster without members that had most of the votes; to be asked of a member that is left.
         """
@@ -121,6 +133,11 @@ def add_MembersServicer_to_server(servicer, server):
                     servicer.GetMoves,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesResponse.SerializeToString,
+            ),
+            'Join': grpc.unary_unary_rpc_method_handler(
+                    servicer.Join,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.JoinRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.JoinResponse.SerializeToString,
             ),
             'Recover': grpc.unary_unary_rpc_method_handler(
                     servicer.Recover,
@@ -236,6 +253,33 @@ class Members:
             '/ringmill.v1.Members/GetMoves',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.GetMovesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Join(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Members/Join',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.JoinRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_members__pb2.JoinResponse.FromString,
             options,
             channel_credentials,
             insecure,

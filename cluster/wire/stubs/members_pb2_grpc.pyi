@@ -41,6 +41,8 @@ class MembersStub:
     """Pause or resume the moves of partitions, or give them up: each stays with the owners that it has then."""
     GetMoves: _grpc.UnaryUnaryMultiCallable[_members_pb2.GetMovesRequest, _members_pb2.GetMovesResponse]
     """What moves, and what it waits for at this node."""
+    Join: _grpc.UnaryUnaryMultiCallable[_members_pb2.JoinRequest, _members_pb2.JoinResponse]
+    """A node asks to become a member by a join token; the answer is sealed for the holder of the token."""
     Recover: _grpc.UnaryUnaryMultiCallable[_members_pb2.RecoverRequest, _members_pb2.RecoverResponse]
     """Go on as another cluster without members that had most of the votes; to be asked of a member that is left."""
 
@@ -55,6 +57,8 @@ class MembersAsyncStub(MembersStub):
     """Pause or resume the moves of partitions, or give them up: each stays with the owners that it has then."""
     GetMoves: _aio.UnaryUnaryMultiCallable[_members_pb2.GetMovesRequest, _members_pb2.GetMovesResponse]  # type: ignore[assignment]
     """What moves, and what it waits for at this node."""
+    Join: _aio.UnaryUnaryMultiCallable[_members_pb2.JoinRequest, _members_pb2.JoinResponse]  # type: ignore[assignment]
+    """A node asks to become a member by a join token; the answer is sealed for the holder of the token."""
     Recover: _aio.UnaryUnaryMultiCallable[_members_pb2.RecoverRequest, _members_pb2.RecoverResponse]  # type: ignore[assignment]
     """Go on as another cluster without members that had most of the votes; to be asked of a member that is left."""
 
@@ -90,6 +94,14 @@ class MembersServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_members_pb2.GetMovesResponse, _abc.Awaitable[_members_pb2.GetMovesResponse]]:
         """What moves, and what it waits for at this node."""
+
+    @_abc_1.abstractmethod
+    def Join(
+        self,
+        request: _members_pb2.JoinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.JoinResponse, _abc.Awaitable[_members_pb2.JoinResponse]]:
+        """A node asks to become a member by a join token; the answer is sealed for the holder of the token."""
 
     @_abc_1.abstractmethod
     def Recover(

@@ -68,6 +68,7 @@ METHOD_ROLES: Final[Mapping[str, Need]] = MappingProxyType(
         "Membership/Status": _ANYBODY,
         "Membership/Sizes": _READ,
         "Membership/Hot": _READ,
+        "Members/Join": _ANYBODY,  # who asks proves a right to it by a join token (rule T11)
         "Members/GetMoves": _READ,
         "Members/Change": _ADMIN,
         "Members/SteerMoves": _ADMIN,

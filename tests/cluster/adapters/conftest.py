@@ -64,6 +64,7 @@ class Nodes:
         cluster: str | None = "c1",
         secret: str | None = None,
         at: str = "",
+        known_as: str = "",
         handlers: Mapping[str, Handler] = MappingProxyType({}),
         tls: TlsFiles | None = None,
     ) -> FrameTransport:
@@ -77,7 +78,7 @@ class Nodes:
             entropy=OsEntropy(),
             cluster=None if cluster is None else ClusterId(cluster),
             secret=self.secret if secret is None else secret,
-            address=address,
+            addresses=(known_as or address, address),
         )
         transport.clients_prove = tls is not None
         for method, handler in handlers.items():

@@ -58,7 +58,7 @@ def test_what_a_role_opens() -> None:
     by_role = {
         role: {row for row, need in METHOD_ROLES.items() if need.role == role} for role in (NOBODY, *ROLES)
     }
-    assert by_role[NOBODY] == {"Topology/Identify", "Topology/Get", "Membership/Status"}
+    assert by_role[NOBODY] == {"Topology/Identify", "Topology/Get", "Membership/Status", "Members/Join"}
     assert by_role[WRITE] == {
         *("kv.put", "kv.delete", "kv.touch", "kv.cas", "kv.incr"),
         *("Kv/Put", "Kv/Delete", "Kv/Touch", "Registers/Cas", "Registers/Incr"),

@@ -1,16 +1,16 @@
 """Finds out who a client is, on a session and with a plain call, and proves the node to it.
 
 A session is proved once, by its first frame.  A plain call carries its proof: it is made for the method, the
-node's address and the node's challenge, which is another one at each start of the node.  So a proof that a
-process got hold of opens no other method and no other node.  Nor does it open this node once that process
-can listen at its address: then this start of the node has ended.  The node keeps nothing for it.
+address that was dialled and the node's challenge, which is another one at each start of the node.  So a proof
+that a process got hold of opens no other method and no other node.  Nor does it open this node once that
+process can listen at its address: then this start of the node has ended.  The node keeps nothing for it.
 
 Rules F6 and F8: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ringmill.cluster.access.callers import UNKNOWN_CALLER, Caller, Permissions, Standing
 from ringmill.cluster.access.raw_tokens import raw_caller, wrong_token
@@ -24,7 +24,7 @@ from ringmill.cluster.adapters.network.handshake import (
     Introduction,
     proof_in,
 )
-from ringmill.cluster.adapters.network.link_proofs import LinkSecret
+from ringmill.cluster.adapters.network.link_proofs import LinkSecret, one_spelling
 from ringmill.cluster.errors import PermissionDenied, Unavailable
 from ringmill.cluster.ports import Entropy
 
@@ -32,13 +32,13 @@ __all__ = ["ClientDoor"]
 
 
 class ClientDoor:
-    """The door of one node, which listens to clients at `address`.  `token` is the cluster's; "" has none."""
+    """The door of one node, which clients dial at `addresses`.  `token` is the cluster's; "" has none."""
 
-    def __init__(self, node: str, token: str, address: str, entropy: Entropy) -> None:
+    def __init__(self, node: str, token: str, addresses: Sequence[str], entropy: Entropy) -> None:
         self._node = node
         self._token = token
         self._secret = LinkSecret(token, entropy)
-        self._address = address
+        self.addresses = tuple(dict.fromkeys(map(one_spelling, addresses)))
         self._entropy = entropy
         self._challenge = self._secret.nonce()
         self.permissions: Permissions | None = None
@@ -68,8 +68,9 @@ class ClientDoor:
         nonce = told.get(NONCE_KEY, "")
         if not nonce or not self._secret:
             return {}
-        proof = self._secret_of(told.get(TOKEN_ID_KEY, "")).call_proof(nonce, path, self._address)
-        return {PROOF_KEY: proof.hex(), CHALLENGE_KEY: self._challenge}
+        secret = self._secret_of(told.get(TOKEN_ID_KEY, ""))
+        proofs = b"".join(secret.call_proof(nonce, path, address) for address in self.addresses)
+        return {PROOF_KEY: proofs.hex(), CHALLENGE_KEY: self._challenge}
 
     def caller_of(self, told: Mapping[str, str], path: str) -> Caller:
         """Who makes a plain call of the method at `path` with these texts.
@@ -84,7 +85,8 @@ class ClientDoor:
             raise Unavailable(f"{self._node} was started again: the proof of the caller is too old")
         token_id, nonce = told.get(TOKEN_ID_KEY, ""), told.get(NONCE_KEY, "")
         secret = self._secret_of(token_id)
-        if not secret.is_caller_proof(proof, nonce, path, self._address, self._challenge):
+        shown = (secret.is_caller_proof(proof, nonce, path, each, self._challenge) for each in self.addresses)
+        if not any(shown):
             raise wrong_token(f"token {token_id}" if token_id else "the cluster's token")
         return Caller(token_id, not token_id)
 

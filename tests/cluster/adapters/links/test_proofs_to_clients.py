@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from ringmill.cluster.wire.frames import encode_operations, encode_proof
 from ringmill.cluster.wire.offers import CarrierName
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
-from tests.cluster.adapters.conftest import SECRET
+from tests.cluster.adapters.conftest import SECRET, free_port
 
 N1 = NodeId("n1")
 PUT = encode_operations([(1, "kv.put", 5_000_000, 1, b"")], 0)
@@ -105,6 +106,47 @@ async def test_a_session_of_who_has_the_token_is_as_any_other(nodes: Any) -> Non
         async with link_to(nodes, token) as link:
             await link.session_call("kv.put", b"", 5)
     assert len(asked.of) == 2
+
+
+@asynccontextmanager
+async def relay(to: str) -> AsyncIterator[str]:
+    """The address of a process that forwards connections, as a container's host does with a port."""
+    host, _, port = to.rpartition(":")
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while piece := await source.read(4096):
+            sink.write(piece)
+        sink.close()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward, back = await asyncio.open_connection(host, int(port))
+        with suppress(OSError):
+            await asyncio.gather(copy(reader, back), copy(onward, writer))
+
+    server = await asyncio.start_server(forward, "127.0.0.1", free_port())
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def test_a_node_proves_itself_at_the_address_that_it_is_known_by_and_where_it_listens(
+    nodes: Any,
+) -> None:
+    asked, at = Asked(), f"127.0.0.1:{free_port()}"
+    nodes.tables = asked.tables()
+    async with relay(at) as known_as, relay(at) as unknown:
+        asked.frames(await nodes.start("n1", at=at, known_as=known_as))
+        for address in (known_as, at):
+            async with ClientLink(address, transport=nodes.carrier, token=SECRET) as link:
+                await link.session_call("kv.put", b"", 5)
+                await plain(link, "Put")
+        assert len(asked.of) == 2 * len(["kv.put", "Identify", "Put"])
+        async with ClientLink(unknown, transport=nodes.carrier, token=SECRET) as link:
+            with pytest.raises(Unavailable, match="did not prove that it is a node"):
+                await link.session_call("kv.put", b"", 5)
+            with pytest.raises(Unavailable, match="did not prove that it is a node"):
+                await plain(link, "Put")
 
 
 @pytest.mark.parametrize("secret", ["guessed", ""])

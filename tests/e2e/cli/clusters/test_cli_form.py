@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,10 +28,13 @@ def addresses(tmp_path: Path) -> Iterator[list[str]]:
     """Three nodes, as a person or systemd starts them."""
     base = free_base(3, 24000 + os.getpid() % 1000 * 6)
     places = [f"127.0.0.1:{base + number}" for number in range(3)]
+    (tmp_path / "token").write_text("what-the-nodes-of-this-cluster-know")
+    (tmp_path / "token").chmod(0o600)
     with ExitStack() as stack:
         log = stack.enter_context(open(tmp_path / "nodes.log", "wb"))
         for number, address in enumerate(places, 1):
             command = ["--id", f"n{number}", "--listen", address, "--data", str(tmp_path / f"n{number}")]
+            command += ["--token-file", str(tmp_path / "token")]
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "ringmill.node", *command, "--profile", "fast"],
                 env=our_environment(), stderr=log,
@@ -43,7 +48,10 @@ def test_nodes_started_by_hand_become_a_cluster(by_hand: Shell, addresses: list[
     endpoints = ("--endpoints", ",".join(addresses))
     up = by_hand.run("cluster", "up", *endpoints)
     assert up.code == 2 and "cluster form" in up.err
-    formed = by_hand.ok("cluster", "form", *endpoints, "--partitions", "16", "-o", "json").json
+    swapped = by_hand.call("cluster", "form", "--members", f"n2={addresses[0]},n1={addresses[1]}")
+    assert swapped.code == 2 and f"{addresses[0]} is n1, not n2" in swapped.err
+    members = ",".join(f"n{number}={address}" for number, address in enumerate(addresses, 1))
+    formed = by_hand.ok("cluster", "form", "--members", members, "--partitions", "16", "-o", "json").json
     assert (formed["joined"], formed["replicas"], formed["already_formed"]) == (["n1", "n2", "n3"], 3, False)
     again = by_hand.ok("cluster", "form", *endpoints)
     assert b"cluster default is already formed: 3 nodes, 16 partitions, N=3" in again.out
@@ -53,12 +61,66 @@ def test_nodes_started_by_hand_become_a_cluster(by_hand: Shell, addresses: list[
     other = by_hand.run("cluster", "form", *endpoints, "--partitions", "32")
     assert other.code == 2 and "was formed with partitions 16" in other.err
     assert not (by_hand.folder / "home").exists()
+    a_node_joins_by_a_token(by_hand, addresses)
+
+
+def a_node_joins_by_a_token(by_hand: Shell, addresses: list[str]) -> None:
+    """A host that has nothing but a file of settings and a token for its name."""
+    host, secret = by_hand.folder / "host4", by_hand.folder / "token"
+    ours = ("--endpoints", addresses[0], "--token-file", str(secret))
+    without = by_hand.call("cluster", "join-token", "n4", "--endpoints", addresses[0])
+    assert without.code == 2 and "token is missing" in without.err
+    member = by_hand.call("cluster", "join-token", "n2", *ours)
+    assert member.code == 4 and "n2 is a member" in member.err
+    made = by_hand.call("cluster", "join-token", "n4", "--ttl", "10m", *ours, "-o", "json").json
+    assert made["node"] == "n4" and set(made["seeds"]) == set(addresses)
+    host.mkdir(0o700)
+    listen = f"127.0.0.1:{free_base(1, 26000 + os.getpid() % 1000 * 6)}"
+    lines = {
+        "id": "n4",
+        "listen": listen,
+        "data": str(host / "data"),
+        "token-file": str(host / "token"),
+        "seeds": addresses[::-1],
+        "profile": "fast",
+    }
+    (host / "node.toml").write_text(
+        "\n".join(f"{name} = {json.dumps(value)}" for name, value in lines.items())
+    )
+    (host / "node.toml").chmod(0o600)
+
+    def start(stack: ExitStack) -> None:
+        run = [sys.executable, "-P", "-m", "ringmill.node", "--config", str(host / "node.toml")]
+        with open(host / "log", "ab") as log:
+            process = subprocess.Popen([*run, "--join", made["token"]], env=our_environment(), stderr=log)
+        stack.callback(process.wait, 30)
+        stack.callback(process.terminate)
+        until = time.monotonic() + 60
+        there = ("--endpoints", listen, "--token-file", str(secret))
+        while by_hand.call("put", "k", "w", "--timeout", "1s", *there).code != 0:
+            assert process.poll() is None and time.monotonic() < until, (host / "log").read_text()
+            time.sleep(0.1)
+
+    with ExitStack() as stack:
+        start(stack)
+        assert (host / "token").read_text().strip() == secret.read_text()
+        assert (host / "token").stat().st_mode & 0o777 == 0o600
+        assert by_hand.call("cluster", "moves", "--follow", "--timeout", "60s", *ours).code == 0
+        shown = by_hand.ok("cluster", "status", *ours, "-o", "json").json
+        assert {one["id"]: one["membership"] for one in shown["nodes"]}["n4"] == "up"
+    with ExitStack() as stack:
+        start(stack)  # with the same line: it has the cluster's token now, and needs the other one no more
+    assert (host / "log").read_text().count("n4 joined the cluster") == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ([], "--endpoints is missing"),
+        ([], "--members or --endpoints is missing"),
+        (["--members", "127.0.0.1:1"], "--members '127.0.0.1:1' is not ID=HOST:PORT"),
+        (["--members", "n1=127.0.0.1"], "--members: '127.0.0.1' is not host:port"),
+        (["--members", "n1=127.0.0.1:1,n2=127.0.0.1:1"], "--members names 127.0.0.1:1 twice"),
+        (["--members", "n1=127.0.0.1:1", "--endpoints", "127.0.0.1:1"], "give one of them"),
         (["--endpoints", "127.0.0.1"], "is not host:port"),
         (["--endpoints", "127.0.0.1:1,127.0.0.1:1"], "names 127.0.0.1:1 twice"),
         (["--endpoints", "127.0.0.1:1", "--replicas", "2"], "--replicas is 2, but there are 1 nodes"),

@@ -1,0 +1,118 @@
+"""Lets a node with a join token become a member, and gives it the cluster's secret.
+
+The newcomer is added first, by an epoch like any other (T2), and is given the secret only if that document
+names its disk.  So a token is used up by the epoch that adds its node: another disk of that name is refused,
+while the same one may ask again, as its answer may have been lost.
+
+Rule T11: docs/protocol/topology.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from ringmill.cluster.errors import Conflict, InvalidArgument, PermissionDenied, Unavailable
+from ringmill.cluster.ids import Epoch
+from ringmill.cluster.ports import Clock, Entropy
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.membership import with_members
+from ringmill.cluster.ring.topology import Member, Topology
+from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, LONGEST_TTL_S, JoinGrant
+from ringmill.node.membership.epoch_proposer import EpochProposer
+from ringmill.node.membership.starts import Starts
+from ringmill.node.membership.topology_agent import TopologyAgent
+
+__all__ = ["Admitted", "LettingJoin", "refuse_former_disk"]
+
+_SKEW_S: Final = 300.0  # that the clock of who made a token may be ahead
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The epoch that has the newcomer, and the secret, sealed for it."""
+
+    epoch: Epoch
+    sealed: bytes
+
+
+class LettingJoin:
+    def __init__(
+        self,
+        secret: str,
+        *,
+        topology: TopologyAgent,
+        epochs: EpochProposer,
+        starts: Starts,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._secret = secret
+        self._topology = topology
+        self._epochs = epochs
+        self._starts = starts
+        self._clock = clock
+        self._entropy = entropy
+
+    async def admit(
+        self, encoded: bytes, proof: bytes, nonce: bytes, newcomer: Member, within_s: float
+    ) -> Admitted:
+        """Make the newcomer a member, unless it is one.
+
+        Raises PermissionDenied for a token that is none here, has expired or is used up; Conflict while
+        partitions move; InvalidArgument; what a change of the topology raises.
+        """
+        if not self._secret:
+            raise InvalidArgument(
+                "this cluster has no token, so that there is nothing that a join token gives"
+            )
+        grant = JoinGrant.decode(encoded)
+        token = grant.token(self._secret)
+        token.check_request(proof, nonce, newcomer)
+        if grant.cluster != self._topology.topology().cluster:
+            raise PermissionDenied(f"the join token for {newcomer.id} is of another cluster")
+
+        def change(topology: Topology, may_be_done: bool) -> Topology | None:
+            if not _is_seated(topology, newcomer):
+                self._check_unused(grant, topology)
+            following = with_members(topology, MemberChanges(add=[newcomer]))
+            if following is not None:
+                refuse_former_disk(self._starts, newcomer)
+            return following
+
+        told = await self._epochs.change(change, within_s)
+        if not _is_seated(told.topology, newcomer):
+            raise Unavailable(f"{newcomer.id} was added and is no member any more", outcome="unknown")
+        if told.was_made:
+            _log.info("%s joined at %s, by a join token", newcomer.id, newcomer.address)
+        salt = self._entropy.random_bytes("join salt", JOIN_NONCE_BYTES)
+        return Admitted(told.topology.epoch, token.seal(self._secret, nonce, salt))
+
+    def _check_unused(self, grant: JoinGrant, topology: Topology) -> None:
+        """Raises PermissionDenied.  One that lost the answer may ask for longer: it is a member."""
+        left_s = grant.expires_s - self._clock.wall()
+        if left_s <= 0 or left_s > LONGEST_TTL_S + _SKEW_S:
+            raise PermissionDenied(
+                f"the join token for {grant.node} has expired, or is valid for longer than 7 days",
+                hint="`ringmill cluster join-token` makes one; the clocks of the hosts may differ",
+            )
+        if topology.has_member(grant.node):
+            raise PermissionDenied(
+                f"the join token for {grant.node} is used up: {grant.node} is a member, on another disk",
+                hint=f"`ringmill cluster replace {grant.node}` gives it another disk",
+            )
+
+
+def refuse_former_disk(starts: Starts, member: Member) -> None:
+    """Raise Conflict for a disk that was in the cluster before: its data is an old copy (I2)."""
+    if starts.remembered(member.disk) is not None:
+        raise Conflict(
+            f"disk {member.disk} of {member.id} was in the cluster before: it is an old copy",
+            hint="`ringmill node reset DIR` makes its folder that of an empty disk",
+        )
+
+
+def _is_seated(topology: Topology, newcomer: Member) -> bool:
+    return any(member.seat == newcomer.seat for member in topology.members)

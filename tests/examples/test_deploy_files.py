@@ -1,0 +1,138 @@
+"""The files in examples/deploy name settings that nodes have, and what they point at is there.
+
+The manifests were checked against the schemas of Kubernetes with kubernetes-validate; that is done again here
+where it is installed.  No image is built.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # of distributed
+
+from ringmill.node.config import parse_arguments
+from ringmill.node.configuration.node_settings import CONFIG, NODE_SETTINGS
+from ringmill.node.services.server import LIVENESS, READINESS, STARTUP
+
+DEPLOY = Path(__file__).parent.parent.parent / "examples" / "deploy"
+ROOT = DEPLOY.parent.parent
+FILES = (
+    "systemd/ringmill@.service",
+    "containers/Containerfile",
+    "containers/compose.yaml",
+    "kubernetes/ringmill.yaml",
+)
+KNOWN = {setting.name for setting in NODE_SETTINGS} | {CONFIG}
+LEAST_STOP_S = 5  # a node ends within it
+
+
+def compose() -> Any:
+    return yaml.safe_load((DEPLOY / "containers/compose.yaml").read_text())
+
+
+def manifests() -> dict[str, Any]:
+    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes/ringmill.yaml").read_text())}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_setting_is_one_of_a_node(name: str) -> None:
+    text = (DEPLOY / name).read_text()
+    variables = {found.lower() for found in re.findall(r"\bRINGMILL_([A-Z_]+)", text)}
+    line = next((line for line in text.splitlines() if line.startswith("ExecStart=")), "")
+    flags = {found.replace("-", "_") for found in re.findall(r"--([a-z-]+)", line)}
+    assert variables | flags and variables | flags <= KNOWN
+
+
+def containers_settings() -> dict[str, dict[str, str]]:
+    """The environment of each node, as its container has it."""
+    image = dict(re.findall(r"(RINGMILL_[A-Z_]+)=(\S+)", (DEPLOY / "containers/Containerfile").read_text()))
+    nodes = {name: {**image, **one["environment"]} for name, one in compose()["services"].items()}
+    pod = manifests()["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    raw = {one["name"]: one.get("value", "ringmill-1") for one in pod}
+    own = {name: value.replace("$(RINGMILL_ID)", raw["RINGMILL_ID"]) for name, value in raw.items()}
+    return {**nodes, "ringmill-1": {**image, **own}}
+
+
+@pytest.mark.parametrize("node", ["n1", "n2", "n3", "ringmill-1"])
+def test_a_node_starts_with_the_environment_of_its_container(
+    node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = containers_settings()[node]
+    assert environment["RINGMILL_ID"] == node
+    assert environment["RINGMILL_ADVERTISE"].startswith(node) and node in environment["RINGMILL_TLS_CERT"]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value.replace("/etc/ringmill", str(tmp_path)))
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "token").chmod(0o600)
+    config = parse_arguments([])
+    assert config.address == environment["RINGMILL_ADVERTISE"] and config.tls is not None
+
+
+def test_the_services_of_compose_have_what_they_mount() -> None:
+    found = compose()
+    image = (DEPLOY / "containers/Containerfile").read_text()
+    assert set(found["volumes"]) == set(found["services"])
+    for one in found["services"].values():
+        assert (DEPLOY / "containers" / one["build"]["context"] / one["build"]["dockerfile"]).is_file()
+        assert float(one["stop_grace_period"].rstrip("s")) > LEAST_STOP_S
+    assert "--only-binary :all:" in image and re.search(r"^USER 10001", image, re.MULTILINE)
+    for copied in re.findall(r"^COPY (?!--from)(\S+) ", image, re.MULTILINE):
+        assert (ROOT / copied).exists()
+
+
+def test_the_manifests_of_kubernetes_go_together() -> None:
+    found = manifests()
+    assert set(found) == {"Service", "PodDisruptionBudget", "StatefulSet"}
+    sets, service = found["StatefulSet"]["spec"], found["Service"]
+    labels = sets["template"]["metadata"]["labels"]
+    budget = found["PodDisruptionBudget"]["spec"]
+    assert (
+        labels
+        == service["spec"]["selector"]
+        == sets["selector"]["matchLabels"]
+        == budget["selector"]["matchLabels"]
+    )
+    assert sets["serviceName"] == service["metadata"]["name"] and service["spec"]["clusterIP"] == "None"
+    assert budget["maxUnavailable"] == 1
+    pod = sets["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > LEAST_STOP_S and pod["securityContext"]["runAsNonRoot"]
+    volumes = {one["name"] for one in pod["volumes"]} | {
+        one["metadata"]["name"] for one in sets["volumeClaimTemplates"]
+    }
+    mounted = [mount for one in (*pod["initContainers"], *pod["containers"]) for mount in one["volumeMounts"]]
+    assert {mount["name"] for mount in mounted} == volumes
+    node = pod["containers"][0]
+    probes = {
+        name: node[f"{name}Probe"]["exec"]["command"][-1] for name in ("startup", "liveness", "readiness")
+    }
+    assert probes == {"startup": STARTUP, "liveness": LIVENESS, "readiness": READINESS}
+    ports = {port["name"]: port["containerPort"] for port in node["ports"]}
+    assert ports == {"grpc": 7101} and service["spec"]["ports"][0]["targetPort"] == "grpc"
+
+
+@pytest.mark.skipif(find_spec("kubernetes_validate") is None, reason="kubernetes-validate is not installed")
+def test_the_manifests_are_what_the_schemas_of_kubernetes_allow() -> None:
+    import kubernetes_validate  # type: ignore[import-not-found]
+
+    for manifest in manifests().values():
+        kubernetes_validate.validate(manifest, "1.31", strict=True)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    text = (DEPLOY / "systemd/ringmill@.service").read_text()
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    assert stop is not None and int(stop[1]) > LEAST_STOP_S
+    unit = tmp_path / "ringmill@.service"
+    unit.write_text(text.replace("/opt/ringmill/bin/ringmill", sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0 and str(unit) not in done.stderr, done.stderr

@@ -27,7 +27,7 @@ from ringmill.cluster.versions.object_codec import decode_vector
 
 __all__ = [
     "BLIND", "FORMAT_VERSION", "NO_SECRET", "ContextSeal", "ContextToken", "are_of_one_key", "blind_token",
-    "is_of", "joined",
+    "is_of", "joined", "told_by",
 ]  # fmt: skip
 
 FORMAT_VERSION: Final = 2
@@ -81,9 +81,7 @@ class ContextSeal:
         Raises InvalidArgument for a damaged one, one that was read from another key, and one that no node of
         this cluster has given out.
         """
-        opened = _opened(token)
-        if opened.key_hash != _key_hash(keyspace, key):
-            raise _refused("was read from another key or keyspace")
+        opened = _opened_of(token, keyspace, key)
         for told, seal, context in opened.parts:
             if not compare_digest(self._seal(told), seal) and context != BLIND:
                 raise _refused("was given out by no node of this cluster, or before its token was changed")
@@ -118,6 +116,12 @@ class _Opened(NamedTuple):
         for other in others:
             first = ContextToken(first.vector.join(other.vector), max(first.time, other.time))
         return first
+
+
+def told_by(token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:
+    """What is in a token, whoever made it: for who only looks.  Raises InvalidArgument for a damaged one, and
+    for one that was read from another key."""
+    return _opened_of(token, keyspace, key).context
 
 
 def blind_token(keyspace: KeyspaceId, key: bytes) -> bytes:
@@ -160,6 +164,13 @@ def are_of_one_key(one: bytes, other: bytes) -> bool:
 def is_of(token: bytes, keyspace: KeyspaceId, key: bytes) -> bool:
     """Whether a token was read from this key.  Raises InvalidArgument for a damaged one."""
     return _opened(token).key_hash == _key_hash(keyspace, key)
+
+
+def _opened_of(token: bytes, keyspace: KeyspaceId, key: bytes) -> _Opened:
+    opened = _opened(token)
+    if opened.key_hash != _key_hash(keyspace, key):
+        raise _refused("was read from another key or keyspace")
+    return opened
 
 
 def _opened(token: bytes) -> _Opened:

@@ -14,14 +14,12 @@ import msgpack
 from ringmill.cluster.access.raw_tokens import TOKEN_KEY
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ports import Clock, Handler, Incoming
-from ringmill.cluster.versions.context_token import ContextSeal
 from ringmill.node.service_tables import ProcessFacts
 from ringmill.node.services.table import Call, Service, Unary, Upload, frame_handler
 
-__all__ = ["PROCESS", "SEAL", "TOKEN", "frame_name", "over_frames"]
+__all__ = ["PROCESS", "TOKEN", "frame_name", "over_frames"]
 
 TOKEN: Final = "simulated"  # noqa: S105 - it guards nothing
-SEAL: Final = ContextSeal(TOKEN)  # of the contexts that clients get
 PROCESS: Final = ProcessFacts(pid=1, version="simulated", complaint=lambda: "")
 _METADATA: Final = {TOKEN_KEY: TOKEN}
 

@@ -177,7 +177,7 @@ def test_containment_comes_from_the_flag_or_the_environment(monkeypatch: pytest.
     monkeypatch.setenv("RINGMILL_CONTAINMENT", "off")
     assert parse_arguments(_line()).containment == "off"
     monkeypatch.setenv("RINGMILL_CONTAINMENT", "of")
-    with pytest.raises(InvalidArgument, match="--containment of: auto, require, off"):
+    with pytest.raises(InvalidArgument, match="RINGMILL_CONTAINMENT 'of': auto, require or off"):
         parse_arguments(_line())
 
 

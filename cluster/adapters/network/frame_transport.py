@@ -93,7 +93,7 @@ class FrameTransport:
         self._entropy = entropy
         self._cluster = cluster
         self._secret = LinkSecret(secret, entropy)
-        self.door = ClientDoor(node_id, secret, addresses, entropy)
+        self.door = ClientDoor(node_id, secret, tuple(addresses), entropy)
         """Who clients are."""
         self._complaints = Complaints(node_id, clock)
         self._max_frame_bytes = max_frame_bytes

@@ -27,10 +27,11 @@ from ringmill.client.values import EMPTY, CausalContext, ttl_left_s
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import BatchTransport, Ended, Entropy, Priority
+from ringmill.cluster.versions.context_token import told_by
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.simulator.history import Operation, Outcome, ReceiptLine, SeenSibling, Vector
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
-from ringmill.simulator.world.services import SEAL, frame_name
+from ringmill.simulator.world.services import frame_name
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
 __all__ = ["AnyNode", "Dial", "Session", "SimulatedLink", "Within", "insist", "wandering"]
@@ -264,4 +265,4 @@ def _vector(token: bytes, key: bytes) -> Vector:
     """A context, opened."""
     if not token:
         return {}
-    return {str(actor): count for actor, count in SEAL.open(token, DEFAULT_KEYSPACE, key).vector.entries}
+    return {str(actor): count for actor, count in told_by(token, DEFAULT_KEYSPACE, key).vector.entries}

@@ -13,10 +13,10 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
 from ringmill.client.values import Item
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.versions.context_token import told_by
 from ringmill.simulator.scan_history import ScannedItem, ScanRecord
 from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 from ringmill.simulator.subjects.scans.workload import PlannedScan
-from ringmill.simulator.world.services import SEAL
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
 __all__ = ["ScanSession"]
@@ -69,7 +69,7 @@ class ScanSession(PlannedClient):
 
 
 def _shown(key: bytes, item: Item) -> ScannedItem:
-    seen = SEAL.open(item.context.token, DEFAULT_KEYSPACE, key).vector.entries
+    seen = told_by(item.context.token, DEFAULT_KEYSPACE, key).vector.entries
     return ScannedItem(
         key,
         dict(zip(item.dots, item.siblings, strict=True)),

@@ -14,10 +14,10 @@ from ringmill.client.arguments import Level
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.operations import OperationNames
 from ringmill.client.values import KeyChange
+from ringmill.cluster.versions.context_token import told_by
 from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
 from ringmill.simulator.subjects.watches.checkers import Told
 from ringmill.simulator.subjects.watches.workload import TAG
-from ringmill.simulator.world.services import SEAL
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
 __all__ = ["OF_KEYS", "OF_PREFIX", "WATCHERS", "WatchSession"]
@@ -65,7 +65,7 @@ class WatchSession(PlannedClient):
             self._note(change)
 
     def _note(self, change: KeyChange) -> None:
-        context = SEAL.open(change.context.token, DEFAULT_KEYSPACE, change.key)
+        context = told_by(change.context.token, DEFAULT_KEYSPACE, change.key)
         seen = {str(actor): count for actor, count in context.vector.entries}
         dots = () if change.item is None else change.item.dots
         self._told.append(Told(self.name, change.key, seen, dots))

@@ -10,7 +10,7 @@ Rules F6 and F8: docs/protocol/requests.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ringmill.cluster.access.callers import UNKNOWN_CALLER, Caller, Permissions, Standing
 from ringmill.cluster.access.raw_tokens import raw_caller, wrong_token
@@ -34,7 +34,7 @@ __all__ = ["ClientDoor"]
 class ClientDoor:
     """The door of one node, which clients dial at `addresses`.  `token` is the cluster's; "" has none."""
 
-    def __init__(self, node: str, token: str, addresses: Sequence[str], entropy: Entropy) -> None:
+    def __init__(self, node: str, token: str, addresses: tuple[str, ...], entropy: Entropy) -> None:
         self._node = node
         self._token = token
         self._secret = LinkSecret(token, entropy)

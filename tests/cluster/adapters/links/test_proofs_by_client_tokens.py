@@ -279,7 +279,7 @@ class TestOverGrpc:
         async with link_to(nodes, WRITER) as link:
             await self.call(link, PUT)
             told = self.shown(n1.door, nodes.addresses[N1], PUT)
-            door = ClientDoor(N1, SECRET, nodes.addresses[N1], OsEntropy())  # of its next start
+            door = ClientDoor(N1, SECRET, (nodes.addresses[N1],), OsEntropy())  # of its next start
             door.permissions = cluster.control
             monkeypatch.setattr(cluster, "_door", door)
             monkeypatch.setattr(n1, "door", door)

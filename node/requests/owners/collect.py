@@ -6,14 +6,14 @@ In a sloppy keyspace fallbacks are asked when owners do not answer (rule G5).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from ringmill.cluster.callbacks import call_guarded, report_failed
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
-from ringmill.cluster.errors import ProtocolMismatch, RingmillError
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.overload.gate import Gate
@@ -167,7 +167,7 @@ class Collector:
 
     def ask(self, collection: Collection, node: NodeId) -> None:
         if node not in collection.route.owners:
-            self._background.start(self._ask_fallback(collection, node))
+            self._begin(collection, node, self._ask_fallback(collection, node))
             return
         if node == self._replicas.node:
             collection.teller = node
@@ -181,6 +181,13 @@ class Collector:
         else:
             route = collection.route
             collection.together.add((node, route.keyspace.id, route.epoch), collection)
+
+    def _begin(self, collection: Collection, node: NodeId, asking: Coroutine[Any, Any, None]) -> None:
+        """Ask by a task, or by none any more: a silent owner may be replaced while this node stops."""
+        try:
+            self._background.start(asking)
+        except Unavailable as error:
+            collection.failed(node, error)
 
     def _ask_digest(self, collection: Collection, node: NodeId) -> None:
         left_s = collection.deadline.left_s
@@ -318,7 +325,7 @@ class Collector:
                 self._routes.check_same(route)
             encoded, commit = self._objects.read_now(route.place)
         except (NotCached, OSError):
-            self._background.start(self._fetch_own(collection))
+            self._begin(collection, self._replicas.node, self._fetch_own(collection))
         except RingmillError as error:
             collection.failed(self._replicas.node, error)
         else:

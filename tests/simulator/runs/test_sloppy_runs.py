@@ -28,6 +28,11 @@ def test_no_seed_loses_what_a_fallback_counted_for() -> None:
     assert sum(figures["by fallbacks"] for figures in told) > 20  # else nothing much was tried
 
 
+def test_a_read_that_asks_a_fallback_while_its_node_stops_is_no_bug() -> None:
+    """Seed 140260: an owner is silent, and a stopped node would ask the member in its place."""
+    assert run_seed(140260, usual_options(("moves", "sloppy", "merging", "watches"))).violations == ()
+
+
 @pytest.mark.parametrize(
     ("name", "first"),
     [

@@ -255,6 +255,10 @@ class FileSystem(Protocol):
 
     def open_read(self, path: str) -> ReadFile: ...
 
+    def open_below(self, folder: str, path: str) -> ReadFile:
+        """A regular file below a folder in which others write: a link on the way from there is an error."""
+        ...
+
     def read_bytes(self, path: str) -> bytes:
         """The whole of a small file."""
         ...
@@ -306,6 +310,10 @@ class FileSystem(Protocol):
 
     def is_file(self, path: str) -> bool:
         """Whether it is a regular file, links followed: no folder, pipe, socket or device."""
+        ...
+
+    def is_link(self, path: str) -> bool:
+        """Whether the name itself is a symbolic link."""
         ...
 
     def size(self, path: str) -> int: ...

@@ -98,6 +98,8 @@ class AttemptRunner:
         spec = self.spec
         bundle = await self._bundle(spec)
         self.files.mkdir(self.folder)
+        if self.files.is_link(self.folder):
+            raise TaskFailed(Cause.USER_ERROR, f"the job's code has put a link at {self.folder}")
         if self._writes_part(spec):
             self._make_staging(spec)
         run = await self._inputs(spec, bundle)

@@ -8,6 +8,7 @@ See: docs/architecture.md, "Shuffle".
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -46,7 +47,7 @@ class ShuffleServer:
         return {SHUFFLE_FETCH: self._serve_chunk}
 
     def announce(self, output: OutputId, path: str) -> None:
-        """From now on this file can be fetched."""
+        """From now on this file can be fetched; it lies in a folder of its attempt, in that of its job."""
         self._paths[output] = path
 
     def forget(self, job: str) -> None:
@@ -70,8 +71,11 @@ class ShuffleServer:
             raise kind(f"job {job}: output of map-{task}.{attempt}: {error.strerror}") from error
 
     async def _read(self, path: str, offset: int, length: int) -> bytes:
-        """Opened anew each time: a node may hold more outputs than descriptors."""
-        file = self.files.open_read(path)
+        """Opened anew each time: a node may hold more outputs than descriptors.
+
+        The tasks of the job write in the folder of the attempt and may put a link or a pipe there.
+        """
+        file = self.files.open_below(posixpath.dirname(posixpath.dirname(path)), path)
         try:
             cached = file.pread_cached(length, offset)
             return await file.pread_off_loop(length, offset) if cached is None else cached

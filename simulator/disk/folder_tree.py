@@ -51,6 +51,9 @@ class FolderTree:
     def open_read(self, path: str) -> ReadFile:
         return self._disk.open_read(self._file(path))
 
+    def open_below(self, folder: str, path: str) -> ReadFile:
+        return self.open_read(path)
+
     def read_bytes(self, path: str) -> bytes:
         return self._disk.read_bytes(self._file(path))
 
@@ -119,6 +122,9 @@ class FolderTree:
 
     def is_file(self, path: str) -> bool:
         return self._is_file(path)
+
+    def is_link(self, path: str) -> bool:
+        return False
 
     def size(self, path: str) -> int:
         return self._disk.size(self._file(path))

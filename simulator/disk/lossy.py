@@ -130,6 +130,9 @@ class LossyDisk:
         self._enter("open_read", path)
         return _LossyReadFile(self, path, self._file(path))
 
+    def open_below(self, folder: str, path: str) -> ReadFile:
+        return self.open_read(path)
+
     def read_bytes(self, path: str) -> bytes:
         self._enter("read", path)
         return bytes(self._file(path).content)
@@ -230,6 +233,9 @@ class LossyDisk:
 
     def is_file(self, path: str) -> bool:
         return path in self._names
+
+    def is_link(self, path: str) -> bool:
+        return False
 
     def size(self, path: str) -> int:
         return len(self._file(path).content)

@@ -171,6 +171,9 @@ class StartFiles:
     def open_read(self, path: str) -> ReadFile:
         return _StartReadFile(self, self._lossy.open_read(path))
 
+    def open_below(self, folder: str, path: str) -> ReadFile:
+        return self.open_read(path)
+
     def read_bytes(self, path: str) -> bytes:
         return self._lossy.read_bytes(path)
 
@@ -221,6 +224,9 @@ class StartFiles:
 
     def is_file(self, path: str) -> bool:
         return self._lossy.is_file(path)
+
+    def is_link(self, path: str) -> bool:
+        return self._lossy.is_link(path)
 
     def size(self, path: str) -> int:
         return self._lossy.size(path)

@@ -33,6 +33,9 @@ class Door:
     def open_read(self, path: str) -> ReadFile:
         return self._choose(path).open_read(path)
 
+    def open_below(self, folder: str, path: str) -> ReadFile:
+        return self._choose(path).open_below(folder, path)
+
     def read_bytes(self, path: str) -> bytes:
         return self._choose(path).read_bytes(path)
 
@@ -74,6 +77,9 @@ class Door:
 
     def is_file(self, path: str) -> bool:
         return self._choose(path).is_file(path)
+
+    def is_link(self, path: str) -> bool:
+        return self._choose(path).is_link(path)
 
     def size(self, path: str) -> int:
         return self._choose(path).size(path)

@@ -75,7 +75,8 @@ _SOCKET, _SOCKETPAIR, _CLONE, _CLONE3 = (41, 198), (53, 199), (56, 220), (435, 4
 _PRLIMIT, _SETPRIORITY = (302, 261), (141, 140)
 _FAMILIES_OF_NETWORKS: Final = (2, 10, 16)  # AF_INET, AF_INET6, AF_NETLINK: the C library asks for routes
 _NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW* of clone(); clone3() has them where a filter cannot look
-_KIND_OF_SOCKET, _DATAGRAM = 0xF, 2  # without SOCK_NONBLOCK and SOCK_CLOEXEC
+_KIND_OF_SOCKET: Final = 0xF  # without SOCK_NONBLOCK and SOCK_CLOEXEC
+_CONNECTED: Final = (1, 5)  # SOCK_STREAM, SOCK_SEQPACKET; Linux takes SOCK_RAW for SOCK_DGRAM
 
 _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -149,7 +150,8 @@ def _instructions(machine: str, *, network: bool) -> Iterator[_Instruction]:
         _Instruction(_RETURN, _EPERM),
     ])  # fmt: skip
     yield from _judged(_SOCKETPAIR[column], [  # a datagram names its receiver, paired or not
-        _argument(1), _Instruction(_AND, _KIND_OF_SOCKET), *_if_equal(_DATAGRAM, _EPERM),
+        _argument(1), _Instruction(_AND, _KIND_OF_SOCKET),
+        *(each for kind in _CONNECTED for each in _if_equal(kind, _ALLOW)), _Instruction(_RETURN, _EPERM),
     ])  # fmt: skip
     yield from _judged(_CLONE[column], [
         _argument(0), _Instruction(_IF_BITS, _NEW_NAMESPACES, 0, 1), _Instruction(_RETURN, _EPERM),

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 from ringmill.cluster.adapters.files.core_wait import CoreWait
+from ringmill.cluster.adapters.files.files_below import descriptor_below
 from ringmill.cluster.adapters.files.pace import Pace
 from ringmill.cluster.adapters.files.private_files import FILE_MODE, make_private_folder, open_private
 from ringmill.cluster.adapters.files.sync_place import SyncPlace
@@ -72,6 +73,9 @@ class OsFileSystem:
 
     def open_read(self, path: str) -> ReadFile:
         return _OsReadFile(path, self._readers, self._pace)
+
+    def open_below(self, folder: str, path: str) -> ReadFile:
+        return _OsReadFile(path, self._readers, self._pace, descriptor_below(folder, path))
 
     def read_bytes(self, path: str) -> bytes:
         with open(path, "rb") as file:
@@ -135,6 +139,9 @@ class OsFileSystem:
 
     def is_file(self, path: str) -> bool:
         return os.path.isfile(path)
+
+    def is_link(self, path: str) -> bool:
+        return os.path.islink(path)
 
     def size(self, path: str) -> int:
         return os.stat(path).st_size
@@ -216,11 +223,14 @@ class _OsAppendFile:
 class _OsReadFile:
     """A file read at offsets; asks the page cache without blocking where the kernel can answer that."""
 
-    def __init__(self, path: str, readers: ThreadPoolExecutor, pace: Pace | None) -> None:
+    def __init__(
+        self, path: str, readers: ThreadPoolExecutor, pace: Pace | None, descriptor: int | None = None
+    ) -> None:
         self._path = path
         self._readers = readers
         self._pace = pace
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if descriptor is None else descriptor
+        self._descriptor = opened
         self._size = os.fstat(self._descriptor).st_size
         self._can_tell = _NOWAIT != 0
 

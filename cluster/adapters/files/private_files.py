@@ -27,7 +27,7 @@ def make_private_folder(path: str) -> None:
             raise
     except FileNotFoundError:
         parent = os.path.dirname(path.rstrip("/"))
-        if not parent:
+        if not parent or os.path.isdir(parent):  # as in /proc, where nothing can be made
             raise
         make_private_folder(parent)
         make_private_folder(path)

@@ -320,6 +320,11 @@ def _show(files: FileSystem, result: str, output: str) -> None:
 def _move(files: FileSystem, part: StagedPart, target: str) -> None:
     with contextlib.suppress(FileNotFoundError):  # moved before, or missing: the target shows which
         files.rename(part.path, target)
+        if files.is_link(target):  # put there by the job's code: whoever reads the output would follow it
+            raise CorruptData(
+                f"part {part.partition} is a link, and not what its task wrote",
+                detail={"partition": part.partition},
+            )
         return
     if not files.exists(target) or not part.is_at(target, files):
         sometimes("a part of an output is gone")

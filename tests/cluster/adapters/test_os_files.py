@@ -174,6 +174,12 @@ async def test_file_work_can_leave_the_loop_and_the_door_can_go_to_a_child(
     twin.close()
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder in which root cannot make any")
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(files: OsFileSystem) -> None:
+    with pytest.raises(FileNotFoundError, match="/proc/absent"):
+        files.mkdir("/proc/absent/folder")
+
+
 def test_a_paced_reader_gets_the_same_bytes_and_takes_its_time(files: OsFileSystem, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"x" * 50_000)

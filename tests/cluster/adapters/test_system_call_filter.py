@@ -58,7 +58,8 @@ def test_a_filter_refuses_by_number_and_by_argument(machine: str) -> None:
     assert of("clone", 0x01200011) == ALLOWED and of("clone", 0x10000011) == REFUSED
     assert of("prlimit", 0, 7) == ALLOWED and of("prlimit", 77, 7) == REFUSED
     assert {of("setpriority", *who) for who in ((0, 77), (2, 0), (1, 0))} == {REFUSED}
-    assert of("socketpair", 1, 1 | 0o2000000) == ALLOWED and of("socketpair", 1, 2 | 0o2000000) == REFUSED
+    assert {of("socketpair", 1, kind | 0o2000000) for kind in (1, 5)} == {ALLOWED}
+    assert {of("socketpair", 1, kind | 0o2000000) for kind in (2, 3)} == {REFUSED}
     for family in (1, 2, 10, 16, 17):
         assert of("socket", family, 1) == REFUSED
         is_of_internet = family in (2, 10, 16)

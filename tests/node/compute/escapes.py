@@ -80,9 +80,10 @@ def _started(path: str) -> str:
     return subprocess.run(["cat", path], check=True, capture_output=True, text=True).stdout
 
 
-def _by_datagram(path: str) -> int:
-    one, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    return one.sendto(b"x", path)
+def _by_datagram(path: str, kind: int = socket.SOCK_DGRAM) -> int:
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    with one, other:
+        return one.sendto(b"x", path)
 
 
 TRIES: dict[str, Callable[[str], object]] = {
@@ -102,6 +103,7 @@ TRIES: dict[str, Callable[[str], object]] = {
     "unix": lambda path: _connect(socket.AF_UNIX, socket.SOCK_STREAM, path),
     "abstract": lambda name: _connect(socket.AF_UNIX, socket.SOCK_STREAM, f"\0{name}"),
     "datagram": _by_datagram,
+    "raw": lambda path: _by_datagram(path, socket.SOCK_RAW),  # Linux makes a datagram socket of it
     "listen": lambda _: socket.create_server(("127.0.0.1", 0)).close(),
     "signal": lambda pid: os.kill(int(pid), 0),
     "signal_parent": lambda _: os.kill(os.getppid(), 0),

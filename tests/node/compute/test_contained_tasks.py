@@ -138,6 +138,7 @@ def listening(tmp_path: Path) -> Iterator[dict[str, str]]:
             "unix": str(tmp_path / "s"),
             "abstract": f"ringmill-{os.getpid()}",
             "datagram": str(tmp_path / "d"),
+            "raw": str(tmp_path / "d"),
         }
 
 

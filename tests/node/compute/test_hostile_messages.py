@@ -212,3 +212,11 @@ async def test_what_is_no_message_is_refused_in_one_line_and_leaves_no_trace_in_
             await victim.send(method, body)
         assert "\n" not in str(refused.value)
     assert own_records(caplog) == []
+
+
+async def test_a_link_where_an_attempt_is_to_work_is_not_followed(victim: Victim, tmp_path: Path) -> None:
+    (tmp_path / "scratch" / "j-1").mkdir()
+    (tmp_path / "scratch" / "j-1" / "reduce-0.2").symlink_to(victim.foreign)
+    await victim.send("task.start", the_order(tmp_path / "out", AttemptId("reduce", 0, 2)))
+    assert "has put a link at" in (await victim.failure()).message
+    assert os.listdir(victim.foreign) == ["thesis"]

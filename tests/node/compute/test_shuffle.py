@@ -1,6 +1,8 @@
 """Slices of map outputs arrive whole and sound, or the map attempt that made them is named."""
 
 import asyncio
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,7 +68,7 @@ def fetch(wire: Any, tmp_path: Path, mappers: Mappers, monkeypatch: pytest.Monke
     async def run(job: str = JOB, window: FetchWindow | None = None) -> list[bytes]:
         arrived: list[int] = []
         copies = await fetch_slices(
-            job, mappers.slices, str(tmp_path / "in"),
+            job, mappers.slices, tempfile.mkdtemp(dir=tmp_path),
             transport=wire.end("n9"), files=OsFileSystem(), window=window or FetchWindow(),
             arrived=arrived.append,
         )  # fmt: skip
@@ -122,6 +124,25 @@ async def test_a_file_cut_short_or_removed_names_the_map_attempt(
 ) -> None:
     mappers.path(3).write_bytes(b"head")
     with pytest.raises(SliceLost, match="ends 1048576 bytes early"):
+        await fetch()
+
+
+async def test_no_link_or_pipe_in_place_of_an_output_is_served(
+    fetch: Callable[..., Any], mappers: Mappers, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place, moved = mappers.path(1), tmp_path / "elsewhere" / "map-1.run"
+    place.rename(moved)
+    place.symlink_to(moved)
+    with pytest.raises(SliceLost, match=r"output of map-1\.1: Too many levels of symbolic links"):
+        await fetch()
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(SliceLost, match=r"output of map-1\.1: is no regular file"):
+        await fetch()
+    (tmp_path / "attempt").symlink_to(tmp_path / "elsewhere")
+    mappers.servers["n2"].announce(OutputId(JOB, 1, 1), str(tmp_path / "attempt" / "map-1.run"))
+    with pytest.raises(SliceLost, match=r"output of map-1\.1: Not a directory"):
         await fetch()
 
 

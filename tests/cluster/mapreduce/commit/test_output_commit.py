@@ -416,6 +416,16 @@ def test_a_part_that_is_neither_in_its_place_nor_moved_whole_is_an_error(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_part_that_the_jobs_code_has_made_a_link_is_not_shown(tmp_path: Path, files: OsFileSystem) -> None:
+    parts = stage(tmp_path / "out", 2)
+    (tmp_path / "diary").write_text("part 1\n")
+    Path(parts[1].path).unlink()
+    Path(parts[1].path).symlink_to(tmp_path / "diary")
+    with pytest.raises(CorruptData, match="part 1 is a link"):
+        commit_output(files, "job-1", str(tmp_path / "out"), parts)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("format", "pairs", "written"),
     [

@@ -72,8 +72,8 @@ COLLECTOR_THRESHOLDS = (10_000, 20, 100)  # CPython starts with 700, 10, 10
 SYNC_TURNS = 6  # of the loop: frames that were offered with a write leave before its sync holds the loop up
 SOCKET_NAME = "frames.sock"  # in the data folder
 _AS_ROOT = (
-    "RUNNING AS ROOT: jobs run as root too and may do anything on this machine, and the system's limit on "
-    "processes does not bind them; run nodes as a user of their own"
+    "RUNNING AS ROOT: jobs run as root too, so what containment does not stop they may do to the whole "
+    "machine, and the system's limit on processes does not bind them; run nodes as a user of their own"
 )
 _OPEN_TO_ALL = (
     "no --token-file: whatever process can reach this node is taken for the member that it says it is, and "

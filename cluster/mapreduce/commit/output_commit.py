@@ -320,9 +320,9 @@ def _show(files: FileSystem, result: str, output: str) -> None:
 def _move(files: FileSystem, part: StagedPart, target: str) -> None:
     with contextlib.suppress(FileNotFoundError):  # moved before, or missing: the target shows which
         files.rename(part.path, target)
-        if files.is_link(target):  # put there by the job's code: whoever reads the output would follow it
-            raise CorruptData(
-                f"part {part.partition} is a link, and not what its task wrote",
+        if files.is_link(target) or not files.is_file(target):  # put there by the job's code: whoever reads
+            raise CorruptData(  # the output would follow the link, or wait at the pipe
+                f"part {part.partition} is a link or no regular file, and not what its task wrote",
                 detail={"partition": part.partition},
             )
         return

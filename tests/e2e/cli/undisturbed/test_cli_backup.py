@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,10 @@ from tests.e2e.cli.conftest import Shell
 RESTORED = ("--cluster", "restored")
 
 
-@pytest.fixture(scope="module")
-def store(shell: Shell) -> str:
+@pytest.fixture
+def store(tmp_path: Path) -> str:
     """A URL that fsspec serves, so that tables travel as they would to and from a bucket."""
-    return f"local://{shell.folder}/backups"
+    return f"local://{tmp_path}/backups"
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +58,11 @@ def test_a_running_cluster_is_restored_into_a_smaller_one(shell: Shell, store: s
     assert unknown.code in (1, 2, 3) and "no keyspace 'nosuch'" in unknown.err
 
 
-def test_a_flipped_byte_is_named_and_refused(shell: Shell, store: str, small: None) -> None:
+def test_a_flipped_byte_is_named_and_refused(shell: Shell, store: str, small: None, tmp_path: Path) -> None:
+    shell.ok("keyspace", "create", "flipped")
+    shell.ok("mput", "--keyspace", "flipped", "k1=v", "k2=v")
     shell.ok("backup", "create", store, "third")
-    tables = shell.folder / "backups" / "tables"
+    tables = tmp_path / "backups" / "tables"
     named = shell.ok("backup", "list", store, "-o", "json").json[-1]["tables"]
     assert len(list(tables.iterdir())) >= named
     path = max(tables.iterdir(), key=lambda each: each.stat().st_mtime)
@@ -68,16 +71,17 @@ def test_a_flipped_byte_is_named_and_refused(shell: Shell, store: str, small: No
     try:
         checked = shell.run("backup", "verify", store, "third", "-o", "json")
         assert checked.code == 1 and path.name in checked.out.decode()
-        line = ("backup", "restore", store, "third", "--keyspace", "kept", "--resume", "-o", "json")
+        line = ("backup", "restore", store, "third", "--keyspace", "flipped", "--resume", "-o", "json")
         refused = shell.run(*RESTORED, *line)
         assert (refused.code, refused.error["code"]) == (1, "CORRUPT_DATA") and path.name in refused.err
     finally:
         path.write_bytes(whole)
 
 
-def test_a_block_that_was_damaged_on_its_node_is_found(shell: Shell, store: str) -> None:
+def test_a_block_that_was_damaged_on_its_node_is_found(shell: Shell, store: str, tmp_path: Path) -> None:
     """Its hash is that of the damaged bytes."""
-    folder = shell.folder / "backups"
+    folder = tmp_path / "backups"
+    shell.ok("mput", *(f"backed-up-{number}=v" for number in range(30)))  # each node has a table then
     shell.ok("backup", "create", store, "fourth")
     manifest = BackupManifest.decode("", (folder / "backups" / "fourth.json").read_bytes())
     node, *others = manifest.nodes

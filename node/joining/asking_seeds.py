@@ -1,4 +1,7 @@
-"""A node that belongs to no cluster asks the addresses that it was given for the topology that names it.
+"""A node that belongs to no cluster asks the addresses that it was given who the members of one are.
+
+An answer that names this node tells whom to ask for the topology, as nodes ask each other: what is told to
+whoever asks an address is made for clients.
 
 Members hand the topology to a node that it names (node/membership/offering.py), at the address that it names.
 A node that asks does not depend on being reached there, and its log says what it waits for.
@@ -74,8 +77,8 @@ class Seeds:
                 self._note(address, "belongs to no cluster yet, either")
             elif self._is_named(topology := Topology.decode(answer.document)):
                 if self._topology.current is None:
-                    _log.info("%s takes the topology of %s from %s", self._seat.node, topology.name, address)
-                await self._topology.be_given(answer.document)
+                    _log.info("%s was told of cluster %s by %s", self._seat.node, topology.name, address)
+                await self._topology.ask_members(topology)
             else:
                 self._note(address, self._unnamed(topology))
         except RingmillError as error:

@@ -240,6 +240,17 @@ class TopologyAgent:
             raise InvalidArgument(f"the document does not name {self._seat.node} with disk {self._seat.disk}")
         await self.adopt(given)
 
+    async def ask_members(self, named: Topology) -> None:
+        """Fetch the topology, while there is none, from the members that `named` names.
+
+        `named` may be what clients are told.  That lacks the tokens of clients (F8), so it is not adopted.
+        """
+        if self._current is None:
+            addresses = named.addresses()
+            addresses.pop(self._seat.node, None)
+            self._transport.set_peers(addresses)
+            await self._pull_from_any(addresses)
+
     def heard_of(self, epoch: Epoch, node: NodeId) -> None:
         """Note from gossip that `node` knows `epoch`; `run` fetches it if it is newer."""
         if epoch > max(self.epoch, self._heard[0]):
@@ -343,7 +354,7 @@ class TopologyAgent:
         try:
             answer = await self._ask_for_newer(node, self.epoch)
             if answer:
-                await self.adopt(Topology.decode(answer))
+                await self.be_given(answer)
         except RingmillError as error:
             known = self._current is not None and self._current.has_member(node)
             _log.log(logging.INFO if known else logging.DEBUG, "no topology from %s: %s", node, error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.access.access_changes import required, without_access
 from ringmill.cluster.ring.topology import Member, Owner, Topology, first_topology
 from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyResponse
 from ringmill.node.joining import asking_seeds
@@ -21,15 +22,26 @@ from tests.node.kept_values import KeptValues
 
 AnswerT = TypeVar("AnswerT", bound=Message)
 N1, DISK = NodeId("n1"), DiskId(f"{1:032x}")
+N2 = Member(NodeId("n2"), DiskId(f"{2:032x}"), "127.0.0.1:7102")
 
 
-class Nobody:
-    def set_peers(self, addresses: object) -> None: ...
+@dataclass
+class Members:
+    """The other members, as a node reaches them; they hold `topology` when they are there."""
+
+    topology: Topology | None = None
+    peers: dict[NodeId, str] = field(default_factory=dict)
+
+    def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
+        self.peers = dict(addresses)
 
     def serve(self, method: str, handler: object) -> None: ...
 
     async def call(self, to: NodeId, method: str, body: bytes, **_: object) -> bytes:
-        raise Unavailable(f"{to} is away")
+        if self.topology is None or to not in self.peers:
+            raise Unavailable(f"{to} is away")
+        assert method == "topology.pull"
+        return self.topology.encode()
 
 
 @dataclass
@@ -44,7 +56,8 @@ class Seed:
     async def unary(self, path: str, request: Message, answer: type[AnswerT], timeout_s: float) -> AnswerT:
         assert path == "/ringmill.v1.Topology/Get"
         self.asked += 1
-        told = GetTopologyResponse(document=self.topology.encode() if self.topology else b"")
+        document = without_access(self.topology).encode() if self.topology else b""
+        told = GetTopologyResponse(document=document)
         if self.then:
             self.then.pop(0)()
         assert isinstance(told, answer)
@@ -61,12 +74,18 @@ class Away(Seed):
 
 
 def cluster(disk: DiskId = DISK) -> Topology:
-    return first_topology("demo", [Member(N1, disk, "127.0.0.1:7101")], n=1, r=1, w=1)
+    following = required(first(disk), is_required=True)
+    assert following is not None
+    return following
+
+
+def first(disk: DiskId = DISK) -> Topology:
+    return first_topology("demo", [Member(N1, disk, "127.0.0.1:7101"), N2], n=1, r=1, w=1)
 
 
 async def asked(*seeds: Seed) -> TopologyAgent:
-    """The agent of a node, once it has what it asked its seeds for."""
-    agent = TopologyAgent(N1, disk=DISK, store=KeptValues(), transport=Nobody())
+    """The agent of a node, once it has what it asked its seeds and then the members for."""
+    agent = TopologyAgent(N1, disk=DISK, store=KeptValues(), transport=Members(cluster()))
     held = {f"127.0.0.1:{7200 + number}": seed for number, seed in enumerate(seeds)}
     asking = Seeds(Owner(N1, DISK), tuple(held), topology=agent, open_seed=held.__getitem__)
     async with asyncio.timeout(20):
@@ -79,7 +98,8 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking_seeds, "_AGAIN_S", 0.01)
 
 
-async def test_a_node_takes_the_topology_that_names_its_disk_and_asks_no_more() -> None:
+async def test_a_node_takes_the_topology_of_those_who_are_named_beside_it_and_asks_no_more() -> None:
+    """As they hold it: what seeds tell is made for clients, and lacks who may do what."""
     away, seed = Away(), Seed(cluster())
     agent = await asked(away, seed)
     assert agent.current == cluster()
@@ -91,7 +111,7 @@ async def test_a_node_asks_until_it_is_named_and_says_once_what_it_waits_for(
 ) -> None:
     caplog.set_level("INFO")
     seed = Seed()
-    other = first_topology("demo", [Member(NodeId("n2"), DISK, "127.0.0.1:7102")], n=1, r=1, w=1)
+    other = first_topology("demo", [N2], n=1, r=1, w=1)
 
     def turns(topology: Topology) -> Callable[[], None]:
         return lambda: setattr(seed, "topology", topology)
@@ -106,7 +126,7 @@ async def test_a_node_asks_until_it_is_named_and_says_once_what_it_waits_for(
 
 async def test_a_node_that_has_a_cluster_or_no_seeds_asks_nobody() -> None:
     seed = Seed(cluster())
-    agent = TopologyAgent(N1, disk=DISK, store=KeptValues(), transport=Nobody())
-    await agent.take_first(cluster().encode())
+    agent = TopologyAgent(N1, disk=DISK, store=KeptValues(), transport=Members())
+    await agent.take_first(first().encode())
     await Seeds(Owner(N1, DISK), ("127.0.0.1:7200",), topology=agent, open_seed=lambda _: seed).run()
     assert seed.asked == 0

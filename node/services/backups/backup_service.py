@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import Epoch, PartitionId
 from ringmill.cluster.os_errors import told
+from ringmill.cluster.ring.access.access_changes import without_access
 from ringmill.cluster.wire.stubs.backup_pb2 import (
     BringObjectsRequest,
     BringObjectsResponse,
@@ -90,7 +91,7 @@ class BackupService:
             tables=[PinnedTable(file=meta.file_id, bytes=meta.size) for meta in pin.tables.tables],
             lacking=pin.lacking,
             lacks_hints=pin.lacks_hints,
-            topology=pin.topology.encode(),
+            topology=without_access(pin.topology).encode(),
         )
 
     async def _hash_table(self, request: HashTableRequest) -> HashTableResponse:

@@ -16,6 +16,8 @@ from ringmill.cluster.errors import (
     ProtocolMismatch,
     Unavailable,
 )
+from ringmill.cluster.ring.access.access_changes import required
+from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.services.table import Call, Unary
@@ -186,6 +188,22 @@ def test_a_manifest_is_checked() -> None:
         ):
             with pytest.raises(error, match=r"m\.json"):
                 BackupManifest.decode("m.json", wrong)
+
+    run(story)
+
+
+def test_a_backup_has_no_tokens_of_clients() -> None:
+    """Who reads it could pose as a node to one of them (rule F8)."""
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        change = world["n1"].membership.epochs.change(
+            lambda present, _: required(present, is_required=True), 10.0
+        )
+        told = await world.inside("n1", change)
+        assert told.topology.access.is_required
+        manifest = await backed.create("monday")
+        assert (manifest.topology.epoch, manifest.topology.access) == (told.topology.epoch, OPEN_TO_ALL)
 
     run(story)
 

@@ -67,6 +67,7 @@ _LABEL: Final = b"ringmill link 1"
 _HASH: Final = "sha256"
 _NONCE_BYTES: Final = 32
 _PROOF_BYTES: Final = 32
+_MOST_PROOFS: Final = 2  # of one node: for the address that it listens at, and the one that it is known by
 _CALL: Final = "call"  # where the proof of a stream has its side
 CALLER: Final = "caller"
 
@@ -220,7 +221,12 @@ def _of_stream(dialling: Introduction, answering: Introduction, address: str) ->
 
 
 def _parts(given: bytes) -> list[bytes]:
-    """The proofs that stand one behind the other: a node with two addresses shows one for each."""
+    """The proofs that stand one behind the other: a node with two addresses shows one for each.
+
+    None of more than that: looking at each costs as much as making it, and who sends them has proved nothing.
+    """
+    if len(given) > _MOST_PROOFS * _PROOF_BYTES:
+        return []
     return [given[at : at + _PROOF_BYTES] for at in range(0, len(given), _PROOF_BYTES)]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from ringmill.cluster.access.client_token import PREFIX
-from ringmill.cluster.adapters.files.private_files import distrust, open_private
+from ringmill.cluster.adapters.files.private_files import distrust, replace_private
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
@@ -249,15 +249,7 @@ def _join_token(found: Mapping[str, Found]) -> JoinToken | None:
 
 def keep_token(path: str, token: str) -> None:
     """Write the cluster's token where the next start reads it, whole or not at all.  Raises OSError."""
-    folder = os.path.dirname(path) or "."
-    with os.fdopen(open_private(f"{path}.new", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), "w") as file:
-        file.write(f"{token}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(f"{path}.new", path)
-    listed = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(listed)
-    os.close(listed)
+    replace_private(path, f"{token}\n".encode(), is_synced=True)
 
 
 def _check_purge(found: Found, after_s: float, least_s: float) -> None:

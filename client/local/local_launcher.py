@@ -18,7 +18,7 @@ from typing import Final
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalNode
 from ringmill.client.local.newcomers import next_node, start_newcomer, stop_and_forget
-from ringmill.cluster.adapters.files.private_files import distrust, open_private
+from ringmill.cluster.adapters.files.private_files import distrust, open_private, replace_private
 from ringmill.cluster.errors import Conflict, CorruptData, PermissionDenied, RingmillError
 
 __all__ = ["LocalLauncher"]
@@ -89,10 +89,7 @@ class LocalLauncher:
             self._write([each for each in self.launched() if each != node])
 
     def _write(self, nodes: Sequence[str]) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        with os.fdopen(open_private(f"{self._path}.new", flags), "w", encoding="utf-8") as file:
-            json.dump({"format": _FORMAT, "nodes": list(nodes)}, file)
-        os.replace(f"{self._path}.new", self._path)
+        replace_private(self._path, json.dumps({"format": _FORMAT, "nodes": list(nodes)}).encode())
 
     def _unreadable(self, why: str) -> CorruptData:
         return CorruptData(

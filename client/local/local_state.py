@@ -17,7 +17,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from ringmill.cluster.adapters.files.private_files import distrust, make_private_folder, open_private, tighten
+from ringmill.cluster.adapters.files.private_files import (
+    distrust,
+    make_private_folder,
+    open_private,
+    replace_private,
+    tighten,
+)
 from ringmill.cluster.errors import CorruptData, NotFound, PermissionDenied
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
@@ -149,11 +155,8 @@ def save_cluster(cluster: LocalCluster) -> None:
         **({"tls": True} if cluster.tls else {}),
         "nodes": [asdict(node) for node in cluster.nodes],
     }
-    path = os.path.join(cluster.folder, "cluster.json")
-    with os.fdopen(open_private(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
-        json.dump(document, file, indent=2)
-        file.write("\n")
-    os.replace(f"{path}.new", path)
+    written = json.dumps(document, indent=2) + "\n"
+    replace_private(os.path.join(cluster.folder, "cluster.json"), written.encode())
 
 
 def cluster_names(home: str) -> list[str]:

@@ -26,6 +26,7 @@ from ringmill.cluster.adapters.files.private_files import (
     distrust,
     make_private_folder,
     open_private,
+    replace_private,
 )
 from ringmill.cluster.errors import Conflict, CorruptData, NotFound, PermissionDenied
 
@@ -113,14 +114,13 @@ class AuthorityFolder:
         except FileExistsError:
             raise Conflict(f"{path} is there already") from None
         with os.fdopen(descriptor, "wb") as file:
-            _write_synced(file, data)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
 
     def replace(self, path: str, data: bytes) -> None:
         """Write a file in the place of the former one, in one step."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        with os.fdopen(open_private(f"{path}.new", flags), "wb") as file:
-            _write_synced(file, data)
-        os.replace(f"{path}.new", path)
+        replace_private(path, data, is_synced=True)
 
     def has(self, path: str) -> bool:
         return os.path.lexists(path)
@@ -152,9 +152,3 @@ class AuthorityFolder:
 def _place(name: str) -> str:
     """Where the files of a node, or of "client/NAME", are; no node can have the name of another file."""
     return f"clients/{name.partition('/')[2]}" if "/" in name else f"nodes/{name}"
-
-
-def _write_synced(file: Any, data: bytes) -> None:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())

@@ -12,7 +12,15 @@ import os
 import stat
 from typing import Final
 
-__all__ = ["FILE_MODE", "claim_folder", "distrust", "make_private_folder", "open_private", "tighten"]
+__all__ = [
+    "FILE_MODE",
+    "claim_folder",
+    "distrust",
+    "make_private_folder",
+    "open_private",
+    "replace_private",
+    "tighten",
+]
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -61,6 +69,25 @@ def open_private(path: str, flags: int) -> int:
             os.close(descriptor)
             raise
     return descriptor
+
+
+def replace_private(path: str, data: bytes, *, is_synced: bool = False) -> None:
+    """Write a file of ours in the place of the former one, in one step, as `open_private` makes it.
+
+    With `is_synced` it is there after a loss of power.  Raises OSError.
+    """
+    with os.fdopen(open_private(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+        file.write(data)
+        if is_synced:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(f"{path}.new", path)
+    if is_synced:
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def tighten(folder: str) -> bool:

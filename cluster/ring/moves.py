@@ -251,7 +251,7 @@ def _settled(topology: Topology) -> Topology:
 def _voters(topology: Topology) -> tuple[Owner, ...]:
     """The present voters that stay, and as many more as an odd number up to 5 has room for."""
     able = [each for each in topology.members if each.state == "up" and not each.is_given_up]
-    staying = [voter for voter in topology.voters if any(each.seat == voter for each in topology.members)]
+    staying = [voter for voter in topology.voters if topology.has_seat(voter)]
     staying = [each for each in staying if topology.member(each.node).state not in ("leaving", "gone")]
     for seat in choose_voters(able) if able else ():
         if seat not in staying:

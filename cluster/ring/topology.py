@@ -138,6 +138,10 @@ class Topology:
     def has_member(self, node: NodeId) -> bool:
         return any(member.id == node for member in self.members)
 
+    def has_seat(self, seat: Owner) -> bool:
+        """Whether a member of this name has this disk."""
+        return any(member.seat == seat for member in self.members)
+
     def addresses(self) -> dict[NodeId, str]:
         """Where each member listens, in member order."""
         return {member.id: member.address for member in self.members}

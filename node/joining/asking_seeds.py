@@ -75,7 +75,7 @@ class Seeds:
             answer = await link.unary(_TOPOLOGY, GetTopologyRequest(), GetTopologyResponse, _TIMEOUT_S)
             if not answer.document:
                 self._note(address, "belongs to no cluster yet, either")
-            elif self._is_named(topology := Topology.decode(answer.document)):
+            elif (topology := Topology.decode(answer.document)).has_seat(self._seat):
                 if self._topology.current is None:
                     _log.info("%s was told of cluster %s by %s", self._seat.node, topology.name, address)
                 await self._topology.ask_members(topology)
@@ -83,9 +83,6 @@ class Seeds:
                 self._note(address, self._unnamed(topology))
         except RingmillError as error:
             self._note(address, f"gave no topology: {error.message}")
-
-    def _is_named(self, topology: Topology) -> bool:
-        return any(member.seat == self._seat for member in topology.members)
 
     def _unnamed(self, topology: Topology) -> str:
         node, disk = self._seat

@@ -75,7 +75,7 @@ class LettingJoin:
             raise PermissionDenied(f"the join token for {newcomer.id} is of another cluster")
 
         def change(topology: Topology, may_be_done: bool) -> Topology | None:
-            if not _is_seated(topology, newcomer):
+            if not topology.has_seat(newcomer.seat):
                 self._check_unused(grant, topology)
             following = with_members(topology, MemberChanges(add=[newcomer]))
             if following is not None:
@@ -83,7 +83,7 @@ class LettingJoin:
             return following
 
         told = await self._epochs.change(change, within_s)
-        if not _is_seated(told.topology, newcomer):
+        if not told.topology.has_seat(newcomer.seat):
             raise Unavailable(f"{newcomer.id} was added and is no member any more", outcome="unknown")
         if told.was_made:
             _log.info("%s joined at %s, by a join token", newcomer.id, newcomer.address)
@@ -112,7 +112,3 @@ def refuse_former_disk(starts: Starts, member: Member) -> None:
             f"disk {member.disk} of {member.id} was in the cluster before: it is an old copy",
             hint="`ringmill node reset DIR` makes its folder that of an empty disk",
         )
-
-
-def _is_seated(topology: Topology, newcomer: Member) -> bool:
-    return any(member.seat == newcomer.seat for member in topology.members)

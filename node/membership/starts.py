@@ -36,7 +36,7 @@ from ringmill.cluster.membership.start_rules import (
     others_needed,
 )
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
-from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused
@@ -261,7 +261,7 @@ class Starts:
             raise Unavailable(
                 f"{self._announcement.node} is no member of a cluster, so it remembers no starts"
             )
-        if not any(member.seat == (told.node, told.disk) for member in topology.members):
+        if not topology.has_seat(Owner(told.node, told.disk)):
             raise Unavailable(f"{told.node} with disk {told.disk} is no member of cluster {topology.name}")
 
     async def _is_alive(self, node: NodeId, start: Start) -> bool:

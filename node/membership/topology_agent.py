@@ -188,7 +188,7 @@ class TopologyAgent:
         offered = Topology.decode(document)
         if offered.epoch != 1:
             raise InvalidArgument(f"a cluster begins with epoch 1, this document has epoch {offered.epoch}")
-        if not any(member.seat == self._seat for member in offered.members):
+        if not offered.has_seat(self._seat):
             raise InvalidArgument(
                 f"the document does not name {self._seat.node} with disk {self._seat.disk}",
                 hint="ask each node for its id and disk (Topology.Identify) and make the document anew",
@@ -236,7 +236,7 @@ class TopologyAgent:
         Raises InvalidArgument as `adopt` and `take_first` do; what the store raises.
         """
         given = Topology.decode(document)
-        if self._current is None and all(member.seat != self._seat for member in given.members):
+        if self._current is None and not given.has_seat(self._seat):
             raise InvalidArgument(f"the document does not name {self._seat.node} with disk {self._seat.disk}")
         await self.adopt(given)
 
@@ -294,7 +294,7 @@ class TopologyAgent:
         """
         if newer.cluster == current.cluster:
             return True
-        is_named = any(member.seat == self._seat for member in newer.members)
+        is_named = newer.has_seat(self._seat)
         return newer.former == current.cluster and (is_named or not self.serving)
 
     async def _pull_what_is_heard_of(self) -> None:
@@ -379,7 +379,7 @@ class TopologyAgent:
 
     def _take(self, topology: Topology) -> None:
         self._current = topology
-        self._is_displaced = all(member.seat != self._seat for member in topology.members)
+        self._is_displaced = not topology.has_seat(self._seat)
         self._forming.consider(topology)
         self._transport.set_peers(
             {node: at for node, at in topology.addresses().items() if node != self._seat.node}

@@ -11,7 +11,7 @@ import pytest
 from ringmill.cluster.errors import PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, DiskId, NodeId
 from ringmill.cluster.ring.plans.membership import with_members
-from ringmill.cluster.ring.topology import Member
+from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, JoinGrant, JoinToken
 from ringmill.cluster.wire.stubs.members_pb2 import JoinRequest, JoinResponse
 from ringmill.node.joining.joining_cluster import secret_by_token
@@ -120,7 +120,7 @@ def test_of_two_hosts_with_one_token_one_is_given_the_secret(monkeypatch: pytest
         return None if known else with_members(topology, changes)
 
     monkeypatch.setattr(letting_join, "with_members", by_name)  # were only the name looked at
-    monkeypatch.setattr(letting_join, "_is_seated", lambda topology, newcomer: topology.has_member(N4))
+    monkeypatch.setattr(Topology, "has_seat", lambda topology, seat: topology.has_member(seat.node))
     assert two_hosts(Door()).count(SECRET) == 2
 
 

@@ -28,7 +28,7 @@ def small(shell: Shell) -> Iterator[None]:
     base = free_base(1, 20000 + os.getpid() % 1000 * 12)
     shell.ok(*RESTORED, "cluster", "up", "-n", "1", "--base-port", str(base))
     yield
-    shell.ok(*RESTORED, "cluster", "down")
+    shell.ok(*RESTORED, "cluster", "down", "--purge")  # other tests find one cluster in this home
 
 
 def test_a_running_cluster_is_restored_into_a_smaller_one(shell: Shell, store: str, small: None) -> None:

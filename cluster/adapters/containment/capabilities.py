@@ -8,16 +8,14 @@ process reads the environment and the memory map of every other.  Source: capabi
 from __future__ import annotations
 
 import ctypes
-import os
-import sys
 from typing import Final
+
+from ringmill.cluster.adapters.c_library import C_LIBRARY, last_error
 
 __all__ = ["drop_capabilities"]
 
 _VERSION_3: Final = 0x20080522
 _FILES_OF_ALL: Final = 1 << 1 | 1 << 2 | 1 << 3  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
-
-_libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class _Header(ctypes.Structure):
@@ -34,15 +32,14 @@ class _Half(ctypes.Structure):
 
 def drop_capabilities() -> None:
     """Keep at most those that open files; call it once no new privileges can be had.  Raises OSError."""
-    if _libc is None:
+    if C_LIBRARY is None:
         return
     header, halves = _Header(_VERSION_3, 0), (_Half * 2)()
-    if _libc.capget(ctypes.byref(header), halves) == 0:
+    if C_LIBRARY.capget(ctypes.byref(header), halves) == 0:
         for half, kept in zip(halves, (_FILES_OF_ALL, 0), strict=True):
             half.effective &= kept
             half.permitted &= kept
             half.inheritable = 0
-        if _libc.capset(ctypes.byref(header), halves) == 0:
+        if C_LIBRARY.capset(ctypes.byref(header), halves) == 0:
             return
-    number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number))
+    raise last_error()

@@ -13,10 +13,11 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
-import sys
 from collections.abc import Iterable
 from functools import cache
 from typing import Final
+
+from ringmill.cluster.adapters.c_library import C_LIBRARY, last_error
 
 __all__ = ["READ", "WRITE", "Ruleset", "landlock_version", "promise_no_new_privileges"]
 
@@ -54,8 +55,6 @@ WRITE: Final = (
 )
 """No devices: those are made by root alone, who is to be held, too."""
 
-_libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
 
 class _RulesetAttributes(ctypes.Structure):
     _fields_ = (
@@ -74,9 +73,9 @@ class _PathBeneath(ctypes.Structure):
 @cache
 def landlock_version() -> int:
     """The version of Landlock that this kernel has; 0 for none, or when it is turned off or hidden."""
-    if _libc is None:
+    if C_LIBRARY is None:
         return 0
-    return max(0, int(_libc.syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)))
+    return max(0, int(C_LIBRARY.syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)))
 
 
 class Ruleset:
@@ -133,18 +132,13 @@ def promise_no_new_privileges() -> None:
 
     Both Landlock and seccomp ask for it.  Raises OSError.
     """
-    if _libc is not None and _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise _error()
+    if C_LIBRARY is not None and C_LIBRARY.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise last_error()
 
 
 def _checked(number: int, *arguments: object) -> int:
-    assert _libc is not None
-    result = int(_libc.syscall(number, *arguments))
+    assert C_LIBRARY is not None
+    result = int(C_LIBRARY.syscall(number, *arguments))
     if result < 0:
-        raise _error()
+        raise last_error()
     return result
-
-
-def _error() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))

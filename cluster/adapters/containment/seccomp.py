@@ -16,12 +16,12 @@ import ctypes
 import errno
 import os
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from ringmill.cluster.adapters.c_library import C_LIBRARY, last_error
 from ringmill.cluster.adapters.containment.landlock import promise_no_new_privileges
 
 __all__ = ["filter_program", "forbid_system_calls", "forbidding_filters", "has_seccomp"]
@@ -78,8 +78,6 @@ _NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW* of clone(); clone3() has them 
 _KIND_OF_SOCKET: Final = 0xF  # without SOCK_NONBLOCK and SOCK_CLOEXEC
 _CONNECTED: Final = (1, 5)  # SOCK_STREAM, SOCK_SEQPACKET; Linux takes SOCK_RAW for SOCK_DGRAM
 
-_libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
 
 @dataclass(frozen=True, slots=True)
 class _Instruction:
@@ -99,9 +97,9 @@ class _Program(ctypes.Structure):
 @cache
 def has_seccomp() -> bool:
     """Whether this kernel takes filters, and there is one for this architecture."""
-    if _libc is None or os.uname().machine not in _ARCHITECTURES:
+    if C_LIBRARY is None or os.uname().machine not in _ARCHITECTURES:
         return False
-    _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, None, 0, 0)
+    C_LIBRARY.prctl(_PR_SET_SECCOMP, _MODE_FILTER, None, 0, 0)
     return ctypes.get_errno() == errno.EFAULT  # it would take one, but not from nowhere
 
 
@@ -110,10 +108,9 @@ def forbid_system_calls(*, network: bool) -> None:
     code = filter_program(os.uname().machine, network=network)
     program = _Program(len(code) // 8, code)
     promise_no_new_privileges()
-    assert _libc is not None
-    if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    assert C_LIBRARY is not None
+    if C_LIBRARY.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0):
+        raise last_error()
 
 
 def forbidding_filters() -> None:

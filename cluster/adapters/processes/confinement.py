@@ -10,15 +10,14 @@ See: docs/architecture.md, "Task processes".
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import resource
 import signal
-import sys
 from collections.abc import Mapping
 from typing import Final
 
+from ringmill.cluster.adapters.c_library import C_LIBRARY
 from ringmill.cluster.adapters.processes.process_table import threads_of_machine
 
 __all__ = ["adopt_orphans", "confine", "die_with_parent", "resource_limits", "wake_with_parent_gone"]
@@ -38,8 +37,6 @@ _RLIMITS: Final[Mapping[str, int]] = {
     "file_bytes": resource.RLIMIT_FSIZE,
     "processes": resource.RLIMIT_NPROC,
 }
-
-_libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def confine(
@@ -77,22 +74,22 @@ def resource_limits(limits: Mapping[str, int]) -> dict[int, int]:
 
 def die_with_parent(parent: int) -> None:
     """Ask for SIGKILL when the parent ends; exits at once when `parent` is gone already."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if C_LIBRARY is not None:
+        C_LIBRARY.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def wake_with_parent_gone() -> None:
     """Ask for SIGCONT when the parent ends: one that was stopped before can then see it and clean up."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
+    if C_LIBRARY is not None:
+        C_LIBRARY.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends, so that they can be found and ended."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if C_LIBRARY is not None:
+        C_LIBRARY.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _rearrange_descriptors(socket_fd: int, output_fd: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -28,8 +29,9 @@ from ringmill.cluster.wire.stubs.backup_pb2 import (
     UnpinResponse,
 )
 
-__all__ = ["BackupCalls", "BackupLink", "DialBackup"]
+__all__ = ["BackupCalls", "BackupLink", "DialBackup", "asked_again"]
 
+T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
 _SERVICE: Final = "/ringmill.v1.Backup/"
 LOOK_S: Final = 10.0
@@ -39,6 +41,17 @@ HASH_S: Final = 120.0
 BRING_S: Final = 30.0
 _TRIES: Final = 3
 _PAUSE_S: Final = 0.5
+
+
+async def asked_again(
+    ask: Callable[[], Awaitable[T]], tries: int, passing: tuple[type[RingmillError], ...]
+) -> T:
+    """What `ask` returns, asked up to `tries` times after what may pass.  Raises what the last one raises."""
+    for _ in range(tries - 1):
+        with suppress(*passing):
+            return await ask()
+        await asyncio.sleep(_PAUSE_S)
+    return await ask()
 
 
 class BackupLink(Protocol):
@@ -94,14 +107,8 @@ class BackupCalls:
 
     async def _again(self, method: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
         """A read, which may be asked once more when the connection was lost."""
-        for left in range(_TRIES - 1, -1, -1):
-            try:
-                return await self._ask(method, request, answer, timeout_s)
-            except Unavailable:
-                if not left:
-                    raise
-            await asyncio.sleep(_PAUSE_S)
-        raise AssertionError("the last try returns or raises")
+        ask = partial(self._ask, method, request, answer, timeout_s)
+        return await asked_again(ask, _TRIES, (Unavailable,))
 
     async def _ask(self, method: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
         try:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 from ringmill.client.administration.keyspaces import KeyspaceInfo
 from ringmill.client.arguments import Durability
-from ringmill.client.backups.backup_calls import BackupCalls, DialBackup
+from ringmill.client.backups.backup_calls import BackupCalls, DialBackup, asked_again
 from ringmill.client.backups.backup_manifest import BackupManifest
 from ringmill.client.backups.backup_progress import BackupProgress, BytePace
 from ringmill.cluster.errors import (
@@ -40,7 +40,6 @@ HELD_BYTES: Final = 32 << 20
 """Held in all, of partitions that are not full yet."""
 _AT_ONCE: Final = 4
 _TRIES: Final = 20
-_PAUSE_S: Final = 0.5
 _ITEM_BYTES: Final = 64  # beside its key and value
 _PASSING: Final = (Unavailable, DeadlineExceeded, Overloaded, WrongEpoch)
 
@@ -273,14 +272,10 @@ class _Bringing:
 
 async def _patiently(ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Again after what may pass: to bring something twice changes nothing."""
-    for left in range(_TRIES - 1, -1, -1):
-        try:
-            return await ask()
-        except _PASSING as error:
-            if not left:
-                raise _told(error) from error
-        await asyncio.sleep(_PAUSE_S)
-    raise AssertionError("the last try returns or raises")
+    try:
+        await asked_again(ask, _TRIES, _PASSING)
+    except _PASSING as error:
+        raise _told(error) from error
 
 
 def _told(error: RingmillError) -> RingmillError:

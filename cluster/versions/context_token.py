@@ -72,8 +72,7 @@ class ContextSeal:
     ) -> bytes:
         """The same of what the context is made of; `entries` are its [actor, counter] pairs in order."""
         told: bytes = _HEAD + _key_hash(keyspace, key) + _pack((time, entries))
-        token = told + self._seal(told)
-        return token + _CHECK.pack(crc32(token))
+        return _checked(told + self._seal(told))
 
     def open(self, token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:
         """What is in a token.
@@ -175,7 +174,7 @@ def _opened_of(token: bytes, keyspace: KeyspaceId, key: bytes) -> _Opened:
 
 def _opened(token: bytes) -> _Opened:
     """What is in a token that a node or `joined` has made.  Its seals are not looked at."""
-    version, key_hash, body = _unchecked(token)
+    version, key_hash, body = _split(token)
     if version == FORMAT_VERSION:
         return _Opened(key_hash, (_part(token, body),))
     if version != _JOINED_VERSION:
@@ -184,7 +183,7 @@ def _opened(token: bytes) -> _Opened:
     try:
         tokens: Any = msgpack.unpackb(body)
         for each in tokens:
-            its_version, its_key_hash, its_body = _unchecked(each)
+            its_version, its_key_hash, its_body = _split(each)
             if (its_version, its_key_hash) != (FORMAT_VERSION, key_hash):
                 raise ValueError("it joins tokens of two keys")
             parts.append(_part(each, its_body))
@@ -195,7 +194,7 @@ def _opened(token: bytes) -> _Opened:
     return _Opened(key_hash, tuple(parts))
 
 
-def _unchecked(token: bytes) -> tuple[int, bytes, bytes]:
+def _split(token: bytes) -> tuple[int, bytes, bytes]:
     """The version, the hash of the key that the token was read from, and the rest without its check."""
     if len(token) <= _BEFORE.size + _CHECK.size:
         raise _refused(f"is {len(token)} bytes long, too short to be one")
@@ -214,6 +213,7 @@ def _part(token: bytes, body: bytes) -> _Part:
 
 
 def _checked(told: bytes) -> bytes:
+    """With its check at the end."""
     return told + _CHECK.pack(crc32(told))
 
 

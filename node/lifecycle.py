@@ -311,16 +311,18 @@ def _purge(after_s: float) -> PurgeOptions:
 def _containment(config: NodeConfig) -> TaskContainment:
     """How this node contains its tasks, on this kernel.
 
-    The state folder of a local cluster holds its token, and the folders of its other nodes.
+    The state folder of a local cluster holds its token, and the folders of its other nodes.  Who has the key
+    of a node's certificate can pose as that node.
     """
     kernel, is_off = level_of_kernel(), config.containment == "off"
     state = os.path.dirname(config.token_file)
     is_state = state == os.path.dirname(config.data) and not is_within(os.path.expanduser("~"), state)
+    key = os.path.abspath(config.tls.key) if config.tls is not None else ""
     refusal = f"--containment require, and this kernel lacks {kernel.lack}" if kernel.lack else ""
     return TaskContainment(
         level="off" if is_off else str(kernel),
         is_on=not is_off,
-        secrets=tuple(filter(None, (config.data, config.token_file, state if is_state else ""))),
+        secrets=tuple(filter(None, (config.data, config.token_file, key, state if is_state else ""))),
         home=os.path.expanduser("~"),
         refusal=refusal if config.containment == "require" else "",
     )

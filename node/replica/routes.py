@@ -6,7 +6,7 @@ than the row is refused as WrongEpoch; one with a newer epoch makes this node fe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, Unavailable, WrongEpoch
@@ -156,6 +156,12 @@ class Routes:
     def check_row(self, partition: PartitionId, row_epoch: Epoch) -> None:
         """Raise WrongEpoch when the owners of the partition have changed since that epoch (T5)."""
         self._view.check_row(partition, row_epoch)
+
+    def check_partitions(self, partitions: Iterable[PartitionId]) -> None:
+        """Raise InvalidArgument for one that the topology does not have, Unavailable when there is none."""
+        document = self._view.current or self._view.topology()
+        for partition in partitions:
+            document.row(partition)
 
     def copy_of(self, partition: PartitionId, row: Row) -> Copy:
         """This node's copy of a partition under a row that names it."""

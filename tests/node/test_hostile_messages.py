@@ -20,6 +20,11 @@ from ringmill.simulator.world.tunables import Tunables, draw_tunables
 from ringmill.simulator.world.world import World
 
 BODIES = 400
+NO_PARTITION, NO_ORDINAL = 1 << 40, 1 << 40
+TOO_LARGE = (  # well-formed, but for a number: attempts of a partition, and a hint of a keyspace
+    ["attempt", 1, [NO_PARTITION]], ["attempt", 2, [NO_PARTITION]], [[[NO_PARTITION, "attempt"]]],
+    [1, "attempt", [[NO_PARTITION, "token"]]], [1, [[1, NO_ORDINAL, b"key", b""]]],
+)  # fmt: skip
 FIXED = (b"", b"\xc1", b"\xff" * 40, b"\x91" * 3000, b"\xdd\xff\xff\xff\xff", b"text")
 
 
@@ -36,7 +41,7 @@ def anything(draws: Random, depth: int = 0) -> Any:
 
 def bodies(seed: int) -> list[bytes]:
     draws = Random(seed)
-    return [*FIXED, *(msgpack.packb(anything(draws)) for _ in range(BODIES))]
+    return [*FIXED, *map(msgpack.packb, TOO_LARGE), *(msgpack.packb(anything(draws)) for _ in range(BODIES))]
 
 
 def ask_everything(seed: int, tunables: Tunables) -> tuple[set[str], dict[str, str]]:
@@ -73,6 +78,9 @@ def ask_everything(seed: int, tunables: Tunables) -> tuple[set[str], dict[str, s
                     continue
                 except Exception as error:  # noqa: BLE001 - what it is, is what the test shows
                     untyped[f"{method} {type(error).__name__}"] = f"{error} for {body[:60]!r}"
+
+        marks = n1.current.node.replica.watermarks.known()
+        assert max(marks, default=0) < world.topology.partitions, "its rounds look at the row of each"
 
     world.loop.run_until_complete(story())
     assert not world.bugs()

@@ -11,7 +11,9 @@ auth = LazyGroup(
     {
         "issue": Verb("ringmill.client.cli.auth.auth_verbs:issue", "make a token for a client"),
         "list": Verb("ringmill.client.cli.auth.auth_verbs:list_tokens", "list the tokens, without secrets"),
-        "revoke": Verb("ringmill.client.cli.auth.auth_verbs:revoke", "take its force from a token"),
+        "revoke": Verb(
+            "ringmill.client.cli.auth.auth_verbs:revoke", "end a token: its client is refused from then on"
+        ),
         "require": Verb(
             "ringmill.client.cli.auth.auth_verbs:require", "say whether clients need a token, or show it"
         ),

@@ -19,7 +19,9 @@ backup = LazyGroup(
         ),
         "delete": Verb("ringmill.client.cli.backup.backup_places:delete", "delete a backup", NO_CLUSTER),
         "prune": Verb(
-            "ringmill.client.cli.backup.backup_places:prune", "delete the tables of no backup", NO_CLUSTER
+            "ringmill.client.cli.backup.backup_places:prune",
+            "delete the tables that no backup names",
+            NO_CLUSTER,
         ),
     },
     "Back up the cluster while it runs, to a folder or a URL, and restore it into one of any size.",

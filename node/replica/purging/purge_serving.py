@@ -170,6 +170,7 @@ class PurgeServing:
     async def keep(self, incoming: Incoming) -> bytes:
         """Raises what storing raises: then it may or may not be kept, and the owners settle it later."""
         asked = AskKeep.decode(incoming.body)
+        self._routes.check_partitions(partition for partition, _ in asked.partitions)
         refusals = []
         for partition, token in asked.partitions:
             row = await self._row(partition, asked.epoch, incoming.sender)
@@ -191,6 +192,7 @@ class PurgeServing:
 
     async def settle(self, incoming: Incoming) -> bytes:
         told = Settle.decode(incoming.body)
+        self._routes.check_partitions(told.partitions)
         marks = [self._watermarks.of(partition) for partition in told.partitions]
         changed = [mark.settle(told.attempt, told.fate) for mark in marks]
         if any(changed):
@@ -199,6 +201,7 @@ class PurgeServing:
 
     async def fate(self, incoming: Incoming) -> bytes:
         asked = AskFate.decode(incoming.body)
+        self._routes.check_partitions(partition for partition, _ in asked.attempts)
         fates = [self._watermarks.of(partition).fate(attempt) for partition, attempt in asked.attempts]
         if Fate.OPEN in fates:  # it may be kept in memory only, as the disk refused it
             await self._watermarks.store()

@@ -9,8 +9,6 @@ import struct
 from functools import lru_cache
 from typing import Final, NamedTuple, NewType
 
-from ringmill.cluster.errors import InvalidArgument
-
 __all__ = [
     "Actor",
     "ClusterId",
@@ -60,14 +58,8 @@ _KEYSPACE: Final = struct.Struct(">QI")
 
 @lru_cache(1024)
 def keyspace_bytes(keyspace: KeyspaceId) -> bytes:
-    """Its 12 bytes in stored keys, and before a key that is hashed: epoch and ordinal, big endian.
-
-    Raises InvalidArgument for numbers that no keyspace has.
-    """
-    try:
-        return _KEYSPACE.pack(*keyspace)
-    except struct.error:
-        raise InvalidArgument(f"no keyspace has the id {keyspace.epoch}.{keyspace.ordinal}") from None
+    """Its 12 bytes in stored keys, and before a key that is hashed: epoch and ordinal, big endian."""
+    return _KEYSPACE.pack(*keyspace)
 
 
 class Start(NamedTuple):

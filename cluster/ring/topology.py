@@ -16,7 +16,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.ids import ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ids import FIRST_EPOCH, ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, Access
 from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack_document, unpack_document
 from ringmill.cluster.ring.hashing import (
@@ -30,6 +30,7 @@ from ringmill.cluster.ring.placement import place
 from ringmill.cluster.ring.tokens import Circle, circle_of
 from ringmill.cluster.ring.topology_entries import (
     MAX_EPOCH,
+    MAX_ORDINAL,
     MAX_REPLICAS,
     NORMAL,
     KeyspaceEntry,
@@ -118,8 +119,10 @@ class Topology:
         return name in self._by_name
 
     def has_dropped(self, id: KeyspaceId) -> bool:
-        """Whether a keyspace of this id was there before and never will be again."""
-        return id.epoch <= self.epoch and id not in self._by_id
+        """Whether a keyspace of this id may have been there before, and never will be again.  An id that no
+        document gives was never there: `keyspace` refuses it."""
+        given = FIRST_EPOCH <= id.epoch <= self.epoch and 0 <= id.ordinal <= MAX_ORDINAL
+        return given and id not in self._by_id
 
     def keyspace(self, id: KeyspaceId) -> KeyspaceEntry:
         """Raises InvalidArgument for a keyspace this epoch does not know (dropped, or newer)."""

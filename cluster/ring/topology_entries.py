@@ -20,6 +20,7 @@ __all__ = [
     "KINDS",
     "MAX_ADDRESS_BYTES",
     "MAX_EPOCH",
+    "MAX_ORDINAL",
     "MAX_REPLICAS",
     "MAX_WEIGHT",
     "MEMBER_STATES",
@@ -41,6 +42,7 @@ MAX_REPLICAS: Final = 7
 MAX_WEIGHT: Final = 64
 MAX_ADDRESS_BYTES: Final = 255
 MAX_EPOCH: Final = 2**63 - 1
+MAX_ORDINAL: Final = 2**32 - 1
 NO_COPY: Final = Epoch(0)  # no copy has it: epochs begin with 1
 KINDS: Final = ("objects", "registers")
 POLICIES: Final = ("siblings", "lww", "counter", "set", "map")
@@ -89,7 +91,7 @@ class KeyspaceEntry:
         _check_one_of("keyspace durability", self.durability, DURABILITIES)
         _check_one_of("keyspace quorum", self.quorum, QUORUMS)
         check_between("keyspace epoch", self.id.epoch, 1, epoch)
-        check_between("keyspace ordinal", self.id.ordinal, 0, 2**32 - 1)
+        check_between("keyspace ordinal", self.id.ordinal, 0, MAX_ORDINAL)
         check_between("keyspace r", self.r, 1, n)
         check_between("keyspace w", self.w, 1, n)
         check_between("keyspace ttl_ms", self.ttl_ms, 0, MAX_EPOCH)

@@ -11,8 +11,11 @@ import msgpack
 import pytest
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import Actor, NodeId
 from ringmill.cluster.ports import Incoming, Priority
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.core import Core
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import quiet
@@ -20,10 +23,12 @@ from ringmill.simulator.world.tunables import Tunables, draw_tunables
 from ringmill.simulator.world.world import World
 
 BODIES = 400
+OBJECT = encode_object(StoredObject(VersionVector((Dot(Actor("n2#1.0"), 1),))))
 NO_PARTITION, NO_ORDINAL = 1 << 40, 1 << 40
 TOO_LARGE = (  # well-formed, but for a number: attempts of a partition, and a hint of a keyspace
     ["attempt", 1, [NO_PARTITION]], ["attempt", 2, [NO_PARTITION]], [[[NO_PARTITION, "attempt"]]],
-    [1, "attempt", [[NO_PARTITION, "token"]]], [1, [[1, NO_ORDINAL, b"key", b""]]],
+    [1, "attempt", [[NO_PARTITION, "token"]]], [1, [[1, NO_ORDINAL, b"key", OBJECT]]],
+    [1, [[1, NO_ORDINAL, b"{tag}", OBJECT]]], [1, [[0, 0, b"{tag}", OBJECT]]],
 )  # fmt: skip
 FIXED = (b"", b"\xc1", b"\xff" * 40, b"\x91" * 3000, b"\xdd\xff\xff\xff\xff", b"text")
 

@@ -87,6 +87,7 @@ ringmill = _Program(
         "simulate": Verb(
             "ringmill.client.cli.programs:simulate", "run a whole cluster in the simulator", NO_CLUSTER
         ),
+        "config": Verb("ringmill.client.cli.config_verbs:config", "see the settings that commands have"),
         "completion": Verb(
             "ringmill.client.cli.programs:completion", "print the completion script of a shell", NO_CLUSTER
         ),

@@ -20,6 +20,7 @@ OPEN_ROOMS = (
     "client/checked",  # draws what a checked load asks for
     "client/cli",
     "client/local",
+    "client/testing",  # starts the processes of a local cluster for a test, and ends them
     "client/twins/loop_thread.py",
     "client/twins/blocking_pipeline.py",
     "node/config.py",

@@ -22,6 +22,7 @@ ALLOWED = {
     "from_lines": "reads back what `simulate --history` wrote",
     "is_linearizable": "the checker as a law, beside the one that also says what is wrong",
     "read_index": "reads back what every run file ends with",
+    "pytest_addoption": "pytest finds it by its name",
     "rng": "for the code of jobs",
     "shuffle": "for the code of jobs",
 }  # fmt: skip

@@ -61,5 +61,5 @@ def _problem(words: list[str], verbs: Verbs) -> str:
             return ""
         if found[0] not in verbs[group]:
             return f"{group} has no verb {found[0]}; its verbs are {', '.join(sorted(verbs[group]))}"
-        group = found[0]
+        group = found[0] if group == PROGRAM else ""  # `node config` is not the group `config`
     return ""

@@ -25,7 +25,6 @@ from ringmill.client.bench.plan import BenchPlan, delete_keys, run_plan, write_k
 from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import WORKLOADS, Workload
 from ringmill.client.cli.bench.bench_report import Outcome, report
-from ringmill.client.cli.cluster.cluster_up import bring_up
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import endpoints_of, open_client
 from ringmill.client.cli.frame.exit_codes import ExitCode
@@ -33,6 +32,7 @@ from ringmill.client.cli.frame.progress_bar import Bar
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local import local_cluster
+from ringmill.client.local.bringing_up import bring_up
 from ringmill.client.local.local_state import load_cluster
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.errors import InvalidArgument

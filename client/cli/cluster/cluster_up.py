@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -15,16 +11,11 @@ from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
-from ringmill.client.local.authority.local_tls import check_can_have_tls
-from ringmill.client.local.local_cluster import Plan, Started
-from ringmill.client.local.local_state import LocalCluster, LocalNode, check_home, load_cluster, save_cluster
-from ringmill.cluster.errors import InvalidArgument, RingmillError
-from ringmill.cluster.ring.topology_entries import check_name
+from ringmill.client.local.bringing_up import bring_up
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
-__all__ = ["bring_up", "down", "up"]
+__all__ = ["down", "up"]
 
-UP_TIMEOUT_S = 30.0
 TRANSPORT = click.Choice(CARRIERS)
 
 
@@ -59,6 +50,7 @@ def up(
         peer_transport=peer_transport,
         client_transport=client_transport,
         tls=tls,
+        tell=output.note,
     )
     took_s = time.perf_counter() - begun
     document: dict[str, Any] = {
@@ -114,131 +106,3 @@ def down(settings: Settings, purge: bool) -> None:
     print(f"stopped {stopped} of {len(ended)} nodes in {took_s:.1f} s; {kept}")
     if not purge:
         output.next_command(settings, "ringmill cluster up", "ringmill cluster down --purge")
-
-
-def bring_up(
-    name: str,
-    folder: str,
-    plan: dict[str, int],
-    timeout_s: float | None,
-    *,
-    base_port: int | None = None,
-    peer_transport: CarrierName | None = None,
-    client_transport: CarrierName | None = None,
-    tls: bool = False,
-) -> tuple[LocalCluster, list[str]]:
-    """Make the named cluster run.  Returns it and the ids of the nodes that had to be started.
-
-    `base_port` is for a new cluster whose plan names none.  Given transports apply to the nodes that start
-    from now on.  Everything is checked before the first file is written.  A failure stops only the nodes that
-    this call started. Raises InvalidArgument when the cluster exists with other settings than `plan`, or when
-    `plan` is not valid.
-    """
-    there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
-    carriers = (peer_transport, client_transport)
-    _carried(there, carriers, is_new=load_cluster(folder) is None, tls=tls)
-    with local_cluster.exclusively(folder):
-        cluster = load_cluster(folder)
-        is_new = cluster is None
-        cluster = _carried(cluster or there, carriers, is_new=is_new, tls=tls)
-        _check_shape(cluster, plan)
-        stopped = [node for node in cluster.nodes if local_cluster.node_state(node) == "stopped"]
-        if not stopped:
-            save_cluster(cluster)
-            return cluster, []
-        cluster, started = local_cluster.start_nodes(cluster, stopped)
-        try:
-            try:
-                _form(cluster, started, timeout_s or UP_TIMEOUT_S)
-            except InvalidArgument as error:
-                cluster, started = _without_strangers(cluster, started, error)
-                _form(cluster, started, timeout_s or UP_TIMEOUT_S)
-        except BaseException as error:
-            local_cluster.stop_nodes([one.node for one in started])  # nothing half-started is left running
-            if isinstance(error, RingmillError):
-                error.detail["changed"] = _undone(cluster, stopped, is_new=is_new)
-            raise
-        return cluster, [one.node.id for one in started]
-
-
-def _carried(
-    cluster: LocalCluster, carriers: tuple[CarrierName | None, CarrierName | None], *, is_new: bool, tls: bool
-) -> LocalCluster:
-    """The cluster with the transports that are given, and with TLS if it is new and that is asked.
-
-    Raises InvalidArgument for what does not go together.
-    """
-    if tls and not cluster.tls:
-        check_can_have_tls(cluster.name)
-        if not is_new:
-            raise InvalidArgument(
-                f"cluster {cluster.name} exists without --tls",
-                hint="choose another --cluster NAME, or `ringmill cluster down --purge` first",
-            )
-        cluster = replace(cluster, tls=True, peer_transport="tcp")
-    cluster = cluster.with_transports(*carriers)
-    if cluster.tls and cluster.peer_transport != "tcp":
-        raise InvalidArgument(f"--peer-transport {cluster.peer_transport}: with --tls nodes talk over tcp")
-    return cluster
-
-
-def _without_strangers(
-    cluster: LocalCluster, started: Sequence[Started], error: InvalidArgument
-) -> tuple[LocalCluster, list[Started]]:
-    """Stop and forget nodes that were started here and are no members, as those that left meanwhile,
-    and those whose `cluster add` was refused.  Raises `error` when it is about something else."""
-    strangers = error.detail.get("strangers", ())
-    ours = [one for one in started if one.node.id in strangers]
-    if not ours or len(ours) < len(strangers):
-        raise error
-    local_cluster.stop_nodes([one.node for one in ours])
-    for name in strangers:
-        cluster = cluster.without(name)
-    save_cluster(cluster)
-    output.note(
-        f"{', '.join(strangers)}: no member of cluster {cluster.name} any more; stopped, and data kept"
-    )
-    return cluster, [one for one in started if one not in ours]
-
-
-def _there_or_planned(name: str, folder: str, plan: dict[str, int], base_port: int | None) -> LocalCluster:
-    check_name("--cluster", name)
-    check_home(os.path.dirname(folder))
-    cluster = load_cluster(folder)
-    if cluster is not None:
-        local_cluster.check_is_no_copy(cluster)
-        _check_shape(cluster, plan)
-        return cluster
-    defaults = {} if base_port is None else {"base_port": base_port}
-    return local_cluster.planned(name, folder, Plan(**{**defaults, **plan}))
-
-
-def _undone(cluster: LocalCluster, started: Sequence[LocalNode], *, is_new: bool) -> str:
-    """What a failed `up` did and undid, for its error."""
-    others = [node.id for node in cluster.nodes if node not in started]
-    words = f"{' '.join(node.id for node in started)} started and stopped again"
-    if others:
-        words += f", {' '.join(others)} left running"
-    return f"{words}; {'made and kept' if is_new else 'kept'}: {cluster.folder}"
-
-
-def _form(cluster: LocalCluster, started: Sequence[Started], timeout_s: float) -> None:
-    from ringmill.client.local.local_forming import form_local
-
-    asyncio.run(form_local(cluster, {one.node.id: one.process for one in started}, timeout_s))
-
-
-def _check_shape(cluster: LocalCluster, plan: dict[str, int]) -> None:
-    there = {
-        "nodes": len(cluster.nodes),
-        "replicas": cluster.replicas,
-        "partitions": cluster.partitions,
-        "base_port": cluster.nodes[0].port,
-        "zones": len({node.zone for node in cluster.nodes if node.zone}),
-    }
-    for setting, wanted in plan.items():
-        if wanted != there[setting]:
-            raise InvalidArgument(
-                f"cluster {cluster.name} exists with {setting} {there[setting]}, not {wanted}",
-                hint="choose another --cluster NAME, or `ringmill cluster down --purge` first",
-            )

@@ -8,10 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 
 from ringmill.client.cli.cluster.cluster_status import ASK_S
-from ringmill.client.cli.cluster.cluster_up import bring_up
 from ringmill.client.cli.demo.demo_story import Story
 from ringmill.client.connection import AsyncClient
 from ringmill.client.local import local_cluster, processes
+from ringmill.client.local.bringing_up import bring_up
 from ringmill.client.local.checked_load import CheckedLoad
 from ringmill.client.local.local_forming import start_again
 from ringmill.client.local.local_state import LocalCluster

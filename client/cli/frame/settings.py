@@ -44,7 +44,8 @@ _TOKEN = re.compile(r"[!-~]{0,1024}")
 class Settings:
     """The settings of one command.  `output` "table" means tab-separated rows when stdout is no terminal.
 
-    `given` names the settings that a flag of this command line set.
+    `given` names the settings that a flag of this command line set, `origins` says where each comes from that
+    is not a default.
     """
 
     cluster: str = DEFAULT_CLUSTER
@@ -62,6 +63,7 @@ class Settings:
     verbose: bool = False
     debug: bool = False
     given: set[str] = field(default_factory=set)
+    origins: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
@@ -91,6 +93,7 @@ class Settings:
             )
         elif name == "base_port":
             self.base_port = _port(value, origin)
+            self.origins[name] = origin
         else:
             self.set(name, timeout_of(value, origin) if name == "timeout" else value, origin)
 
@@ -112,6 +115,7 @@ class Settings:
                 hint="the file `token` in the cluster's state folder holds it, without the end of line",
             )
         setattr(self, name, value)
+        self.origins[name] = origin
 
     @property
     def timeout_s(self) -> float:

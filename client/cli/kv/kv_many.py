@@ -24,7 +24,7 @@ from ringmill.client.kv_requests import ManyPutsSettings
 from ringmill.client.values import Item, Receipt, json_bytes
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
 
-__all__ = ["mget", "mput"]
+__all__ = ["mget", "mput", "print_many"]
 
 _TELL_EVERY_S: Final = 2.0
 
@@ -66,6 +66,13 @@ def mget(settings: Settings, keys: tuple[str, ...], r: str | None, keyspace: str
     A key that is not found, or that cannot be read, is named on stderr, and the exit code is that of the
     worst of them.  With -o json each key has a line with its value or its error.
     """
+    return print_many(settings, keys, r, keyspace, is_hex=is_hex)
+
+
+def print_many(
+    settings: Settings, keys: Sequence[str], r: str | None, keyspace: str, *, is_hex: bool
+) -> ExitCode:
+    """What `mget` does.  Raises InvalidArgument for -o raw, and for a level that is none."""
     _refuse_raw(settings)
     level = None if r is None else level_named(r, "r")
     told = _Told(settings, "read")

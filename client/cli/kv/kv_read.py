@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -13,21 +14,25 @@ from ringmill.client.arguments import level_named
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.calling import typed_key
 from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
+from ringmill.client.cli.kv.kv_many import print_many
+from ringmill.client.cli.kv.kv_watch import watch_key
 from ringmill.client.cli.kv.session_file import kept_session, session_option
 from ringmill.client.kv import read
 from ringmill.client.kv_requests import MISSING, read_options
 from ringmill.client.values import Item, Location, OwnerCopy, json_bytes
-from ringmill.cluster.errors import NotFound, UnresolvedSiblings
+from ringmill.cluster.errors import InvalidArgument, NotFound, UnresolvedSiblings
 from ringmill.cluster.printable import printable
 
 __all__ = ["get", "locate"]
 
 
 @click.command()
-@click.argument("key")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @click.option("-r", "r", metavar="LEVEL", help="owners that must answer: a number, one, quorum or all")
+@click.option("--watch", is_flag=True, help="print the value again whenever it changes, as `ringmill watch`")
 @click.option(
     "--sibling", type=click.IntRange(min=1), metavar="N", help="print only the Nth sibling; 1 is the newest"
 )
@@ -37,16 +42,26 @@ __all__ = ["get", "locate"]
 @click.pass_obj
 def get(
     settings: Settings,
-    key: str,
+    keys: tuple[str, ...],
     r: str | None,
+    watch: bool,
     sibling: int | None,
     info: bool,
     session: str | None,
     keyspace: str,
     is_hex: bool,
-) -> None:
-    """Print the value of KEY.  If it has siblings, print one per line, newest first."""
-    name, options = key_of(key, is_hex), read_options(r=None if r is None else level_named(r, "r"))
+) -> ExitCode:
+    """Print the value of KEY.  If it has siblings, print one per line, newest first.
+
+    Several keys are printed beside their values, as `ringmill mget` does.
+    """
+    if watch or len(keys) > 1:
+        _check_plain(len(keys), {"--sibling": sibling, "--info": info, "--session": session}, is_watch=watch)
+        if watch:
+            watch_key(settings, keys[0], keyspace, r=r, is_hex=is_hex)
+            return ExitCode.DONE
+        return print_many(settings, keys, r, keyspace, is_hex=is_hex)
+    name, options = key_of(keys[0], is_hex), read_options(r=None if r is None else level_named(r, "r"))
 
     async def get_item() -> tuple[Item, float]:
         async with open_client(settings) as db:
@@ -76,6 +91,18 @@ def get(
             _print_info(item)
         if settings.verbose:
             output.note(f"dots {' '.join(item.dots)}  answered {' '.join(item.answered)}  {took_ms:.1f} ms")
+    return ExitCode.DONE
+
+
+def _check_plain(count: int, given: Mapping[str, object], *, is_watch: bool) -> None:
+    """Raise InvalidArgument for flags that are only of one key, read once."""
+    for flag, value in given.items():
+        if value:
+            raise InvalidArgument(
+                f"{flag} is for one key{', read once' if is_watch else ''}", hint=f"leave {flag} out"
+            )
+    if is_watch and count > 1:
+        raise InvalidArgument(f"--watch takes one key, not {count}", hint="`ringmill watch --prefix P`")
 
 
 @click.command()

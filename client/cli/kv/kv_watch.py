@@ -19,12 +19,12 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from ringmill.client.kv import AsyncKeyspace
     from ringmill.client.values import KeyChange
 
-__all__ = ["watch"]
+__all__ = ["watch", "watch_key"]
 
 
 @click.command()
@@ -64,28 +64,61 @@ def watch(
         raise InvalidArgument(
             "--from-now needs --prefix: `ringmill watch KEY --after CONTEXT` skips what is seen"
         )
-    level = None if r is None else level_named(r, "r")
-    context = context_of(after, no_context=False) if prefix is None else None
-    name = key_of(prefix or "" if key is None else key, is_hex)
+    if prefix is None:
+        watch_key(settings, key or "", keyspace, r=r, is_hex=is_hex, after=after, count=count)
+        return
+    name, level = key_of(prefix, is_hex), None if r is None else level_named(r, "r")
 
     def changes_in(space: AsyncKeyspace) -> AsyncIterator[KeyChange]:
-        if prefix is None:
-            return space.watch(name, after=context, r=level)
         return space.watch_prefix(name, after=after, from_now=from_now, r=level)
 
-    async def follow() -> None:
-        async with open_client(settings) as db:
-            space = db if keyspace == "default" else db.keyspace(keyspace)
-            changes = cast("AsyncGenerator[KeyChange, None]", changes_in(space))
-            shown = 0
-            async with aclosing(changes):
-                async for change in changes:
-                    _show(settings, change, is_hex, is_named=prefix is not None)
-                    shown += 1
-                    if shown == count:
-                        return
+    def show(change: KeyChange) -> None:
+        _show(settings, change, is_hex, is_named=True)
 
-    asyncio.run(follow())
+    asyncio.run(_follow(settings, keyspace, changes_in, show, count))
+
+
+def watch_key(
+    settings: Settings,
+    key: str,
+    keyspace: str,
+    *,
+    r: str | None,
+    is_hex: bool,
+    after: str | None = None,
+    count: int | None = None,
+) -> None:
+    """What `watch KEY` does.  Raises InvalidArgument for a key, level or context that is none."""
+    name, level = key_of(key, is_hex), None if r is None else level_named(r, "r")
+    context = context_of(after, no_context=False)
+
+    def changes_in(space: AsyncKeyspace) -> AsyncIterator[KeyChange]:
+        return space.watch(name, after=context, r=level)
+
+    def show(change: KeyChange) -> None:
+        _show(settings, change, is_hex, is_named=False)
+
+    asyncio.run(_follow(settings, keyspace, changes_in, show, count))
+
+
+async def _follow(
+    settings: Settings,
+    keyspace: str,
+    changes_in: Callable[[AsyncKeyspace], AsyncIterator[KeyChange]],
+    show: Callable[[KeyChange], None],
+    count: int | None,
+) -> None:
+    """Show each change until Ctrl-C, or until `count` were shown."""
+    async with open_client(settings) as db:
+        space = db if keyspace == "default" else db.keyspace(keyspace)
+        changes = cast("AsyncGenerator[KeyChange, None]", changes_in(space))
+        shown = 0
+        async with aclosing(changes):
+            async for change in changes:
+                show(change)
+                shown += 1
+                if shown == count:
+                    return
 
 
 def _show(settings: Settings, change: KeyChange, is_hex: bool, *, is_named: bool) -> None:

@@ -7,8 +7,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from ringmill.client.cli.cluster.cluster_up import bring_up
 from ringmill.client.local import local_cluster
+from ringmill.client.local.bringing_up import bring_up
 from ringmill.client.local.local_state import LocalCluster, load_cluster
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.wire.offers import CarrierName

@@ -12,9 +12,8 @@ from unittest.mock import patch
 
 import pytest
 
-from ringmill.client.cli.cluster import cluster_up
 from ringmill.client.cli.main import main
-from ringmill.client.local import local_cluster, processes
+from ringmill.client.local import bringing_up, local_cluster, processes
 from ringmill.client.local.local_cluster import Plan, Started
 from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
 from ringmill.client.local.tcp_ports import free_base
@@ -135,10 +134,10 @@ def test_a_failed_up_ends_what_it_started_and_nothing_else(tmp_path: Path) -> No
     try:
         with (
             patch.object(local_cluster, "start_nodes", start),
-            patch.object(cluster_up, "_form", form),
+            patch.object(bringing_up, "_form", form),
             pytest.raises(RingmillError) as caught,
         ):
-            cluster_up.bring_up("c", str(folder), {}, 0.1)
+            bringing_up.bring_up("c", str(folder), {}, 0.1)
         assert local_cluster.node_state(runs.node) == "running"
         assert local_cluster.node_state(starts.node) == "stopped"
         said = caught.value.detail["changed"]
@@ -164,9 +163,9 @@ def test_an_up_forgets_a_node_that_is_no_member_any_more(tmp_path: Path) -> None
 
     with (
         patch.object(local_cluster, "start_nodes", lambda cluster, _: (cluster, started)),
-        patch.object(cluster_up, "_form", form),
+        patch.object(bringing_up, "_form", form),
     ):
-        _, fresh = cluster_up.bring_up("c", str(folder), {}, None)
+        _, fresh = bringing_up.bring_up("c", str(folder), {}, None)
     assert formed == [["n1", "n2"], ["n1"]] and fresh == ["n1"]
     kept = load_cluster(str(folder))
     assert kept is not None and [node.id for node in kept.nodes] == ["n1"]

@@ -1,0 +1,48 @@
+"""Ends the nodes of a scratch cluster when the process that started them has ended.
+
+A test run that is killed runs no code of its own any more.  So a child process waits on a pipe, which the
+system closes then, and ends what is left.  It is `python -m ringmill.client.testing.scratch_guard FOLDER`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from ringmill.client.local import processes
+from ringmill.client.local.local_state import load_cluster
+
+__all__ = ["ScratchGuard"]
+
+PATIENCE_S = 5.0
+
+
+class ScratchGuard:
+    """The child that waits, for the cluster of one folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, folder],
+            stdin=subprocess.PIPE,
+            env=processes.our_environment(),
+            start_new_session=True,  # Ctrl-C is for the tests, and not for it
+        )
+
+    def dismiss(self) -> None:
+        """End the child; what still runs is ended by it before."""
+        self._child.communicate()
+
+
+def end_all(folder: str) -> None:
+    """Kill what runs of the cluster of a folder."""
+    cluster = load_cluster(folder)
+    for node in () if cluster is None else cluster.nodes:
+        if processes.signal_process(node.pid, node.started, signal.SIGKILL):
+            processes.wait_gone(node.pid, node.started, PATIENCE_S)
+
+
+if __name__ == "__main__":
+    os.read(0, 1)
+    end_all(sys.argv[1])

@@ -1,0 +1,33 @@
+"""Fixtures for users' tests: a cluster for a test, with the nodes' logs beside a failure."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+def test_gets_a_cluster_and_fails(ringmill_cluster):
+    with ringmill_cluster.client() as db:
+        db.put("k", b"v")
+        assert db.get("k").value == b"v"
+    assert ringmill_cluster.nodes == ("n1",)
+    ringmill_cluster.kill("n1")
+    assert ringmill_cluster.state("n1") == "running"
+"""
+
+
+def test_a_failed_test_shows_the_logs_of_its_nodes(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nringmill_nodes = 1\n")
+    pytester.makepyfile(TESTS)
+    ended = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    ended.assert_outcomes(failed=1)
+    ended.stdout.fnmatch_lines(["*assert 'stopped' == 'running'*", "*ringmill n1, stopped*", "*n1*"])
+
+
+def test_a_number_that_is_none_is_one_clear_error(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nringmill_nodes = three\n")
+    pytester.makepyfile("def test_it(ringmill_cluster):\n    pass\n")
+    ended = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    ended.assert_outcomes(errors=1)
+    ended.stdout.fnmatch_lines(["*ringmill_nodes is 'three', and not a number*"])

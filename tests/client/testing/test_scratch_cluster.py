@@ -1,0 +1,76 @@
+"""A scratch cluster is real processes, takes kills and pauses, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ringmill.client.local.local_state import load_cluster
+from ringmill.client.local.processes import our_environment, wait_gone
+from ringmill.client.testing.scratch_cluster import ScratchCluster
+from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
+
+HELD = """
+import sys, time
+from ringmill.client.testing.scratch_cluster import ScratchCluster
+with ScratchCluster(nodes=1, folder=sys.argv[1]) as cluster:
+    print("up", flush=True)
+    time.sleep(120)
+"""
+
+
+def test_nodes_are_killed_paused_and_started_again() -> None:
+    with ScratchCluster() as cluster, cluster.client() as db:
+        assert cluster.nodes == ("n1", "n2", "n3") and len(cluster.endpoints) == 3
+        pids = {node.pid for node in cluster._state.nodes}
+        db.put("k", b"v", w=3)
+        cluster.kill("n2")
+        assert cluster.state("n2") == "stopped"
+        assert db.get("k", r=2).value == b"v"
+        cluster.pause("n3")
+        assert cluster.state("n3") == "paused"
+        with pytest.raises(RingmillError):
+            db.get("k", r=2, timeout=0.5)
+        cluster.resume("n3")
+        cluster.restart("n2")
+        cluster.wait_healthy()
+        assert db.get("k", r=3).value == b"v"
+        with pytest.raises(NotFound, match="n9"):
+            cluster.kill("n9")
+        pids |= {node.pid for node in cluster._state.nodes}
+        home = os.path.dirname(cluster.folder)
+    assert not any(psutil.pid_exists(pid) and "ringmill" in " ".join(_line(pid)) for pid in pids)
+    assert not os.path.exists(home)
+    with pytest.raises(RingmillError, match="not running"):
+        _ = cluster.endpoints
+
+
+def test_settings_that_contradict_each_other_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="--replicas is 5"), ScratchCluster(replicas=5):
+        raise AssertionError("it was entered")
+
+
+def test_nodes_end_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-P", "-c", HELD, str(tmp_path)], stdout=subprocess.PIPE, env=our_environment()
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"up\n"
+    cluster = load_cluster(str(tmp_path / "scratch"))
+    assert cluster is not None
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    assert all(wait_gone(node.pid, node.started, 20) for node in cluster.nodes)
+
+
+def _line(pid: int) -> list[str]:
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []

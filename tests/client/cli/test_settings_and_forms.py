@@ -142,3 +142,30 @@ def test_bytes_in_json_are_text_when_they_can_be() -> None:
 def test_an_error_without_its_own_hint_still_says_what_to_try(capsys: pytest.CaptureFixture[str]) -> None:
     failure_text.tell(RingmillError("it broke"), ExitCode.FAILED, Settings())
     assert capsys.readouterr().err.splitlines()[2].startswith("  try: ")
+
+
+def test_each_setting_has_its_origin(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (empty_folder / "ringmill.toml").write_text('cluster = "fromfile"\ntimeout = "2s"\n')
+    monkeypatch.setenv("RINGMILL_TIMEOUT", "3s")
+    monkeypatch.setenv("RINGMILL_TOKEN", "secret")
+    assert main(["--endpoints", "127.0.0.1:9", "-o", "json", "config", "show", "--origin"]) == 0
+    told = capsys.readouterr().out
+    shown = json.loads(told)
+    assert shown["cluster"] == {"value": "fromfile", "origin": "cluster in ringmill.toml"}
+    assert shown["timeout"] == {"value": 3.0, "origin": "RINGMILL_TIMEOUT"}
+    assert shown["endpoints"] == {"value": "127.0.0.1:9", "origin": "--endpoints"}
+    assert shown["output"] == {"value": "json", "origin": "-o"}
+    assert shown["base_port"] == {"value": None, "origin": "default"}
+    assert shown["token"] == {"value": "(set)", "origin": "RINGMILL_TOKEN"}
+    assert "secret" not in told
+
+
+def test_without_origins_it_is_a_line_for_each(
+    empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--cluster", "other", "config", "show"]) == 0
+    rows = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert rows["cluster"] == "other" and rows["timeout"] == "5s"
+    assert rows["home"] == str(empty_folder / ".ringmill")

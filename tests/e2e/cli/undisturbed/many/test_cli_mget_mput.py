@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,3 +68,24 @@ def test_what_is_no_pair_is_refused_by_its_line(shell: Shell) -> None:
         assert refused.code == 2 and "line 1 of stdin" in refused.err, form
     assert shell.run("mput", "pair").code == 2
     assert shell.run("mget").code == 2
+
+
+def test_get_takes_several_keys_and_watches_one(shell: Shell) -> None:
+    shell.ok("mput", "g:1=Ada", "g:2=Bob")
+    assert shell.ok("get", "g:2", "g:1").out == b"g:2\tBob\ng:1\tAda\n"
+    assert shell.run("get", "g:1", "g:nope").code == 3
+    for flags, said in {
+        ("--sibling", "1"): "--sibling is for one key",
+        ("--info",): "--info is for one key",
+        ("--watch",): "--watch takes one key, not 2",
+    }.items():
+        refused = shell.run("get", "g:1", "g:2", *flags)
+        assert refused.code == 2 and said in refused.err, refused
+    watching = shell.start("get", "g:1", "--watch")
+    assert watching.stdout is not None
+    assert watching.stdout.readline() == b"Ada\n"
+    shell.ok("put", "g:1", "Eve")
+    assert watching.stdout.readline() == b"Eve\n"
+    watching.send_signal(signal.SIGINT)
+    watching.communicate()
+    assert watching.returncode == 130

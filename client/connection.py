@@ -165,8 +165,12 @@ class AsyncClient(AsyncKeyspace):
         session: bool,
         transport: CarrierName = "grpc",
         tls: TlsFiles | None = None,
+        *,
+        finds_token: bool = True,
     ) -> None:
+        """As `connect`; without `finds_token` it has the token that is given, and looks for no other."""
         self._tls = tls
+        self._finds_token = finds_token
         self._entropy = OsEntropy()
         self._directory = Directory(endpoints, self._dial)
         self._timeout_s = timeout_s
@@ -297,9 +301,9 @@ class AsyncClient(AsyncKeyspace):
         self._directory.lifetime.check_open()
         if self._jobs is not None:
             return self._jobs
-        token = (
-            self._known_token or self._local_token()
-        )  # by the addresses of all members, which are known now
+        token = self._known_token
+        if not token and self._finds_token:  # by the addresses of all members, which are known now
+            token = self._local_token()
 
         def dial(address: str) -> _JobLink:
             self._directory.lifetime.check()
@@ -342,7 +346,7 @@ class AsyncClient(AsyncKeyspace):
     @cached_property
     def _known_token(self) -> str:
         """The token that nodes have to know, looked for at the first connection; "" asks for no proof."""
-        return self._token or self._local_token()
+        return self._token or (self._local_token() if self._finds_token else "")
 
     def _check_node(self, address: str, told: Introduction) -> None:
         self._directory.check_cluster(told.cluster, address)

@@ -79,6 +79,9 @@ ringmill = _Program(
         "demo": Verb(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),
+        "gateway": Verb(
+            "ringmill.client.cli.gateway_verb:gateway", "let clients in that speak HTTP or Redis's protocol"
+        ),
         "node": Verb("ringmill.client.cli.programs:node", "run, check or reset a single node"),
         "ca": Verb(
             "ringmill.client.cli.ca_verbs:ca", "make the certificates of nodes that speak TLS", NO_CLUSTER

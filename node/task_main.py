@@ -116,13 +116,16 @@ class _Fence:
     def __init__(self) -> None:
         self._contained: Contained | None = None
 
-    def put_around(self, reach: Sequence[Any], files: Sequence[str] = ()) -> None:
+    def put_around(self, reach: Sequence[Any], files: Sequence[str] = (), folder: str = "") -> None:
         """Contain this process, if it is asked and not done yet.
 
-        Raises NeedsAnotherProcess when it may not read these files; TaskFailed when the kernel refuses.
+        Raises NeedsAnotherProcess when it may not read these files or write in this folder; TaskFailed when
+        the kernel refuses.
         """
         if self._contained is not None:
-            if not all(map(self._contained.may_read, files)):
+            if not all(map(self._contained.may_read, files)) or (
+                folder and not self._contained.may_write(folder)
+            ):
                 raise NeedsAnotherProcess
         elif reach:
             try:
@@ -154,7 +157,7 @@ def _do(step: JobStep, fence: _Fence) -> list[Any]:
 
 def _run(run: RunAttempt, here: _Process) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
     """Run one attempt.  Raises TaskFailed for every error, with frames that name the user's files."""
-    here.fence.put_around(run.reach, files_of_split(run.split) if run.reach else ())
+    here.fence.put_around(run.reach, files_of_split(run.split) if run.reach else (), run.folder)
     os.chdir(run.scratch)
     os.environ["HOME"] = os.environ["TMPDIR"] = run.scratch
     tempfile.tempdir = None

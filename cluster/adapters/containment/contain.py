@@ -73,10 +73,9 @@ def contain(reach: Reach, files: Iterable[str] = ()) -> Contained:
     secrets = [os.path.realpath(path) for path in reach.secrets]
     named = [os.path.realpath(path) for path in (*reach.reads, *files)]
     reads = [each for path in (*software_folders(), *named) for each in _without(secrets, path)]
-    # Bundle and folder of the job lie among the secrets of its node, which has named them itself.
-    bundle, *writes = map(os.path.realpath, (reach.bundle, *reach.writes))
+    given, writes = map(os.path.realpath, reach.given), map(os.path.realpath, reach.writes)
     usable = (*writes, SHARED_MEMORY, *USABLE_DEVICES)
-    contained = Contained((bundle, *reads), usable, tuple(secrets), reach.network)
+    contained = Contained((*given, *reads), usable, tuple(secrets), reach.network)
     if version := landlock_version():
         with closing(Ruleset(version, network=reach.network)) as rules:
             rules.permit_all((*contained.reads, *READABLE_DEVICES), READ)

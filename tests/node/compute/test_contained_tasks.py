@@ -70,7 +70,7 @@ class Premises:
         reach = self.containment.reach_of(spec, self.bundle, str(folder.parent))
         run = RunAttempt(
             "map", 0, self.begun, spec.encode(), self.bundle, str(folder), str(folder), 1, split.to_wire(),
-            reach.to_wire() if reach else (),
+            reach.writing(str(folder.parent)).to_wire() if reach else (),
         )  # fmt: skip
         await process.send(run.encode())
         while (said := Said.decode(await process.receive())).kind == "progress":
@@ -249,8 +249,8 @@ def test_a_pattern_permits_its_folder_unless_that_holds_everything() -> None:
     )  # fmt: skip
     reach = containment.reach_of(spec, "/code.zip", "/srv/node/scratch/j")
     assert reach == Reach(
-        "/code.zip", ("/data/*.gz", "/data", "/u/*.txt", "/a/b"),
-        ("/srv/node/scratch/j", "/data/.out.ringmill-j"), ("/srv/node",), network=False,
+        ("/code.zip", "/srv/node/scratch/j", "/data/.out.ringmill-j"),
+        ("/data/*.gz", "/data", "/u/*.txt", "/a/b"), (), ("/srv/node",), network=False,
     )  # fmt: skip
     assert Reach.from_wire(reach.to_wire()) == reach
     assert TaskContainment().reach_of(spec, "/code.zip") is None

@@ -32,7 +32,7 @@ import zstandard  # noqa: F401
 from ringmill.cluster.adapters.containment.contain import Contained, contain, prepare_to_contain
 from ringmill.cluster.adapters.containment.refusals import hint_of
 from ringmill.cluster.adapters.files.counted_files import CountedFiles
-from ringmill.cluster.adapters.files.url_files import UrlFiles
+from ringmill.cluster.adapters.files.guarded_files import GuardedFiles
 from ringmill.cluster.adapters.processes.forkserver import Forkserver
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, TaskMeter
@@ -148,7 +148,7 @@ class _Fence:
 def _do(step: JobStep, fence: _Fence) -> list[Any]:
     """Plan or publish, or ask the job's code.  Raises RingmillError, TaskFailed."""
     fence.put_around(step.reach)
-    with closing(UrlFiles()) as files:
+    with closing(GuardedFiles(step.secrets)) as files:
         try:
             return do_job_step(step, files, job_from_bundle)
         except TaskFailed as failure:

@@ -21,7 +21,15 @@ from ringmill.cluster.mapreduce.files.inputs import folder_of_pattern
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.outputs import staging_folder
 
-__all__ = ["Reach", "TaskContainment", "files_of_split", "is_within", "parts_folder", "uses_network"]
+__all__ = [
+    "Reach",
+    "TaskContainment",
+    "files_of_split",
+    "is_within",
+    "parts_folder",
+    "path_here",
+    "uses_network",
+]
 
 _ON_THIS_MACHINE: Final = "local://"  # as fsspec calls it; file:// is taken off when a job is submitted
 
@@ -90,7 +98,7 @@ class TaskContainment:
         named = {"input": spec.inputs, "side": spec.side.values(), "output": (spec.output,)}
         for what, paths in named.items() if self.is_on else ():
             for path in paths:
-                if any(is_within(path.removeprefix(_ON_THIS_MACHINE), each) for each in self.secrets):
+                if any(is_within(path_here(path), each) for each in self.secrets):
                     raise InvalidArgument(
                         f"{what} {path} lies in a folder of the cluster itself",
                         hint="tasks neither read nor write there; give another path",
@@ -101,8 +109,7 @@ class TaskContainment:
 
         The files of a pattern that begins there are permitted one by one, with the split that has them.
         """
-        if path.startswith(_ON_THIS_MACHINE):
-            path = path.removeprefix(_ON_THIS_MACHINE)
+        path = path_here(path)
         if not path.startswith("/"):
             return []  # a store, or a keyspace
         folder = folder_of_pattern(path)
@@ -119,6 +126,11 @@ def parts_folder(spec: JobSpec) -> str:
     return stages if stages.endswith(STAGES) else staging_folder(spec.output, spec.staging)
 
 
+def path_here(path: str) -> str:
+    """The path of a file of this machine, however it is named; a URL of a store as it is."""
+    return path.removeprefix(_ON_THIS_MACHINE)
+
+
 def uses_network(spec: JobSpec) -> bool:
     """Whether tasks may open connections: it was asked for, or an input lies in a store."""
     return spec.network or any(is_url(each) and not each.startswith(_ON_THIS_MACHINE) for each in spec.inputs)
@@ -130,7 +142,7 @@ def files_of_split(row: Sequence[Any]) -> list[str]:
         return []
     split = Split.from_wire(row)
     pieces = (*split.pieces, *split.sample)
-    paths = (piece.file.path.removeprefix(_ON_THIS_MACHINE) for piece in pieces)
+    paths = (path_here(piece.file.path) for piece in pieces)
     return list(dict.fromkeys(path for path in paths if not is_url(path)))
 
 

@@ -138,6 +138,8 @@ def _begin_again_as(uid: int, parser: argparse.ArgumentParser) -> None:
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
+    if not os.access(sys.executable, os.X_OK):
+        parser.error(f"--as-uid {uid}: that user may not run {sys.executable}; take another Python")
     os.environ["HOME"] = tempfile.mkdtemp(prefix="ringmill-home-")
     at = sys.argv.index("--as-uid") if "--as-uid" in sys.argv else len(sys.argv)
     rest = [each for each in (*sys.argv[:at], *sys.argv[at + 2 :]) if not each.startswith("--as-uid=")]

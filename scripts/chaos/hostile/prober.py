@@ -17,8 +17,9 @@ _PUT_EVERY_S: Final = 0.03
 class Prober:
     """Tells the latencies since it was asked last, in milliseconds.  `failures` counts puts that failed."""
 
-    def __init__(self, db: AsyncClient) -> None:
+    def __init__(self, db: AsyncClient, every_s: float = _PUT_EVERY_S) -> None:
         self._db = db
+        self._every_s = every_s
         self._taken: list[float] = []
         self.failures = 0
 
@@ -32,7 +33,7 @@ class Prober:
             except RingmillError:
                 self.failures += 1
             self._taken.append((time.perf_counter() - began) * 1000)
-            await asyncio.sleep(_PUT_EVERY_S)
+            await asyncio.sleep(self._every_s)
 
     def p99_ms(self) -> float:
         taken, self._taken = sorted(self._taken), []

@@ -47,6 +47,7 @@ from ringmill.node.config import NodeConfig, keep_token
 from ringmill.node.core import Doors
 from ringmill.node.joining.asking_seeds import SeedLink, Seeds
 from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
+from ringmill.node.joining.watched_token import WatchedToken
 from ringmill.node.leaving import leave_service
 from ringmill.node.node_options import (
     CompareOptions,
@@ -115,12 +116,8 @@ async def run_node(config: NodeConfig) -> None:
             )
             options = _options(config)
             async with running_node(config, doors, options) as node:
-                if config.gate:
-                    transport.admit_by(node.core.gate)
-                transport.authorize_by(node.access)
+                _acquaint(config, node, transport)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
-                node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
-                node.membership.topology.on_change(partial(_tell_other_address, config))
                 process = ProcessFacts(
                     os.getpid(),
                     version("ringmill"),
@@ -153,6 +150,16 @@ async def run_node(config: NodeConfig) -> None:
                     await _leave(node, transport, server)
     finally:
         await spawner.close()
+
+
+def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None:
+    """Tell the transport what it has to know of its node, also later on."""
+    if config.gate:
+        transport.admit_by(node.core.gate)
+    transport.authorize_by(node.access)
+    node.core.secret.on_change(transport.change_secret)
+    node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
+    node.membership.topology.on_change(partial(_tell_other_address, config))
 
 
 async def _leave(node: Node, transport: FrameTransport, server: NodeServer) -> None:
@@ -260,6 +267,7 @@ async def _serve_until(
     stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch, tls: TlsFiles | None
 ) -> None:
     """Become ready as soon as the cluster is formed; return when asked to stop."""
+    config = node.core.config
     async with asyncio.TaskGroup() as group:
         beside = [
             group.create_task(_ready_once_formed(node, server)),
@@ -268,6 +276,8 @@ async def _serve_until(
         ]
         if tls is not None:
             beside.append(group.create_task(tls.run()))
+        if config.token:
+            beside.append(group.create_task(WatchedToken(config.token_file, node.core.secret).run()))
         await stop.wait()
         for task in beside:
             task.cancel()
@@ -278,7 +288,7 @@ def _seeds(node: Node, tls: TlsFiles | None) -> Seeds:
     others = [address for address in config.seeds if address not in {config.address, config.bound}]
 
     def open_seed(address: str) -> SeedLink:
-        return ClientLink(address, token=config.token, tls=tls)
+        return ClientLink(address, token=lambda: node.core.secret.text, tls=tls)
 
     return Seeds(Owner(config.id, node.identity.disk), others, topology=topology, open_seed=open_seed)
 

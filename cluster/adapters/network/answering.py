@@ -14,6 +14,7 @@ deadline, for instance in the socket of a stopped process, is refused and not ex
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ NODE_BYTES: Final = 64 * 1024 * 1024  # the same of all streams, as long as each
 FIRST_ANSWER_BYTES: Final = 256 * 1024  # taken for the size of an answer before there was any
 GUESS_S: Final = 0.05  # after this time without one, half of that: a few slow ones hold up nobody for long
 ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
+_ENDING_LOOK_S: Final = 0.01
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +79,7 @@ class Dialler:
     takes_runs: bool = False  # it understands one answer that refuses many calls
     is_screened: bool = False  # a client's: the gate looks at it, and its answers are counted (rule O5)
     standing: Standing | None = None  # what its client may ask (rule F8)
+    keys: frozenset[bytes] = frozenset()  # of the cluster's secrets that it has proved (rule F9)
 
 
 class Answering:
@@ -166,6 +169,25 @@ class Answering:
         for served, serving in list(self._streams.items()):
             served.is_ended = True
             serving.cancel()
+
+    def end_streams(self, are_over: Callable[[Dialler], bool], timeout_s: float) -> int:
+        """End the streams of these diallers, each once nothing is under way on it, or after `timeout_s`.
+
+        Returns how many there are.
+        """
+        found = [each for each in self._streams.items() if are_over(each[0].dialler)]
+        for served, serving in found:
+            self.start(self._end_stream(served, serving, timeout_s))
+        return len(found)
+
+    async def _end_stream(self, served: _Stream, serving: asyncio.Task[None], timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while served.under_way:  # noqa: ASYNC110 - no event tells, and it is seldom
+                    await asyncio.sleep(_ENDING_LOOK_S)
+                await served.outbox.flushed()
+        served.is_ended = True
+        serving.cancel()
 
     async def close(self) -> None:
         """Cancel what is still under way."""

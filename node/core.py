@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, BatchTransport, Clock, Entropy, FileSystem, Handler, Spawner
 from ringmill.cluster.versions.context_token import ContextSeal
@@ -41,6 +42,7 @@ class Core:
     gate: Gate  # what clients ask for passes it, if it is on
     seal: ContextSeal  # of the contexts that clients get
     heat: KeyHeat  # which keys this node works on most
+    meter: RequestMeter  # of what clients ask
 
     @classmethod
     def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:
@@ -53,6 +55,7 @@ class Core:
             gate=Gate(config.id, doors.clock, options.work_limit),
             seal=ContextSeal(config.token),
             heat=KeyHeat(doors.clock, options.heat),
+            meter=RequestMeter(),
         )
 
     @property

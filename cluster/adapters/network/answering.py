@@ -32,6 +32,7 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate, Run
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.wire.error_bytes import encode_error
@@ -106,6 +107,7 @@ class Answering:
         self._complaints = Complaints(name, clock)
         self.gate: Gate | None = None
         """Refuses operations of clients before anything is made of them."""
+        self.meter: RequestMeter | None = None  # counts what clients ask
 
     async def serve(self, stream: FrameStream, dialler: Dialler) -> None:
         """Answer one stream until its dialler closes it, or `drain` does.
@@ -115,7 +117,7 @@ class Answering:
         """
         if (refusal := self.refusal()) is not None:
             raise refusal
-        served = _Stream(dialler, self._clock)
+        served = _Stream(dialler, self._clock, self.meter if dialler.is_screened else None)
         serving = self._streams[served] = asyncio.create_task(self._serve_halves(served, stream))
         try:
             await serving
@@ -124,6 +126,11 @@ class Answering:
                 raise
         finally:
             del self._streams[served]
+
+    def streams(self) -> tuple[int, int]:
+        """Open ones of clients, and of other nodes."""
+        clients = sum(served.dialler.is_screened for served in self._streams)
+        return clients, len(self._streams) - clients
 
     def refusal(self) -> Unavailable | None:
         """The error for new calls once the node is stopping."""
@@ -209,7 +216,7 @@ class Answering:
             if handler is not None:
                 self._gather(served, operation, deadline, looked_at, batches.setdefault(handler, []))
             else:
-                self._take(served, operation, deadline)
+                self._take(served, operation, deadline, looked_at)
             if number >= turn_ends:
                 self._hand_over(batches)
                 await asyncio.sleep(0)
@@ -241,11 +248,12 @@ class Answering:
         try:
             self._admit(served, method, priority, deadline, now)
         except RingmillError as error:
+            served.note_failed(method, error, now)
             served.fail(identity, error)
             return
         self._arrivals += 1
         served.under_way += 1
-        batch.append(_Arrival(self, served, identity, method, body, deadline))
+        batch.append(_Arrival(self, served, identity, method, body, deadline, now))
 
     def _hand_over(self, batches: dict[BatchHandler, list[_Arrival]]) -> None:
         for handler, arrivals in batches.items():
@@ -256,7 +264,7 @@ class Answering:
                     arrival.fail(error)
         batches.clear()
 
-    def _take(self, served: _Stream, operation: Operation, deadline: float) -> None:
+    def _take(self, served: _Stream, operation: Operation, deadline: float, begun: float) -> None:
         """Start one operation; what can be answered at once is."""
         identity, method, _, priority, body = operation
         try:
@@ -264,12 +272,14 @@ class Answering:
             handler = self._handlers[method]
             result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
+            served.note_failed(method, error, begun)
             served.fail(identity, self.as_ours(method, error))
             return
         if isinstance(result, bytes):
+            served.note_done(method, begun)
             served.answer(identity, method, result, self.max_frame_bytes)
         else:
-            self.start(self._finish(served, identity, method, result))
+            self.start(self._finish(served, identity, method, result, begun))
             served.under_way += 1
 
     def start(self, work: Coroutine[None, None, None]) -> None:
@@ -309,12 +319,16 @@ class Answering:
             served.dialler.standing.check(method)
         served.allowed.add((method, priority))
 
-    async def _finish(self, served: _Stream, identity: int, method: str, result: Awaitable[bytes]) -> None:
+    async def _finish(
+        self, served: _Stream, identity: int, method: str, result: Awaitable[bytes], begun: float
+    ) -> None:
         try:
             body = await result
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
+            served.note_failed(method, error, begun)
             served.fail(identity, self.as_ours(method, error))
         else:
+            served.note_done(method, begun)
             served.answer(identity, method, body, self.max_frame_bytes)
         finally:
             served.under_way -= 1
@@ -331,14 +345,24 @@ class Answering:
 class _Arrival:
     """One call of a batch (ringmill.cluster.ports.Arrival)."""
 
-    __slots__ = ("_answering", "_identity", "_is_ended", "_stream", "body", "deadline", "method", "on_end")
+    __slots__ = (
+        "_answering", "_begun", "_identity", "_is_ended", "_stream", "body", "deadline", "method", "on_end",
+    )  # fmt: skip
 
     def __init__(
-        self, answering: Answering, stream: _Stream, identity: int, method: str, body: bytes, deadline: float
+        self,
+        answering: Answering,
+        stream: _Stream,
+        identity: int,
+        method: str,
+        body: bytes,
+        deadline: float,
+        begun: float,
     ) -> None:
         self._answering = answering
         self._stream = stream
         self._identity = identity
+        self._begun = begun
         self._is_ended = False
         self.on_end: Callable[[Arrival], None] | None = None
         self.method = method
@@ -351,10 +375,12 @@ class _Arrival:
 
     def answer(self, body: bytes) -> None:
         if self._end():
+            self._stream.note_done(self.method, self._begun)
             self._stream.answer(self._identity, self.method, body, self._answering.max_frame_bytes)
 
     def fail(self, error: Exception) -> None:
         if self._end():
+            self._stream.note_failed(self.method, error, self._begun)
             self._stream.fail(self._identity, self._answering.as_ours(self.method, error))
 
     def answer_later(self, result: Awaitable[bytes]) -> None:
@@ -387,12 +413,13 @@ class _Stream:
     """One stream that is being answered."""
 
     __slots__ = (
-        "_clock", "_expected_bytes", "allowed", "dialler", "has_answered", "is_ended", "is_stamped", "outbox",
-        "under_way",
+        "_clock", "_expected_bytes", "_meter", "allowed", "dialler", "has_answered", "is_ended",
+        "is_stamped", "outbox", "under_way",
     )  # fmt: skip
 
-    def __init__(self, dialler: Dialler, clock: Clock) -> None:
+    def __init__(self, dialler: Dialler, clock: Clock, meter: RequestMeter | None) -> None:
         self._clock = clock
+        self._meter = meter
         self.dialler = dialler
         self.allowed: set[tuple[str, int]] = set()  # methods with their classes
         self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
@@ -418,6 +445,15 @@ class _Stream:
             return wanted
         is_idle = not self.under_way and not self.outbox.depth[0]
         return max(room, 1) if is_idle else room
+
+    def note_done(self, method: str, begun: float) -> None:
+        """A call is about to be answered that was read at `begun`."""
+        if self._meter is not None:
+            self._meter.done(method, self._clock.monotonic() - begun)
+
+    def note_failed(self, method: str, error: Exception, begun: float) -> None:
+        if self._meter is not None:
+            self._meter.failed(method, error, self._clock.monotonic() - begun)
 
     def guess_less(self) -> None:
         """No answer has come yet, so its size is not known and may be small."""

@@ -76,6 +76,7 @@ class NodeConfig:
     pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
+    metrics: str = ""  # host:port that serves metrics over HTTP; "" nowhere
     frames_port: int = 0  # where frames over tcp are taken; 0: the system chooses at each start
     containment: Containing = "auto"  # of tasks, as far as the kernel can
     tls: TlsPaths | None = None  # the files with which the node speaks TLS, and nothing else
@@ -186,6 +187,7 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         peer_transport=_carrier(str(value["peer_transport"] or ("grpc" if tls is None else "tcp"))),
         client_transport=_carrier(text("client_transport")),
         frames_port=_frames_port(found, listen),
+        metrics=_metrics(found, listen, is_guarded=tls is not None and value["token_file"] is not None),
         containment=_containment(text("containment")),
         tls=tls,
     )
@@ -200,6 +202,21 @@ def _frames_port(found: Mapping[str, Found], listen: str) -> int:
             hint="frames over tcp need a port of their own",
         )
     return port
+
+
+def _metrics(found: Mapping[str, Found], listen: str, *, is_guarded: bool) -> str:
+    """host:port to serve metrics at, or "".  The rule for addresses is that of --listen."""
+    given, text = found["metrics"], str(found["metrics"].value or "")
+    if not text:
+        return ""
+    address = f"127.0.0.1:{text}" if text.isascii() and text.isdecimal() else text
+    port = _listened(address, given.origin, is_guarded=is_guarded, is_known=True).rpartition(":")[2]
+    if port in {listen.rpartition(":")[2], str(found["frames_port"].value)}:
+        raise InvalidArgument(
+            f"{given.origin} {port} is the port of --listen or --frames-port, too",
+            hint="metrics need a port of their own",
+        )
+    return address
 
 
 def _containment(name: str) -> Containing:

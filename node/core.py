@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ringmill.cluster.access.cluster_secret import HeldSecret
 from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, BatchTransport, Clock, Entropy, FileSystem, Handler, Spawner
 from ringmill.cluster.versions.context_token import ContextSeal
@@ -43,6 +44,7 @@ class Core:
     secret: HeldSecret  # the cluster's token as its file has it now
     seal: ContextSeal  # of the contexts that clients get
     heat: KeyHeat  # which keys this node works on most
+    meter: RequestMeter  # of what clients ask
 
     @classmethod
     def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:
@@ -58,6 +60,7 @@ class Core:
             secret=secret,
             seal=seal,
             heat=KeyHeat(doors.clock, options.heat),
+            meter=RequestMeter(),
         )
 
     @property

@@ -13,7 +13,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -49,6 +49,9 @@ from ringmill.node.joining.asking_seeds import SeedLink, Seeds
 from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
 from ringmill.node.joining.watched_token import WatchedToken
 from ringmill.node.leaving import leave_service
+from ringmill.node.metrics.families import families_of
+from ringmill.node.metrics.family import Family
+from ringmill.node.metrics.process_meters import ProcessMeters
 from ringmill.node.node_options import (
     CompareOptions,
     CoordinatorOptions,
@@ -111,19 +114,13 @@ async def run_node(config: NodeConfig) -> None:
             addresses=config.proved,
         ) as transport:
             transport.clients_prove = tls is not None and bool(config.token)
-            doors = Doors(
-                clock=clock, entropy=entropy, files=OsFileSystem(), spawner=spawner, transport=transport
-            )
+            files = OsFileSystem()
+            doors = Doors(clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport)
             options = _options(config)
             async with running_node(config, doors, options) as node:
                 _acquaint(config, node, transport)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
-                process = ProcessFacts(
-                    os.getpid(),
-                    version("ringmill"),
-                    lambda: watch.reason or dog.reason,
-                    _contained(options.worker.containment),
-                )
+                process = _facts(watch, dog, files, transport, options)
                 services_of_node = service_tables(node, process, transport.door.caller_of)
                 admit = None if tls is None else partial(check_caller, tls)
                 tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
@@ -133,6 +130,7 @@ async def run_node(config: NodeConfig) -> None:
                 most = connections_below(limit) // len(carriers)
                 async with (
                     _taking_frames(config, transport, clock, most, tls),
+                    _serving_metrics(node, process, tls),
                     NodeServer(
                         config.bound, services, max_connections=most, credentials=credentials
                     ) as server,
@@ -157,6 +155,7 @@ def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None
     if config.gate:
         transport.admit_by(node.core.gate)
     transport.authorize_by(node.access)
+    transport.meter_by(node.core.meter)
     node.core.secret.on_change(transport.change_secret)
     node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
     node.membership.topology.on_change(partial(_tell_other_address, config))
@@ -221,6 +220,43 @@ async def _taking_frames(
             offers[name] = offer_text(await stack.enter_async_context(listening))
             _log.info("%s takes frames at %s", config.id, offers[name])
         transport.offer(peers=offers[config.peer_transport], clients=offers[config.client_transport])
+        yield
+
+
+def _facts(
+    watch: DescriptorWatch,
+    dog: LoopWatchdog,
+    files: OsFileSystem,
+    transport: FrameTransport,
+    options: NodeOptions,
+) -> ProcessFacts:
+    return ProcessFacts(
+        os.getpid(),
+        version("ringmill"),
+        lambda: watch.reason or dog.reason,
+        _contained(options.worker.containment),
+        ProcessMeters(
+            lags=dog.lags,
+            stalls=lambda: dog.stalls,
+            sync_times=files.sync_times,
+            streams=transport.streams,
+        ),
+    )
+
+
+@asynccontextmanager
+async def _serving_metrics(node: Node, process: ProcessFacts, tls: TlsFiles | None) -> AsyncIterator[None]:
+    """Only a node that serves metrics loads what that takes."""
+    if not node.core.config.metrics:
+        yield
+        return
+    from ringmill.node.metrics.served_metrics import serving_metrics  # noqa: PLC0415
+
+    def families() -> Sequence[Family]:
+        return families_of(node, process.version, process.meters)
+
+    async with serving_metrics(node, families, tls) as where:
+        _log.info("%s serves metrics at %s", node.core.node, where)
         yield
 
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from ringmill.cluster.access.raw_tokens import raw_caller
 from ringmill.node.assembly import Node
+from ringmill.node.metrics.families import families_of
+from ringmill.node.metrics.metered_tables import metered
+from ringmill.node.metrics.metric_messages import metric_messages
+from ringmill.node.metrics.process_meters import ProcessMeters
 from ringmill.node.services.access.auth_service import AuthService
 from ringmill.node.services.access.guarded_tables import CallerOf, guarded
 from ringmill.node.services.backups.backup_service import BackupService
@@ -35,6 +39,7 @@ class ProcessFacts:
     version: str
     complaint: Callable[[], str]
     containment: str = ""
+    meters: ProcessMeters | None = None
 
 
 def service_tables(
@@ -46,7 +51,8 @@ def service_tables(
     """
     secret, control = node.core.secret, node.access
     who = caller_of or (lambda told, _: raw_caller(secret.text, told, control))
-    return guarded(_open_tables(node, process), control, who)
+    tables = guarded(_open_tables(node, process), control, who)
+    return metered(tables, node.core.meter, node.core.clock)
 
 
 def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
@@ -72,6 +78,7 @@ def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             denied=node.access.denied,
             containment=process.containment,
         ),
+        metrics=lambda: metric_messages(families_of(node, process.version, process.meters)),
         sizes=node.replica.objects.partition_sizes,
         pace=lambda: node.moves.mover.pace,
         heat=node.core.heat.report,

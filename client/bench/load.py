@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ringmill.client.bench.histogram import Histogram
 from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import GET, MODIFY, SCAN, SCAN_MOST, Operation, Values
+from ringmill.cluster.meters.histogram import Histogram
 
 __all__ = ["Load", "Measured", "Store", "is_behind", "run_load"]
 

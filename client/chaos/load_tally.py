@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import Protocol
 
-from ringmill.client.bench.histogram import Histogram
+from ringmill.cluster.meters.histogram import Histogram
 
 __all__ = ["LoadTally"]
 

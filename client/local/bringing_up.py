@@ -11,6 +11,7 @@ from ringmill.client.local import local_cluster
 from ringmill.client.local.authority.local_tls import check_can_have_tls
 from ringmill.client.local.local_cluster import Plan, Started
 from ringmill.client.local.local_state import LocalCluster, LocalNode, check_home, load_cluster, save_cluster
+from ringmill.client.local.tcp_ports import LIMIT
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.ring.topology_entries import check_name
 from ringmill.cluster.wire.offers import CarrierName
@@ -33,23 +34,25 @@ def bring_up(
     base_port: int | None = None,
     peer_transport: CarrierName | None = None,
     client_transport: CarrierName | None = None,
+    metrics_base_port: int | None = None,
     tls: bool = False,
     tell: Callable[[str], None] = _say_nothing,
 ) -> tuple[LocalCluster, list[str]]:
     """Make the named cluster run.  Returns it and the ids of the nodes that had to be started.
 
-    `base_port` is for a new cluster whose plan names none.  Given transports apply to the nodes that start
-    from now on.  Everything is checked before the first file is written.  A failure stops only the nodes that
-    this call started. Raises InvalidArgument when the cluster exists with other settings than `plan`, or when
-    `plan` is not valid.  `tell` gets what a user should know besides.
+    `base_port` is for a new cluster whose plan names none.  Given transports, and ports for metrics, apply to
+    the nodes that start from now on.  Everything is checked before the first file is written.  A failure
+    stops only the nodes that this call started. Raises InvalidArgument when the cluster exists with other
+    settings than `plan`, or when `plan` is not valid.  `tell` gets what a user should know besides.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
     carriers = (peer_transport, client_transport)
-    _carried(there, carriers, is_new=load_cluster(folder) is None, tls=tls)
+    _metered(_carried(there, carriers, is_new=load_cluster(folder) is None, tls=tls), metrics_base_port)
     with local_cluster.exclusively(folder):
         cluster = load_cluster(folder)
         is_new = cluster is None
         cluster = _carried(cluster or there, carriers, is_new=is_new, tls=tls)
+        cluster = _metered(cluster, metrics_base_port)
         _check_shape(cluster, plan)
         stopped = [node for node in cluster.nodes if local_cluster.node_state(node) == "stopped"]
         if not stopped:
@@ -88,6 +91,27 @@ def _carried(
     cluster = cluster.with_transports(*carriers)
     if cluster.tls and cluster.peer_transport != "tcp":
         raise InvalidArgument(f"--peer-transport {cluster.peer_transport}: with --tls nodes talk over tcp")
+    return cluster
+
+
+def _metered(cluster: LocalCluster, base_port: int | None) -> LocalCluster:
+    """The cluster whose nodes serve metrics, the first of them at this port; None changes nothing.
+
+    Raises InvalidArgument for ports that nodes have for other things.
+    """
+    if base_port is None:
+        return cluster
+    first = cluster.nodes[0].port
+    cluster = replace(cluster, metrics_shift=base_port - first)
+    taken = {node.port for node in cluster.nodes}
+    ports = [cluster.metrics_port(node) for node in cluster.nodes]
+    if clash := sorted(taken.intersection(ports)):
+        raise InvalidArgument(f"--metrics-base-port {base_port}: {clash[0]} is the port of a node already")
+    if not 0 < min(ports) <= max(ports) < LIMIT:
+        raise InvalidArgument(
+            f"--metrics-base-port {base_port}: the nodes would have ports {min(ports)} to {max(ports)}, "
+            f"which must be from 1 to {LIMIT - 1}"
+        )
     return cluster
 
 

@@ -242,6 +242,8 @@ def _command(cluster: LocalCluster, node: LocalNode) -> list[str]:
         "--peer-transport", cluster.peer_transport,
         "--client-transport", cluster.client_transport,
     ]  # fmt: skip
+    if port := cluster.metrics_port(node):
+        command += ["--metrics", str(port)]
     if cluster.tls:
         from ringmill.client.local.authority.local_tls import node_flags
 

@@ -73,6 +73,7 @@ class LocalCluster:
     nodes: tuple[LocalNode, ...]
     peer_transport: CarrierName = "grpc"
     client_transport: CarrierName = "grpc"
+    metrics_shift: int = 0  # a node serves metrics at its port and that; 0: none does
     tls: bool = False  # its certificates are in the folder tls (client/local/authority/local_tls.py)
 
     def node(self, name: str) -> LocalNode:
@@ -105,6 +106,10 @@ class LocalCluster:
             client_transport=client or self.client_transport,
         )
 
+    def metrics_port(self, node: LocalNode) -> int:
+        """Where a node serves metrics; 0 for nowhere."""
+        return node.port + self.metrics_shift if self.metrics_shift else 0
+
     def data_folder(self, node: LocalNode) -> str:
         return os.path.join(self.folder, node.id)
 
@@ -127,7 +132,7 @@ def load_cluster(folder: str) -> LocalCluster | None:
         nodes = tuple(LocalNode(**node) for node in written["nodes"])
         cluster = LocalCluster(
             *(written["name"], folder, written["replicas"], written["partitions"], nodes),
-            **{name: written[name] for name in (*_TRANSPORTS, "tls") if name in written},
+            **{name: written[name] for name in (*_TRANSPORTS, "tls", "metrics_shift") if name in written},
         )
         _check_written(cluster)
     except FileNotFoundError:
@@ -153,6 +158,7 @@ def save_cluster(cluster: LocalCluster) -> None:
         "partitions": cluster.partitions,
         **{name: getattr(cluster, name) for name in _TRANSPORTS},
         **({"tls": True} if cluster.tls else {}),
+        **({"metrics_shift": cluster.metrics_shift} if cluster.metrics_shift else {}),
         "nodes": [asdict(node) for node in cluster.nodes],
     }
     written = json.dumps(document, indent=2) + "\n"
@@ -216,6 +222,8 @@ def _check_written(cluster: LocalCluster) -> None:
     for what, count in (("replicas", cluster.replicas), ("partitions", cluster.partitions)):
         if type(count) is not int or count < 1:
             raise ValueError(f"{what} is {count!r}; it must be a number above 0")
+    if type(cluster.metrics_shift) is not int:
+        raise ValueError(f"metrics_shift is {cluster.metrics_shift!r}, not a number")
     if type(cluster.tls) is not bool:
         raise ValueError(f"tls is {cluster.tls!r}, not true or false")
     if type(cluster.name) is not str or not cluster.nodes:

@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from ringmill.client.bench.histogram import Histogram
 from ringmill.client.kv_requests import read_message, read_options
 from ringmill.client.routing.attempts import attempt_message
 from ringmill.client.routing.links import GET, Link
 from ringmill.client.scaling.scaled_cluster import Look
 from ringmill.cluster.errors import RingmillError, WrongEpoch
+from ringmill.cluster.meters.histogram import Histogram
 from ringmill.cluster.ring.topology import Topology
 
 __all__ = ["LatencyProbes", "p99_ms", "probe_keys"]

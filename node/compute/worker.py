@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -139,6 +140,8 @@ class Worker:
         self._busy_at = clock.monotonic()
         self._removals = 0
         self._at_work: dict[tuple[str, AttemptId], AttemptRunner] = {}
+        self.ended: Counter[tuple[str, str]] = Counter()
+        """Attempts that ended here since the start, by stage and outcome: "done", or the cause of failure."""
         self._ticker: asyncio.Task[None] | None = None
         self._term = 0  # the highest that an order had
 
@@ -166,6 +169,21 @@ class Worker:
                 await self._clean(f"{self._folder}/{job}")
         finally:
             await self._pool.close()
+
+    @property
+    def running(self) -> int:
+        """Attempts that run now."""
+        return len(self._at_work)
+
+    @property
+    def waiting(self) -> int:
+        """Attempts that wait for a slot, or until their report has arrived."""
+        return sum(len(job.attempts) for job in self._jobs.values()) - self.running
+
+    @property
+    def slots(self) -> int:
+        """Task processes at once, as this node offers them now."""
+        return self._slots_offered
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
@@ -285,21 +303,26 @@ class Worker:
             phases=phases,
         )
         self._at_work[assignment.job, assignment.attempt] = attempt
+        stage, outcome = assignment.attempt.stage, str(Cause.CANCELLED)
         if self._ticker is None:
             self._ticker = self._group.create_task(self._tell_progress())
         try:
             result = await attempt.run()
+            outcome = "done"
         except (TaskFailed, SliceLost) as error:
+            outcome = str((error.failure if isinstance(error, SliceLost) else error).cause)
             await self._clean_all(attempt)
             return self._failed(assignment, attempt, error)
         except asyncio.CancelledError:
             await self._clean_all(attempt)
             raise
         except Exception as error:  # noqa: BLE001 - the fault of one attempt must not end the node
+            outcome = str(Cause.ENGINE_ERROR)
             await self._clean_all(attempt)
             return self._failed(assignment, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
         finally:
             self._at_work.pop((assignment.job, assignment.attempt), None)
+            self.ended[stage, outcome] += 1
         for unused in attempt.unused:
             await self._clean(unused)
         if isinstance(result, MapOutput) and not attempt.staging:

@@ -125,6 +125,10 @@ NODE_SETTINGS: Final = (
         help="port that takes frames over tcp  [the system chooses]",
     ),
     Setting(
+        name="metrics",
+        help="[HOST:]PORT that serves metrics to Prometheus over HTTP, on loopback without HOST  [none]",
+    ),
+    Setting(
         name="containment",
         default="auto",
         choices=("auto", "require", "off"),

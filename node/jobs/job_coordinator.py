@@ -59,7 +59,7 @@ from ringmill.node.jobs.handing_over import JOB_TAKE, TAKE_TIMEOUT_S, have_other
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_history import JobHistory
 from ringmill.node.jobs.job_step_runner import JobStepRunner
-from ringmill.node.jobs.journal.cells import Cells, Fenced, LeaseCell
+from ringmill.node.jobs.journal.cells import Cells, Fenced, LeaseCell, node_of
 from ringmill.node.jobs.slots import Slots
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import JOB_OPEN, Tenure
@@ -168,6 +168,11 @@ class JobCoordinator:
         """The first member that seems up; it passes a job on when it has no task processes."""
         return next(iter(self._world.members_up()), None)
 
+    @property
+    def open_jobs(self) -> int:
+        """How many jobs this node coordinates."""
+        return 0 if self._tenure is None else self._tenure.open_jobs
+
     async def submit(self, job: str, spec: bytes) -> NodeId:
         """Submit a job; returns its coordinator.  A repeated submission is the same job.
 
@@ -204,7 +209,7 @@ class JobCoordinator:
     async def _holder(self) -> NodeId | None:
         """Who holds the lease by its register, or held it last and has not given it up.  Raises
         RingmillError."""
-        return _node_of(decode_lease((await LeaseCell(self._cells).get(timeout=_LOOK_AGAIN_S)).value).holder)
+        return node_of(decode_lease((await LeaseCell(self._cells).get(timeout=_LOOK_AGAIN_S)).value).holder)
 
     async def view(self, job: str) -> JobView:
         """The state of a job that is over or runs here.  Raises NotFound, Unavailable."""
@@ -301,7 +306,7 @@ class JobCoordinator:
         record = decode_lease((await LeaseCell(self._cells).get(timeout=_LOOK_AGAIN_S)).value)
         rows = await self._history.rows()
         is_open = [row.job for row in rows if not row.is_over]
-        return CoordinatorView(node=_node_of(record.holder), term=record.term, open_jobs=tuple(is_open))
+        return CoordinatorView(node=node_of(record.holder), term=record.term, open_jobs=tuple(is_open))
 
     async def hand_over(self) -> CoordinatorView:
         """Have another member coordinate.  Raises NotFound when nobody does, else Unavailable."""
@@ -492,8 +497,3 @@ class JobCoordinator:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _node_of(holder: str) -> NodeId | None:
-    """The node that a lease names; None for a free one."""
-    return NodeId(holder.rpartition("/")[0]) if holder else None

@@ -69,6 +69,11 @@ class ClockWatch:
         """Why this node may not coordinate writes because of its clock; empty when it may."""
         return (self._reason,) if self._reason else ()
 
+    @property
+    def apart_s(self) -> float | None:
+        """How far this clock was from the median of all at the last comparison; None before there was one."""
+        return None if self._last is None else self._last.apart_ms / 1000
+
     async def run(self) -> None:
         """Check the clock once a second, and at once when a caller waits for a verdict; until cancelled."""
         while True:

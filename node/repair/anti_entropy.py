@@ -71,6 +71,8 @@ class AntiEntropy:
         self._woken = asyncio.Event()
         self.held_back: dict[tuple[PartitionId, NodeId], str] = {}
         """Why a pair could not be compared at the last try."""
+        self.passed_at: float | None = None
+        """When the last round over all that this node shares has ended, monotonic."""
         liveness.on_change(self._note_state)
 
     def want(self) -> None:
@@ -138,6 +140,8 @@ class AntiEntropy:
             was_done = self.is_done
             self._take_on()
             await self._round(is_due=is_due)
+            if is_due:
+                self.passed_at = self._clock.monotonic()
             if self.is_done:
                 self._asked.clear()
                 pause_s = FIRST_PAUSE_S

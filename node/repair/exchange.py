@@ -151,6 +151,7 @@ class Exchange:
         try:
             leaves = await self._differing(partition, row, peer, self._options.looks)
             if leaves:
+                self._comparisons.differing += 1
                 await self._walk(self._other(partition, row, peer, attempt), leaves)
             else:
                 sometimes("copies that differed for a moment need no repair")

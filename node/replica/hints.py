@@ -130,6 +130,10 @@ class HintStore:
                 waiting[target] = waiting.get(target, 0) + 1
         return dict(sorted(waiting.items()))
 
+    def waited_s(self) -> dict[NodeId, float]:
+        """Since when some hint has waited for each owner that has some, in seconds; a start counts anew."""
+        return {target: self._now() - since for target, since in sorted(self._since.items())}
+
     def partitions(self) -> set[PartitionId]:
         """The partitions of which some hint waits."""
         waiting = {partition for counts in self._partitions.values() for partition in counts}

@@ -59,6 +59,11 @@ class Requests:
         self._explainer = explainer
         self._own_keyspaces = own_keyspaces
 
+    @property
+    def read_repairs(self) -> int:
+        """Copies of owners that reads have repaired since the start."""
+        return self._reader.repaired
+
     async def put(self, request: WriteRequest) -> QuorumReceipt:
         """Write a value.  Raises as Writer.write."""
         assert request.value is not None, "a put has a value"

@@ -101,6 +101,8 @@ class Reader:
         self._options = options
         self._heat = heat
         self._seal = seal
+        self.repaired = 0
+        """Copies of owners that reads have repaired since the start."""
 
     async def read(self, request: ReadRequest, trace: ReadTrace | None = None) -> ReadResult:
         """Read a key.  The result has no siblings when the key is not found; that is not an error.  `trace`
@@ -284,6 +286,7 @@ class Reader:
                 outcome="failed",
                 newer_epoch=repair.newer_epoch,
             )
+        self.repaired += repair.written
         return repair.written
 
     def _write_back(

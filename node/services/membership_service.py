@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ringmill.cluster.hot.key_heat import HeatReport, Rates
 from ringmill.cluster.ids import NodeId, PartitionId
@@ -16,6 +16,9 @@ from ringmill.cluster.wire.stubs.membership_pb2 import (
     HotRequest,
     HotResponse,
     MemberView,
+    MetricFamily,
+    MetricsRequest,
+    MetricsResponse,
     MovingPace,
     SizesRequest,
     SizesResponse,
@@ -31,7 +34,8 @@ __all__ = ["MembershipService"]
 
 
 class MembershipService:
-    """`figures` is asked at each Status, `sizes` and `pace` at each Sizes, `heat` at each Hot.
+    """`figures` is asked at each Status, `metrics` at each Metrics, `sizes` and `pace` at each Sizes, `heat`
+    at each Hot.
 
     `pid` is this process's, its uptime counts from now on.
     """
@@ -43,6 +47,7 @@ class MembershipService:
         agent: TopologyAgent,
         liveness: Liveness,
         figures: Callable[[], NodeFigures],
+        metrics: Callable[[], Sequence[MetricFamily]],
         sizes: Callable[[], Mapping[PartitionId, int]],
         pace: Callable[[], MeasuredMoves],
         heat: Callable[[], HeatReport],
@@ -53,6 +58,7 @@ class MembershipService:
         self._agent = agent
         self._liveness = liveness
         self._figures = figures
+        self._metrics = metrics
         self._sizes = sizes
         self._pace = pace
         self._heat = heat
@@ -63,6 +69,7 @@ class MembershipService:
     def service(self) -> Service:
         methods = {
             "Status": unary(StatusRequest, self._status),
+            "Metrics": unary(MetricsRequest, self._tell_metrics),
             "Sizes": unary(SizesRequest, self._tell_sizes),
             "Hot": unary(HotRequest, self._tell_hot),
         }
@@ -94,6 +101,9 @@ class MembershipService:
         if self._agent.current is not None:
             self._add_cluster(response, self._agent.current)
         return response
+
+    async def _tell_metrics(self, request: MetricsRequest, call: Call) -> MetricsResponse:
+        return MetricsResponse(node=self._node, clock_s=self._clock.monotonic(), families=self._metrics())
 
     async def _tell_sizes(self, request: SizesRequest, call: Call) -> SizesResponse:
         sizes = {int(partition): size for partition, size in self._sizes().items() if size}

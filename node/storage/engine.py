@@ -34,7 +34,7 @@ from ringmill.node.storage.storage_errors import CorruptBlock, NotCached, Storag
 from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.unflushed import Unflushed
 from ringmill.node.storage.upkeep.admission import Admission
-from ringmill.node.storage.upkeep.back_pressure import overload
+from ringmill.node.storage.upkeep.back_pressure import overload, unmerged_tables
 from ringmill.node.storage.upkeep.stats import EngineCounters, Stats, take_stats
 from ringmill.node.storage.upkeep.torn_log import replace_torn_log
 from ringmill.node.storage.upkeep.upkeep import Upkeep
@@ -420,7 +420,7 @@ class Engine:
         return take_stats(
             sequence=self.sequence, log=self._log, memtables=self._unflushed.memtables(), cache=self._cache,
             reading=self._reading, snapshots=self._snapshots, counters=self._counters,
-            version=self._tables.version,
+            version=self._tables.version, unmerged=unmerged_tables(self._tables.version, self.options),
         )  # fmt: skip
 
     # Inside

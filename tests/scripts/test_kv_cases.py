@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ringmill.client.bench.histogram import Histogram
+from ringmill.cluster.meters.histogram import Histogram
 from stores.cases import Case, Result, batch_cases, beside_singles, knees
 
 SECONDS = 100.0

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ringmill.client.bench.histogram import PERCENTILES, Histogram
 from ringmill.client.bench.load import Measured, is_behind
 from ringmill.client.bench.plan import BenchPlan, Cleaned
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.meters.histogram import PERCENTILES, Histogram
 
 __all__ = ["Outcome", "caveats", "report"]
 

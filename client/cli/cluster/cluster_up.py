@@ -31,6 +31,11 @@ TRANSPORT = click.Choice(CARRIERS)
 @click.option("--zones", type=click.IntRange(1), help="number of zones to spread the nodes over")
 @click.option("--peer-transport", type=TRANSPORT, help="carrier of frames between nodes  [grpc]")
 @click.option("--client-transport", type=TRANSPORT, help="carrier that is offered to clients  [grpc]")
+@click.option(
+    "--metrics-base-port",
+    type=click.IntRange(1, 32767),
+    help="port at which the first node serves metrics to Prometheus, the others follow  [none]",
+)
 @click.option("--tls", is_flag=True, help="make certificates, and have nodes and clients speak TLS only")
 @pass_local
 def up(
@@ -38,6 +43,7 @@ def up(
     /,
     peer_transport: CarrierName | None,
     client_transport: CarrierName | None,
+    metrics_base_port: int | None,
     tls: bool,
     **shape: int | None,
 ) -> None:
@@ -49,6 +55,7 @@ def up(
         base_port=settings.base_port,
         peer_transport=peer_transport,
         client_transport=client_transport,
+        metrics_base_port=metrics_base_port,
         tls=tls,
         tell=output.note,
     )
@@ -62,7 +69,11 @@ def up(
         "peer_transport": cluster.peer_transport,
         "client_transport": cluster.client_transport,
         "tls": cluster.tls,
-        "nodes": [{"id": node.id, "address": node.address, "pid": node.pid} for node in cluster.nodes],
+        "nodes": [
+            {"id": node.id, "address": node.address, "pid": node.pid}
+            | ({"metrics": port} if (port := cluster.metrics_port(node)) else {})
+            for node in cluster.nodes
+        ],
     }
     ports = f"{cluster.nodes[0].address}-{cluster.nodes[-1].port}"
     size = f"{len(cluster.nodes)} nodes on {ports}, {cluster.partitions} partitions, N={cluster.replicas}"
@@ -73,8 +84,8 @@ def up(
     else:
         started = "" if len(fresh) == len(cluster.nodes) else f" (started {' '.join(fresh)})"
         print(f"cluster {cluster.name} is up in {took_s:.1f} s: {size}{started}")
-    if (peer_transport or client_transport) and len(fresh) < len(cluster.nodes):
-        output.note("a node that was running keeps its transports until `ringmill cluster restart`")
+    if (peer_transport or client_transport or metrics_base_port) and len(fresh) < len(cluster.nodes):
+        output.note("a node that was running keeps its transports and ports until `ringmill cluster restart`")
     output.next_command(
         settings, "ringmill put hello world", "ringmill cluster status", "ringmill cluster kill n3"
     )

@@ -26,6 +26,8 @@ from ringmill.cluster.adapters.files.files_below import descriptor_below
 from ringmill.cluster.adapters.files.pace import Pace
 from ringmill.cluster.adapters.files.private_files import FILE_MODE, make_private_folder, open_private
 from ringmill.cluster.adapters.files.sync_place import SyncPlace
+from ringmill.cluster.meters.histogram import Histogram
+from ringmill.cluster.meters.request_meter import METER_BITS
 from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
 
 __all__ = ["OsFileSystem"]
@@ -52,6 +54,8 @@ class OsFileSystem:
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._sync_place = SyncPlace()
         self._core_wait = CoreWait()
+        self.sync_times = Histogram(METER_BITS)
+        """How long it took to append to files and sync them, in each case the wait for the disk included."""
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
 
     def __reduce__(self) -> tuple[type[OsFileSystem], tuple[Pace | None]]:
@@ -66,10 +70,15 @@ class OsFileSystem:
         self._core_wait.close()
 
     def create(self, path: str) -> AppendFile:
-        return _OsAppendFile(path, os.O_CREAT | os.O_EXCL, self._syncer, self._sync_place, self._core_wait)
+        return self._append_file(path, os.O_CREAT | os.O_EXCL)
 
     def open_append(self, path: str) -> AppendFile:
-        return _OsAppendFile(path, 0, self._syncer, self._sync_place, self._core_wait)
+        return self._append_file(path, 0)
+
+    def _append_file(self, path: str, flags: int) -> AppendFile:
+        return _OsAppendFile(
+            path, flags, self._syncer, self._sync_place, self._core_wait, self.sync_times.record
+        )
 
     def open_read(self, path: str) -> ReadFile:
         return _OsReadFile(path, self._readers, self._pace)
@@ -164,9 +173,16 @@ class _OsAppendFile:
     """One writer's file.  Cancelling `append_and_sync` ends the wait, not the write."""
 
     def __init__(
-        self, path: str, flags: int, syncer: ThreadPoolExecutor, place: SyncPlace, core_wait: CoreWait
+        self,
+        path: str,
+        flags: int,
+        syncer: ThreadPoolExecutor,
+        place: SyncPlace,
+        core_wait: CoreWait,
+        note_ns: Callable[[int], None],
     ) -> None:
         self._path = path
+        self._note_ns = note_ns
         self._syncer = syncer
         self._place = place
         self._core_wait = core_wait
@@ -208,7 +224,9 @@ class _OsAppendFile:
         begun = time.perf_counter()
         self.append(data)
         self.sync()
-        return time.perf_counter() - begun
+        took_s = time.perf_counter() - begun
+        self._note_ns(int(took_s * 1e9))
+        return took_s
 
     def sync(self) -> None:
         with _named(self._path):

@@ -22,7 +22,8 @@ from typing import Final, Self
 
 from ringmill.cluster.access.callers import Permissions
 from ringmill.cluster.adapters.network.access.client_door import ClientDoor
-from ringmill.cluster.adapters.network.answering import Answering, Dialler
+from ringmill.cluster.adapters.network.answered_stream import Dialler
+from ringmill.cluster.adapters.network.answering import Answering
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
 from ringmill.cluster.adapters.network.handshake import Introduction
@@ -36,6 +37,7 @@ from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
+from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, decode_proof
@@ -264,6 +266,14 @@ class FrameTransport:
     def admit_by(self, gate: Gate) -> None:
         """Have a gate look at what clients ask before anything is made of it."""
         self._answering.gate = gate
+
+    def meter_by(self, meter: RequestMeter) -> None:
+        """Have this count what clients ask, on streams that begin from now on."""
+        self._answering.meter = meter
+
+    def streams(self) -> tuple[int, int]:
+        """How many streams clients have open here, and how many other nodes."""
+        return self._answering.streams()
 
     async def answer(self, stream: FrameStream, welcome: Welcome) -> None:
         """Answer an accepted stream until either side ends it.

@@ -21,6 +21,9 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Final, Self
 
+from ringmill.cluster.meters.histogram import Histogram
+from ringmill.cluster.meters.request_meter import METER_BITS
+
 __all__ = ["LoopWatchdog"]
 
 ASK_EVERY_S: Final = 0.5
@@ -51,6 +54,8 @@ class LoopWatchdog:
         self._last: tuple[float, float] | None = None  # when the last stall ended, and its length
         self.stalls = 0
         """Since the start."""
+        self.lags = Histogram(METER_BITS)
+        """How long the loop took to give a sign of life, each time that it was asked."""
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -79,6 +84,10 @@ class LoopWatchdog:
             f"({self.stalls} times since the start); its log has the stack"
         )
 
+    def _answer(self, asked_at: float) -> None:
+        self.lags.record(int((time.monotonic() - asked_at) * 1e9))
+        self._answered.set()
+
     # On the thread.
 
     def _watch(self) -> None:
@@ -86,7 +95,7 @@ class LoopWatchdog:
             asked_at = time.monotonic()
             self._answered.clear()
             try:
-                self._loop.call_soon_threadsafe(self._answered.set)
+                self._loop.call_soon_threadsafe(self._answer, asked_at)
             except RuntimeError:  # the loop was closed
                 return
             if not self._answered.wait(self._stall_s) and not self._was_stopped(asked_at):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,ringmill/cluster/wire/stubs/membership.proto\x12\x0bringmill.v1\"\x0f\n\rStatusRequest\"Z\n\nMemberView\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\nmembership\x18\x04 \x01(\t\x12\x0c\n\x04owns\x18\x05 \x01(\r\"\xd0\x05\n\x0eStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12(\n\x07members\x18\x05 \x03(\x0b\x32\x17.ringmill.v1.MemberView\x12\x0c\n\x04keys\x18\x06 \x01(\x04\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\r\n\x05hints\x18\x08 \x01(\x04\x12\x13\n\x0b\x63oordinator\x18\t \x01(\t\x12\x11\n\tranges_ok\x18\n \x01(\r\x12\x1f\n\x17ranges_under_replicated\x18\x0b \x01(\r\x12\x18\n\x10ranges_no_quorum\x18\x0c \x01(\r\x12\x10\n\x08uptime_s\x18\r \x01(\x01\x12\t\n\x01n\x18\x0e \x01(\r\x12\x43\n\rhints_by_node\x18\x0f \x03(\x0b\x32,.ringmill.v1.StatusResponse.HintsByNodeEntry\x12\x16\n\x0e\x64\x61maged_ranges\x18\x11 \x01(\r\x12\x0f\n\x07healing\x18\x12 \x01(\t\x12\x0f\n\x07reasons\x18\x13 \x03(\t\x12\x10\n\x08\x63ounting\x18\x14 \x01(\x08\x12\x37\n\x06\x65ngine\x18\x15 \x03(\x0b\x32\'.ringmill.v1.StatusResponse.EngineEntry\x12\x16\n\x0e\x65ngine_failure\x18\x16 \x01(\t\x12\x12\n\ntombstones\x18\x18 \x01(\x04\x12\x17\n\x0fpurge_held_back\x18\x19 \x01(\t\x12\x0e\n\x06\x64\x65nied\x18\x1b \x01(\x04\x12\x13\n\x0b\x63ontainment\x18\x1a \x01(\t\x12\x10\n\x08unfilled\x18\x17 \x01(\r\x1a\x32\n\x10HintsByNodeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x45ngineEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01J\x04\x08\x10\x10\x11\"\x0e\n\x0cSizesRequest\"]\n\nMovingPace\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ill_s\x18\x02 \x01(\x01\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\r\x12\x10\n\x08\x65pochs_s\x18\x04 \x01(\x01\x12\x0e\n\x06\x63opies\x18\x05 \x01(\r\"\xbc\x01\n\rSizesResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x34\n\x05\x62ytes\x18\x02 \x03(\x0b\x32%.ringmill.v1.SizesResponse.BytesEntry\x12\x10\n\x08\x63ounting\x18\x03 \x01(\x08\x12\'\n\x06moving\x18\x04 \x01(\x0b\x32\x17.ringmill.v1.MovingPace\x1a,\n\nBytesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x0c\n\nHotRequest\"l\n\tHeatRates\x12\x0f\n\x07reads_s\x18\x01 \x01(\x01\x12\x10\n\x08writes_s\x18\x02 \x01(\x01\x12\x14\n\x0c\x63opy_reads_s\x18\x03 \x01(\x01\x12\x15\n\rcopy_writes_s\x18\x04 \x01(\x01\x12\x0f\n\x07\x62ytes_s\x18\x05 \x01(\x01\"\x82\x01\n\x06HotKey\x12\x10\n\x08keyspace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tpartition\x18\x03 \x01(\r\x12%\n\x05rates\x18\x04 \x01(\x0b\x32\x16.ringmill.v1.HeatRates\x12\x0f\n\x07\x65rror_s\x18\x05 \x01(\x01\x12\x0e\n\x06spread\x18\x06 \x01(\x08\"\xef\x01\n\x0bHotResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12!\n\x04keys\x18\x02 \x03(\x0b\x32\x13.ringmill.v1.HotKey\x12<\n\npartitions\x18\x03 \x03(\x0b\x32(.ringmill.v1.HotResponse.PartitionsEntry\x12\x0f\n\x07\x66loor_s\x18\x04 \x01(\x01\x12\x15\n\rsampled_every\x18\x05 \x01(\r\x1aI\n\x0fPartitionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.ringmill.v1.HeatRates:\x02\x38\x01\x32\xc9\x01\n\nMembership\x12\x41\n\x06Status\x12\x1a.ringmill.v1.StatusRequest\x1a\x1b.ringmill.v1.StatusResponse\x12>\n\x05Sizes\x12\x19.ringmill.v1.SizesRequest\x1a\x1a.ringmill.v1.SizesResponse\x12\x38\n\x03Hot\x12\x17.ringmill.v1.HotRequest\x1a\x18.ringmill.v1.HotResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,ringmill/cluster/wire/stubs/membership.proto\x12\x0bringmill.v1\"\x0f\n\rStatusRequest\"Z\n\nMemberView\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\nmembership\x18\x04 \x01(\t\x12\x0c\n\x04owns\x18\x05 \x01(\r\"\xd0\x05\n\x0eStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12(\n\x07members\x18\x05 \x03(\x0b\x32\x17.ringmill.v1.MemberView\x12\x0c\n\x04keys\x18\x06 \x01(\x04\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\r\n\x05hints\x18\x08 \x01(\x04\x12\x13\n\x0b\x63oordinator\x18\t \x01(\t\x12\x11\n\tranges_ok\x18\n \x01(\r\x12\x1f\n\x17ranges_under_replicated\x18\x0b \x01(\r\x12\x18\n\x10ranges_no_quorum\x18\x0c \x01(\r\x12\x10\n\x08uptime_s\x18\r \x01(\x01\x12\t\n\x01n\x18\x0e \x01(\r\x12\x43\n\rhints_by_node\x18\x0f \x03(\x0b\x32,.ringmill.v1.StatusResponse.HintsByNodeEntry\x12\x16\n\x0e\x64\x61maged_ranges\x18\x11 \x01(\r\x12\x0f\n\x07healing\x18\x12 \x01(\t\x12\x0f\n\x07reasons\x18\x13 \x03(\t\x12\x10\n\x08\x63ounting\x18\x14 \x01(\x08\x12\x37\n\x06\x65ngine\x18\x15 \x03(\x0b\x32\'.ringmill.v1.StatusResponse.EngineEntry\x12\x16\n\x0e\x65ngine_failure\x18\x16 \x01(\t\x12\x12\n\ntombstones\x18\x18 \x01(\x04\x12\x17\n\x0fpurge_held_back\x18\x19 \x01(\t\x12\x0e\n\x06\x64\x65nied\x18\x1b \x01(\x04\x12\x13\n\x0b\x63ontainment\x18\x1a \x01(\t\x12\x10\n\x08unfilled\x18\x17 \x01(\r\x1a\x32\n\x10HintsByNodeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x45ngineEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01J\x04\x08\x10\x10\x11\"\x10\n\x0eMetricsRequest\"\x9a\x01\n\x0fMetricHistogram\x12\x38\n\x06\x63ounts\x18\x01 \x03(\x0b\x32(.ringmill.v1.MetricHistogram.CountsEntry\x12\x0e\n\x06sum_ns\x18\x02 \x01(\x04\x12\x0e\n\x06max_ns\x18\x03 \x01(\x04\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xb4\x01\n\x0cMetricSample\x12\x35\n\x06labels\x18\x01 \x03(\x0b\x32%.ringmill.v1.MetricSample.LabelsEntry\x12\r\n\x05value\x18\x02 \x01(\x01\x12/\n\thistogram\x18\x03 \x01(\x0b\x32\x1c.ringmill.v1.MetricHistogram\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x0cMetricFamily\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12*\n\x07samples\x18\x03 \x03(\x0b\x32\x19.ringmill.v1.MetricSample\"]\n\x0fMetricsResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x63lock_s\x18\x02 \x01(\x01\x12+\n\x08\x66\x61milies\x18\x03 \x03(\x0b\x32\x19.ringmill.v1.MetricFamily\"\x0e\n\x0cSizesRequest\"]\n\nMovingPace\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ill_s\x18\x02 \x01(\x01\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\r\x12\x10\n\x08\x65pochs_s\x18\x04 \x01(\x01\x12\x0e\n\x06\x63opies\x18\x05 \x01(\r\"\xbc\x01\n\rSizesResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x34\n\x05\x62ytes\x18\x02 \x03(\x0b\x32%.ringmill.v1.SizesResponse.BytesEntry\x12\x10\n\x08\x63ounting\x18\x03 \x01(\x08\x12\'\n\x06moving\x18\x04 \x01(\x0b\x32\x17.ringmill.v1.MovingPace\x1a,\n\nBytesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x0c\n\nHotRequest\"l\n\tHeatRates\x12\x0f\n\x07reads_s\x18\x01 \x01(\x01\x12\x10\n\x08writes_s\x18\x02 \x01(\x01\x12\x14\n\x0c\x63opy_reads_s\x18\x03 \x01(\x01\x12\x15\n\rcopy_writes_s\x18\x04 \x01(\x01\x12\x0f\n\x07\x62ytes_s\x18\x05 \x01(\x01\"\x82\x01\n\x06HotKey\x12\x10\n\x08keyspace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\tpartition\x18\x03 \x01(\r\x12%\n\x05rates\x18\x04 \x01(\x0b\x32\x16.ringmill.v1.HeatRates\x12\x0f\n\x07\x65rror_s\x18\x05 \x01(\x01\x12\x0e\n\x06spread\x18\x06 \x01(\x08\"\xef\x01\n\x0bHotResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12!\n\x04keys\x18\x02 \x03(\x0b\x32\x13.ringmill.v1.HotKey\x12<\n\npartitions\x18\x03 \x03(\x0b\x32(.ringmill.v1.HotResponse.PartitionsEntry\x12\x0f\n\x07\x66loor_s\x18\x04 \x01(\x01\x12\x15\n\rsampled_every\x18\x05 \x01(\r\x1aI\n\x0fPartitionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.ringmill.v1.HeatRates:\x02\x38\x01\x32\x8f\x02\n\nMembership\x12\x41\n\x06Status\x12\x1a.ringmill.v1.StatusRequest\x1a\x1b.ringmill.v1.StatusResponse\x12\x44\n\x07Metrics\x12\x1b.ringmill.v1.MetricsRequest\x1a\x1c.ringmill.v1.MetricsResponse\x12>\n\x05Sizes\x12\x19.ringmill.v1.SizesRequest\x1a\x1a.ringmill.v1.SizesResponse\x12\x38\n\x03Hot\x12\x17.ringmill.v1.HotRequest\x1a\x18.ringmill.v1.HotResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSRESPONSE_HINTSBYNODEENTRY']._serialized_options = b'8\001'
   _globals['_STATUSRESPONSE_ENGINEENTRY']._loaded_options = None
   _globals['_STATUSRESPONSE_ENGINEENTRY']._serialized_options = b'8\001'
+  _globals['_METRICHISTOGRAM_COUNTSENTRY']._loaded_options = None
+  _globals['_METRICHISTOGRAM_COUNTSENTRY']._serialized_options = b'8\001'
+  _globals['_METRICSAMPLE_LABELSENTRY']._loaded_options = None
+  _globals['_METRICSAMPLE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SIZESRESPONSE_BYTESENTRY']._loaded_options = None
   _globals['_SIZESRESPONSE_BYTESENTRY']._serialized_options = b'8\001'
   _globals['_HOTRESPONSE_PARTITIONSENTRY']._loaded_options = None
@@ -49,24 +53,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSRESPONSE_HINTSBYNODEENTRY']._serialized_end=838
   _globals['_STATUSRESPONSE_ENGINEENTRY']._serialized_start=840
   _globals['_STATUSRESPONSE_ENGINEENTRY']._serialized_end=885
-  _globals['_SIZESREQUEST']._serialized_start=893
-  _globals['_SIZESREQUEST']._serialized_end=907
-  _globals['_MOVINGPACE']._serialized_start=909
-  _globals['_MOVINGPACE']._serialized_end=1002
-  _globals['_SIZESRESPONSE']._serialized_start=1005
-  _globals['_SIZESRESPONSE']._serialized_end=1193
-  _globals['_SIZESRESPONSE_BYTESENTRY']._serialized_start=1149
-  _globals['_SIZESRESPONSE_BYTESENTRY']._serialized_end=1193
-  _globals['_HOTREQUEST']._serialized_start=1195
-  _globals['_HOTREQUEST']._serialized_end=1207
-  _globals['_HEATRATES']._serialized_start=1209
-  _globals['_HEATRATES']._serialized_end=1317
-  _globals['_HOTKEY']._serialized_start=1320
-  _globals['_HOTKEY']._serialized_end=1450
-  _globals['_HOTRESPONSE']._serialized_start=1453
-  _globals['_HOTRESPONSE']._serialized_end=1692
-  _globals['_HOTRESPONSE_PARTITIONSENTRY']._serialized_start=1619
-  _globals['_HOTRESPONSE_PARTITIONSENTRY']._serialized_end=1692
-  _globals['_MEMBERSHIP']._serialized_start=1695
-  _globals['_MEMBERSHIP']._serialized_end=1896
+  _globals['_METRICSREQUEST']._serialized_start=893
+  _globals['_METRICSREQUEST']._serialized_end=909
+  _globals['_METRICHISTOGRAM']._serialized_start=912
+  _globals['_METRICHISTOGRAM']._serialized_end=1066
+  _globals['_METRICHISTOGRAM_COUNTSENTRY']._serialized_start=1021
+  _globals['_METRICHISTOGRAM_COUNTSENTRY']._serialized_end=1066
+  _globals['_METRICSAMPLE']._serialized_start=1069
+  _globals['_METRICSAMPLE']._serialized_end=1249
+  _globals['_METRICSAMPLE_LABELSENTRY']._serialized_start=1204
+  _globals['_METRICSAMPLE_LABELSENTRY']._serialized_end=1249
+  _globals['_METRICFAMILY']._serialized_start=1251
+  _globals['_METRICFAMILY']._serialized_end=1337
+  _globals['_METRICSRESPONSE']._serialized_start=1339
+  _globals['_METRICSRESPONSE']._serialized_end=1432
+  _globals['_SIZESREQUEST']._serialized_start=1434
+  _globals['_SIZESREQUEST']._serialized_end=1448
+  _globals['_MOVINGPACE']._serialized_start=1450
+  _globals['_MOVINGPACE']._serialized_end=1543
+  _globals['_SIZESRESPONSE']._serialized_start=1546
+  _globals['_SIZESRESPONSE']._serialized_end=1734
+  _globals['_SIZESRESPONSE_BYTESENTRY']._serialized_start=1690
+  _globals['_SIZESRESPONSE_BYTESENTRY']._serialized_end=1734
+  _globals['_HOTREQUEST']._serialized_start=1736
+  _globals['_HOTREQUEST']._serialized_end=1748
+  _globals['_HEATRATES']._serialized_start=1750
+  _globals['_HEATRATES']._serialized_end=1858
+  _globals['_HOTKEY']._serialized_start=1861
+  _globals['_HOTKEY']._serialized_end=1991
+  _globals['_HOTRESPONSE']._serialized_start=1994
+  _globals['_HOTRESPONSE']._serialized_end=2233
+  _globals['_HOTRESPONSE_PARTITIONSENTRY']._serialized_start=2160
+  _globals['_HOTRESPONSE_PARTITIONSENTRY']._serialized_end=2233
+  _globals['_MEMBERSHIP']._serialized_start=2236
+  _globals['_MEMBERSHIP']._serialized_end=2507
 # @@protoc_insertion_point(module_scope)

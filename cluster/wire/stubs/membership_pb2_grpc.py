@@ -39,6 +39,11 @@ class MembershipStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.Metrics = channel.unary_unary(
+                '/ringmill.v1.Membership/Metrics',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.MetricsRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.MetricsResponse.FromString,
+                _registered_method=True)
         self.Sizes = channel.unary_unary(
                 '/ringmill.v1.Membership/Sizes',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.SizesRequest.SerializeToString,
@@ -55,6 +60,12 @@ class MembershipServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Status(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Metrics(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,6 +92,11 @@ def add_MembershipServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusResponse.SerializeToString,
+            ),
+            'Metrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.Metrics,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.MetricsRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.MetricsResponse.SerializeToString,
             ),
             'Sizes': grpc.unary_unary_rpc_method_handler(
                     servicer.Sizes,
@@ -120,6 +136,33 @@ class Membership:
             '/ringmill.v1.Membership/Status',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Metrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Membership/Metrics',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.MetricsRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_membership__pb2.MetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

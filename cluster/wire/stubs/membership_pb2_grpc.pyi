@@ -32,6 +32,7 @@ class MembershipStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MembershipAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_membership_pb2.StatusRequest, _membership_pb2.StatusResponse]
+    Metrics: _grpc.UnaryUnaryMultiCallable[_membership_pb2.MetricsRequest, _membership_pb2.MetricsResponse]
     Sizes: _grpc.UnaryUnaryMultiCallable[_membership_pb2.SizesRequest, _membership_pb2.SizesResponse]
     """What this node stores of each partition."""
     Hot: _grpc.UnaryUnaryMultiCallable[_membership_pb2.HotRequest, _membership_pb2.HotResponse]
@@ -41,6 +42,7 @@ class MembershipStub:
 class MembershipAsyncStub(MembershipStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_membership_pb2.StatusRequest, _membership_pb2.StatusResponse]  # type: ignore[assignment]
+    Metrics: _aio.UnaryUnaryMultiCallable[_membership_pb2.MetricsRequest, _membership_pb2.MetricsResponse]  # type: ignore[assignment]
     Sizes: _aio.UnaryUnaryMultiCallable[_membership_pb2.SizesRequest, _membership_pb2.SizesResponse]  # type: ignore[assignment]
     """What this node stores of each partition."""
     Hot: _aio.UnaryUnaryMultiCallable[_membership_pb2.HotRequest, _membership_pb2.HotResponse]  # type: ignore[assignment]
@@ -53,6 +55,13 @@ class MembershipServicer(metaclass=_abc_1.ABCMeta):
         request: _membership_pb2.StatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_membership_pb2.StatusResponse, _abc.Awaitable[_membership_pb2.StatusResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Metrics(
+        self,
+        request: _membership_pb2.MetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.MetricsResponse, _abc.Awaitable[_membership_pb2.MetricsResponse]]: ...
 
     @_abc_1.abstractmethod
     def Sizes(

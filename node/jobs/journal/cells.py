@@ -11,9 +11,10 @@ import asyncio
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import Conflict, RingmillError, Unavailable
+from ringmill.cluster.ids import NodeId
 from ringmill.node.contracts import RegisterAccess
 
-__all__ = ["COORDINATOR", "INDEX", "Cells", "Fenced", "LeaseCell", "SeenCell", "entry_key"]
+__all__ = ["COORDINATOR", "INDEX", "Cells", "Fenced", "LeaseCell", "SeenCell", "entry_key", "node_of"]
 
 COORDINATOR: Final = b"ringmill/coordinator"
 INDEX: Final = b"ringmill/jobs"
@@ -90,3 +91,8 @@ class LeaseCell:
 
     async def set(self, value: bytes, version: int, *, timeout: float) -> int:
         return await self._cells.set(COORDINATOR, value, version, timeout)
+
+
+def node_of(holder: str) -> NodeId | None:
+    """The node that a lease names; None for a free one."""
+    return NodeId(holder.rpartition("/")[0]) if holder else None

@@ -29,6 +29,8 @@ class Comparisons:
         self._equal: dict[tuple[PartitionId, NodeId], float] = {}
         self._asking: dict[PartitionId, NodeId] = {}
         self._answering: dict[PartitionId, tuple[NodeId, float]] = {}
+        self.equal = 0  # comparisons of a partition that ended with equal copies, mended or not
+        self.differing = 0  # and those that had to mend something
         self.moved_bytes = 0
         self.wire_bytes = 0
         self.pulled = 0  # objects of other owners that were merged in here
@@ -37,6 +39,7 @@ class Comparisons:
     def note_equal(self, partition: PartitionId, node: NodeId) -> None:
         """Everything that either of us held when this comparison began is on the disks of both."""
         self._equal[partition, node] = self._clock.monotonic()
+        self.equal += 1
 
     def equal_s_ago(self, partition: PartitionId, node: NodeId) -> float | None:
         """When that was last so, since the start."""

@@ -66,6 +66,7 @@ METHOD_ROLES: Final[Mapping[str, Need]] = MappingProxyType(
         "Keyspaces/Drop": _ADMIN,
         # `cluster up` and whoever watches a cluster's health ask this without a token.  It tells numbers.
         "Membership/Status": _ANYBODY,
+        "Membership/Metrics": _READ,
         "Membership/Sizes": _READ,
         "Membership/Hot": _READ,
         "Members/Join": _ANYBODY,  # who asks proves a right to it by a join token (rule T11)

@@ -46,6 +46,7 @@ _FIGURES: Final = (
     "cache_misses",
     "scans",
     "scanned_bytes",
+    "unmerged_tables",
 )
 """Those of Stats itself that operators see."""
 
@@ -75,6 +76,7 @@ class Stats:
     scanned_bytes: int
     snapshots: int
     corrupt_ranges: int
+    unmerged_tables: int  # that wait for compaction
     counters: EngineCounters
     levels: list[LevelStats] = field(default_factory=list)
 
@@ -100,6 +102,7 @@ def take_stats(
     snapshots: Snapshots,
     counters: EngineCounters,
     version: Version,
+    unmerged: int,
 ) -> Stats:
     """The figures of this moment; `memtables` newest first."""
     return Stats(
@@ -116,6 +119,7 @@ def take_stats(
         scanned_bytes=reading.scanned_bytes,
         snapshots=len(snapshots.live()),
         corrupt_ranges=len(version.marks),
+        unmerged_tables=unmerged,
         counters=counters,
         levels=_level_stats(version),
     )

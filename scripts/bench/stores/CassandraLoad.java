@@ -337,7 +337,7 @@ public final class CassandraLoad {
         }
     }
 
-    /** As ringmill.client.bench.histogram: log-linear, the highest 7 bits of the nanoseconds choose. */
+    /** As ringmill.cluster.meters.histogram: log-linear, the highest 7 bits of the nanoseconds choose. */
     static final class Histogram {
         static final int BITS = 7;
         static final int HALF = 1 << BITS;

@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from ringmill.client.bench.histogram import Histogram
 from ringmill.client.bench.load import Load, Measured
 from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import GET, Operation, Values
+from ringmill.cluster.meters.histogram import Histogram
 
 __all__ = ["run_batches"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Final
 
-from ringmill.client.bench.histogram import Histogram
 from ringmill.client.bench.load import is_behind
 from ringmill.client.bench.workloads import WORKLOADS
+from ringmill.cluster.meters.histogram import Histogram
 
 __all__ = ["Case", "Result", "Results", "batch_cases", "beside_singles", "knees"]
 

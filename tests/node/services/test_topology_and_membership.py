@@ -101,6 +101,7 @@ async def link() -> AsyncIterator[ClientLink]:
         agent=agent,
         liveness=liveness,
         figures=lambda: figures,
+        metrics=list,
         pace=MeasuredMoves,
         sizes=lambda: {PartitionId(3): 40, PartitionId(4): 0},
         heat=KeyHeat(clock, HeatOptions()).report,

@@ -9,7 +9,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmill.client.bench.histogram import Histogram
+from ringmill.cluster.meters.histogram import Histogram
 
 LATENCIES = st.lists(st.integers(min_value=0, max_value=1 << 45), min_size=1, max_size=200)
 

@@ -1,0 +1,89 @@
+"""Metrics of what keeps copies equal: hints, read repair, anti-entropy, healing, moves; and of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ringmill.node.assembly import Node
+from ringmill.node.metrics.family import Family, Sample, by_label, counter, gauge
+
+__all__ = ["job_families", "upkeep_families"]
+
+
+def upkeep_families(node: Node) -> Iterator[Family]:
+    yield from _hints(node)
+    yield from _repair(node)
+    yield from _moves(node)
+
+
+def _hints(node: Node) -> Iterator[Family]:
+    hints, delivery = node.replica.hints, node.repair.delivery
+    waiting = {str(target): float(count) for target, count in hints.counts().items()}
+    yield by_label(
+        "gauge", "hints_waiting", "Writes kept for an owner that has not acked them", "target", waiting
+    )
+    waited = hints.waited_s()
+    yield gauge(
+        "hint_oldest_seconds",
+        "How long hints have waited for the owner that waits longest; 0 when none does",
+        max(waited.values(), default=0.0),
+    )
+    yield counter("hints_delivered_total", "Hints that their owner holds now", delivery.delivered)
+    yield counter("hints_refused_total", "Hints that their owner refused for now", delivery.refused)
+    yield counter("hints_dropped_total", "Hints given up over the bound in bytes or time", hints.dropped)
+
+
+def _repair(node: Node) -> Iterator[Family]:
+    compared, repair = node.replica.comparisons, node.repair
+    yield counter(
+        "read_repairs_total", "Copies that reads found old and wrote to", node.requests.read_repairs
+    )
+    yield counter(
+        "comparisons_total", "Comparisons of a partition that ended with equal copies", compared.equal
+    )
+    yield counter("comparisons_differing_total", "Comparisons that found a difference", compared.differing)
+    objects = {"received": float(compared.pulled), "sent": float(compared.pushed)}
+    yield by_label("counter", "repaired_objects_total", "Objects that comparing moved", "direction", objects)
+    yield counter("repaired_bytes_total", "Bytes of objects that comparing moved", compared.moved_bytes)
+    yield counter("comparison_bytes_total", "Bytes of all messages of comparing", compared.wire_bytes)
+    passed_at, clock = repair.anti_entropy.passed_at, node.core.clock
+    yield gauge(
+        "comparison_pass_timestamp_seconds",
+        "When the last round over all shared partitions has ended, since 1970; none before the first",
+        None if passed_at is None else clock.wall() - (clock.monotonic() - passed_at),
+    )
+    yield gauge(
+        "comparisons_waiting", "Pairs of partition and owner to be compared", len(repair.anti_entropy.waiting)
+    )
+    yield gauge("unfilled_partitions", "Partitions to be filled from other owners", repair.healing.unfilled)
+
+
+def _moves(node: Node) -> Iterator[Family]:
+    topology, own = node.membership.topology.current, node.core.node
+    rows = () if topology is None else topology.rows
+    joining = sum(row.joiner is not None and row.joiner.node == own for row in rows)
+    planned = sum(any(seat.node == own and seat not in row.owners for seat in row.wanted) for row in rows)
+    moves = {"under_way": float(joining), "planned": float(max(0, planned - joining))}
+    yield by_label("gauge", "moves", "Partitions that move to this node", "state", moves)
+    pace = node.moves.mover.pace
+    yield counter("moved_partitions_total", "Copies of partitions filled for moves", pace.copies)
+    yield counter("moved_bytes_total", "Bytes filled for moves", pace.size_bytes)
+
+
+def job_families(node: Node) -> Iterator[Family]:
+    worker = node.compute.worker
+    yield gauge("jobs_open", "Jobs that this node coordinates", node.jobs.open_jobs)
+    yield gauge("task_slots", "Task processes that this node offers", worker.slots)
+    tasks = {"running": float(worker.running), "waiting": float(max(0, worker.waiting))}
+    yield by_label("gauge", "tasks", "Attempts of tasks on this node", "state", tasks)
+    samples = [
+        Sample(count, {"stage": stage, "outcome": outcome})
+        for (stage, outcome), count in sorted(worker.ended.items())
+    ]
+    yield Family(
+        "task_attempts_total",
+        "counter",
+        "Attempts that ended on this node, by outcome: done, or the cause of failure",
+        samples,
+        ("stage", "outcome"),
+    )

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
+from ringmill.client.routing.balancing import POLICIES, BalanceName
 from ringmill.client.values import CausalContext
 from ringmill.cluster.access.client_token import client_token
 from ringmill.cluster.access.cluster_secret import LONGEST_SECRET, cluster_secret
@@ -277,6 +278,15 @@ def checked_transport(transport: CarrierName, *, session: bool) -> CarrierName:
     if transport != "grpc" and not session:
         raise InvalidArgument(f"transport {transport} carries a session, and session is False")
     return transport
+
+
+def checked_balance(balance: BalanceName) -> BalanceName:
+    """Which owner of a key is asked first."""
+    if balance not in POLICIES:
+        raise InvalidArgument(
+            f"balance is {_shown(balance)}, which is not known", hint=f"one of {', '.join(POLICIES)}"
+        )
+    return balance
 
 
 def checked_endpoints(endpoints: Endpoints) -> list[str]:

@@ -37,10 +37,12 @@ LOWEST_PORT: Final = 25_600
 WARM_S: Final = 4.0  # of load before and after the upgrade
 COMMAND_S: Final = 240.0
 WORDS: Final = """
+from collections.abc import Iterator
+
 from ringmill import Sum, job
 
 
-def words(offset, line):
+def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
     for word in line.split():
         yield word, 1
 

@@ -38,6 +38,7 @@ _OF_ONE_NODE = frozenset(
         "CONFIG",
         "FRAMES_PORT",
         "JOIN",
+        "LOG_FILE",
         "SEEDS",
         "TLS_CA",
         "TLS_CERT",

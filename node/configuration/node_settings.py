@@ -131,4 +131,20 @@ NODE_SETTINGS: Final = (
         help="whether tasks of jobs are held to their own files: as far as the kernel can, or not at all; "
         "require runs no jobs where it cannot",
     ),
+    Setting(name="log_file", help="file of the log, in a folder that is there; stderr if not given"),
+    Setting(
+        name="log_bytes",
+        kind="count",
+        default=16 << 20,
+        least=4096,
+        help="bytes after which --log-file becomes FILE.1, FILE.1 becomes FILE.2, and so on",
+    ),
+    Setting(
+        name="log_files",
+        kind="count",
+        default=4,
+        least=2,
+        most=1000,
+        help="number of files of the log; the oldest is removed",
+    ),
 )

@@ -312,11 +312,9 @@ def checked_token(token: str) -> str:
     """
     if not isinstance(token, str):
         raise _mistyped("token", token, "a str")
-    first, _, others = token.partition("\n")
+    first, *others = token.split("\n")
     _check_size("token", len(first), LONGEST_SECRET, "it is the line of the cluster's token file")
-    if others:
-        cluster_secret(token)
-    if not _TOKEN.fullmatch(first):
+    if not _TOKEN.fullmatch(first) or (others and cluster_secret(token).text != token):
         raise InvalidArgument(
             "token has characters that are not printable ASCII, or spaces",
             hint="it is what the cluster's token file holds, without the last line end",

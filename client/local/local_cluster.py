@@ -241,6 +241,7 @@ def _command(cluster: LocalCluster, node: LocalNode) -> list[str]:
         "--profile", "fast",
         "--peer-transport", cluster.peer_transport,
         "--client-transport", cluster.client_transport,
+        "--log-file", cluster.log_path(node),
     ]  # fmt: skip
     if port := cluster.metrics_port(node):
         command += ["--metrics", str(port)]

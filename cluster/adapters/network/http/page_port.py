@@ -34,7 +34,8 @@ class ServedText:
 class PagePort:
     """`async with` it to listen.  `make` gets the token of a request ("" for none) and its Accept header.
 
-    A PermissionDenied of `make` is answered with 401, any other error of ours with 503.
+    A PermissionDenied of `make`, or InvalidArgument for a damaged token, is answered with 401, any other of
+    our errors with 503.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class PagePort:
             if self._tls is not None and request.transport is not None:
                 self._tls.check_client(request.transport.get_extra_info("peercert"))
             page = self._make(_token_of(request.headers), request.headers.get("Accept", ""))
-        except PermissionDenied as error:
+        except (PermissionDenied, InvalidArgument) as error:
             return web.Response(status=401, text=f"{error.message}\n", headers={"WWW-Authenticate": "Bearer"})
         except RingmillError as error:
             return web.Response(status=503, text=f"{error.message}\n")

@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 from ringmill.client.values import CausalContext
 from ringmill.cluster.access.client_token import client_token
+from ringmill.cluster.access.cluster_secret import LONGEST_SECRET, cluster_secret
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import (
     MAX_CONTEXT_BYTES,
@@ -79,7 +80,6 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Inputs: TypeAlias = PathLike | Iterable[PathLike] | Mapping[str, PathLike | Iterable[PathLike]]
 
 LEVEL_LIMIT: Final = 1000
-TOKEN_LIMIT: Final = 1024
 MAX_PATIENCE_S: Final = 30 * 86400.0
 SHOWN_CHARS: Final = 40
 
@@ -296,14 +296,20 @@ def checked_endpoints(endpoints: Endpoints) -> list[str]:
 
 
 def checked_token(token: str) -> str:
-    """The cluster's token, printable ASCII without spaces, or one of a client, whole.  Never shown."""
+    """The cluster's token, printable ASCII without spaces, or one of a client, whole.  Never shown.
+
+    While the cluster's secret is rotated the token may have a second line.
+    """
     if not isinstance(token, str):
         raise _mistyped("token", token, "a str")
-    _check_size("token", len(token), TOKEN_LIMIT, "it is the one line of the cluster's token file")
-    if not _TOKEN.fullmatch(token):
+    first, _, others = token.partition("\n")
+    _check_size("token", len(first), LONGEST_SECRET, "it is the line of the cluster's token file")
+    if others:
+        cluster_secret(token)
+    if not _TOKEN.fullmatch(first):
         raise InvalidArgument(
             "token has characters that are not printable ASCII, or spaces",
-            hint="it is the single line of the cluster's token file, without the line end",
+            hint="it is what the cluster's token file holds, without the last line end",
         )
     client_token(token)  # raises for a damaged one
     return token

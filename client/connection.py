@@ -37,7 +37,7 @@ from ringmill.client.arguments import (
     checked_transport,
 )
 from ringmill.client.kv import AsyncKeyspace
-from ringmill.client.local_token import find_token
+from ringmill.client.local_token import FollowedToken, find_token_file, read_token_file
 from ringmill.client.merging.mergeables import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.registers import AsyncRegisters
@@ -87,7 +87,8 @@ def connect(
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
     `timeout` is the deadline of each request in seconds, including the time to connect.  The token is
-    `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill.  It is the
+    `token`, else $RINGMILL_TOKEN, else that of a local cluster in $RINGMILL_HOME or ./.ringmill, whose file
+    is followed when the cluster's secret is rotated (rule F9).  It is the
     cluster's, which opens all, or one of a client, which opens what its role allows (rule F8 in
     docs/protocol/requests.md).  Jobs need one.  A client that has a token takes no answer from a process that
     does not know it (rule F6); one without it trusts whoever listens at the endpoints.  `session=False`
@@ -122,13 +123,14 @@ def open_link(
     session: bool = False,
     transport: CarrierName = "grpc",
     check: Check = any_node,
-    token: str = "",
+    token: str | Callable[[], str] = "",
     tls: TlsFiles | None = None,
 ) -> Link:
     """A link to one node, for requests that need no routing.  The caller closes it.
 
     `check` looks at what the node says of itself before anything is asked on a session.  The node has to
-    prove that it knows the `token`; "" asks for no proof.  With `tls` it has to show a certificate.
+    prove that it knows the `token`; "" asks for no proof.  One that may change is given as what tells the
+    present one.  With `tls` it has to show a certificate.
     """
     link = ClientLink(address, transport=transport, check=check, token=token, tls=tls)
     return _SessionLink(link) if session else _NodeLink(link)
@@ -144,6 +146,15 @@ def token_links_of(client: AsyncClient) -> Dial:
     _ = client.jobs  # it finds the token
     assert client._token_dial is not None
     return client._token_dial
+
+
+def follow_token(client: AsyncClient, read: Callable[[], str]) -> AsyncClient:
+    """Have a client that was not entered yet go on with what `read` gives when it has changed; the client.
+
+    Raises what `read` raises.
+    """
+    client._token_source = FollowedToken(read, SystemClock())
+    return client
 
 
 def cluster_token_of(client: AsyncClient) -> str:
@@ -302,13 +313,13 @@ class AsyncClient(AsyncKeyspace):
         self._directory.lifetime.check_open()
         if self._jobs is not None:
             return self._jobs
-        token = self._known_token
-        if not token and self._finds_token:  # by the addresses of all members, which are known now
-            token = self._local_token()
+        # By the addresses of all members, which are known now.
+        is_found = self._known_token or not self._finds_token
+        source = self._token_source if is_found else self._found_token()
 
         def dial(address: str) -> _JobLink:
             self._directory.lifetime.check()
-            return _JobLink(address, token, self._job_links, self._tls)
+            return _JobLink(address, source, self._job_links, self._tls)
 
         self._token_dial = dial
         self._jobs = AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
@@ -348,26 +359,33 @@ class AsyncClient(AsyncKeyspace):
             session=self._has_session,
             transport=self._transport,
             check=partial(self._check_node, address),
-            token=self._known_token,
+            token=self._token_source,
             tls=self._tls,
         )
 
     @cached_property
+    def _token_source(self) -> Callable[[], str]:
+        """Tells the token that nodes have to know, looked for at the first connection; "" asks for no
+        proof."""
+        is_given = self._token or not self._finds_token
+        return partial(str, self._token) if is_given else self._found_token()
+
+    @property
     def _known_token(self) -> str:
-        """The token that nodes have to know, looked for at the first connection; "" asks for no proof."""
-        return self._token or (self._local_token() if self._finds_token else "")
+        return self._token_source()
 
     def _check_node(self, address: str, told: Introduction) -> None:
         self._directory.check_cluster(told.cluster, address)
 
-    def _local_token(self) -> str:
-        """RINGMILL_TOKEN, else the token of the local cluster that these endpoints belong to."""
+    def _found_token(self) -> Callable[[], str]:
+        """Tells RINGMILL_TOKEN, else the token of the local cluster that these endpoints belong to."""
         if told := os.environ.get("RINGMILL_TOKEN", ""):
-            return checked_token(told)
+            return partial(str, checked_token(told))
         home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
         addresses = [one_spelling(each) for each in self._directory.addresses()]
         with _open_files() as files:
-            return find_token(files, home, addresses, distrust)
+            path = find_token_file(files, home, addresses, distrust)
+        return FollowedToken(partial(_token_in, path), SystemClock()) if path else str
 
 
 class _NodeLink:
@@ -402,7 +420,9 @@ class _SessionLink(_NodeLink):
 class _JobLink:
     """One node's Jobs service, on a connection of its own, so that uploads and logs never delay reads."""
 
-    def __init__(self, address: str, token: str, opened: set[_JobLink], tls: TlsFiles | None) -> None:
+    def __init__(
+        self, address: str, token: Callable[[], str], opened: set[_JobLink], tls: TlsFiles | None
+    ) -> None:
         self._address = address
         self._link = ClientLink(address, token=token, tells_token=True, tls=tls)
         self._opened = opened
@@ -441,6 +461,11 @@ class _JobLink:
         except RingmillError as error:
             error.detail.setdefault("address", self._address)
             raise
+
+
+def _token_in(path: str) -> str:
+    with _open_files() as files:
+        return read_token_file(files, path)
 
 
 def _open_files() -> AbstractContextManager[FileSystem]:

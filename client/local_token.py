@@ -1,4 +1,4 @@
-"""Finds the token of a local cluster by the address of one of its nodes.
+"""Finds the token of a local cluster by the address of one of its nodes, and reads it again now and then.
 
 `ringmill cluster up` writes `HOME/NAME/cluster.json` and `HOME/NAME/token` (mode 0600); a user who can read
 the token file may run jobs.  Files are read through the given door, and trusted only when no other user can
@@ -7,26 +7,53 @@ have written them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Collection
+from typing import Final
 
-from ringmill.cluster.errors import PermissionDenied
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.errors import PermissionDenied, RingmillError
+from ringmill.cluster.ports import Clock, FileSystem
 
-__all__ = ["find_token"]
+__all__ = ["FollowedToken", "find_token_file", "read_token_file"]
+
+_LOOK_EVERY_S: Final = 0.5  # sooner than nodes take over what the file holds
 
 
 def _believe(_path: str) -> str:
     return ""
 
 
-def find_token(
+class FollowedToken:
+    """Tells the token that `read` gives, which is asked again every half second at most (rule F9).
+
+    A file that cannot be read later, or is empty, leaves the token that it had.
+    """
+
+    def __init__(self, read: Callable[[], str], clock: Clock) -> None:
+        """Raises what `read` raises."""
+        self._read = read
+        self._clock = clock
+        self._text = read()
+        self._looked_at = clock.monotonic()
+
+    def __call__(self) -> str:
+        now = self._clock.monotonic()
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            self._looked_at = now
+            with contextlib.suppress(RingmillError, OSError):
+                self._text = self._read() or self._text
+        return self._text
+
+
+def find_token_file(
     files: FileSystem, home: str, addresses: Collection[str], distrust: Callable[[str], str] = _believe
 ) -> str:
-    """The token of the cluster in `home` that one of `addresses` belongs to; "" when there is none.
+    """The file with the token of the cluster in `home` that one of `addresses` belongs to; "" when there is
+    none.
 
     `distrust` says why another user may have written a file; "" when none can.
-    Raises PermissionDenied when the token cannot be read or trusted.
+    Raises PermissionDenied when the token cannot be trusted.
     """
     for folder in _folders(files, home):
         is_whole = files.exists(f"{folder}/cluster.json") and files.exists(f"{folder}/token")
@@ -37,7 +64,7 @@ def find_token(
                 raise PermissionDenied(
                     f"{folder}/token is not trusted: {why}", hint="`ls -l` shows whose it is"
                 )
-            return _read_token(files, f"{folder}/token")
+            return f"{folder}/token"
     return ""
 
 
@@ -57,7 +84,8 @@ def _addresses_of(files: FileSystem, path: str) -> set[str]:
         return set()
 
 
-def _read_token(files: FileSystem, path: str) -> str:
+def read_token_file(files: FileSystem, path: str) -> str:
+    """What a token file holds.  Raises PermissionDenied."""
     try:
         return files.read_bytes(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:

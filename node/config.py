@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from ringmill.cluster.access.client_token import PREFIX
+from ringmill.cluster.access.cluster_secret import cluster_secret
 from ringmill.cluster.adapters.files.private_files import distrust, replace_private
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
@@ -28,12 +29,20 @@ from ringmill.node.configuration.node_file import settings_in
 from ringmill.node.configuration.setting import Found
 from ringmill.node.configuration.shown_settings import shown_settings
 
-__all__ = ["NodeConfig", "TlsPaths", "data_folder", "keep_token", "parse_arguments", "show_settings"]
+__all__ = [
+    "NodeConfig",
+    "TlsPaths",
+    "data_folder",
+    "keep_token",
+    "parse_arguments",
+    "show_settings",
+    "token_again",
+    "token_mark",
+]
 
 Containing: TypeAlias = Literal["auto", "require", "off"]
 CONTAINMENTS: Final[tuple[Containing, ...]] = ("auto", "require", "off")
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_TOKEN = re.compile(r"[!-~]{1,1024}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
 _ANY_HOST = ("0.0.0.0", "[::]", "[::0]")  # noqa: S104 - they are refused
 _ADDRESS = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]):(\d{1,5})")
@@ -165,7 +174,7 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         zone=text("zone"),
         join=join,
         token_file=str(Path(text("token_file")).absolute()) if value["token_file"] else "",
-        token="" if join else _token(found["token_file"]),
+        token="" if join or not found["token_file"].value else _token(found["token_file"]),
         profile=text("profile"),
         slots=int(number("slots")),
         scrub_every_s=number("scrub_every"),
@@ -362,31 +371,47 @@ def data_folder(given: str, flag: str) -> str:
     return str(Path(given).absolute())
 
 
+def token_mark(path: str) -> object:
+    """What differs after the token file was written or replaced."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return error.errno
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def token_again(path: str) -> str:
+    """The token that the file of a running node holds now.  Raises InvalidArgument."""
+    return _token_in(path, "--token-file")
+
+
 def _token(given: Found) -> str:
-    """What the file holds; "" when none is named.  An empty one must not leave a node open to all."""
-    if given.value is None:
-        return ""
-    path = str(given.value)
+    """What the file holds.  An empty one must not leave a node open to all.  Raises InvalidArgument."""
+    return _token_in(str(given.value), given.origin)
+
+
+def _token_in(path: str, origin: str) -> str:
     try:
         found = os.stat(path)
         others = 0o006 if found.st_gid == os.getegid() else 0o066  # who reads it can act as a node
         if found.st_uid not in {os.geteuid(), 0} or found.st_mode & others:
             raise InvalidArgument(
-                f"{given.origin} {path!r} is not trusted: it belongs to uid {found.st_uid}, "
+                f"{origin} {path!r} is not trusted: it belongs to uid {found.st_uid}, "
                 f"gid {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}",
                 hint="only its owner may read a token: `chmod 600` it, and start the node as that user",
             )
         token = Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"{given.origin} {path!r}: {error}") from error
+        raise InvalidArgument(f"{origin} {path!r}: {error}") from error
     if token.startswith(PREFIX):
         raise InvalidArgument(
-            f"{given.origin} {path!r} holds the token of a client",
+            f"{origin} {path!r} holds the token of a client",
             hint="a node needs the cluster's own: the file `token` of a local cluster's folder",
         )
-    if not _TOKEN.fullmatch(token):
+    try:
+        return cluster_secret(token).text
+    except InvalidArgument as error:
         raise InvalidArgument(
-            f"{given.origin} {path!r} holds no token: up to 1024 printable characters without spaces",
+            f"{origin} {path!r} holds no token: {error.message}",
             hint="`head -c 32 /dev/urandom | base64` prints one",
-        )
-    return token
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ringmill.cluster.access.cluster_secret import HeldSecret
 from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.meters.request_meter import RequestMeter
@@ -40,12 +41,15 @@ class Core:
     hybrid: HybridClock
     transport: BatchTransport  # reaches the other nodes and this one
     gate: Gate  # what clients ask for passes it, if it is on
+    secret: HeldSecret  # the cluster's token as its file has it now
     seal: ContextSeal  # of the contexts that clients get
     heat: KeyHeat  # which keys this node works on most
     meter: RequestMeter  # of what clients ask
 
     @classmethod
     def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:
+        secret, seal = HeldSecret(config.token), ContextSeal(config.token)
+        secret.on_change(seal.change)
         return cls(
             config=config,
             doors=doors,
@@ -53,7 +57,8 @@ class Core:
             hybrid=HybridClock(doors.clock),
             transport=CallsToSelf(config.id, doors.transport, doors.clock),
             gate=Gate(config.id, doors.clock, options.work_limit),
-            seal=ContextSeal(config.token),
+            secret=secret,
+            seal=seal,
             heat=KeyHeat(doors.clock, options.heat),
             meter=RequestMeter(),
         )

@@ -47,6 +47,7 @@ from ringmill.node.config import NodeConfig, keep_token
 from ringmill.node.core import Doors
 from ringmill.node.joining.asking_seeds import SeedLink, Seeds
 from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
+from ringmill.node.joining.watched_token import WatchedToken
 from ringmill.node.leaving import leave_service
 from ringmill.node.metrics.families import families_of
 from ringmill.node.metrics.family import Family
@@ -117,13 +118,8 @@ async def run_node(config: NodeConfig) -> None:
             doors = Doors(clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport)
             options = _options(config)
             async with running_node(config, doors, options) as node:
-                if config.gate:
-                    transport.admit_by(node.core.gate)
-                transport.authorize_by(node.access)
-                transport.meter_by(node.core.meter)
+                _acquaint(config, node, transport)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
-                node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
-                node.membership.topology.on_change(partial(_tell_other_address, config))
                 process = _facts(watch, dog, files, transport, options)
                 services_of_node = service_tables(node, process, transport.door.caller_of)
                 admit = None if tls is None else partial(check_caller, tls)
@@ -152,6 +148,17 @@ async def run_node(config: NodeConfig) -> None:
                     await _leave(node, transport, server)
     finally:
         await spawner.close()
+
+
+def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None:
+    """Tell the transport what it has to know of its node, also later on."""
+    if config.gate:
+        transport.admit_by(node.core.gate)
+    transport.authorize_by(node.access)
+    transport.meter_by(node.core.meter)
+    node.core.secret.on_change(transport.change_secret)
+    node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
+    node.membership.topology.on_change(partial(_tell_other_address, config))
 
 
 async def _leave(node: Node, transport: FrameTransport, server: NodeServer) -> None:
@@ -296,6 +303,7 @@ async def _serve_until(
     stop: asyncio.Event, node: Node, server: NodeServer, watch: DescriptorWatch, tls: TlsFiles | None
 ) -> None:
     """Become ready as soon as the cluster is formed; return when asked to stop."""
+    config = node.core.config
     async with asyncio.TaskGroup() as group:
         beside = [
             group.create_task(_ready_once_formed(node, server)),
@@ -304,6 +312,8 @@ async def _serve_until(
         ]
         if tls is not None:
             beside.append(group.create_task(tls.run()))
+        if config.token:
+            beside.append(group.create_task(WatchedToken(config.token_file, node.core.secret).run()))
         await stop.wait()
         for task in beside:
             task.cancel()
@@ -314,7 +324,7 @@ def _seeds(node: Node, tls: TlsFiles | None) -> Seeds:
     others = [address for address in config.seeds if address not in {config.address, config.bound}]
 
     def open_seed(address: str) -> SeedLink:
-        return ClientLink(address, token=config.token, tls=tls)
+        return ClientLink(address, token=lambda: node.core.secret.text, tls=tls)
 
     return Seeds(Owner(config.id, node.identity.disk), others, topology=topology, open_seed=open_seed)
 

@@ -49,8 +49,8 @@ def service_tables(
 
     Unless it is given, a caller is known by a token that comes as it is.
     """
-    token, control = node.core.config.token, node.access
-    who = caller_of or (lambda told, _: raw_caller(token, told, control))
+    secret, control = node.core.secret, node.access
+    who = caller_of or (lambda told, _: raw_caller(secret.text, told, control))
     tables = guarded(_open_tables(node, process), control, who)
     return metered(tables, node.core.meter, node.core.clock)
 

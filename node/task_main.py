@@ -32,7 +32,7 @@ import zstandard  # noqa: F401
 from ringmill.cluster.adapters.containment.contain import Contained, contain, prepare_to_contain
 from ringmill.cluster.adapters.containment.refusals import hint_of
 from ringmill.cluster.adapters.files.counted_files import CountedFiles
-from ringmill.cluster.adapters.files.url_files import UrlFiles
+from ringmill.cluster.adapters.files.guarded_files import GuardedFiles
 from ringmill.cluster.adapters.processes.forkserver import Forkserver
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, TaskMeter
@@ -116,13 +116,16 @@ class _Fence:
     def __init__(self) -> None:
         self._contained: Contained | None = None
 
-    def put_around(self, reach: Sequence[Any], files: Sequence[str] = ()) -> None:
+    def put_around(self, reach: Sequence[Any], files: Sequence[str] = (), folder: str = "") -> None:
         """Contain this process, if it is asked and not done yet.
 
-        Raises NeedsAnotherProcess when it may not read these files; TaskFailed when the kernel refuses.
+        Raises NeedsAnotherProcess when it may not read these files or write in this folder; TaskFailed when
+        the kernel refuses.
         """
         if self._contained is not None:
-            if not all(map(self._contained.may_read, files)):
+            if not all(map(self._contained.may_read, files)) or (
+                folder and not self._contained.may_write(folder)
+            ):
                 raise NeedsAnotherProcess
         elif reach:
             try:
@@ -145,7 +148,7 @@ class _Fence:
 def _do(step: JobStep, fence: _Fence) -> list[Any]:
     """Plan or publish, or ask the job's code.  Raises RingmillError, TaskFailed."""
     fence.put_around(step.reach)
-    with closing(UrlFiles()) as files:
+    with closing(GuardedFiles(step.secrets)) as files:
         try:
             return do_job_step(step, files, job_from_bundle)
         except TaskFailed as failure:
@@ -154,7 +157,7 @@ def _do(step: JobStep, fence: _Fence) -> list[Any]:
 
 def _run(run: RunAttempt, here: _Process) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
     """Run one attempt.  Raises TaskFailed for every error, with frames that name the user's files."""
-    here.fence.put_around(run.reach, files_of_split(run.split) if run.reach else ())
+    here.fence.put_around(run.reach, files_of_split(run.split) if run.reach else (), run.folder)
     os.chdir(run.scratch)
     os.environ["HOME"] = os.environ["TMPDIR"] = run.scratch
     tempfile.tempdir = None

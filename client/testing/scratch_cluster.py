@@ -145,6 +145,9 @@ class ScratchCluster:
     def pause(self, *nodes: str) -> None:
         """Stop nodes with SIGSTOP: their connections stay open, but they do not answer.  Raises NotFound."""
         self._signal(nodes, signal.SIGSTOP)
+        until = time.monotonic() + local_cluster.KILL_PATIENCE_S
+        while any(self.state(each) == "running" for each in nodes) and time.monotonic() < until:
+            time.sleep(POLL_S)  # the kernel stops a process a little later
 
     def resume(self, *nodes: str) -> None:
         """Let paused nodes go on.  Raises NotFound for one that is not running."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from ringmill.cluster.access.callers import CLUSTER_CALLER, UNKNOWN_CALLER, Caller, Permissions
 from ringmill.cluster.access.client_token import client_token
+from ringmill.cluster.access.cluster_secret import accepted_secrets
 from ringmill.cluster.access.scram import kept_keys
 from ringmill.cluster.errors import PermissionDenied
 
@@ -28,7 +29,7 @@ def raw_caller(token: str, told: Mapping[str, str], permissions: Permissions | N
     given = told.get(TOKEN_KEY, "")
     if not given or not token:
         return UNKNOWN_CALLER
-    if hmac.compare_digest(given.encode(), token.encode()):
+    if any(hmac.compare_digest(given.encode(), each.encode()) for each in accepted_secrets(token)):
         return CLUSTER_CALLER
     own = client_token(given)
     if own is None or permissions is None:

@@ -18,6 +18,7 @@ from zlib import crc32
 import msgpack
 from xxhash import xxh3_64_digest
 
+from ringmill.cluster.access.cluster_secret import accepted_secrets
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import KeyspaceId, keyspace_bytes
 from ringmill.cluster.limits import MAX_CONTEXT_ACTORS, MAX_CONTEXT_BYTES
@@ -56,12 +57,17 @@ BLIND: Final = ContextToken()
 class ContextSeal:
     """Makes tokens that no client can make, and opens them.
 
-    All nodes of a cluster know the `secret`.  With "" everybody can make the same seal.
+    All nodes of a cluster know the `secret`.  With "" everybody can make the same seal.  While the secret is
+    rotated it is the text of both (cluster/access/cluster_secret.py): tokens are sealed by the one in force,
+    and those with a seal by either are opened.
     """
 
     def __init__(self, secret: str) -> None:
-        key = blake2b(secret.encode(), person=_LABEL, digest_size=32).digest()
-        self._fresh = blake2b(key=key, digest_size=_SEAL_BYTES)  # copied: half the cost of a new one
+        self.change(secret)
+
+    def change(self, secret: str) -> None:
+        """Seal and open by this one from now on."""
+        self._fresh, *self._others = map(_keyed, accepted_secrets(secret) or ("",))
 
     def token(self, context: ContextToken, keyspace: KeyspaceId, key: bytes) -> bytes:
         """The token of a context read from this key."""
@@ -82,14 +88,28 @@ class ContextSeal:
         """
         opened = _opened_of(token, keyspace, key)
         for told, seal, context in opened.parts:
-            if not compare_digest(self._seal(told), seal) and context != BLIND:
+            if not self._is_seal(told, seal) and context != BLIND:
                 raise _refused("was given out by no node of this cluster, or before its token was changed")
         return opened.context
 
     def _seal(self, told: bytes) -> bytes:
-        fresh = self._fresh.copy()
-        fresh.update(told)
-        return fresh.digest()
+        return _sealed(self._fresh, told)
+
+    def _is_seal(self, told: bytes, seal: bytes) -> bool:
+        if compare_digest(self._seal(told), seal):
+            return True
+        return any(compare_digest(_sealed(other, told), seal) for other in self._others)
+
+
+def _keyed(secret: str) -> blake2b:
+    key = blake2b(secret.encode(), person=_LABEL, digest_size=32).digest()
+    return blake2b(key=key, digest_size=_SEAL_BYTES)  # copied: half the cost of a new one
+
+
+def _sealed(keyed: blake2b, told: bytes) -> bytes:
+    fresh = keyed.copy()
+    fresh.update(told)
+    return fresh.digest()
 
 
 NO_SECRET: Final = ContextSeal("")

@@ -99,7 +99,7 @@ class JoinToken:
         ):
             raise PermissionDenied(
                 f"the join token for {self.grant.node} was not made with the secret of this cluster",
-                hint="`ringmill cluster join-token` makes one",
+                hint="`ringmill cluster join-token` makes one; the secret may have been rotated since",
             )
         if member.id != self.grant.node:
             raise PermissionDenied(f"the join token is for {self.grant.node}, not for {member.id}")

@@ -23,7 +23,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
-from ringmill.cluster.mapreduce.messages.reach import TaskContainment
+from ringmill.cluster.mapreduce.messages.reach import TaskContainment, parts_folder
 from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
 from ringmill.cluster.mapreduce.messages.task_service import NeedsAnotherProcess
 from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapAssignment, ReduceAssignment
@@ -33,13 +33,15 @@ from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.keyspace_spool import spooled
 from ringmill.node.compute.shuffle_client import FetchWindow, fetch_slices
-from ringmill.node.compute.task_pool import ProcessKind, TaskPool, end
+from ringmill.node.compute.task_pool import PooledProcess, ProcessKind, TaskPool, end
+from ringmill.node.compute.workplace import Workplace, take_out
 from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import AttemptTimeouts
 
 __all__ = ["AttemptRunner"]
 
 _FETCHED: Final = "in"
+_LEFT: Final = "out"  # what a contained process has left, once it is out of its reach
 _FETCHING: Final = 0.2  # of the work of a reduce
 _LAST_WORDS_S: Final = 5.0
 
@@ -48,7 +50,10 @@ Result = TypeVar("Result", MapOutput, ReduceOutput)
 
 @dataclass(slots=True, kw_only=True)
 class AttemptRunner:
-    """Runs `assignment` in `folder`.  After `run`, `output` and `figures` tell of the process it had.
+    """Runs `assignment`.  After `run`, `output` and `figures` tell of the process it had.
+
+    `folder` is of this attempt; a process that is not contained works in it.  `worker` is the name of this
+    start of this node, unique among all that share the folder of the output.
 
     `progress` of a reduce, and of a map of a keyspace, counts fetched bytes until it runs.
     """
@@ -56,6 +61,7 @@ class AttemptRunner:
     assignment: Assignment
     spec: JobSpec  # which the assignment carries encoded
     folder: str
+    worker: str
     bundles: BundleStore
     pool: TaskPool
     transport: Transport
@@ -71,6 +77,7 @@ class AttemptRunner:
     _fetched_bytes: int = 0
     _inside: AttemptFigures | None = None  # as the task process has measured it
     staging: str = ""  # the folder that this attempt has made beside the output; it deletes no other
+    unused: tuple[str, ...] = ()  # folders that it has made for its process, and that nobody needs any more
 
     async def run(self) -> MapOutput | ReduceOutput:
         """Run the attempt and return the output of its task process.  Its phases begin here.
@@ -105,34 +112,59 @@ class AttemptRunner:
         run = await self._inputs(spec, bundle)
         self.phases.enter("start")
         reach = self.containment.reach_of(spec, bundle, posixpath.dirname(self.folder))
-        run = replace(run, reach=reach.to_wire() if reach else ())
         kind = ProcessKind(spec.bundle_sha256, self.assignment.memory_factor, spec.task_memory_mib, reach)
-        process = await self._process(kind)
+        pooled = await self._process(kind)
         try:
             self.phases.enter(self.assignment.attempt.stage)
             try:
-                result = await self._converse(process, spec, run)
+                result = await self._have_run(pooled, spec, run)
             except NeedsAnotherProcess:
-                await end(process)
-                process = await self._process(kind, is_new=True)
-                result = await self._converse(process, spec, run)
-            self.phases.enter("sync" if self.staging else "")
+                await end(pooled.process)
+                pooled = await self._process(kind, is_new=True)
+                result = await self._have_run(pooled, spec, run)
         except BaseException as error:
-            await self._bury(process)
+            await self._bury(pooled.process)
             if isinstance(error, TaskFailed) and error.cause is Cause.OUT_OF_MEMORY:
                 raise self._with_limit(error, self.pool.limits_of(kind)["as_bytes"]) from error
             raise
-        self.output = await process.finish_work()
-        await self.pool.give_back(kind, process)
+        await self.pool.give_back(pooled)
         if self.staging:  # the name of its folder is as durable as the part in it (rule J6)
             await self.files.off_loop(self.files.fsync_dir, posixpath.dirname(self.staging))
         return result
 
-    async def _process(self, kind: ProcessKind, *, is_new: bool = False) -> TaskProcess:
+    async def _process(self, kind: ProcessKind, *, is_new: bool = False) -> PooledProcess:
         try:
             return await self.pool.take(kind, self.folder, is_new=is_new)
         except ChildProcessError as error:
             raise TaskFailed(Cause.ENGINE_ERROR, f"no task process: {error}") from error
+
+    async def _have_run(
+        self, pooled: PooledProcess, spec: JobSpec, run: RunAttempt
+    ) -> MapOutput | ReduceOutput:
+        """What the process has left, where it can change it no more if it is contained."""
+        run = self._placed(pooled, spec, run)
+        result = await self._converse(pooled.process, spec, run)
+        self.phases.enter("sync" if self.staging else "")
+        self.output = await pooled.process.finish_work()
+        if not run.reach:
+            return result
+        left_in = self.staging or f"{self.folder}/{_LEFT}"
+        await self.files.off_loop(take_out, self.files, run.folder, left_in)
+        self.unused = () if run.folder == run.scratch else (run.scratch,)
+        return replace(result, file=posixpath.join(left_in, posixpath.basename(result.file)))
+
+    def _placed(self, pooled: PooledProcess, spec: JobSpec, run: RunAttempt) -> RunAttempt:
+        """With the folders that this process may write."""
+        if pooled.kind.reach is None:
+            return run
+        scratch, name = posixpath.dirname(self.folder), f"process-{self.worker}-{pooled.number}"
+        place = Workplace.of(name, scratch, parts_folder(spec))
+        self.unused = place.folders
+        place.make(self.files)
+        attempt = str(self.assignment.attempt)
+        works_in, leaves_in = place.begin(self.files, attempt, is_part=bool(self.staging))
+        reach = pooled.kind.reach.writing(*place.folders).to_wire()
+        return replace(run, reach=reach, scratch=works_in, folder=leaves_in)
 
     def _writes_part(self, spec: JobSpec) -> bool:
         """Whether what it leaves may become a part of the output."""
@@ -219,7 +251,7 @@ class AttemptRunner:
                 if said.kind == "done":
                     body, figures = said.body
                     self._inside = AttemptFigures.from_wire(figures)
-                    return self._result(spec, body)
+                    return self._result(spec, body, run.folder)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
                 if said.kind == "other":
@@ -230,18 +262,18 @@ class AttemptRunner:
         except (ValueError, TypeError, LookupError) as error:
             raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
 
-    def _result(self, spec: JobSpec, body: Any) -> MapOutput | ReduceOutput:
-        """The output of the attempt.
+    def _result(self, spec: JobSpec, body: Any, folder: str) -> MapOutput | ReduceOutput:
+        """The output of the attempt, in the folder that it was given.
 
         Raises ValueError, TypeError or LookupError if the process sent another one.
         """
+        part = posixpath.basename(staged_part(spec, self.assignment.attempt))
         if isinstance(self.assignment, MapAssignment):
             mapped = MapOutput.from_wire(body)
-            is_part = self._writes_part(spec)
-            path = staged_part(spec, self.assignment.attempt) if is_part else f"{self.folder}/{RUN_NAME}"
-            return _at(path, mapped.file, mapped)
+            name = part if self._writes_part(spec) else RUN_NAME
+            return _at(posixpath.join(folder, name), mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        return _at(staged_part(spec, self.assignment.attempt), reduced.file, reduced)
+        return _at(posixpath.join(folder, part), reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
         limit = self.timeouts.no_progress_s

@@ -1,7 +1,7 @@
 """Keeps a task process warm between attempts that run the same code.
 
 A process has run user code, so it is reused only for the same bundle, and never after a failure.  One that is
-contained is reused only for the same job, whose folders it may write.  Before it is kept, its printed output
+contained is reused only for the same job, whose files it may read.  Before it is kept, its printed output
 is taken and its leftover child processes are ended, so that attempts share nothing else.  There is at most
 one idle process per slot; an attempt of another bundle ends the one that has been idle longest.
 
@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from ringmill.cluster.mapreduce.messages.reach import Reach
 from ringmill.cluster.ports import TaskProcess, TaskStarter
 
-__all__ = ["ProcessKind", "TaskPool", "end"]
+__all__ = ["PooledProcess", "ProcessKind", "TaskPool", "end"]
 
 _MIB: Final = 1024 * 1024
 _ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -40,6 +40,14 @@ class ProcessKind(NamedTuple):
     reach: Reach | None = None  # what it may reach, which is of one job; a process cannot be given more
 
 
+class PooledProcess(NamedTuple):
+    """A process that the pool has started."""
+
+    kind: ProcessKind
+    number: int  # from 1; no other process of this pool has it
+    process: TaskProcess
+
+
 @dataclass(slots=True, kw_only=True)
 class TaskPool:
     """Hands out task processes.  `close` kills the idle ones; those handed out are their holder's."""
@@ -48,17 +56,20 @@ class TaskPool:
     slots: int
     limits: Mapping[str, int]
     is_able: bool = True  # the last start of a process did not fail
-    _idle: list[tuple[ProcessKind, TaskProcess]] = field(default_factory=list)
+    _idle: list[PooledProcess] = field(default_factory=list)
+    _started: int = 0
 
-    async def take(self, kind: ProcessKind, folder: str, *, is_new: bool = False) -> TaskProcess:
+    async def take(self, kind: ProcessKind, folder: str, *, is_new: bool = False) -> PooledProcess:
         """An idle process of this kind, or a new one in `folder`.  Raises ChildProcessError."""
-        self._idle = [(known, process) for known, process in self._idle if process.is_alive]
+        self._idle = [each for each in self._idle if each.process.is_alive]
         for index in () if is_new else reversed(range(len(self._idle))):
-            if self._idle[index][0] == kind:
-                return self._idle.pop(index)[1]
+            if self._idle[index].kind == kind:
+                return self._idle.pop(index)
         while len(self._idle) >= self.slots:
-            await end(self._idle.pop(0)[1])
-        return await self._start(folder, self.limits_of(kind))
+            await end(self._idle.pop(0).process)
+        self._started += 1
+        number = self._started
+        return PooledProcess(kind, number, await self._start(folder, self.limits_of(kind)))
 
     async def try_again(self, folder: str) -> None:
         """Try to start a process; `is_able` then tells whether processes can be started."""
@@ -74,11 +85,11 @@ class TaskPool:
         self.is_able = True
         return process
 
-    async def give_back(self, kind: ProcessKind, process: TaskProcess) -> None:
+    async def give_back(self, pooled: PooledProcess) -> None:
         """Keep a process whose attempt succeeded."""
-        self._idle.append((kind, process))
+        self._idle.append(pooled)
         while len(self._idle) > self.slots:
-            await end(self._idle.pop(0)[1])
+            await end(self._idle.pop(0).process)
 
     def limits_of(self, kind: ProcessKind) -> Mapping[str, int]:
         """With the memory that this kind may use; its descendants together with it not more than it alone."""
@@ -86,15 +97,15 @@ class TaskPool:
         return {**self.limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
 
     async def end_those_of(self, folder: str) -> None:
-        """End the idle processes that write in this folder of a job, which is gone, or about to go."""
-        of_it = [(kind, each) for kind, each in self._idle if kind.reach and folder in kind.reach.writes]
+        """End the idle processes that work in this folder of a job, which is gone, or about to go."""
+        of_it = [each for each in self._idle if each.kind.reach and folder in each.kind.reach.given]
         self._idle = [each for each in self._idle if each not in of_it]
-        for _, process in of_it:
-            await end(process)
+        for each in of_it:
+            await end(each.process)
 
     async def close(self) -> None:
         while self._idle:
-            await end(self._idle.pop()[1])
+            await end(self._idle.pop().process)
 
 
 async def end(process: TaskProcess) -> int:

@@ -291,6 +291,7 @@ class Worker:
             assignment=assignment,
             spec=spec,
             folder=folder,
+            worker=f"{self._node}.{self._start}",
             bundles=self._bundles,
             pool=self._pool,
             transport=self._transport,
@@ -322,6 +323,8 @@ class Worker:
         finally:
             self._at_work.pop((assignment.job, assignment.attempt), None)
             self.ended[stage, outcome] += 1
+        for unused in attempt.unused:
+            await self._clean(unused)
         if isinstance(result, MapOutput) and not attempt.staging:
             output = OutputId(assignment.job, assignment.attempt.task, assignment.attempt.number)
             self._shuffle.announce(output, result.file)
@@ -419,7 +422,7 @@ class Worker:
 
     async def _clean_all(self, attempt: AttemptRunner) -> None:
         """Everything that the attempt itself has made, and nothing else."""
-        for folder in filter(None, (attempt.folder, attempt.staging)):
+        for folder in filter(None, (attempt.folder, attempt.staging, *attempt.unused)):
             await self._clean(folder)
 
     async def _clean(self, folder: str) -> None:

@@ -43,12 +43,17 @@ class JobStepRunner:
     async def plan(self, spec: JobSpec) -> InputPlan:
         """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
         self.containment.refuse_secrets(spec)
-        return InputPlan.from_wire(await self._have_done(JobStep("plan", spec.encode()), _PLAN_TIMEOUT_S))
+        step = JobStep("plan", spec.encode(), secrets=self._secrets())
+        return InputPlan.from_wire(await self._have_done(step, _PLAN_TIMEOUT_S))
 
     async def plan_stage(self, spec: JobSpec, former: str | None) -> InputPlan:
         """Like job_steps.plan_stage (ringmill.cluster.mapreduce.commit)."""
-        step = JobStep("stage", spec.encode(), (former,) if former else ())
+        parts = (former,) if former else ()
+        step = JobStep("stage", spec.encode(), parts, secrets=self._secrets())
         return InputPlan.from_wire(await self._have_done(step, _PLAN_TIMEOUT_S))
+
+    def _secrets(self) -> tuple[str, ...]:
+        return self.containment.secrets if self.containment.is_on else ()
 
     async def is_last_round(
         self, stage: JobSpec, bundle: str, number: int, counters: Mapping[str, int]

@@ -13,13 +13,14 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+from ringmill.cluster.access.cluster_secret import HeldSecret, accepted_secrets
 from ringmill.cluster.errors import Conflict, InvalidArgument, PermissionDenied, Unavailable
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.ports import Clock, Entropy
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Member, Topology
-from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, LONGEST_TTL_S, JoinGrant
+from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, LONGEST_TTL_S, JoinGrant, JoinToken
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -41,7 +42,7 @@ class Admitted:
 class LettingJoin:
     def __init__(
         self,
-        secret: str,
+        secret: HeldSecret,
         *,
         topology: TopologyAgent,
         epochs: EpochProposer,
@@ -64,13 +65,12 @@ class LettingJoin:
         Raises PermissionDenied for a token that is none here, has expired or is used up; Conflict while
         partitions move; InvalidArgument; what a change of the topology raises.
         """
-        if not self._secret:
+        if not self._secret.text:
             raise InvalidArgument(
                 "this cluster has no token, so that there is nothing that a join token gives"
             )
         grant = JoinGrant.decode(encoded)
-        token = grant.token(self._secret)
-        token.check_request(proof, nonce, newcomer)
+        token = self._token_of(grant, proof, nonce, newcomer)
         if grant.cluster != self._topology.topology().cluster:
             raise PermissionDenied(f"the join token for {newcomer.id} is of another cluster")
 
@@ -88,7 +88,20 @@ class LettingJoin:
         if told.was_made:
             _log.info("%s joined at %s, by a join token", newcomer.id, newcomer.address)
         salt = self._entropy.random_bytes("join salt", JOIN_NONCE_BYTES)
-        return Admitted(told.topology.epoch, token.seal(self._secret, nonce, salt))
+        return Admitted(told.topology.epoch, token.seal(self._secret.text, nonce, salt))
+
+    def _token_of(self, grant: JoinGrant, proof: bytes, nonce: bytes, newcomer: Member) -> JoinToken:
+        """The token that the newcomer has, made of any secret that is accepted.  Raises PermissionDenied."""
+        refusals: list[PermissionDenied] = []
+        for secret in accepted_secrets(self._secret.text):
+            token = grant.token(secret)
+            try:
+                token.check_request(proof, nonce, newcomer)
+            except PermissionDenied as error:
+                refusals.append(error)
+            else:
+                return token
+        raise refusals[0]
 
     def _check_unused(self, grant: JoinGrant, topology: Topology) -> None:
         """Raises PermissionDenied.  One that lost the answer may ask for longer: it is a member."""

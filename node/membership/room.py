@@ -123,7 +123,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
 
 def _letting_join(core: Core, agent: TopologyAgent, epochs: EpochProposer, starts: Starts) -> LettingJoin:
     return LettingJoin(
-        core.config.token,
+        core.secret,
         topology=agent,
         epochs=epochs,
         starts=starts,

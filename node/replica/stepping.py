@@ -26,13 +26,13 @@ async def change(engine: Engine, key: bytes, step: Callable[[bytes | None], T]) 
     Waits while the engine holds writers back.  Raises what `step` and `fetch` raise, and Overloaded when the
     value keeps changing before it can be used.
     """
-    for _ in range(MAX_FETCHES):
+    for fetched in range(MAX_FETCHES):
         await engine.wait_writable()
         try:
             present, is_present = await _present(engine, key)
         except OSError as error:
             raise _unreadable(error) from error
-        if is_present and engine.has_room:
+        if is_present and (engine.has_room or (fetched and engine.has_spare_room)):
             return step(present)
     raise Overloaded(f"a key or its tables changed {MAX_FETCHES} times while its block was read")
 

@@ -46,6 +46,9 @@ READINESS: Final = "readiness"
 STARTUP: Final = "startup"
 
 _MESSAGE_OVERHEAD_BYTES: Final = 1024
+IDLE_S: Final = 30.0
+"""After which a connection without a call is closed: whoever keeps many takes the room of others.  A client
+that calls again connects again.  Chosen, not measured."""
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a taken port is an error
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # diallers ping every 10 s
@@ -103,6 +106,7 @@ class NodeServer:
             ("grpc.max_receive_message_length", self._max_message_bytes),
             ("grpc.max_send_message_length", self._max_message_bytes),
             ("grpc.max_allowed_incoming_connections", self._max_connections),
+            ("grpc.max_connection_idle_ms", int(IDLE_S * 1000)),
         )
         self._server = grpc.aio.server(options=_OPTIONS + limits)
         self._health = HealthServicer()

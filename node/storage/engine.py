@@ -45,6 +45,7 @@ from ringmill.node.storage.version.version_set import VersionSet
 
 __all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot", "Told"]
 
+_SPARE_SHARE: Final = 1.5  # of a memtable's size; at twice its size a batch is refused
 _SCRUB_BYTES_PER_S: Final = 16 << 20  # 1 GiB a minute, so that requests keep the disk; chosen, not measured
 
 
@@ -234,6 +235,13 @@ class Engine:
         """The memtable takes a batch in this step; one that waited since `wait_writable` looks again (rule
         E8)."""
         return self._admission.has_room
+
+    @property
+    def has_spare_room(self) -> bool:
+        """The full memtable takes a few batches beyond its size, of writers that have lost their turn (rule
+        E8)."""
+        size_bytes = self._unflushed.active.size_bytes
+        return self._admission.refusal is None and size_bytes < _SPARE_SHARE * self.options.memtable_bytes
 
     async def wait_idle(self) -> None:
         """Return when all sealed memtables are flushed and no compaction is due.  Raises StorageFailed."""

@@ -21,7 +21,7 @@ TABLES = "client/cli"
 LINE = re.compile(rf"`{PROGRAM} ([^`\n]+)")
 START = re.compile(rf"^\s*(?:\$ )?{PROGRAM} (\S.*)")
 WORD = re.compile(r"[a-z][a-z-]*(?=$|[.,;:)`])")
-VALUED = {"--cluster", "--endpoints", "--output", "--timeout", "--token-file", "-o"}
+VALUED = {"--cluster", "--endpoints", "--output", "--timeout", "--tls-ca", "--token-file", "-o"}
 
 Verbs = Mapping[str, set[str]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -10,11 +11,26 @@ import pytest
 from ringmill.client.blocking import Client
 from ringmill.client.connection import connect
 from ringmill.client.local.local_state import LocalCluster, LocalNode, make_token, read_token, save_cluster
-from ringmill.client.local_token import find_token
+from ringmill.client.local_token import FollowedToken, find_token_file, read_token_file
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import distrust
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, Unavailable
 from tests.client.one_node import one_node
+
+
+class TurnedClock(SystemClock):
+    at = 5.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+def find_token(
+    files: OsFileSystem, home: str, addresses: list[str], trust: Callable[[str], str] = lambda _: ""
+) -> str:
+    path = find_token_file(files, home, addresses, trust)
+    return read_token_file(files, path) if path else ""
 
 
 def test_the_token_is_that_of_the_cluster_with_the_address(tmp_path: Path) -> None:
@@ -55,10 +71,10 @@ def test_the_token_of_the_environment_stands_before_that_of_a_local_cluster(
     monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
     monkeypatch.delenv("RINGMILL_TOKEN", raising=False)
     db = connect("127.0.0.1:7101")
-    assert db._local_token() == read_token(str(tmp_path / "a"))
-    assert connect("localhost:7101")._local_token() == read_token(str(tmp_path / "a"))
+    assert db._found_token()() == read_token(str(tmp_path / "a"))
+    assert connect("localhost:7101")._found_token()() == read_token(str(tmp_path / "a"))
     monkeypatch.setenv("RINGMILL_TOKEN", "of-the-environment")
-    assert db._local_token() == "of-the-environment"
+    assert db._found_token()() == "of-the-environment"
 
 
 def test_the_token_of_the_environment_is_checked_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +128,22 @@ def test_a_token_that_others_can_write_is_refused_by_name(tmp_path: Path) -> Non
         (tmp_path / "a" / "token").chmod(0o666)
         with pytest.raises(PermissionDenied, match=r"token is not trusted: .* written by every user"):
             find_token(files, str(tmp_path), ["127.0.0.1:7101"], distrust)
+
+
+def test_a_token_is_followed_and_one_that_cannot_be_read_leaves_the_former() -> None:
+    clock = TurnedClock()
+    said: list[str | PermissionDenied] = ["old", "old\nnext new", PermissionDenied("unreadable"), "", "new"]
+
+    def read() -> str:
+        told = said.pop(0)
+        if isinstance(told, PermissionDenied):
+            raise told
+        return told
+
+    token = FollowedToken(read, clock)
+    told = []
+    for _ in range(5):
+        told += [token(), token()]
+        clock.at += 1.0
+    assert told[::2] == ["old", "old\nnext new", "old\nnext new", "old\nnext new", "new"]
+    assert told[1::2] == told[::2], "it is not read again at once"

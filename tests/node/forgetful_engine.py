@@ -148,6 +148,8 @@ class ForgetfulEngine:
     def has_room(self) -> bool:
         return True
 
+    has_spare_room = has_room
+
     def snapshot(self) -> HeldSnapshot:
         return HeldSnapshot(dict(self._content))
 

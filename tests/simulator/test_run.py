@@ -50,7 +50,7 @@ def test_a_run_leaves_nothing_behind() -> None:
         assert gc.collect() == 0, "of the simulated world"
 
 
-def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> None:
+def test_one_seed_gives_one_trace_in_fresh_processes_under_other_hash_seeds() -> None:
     code = (
         "from ringmill.simulator.options import SimulationOptions;"
         "from ringmill.simulator.run import run_seed;"
@@ -65,7 +65,7 @@ def test_one_seed_gives_one_trace_in_fresh_processes_under_five_hash_seeds() -> 
             text=True,
             check=True,
         ).stdout
-        for hash_seed in ("0", "1", "2", "77", "4242")
+        for hash_seed in ("0", "77", "4242")
     }
     assert told == {f"{[run_seed(seed, SimulationOptions()).trace for seed in (3, 5)]}\n"}
 
@@ -81,7 +81,7 @@ def test_general_faults_and_those_of_each_subject_are_met_when_they_run_together
     together = {kind.name for kind in fault_kinds(subjects_named(["objects", "jobs"]))}
     assert "task_kill" in together  # which only jobs feel
     assert {kind.name for kind in GENERAL_KINDS} <= together
-    assert not any(run_seed(seed, usual_options(("objects", "jobs"))).violations for seed in range(1, 11))
+    assert not any(run_seed(seed, usual_options(("objects", "jobs"))).violations for seed in range(1, 6))
 
 
 def test_in_a_ring_every_node_sees_a_majority_and_no_two_the_same() -> None:
@@ -120,9 +120,9 @@ def test_names_of_safeguards_are_unique() -> None:
 
 
 def test_a_failing_run_is_shrunk_and_its_replay_fails_the_same_way() -> None:
-    options = SimulationOptions(safeguards_off=("siblings",), operations=60)
+    options = SimulationOptions(safeguards_off=("siblings",), operations=40)
     failing = next(run for seed in range(1, 50) if (run := run_seed(seed, options)).violations)
-    small = shrink(failing, most_runs=60).result
+    small = shrink(failing, most_runs=30).result
     assert small.violations[0].property == failing.violations[0].property
     assert len(small.history.operations) < len(failing.history.operations)
     again = run_seed(failing.seed, small.options)

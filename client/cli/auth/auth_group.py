@@ -17,6 +17,10 @@ auth = LazyGroup(
         "require": Verb(
             "ringmill.client.cli.auth.auth_verbs:require", "say whether clients need a token, or show it"
         ),
+        "rotate-secret": Verb(
+            "ringmill.client.cli.auth.rotate_secret:rotate_secret",
+            "change the cluster's secret, in two steps",
+        ),
     },
     "Say who may do what: tokens with a role, for clients.",
 )

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -112,7 +113,7 @@ def _check_nodes(cluster: LocalCluster, at_once: int) -> None:
 
 async def _carried_out(settings: Settings, cluster: LocalCluster, run: ChaosRun) -> bool:
     """Carry out the run, and leave all nodes running and no keyspace; whether a signal ended it."""
-    from ringmill.client.connection import connect
+    from ringmill.client.connection import connect, follow_token
     from ringmill.client.local.authority.local_tls import tls_ca_of
     from ringmill.cluster.limits import MAX_TIMEOUT_S
 
@@ -120,10 +121,10 @@ async def _carried_out(settings: Settings, cluster: LocalCluster, run: ChaosRun)
     connected = connect(
         [node.address for node in cluster.nodes],
         timeout=min(settings.timeout_s, MAX_TIMEOUT_S),
-        token=read_token(cluster.folder),
         transport=cluster.client_transport,
         tls_ca=tls_ca_of(cluster.folder),
     )
+    follow_token(connected, partial(read_token, cluster.folder))
     async with connected as db:
         going = asyncio.create_task(run.go(db))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

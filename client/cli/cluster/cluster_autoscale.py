@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -106,16 +107,19 @@ async def _ran(
     pace_s: tuple[float, float | None],
 ) -> bool:
     """Run until the time is over or a signal comes; whether one came."""
-    from ringmill.client.connection import connect, open_link
+    from ringmill.client.connection import connect, follow_token, open_link
     from ringmill.client.local.authority.local_tls import tls_ca_of, tls_files_of
+    from ringmill.client.local_token import FollowedToken
     from ringmill.client.scaling.autoscaler import Autoscaler
     from ringmill.client.scaling.latency_probes import LatencyProbes
     from ringmill.client.scaling.measures import HeldBytes, ProcessorShare
     from ringmill.client.scaling.scaled_cluster import ConnectedCluster
+    from ringmill.cluster.adapters.system_clock import SystemClock
     from ringmill.cluster.limits import MAX_TIMEOUT_S
 
     cluster = local_cluster.required_cluster(settings.cluster_folder)
-    token = read_token(cluster.folder)
+    read = partial(read_token, cluster.folder)
+    token = FollowedToken(read, SystemClock())
     flag, amount = target
     measure: Measure
     if flag == "--target-p99":
@@ -135,10 +139,10 @@ async def _ran(
     connected = connect(
         [node.address for node in cluster.nodes],
         timeout=min(settings.timeout_s, MAX_TIMEOUT_S),
-        token=token,
         session=False,
         tls_ca=tls_ca_of(cluster.folder),
     )
+    follow_token(connected, read)
     async with connected as db:
         scaler = Autoscaler(ConnectedCluster(db), launcher, measure, rules, lines, lines.is_dry)
         try:

@@ -46,16 +46,17 @@ async def _made(settings: Settings, node: str, ttl_s: float) -> tuple[str, list[
     """The token, the addresses of members, and when it ends."""
     from ringmill.client.connection import cluster_token_of
     from ringmill.cluster.access.client_token import PREFIX
+    from ringmill.cluster.access.cluster_secret import cluster_secret
     from ringmill.cluster.ids import NodeId
     from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, JoinGrant
 
     async with open_client(settings) as db:
         topology = (await db.ring.show()).topology
-        secret = cluster_token_of(db)
-    if not secret or secret.startswith(PREFIX):
+        token = cluster_token_of(db)
+    if not token or token.startswith(PREFIX):
         raise InvalidArgument(
             "a join token is made with the cluster's own token: "
-            f"{'that of a client was given' if secret else 'none was given'}",
+            f"{'that of a client was given' if token else 'none was given'}",
             hint="--token-file FILE, or RINGMILL_TOKEN",
         )
     if topology.has_member(NodeId(node)):
@@ -65,4 +66,8 @@ async def _made(settings: Settings, node: str, ttl_s: float) -> tuple[str, list[
         )
     expires_s = int(time.time() + ttl_s)
     grant = JoinGrant(topology.cluster, NodeId(node), expires_s, os.urandom(JOIN_NONCE_BYTES))
-    return grant.token(secret).text, [member.address for member in topology.members], expires_s
+    return (
+        grant.token(cluster_secret(token).current).text,
+        [member.address for member in topology.members],
+        expires_s,
+    )

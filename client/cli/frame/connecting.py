@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ringmill.client.cli.frame.settings import Settings
@@ -33,19 +34,21 @@ def endpoints_of(settings: Settings) -> list[str]:
 def open_client(settings: Settings, *, session: bool = False) -> AsyncClient:
     """A client for the verbs.  Most verbs send one request, so it opens no session unless told to."""
     endpoints = endpoints_of(settings)
-    from ringmill.client.connection import connect
+    from ringmill.client.connection import connect, follow_token
     from ringmill.cluster.limits import MAX_TIMEOUT_S
 
     timeout_s = min(settings.timeout_s, MAX_TIMEOUT_S)  # a verb that waits for longer asks again and again
-    return connect(
+    token = cluster_token(settings)
+    client = connect(
         endpoints,
         timeout=timeout_s,
-        token=cluster_token(settings),
+        token=token,
         session=session,
         tls_ca=_tls_ca(settings),
         tls_cert=settings.tls_cert,
         tls_key=settings.tls_key,
     )
+    return follow_token(client, partial(cluster_token, settings)) if token else client
 
 
 def tls_of_settings(settings: Settings) -> TlsFiles | None:

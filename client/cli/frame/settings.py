@@ -37,7 +37,7 @@ NODES_OWN = (
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_TOKEN = re.compile(r"[!-~]{0,1024}")
+_TOKEN = re.compile(r"[!-~]{0,1024}(\n(next|former) [!-~]{1,1024})?")  # cluster/access/cluster_secret.py
 
 
 @dataclass(slots=True)

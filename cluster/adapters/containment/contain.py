@@ -30,6 +30,7 @@ from ringmill.cluster.adapters.containment.software import (
     USABLE_DEVICES,
     software_folders,
 )
+from ringmill.cluster.adapters.file_identities import identities
 from ringmill.cluster.mapreduce.messages.reach import Reach, is_within
 
 __all__ = ["Contained", "contain", "prepare_to_contain"]
@@ -72,11 +73,11 @@ def contain(reach: Reach, files: Iterable[str] = ()) -> Contained:
     """
     secrets = [os.path.realpath(path) for path in reach.secrets]
     named = [os.path.realpath(path) for path in (*reach.reads, *files)]
+    secrets += _other_names(secrets, named)
     reads = [each for path in (*software_folders(), *named) for each in _without(secrets, path)]
-    # Bundle and folder of the job lie among the secrets of its node, which has named them itself.
-    bundle, *writes = map(os.path.realpath, (reach.bundle, *reach.writes))
+    given, writes = map(os.path.realpath, reach.given), map(os.path.realpath, reach.writes)
     usable = (*writes, SHARED_MEMORY, *USABLE_DEVICES)
-    contained = Contained((bundle, *reads), usable, tuple(secrets), reach.network)
+    contained = Contained((*given, *reads), usable, tuple(secrets), reach.network)
     if version := landlock_version():
         with closing(Ruleset(version, network=reach.network)) as rules:
             rules.permit_all((*contained.reads, *READABLE_DEVICES), READ)
@@ -87,6 +88,19 @@ def contain(reach: Reach, files: Iterable[str] = ()) -> Contained:
     if has_seccomp():
         forbid_system_calls(network=reach.network)
     return contained
+
+
+def _other_names(secrets: Collection[str], paths: Iterable[str]) -> list[str]:
+    """Hard links to these, as far as they are files, at or below the paths: a rule for a folder permits them.
+
+    Nothing is searched while each of them has one name, as is usual.
+    """
+    wanted = identities(secrets, least_names=2)
+    found = []
+    for path in paths if wanted else ():
+        below = (f"{folder}/{name}" for folder, _, names in os.walk(path) for name in names)
+        found += [each for each in (path, *below) if identities([each]) & wanted]
+    return found
 
 
 def _without(secrets: Collection[str], path: str) -> Iterator[str]:

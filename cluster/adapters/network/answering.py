@@ -14,15 +14,14 @@ deadline, for instance in the socket of a stopped process, is refused and not ex
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from ringmill.cluster.access.callers import Standing
+from ringmill.cluster.adapters.network.answered_stream import AnsweredStream, Dialler
 from ringmill.cluster.adapters.network.frame_stream import FrameStream, run_halves
-from ringmill.cluster.adapters.network.paced_writer import PacedWriter
 from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.errors import (
     DeadlineExceeded,
@@ -33,51 +32,24 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.meters.request_meter import RequestMeter
-from ringmill.cluster.overload.gate import Gate, Run
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
-from ringmill.cluster.wire.error_bytes import encode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
     NOTICE,
-    OPERATION_OVERHEAD_BYTES,
-    Answer,
     Operation,
     decode_operations,
-    encode_answers,
 )
 from ringmill.cluster.wire.sending_time import late_us, microseconds
 
-__all__ = ["Answering", "Dialler"]
+__all__ = ["Answering"]
 
 _MAX_UNDER_WAY: Final = 8_192  # calls of one stream
-_OPERATIONS_A_TURN: Final = 128  # then other tasks get a turn, so that a full frame does not block the loop
-TURN_BYTES: Final = 1024 * 1024  # of answers, made or expected; then likewise
 _PRIORITIES: Final = tuple(Priority)
-STREAM_BYTES: Final = 4 * 1024 * 1024  # of answers to a client, made or expected, that wait to be written
-LEAST_STREAM_BYTES: Final = 256 * 1024
-NODE_BYTES: Final = 64 * 1024 * 1024  # the same of all streams, as long as each has its least
-FIRST_ANSWER_BYTES: Final = 256 * 1024  # taken for the size of an answer before there was any
 GUESS_S: Final = 0.05  # after this time without one, half of that: a few slow ones hold up nobody for long
-ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
+_ENDING_LOOK_S: Final = 0.01
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Dialler:
-    """Who dialled a stream and what it may ask: methods that begin with `prefix`, classes from `floor` on.
-
-    Answers on it gather company (`gathers`) or leave at once, as PacedWriter has it.
-    """
-
-    node: NodeId
-    prefix: str = ""
-    floor: Priority = Priority.CONTROL
-    gathers: bool = True
-    max_frame_bytes: int = MAX_FRAME_BYTES
-    takes_runs: bool = False  # it understands one answer that refuses many calls
-    is_screened: bool = False  # a client's: the gate looks at it, and its answers are counted (rule O5)
-    standing: Standing | None = None  # what its client may ask (rule F8)
 
 
 class Answering:
@@ -102,7 +74,7 @@ class Answering:
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._arrivals = 0  # of batches, not ended yet
         self._all_ended = asyncio.Event()
-        self._streams: dict[_Stream, asyncio.Task[None]] = {}
+        self._streams: dict[AnsweredStream, asyncio.Task[None]] = {}
         self._is_stopping = False
         self._complaints = Complaints(name, clock)
         self.gate: Gate | None = None
@@ -117,7 +89,7 @@ class Answering:
         """
         if (refusal := self.refusal()) is not None:
             raise refusal
-        served = _Stream(dialler, self._clock, self.meter if dialler.is_screened else None)
+        served = AnsweredStream(dialler, self._clock, self.meter if dialler.is_screened else None)
         serving = self._streams[served] = asyncio.create_task(self._serve_halves(served, stream))
         try:
             await serving
@@ -172,6 +144,27 @@ class Answering:
             served.is_ended = True
             serving.cancel()
 
+    def end_streams(self, are_over: Callable[[Dialler], bool], timeout_s: float) -> int:
+        """End the streams of these diallers, each once nothing is under way on it, or after `timeout_s`.
+
+        Returns how many there are.
+        """
+        found = [each for each in self._streams.items() if are_over(each[0].dialler)]
+        for served, serving in found:
+            self.start(self._end_stream(served, serving, timeout_s))
+        return len(found)
+
+    async def _end_stream(
+        self, served: AnsweredStream, serving: asyncio.Task[None], timeout_s: float
+    ) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while served.under_way:  # noqa: ASYNC110 - no event tells, and it is seldom
+                    await asyncio.sleep(_ENDING_LOOK_S)
+                await served.outbox.flushed()
+        served.is_ended = True
+        serving.cancel()
+
     async def close(self) -> None:
         """Cancel what is still under way."""
         self._is_stopping = True
@@ -180,15 +173,15 @@ class Answering:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _serve_halves(self, served: _Stream, stream: FrameStream) -> None:
+    async def _serve_halves(self, served: AnsweredStream, stream: FrameStream) -> None:
         await run_halves(self._read(served, stream), served.outbox.run(stream.write))
 
-    async def _read(self, served: _Stream, stream: FrameStream) -> None:
+    async def _read(self, served: AnsweredStream, stream: FrameStream) -> None:
         while (frame := await stream.read()) is not None:
             await self._take_frame(served, frame)
             await served.outbox.room()
 
-    async def _take_frame(self, served: _Stream, frame: bytes) -> None:
+    async def _take_frame(self, served: AnsweredStream, frame: bytes) -> None:
         limit = min(self.max_frame_bytes, served.dialler.max_frame_bytes)
         operations, sent_us = decode_operations(frame, max_bytes=limit)
         served.is_stamped = sent_us is not None
@@ -222,7 +215,7 @@ class Answering:
                 looked_at = self._clock.monotonic()
         self._hand_over(batches)
 
-    async def _wait_for_room(self, served: _Stream, wanted: int) -> int:
+    async def _wait_for_room(self, served: AnsweredStream, wanted: int) -> int:
         """Return when the answers to one more call have room: to how many of `wanted`.
 
         Meanwhile nothing is read from the stream, so whoever does not read its answers cannot ask on.
@@ -239,7 +232,7 @@ class Answering:
         return room
 
     def _gather(
-        self, served: _Stream, operation: Operation, deadline: float, now: float, batch: list[_Arrival]
+        self, served: AnsweredStream, operation: Operation, deadline: float, now: float, batch: list[_Arrival]
     ) -> None:
         """Put one call into the batch of its handler."""
         identity, method, _, priority, body = operation
@@ -262,7 +255,7 @@ class Answering:
                     arrival.fail(error)
         batches.clear()
 
-    def _take(self, served: _Stream, operation: Operation, deadline: float, begun: float) -> None:
+    def _take(self, served: AnsweredStream, operation: Operation, deadline: float, begun: float) -> None:
         """Start one operation; what can be answered at once is."""
         identity, method, _, priority, body = operation
         try:
@@ -293,7 +286,7 @@ class Answering:
         if not self._arrivals:
             self._all_ended.set()
 
-    def _admit(self, served: _Stream, method: str, priority: int, deadline: float, now: float) -> None:
+    def _admit(self, served: AnsweredStream, method: str, priority: int, deadline: float, now: float) -> None:
         """Raises what a call is told that is not to be done."""
         if deadline <= now:
             raise came_too_late(self._name, method)
@@ -307,7 +300,7 @@ class Answering:
                 detail={"retry_after": 0.1},
             )
 
-    def _allow(self, served: _Stream, method: str, priority: int) -> None:
+    def _allow(self, served: AnsweredStream, method: str, priority: int) -> None:
         """Raises for calls that are not for this stream; others are not looked at again."""
         is_served = method in self._handlers or method in self._batch_handlers
         if not is_served or not method.startswith(served.dialler.prefix):
@@ -319,7 +312,7 @@ class Answering:
         served.allowed.add((method, priority))
 
     async def _finish(
-        self, served: _Stream, identity: int, method: str, result: Awaitable[bytes], begun: float
+        self, served: AnsweredStream, identity: int, method: str, result: Awaitable[bytes], begun: float
     ) -> None:
         try:
             body = await result
@@ -351,7 +344,7 @@ class _Arrival:
     def __init__(
         self,
         answering: Answering,
-        stream: _Stream,
+        stream: AnsweredStream,
         identity: int,
         method: str,
         body: bytes,
@@ -406,92 +399,6 @@ class _Arrival:
         if self.on_end is not None:
             self.on_end(self)
         return True
-
-
-class _Stream:
-    """One stream that is being answered."""
-
-    __slots__ = (
-        "_clock", "_expected_bytes", "_meter", "allowed", "dialler", "has_answered", "is_ended",
-        "is_stamped", "outbox", "under_way",
-    )  # fmt: skip
-
-    def __init__(self, dialler: Dialler, clock: Clock, meter: RequestMeter | None) -> None:
-        self._clock = clock
-        self._meter = meter
-        self.dialler = dialler
-        self.allowed: set[tuple[str, int]] = set()  # methods with their classes
-        self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
-        self.under_way = 0
-        self._expected_bytes = FIRST_ANSWER_BYTES
-        self.has_answered = False
-        self.is_stamped = False
-        self.is_ended = False
-
-    def _encode(self, answers: list[Answer]) -> bytes:
-        """With a stamp for a dialler that knows stamps: its own frames have them."""
-        clock_us = microseconds(self._clock.boottime()) if self.is_stamped else None
-        return encode_answers(answers, clock_us)
-
-    def room(self, streams: int, wanted: int) -> int:
-        """How many of `wanted` calls may begin, so that there is room for their answers beside those that
-        wait to be written (rule O5).  `streams` share the room of the node."""
-        if not self.dialler.is_screened:
-            return wanted
-        most = share_of_answers(streams) - self.outbox.depth[1]
-        room = most // self._expected_bytes - self.under_way
-        if room >= wanted:
-            return wanted
-        is_idle = not self.under_way and not self.outbox.depth[0]
-        return max(room, 1) if is_idle else room
-
-    def note_done(self, method: str, begun: float) -> None:
-        """A call is about to be answered that was read at `begun`."""
-        if self._meter is not None:
-            self._meter.done(method, self._clock.monotonic() - begun)
-
-    def note_failed(self, method: str, error: Exception, begun: float) -> None:
-        if self._meter is not None and method.startswith(self.dialler.prefix):
-            self._meter.failed(method, error, self._clock.monotonic() - begun)
-
-    def guess_less(self) -> None:
-        """No answer has come yet, so its size is not known and may be small."""
-        if not self.has_answered:
-            self._expected_bytes = self._expected_bytes // 2 + 1
-
-    @property
-    def calls_a_turn(self) -> int:
-        """How many calls may begin in one turn of the loop: their answers are made in one, too (rule O5)."""
-        return min(_OPERATIONS_A_TURN, TURN_BYTES // self._expected_bytes + 1)
-
-    def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
-        if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:
-            too_long = f"the answer to {method} has {len(body)} bytes, over the limit of {max_frame_bytes}"
-            self.fail(identity, RingmillError(too_long, outcome="unknown"))
-        else:
-            self.has_answered = True
-            self._expected_bytes += (len(body) - self._expected_bytes) // ANSWERS_MEANT + 1
-            self.outbox.offer((identity, body), len(body))
-
-    def refuse(self, runs: list[Run], error: RingmillError) -> None:
-        """The calls of these ids are not done."""
-        packed = encode_error(error)
-        self.outbox.hurry()
-        for first, last in runs:
-            if self.dialler.takes_runs:
-                self.outbox.offer((first, b"", packed, last), len(packed))
-                continue
-            for identity in range(first, last + 1):
-                self.outbox.offer((identity, b"", packed), len(packed))
-
-    def fail(self, identity: int, error: RingmillError) -> None:
-        packed = encode_error(error)
-        self.outbox.offer((identity, b"", packed), len(packed))
-
-
-def share_of_answers(streams: int) -> int:
-    """Bytes of answers that one of this number of streams may have under way and waiting."""
-    return min(STREAM_BYTES, max(LEAST_STREAM_BYTES, NODE_BYTES // max(1, streams)))
 
 
 def came_too_late(name: str, method: str) -> DeadlineExceeded:

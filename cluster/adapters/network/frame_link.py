@@ -39,6 +39,7 @@ __all__ = ["FrameLink", "nothing"]
 _BACKOFF_FIRST_S: Final = 0.05
 _BACKOFF_CAP_S: Final = 1.0
 _GRACE_S: Final = 0.25  # longer than the client's watch for silence takes to find that a node does not answer
+_RETIRING_LOOK_S: Final = 0.05
 
 
 class _Call:
@@ -176,6 +177,13 @@ class FrameLink:
     def end_backoff(self) -> None:
         """Let the next call dial, whatever the last attempt met."""
         self._retry_at = 0.0
+
+    async def retire(self, within_s: float) -> None:
+        """Close it once what is under way has ended, or after `within_s`.  Nothing more may be sent."""
+        until = self._clock.monotonic() + within_s
+        while (self._sent or self._outbox.depth[0]) and self._clock.monotonic() < until:  # noqa: ASYNC110 - seldom
+            await asyncio.sleep(_RETIRING_LOOK_S)
+        await self.close()
 
     async def close(self) -> None:
         """End the stream; calls still under way fail as Unavailable, and so does what they cause."""

@@ -6,13 +6,14 @@ on what carries the frames is here: who may ask, links and their backoff, the en
 (`Carrier`) and accepts: it asks `admit_peer` or `admit_client`, says the introduction of what it was given,
 then calls `answer`.
 
-Rules F1, F6 and F7: docs/protocol/requests.md.
+Rules F1, F6, F7 and F9: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,8 @@ from typing import Final, Self
 
 from ringmill.cluster.access.callers import Permissions
 from ringmill.cluster.adapters.network.access.client_door import ClientDoor
-from ringmill.cluster.adapters.network.answering import Answering, Dialler
+from ringmill.cluster.adapters.network.answered_stream import Dialler
+from ringmill.cluster.adapters.network.answering import Answering
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
 from ringmill.cluster.adapters.network.handshake import Introduction
@@ -46,7 +48,11 @@ __all__ = ["CLIENT_PREFIX", "Welcome", "FrameTransport"]
 CLIENT_PREFIX: Final = "kv."  # methods that a client may call on its session
 
 PROOF_TIMEOUT_S: Final = 5.0  # for an admitted node to prove itself
+RETIRING_S: Final = 30.0  # for what is under way on a link that a newer one has replaced
+ENDING_S: Final = 1.0  # the same on a stream of somebody who may not go on
 DIAL_TIMEOUT_S: Final = 1.5  # well below a request's deadline, so that there is time to turn to another peer
+
+_log = logging.getLogger(__name__)
 
 _CONTROL: Final = "control"
 _CLASSES: Final = (_CONTROL, "data", "bulk")
@@ -66,6 +72,8 @@ class Welcome:
     dialler: Dialler
     introduction: Introduction
     is_proof: Callable[[bytes], bool] | None = None  # of the dialler's first frame; None: nothing to prove
+    keys_shown: Callable[[bytes], frozenset[bytes]] = lambda _: frozenset()
+    """By the same frame: of which of the cluster's secrets."""
 
 
 class FrameTransport:
@@ -105,6 +113,7 @@ class FrameTransport:
         self._batch_handlers: dict[str, BatchHandler] = {}
         self._addresses: dict[NodeId, str] = {}
         self._links: dict[NodeId, tuple[FrameLink, ...]] = {}
+        self._retiring: set[FrameLink] = set()
         self._on_break: list[Callable[[NodeId], None]] = []
 
     async def __aenter__(self) -> Self:
@@ -125,7 +134,7 @@ class FrameTransport:
     ) -> None:
         await self._answering.close()  # first, as a handler still at work would open a link again
         self._addresses.clear()  # a call that fails now may cause another one, which opens no link any more
-        for links in list(self._links.values()):
+        for links in [*self._links.values(), tuple(self._retiring)]:
             for link in links:
                 await link.close()
         if isinstance(error, asyncio.CancelledError):
@@ -136,6 +145,28 @@ class FrameTransport:
     def join(self, cluster: ClusterId) -> None:
         """The node belongs to this cluster from now on."""
         self._cluster = cluster
+
+    def change_secret(self, secret: str) -> None:
+        """The cluster's secret is this one from now on (rule F9).
+
+        Links to others are replaced by new ones, so that none rests on a proof of a secret that is given up
+        later.  Streams of those who have proved no secret that is still accepted are ended.
+        """
+        self._secret.change(secret)
+        self.door.change(secret)
+        for node in list(self._links):
+            for link in self._links.pop(node):
+                self._retiring.add(link)
+                self._group.create_task(self._retire(link))
+        count = self._answering.end_streams(
+            lambda dialler: bool(dialler.keys) and not self._secret.knows_one_of(dialler.keys), ENDING_S
+        )
+        if count:
+            _log.info("%s ends %d streams that the former secret had opened", self._node_id, count)
+
+    async def _retire(self, link: FrameLink) -> None:
+        await link.retire(RETIRING_S)
+        self._retiring.discard(link)
 
     def offer(self, *, peers: str, clients: str) -> None:
         """Where frames are taken beside gRPC, as cluster/wire/offers.py has it; "" nowhere."""
@@ -250,12 +281,13 @@ class FrameTransport:
         Raises PermissionDenied and ProtocolMismatch, which the dialler is to be told; Unavailable when the
         dialler is gone, or this node is going: what was asked for goes on.
         """
-        node = welcome.dialler.node
+        dialler, node = welcome.dialler, welcome.dialler.node
         if welcome.is_proof is not None:
-            await self._proved(stream, welcome.is_proof, node)
+            given = await self._proved(stream, welcome.is_proof, node)
+            dialler = replace(dialler, keys=welcome.keys_shown(given))
         if node:
             self._is_alive(node)
-        await self._answering.serve(stream, welcome.dialler)
+        await self._answering.serve(stream, dialler)
 
     async def answer_nothing(self, stream: FrameStream, welcome: Welcome) -> None:
         """For an accepted stream whose carrier shows no certificate: its dialler has been told where to go.
@@ -271,8 +303,8 @@ class FrameTransport:
             raise Unavailable("the dialler has gone")
         raise self._denied(welcome.dialler.node, "brings frames without a certificate")
 
-    async def _proved(self, stream: FrameStream, is_proof: Callable[[bytes], bool], node: NodeId) -> None:
-        """The dialler has shown in its first frame that it knows the secret (rule F6).
+    async def _proved(self, stream: FrameStream, is_proof: Callable[[bytes], bool], node: NodeId) -> bytes:
+        """The first frame, by which the dialler has shown that it knows the secret (rule F6).
 
         Who hangs up before it is not accused: one that is offered another carrier goes on there.
         """
@@ -285,6 +317,7 @@ class FrameTransport:
                 given = decode_proof(frame)
         if not is_proof(given):
             raise self._denied(node, "did not prove that it knows the cluster's token")
+        return given
 
     def _denied(self, node: str, why: str) -> PermissionDenied:
         """The refusal of a node, or of a client (""), and a line in the log."""
@@ -320,8 +353,14 @@ class FrameTransport:
         def is_proof(given: bytes) -> bool:
             return any(secret.is_proof(given, theirs, told, ours, address) for address in addresses)
 
+        def keys_shown(given: bytes) -> frozenset[bytes]:
+            if secret.token_id:  # of a client's own token, which ends by the topology
+                return frozenset()
+            shown = (secret.keys_shown(given, theirs, told, ours, address) for address in addresses)
+            return frozenset().union(*shown)
+
         shown = b"".join(secret.proof(own, told, ours, address) for address in addresses)
-        return Welcome(dialler, replace(ours, proof=shown), is_proof)
+        return Welcome(dialler, replace(ours, proof=shown), is_proof, keys_shown)
 
     def _check_cluster(self, told: Introduction) -> None:
         ours = self._cluster or ""

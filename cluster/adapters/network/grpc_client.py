@@ -20,7 +20,7 @@ caller waits, on the node's own clock as far as earlier answers told it.
 
 With TLS who listens at the address has to show a certificate for its host (rule F7).
 
-Rules D1, F5, F6, F7 and F8: docs/protocol/requests.md.
+Rules D1, F5, F6, F7, F8 and F9: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from typing import Final, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from ringmill.cluster.access.cluster_secret import accepted_secrets
 from ringmill.cluster.access.raw_tokens import TOKEN_KEY
 from ringmill.cluster.adapters.network.access.token_secrets import secret_of
 from ringmill.cluster.adapters.network.channels import CONNECT_TIMEOUT_S, open_channel
@@ -71,6 +72,8 @@ from ringmill.cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, PeerClock, 
 
 __all__ = ["ClientLink"]
 
+RETIRING_S: Final = 30.0  # for what is under way on a session that a newer one has replaced
+
 AnswerT = TypeVar("AnswerT", bound=Message)
 Metadata = Sequence[tuple[str, str]]
 _IDENTIFY: Final = "/ringmill.v1.Topology/Identify"  # its request is empty
@@ -89,7 +92,7 @@ class ClientLink:
         *,
         transport: CarrierName = "grpc",
         check: Check = any_node,
-        token: str = "",
+        token: str | Callable[[], str] = "",
         tells_token: bool = False,
         max_frame_bytes: int = MAX_FRAME_BYTES,
         tls: TlsFiles | None = None,
@@ -98,16 +101,18 @@ class ClientLink:
 
         `check` looks at what the node says of itself when a session is dialled.  Who listens there has to
         prove that it knows the `token`, the cluster's or one of a client, and that it is the node of this
-        address; "" asks for no proof.  With `tells_token` plain calls carry the cluster's token as it is to
-        a node that gives no challenge.  Raises InvalidArgument for a client's token that is damaged.
+        address; "" asks for no proof.  A token that may change is given as what tells the present one: a
+        session that was opened by another one is replaced by a new one.  With `tells_token` plain calls carry
+        the cluster's token as it is to a node that gives no challenge.
+        Raises InvalidArgument for a client's token that is damaged.
         """
         self._tls = tls
         self._entropy = OsEntropy()
-        self._secret = secret_of(token, self._entropy)
+        self._tells_token = tells_token
+        self._token = token if callable(token) else _constant(token)
+        self._take_token(self._token())
         self._no_secret = LinkSecret("", self._entropy)
         self._challenge = ""  # of the node's present start, as it told with its last proof
-        is_own = bool(self._secret.token_id)
-        self._in_clear: Metadata = ((TOKEN_KEY, token),) if tells_token and token and not is_own else ()
         self._connections = 0  # how many there may have been
         self._proved = 0  # the last of them that was proved to be to a node
         self._check = check
@@ -115,6 +120,7 @@ class ClientLink:
         self._max_frame_bytes = max_frame_bytes
         self._channel: grpc.aio.Channel | None = None
         self._session: FrameLink | None = None
+        self._retiring: dict[FrameLink, asyncio.Task[None]] = {}  # sessions that a newer one has replaced
         self._clock = SystemClock()
         self._carrier = carrier_named(
             transport, SESSION_PATH, clock=self._clock, max_frame_bytes=max_frame_bytes, tls=tls
@@ -133,6 +139,9 @@ class ClientLink:
     async def close(self) -> None:
         """End the connections; calls under way fail as Unavailable, and so do all later ones."""
         self._is_closed = True
+        for session, retiring in list(self._retiring.items()):
+            await session.close()
+            await asyncio.wait([retiring])
         if self._session is not None:
             await self._session.close()
         if self._channel is not None:
@@ -228,7 +237,26 @@ class ClientLink:
             return nothing
         return self._opened_session().send(method, body, timeout_s, Priority.WRITE, ended)
 
+    def _take_token(self, token: str) -> None:
+        self._held_token = token
+        self._secret = secret_of(token, self._entropy)
+        is_told = self._tells_token and token and not self._secret.token_id
+        self._in_clear: Metadata = ((TOKEN_KEY, accepted_secrets(token)[0]),) if is_told else ()
+
+    def _follow_token(self) -> None:
+        """Go on with another token, if it has changed (rule F9)."""
+        token = self._token()
+        if token == self._held_token:
+            return
+        self._take_token(token)
+        session, self._session = self._session, None
+        if session is not None:
+            retiring = asyncio.create_task(session.retire(RETIRING_S), name="client-retiring")
+            self._retiring[session] = retiring
+            retiring.add_done_callback(lambda _: self._retiring.pop(session))
+
     def _opened_session(self) -> FrameLink:
+        self._follow_token()
         if self._session is None:
             self._session = FrameLink(
                 self._address,
@@ -277,6 +305,7 @@ class ClientLink:
         return channel, None if timeout_s is None else timeout_s - (loop.time() - began)
 
     def _asked(self, path: str) -> AskedProof:
+        self._follow_token()
         if path == _HEALTH:
             return AskedProof(self._no_secret, path, self._address, self._connections)
         challenge = "" if path in _HARMLESS else self._challenge  # they need no role
@@ -390,6 +419,10 @@ def _is_answer(error: grpc.aio.AioRpcError, path: str) -> bool:
     """
     is_unknown = error.code() is grpc.StatusCode.UNIMPLEMENTED and path in _HARMLESS
     return is_unknown or error_in_metadata(error.trailing_metadata()) is not None
+
+
+def _constant(token: str) -> Callable[[], str]:
+    return lambda: token
 
 
 def _serialized(message: Message) -> bytes:

@@ -19,7 +19,9 @@ from ringmill.cluster.wire.sending_time import CLOCK_KEY, PeerClock
 __all__ = [
     "CALLER_PROOF_KEY",
     "CHALLENGE_KEY",
+    "MOST_PROOFS",
     "NONCE_KEY",
+    "PROOF_BYTES",
     "PROOF_KEY",
     "SESSION",
     "TOKEN_ID_KEY",
@@ -42,7 +44,9 @@ _NODE_KEY: Final = "ringmill-node"
 _CLUSTER_KEY: Final = "ringmill-cluster"
 _CLASS_KEY: Final = "ringmill-class"
 _RUNS_KEY: Final = "ringmill-runs"
-_PROOF_DIGITS: Final = 64
+PROOF_BYTES: Final = 32
+MOST_PROOFS: Final = 4
+"""Of one side: a node has up to two addresses, and the cluster two secrets while these are rotated."""
 _CLOCK_DIGITS: Final = 18
 
 
@@ -110,14 +114,15 @@ def any_node(_: Introduction) -> None:
 
 
 def proof_of(told: Mapping[str, str]) -> bytes:
-    """The proof among these texts, or the two of a node with two addresses; b"" when there is none."""
+    """The proofs among these texts, up to MOST_PROOFS; b"" when there is none."""
     return proof_in(told.get(PROOF_KEY, ""))
 
 
 def proof_in(text: str) -> bytes:
     """The bytes of a proof that was told as text; b"" when it is none."""
     try:
-        return bytes.fromhex(text) if len(text) in {_PROOF_DIGITS, 2 * _PROOF_DIGITS} else b""
+        given = bytes.fromhex(text) if len(text) <= 2 * PROOF_BYTES * MOST_PROOFS else b""
+        return given if len(given) % PROOF_BYTES == 0 else b""
     except ValueError:
         return b""
 

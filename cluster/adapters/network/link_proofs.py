@@ -7,6 +7,9 @@ introductions under a key made of the secret.  It also holds the side that made 
 given back its own, and no proof of a client stands for one of a node.  So a process that took over a member's
 port is not that member, and one that only knows addresses is no node.
 
+While the secret is rotated there are two (cluster/access/cluster_secret.py): a side that knows both shows a
+proof by each, one behind the other, and takes one by either.
+
 A node says its name to nodes, which know whom they meant.  A client may know an address alone, so what a node
 proves to it holds the address: a proof that another node has made, for whoever asked it, is none here.  A
 node that is known by another address than it listens at does not hear which of them was dialled, so it gives
@@ -16,7 +19,7 @@ Who relays bytes between two living sides is not found out by this, as frames ar
 A client that has a token of its own proves that one in the same way, and is proved to by it
 (access/token_secrets.py).  With a plain call a client shows who it is, once it knows the node's challenge.
 
-Rules F6 and F8: docs/protocol/requests.md.  Layout: docs/formats/frame.md, "Proofs".
+Rules F6, F8 and F9: docs/protocol/requests.md.  Layout: docs/formats/frame.md, "Proofs".
 """
 
 from __future__ import annotations
@@ -29,11 +32,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgpack
 
+from ringmill.cluster.access.cluster_secret import accepted_secrets
 from ringmill.cluster.adapters.network.frame_stream import FrameStream
 from ringmill.cluster.adapters.network.handshake import (
     CALLER_PROOF_KEY,
     CHALLENGE_KEY,
+    MOST_PROOFS,
     NONCE_KEY,
+    PROOF_BYTES,
     TOKEN_ID_KEY,
     Introduction,
     proof_of,
@@ -66,24 +72,31 @@ WITH_CLIENT: Final[tuple[Side, Side]] = ("client", "node")  # in the same order
 _LABEL: Final = b"ringmill link 1"
 _HASH: Final = "sha256"
 _NONCE_BYTES: Final = 32
-_PROOF_BYTES: Final = 32
-_MOST_PROOFS: Final = 2  # of one node: for the address that it listens at, and the one that it is known by
 _CALL: Final = "call"  # where the proof of a stream has its side
 CALLER: Final = "caller"
 
 
 class LinkSecret:
-    """What all nodes of a cluster know and nobody else but its user.  Without one ("") nothing is proved."""
+    """What all nodes of a cluster know and nobody else but its user.  Without one ("") nothing is proved.
+
+    It may be the text of a token file with two secrets (cluster/access/cluster_secret.py).
+    """
 
     token_id = ""
     """Of a client's own token (rule F8); the cluster's has none."""
 
     def __init__(self, secret: str, entropy: Entropy) -> None:
-        self._key = hmac.digest(secret.encode(), _LABEL, _HASH) if secret else b""
         self._entropy = entropy
+        self.change(secret)
 
     def __bool__(self) -> bool:
-        return bool(self._key)
+        return bool(self._secret_keys)
+
+    def change(self, secret: str) -> None:
+        """Prove and ask for this one from now on."""
+        self._secret_keys = tuple(
+            hmac.digest(each.encode(), _LABEL, _HASH) for each in accepted_secrets(secret)
+        )
 
     def nonce(self) -> str:
         """What the other side's proof has to be made for; "" when nothing is to be proved."""
@@ -102,6 +115,20 @@ class LinkSecret:
         parts = _parts(given)
         return any(self._is_sealed(part, side, *_of_stream(dialling, answering, address)) for part in parts)
 
+    def keys_shown(
+        self, given: bytes, side: Side, dialling: Introduction, answering: Introduction, address: str = ""
+    ) -> frozenset[bytes]:
+        """The keys of the secrets that were proved; none when it `is_proof` of none."""
+        parts, message = _parts(given), sealed_bytes(side, *_of_stream(dialling, answering, address))
+        made = {key: hmac.digest(key, message, _HASH) for key in self._secret_keys}
+        return frozenset(
+            key for key, proof in made.items() if any(hmac.compare_digest(part, proof) for part in parts)
+        )
+
+    def knows_one_of(self, keys: frozenset[bytes]) -> bool:
+        """Whether one of the secrets that were proved once is still accepted."""
+        return not keys.isdisjoint(self._secret_keys)
+
     def call_proof(self, nonce: str, path: str, address: str) -> bytes:
         """What the node at `address` shows with its answer to a plain call of the method at `path`."""
         return self._sealed(_CALL, nonce, path, one_spelling(address))
@@ -115,13 +142,17 @@ class LinkSecret:
         return self._sealed(CALLER, nonce, path, one_spelling(address), challenge)
 
     def is_caller_proof(self, given: bytes, nonce: str, path: str, address: str, challenge: str) -> bool:
-        return self._is_sealed(given, CALLER, nonce, path, one_spelling(address), challenge)
+        told = (nonce, path, one_spelling(address), challenge)
+        return any(self._is_sealed(part, CALLER, *told) for part in _parts(given))
 
     def _sealed(self, kind: str, *told: Any) -> bytes:
-        return hmac.digest(self._key, sealed_bytes(kind, *told), _HASH)
+        """By each secret, one behind the other."""
+        message = sealed_bytes(kind, *told)
+        return b"".join(hmac.digest(key, message, _HASH) for key in self._secret_keys)
 
     def _is_sealed(self, given: bytes, kind: str, *told: Any) -> bool:
-        return hmac.compare_digest(given, self._sealed(kind, *told))
+        made = _parts(self._sealed(kind, *told))
+        return any(hmac.compare_digest(given, each) for each in made)
 
 
 class DialledProof:
@@ -221,13 +252,14 @@ def _of_stream(dialling: Introduction, answering: Introduction, address: str) ->
 
 
 def _parts(given: bytes) -> list[bytes]:
-    """The proofs that stand one behind the other: a node with two addresses shows one for each.
+    """The proofs that stand one behind the other: a node with two addresses shows one for each, and each
+    side one by each secret that it knows.
 
     None of more than that: looking at each costs as much as making it, and who sends them has proved nothing.
     """
-    if len(given) > _MOST_PROOFS * _PROOF_BYTES:
+    if len(given) > MOST_PROOFS * PROOF_BYTES:
         return []
-    return [given[at : at + _PROOF_BYTES] for at in range(0, len(given), _PROOF_BYTES)]
+    return [given[at : at + PROOF_BYTES] for at in range(0, len(given), PROOF_BYTES)]
 
 
 def unproved(address: str, outcome: str) -> Unavailable:
@@ -235,8 +267,9 @@ def unproved(address: str, outcome: str) -> Unavailable:
     return Unavailable(
         f"{address} did not prove that it is a node of this cluster that listens at this address",
         detail={"address": address, "proved": False},
-        hint="the client's token (--token-file, token=, RINGMILL_TOKEN) may be of another cluster; else the "
-        "node was started without --token-file, this is neither its --advertise nor its --listen, or another "
+        hint="the client's token (--token-file, token=, RINGMILL_TOKEN) may be of another cluster, or the "
+        "cluster's secret was rotated (`ringmill auth rotate-secret`): then give the new one; else the node "
+        "was started without --token-file, this is neither its --advertise nor its --listen, or another "
         "process has taken over its port",
         outcome=outcome,
     )

@@ -186,7 +186,9 @@ class TaskProcesses:
         marked = {**environment, _MARK: self._mark}
         try:
             self._send(["fork", task_id, workdir, marked, dict(limits)], [theirs.detach(), pipe])
-            pid = await asyncio.wait_for(answered, _START_TIMEOUT_S)
+            # wait_for of Python 3.11 loses a cancellation that comes in the same turn as the answer
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                pid = await answered
             task._connected(pid, await asyncio.open_unix_connection(sock=ours))
         except BaseException as error:
             ours.close()

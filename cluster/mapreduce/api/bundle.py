@@ -12,9 +12,10 @@ from __future__ import annotations
 import ast
 import io
 import posixpath
+import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, TypeAlias
@@ -25,6 +26,9 @@ __all__ = ["MAX_BUNDLE_BYTES", "Bundle", "build_bundle", "check_bundle", "trace_
 
 MAX_BUNDLE_BYTES: Final = 16 << 20
 MAX_FILES: Final = 2000
+_MAX_DIRECTORY_BYTES: Final = (MAX_FILES + 1) * 600  # each entry has 46 bytes and its name
+_END: Final = struct.Struct("<4s8sI4sH")  # of a zip file: APPNOTE.TXT 6.3.10, 4.3.16
+_LOCATOR_BYTES: Final = 20  # before it, in the 64-bit form
 MARKER: Final = "RINGMILL-BUNDLE"
 VERSION: Final = 1
 
@@ -72,20 +76,45 @@ def check_bundle(data: bytes, digest: str) -> None:
         raise CorruptData(f"a bundle has SHA-256 {found}, {digest} was announced")
     if len(data) > MAX_BUNDLE_BYTES:
         raise InvalidArgument(f"a bundle has {len(data)} bytes; {MAX_BUNDLE_BYTES} are allowed")
+    if _directory_bytes(data) > _MAX_DIRECTORY_BYTES:
+        raise InvalidArgument(f"a bundle has at most {MAX_FILES} files, and this one lists more")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = archive.namelist()
-            stored = sum(info.file_size for info in archive.infolist())
+            _check_entries(archive.infolist())
             marker = archive.read(MARKER)
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError) as error:
         raise InvalidArgument(f"{len(data)} bytes are no bundle: {error}") from error
     if marker != _marker():
         raise InvalidArgument(f"a bundle says {marker[:40]!r}; this side knows version {VERSION}")
-    if len(names) > MAX_FILES + 1 or stored > MAX_BUNDLE_BYTES:
-        raise InvalidArgument(f"a bundle unpacks to {len(names)} files and {stored} bytes")
-    for name in names:
+
+
+def _directory_bytes(data: bytes) -> int:
+    """The size of the list of files at the end of a zip file, which is read whole when it is opened.
+
+    Raises InvalidArgument for an end as `build_bundle` makes none: with a comment, or of the 64-bit form.
+    """
+    end = data[-_END.size :]
+    if len(end) == _END.size and data[-_END.size - _LOCATOR_BYTES :][:4] != b"PK\x06\x07":
+        magic, _, size, _, comment_bytes = _END.unpack(end)
+        if (magic, comment_bytes) == (b"PK\x05\x06", 0):
+            return int(size)
+    raise InvalidArgument(f"{len(data)} bytes are no bundle: they do not end as one")
+
+
+def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Before any of them is read: a node opens bundles, and one that unpacks to gigabytes must not hurt it.
+
+    Raises InvalidArgument.
+    """
+    stored = sum(entry.file_size for entry in entries)
+    if len(entries) > MAX_FILES + 1 or stored > MAX_BUNDLE_BYTES:
+        raise InvalidArgument(f"a bundle unpacks to {len(entries)} files and {stored} bytes")
+    for entry in entries:
+        name = entry.filename
         if name.startswith("/") or "\\" in name or ".." in name.split("/"):
             raise InvalidArgument(f"a bundle holds the path {name!r}, which leaves its folder")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise InvalidArgument(f"a bundle holds {name!r} compressed; bundles are not compressed")
 
 
 def trace_sources(module: str, read: ReadSource) -> Mapping[str, bytes]:

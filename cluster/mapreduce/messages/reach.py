@@ -2,14 +2,15 @@
 
 Pure: derived from the description of the job and from what the node calls its own.  The task process applies
 it before it runs code of the job (cluster/adapters/containment/contain.py).  It is the same for all attempts
-of a job, but for the files of each split, so that one process can serve many attempts.
+of a job, but for the files of each split, so that one process can serve many attempts.  The folders that a
+process writes are its own (node/compute/workplace.py).
 """
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
@@ -20,7 +21,15 @@ from ringmill.cluster.mapreduce.files.inputs import folder_of_pattern
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.outputs import staging_folder
 
-__all__ = ["Reach", "TaskContainment", "files_of_split", "is_within", "uses_network"]
+__all__ = [
+    "Reach",
+    "TaskContainment",
+    "files_of_split",
+    "is_within",
+    "parts_folder",
+    "path_here",
+    "uses_network",
+]
 
 _ON_THIS_MACHINE: Final = "local://"  # as fsspec calls it; file:// is taken off when a job is submitted
 
@@ -29,10 +38,11 @@ _ON_THIS_MACHINE: Final = "local://"  # as fsspec calls it; file:// is taken off
 class Reach:
     """Absolute paths; a folder stands for all below it.
 
-    `secrets` are not reached through `reads`, whatever is said there.
+    `secrets` are not reached through `reads`, whatever is said there.  `given` are read, too: the node has
+    named them itself, and they may lie among its secrets.  So may what is in `writes`.
     """
 
-    bundle: str
+    given: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     secrets: tuple[str, ...]
@@ -44,8 +54,12 @@ class Reach:
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> Reach:
-        bundle, reads, writes, secrets, network = fields
-        return cls(bundle, tuple(reads), tuple(writes), tuple(secrets), network)
+        given, reads, writes, secrets, network = fields
+        return cls(tuple(given), tuple(reads), tuple(writes), tuple(secrets), network)
+
+    def writing(self, *folders: str) -> Reach:
+        """The same of a process whose own these folders are."""
+        return replace(self, writes=folders)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,20 +77,18 @@ class TaskContainment:
     refusal: str = ""
 
     def reach_of(self, spec: JobSpec, bundle: str, scratch: str = "") -> Reach | None:
-        """What the tasks of a job may reach; None when they are not contained.
+        """What the tasks of a job may reach, without folders to write; None when they are not contained.
 
         `scratch` is the folder of the job on this node.
         """
         if not self.is_on:
             return None
-        stages = posixpath.dirname(spec.output)
-        written = stages if stages.endswith(STAGES) else staging_folder(spec.output, spec.staging)
         named = [each for path in spec.inputs for each in self._permitted(path)]
         noted = [file.path for files in spec.noted.values() for file in files]
         return Reach(
-            bundle,
+            tuple(filter(None, (bundle, scratch, parts_folder(spec)))),
             reads=tuple(dict.fromkeys([*named, *noted, *spec.side.values()])),
-            writes=tuple(filter(None, (scratch, written))),
+            writes=(),
             secrets=self.secrets,
             network=uses_network(spec),
         )
@@ -86,7 +98,7 @@ class TaskContainment:
         named = {"input": spec.inputs, "side": spec.side.values(), "output": (spec.output,)}
         for what, paths in named.items() if self.is_on else ():
             for path in paths:
-                if any(is_within(path.removeprefix(_ON_THIS_MACHINE), each) for each in self.secrets):
+                if any(is_within(path_here(path), each) for each in self.secrets):
                     raise InvalidArgument(
                         f"{what} {path} lies in a folder of the cluster itself",
                         hint="tasks neither read nor write there; give another path",
@@ -97,8 +109,7 @@ class TaskContainment:
 
         The files of a pattern that begins there are permitted one by one, with the split that has them.
         """
-        if path.startswith(_ON_THIS_MACHINE):
-            path = path.removeprefix(_ON_THIS_MACHINE)
+        path = path_here(path)
         if not path.startswith("/"):
             return []  # a store, or a keyspace
         folder = folder_of_pattern(path)
@@ -107,6 +118,17 @@ class TaskContainment:
             return [stages if stages.endswith(STAGES) else path]
         is_too_much = any(is_within(each, folder) for each in (self.home, *self.secrets) if each)
         return [path] if is_too_much else [path, folder]
+
+
+def parts_folder(spec: JobSpec) -> str:
+    """The hidden folder that parts are moved into: the one beside the output, or that of all stages."""
+    stages = posixpath.dirname(spec.output)
+    return stages if stages.endswith(STAGES) else staging_folder(spec.output, spec.staging)
+
+
+def path_here(path: str) -> str:
+    """The path of a file of this machine, however it is named; a URL of a store as it is."""
+    return path.removeprefix(_ON_THIS_MACHINE)
 
 
 def uses_network(spec: JobSpec) -> bool:
@@ -120,7 +142,7 @@ def files_of_split(row: Sequence[Any]) -> list[str]:
         return []
     split = Split.from_wire(row)
     pieces = (*split.pieces, *split.sample)
-    paths = (piece.file.path.removeprefix(_ON_THIS_MACHINE) for piece in pieces)
+    paths = (path_here(piece.file.path) for piece in pieces)
     return list(dict.fromkeys(path for path in paths if not is_url(path)))
 
 

@@ -67,9 +67,10 @@ class JobStep:
     again: bool = False
     bundle: str = ""  # until: the job's code, which no other step loads
     reach: Sequence[Any] = ()  # until: as in RunAttempt
+    secrets: Sequence[str] = ()  # plan, stage: files of the cluster, which are no inputs
 
     def encode(self) -> bytes:
-        fields = [self.what, self.spec, self.parts, self.again, self.bundle, self.reach]
+        fields = [self.what, self.spec, self.parts, self.again, self.bundle, self.reach, self.secrets]
         return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 
 

@@ -202,4 +202,6 @@ DEEDS: dict[str, Callable[[Any, Context], object]] = {
     "remove_scratch": lambda p, c: _removed_scratch(),
     "lock_scratch": lambda p, c: os.fchmod(os.open(".", os.O_RDONLY), 0),
     "huge_value": lambda p, c: c.count("x", 1 << 200),
+    "spoil_bundle": lambda p, c: open(sys.path[0], "r+b").close(),
+    "make_anothers_folder": lambda p, c: os.mkdir("../../map-0.2"),
 }

@@ -1,14 +1,15 @@
 """Run hostile jobs on a small cluster beside puts, and judge how each ends.
 
-    python scripts/chaos/hostile/hostile_jobs.py --rounds 1 --json build/hostile.json
+    python scripts/chaos/hostile/hostile_jobs.py --jobs 200 --seeds 1,2,3,4 [--as-uid 65534] [--json FILE]
 
-Two nodes of their own.  Each kind of job (kinds.py) does one deed (deeds.py): it crashes, forks without end,
-reads the token, signals a node.  It has to end as the kind says, within a minute; nothing may be left of it
-a few seconds later, neither processes nor files, and no file of the cluster may have changed.  Exit 0 when at
-least 95 % of the jobs were right and none has escaped, else 1; data and logs are kept then.
+Each seed has a cluster of two nodes and draws the order of the kinds (kinds.py); each comes equally often.
+A job does one deed (deeds.py): it crashes, forks without end, reads the token, signals a node.  It has to end
+as the kind says, within a minute; nothing may be left of it a few seconds later, neither processes nor files,
+and no file of the cluster may have changed.  No node may be seen dead by the other one.  Exit 0 when at least
+95 % of the jobs were right, none has escaped and no node was seen dead, else 1; data and logs are kept then.
 
-A watchdog, started before the first job, ends all tasks at more than 300 processes.  Times are told, and
-nothing is judged by them.
+Root may run all of it as another user, by --as-uid.  A watchdog, started before the first job, ends all tasks
+at more than 300 processes.  Times are told, and nothing is judged by them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -27,12 +30,15 @@ from pathlib import Path
 from typing import Final
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
 from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
 from chaos.hostile.kinds import KINDS, Kind  # noqa: E402
+from chaos.hostile.prober import Prober  # noqa: E402
 from chaos.hostile.watchdog import marked_processes  # noqa: E402
+from chaos.opinions.told_deaths import deaths_told  # noqa: E402
+from report import machine  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.jobs.job_values import JobState  # noqa: E402
 from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
@@ -45,7 +51,6 @@ MOST_PROCESSES: Final = 300
 MOST_S: Final = 60.0  # of one job
 SETTLED_S: Final = 6.0  # until nothing may be left of it
 QUIET_S: Final = 5.0
-PUT_EVERY_S: Final = 0.03
 RIGHT_SHARE: Final = 0.95
 DEEDS: Final = Path(__file__).with_name("deeds.py")
 
@@ -70,83 +75,128 @@ class Outcome:
         )
 
 
-class Prober:
-    """Puts a key again and again; tells the latencies since it was asked last, in milliseconds."""
+@dataclass(slots=True)
+class Run:
+    """The jobs of one seed, and the puts beside them."""
 
-    def __init__(self, db: AsyncClient) -> None:
-        self._db = db
-        self._taken: list[float] = []
-        self.failures = 0
+    seed: int
+    quiet_p99_ms: float = 0.0
+    failed_puts: int = 0
+    deaths: int = 0  # how often a node was seen dead
+    jobs: list[Outcome] = field(default_factory=list)
 
-    async def run(self) -> None:
-        number = 0
-        while True:
-            began, number = time.perf_counter(), number + 1
-            try:
-                await self._db.put(f"probe-{number % 100}", b"x" * 100)
-            except RingmillError:
-                self.failures += 1
-            self._taken.append((time.perf_counter() - began) * 1000)
-            await asyncio.sleep(PUT_EVERY_S)
+    @property
+    def right(self) -> int:
+        return sum(each.is_right for each in self.jobs)
 
-    def p99_ms(self) -> float:
-        taken, self._taken = sorted(self._taken), []
-        return taken[int(len(taken) * 0.99)] if taken else 0.0
+    @property
+    def escaped(self) -> int:
+        return sum(bool(each.escapes) for each in self.jobs)
+
+    @property
+    def has_held(self) -> bool:
+        return self.right >= RIGHT_SHARE * len(self.jobs) and not self.escaped and not self.deaths
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=1, help="of all kinds, 1 to 20  [1]")
+    parser.add_argument(
+        "--jobs", type=int, default=len(KINDS), metavar="N", help="in all  [one of each kind]"
+    )
+    parser.add_argument("--seeds", default="1", metavar="N,...", help="each has a cluster of its own  [1]")
     parser.add_argument("--only", default="", metavar="KIND,...", help="these kinds alone")
+    parser.add_argument(
+        "--as-uid", type=int, default=0, metavar="UID", help="become this user first, as root"
+    )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures there, too")
     given = parser.parse_args()
-    if not 1 <= given.rounds <= 20:
-        parser.error(f"--rounds {given.rounds}: 1 to 20")
+    if given.as_uid:
+        _begin_again_as(given.as_uid, parser)
+    if not all(each.isdecimal() for each in given.seeds.split(",")):
+        parser.error(f"--seeds {given.seeds}: numbers with commas between them")
+    seeds = [int(each) for each in given.seeds.split(",")]
+    if not len(seeds) <= given.jobs <= 2000:
+        parser.error(f"--jobs {given.jobs}: {len(seeds)} to 2000")
     only = set(filter(None, given.only.split(",")))
     if unknown := only - {kind.deed for kind in KINDS}:
         parser.error(f"--only {', '.join(sorted(unknown))}: no such kind")
-    kinds = [kind for kind in KINDS if not only or kind.deed in only] * given.rounds
+    kinds = [kind for kind in KINDS if not only or kind.deed in only]
+    began, runs = time.time(), []
+    for number, seed in enumerate(seeds):
+        jobs = given.jobs // len(seeds) + (number < given.jobs % len(seeds))
+        runs.append(Run(seed))
+        if _try_seed(runs[-1], _drawn(kinds, jobs, seed)):
+            break
+    _tell(runs, began, given.json)
+    return 0 if len(runs) == len(seeds) and all(run.has_held for run in runs) else 1
+
+
+def _begin_again_as(uid: int, parser: argparse.ArgumentParser) -> None:
+    """Run this program anew as another user, with a home that this user may write."""
+    if os.geteuid():
+        parser.error("--as-uid: only root can become another user")
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+    if not os.access(sys.executable, os.X_OK):
+        parser.error(f"--as-uid {uid}: that user may not run {sys.executable}; take another Python")
+    os.environ["HOME"] = tempfile.mkdtemp(prefix="ringmill-home-")
+    at = sys.argv.index("--as-uid") if "--as-uid" in sys.argv else len(sys.argv)
+    rest = [each for each in (*sys.argv[:at], *sys.argv[at + 2 :]) if not each.startswith("--as-uid=")]
+    os.execv(sys.executable, [sys.executable, *rest])
+
+
+def _drawn(kinds: Sequence[Kind], jobs: int, seed: int) -> list[Kind]:
+    """This number of kinds, each as often as the others, or once more."""
+    draws, drawn = random.Random(seed), list[Kind]()
+    while len(drawn) < jobs:
+        drawn += draws.sample(kinds, len(kinds))
+    return drawn[:jobs]
+
+
+def _try_seed(run: Run, kinds: Sequence[Kind]) -> int:
+    """0 when it has held."""
     os.environ["PATH"] += f":/{MARK}"  # the process that starts tasks keeps it, and
     os.environ["FSSPEC_MARK"] = MARK  # what tasks start keeps this
     watchdog = subprocess.Popen(
         [sys.executable, str(DEEDS.with_name("watchdog.py")), MARK, str(MOST_PROCESSES), str(len(kinds) * 90)]
     )
+
+    def has_held(cluster: LocalCluster) -> bool:
+        asyncio.run(_submit_all(run, cluster, kinds))
+        run.deaths = deaths_told(cluster)
+        return run.has_held and not watchdog.poll()
+
     try:
-        return judged_on_a_cluster(
-            "hostile",
-            nodes=2,
-            lowest_port=19700,
-            has_held=lambda cluster: (
-                asyncio.run(_has_held(cluster, kinds, given.json)) and not watchdog.poll()
-            ),
-        )
+        return judged_on_a_cluster("hostile", nodes=2, lowest_port=19700, has_held=has_held)
     finally:
         watchdog.kill()
         if watchdog.wait() == 3:
             print(f"THE WATCHDOG has ended tasks: more than {MOST_PROCESSES} processes", file=sys.stderr)
 
 
-async def _has_held(cluster: LocalCluster, kinds: Sequence[Kind], json_file: str) -> bool:
+async def _submit_all(run: Run, cluster: LocalCluster, kinds: Sequence[Kind]) -> None:
     home = Path(cluster.folder).parent
     (home / "input").write_text("one line\n")
     (home / "diary").write_text("dear diary")
     (home / "deeds.py").write_bytes(DEEDS.read_bytes())
-    outcomes = []
     async with connect([each.address for each in cluster.nodes], token=read_token(cluster.folder)) as db:
         prober = Prober(db)
         probing = asyncio.create_task(prober.run())
         await asyncio.sleep(QUIET_S)
-        quiet_ms = prober.p99_ms()
+        run.quiet_p99_ms = prober.p99_ms()
         print(
-            f"{'kind':<20} {'ended':<13} {'s':>6} {'p99 ms':>8}  (quiet: p99 {quiet_ms:.1f} ms)", flush=True
+            f"{'kind':<20} {'ended':<13} {'s':>6} {'p99 ms':>8}  "
+            f"(seed {run.seed}, quiet: p99 {run.quiet_p99_ms:.1f} ms)",
+            flush=True,
         )
         for number, kind in enumerate(kinds):
             outcome = await _outcome(db, cluster, home, kind, number)
             outcome.put_p99_ms = prober.p99_ms()
-            outcomes.append(outcome)
+            run.jobs.append(outcome)
             print(outcome.line(), flush=True)
         probing.cancel()
-    return _judged(outcomes, quiet_ms, prober.failures, json_file)
+    run.failed_puts = prober.failures
 
 
 async def _outcome(db: AsyncClient, cluster: LocalCluster, home: Path, kind: Kind, number: int) -> Outcome:
@@ -270,25 +320,33 @@ def _output(home: Path, number: int, cluster: LocalCluster) -> str:
     return ""
 
 
-def _judged(outcomes: Sequence[Outcome], quiet_ms: float, failed_puts: int, json_file: str) -> bool:
-    right = sum(each.is_right for each in outcomes)
-    escapes = sum(bool(each.escapes) for each in outcomes)
-    worst_ms = max(each.put_p99_ms for each in outcomes)
+def _tell(runs: Sequence[Run], began: float, json_file: str) -> None:
+    jobs = [each for run in runs for each in run.jobs]
+    if not jobs:
+        return
+    document = {
+        "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime(began)),
+        "seconds": round(time.time() - began),
+        "uid": os.geteuid(),
+        "machine": machine(),
+        "load_1_min": round(os.getloadavg()[0], 1),
+        "jobs": len(jobs),
+        "right": sum(run.right for run in runs),
+        "escaped": sum(run.escaped for run in runs),
+        "seen_dead": sum(run.deaths for run in runs),
+        "failed_puts": sum(run.failed_puts for run in runs),
+        "quiet_p99_ms": [round(run.quiet_p99_ms, 1) for run in runs],
+        "worst_p99_ms": round(max(each.put_p99_ms for each in jobs), 1),
+    }
     print(
-        f"{right} of {len(outcomes)} right, {escapes} escaped; puts: p99 {quiet_ms:.1f} ms quiet, "
-        f"{worst_ms:.1f} ms beside the worst, {failed_puts} failed"
+        "{right} of {jobs} right, {escaped} escaped, {seen_dead} times a node was seen dead; puts: p99 "
+        "{quiet_p99_ms} ms quiet, {worst_p99_ms} ms beside the worst, {failed_puts} failed; uid {uid}, "
+        "{seconds} s".format(**document)
     )
     if json_file:
         Path(json_file).parent.mkdir(parents=True, exist_ok=True)
-        document = {
-            "right": right,
-            "escaped": escapes,
-            "quiet_p99_ms": round(quiet_ms, 3),
-            "failed_puts": failed_puts,
-            "jobs": [asdict(each) for each in outcomes],
-        }
+        document["runs"] = [asdict(run) for run in runs]
         Path(json_file).write_text(json.dumps(document, indent=1) + "\n")
-    return right >= RIGHT_SHARE * len(outcomes) and not escapes
 
 
 if __name__ == "__main__":

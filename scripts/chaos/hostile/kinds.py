@@ -77,4 +77,6 @@ KINDS: Final = (
     Kind("remove_scratch", _USER, "deleted or locked"),
     Kind("lock_scratch", (*_USER, *_WELL)),
     Kind("huge_value", _USER),
+    Kind("spoil_bundle", _USER, _CONTAINED),
+    Kind("make_anothers_folder", _USER, _CONTAINED),
 )

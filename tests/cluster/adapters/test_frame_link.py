@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.adapters.network.answering import Answering, Dialler
+from ringmill.cluster.adapters.network.answered_stream import Dialler
+from ringmill.cluster.adapters.network.answering import Answering
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock

@@ -74,7 +74,7 @@ def test_a_kernel_without_either_contains_nothing_and_says_so(monkeypatch: pytes
     for name in ("landlock_version", "has_seccomp", "drop_capabilities", "promise_no_new_privileges"):
         monkeypatch.setattr(containing, name, lambda: 0)
     here = os.path.dirname(os.path.realpath(__file__))
-    contained = contain(Reach("code.zip", (here,), (), (), network=False))
+    contained = contain(Reach(("code.zip",), (here,), (), (), network=False))
     assert contained.may_read(__file__) and not contained.may_write(__file__)
     assert os.listdir("/") != []
 

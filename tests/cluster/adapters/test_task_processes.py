@@ -264,6 +264,26 @@ async def test_a_forkserver_that_answers_a_ping_while_a_task_starts_tells_of_its
         assert await task.wait() == -9
 
 
+async def test_a_start_that_is_cancelled_as_its_answer_comes_leaves_no_process(
+    processes: TaskProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await start(processes, tmp_path)
+    starting = asyncio.create_task(start(processes, tmp_path))
+    answer, pids = processes._on_answer, []
+
+    def answer_and_cancel(verb: str, number: int, *fields: Any) -> None:
+        answer(verb, number, *fields)
+        if verb == "forked":
+            pids.append(fields[0])
+            starting.cancel()
+
+    monkeypatch.setattr(processes, "_on_answer", answer_and_cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await until(lambda: not is_alive(pids[0]), "the end of a task that nobody wants any more")
+    assert is_alive(first.pid)
+
+
 async def test_a_task_that_stops_its_forkserver_is_killed_when_it_is_told_to(
     processes: TaskProcesses, tmp_path: Path
 ) -> None:

@@ -57,6 +57,21 @@ def test_only_who_knows_the_secret_makes_a_token() -> None:
             SEAL.open(other.token(SEEN, HOME, b"k"), HOME, b"k")
 
 
+def test_while_the_secret_is_rotated_tokens_of_either_are_opened() -> None:
+    former, seal = ContextSeal("secret"), ContextSeal("secret")
+    old = former.token(SEEN, HOME, b"k")
+    seal.change("secret\nnext other")
+    assert seal.token(SEEN, HOME, b"k") == old, "all nodes can open what is handed out"
+    seal.change("other\nformer secret")
+    new = seal.token(SEEN, HOME, b"k")
+    assert new != old
+    assert seal.open(old, HOME, b"k") == seal.open(new, HOME, b"k") == SEEN
+    seal.change("other")
+    assert seal.open(new, HOME, b"k") == SEEN
+    with pytest.raises(InvalidArgument, match="before its token was changed"):
+        seal.open(old, HOME, b"k")
+
+
 def test_everybody_can_make_a_token_that_covers_nothing() -> None:
     assert SEAL.open(blind_token(HOME, b"k"), HOME, b"k") == BLIND
 

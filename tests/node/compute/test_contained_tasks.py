@@ -70,7 +70,7 @@ class Premises:
         reach = self.containment.reach_of(spec, self.bundle, str(folder.parent))
         run = RunAttempt(
             "map", 0, self.begun, spec.encode(), self.bundle, str(folder), str(folder), 1, split.to_wire(),
-            reach.to_wire() if reach else (),
+            reach.writing(str(folder.parent)).to_wire() if reach else (),
         )  # fmt: skip
         await process.send(run.encode())
         while (said := Said.decode(await process.receive())).kind == "progress":
@@ -227,6 +227,23 @@ async def test_side_data_is_read_and_a_home_that_is_the_input_is_but_for_secrets
     assert found["read"] == "of others" and found["list"].startswith("PermissionError")
 
 
+async def test_a_hard_link_to_the_token_gives_nothing_to_who_may_read_the_folder_it_is_in(
+    premises: Premises,
+) -> None:
+    linked = premises.root / "inputs" / "linked"
+    os.link(premises.root / "token", linked)
+    spec = premises.spec(premises.lines("lines", f"read {linked}", f"read_in_a_child {linked}"))
+    for inputs in ((f"{premises.root}/inputs/*",), (str(linked), *spec.inputs)):
+        process = await premises.process()
+        said = await premises.attempt(process, replace(spec, inputs=inputs), spec.inputs[0])
+        process.kill()
+        assert said.kind == "done", said.body
+        folder = premises.root / "node" / "scratch" / "j-1" / f"map-0.{premises.begun}"
+        found = json.loads((folder / "found.json").read_text())
+        assert found["read"].startswith("PermissionError")
+        assert found["read_in_a_child"].startswith("CalledProcessError")
+
+
 async def test_one_process_serves_attempts_of_one_reach_and_says_when_it_cannot(premises: Premises) -> None:
     here, there = premises.lines("here", "print"), premises.root / "of_user" / "there"
     (premises.root / "inputs" / "linked").symlink_to(there)
@@ -249,8 +266,8 @@ def test_a_pattern_permits_its_folder_unless_that_holds_everything() -> None:
     )  # fmt: skip
     reach = containment.reach_of(spec, "/code.zip", "/srv/node/scratch/j")
     assert reach == Reach(
-        "/code.zip", ("/data/*.gz", "/data", "/u/*.txt", "/a/b"),
-        ("/srv/node/scratch/j", "/data/.out.ringmill-j"), ("/srv/node",), network=False,
+        ("/code.zip", "/srv/node/scratch/j", "/data/.out.ringmill-j"),
+        ("/data/*.gz", "/data", "/u/*.txt", "/a/b"), (), ("/srv/node",), network=False,
     )  # fmt: skip
     assert Reach.from_wire(reach.to_wire()) == reach
     assert TaskContainment().reach_of(spec, "/code.zip") is None

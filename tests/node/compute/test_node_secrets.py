@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.messages.reach import TaskContainment
 from ringmill.node.config import NodeConfig, TlsPaths
+from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.lifecycle import _containment
 
 
@@ -19,3 +29,38 @@ def test_data_token_and_key_are_no_inputs(monkeypatch: pytest.MonkeyPatch) -> No
         tls=TlsPaths("tls/n1.pem", "tls/n1.key", "tls/ca.pem"),
     )
     assert set(_containment(config).secrets) == {"/srv/n1", "/etc/ringmill/token", "/usr/tls/n1.key"}
+
+
+@pytest.fixture
+async def processes() -> AsyncIterator[TaskProcesses]:
+    made = TaskProcesses()
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("make", [os.link, os.symlink])
+async def test_a_link_to_the_token_is_no_input_and_no_side_data(
+    processes: TaskProcesses, tmp_path: Path, make: Any
+) -> None:
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "words").write_text("a b\n")
+    linked = str(tmp_path / "inputs" / "linked")
+    make(tmp_path / "token", linked)
+    named: list[Any] = [
+        {"inputs": (linked,)}, {"inputs": (f"local://{linked}",)}, {"inputs": (f"{tmp_path}/inputs",)},
+        {"inputs": (f"{tmp_path}/words",), "side": {"x": linked}},
+    ]  # fmt: skip
+    for number, fields in enumerate(named):
+        spec = JobSpec(
+            job="j-1", module="m", name="n", bundle_sha256="", output=f"{tmp_path}/out-{number}",
+            input_format="lines", output_format="tsv", reducers=1, **fields,
+        )  # fmt: skip
+        for is_on in (True, False):
+            containment = TaskContainment(is_on=is_on, secrets=(str(tmp_path / "token"),))
+            plan = JobStepRunner(processes, containment).plan(spec)
+            if is_on:
+                with pytest.raises(InvalidArgument, match="linked is a link to a file of the cluster itself"):
+                    await plan
+            else:
+                assert (await plan).splits != (), "what is named is an input otherwise"

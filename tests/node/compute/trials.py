@@ -23,6 +23,9 @@ def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
                 ctx.log("long " * 10_000)
         if ctx.params["mode"] == "half counts":
             ctx.count("lines", 0.5)  # type: ignore[arg-type]
+        if ctx.params["mode"] == "trespass":
+            for done in trespasses(*ctx.params["flag"].split(":")):
+                ctx.log(done)
         if ctx.params["mode"] == "large":
             bytearray(100 << 20)
     ctx.count("lines")
@@ -87,6 +90,31 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
     if mode == "pipe":
         os.write(3, b"\x00\x00\x00\x05hello")
         time.sleep(60)
+
+
+def trespasses(scratch: str, parts: str, bundle: str) -> Iterator[str]:
+    """What an attempt can do to what the node and other attempts of its job have left."""
+    own = os.getcwd()
+    for path in (bundle, *files_in(scratch), *files_in(parts)):
+        if not path.startswith(own):
+            with contextlib.suppress(OSError), open(path, "r+b") as file:
+                file.write(b"spoilt")
+                yield f"overwrites {os.path.basename(path)}"
+    for folder in (scratch, parts):
+        with contextlib.suppress(OSError):
+            os.symlink("/elsewhere", f"{folder}/map-0.9")
+            os.unlink(f"{folder}/map-0.9")
+            yield f"plants a link in {os.path.basename(folder)}"
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                if not own.startswith(f"{folder}/{name}"):
+                    os.rename(f"{folder}/{name}", f"{folder}/moved")
+                    os.rename(f"{folder}/moved", f"{folder}/{name}")
+                    yield f"moves {name}"
+
+
+def files_in(top: str) -> list[str]:
+    return [f"{folder}/{name}" for folder, _, names in os.walk(top) for name in names]
 
 
 counting = job(map=words, combine=total, reduce=total, params={"mode": "", "flag": ""})

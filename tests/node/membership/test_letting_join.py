@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ringmill.cluster.access.cluster_secret import HeldSecret
 from ringmill.cluster.errors import PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, DiskId, NodeId
 from ringmill.cluster.ring.plans.membership import with_members
@@ -32,11 +33,11 @@ class Door:
         self.world = World()
         self.nodes = self.world.nodes
 
-    def joins(self, node: str) -> LettingJoin:
+    def joins(self, node: str, text: str = SECRET) -> LettingJoin:
         room = self.nodes[node].membership
         core = self.nodes[node].core
         return LettingJoin(
-            SECRET,
+            HeldSecret(text),
             topology=room.topology,
             epochs=room.epochs,
             starts=room.starts,
@@ -51,12 +52,14 @@ class Door:
         of = ClusterId(cluster) if cluster else self.world.topology.cluster
         return JoinGrant(of, N4, int(self.now_s() + valid_s), b"salt").token(secret)
 
-    async def ask(self, token: JoinToken, *, at: str = "n1", member: Member | None = None) -> str:
+    async def ask(
+        self, token: JoinToken, *, at: str = "n1", member: Member | None = None, text: str = SECRET
+    ) -> str:
         """The secret, as a newcomer gets it from this member."""
         newcomer = member or newcomer_on(4)
         nonce = b"n" * JOIN_NONCE_BYTES
         proof = token.request_proof(nonce, newcomer)
-        asked = self.joins(at).admit(token.grant.encode(), proof, nonce, newcomer, 5)
+        asked = self.joins(at, text).admit(token.grant.encode(), proof, nonce, newcomer, 5)
         return token.open((await self.world.on(at, asked)).sealed, nonce)
 
     def member(self) -> Member | None:
@@ -140,6 +143,21 @@ def test_a_token_that_is_none_here_adds_nobody(made: Mapping[str, Any], why: str
         await refused(door.ask(door.token(**made)), why)
         await refused(door.ask(door.token(), member=newcomer_on(5, NodeId("n5"))), "is for n4, not for n5")
         assert door.member() is None
+
+    door.world.run(story())
+
+
+@pytest.mark.parametrize("secret", ["former", "now"])
+def test_while_the_secret_is_rotated_a_token_of_either_brings_both_and_none_of_a_former_one_later(
+    secret: str,
+) -> None:
+    door = Door()
+
+    async def story() -> None:
+        token = door.token(secret=secret)
+        if secret == "former":
+            await refused(door.ask(token, text="now"), "was not made with the secret of this cluster")
+        assert await door.ask(token, text="now\nformer former") == "now\nformer former"
 
     door.world.run(story())
 

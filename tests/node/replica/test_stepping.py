@@ -71,6 +71,25 @@ async def test_none_of_many_that_read_at_once_finds_the_memtable_full(cold: Engi
     assert len([key async for key, _ in cold.scan(b"beside", KEY)]) == 100
 
 
+async def test_a_writer_that_reads_gets_its_turn_beside_those_that_only_write(
+    cold: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads = lossy._LossyReadFile.pread_off_loop, []
+
+    async def read_while_others_write(file: lossy._LossyReadFile, size: int, offset: int) -> bytes:
+        reads.append(offset)
+        while cold.has_room:
+            batch = Batch()
+            batch.put(b"beside", bytes(100))
+            cold.apply(batch)
+        return await read(file, size, offset)
+
+    monkeypatch.setattr(lossy._LossyReadFile, "pread_off_loop", read_while_others_write)
+    await change(cold, KEY, lambda present: add_one(cold, present))
+    monkeypatch.undo()
+    assert await cold.get(KEY) == b"1" and len(reads) <= 4
+
+
 async def test_a_value_whose_successor_was_flushed_while_it_was_read_is_not_the_present_one(
     cold: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

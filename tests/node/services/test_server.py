@@ -28,6 +28,7 @@ from ringmill.cluster.ports import Incoming
 from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, encode_operations
 from ringmill.cluster.wire.stubs.kv_pb2 import Frame, GetRequest, GetResponse
+from ringmill.node.services import server as of_server
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.table import Call, Service, unary
@@ -239,3 +240,30 @@ async def test_a_message_beyond_every_limit_is_refused_by_the_carrier(server: No
     refusal = await refusal_of(server.address, path, bytes(33 * 1024 * 1024))
     assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await assert_unharmed(server)
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # and empty SETTINGS: it speaks gRPC
+
+
+async def test_a_connection_that_asks_nothing_is_closed_and_one_with_a_stream_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(of_server, "IDLE_S", 0.3)
+    watch = "/grpc.health.v1.Health/Watch"
+    async with (
+        node_transport("n1") as transport,
+        NodeServer("127.0.0.1:0", Services(GrpcAcceptor(transport))) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        asking = channel.unary_stream(
+            watch, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
+        )(HealthCheckRequest(service=""))
+        await asking.read()
+        host, _, port = server.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(PREFACE)
+        async with asyncio.timeout(20):
+            assert b"connection idle" in await reader.read()
+        writer.close()
+        assert not asking.done()
+        asking.cancel()

@@ -5,7 +5,7 @@ address that was dialled and the node's challenge, which is another one at each 
 that a process got hold of opens no other method and no other node.  Nor does it open this node once that
 process can listen at its address: then this start of the node has ended.  The node keeps nothing for it.
 
-Rules F6 and F8: docs/protocol/requests.md.
+Rules F6, F8 and F9: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class ClientDoor:
         self._challenge = self._secret.nonce()
         self.permissions: Permissions | None = None
         """Decides what clients may ask; without it they may ask all."""
+
+    def change(self, token: str) -> None:
+        """The cluster's token is this one from now on."""
+        self._token = token
+        self._secret.change(token)
 
     def secret_for(self, told: Introduction) -> LinkSecret:
         """By what the client of a session that told this, with a nonce, is to prove itself.

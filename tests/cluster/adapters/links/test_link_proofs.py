@@ -95,11 +95,11 @@ async def test_who_gives_no_proof_before_it_asks_gets_nothing_done(nodes: Any, f
     assert not doing.done
 
 
-def test_no_more_proofs_are_looked_at_than_a_node_has_addresses() -> None:
+def test_no_more_proofs_are_looked_at_than_a_node_has_addresses_and_secrets() -> None:
     secret, ours, theirs = LinkSecret(SECRET, OsEntropy()), Introduction("n1"), Introduction("n2")
     proof = secret.proof("answering", ours, theirs)
-    assert secret.is_proof(bytes(32) + proof, "answering", ours, theirs)
-    assert not secret.is_proof(bytes(64) + proof, "answering", ours, theirs)
+    assert secret.is_proof(bytes(96) + proof, "answering", ours, theirs)
+    assert not secret.is_proof(bytes(128) + proof, "answering", ours, theirs)
 
 
 async def test_who_never_proves_itself_is_let_go(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:

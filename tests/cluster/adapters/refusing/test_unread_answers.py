@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from ringmill.cluster.adapters.network.answering import (
+from ringmill.cluster.adapters.network.answered_stream import (
     FIRST_ANSWER_BYTES,
     LEAST_STREAM_BYTES,
     NODE_BYTES,
     STREAM_BYTES,
     TURN_BYTES,
-    Answering,
     Dialler,
     share_of_answers,
 )
+from ringmill.cluster.adapters.network.answering import Answering
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Arrival, Priority

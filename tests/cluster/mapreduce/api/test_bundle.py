@@ -60,11 +60,37 @@ def test_bytes_that_are_not_the_announced_bundle_are_refused() -> None:
         check_bundle(b"rubbish", sha256(b"rubbish").hexdigest())
 
 
-def test_a_path_out_of_the_folder_is_refused() -> None:
+def zipped(*entries: tuple[str, bytes, int], comment: bytes = b"") -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("RINGMILL-BUNDLE", "version 1\n")
-        archive.writestr("../evil.py", "")
-    data = buffer.getvalue()
-    with pytest.raises(InvalidArgument, match="leaves its folder"):
+        archive.comment = comment
+        for name, content, method in entries:
+            archive.writestr(name, content, method)
+    return buffer.getvalue()
+
+
+STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+LARGE = bytes(17 << 20)
+MARK = ("RINGMILL-BUNDLE", b"version 1\n", STORED)
+
+
+@pytest.mark.parametrize(
+    ("what", "data", "message"),
+    [
+        ("a path that climbs", zipped(MARK, ("../evil.py", b"", STORED)), "leaves its folder"),
+        ("an absolute path", zipped(MARK, ("/evil.py", b"", STORED)), "leaves its folder"),
+        ("a backslash", zipped(MARK, ("..\\evil.py", b"", STORED)), "leaves its folder"),
+        ("a source that is a bomb", zipped(MARK, ("job.py", LARGE, DEFLATED)), "unpacks to 2 files"),
+        ("a marker that is one", zipped(("RINGMILL-BUNDLE", LARGE, DEFLATED)), "unpacks to 1 files"),
+        ("a small compressed file", zipped(MARK, ("job.py", b"x" * 99, DEFLATED)), "are not compressed"),
+        ("files without end", zipped(MARK, *((f"{i:0600}", b"", STORED) for i in range(2001))), "lists more"),
+        ("a comment", zipped(MARK, comment=b"PK"), "do not end as one"),
+        ("the 64-bit form", b"PK\x06\x07" + bytes(16) + zipped(MARK)[-22:], "do not end as one"),
+    ],
+)  # fmt: skip
+def test_a_bundle_that_leaves_its_folder_or_unpacks_to_too_much_is_refused_unread(
+    monkeypatch: pytest.MonkeyPatch, what: str, data: bytes, message: str
+) -> None:
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail(f"{what} was unpacked"))
+    with pytest.raises(InvalidArgument, match=message):
         check_bundle(data, sha256(data).hexdigest())

@@ -1,4 +1,5 @@
-"""Tokens with roles on a real node: issued by the command line, held by clients, revoked under a session.
+"""Tokens with roles on a real node: issued by the command line, held by clients, revoked under a session; and
+another secret for the cluster.
 
 The cluster is this module's own, as it comes to require a token.
 """
@@ -6,6 +7,7 @@ The cluster is this module's own, as it comes to require a token.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from ringmill.client.blocking import Client
 from ringmill.client.local.tcp_ports import free_base
-from ringmill.cluster.errors import PermissionDenied
+from ringmill.cluster.errors import PermissionDenied, Unavailable
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL
 from tests.e2e.cli.conftest import Shell
 
@@ -151,3 +153,52 @@ def test_a_name_in_force_is_not_given_again(shell: Shell, tokens: dict[str, str]
     assert (again.code, again.error["code"]) == (4, "CONFLICT")
     assert shell.run("auth", "revoke", "nobody").code == 3
     assert shell.run("auth", "issue", "x", "--role", "root").code == 2
+
+
+def test_the_secret_is_rotated_under_a_client_that_writes_and_the_former_opens_nothing(
+    shell: Shell, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule F9: who found the token in its file goes on, and who was given it has time for the new one."""
+    monkeypatch.setenv("RINGMILL_HOME", str(shell.folder / "home"))
+    file = shell.folder / "home" / "default" / "token"
+    former, has_ended = file.read_text().strip(), threading.Event()
+    acked: list[object] = []
+
+    def write() -> None:
+        with Client(address) as db:
+            while not has_ended.is_set():
+                db.put(f"rotated-{len(acked)}", b"v")
+                acked.append(db.keyspaces.list())
+
+    not_begun = shell.run("auth", "rotate-secret", "--finish", "-o", "json")
+    assert (not_begun.code, not_begun.error["code"]) == (4, "CONFLICT")
+    writer = threading.Thread(target=write)
+    writer.start()
+    with opened(address, former) as given:
+        given.put("k", b"1")
+        begun = shell.ok("auth", "rotate-secret", "-o", "json").json
+        assert begun["former_is_accepted"] and begun["members"] == ["n1"]
+        now, others = file.read_text().split("\n", 1)
+        assert others == f"former {former}\n" and now != former
+        given.put("k", b"2")
+        with opened(address, former) as late, opened(address, now) as early:
+            late.put("k", b"3"), early.put("k", b"4")
+        assert shell.ok("auth", "rotate-secret", "--finish", "-o", "json").json["former_is_accepted"] is False
+        assert file.read_text() == f"{now}\n" and file.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(Unavailable, match="did not prove"):
+            given.put("k", b"5")
+    done = len(acked)
+    assert "did not prove" in unproved_by(shell, address, former)
+    with opened(address, now) as new:
+        assert b"4" in new.get("k").siblings
+    has_ended.set()
+    writer.join()
+    assert len(acked) >= done > 0, "the thread ends at the first error"
+    with Client(address) as db:
+        assert all(db.get(f"rotated-{each}").value == b"v" for each in range(len(acked)))
+
+
+def unproved_by(shell: Shell, address: str, token: str) -> str:
+    ended = shell.run("--endpoints", address, "--token-file", held(shell, token), "get", "k", "-o", "json")
+    assert (ended.error["code"], ended.error["outcome"]) == ("UNAVAILABLE", "failed")
+    return str(ended.error["message"])

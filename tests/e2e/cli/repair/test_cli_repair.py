@@ -14,8 +14,8 @@ from ringmill.client.many_keys import raise_first
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
 
-KEYS = [f"key:{number}" for number in range(3000)]
-HINT_BYTES = 64 * 1024
+KEYS = [f"key:{number}" for number in range(1200)]
+HINT_BYTES = 24 * 1024
 PATIENT_S = 120.0
 
 

@@ -29,7 +29,7 @@ NAMES = (
 )  # fmt: skip
 NODES_OWN = (
     "advertise", "client_transport", "compare_every", "config", "containment", "data", "frames_port",
-    "gate", "hint_age", "hint_bytes", "id", "join", "listen", "metrics", "pass_vote_after",
+    "gate", "hint_age", "hint_bytes", "id", "join", "listen", "log_format", "metrics", "pass_vote_after",
     "peer_transport", "profile", "purge_after", "purge_after_least", "scrub_every", "seeds", "slots",
     "tls_clients", "tls_crl", "zone",
 )  # fmt: skip

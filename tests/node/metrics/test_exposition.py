@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parsed_text
 
-from ringmill.cluster.adapters.network.http.page_port import PagePort, ServedText
+from ringmill.cluster.adapters.network.http.page_port import MOST_CONNECTIONS, PagePort, ServedText
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, Unavailable
 from ringmill.cluster.meters.histogram import Histogram
 from ringmill.node.metrics.exposition import Exposition
@@ -79,3 +80,24 @@ async def test_the_port_answers_one_path(raised: Exception | None, status: int) 
                 assert answer.status == refused
         with pytest.raises(InvalidArgument, match=f"cannot listen on {address}"):
             await PagePort(address, "/metrics", make).__aenter__()
+
+
+async def test_who_holds_connections_open_takes_a_bounded_number_of_them() -> None:
+    host, port = "127.0.0.1", free_port()
+    async with PagePort(f"{host}:{port}", "/metrics", lambda token, accept: ServedText(b"1\n", "text/plain")):
+        held = [await asyncio.open_connection(host, port) for _ in range(MOST_CONNECTIONS)]
+        reader, writer = await asyncio.open_connection(host, port)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        held.pop()[1].close()
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as caller:
+            for _ in range(100):
+                try:
+                    async with caller.get("/metrics") as answer:
+                        assert await answer.read() == b"1\n"
+                        break
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)  # until the node has seen that one is closed
+            else:
+                raise AssertionError("a connection that was closed still counts")
+        for _, open_one in [*held, (reader, writer)]:
+            open_one.close()

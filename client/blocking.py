@@ -9,11 +9,12 @@ after its deadline at the latest.  The methods are generated from the async ones
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TypeVar, Unpack, overload
 
 from ringmill.client.administration.hot_view import HotView
+from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus
 from ringmill.client.arguments import ContextLike, Endpoints, Key, Level, Seconds, checked_timeout_s
 from ringmill.client.connection import AsyncClient, connect
@@ -366,3 +367,10 @@ class Client(Keyspace):
         return self._loop.run(self._subject.hot(timeout=timeout), waiting_limit_s(self._timeout_s, timeout))
 
     hot.__doc__ = AsyncClient.hot.__doc__
+
+    def metrics(self, *, timeout: Seconds | None = None) -> Mapping[str, NodeMetrics]:
+        return self._loop.run(
+            self._subject.metrics(timeout=timeout), waiting_limit_s(self._timeout_s, timeout)
+        )
+
+    metrics.__doc__ = AsyncClient.metrics.__doc__

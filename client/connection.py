@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +21,7 @@ from ringmill.client.administration.auth import AsyncAuth
 from ringmill.client.administration.hot_view import HotView, ask_hot
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.client.administration.members import AsyncMembers
+from ringmill.client.administration.node_metrics import NodeMetrics, ask_metrics
 from ringmill.client.administration.ring_view import AsyncRing
 from ringmill.client.administration.status import ClusterStatus, cluster_status
 from ringmill.client.arguments import (
@@ -354,6 +355,14 @@ class AsyncClient(AsyncKeyspace):
         view = await self.ring.show(timeout=timeout_s)
         left_s = max(0.1, until - asyncio.get_running_loop().time())
         return await ask_hot(self._directory, view, left_s)
+
+    async def metrics(self, *, timeout: Seconds | None = None) -> Mapping[str, NodeMetrics]:
+        """What each member that answers has counted since its start, by the id of the node.
+
+        The names are those of docs/monitoring.md.  Raises Unavailable when no member answers.
+        """
+        timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
+        return await ask_metrics(self._directory, timeout_s)
 
     def _dial(self, address: str) -> Link:
         return open_link(

@@ -76,6 +76,7 @@ class NodeConfig:
     pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
+    log_format: str = "text"  # or "json"
     metrics: str = ""  # host:port that serves metrics over HTTP; "" nowhere
     frames_port: int = 0  # where frames over tcp are taken; 0: the system chooses at each start
     containment: Containing = "auto"  # of tasks, as far as the kernel can
@@ -190,6 +191,7 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         peer_transport=_carrier(str(value["peer_transport"] or ("grpc" if tls is None else "tcp"))),
         client_transport=_carrier(text("client_transport")),
         frames_port=_frames_port(found, listen),
+        log_format=text("log_format"),
         metrics=_metrics(found, listen, is_guarded=tls is not None and value["token_file"] is not None),
         containment=_containment(text("containment")),
         tls=tls,

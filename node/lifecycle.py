@@ -51,6 +51,7 @@ from ringmill.node.joining.asking_seeds import SeedLink, Seeds
 from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
 from ringmill.node.joining.watched_token import WatchedToken
 from ringmill.node.leaving import leave_service
+from ringmill.node.log_events import log_as_json, note_epoch
 from ringmill.node.log_lines import log_by
 from ringmill.node.metrics.families import families_of
 from ringmill.node.metrics.family import Family
@@ -97,6 +98,8 @@ async def run_node(config: NodeConfig) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _begin_stop, stop)
+    if config.log_format == "json":
+        log_as_json(config.id)
     limit = raise_limit()
     watch = DescriptorWatch(limit)
     tls = _tls(config)
@@ -163,6 +166,7 @@ def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None
     transport.meter_by(node.core.meter)
     node.core.secret.on_change(transport.change_secret)
     node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
+    node.membership.topology.on_change(lambda topology: note_epoch(topology.epoch))
     node.membership.topology.on_change(partial(_tell_other_address, config))
 
 

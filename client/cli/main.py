@@ -76,6 +76,12 @@ ringmill = _Program(
         ),
         "job": Verb("ringmill.client.cli.jobs.job:job", "run MapReduce jobs on the nodes"),
         "bench": Verb("ringmill.client.cli.bench.bench:bench", "run a load on a cluster and measure it"),
+        "top": Verb(
+            "ringmill.client.cli.observing.top_verb:top", "what the nodes do at present, again and again"
+        ),
+        "doctor": Verb(
+            "ringmill.client.cli.observing.doctor_verb:doctor", "find what is wrong, and what to do about it"
+        ),
         "demo": Verb(
             "ringmill.client.cli.demo.demo:demo", "a guided tour that checks its own claims", NO_CLUSTER
         ),

@@ -125,6 +125,12 @@ NODE_SETTINGS: Final = (
         help="port that takes frames over tcp  [the system chooses]",
     ),
     Setting(
+        name="log_format",
+        default="text",
+        choices=("text", "json"),
+        help="form of the log: lines for people, or an object on each line for programs",
+    ),
+    Setting(
         name="metrics",
         help="[HOST:]PORT that serves metrics to Prometheus over HTTP, on loopback without HOST  [none]",
     ),

@@ -28,7 +28,7 @@ async def serving_metrics(
     exposition = Exposition(families)
 
     def make(token: str, accept: str) -> ServedText:
-        control.check(raw_caller(config.token, {TOKEN_KEY: token}, control), _ROW)
+        control.check(raw_caller(node.core.secret.text, {TOKEN_KEY: token}, control), _ROW)
         return ServedText(*exposition.text(accept))
 
     async with PagePort(config.metrics, _PATH, make, tls=tls):

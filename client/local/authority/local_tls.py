@@ -11,7 +11,7 @@ from ringmill.client.local.authority.authority import Authority, check_cluster_n
 from ringmill.client.local.local_state import LocalCluster
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 
-__all__ = ["check_can_have_tls", "certify", "node_flags", "tls_ca_of", "tls_files_of"]
+__all__ = ["authority_of", "check_can_have_tls", "certify", "node_flags", "tls_ca_of", "tls_files_of"]
 
 
 def check_can_have_tls(name: str) -> None:
@@ -21,7 +21,7 @@ def check_can_have_tls(name: str) -> None:
 
 def certify(cluster: LocalCluster) -> None:
     """Make the authority, if there is none, and a certificate for each node that has none."""
-    authority = _authority(cluster.folder)
+    authority = authority_of(cluster.folder)
     if not authority.files.has(authority.files.bundle):
         authority.init(cluster.name)
     for node in cluster.nodes:
@@ -31,7 +31,7 @@ def certify(cluster: LocalCluster) -> None:
 
 def node_flags(cluster: LocalCluster, node: str) -> list[str]:
     """What a node of a cluster with TLS is started with."""
-    files = _authority(cluster.folder).files
+    files = authority_of(cluster.folder).files
     return [
         "--tls-cert", files.certificate(node), "--tls-key", files.key(node),
         "--tls-ca", files.bundle, "--tls-crl", files.revocations,
@@ -40,7 +40,7 @@ def node_flags(cluster: LocalCluster, node: str) -> list[str]:
 
 def tls_ca_of(folder: str) -> str:
     """The certificates of the authority of the local cluster in `folder`; "" for one without TLS."""
-    path = _authority(folder).files.bundle
+    path = authority_of(folder).files.bundle
     return path if os.path.exists(path) else ""
 
 
@@ -49,5 +49,5 @@ def tls_files_of(cluster: LocalCluster) -> TlsFiles | None:
     return TlsFiles(ca=tls_ca_of(cluster.folder)) if cluster.tls else None
 
 
-def _authority(folder: str) -> Authority:
+def authority_of(folder: str) -> Authority:
     return Authority(os.path.join(folder, "tls"))

@@ -93,7 +93,7 @@ class AnsweredStream:
             self._meter.done(method, self._clock.monotonic() - begun)
 
     def note_failed(self, method: str, error: Exception, begun: float) -> None:
-        if self._meter is not None:
+        if self._meter is not None and method.startswith(self.dialler.prefix):
             self._meter.failed(method, error, self._clock.monotonic() - begun)
 
     def guess_less(self) -> None:

@@ -106,9 +106,7 @@ class Answering:
 
     def refusal(self) -> Unavailable | None:
         """The error for new calls once the node is stopping."""
-        if not self._is_stopping:
-            return None
-        return self._leaving()
+        return self._leaving() if self._is_stopping else None
 
     def _leaving(self) -> Unavailable:
         return Unavailable(f"{self._name} is stopping", hint="ask another node", outcome="failed")
@@ -265,7 +263,8 @@ class Answering:
             handler = self._handlers[method]
             result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
-            served.note_failed(method, error, begun)
+            if method in self._handlers:  # else a client could make up names to be counted
+                served.note_failed(method, error, begun)
             served.fail(identity, self.as_ours(method, error))
             return
         if isinstance(result, bytes):

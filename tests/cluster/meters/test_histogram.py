@@ -65,3 +65,27 @@ def test_the_far_tail_is_told_apart() -> None:
     told = histogram.percentiles_ms()
     assert told["p99.9"] < 2.1
     assert told["p99.99"] >= 900
+
+
+@given(LATENCIES, LATENCIES)
+def test_what_came_since_an_earlier_look_is_left(earlier: list[int], later: list[int]) -> None:
+    now = histogram_of(earlier + later)
+    between = now.since(histogram_of(earlier))
+    assert between.count == len(later)
+    assert between.filled == histogram_of(later).filled
+
+
+def test_a_histogram_that_began_anew_is_taken_whole() -> None:
+    fresh = histogram_of([5])
+    assert fresh.since(histogram_of([5, 5, 7])) is fresh
+
+
+@given(LATENCIES, st.lists(st.integers(min_value=1, max_value=44), min_size=1, unique=True))
+def test_how_many_are_below_powers_of_two_is_exact(latencies: list[int], exponents: list[int]) -> None:
+    coarse = Histogram(2)
+    for one in latencies:
+        coarse.record(one)
+    bounds = [1 << exponent for exponent in sorted(exponents)]
+    assert coarse.at_most(bounds) == [sum(each < bound for each in latencies) for bound in bounds]
+    again = Histogram.of_buckets(coarse.filled.items(), coarse.sum_ns, coarse.max_ns, 2)
+    assert again.filled == coarse.filled and again.count == len(latencies)

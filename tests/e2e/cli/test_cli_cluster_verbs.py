@@ -64,6 +64,10 @@ def test_a_killed_node_leaves_everything_readable_and_writable(shell: Shell) -> 
     killed = shell.ok("cluster", "kill", "n3", "-o", "json").json["nodes"][0]
     assert not os.path.exists(f"/proc/{killed['pid']}") or killed["done"] == "killed"
     assert shell.run("cluster", "status", "--check").code == 7
+    ill = shell.run("doctor")
+    told = [line.split("\t") for line in ill.out.decode().splitlines() if line.startswith("x\t")]
+    assert ill.code == 7 and {"processes"} <= {line[1] for line in told} <= {"nodes", "processes"}
+    assert all("n3" in line[2] and line[3].endswith("cluster restart n3") for line in told)
     for number in range(4):
         assert shell.ok("get", f"kept:{number}").out == b"%d\n" % number
         shell.ok("put", f"kept:{number}", f"{number}+")

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parsed_text
 
 import ringmill
 from ringmill.client.cli.frame.exit_codes import ExitCode
@@ -15,12 +23,15 @@ from ringmill.cluster.errors import PermissionDenied, Unavailable
 from ringmill.cluster.wire.offers import CarrierName
 from tests.e2e.cli.conftest import Shell
 
+ROOT = Path(__file__).parents[3]
+
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     shell = Shell(tmp_path_factory.mktemp("tls"))
-    base = free_base(2, 21000 + os.getpid() % 1000 * 10)
-    shell.ok("cluster", "up", "--nodes", "2", "--tls", "--client-transport", "tcp", "--base-port", str(base))
+    base = free_base(4, 21000 + os.getpid() % 1000 * 10)
+    ports = ("--base-port", str(base), "--metrics-base-port", str(base + 2))
+    shell.ok("cluster", "up", "--nodes", "2", "--tls", "--client-transport", "tcp", *ports)
     yield shell
     shell.ok("cluster", "down")
 
@@ -73,13 +84,67 @@ def test_who_lacks_something_is_told_what(shell: Shell, endpoints: str, authorit
     assert refusal.code == ExitCode.UNREACHABLE and "did not prove that it is a node" in refusal.err
 
 
-def test_running_nodes_take_new_certificates(shell: Shell, authority: Authority) -> None:
+@dataclass(frozen=True)
+class Metrics:
+    """Asks n1 for its metrics, with the certificates that nodes have at the moment."""
+
+    port: int
+    ca: str
+
+    def get(self, token: str = "", accept: str = "") -> str:
+        headers = {"Accept": accept} | ({"Authorization": f"Bearer {token}"} if token else {})
+        request = urllib.request.Request(f"https://127.0.0.1:{self.port}/metrics", headers=headers)
+        context = ssl.create_default_context(cafile=self.ca)
+        with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+            return str(answer.read().decode())
+
+
+@pytest.fixture
+def metrics(endpoints: str, authority: Authority) -> Metrics:
+    return Metrics(int(endpoints.split(",", maxsplit=1)[0].rpartition(":")[2]) + 2, authority.files.bundle)
+
+
+def test_the_page_has_each_metric_as_a_node_serves_it(shell: Shell, metrics: Metrics) -> None:
+    shell.ok("put", "k", "v")
+    token = (shell.folder / "home/default/token").read_text().strip()
+    rows = re.findall(
+        r"^\| `(ringmill_\w+)` \| (\w+) \| (.*?) \| (.*) \|$",
+        (ROOT / "docs/monitoring.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    told = {name: (kind, meaning) for name, kind, _, meaning in rows}
+    labels = {name: set(re.findall(r"`(\w+)`", text)) for name, _, text, _ in rows}
+    served = list(parsed_text(metrics.get(token)))
+    ours = [each for each in served if each.name.startswith("ringmill_")]
+    total = {"counter": "_total"}
+    assert {each.name + total.get(each.type, ""): (each.type, each.documentation) for each in ours} == told
+    for each in ours:
+        for sample in each.samples:
+            assert set(sample.labels) - {"le"} == labels[each.name + total.get(each.type, "")], sample
+    openmetrics = metrics.get(token, "application/openmetrics-text;version=1.0.0")
+    again = list(parsed_openmetrics(openmetrics))  # type: ignore[no-untyped-call]
+    assert len(again) == len(served)
+
+
+def test_metrics_of_a_node_with_tls_need_a_token_that_may_read(shell: Shell, metrics: Metrics) -> None:
+    issued = shell.ok("-o", "json", "auth", "issue", "prometheus", "--role", "read").json["token"]
+    assert "ringmill_requests_total" in metrics.get(issued)
+    for wrong in ("", "guessed", issued[:-1]):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            metrics.get(wrong)
+    with pytest.raises(ConnectionError):
+        urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}/metrics", timeout=10)
+
+
+def test_running_nodes_take_new_certificates(shell: Shell, authority: Authority, metrics: Metrics) -> None:
     """The authority has another key at the end, and n1 has started again by its new certificate."""
     authority.rotate()
     for node in ("n1", "n2"):
         authority.issue(node, replace=True)
         shell.ok("put", "k", node)
     authority.finish()
+    token = (shell.folder / "home/default/token").read_text().strip()
+    assert "ringmill_epoch" in metrics.get(token)  # by the certificate of the new authority
     shell.ok("cluster", "restart", "n1")
     shell.ok("put", "k", "last", "-w", "all")
     assert shell.ok("-o", "raw", "get", "k", "-r", "all").out == b"last"

@@ -6,6 +6,7 @@ port speaks TLS only; each connection is looked at with the certificates of that
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from aiohttp import web
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, RingmillError
 
-__all__ = ["ServedText", "PagePort"]
+__all__ = ["MOST_CONNECTIONS", "PagePort", "ServedText"]
 
 _BEARER: Final = "bearer "
 _MOST_HEADER_BYTES: Final = 8190
+_HANDSHAKE_S: Final = 5.0
+MOST_CONNECTIONS: Final = 16
 _CLOSE_S: Final = 1.0  # for answers under way, once the port closes
 
 
@@ -34,7 +37,8 @@ class ServedText:
 class PagePort:
     """`async with` it to listen.  `make` gets the token of a request ("" for none) and its Accept header.
 
-    A PermissionDenied of `make` is answered with 401, any other error of ours with 503.
+    A PermissionDenied of `make`, or InvalidArgument for a damaged token, is answered with 401, any other of
+    our errors with 503.
     """
 
     def __init__(
@@ -58,11 +62,15 @@ class PagePort:
         )
         await self._runner.setup()
         host, _, port = self.address.rpartition(":")
-        site = web.TCPSite(
-            self._runner, host.strip("[]"), int(port), ssl_context=self._context(), reuse_port=False
-        )
+        context = self._context()
         try:
-            await site.start()
+            self._listening = await asyncio.get_running_loop().create_server(
+                self._accept,
+                host.strip("[]"),
+                int(port),
+                ssl=context,
+                ssl_handshake_timeout=None if context is None else _HANDSHAKE_S,
+            )
         except OSError as error:
             await self._runner.cleanup()
             raise InvalidArgument(
@@ -72,7 +80,14 @@ class PagePort:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._listening.close()
         await self._runner.cleanup()
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        """Who holds many connections open, and asks nothing, must not use up the descriptors of the node."""
+        server = self._runner.server
+        assert server is not None
+        return server() if len(server.connections) < MOST_CONNECTIONS else _Closing()
 
     def _context(self) -> ssl.SSLContext | None:
         tls = self._tls
@@ -91,11 +106,18 @@ class PagePort:
             if self._tls is not None and request.transport is not None:
                 self._tls.check_client(request.transport.get_extra_info("peercert"))
             page = self._make(_token_of(request.headers), request.headers.get("Accept", ""))
-        except PermissionDenied as error:
+        except (PermissionDenied, InvalidArgument) as error:
             return web.Response(status=401, text=f"{error.message}\n", headers={"WWW-Authenticate": "Bearer"})
         except RingmillError as error:
             return web.Response(status=503, text=f"{error.message}\n")
         return web.Response(body=page.body, headers={"Content-Type": page.content_type})
+
+
+class _Closing(asyncio.Protocol):
+    """Closes a connection at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
 
 def _token_of(headers: Mapping[str, str]) -> str:

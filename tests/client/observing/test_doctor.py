@@ -1,0 +1,167 @@
+"""Each check of `ringmill doctor` finds what it is for, says whom it concerns, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ringmill.client.administration.moves_view import MovesView
+from ringmill.client.administration.node_metrics import NodeMetrics
+from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
+from ringmill.client.doctor.cluster_checks import check_cluster
+from ringmill.client.doctor.cluster_facts import ClusterFacts
+from ringmill.client.doctor.finding import Finding, is_wrong
+from ringmill.client.doctor.machine_checks import MachineFacts, check_machine
+from ringmill.client.jobs.job_values import CoordinatorState
+from ringmill.cluster.wire.stubs.membership_pb2 import MetricSample
+
+NOW_S = 1_800_000_000.0
+GIB = 1 << 30
+COMPLETE = Ranges(8, 0, 0)
+
+
+def told(node: str, version: str = "1.0", **figures: float) -> NodeMetrics:
+    values = {"disk_free_bytes": 50.0 * GIB, "clock_offset_seconds": 0.001, **figures}
+    families: dict[str, Sequence[MetricSample]] = {
+        name: [MetricSample(value=value)] for name, value in values.items()
+    }
+    build = MetricSample(labels={"version": version, "python": "3.11.7"}, value=1)
+    return NodeMetrics(node, 1.0, {**families, "build": [build]})
+
+
+def node(name: str, **fields: Any) -> NodeStatus:
+    return replace(
+        NodeStatus(name, f"h:{name}", "up", "up", 4, uptime_s=9.0, epoch=2, containment="landlock 7"),
+        **fields,
+    )
+
+
+def facts(*nodes: NodeStatus, ranges: Ranges = COMPLETE, **others: Any) -> ClusterFacts:
+    """`metrics` are those of nodes that tell something else than the others."""
+    members = nodes or (node("n1"), node("n2"))
+    status = ClusterStatus("demo", 2, 3, "ok", (), "n1", ranges, members)
+    moves = MovesView(2, 0, 0, False, (), {}, {}, {}, ())
+    given: dict[str, Any] = {
+        "metrics": {each.id: told(each.id) for each in members if each.uptime_s is not None},
+        "moves": moves,
+        "coordinator": CoordinatorState("", 0, ()),
+        "version": "1.0",
+    }
+    if others.get("metrics"):
+        others["metrics"] = {**given["metrics"], **others["metrics"]}
+    return ClusterFacts(status=status, **{**given, **others})
+
+
+def unwell(findings: Sequence[Finding]) -> dict[str, Finding]:
+    found = {each.check: each for each in findings if each.verdict != "ok"}
+    assert all(each.remedy for each in found.values())
+    return found
+
+
+def checked(given: ClusterFacts) -> dict[str, Finding]:
+    return unwell(list(check_cluster(given, NOW_S)))
+
+
+def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
+    assert checked(facts()) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "check", "verdict", "names", "remedy"),
+    [
+        (facts(node("n1"), node("n2", state="down", uptime_s=None)), "nodes", "wrong", "n2",
+         "ringmill cluster restart n2"),
+        (facts(node("n1"), node("n2", state="slow")), "nodes", "warning", "n2 is slow", "status"),
+        (facts(node("n1"), node("n2", epoch=1)), "epoch", "warning", "n2 is at epoch 1", "log"),
+        (facts(metrics={"n1": told("n1"), "n2": told("n2", "0.9")}), "versions", "warning",
+         "n2 runs 0.9, this client 1.0", "rolling-restart"),
+        (facts(ranges=Ranges(6, 2, 0)), "partitions", "warning", "2 partitions lack", "start"),
+        (facts(ranges=Ranges(6, 0, 2)), "partitions", "wrong", "2 partitions have no quorum", "start"),
+        (facts(metrics={"n1": told("n1", clock_offset_seconds=-0.3)}), "clocks", "warning", "n1 is -0.30 s",
+         "NTP"),
+        (facts(metrics={"n1": told("n1", clock_offset_seconds=7.0)}), "clocks", "wrong", "n1 is +7.00 s",
+         "NTP"),
+        (facts(metrics={"n1": told("n1", disk_free_bytes=GIB / 2)}), "disks", "wrong", "n1 has 512 MiB",
+         "free some space"),
+        (facts(metrics={"n1": told("n1", disk_free_bytes=2 * GIB, memtable_bytes=3 * GIB)}), "disks",
+         "warning", "its data takes 3.0 GiB", "add nodes"),
+        (facts(metrics={"n1": told("n1", read_only=1)}), "stores", "wrong", "n1 takes no writes", "space"),
+        (facts(node("n1", engine_failure="flush: no space")), "stores", "wrong", "n1: flush: no space",
+         "space"),
+        (facts(node("n1", damaged_ranges=3)), "stores", "warning", "3 key ranges of n1", "repair status"),
+        (facts(metrics={"n1": told("n1", compaction_waiting_tables=9)}), "compaction", "warning",
+         "9 tables of n1", "cluster add"),
+        (facts(node("n1"), node("n2", awaited_hints=4), metrics={"n1": told("n1", hint_oldest_seconds=7200)}),
+         "hints", "warning", "n1 have waited for 120 minutes", "bring back n2"),
+        (facts(moves=MovesView(2, 3, 1, False, ("n4",), {}, {7: "n3 is down"}, {}, ())), "moves", "warning",
+         "partition 7: n3 is down", "cluster moves"),
+        (facts(moves=MovesView(2, 3, 1, True, ("n4",), {}, {}, {}, ())), "moves", "warning", "paused",
+         "--resume"),
+        (facts(coordinator=CoordinatorState("", 3, ("j1", "j2"))), "jobs", "wrong", "2 jobs are open",
+         "coordinator show"),
+        (facts(node("n1", containment="landlock 7, AS ROOT")), "containment", "warning", "n1", "user"),
+        (facts(metrics={"n1": told("n1", overload_step=3)}), "overload", "warning", "n1 leaves things off",
+         "ringmill top"),
+        (facts(has_tls=True, has_token=False), "access", "wrong", "without a token", "--token-file"),
+        (facts(metrics={"n1": told("n1", comparison_pass_timestamp_seconds=NOW_S - 7300)}), "comparing",
+         "warning", "n1 has compared its copies 122 minutes ago", "repair status"),
+    ],
+)  # fmt: skip
+def test_a_check_names_what_is_amiss(
+    given: ClusterFacts, check: str, verdict: str, names: str, remedy: str
+) -> None:
+    found = checked(given)
+    assert list(found) == [check]
+    assert (found[check].verdict, is_wrong(found.values())) == (verdict, verdict == "wrong")
+    assert names in found[check].told and remedy in found[check].remedy
+
+
+def test_what_a_client_may_not_ask_is_said_and_not_taken_for_well() -> None:
+    refused = {
+        "metrics": "needs the role read",
+        "moves": "needs the role read",
+        "jobs": "needs the role jobs",
+    }
+    given = facts(metrics={}, moves=None, coordinator=None, refused=refused)
+    found = {each.check: each for each in check_cluster(given, NOW_S) if each.verdict != "ok"}
+    assert {"versions", "moves", "jobs"} <= set(found)
+    assert "role jobs" in found["jobs"].told and not is_wrong(found.values())
+
+
+MACHINE = MachineFacts(folder="x/demo", states={"n1": "running", "n2": "running"}, modes={"x/demo": 0o700})
+
+
+@pytest.mark.parametrize(
+    ("given", "check", "verdict", "names", "remedy"),
+    [
+        (replace(MACHINE, states={"n1": "running", "n2": "stopped"}, recorded={"n2": 77}), "processes",
+         "wrong", "n2 does not run (recorded pid 77)", "ringmill cluster restart n2"),
+        (replace(MACHINE, states={"n1": "stopped"}), "processes", "wrong", "no node", "ringmill cluster up"),
+        (replace(MACHINE, states={"n1": "running", "n2": "paused"}), "processes", "wrong", "n2 is paused",
+         "ringmill cluster resume n2"),
+        (replace(MACHINE, takers={"n2": "pid 9 (nc -l)"}), "ports", "wrong", "pid 9 (nc -l)", "stop it"),
+        (replace(MACHINE, modes={"x/demo/token": 0o644}), "folders", "wrong", "x/demo/token has mode 0644",
+         "chmod -R go-rwx x/demo"),
+        (replace(MACHINE, days_left={"n1": 300, "n2": 13}), "certificates", "warning",
+         "that of n2 expires in 13 days", "ca issue"),
+        (replace(MACHINE, days_left={"n1": -1}), "certificates", "wrong", "that of n1 has expired",
+         "ca issue"),
+        (replace(MACHINE, disk_used=0.9), "disk", "warning", "90% full", "space"),
+        (replace(MACHINE, disk_used=0.99), "disk", "wrong", "99% full", "space"),
+        (replace(MACHINE, open_files=1024), "file limit", "warning", "1,024", "ulimit"),
+    ],
+)  # fmt: skip
+def test_a_check_of_the_machine_names_what_is_amiss(
+    given: MachineFacts, check: str, verdict: str, names: str, remedy: str
+) -> None:
+    found = unwell(list(check_machine(given)))
+    assert list(found) == [check]
+    assert found[check].verdict == verdict
+    assert names in found[check].told and remedy in found[check].remedy
+
+
+def test_a_machine_that_is_well_has_nothing_to_be_told() -> None:
+    assert unwell(list(check_machine(replace(MACHINE, days_left={"n1": 300})))) == {}

@@ -1,0 +1,64 @@
+"""The dashboard and the alert rules ask for metrics that nodes serve: those in docs/monitoring.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from dashboard import PAGE, dashboard_text
+
+ROOT = Path(__file__).resolve().parents[2]
+MONITORING = ROOT / "examples" / "monitoring"
+SELECTOR = re.compile(r"(ringmill_\w+)(?:\{([^}]*)\})?")
+
+
+def served() -> dict[str, tuple[str, set[str]]]:
+    """Kind and labels of each metric; a test on real nodes holds the page to what they serve."""
+    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(ringmill_\w+)` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
+    return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+
+
+def expressions(name: str) -> list[str]:
+    text = (MONITORING / name).read_text(encoding="utf-8")
+    if name.endswith(".yml"):
+        return [rule["expr"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    document = json.loads(text)
+    targets = [each for panel in document["panels"] for each in panel.get("targets", ())]
+    return [each["expr"] for each in [*targets, *document["annotations"]["list"]]]
+
+
+def test_the_dashboard_is_the_one_that_its_script_writes() -> None:
+    assert PAGE.read_text(encoding="utf-8") == dashboard_text(), "run scripts/dashboard.py"
+
+
+@pytest.mark.parametrize("name", ["dashboard.json", "alerts.yml"])
+def test_each_metric_that_is_asked_for_exists(name: str) -> None:
+    known = served()
+    asked = [found for expression in expressions(name) for found in SELECTOR.findall(expression)]
+    assert len(asked) > 10
+    for metric, conditions in asked:
+        kind, labels = known[metric.removesuffix("_bucket")]
+        assert (kind == "histogram") == metric.endswith("_bucket"), metric
+        given = set(re.findall(r"(\w+)\s*[=!]", conditions)) - {"job", "instance"}
+        assert given <= labels, metric
+
+
+@pytest.mark.parametrize("name", ["dashboard.json", "alerts.yml"])
+def test_each_counter_is_asked_for_its_rate(name: str) -> None:
+    for expression in expressions(name):
+        for total in re.finditer(r"(\w+)\((?:process|ringmill)_\w+_total\b", expression):
+            assert total[1] in {"rate", "increase"}, expression
+        counters = re.findall(r"ringmill_\w+_total\b[^\[]*", expression)
+        assert len(counters) == len(re.findall(r"ringmill_\w+_total\b(?:\{[^}]*\})?\[", expression))
+
+
+def test_prometheus_reads_the_rules_and_the_ports_of_a_local_cluster() -> None:
+    settings = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
+    assert settings["rule_files"] == ["alerts.yml"]
+    (job,) = settings["scrape_configs"]
+    assert job["static_configs"][0]["targets"] == [f"127.0.0.1:{port}" for port in range(9101, 9106)]

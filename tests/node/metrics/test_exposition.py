@@ -1,0 +1,103 @@
+"""Metrics as text: valid in both formats, over a port that answers nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+import aiohttp
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parsed_text
+
+from ringmill.cluster.adapters.network.http.page_port import MOST_CONNECTIONS, PagePort, ServedText
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied, Unavailable
+from ringmill.cluster.meters.histogram import Histogram
+from ringmill.node.metrics.exposition import Exposition
+from ringmill.node.metrics.family import Family, Sample, by_label, counter, gauge, histogram
+from tests.cluster.adapters.conftest import free_port
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+
+
+def families() -> Sequence[Family]:
+    times = Histogram(2)
+    for ns in (1_000, 1_500_000, 1_600_000, 40_000_000_000):
+        times.record(ns)
+    return [
+        Family("build", "info", "What runs", [Sample(1.0, {"version": '1 "x"\n'})], ("version",)),
+        counter("puts_total", "Puts", 3),
+        gauge("offset_seconds", "Not known", None),
+        by_label("gauge", "hints_waiting", "Hints", "target", {"n2": 4.0}),
+        histogram("duration_seconds", "Times", times),
+    ]
+
+
+def test_both_formats_parse_and_say_the_same() -> None:
+    exposition = Exposition(families)
+    text, openmetrics = exposition.text("")[0].decode(), exposition.text(OPENMETRICS)[0].decode()
+    for found in (
+        {each.name: each for each in parsed_text(text)},
+        {each.name: each for each in parsed_openmetrics(openmetrics)},  # type: ignore[no-untyped-call]
+    ):
+        assert found["ringmill_puts"].samples[0].value == 3
+        assert found["ringmill_hints_waiting"].samples[0].labels == {"target": "n2"}
+        assert not found["ringmill_offset_seconds"].samples
+        times = {
+            float(each.labels["le"]): each.value
+            for each in found["ringmill_duration_seconds"].samples
+            if each.name.endswith("_bucket")
+        }
+        assert times[math.inf] == 4
+        assert next(at for at, count in times.items() if count >= 3) <= 0.0016 * 1.5
+        assert list(times.values()) == sorted(times.values()) and times[max(set(times) - {math.inf})] == 3
+        assert "process_cpu_seconds" in found
+    assert openmetrics.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [(None, 200), (PermissionDenied("a token is missing"), 401), (Unavailable("no"), 503)],
+)
+async def test_the_port_answers_one_path(raised: Exception | None, status: int) -> None:
+    def make(token: str, accept: str) -> ServedText:
+        if raised is not None:
+            raise raised
+        assert (token, accept) == ("sesame", "text/plain")
+        return ServedText(b"ringmill_up 1\n", "text/plain; version=0.0.4")
+
+    address = f"127.0.0.1:{free_port()}"
+    headers = {"Authorization": "Bearer sesame", "Accept": "text/plain"}
+    async with PagePort(address, "/metrics", make), aiohttp.ClientSession(f"http://{address}") as caller:
+        async with caller.get("/metrics", headers=headers) as answer:
+            assert answer.status == status
+            if status == 200:
+                assert await answer.read() == b"ringmill_up 1\n"
+                assert answer.headers["Content-Type"] == "text/plain; version=0.0.4"
+        for method, path, refused in (("GET", "/", 404), ("POST", "/metrics", 405)):
+            async with caller.request(method, path) as answer:
+                assert answer.status == refused
+        with pytest.raises(InvalidArgument, match=f"cannot listen on {address}"):
+            await PagePort(address, "/metrics", make).__aenter__()
+
+
+async def test_who_holds_connections_open_takes_a_bounded_number_of_them() -> None:
+    host, port = "127.0.0.1", free_port()
+    async with PagePort(f"{host}:{port}", "/metrics", lambda token, accept: ServedText(b"1\n", "text/plain")):
+        held = [await asyncio.open_connection(host, port) for _ in range(MOST_CONNECTIONS)]
+        reader, writer = await asyncio.open_connection(host, port)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        held.pop()[1].close()
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as caller:
+            for _ in range(100):
+                try:
+                    async with caller.get("/metrics") as answer:
+                        assert await answer.read() == b"1\n"
+                        break
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)  # until the node has seen that one is closed
+            else:
+                raise AssertionError("a connection that was closed still counts")
+        for _, open_one in [*held, (reader, writer)]:
+            open_one.close()

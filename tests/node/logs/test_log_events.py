@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ringmill.node.log_events import EVENTS, NOTICE, log_as_json, note_epoch
-from ringmill.node.log_lines import log_to
+from ringmill.node.log_lines import log_by
 
 ROOT = Path(__file__).resolve().parents[3]
 LEVELS = {"info", "warning", "error"}
@@ -38,7 +38,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     stream, root = io.StringIO(), logging.Logger("root")
     monkeypatch.setattr(logging, "root", root)
     monkeypatch.setattr(logging, "getLogger", lambda name=None: root)
-    log_to(stream)
+    log_by(logging.StreamHandler(stream))
     log_as_json("n1")
     return stream
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
+from ringmill.client.routing.balancing import POLICIES, BalanceName
 from ringmill.client.values import CausalContext
 from ringmill.cluster.access.client_token import client_token
 from ringmill.cluster.access.cluster_secret import LONGEST_SECRET, cluster_secret
@@ -279,6 +280,15 @@ def checked_transport(transport: CarrierName, *, session: bool) -> CarrierName:
     return transport
 
 
+def checked_balance(balance: BalanceName) -> BalanceName:
+    """Which owner of a key is asked first."""
+    if balance not in POLICIES:
+        raise InvalidArgument(
+            f"balance is {_shown(balance)}, which is not known", hint=f"one of {', '.join(POLICIES)}"
+        )
+    return balance
+
+
 def checked_endpoints(endpoints: Endpoints) -> list[str]:
     """Addresses "host:port", from one str with commas or from several strs."""
     if isinstance(endpoints, str):
@@ -302,11 +312,9 @@ def checked_token(token: str) -> str:
     """
     if not isinstance(token, str):
         raise _mistyped("token", token, "a str")
-    first, _, others = token.partition("\n")
+    first, *others = token.split("\n")
     _check_size("token", len(first), LONGEST_SECRET, "it is the line of the cluster's token file")
-    if others:
-        cluster_secret(token)
-    if not _TOKEN.fullmatch(first):
+    if not _TOKEN.fullmatch(first) or (others and cluster_secret(token).text != token):
         raise InvalidArgument(
             "token has characters that are not printable ASCII, or spaces",
             hint="it is what the cluster's token file holds, without the last line end",

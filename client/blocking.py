@@ -24,6 +24,7 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.kv_requests import MISSING, ManyPutsSettings, Missing
 from ringmill.client.many_keys import Pairs, checked_keys, checked_pairs
 from ringmill.client.registers.registers import AsyncRegisters
+from ringmill.client.routing.balancing import BalanceName
 from ringmill.client.scans.async_scan import ScanSettings
 from ringmill.client.scans.blocking_scan import Scan
 from ringmill.client.twins.blocking_administration import Auth, Keyspaces, Members, Ring
@@ -257,10 +258,11 @@ class Client(Keyspace):
         tls_ca: str = "",
         tls_cert: str = "",
         tls_key: str = "",
+        balance: BalanceName = "hash",
     ) -> None:
         subject = connect(
             endpoints, timeout=timeout, token=token, session=session, transport=transport,
-            tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key,
+            tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, balance=balance,
         )  # fmt: skip
         super().__init__(subject, LoopThread(subject.aclose), checked_timeout_s(timeout))
 

@@ -27,6 +27,7 @@ from ringmill.client.administration.status import ClusterStatus, cluster_status
 from ringmill.client.arguments import (
     Endpoints,
     Seconds,
+    checked_balance,
     checked_endpoints,
     checked_flag,
     checked_name,
@@ -41,6 +42,7 @@ from ringmill.client.local_token import FollowedToken, find_token_file, read_tok
 from ringmill.client.merging.mergeables import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.registers import AsyncRegisters
+from ringmill.client.routing.balancing import BalanceName, balancer_named
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Abandon, Link, Method
 from ringmill.client.routing.router import Router
@@ -83,6 +85,7 @@ def connect(
     tls_ca: str = "",
     tls_cert: str = "",
     tls_key: str = "",
+    balance: BalanceName = "hash",
 ) -> AsyncClient:
     """A client of the cluster that `endpoints` ("host:port,…") belong to; enter it with `async with`.
 
@@ -94,6 +97,11 @@ def connect(
     does not know it (rule F6); one without it trusts whoever listens at the endpoints.  `session=False`
     sends each request as a unary call, which is cheaper for only a few requests.  `transport` "tcp" or
     "unix" carries the session's requests where the nodes offer that, else gRPC does.
+
+    `balance` says which owner of a key is asked first: "hash" the first in the order of the ring,
+    "round-robin" each in turn, "weighted" in turn by the members' weights, "sticky" one node for everything,
+    "least-connections" the one with the fewest requests of this client under way, "least-latency" the one
+    that answered soonest lately.  Nodes that do not answer are asked last under each.
 
     `tls_ca` is a file with the certificates of the cluster's authority: nodes are asked for certificates by
     it, and everything is encrypted (rule F7).  `tls_cert` and `tls_key` are a certificate of this client and
@@ -107,8 +115,9 @@ def connect(
     checked_flag("session", session)
     checked_transport(transport, session=session)
     tls = tls_of(tls_ca, tls_cert, tls_key)
+    checked_balance(balance)
     check_fork()
-    return AsyncClient(*given, session, transport, tls)
+    return AsyncClient(*given, session, transport, tls, balance=balance)
 
 
 def tls_of(ca: str, cert: str = "", key: str = "") -> TlsFiles | None:
@@ -179,12 +188,14 @@ class AsyncClient(AsyncKeyspace):
         tls: TlsFiles | None = None,
         *,
         finds_token: bool = True,
+        balance: BalanceName = "hash",
     ) -> None:
         """As `connect`; without `finds_token` it has the token that is given, and looks for no other."""
         self._tls = tls
         self._finds_token = finds_token
         self._entropy = OsEntropy()
-        self._directory = Directory(endpoints, self._dial)
+        balancer = balancer_named(balance, self._entropy.random_bytes("client.balance", 16))
+        self._directory = Directory(endpoints, self._dial, balancer)
         self._timeout_s = timeout_s
         self._token = token
         self._jobs: AsyncJobs | None = None

@@ -28,7 +28,9 @@ class Complaints:
         self._clock = clock
         self._told: dict[Kind, tuple[float, int]] = {}  # when it was told last, and how often it came since
 
-    def add(self, method: str, error: Exception, *, by: str = "", sort: str = "") -> None:
+    def add(
+        self, method: str, error: Exception, *, by: str = "", sort: str = "", has_trace: bool = True
+    ) -> None:
         """Log a fault, or count it.  One that was caused `by` somebody else has no trace.
 
         Faults of one line are told apart by their `sort`, of which there must be few.
@@ -38,8 +40,10 @@ class Complaints:
         if told_at is None:
             if by:
                 _log.warning("%s: %s of %s was refused: %s", self._name, method, by, error)
-            else:
+            elif has_trace:
                 _log.error("%s: %s failed", self._name, method, exc_info=error)
+            else:
+                _log.warning("%s: %s failed: %s", self._name, method, error)
             self._told[kind] = (now, 0)
         elif now - told_at >= EVERY_S:
             count = since + 1

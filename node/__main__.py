@@ -1,4 +1,4 @@
-"""`python -m ringmill.node`: one node in the foreground; logs on stderr, nothing on stdout.
+"""`python -m ringmill.node`: one node in the foreground; logs on stderr or in a file, nothing on stdout.
 
 `python -m ringmill.node reset` turns a folder into that of a new node, and says so on stdout;
 `python -m ringmill.node config` prints the settings.
@@ -28,7 +28,7 @@ from ringmill.cluster.gathering import first_error
 from ringmill.cluster.os_errors import is_full
 from ringmill.node.config import parse_arguments, show_settings
 from ringmill.node.lifecycle import run_node
-from ringmill.node.log_lines import log_to
+from ringmill.node.log_lines import log_by
 from ringmill.node.reset import run_reset
 
 __all__ = ["main"]
@@ -37,7 +37,7 @@ __all__ = ["main"]
 def main() -> int:
     """Run a node: 0 after a clean stop; 1 or 2, and one line of error, when it cannot start."""
     os.umask(0o077)  # only the node's user may read what it writes
-    log_to(sys.stderr)
+    log_by(logging.StreamHandler())
     try:
         if sys.argv[1:2] == ["reset"]:
             run_reset(sys.argv[2:])

@@ -81,6 +81,9 @@ class NodeConfig:
     frames_port: int = 0  # where frames over tcp are taken; 0: the system chooses at each start
     containment: Containing = "auto"  # of tasks, as far as the kernel can
     tls: TlsPaths | None = None  # the files with which the node speaks TLS, and nothing else
+    log_file: str = ""  # "": stderr
+    log_bytes: int = 16 << 20  # after which `log_file` is rotated
+    log_files: int = 4  # that there are at most
 
     @property
     def bound(self) -> str:
@@ -175,7 +178,7 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         zone=text("zone"),
         join=join,
         token_file=str(Path(text("token_file")).absolute()) if value["token_file"] else "",
-        token="" if join or not found["token_file"].value else _token(found["token_file"]),
+        token="" if join else _token(found["token_file"]),
         profile=text("profile"),
         slots=int(number("slots")),
         scrub_every_s=number("scrub_every"),
@@ -192,6 +195,9 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         metrics=_metrics(found, listen, is_guarded=tls is not None and value["token_file"] is not None),
         containment=_containment(text("containment")),
         tls=tls,
+        log_file=str(Path(text("log_file")).absolute()) if value["log_file"] is not None else "",
+        log_bytes=int(number("log_bytes")),
+        log_files=int(number("log_files")),
     )
 
 
@@ -388,8 +394,8 @@ def token_again(path: str) -> str:
 
 
 def _token(given: Found) -> str:
-    """What the file holds.  An empty one must not leave a node open to all.  Raises InvalidArgument."""
-    return _token_in(str(given.value), given.origin)
+    """What the file holds; "" when none is named.  An empty one must not leave a node open to all."""
+    return "" if given.value is None else _token_in(str(given.value), given.origin)
 
 
 def _token_in(path: str, origin: str) -> str:

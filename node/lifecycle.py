@@ -22,6 +22,7 @@ from importlib.metadata import version
 from ringmill.cluster.adapters.containment.level import level_of_kernel
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder
+from ringmill.cluster.adapters.files.rotated_log import RotatedLog
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
@@ -35,6 +36,7 @@ from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, con
 from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment, is_within
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
@@ -50,6 +52,7 @@ from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
 from ringmill.node.joining.watched_token import WatchedToken
 from ringmill.node.leaving import leave_service
 from ringmill.node.log_events import log_as_json, note_epoch
+from ringmill.node.log_lines import log_by
 from ringmill.node.metrics.families import families_of
 from ringmill.node.metrics.family import Family
 from ringmill.node.metrics.process_meters import ProcessMeters
@@ -89,7 +92,9 @@ _log = logging.getLogger(__name__)
 
 
 async def run_node(config: NodeConfig) -> None:
-    """Serve until SIGTERM or SIGINT.  Raises what opening the folder or the port raises."""
+    """Serve until SIGTERM or SIGINT.  Raises what opening the log, the folder or the port raises."""
+    if config.log_file:
+        _log_to_file(config)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _begin_stop, stop)
@@ -225,6 +230,14 @@ async def _taking_frames(
             _log.info("%s takes frames at %s", config.id, offers[name])
         transport.offer(peers=offers[config.peer_transport], clients=offers[config.client_transport])
         yield
+
+
+def _log_to_file(config: NodeConfig) -> None:
+    """Raises InvalidArgument for a file that cannot be written."""
+    try:
+        log_by(RotatedLog(config.log_file, most_bytes=config.log_bytes, files=config.log_files))
+    except OSError as error:
+        raise InvalidArgument(f"--log-file {config.log_file!r}: {error.strerror}") from error
 
 
 def _facts(

@@ -8,20 +8,18 @@ stranger cannot write a line that looks like one of the node's.
 from __future__ import annotations
 
 import logging
-from typing import TextIO
 
 from ringmill.cluster.printable import printable
 
-__all__ = ["log_to"]
+__all__ = ["log_by"]
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
 
 
-def log_to(stream: TextIO) -> None:
-    """Log all of this process to `stream`, from level INFO on."""
-    handler = logging.StreamHandler(stream)
+def log_by(handler: logging.Handler) -> None:
+    """Log all of this process by `handler` alone, from level INFO on."""
     handler.setFormatter(_Indented(_FORMAT))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 class _Indented(logging.Formatter):

@@ -66,7 +66,11 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """The cluster as its members see it.  `health` is ok, degraded or unavailable."""
+    """The cluster as its members see it.  `health` is ok, degraded or unavailable.
+
+    Partitions that move are complete meanwhile, so they are no reason: `moving` counts them, and those that
+    wait for it.
+    """
 
     cluster: str
     epoch: int
@@ -77,6 +81,7 @@ class ClusterStatus:
     ranges: Ranges
     nodes: tuple[NodeStatus, ...]
     voters: tuple[str, ...] = ()  # of the members, those who decide on the next epoch
+    moving: int = 0
 
     def to_dict(self) -> dict[str, object]:
         """The status as JSON values."""
@@ -128,6 +133,7 @@ def combine(topology: Topology, answers: Answers) -> ClusterStatus:
         ranges=ranges,
         nodes=nodes,
         voters=topology.voter_nodes,
+        moving=topology.moving,
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from ringmill.client.local.local_state import (
     token_path,
 )
 from ringmill.cluster.adapters.files.private_files import make_private_folder, open_private, tighten
+from ringmill.cluster.adapters.files.tree_removal import remove_tree
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.ring.hashing import MAX_PARTITIONS, MIN_PARTITIONS
 from ringmill.cluster.ring.topology_entries import MAX_REPLICAS, check_between, check_name
@@ -223,7 +223,7 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:
 def purge(cluster: LocalCluster) -> None:
     """Remove data, logs and token of a cluster whose processes have ended."""
     assert all(node_state(node) == "stopped" for node in cluster.nodes)
-    shutil.rmtree(cluster.folder)
+    remove_tree(cluster.folder)
 
 
 def _start(cluster: LocalCluster, node: LocalNode) -> Started:
@@ -241,6 +241,7 @@ def _command(cluster: LocalCluster, node: LocalNode) -> list[str]:
         "--profile", "fast",
         "--peer-transport", cluster.peer_transport,
         "--client-transport", cluster.client_transport,
+        "--log-file", cluster.log_path(node),
     ]  # fmt: skip
     if port := cluster.metrics_port(node):
         command += ["--metrics", str(port)]

@@ -1,49 +1,106 @@
-"""Reads the logs of local nodes: the last lines of one, or all of them as they grow."""
+"""Reads the logs of local nodes: the last lines of one, or all of them as they grow.
+
+A node rotates its log: PATH is the newest file, then come PATH.1, PATH.2 and so on.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO, Final
 
 __all__ = ["follow_files", "tail"]
 
-POLL_S = 0.2
-TAIL_BYTES = 64 * 1024
+POLL_S: Final = 0.2
+TAIL_BYTES: Final = 64 * 1024
 
 
 def tail(path: str, lines: int) -> list[str]:
     """The last lines of a log, within its last 64 KiB; none when there is no such file."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - TAIL_BYTES))
-            data = file.read()
-    except FileNotFoundError:
-        return []
+    data = b""
+    for each in _newest_first(path):
+        data = _end_of(each, TAIL_BYTES - len(data)) + data
+        if len(data) >= TAIL_BYTES or data.count(b"\n") > lines:
+            break
     return data.decode("utf-8", "replace").splitlines()[-lines:] if lines else []
 
 
 def follow_files(paths: Mapping[str, str], show: Callable[[str, str], None]) -> None:
     """Call `show` with (name, line) for each line that is written from now on; only Ctrl-C ends it."""
-    offsets = {name: _size(path) for name, path in paths.items()}
+    followed = {name: FollowedLog(path) for name, path in paths.items()}
     while True:
-        for name, path in paths.items():
-            offsets[name] = _new_lines(name, path, offsets[name], show)
+        for name, log in followed.items():
+            for line in log.new_lines():
+                show(name, line)
         time.sleep(POLL_S)
 
 
-def _new_lines(name: str, path: str, offset: int, show: Callable[[str, str], None]) -> int:
-    """Show the complete lines after `offset`.  Returns the offset at which to continue."""
-    if _size(path) <= offset:
-        return offset
-    with open(path, "rb") as file:
-        file.seek(offset)
-        data = file.read()
-    whole = data[: data.rfind(b"\n") + 1]
-    for line in whole.decode("utf-8", "replace").splitlines():
-        show(name, line)
-    return offset + len(whole)
+class FollowedLog:
+    """What is written to the log at `path` from now on, also after it was rotated."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = _opened(path)
+        self._begun = b""  # a line that is not whole yet
+        if self._file is not None:
+            self._file.seek(0, os.SEEK_END)
+
+    def new_lines(self) -> Iterator[str]:
+        """The whole lines that have been written since the last call."""
+        for file in self._newer_files():
+            if self._file is not None:
+                yield from self._read()
+                self._file.close()
+            self._file = file
+        yield from self._read()
+
+    def _newer_files(self) -> list[BinaryIO]:
+        """Those that have been begun after the one that is being read, oldest first."""
+        newer: list[BinaryIO] = []
+        for path in _newest_first(self._path):
+            file = _opened(path)
+            if file is None:
+                continue
+            if self._file is None or os.path.sameopenfile(file.fileno(), self._file.fileno()):
+                if self._file is None and not newer:
+                    newer.append(file)
+                else:
+                    file.close()
+                break
+            newer.append(file)
+        return newer[::-1]
+
+    def _read(self) -> Iterator[str]:
+        if self._file is None:
+            return
+        data = self._begun + self._file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._begun = data[len(whole) :]
+        yield from whole.decode("utf-8", "replace").splitlines()
 
 
-def _size(path: str) -> int:
-    return os.path.getsize(path) if os.path.exists(path) else 0
+def _newest_first(path: str) -> Iterator[str]:
+    """The files of a log."""
+    number, each = 0, path
+    while os.path.exists(each):
+        yield each
+        number += 1
+        each = f"{path}.{number}"
+
+
+def _end_of(path: str, most_bytes: int) -> bytes:
+    file = _opened(path)
+    if file is None:
+        return b""
+    with file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - most_bytes))
+        return file.read()
+
+
+def _opened(path: str) -> BinaryIO | None:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        return None

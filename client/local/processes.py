@@ -38,12 +38,13 @@ _OF_ONE_NODE = frozenset(
         "CONFIG",
         "FRAMES_PORT",
         "JOIN",
+        "LOG_FILE",
         "SEEDS",
-        "TLS_CA",
-        "TLS_CERT",
+        "NODE_TLS_CA",
+        "NODE_TLS_CERT",
+        "NODE_TLS_KEY",
         "TLS_CLIENTS",
         "TLS_CRL",
-        "TLS_KEY",
     )
 )
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from ringmill.client.lifetime import Lifetime
+from ringmill.client.routing.balancing import Balancer
 from ringmill.client.routing.breakers import Breakers
 from ringmill.client.routing.candidates import Suspects, coordinators
 from ringmill.client.routing.links import TOPOLOGY, Link, NoticingLink, SendingLink
@@ -40,10 +41,14 @@ _FORM_HINT = (
 class Directory:
     """Links and topology of one cluster.  `close`, or `async with`, ends the links and the probes."""
 
-    def __init__(self, endpoints: Sequence[str], dial: Callable[[str], Link]) -> None:
+    def __init__(
+        self, endpoints: Sequence[str], dial: Callable[[str], Link], balancer: Balancer | None = None
+    ) -> None:
         assert endpoints, "a client needs at least one endpoint"
         self._endpoints = list(dict.fromkeys(endpoints))
         self._dial = dial
+        self.balancer = balancer
+        """Orders the owners of a key; None for the order of the ring."""
         self._links: dict[str, Link] = {}
         self._senders: dict[str, SendingLink | None] = {}
         self._suspects = Suspects()
@@ -179,11 +184,19 @@ class Directory:
         order = self._orders.get(partition)
         if order is None:
             order = self._orders[partition] = coordinators(self.topology, partition)
-        if turn:
+        now = asyncio.get_running_loop().time()
+        if self.balancer is not None:
+            owners = len(self.topology.owners(partition))
+            order = self.balancer.order(list(order), owners, self._weight_of, now)
+        elif turn:
             owners = len(self.topology.owners(partition))
             start = turn % owners
             order = order[start:owners] + order[:start] + order[owners:]
-        return self._suspects.last(self._breakers.last(order, asyncio.get_running_loop().time()))
+        return self._suspects.last(self._breakers.last(order, now))
+
+    def _weight_of(self, address: str) -> int:
+        members = () if self.topology is None else self.topology.members
+        return next((member.weight for member in members if member.address == address), 1)
 
     def knows(self, keyspace: str) -> bool:
         """Whether the known topology has a keyspace of this name."""

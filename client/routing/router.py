@@ -30,6 +30,7 @@ from ringmill.client.routing.retries import (
     pause_s,
 )
 from ringmill.client.routing.throttle import Throttle
+from ringmill.client.routing.told_watch import ToldWatch
 from ringmill.cluster.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -72,7 +73,8 @@ class Router:
     def __init__(self, directory: Directory, entropy: Entropy, timeout_s: float) -> None:
         self.directory = directory
         self.timeout_s = timeout_s
-        self.watch = SilenceWatch(directory)
+        balancer = directory.balancer
+        self.watch = SilenceWatch(directory) if balancer is None else ToldWatch(directory, balancer)
         self.entropy = entropy
         self._retry_budget = Budget()
         self._further_budget = Budget(limit=FURTHER_SAVED)

@@ -110,6 +110,11 @@ class ScratchCluster:
         return tuple(node.id for node in self._state.nodes)
 
     @property
+    def records(self) -> tuple[LocalNode, ...]:
+        """What is known of each node's process: pid, address, zone."""
+        return self._state.nodes
+
+    @property
     def endpoints(self) -> list[str]:
         """The addresses of the nodes, "host:port" each."""
         return [node.address for node in self._state.nodes]

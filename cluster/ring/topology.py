@@ -161,7 +161,12 @@ class Topology:
     @property
     def is_moving(self) -> bool:
         """Whether a plan is under way."""
-        return any(row.is_joint or row.wanted for row in self.rows)
+        return self.moving > 0
+
+    @property
+    def moving(self) -> int:
+        """How many partitions move, or wait for that."""
+        return sum(bool(row.is_joint or row.wanted) for row in self.rows)
 
     @property
     def is_short(self) -> bool:

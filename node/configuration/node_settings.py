@@ -32,10 +32,10 @@ NODE_SETTINGS: Final = (
         help="addresses that are asked for the topology while the node belongs to no cluster",
     ),
     Setting(name="data", is_required=True, help="data folder"),
-    Setting(name="token_file", help="file with the cluster's token"),
-    Setting(name="tls_cert", help="file with the node's certificate: speak TLS only"),
-    Setting(name="tls_key", help="file with the key of --tls-cert"),
-    Setting(name="tls_ca", help="file with the certificates of the cluster's authority"),
+    Setting(name="token_file", is_clients_too=True, help="file with the cluster's token"),
+    Setting(name="tls_cert", is_clients_too=True, help="file with the node's certificate: speak TLS only"),
+    Setting(name="tls_key", is_clients_too=True, help="file with the key of --tls-cert"),
+    Setting(name="tls_ca", is_clients_too=True, help="file with the certificates of the cluster's authority"),
     Setting(name="tls_crl", help="file with the revocation lists of that authority"),
     Setting(
         name="tls_clients",
@@ -140,5 +140,21 @@ NODE_SETTINGS: Final = (
         choices=("auto", "require", "off"),
         help="whether tasks of jobs are held to their own files: as far as the kernel can, or not at all; "
         "require runs no jobs where it cannot",
+    ),
+    Setting(name="log_file", help="file of the log, in a folder that is there; stderr if not given"),
+    Setting(
+        name="log_bytes",
+        kind="count",
+        default=16 << 20,
+        least=4096,
+        help="bytes after which --log-file becomes FILE.1, FILE.1 becomes FILE.2, and so on",
+    ),
+    Setting(
+        name="log_files",
+        kind="count",
+        default=4,
+        least=2,
+        most=1000,
+        help="number of files of the log; the oldest is removed",
     ),
 )

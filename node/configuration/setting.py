@@ -1,7 +1,8 @@
 """One setting of a node: its name, what it may be, and what reads it from a command line or a file.
 
 A setting has one name in three spellings: `--scrub-every` on the command line, `RINGMILL_SCRUB_EVERY` in the
-environment, `scrub-every` or `scrub_every` in the file of `--config`.
+environment, `scrub-every` or `scrub_every` in the file of `--config`.  Where a command has a variable of that
+name for itself, that of the node begins with `RINGMILL_NODE_`.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Setting:
     is_required: bool = False
     is_hidden: bool = False
     is_secret: bool = False
+    is_clients_too: bool = False  # a command has a variable of this name, which must not change a node
 
     @property
     def flag(self) -> str:
@@ -57,7 +59,8 @@ class Setting:
 
     @property
     def variable(self) -> str:
-        return f"{ENVIRONMENT_PREFIX}{self.name.upper()}"
+        whose = "NODE_" if self.is_clients_too else ""
+        return f"{ENVIRONMENT_PREFIX}{whose}{self.name.upper()}"
 
     @property
     def metavar(self) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
@@ -21,6 +20,7 @@ from typing import Final, Self
 
 import msgpack
 
+from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.consensus.lease import decode_lease
 from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, RingmillError, Unavailable
@@ -70,7 +70,6 @@ __all__ = ["JOB_HANDOVER", "JOB_SUBMIT", "JobCoordinator"]
 
 JOB_SUBMIT: Final = "job.submit"
 JOB_HANDOVER: Final = "job.handover"
-_log = logging.getLogger(__name__)
 _SUBMIT_TIMEOUT_S: Final = 12.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
 _NOTED_TIMEOUT_S: Final = 4.0
@@ -121,6 +120,7 @@ class JobCoordinator:
         )
         self._ask, self._entropy, self._bundles = self._world.ask, entropy, bundles
         self._history = JobHistory(self._cells)
+        self._complaints = Complaints(node, clock)
         self._jobs: dict[str, JobDriver] = {}
         self._tenure: Tenure | None = None
         self._wanted = asyncio.Event()  # this node is to take the lease when it is free
@@ -440,7 +440,7 @@ class JobCoordinator:
             except Fenced:
                 sometimes("a coordinator finds that another one has the jobs")
             except RingmillError as error:
-                _log.warning("the coordinator's lease cannot be had now: %s", error)
+                self._complaints.add("taking the coordinator's lease", error, has_trace=False)
             finally:
                 self._tell()
             await self._pause(_AGAIN_S)

@@ -32,7 +32,7 @@ GOALS = {  # at least so much of the judge's figure
 
 def run_once(name: str, records: int) -> dict[str, float]:
     folder = tempfile.mkdtemp(prefix="bench-engine-")
-    script = Path(__file__).with_name("engine_contestants.py")
+    script = Path(__file__).with_name("engines") / "engine_contestants.py"
     try:
         done = subprocess.run(
             [sys.executable, str(script), name, f"{folder}/db", str(records)],

@@ -95,6 +95,7 @@ WRONG: dict[str, list[object]] = {
     ],
     "token": [None, 3, b"t", "clé", "a b", "a\n", "x" * 2000],
     "session": [None, 1, "yes"],
+    "balance": [None, 1, b"hash", "random", "", [], NO_TEXT],
     "transport": [None, 1, b"tcp", "udp", "", [], NO_TEXT],
     "tls_ca": [None, 3, b"ca.pem", [], "/no/such/file", "a\0b", NO_TEXT],
     "tls_cert": [None, 3, b"c.pem", "c.pem"],

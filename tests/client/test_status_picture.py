@@ -5,6 +5,8 @@ from __future__ import annotations
 from ringmill.client.administration.status import ClusterStatus, combine
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.cluster.wire.stubs.membership_pb2 import MemberView, StatusResponse
 
@@ -41,6 +43,18 @@ def test_a_cluster_in_which_all_see_all_is_ok() -> None:
     assert (seen.health, seen.reasons, seen.hints, seen.ranges.ok) == ("ok", (), 6, 16)
     assert [node.owns for node in seen.nodes] == [16, 16, 16]
     assert [node.engine for node in seen.nodes] == [{"flushes": 4}] * 3
+
+
+def test_partitions_that_move_are_counted_and_are_no_harm() -> None:
+    moving = with_members(
+        TOPOLOGY, MemberChanges(add=[Member(NodeId("n4"), DiskId("4" * 32), "127.0.0.1:7104")])
+    )
+    assert moving is not None
+    answers = {member.address: view(member.id, epoch=moving.epoch) for member in MEMBERS}
+    seen = combine(moving, {**answers, "127.0.0.1:7104": view("n4", epoch=moving.epoch)})
+    assert seen.moving == moving.moving > 0
+    assert seen.reasons == ("n4 is suspect",), "as nobody has told of it here"
+    assert picture(view("n1"), view("n2"), view("n3")).moving == 0
 
 
 def test_the_worst_opinion_counts() -> None:

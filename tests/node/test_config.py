@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.cli.frame.settings import NODES_OWN
+from ringmill.client.cli.frame.settings import NAMES, NODES_OWN
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.node.config import parse_arguments, show_settings
 from ringmill.node.configuration.node_settings import CONFIG, NODE_SETTINGS
@@ -271,6 +271,13 @@ def test_the_settings_are_shown_with_where_they_come_from(
 
 
 def test_a_command_knows_the_variables_that_are_of_nodes() -> None:
-    shared = {"token_file", "tls_ca", "tls_cert", "tls_key"}  # a command has its own
-    of_nodes = {setting.name for setting in NODE_SETTINGS} | {CONFIG}
-    assert set(NODES_OWN) == of_nodes - shared
+    variables = {setting.variable for setting in NODE_SETTINGS}
+    assert {f"RINGMILL_{name.upper()}" for name in NODES_OWN} == variables | {f"RINGMILL_{CONFIG.upper()}"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_command_takes_from_the_environment_changes_no_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"RINGMILL_{name.upper()}", "/absent/or:7101")
+    assert parse_arguments(_file(tmp_path)) == parse_arguments(_line())

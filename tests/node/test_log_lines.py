@@ -19,7 +19,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What a node of this process would write to stderr."""
     stream, root = io.StringIO(), logging.Logger("root")
     monkeypatch.setattr(logging, "root", root)
-    log_lines.log_to(stream)
+    log_lines.log_by(logging.StreamHandler(stream))
     return stream
 
 

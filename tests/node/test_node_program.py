@@ -217,3 +217,19 @@ def test_a_line_that_does_not_parse_is_one_line_that_names_the_flag() -> None:
     ):
         code, said = refusal(*line)
         assert code == 2 and len(said) == 1 and told in said[0] and "--help" in said[0]
+
+
+def test_a_log_file_is_rotated_and_one_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    log = tmp_path / "n1.log"
+    log.write_text("former\n" * 1000)
+    options = ("--log-file", str(log), "--log-bytes", "4096")
+    with running(tmp_path / "data", free_port(), ":", *options) as process:
+        until(lambda: "listens on" in log.read_text())
+        assert Path(f"{log}.1").read_text() == "former\n" * 1000
+        assert log.stat().st_mode & 0o777 == 0o600
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    assert "n1 stops" in log.read_text()
+    place = ("--id", "n1", "--data", str(tmp_path / "d"), "--listen", f"127.0.0.1:{free_port()}")
+    code, lines = refusal(*place, "--log-file", str(tmp_path / "absent" / "n1.log"))
+    assert code == 2 and len(lines) == 1 and "--log-file" in lines[0] and "No such file" in lines[0]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringmill.client.cli.backup.opened_store import moment, opened_store, place_argument
 from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
 
 if TYPE_CHECKING:
     from ringmill.client.backups.backup_manifest import BackupManifest
@@ -23,15 +25,14 @@ _COLUMNS = ("NAME", "BEGAN", "CLUSTER", "NODES", "MISSING", "HOLDS W", "TABLES",
 @click.command("list")
 @place_argument
 @click.pass_obj
-def list_backups(settings: Settings, place: str) -> None:
-    """List the backups in the folder or at the URL."""
+def list_backups(settings: Settings, place: str) -> ExitCode:
+    """List the backups in the folder or at the URL.
 
-    async def read(store: BackupStore) -> list[BackupManifest]:
-        return [await store.read(name) for name in await store.names()]
-
+    Names those that cannot be read behind the others, and exits with 1 when there is one.
+    """
     with opened_store(place) as store:
-        found = asyncio.run(read(store))
-    document = [
+        found, unread = asyncio.run(_all_read(store))
+    document: list[dict[str, Any]] = [
         {
             "name": each.name,
             "cluster": each.topology.cluster,
@@ -48,6 +49,10 @@ def list_backups(settings: Settings, place: str) -> None:
         }
         for each in found
     ]
+    document += [
+        {"name": name, "error": {"code": error.code, "message": error.message}}
+        for name, error in unread.items()
+    ]
     rows = [
         (
             each.name,
@@ -62,6 +67,21 @@ def list_backups(settings: Settings, place: str) -> None:
         for each in found
     ]
     output.show(settings, document, _COLUMNS, rows)
+    for name, error in unread.items():
+        output.note(f"{name} cannot be read: {error.message}")
+    return ExitCode.FAILED if unread else ExitCode.DONE
+
+
+async def _all_read(store: BackupStore) -> tuple[list[BackupManifest], dict[str, RingmillError]]:
+    """Those that can be read, and why each other one cannot."""
+    found: list[BackupManifest] = []
+    unread: dict[str, RingmillError] = {}
+    for name in await store.names():
+        try:
+            found.append(await store.read(name))
+        except (CorruptData, ProtocolMismatch) as error:
+            unread[name] = error
+    return found, unread
 
 
 @click.command()

@@ -40,20 +40,23 @@ TELL_EVERY_S = 5.0
 @click.option(
     "--wait",
     "target",
-    type=click.Choice(["healthy"]),
-    help="wait until the cluster is healthy, for at most --timeout  [20s]",
+    type=click.Choice(["healthy", "settled"]),
+    help="wait until the cluster is healthy, or also no partition moves, for at most --timeout  [20s]",
 )
 @click.option("--hot", "is_hot", is_flag=True, help="show the keys and partitions with the most requests now")
 @click.pass_obj
 def status(settings: Settings, check: bool, target: str | None, is_hot: bool) -> ExitCode:
-    """Show the state of each node and of the partitions, as the nodes themselves see them."""
+    """Show the state of each node and of the partitions, as the nodes themselves see them.
+
+    A cluster whose partitions move is healthy, as all copies are there meanwhile; it is not settled.
+    """
     if is_hot:
         if check or target is not None:
             raise InvalidArgument("--hot shows no health: it takes neither --check nor --wait")
         show_hot(settings, asyncio.run(_look_hot(settings)))
         return ExitCode.DONE
     if target is not None:
-        return _wait(settings, settings.timeout or WAIT_S)
+        return _wait(settings, settings.timeout or WAIT_S, is_settled=target == "settled")
     seen = asyncio.run(look(settings, settings.timeout_s))
     show_status(settings, seen, _local(settings))
     if seen.health != "ok" and not settings.endpoints and (commands := next_commands(seen)):
@@ -80,23 +83,37 @@ def list_clusters(settings: Settings) -> None:
     output.show(settings, document, ("CLUSTER", "NODES", "RUNNING", "FIRST", "FOLDER"), rows)
 
 
-def _wait(settings: Settings, timeout_s: float) -> ExitCode:
+def _wait(settings: Settings, timeout_s: float, *, is_settled: bool) -> ExitCode:
+    lacks = _unsettled if is_settled else _amiss
     try:
-        seen = asyncio.run(wait_healthy(settings, timeout_s, _Progress(timeout_s)))
+        seen = asyncio.run(wait_healthy(settings, timeout_s, _Progress(timeout_s), lacks))
     except DeadlineExceeded as error:
         failure_text.tell(error, ExitCode.TIMED_OUT_WAITING, settings)
         return ExitCode.TIMED_OUT_WAITING
     show_status(settings, seen, _local(settings))
-    if seen.health == "ok":
+    if not (lack := lacks(seen)):
         return ExitCode.DONE
-    output.note(f"not healthy: {'; '.join(seen.reasons)}")
+    output.note(f"not {'settled' if seen.health == 'ok' else 'healthy'}: {lack}")
     return ExitCode.UNHEALTHY if _is_all_stopped(settings) else ExitCode.TIMED_OUT_WAITING
 
 
+def _amiss(seen: ClusterStatus) -> str:
+    """Why the cluster is not healthy; "" when it is."""
+    return "" if seen.health == "ok" else "; ".join(seen.reasons)
+
+
+def _unsettled(seen: ClusterStatus) -> str:
+    moving = [f"{seen.moving} partitions move, or wait for that"] if seen.moving else []
+    return "; ".join(filter(None, [_amiss(seen), *moving]))
+
+
 async def wait_healthy(
-    settings: Settings, timeout_s: float, progress: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    timeout_s: float,
+    progress: Callable[[str], None] = lambda _: None,
+    lacks: Callable[[ClusterStatus], str] = _amiss,
 ) -> ClusterStatus:
-    """The status once health is ok; the last status seen when time is up or no node runs any more.
+    """The status once it `lacks` nothing; the last one seen when time is up or no node runs any more.
 
     Calls `progress` at each look with what is still wrong.  Raises Unavailable or DeadlineExceeded when no
     node ever answered.
@@ -106,9 +123,9 @@ async def wait_healthy(
     while True:
         try:
             seen = await look(settings, min(ASK_S, timeout_s))
-            if seen.health == "ok":
+            if not (lack := lacks(seen)):
                 return seen
-            progress("; ".join(seen.reasons))
+            progress(lack)
         except (Unavailable, DeadlineExceeded) as error:
             progress(str(error))
             if seen is None and (time.monotonic() >= until or _is_all_stopped(settings)):

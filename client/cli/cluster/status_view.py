@@ -50,7 +50,7 @@ def show_status(settings: Settings, seen: ClusterStatus, cluster: LocalCluster |
     output.show(settings, _document(seen, pids), COLUMNS, [_row(node, pids[node.id]) for node in seen.nodes])
     for reason in seen.reasons if settings.output != "json" else ():
         tell(f"  {reason}")
-    for line in (_deletes(seen), _containment(seen)) if settings.output != "json" else ():
+    for line in (_moves(seen), _deletes(seen), _containment(seen)) if settings.output != "json" else ():
         if line:
             tell(f"  {line}")
 
@@ -70,6 +70,12 @@ def next_commands(seen: ClusterStatus) -> list[str]:
     states = {state: [node.id for node in seen.nodes if node.state == state] for state in ("paused", "down")}
     verbs = {"paused": "resume", "down": "restart"}
     return [f"ringmill cluster {verbs[state]} {' '.join(names)}" for state, names in states.items() if names]
+
+
+def _moves(seen: ClusterStatus) -> str:
+    if not seen.moving:
+        return ""
+    return f"{seen.moving} partitions move, or wait for that: `ringmill cluster moves`"
 
 
 def _deletes(seen: ClusterStatus) -> str:
@@ -105,6 +111,7 @@ def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, 
         "reasons": list(seen.reasons),
         "coordinator": seen.coordinator,
         "voters": list(seen.voters),
+        "moving": seen.moving,
         "ranges": {
             "ok": ranges.ok,
             "under_replicated": ranges.under_replicated,

@@ -29,9 +29,10 @@ NAMES = (
 )  # fmt: skip
 NODES_OWN = (
     "advertise", "client_transport", "compare_every", "config", "containment", "data", "frames_port",
-    "gate", "hint_age", "hint_bytes", "id", "join", "listen", "log_format", "metrics", "pass_vote_after",
-    "peer_transport", "profile", "purge_after", "purge_after_least", "scrub_every", "seeds", "slots",
-    "tls_clients", "tls_crl", "zone",
+    "gate", "hint_age", "hint_bytes", "id", "join", "listen", "log_bytes", "log_file", "log_files",
+    "log_format", "metrics", "node_tls_ca", "node_tls_cert", "node_tls_key", "node_token_file",
+    "pass_vote_after", "peer_transport", "profile", "purge_after", "purge_after_least", "scrub_every",
+    "seeds", "slots", "tls_clients", "tls_crl", "zone",
 )  # fmt: skip
 """RINGMILL_* variables of nodes (node/configuration/node_settings.py) that mean nothing to a command."""
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")

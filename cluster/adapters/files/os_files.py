@@ -14,7 +14,6 @@ import asyncio
 import errno
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from ringmill.cluster.adapters.files.files_below import descriptor_below
 from ringmill.cluster.adapters.files.pace import Pace
 from ringmill.cluster.adapters.files.private_files import FILE_MODE, make_private_folder, open_private
 from ringmill.cluster.adapters.files.sync_place import SyncPlace
+from ringmill.cluster.adapters.files.tree_removal import remove_tree
 from ringmill.cluster.meters.histogram import Histogram
 from ringmill.cluster.meters.request_meter import METER_BITS
 from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
@@ -134,8 +134,7 @@ class OsFileSystem:
         os.unlink(path)
 
     def remove_tree(self, path: str) -> None:
-        if os.path.lexists(path):
-            shutil.rmtree(path)
+        remove_tree(path)
 
     def list(self, path: str) -> list[str]:
         return sorted(os.listdir(path))

@@ -1,4 +1,4 @@
-"""A pids cgroup for each task's family, where the kernel lets this user make one.
+"""A pids cgroup for each task's family, and a cpu cgroup, where the kernel lets this user make them.
 
 No process can leave its group: a descendant is in it whatever its session and parent, the limit binds root as
 well, and a limit of 0 prevents forks while the family is killed.  Where no group can be made (no Linux, no
@@ -19,19 +19,22 @@ from typing import Final
 __all__ = ["PidsGroup", "PidsGroups", "groups_of_this_process", "place_of_groups"]
 
 _PREFIX: Final = "ringmill-"
+_CPU_SHARES: Final = 335  # of 1024: the weight of a process at nice 5, as that of tasks (sched(7))
 _HEADROOM: Final = 64  # threads count too, and the watch is to name the family before the kernel refuses it
 
 
 class PidsGroup:
-    """The group of one family.  Its maker has to remove it once it is empty."""
+    """The group of one family, with its cpu group if it has one.  Its maker removes it once it is empty."""
 
-    def __init__(self, folder: str, limit: int) -> None:
+    def __init__(self, folder: str, limit: int, cpu_folder: str | None = None) -> None:
         self._folder = folder
         self._limit = limit
+        self._cpu_folder = cpu_folder
 
     def enter(self) -> None:
         """Put this process into the group; what it makes from now on is in it.  Raises OSError."""
-        _write(f"{self._folder}/cgroup.procs", "0")
+        for folder in filter(None, (self._cpu_folder, self._folder)):
+            _write(f"{folder}/cgroup.procs", "0")
 
     def members(self) -> list[int]:
         """All processes in it; empty when it is gone."""
@@ -59,20 +62,25 @@ class PidsGroup:
 
     def remove(self) -> bool:
         """Remove the group; False while a process is still in it."""
-        try:
-            os.rmdir(self._folder)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
+        for folder in filter(None, (self._cpu_folder, self._folder)):
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
         return True
 
 
 class PidsGroups:
-    """Makes groups below this process's own.  Once the kernel has refused one, `make` tries no other."""
+    """Makes groups below this process's own.  Once the kernel has refused one, `make` tries no other.
 
-    def __init__(self, place: str | None) -> None:
+    `cpu_place` is that of cpu groups, of version 1.
+    """
+
+    def __init__(self, place: str | None, cpu_place: str | None = None) -> None:
         self._place = place
+        self._cpu_place = cpu_place
 
     def make(self, name: str, processes: int) -> PidsGroup | None:
         """A group for a family of at most `processes`; None where no group can be made."""
@@ -84,7 +92,7 @@ class PidsGroups:
         except OSError:
             self._place = None
             return None
-        group = PidsGroup(folder, limit)
+        group = PidsGroup(folder, limit, self._make_cpu_group(name))
         try:
             _write(f"{folder}/pids.max", str(limit))
         except OSError:  # version 2 without the controller: a limit is what the group is for
@@ -93,15 +101,36 @@ class PidsGroups:
             return None
         return group
 
+    def _make_cpu_group(self, name: str) -> str | None:
+        """So that a family has the share of one process, however many sessions it makes.
+
+        Linux shares processors among the sessions of the root group (autogroup, sched(7)), and takes the nice
+        values of processes in one session only among each other.
+        """
+        if self._cpu_place is None:
+            return None
+        folder = f"{self._cpu_place}/{_PREFIX}{name}"
+        try:
+            os.mkdir(folder)
+        except OSError:
+            self._cpu_place = None
+            return None
+        try:
+            _write(f"{folder}/cpu.shares", str(_CPU_SHARES))
+        except OSError:
+            self._cpu_place = None
+            os.rmdir(folder)
+            return None
+        return folder
+
     def remove_deserted(self) -> None:
         """Groups whose maker was killed: a name begins with his pid.  The kernel keeps those in use."""
-        if self._place is None:
-            return
-        with contextlib.suppress(OSError):
-            for name in os.listdir(self._place):
-                maker = name.removeprefix(_PREFIX).partition("-")[0]
-                if name.startswith(_PREFIX) and maker.isdigit() and not os.path.exists(f"/proc/{maker}"):
-                    PidsGroup(f"{self._place}/{name}", 0).remove()
+        for place in filter(None, (self._place, self._cpu_place)):
+            with contextlib.suppress(OSError):
+                for name in os.listdir(place):
+                    maker = name.removeprefix(_PREFIX).partition("-")[0]
+                    if name.startswith(_PREFIX) and maker.isdigit() and not os.path.exists(f"/proc/{maker}"):
+                        PidsGroup(f"{place}/{name}", 0).remove()
 
 
 def groups_of_this_process() -> PidsGroups:
@@ -111,7 +140,8 @@ def groups_of_this_process() -> PidsGroups:
             open("/proc/self/cgroup", encoding="utf-8") as own,
             open("/proc/self/mountinfo", encoding="utf-8") as mounts,
         ):
-            return PidsGroups(place_of_groups(own.read(), mounts.read()))
+            groups, mounted = own.read(), mounts.read()
+            return PidsGroups(place_of_groups(groups, mounted), _place_of(groups, mounted, "cgroup", "cpu"))
     except OSError:
         return PidsGroups(None)
 
@@ -121,25 +151,26 @@ def place_of_groups(own: str, mounts: str) -> str | None:
 
     A hierarchy with the pids controller of version 1 comes first, as its limits need no delegation.
     """
-    paths = {
-        controllers: path
-        for _, controllers, path in (line.split(":", 2) for line in own.splitlines() if line.count(":") >= 2)
-    }
-    for kind, option in (("cgroup", "pids"), ("cgroup2", "")):
-        controllers = next((each for each in paths if option in each.split(",")), None)
-        if controllers is None:
+    return _place_of(own, mounts, "cgroup", "pids") or _place_of(own, mounts, "cgroup2", "")
+
+
+def _place_of(own: str, mounts: str, kind: str, controller: str) -> str | None:
+    """The folder of this process's group in the hierarchy of one controller; "" is that of version 2."""
+    rows = (line.split(":", 2) for line in own.splitlines() if line.count(":") >= 2)
+    path = next((path for _, controllers, path in rows if controller in controllers.split(",")), None)
+    if path is None:
+        return None
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, described = before.split(), after.split()
+        if len(fields) < 5 or len(described) < 3 or described[0] != kind:
             continue
-        for line in mounts.splitlines():
-            before, _, after = line.partition(" - ")
-            fields, described = before.split(), after.split()
-            if len(fields) < 5 or len(described) < 3 or described[0] != kind:
-                continue
-            if option and option not in described[2].split(","):
-                continue
-            root, mount_point = fields[3], fields[4]
-            inner = os.path.relpath(paths[controllers], root)
-            if not inner.startswith(".."):
-                return os.path.normpath(f"{mount_point}/{inner}")
+        if controller and controller not in described[2].split(","):
+            continue
+        root, mount_point = fields[3], fields[4]
+        inner = os.path.relpath(path, root)
+        if not inner.startswith(".."):
+            return os.path.normpath(f"{mount_point}/{inner}")
     return None
 
 

@@ -20,7 +20,7 @@ TIMEOUT_S = 3.0
 
 def main() -> int:
     address = os.environ.get("RINGMILL_ADVERTISE") or os.environ["RINGMILL_LISTEN"]
-    authority = os.environ.get("RINGMILL_TLS_CA", "")
+    authority = os.environ.get("RINGMILL_NODE_TLS_CA", "")
     try:
         with _channel(address, authority) as channel:
             request = HealthCheckRequest(service=sys.argv[1])

@@ -5,9 +5,10 @@
 
 Each host is a namespace on a bridge, and runs one node from a file of settings.  The nodes speak TLS, as
 their addresses are not loopback ones.  They are formed into a cluster from a fourth place, the namespace of
-this script.  Under a load that checks every read, one host is cut off and comes back.  Exit code 0 when no
-acknowledged write was lost, 1 else, 2 when this machine cannot run it.  What was made is removed at the end,
-also after Ctrl-C; --clean removes what a killed run has left.
+this script.  Under a load that checks every read, one host is cut off and comes back, each node is given
+another certificate, and that of one is revoked.  Strangers knock meanwhile.  Exit code 0 when no acknowledged
+write was lost and every stranger was refused, 1 else, 2 when this machine cannot run it.  What was made is
+removed at the end, also after Ctrl-C; --clean removes what a killed run has left.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import os
 import secrets
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -26,16 +29,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 import ringmill
+from ringmill.client.local.authority.certificates import make_authority, make_certificate, pem_key
 from ringmill.client.local.checked_load import CheckedLoad
 from ringmill.client.local.processes import our_environment
+from ringmill.cluster.adapters.network.tls.certificate_names import Holder
+
+Signer: TypeAlias = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 BRIDGE = "ringmill-br"
 NETWORK = "10.213.77"
 NAMES = ("n1", "n2", "n3")
 PATIENCE_S = 60.0
+PORT, FRAMES_PORT = 7101, 7201
+KNOCKS = 3  # of each stranger: the log has a line of the first, and counts the others for a minute
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,7 @@ class Host:
 
     @property
     def address(self) -> str:
-        return f"{self.ip}:7101"
+        return f"{self.ip}:{PORT}"
 
 
 HOSTS = tuple(Host(name, number) for number, name in enumerate(NAMES, 1))
@@ -183,6 +199,8 @@ def prepare(folder: Path) -> None:
             "tls-cert": str(folder / "ca" / "nodes" / f"{host.name}.pem"),
             "tls-key": str(folder / "ca" / "nodes" / f"{host.name}.key"),
             "tls-ca": str(folder / "ca" / "ca.pem"),
+            "tls-crl": str(folder / "ca" / "ca.crl"),
+            "frames-port": FRAMES_PORT,
             "seeds": [other.address for other in HOSTS if other != host],
         }
         lines = (f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
@@ -212,7 +230,7 @@ def node(host: Host, folder: Path) -> Iterator[None]:
 
 
 async def story(folder: Path, cut_s: float) -> int:
-    """The load, the cut, and what is left of what was acknowledged."""
+    """The load, the cut, the certificates, and what is left of what was acknowledged."""
     cut_off = HOSTS[1]
     endpoints = [host.address for host in HOSTS]
     token, authority = (folder / "token").read_text(), str(folder / "ca" / "ca.pem")
@@ -229,6 +247,8 @@ async def story(folder: Path, cut_s: float) -> int:
             ip("link", "set", cut_off.link, "up")
             print(f"{cut_off.name} is back; {during} writes were acknowledged without it")
             await asyncio.sleep(1.0)
+            await renew(folder, load, working)
+            let_in = await revoke(folder, load, working)
         finally:
             is_over.set()
             await working
@@ -242,7 +262,109 @@ async def story(folder: Path, cut_s: float) -> int:
     )
     for line in [*load.lost, *load.failed_reads][:10]:
         print(f"    {line}")
-    return 0 if during > 0 and not load.lost and not load.failed_reads else 1
+    return 0 if during > 0 and not let_in and not load.lost and not load.failed_reads else 1
+
+
+async def renew(folder: Path, load: CheckedLoad, working: asyncio.Task[None]) -> None:
+    """Give each node another certificate, which it shows without a restart."""
+    before = load.acknowledged
+    for host in HOSTS:
+        issue_again(folder, host)
+        wanted = x509.load_pem_x509_certificate((folder / "ca" / "nodes" / f"{host.name}.pem").read_bytes())
+        for port in (PORT, FRAMES_PORT):
+            shown = -1
+            while shown != wanted.serial_number:
+                shown = await asyncio.to_thread(shown_serial, folder, host, port)
+    await until(lambda: load.acknowledged > before + 50, "50 writes", working)
+    print(f"all show new certificates; {load.acknowledged - before} writes were acknowledged meanwhile")
+
+
+async def revoke(folder: Path, load: CheckedLoad, working: asyncio.Task[None]) -> list[str]:
+    """Revoke the certificate of a node, and give it another one when the others have cut it off.
+
+    Returns which strangers were let in, or told of too often.
+    """
+    before, stolen = load.acknowledged, HOSTS[2]
+    ringmill_command("ca", "revoke", stolen.name, "--dir", str(folder / "ca"))
+    let_in = await asyncio.to_thread(knock, folder, HOSTS[0])
+    for host in HOSTS[:2]:
+        told = partial(is_told, folder / f"{host.name}.log", f"{stolen.name} shows a certificate that was")
+        await until(told, f"that {host.name} hears of it", working)
+    await until(lambda: load.acknowledged > before + 50, "50 writes", working)
+    print(f"{stolen.name} was revoked; {load.acknowledged - before} writes were acknowledged without it")
+    issue_again(folder, stolen)
+    return let_in
+
+
+def is_told(log: Path, text: str) -> bool:
+    return text in log.read_text()
+
+
+def issue_again(folder: Path, host: Host) -> None:
+    ringmill_command("ca", "issue", host.name, "--dir", str(folder / "ca"), "--replace")
+
+
+def shown_serial(folder: Path, host: Host, port: int) -> int:
+    """The serial number of the certificate that a port shows."""
+    context = ssl.create_default_context(cafile=str(folder / "ca" / "ca.pem"))
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection((host.ip, port), timeout=PATIENCE_S) as plain,
+        context.wrap_socket(plain, server_hostname=host.ip) as secure,
+    ):
+        return int(str((secure.getpeercert() or {}).get("serialNumber", "0")), 16)
+
+
+def knock(folder: Path, host: Host) -> list[str]:
+    """Come to a host without TLS, with a certificate of another authority, and with one that has expired.
+
+    Returns who was let in, or is not told of by just one line in the log of the node.
+    """
+    now, faults = datetime.now(UTC), list[str]()
+    ours = x509.load_pem_x509_certificate((folder / "ca" / "ca.pem").read_bytes())
+    (key,) = (folder / "ca").glob("ca-*.key")
+    signer = load_pem_private_key(key.read_bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    strangers: dict[str, tuple[Signer, datetime] | None] = {
+        "wrong version number": None,
+        "unable to get local issuer certificate": (make_authority("hosts", now), now),
+        "certificate has expired": ((ours, signer), now - timedelta(days=9)),
+    }
+    for told, bad in strangers.items():
+        context = None if bad is None else showing(folder, *bad)
+        for port in (FRAMES_PORT, PORT) if bad is None else (FRAMES_PORT,):
+            if any(is_let_in(host, port, context) for _ in range(KNOCKS)):
+                faults.append(f"{told}: let in at {port}")
+        lines = [line for line in (folder / f"{host.name}.log").read_text().splitlines() if told in line]
+        if len(lines) != 1:
+            faults.append(f"{told}: {len(lines)} lines in the log")
+    print(f"strangers without TLS, of another authority, and expired: {faults or 'refused, one line each'}")
+    return faults
+
+
+def showing(folder: Path, authority: Signer, at: datetime) -> ssl.SSLContext:
+    """TLS with a certificate of n2 that was made by this authority at this time, for a day."""
+    certificate, key = make_certificate(Holder("hosts", "n2"), [HOSTS[1].ip], 1, authority, at)
+    path = folder / "stranger.pem"
+    path.write_bytes(certificate.public_bytes(Encoding.PEM) + pem_key(key))
+    context = ssl.create_default_context(cafile=str(folder / "ca" / "ca.pem"))
+    context.load_cert_chain(path)
+    return context
+
+
+def is_let_in(host: Host, port: int, context: ssl.SSLContext | None) -> bool:
+    """Whether anything but a refusal comes from the node."""
+    with socket.create_connection((host.ip, port), timeout=10) as plain:
+        try:
+            if context is None:
+                plain.sendall(b"is anybody there?\r\n")
+                answer = plain.recv(1024)
+                return bool(answer) and answer[:1] != b"\x15"  # an alert of TLS
+            with context.wrap_socket(plain, server_hostname=host.ip) as secure:
+                secure.sendall(b"is anybody there?\r\n")
+                return bool(secure.recv(1024))
+        except (ssl.SSLError, ConnectionError):
+            return False
 
 
 async def until(condition: Callable[[], bool], what: str, working: asyncio.Task[None]) -> None:

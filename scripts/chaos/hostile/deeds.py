@@ -132,6 +132,12 @@ def _removed_scratch() -> None:
     os.rmdir(os.getcwd())
 
 
+def _nested(levels: int) -> None:
+    for _ in range(levels):
+        os.mkdir("deeper")
+        os.chdir("deeper")
+
+
 def _raised(error: BaseException) -> None:
     raise error
 
@@ -201,6 +207,7 @@ DEEDS: dict[str, Callable[[Any, Context], object]] = {
     "daemon_nohup": lambda p, c: _daemon(is_shell=True),
     "remove_scratch": lambda p, c: _removed_scratch(),
     "lock_scratch": lambda p, c: os.fchmod(os.open(".", os.O_RDONLY), 0),
+    "deep_folders": lambda p, c: _nested(3000),
     "huge_value": lambda p, c: c.count("x", 1 << 200),
     "spoil_bundle": lambda p, c: open(sys.path[0], "r+b").close(),
     "make_anothers_folder": lambda p, c: os.mkdir("../../map-0.2"),

@@ -269,6 +269,8 @@ async def _escapes(cluster: LocalCluster, home: Path, before: dict[str, str]) ->
 def _left(cluster: LocalCluster, home: Path, before: dict[str, str]) -> list[str]:
     found = [f"process {pid} is left: {_told(pid)}" for pid in _strays(cluster)]
     found += [f"{path.name} is left" for path in home.glob(".out-*")]
+    for node in cluster.nodes:
+        found += [f"{path} is left" for path in Path(cluster.folder, node.id, "scratch").glob("*")]
     after = _fingerprint(cluster, home)
     return found + [f"{name} has changed" for name in before if before[name] != after[name]]
 

@@ -28,7 +28,7 @@ with ScratchCluster(nodes=1, folder=sys.argv[1]) as cluster:
 def test_nodes_are_killed_paused_and_started_again() -> None:
     with ScratchCluster() as cluster, cluster.client() as db:
         assert cluster.nodes == ("n1", "n2", "n3") and len(cluster.endpoints) == 3
-        pids = {node.pid for node in cluster._state.nodes}
+        pids = {node.pid for node in cluster.records}
         db.put("k", b"v", w=3)
         cluster.kill("n2")
         assert cluster.state("n2") == "stopped"
@@ -43,7 +43,7 @@ def test_nodes_are_killed_paused_and_started_again() -> None:
         assert db.get("k", r=3).value == b"v"
         with pytest.raises(NotFound, match="n9"):
             cluster.kill("n9")
-        pids |= {node.pid for node in cluster._state.nodes}
+        pids |= {node.pid for node in cluster.records}
         home = os.path.dirname(cluster.folder)
     assert not any(psutil.pid_exists(pid) and "ringmill" in " ".join(_line(pid)) for pid in pids)
     assert not os.path.exists(home)

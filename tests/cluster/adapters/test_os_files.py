@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.files.tree_removal import remove_tree
 
 
 @pytest.fixture
@@ -190,3 +192,50 @@ def test_a_paced_reader_gets_the_same_bytes_and_takes_its_time(files: OsFileSyst
     assert time.monotonic() - begun >= 0.35  # half a second, less a tenth of credit
     file.close()
     paced.close()
+
+
+def nested(folder: Path, levels: int) -> None:
+    before = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(folder)
+        for _ in range(levels):  # the whole path is longer than any system call takes
+            Path("file").touch()
+            os.mkdir("deeper")
+            os.chdir("deeper")
+    finally:
+        os.chdir(before)
+        os.close(before)
+
+
+def test_folders_nested_without_end_are_removed_and_links_in_them_are_not_followed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    nested(deep, 3 * sys.getrecursionlimit())
+    (deep / "link").symlink_to(kept)
+    (deep / "deeper" / "link").symlink_to(kept)
+    with pytest.raises(RecursionError):
+        shutil.rmtree(deep)
+    remove_tree(str(deep))
+    assert os.listdir(tmp_path) == ["kept"] and os.listdir(kept) == ["file"]
+
+
+AS_NOBODY = """
+import os
+from ringmill.cluster.adapters.files.tree_removal import remove_tree
+if os.geteuid() == 0:
+    os.setuid(65534)
+os.makedirs("a/b/c")
+for folder, mode in (("a/b/c", 0o500), ("a/b", 0), ("a", 0o300)):
+    os.chmod(folder, mode)
+remove_tree("a")
+assert os.listdir(".") == []
+"""
+
+
+def test_folders_that_their_own_user_may_not_read_are_removed(tmp_path: Path) -> None:
+    """By a user that is not root, whom no mode holds."""
+    os.chmod(tmp_path, 0o777)
+    subprocess.run([sys.executable, "-c", AS_NOBODY], cwd=tmp_path, check=True)

@@ -1,4 +1,4 @@
-"""A pids cgroup for each task's family: where one can be had, what it stops, and that none is left behind."""
+"""Cgroups for each task's family: where they can be had, what they stop, and that none is left behind."""
 
 from __future__ import annotations
 
@@ -151,22 +151,38 @@ def test_a_family_cannot_outgrow_its_group_whoever_runs_it(place: str) -> None:
     assert told_by(BOMB, "alone").split() == [str(FORKS), "False"], "without a group nothing stops it"
 
 
+def share_of(group: str) -> int:
+    """Of the processors; that of the root group where there is no such group."""
+    share = Path(group) / "cpu.shares"
+    return int(share.read_text()) if share.is_file() else 1024
+
+
 @pytest.mark.parametrize("options", [(), ("--without-groups",)])
 async def test_all_that_a_task_starts_is_in_its_group_and_the_group_goes_with_it(
     place: str, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     processes = TaskProcesses((sys.executable, SNIPPETS, *options))
+    cpu_place = groups_of_this_process()._cpu_place
     try:
         task = await processes.start_task(workdir=str(tmp_path), environment={}, limits={"processes": 30})
         await task.send(ESCAPES.encode())
         own = (await task.receive()).decode()
         name = f"/ringmill-{processes.forkserver_pid}-1"
         assert (name in own) == (not options), own
+        if cpu_place is not None:
+            assert share_of(f"{cpu_place}{name}") == (1024 if options else 335), "nodes go first"
         task.kill()
         await task.wait()
     finally:
         await processes.close()
-    assert name[1:] not in os.listdir(place)
+    for folder in filter(None, (place, cpu_place)):
+        assert name[1:] not in os.listdir(folder)
+
+
+def test_where_the_kernel_takes_no_share_there_is_no_cpu_group_and_none_is_left(tmp_path: Path) -> None:
+    groups = PidsGroups("/nowhere/at/all", str(tmp_path))
+    assert groups._make_cpu_group("1-1") is None
+    assert list(tmp_path.iterdir()) == [] and groups._cpu_place is None
 
 
 def test_a_group_without_births_stays_as_it_is_until_it_is_ended(place: str) -> None:

@@ -1,6 +1,7 @@
 """A job outlives its coordinator: another one goes on, and what is finished is not run again."""
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from dataclasses import astuple
@@ -24,6 +25,7 @@ from ringmill.node.jobs.journal import cells
 from ringmill.node.jobs.journal.cells import INDEX, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
 from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.tenure import Tenure
 
 LEASE_S = 1.5
 N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
@@ -88,6 +90,25 @@ async def test_a_job_goes_on_with_another_coordinator_and_no_finished_task_runs_
     with pytest.raises(NotFound, match="were kept by"):
         await other.logs("job-1", "")
     assert other.views() == []
+
+
+async def test_a_list_of_jobs_that_is_none_is_told_once_however_often_it_is_read(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.held[INDEX] = (1, b"no list of jobs")
+    tries, open_tenure = [], Tenure.open
+
+    async def counted(tenure: Tenure, *, is_wanted: bool) -> None:
+        tries.append(tenure)
+        await open_tenure(tenure, is_wanted=is_wanted)
+
+    monkeypatch.setattr(Tenure, "open", counted)
+    monkeypatch.setattr(job_coordinator, "_AGAIN_S", 0.01)
+    with caplog.at_level(logging.WARNING):
+        cluster.nodes[N1].coordinator._wanted.set()
+        await cluster.until(lambda: len(tries) > 3)
+    told = [record.getMessage() for record in caplog.records if "lease" in record.getMessage()]
+    assert len(told) == 1 and "15 bytes are no list of jobs" in told[0], told
 
 
 async def test_without_waiting_for_the_journal_a_finished_task_runs_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -96,6 +97,22 @@ def test_a_block_that_was_damaged_on_its_node_is_found(shell: Shell, store: str,
     assert checked.code == 1 and f"{store}/tables/{named.sha256}.sst" in checked.out.decode(), checked
     shell.ok("backup", "delete", store, "fifth")
     assert shell.ok("backup", "prune", store, "-o", "json").json == {"tables": 1, "bytes": table.bytes}
+
+
+def test_a_damaged_manifest_is_named_beside_the_others(shell: Shell, store: str, tmp_path: Path) -> None:
+    names = [each["name"] for each in shell.ok("backup", "list", store, "-o", "json").json]
+    damaged = tmp_path / "backups" / "backups" / "damaged.json"
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_bytes(b"{")
+    try:
+        listed, told = shell.run("backup", "list", store, "-o", "json"), shell.run("backup", "list", store)
+        assert listed.code == told.code == 1
+        *others, last = json.loads(listed.out)
+        assert [each["name"] for each in others] == names
+        assert (last["name"], last["error"]["code"]) == ("damaged", "CORRUPT_DATA")
+        assert "damaged cannot be read" in told.err and all(name in told.out.decode() for name in names)
+    finally:
+        damaged.unlink()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Measures the limits of the engine: recovery, a long load, gets during a compaction.
 
-    python scripts/bench/engine_limits.py [--quick] [--json PATH] [--records 10000000] [--only calm|recovery]
+    python scripts/bench/engines/engine_limits.py [--quick] [--json PATH] [--records N] [--only calm|recovery]
 
 load: --records random keys of 100 B, peak memory of the process and of its largest child, the levels' sizes
 against their limits, and what is left after deleting all.  gets: p99 of gets and lag of the loop during one
@@ -24,10 +24,10 @@ from random import Random
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the benchmarks share
+
 from report import Report, arguments, percentile
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.node.storage.engine import Batch, Engine, EngineOptions

@@ -1,6 +1,6 @@
 """The contestants of the engine benchmark: each a class with the same few verbs, run in a process of its own.
 
-    python scripts/bench/engine_contestants.py NAME FOLDER RECORDS      prints one JSON object
+    python scripts/bench/engines/engine_contestants.py NAME FOLDER RECORDS      prints one JSON object
 
 Durability is the same for all: buffered is "the system has it", synced is fdatasync before the answer.
 """
@@ -19,10 +19,10 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the benchmarks share
+
 from report import percentile
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.node.storage.engine import Batch, Commit, Engine, EngineOptions, NotCached

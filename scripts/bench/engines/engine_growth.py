@@ -1,6 +1,6 @@
 """Microseconds of processor time that a get, a put and a scan cost the engine as its keys become more.
 
-    python scripts/bench/engine_growth.py [--quick] [--json PATH] [--against PATH] [--rounds 3]
+    python scripts/bench/engines/engine_growth.py [--quick] [--json PATH] [--against PATH] [--rounds 3]
 
 Each size is filled once and merged into one level.  Then a process opens a copy of the folder, in turn for
 this checkout and for `--against`, so that both see the same bytes and the same machine.  A figure is the
@@ -27,12 +27,14 @@ from struct import Struct
 
 import uvloop
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the benchmarks share
+
 from report import Report, arguments
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.node.storage.engine import Batch, Engine, EngineOptions, NotCached
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SIZES = (10_000, 100_000, 1_000_000, 5_000_000)
 GETS = 40_000
 SCANNED = 200_000

@@ -1,0 +1,109 @@
+"""Which owner of a key is asked first, under each policy."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmill.client.routing.balancing import POLICIES, BalanceName, Balancer, balancer_named
+
+ADDRESSES = [f"n{number}:1" for number in range(1, 6)]
+OWNERS = 3
+
+
+def one(name: BalanceName, client: bytes = b"client") -> Balancer:
+    balancer = balancer_named(name, client)
+    assert balancer is not None
+    return balancer
+
+
+def firsts(balancer: Balancer, times: int, weights: dict[str, int] | None = None) -> Counter[str]:
+    def weight_of(address: str) -> int:
+        return (weights or {}).get(address, 1)
+
+    return Counter(balancer.order(list(ADDRESSES), OWNERS, weight_of, 0.0)[0] for _ in range(times))
+
+
+def test_hash_is_the_order_of_the_ring() -> None:
+    assert POLICIES[0] == "hash" and balancer_named("hash", b"") is None
+
+
+@given(
+    name=st.sampled_from(POLICIES[1:]),
+    events=st.lists(st.tuples(st.sampled_from(ADDRESSES), st.booleans(), st.floats(0, 5))),
+    owners=st.integers(1, 5),
+)
+def test_each_policy_orders_all_and_keeps_owners_before_others(
+    name: BalanceName, events: list[tuple[str, bool, float]], owners: int
+) -> None:
+    balancer = one(name)
+    for now, (address, has_begun, took_s) in enumerate(events):
+        balancer.began(address)
+        if has_begun:
+            balancer.ended(address, took_s, now)
+        ordered = balancer.order(list(ADDRESSES), owners, lambda _: 2, now)
+        assert sorted(ordered) == ADDRESSES
+        if name != "sticky":
+            assert sorted(ordered[:owners]) == ADDRESSES[:owners]
+
+
+def test_round_robin_asks_each_owner_as_often() -> None:
+    assert firsts(one("round-robin"), 30) == dict.fromkeys(ADDRESSES[:OWNERS], 10)
+
+
+def test_weighted_asks_by_weight_and_not_in_bursts() -> None:
+    weights = {ADDRESSES[0]: 3, ADDRESSES[1]: 1, ADDRESSES[2]: 1}
+    assert firsts(one("weighted"), 50, weights) == dict(zip(ADDRESSES, (30, 10, 10), strict=False))
+    assert set(firsts(one("weighted"), 3, weights)) == set(ADDRESSES[:OWNERS]) - {ADDRESSES[2]}
+
+
+def test_a_sticky_client_keeps_to_one_node_and_clients_differ() -> None:
+    assert all(len(firsts(one("sticky", bytes([number])), 20)) == 1 for number in range(20))
+    chosen = Counter(next(iter(firsts(one("sticky", bytes([number])), 1))) for number in range(100))
+    assert set(chosen) == set(ADDRESSES)
+
+
+def test_when_a_member_goes_only_its_sticky_clients_change() -> None:
+    for number in range(50):
+        balancer = one("sticky", bytes([number]))
+        before = balancer.order(list(ADDRESSES), OWNERS, lambda _: 1, 0.0)[0]
+        after = balancer.order(ADDRESSES[:-1], OWNERS, lambda _: 1, 0.0)[0]
+        assert after == before or before == ADDRESSES[-1]
+
+
+def test_least_connections_asks_who_has_least_under_way() -> None:
+    balancer = one("least-connections")
+    for _ in range(3):
+        balancer.began(ADDRESSES[0])
+    balancer.began(ADDRESSES[1])
+    assert set(firsts(balancer, 10)) == {ADDRESSES[2]}
+    balancer.ended(ADDRESSES[1], 0.1, 1.0)
+    assert set(firsts(balancer, 10)) == {ADDRESSES[1], ADDRESSES[2]}
+
+
+def test_least_latency_avoids_a_slow_node_and_tries_it_again_later() -> None:
+    balancer = one("least-latency")
+    for address, took_s in zip(ADDRESSES, (1.0, 0.010, 0.011), strict=False):
+        balancer.began(address)
+        balancer.ended(address, took_s, 0.0)
+    assert set(firsts(balancer, 10)) == {ADDRESSES[1]}
+    for now in range(100):
+        balancer.began(ADDRESSES[1])
+        balancer.ended(ADDRESSES[1], 0.010, float(now))
+    assert balancer.order(list(ADDRESSES), OWNERS, lambda _: 1, 100.0)[0] != ADDRESSES[1]
+
+
+@pytest.mark.parametrize("name", ["least-connections", "least-latency"])
+def test_requests_under_way_spread_a_burst(name: BalanceName) -> None:
+    balancer, asked = one(name), Counter[str]()
+    for address in ADDRESSES[:OWNERS]:
+        balancer.began(address)
+        balancer.ended(address, 0.01, 0.0)
+    for _ in range(30):
+        first = balancer.order(list(ADDRESSES), OWNERS, lambda _: 1, 0.0)[0]
+        balancer.began(first)
+        asked[first] += 1
+    assert max(asked.values()) - min(asked.values()) <= 1

@@ -81,7 +81,7 @@ def versions(facts: ClusterFacts) -> Finding:
         "versions",
         "warning",
         found,
-        "ringmill cluster rolling-restart, once the release is installed everywhere",
+        "ringmill cluster restart --rolling, once the release is installed everywhere",
         f"all nodes run {facts.version} on Python {', '.join(sorted(pythons))}",
     )
 
@@ -217,7 +217,7 @@ def jobs(facts: ClusterFacts) -> Finding:
         return bad(
             "jobs",
             f"{len(told.open_jobs)} jobs are open, and no node coordinates them",
-            "a node that can run tasks takes them within seconds: ringmill coordinator show",
+            "a node that can run tasks takes them within seconds: ringmill coordinator status",
         )
     return well("jobs", f"{len(told.open_jobs)} jobs are open" if told.open_jobs else "no job is open")
 

@@ -100,7 +100,7 @@ def certificates(facts: MachineFacts) -> Finding:
             f"that of {what} has expired" if days < 0 else f"that of {what} expires in {days} days"
             for what, days in soon.items()
         ],
-        "ringmill ca issue NODE --replace; for the authority: ringmill ca rotate",
+        f"ringmill ca issue NODE --dir {facts.folder}/tls --replace; for the authority: ringmill ca rotate",
         f"the first expires in {min(facts.days_left.values())} days",
     )
 

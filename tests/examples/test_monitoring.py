@@ -10,6 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from dashboard import PAGE, dashboard_text
+from tests.client.observing.typed_commands import check_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "examples" / "monitoring"
@@ -55,6 +56,13 @@ def test_each_counter_is_asked_for_its_rate(name: str) -> None:
             assert total[1] in {"rate", "increase"}, expression
         counters = re.findall(r"ringmill_\w+_total\b[^\[]*", expression)
         assert len(counters) == len(re.findall(r"ringmill_\w+_total\b(?:\{[^}]*\})?\[", expression))
+
+
+def test_each_alert_says_what_to_do_by_commands_that_exist() -> None:
+    rules = yaml.safe_load((MONITORING / "alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    for rule in rules:
+        assert rule["annotations"]["summary"] and rule["labels"]["severity"] in {"critical", "warning"}
+        check_commands(rule["annotations"]["action"])
 
 
 def test_prometheus_reads_the_rules_and_the_ports_of_a_local_cluster() -> None:

@@ -17,6 +17,7 @@ from ringmill.client.doctor.finding import Finding, is_wrong
 from ringmill.client.doctor.machine_checks import MachineFacts, check_machine
 from ringmill.client.jobs.job_values import CoordinatorState
 from ringmill.cluster.wire.stubs.membership_pb2 import MetricSample
+from tests.client.observing.typed_commands import check_commands
 
 NOW_S = 1_800_000_000.0
 GIB = 1 << 30
@@ -56,8 +57,11 @@ def facts(*nodes: NodeStatus, ranges: Ranges = COMPLETE, **others: Any) -> Clust
 
 
 def unwell(findings: Sequence[Finding]) -> dict[str, Finding]:
+    """Each with a remedy whose commands exist."""
     found = {each.check: each for each in findings if each.verdict != "ok"}
     assert all(each.remedy for each in found.values())
+    for each in found.values():
+        check_commands(each.remedy)
     return found
 
 
@@ -77,7 +81,7 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
         (facts(node("n1"), node("n2", state="slow")), "nodes", "warning", "n2 is slow", "status"),
         (facts(node("n1"), node("n2", epoch=1)), "epoch", "warning", "n2 is at epoch 1", "log"),
         (facts(metrics={"n1": told("n1"), "n2": told("n2", "0.9")}), "versions", "warning",
-         "n2 runs 0.9, this client 1.0", "rolling-restart"),
+         "n2 runs 0.9, this client 1.0", "restart --rolling"),
         (facts(ranges=Ranges(6, 2, 0)), "partitions", "warning", "2 partitions lack", "start"),
         (facts(ranges=Ranges(6, 0, 2)), "partitions", "wrong", "2 partitions have no quorum", "start"),
         (facts(metrics={"n1": told("n1", clock_offset_seconds=-0.3)}), "clocks", "warning", "n1 is -0.30 s",
@@ -101,7 +105,7 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
         (facts(moves=MovesView(2, 3, 1, True, ("n4",), {}, {}, {}, ())), "moves", "warning", "paused",
          "--resume"),
         (facts(coordinator=CoordinatorState("", 3, ("j1", "j2"))), "jobs", "wrong", "2 jobs are open",
-         "coordinator show"),
+         "coordinator status"),
         (facts(node("n1", containment="landlock 7, AS ROOT")), "containment", "warning", "n1", "user"),
         (facts(metrics={"n1": told("n1", overload_step=3)}), "overload", "warning", "n1 leaves things off",
          "ringmill top"),

@@ -1,0 +1,30 @@
+"""Writes the events of a node's log into docs/monitoring.md, from the table that the log is written by.
+
+python scripts/events_page.py     a test says when it has to be run again
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ringmill.node.log_events import EVENTS
+
+__all__ = ["PAGE", "with_events"]
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "monitoring.md"
+HEAD = "| event | text |"
+
+
+def with_events(text: str) -> str:
+    """The page with the table as it has to be, at its end."""
+    before = text.partition(HEAD)[0]
+    rows = [f"| `{event}` | `{_shown(template)}` |" for template, event in EVENTS.items()]
+    return "\n".join([before + HEAD, "|---|---|", *rows, ""])
+
+
+def _shown(template: str) -> str:
+    return template.replace("\n", " ").replace("`", "'")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_events(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -32,6 +32,7 @@ _ASK_S: Final = 2.0
 _AGAIN_S: Final = 0.2
 NODES_LOOK_S: Final = 1.5  # a little longer than a node takes to read its file again
 _LONGEST_FILE: Final = 4096
+_GO_ON: Final = "then the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class SecretRotation:
             secret = ClusterSecret(secret.current, next=secrets.token_urlsafe(32))
             self._write(secret)
             self.tell(f"wrote a next secret to {self.path}")
-        await self._until_all(secret.next, self._lacks)
+        await self._until_all(secret.next, self._lacks, _GO_ON)
         self._write(ClusterSecret(secret.next, former=secret.current))
         self.tell("all members know it, and use it now")
         await asyncio.sleep(NODES_LOOK_S)
@@ -80,11 +81,11 @@ class SecretRotation:
                 else "nothing is rotated",
                 hint="`ringmill auth rotate-secret`, without --finish, does that first",
             )
-        await self._until_all(secret.current, self._lacks)
+        await self._until_all(secret.current, self._lacks, _GO_ON)
         self._write(ClusterSecret(secret.current))
-        await self._until_all(secret.former, self._still_takes)
+        await self._until_all(secret.former, self._still_takes, "then the former one opens nothing more")
 
-    async def _until_all(self, secret: str, why: Callable[[str, bool | None], str]) -> None:
+    async def _until_all(self, secret: str, why: Callable[[str, bool | None], str], then: str) -> None:
         """Ask until `why` finds nothing wrong with any member.  Raises Unavailable with what it has found."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self.within_s
@@ -100,7 +101,7 @@ class SecretRotation:
                     f"the secret is not rotated yet: {'; '.join(found)}",
                     detail={"reasons": found, "changed": f"{self.path} was written"},
                     hint=f"each node needs {self.path} as it is now in the place of its --token-file, which "
-                    "it reads again within a second; then the same command goes on",
+                    f"it reads again within a second; {then}",
                     outcome="failed",
                 )
             await asyncio.sleep(_AGAIN_S)

@@ -82,6 +82,6 @@ async def _rotation(settings: Settings, path: str, away: set[str]) -> SecretRota
         if cluster_token_of(db).startswith(PREFIX):
             raise InvalidArgument(f"{path} holds the token of a client, and not the cluster's")
         members = {str(name): at for name, at in db.topology.addresses().items()}
-    within_s = max(_WITHIN_S, settings.timeout_s)
+    within_s = settings.timeout or _WITHIN_S
     tls = tls_of_settings(settings)
     return SecretRotation(path, members, within_s, away=away, tls=tls, tell=output.note)

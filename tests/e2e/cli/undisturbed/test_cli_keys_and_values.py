@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING
+from zlib import crc32
+
+import msgpack
+
+from ringmill.client.values import CausalContext
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
@@ -43,6 +48,23 @@ def test_two_writers_with_the_same_old_context_make_siblings_and_a_merge_leaves_
     assert shell.ok("get", "cart", "-o", "raw", "--sibling", "2").out in (b"A", b"B")
     shell.ok("put", "cart", "A+B", "--context", both["context"])
     assert shell.ok("get", "cart").out == b"A+B\n"
+
+
+def test_a_context_that_names_writes_to_come_is_refused_by_whichever_owner_takes_the_put(
+    shell: Shell,
+) -> None:
+    """A node that takes one hides the key from then on: the same writer, with counts not reached yet."""
+    given = CausalContext.parse(shell.ok("put", "forged", "kept", "-o", "json").json["context"]).token
+    head, seal = given[:9], given[-16:-4]  # docs/formats/context_token.md
+    clock, entries = msgpack.unpackb(given[9:-16])
+    for count in (2, 1 << 20, (1 << 63) - 1, 1 << 63):
+        told = head + msgpack.packb((clock, [[actor, count] for actor, _ in entries]))
+        for mark in (seal, bytes(12)):
+            token = CausalContext(told + mark + crc32(told + mark).to_bytes(4, "big")).text
+            assert shell.run("put", "forged", "lost", "--context", token).code != 0
+    assert shell.ok("get", "forged", "-o", "json").json["value"] == "kept"
+    shell.ok("put", "forged", "next")
+    assert shell.ok("get", "forged", "-o", "json").json["value"] == "next"
 
 
 def test_a_put_without_context_overwrites_and_one_with_no_context_does_not(shell: Shell) -> None:

@@ -53,7 +53,7 @@ def test_two_writers_with_the_same_old_context_make_siblings_and_a_merge_leaves_
 def test_a_context_that_names_writes_to_come_is_refused_by_whichever_owner_takes_the_put(
     shell: Shell,
 ) -> None:
-    """A node that takes one hides the key from then on: the same writer, with counts not yet reached."""
+    """A node that takes one hides the key from then on: the same writer, with counts not reached yet."""
     given = CausalContext.parse(shell.ok("put", "forged", "kept", "-o", "json").json["context"]).token
     head, seal = given[:9], given[-16:-4]  # docs/formats/context_token.md
     clock, entries = msgpack.unpackb(given[9:-16])

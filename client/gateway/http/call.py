@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
@@ -10,13 +11,33 @@ from urllib.parse import unquote, unquote_to_bytes
 from aiohttp import web
 
 from ringmill.client.connection import AsyncClient
+from ringmill.client.gateway.http.http_admission import Slot
 from ringmill.client.gateway.http.problems import HttpRefusal
+from ringmill.client.gateway.protection.read_cache import ReadCache
 from ringmill.client.kv import AsyncKeyspace, under_name
 from ringmill.client.operations import OperationName
 from ringmill.client.registers.registers import AsyncRegisters, registers_under_name
+from ringmill.client.values import Item
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["HttpCall"]
+__all__ = ["CallersCache", "HttpCall"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallersCache:
+    """The cache of reads as one caller sees it: nobody gets what somebody with another token has read."""
+
+    cache: ReadCache
+    token: str
+
+    async def read(self, space: AsyncKeyspace, key: bytes, options: Mapping[str, Any]) -> tuple[Item, bool]:
+        """The item, and whether it came from a read of another request.  Raises as `AsyncKeyspace.get`."""
+        reader = self.token, options.get("r")
+        return await self.cache.get((space.name, key), reader, lambda: space.get(key, **options))
+
+    def drop(self, space: AsyncKeyspace, key: bytes) -> None:
+        """The key is being written."""
+        self.cache.drop((space.name, key))
 
 
 @dataclass(slots=True)
@@ -25,7 +46,7 @@ class HttpCall:
 
     `asking` asks with the caller's token; None for a route that needs no cluster.
     `common` are headers that every answer has.  `operation` is the name of a write that the caller may send
-    again, and `body` what was read of it already.
+    again, and `body` what was read of it already.  `cache` is that of reads, if there is one.
     """
 
     request: web.BaseRequest
@@ -33,6 +54,8 @@ class HttpCall:
     query: dict[str, Any]
     asking: AsyncClient | None
     common: Mapping[str, str]
+    slot: Slot
+    cache: CallersCache | None = None
     operation: OperationName | None = None
     body: bytes | None = None
 
@@ -41,6 +64,21 @@ class HttpCall:
         """Asks the cluster for this caller."""
         assert self.asking is not None, "the route says that it needs no cluster"
         return self.asking
+
+    @contextmanager
+    def writing(self, *keys: bytes) -> Iterator[None]:
+        """While it lasts, and from then on, these keys are read anew."""
+        try:
+            self._drop(keys)
+            yield
+        finally:
+            self._drop(keys)
+
+    def _drop(self, keys: tuple[bytes, ...]) -> None:
+        if self.cache is not None:
+            space = self.space
+            for key in keys:
+                self.cache.drop(space, key)
 
     def named(self, segment: str) -> str:
         """A segment of the path as text.  Raises InvalidArgument when it is not UTF-8."""

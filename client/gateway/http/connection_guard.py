@@ -104,6 +104,8 @@ class _GuardedConnection(web.RequestHandler):
             async with asyncio.timeout(ANSWER_S):
                 return await super().finish_response(request, resp, start_time)
         except TimeoutError:
+            if isinstance(self.transport, asyncio.WriteTransport):
+                self.transport.abort()  # else what is buffered would wait for the caller
             self.force_close()
             raise ConnectionResetError("the caller does not take its answer") from None
 

@@ -15,7 +15,8 @@ from aiohttp.hdrs import ACCEPT_ENCODING
 from ringmill.client.arguments import checked_token
 from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.http.bodies import value_of_body
-from ringmill.client.gateway.http.call import HttpCall
+from ringmill.client.gateway.http.call import CallersCache, HttpCall
+from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
 from ringmill.client.gateway.http.idempotency import IdempotencyMemory, checked_idempotency_key
 from ringmill.client.gateway.http.problems import HttpRefusal, http_refusal_of, problem_answer
 from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token, request_id_of
@@ -37,10 +38,18 @@ _log = logging.getLogger("ringmill.gateway")
 class HttpAnswering:
     """Answers requests by a table of routes.  `run_id` begins the ids of requests that come without one."""
 
-    def __init__(self, table: RouteTable, clients: ClientsByToken, rules: SiteRules, run_id: str) -> None:
+    def __init__(
+        self,
+        table: RouteTable,
+        clients: ClientsByToken,
+        rules: SiteRules,
+        admission: HttpAdmission,
+        run_id: str,
+    ) -> None:
         self._table = table
         self._clients = clients
         self._rules = rules
+        self._admission = admission
         self._run_id = run_id
         self._requests = 0
         self._memory = IdempotencyMemory()
@@ -80,17 +89,25 @@ class HttpAnswering:
             )
         matched = self._table.match(request.method, raw_path)
         query = read_query(matched.route.parameters, _pairs(raw_query))
+        slot = Slot(self._admission)
         if not matched.route.needs_cluster:
-            return await matched.route.handler(HttpCall(request, matched.path, query, None, common))
+            return await matched.route.handler(HttpCall(request, matched.path, query, None, common, slot))
         token = _checked_bearer(request)
-        call = HttpCall(request, matched.path, query, await self._clients.client(token), common)
-        name = request.headers.get(IDEMPOTENCY_KEY.name)
-        if name is None or IDEMPOTENCY_KEY not in matched.route.parameters:
-            return await matched.route.handler(call)
-        return await self._once(call, matched.route, checked_idempotency_key(name), token)
+        self._admission.check_rate(f"token {token}" if token else f"address {request.remote}")
+        with slot:
+            client, cache = await self._clients.client(token), self._admission.cache
+            call = HttpCall(request, matched.path, query, client, common, slot)
+            call.cache = None if cache is None else CallersCache(cache, token)
+            return await self._asked(call, matched.route, token)
+
+    async def _asked(self, call: HttpCall, route: HttpRoute, token: str) -> web.StreamResponse:
+        """Answer what is asked of the cluster; a write that its caller has named, once."""
+        name = call.request.headers.get(IDEMPOTENCY_KEY.name)
+        if name is None or IDEMPOTENCY_KEY not in route.parameters:
+            return await route.handler(call)
+        return await self._once(call, route, checked_idempotency_key(name), token)
 
     async def _once(self, call: HttpCall, route: HttpRoute, name: str, token: str) -> web.StreamResponse:
-        """Answer a write that its caller has named."""
         body = await value_of_body(call)
         conditions = [call.request.headers.get(each, "") for each in ("If-Match", "If-None-Match")]
         asked = "\0".join((call.request.raw_path, *conditions)).encode("utf-8", "surrogateescape")

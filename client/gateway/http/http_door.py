@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.http.connection_guard import Connections
+from ringmill.client.gateway.http.http_admission import HttpAdmission
 from ringmill.client.gateway.http.http_answering import HttpAnswering
 from ringmill.client.gateway.http.request_checks import SiteRules, is_loopback
 from ringmill.client.gateway.http.table.http_route import RouteTable
@@ -29,6 +30,7 @@ class HttpOptions:
     port: int
     tls: ssl.SSLContext | None = None
     cors_origins: Sequence[str] = ()
+    admission: HttpAdmission = field(default_factory=HttpAdmission)
     most_connections: int = 1000
 
 
@@ -45,14 +47,14 @@ class HttpDoor:
         rules = SiteRules(only_loopback=options.tls is None, cors_origins=options.cors_origins)
         run_id = entropy.random_bytes("gateway.run", 4).hex()
         self._options = options
-        self._answering = HttpAnswering(RouteTable(ROUTES), clients, rules, run_id)
+        self._answering = HttpAnswering(RouteTable(ROUTES), clients, rules, options.admission, run_id)
         self._server: web.Server | None = None
         self._listening: asyncio.Server | None = None
 
     async def open(self) -> str:
         """Listen; the address to ask.  Raises InvalidArgument when the port is taken."""
         options = self._options
-        self._server = web.Server(self._answering, access_log=None)
+        self._server = web.Server(self._answering, handler_cancellation=True, access_log=None)
         connections = Connections(self._server, options.most_connections)
         loop = asyncio.get_running_loop()
         try:

@@ -54,12 +54,13 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
             raise InvalidArgument(f"operations[{at}]: {error.message}", hint=error.hint) from error
         keys.append(key)
         queued.append(queue)
-    pipeline = call.space.pipeline()
-    try:
-        futures = [queue(pipeline) for queue in queued]
-        found = await asyncio.gather(*futures, return_exceptions=True)
-    finally:
-        await pipeline.aclose()
+    with call.writing(*keys):
+        pipeline = call.space.pipeline()
+        try:
+            futures = [queue(pipeline) for queue in queued]
+            found = await asyncio.gather(*futures, return_exceptions=True)
+        finally:
+            await pipeline.aclose()
     told = [_outcome(key, outcome) for key, outcome in zip(keys, found, strict=True)]
     return json_answer({"outcomes": told})
 
@@ -69,7 +70,7 @@ def _operation(given: object, call: HttpCall) -> tuple[bytes, Queue]:
     if not isinstance(given, dict):
         raise InvalidArgument("it is no JSON object")
     op = given.get("op")
-    if op not in _MEMBERS:
+    if not isinstance(op, str) or op not in _MEMBERS:
         raise InvalidArgument(f"op is {str(op)[:40]!r}, need one of {', '.join(_MEMBERS)}")
     unknown = sorted(set(given) - _MEMBERS[op])
     if unknown:

@@ -71,6 +71,7 @@ async def _told(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.Stream
 
 
 async def _as_events(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.StreamResponse:
+    call.slot.becomes_a_stream()
     stream = OpenStream(call, EVENTS_TYPE)
     is_open = False
     beats = with_beats(changes, BEAT_S, first_s=FIRST_S)
@@ -96,6 +97,7 @@ def _event(change: KeyChange) -> bytes:
 
 async def _over_socket(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.StreamResponse:
     """A text message for each change.  What the caller sends, other than to end it, ends it as an error."""
+    call.slot.becomes_a_stream()
     socket = web.WebSocketResponse(heartbeat=BEAT_S, max_msg_size=_MOST_MESSAGE)
     await socket.prepare(call.request)
     hearing = asyncio.ensure_future(socket.receive())

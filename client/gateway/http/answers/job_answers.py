@@ -66,6 +66,7 @@ async def resume_job(call: HttpCall) -> web.StreamResponse:
 
 async def _followed(call: HttpCall, job: str) -> web.StreamResponse:
     first = await call.client.jobs.status(job)  # what it raises is still told by the status
+    call.slot.becomes_a_stream()
     stream = OpenStream(call, EVENTS_TYPE)
     await stream.begin()
     if first.is_over:

@@ -39,8 +39,14 @@ async def get_key(call: HttpCall) -> web.StreamResponse:
     _refuse_after(call)
     form = call.chosen((BYTES_TYPE, JSON_TYPE, MULTIPART_TYPE))
     key = call.key
-    item = await call.space.get(key, **call.options("r", "timeout"))
-    headers = {**etag_of(item.context), "Vary": "Accept", "Cache-Control": "no-cache"}
+    options = call.options("r", "timeout")
+    headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
+    if call.cache is None:
+        item = await call.space.get(key, **options)
+    else:
+        item, is_shared = await call.cache.read(call.space, key, options)
+        headers["Cache-Status"] = f"ringmill; {'hit' if is_shared else 'fwd=miss'}"  # RFC 9211
+    headers |= etag_of(item.context)
     if _is_known(call, item):
         return web.Response(status=304, headers=headers)
     return _shown(call, key, item, form, headers)
@@ -56,19 +62,25 @@ async def put_key(call: HttpCall) -> web.StreamResponse:
     """
     value = await value_of_body(call)
     options = call.options("w", "ttl", "durability", "timeout")
-    return receipt_answer(call, await call.space.put(call.key, value, context=_context(call), **options))
+    with call.writing(call.key):
+        receipt = await call.space.put(call.key, value, context=_context(call), **options)
+    return receipt_answer(call, receipt)
 
 
 async def delete_key(call: HttpCall) -> web.StreamResponse:
     """If-Match and If-None-Match mean what they mean for PUT.  To delete what is not there is no error."""
     options = call.options("w", "durability", "timeout")
-    return receipt_answer(call, await call.space.delete(call.key, context=_context(call), **options))
+    with call.writing(call.key):
+        receipt = await call.space.delete(call.key, context=_context(call), **options)
+    return receipt_answer(call, receipt)
 
 
 async def touch_key(call: HttpCall) -> web.StreamResponse:
     """The value is not sent again.  Without `ttl` it never expires."""
     options = call.options("w", "durability", "timeout")
-    return receipt_answer(call, await call.space.touch(call.key, ttl=call.query.get("ttl"), **options))
+    with call.writing(call.key):
+        receipt = await call.space.touch(call.key, ttl=call.query.get("ttl"), **options)
+    return receipt_answer(call, receipt)
 
 
 def receipt_answer(call: HttpCall, receipt: Receipt) -> web.Response:

@@ -24,6 +24,8 @@ __all__ = [
 ]  # fmt: skip
 
 Schema = Mapping[str, Any]
+SHORTEST_TIMEOUT_S: Final = 0.1
+"""Below it nothing can be done, and an error would blame the cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,13 @@ def _level(name: str, given: str) -> Any:
     return level_named(given, name)
 
 
+def _timeout(name: str, given: str) -> float:
+    timeout_s = as_number(name, given)
+    if timeout_s < SHORTEST_TIMEOUT_S:
+        raise InvalidArgument(f"{name} is {given[:40]}, the least is {SHORTEST_TIMEOUT_S:g} s")
+    return timeout_s
+
+
 def _durability(_: str, given: str) -> Any:
     return durability_named(given)
 
@@ -115,8 +124,8 @@ W = Parameter("w", 'Owners that must ack: "one", "quorum", "all" or a number.', 
 TIMEOUT = Parameter(
     "timeout",
     "Seconds after which the request is given up; for a write the outcome is then unknown.",
-    {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
-    as_number,
+    {"type": "number", "minimum": SHORTEST_TIMEOUT_S, "maximum": MAX_TIMEOUT_S},
+    _timeout,
 )
 TTL = Parameter(
     "ttl",
@@ -146,7 +155,7 @@ PREFIX = Parameter("prefix", "Only keys that begin with this.", _BOUND, as_text)
 PREFIX_B64 = Parameter("prefix_b64", "The same in base64url.", _BASE64URL, as_token)
 START = Parameter("start", "Only keys from this one on.", _BOUND, as_text)
 END = Parameter("end", "Only keys before this one.", _BOUND, as_text)
-LIMIT = Parameter("limit", "At most this number of keys.", {"type": "integer", "minimum": 1}, as_whole_number)
+LIMIT = Parameter("limit", "At most this number of keys.", {"type": "integer", "minimum": 0}, as_whole_number)
 KEYS_ONLY = Parameter("keys_only", "Leave out the values.", {"type": "boolean"}, as_flag)
 CURSOR = Parameter(
     "cursor", "Go on where another scan ended; it knows its prefix and range.", {"type": "string"}, as_text

@@ -91,7 +91,7 @@ PROBLEM: Final = object_of(
         "hint": TEXT,
         "facts": {"type": "object"},
     },
-    "hint", "facts",
+    "request_id", "hint", "facts",
 )  # fmt: skip
 OBJECT: Final = json_content({"type": "object"})
 ITEM: Final = json_content(ITEM_SCHEMA)

@@ -14,6 +14,7 @@ from ringmill.client.gateway.http.answers import merging_answers as merging
 from ringmill.client.gateway.http.answers import register_answers as registers
 from ringmill.client.gateway.http.answers.batch_answers import run_batch
 from ringmill.client.gateway.http.answers.key_answers import delete_key, get_key, put_key, touch_key
+from ringmill.client.gateway.http.answers.lease_answers import hold_lease
 from ringmill.client.gateway.http.answers.scan_answers import scan_keys
 from ringmill.client.gateway.http.bodies import json_line
 from ringmill.client.gateway.http.call import HttpCall
@@ -79,6 +80,9 @@ _REGISTERS: Final = (
     HttpRoute("POST", _REGISTER, "addToRegister", "registers", "Add to the number in a register.",
               registers.add_to_register, (p.KEY_B64, p.AMOUNT, p.TIMEOUT, p.IDEMPOTENCY_KEY),
               answers={200: ("The number that it led to.", s.SUM)}),
+    HttpRoute("POST", "/v1/leases/{keyspace}/{key}", "holdLease", "registers", "Hold a lease.", hold_lease,
+              (p.KEY_B64, p.OWNER, p.DURATION, p.WAIT),
+              answers={200: ("Events as long as it is held.", s.EVENTS)}),
 )  # fmt: skip
 
 _MERGING: Final = (

@@ -16,11 +16,11 @@ from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_TIMEOUT_S, MAX_TTL_MS
 from ringmill.cluster.wire.token_text import parsed_token
 
 __all__ = [
-    "AFTER", "AMOUNT", "CURSOR", "DURABILITY", "ELEMENT", "ELEMENT_B64", "END", "ENTRY", "ENTRY_B64",
-    "EXPECT", "EXPECT_B64", "FROM_NOW", "IDEMPOTENCY_KEY",
-    "IF_MATCH", "IF_NONE_MATCH", "KEYS_ONLY", "KEY_B64", "LAST_EVENT_ID", "LIMIT", "PREFIX", "PREFIX_B64",
-    "Parameter", "R", "SIBLING", "START", "TASK", "TIMEOUT", "TTL", "W", "as_flag", "as_number",
-    "as_text", "as_token", "as_whole_number", "read_query",
+    "AFTER", "AMOUNT", "CURSOR", "DURABILITY", "DURATION", "ELEMENT", "ELEMENT_B64", "END", "ENTRY",
+    "ENTRY_B64", "EXPECT", "EXPECT_B64", "FROM_NOW", "IDEMPOTENCY_KEY",
+    "IF_MATCH", "IF_NONE_MATCH", "KEYS_ONLY", "KEY_B64", "LAST_EVENT_ID", "LIMIT", "OWNER", "PREFIX",
+    "PREFIX_B64", "Parameter", "R", "SIBLING", "START", "TASK", "TIMEOUT", "TTL", "W", "WAIT", "as_flag",
+    "as_number", "as_text", "as_token", "as_whole_number", "read_query",
 ]  # fmt: skip
 
 Schema = Mapping[str, Any]
@@ -111,6 +111,13 @@ def _timeout(name: str, given: str) -> float:
     return timeout_s
 
 
+def _wait(name: str, given: str) -> float:
+    wait_s = as_number(name, given)
+    if not 0 <= wait_s <= 3600:
+        raise InvalidArgument(f"{name} is {given[:40]}; it must be 0 to 3600 seconds")
+    return wait_s
+
+
 def _durability(_: str, given: str) -> Any:
     return durability_named(given)
 
@@ -181,6 +188,22 @@ ELEMENT_B64 = Parameter("element_b64", "The same in base64url.", _BASE64URL, as_
 ENTRY = Parameter("entry", "The name of an entry of the map, as text.", {"type": "string"}, as_text)
 ENTRY_B64 = Parameter("entry_b64", "The same in base64url.", _BASE64URL, as_token)
 TASK = Parameter("task", 'Only this task, as "map-3".', {"type": "string", "maxLength": 200}, as_text)
+
+OWNER = Parameter(
+    "owner", "Shown to people who read the register.", {"type": "string", "maxLength": 200}, as_text
+)
+DURATION = Parameter(
+    "duration",
+    "Seconds for which others wait for a holder that has vanished.",
+    {"type": "number", "minimum": 0.5, "maximum": MAX_TIMEOUT_S},
+    as_number,
+)
+WAIT = Parameter(
+    "wait",
+    "Seconds to wait for a lease that another one holds.",
+    {"type": "number", "minimum": 0, "maximum": 3600},
+    _wait,
+)
 
 IF_MATCH = Parameter(
     "If-Match",

@@ -17,39 +17,17 @@ import argparse
 import json
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
 
-from local_cluster import ROOT, BenchCluster, free_ports
+from doors.local_gateway import http_gateway
+from local_cluster import BenchCluster
 
 KEYSPACES = {"counters": "counter", "sets": "set", "maps": "map"}
-STARTED_S = 20.0
 LEFT_OUT = "positive_data_acceptance"
-
-
-@contextmanager
-def gateway(cluster: BenchCluster) -> Iterator[str]:
-    """Its URL.  The process ends with the block."""
-    url = f"http://127.0.0.1:{free_ports(1)}"
-    line = [sys.executable, "-m", "ringmill", "--endpoints", cluster.endpoints, "gateway", "--http"]
-    process = subprocess.Popen([*line, url.rpartition(":")[2]], cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + STARTED_S
-        while not _answers(f"{url}/readyz"):
-            if time.monotonic() > until or process.poll() is not None:
-                raise SystemExit("the gateway did not start")
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(STARTED_S)
 
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
@@ -77,22 +55,14 @@ def main() -> int:
         for room, policy in KEYSPACES.items():
             cluster.command("keyspace", "create", f"{room}1", "--policy", policy)
         token = (cluster.folder / "token").read_text().strip()
-        with gateway(cluster) as url:
-            document = json.loads(urllib.request.urlopen(f"{url}/v1/openapi.json").read())
+        with http_gateway(cluster) as server:
+            document = json.loads(urllib.request.urlopen(f"{server.url}/v1/openapi.json").read())
             file = cluster.folder / "openapi.json"
             file.write_text(json.dumps(narrowed(document)))
-            line = [str(Path(sys.executable).parent / "schemathesis"), "run", str(file), "--url", url]
+            line = [str(Path(sys.executable).parent / "schemathesis"), "run", str(file), "--url", server.url]
             line += ["-H", f"Authorization: Bearer {token}", "--max-examples", str(given.examples)]
             line += ["--exclude-checks", LEFT_OUT, "--continue-on-failure", "--workers", "2"]
             return subprocess.run(line, cwd=cluster.folder, check=False).returncode
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 if __name__ == "__main__":

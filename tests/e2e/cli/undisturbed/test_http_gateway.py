@@ -30,7 +30,7 @@ def gateway(shell: Shell) -> Iterator[str]:
     assert line.startswith("http  http://127.0.0.1:"), process.communicate()
     yield line.split()[1]
     process.terminate()
-    assert process.wait(30) == 0, process.communicate()
+    assert process.wait(30) == 0
 
 
 def commands() -> list[tuple[str, str]]:

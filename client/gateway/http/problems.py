@@ -57,6 +57,8 @@ def http_refusal_of(error: RingmillError, *, has_token: bool) -> HttpRefusal:
     if isinstance(error, Overloaded):
         headers = {"Retry-After": str(max(1, round(error.retry_after)))}
     hint = "" if isinstance(error, NotFound) else error.hint  # it names a command of this machine
+    if isinstance(error, PermissionDenied):
+        hint = "show a token that may: Authorization: Bearer TOKEN"
     return HttpRefusal(
         status,
         error.code,

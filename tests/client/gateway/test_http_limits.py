@@ -12,6 +12,8 @@ from ringmill.client.gateway.http import bodies, connection_guard
 from ringmill.client.gateway.http.http_admission import HttpAdmission
 from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room
 from ringmill.client.gateway.protection.read_cache import ReadCache
+from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.wire.stubs import kv_pb2
 from tests.client.gateway.http_world import Caller, http_door
 from tests.client.one_node import SLOW, OneNode
 
@@ -148,3 +150,29 @@ async def test_a_write_that_is_named_is_done_once(node: Node) -> None:
         assert (other.status, other.json["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
         elsewhere = await caller.ask("PUT", "/v1/kv/default/once2", data=b"w", headers=named)
         assert elsewhere.status == 200
+
+
+async def test_a_named_write_of_unknown_outcome_is_sent_again_as_a_later_attempt(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, address = node
+    sent: list[kv_pb2.PutRequest] = []
+    put = one.put
+
+    def heard(request: kv_pb2.PutRequest) -> kv_pb2.WriteReceipt:
+        sent.append(request)
+        if len(sent) == 1:
+            raise QuorumNotReached.of("put", 2, ["n1"], {"n2": "UNAVAILABLE"}, outcome="unknown")
+        return put(request)
+
+    monkeypatch.setattr(one, "put", heard)
+    async with http_door(address) as caller:
+        named = {"Idempotency-Key": "unsure"}
+        told = [await caller.ask("PUT", "/v1/kv/default/unsure", data=b"v", headers=named) for _ in range(3)]
+        await caller.ask("PUT", "/v1/kv/default/unsure", data=b"w")
+    assert [each.status for each in told] == [503, 200, 200]
+    assert told[0].json["outcome"] == "unknown"
+    first, second, other = sent
+    assert second.operation == first.operation
+    assert [each.attempt for each in sent] == [0, 1, 0], "so that nodes ask first whether it was done (V4)"
+    assert other.operation != first.operation

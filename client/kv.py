@@ -51,7 +51,7 @@ from ringmill.client.many_keys import (
     read_many,
     write_many,
 )
-from ringmill.client.operations import OperationNames
+from ringmill.client.operations import OperationName, OperationNames
 from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.routing.attempts import attempt_message
 from ringmill.client.routing.links import DELETE, EXPLAIN, GET, LIST_KEYSPACES, LOCATE, PUT, TOUCH, Method
@@ -67,7 +67,7 @@ from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs import keyspaces_pb2, kv_pb2
 
-__all__ = ["AsyncKeyspace", "read", "touch", "write"]
+__all__ = ["AsyncKeyspace", "name_of_write", "read", "touch", "under_name", "write"]
 
 T = TypeVar("T")
 Options = TypeVar("Options", ReadOptions, WriteOptions)
@@ -269,6 +269,16 @@ class AsyncKeyspace:
         candidates = self._router.candidates(target)
         answer = await self._router.ask(EXPLAIN, prepare, target=target, timeout_s=options.timeout_s or None)
         return explanation_of(answer, candidates)
+
+
+def name_of_write(space: AsyncKeyspace) -> OperationName:
+    """A name for a write that may be sent by several calls (`under_name`)."""
+    return space._operations.next()
+
+
+def under_name(space: AsyncKeyspace, name: OperationName) -> AsyncKeyspace:
+    """The same keyspace, whose next write has this name: sent once more it is the same write (rule V4)."""
+    return AsyncKeyspace(space.name, space._router, space._operations.named(name))
 
 
 async def write(

@@ -187,6 +187,8 @@ def found_item(answer: kv_pb2.GetResponse, keyspace: str, key: bytes, default: T
 def _name(message: WriteMessage, operations: OperationNames) -> None:
     name, operation = operations.next(), message.operation
     operation.session, operation.sequence, operation.birth = name.session, name.sequence, name.birth
+    if name.attempt:
+        message.attempt = name.attempt
 
 
 def _without(settings: T, name: str, verb: str) -> T:

@@ -22,6 +22,8 @@ class OperationName(NamedTuple):
     session: int
     sequence: int
     birth: int
+    attempt: int = 0
+    """Earlier sendings, by an earlier call, that may have been done: more than 0 is a later attempt (V4)."""
 
 
 class Learning(Protocol):
@@ -53,6 +55,24 @@ class OperationNames:
         """Remember a hybrid time that an answer carried, if it is the newest."""
         self._newest = max(self._newest, hybrid_time)
 
+    def named(self, name: OperationName) -> OperationNames:
+        """The same, but the next write gets this name, which an earlier call of it may have had."""
+        return _OneOperation(self, name)
+
     def _open_session(self) -> None:
         self._session = int.from_bytes(self._entropy.random_bytes("client.session", 8), "big")
         self._sequence = 0
+
+
+class _OneOperation(OperationNames):
+    """Names of a write that a caller may send by several calls."""
+
+    def __init__(self, behind: OperationNames, name: OperationName) -> None:
+        self._behind = behind
+        self._name = name
+
+    def next(self) -> OperationName:
+        return self._name
+
+    def observe(self, hybrid_time: int) -> None:
+        self._behind.observe(hybrid_time)

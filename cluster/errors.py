@@ -1,7 +1,8 @@
-"""The error tree, and the only table from an error to gRPC status and exit code.
+"""The error tree, and the only table from an error to gRPC status, exit code and HTTP status.
 
 Raise the specific error where the fact is known; convert once, at a boundary: `to_wire` / `from_wire`
-between processes, `grpc_status` at the public API, `exit_code` in the command line.
+between processes, `grpc_status` at the public API, `exit_code` in the command line, `http_status` in the
+gateway.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class RingmillError(Exception):
     code: ClassVar[str] = "INTERNAL"
     grpc_status: ClassVar[str] = "INTERNAL"
     exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class NotFound(RingmillError, KeyError):
     """The key, job or thing asked for does not exist."""
 
     code, grpc_status, exit_code = "NOT_FOUND", "NOT_FOUND", 3
+    http_status = 404
 
 
 class Conflict(RingmillError):
@@ -84,18 +87,21 @@ class Conflict(RingmillError):
     """
 
     code, grpc_status, exit_code = "CONFLICT", "FAILED_PRECONDITION", 4
+    http_status = 409
 
 
 class UnresolvedSiblings(RingmillError):
     """A key holds several values where one was asked for; `detail["siblings"]` is their number."""
 
     code, grpc_status, exit_code = "UNRESOLVED_SIBLINGS", "FAILED_PRECONDITION", 1
+    http_status = 409
 
 
 class QuorumNotReached(RingmillError):
     """Fewer owners answered than the level needs."""
 
     code, grpc_status, exit_code = "QUORUM_NOT_REACHED", "UNAVAILABLE", 5
+    http_status = 503
 
     @classmethod
     def of(
@@ -146,30 +152,35 @@ class Unavailable(RingmillError):
     """No endpoint, or not the needed one, can be reached.  `outcome` "failed" means that nothing happened."""
 
     code, grpc_status, exit_code = "UNAVAILABLE", "UNAVAILABLE", 6
+    http_status = 503
 
 
 class ClientClosed(Unavailable):
     """This client cannot be used: it was closed, or belongs to another event loop or process."""
 
     code, grpc_status, exit_code = "CLIENT_CLOSED", "UNAVAILABLE", 6
+    http_status = 503
 
 
 class DeadlineExceeded(RingmillError, TimeoutError):
     """Time ran out.  A write's outcome is then unknown."""
 
     code, grpc_status, exit_code = "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5
+    http_status = 504
 
 
 class InvalidArgument(RingmillError, ValueError):
     """Bad input: the message names the field or the limit, and the size that was given."""
 
     code, grpc_status, exit_code = "INVALID_ARGUMENT", "INVALID_ARGUMENT", 2
+    http_status = 400
 
 
 class Overloaded(RingmillError):
     """Refused early, before any work; try again after `retry_after` seconds."""
 
     code, grpc_status, exit_code = "OVERLOADED", "RESOURCE_EXHAUSTED", 1
+    http_status = 503
 
     @property
     def retry_after(self) -> float:
@@ -180,6 +191,7 @@ class WrongEpoch(RingmillError):
     """The request was made under an older row of the topology; `detail["epoch"]` is the newest known."""
 
     code, grpc_status, exit_code = "WRONG_EPOCH", "FAILED_PRECONDITION", 1
+    http_status = 503
 
     @staticmethod
     def epoch_of(error: BaseException) -> int:
@@ -191,42 +203,49 @@ class Stale(RingmillError):
     """A replica refuses a version that was deleted and forgotten (rule P3).  To try again is of no use."""
 
     code, grpc_status, exit_code = "STALE", "FAILED_PRECONDITION", 1
+    http_status = 409
 
 
 class CorruptData(RingmillError):
     """Stored bytes do not match their checksum: an error, never an absence."""
 
     code, grpc_status, exit_code = "CORRUPT_DATA", "DATA_LOSS", 1
+    http_status = 500
 
 
 class DiskFull(RingmillError):
     """The node is read-only until there is free space."""
 
     code, grpc_status, exit_code = "DISK_FULL", "RESOURCE_EXHAUSTED", 1
+    http_status = 507
 
 
 class PermissionDenied(RingmillError):
     """The caller may not ask this: its token is missing, wrong, over, or of a lesser role (`detail`)."""
 
     code, grpc_status, exit_code = "PERMISSION_DENIED", "PERMISSION_DENIED", 1
+    http_status = 403
 
 
 class JobFailed(RingmillError):
     """A job ended FAILED; `detail` has task, attempt, cause and the user's own frames."""
 
     code, grpc_status, exit_code = "JOB_FAILED", "ABORTED", 1
+    http_status = 409
 
 
 class JobKilled(RingmillError):
     """A job ended KILLED because a user killed it."""
 
     code, grpc_status, exit_code = "JOB_KILLED", "CANCELLED", 9
+    http_status = 409
 
 
 class ProtocolMismatch(RingmillError):
     """The other side speaks another version, or not our protocol at all."""
 
     code, grpc_status, exit_code = "PROTOCOL_MISMATCH", "FAILED_PRECONDITION", 1
+    http_status = 502
 
 
 _BY_CODE: Final[dict[str, type[RingmillError]]] = {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ringmill.client.connection import AsyncClient, connect
     from ringmill.client.engines.on_dask import run_on_dask
     from ringmill.client.engines.on_spark import run_on_spark
+    from ringmill.client.gateway.protection.rate_limits import SlidingWindow, TokenBucket
     from ringmill.client.jobs.estimate_job import estimate_job
     from ringmill.client.jobs.job_values import JobState
     from ringmill.client.jobs.run_local import read_output, read_result, run_local
@@ -63,10 +64,10 @@ __all__ = [
     "EMPTY", "FileInput", "FileOutput", "InvalidArgument", "Item", "JobChain", "JobDefinition",
     "JobFailed", "JobKilled", "JobState", "KeyChange", "KvInput", "KvOutput", "Location", "Max", "Min",
     "NotFound", "Overloaded", "PermissionDenied", "Pipeline", "PrefixChange", "ProtocolMismatch",
-    "QuorumNotReached", "Receipt", "RingmillError", "RoundResult", "Source", "Sum", "Top", "Unavailable",
-    "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect", "estimate_job", "iterate", "job",
-    "join", "pipeline", "raise_first", "read_output", "read_result", "run_local", "run_on_dask",
-    "run_on_spark",
+    "QuorumNotReached", "Receipt", "RingmillError", "RoundResult", "SlidingWindow", "Source", "Sum",
+    "TokenBucket", "Top", "Unavailable", "UnresolvedSiblings", "WrongEpoch", "broken_laws", "connect",
+    "estimate_job", "iterate", "job", "join", "pipeline", "raise_first", "read_output",
+    "read_result", "run_local", "run_on_dask", "run_on_spark",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -74,6 +75,7 @@ _HOMES: Final = {
     "ringmill.client.blocking": ("Client",),
     "ringmill.client.twins.blocking_pipeline": ("Pipeline",),
     "ringmill.client.connection": ("AsyncClient", "connect"),
+    "ringmill.client.gateway.protection.rate_limits": ("SlidingWindow", "TokenBucket"),
     "ringmill.client.jobs.estimate_job": ("estimate_job",),
     "ringmill.client.jobs.job_values": ("JobState",),
     "ringmill.client.engines.on_dask": ("run_on_dask",),

@@ -21,7 +21,7 @@ from ringmill.client.arguments import (
     checked_timeout_s,
     checked_value,
 )
-from ringmill.client.operations import OperationNames
+from ringmill.client.operations import OperationName, OperationNames
 from ringmill.client.routing.attempts import RegisterMessage, attempt_message
 from ringmill.client.routing.links import Method
 from ringmill.client.routing.router import Router, Target
@@ -35,7 +35,7 @@ from ringmill.cluster.wire.stubs.registers_pb2 import (
     RegisterAnswer,
 )
 
-__all__ = ["AsyncRegisters", "RegisterValue"]
+__all__ = ["AsyncRegisters", "RegisterValue", "registers_under_name"]
 
 _CAS: Final = Method("/ringmill.v1.Registers/Cas", "kv.cas", RegisterAnswer, is_write=True)
 _INCR: Final = Method("/ringmill.v1.Registers/Incr", "kv.incr", RegisterAnswer, is_write=True)
@@ -186,6 +186,8 @@ class AsyncRegisters:
     ) -> RegisterAnswer:
         name, operation = self._operations.next(), request.operation
         operation.session, operation.sequence, operation.birth = name.session, name.sequence, name.birth
+        if name.attempt:
+            request.attempt = name.attempt
         return await self._ask(method, request, timeout)
 
     async def _ask(
@@ -200,6 +202,17 @@ class AsyncRegisters:
         answer = await self._router.ask(method, prepare, target=target, timeout_s=timeout_s)
         self._operations.observe(answer.hybrid_time)
         return answer
+
+
+def registers_under_name(registers: AsyncRegisters, name: OperationName) -> AsyncRegisters:
+    """The same registers, whose next change has this name: sent once more it is the same change (rule V4)."""
+    return AsyncRegisters(
+        registers._router,
+        registers._operations.named(name),
+        clock=registers._clock,
+        entropy=registers._entropy,
+        name=registers.name,
+    )
 
 
 class _OneRegister:

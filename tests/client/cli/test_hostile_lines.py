@@ -34,7 +34,9 @@ LINES = (
     "cluster", "cluster status",
     "cluster status --wait", "cluster kill", "cluster pause", "cluster resume", "cluster restart",
     "cluster chaos", "cluster chaos --for", "cluster chaos --faults", "cluster autoscale",
-    "cluster logs", "cluster logs -n", "cluster list", "cluster down", "completion", "help",
+    "gateway", "gateway --http", "gateway --rate-limit", "gateway --window-limit", "gateway --cache-ttl",
+    "gateway --cors-origin", "cluster logs", "cluster logs -n", "cluster list", "cluster down", "completion",
+    "help",
     "bench", "bench --workload", "bench --seconds", "bench --rate", "bench --local", "bench -w",
     "help cluster", "version", "-o", "",
 )  # fmt: skip

@@ -138,6 +138,7 @@ def test_a_shell_completes_verbs_flags_and_clusters_quickly(tmp_path: Path) -> N
     assert completed("ringmill cluster autoscale --target") == {
         "--target-p99", "--target-cpu", "--target-bytes"
     }  # fmt: skip
+    assert completed("ringmill gateway --http") == {"--http", "--http-cert", "--http-key"}
     assert completed("ringmill cluster chaos --f") == {"--for", "--faults"}
     assert completed("ringmill put --t") == {
         "--ttl", "--timeout", "--tls-ca", "--tls-cert", "--tls-key", "--token-file"

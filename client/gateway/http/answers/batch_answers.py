@@ -1,0 +1,115 @@
+"""Many keys in one request, each with an outcome of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from ringmill.client.arguments import checked_key, checked_value
+from ringmill.client.gateway.http.bodies import json_answer, json_object
+from ringmill.client.gateway.http.call import HttpCall
+from ringmill.client.gateway.http.problems import http_refusal_of, problem_document
+from ringmill.client.kv_requests import put_options, read_options
+from ringmill.client.pipeline import AsyncPipeline
+from ringmill.client.values import Item, Receipt, json_bytes
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+
+__all__ = ["BATCH_BYTES", "BATCH_OPERATIONS", "member_bytes", "run_batch"]
+
+BATCH_OPERATIONS: Final = 1000
+BATCH_BYTES: Final = 8 << 20
+_MEMBERS: Final = {
+    "get": frozenset({"op", "key", "key_b64"}),
+    "put": frozenset({"op", "key", "key_b64", "value", "value_b64", "ttl", "context"}),
+    "delete": frozenset({"op", "key", "key_b64", "context"}),
+}
+Queue = Callable[[AsyncPipeline], "asyncio.Future[Any]"]
+
+
+async def run_batch(call: HttpCall) -> web.StreamResponse:
+    """The body is {"operations": [...]}: each has an `op`, get, put or delete, and a `key` or `key_b64`.
+
+    A put has a `value` or `value_b64`, and may have a `ttl` and a `context`; a delete may have a `context`.
+
+    It is not atomic: each operation succeeds or fails on its own, and those of different keys run at the same
+    time.  Writes of one key are done in their order.  The answer has an outcome for each, in their order:
+    its `status`, and the document of the read, the receipt, or the `error`.  When one of the operations is
+    not valid, 400 names it, and none is done.
+    """
+    document = await json_object(call.request, BATCH_BYTES, frozenset({"operations"}))
+    operations = document.get("operations")
+    if not isinstance(operations, list) or not 1 <= len(operations) <= BATCH_OPERATIONS:
+        raise InvalidArgument(f"operations must be a list of 1 to {BATCH_OPERATIONS} operations")
+    keys: list[bytes] = []
+    queued: list[Queue] = []
+    for at, operation in enumerate(operations):
+        try:
+            key, queue = _operation(operation, call)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"operations[{at}]: {error.message}", hint=error.hint) from error
+        keys.append(key)
+        queued.append(queue)
+    with call.writing(*keys):
+        pipeline = call.space.pipeline()
+        try:
+            futures = [queue(pipeline) for queue in queued]
+            found = await asyncio.gather(*futures, return_exceptions=True)
+        finally:
+            await pipeline.aclose()
+    told = [_outcome(key, outcome) for key, outcome in zip(keys, found, strict=True)]
+    return json_answer({"outcomes": told})
+
+
+def _operation(given: object, call: HttpCall) -> tuple[bytes, Queue]:
+    """The key, and what queues the operation.  Raises InvalidArgument."""
+    if not isinstance(given, dict):
+        raise InvalidArgument("it is no JSON object")
+    op = given.get("op")
+    if not isinstance(op, str) or op not in _MEMBERS:
+        raise InvalidArgument(f"op is {str(op)[:40]!r}, need one of {', '.join(_MEMBERS)}")
+    unknown = sorted(set(given) - _MEMBERS[op])
+    if unknown:
+        raise InvalidArgument(f"a {op} has no member {unknown[0][:40]!r}")
+    key = checked_key(member_bytes(given, "key"))
+    if op == "get":
+        reading = call.options("r", "timeout")
+        read_options(**reading)
+        return key, lambda pipeline: pipeline.get(key, **reading)
+    settings: dict[str, Any] = call.options("w", "durability", "timeout")
+    settings |= {name: given[name] for name in ("ttl", "context") if given.get(name) is not None}
+    put_options(**settings)
+    if op == "delete":
+        return key, lambda pipeline: pipeline.delete(key, **settings)
+    value = checked_value(member_bytes(given, "value"))
+    return key, lambda pipeline: pipeline.put(key, value, **settings)
+
+
+def member_bytes(document: Mapping[str, Any], name: str) -> bytes:
+    """Bytes of a JSON object: text under their name, or base64 under NAME_b64.  Raises InvalidArgument."""
+    text, coded = document.get(name), document.get(f"{name}_b64")
+    if isinstance(text, str) and coded is None:
+        return text.encode("utf-8", "surrogatepass")
+    if isinstance(coded, str) and text is None:
+        try:
+            return base64.b64decode(coded, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidArgument(f"{name}_b64 is not base64: {error}") from error
+    raise InvalidArgument(f"it needs one of {name!r} and '{name}_b64', as a text")
+
+
+def _outcome(key: bytes, outcome: object) -> dict[str, Any]:
+    named: dict[str, Any] = {**json_bytes("key", key)}
+    if isinstance(outcome, RingmillError):
+        problem = problem_document(http_refusal_of(outcome, has_token=True))
+        return {**named, "status": problem["status"], "error": problem}
+    if isinstance(outcome, Item):
+        return {**named, "status": 300 if outcome.conflict else 200, **outcome.to_dict()}
+    if isinstance(outcome, Receipt):
+        return {**named, "status": 200, **outcome.to_dict()}
+    assert isinstance(outcome, BaseException)
+    raise outcome

@@ -1,0 +1,126 @@
+"""Watches: the changes of a key, or of all keys of a prefix, as Server-Sent Events or over a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Final, cast
+
+from aiohttp import WSMsgType, web
+
+from ringmill.client.gateway.http.bodies import json_line
+from ringmill.client.gateway.http.call import HttpCall
+from ringmill.client.gateway.http.problems import http_refusal_of, problem_document
+from ringmill.client.gateway.http.streams import (
+    BEAT_S,
+    EVENTS_TYPE,
+    OpenStream,
+    event_text,
+    with_beats,
+)
+from ringmill.client.values import KeyChange, PrefixChange
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+
+__all__ = ["is_watch", "key_changes", "prefix_changes"]
+
+FIRST_S: Final = 1.0
+"""For how long a watch waits for its first change before it says that it is open: until then an error is
+told by the status."""
+_MOST_MESSAGE: Final = 1024
+
+
+def is_watch(call: HttpCall) -> bool:
+    """Whether the caller wants changes: it accepts events before all else, or opens a WebSocket."""
+    is_socket = call.request.headers.get("Upgrade", "").lower() == "websocket"
+    return is_socket or call.accepts_explicitly(EVENTS_TYPE)
+
+
+async def key_changes(call: HttpCall) -> web.StreamResponse:
+    """What the key holds now, unless it is what the last event told, and each change from then on."""
+    _refuse(call, "from_now", "sibling")
+    changes = call.space.watch(call.key, after=_after(call), **call.options("r"))
+    return await _told(call, changes)
+
+
+async def prefix_changes(call: HttpCall) -> web.StreamResponse:
+    """The same of all keys that begin with the prefix."""
+    _refuse(call, "start", "end", "limit", "keys_only", "cursor", "timeout")
+    options = call.options("r", "from_now")
+    changes = call.space.watch_prefix(call.prefix, after=_after(call), **options)
+    return await _told(call, changes)
+
+
+def _after(call: HttpCall) -> str | None:
+    """Where the caller goes on: `after`, or the header by which a browser's EventSource connects again."""
+    after: str | None = call.query.get("after")
+    return call.request.headers.get("Last-Event-ID", after) or None
+
+
+def _refuse(call: HttpCall, *names: str) -> None:
+    for name in names:
+        if name in call.query:
+            raise InvalidArgument(f"{name} means nothing to a watch")
+
+
+async def _told(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.StreamResponse:
+    async with aclosing(cast("AsyncGenerator[KeyChange, None]", changes)) as found:
+        if call.request.headers.get("Upgrade", "").lower() == "websocket":
+            return await _over_socket(call, found)
+        return await _as_events(call, found)
+
+
+async def _as_events(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.StreamResponse:
+    call.slot.becomes_a_stream()
+    stream = OpenStream(call, EVENTS_TYPE)
+    is_open = False
+    beats = with_beats(changes, BEAT_S, first_s=FIRST_S)
+    async with aclosing(cast("AsyncGenerator[KeyChange | None, None]", beats)) as beating:
+        try:
+            async for change in beating:
+                if not is_open:
+                    await stream.begin()
+                    is_open = True
+                await stream.write(b": nothing new\n\n" if change is None else _event(change))
+        except RingmillError as error:
+            if not is_open:
+                raise
+            refusal = http_refusal_of(error, has_token=True)
+            await stream.write(event_text("error", problem_document(refusal)))
+    return await stream.end()
+
+
+def _event(change: KeyChange) -> bytes:
+    place = change.cursor if isinstance(change, PrefixChange) else change.context.text
+    return event_text("deleted" if change.is_deleted else "change", change.to_dict(), place)
+
+
+async def _over_socket(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.StreamResponse:
+    """A text message for each change.  What the caller sends, other than to end it, ends it as an error."""
+    call.slot.becomes_a_stream()
+    socket = web.WebSocketResponse(heartbeat=BEAT_S, max_msg_size=_MOST_MESSAGE)
+    await socket.prepare(call.request)
+    hearing = asyncio.ensure_future(socket.receive())
+    beats = with_beats(changes, BEAT_S)
+    async with aclosing(cast("AsyncGenerator[KeyChange | None, None]", beats)) as beating:
+        following = asyncio.ensure_future(anext(beating))
+        try:
+            while not hearing.done():
+                await asyncio.wait({hearing, following}, return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
+                    break
+                change = following.result()
+                if change is not None:
+                    await socket.send_str(json_line(change.to_dict()).decode().rstrip())
+                following = asyncio.ensure_future(anext(beating))
+            if hearing.done() and hearing.result().type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await socket.close(code=1003, message=b"a watch takes no messages")
+        except RingmillError as error:
+            told = problem_document(http_refusal_of(error, has_token=True))
+            await socket.send_str(json_line({"error": told}).decode().rstrip())
+            await socket.close(code=1011, message=error.code.encode())
+        finally:
+            for task in (hearing, following):
+                task.cancel()
+            await asyncio.gather(hearing, following, return_exceptions=True)
+    return socket

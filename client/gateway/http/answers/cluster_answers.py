@@ -1,0 +1,72 @@
+"""The cluster itself: how its members are, who owns what, what is hot, how one key is held."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ringmill.client.gateway.http.bodies import json_answer
+from ringmill.client.gateway.http.call import HttpCall
+from ringmill.client.gateway.http.problems import HttpRefusal
+from ringmill.client.values import json_bytes
+
+__all__ = ["explain_key", "get_hot", "get_ring", "get_status", "is_alive", "is_ready", "locate_key"]
+
+
+async def get_status(call: HttpCall) -> web.StreamResponse:
+    """The state of the cluster as all members that answer see it."""
+    return json_answer((await call.client.status(**call.options("timeout"))).to_dict())
+
+
+async def get_ring(call: HttpCall) -> web.StreamResponse:
+    """What each member owns beside its fair share."""
+    view = await call.client.ring.show(**call.options("timeout"))
+    topology = view.topology
+    return json_answer(
+        {
+            "cluster": topology.name,
+            "epoch": topology.epoch,
+            "n": topology.n,
+            "partitions": len(topology.rows),
+            "balance": view.balance,
+            "members": [
+                {"id": each.id, "address": each.address, "zone": each.zone, "weight": each.weight,
+                 "membership": each.state, "state": view.states.get(each.id, "down"),
+                 "owns": topology.owned_by(each.id)}
+                for each in topology.members
+            ],
+            "sizes": [round(size) for size in view.sizes],
+            "owners": [[owner.node for owner in row.owners] for row in topology.rows],
+        }
+    )  # fmt: skip
+
+
+async def get_hot(call: HttpCall) -> web.StreamResponse:
+    """The keys and partitions with the most requests at present.  Keys are told, values are not."""
+    return json_answer((await call.client.hot(**call.options("timeout"))).to_dict())
+
+
+async def locate_key(call: HttpCall) -> web.StreamResponse:
+    """The partition and the owners of a key, and what each of them holds now."""
+    found = await call.space.locate(call.key, **call.options("timeout"))
+    return json_answer({**json_bytes("key", call.key), **found.to_dict()})
+
+
+async def explain_key(call: HttpCall) -> web.StreamResponse:
+    """Read a key, and tell who was asked and what each owner said.  It is a real read: owners that differ
+    are repaired."""
+    found = await call.space.explain(call.key, **call.options("r", "timeout"))
+    return json_answer({**json_bytes("key", call.key), **found.to_dict()})
+
+
+async def is_alive(call: HttpCall) -> web.StreamResponse:
+    """200 as long as the gateway runs."""
+    return json_answer({"status": "ok"})
+
+
+async def is_ready(call: HttpCall) -> web.StreamResponse:
+    """200 when a node answers, and the cluster has a quorum of owners for every partition; else 503."""
+    found = await call.client.status(**call.options("timeout"))
+    document = {"status": found.health, "epoch": found.epoch, "reasons": list(found.reasons)}
+    if found.health == "unavailable":
+        raise HttpRefusal(503, "UNAVAILABLE", "partitions have no quorum", detail=document)
+    return json_answer(document)

@@ -1,0 +1,102 @@
+"""Reads the bodies of requests, within a limit of bytes and of time, and writes those of answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from ringmill.client.gateway.http.call import HttpCall
+from ringmill.client.gateway.http.problems import HttpRefusal
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.limits import MAX_VALUE_BYTES
+
+__all__ = ["JSON_TYPE", "json_answer", "json_line", "json_object", "read_body", "value_of_body"]
+
+JSON_TYPE: Final = "application/json"
+BODY_S: Final = 30.0
+"""For how long a caller may take to send a body, in seconds."""
+
+
+async def read_body(request: web.BaseRequest, most_bytes: int, what: str) -> bytes:
+    """The whole body.  Raises HttpRefusal 413 above the limit, 408 when it does not come in time, 415 when it
+    is compressed."""
+    coding = request.headers.get("Content-Encoding", "identity")
+    if coding != "identity":
+        raise HttpRefusal(
+            415, "UNSUPPORTED_CODING", f"Content-Encoding is {coding[:40]!r}: send the body as it is"
+        )
+    told = request.content_length
+    if told is not None and told > most_bytes:
+        raise _too_large(what, told, most_bytes)
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # it is no part of the answer
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > most_bytes:
+                    raise _too_large(what, size, most_bytes)
+                parts.append(part)
+    except TimeoutError:
+        raise HttpRefusal(
+            408, "BODY_TOO_SLOW", f"the body did not come within {BODY_S:g} s; {size} bytes did",
+            headers={"Connection": "close"},
+        ) from None  # fmt: skip
+    except (HttpProcessingError, web.RequestPayloadError) as error:
+        raise HttpRefusal(400, "BROKEN_BODY", f"the body cannot be read: {error}") from error
+    return b"".join(parts)
+
+
+async def value_of_body(call: HttpCall) -> bytes:
+    """The body as a value, within the limit of values.  Raises HttpRefusal."""
+    if call.body is None:
+        call.body = await read_body(call.request, MAX_VALUE_BYTES, "the value")
+    return call.body
+
+
+async def json_object(request: web.BaseRequest, most_bytes: int, known: frozenset[str]) -> dict[str, Any]:
+    """The body as a JSON object with no other members than those.  Raises HttpRefusal; InvalidArgument."""
+    kind = request.headers.get("Content-Type", JSON_TYPE).partition(";")[0].strip().lower()
+    if kind != JSON_TYPE:
+        raise HttpRefusal(415, "UNSUPPORTED_TYPE", f"Content-Type is {kind[:40]!r}; send {JSON_TYPE}")
+    body = await read_body(request, most_bytes, "the body")
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"the body is no JSON: {str(error)[:200]}") from error
+    if not isinstance(document, dict):
+        raise InvalidArgument("the body is no JSON object")
+    unknown = sorted(set(document) - known)
+    if unknown:
+        raise InvalidArgument(
+            f"the body has a member {unknown[0][:40]!r}, which means nothing here",
+            hint=f"there are: {', '.join(sorted(known))}",
+        )
+    return document
+
+
+def json_answer(
+    document: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """One document."""
+    return web.Response(status=status, body=json_line(document), content_type=JSON_TYPE, headers=headers)
+
+
+def json_line(document: object) -> bytes:
+    """A document on one line, with its line end."""
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _too_large(what: str, size: int, limit: int) -> HttpRefusal:
+    return HttpRefusal(
+        413, "TOO_LARGE", f"{what} has {size} bytes or more, the limit is {limit}",
+        headers={"Connection": "close"}, detail={"limit": limit},
+    )  # fmt: skip

@@ -1,0 +1,150 @@
+"""One connection of a caller: it is closed when a request does not come whole, or an answer is not taken.
+
+aiohttp waits without a limit for the end of a request's head, and for a caller that does not read.  Here
+each has a limit, and so has the number of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from aiohttp import web
+
+from ringmill.client.gateway.http.problems import HttpRefusal, problem_answer
+
+__all__ = ["ANSWER_S", "Connections", "HEAD_S", "IDLE_S"]
+
+HEAD_S: Final = 10.0
+"""From the first byte of a request, or from connecting, to the end of its head, in seconds."""
+IDLE_S: Final = 60.0
+"""Between two requests on a connection."""
+ANSWER_S: Final = 30.0
+"""For a caller to take an answer, or a piece of one."""
+MOST_HEADERS: Final = 64
+MOST_HEADER_BYTES: Final = 8190
+
+_silent = logging.getLogger("ringmill.gateway.http")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
+"""What hostile callers send is answered, and fills no log."""
+
+
+class Connections:
+    """Makes the protocol of each connection, and counts them."""
+
+    def __init__(self, server: web.Server, most: int) -> None:
+        self._server = server
+        self._most = most
+        self.open = 0
+
+    def __call__(self) -> web.RequestHandler:
+        """For loop.create_server."""
+        return _GuardedConnection(self, self._server)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the newest connection is one too many."""
+        return self.open > self._most
+
+
+class _GuardedConnection(web.RequestHandler):
+    __slots__ = ("_connections", "_head_timer", "_under_way")
+
+    def __init__(self, connections: Connections, server: web.Server) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=IDLE_S,
+            logger=_silent,
+            access_log=None,  # type: ignore[arg-type]  # None switches it off
+            max_line_size=MOST_HEADER_BYTES,
+            max_headers=MOST_HEADERS,
+            max_field_size=MOST_HEADER_BYTES,
+            lingering_time=1.0,
+            auto_decompress=False,
+        )
+        self._connections = connections
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._under_way = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._connections.open += 1
+        super().connection_made(transport)
+        if self._connections.is_full and isinstance(transport, asyncio.WriteTransport):
+            transport.write(_TOO_MANY)
+            self.force_close()
+            return
+        self._expect_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.open -= 1
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._under_way and self._head_timer is None:
+            self._expect_head()
+        super().data_received(data)
+
+    async def _handle_request(self, request: Any, start_time: Any, request_handler: Any) -> Any:
+        self._head_came()
+        self._under_way = True
+        try:
+            return await super()._handle_request(request, start_time, request_handler)
+        finally:
+            self._under_way = False
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what is left of an answer; a caller that does not take it in time is left."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if isinstance(self.transport, asyncio.WriteTransport):
+                self.transport.abort()  # else what is buffered would wait for the caller
+            self.force_close()
+            raise ConnectionResetError("the caller does not take its answer") from None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP, or too long."""
+        told = (message or "").partition("\n")[0][:200] or "not HTTP"
+        refusal = HttpRefusal(status, "BAD_REQUEST" if status < 500 else "INTERNAL", told)
+        answer = problem_answer(refusal, "")
+        answer.force_close()
+        return answer
+
+    def _expect_head(self) -> None:
+        self._head_timer = asyncio.get_running_loop().call_later(HEAD_S, self._give_up)
+
+    def _head_came(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.write(_TOO_SLOW)
+        self.force_close()
+
+
+def _last_answer(status: str, code: str, told: str) -> bytes:
+    body = f'{{"type": "urn:ringmill:error:{code.lower()}", "status": {status[:3]}, "detail": "{told}"}}\n'
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+_TOO_MANY: Final = _last_answer("503 Service Unavailable", "TOO_MANY_CONNECTIONS", "too many connections")
+_TOO_SLOW: Final = _last_answer(
+    "408 Request Timeout", "HEAD_TOO_SLOW", f"no request came within {HEAD_S:g} s"
+)

@@ -1,0 +1,167 @@
+"""From a request to its answer: the checks, the route, the caller's client, and one form for all errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from aiohttp.hdrs import ACCEPT_ENCODING
+
+from ringmill.client.arguments import checked_token
+from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.http.bodies import value_of_body
+from ringmill.client.gateway.http.call import CallersCache, HttpCall
+from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
+from ringmill.client.gateway.http.idempotency import IdempotencyMemory, checked_idempotency_key
+from ringmill.client.gateway.http.problems import HttpRefusal, http_refusal_of, problem_answer
+from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token, request_id_of
+from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
+from ringmill.client.gateway.http.table.parameters import IDEMPOTENCY_KEY, read_query
+from ringmill.client.kv import name_of_write
+from ringmill.client.operations import OperationName
+from ringmill.cluster.errors import InvalidArgument, RingmillError
+
+__all__ = ["HttpAnswering"]
+
+_MOST_PARAMETERS: Final = 64
+_LEAST_GZIPPED: Final = 1024
+_GZIPPED: Final = ("application/json", "application/problem+json", "text/plain")
+
+_log = logging.getLogger("ringmill.gateway")
+
+
+class HttpAnswering:
+    """Answers requests by a table of routes.  `run_id` begins the ids of requests that come without one."""
+
+    def __init__(
+        self,
+        table: RouteTable,
+        clients: ClientsByToken,
+        rules: SiteRules,
+        admission: HttpAdmission,
+        run_id: str,
+    ) -> None:
+        self._table = table
+        self._clients = clients
+        self._rules = rules
+        self._admission = admission
+        self._run_id = run_id
+        self._requests = 0
+        self._memory = IdempotencyMemory()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer; it raises only what ends the connection."""
+        self._requests += 1
+        request_id = request_id_of(request, f"{self._run_id}-{self._requests}")
+        common = {"X-Request-Id": request_id}
+        try:
+            self._rules.check(request)
+            common |= self._rules.headers(request)
+            answer = await self._answer(request, common)
+        except HttpRefusal as refusal:
+            answer = problem_answer(refusal, request_id)
+        except RingmillError as error:
+            answer = problem_answer(
+                http_refusal_of(error, has_token="Authorization" in request.headers), request_id
+            )
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:  # noqa: BLE001 - a bug is told as one, and ends no other request
+            _log.exception("request %s failed", request_id)
+            internal = HttpRefusal(
+                500, "INTERNAL", "the gateway has failed; its log has more", outcome="unknown"
+            )
+            answer = problem_answer(internal, request_id)
+        if not answer.prepared:
+            _finish(request, answer, common)
+        return answer
+
+    async def _answer(self, request: web.BaseRequest, common: Mapping[str, str]) -> web.StreamResponse:
+        raw_path, _, raw_query = request.raw_path.partition("?")
+        if request.method == "OPTIONS":
+            return web.Response(
+                status=204, headers=self._rules.preflight(request, self._table.methods(raw_path))
+            )
+        matched = self._table.match(request.method, raw_path)
+        query = read_query(matched.route.parameters, _pairs(raw_query))
+        slot = Slot(self._admission)
+        if not matched.route.needs_cluster:
+            return await matched.route.handler(HttpCall(request, matched.path, query, None, common, slot))
+        token = _checked_bearer(request)
+        self._admission.check_rate(f"token {token}" if token else f"address {request.remote}")
+        with slot:
+            client, cache = await self._clients.client(token), self._admission.cache
+            call = HttpCall(request, matched.path, query, client, common, slot)
+            call.cache = None if cache is None else CallersCache(cache, token)
+            return await self._asked(call, matched.route, token)
+
+    async def _asked(self, call: HttpCall, route: HttpRoute, token: str) -> web.StreamResponse:
+        """Answer what is asked of the cluster; a write that its caller has named, once."""
+        name = call.request.headers.get(IDEMPOTENCY_KEY.name)
+        if name is None or IDEMPOTENCY_KEY not in route.parameters:
+            return await route.handler(call)
+        return await self._once(call, route, checked_idempotency_key(name), token)
+
+    async def _once(self, call: HttpCall, route: HttpRoute, name: str, token: str) -> web.StreamResponse:
+        body = await value_of_body(call)
+        conditions = [call.request.headers.get(each, "") for each in ("If-Match", "If-None-Match")]
+        asked = "\0".join((call.request.raw_path, *conditions)).encode("utf-8", "surrogateescape")
+        has_token = bool(token)
+
+        async def do(operation: OperationName) -> web.Response:
+            call.operation = operation
+            try:
+                answer = await route.handler(call)
+            except RingmillError as error:
+                raise http_refusal_of(error, has_token=has_token) from error
+            assert isinstance(answer, web.Response), "a write is answered whole"
+            return answer
+
+        return await self._memory.once(
+            (token, call.request.method, call.request.raw_path.partition("?")[0], name),
+            sha256(asked + b"\0" + body).digest(),
+            lambda: name_of_write(call.client),
+            do,
+        )
+
+
+def _pairs(raw_query: str) -> list[tuple[str, str]]:
+    """The parameters of a query.  Bytes that are not UTF-8 are kept, for keys (PEP 383)."""
+    if not raw_query:
+        return []
+    try:
+        return parse_qsl(
+            raw_query, keep_blank_values=True, errors="surrogateescape", max_num_fields=_MOST_PARAMETERS
+        )
+    except ValueError:
+        raise InvalidArgument(f"the query has more than {_MOST_PARAMETERS} parameters") from None
+
+
+def _checked_bearer(request: web.BaseRequest) -> str:
+    token = bearer_token(request)
+    if not token:
+        return ""
+    try:
+        return checked_token(token)
+    except InvalidArgument as error:
+        raise HttpRefusal(
+            401, "PERMISSION_DENIED", error.message, headers={"WWW-Authenticate": 'Bearer realm="ringmill"'}
+        ) from error
+
+
+def _finish(request: web.BaseRequest, answer: web.StreamResponse, common: Mapping[str, str]) -> None:
+    """Headers that every answer has, and gzip where the caller takes it and it saves something."""
+    for name, value in common.items():
+        has_another = name == "Vary" and name in answer.headers
+        answer.headers[name] = f"{answer.headers[name]}, {value}" if has_another else value
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Server"] = "ringmill"
+    body: Any = getattr(answer, "body", None)
+    is_long = isinstance(body, bytes) and len(body) >= _LEAST_GZIPPED
+    if is_long and answer.content_type in _GZIPPED and "gzip" in request.headers.get(ACCEPT_ENCODING, ""):
+        answer.enable_compression(web.ContentCoding.gzip)

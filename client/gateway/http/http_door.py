@@ -1,0 +1,79 @@
+"""The HTTP door: listens, and ends in order.  What it answers is in the table of routes."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.http.connection_guard import Connections
+from ringmill.client.gateway.http.http_admission import HttpAdmission
+from ringmill.client.gateway.http.http_answering import HttpAnswering
+from ringmill.client.gateway.http.request_checks import SiteRules, is_loopback
+from ringmill.client.gateway.http.table.http_route import RouteTable
+from ringmill.client.gateway.http.table.http_routes import ROUTES
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ports import Entropy
+
+__all__ = ["HttpDoor", "HttpOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """Where the door is, and what it allows.  `tls` encrypts; without it `host` must be of loopback."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    cors_origins: Sequence[str] = ()
+    admission: HttpAdmission = field(default_factory=HttpAdmission)
+    most_connections: int = 1000
+
+
+class HttpDoor:
+    """A Door for callers that speak HTTP/1.1."""
+
+    def __init__(self, options: HttpOptions, clients: ClientsByToken, entropy: Entropy) -> None:
+        """Raises InvalidArgument for an address beyond this machine without TLS."""
+        if options.tls is None and not is_loopback(options.host):
+            raise InvalidArgument(
+                f"--http {options.host} is not an address of loopback, and there is no certificate",
+                hint="--http-cert and --http-key encrypt what other machines send",
+            )
+        rules = SiteRules(only_loopback=options.tls is None, cors_origins=options.cors_origins)
+        run_id = entropy.random_bytes("gateway.run", 4).hex()
+        self._options = options
+        self._answering = HttpAnswering(RouteTable(ROUTES), clients, rules, options.admission, run_id)
+        self._server: web.Server | None = None
+        self._listening: asyncio.Server | None = None
+
+    async def open(self) -> str:
+        """Listen; the address to ask.  Raises InvalidArgument when the port is taken."""
+        options = self._options
+        self._server = web.Server(self._answering, handler_cancellation=True, access_log=None)
+        connections = Connections(self._server, options.most_connections)
+        loop = asyncio.get_running_loop()
+        try:
+            self._listening = await loop.create_server(
+                connections, options.host, options.port, ssl=options.tls, backlog=512
+            )
+        except OSError as error:
+            told = error.strerror or str(error)
+            raise InvalidArgument(
+                f"--http {options.host}:{options.port} cannot be listened on: {told}",
+                hint="another port: --http 127.0.0.1:8081",
+            ) from error
+        port = self._listening.sockets[0].getsockname()[1]
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        return f"{'http' if options.tls is None else 'https'}://{host}:{port}"
+
+    async def close(self, grace_s: float) -> None:
+        """Take no new connection, and let requests under way end."""
+        if self._listening is not None:
+            self._listening.close()
+        if self._server is not None:
+            await self._server.shutdown(grace_s)

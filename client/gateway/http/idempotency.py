@@ -1,0 +1,116 @@
+"""Writes that a caller names: sent again with the same Idempotency-Key, a write is done once.
+
+The gateway keeps the name of the operation, and then its answer, for a while.  A repeat within it gets that
+answer, or waits for the one that is under way.  A write whose outcome is unknown keeps its operation id: the
+repeat is a later attempt of it, and nodes ask first whether it was done (rule V4: docs/protocol/versions.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from ringmill.client.gateway.http.problems import HttpRefusal
+from ringmill.client.operations import OperationName
+from ringmill.cluster.errors import InvalidArgument
+
+__all__ = ["IdempotencyMemory", "checked_idempotency_key"]
+
+KEPT_S: Final = 600.0
+MOST_KEPT: Final = 10_000
+_KEY: Final = re.compile(r"[ -~]{1,200}")
+
+Answer = web.Response | HttpRefusal
+
+
+def checked_idempotency_key(given: str) -> str:
+    """Raises InvalidArgument for one that is empty, too long or not printable."""
+    if not _KEY.fullmatch(given):
+        raise InvalidArgument("Idempotency-Key must be 1 to 200 printable characters of ASCII")
+    return given
+
+
+@dataclass(slots=True)
+class _Named:
+    """A write: `fingerprint` is of all that was asked; `answer` is None until it is certain."""
+
+    fingerprint: bytes
+    operation: OperationName
+    since: float
+    under_way: asyncio.Task[Answer] | None = None
+    answer: tuple[int, bytes, dict[str, str]] | None = None
+
+
+class IdempotencyMemory:
+    """What became of named writes, of all callers of one gateway."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        self._most = most
+        self._named: OrderedDict[tuple[str, ...], _Named] = OrderedDict()
+
+    async def once(
+        self,
+        name: tuple[str, ...],
+        fingerprint: bytes,
+        operation: Callable[[], OperationName],
+        do: Callable[[OperationName], Awaitable[web.Response]],
+    ) -> web.Response:
+        """The answer of `do`, or that of an earlier one of the same name.
+
+        `name` holds the caller, the path and the key.  Raises HttpRefusal 422 when it was the name of another
+        request; what `do` raises.  `do` goes on when the caller has left.
+        """
+        now = asyncio.get_running_loop().time()
+        self._forget(now)
+        found = self._named.get(name)
+        if found is None:
+            found = self._named[name] = _Named(fingerprint, operation(), now)
+        elif found.fingerprint != fingerprint:
+            raise HttpRefusal(
+                422, "IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key was that of another request",
+                hint="a new write needs a new key",
+            )  # fmt: skip
+        if found.answer is not None:
+            status, body, headers = found.answer
+            replayed = {**headers, "Idempotency-Replayed": "true"}
+            return web.Response(status=status, body=body, headers=replayed)
+        if found.under_way is None:
+            found.under_way = asyncio.create_task(self._do(found, do), name="named-write")
+        told = await asyncio.shield(found.under_way)
+        if isinstance(told, HttpRefusal):
+            raise told
+        if not isinstance(told.body, bytes):
+            return told
+        headers = {each: told.headers[each] for each in ("Content-Type", "ETag") if each in told.headers}
+        return web.Response(status=told.status, body=told.body, headers=headers)
+
+    async def _do(self, named: _Named, do: Callable[[OperationName], Awaitable[web.Response]]) -> Answer:
+        """Do it, and keep the answer if it is certain."""
+        try:
+            answer = await do(named.operation)
+        except HttpRefusal as refusal:
+            if refusal.outcome != "failed":
+                operation = named.operation
+                named.operation = operation._replace(attempt=operation.attempt + 1)
+            return refusal
+        finally:
+            named.under_way = None
+        if isinstance(answer.body, bytes):
+            kept = {each: answer.headers[each] for each in ("Content-Type", "ETag") if each in answer.headers}
+            named.answer = answer.status, answer.body, kept
+        return answer
+
+    def _forget(self, now: float) -> None:
+        """The oldest, when they are too old or too many; none that is under way."""
+        while self._named:
+            name, oldest = next(iter(self._named.items()))
+            is_over = now - oldest.since > KEPT_S or len(self._named) > self._most
+            if not is_over or oldest.under_way is not None:
+                return
+            del self._named[name]

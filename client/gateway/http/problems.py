@@ -1,0 +1,99 @@
+"""What went wrong, as RFC 9457 tells it: application/problem+json, made of the one table of errors.
+
+`HttpRefusal` is for what only HTTP knows: a path that does not exist, a body that is too large.  Whatever the
+cluster says comes as a RingmillError and keeps its code, its hint and its outcome.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from ringmill.cluster.errors import NotFound, Overloaded, PermissionDenied, RingmillError
+
+__all__ = ["HttpRefusal", "PROBLEM_TYPE", "problem_answer", "problem_document", "http_refusal_of"]
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+class HttpRefusal(Exception):
+    """A request that the gateway itself refuses.  Nothing of it was sent to the cluster."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        hint: str = "",
+        headers: Mapping[str, str] | None = None,
+        outcome: str = "failed",
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.headers = dict(headers or {})
+        self.outcome = outcome
+        self.detail = dict(detail or {})
+
+
+def http_refusal_of(error: RingmillError, *, has_token: bool) -> HttpRefusal:
+    """The same error as HTTP tells it.
+
+    A caller without a token who may not ask gets 401, as a token may help.  A cluster that is overloaded says
+    when to come again.
+    """
+    status, headers = error.http_status, {}
+    if isinstance(error, PermissionDenied) and not has_token:
+        status, headers = HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="ringmill"'}
+    if isinstance(error, Overloaded):
+        headers = {"Retry-After": str(max(1, round(error.retry_after)))}
+    hint = "" if isinstance(error, NotFound) else error.hint  # it names a command of this machine
+    if isinstance(error, PermissionDenied):
+        hint = "show a token that may: Authorization: Bearer TOKEN"
+    return HttpRefusal(
+        status,
+        error.code,
+        error.message or error.code,
+        hint=hint,
+        headers=headers,
+        outcome=error.outcome,
+        detail=error.detail,
+    )
+
+
+def problem_answer(refusal: HttpRefusal, request_id: str) -> web.Response:
+    """The answer that tells it."""
+    document = problem_document(refusal, request_id)
+    body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return web.Response(status=refusal.status, body=body, content_type=PROBLEM_TYPE, headers=refusal.headers)
+
+
+def problem_document(refusal: HttpRefusal, request_id: str = "") -> dict[str, Any]:
+    """The members of RFC 9457, and ours: `code` and `outcome` are those of the error, `facts` its detail."""
+    document: dict[str, Any] = {
+        "type": f"urn:ringmill:error:{refusal.code.lower()}",
+        "title": HTTPStatus(refusal.status).phrase,
+        "status": int(refusal.status),
+        "detail": refusal.message,
+        "code": refusal.code,
+        "outcome": refusal.outcome,
+    }
+    optional = {"request_id": request_id, "hint": refusal.hint, "facts": refusal.detail}
+    document |= {name: value for name, value in optional.items() if value}
+    plain: dict[str, Any] = json.loads(json.dumps(document, default=_plain))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return list(value) if isinstance(value, tuple | set | frozenset) else str(value)

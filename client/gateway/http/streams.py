@@ -1,0 +1,89 @@
+"""Answers that go on: lines of JSON, and Server-Sent Events.  A caller that does not take them is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Final, TypeVar
+
+from aiohttp import web
+
+from ringmill.client.gateway.http.call import HttpCall
+from ringmill.client.gateway.http.connection_guard import ANSWER_S
+
+__all__ = ["BEAT_S", "EVENTS_TYPE", "LINES_TYPE", "OpenStream", "event_text", "with_beats"]
+
+LINES_TYPE: Final = "application/x-ndjson"
+EVENTS_TYPE: Final = "text/event-stream"
+BEAT_S: Final = 15.0
+"""Between two signs of life of a stream that has nothing to tell, in seconds."""
+T = TypeVar("T")
+
+
+class OpenStream:
+    """One answer, written piece by piece."""
+
+    def __init__(self, call: HttpCall, content_type: str) -> None:
+        self._call = call
+        self._answer = web.StreamResponse(
+            headers={
+                **call.common,
+                "Content-Type": content_type,
+                "Cache-Control": "no-store",
+                "X-Content-Type-Options": "nosniff",
+                "Server": "ringmill",
+            }
+        )
+
+    async def begin(self) -> None:
+        await self._answer.prepare(self._call.request)
+
+    async def write(self, data: bytes) -> None:
+        """Raises ConnectionResetError when the caller is gone, or has not taken it in time."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._answer.write(data)
+        except TimeoutError:
+            if self._call.request.transport is not None:
+                self._call.request.transport.abort()
+            raise ConnectionResetError("the caller does not take its answer") from None
+
+    async def end(self) -> web.StreamResponse:
+        """The whole answer."""
+        await self._answer.write_eof()
+        return self._answer
+
+
+def event_text(name: str, document: object, id: str = "") -> bytes:
+    """One Server-Sent Event; `id` is what comes back as Last-Event-ID."""
+    told = json.dumps(document, ensure_ascii=False)  # JSON has no line ends
+    head = f"id: {id}\n" if id else ""
+    return f"{head}event: {name}\ndata: {told}\n\n".encode("utf-8", "backslashreplace")
+
+
+async def with_beats(
+    items: AsyncIterator[T], beat_s: float, *, first_s: float | None = None
+) -> AsyncIterator[T | None]:
+    """The items as they come, and None whenever none has come for `beat_s` seconds, at first for `first_s`.
+
+    Leaving it ends the wait for the next item.
+    """
+    following = asyncio.ensure_future(anext(items))
+    wait_s = beat_s if first_s is None else first_s
+    try:
+        while True:
+            await asyncio.wait({following}, timeout=wait_s)
+            wait_s = beat_s
+            if not following.done():
+                yield None
+                continue
+            try:
+                item = following.result()
+            except StopAsyncIteration:
+                return
+            yield item
+            following = asyncio.ensure_future(anext(items))
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

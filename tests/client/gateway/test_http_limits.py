@@ -1,0 +1,178 @@
+"""What hostile or unlucky callers can do to the door: each is bounded, and told so once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from ringmill.client.gateway.http import bodies, connection_guard
+from ringmill.client.gateway.http.http_admission import HttpAdmission
+from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room
+from ringmill.client.gateway.protection.read_cache import ReadCache
+from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.wire.stubs import kv_pb2
+from tests.client.gateway.http_world import Caller, http_door
+from tests.client.one_node import SLOW, OneNode
+
+Node = tuple[OneNode, str]
+
+
+async def spoken(caller: Caller, said: bytes) -> tuple[int, dict[str, Any]]:
+    """The status and the problem that these bytes are answered with, and that the connection ends."""
+    host, _, port = caller.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(said)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 400),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 400),
+        (b"PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+         b"Content-Length: 99999999999\r\n\r\n", 413),
+    ],
+    ids=["tls", "header", "line", "headers", "negative", "smuggled", "huge"],
+)  # fmt: skip
+async def test_what_is_not_a_request_is_one_problem_and_the_end(node: Node, said: bytes, status: int) -> None:
+    async with http_door(node[1]) as caller:
+        told, problem = await spoken(caller, said)
+        assert (told, problem["status"]) == (status, status), problem
+        assert (await caller.ask("GET", "/healthz")).status == 200
+
+
+async def test_half_a_request_and_then_silence_ends(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_guard, "HEAD_S", 0.2)
+    monkeypatch.setattr(bodies, "BODY_S", 0.2)
+    async with http_door(node[1]) as caller:
+        for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: loc"):
+            status, problem = await spoken(caller, begun)
+            assert (status, problem["type"]) == (408, "urn:ringmill:error:head_too_slow")
+        part = b"PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf"
+        status, problem = await spoken(caller, part)
+        assert (status, problem["code"]) == (408, "BODY_TOO_SLOW")
+    assert b"k" not in node[0].values
+
+
+async def test_connections_beyond_the_limit_are_told_and_closed(node: Node) -> None:
+    async with http_door(node[1], most_connections=20) as caller:
+        assert (await caller.ask("GET", "/healthz")).status == 200  # keeps one of them
+        host, _, port = caller.url.removeprefix("http://").partition(":")
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(19)]
+        status, problem = await spoken(caller, b"")
+        assert (status, problem["type"]) == (503, "urn:ringmill:error:too_many_connections")
+        assert (await caller.ask("GET", "/healthz")).status == 200
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_a_caller_that_takes_no_answer_is_left(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_guard, "ANSWER_S", 0.3)
+    node[0].values[b"wide"] = [b"v" * (1 << 20)] * 8
+    async with http_door(node[1]) as caller:
+        host, _, port = caller.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(
+            b"GET /v1/kv/default/wide HTTP/1.1\r\nHost: localhost\r\nAccept: multipart/mixed\r\n\r\n"
+        )
+        await asyncio.sleep(1.0)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        taken = 0
+        with pytest.raises((ConnectionError, EOFError)):
+            while part := await asyncio.wait_for(reader.read(1 << 16), 20):
+                taken += len(part)
+            raise EOFError
+        assert taken < 8 << 20
+        writer.close()
+
+
+async def test_a_caller_above_its_rate_is_told_when_to_come_again(node: Node) -> None:
+    async with http_door(node[1], admission=HttpAdmission(CallerLimits(2.0))) as caller:
+        told = [await caller.ask("GET", "/v1/kv/default/none") for _ in range(4)]
+        assert [each.status for each in told] == [404, 404, 429, 429]
+        assert told[-1].json["code"] == "RATE_LIMITED"
+        assert int(told[-1].headers["Retry-After"]) == 1
+        assert (await caller.ask("GET", "/healthz")).status == 200, "it needs no node"
+
+
+async def test_requests_under_way_have_a_bound_and_one_whose_caller_left_is_over(node: Node) -> None:
+    one, address = node
+    async with http_door(address, admission=HttpAdmission(requests=Room(3))) as caller:
+        before = one.waiting
+        waiting = [asyncio.create_task(caller.ask("GET", f"/v1/kv/default/{SLOW}")) for _ in range(3)]
+        while one.waiting < before + 3:  # noqa: ASYNC110 - the node is in another thread
+            await asyncio.sleep(0.01)
+        refused = await caller.ask("GET", "/v1/kv/default/none")
+        assert (refused.status, refused.json["code"]) == (503, "BUSY")
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        async with asyncio.timeout(10):
+            while (await caller.ask("GET", "/v1/kv/default/none")).status == 503:
+                pass
+
+
+async def test_a_herd_at_the_door_costs_one_read_and_a_write_is_seen_at_once(node: Node) -> None:
+    one, address = node
+    async with http_door(address, admission=HttpAdmission(cache=ReadCache(60.0))) as caller:
+        await caller.ask("PUT", "/v1/kv/default/herd", data=b"one")
+        before = one.framed
+        herd = await asyncio.gather(*(caller.ask("GET", "/v1/kv/default/herd") for _ in range(100)))
+        assert {each.body for each in herd} == {b"one"}
+        assert one.framed == before + 1
+        await caller.ask("PUT", "/v1/kv/default/herd", data=b"two")
+        read = await caller.ask("GET", "/v1/kv/default/herd")
+        assert (read.body, read.headers["Cache-Status"]) == (b"two", "ringmill; fwd=miss")
+
+
+async def test_a_write_that_is_named_is_done_once(node: Node) -> None:
+    one, address = node
+    async with http_door(address) as caller:
+        named = {"Idempotency-Key": "order-7", "If-None-Match": "*"}
+        told = [await caller.ask("PUT", "/v1/kv/default/once", data=b"v", headers=named) for _ in range(2)]
+        assert one.values[b"once"] == [b"v"]
+        assert told[0].body == told[1].body
+        assert [each.headers.get("Idempotency-Replayed") for each in told] == [None, "true"]
+        other = await caller.ask("PUT", "/v1/kv/default/once", data=b"w", headers=named)
+        assert (other.status, other.json["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+        elsewhere = await caller.ask("PUT", "/v1/kv/default/once2", data=b"w", headers=named)
+        assert elsewhere.status == 200
+
+
+async def test_a_named_write_of_unknown_outcome_is_sent_again_as_a_later_attempt(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, address = node
+    sent: list[kv_pb2.PutRequest] = []
+    put = one.put
+
+    def heard(request: kv_pb2.PutRequest) -> kv_pb2.WriteReceipt:
+        sent.append(request)
+        if len(sent) == 1:
+            raise QuorumNotReached.of("put", 2, ["n1"], {"n2": "UNAVAILABLE"}, outcome="unknown")
+        return put(request)
+
+    monkeypatch.setattr(one, "put", heard)
+    async with http_door(address) as caller:
+        named = {"Idempotency-Key": "unsure"}
+        told = [await caller.ask("PUT", "/v1/kv/default/unsure", data=b"v", headers=named) for _ in range(3)]
+        await caller.ask("PUT", "/v1/kv/default/unsure", data=b"w")
+    assert [each.status for each in told] == [503, 200, 200]
+    assert told[0].json["outcome"] == "unknown"
+    first, second, other = sent
+    assert second.operation == first.operation
+    assert [each.attempt for each in sent] == [0, 1, 0], "so that nodes ask first whether it was done (V4)"
+    assert other.operation != first.operation

@@ -135,11 +135,14 @@ def _http_door(
     """Raises InvalidArgument for a place that is not one, or is not to be listened on without TLS."""
     from ringmill.client.gateway.http.http_door import HttpDoor, HttpOptions
     from ringmill.client.gateway.http.request_checks import checked_origin
+    from ringmill.client.gateway.page.page_routes import LivePage
     from ringmill.cluster.adapters.os_entropy import OsEntropy
+    from ringmill.cluster.adapters.system_clock import SystemClock
 
     host, port = _host_and_port("--http", place)
     origins = [checked_origin(each) for each in cors_origins]
-    return HttpDoor(HttpOptions(host, port, tls, origins, admission), clients, OsEntropy())
+    page = LivePage(SystemClock().wall)
+    return HttpDoor(HttpOptions(host, port, tls, origins, admission), clients, OsEntropy(), [page])
 
 
 def _host_and_port(flag: str, place: str) -> tuple[str, int]:

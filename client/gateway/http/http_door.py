@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aiohttp import web
 
@@ -14,12 +15,12 @@ from ringmill.client.gateway.http.connection_guard import Connections
 from ringmill.client.gateway.http.http_admission import HttpAdmission
 from ringmill.client.gateway.http.http_answering import HttpAnswering
 from ringmill.client.gateway.http.request_checks import SiteRules, is_loopback
-from ringmill.client.gateway.http.table.http_route import RouteTable
+from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.http_routes import ROUTES
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ports import Entropy
 
-__all__ = ["HttpDoor", "HttpOptions"]
+__all__ = ["HttpDoor", "HttpOptions", "Pages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,32 @@ class HttpOptions:
     most_connections: int = 1000
 
 
+class Pages(Protocol):
+    """Routes for people's browsers, in no OpenAPI document."""
+
+    def routes(self) -> Sequence[HttpRoute]:
+        """What is answered."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        ...
+
+
 class HttpDoor:
     """A Door for callers that speak HTTP/1.1."""
 
-    def __init__(self, options: HttpOptions, clients: ClientsByToken, entropy: Entropy) -> None:
-        """Raises InvalidArgument for an address beyond this machine without TLS."""
+    def __init__(
+        self,
+        options: HttpOptions,
+        clients: ClientsByToken,
+        entropy: Entropy,
+        pages: Sequence[Pages] = (),
+    ) -> None:
+        """`pages` are served beside the table of routes.
+
+        Raises InvalidArgument for an address beyond this machine without TLS.
+        """
         if options.tls is None and not is_loopback(options.host):
             raise InvalidArgument(
                 f"--http {options.host} is not an address of loopback, and there is no certificate",
@@ -47,7 +69,9 @@ class HttpDoor:
         rules = SiteRules(only_loopback=options.tls is None, cors_origins=options.cors_origins)
         run_id = entropy.random_bytes("gateway.run", 4).hex()
         self._options = options
-        self._answering = HttpAnswering(RouteTable(ROUTES), clients, rules, options.admission, run_id)
+        self._pages = pages
+        table = RouteTable((*ROUTES, *(route for each in pages for route in each.routes())))
+        self._answering = HttpAnswering(table, clients, rules, options.admission, run_id)
         self._server: web.Server | None = None
         self._listening: asyncio.Server | None = None
 
@@ -75,5 +99,7 @@ class HttpDoor:
         """Take no new connection, and let requests under way end."""
         if self._listening is not None:
             self._listening.close()
+        for each in self._pages:
+            await each.aclose()
         if self._server is not None:
             await self._server.shutdown(grace_s)

@@ -1,0 +1,159 @@
+"""Looks at a cluster for those who have the live page open: one look a second, however many they are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple, TypeVar
+
+from ringmill.client.administration.hot_view import HotView
+from ringmill.client.administration.node_metrics import NodeMetrics
+from ringmill.client.administration.status import ClusterStatus
+from ringmill.client.administration.top_view import TopView, top_view
+from ringmill.client.connection import AsyncClient
+from ringmill.client.gateway.page.live_view import live_view, ring_picture
+from ringmill.client.gateway.page.timeline import Timeline
+from ringmill.cluster.errors import RingmillError
+
+__all__ = ["ClusterWatcher", "PageMessage"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+EVERY_S: Final = 1.0
+ASK_S: Final = 2.0
+HOT_EVERY: Final = 2  # looks
+MOST_SAMPLES: Final = 300
+WAITING: Final = 8
+MOST_WAITING: Final = 200
+LOOKERS: Final = 64
+
+
+class PageMessage(NamedTuple):
+    """What a page is told: "history" once, "ring" when it changed, new "events", "live" each second."""
+
+    kind: str
+    body: Any
+
+
+class ClusterWatcher:
+    """Looks while somebody subscribes, and keeps what it saw for the next one.
+
+    `now_s` is the wall clock in seconds.
+    """
+
+    def __init__(self, client: AsyncClient, now_s: Callable[[], float]) -> None:
+        self._client = client
+        self._now_s = now_s
+        self._timeline = Timeline()
+        self._samples: deque[dict[str, Any]] = deque(maxlen=MOST_SAMPLES)
+        self._ring: dict[str, Any] | None = None
+        self._live: dict[str, Any] | None = None
+        self._hot: HotView | None = None
+        self._metrics: Mapping[str, NodeMetrics] = {}
+        self._lookers: set[asyncio.Queue[PageMessage]] = set()
+        self._looking: asyncio.Task[None] | None = None
+
+    async def subscribe(self) -> AsyncGenerator[PageMessage, None]:
+        """What is known, then what is new.  A slow reader misses looks, and no ring and no event; for one
+        that is too slow it ends.
+
+        Raises RingmillError when there are more subscribers than are taken.
+        """
+        if len(self._lookers) >= LOOKERS:
+            raise RingmillError(f"{LOOKERS} pages look at this cluster already", hint="close one of them")
+        queue: asyncio.Queue[PageMessage] = asyncio.Queue()
+        for message in self._known():
+            queue.put_nowait(message)
+        self._lookers.add(queue)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_on())
+        try:
+            while queue in self._lookers or not queue.empty():
+                yield await queue.get()
+        finally:
+            self._lookers.discard(queue)
+
+    @property
+    def has_lookers(self) -> bool:
+        """Whether somebody subscribes."""
+        return bool(self._lookers)
+
+    async def aclose(self) -> None:
+        """Look no more, and let all subscribers end."""
+        self._lookers.clear()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+
+    def _known(self) -> list[PageMessage]:
+        known = [PageMessage("history", {"samples": list(self._samples), "events": self._told_events()})]
+        if self._ring is not None:
+            known.append(PageMessage("ring", self._ring))
+        if self._live is not None:
+            known.append(PageMessage("live", self._live))
+        return known
+
+    def _told_events(self) -> list[dict[str, Any]]:
+        return [asdict(event) for event in self._timeline.events]
+
+    async def _look_on(self) -> None:
+        loop, looks = asyncio.get_running_loop(), 0
+        while self._lookers:
+            until = loop.time() + EVERY_S
+            try:
+                await self._look(is_hot=looks % HOT_EVERY == 0)
+            except RingmillError as error:
+                self._tell(PageMessage("trouble", {"at_s": self._now_s(), "message": str(error)}))
+            except Exception:
+                log.exception("the live page could not be told what the cluster does")
+                self._tell(
+                    PageMessage("trouble", {"at_s": self._now_s(), "message": "an error in the gateway"})
+                )
+            looks += 1
+            await asyncio.sleep(max(0.0, until - loop.time()))
+
+    async def _look(self, *, is_hot: bool) -> None:
+        db = self._client
+        seen = await db.status(timeout=ASK_S)
+        at_s = self._now_s()
+        if self._ring is None or self._ring["epoch"] < seen.epoch:
+            view = await _unless_refused(db.ring.show(timeout=ASK_S))
+            if view is not None:
+                self._ring = ring_picture(view.topology)
+                self._tell(PageMessage("ring", self._ring))
+        if is_hot:
+            self._hot = await _unless_refused(db.hot(timeout=ASK_S))
+        moves = await _unless_refused(db.members.moves(timeout=ASK_S))
+        jobs = await _unless_refused(db.jobs.list())
+        pace = await self._pace(seen)
+        if events := self._timeline.look(at_s, seen, moves):
+            self._tell(PageMessage("events", [asdict(event) for event in events]))
+        self._live = live_view(at_s, seen, self._hot, moves, None if jobs is None else jobs.jobs, pace)
+        sample = {name: self._live[name] for name in ("at_s", "requests_s", "pace")} | {"hints": seen.hints}
+        self._samples.append({**sample, "work": {each["id"]: each["work_s"] for each in self._live["nodes"]}})
+        self._tell(PageMessage("live", self._live))
+
+    async def _pace(self, seen: ClusterStatus) -> TopView | None:
+        """What happened since the last look; None when that cannot be said."""
+        earlier, now = self._metrics, await _unless_refused(self._client.metrics(timeout=ASK_S))
+        self._metrics = now or {}
+        return top_view(seen, earlier, now) if earlier and now else None
+
+    def _tell(self, message: PageMessage) -> None:
+        for queue in list(self._lookers):
+            if queue.qsize() >= MOST_WAITING:
+                self._lookers.discard(queue)
+            elif message.kind != "live" or queue.qsize() < WAITING:
+                queue.put_nowait(message)
+
+
+async def _unless_refused(asking: Awaitable[T]) -> T | None:
+    """The answer; None when this client may not ask, or nobody answers."""
+    try:
+        return await asking
+    except RingmillError:
+        return None

@@ -1,0 +1,120 @@
+// The live page: reads the stream of the gateway, keeps what it told, and draws it.
+
+import { at, el, put } from "./dom.js";
+import { drawCharts } from "./charts.js";
+import { drawJob, drawJobs } from "./jobs.js";
+import { drawHot, drawKey } from "./keys.js";
+import { drawHealth, drawNodes } from "./nodes.js";
+import { drawRing } from "./ring.js";
+import { drawTimeline } from "./timeline.js";
+
+const KEPT_SAMPLES = 300, KEPT_EVENTS = 500, AGAIN_MS = 1000;
+const seen = { ring: null, live: null, samples: [], events: [], job: null };
+let token = sessionStorage.getItem("ringmill-token") ?? "";
+
+const asked = () => (token ? { Authorization: `Bearer ${token}` } : {});
+
+function draw() {
+  const { ring, live } = seen;
+  if (ring) drawRing(ring, live);
+  if (!live) return;
+  drawHealth(live);
+  drawNodes(live, ring);
+  drawCharts(seen.samples, ring);
+  drawTimeline(seen.events, live);
+  drawHot(live.hot);
+  seen.job ??= live.jobs?.[0]?.job ?? null;
+  drawJobs(live.jobs, seen.job, choose);
+}
+
+const told = {
+  history: ({ samples, events }) => { seen.samples = samples; seen.events = events; },
+  ring: (ring) => { seen.ring = ring; },
+  events: (events) => { seen.events = [...seen.events, ...events].slice(-KEPT_EVENTS); },
+  live: (live) => {
+    seen.live = live;
+    const work = Object.fromEntries(live.nodes.map((node) => [node.id, node.work_s]));
+    const hints = live.nodes.reduce((sum, node) => sum + (node.hints ?? 0), 0);
+    seen.samples = [...seen.samples, { at_s: live.at_s, requests_s: live.requests_s, hints, work, pace: live.pace }].slice(-KEPT_SAMPLES);
+    at("token-form").hidden = live.jobs !== null;
+    lookAtJob();
+  },
+  trouble: ({ message }) => lost(message),
+};
+
+function lost(message) {
+  at("health").textContent = "no answer";
+  at("health").dataset.health = "lost";
+  put(at("reasons"), el("li", {}, message));
+}
+
+// A stream by fetch, as EventSource cannot send a token.
+async function listen() {
+  const answer = await fetch("/page/live", { headers: asked() });
+  if (answer.status === 401 || answer.status === 403) { at("token-form").hidden = false; throw new Error((await answer.json()).detail ?? "a token is needed"); }
+  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `HTTP ${answer.status}`);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error("the gateway closed the connection");
+    const parts = (rest + value).split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const kind = /^event: (.*)$/m.exec(part)?.[1], data = /^data: (.*)$/m.exec(part)?.[1];
+      if (kind && data && told[kind]) told[kind](JSON.parse(data));
+    }
+    draw();
+  }
+}
+
+async function keepListening() {
+  for (;;) {
+    try { await listen(); } catch (error) { lost(String(error.message ?? error)); }
+    await new Promise((again) => setTimeout(again, AGAIN_MS));
+  }
+}
+
+async function fetched(path) {
+  const answer = await fetch(path, { headers: { ...asked(), Accept: "application/json" } });
+  if (answer.status === 404) return null;
+  const document = await answer.json();
+  if (!answer.ok) throw new Error(document.detail ?? document.title ?? `HTTP ${answer.status}`);
+  return document;
+}
+
+function choose(job) {
+  seen.job = job;
+  at("job-picture").replaceChildren();
+  draw();
+  lookAtJob();
+}
+
+let looking = false, ended = null;
+async function lookAtJob() {
+  const job = seen.job, state = seen.live?.jobs?.find((one) => one.job === job)?.state;
+  if (!job || looking || ended === `${job} ${state}`) return;
+  looking = true;
+  try {
+    const view = await fetched(`/page/job/${encodeURIComponent(job)}`);
+    if (view && job === seen.job) drawJob(view);
+    ended = ["SUCCEEDED", "FAILED", "KILLED"].includes(view?.state) ? `${job} ${view.state}` : null;
+  } catch (error) {
+    put(at("job-picture"), el("p", { class: "error" }, String(error.message)));
+  } finally { looking = false; }
+}
+
+at("key-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const key = `${encodeURIComponent(at("keyspace").value)}/${encodeURIComponent(at("key").value)}`;
+  try { drawKey(await fetched(`/v1/locate/${key}`), await fetched(`/v1/kv/${key}`)); } catch (error) { put(at("key-told"), el("p", { class: "error" }, String(error.message))); }
+});
+
+at("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = at("token").value.trim();
+  sessionStorage.setItem("ringmill-token", token);
+  location.reload();
+});
+
+keepListening();

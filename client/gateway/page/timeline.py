@@ -1,0 +1,90 @@
+"""What happened to a cluster: told by the difference of two looks at its status.
+
+Pure.  Nodes keep no history of each other; so what came and went between two looks is not told.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ringmill.client.administration.moves_view import MovesView
+from ringmill.client.administration.status import ClusterStatus, NodeStatus
+
+__all__ = ["Event", "Timeline"]
+
+MOST_EVENTS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change.  `at_s` is wall clock; `node` is "" for the cluster; `value` is the new state, if any."""
+
+    at_s: float
+    kind: str  # state, restart, hints, healing, health, coordinator, epoch, moves
+    node: str
+    value: str
+    text: str
+
+
+class Timeline:
+    """The newest changes, oldest first."""
+
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._seen: ClusterStatus | None = None
+        self._is_moving = False
+
+    def look(self, at_s: float, seen: ClusterStatus, moves: MovesView | None) -> list[Event]:
+        """What has changed since the last look; at the first one, the state of each node."""
+        found = [Event(at_s, *each) for each in self._changes(seen, moves)]
+        self._seen = seen
+        self._is_moving = moves is not None and not moves.is_over
+        self.events.extend(found)
+        return found
+
+    def _changes(self, seen: ClusterStatus, moves: MovesView | None) -> Iterator[tuple[str, str, str, str]]:
+        before = self._seen
+        known = {} if before is None else {node.id: node for node in before.nodes}
+        for node in seen.nodes:
+            yield from _of_node(known.get(node.id), node)
+        for gone in known.keys() - {node.id for node in seen.nodes}:
+            yield "state", gone, "gone", f"{gone} is no member any more"
+        if before is None:
+            return
+        if before.health != seen.health:
+            why = f": {seen.reasons[0]}" if seen.reasons else ""
+            yield (
+                "health",
+                "",
+                seen.health,
+                f"the cluster is {'healthy' if seen.health == 'ok' else seen.health}{why}",
+            )
+        if before.coordinator != seen.coordinator:
+            yield "coordinator", seen.coordinator, "", f"{seen.coordinator or 'nobody'} coordinates jobs"
+        if before.epoch != seen.epoch:
+            yield "epoch", "", str(seen.epoch), f"topology epoch {seen.epoch}"
+        is_moving = moves is not None and not moves.is_over
+        if is_moving and moves is not None and not self._is_moving:
+            yield "moves", "", "begun", f"{moves.left} copies of partitions move"
+        if self._is_moving and not is_moving:
+            yield "moves", "", "ended", "nothing moves any more"
+
+
+def _of_node(before: NodeStatus | None, now: NodeStatus) -> Iterator[tuple[str, str, str, str]]:
+    if before is None or before.state != now.state:
+        yield "state", now.id, now.state, f"{now.id} is {now.state}"
+    if before is None:
+        return
+    if before.pid and now.pid and before.pid != now.pid:
+        yield "restart", now.id, "", f"{now.id} was started again"
+    if not before.awaited_hints and now.awaited_hints:
+        yield "hints", now.id, "wait", f"writes wait for {now.id} as hints"
+    if before.awaited_hints and not now.awaited_hints:
+        yield "hints", now.id, "delivered", f"{now.id} has all its hints"
+    if not before.healing and now.healing:
+        yield "healing", now.id, "begun", f"{now.id} heals {now.healing}"
+    if before.healing and not now.healing:
+        yield "healing", now.id, "ended", f"{now.id} has healed what was damaged"

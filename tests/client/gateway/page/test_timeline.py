@@ -1,0 +1,65 @@
+"""The timeline of the live page: what changed between two looks at a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringmill.client.administration.moves_view import MovesView
+from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
+from ringmill.client.gateway.page.timeline import MOST_EVENTS, Timeline
+
+UP = NodeStatus(id="n1", address="127.0.0.1:1", state="up", membership="up", owns=16, pid=7)
+WHOLE = ClusterStatus(
+    cluster="c", epoch=1, n=1, health="ok", reasons=(), coordinator="n1", ranges=Ranges(16, 0, 0), nodes=(UP,)
+)
+STILL = MovesView(1, 0, 0, False, (), {}, {}, {}, ())
+
+
+def told(*looks: ClusterStatus, moves: tuple[MovesView | None, ...] = ()) -> list[str]:
+    timeline = Timeline()
+    found = []
+    for at, seen in enumerate(looks):
+        found = [each.text for each in timeline.look(float(at), seen, moves[at] if moves else STILL)]
+    return found
+
+
+def having(**changed: object) -> ClusterStatus:
+    return replace(WHOLE, nodes=(replace(UP, **changed),))  # type: ignore[arg-type]
+
+
+def test_the_first_look_tells_states_and_a_look_without_a_change_nothing() -> None:
+    assert told(WHOLE) == ["n1 is up"]
+    assert told(WHOLE, WHOLE) == []
+
+
+def test_each_change_of_a_node_is_told_once() -> None:
+    assert told(WHOLE, having(state="down")) == ["n1 is down"]
+    assert told(having(state="down"), having(state="down", awaited_hints=3)) == [
+        "writes wait for n1 as hints"
+    ]
+    assert told(having(awaited_hints=3), WHOLE) == ["n1 has all its hints"]
+    assert told(WHOLE, having(pid=8)) == ["n1 was started again"]
+    assert told(WHOLE, having(pid=None)) == []
+    assert told(WHOLE, having(healing="a to b")) == ["n1 heals a to b"]
+    assert told(WHOLE, replace(WHOLE, nodes=())) == ["n1 is no member any more"]
+
+
+def test_what_is_of_the_cluster_is_told() -> None:
+    worse = replace(WHOLE, health="degraded", reasons=("n1 is down",))
+    assert told(WHOLE, worse) == ["the cluster is degraded: n1 is down"]
+    assert told(worse, WHOLE) == ["the cluster is healthy"]
+    assert told(WHOLE, replace(WHOLE, epoch=2, coordinator="n2")) == [
+        "n2 coordinates jobs", "topology epoch 2"
+    ]  # fmt: skip
+    moving = replace(STILL, left=4)
+    assert told(WHOLE, WHOLE, moves=(STILL, moving)) == ["4 copies of partitions move"]
+    assert told(WHOLE, WHOLE, moves=(moving, STILL)) == ["nothing moves any more"]
+
+
+def test_only_the_newest_events_are_kept() -> None:
+    timeline = Timeline()
+    for at in range(MOST_EVENTS):
+        timeline.look(float(at), having(state="down" if at % 2 else "up"), None)
+        timeline.look(float(at), having(state="up" if at % 2 else "down"), None)
+    assert len(timeline.events) == MOST_EVENTS
+    assert timeline.events[-1].at_s == MOST_EVENTS - 1

@@ -11,6 +11,7 @@ import click
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import endpoints_of, tls_of_settings
 from ringmill.client.cli.frame.settings import Settings, bounded_span_s
+from ringmill.client.routing.balancing import POLICIES, BalanceName
 from ringmill.cluster.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -48,9 +49,18 @@ _PLACE: Final = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):)?([0-9]{1,
 @click.option(
     "--cache-ttl", metavar="TIME", help="answer reads of keys from memory for this time  [no cache]"
 )
+@click.option(
+    "--balance",
+    type=click.Choice(POLICIES),
+    default=POLICIES[0],
+    show_default=True,
+    help="which owner of a key is asked first",
+)
 @click.pass_obj
 def gateway(
     settings: Settings,
+    /,
+    balance: BalanceName,
     http: str | None,
     http_cert: str | None,
     http_key: str | None,
@@ -73,7 +83,7 @@ def gateway(
     timeout_s = min(settings.timeout_s, MAX_TIMEOUT_S)
 
     def connect(token: str) -> AsyncClient:
-        return AsyncClient(endpoints, timeout_s, token, True, tls=tls, finds_token=False)
+        return AsyncClient(endpoints, timeout_s, token, True, tls=tls, finds_token=False, balance=balance)
 
     clients = ClientsByToken(connect)
     doors: list[Door] = []

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ringmill.client.connection import AsyncClient
-from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.errors import Overloaded, PermissionDenied, RingmillError, Unavailable
 
 __all__ = ["ClientsByToken"]
 
 MOST_TOKENS: Final = 64
+MOST_OPENING: Final = 16  # connections with a token that is not known yet: strangers may try many
+AGAIN_S: Final = 1.0
+LOOK_S: Final = 1.0
 
 
 class ClientsByToken:
@@ -26,57 +30,74 @@ class ClientsByToken:
         """`connect` makes a client whose requests have a token; "" makes one that shows none."""
         self._connect = connect
         self._most = most
-        self._clients: OrderedDict[str, asyncio.Task[AsyncClient]] = OrderedDict()
+        self._clients: OrderedDict[str, AsyncClient] = OrderedDict()
+        self._opening: dict[str, asyncio.Task[AsyncClient]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     async def client(self, token: str = "") -> AsyncClient:
         """The connected client for a token; "" for a caller who shows none.
 
-        Raises what connecting raises; the next call tries again.
+        Raises PermissionDenied for a token that no node knows, Overloaded while many others are tried, and
+        what connecting raises; the next call tries again.
         """
         if self._is_closed:
             raise Unavailable("the gateway is stopping")
-        opening = self._clients.get(token)
+        known = self._clients.get(token)
+        if known is not None:
+            self._clients.move_to_end(token)
+            return known
+        opening = self._opening.get(token)
         if opening is None:
-            opening = self._clients[token] = asyncio.create_task(self._open(token))
-            self._drop_oldest()
-        self._clients.move_to_end(token)
-        try:
-            return await asyncio.shield(opening)
-        except BaseException:
-            if opening.done() and self._clients.get(token) is opening and not _is_open(opening):
-                del self._clients[token]
-            raise
+            if token and len(self._opening) >= MOST_OPENING:
+                raise Overloaded("the gateway tries other tokens now", detail={"retry_after": AGAIN_S})
+            opening = self._opening[token] = asyncio.create_task(self._open(token))
+            opening.add_done_callback(partial(self._opened, token))
+        return await asyncio.shield(opening)
 
     async def aclose(self) -> None:
         """Close all clients; requests under way end with ClientClosed."""
         self._is_closed = True
-        for opening in self._clients.values():
-            self._close_later(opening)
+        for opening in self._opening.values():
+            opening.cancel()
+        for client in self._clients.values():
+            self._close_later(client)
         self._clients.clear()
-        while self._closing:
-            await asyncio.wait(self._closing)
+        while waiting := [*self._opening.values(), *self._closing]:
+            await asyncio.wait(waiting)
 
     async def _open(self, token: str) -> AsyncClient:
-        return await self._connect(token).__aenter__()
+        try:
+            return await self._connect(token).__aenter__()
+        except Unavailable as error:  # nodes that do not know a token do not prove that they are nodes
+            if token and await self._answers_others():
+                raise PermissionDenied(
+                    "no node of the cluster knows this token",
+                    hint="`ringmill auth list` shows those that are issued",
+                ) from error
+            raise
 
-    def _drop_oldest(self) -> None:
+    async def _answers_others(self) -> bool:
+        """Whether the cluster answers a caller without a token now."""
+        try:
+            await (await self.client()).status(timeout=LOOK_S)
+        except RingmillError:
+            return False
+        return True
+
+    def _opened(self, token: str, opening: asyncio.Task[AsyncClient]) -> None:
+        del self._opening[token]
+        if opening.cancelled() or opening.exception() is not None:
+            return
+        if self._is_closed:
+            self._close_later(opening.result())
+            return
+        self._clients[token] = opening.result()
         while len(self._clients) > self._most:
             _, oldest = self._clients.popitem(last=False)
             self._close_later(oldest)
 
-    def _close_later(self, opening: asyncio.Task[AsyncClient]) -> None:
-        closing = asyncio.create_task(_close(opening))
+    def _close_later(self, client: AsyncClient) -> None:
+        closing = asyncio.create_task(client.aclose())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
-
-
-def _is_open(opening: asyncio.Task[AsyncClient]) -> bool:
-    return not opening.cancelled() and opening.exception() is None
-
-
-async def _close(opening: asyncio.Task[AsyncClient]) -> None:
-    await asyncio.wait([opening])
-    if _is_open(opening):
-        await opening.result().aclose()

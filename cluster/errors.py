@@ -1,4 +1,4 @@
-"""The error tree, and the only table from an error to gRPC status and exit code.
+"""The error tree, and the only table from an error to gRPC status, exit code and prefix in Redis's protocol.
 
 Raise the specific error where the fact is known; convert once, at a boundary: `to_wire` / `from_wire`
 between processes, `grpc_status` at the public API, `exit_code` in the command line.
@@ -45,6 +45,7 @@ class RingmillError(Exception):
     code: ClassVar[str] = "INTERNAL"
     grpc_status: ClassVar[str] = "INTERNAL"
     exit_code: ClassVar[int] = 1
+    redis_prefix: ClassVar[str] = "ERR"
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class QuorumNotReached(RingmillError):
     """Fewer owners answered than the level needs."""
 
     code, grpc_status, exit_code = "QUORUM_NOT_REACHED", "UNAVAILABLE", 5
+    redis_prefix = "NOQUORUM"
 
     @classmethod
     def of(
@@ -146,6 +148,7 @@ class Unavailable(RingmillError):
     """No endpoint, or not the needed one, can be reached.  `outcome` "failed" means that nothing happened."""
 
     code, grpc_status, exit_code = "UNAVAILABLE", "UNAVAILABLE", 6
+    redis_prefix = "UNAVAILABLE"
 
 
 class ClientClosed(Unavailable):
@@ -158,6 +161,7 @@ class DeadlineExceeded(RingmillError, TimeoutError):
     """Time ran out.  A write's outcome is then unknown."""
 
     code, grpc_status, exit_code = "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5
+    redis_prefix = "TIMEOUT"
 
 
 class InvalidArgument(RingmillError, ValueError):
@@ -170,6 +174,7 @@ class Overloaded(RingmillError):
     """Refused early, before any work; try again after `retry_after` seconds."""
 
     code, grpc_status, exit_code = "OVERLOADED", "RESOURCE_EXHAUSTED", 1
+    redis_prefix = "TRYAGAIN"
 
     @property
     def retry_after(self) -> float:
@@ -203,12 +208,14 @@ class DiskFull(RingmillError):
     """The node is read-only until there is free space."""
 
     code, grpc_status, exit_code = "DISK_FULL", "RESOURCE_EXHAUSTED", 1
+    redis_prefix = "MISCONF"
 
 
 class PermissionDenied(RingmillError):
     """The caller may not ask this: its token is missing, wrong, over, or of a lesser role (`detail`)."""
 
     code, grpc_status, exit_code = "PERMISSION_DENIED", "PERMISSION_DENIED", 1
+    redis_prefix = "NOPERM"
 
 
 class JobFailed(RingmillError):

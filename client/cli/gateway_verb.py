@@ -18,8 +18,13 @@ __all__ = ["gateway"]
 
 
 @click.command()
+@click.option("--redis", metavar="[HOST:]PORT", help="let clients of Redis in there; port 0 is a free one")
+@click.option(
+    "--redis-db", "redis_dbs", multiple=True, metavar="NUMBER=NAME",
+    help="database NUMBER is keyspace NAME  [redisNUMBER]",
+)  # fmt: skip
 @click.pass_obj
-def gateway(settings: Settings) -> None:
+def gateway(settings: Settings, redis: str | None, redis_dbs: tuple[str, ...]) -> None:
     """Let clients in that speak another protocol, until Ctrl-C."""
     from ringmill.client.connection import AsyncClient
     from ringmill.client.gateway.clients_by_token import ClientsByToken
@@ -34,4 +39,8 @@ def gateway(settings: Settings) -> None:
 
     clients = ClientsByToken(connect)
     doors: list[Door] = []
+    if redis is not None:
+        from ringmill.client.cli.redis_arguments import redis_door
+
+        doors.append(redis_door(redis, redis_dbs, clients, timeout_s))
     asyncio.run(run_gateway(doors, clients, output.note))

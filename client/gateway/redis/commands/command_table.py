@@ -1,0 +1,23 @@
+"""Loads all commands into the one table (command_spec.py)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+__all__ = ["load_commands"]
+
+_MODULES: Final = (
+    "connection_commands",
+    "database_commands",
+    "generic_keys",
+    "server_commands",
+    "refused_commands",
+    "strings",
+)
+
+
+def load_commands() -> None:
+    """Register every command, once in a process."""
+    for name in _MODULES:
+        importlib.import_module(f"ringmill.client.gateway.redis.commands.{name}")

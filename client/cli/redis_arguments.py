@@ -10,6 +10,7 @@ from ringmill.client.arguments import checked_name
 from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.redis.redis_door import RedisDoor
 from ringmill.client.gateway.redis.store.key_index import INDEX_SUFFIX
+from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
 
@@ -27,7 +28,15 @@ def redis_door(place: str, databases: Sequence[str], clients: ClientsByToken, ti
         raise InvalidArgument(f"--redis {place[:80]!r} is not [HOST:]PORT", hint="--redis 6379, for example")
     host = (match["host"] or LOOPBACK).strip("[]")
     names = dict(_named(text) for text in databases)
-    return RedisDoor(host, int(match["port"]), clients, clock=SystemClock(), timeout_s=timeout_s, names=names)
+    return RedisDoor(
+        host,
+        int(match["port"]),
+        clients,
+        clock=SystemClock(),
+        entropy=OsEntropy(),
+        timeout_s=timeout_s,
+        names=names,
+    )
 
 
 def _named(text: str) -> tuple[int, str]:

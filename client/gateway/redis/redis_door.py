@@ -15,7 +15,7 @@ from ringmill.client.gateway.redis.serving.redis_connection import RedisConnecti
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.served_databases import ServedDatabases
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.ports import Clock
+from ringmill.cluster.ports import Clock, Entropy
 
 __all__ = ["RedisDoor"]
 
@@ -33,6 +33,7 @@ class RedisDoor:
         clients: ClientsByToken,
         *,
         clock: Clock,
+        entropy: Entropy,
         timeout_s: float,
         names: Mapping[int, str] | None = None,
         limits: RedisLimits | None = None,
@@ -41,6 +42,7 @@ class RedisDoor:
         command_table.load_commands()
         self.limits = limits or RedisLimits()
         self.databases = ServedDatabases(clients, names or {}, timeout_s=timeout_s, clock=clock)
+        self.entropy = entropy
         self.began_s = clock.monotonic()
         self.connections_made = 0
         self.commands_done = 0

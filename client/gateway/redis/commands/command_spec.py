@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.store.key_queues import Change
 from ringmill.client.gateway.redis.store.typed_values import Entry
+from ringmill.cluster.ports import Entropy
 
 __all__ = [
     "COMMANDS", "KeyCall", "CommandSpec", "Parts", "each_key", "for_connection", "one_key",
@@ -24,6 +25,7 @@ class KeyCall:
     entry: Entry
     now_ms: int
     version: int
+    entropy: Entropy
 
 
 @dataclass(frozen=True, slots=True)

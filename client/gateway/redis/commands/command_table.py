@@ -11,8 +11,14 @@ _MODULES: Final = (
     "connection_commands",
     "database_commands",
     "generic_keys",
-    "server_commands",
+    "hashes",
+    "lists",
     "refused_commands",
+    "server_commands",
+    "sets",
+    "sorted_sets.combined",
+    "sorted_sets.ranges",
+    "sorted_sets.scored_members",
     "strings",
 )
 

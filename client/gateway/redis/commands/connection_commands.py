@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import for_connection, syntax_error, waiting_command
-from ringmill.client.gateway.redis.commands.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error, waiting_command
-from ringmill.client.gateway.redis.commands.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
 from ringmill.client.gateway.redis.store.typed_values import Entry
 

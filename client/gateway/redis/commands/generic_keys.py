@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ringmill.client.gateway.redis.commands.arguments.expiry_options import at_of
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import (
     KeyCall,
     Parts,
     each_key,
     one_key,
 )
-from ringmill.client.gateway.redis.commands.expiry_options import at_of
-from ringmill.client.gateway.redis.commands.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue, type_name
 

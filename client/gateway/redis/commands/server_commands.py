@@ -7,6 +7,7 @@ import platform
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import glob
 from ringmill.client.gateway.redis.commands.command_spec import (
     COMMANDS,
     CommandSpec,
@@ -14,7 +15,6 @@ from ringmill.client.gateway.redis.commands.command_spec import (
     waiting_command,
 )
 from ringmill.client.gateway.redis.commands.connection_commands import SERVER_VERSION
-from ringmill.client.gateway.redis.commands.numbers_in_arguments import glob
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 

@@ -6,19 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from ringmill.client.gateway.redis.commands.arguments.expiry_options import expiry_of, set_options
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
+    index_range,
+    one_float,
+    one_integer,
+    score_text,
+)
 from ringmill.client.gateway.redis.commands.command_spec import (
     KeyCall,
     Parts,
     each_key,
     one_key,
     syntax_error,
-)
-from ringmill.client.gateway.redis.commands.expiry_options import expiry_of, set_options
-from ringmill.client.gateway.redis.commands.numbers_in_arguments import (
-    index_range,
-    one_float,
-    one_integer,
-    score_text,
 )
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
 from ringmill.client.gateway.redis.store.key_queues import Change

@@ -22,6 +22,7 @@ from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ports import Entropy
 
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.served_databases import ServedDatabases
@@ -36,6 +37,7 @@ class DoorOfConnection(Protocol):
     """What a connection asks of its door."""
 
     limits: RedisLimits
+    entropy: Entropy
     databases: ServedDatabases
     began_s: float
     connections_made: int
@@ -265,11 +267,11 @@ class RedisConnection(asyncio.Protocol):
             self._answered(spec.for_connection(self, args))
 
     def _change(self, spec: CommandSpec, args: Sequence[bytes]) -> Change:
-        run, version = spec.one_key, self.version
+        run, version, entropy = spec.one_key, self.version, self.door.entropy
         assert run is not None
 
         def change(entry: Entry, now_ms: int) -> Reply:
-            return run(KeyCall(args, entry, now_ms, version))
+            return run(KeyCall(args, entry, now_ms, version, entropy))
 
         return change
 

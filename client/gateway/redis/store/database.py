@@ -10,7 +10,7 @@ from typing import Final
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.clients_by_token import ClientsByToken
-from ringmill.client.gateway.redis.commands.numbers_in_arguments import glob, literal_prefix
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import glob, literal_prefix
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.store.key_index import KeyIndex, NamedKey
 from ringmill.client.gateway.redis.store.key_queues import KeyQueues

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error
-from ringmill.client.gateway.redis.commands.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 
 __all__ = ["SetOptions", "at_of", "expiry_of", "set_options"]

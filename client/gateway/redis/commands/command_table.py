@@ -8,7 +8,9 @@ from typing import Final
 __all__ = ["load_commands"]
 
 _MODULES: Final = (
+    "bits",
     "connection_commands",
+    "copying",
     "database_commands",
     "generic_keys",
     "hashes",

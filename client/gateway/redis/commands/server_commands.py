@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +34,7 @@ _SETTINGS: Final = {
     b"proto-max-bulk-len": b"%d" % MAX_VALUE_BYTES,
 }
 """What the settings of a Redis would be that behaves as this does; callers ask for some of them."""
-_SECTIONS: Final = ("server", "clients", "persistence", "stats", "replication", "cpu")
+_SECTIONS: Final = ("server", "clients", "persistence", "stats", "replication", "cpu", "cluster")
 
 
 @for_connection("COMMAND", 1, "loading")
@@ -121,6 +122,7 @@ def _figures(section: str, connection: RedisConnection) -> dict[str, object]:
             "redis_version": SERVER_VERSION,
             "redis_mode": "standalone",
             "os": platform.system(),
+            "arch_bits": 8 * struct.calcsize("P"),
             "process_id": os.getpid(),
             "uptime_in_seconds": up_s,
             "uptime_in_days": up_s // 86400,
@@ -133,6 +135,7 @@ def _figures(section: str, connection: RedisConnection) -> dict[str, object]:
             "total_commands_processed": door.commands_done,
         },
         "replication": {"role": "master", "connected_slaves": 0},
+        "cluster": {"cluster_enabled": 0},
         "cpu": {"used_cpu_sys": f"{times.system:.6f}", "used_cpu_user": f"{times.user:.6f}"},
     }
     return figures.get(section, {})

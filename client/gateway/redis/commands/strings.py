@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from ringmill.client.gateway.redis.commands.arguments.expiry_options import expiry_of, set_options
+from ringmill.client.gateway.redis.commands.arguments.expiry_options import SetOptions, expiry_of, set_options
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
     index_range,
     one_float,
@@ -41,15 +41,39 @@ def _get(call: KeyCall) -> Reply:
 def _set(call: KeyCall) -> Reply:
     """Set a key to a string, under a condition and with an expiry if wanted."""
     entry, options = call.entry, set_options(call.args[1:], call.now_ms)
-    former = entry.get(bytes) if options.returns_former else None
-    exists = entry.value is not None
-    if (options.only_new and exists) or (options.only_present and not exists):
-        return former
+    compares = options.equal is not None or options.unequal is not None
+    former = entry.get(bytes) if options.returns_former or compares else None
+    if not _may_set(options, entry.value):
+        return former if options.returns_former else None
     entry.set(call.args[0])
     if not options.keeps_expiry:
         entry.expire(options.expires_at_ms)
     _end_if_past(entry, call.now_ms)
     return former if options.returns_former else OK
+
+
+def _may_set(options: SetOptions, present: object) -> bool:
+    if options.only_new or options.only_present:
+        return (present is None) == options.only_new
+    if options.equal is not None:
+        return present == options.equal
+    return options.unequal is None or present != options.unequal
+
+
+@one_key("DELEX", -2, "write fast")
+def _delex(call: KeyCall) -> Reply:
+    """Remove a key, if wanted only while it holds a string, or does not."""
+    if not call.args:
+        is_wanted = call.entry.value is not None
+    elif len(call.args) == 2 and call.args[0].upper() in (b"IFEQ", b"IFNE"):
+        present = call.entry.get(bytes)
+        is_equal = present == call.args[1]
+        is_wanted = present is not None and is_equal == (call.args[0].upper() == b"IFEQ")
+    else:
+        raise syntax_error()
+    if is_wanted:
+        call.entry.set(None)
+    return int(is_wanted)
 
 
 @one_key("SETNX", 3, "write denyoom fast")

@@ -49,6 +49,7 @@ class Database:
 
         Raises RedisError.
         """
+        found: list[bytes] = []
         place = ""
         if cursor:
             if cursor not in self._cursors:
@@ -56,13 +57,16 @@ class Database:
             place = self._cursors[cursor]
             self._cursors.move_to_end(cursor)
         try:
-            page = await (await self._index()).page(
-                place, literal_prefix(pattern or b""), min(count, MAX_SCAN_ITEMS)
-            )
-            present = await self._present(page.names, pattern, type_wanted)
+            index, looked_at = await self._index(), 0
+            while True:
+                wanted = min(count, MAX_SCAN_ITEMS) - len(found)
+                page = await index.page(place, literal_prefix(pattern or b""), wanted)
+                found += await self._present(page.names, pattern, type_wanted)
+                place, looked_at = page.cursor, looked_at + len(page.names)
+                if not place or looked_at >= MAX_SCAN_ITEMS or len(found) >= count:
+                    return self._number_of(place), found
         except RingmillError as error:
             raise self.keys.told(error) from error
-        return self._number_of(page.cursor), present
 
     async def all_keys(self, pattern: bytes | None = None) -> AsyncIterator[list[bytes]]:
         """The names of all keys that the pattern matches, page by page.  Raises RedisError."""

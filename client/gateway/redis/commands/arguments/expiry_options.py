@@ -25,6 +25,12 @@ class SetOptions:
     only_new: bool = False
     only_present: bool = False
     returns_former: bool = False
+    equal: bytes | None = None
+    unequal: bytes | None = None
+
+    @property
+    def has_condition(self) -> bool:
+        return self.only_new or self.only_present or self.equal is not None or self.unequal is not None
 
 
 def set_options(args: Sequence[bytes], now_ms: int) -> SetOptions:
@@ -33,10 +39,13 @@ def set_options(args: Sequence[bytes], now_ms: int) -> SetOptions:
     while at < len(args):
         word = args[at].upper()
         at += 1
-        if word == b"NX" and not options.only_present:
+        if word == b"NX" and not options.has_condition:
             options.only_new = True
-        elif word == b"XX" and not options.only_new:
+        elif word == b"XX" and not options.has_condition:
             options.only_present = True
+        elif word in (b"IFEQ", b"IFNE") and at < len(args) and not options.has_condition:
+            options.equal, options.unequal = (args[at], None) if word == b"IFEQ" else (None, args[at])
+            at += 1
         elif word == b"GET":
             options.returns_former = True
         elif word == b"KEEPTTL" and not options.expires_at_ms:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
+from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.typed_values import Entry
 
 if TYPE_CHECKING:
@@ -70,15 +71,31 @@ async def _randomkey(connection: RedisConnection, args: Sequence[bytes]) -> Repl
 @waiting_command("FLUSHDB", -1, "write")
 async def _flushdb(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Remove all keys of the database, each by itself; one that is made meanwhile may stay."""
+    _check_flush(args)
+    await _flush(connection.database)
+    return OK
+
+
+@waiting_command("FLUSHALL", -1, "write")
+async def _flushall(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+    """The same as FLUSHDB in all databases whose keyspaces exist."""
+    _check_flush(args)
+    for database in await connection.door.databases.existing(connection.token):
+        await _flush(database)
+    return OK
+
+
+def _check_flush(args: Sequence[bytes]) -> None:
     if len(args) > 1 or (args and args[0].upper() not in (b"ASYNC", b"SYNC")):
         raise syntax_error()
-    keys = connection.database.keys
-    async for page in connection.database.all_keys():
-        replies = await asyncio.gather(*(keys.ask(key, _remove) for key in page))
+
+
+async def _flush(database: Database) -> None:
+    async for page in database.all_keys():
+        replies = await asyncio.gather(*(database.keys.ask(key, _remove) for key in page))
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise reply
-    return OK
 
 
 def _remove(entry: Entry, _now_ms: int) -> Reply:

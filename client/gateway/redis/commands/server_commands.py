@@ -126,7 +126,7 @@ def _figures(section: str, connection: RedisConnection) -> dict[str, object]:
             "process_id": os.getpid(),
             "uptime_in_seconds": up_s,
             "uptime_in_days": up_s // 86400,
-            "server_name": "ringmill gateway",
+            "gateway": "ringmill",
         },
         "clients": {"connected_clients": len(door.connections()), "maxclients": door.limits.most_connections},
         "persistence": {"loading": 0, "aof_enabled": 1, "aof_last_write_status": "ok"},

@@ -47,6 +47,12 @@ class ServedDatabases:
             self._open.popitem(last=False)
         return self._open[place]
 
+    async def existing(self, token: str) -> list[Database]:
+        """Those whose keyspaces exist.  Raises RingmillError."""
+        client = await self._clients.client(token)
+        present = {info.name for info in await client.keyspaces.list()}
+        return [self.database(token, number) for number, name in self._names.items() if name in present]
+
     async def check_token(self, token: str) -> None:
         """Ask the cluster whether it knows the token, by a read.
 

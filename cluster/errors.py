@@ -1,4 +1,4 @@
-"""The error tree, and the only table from an error to gRPC status, exit code and HTTP status.
+"""The error tree, and the only table from an error to gRPC status, exit code, HTTP status and RESP prefix.
 
 Raise the specific error where the fact is known; convert once, at a boundary: `to_wire` / `from_wire`
 between processes, `grpc_status` at the public API, `exit_code` in the command line, `http_status` in the
@@ -47,6 +47,7 @@ class RingmillError(Exception):
     grpc_status: ClassVar[str] = "INTERNAL"
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
+    redis_prefix: ClassVar[str] = "ERR"
 
     def __init__(
         self,
@@ -102,6 +103,7 @@ class QuorumNotReached(RingmillError):
 
     code, grpc_status, exit_code = "QUORUM_NOT_REACHED", "UNAVAILABLE", 5
     http_status = 503
+    redis_prefix = "NOQUORUM"
 
     @classmethod
     def of(
@@ -153,6 +155,7 @@ class Unavailable(RingmillError):
 
     code, grpc_status, exit_code = "UNAVAILABLE", "UNAVAILABLE", 6
     http_status = 503
+    redis_prefix = "UNAVAILABLE"
 
 
 class ClientClosed(Unavailable):
@@ -167,6 +170,7 @@ class DeadlineExceeded(RingmillError, TimeoutError):
 
     code, grpc_status, exit_code = "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5
     http_status = 504
+    redis_prefix = "TIMEOUT"
 
 
 class InvalidArgument(RingmillError, ValueError):
@@ -181,6 +185,7 @@ class Overloaded(RingmillError):
 
     code, grpc_status, exit_code = "OVERLOADED", "RESOURCE_EXHAUSTED", 1
     http_status = 503
+    redis_prefix = "TRYAGAIN"
 
     @property
     def retry_after(self) -> float:
@@ -218,6 +223,7 @@ class DiskFull(RingmillError):
 
     code, grpc_status, exit_code = "DISK_FULL", "RESOURCE_EXHAUSTED", 1
     http_status = 507
+    redis_prefix = "MISCONF"
 
 
 class PermissionDenied(RingmillError):
@@ -225,6 +231,7 @@ class PermissionDenied(RingmillError):
 
     code, grpc_status, exit_code = "PERMISSION_DENIED", "PERMISSION_DENIED", 1
     http_status = 403
+    redis_prefix = "NOPERM"
 
 
 class JobFailed(RingmillError):

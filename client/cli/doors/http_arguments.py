@@ -1,0 +1,84 @@
+"""The arguments of the gateway's door for HTTP."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import Final
+
+from ringmill.client.cli.doors.door_place import host_and_port
+from ringmill.client.cli.frame.settings import bounded_span_s
+from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.http.http_admission import HttpAdmission
+from ringmill.client.gateway.http.http_door import HttpDoor, HttpOptions
+from ringmill.client.gateway.http.request_checks import checked_origin
+from ringmill.client.gateway.page.page_routes import LivePage
+from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room, WindowLimit
+from ringmill.client.gateway.protection.read_cache import ReadCache
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import InvalidArgument
+
+__all__ = ["http_admission", "http_door", "tls_of_door"]
+
+_MOST_IN_WINDOW: Final = 100_000
+_NUMBER: Final = re.compile(r"[0-9]{1,7}", re.ASCII)
+
+
+def http_admission(
+    rate_limit: str | None, window_limit: str | None, most_requests: int, cache_ttl: str | None
+) -> HttpAdmission:
+    """The limits of callers, and the cache.  Raises InvalidArgument."""
+
+    rate_s = None if rate_limit is None else _rate_s(rate_limit)
+    window = None
+    if window_limit is not None:
+        number, slash, span = window_limit.partition("/")
+        if not slash or not _NUMBER.fullmatch(number) or not 1 <= int(number) <= _MOST_IN_WINDOW:
+            raise InvalidArgument(
+                f"--window-limit {window_limit[:40]!r} is not N/TIME with N from 1 to {_MOST_IN_WINDOW:,}",
+                hint="--window-limit 1000/1h, for example",
+            )
+        window = WindowLimit(int(number), bounded_span_s("--window-limit", span, 0.1, 7 * 86400.0))
+    cache = None if cache_ttl is None else ReadCache(bounded_span_s("--cache-ttl", cache_ttl, 0.001, 3600.0))
+    return HttpAdmission(CallerLimits(rate_s, window), Room(most_requests), cache=cache)
+
+
+def _rate_s(text: str) -> float:
+    """Requests a second.  Raises InvalidArgument."""
+    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= 1_000_000:
+        raise InvalidArgument(
+            f"--rate-limit {text[:40]!r} is not a number from 1 to 1,000,000 a second",
+            hint="--rate-limit 100, for example",
+        )
+    return float(text)
+
+
+def http_door(
+    place: str,
+    tls: ssl.SSLContext | None,
+    cors_origins: tuple[str, ...],
+    admission: HttpAdmission,
+    clients: ClientsByToken,
+) -> HttpDoor:
+    """Raises InvalidArgument for a place that is not one, or is not to be listened on without TLS."""
+
+    host, port = host_and_port("--http", place, 8080)
+    origins = [checked_origin(each) for each in cors_origins]
+    page = LivePage(SystemClock().wall)
+    return HttpDoor(HttpOptions(host, port, tls, origins, admission), clients, OsEntropy(), [page])
+
+
+def tls_of_door(cert: str | None, key: str | None) -> ssl.SSLContext | None:
+    """TLS 1.2 or newer with this certificate; None when there is none.  Raises InvalidArgument."""
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise InvalidArgument("--http-cert and --http-key go together")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidArgument(f"--http-cert {cert} and --http-key {key} cannot be used: {error}") from error
+    return context

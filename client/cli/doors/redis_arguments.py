@@ -1,0 +1,46 @@
+"""The arguments of the gateway's door for clients of Redis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from ringmill.client.arguments import checked_name
+from ringmill.client.cli.doors.door_place import host_and_port
+from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.redis.redis_door import RedisDoor
+from ringmill.client.gateway.redis.store.key_index import INDEX_SUFFIX
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import InvalidArgument
+
+__all__ = ["redis_door"]
+
+_DATABASE: Final = re.compile(r"(?P<number>[0-9]{1,5})=(?P<name>.+)")
+
+
+def redis_door(place: str, databases: Sequence[str], clients: ClientsByToken, timeout_s: float) -> RedisDoor:
+    """The door that the command line asks for.  Raises InvalidArgument, which names the flag."""
+    host, port = host_and_port("--redis", place, 6379)
+    names = dict(_named(text) for text in databases)
+    return RedisDoor(
+        host,
+        port,
+        clients,
+        clock=SystemClock(),
+        entropy=OsEntropy(),
+        timeout_s=timeout_s,
+        names=names,
+    )
+
+
+def _named(text: str) -> tuple[int, str]:
+    match = _DATABASE.fullmatch(text)
+    if match is None:
+        raise InvalidArgument(
+            f"--redis-db {text[:80]!r} is not NUMBER=NAME", hint="--redis-db 0=sessions, for example"
+        )
+    name = checked_name("--redis-db", match["name"])
+    checked_name("--redis-db", name + INDEX_SUFFIX)
+    return int(match["number"]), name

@@ -1,0 +1,55 @@
+"""Commands that read several keys and put what they make of them under another one.
+
+The sources are read one by one, and the result is put in a second step: what changes between is not seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
+from ringmill.client.gateway.redis.commands.command_spec import syntax_error
+from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+from ringmill.client.gateway.redis.store.key_queues import Change
+from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue
+
+if TYPE_CHECKING:
+    from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
+
+__all__ = ["counted_keys", "read_one_by_one", "stored"]
+
+
+def counted_keys(args: Sequence[bytes], command: str = "") -> tuple[Sequence[bytes], Sequence[bytes]]:
+    """The keys whose number is said before them, and what follows.  Raises RedisError."""
+    count = one_integer(args[0], "ERR numkeys should be greater than 0")
+    if count < 1:
+        shown = f"at least 1 input key is needed for '{command}' command"
+        raise RedisError(f"ERR {shown}" if command else "ERR numkeys should be greater than 0")
+    if count > len(args) - 1:
+        if command:
+            raise syntax_error()
+        raise RedisError("ERR Number of keys can't be greater than number of args")
+    return args[1 : count + 1], args[count + 1 :]
+
+
+async def read_one_by_one(connection: RedisConnection, keys: Sequence[bytes], read: Change) -> list[Any]:
+    """What `read` makes of each key.  Raises RedisError, the first one."""
+    replies = await asyncio.gather(*(connection.database.keys.ask(key, read) for key in keys))
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply
+    return replies
+
+
+async def stored(connection: RedisConnection, key: bytes, value: RedisValue) -> Reply:
+    """Put a set, a sorted set or a list under a key, and return how many members it has."""
+
+    def change(entry: Entry, _now_ms: int) -> Reply:
+        if entry.value is not None or value:
+            entry.set(value or None)
+            entry.expires_at_ms = 0
+        return len(value)
+
+    return await connection.database.keys.ask(key, change)

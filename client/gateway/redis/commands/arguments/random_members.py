@@ -1,0 +1,32 @@
+"""Members drawn at random, as SPOP, SRANDMEMBER, HRANDFIELD and ZRANDMEMBER want them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ringmill.client.gateway.redis.protocol.replies import RedisError
+from ringmill.cluster.ports import Entropy
+
+__all__ = ["drawn_members"]
+
+_MOST: Final = 1 << 20
+_STREAM: Final = "members drawn"
+
+
+def drawn_members(members: Sequence[bytes], count: int, entropy: Entropy) -> list[bytes]:
+    """As many different members as `count` says, or all; with a negative one exactly as many, and any of
+    them may come more than once.  Raises RedisError when it is out of range."""
+    if count < -_MOST:
+        raise RedisError("ERR value is out of range")
+    if count < 0:
+        return [members[_below(len(members), entropy)] for _ in range(-count)] if members else []
+    pool, much = list(members), min(count, len(members))
+    for place in range(much):
+        other = place + _below(len(pool) - place, entropy)
+        pool[place], pool[other] = pool[other], pool[place]
+    return pool[:much]
+
+
+def _below(bound: int, entropy: Entropy) -> int:
+    return min(int(entropy.uniform(_STREAM) * bound), bound - 1)

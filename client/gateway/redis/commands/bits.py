@@ -1,0 +1,87 @@
+"""Commands on the bits of a string; bit 0 is the highest of the first byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import index_range, one_integer
+from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, syntax_error
+from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+from ringmill.cluster.limits import MAX_VALUE_BYTES
+
+__all__: list[str] = []
+
+NO_OFFSET: Final = "ERR bit offset is not an integer or out of range"
+
+
+def _offset(text: bytes) -> int:
+    return one_integer(text, NO_OFFSET, 0, MAX_VALUE_BYTES * 8 - 1)
+
+
+@one_key("GETBIT", 3, "readonly fast")
+def _getbit(call: KeyCall) -> Reply:
+    """One bit; those behind the end are 0."""
+    offset = _offset(call.args[0])
+    value = call.entry.get_or_new(bytes)
+    return value[offset // 8] >> (7 - offset % 8) & 1 if offset // 8 < len(value) else 0
+
+
+@one_key("SETBIT", 4, "write denyoom")
+def _setbit(call: KeyCall) -> Reply:
+    """Set one bit, and return what it was."""
+    offset = _offset(call.args[0])
+    if call.args[1] not in (b"0", b"1"):
+        raise RedisError("ERR bit is not an integer or out of range")
+    value = bytearray(call.entry.get_or_new(bytes).ljust(offset // 8 + 1, b"\0"))
+    mask = 0x80 >> offset % 8
+    former = int(bool(value[offset // 8] & mask))
+    value[offset // 8] = value[offset // 8] | mask if call.args[1] == b"1" else value[offset // 8] & ~mask
+    call.entry.set(bytes(value))
+    return former
+
+
+@one_key("BITCOUNT", -2, "readonly")
+def _bitcount(call: KeyCall) -> Reply:
+    """How many bits are 1, of all or of a range."""
+    if len(call.args) == 1 or len(call.args) > 3:
+        raise syntax_error()
+    start, end = _bit_range(call.args, call.entry.get_or_new(bytes))
+    return _bits(call.entry.get_or_new(bytes), start, end).count("1")
+
+
+@one_key("BITPOS", -3, "readonly")
+def _bitpos(call: KeyCall) -> Reply:
+    """Where the first bit is that is 1, or 0."""
+    if call.args[0] not in (b"0", b"1"):
+        raise RedisError("ERR The bit argument must be 1 or 0.")
+    if len(call.args) > 4:
+        raise syntax_error()
+    value, bit = call.entry.get_or_new(bytes), call.args[0].decode()
+    if call.entry.value is None:
+        return -1 if bit == "1" else 0
+    start, end = _bit_range(call.args[1:], value)
+    place = _bits(value, start, end).find(bit)
+    if place < 0:  # behind a string whose end was not given, all bits are 0
+        return len(value) * 8 if bit == "0" and len(call.args) < 3 and start < end else -1
+    return start + place
+
+
+def _bit_range(args: Sequence[bytes], value: bytes) -> tuple[int, int]:
+    unit = args[2].upper() if len(args) == 3 else b"BYTE"
+    if unit not in (b"BYTE", b"BIT"):
+        raise syntax_error()
+    first = one_integer(args[0]) if args else 0
+    last = one_integer(args[1]) if len(args) > 1 else -1
+    factor = 8 if unit == b"BYTE" else 1
+    start, end = index_range(first, last, len(value) * 8 // factor)
+    return start * factor, end * factor
+
+
+def _bits(value: bytes, start: int, end: int) -> str:
+    if start >= end:
+        return ""
+    first = start // 8
+    part = value[first : (end + 7) // 8]
+    text = f"{int.from_bytes(part):0{len(part) * 8}b}"
+    return text[start - first * 8 : end - first * 8]

@@ -1,0 +1,49 @@
+"""COPY: one key is read, and another one is set in a second step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
+from ringmill.client.gateway.redis.commands.command_spec import syntax_error, waiting_command
+from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+from ringmill.client.gateway.redis.store.typed_values import Entry
+
+if TYPE_CHECKING:
+    from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
+
+__all__: list[str] = []
+
+
+@waiting_command("COPY", -3, "write denyoom", keys=(1, 2, 1))
+async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+    """Set a key to what another one holds, expiry included, in a second step."""
+    number, replaces, words = connection.number, False, list(args[2:])
+    while words:
+        word = words.pop(0).upper()
+        if word == b"REPLACE":
+            replaces = True
+        elif word == b"DB" and words:
+            number = one_integer(words.pop(0), "ERR DB index is out of range")
+        else:
+            raise syntax_error()
+    if args[0] == args[1] and number == connection.number:
+        raise RedisError("ERR source and destination objects are the same")
+    source = Entry()
+
+    def read(entry: Entry, _now_ms: int) -> Reply:
+        source.value, source.expires_at_ms = entry.value, entry.expires_at_ms
+        return int(entry.value is not None)
+
+    def change(entry: Entry, _now_ms: int) -> Reply:
+        if entry.value is not None and not replaces:
+            return 0
+        entry.set(source.value)
+        entry.expire(source.expires_at_ms)
+        return 1
+
+    found = await connection.database.keys.ask(args[0], read)
+    if found != 1:
+        return found
+    return await connection.door.databases.database(connection.token, number).keys.ask(args[1], change)

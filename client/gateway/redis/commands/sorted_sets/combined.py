@@ -1,0 +1,156 @@
+"""Commands that combine several sorted sets, or plain sets, whose members count 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from ringmill.client.gateway.redis.commands.arguments.counted_keys import (
+    counted_keys,
+    read_one_by_one,
+    stored,
+)
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_float, one_integer
+from ringmill.client.gateway.redis.commands.command_spec import (
+    Parts,
+    each_key,
+    syntax_error,
+    waiting_command,
+)
+from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import told_pairs
+from ringmill.client.gateway.redis.protocol.replies import Reply
+from ringmill.client.gateway.redis.store.key_queues import Change
+from ringmill.client.gateway.redis.store.typed_values import Entry, SortedSet
+
+if TYPE_CHECKING:
+    from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
+
+__all__: list[str] = []
+
+
+def _sum(one: float, other: float) -> float:
+    """Redis counts inf and -inf as 0 together."""
+    total = one + other
+    return 0.0 if math.isnan(total) else total
+
+
+_AGGREGATES: Final[dict[bytes, Callable[[float, float], float]]] = {b"SUM": _sum, b"MIN": min, b"MAX": max}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    keys: Sequence[bytes]
+    weights: Sequence[float]
+    aggregate: Callable[[float, float], float]
+    with_scores: bool
+
+
+Combine: TypeAlias = Callable[[Sequence[SortedSet], _Wanted], SortedSet]
+
+
+def _wanted(args: Sequence[bytes], command: str, *, is_difference: bool, stores: bool) -> _Wanted:
+    keys, rest = counted_keys(args, command)
+    words = list(rest)
+    weights, with_scores = [1.0] * len(keys), False
+    aggregate: Callable[[float, float], float] = _sum
+    while words:
+        word = words.pop(0).upper()
+        if word == b"WITHSCORES" and not stores:
+            with_scores = True
+        elif word == b"WEIGHTS" and not is_difference and len(words) >= len(keys):
+            weights = [one_float(text, "ERR weight value is not a float") for text in words[: len(keys)]]
+            del words[: len(keys)]
+        elif word == b"AGGREGATE" and not is_difference and words and words[0].upper() in _AGGREGATES:
+            aggregate = _AGGREGATES[words.pop(0).upper()]
+        else:
+            raise syntax_error()
+    return _Wanted(keys, weights, aggregate, with_scores)
+
+
+def _read(entry: Entry, _now_ms: int) -> Reply:
+    """Pairs as version 3 tells them."""
+    if isinstance(entry.value, set):
+        return [[member, 1.0] for member in entry.value]
+    return [[member, score] for member, score in entry.get_or_new(SortedSet).items()]
+
+
+def _weighted(pairs: Sequence[Any], weight: float) -> SortedSet:
+    weighted = SortedSet()
+    for member, score in pairs:
+        product = score * weight
+        weighted[member] = 0.0 if math.isnan(product) else product
+    return weighted
+
+
+def _union(sets: Sequence[SortedSet], wanted: _Wanted) -> SortedSet:
+    whole = SortedSet()
+    for one in sets:
+        for member, score in one.items():
+            whole[member] = wanted.aggregate(whole[member], score) if member in whole else score
+    return whole
+
+
+def _intersection(sets: Sequence[SortedSet], wanted: _Wanted) -> SortedSet:
+    whole = _union(sets, wanted)
+    return SortedSet((member, score) for member, score in whole.items() if all(member in one for one in sets))
+
+
+def _difference(sets: Sequence[SortedSet], wanted: _Wanted) -> SortedSet:
+    first, others = sets[0], sets[1:]
+    return SortedSet(
+        (member, score) for member, score in first.items() if not any(member in one for one in others)
+    )
+
+
+def _combined(replies: Sequence[Any], wanted: _Wanted, combine: Combine) -> SortedSet:
+    sets = [_weighted(pairs, weight) for pairs, weight in zip(replies, wanted.weights, strict=True)]
+    return combine(sets, wanted)
+
+
+def _register(name: str, combine: Combine, about: str) -> None:
+    is_difference = combine is _difference
+
+    def run(args: Sequence[bytes], version: int) -> Parts:
+        wanted = _wanted(args, name.lower(), is_difference=is_difference, stores=False)
+
+        def tell(replies: Sequence[Any]) -> Reply:
+            pairs = _combined(replies, wanted, combine).in_order()
+            return told_pairs(pairs, wanted.with_scores, version)
+
+        read: Change = _read
+        return Parts([(key, read) for key in wanted.keys], tell)
+
+    async def store(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+        wanted = _wanted(args[1:], f"{name.lower()}store", is_difference=is_difference, stores=True)
+        replies = await read_one_by_one(connection, wanted.keys, _read)
+        return await stored(connection, args[0], _combined(replies, wanted, combine))
+
+    run.__doc__ = f"{about}, each set read by itself."
+    store.__doc__ = f"Set a key to what {name} gives, in a second step."
+    each_key(name, -3, "readonly", first=0, last=0, step=0)(run)
+    waiting_command(f"{name}STORE", -4, "write denyoom", keys=(1, 1, 1))(store)
+
+
+_register("ZUNION", _union, "The members that any of the sorted sets has")
+_register("ZINTER", _intersection, "The members that all sorted sets have")
+_register("ZDIFF", _difference, "The members of the first sorted set that no other has")
+
+
+@each_key("ZINTERCARD", -3, "readonly", first=0, last=0, step=0)
+def _zintercard(args: Sequence[bytes], _version: int) -> Parts:
+    """How many members all sorted sets have, each set read by itself."""
+    keys, rest = counted_keys(args)
+    limit = 0
+    if rest:
+        if len(rest) != 2 or rest[0].upper() != b"LIMIT":
+            raise syntax_error()
+        limit = one_integer(rest[1], "ERR LIMIT can't be negative", 0)
+
+    def count(replies: Sequence[Any]) -> Reply:
+        names = [{member for member, _ in pairs} for pairs in replies]
+        found = len(set.intersection(*names))
+        return min(found, limit) if limit else found
+
+    return Parts([(key, _read) for key in keys], count)

@@ -1,0 +1,140 @@
+"""Commands out of the bytes that a caller sends: arrays of bulk strings, or lines of words.
+
+Pure: bytes go in as they arrive, whole commands come out, and nothing is read twice.  Lengths are checked
+before anything is kept.  The texts of the errors are those of Redis, which callers know.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringmill.client.gateway.redis.protocol.inline_words import words_of
+from ringmill.cluster.limits import MAX_VALUE_BYTES
+
+__all__ = ["CommandParser", "ProtocolFault"]
+
+MOST_ARGUMENTS: Final = 64 * 1024
+MAX_COMMAND_BYTES: Final = 8 * MAX_VALUE_BYTES
+MAX_LINE_BYTES: Final = 64 * 1024
+_LONGEST_NUMBER: Final = 32
+_DROP_AT: Final = 1 << 16
+
+
+class ProtocolFault(Exception):
+    """What a caller sent is no command; nothing that follows on its connection can be read."""
+
+
+class CommandParser:
+    """Give it bytes by `feed`, take commands by `next_command` until it returns None."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._at = 0
+        self._missing = 0  # arguments that are still to come; 0 between commands
+        self._arguments: list[bytes] = []
+        self._taken = 0  # bytes of `_arguments`
+
+    @property
+    def is_amid_command(self) -> bool:
+        """Whether part of a command has arrived, and its end has not."""
+        return bool(self._missing) or self._at < len(self._data)
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+
+    def next_command(self) -> list[bytes] | None:
+        """The next whole command; None when more bytes have to come.  Raises ProtocolFault."""
+        while True:
+            if not self._missing:
+                if self._at >= len(self._data):
+                    self._drop_taken(at_least=1)
+                    return None
+                if self._data[self._at] != 0x2A:  # "*"
+                    words = self._inline()
+                    if words or words is None:
+                        return words
+                    continue
+                if not self._begin():
+                    return None
+                continue
+            if not self._take_arguments():
+                self._drop_taken(at_least=_DROP_AT)
+                return None
+            arguments, self._arguments, self._taken = self._arguments, [], 0
+            return arguments
+
+    def _begin(self) -> bool:
+        """Read how many arguments a command has; False when that has not arrived."""
+        line = self._number_line("too big mbulk count string")
+        if line is None:
+            return False
+        count = _number(line[1:])
+        if count is None or count > MOST_ARGUMENTS:
+            raise ProtocolFault("Protocol error: invalid multibulk length")
+        self._missing = max(0, count)  # an empty array is skipped, as Redis does
+        return True
+
+    def _take_arguments(self) -> bool:
+        """Take what has arrived; False when some of the command has not."""
+        while self._missing:
+            start = self._at
+            line = self._number_line("too big bulk count string")
+            if line is None:
+                return False
+            if line[:1] != b"$":
+                got = chr(line[0]) if line and 32 <= line[0] < 127 else " "
+                raise ProtocolFault(f"Protocol error: expected '$', got '{got}'")
+            length = _number(line[1:])
+            if length is None or not 0 <= length <= MAX_VALUE_BYTES:
+                raise ProtocolFault("Protocol error: invalid bulk length")
+            if self._taken + length > MAX_COMMAND_BYTES:
+                raise ProtocolFault(f"Protocol error: a command has more than {MAX_COMMAND_BYTES} bytes")
+            end = self._at + length
+            if len(self._data) < end + 2:
+                self._at = start
+                return False
+            if self._data[end : end + 2] != b"\r\n":
+                raise ProtocolFault("Protocol error: a bulk string is longer than its length says")
+            self._arguments.append(bytes(self._data[self._at : end]))
+            self._taken += length
+            self._at = end + 2
+            self._missing -= 1
+        return True
+
+    def _number_line(self, too_long: str) -> bytearray | None:
+        end = self._data.find(b"\r\n", self._at, self._at + _LONGEST_NUMBER + 2)
+        if end < 0:
+            if len(self._data) - self._at > _LONGEST_NUMBER + 1:
+                raise ProtocolFault(f"Protocol error: {too_long}")
+            return None
+        line = self._data[self._at : end]
+        self._at = end + 2
+        return line
+
+    def _inline(self) -> list[bytes] | None:
+        """The words of a line; None when its end has not arrived."""
+        end = self._data.find(b"\n", self._at, self._at + MAX_LINE_BYTES + 1)
+        if end < 0:
+            if len(self._data) - self._at > MAX_LINE_BYTES:
+                raise ProtocolFault("Protocol error: too big inline request")
+            self._drop_taken(at_least=_DROP_AT)
+            return None
+        line = bytes(self._data[self._at : end])
+        self._at = end + 1
+        words = words_of(line.rstrip(b"\r"))
+        if words is None:
+            raise ProtocolFault("Protocol error: unbalanced quotes in request")
+        return words
+
+    def _drop_taken(self, at_least: int) -> None:
+        """Forget what was taken, once it is enough to be worth the move of the rest."""
+        if self._at >= at_least:
+            del self._data[: self._at]
+            self._at = 0
+
+
+def _number(text: bytearray) -> int | None:
+    digits = text[1:] if text[:1] == b"-" else text
+    if not digits.isdigit():
+        return None
+    return int(text)

@@ -1,0 +1,97 @@
+"""Replies as bytes, in version 2 or 3 of Redis's protocol.
+
+A handler returns plain Python values: None, int, float, bool, bytes (a bulk string), str (a simple string),
+list, dict, set, and `RedisError` for an error.  What version 2 has no type for becomes what Redis 2 callers
+know: a map is a flat array, a set an array, a float a bulk string, a truth value 1 or 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Set as AbstractSet
+from typing import Final, TypeAlias
+
+__all__ = ["OK", "NullArray", "RedisError", "Reply", "double_text", "encode_reply"]
+
+OK: Final = "OK"
+
+
+class RedisError(Exception):
+    """An error that the caller is told: `text` begins with its kind, such as ERR or WRONGTYPE."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class NullArray:
+    """The reply of a command that would have returned an array and has found nothing."""
+
+
+Reply: TypeAlias = (
+    "int | float | bool | bytes | str | NullArray | RedisError"
+    " | list[Reply] | dict[Reply, Reply] | AbstractSet[bytes] | None"
+)
+
+
+def encode_reply(reply: Reply, version: int) -> bytes:
+    """The bytes of one reply; `version` is 2 or 3."""
+    if type(reply) is bytes:
+        return b"$%d\r\n%b\r\n" % (len(reply), reply)
+    if reply is OK:
+        return b"+OK\r\n"
+    if type(reply) is int:
+        return b":%d\r\n" % reply
+    into: list[bytes] = []
+    _encode(reply, version, into)
+    return b"".join(into)
+
+
+def double_text(number: float) -> bytes:
+    """A float as Redis writes it: as few digits as tell it apart, without ".0", `inf` for infinities."""
+    if math.isinf(number):
+        return b"inf" if number > 0 else b"-inf"
+    if math.isnan(number):
+        return b"nan"
+    if number == int(number) and abs(number) < 1e17:
+        return b"-0" if number == 0 and math.copysign(1, number) < 0 else b"%d" % int(number)
+    return repr(number).encode()
+
+
+def _encode(reply: Reply, version: int, into: list[bytes]) -> None:
+    if isinstance(reply, bytes):
+        into.append(b"$%d\r\n%b\r\n" % (len(reply), reply))
+    elif reply is None:
+        into.append(b"_\r\n" if version == 3 else b"$-1\r\n")
+    elif isinstance(reply, bool):
+        into.append((b"#t\r\n" if reply else b"#f\r\n") if version == 3 else b":%d\r\n" % reply)
+    elif isinstance(reply, int):
+        into.append(b":%d\r\n" % reply)
+    elif isinstance(reply, str):
+        into.append(b"+%b\r\n" % reply.encode())
+    elif isinstance(reply, float):
+        text = double_text(reply)
+        into.append(b",%b\r\n" % text if version == 3 else b"$%d\r\n%b\r\n" % (len(text), text))
+    elif isinstance(reply, RedisError):
+        into.append(b"-%b\r\n" % reply.text.replace("\r", " ").replace("\n", " ").encode())
+    elif isinstance(reply, NullArray):
+        into.append(b"_\r\n" if version == 3 else b"*-1\r\n")
+    else:
+        _encode_many(reply, version, into)
+
+
+def _encode_many(
+    reply: list[Reply] | dict[Reply, Reply] | AbstractSet[bytes], version: int, into: list[bytes]
+) -> None:
+    if isinstance(reply, dict):
+        into.append(b"%%%d\r\n" % len(reply) if version == 3 else b"*%d\r\n" % (2 * len(reply)))
+        for key, value in reply.items():
+            _encode(key, version, into)
+            _encode(value, version, into)
+    elif isinstance(reply, list):
+        into.append(b"*%d\r\n" % len(reply))
+        for one in reply:
+            _encode(one, version, into)
+    else:
+        into.append(b"~%d\r\n" % len(reply) if version == 3 else b"*%d\r\n" % len(reply))
+        into += [b"$%d\r\n%b\r\n" % (len(member), member) for member in reply]

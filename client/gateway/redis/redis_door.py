@@ -1,0 +1,119 @@
+"""The door for callers that speak Redis's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.redis.commands import command_table
+from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
+from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
+from ringmill.client.gateway.redis.serving.served_databases import ServedDatabases
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ports import Clock, Entropy
+
+__all__ = ["RedisDoor"]
+
+_LOOK_EVERY_S: Final = 1.0
+_log = logging.getLogger(__name__)
+
+
+class RedisDoor:
+    """A Door.  It closes connections that are silent, or take no answers, for too long."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        clients: ClientsByToken,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        timeout_s: float,
+        names: Mapping[int, str] | None = None,
+        limits: RedisLimits | None = None,
+    ) -> None:
+        """`names` are the keyspaces of databases that do not have the usual name."""
+        command_table.load_commands()
+        self.limits = limits or RedisLimits()
+        self.databases = ServedDatabases(clients, names or {}, timeout_s=timeout_s, clock=clock)
+        self.entropy = entropy
+        self.began_s = clock.monotonic()
+        self.connections_made = 0
+        self.commands_done = 0
+        self._host = host
+        self._port = port
+        self._clock = clock
+        self._ids = itertools.count(1)
+        self._connections: dict[int, RedisConnection] = {}
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+        self._server: asyncio.Server | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def open(self) -> str:
+        """As `Door.open`: "redis://127.0.0.1:6379"."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(lambda: RedisConnection(self), self._host, self._port)
+        except OSError as error:
+            place = f"{self._host}:{self._port}"
+            raise InvalidArgument(
+                f"--redis {place}: {error.strerror or error}", hint="choose another port, or 0 for a free one"
+            ) from error
+        self._looking = asyncio.create_task(self._look_for_late())
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
+
+    async def close(self, grace_s: float) -> None:
+        """As `Door.close`."""
+        if self._server is None or self._looking is None:
+            return
+        self._server.close()
+        self._looking.cancel()
+        for connection in self.connections():
+            connection.end_soon()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._is_empty.wait()
+        for connection in self.connections():
+            connection.abort()
+
+    def connections(self) -> Sequence[RedisConnection]:
+        return list(self._connections.values())
+
+    def opened(self, connection: RedisConnection) -> str:
+        if len(self._connections) >= self.limits.most_connections:
+            _log.warning(
+                "%s is refused: there are %d connections", connection.address, len(self._connections)
+            )
+            return "ERR max number of clients reached"
+        connection.id = self.connections_made = next(self._ids)
+        self._connections[connection.id] = connection
+        self._is_empty.clear()
+        return ""
+
+    def closed(self, connection: RedisConnection) -> None:
+        self._connections.pop(connection.id, None)
+        if not self._connections:
+            self._is_empty.set()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def wall(self) -> float:
+        return self._clock.wall()
+
+    async def _look_for_late(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            now_s = self._clock.monotonic()
+            for connection in self.connections():
+                if why := connection.lateness(now_s):
+                    _log.warning("the connection of %s is closed: %s", connection.address, why)
+                    connection.abort()

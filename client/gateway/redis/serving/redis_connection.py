@@ -1,0 +1,369 @@
+"""One connection of a caller that speaks Redis's protocol.
+
+Commands are begun in the order in which they come, and those on different keys are under way together; the
+answers go out in that order.  Those on one key wait in its queue (store/key_queues.py), so each sees the
+effects of the former ones.  A command that is not about single keys begins when all former ones have ended,
+and those behind it wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ringmill.client.gateway.redis.commands.command_spec import COMMANDS, CommandSpec, KeyCall
+from ringmill.client.gateway.redis.protocol.command_parser import CommandParser, ProtocolFault
+from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
+from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
+from ringmill.client.gateway.redis.store.database import Database
+from ringmill.client.gateway.redis.store.key_queues import Change
+from ringmill.client.gateway.redis.store.typed_values import Entry
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ports import Entropy
+
+if TYPE_CHECKING:
+    from ringmill.client.gateway.redis.serving.served_databases import ServedDatabases
+
+__all__ = ["DoorOfConnection", "RedisConnection"]
+
+_NAME_BYTES: Final = 128
+_log = logging.getLogger(__name__)
+
+
+class DoorOfConnection(Protocol):
+    """What a connection asks of its door."""
+
+    limits: RedisLimits
+    entropy: Entropy
+    databases: ServedDatabases
+    began_s: float
+    connections_made: int
+    commands_done: int
+
+    def opened(self, connection: RedisConnection) -> str:
+        """Note a new connection; why it is refused, "" when it is not."""
+        ...
+
+    def closed(self, connection: RedisConnection) -> None:
+        """Note that it has ended."""
+        ...
+
+    def connections(self) -> Sequence[RedisConnection]:
+        """All that are open."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds; only differences mean anything."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+
+class _Waiting:
+    """A command that is under way: its answer goes out once those before it are there."""
+
+    __slots__ = ("connection", "reply", "version")
+
+    def __init__(self, connection: RedisConnection) -> None:
+        self.connection = connection
+        self.reply: bytes | None = None
+        self.version = connection.version
+
+    def __call__(self, reply: Reply) -> None:
+        self.reply = encode_reply(reply, self.version)
+        self.connection.is_answered(self)
+
+
+class RedisConnection(asyncio.Protocol):
+    """A Session of commands.  `version` 2 or 3, `token` and `database` are what the caller has chosen."""
+
+    def __init__(self, door: DoorOfConnection) -> None:
+        self.door = door
+        self.id = 0
+        self.version = 2
+        self.token = ""
+        self.number = 0
+        self.name = b""
+        self.library: dict[bytes, bytes] = {}
+        self.address = ""
+        self.began_s = self.active_s = door.monotonic()
+        self.last_command = b""
+        self._database: Database | None = None
+        self._parser = CommandParser()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[_Waiting] = deque()
+        self._unanswered = 0
+        self._ready_bytes = 0
+        self._backlog: deque[list[bytes]] = deque()
+        self._is_held = False  # by a command that others wait for
+        self._awaits_all = False  # that command has not begun: it waits for the former ones
+        self._is_full = False  # the caller does not take its answers
+        self._full_since_s = 0.0
+        self._amid_since_s = 0.0
+        self._ends_after = False  # no command is read any more; it closes when all are answered
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pump_is_due = False
+
+    @property
+    def database(self) -> Database:
+        """The one that the caller has selected."""
+        if self._database is None:
+            self._database = self.door.databases.database(self.token, self.number)
+        return self._database
+
+    def choose(self, *, token: str | None = None, number: int | None = None) -> None:
+        """Go on with another token, or in another database.  Raises RedisError when there is none."""
+        chosen = self.door.databases.database(
+            self.token if token is None else token, self.number if number is None else number
+        )
+        self.token = self.token if token is None else token
+        self.number = self.number if number is None else number
+        self._database = chosen
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self.address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "?"
+        if refusal := self.door.opened(self):
+            transport.write(encode_reply(RedisError(refusal), 2))
+            transport.close()
+            self._transport = None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._backlog.clear()
+        self._ends_after = True
+        self.door.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ends_after:
+            return
+        self.active_s = self.door.monotonic()
+        self._parser.feed(data)
+        self._pump()
+        self._amid_since_s = self.active_s if self._parser.is_amid_command else 0.0
+
+    def eof_received(self) -> bool:
+        """What the caller has sent is answered before its connection is closed."""
+        self.end_soon()
+        return True
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._full_since_s = self.door.monotonic()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._pump()
+
+    def end_soon(self) -> None:
+        """Take no further command; close once those that are there are answered."""
+        self._ends_after = True
+        self._close_if_answered()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def lateness(self, now_s: float) -> str:
+        """Why the connection is to be closed now: the caller is silent, or takes no answers; "" when not."""
+        limits = self.door.limits
+        if self._is_full and now_s - self._full_since_s > limits.unread_s:
+            return f"it has taken no answer for {limits.unread_s:g} s"
+        if self._unanswered or self._backlog:
+            return ""
+        if self._amid_since_s and now_s - self._amid_since_s > limits.command_s:
+            return f"the end of a command has not come for {limits.command_s:g} s"
+        if now_s - self.active_s > limits.idle_s:
+            return f"no command for {limits.idle_s:g} s"
+        return ""
+
+    def is_answered(self, one: _Waiting) -> None:
+        """The answer of a command is there: send all that are, in order."""
+        self._unanswered -= 1
+        assert one.reply is not None
+        self._ready_bytes += len(one.reply)
+        waiting = self._waiting
+        if waiting and waiting[0].reply is not None:
+            ready: list[bytes] = []
+            while waiting and (reply := waiting[0].reply) is not None:
+                ready.append(reply)
+                waiting.popleft()
+            data = b"".join(ready)
+            self._ready_bytes -= len(data)
+            self._send(data)
+        if self._awaits_all and not self._unanswered:
+            self._is_held = self._awaits_all = False
+        if self._transport is not None and self._ready_bytes > self.door.limits.most_unread_bytes:
+            self._give_up(f"more than {self.door.limits.most_unread_bytes} bytes of answers wait")
+        elif not self._pump_is_due and (self._backlog or self._is_behind or self._ends_after):
+            self._pump_is_due = True
+            asyncio.get_running_loop().call_soon(self._pump_now)
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._unanswered * 2 <= self.door.limits.most_under_way
+
+    def _pump_now(self) -> None:
+        self._pump_is_due = False
+        self._pump()
+        self._close_if_answered()
+
+    def _pump(self) -> None:
+        """Begin what may begin, and read on while there is room for more."""
+        if self._transport is None:
+            return
+        try:
+            while (
+                not self._is_held and not self._is_full and self._unanswered < self.door.limits.most_under_way
+            ):
+                command = self._backlog.popleft() if self._backlog else self._next_command()
+                if command is None:
+                    self._transport.resume_reading()
+                    return
+                self._begin(command)
+        except ProtocolFault as fault:
+            self._answered(RedisError(f"ERR {fault}"))
+            self._ends_after = True
+            self._close_if_answered()
+            return
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _next_command(self) -> list[bytes] | None:
+        return None if self._ends_after and not self._parser.is_amid_command else self._parser.next_command()
+
+    def _begin(self, command: list[bytes]) -> None:
+        self.door.commands_done += 1
+        try:
+            spec, args = found_command(command)
+            self.last_command = spec.name.encode()
+            if spec.waiting is not None and self._unanswered:
+                self._backlog.appendleft(command)
+                self.door.commands_done -= 1
+                self._is_held = self._awaits_all = True
+                return
+            self._run(spec, args)
+        except RedisError as error:
+            self._answered(error)
+
+    def _run(self, spec: CommandSpec, args: list[bytes]) -> None:
+        if spec.one_key is not None:
+            place = spec.first_key - (2 if "|" in spec.name else 1)
+            key = args.pop(place)
+            self.database.keys.submit(key, self._change(spec, args), self._waits())
+        elif spec.each_key is not None:
+            self._run_parts(spec, args)
+        elif spec.waiting is not None:
+            self._is_held = True
+            self._keep(asyncio.create_task(self._finish(spec.waiting(self, args), self._waits())))
+        elif spec.for_connection is not None:
+            self._answered(spec.for_connection(self, args))
+
+    def _change(self, spec: CommandSpec, args: Sequence[bytes]) -> Change:
+        run, version, entropy = spec.one_key, self.version, self.door.entropy
+        assert run is not None
+
+        def change(entry: Entry, now_ms: int) -> Reply:
+            return run(KeyCall(args, entry, now_ms, version, entropy))
+
+        return change
+
+    def _run_parts(self, spec: CommandSpec, args: list[bytes]) -> None:
+        assert spec.each_key is not None
+        parts = spec.each_key(args, self.version)
+        done = self._waits()
+        replies: list[Reply] = [None] * len(parts.changes)
+        left = len(replies)
+
+        def taker(place: int) -> Callable[[Reply], None]:
+            def take(reply: Reply) -> None:
+                nonlocal left
+                replies[place] = reply
+                left -= 1
+                if not left:
+                    errors = [one for one in replies if isinstance(one, RedisError)]
+                    done(errors[0] if errors else parts.combine(replies))
+
+            return take
+
+        keys = self.database.keys
+        for place, (key, change) in enumerate(parts.changes):
+            keys.submit(key, change, taker(place))
+
+    async def _finish(self, work: Coroutine[Any, Any, Reply], done: _Waiting) -> None:
+        reply: Reply
+        try:
+            reply = await work
+        except RedisError as error:
+            reply = error
+        except RingmillError as error:
+            reply = self.database.keys.told(error)
+        except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
+            _log.exception("a command of a caller failed")
+            reply = RedisError("ERR the gateway failed; its log says why")
+        done.version = self.version
+        self._is_held = False
+        done(reply)
+
+    def _waits(self) -> _Waiting:
+        one = _Waiting(self)
+        self._waiting.append(one)
+        self._unanswered += 1
+        return one
+
+    def _answered(self, reply: Reply) -> None:
+        if self._waiting:
+            self._waits()(reply)
+        else:
+            self._send(encode_reply(reply, self.version))
+
+    def _send(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+            if self._transport.get_write_buffer_size() > self.door.limits.most_unread_bytes:
+                self._give_up(f"{self._transport.get_write_buffer_size()} bytes of answers were not taken")
+
+    def _give_up(self, why: str) -> None:
+        _log.warning("the connection of %s is closed: %s", self.address, why)
+        self.abort()
+
+    def _close_if_answered(self) -> None:
+        if self._ends_after and not self._unanswered and not self._backlog and self._transport is not None:
+            self._transport.close()
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def found_command(command: list[bytes]) -> tuple[CommandSpec, list[bytes]]:
+    """The command and its arguments.  Raises RedisError when there is none, or the arguments are too few."""
+    name = command[0].upper()
+    spec, args = COMMANDS.get(name), command[1:]
+    if spec is None and len(command) > 1:
+        spec = COMMANDS.get(name + b"|" + command[1].upper())
+        args = command[2:]
+    if spec is None:
+        raise RedisError(_unknown(command))
+    if not spec.fits(len(command)):
+        shown = spec.name.lower()
+        raise RedisError(f"ERR wrong number of arguments for '{shown}' command")
+    return spec, args
+
+
+def _unknown(command: list[bytes]) -> str:
+    name = command[0].upper() + b"|"
+    texts = [one[:_NAME_BYTES].decode("utf-8", "backslashreplace") for one in command[:8]]
+    if len(command) > 1 and any(known.startswith(name) for known in COMMANDS):
+        return f"ERR unknown subcommand '{texts[1]}'. Try {texts[0].upper()} HELP."
+    if any(known.startswith(name) for known in COMMANDS):
+        return f"ERR wrong number of arguments for '{texts[0].lower()}' command"
+    shown = " ".join(f"'{text}'" for text in texts[1:])
+    return f"ERR unknown command '{texts[0]}', with args beginning with: {shown}{' ' if shown else ''}"

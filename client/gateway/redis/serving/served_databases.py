@@ -1,0 +1,67 @@
+"""The databases of a door by number, each opened for the token of the caller who asks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final
+
+from ringmill.client.gateway.clients_by_token import MOST_TOKENS, ClientsByToken
+from ringmill.client.gateway.redis.protocol.replies import RedisError
+from ringmill.client.gateway.redis.store.database import Database
+from ringmill.cluster.errors import PermissionDenied, QuorumNotReached
+from ringmill.cluster.ports import Clock
+
+__all__ = ["DATABASES", "ServedDatabases"]
+
+DATABASES: Final = 16
+"""As many as a Redis has unless it is told otherwise; number n is keyspace `redis<n>`."""
+
+_ANY_KEY: Final = b"redis/token"
+
+
+class ServedDatabases:
+    """Numbers mean keyspaces: of registers, with the names of the keys in one of objects beside."""
+
+    def __init__(
+        self, clients: ClientsByToken, names: Mapping[int, str], *, timeout_s: float, clock: Clock
+    ) -> None:
+        """`names` are the keyspaces of some numbers, in the place of `redis<n>`."""
+        self._clients = clients
+        self._names = {number: f"redis{number}" for number in range(DATABASES)} | dict(names)
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._open: OrderedDict[tuple[str, int], Database] = OrderedDict()
+
+    def database(self, token: str, number: int) -> Database:
+        """The same object for the same token and number, while it is used.  Raises RedisError."""
+        if number not in self._names:
+            raise RedisError("ERR DB index is out of range")
+        place = (token, number)
+        if place not in self._open:
+            self._open[place] = Database(
+                self._clients, token, self._names[number], timeout_s=self._timeout_s, clock=self._clock
+            )
+        self._open.move_to_end(place)
+        if len(self._open) > MOST_TOKENS * len(self._names):
+            self._open.popitem(last=False)
+        return self._open[place]
+
+    async def existing(self, token: str) -> list[Database]:
+        """Those whose keyspaces exist.  Raises RingmillError."""
+        client = await self._clients.client(token)
+        present = {info.name for info in await client.keyspaces.list()}
+        return [self.database(token, number) for number, name in self._names.items() if name in present]
+
+    async def check_token(self, token: str) -> None:
+        """Ask the cluster whether it knows the token, by a read.
+
+        Raises RedisError when it does not, RingmillError when it cannot be asked.
+        """
+        try:
+            client = await self._clients.client(token)
+            await client.registers.get(_ANY_KEY)
+        except PermissionDenied as error:
+            raise RedisError("WRONGPASS invalid username-password pair or user is disabled.") from error
+        except QuorumNotReached:
+            return  # the node that says so has let the caller in

@@ -1,0 +1,124 @@
+"""One database of Redis, for the callers with one token: its keys, and scans of their names."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from ringmill.client.connection import AsyncClient
+from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import glob, literal_prefix
+from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+from ringmill.client.gateway.redis.store.key_index import KeyIndex, NamedKey
+from ringmill.client.gateway.redis.store.key_queues import KeyQueues
+from ringmill.client.gateway.redis.store.typed_values import Entry, type_name
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.limits import MAX_SCAN_ITEMS
+from ringmill.cluster.ports import Clock
+
+__all__ = ["Database"]
+
+MOST_CURSORS: Final = 10_000
+_FIRST_CURSOR: Final = 1 << 16
+
+
+class Database:
+    """Redis's cursors are numbers and the cluster's are texts, so the gateway remembers the last 10,000.
+
+    A cursor of another gateway, or of an earlier start, is refused.
+    """
+
+    def __init__(
+        self, clients: ClientsByToken, token: str, name: str, *, timeout_s: float, clock: Clock
+    ) -> None:
+        self.name = name
+        self._clients = clients
+        self._token = token
+        self._clock = clock
+        self._cursors: OrderedDict[int, str] = OrderedDict()
+        self._numbers = itertools.count(_FIRST_CURSOR + int(clock.wall() * 1000))
+        self.keys = KeyQueues(self._client, name, has_token=bool(token), timeout_s=timeout_s, clock=clock)
+
+    async def scan(
+        self, cursor: int, pattern: bytes | None, count: int, type_wanted: bytes | None
+    ) -> tuple[int, list[bytes]]:
+        """Some names of keys, and where the next page begins; 0 after the last one.
+
+        Raises RedisError.
+        """
+        found: list[bytes] = []
+        place = ""
+        if cursor:
+            if cursor not in self._cursors:
+                raise RedisError("ERR invalid cursor: this gateway does not know it, or has forgotten it")
+            place = self._cursors[cursor]
+            self._cursors.move_to_end(cursor)
+        try:
+            index, looked_at = await self._index(), 0
+            while True:
+                wanted = min(count, MAX_SCAN_ITEMS) - len(found)
+                page = await index.page(place, literal_prefix(pattern or b""), wanted)
+                found += await self._present(page.names, pattern, type_wanted)
+                place, looked_at = page.cursor, looked_at + len(page.names)
+                if not place or looked_at >= MAX_SCAN_ITEMS or len(found) >= count:
+                    return self._number_of(place), found
+        except RingmillError as error:
+            raise self.keys.told(error) from error
+
+    async def all_keys(self, pattern: bytes | None = None) -> AsyncIterator[list[bytes]]:
+        """The names of all keys that the pattern matches, page by page.  Raises RedisError."""
+        cursor = 0
+        while True:
+            cursor, names = await self.scan(cursor, pattern, MAX_SCAN_ITEMS, None)
+            yield names
+            if not cursor:
+                return
+
+    async def _client(self) -> AsyncClient:
+        return await self._clients.client(self._token)
+
+    async def _index(self) -> KeyIndex:
+        return KeyIndex(await self._client(), self.name, self._clock)
+
+    async def _present(
+        self, names: Sequence[NamedKey], pattern: bytes | None, type_wanted: bytes | None
+    ) -> list[bytes]:
+        """Those that have a value; old names of keys that have none are removed."""
+        if pattern is not None:
+            matches = glob(pattern)
+            names = [name for name in names if matches.fullmatch(name.key)]
+        types = await asyncio.gather(*(self.keys.ask(name.key, _type_of) for name in names))
+        present, absent = [], []
+        for name, told in zip(names, types, strict=True):
+            if isinstance(told, RedisError):
+                raise told
+            if told == "none":
+                absent.append(name)
+            elif type_wanted is None or told.encode() == type_wanted:  # type: ignore[union-attr]
+                present.append(name.key)
+        await self._remove(absent)
+        return present
+
+    async def _remove(self, absent: Sequence[NamedKey]) -> None:
+        old = [name for name in absent if name.is_old]
+        if not old:
+            return
+        index = await self._index()
+        # Who may only read leaves them to others.
+        await asyncio.gather(*(index.remove(name) for name in old), return_exceptions=True)
+
+    def _number_of(self, place: str) -> int:
+        if not place:
+            return 0
+        number = next(self._numbers)
+        self._cursors[number] = place
+        if len(self._cursors) > MOST_CURSORS:
+            self._cursors.popitem(last=False)
+        return number
+
+
+def _type_of(entry: Entry, _now_ms: int) -> Reply:
+    return type_name(entry.value)

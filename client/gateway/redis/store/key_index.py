@@ -1,0 +1,77 @@
+"""The names of a database's keys, in a keyspace of objects beside its registers, which cannot be scanned.
+
+A key's name is put there before the key gets a value, and again whenever it gets one after it had none.  So a
+scan of the names finds every key.  It may find some that have no value: they are read before they are shown,
+and a name that is older than 10 minutes and has no value is removed, unless it was put again meanwhile.  A
+gateway that stands still for 10 minutes between the two steps leaves a key that scans do not find.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ringmill.client.connection import AsyncClient
+from ringmill.client.values import CausalContext, Item
+from ringmill.cluster.ports import Clock
+
+__all__ = ["INDEX_SUFFIX", "IndexPage", "KeyIndex", "NamedKey"]
+
+INDEX_SUFFIX: Final = "-keys"
+KEPT_S: Final = 600.0
+_TIME: Final = struct.Struct(">Q")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedKey:
+    """A name, and whether it is old enough to be removed if its key has no value."""
+
+    key: bytes
+    is_old: bool
+    context: CausalContext
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPage:
+    """Some names, and where the next page begins; "" after the last one."""
+
+    names: Sequence[NamedKey]
+    cursor: str
+
+
+class KeyIndex:
+    def __init__(self, client: AsyncClient, name: str, clock: Clock) -> None:
+        """`name` is that of the keyspace of registers."""
+        self._space = client.keyspace(name + INDEX_SUFFIX)
+        self._clock = clock
+
+    async def note(self, key: bytes, timeout_s: float) -> None:
+        """Have the key found by scans.  Raises as `AsyncKeyspace.put`."""
+        await self._space.put(key, _TIME.pack(int(self._clock.wall() * 1000)), timeout=timeout_s)
+
+    async def page(self, cursor: str, prefix: bytes, limit: int) -> IndexPage:
+        """Names from `cursor` on; "" begins with the first one that has the prefix.
+
+        Raises as `AsyncKeyspace.scan`.
+        """
+        if cursor:
+            scan = self._space.scan(cursor=cursor, limit=limit)
+        else:
+            scan = self._space.scan(prefix=prefix, limit=limit)
+        names = []
+        async for key, item in scan:
+            names.append(NamedKey(key, self._is_old(item), item.context))
+        return IndexPage(names, scan.cursor)
+
+    async def remove(self, name: NamedKey) -> None:
+        """Remove the name as it was read; if it was put again, that stays.  Raises as `delete`."""
+        await self._space.delete(name.key, context=name.context)
+
+    def _is_old(self, item: Item) -> bool:
+        now_ms = self._clock.wall() * 1000
+        return all(
+            len(value) == _TIME.size and now_ms - _TIME.unpack(value)[0] > KEPT_S * 1000
+            for value in item.siblings
+        )

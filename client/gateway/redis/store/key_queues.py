@@ -1,0 +1,181 @@
+"""Changes of the keys of one database: each key is a register, and waits in a queue of its own.
+
+What is asked of one key while a change of it is under way is done by the next one, together: in the order in
+which it came, by one compare-and-set.  So commands on a key are linearizable, those of a caller take effect
+in the order in which it sent them, and many commands on one key cost few rounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from ringmill.client.connection import AsyncClient
+from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+from ringmill.client.gateway.redis.store.key_index import KeyIndex
+from ringmill.client.gateway.redis.store.told_errors import told_error
+from ringmill.client.gateway.redis.store.typed_values import Entry
+from ringmill.client.registers.registers import AsyncRegisters
+from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
+from ringmill.cluster.limits import MAX_VALUE_BYTES
+from ringmill.cluster.ports import Clock
+
+__all__ = ["Change", "Done", "KeyQueues"]
+
+MOST_AT_ONCE: Final = 1000
+_LONGEST_PAUSE_S: Final = 0.1
+_log = logging.getLogger(__name__)
+
+Change: TypeAlias = Callable[[Entry, int], Reply]
+"""What a command does with a key at a moment, in milliseconds since 1970.  It may be done over, from what the
+key holds then, and raises RedisError before it has changed anything."""
+
+Done: TypeAlias = Callable[[Reply], None]
+
+
+class KeyQueues:
+    """The keys of one database, for the callers with one token."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[AsyncClient]],
+        name: str,
+        *,
+        has_token: bool,
+        timeout_s: float,
+        clock: Clock,
+    ) -> None:
+        """`name` is that of the keyspace of registers; what takes longer than `timeout_s` ends with an
+        error."""
+        self._connect = connect
+        self._name = name
+        self._has_token = has_token
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._queues: dict[bytes, deque[tuple[Change, Done]]] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+
+    def submit(self, key: bytes, change: Change, done: Done) -> None:
+        """Have a change made; `done` gets the reply, an error too."""
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = deque()
+            worker = asyncio.create_task(self._work(key, queue))
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        queue.append((change, done))
+
+    def ask(self, key: bytes, change: Change) -> asyncio.Future[Reply]:
+        """As `submit`, for a caller that waits."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def done(reply: Reply) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        self.submit(key, change, done)
+        return future
+
+    def told(self, error: RingmillError) -> RedisError:
+        """An error of the cluster as these callers are told it."""
+        return told_error(error, self._has_token)
+
+    async def _work(self, key: bytes, queue: deque[tuple[Change, Done]]) -> None:
+        while queue:
+            batch = [queue.popleft() for _ in range(min(len(queue), MOST_AT_ONCE))]
+            await self._finish(key, batch)
+        del self._queues[key]
+
+    async def _finish(self, key: bytes, batch: list[tuple[Change, Done]]) -> None:
+        replies: list[Reply]
+        try:
+            replies = await self._made(key, [change for change, _ in batch])
+        except _TooLarge as error:
+            if len(batch) > 1:  # the one that is too large fails, and not those beside it
+                for one in batch:
+                    await self._finish(key, [one])
+                return
+            replies = [RedisError(str(error))]
+        except RingmillError as error:
+            replies = [self.told(error)] * len(batch)
+        except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
+            _log.exception("a change of a key failed")
+            replies = [RedisError("ERR the gateway failed; its log says why")] * len(batch)
+        for (_, done), reply in zip(batch, replies, strict=True):
+            done(reply)
+
+    async def _made(self, key: bytes, changes: list[Change]) -> list[Reply]:
+        """Make the changes as one, and return their replies."""
+        client = await self._connect()
+        registers = client.registers.keyspace(self._name)
+        until = self._clock.monotonic() + self._timeout_s
+        pause_s = 0.0
+        while True:
+            found = await registers.get(key, timeout=self._left_s(until))
+            now_ms = int(self._clock.wall() * 1000)
+            entry = Entry.decode(found.value, now_ms)
+            replies = [_reply(change, entry, now_ms) for change in changes]
+            if not entry.is_changed:
+                if entry.has_expired:
+                    await _forget(registers, key, found.version, self._left_s(until))
+                return replies
+            new = entry.encode()
+            if new is None and found.value is None:
+                return replies  # came and went
+            if new is not None and len(new) > MAX_VALUE_BYTES:
+                raise _TooLarge(
+                    f"ERR the value of the key would have {len(new)} bytes, above {MAX_VALUE_BYTES}"
+                )
+            if found.value is None:
+                await KeyIndex(client, self._name, self._clock).note(key, self._left_s(until))
+            try:
+                await self._set(registers, key, new, found.value is None, found.version, until)
+            except Conflict:
+                await asyncio.sleep(pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, pause_s * 2 or 0.001)
+                continue
+            return replies
+
+    async def _set(
+        self,
+        registers: AsyncRegisters,
+        key: bytes,
+        new: bytes | None,
+        was_absent: bool,
+        version: int,
+        until: float,
+    ) -> None:
+        """The version of a register without a value may grow by itself, so its absence is expected."""
+        timeout_s = self._left_s(until)
+        if was_absent:
+            await registers.cas(key, new, expect=None, timeout=timeout_s)
+        else:
+            await registers.cas(key, new, expect_version=version, timeout=timeout_s)
+
+    def _left_s(self, until: float) -> float:
+        left_s = until - self._clock.monotonic()
+        if left_s <= 0:
+            raise DeadlineExceeded(f"others changed the key for {self._timeout_s:g} s, and nothing was done")
+        return left_s
+
+
+class _TooLarge(Exception):
+    """What a key would hold has no room in a register."""
+
+
+def _reply(change: Change, entry: Entry, now_ms: int) -> Reply:
+    try:
+        return change(entry, now_ms)
+    except RedisError as error:
+        return error
+
+
+async def _forget(registers: AsyncRegisters, key: bytes, version: int, timeout_s: float) -> None:
+    """Remove what has expired; whoever may not leaves it to others."""
+    try:
+        await registers.cas(key, None, expect_version=version, timeout=timeout_s)
+    except RingmillError as error:
+        _log.debug("an expired key stays: %s", error)

@@ -1,0 +1,115 @@
+"""What a key of a Redis database holds: a value of one of five types, and when it expires.
+
+It is stored as the value of one register: a msgpack array of the type's letter, the expiry and the content.
+Layout and limits: docs/redis.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
+
+import msgpack
+
+from ringmill.client.gateway.redis.protocol.replies import RedisError
+from ringmill.cluster.errors import CorruptData
+
+__all__ = ["Entry", "RedisValue", "SortedSet", "type_name"]
+
+
+class SortedSet(dict[bytes, float]):
+    """Members with their scores."""
+
+    def in_order(self) -> list[tuple[bytes, float]]:
+        """By score, and by the member's bytes where scores are equal."""
+        return sorted(self.items(), key=lambda pair: (pair[1], pair[0]))
+
+
+RedisValue: TypeAlias = "bytes | dict[bytes, bytes] | set[bytes] | SortedSet | list[bytes]"
+T = TypeVar("T", bytes, dict[bytes, bytes], set[bytes], SortedSet, list[bytes])
+
+WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
+_LETTERS: Final[dict[type, str]] = {bytes: "s", dict: "h", set: "t", SortedSet: "z", list: "l"}
+_NAMES: Final[dict[type, str]] = {
+    bytes: "string", dict: "hash", set: "set", SortedSet: "zset", list: "list"
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Entry:
+    """A key's value, None when it has none; `expires_at_ms` is since 1970, 0 when it does not expire.
+
+    Handlers change it in place and set `is_changed`.  They raise before they change anything.
+    """
+
+    value: RedisValue | None = None
+    expires_at_ms: int = 0
+    is_changed: bool = False
+    has_expired: bool = False
+
+    @classmethod
+    def decode(cls, stored: bytes | None, now_ms: int) -> Entry:
+        """What a register holds at that moment.  Raises CorruptData when no gateway wrote it."""
+        if stored is None:
+            return cls()
+        try:
+            letter, expires_at_ms, content = msgpack.unpackb(stored, strict_map_key=False)
+            value = _value_of(letter, content)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise CorruptData("the register holds no value of a Redis database") from error
+        if expires_at_ms and expires_at_ms <= now_ms:
+            return cls(has_expired=True)
+        return cls(value, expires_at_ms)
+
+    def encode(self) -> bytes | None:
+        """The bytes for the register; None when the key has no value."""
+        value = self.value
+        if value is None:
+            return None
+        letter = _LETTERS[type(value)]
+        content = list(value) if letter == "t" else value
+        packed: bytes = msgpack.packb([letter, self.expires_at_ms, content])
+        return packed
+
+    def get(self, kind: type[T]) -> T | None:
+        """The value if it is of this type; None when there is none.  Raises RedisError for another type."""
+        value = self.value
+        if value is None:
+            return None
+        if type(value) is not kind:
+            raise RedisError(WRONG_TYPE)
+        return value
+
+    def get_or_new(self, kind: type[T]) -> T:
+        """The value, or an empty one of this type that is not in the entry yet.  Raises as `get`."""
+        value = self.get(kind)
+        return kind() if value is None else value
+
+    def set(self, value: RedisValue | None) -> None:
+        """Put a value there; one that is empty and no string removes the key, with its expiry."""
+        if value is None or (not value and type(value) is not bytes):
+            value, self.expires_at_ms = None, 0
+        self.value = value
+        self.is_changed = True
+
+    def expire(self, at_ms: int) -> None:
+        """Let the value expire at that time; 0: never."""
+        self.expires_at_ms = at_ms
+        self.is_changed = True
+
+
+def type_name(value: RedisValue | None) -> str:
+    """What TYPE says of it."""
+    return "none" if value is None else _NAMES[type(value)]
+
+
+def _value_of(letter: str, content: object) -> RedisValue:
+    if letter == "s" and isinstance(content, bytes):
+        return content
+    if letter == "h" and isinstance(content, dict):
+        return content
+    if letter == "z" and isinstance(content, dict):
+        return SortedSet(content)
+    if letter in ("t", "l") and isinstance(content, list):
+        return set(content) if letter == "t" else content
+    raise ValueError(f"no type {letter!r} with a content of type {type(content).__name__}")

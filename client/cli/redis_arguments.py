@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Final
 
 from ringmill.client.arguments import checked_name
@@ -27,6 +28,11 @@ def redis_door(place: str, databases: Sequence[str], clients: ClientsByToken, ti
     if match is None or int(match["port"]) > 65535:
         raise InvalidArgument(f"--redis {place[:80]!r} is not [HOST:]PORT", hint="--redis 6379, for example")
     host = (match["host"] or LOOPBACK).strip("[]")
+    if not _is_loopback(host):
+        raise InvalidArgument(
+            f"--redis {place[:80]}: the door has no TLS, so it opens on a loopback address only",
+            hint=f"--redis {LOOPBACK}:{match['port']}",
+        )
     names = dict(_named(text) for text in databases)
     return RedisDoor(
         host,
@@ -37,6 +43,13 @@ def redis_door(place: str, databases: Sequence[str], clients: ClientsByToken, ti
         timeout_s=timeout_s,
         names=names,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _named(text: str) -> tuple[int, str]:

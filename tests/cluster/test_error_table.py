@@ -1,4 +1,4 @@
-"""The one table: each error, its code on the wire, its gRPC status, its exit code."""
+"""The one table: each error, its code on the wire, its gRPC status, its exit code, its prefix for Redis."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ringmill.cluster.errors import RingmillError, from_wire, to_wire
 from ringmill.cluster.wire.error_status import error_in_metadata, status_of, trailing_metadata
 
 TABLE = {
-    "RingmillError": ("INTERNAL", "INTERNAL", 1),
-    "NotFound": ("NOT_FOUND", "NOT_FOUND", 3),
-    "Conflict": ("CONFLICT", "FAILED_PRECONDITION", 4),
-    "UnresolvedSiblings": ("UNRESOLVED_SIBLINGS", "FAILED_PRECONDITION", 1),
-    "QuorumNotReached": ("QUORUM_NOT_REACHED", "UNAVAILABLE", 5),
-    "Unavailable": ("UNAVAILABLE", "UNAVAILABLE", 6),
-    "ClientClosed": ("CLIENT_CLOSED", "UNAVAILABLE", 6),
-    "DeadlineExceeded": ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5),
-    "InvalidArgument": ("INVALID_ARGUMENT", "INVALID_ARGUMENT", 2),
-    "Overloaded": ("OVERLOADED", "RESOURCE_EXHAUSTED", 1),
-    "Stale": ("STALE", "FAILED_PRECONDITION", 1),
-    "WrongEpoch": ("WRONG_EPOCH", "FAILED_PRECONDITION", 1),
-    "CorruptData": ("CORRUPT_DATA", "DATA_LOSS", 1),
-    "DiskFull": ("DISK_FULL", "RESOURCE_EXHAUSTED", 1),
-    "PermissionDenied": ("PERMISSION_DENIED", "PERMISSION_DENIED", 1),
-    "JobFailed": ("JOB_FAILED", "ABORTED", 1),
-    "JobKilled": ("JOB_KILLED", "CANCELLED", 9),
-    "ProtocolMismatch": ("PROTOCOL_MISMATCH", "FAILED_PRECONDITION", 1),
+    "RingmillError": ("INTERNAL", "INTERNAL", 1, "ERR"),
+    "NotFound": ("NOT_FOUND", "NOT_FOUND", 3, "ERR"),
+    "Conflict": ("CONFLICT", "FAILED_PRECONDITION", 4, "ERR"),
+    "UnresolvedSiblings": ("UNRESOLVED_SIBLINGS", "FAILED_PRECONDITION", 1, "ERR"),
+    "QuorumNotReached": ("QUORUM_NOT_REACHED", "UNAVAILABLE", 5, "NOQUORUM"),
+    "Unavailable": ("UNAVAILABLE", "UNAVAILABLE", 6, "UNAVAILABLE"),
+    "ClientClosed": ("CLIENT_CLOSED", "UNAVAILABLE", 6, "UNAVAILABLE"),
+    "DeadlineExceeded": ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5, "TIMEOUT"),
+    "InvalidArgument": ("INVALID_ARGUMENT", "INVALID_ARGUMENT", 2, "ERR"),
+    "Overloaded": ("OVERLOADED", "RESOURCE_EXHAUSTED", 1, "TRYAGAIN"),
+    "Stale": ("STALE", "FAILED_PRECONDITION", 1, "ERR"),
+    "WrongEpoch": ("WRONG_EPOCH", "FAILED_PRECONDITION", 1, "ERR"),
+    "CorruptData": ("CORRUPT_DATA", "DATA_LOSS", 1, "ERR"),
+    "DiskFull": ("DISK_FULL", "RESOURCE_EXHAUSTED", 1, "MISCONF"),
+    "PermissionDenied": ("PERMISSION_DENIED", "PERMISSION_DENIED", 1, "NOPERM"),
+    "JobFailed": ("JOB_FAILED", "ABORTED", 1, "ERR"),
+    "JobKilled": ("JOB_KILLED", "CANCELLED", 9, "ERR"),
+    "ProtocolMismatch": ("PROTOCOL_MISMATCH", "FAILED_PRECONDITION", 1, "ERR"),
 }
 
 CLASSES = [
@@ -43,8 +43,8 @@ def test_the_table_names_every_error_there_is() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_each_error_has_its_code_status_and_exit_code(cls: type[RingmillError]) -> None:
-    code, status, exit_code = TABLE[cls.__name__]
-    assert (cls.code, cls.grpc_status, cls.exit_code) == (code, status, exit_code)
+    status = TABLE[cls.__name__][1]
+    assert (cls.code, cls.grpc_status, cls.exit_code, cls.redis_prefix) == TABLE[cls.__name__]
     assert status_of(cls("why")) is grpc.StatusCode[status]
 
 

@@ -1,4 +1,4 @@
-"""The one table: each error, its code on the wire, its gRPC status, its exit code, its HTTP status."""
+"""The one table: each error, its code on the wire, gRPC status, exit code, HTTP status and RESP prefix."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ringmill.cluster.errors import RingmillError, from_wire, to_wire
 from ringmill.cluster.wire.error_status import error_in_metadata, status_of, trailing_metadata
 
 TABLE = {
-    "RingmillError": ("INTERNAL", "INTERNAL", 1, 500),
-    "NotFound": ("NOT_FOUND", "NOT_FOUND", 3, 404),
-    "Conflict": ("CONFLICT", "FAILED_PRECONDITION", 4, 409),
-    "UnresolvedSiblings": ("UNRESOLVED_SIBLINGS", "FAILED_PRECONDITION", 1, 409),
-    "QuorumNotReached": ("QUORUM_NOT_REACHED", "UNAVAILABLE", 5, 503),
-    "Unavailable": ("UNAVAILABLE", "UNAVAILABLE", 6, 503),
-    "ClientClosed": ("CLIENT_CLOSED", "UNAVAILABLE", 6, 503),
-    "DeadlineExceeded": ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5, 504),
-    "InvalidArgument": ("INVALID_ARGUMENT", "INVALID_ARGUMENT", 2, 400),
-    "Overloaded": ("OVERLOADED", "RESOURCE_EXHAUSTED", 1, 503),
-    "Stale": ("STALE", "FAILED_PRECONDITION", 1, 409),
-    "WrongEpoch": ("WRONG_EPOCH", "FAILED_PRECONDITION", 1, 503),
-    "CorruptData": ("CORRUPT_DATA", "DATA_LOSS", 1, 500),
-    "DiskFull": ("DISK_FULL", "RESOURCE_EXHAUSTED", 1, 507),
-    "PermissionDenied": ("PERMISSION_DENIED", "PERMISSION_DENIED", 1, 403),
-    "JobFailed": ("JOB_FAILED", "ABORTED", 1, 409),
-    "JobKilled": ("JOB_KILLED", "CANCELLED", 9, 409),
-    "ProtocolMismatch": ("PROTOCOL_MISMATCH", "FAILED_PRECONDITION", 1, 502),
+    "RingmillError": ("INTERNAL", "INTERNAL", 1, 500, "ERR"),
+    "NotFound": ("NOT_FOUND", "NOT_FOUND", 3, 404, "ERR"),
+    "Conflict": ("CONFLICT", "FAILED_PRECONDITION", 4, 409, "ERR"),
+    "UnresolvedSiblings": ("UNRESOLVED_SIBLINGS", "FAILED_PRECONDITION", 1, 409, "ERR"),
+    "QuorumNotReached": ("QUORUM_NOT_REACHED", "UNAVAILABLE", 5, 503, "NOQUORUM"),
+    "Unavailable": ("UNAVAILABLE", "UNAVAILABLE", 6, 503, "UNAVAILABLE"),
+    "ClientClosed": ("CLIENT_CLOSED", "UNAVAILABLE", 6, 503, "UNAVAILABLE"),
+    "DeadlineExceeded": ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5, 504, "TIMEOUT"),
+    "InvalidArgument": ("INVALID_ARGUMENT", "INVALID_ARGUMENT", 2, 400, "ERR"),
+    "Overloaded": ("OVERLOADED", "RESOURCE_EXHAUSTED", 1, 503, "TRYAGAIN"),
+    "Stale": ("STALE", "FAILED_PRECONDITION", 1, 409, "ERR"),
+    "WrongEpoch": ("WRONG_EPOCH", "FAILED_PRECONDITION", 1, 503, "ERR"),
+    "CorruptData": ("CORRUPT_DATA", "DATA_LOSS", 1, 500, "ERR"),
+    "DiskFull": ("DISK_FULL", "RESOURCE_EXHAUSTED", 1, 507, "MISCONF"),
+    "PermissionDenied": ("PERMISSION_DENIED", "PERMISSION_DENIED", 1, 403, "NOPERM"),
+    "JobFailed": ("JOB_FAILED", "ABORTED", 1, 409, "ERR"),
+    "JobKilled": ("JOB_KILLED", "CANCELLED", 9, 409, "ERR"),
+    "ProtocolMismatch": ("PROTOCOL_MISMATCH", "FAILED_PRECONDITION", 1, 502, "ERR"),
 }
 
 CLASSES = [
@@ -43,8 +43,9 @@ def test_the_table_names_every_error_there_is() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_each_error_has_its_code_and_statuses(cls: type[RingmillError]) -> None:
-    _, status, _, _ = TABLE[cls.__name__]
-    assert (cls.code, cls.grpc_status, cls.exit_code, cls.http_status) == TABLE[cls.__name__]
+    status = TABLE[cls.__name__][1]
+    told = (cls.code, cls.grpc_status, cls.exit_code, cls.http_status, cls.redis_prefix)
+    assert told == TABLE[cls.__name__]
     assert status_of(cls("why")) is grpc.StatusCode[status]
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from ringmill.client.arguments import checked_name
 from ringmill.client.cli.doors.door_place import host_and_port
 from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.loopback import is_loopback
 from ringmill.client.gateway.redis.redis_door import RedisDoor
 from ringmill.client.gateway.redis.store.key_index import INDEX_SUFFIX
 from ringmill.cluster.adapters.os_entropy import OsEntropy
@@ -23,6 +24,11 @@ _DATABASE: Final = re.compile(r"(?P<number>[0-9]{1,5})=(?P<name>.+)")
 def redis_door(place: str, databases: Sequence[str], clients: ClientsByToken, timeout_s: float) -> RedisDoor:
     """The door that the command line asks for.  Raises InvalidArgument, which names the flag."""
     host, port = host_and_port("--redis", place, 6379)
+    if not is_loopback(host):
+        raise InvalidArgument(
+            f"--redis {place[:80]}: the door has no TLS, so it opens on a loopback address only",
+            hint=f"--redis 127.0.0.1:{port}",
+        )
     names = dict(_named(text) for text in databases)
     return RedisDoor(
         host,

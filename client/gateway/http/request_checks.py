@@ -7,7 +7,6 @@ rebinding), and a write that comes from another site's page is refused unless th
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -16,9 +15,10 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from ringmill.client.gateway.http.problems import HttpRefusal
+from ringmill.client.gateway.loopback import is_loopback
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["SiteRules", "bearer_token", "checked_origin", "is_loopback", "request_id_of"]
+__all__ = ["SiteRules", "bearer_token", "checked_origin", "request_id_of"]
 
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
@@ -27,17 +27,6 @@ _ALLOWED_HEADERS: Final = (
     "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID, X-Request-Id"
 )
 _SHOWN_HEADERS: Final = "ETag, Retry-After, X-Request-Id"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is one of this machine's loopback."""
-    bare = host.strip("[]").lower()
-    if bare == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        return False
 
 
 def checked_origin(origin: str) -> str:

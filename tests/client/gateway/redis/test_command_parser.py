@@ -1,0 +1,89 @@
+"""Commands of Redis's protocol come out the same however their bytes are cut, and bad bytes are refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmill.client.gateway.redis.protocol.command_parser import CommandParser, ProtocolFault
+from ringmill.client.gateway.redis.protocol.inline_words import words_of
+from ringmill.cluster.limits import MAX_VALUE_BYTES
+
+COMMANDS = st.lists(st.lists(st.binary(max_size=20), min_size=1, max_size=5), max_size=6)
+
+
+def as_arrays(commands: list[list[bytes]]) -> bytes:
+    return b"".join(
+        b"*%d\r\n" % len(one) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in one)
+        for one in commands
+    )
+
+
+def taken(parser: CommandParser) -> list[list[bytes]]:
+    found = []
+    while (command := parser.next_command()) is not None:
+        found.append(command)
+    return found
+
+
+@given(COMMANDS, st.data())
+def test_any_cut_of_the_bytes_gives_the_same_commands(
+    commands: list[list[bytes]], data: st.DataObject
+) -> None:
+    whole, parser, found = as_arrays(commands), CommandParser(), []
+    while whole:
+        size = data.draw(st.integers(1, len(whole)))
+        parser.feed(whole[:size])
+        whole = whole[size:]
+        found += taken(parser)
+    assert found == commands
+    assert not parser.is_amid_command
+
+
+def test_half_a_command_is_noticed() -> None:
+    parser = CommandParser()
+    parser.feed(b"*2\r\n$3\r\nGET\r\n$1\r\n")
+    assert taken(parser) == []
+    assert parser.is_amid_command
+
+
+def test_lines_are_commands_too() -> None:
+    parser = CommandParser()
+    parser.feed(b"\r\nPING\r\nSET greeting \"hello\\x20world\\n\" 'it\\'s'\n*1\r\n$4\r\nQUIT\r\n")
+    assert taken(parser) == [[b"PING"], [b"SET", b"greeting", b"hello world\n", b"it's"], [b"QUIT"]]
+
+
+@given(st.binary(max_size=200))
+def test_other_bytes_give_commands_or_one_fault(data: bytes) -> None:
+    parser = CommandParser()
+    parser.feed(data)
+    try:
+        taken(parser)
+    except ProtocolFault as fault:
+        assert str(fault).startswith("Protocol error")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"*x\r\n", "invalid multibulk length"),
+        (b"*99999999\r\n", "invalid multibulk length"),
+        (b"*1\r\n:1\r\n", "expected '$', got ':'"),
+        (b"*1\r\n$-1\r\n", "invalid bulk length"),
+        (b"*1\r\n$%d\r\n" % (MAX_VALUE_BYTES + 1), "invalid bulk length"),
+        (b"*1\r\n$1\r\nabc", "longer than its length says"),
+        (b"*" + b"1" * 50, "too big mbulk count string"),
+        (b"x" * 70_000, "too big inline request"),
+        (b'SET a "b\r\n', "unbalanced quotes in request"),
+    ],
+)
+def test_bad_bytes_are_refused_by_what_is_wrong(data: bytes, why: str) -> None:
+    parser = CommandParser()
+    parser.feed(data)
+    with pytest.raises(ProtocolFault, match=why.replace("$", r"\$")):
+        taken(parser)
+
+
+def test_a_word_may_not_go_on_behind_a_quote() -> None:
+    assert words_of(b'"a"b') is None

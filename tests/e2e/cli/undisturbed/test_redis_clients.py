@@ -1,0 +1,125 @@
+"""redis-py at a gateway in front of five real nodes."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+from tests.e2e.cli.conftest import Shell
+
+PIPELINED = 10_000
+
+
+@contextmanager
+def gateway_of(shell: Shell, *arguments: str) -> Iterator[int]:
+    """The port of a gateway that runs meanwhile."""
+    process = shell.start("gateway", "--redis", "0", *arguments)
+    assert process.stderr is not None
+    try:
+        told = process.stderr.readline().decode()
+        assert told.startswith("redis://127.0.0.1:"), told
+        yield int(told.rsplit(":", 1)[1])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(20) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+@pytest.fixture(scope="module")
+def port(shell: Shell) -> Iterator[int]:
+    shell.ok("keyspace", "create", "sessions", "--kind", "registers")
+    shell.ok("keyspace", "create", "sessions-keys")
+    with gateway_of(shell, "--redis-db", "0=sessions") as port:
+        yield port
+
+
+@pytest.fixture(params=[2, 3])
+def client(port: int, request: pytest.FixtureRequest) -> Iterator[Any]:
+    with redis.Redis(port=port, protocol=request.param) as client:
+        client.flushdb()
+        yield client
+
+
+def test_each_type_is_kept_and_another_type_is_refused(client: Any) -> None:
+    assert client.set("s", "1") is True
+    assert client.hset("h", mapping={"a": 1, "b": 2}) == 2
+    assert client.sadd("t", "x", "y") == 2
+    assert client.zadd("z", {"low": 1, "high": 2.5}) == 2
+    assert client.rpush("l", "a", "b") == 2
+    assert client.incr("s") == 2
+    assert client.hgetall("h") == {b"a": b"1", b"b": b"2"}
+    assert client.smembers("t") == {b"x", b"y"}
+    assert client.zscore("z", "high") == 2.5
+    assert client.lrange("l", 0, -1) == [b"a", b"b"]
+    assert sorted(client.scan_iter(count=2)) == [b"h", b"l", b"s", b"t", b"z"]
+    with pytest.raises(
+        redis.ResponseError, match=r"^WRONGTYPE Operation against a key holding the wrong kind"
+    ):
+        client.incr("h")
+
+
+def test_a_lock_has_one_holder_and_is_released_by_its_holder_only(client: Any) -> None:
+    assert client.set("lock", "mine", nx=True, px=60_000)
+    assert client.set("lock", "yours", nx=True, px=60_000) is None
+    assert client.execute_command("DELEX", "lock", "IFEQ", "yours") == 0
+    assert client.execute_command("DELEX", "lock", "IFEQ", "mine") == 1
+
+
+def test_a_key_that_has_expired_is_gone_and_can_be_made_again(client: Any) -> None:
+    client.set("brief", "a", px=1)
+    while client.get("brief") is not None:
+        pass
+    assert client.ttl("brief") == -2
+    assert client.set("brief", "b", nx=True)
+
+
+def test_a_pipeline_is_answered_in_order_and_sees_its_own_changes(port: int) -> None:
+    with redis.Redis(port=port) as client:
+        client.delete("count")
+        pipeline = client.pipeline(transaction=False)
+        for _ in range(PIPELINED // 2):
+            pipeline.incr("count")
+            pipeline.get("count")
+        replies = pipeline.execute()
+    numbers = range(1, PIPELINED // 2 + 1)
+    assert replies == [reply for number in numbers for reply in (number, b"%d" % number)]
+
+
+def test_what_needs_one_master_is_refused_with_the_reason(client: Any) -> None:
+    with pytest.raises(
+        redis.ResponseError, match="RENAME is not offered: it changes several keys in one step"
+    ):
+        client.rename("a", "b")
+    with pytest.raises(redis.ResponseError, match=r"^unknown command 'NONESUCH'"):
+        client.execute_command("NONESUCH")
+    with pytest.raises(redis.ResponseError, match="DB index is out of range"):
+        client.select(99)
+
+
+def test_a_database_without_its_keyspace_names_it(port: int) -> None:
+    with redis.Redis(port=port, db=5) as client, pytest.raises(redis.ResponseError, match="redis5"):
+        client.get("a")
+
+
+def test_bytes_that_are_no_command_end_the_connection_with_one_error(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        caller.sendall(b"PING\r\n*1\r\n:3\r\n")
+        with caller.makefile("rb") as answers:
+            assert answers.read() == b"+PONG\r\n-ERR Protocol error: expected '$', got ':'\r\n"
+
+
+@pytest.mark.parametrize("place", ["nowhere", "1:2:3", "70000", "10.0.0.1:6379"])
+def test_a_bad_place_is_refused_by_its_flag(shell: Shell, place: str) -> None:
+    ended = shell.call("gateway", "--redis", place)
+    assert ended.code == 2
+    assert "--redis" in ended.err

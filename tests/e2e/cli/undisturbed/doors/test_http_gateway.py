@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
 
-PAGE = Path(__file__).parents[4] / "docs" / "http.md"
+PAGE = Path(__file__).parents[5] / "docs" / "http.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -46,7 +46,7 @@ def test_programs_map_and_reduce_as_in_one_process(shell: Shell) -> None:
 
     line = ("programs.py:asleep", "--input", "said.txt", "--output")
     job = shell.ok("job", "run", *line, "no", "--detach", "-o", "json").json["job"]
-    program = int(_until_written(folder / "home", f"**/{job}/*/asleep.pid"))
+    program = int(_until_written(folder / "home", f"**/{job}/**/asleep.pid"))
     shell.ok("job", "kill", job)
     until = time.monotonic() + 20
     while Path(f"/proc/{program}").exists() and time.monotonic() < until:

@@ -21,10 +21,10 @@ PIPELINED = 10_000
 def gateway_of(shell: Shell, *arguments: str) -> Iterator[int]:
     """The port of a gateway that runs meanwhile."""
     process = shell.start("gateway", "--redis", "0", *arguments)
-    assert process.stderr is not None
+    assert process.stdout is not None
     try:
-        told = process.stderr.readline().decode()
-        assert told.startswith("redis://127.0.0.1:"), told
+        told = process.stdout.readline().decode()
+        assert "redis://127.0.0.1:" in told, told
         yield int(told.rsplit(":", 1)[1])
     finally:
         process.send_signal(signal.SIGTERM)

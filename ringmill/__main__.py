@@ -1,12 +1,15 @@
 """`python -m ringmill` and the command `ringmill`: the same program under two names.
 
-While it loads, Ctrl-C ends the process without a traceback, because there is nothing to clean up yet.
+While it loads, Ctrl-C ends the process without a traceback, because there is nothing to clean up yet.  Later
+it may strike within asyncio itself: what is half made then complains when it is freed, and only --debug shows
+that.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
+import warnings
 
 __all__ = ["main"]
 
@@ -20,7 +23,14 @@ def main() -> int:
 
     if former is signal.default_int_handler:
         signal.signal(signal.SIGINT, former)
+    if "--debug" not in sys.argv and not sys.warnoptions:
+        sys.unraisablehook = _tell_nothing
+        warnings.simplefilter("ignore")
     return run()
+
+
+def _tell_nothing(_unraisable: object) -> None:
+    pass
 
 
 if __name__ == "__main__":

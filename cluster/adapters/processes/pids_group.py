@@ -20,6 +20,7 @@ __all__ = ["PidsGroup", "PidsGroups", "groups_of_this_process", "place_of_groups
 
 _PREFIX: Final = "ringmill-"
 _CPU_SHARES: Final = 335  # of 1024: the weight of a process at nice 5, as that of tasks (sched(7))
+_ENDING_SHARES: Final = 10_240  # killed processes need a processor to end, and others wait for that
 _HEADROOM: Final = 64  # threads count too, and the watch is to name the family before the kernel refuses it
 
 
@@ -51,14 +52,21 @@ class PidsGroup:
 
     @contextlib.contextmanager
     def without_births(self) -> Iterator[None]:
-        """No process in the group can fork or start a thread inside this block."""
+        """No process in the group can fork or start a thread inside this block: it is being ended."""
         with contextlib.suppress(OSError):
             _write(f"{self._folder}/pids.max", "0")
+        self._weigh(_ENDING_SHARES)
         try:
             yield
         finally:
+            self._weigh(_CPU_SHARES)
             with contextlib.suppress(OSError):
                 _write(f"{self._folder}/pids.max", str(self._limit))
+
+    def _weigh(self, shares: int) -> None:
+        if self._cpu_folder is not None:
+            with contextlib.suppress(OSError):
+                _write(f"{self._cpu_folder}/cpu.shares", str(shares))
 
     def remove(self) -> bool:
         """Remove the group; False while a process is still in it."""

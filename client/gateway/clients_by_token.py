@@ -55,6 +55,10 @@ class ClientsByToken:
             opening.add_done_callback(partial(self._opened, token))
         return await asyncio.shield(opening)
 
+    def knows(self, token: str) -> bool:
+        """Whether there is a connected client for this token, so that nodes know it."""
+        return token in self._clients
+
     async def aclose(self) -> None:
         """Close all clients; requests under way end with ClientClosed."""
         self._is_closed = True

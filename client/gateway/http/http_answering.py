@@ -93,7 +93,9 @@ class HttpAnswering:
         if not matched.route.needs_cluster:
             return await matched.route.handler(HttpCall(request, matched.path, query, None, common, slot))
         token = _checked_bearer(request)
-        self._admission.check_rate(f"token {token}" if token else f"address {request.remote}")
+        # A token that no node has confirmed yet may be made up: its requests count for the address.
+        is_known = bool(token) and self._clients.knows(token)
+        self._admission.check_rate(f"token {token}" if is_known else f"address {request.remote}")
         with slot:
             client, cache = await self._clients.client(token), self._admission.cache
             call = HttpCall(request, matched.path, query, client, common, slot)

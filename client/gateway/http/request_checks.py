@@ -80,7 +80,7 @@ class SiteRules:
         if origin is None:
             is_foreign = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
         else:
-            is_foreign = urlsplit(origin).netloc != host
+            is_foreign = _site_of(origin) != host
         if is_foreign and not self._allows(origin or ""):
             raise HttpRefusal(
                 403, "FOREIGN_SITE", f"a page of {(origin or 'another site')[:80]} may not write here",
@@ -118,3 +118,11 @@ class SiteRules:
 def _name_of(host: str) -> str:
     """The host without its port."""
     return host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
+
+
+def _site_of(origin: str) -> str:
+    """Host and port of an origin; "" for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

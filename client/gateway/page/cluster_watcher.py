@@ -39,6 +39,9 @@ class PageMessage(NamedTuple):
     body: Any
 
 
+_END: Final = PageMessage("end", None)
+
+
 class ClusterWatcher:
     """Looks while somebody subscribes, and keeps what it saw for the next one.
 
@@ -73,7 +76,10 @@ class ClusterWatcher:
             self._looking = asyncio.create_task(self._look_on())
         try:
             while queue in self._lookers or not queue.empty():
-                yield await queue.get()
+                message = await queue.get()
+                if message is _END:
+                    return
+                yield message
         finally:
             self._lookers.discard(queue)
 
@@ -84,6 +90,8 @@ class ClusterWatcher:
 
     async def aclose(self) -> None:
         """Look no more, and let all subscribers end."""
+        for queue in self._lookers:
+            queue.put_nowait(_END)
         self._lookers.clear()
         if self._looking is not None:
             self._looking.cancel()

@@ -65,6 +65,11 @@ class ReadCache:
         for name in [name for name in self._under_way if name[0] == place]:
             del self._under_way[name]
 
+    def drop_all(self) -> None:
+        """Keep nothing of anything."""
+        for place in [*self._readers, *(name[0] for name in self._under_way)]:
+            self.drop(place)
+
     async def _load(self, name: tuple[Hashable, Hashable], load: Callable[[], Awaitable[Item]]) -> Item:
         this = asyncio.current_task()
         try:

@@ -60,6 +60,8 @@ async def drop_keyspace(call: HttpCall) -> web.StreamResponse:
     """Take the keyspace away: its keys cannot be reached any more, by anybody."""
     name = call.named("keyspace")
     epoch = await call.client.keyspaces.drop(name, **call.options("timeout"))
+    if call.cache is not None:
+        call.cache.cache.drop_all()
     return json_answer({"name": name, "epoch": epoch})
 
 

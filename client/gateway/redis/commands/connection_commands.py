@@ -36,7 +36,7 @@ def _echo(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
 @waiting_command("QUIT", -1, "fast no_auth")
 async def _quit(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Close the connection, after an answer."""
-    connection.end_soon()
+    connection.quit()
     return OK
 
 

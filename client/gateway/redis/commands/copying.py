@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
@@ -33,7 +34,7 @@ async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     source = Entry()
 
     def read(entry: Entry, _now_ms: int) -> Reply:
-        source.value, source.expires_at_ms = entry.value, entry.expires_at_ms
+        source.value, source.expires_at_ms = copy(entry.value), entry.expires_at_ms
         return int(entry.value is not None)
 
     def change(entry: Entry, _now_ms: int) -> Reply:

@@ -59,8 +59,8 @@ def _srem(call: KeyCall) -> Reply:
 
 @one_key("SMEMBERS", 2, "readonly")
 def _smembers(call: KeyCall) -> Reply:
-    """All members."""
-    return _members(call)
+    """All members, as they are now: later commands of the same batch change the set itself."""
+    return set(_members(call))
 
 
 @one_key("SCARD", 2, "readonly fast")
@@ -118,7 +118,7 @@ def _sscan(call: KeyCall) -> Reply:
 
 
 def _read_set(entry: Entry, _now_ms: int) -> Reply:
-    return entry.get_or_new(set)
+    return set(entry.get_or_new(set))
 
 
 def _intersected(sets: Sequence[set[bytes]]) -> set[bytes]:

@@ -64,6 +64,9 @@ class DoorOfConnection(Protocol):
         ...
 
 
+_FAILED: Final = RedisError("ERR the gateway failed; its log says why")
+
+
 class _Waiting:
     """A command that is under way: its answer goes out once those before it are there."""
 
@@ -75,7 +78,11 @@ class _Waiting:
         self.version = connection.version
 
     def __call__(self, reply: Reply) -> None:
-        self.reply = encode_reply(reply, self.version)
+        try:
+            self.reply = encode_reply(reply, self.version)
+        except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
+            _log.exception("an answer could not be encoded")
+            self.reply = encode_reply(_FAILED, self.version)
         self.connection.is_answered(self)
 
 
@@ -161,6 +168,11 @@ class RedisConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._is_full = False
         self._pump()
+
+    def quit(self) -> None:
+        """What the caller has sent behind this command is not done."""
+        self._parser = CommandParser()
+        self.end_soon()
 
     def end_soon(self) -> None:
         """Take no further command; close once those that are there are answered."""
@@ -289,7 +301,7 @@ class RedisConnection(asyncio.Protocol):
                 left -= 1
                 if not left:
                     errors = [one for one in replies if isinstance(one, RedisError)]
-                    done(errors[0] if errors else parts.combine(replies))
+                    done(errors[0] if errors else _combined(parts.combine, replies))
 
             return take
 
@@ -307,7 +319,7 @@ class RedisConnection(asyncio.Protocol):
             reply = self.database.keys.told(error)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a command of a caller failed")
-            reply = RedisError("ERR the gateway failed; its log says why")
+            reply = _FAILED
         done.version = self.version
         self._is_held = False
         done(reply)
@@ -341,6 +353,14 @@ class RedisConnection(asyncio.Protocol):
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _combined(combine: Callable[[Sequence[Any]], Reply], replies: Sequence[Reply]) -> Reply:
+    try:
+        return combine(replies)
+    except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
+        _log.exception("replies could not be combined")
+        return _FAILED
 
 
 def found_command(command: list[bytes]) -> tuple[CommandSpec, list[bytes]]:

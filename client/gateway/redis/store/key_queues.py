@@ -84,10 +84,12 @@ class KeyQueues:
         return told_error(error, self._has_token)
 
     async def _work(self, key: bytes, queue: deque[tuple[Change, Done]]) -> None:
-        while queue:
-            batch = [queue.popleft() for _ in range(min(len(queue), MOST_AT_ONCE))]
-            await self._finish(key, batch)
-        del self._queues[key]
+        try:
+            while queue:
+                batch = [queue.popleft() for _ in range(min(len(queue), MOST_AT_ONCE))]
+                await self._finish(key, batch)
+        finally:
+            del self._queues[key]
 
     async def _finish(self, key: bytes, batch: list[tuple[Change, Done]]) -> None:
         replies: list[Reply]
@@ -119,8 +121,9 @@ class KeyQueues:
             entry = Entry.decode(found.value, now_ms)
             replies = [_reply(change, entry, now_ms) for change in changes]
             if not entry.is_changed:
-                if entry.has_expired:
-                    await _forget(registers, key, found.version, self._left_s(until))
+                left_s = self._left_s(until)
+                if entry.has_expired and not await _forget(registers, key, found.version, left_s):
+                    continue  # somebody else has changed it meanwhile, and it may have a value
                 return replies
             new = entry.encode()
             if new is None and found.value is None:
@@ -129,7 +132,7 @@ class KeyQueues:
                 raise _TooLarge(
                     f"ERR the value of the key would have {len(new)} bytes, above {MAX_VALUE_BYTES}"
                 )
-            if found.value is None:
+            if found.value is None or entry.has_expired:  # its name may be old, and be removed now
                 await KeyIndex(client, self._name, self._clock).note(key, self._left_s(until))
             try:
                 await self._set(registers, key, new, found.value is None, found.version, until)
@@ -173,9 +176,15 @@ def _reply(change: Change, entry: Entry, now_ms: int) -> Reply:
         return error
 
 
-async def _forget(registers: AsyncRegisters, key: bytes, version: int, timeout_s: float) -> None:
-    """Remove what has expired; whoever may not leaves it to others."""
+async def _forget(registers: AsyncRegisters, key: bytes, version: int, timeout_s: float) -> bool:
+    """Remove what has expired; whoever may not leaves it to others.
+
+    Returns whether the key holds what was found: False when somebody else has changed it.
+    """
     try:
         await registers.cas(key, None, expect_version=version, timeout=timeout_s)
+    except Conflict:
+        return False
     except RingmillError as error:
         _log.debug("an expired key stays: %s", error)
+    return True

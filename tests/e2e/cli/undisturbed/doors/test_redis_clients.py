@@ -123,3 +123,28 @@ def test_a_bad_place_is_refused_by_its_flag(shell: Shell, place: str) -> None:
     ended = shell.call("gateway", "--redis", place)
     assert ended.code == 2
     assert "--redis" in ended.err
+
+
+def test_an_answer_has_nothing_of_the_commands_behind_it(client: Any) -> None:
+    client.sadd("batch", "a")
+    pipeline = client.pipeline(transaction=False)
+    for name in (b"b", b"c"):
+        pipeline.smembers("batch").sadd("batch", name)
+    pipeline.smembers("batch")
+    first, _, second, _, third = (each if isinstance(each, int) else set(each) for each in pipeline.execute())
+    assert (first, second, third) == ({b"a"}, {b"a", b"b"}, {b"a", b"b", b"c"})
+
+
+def test_what_stands_behind_quit_is_not_done(port: int, client: Any) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+        raw.sendall(b"QUIT\r\nSET behind quit\r\n")
+        assert raw.makefile("rb").read() == b"+OK\r\n"
+    assert client.get("behind") is None
+
+
+def test_a_value_over_an_expired_one_has_its_name_in_scans(client: Any) -> None:
+    client.set("again", "1", px=1)
+    while client.exists("again"):
+        pass
+    client.set("again", "2")
+    assert list(client.scan_iter("again")) == [b"again"]

@@ -6,13 +6,14 @@ might find its own port taken.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Sequence
 from typing import ClassVar
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 
-__all__ = ["HOST", "LIMIT", "PortTaken", "check_free", "free_base", "is_free"]
+__all__ = ["HOST", "LIMIT", "PortTaken", "check_free", "free_base", "is_free", "is_loopback"]
 
 HOST = "127.0.0.1"
 LIMIT = 32768
@@ -34,6 +35,17 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is one of this machine's loopback."""
+    bare = host.strip("[]").lower()
+    if bare == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
 
 
 def check_free(ports: Sequence[int], *, are_settled: bool = False) -> None:

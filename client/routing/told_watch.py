@@ -16,18 +16,18 @@ class ToldWatch(SilenceWatch):
     def __init__(self, inquiring: Inquiring, balancer: Balancer) -> None:
         super().__init__(inquiring)
         self._balancer = balancer
-        self._begun: dict[Watched, float] = {}
+        self._begun: set[Watched] = set()
 
     def begin(self, name: str, request: Watched) -> None:
         """As there."""
         super().begin(name, request)
-        self._begun[request] = asyncio.get_running_loop().time()
+        self._begun.add(request)
         self._balancer.began(name)
 
     def end(self, name: str, request: Watched) -> None:
         """As there."""
         super().end(name, request)
-        begun_at = self._begun.pop(request, None)
-        if begun_at is not None:
+        if request in self._begun:
+            self._begun.discard(request)
             now = asyncio.get_running_loop().time()
-            self._balancer.ended(name, now - begun_at, now)
+            self._balancer.ended(name, now - request.begun_at, now)

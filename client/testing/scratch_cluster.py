@@ -14,13 +14,13 @@ from typing import Final
 from ringmill.client.arguments import Seconds, checked_timeout_s
 from ringmill.client.blocking import Client
 from ringmill.client.connection import AsyncClient, connect
-from ringmill.client.local import local_cluster, processes
+from ringmill.client.local import local_cluster
 from ringmill.client.local.bringing_up import bring_up
 from ringmill.client.local.local_forming import start_again
 from ringmill.client.local.local_state import LocalCluster, LocalNode, read_token
 from ringmill.client.local.log_files import tail
 from ringmill.client.local.tcp_ports import free_base
-from ringmill.client.testing.scratch_guard import ScratchGuard
+from ringmill.client.testing.scratch_guard import ScratchGuard, end_nodes
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 
 __all__ = ["ScratchCluster"]
@@ -95,10 +95,7 @@ class ScratchCluster:
         cluster, self._cluster = self._cluster, None
         guard, self._guard = self._guard, None
         if cluster is not None:
-            for node in cluster.nodes:  # data is thrown away: no need to flush it
-                processes.signal_process(node.pid, node.started, signal.SIGKILL)
-            for node in cluster.nodes:
-                processes.wait_gone(node.pid, node.started, local_cluster.KILL_PATIENCE_S)
+            end_nodes(cluster.nodes)  # data is thrown away: no need to flush it
         if guard is not None:
             guard.dismiss()
         if self._home is None and self._folder:
@@ -144,8 +141,7 @@ class ScratchCluster:
     def kill(self, *nodes: str) -> None:
         """End nodes with SIGKILL, as a crash would.  Raises NotFound for one that is not running."""
         self._signal(nodes, signal.SIGKILL)
-        for each in self._state.chosen(nodes):
-            processes.wait_gone(each.pid, each.started, local_cluster.KILL_PATIENCE_S)
+        end_nodes(self._chosen(nodes))
 
     def pause(self, *nodes: str) -> None:
         """Stop nodes with SIGSTOP: their connections stay open, but they do not answer.  Raises NotFound."""

@@ -10,11 +10,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from ringmill.client.local import processes
-from ringmill.client.local.local_state import load_cluster
+from ringmill.client.local.local_state import LocalNode, load_cluster
 
-__all__ = ["ScratchGuard"]
+__all__ = ["ScratchGuard", "end_nodes"]
 
 PATIENCE_S = 5.0
 
@@ -35,14 +36,15 @@ class ScratchGuard:
         self._child.communicate()
 
 
-def end_all(folder: str) -> None:
-    """Kill what runs of the cluster of a folder."""
-    cluster = load_cluster(folder)
-    for node in () if cluster is None else cluster.nodes:
-        if processes.signal_process(node.pid, node.started, signal.SIGKILL):
-            processes.wait_gone(node.pid, node.started, PATIENCE_S)
+def end_nodes(nodes: Sequence[LocalNode]) -> None:
+    """Kill those of the nodes that run, and wait until all are gone."""
+    for node in nodes:
+        processes.signal_process(node.pid, node.started, signal.SIGKILL)
+    for node in nodes:
+        processes.wait_gone(node.pid, node.started, PATIENCE_S)
 
 
 if __name__ == "__main__":
     os.read(0, 1)
-    end_all(sys.argv[1])
+    left = load_cluster(sys.argv[1])
+    end_nodes(() if left is None else left.nodes)

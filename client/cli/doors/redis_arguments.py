@@ -9,9 +9,9 @@ from typing import Final
 from ringmill.client.arguments import checked_name
 from ringmill.client.cli.doors.door_place import host_and_port
 from ringmill.client.gateway.clients_by_token import ClientsByToken
-from ringmill.client.gateway.loopback import is_loopback
 from ringmill.client.gateway.redis.redis_door import RedisDoor
 from ringmill.client.gateway.redis.store.key_index import INDEX_SUFFIX
+from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
 from ringmill.client.jobs.estimate_job import MOST_SLOTS, estimate_job
 from ringmill.client.jobs.job_modules import load_job_module
+from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 
 __all__ = ["estimate"]
@@ -89,11 +89,7 @@ async def _up(settings: Settings) -> list[str]:
 
 def _is_here(address: str) -> bool:
     """Whether a node shares this machine with the others."""
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(address.rpartition(":")[0])
 
 
 def _rounded(seconds: float) -> str:

@@ -35,6 +35,10 @@ class CallersCache:
         reader = self.token, options.get("r")
         return await self.cache.get((space.name, key), reader, lambda: space.get(key, **options))
 
+    def drop_all(self) -> None:
+        """A keyspace has gone: nothing of it is to be told."""
+        self.cache.drop_all()
+
     def drop(self, space: AsyncKeyspace, key: bytes) -> None:
         """The key is being written."""
         self.cache.drop((space.name, key))

@@ -17,7 +17,7 @@ from ringmill.client.gateway.http.http_answering import HttpAnswering
 from ringmill.client.gateway.http.request_checks import SiteRules
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.http_routes import ROUTES
-from ringmill.client.gateway.loopback import is_loopback
+from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ports import Entropy
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from ringmill.client.gateway.http.problems import HttpRefusal
-from ringmill.client.gateway.loopback import is_loopback
+from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["SiteRules", "bearer_token", "checked_origin", "request_id_of"]

@@ -61,7 +61,7 @@ async def drop_keyspace(call: HttpCall) -> web.StreamResponse:
     name = call.named("keyspace")
     epoch = await call.client.keyspaces.drop(name, **call.options("timeout"))
     if call.cache is not None:
-        call.cache.cache.drop_all()
+        call.cache.drop_all()
     return json_answer({"name": name, "epoch": epoch})
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import index_range, one_integer
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
+    count_of_pop,
+    index_range,
+    one_integer,
+)
 from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, syntax_error
 from ringmill.client.gateway.redis.protocol.replies import OK, NullArray, RedisError, Reply
 
@@ -47,11 +51,7 @@ def _rpushx(call: KeyCall) -> Reply:
 
 
 def _popped(call: KeyCall, *, at_head: bool) -> Reply:
-    if len(call.args) > 1:
-        raise syntax_error()
-    count = None
-    if call.args:
-        count = one_integer(call.args[0], "ERR value is out of range, must be positive", 0)
+    count = count_of_pop(call.args)
     items = _items(call)
     if not items:
         return None if count is None else NullArray()

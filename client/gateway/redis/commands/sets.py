@@ -7,11 +7,11 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import (
-    counted_keys,
+    counted_keys_with_limit,
     read_one_by_one,
     stored,
 )
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import count_of_pop, one_integer
 from ringmill.client.gateway.redis.commands.arguments.pages_of_members import scanned
 from ringmill.client.gateway.redis.commands.arguments.random_members import drawn_members
 from ringmill.client.gateway.redis.commands.command_spec import (
@@ -85,17 +85,13 @@ def _smismember(call: KeyCall) -> Reply:
 @one_key("SPOP", -2, "write fast")
 def _spop(call: KeyCall) -> Reply:
     """Remove members that are drawn at random, and return them."""
-    if len(call.args) > 1:
-        raise syntax_error()
-    count = 1
-    if call.args:
-        count = one_integer(call.args[0], "ERR value is out of range, must be positive", 0)
+    count = count_of_pop(call.args)
     members = _members(call)
-    taken = drawn_members(list(members), count, call.entropy)
+    taken = drawn_members(list(members), 1 if count is None else count, call.entropy)
     if taken:
         members.difference_update(taken)
         call.entry.set(members)
-    if not call.args:
+    if count is None:
         return taken[0] if taken else None
     return set(taken)
 
@@ -157,12 +153,7 @@ def _sdiff(args: Sequence[bytes], _version: int) -> Parts:
 @each_key("SINTERCARD", -3, "readonly", first=0, last=0, step=0)
 def _sintercard(args: Sequence[bytes], _version: int) -> Parts:
     """How many members all sets have, each set read by itself."""
-    keys, rest = counted_keys(args)
-    limit = 0
-    if rest:
-        if len(rest) != 2 or rest[0].upper() != b"LIMIT":
-            raise syntax_error()
-        limit = one_integer(rest[1], "ERR LIMIT can't be negative", 0)
+    keys, limit = counted_keys_with_limit(args)
 
     def count(sets: Sequence[Any]) -> Reply:
         found = len(_intersected(sets))

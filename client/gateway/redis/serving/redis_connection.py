@@ -20,6 +20,7 @@ from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, en
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change
+from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Entropy
@@ -64,9 +65,6 @@ class DoorOfConnection(Protocol):
         ...
 
 
-_FAILED: Final = RedisError("ERR the gateway failed; its log says why")
-
-
 class _Waiting:
     """A command that is under way: its answer goes out once those before it are there."""
 
@@ -82,7 +80,7 @@ class _Waiting:
             self.reply = encode_reply(reply, self.version)
         except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
             _log.exception("an answer could not be encoded")
-            self.reply = encode_reply(_FAILED, self.version)
+            self.reply = encode_reply(GATEWAY_FAILED, self.version)
         self.connection.is_answered(self)
 
 
@@ -319,7 +317,7 @@ class RedisConnection(asyncio.Protocol):
             reply = self.database.keys.told(error)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a command of a caller failed")
-            reply = _FAILED
+            reply = GATEWAY_FAILED
         done.version = self.version
         self._is_held = False
         done(reply)
@@ -360,7 +358,7 @@ def _combined(combine: Callable[[Sequence[Any]], Reply], replies: Sequence[Reply
         return combine(replies)
     except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
         _log.exception("replies could not be combined")
-        return _FAILED
+        return GATEWAY_FAILED
 
 
 def found_command(command: list[bytes]) -> tuple[CommandSpec, list[bytes]]:

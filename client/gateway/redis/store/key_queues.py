@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.store.key_index import KeyIndex
-from ringmill.client.gateway.redis.store.told_errors import told_error
+from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED, told_error
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
@@ -105,7 +105,7 @@ class KeyQueues:
             replies = [self.told(error)] * len(batch)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a change of a key failed")
-            replies = [RedisError("ERR the gateway failed; its log says why")] * len(batch)
+            replies = [GATEWAY_FAILED] * len(batch)
         for (_, done), reply in zip(batch, replies, strict=True):
             done(reply)
 

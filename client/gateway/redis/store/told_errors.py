@@ -5,9 +5,10 @@ from __future__ import annotations
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 from ringmill.cluster.errors import PermissionDenied, RingmillError
 
-__all__ = ["NO_AUTH", "told_error"]
+__all__ = ["GATEWAY_FAILED", "NO_AUTH", "told_error"]
 
 NO_AUTH = "NOAUTH Authentication required."
+GATEWAY_FAILED = RedisError("ERR the gateway failed; its log says why")
 
 
 def told_error(error: RingmillError, has_token: bool) -> RedisError:

@@ -18,7 +18,7 @@ from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
 
-__all__ = ["counted_keys", "read_one_by_one", "stored"]
+__all__ = ["counted_keys", "counted_keys_with_limit", "read_one_by_one", "stored"]
 
 
 def counted_keys(args: Sequence[bytes], command: str = "") -> tuple[Sequence[bytes], Sequence[bytes]]:
@@ -32,6 +32,16 @@ def counted_keys(args: Sequence[bytes], command: str = "") -> tuple[Sequence[byt
             raise syntax_error()
         raise RedisError("ERR Number of keys can't be greater than number of args")
     return args[1 : count + 1], args[count + 1 :]
+
+
+def counted_keys_with_limit(args: Sequence[bytes]) -> tuple[Sequence[bytes], int]:
+    """The keys, and the number behind LIMIT, 0 for none.  Raises RedisError."""
+    keys, rest = counted_keys(args)
+    if not rest:
+        return keys, 0
+    if len(rest) != 2 or rest[0].upper() != b"LIMIT":
+        raise syntax_error()
+    return keys, one_integer(rest[1], "ERR LIMIT can't be negative", 0)
 
 
 async def read_one_by_one(connection: RedisConnection, keys: Sequence[bytes], read: Change) -> list[Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from ringmill.client.gateway.redis.commands.command_spec import syntax_error
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 
-__all__ = ["glob", "index_range", "literal_prefix", "one_float", "one_integer", "score_text"]
+__all__ = ["count_of_pop", "glob", "index_range", "literal_prefix", "one_float", "one_integer", "score_text"]
 
 _INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _LEAST: Final = -(1 << 63)
@@ -24,6 +26,13 @@ def one_integer(text: bytes, error: str = NO_INTEGER, least: int = _LEAST, most:
         if least <= number <= most:
             return number
     raise RedisError(error)
+
+
+def count_of_pop(args: Sequence[bytes]) -> int | None:
+    """How many a caller wants that may leave the number out: None then.  Raises RedisError."""
+    if len(args) > 1:
+        raise syntax_error()
+    return one_integer(args[0], "ERR value is out of range, must be positive", 0) if args else None
 
 
 def one_float(text: bytes, error: str = "ERR value is not a valid float") -> float:

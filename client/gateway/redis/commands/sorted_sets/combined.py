@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import (
     counted_keys,
+    counted_keys_with_limit,
     read_one_by_one,
     stored,
 )
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_float, one_integer
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_float
 from ringmill.client.gateway.redis.commands.command_spec import (
     Parts,
     each_key,
@@ -141,12 +142,7 @@ _register("ZDIFF", _difference, "The members of the first sorted set that no oth
 @each_key("ZINTERCARD", -3, "readonly", first=0, last=0, step=0)
 def _zintercard(args: Sequence[bytes], _version: int) -> Parts:
     """How many members all sorted sets have, each set read by itself."""
-    keys, rest = counted_keys(args)
-    limit = 0
-    if rest:
-        if len(rest) != 2 or rest[0].upper() != b"LIMIT":
-            raise syntax_error()
-        limit = one_integer(rest[1], "ERR LIMIT can't be negative", 0)
+    keys, limit = counted_keys_with_limit(args)
 
     def count(replies: Sequence[Any]) -> Reply:
         names = [{member for member, _ in pairs} for pairs in replies]

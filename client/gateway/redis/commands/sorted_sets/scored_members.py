@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_float, one_integer
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
+    count_of_pop,
+    one_float,
+    one_integer,
+)
 from ringmill.client.gateway.redis.commands.arguments.pages_of_members import scanned
 from ringmill.client.gateway.redis.commands.arguments.random_members import drawn_members
 from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, syntax_error
@@ -157,21 +161,17 @@ def _zrevrank(call: KeyCall) -> Reply:
 
 
 def _popped_pairs(call: KeyCall, *, is_highest: bool) -> Reply:
-    if len(call.args) > 1:
-        raise syntax_error()
-    count = 1
-    if call.args:
-        count = one_integer(call.args[0], "ERR value is out of range, must be positive", 0)
+    count = count_of_pop(call.args)
     members = _scores(call)
     pairs = members.in_order()
     if is_highest:
         pairs.reverse()
-    taken = pairs[:count]
+    taken = pairs[: 1 if count is None else count]
     for member, _ in taken:
         del members[member]
     if taken:
         call.entry.set(members)
-    if not call.args:
+    if count is None:
         return [one for pair in taken for one in pair]
     return told_pairs(taken, True, call.version)
 

@@ -7,7 +7,9 @@ does not answer that, so the handshake has a time of its own.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NoReturn, TypeAlias
+import contextlib
+from collections.abc import Coroutine
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -28,11 +30,19 @@ __all__ = ["LINK", "SESSION_PATH", "AcceptedStream", "DialledStream", "GrpcCarri
 LINK: Final = "/ringmill.v1.Peer/Link"  # streams between nodes
 SESSION_PATH: Final = "/ringmill.v1.Kv/Session"  # a client's stream
 
+# What gRPC says of a write onto a stream that the other side has ended.
+_WRITE_FAILED: Final = "Internal error from Core"
+_STATUS_TIMEOUT_S: Final = 0.5  # the other side's status comes with the end of its stream
+
+T = TypeVar("T")
+
 FrameRpc: TypeAlias = "grpc.aio.StreamStreamCall[Frame, Frame]"
 
 
 class DialledStream:
     """The end of the side that asks."""
+
+    _status: asyncio.Future[tuple[RingmillError | None, str]]  # what ended the stream, and its details
 
     def __init__(
         self, address: str, channel: grpc.aio.Channel, rpc: FrameRpc, peer_clock: PeerClock | None
@@ -41,12 +51,14 @@ class DialledStream:
         self._channel = channel
         self._rpc = rpc
         self.peer_clock = peer_clock
+        self._status = asyncio.get_running_loop().create_future()
+        rpc.add_done_callback(self._ended)
 
     async def read(self) -> bytes | None:
         try:
             message = await self._rpc.read()
         except grpc.aio.AioRpcError as error:
-            raise self._lost(error) from None
+            raise await self._lost(error.details()) from None
         except DecodeError:
             raise ProtocolMismatch(f"{self._address}: what came on a stream of frames is none") from None
         return None if message is grpc.aio.EOF else message.body
@@ -55,19 +67,40 @@ class DialledStream:
         try:
             await self._rpc.write(Frame(body=frame))
         except grpc.aio.AioRpcError as error:
-            raise self._lost(error) from None
+            raise await self._lost(error.details()) from None
         except asyncio.InvalidStateError:
-            raise Unavailable(f"{self._address}: the stream has ended", outcome="unknown") from None
+            raise await self._lost("it has ended") from None
 
     async def close(self) -> None:
         self._rpc.cancel()
         await self._channel.close()
 
-    def _lost(self, error: grpc.aio.AioRpcError) -> RingmillError:
+    def _ended(self, rpc: FrameRpc) -> None:
+        """Keep the status that the other side gave.
+
+        gRPC calls this again when a write onto the ended stream fails, with a status of its own in the place
+        of the other side's, before that or after it.
+        """
+        details = _present(rpc.details())
+        if details != _WRITE_FAILED and not self._status.done():
+            self._status.set_result((error_in_metadata(_present(rpc.trailing_metadata())), details))
+
+    async def _lost(self, details: str | None) -> RingmillError:
         """What the other side said of why, or just that it is gone: a broken stream has many statuses."""
-        return error_in_metadata(error.trailing_metadata()) or Unavailable(
-            f"{self._address}: the stream broke: {error.details()}", outcome="unknown"
-        )
+        told: RingmillError | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STATUS_TIMEOUT_S):
+                told, details = await asyncio.shield(self._status)
+        return told or Unavailable(f"{self._address}: the stream broke: {details}", outcome="unknown")
+
+
+def _present(answer: Coroutine[Any, Any, T]) -> T:
+    """The answer of a coroutine that has nothing to wait for: the status of an ended call is there."""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        return cast("T", done.value)
+    raise AssertionError("a call that has ended has its status")
 
 
 class AcceptedStream:

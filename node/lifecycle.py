@@ -121,6 +121,7 @@ async def run_node(config: NodeConfig) -> None:
             secret=config.token,
             addresses=config.proved,
         ) as transport:
+            watch.spare = transport.end_idle
             transport.clients_prove = tls is not None and bool(config.token)
             files = OsFileSystem()
             doors = Doors(clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport)

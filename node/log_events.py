@@ -32,6 +32,7 @@ EVENTS: Final = {
     "the event loop stands still for %.1f s now, here:\n%s": "loop.stalled",
     "the event loop turns again after %.1f s": "loop.turning",
     "file descriptors are there again: %s of %d in use": "descriptors.free",
+    "ended %d sessions on which nothing was asked, as file descriptors are short": "descriptors.idle_ended",
     "%s is %s": "member.state",
     "%s doubts itself after standing still for %.1f s": "member.doubts_itself",
     "%s joined at %s, by a join token": "member.let_in",

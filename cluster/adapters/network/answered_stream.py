@@ -54,7 +54,7 @@ class AnsweredStream:
     """One stream that is being answered."""
 
     __slots__ = (
-        "_clock", "_expected_bytes", "_meter", "allowed", "dialler", "has_answered", "is_ended",
+        "_clock", "_expected_bytes", "_meter", "allowed", "asked_at", "dialler", "has_answered", "is_ended",
         "is_stamped", "outbox", "under_way",
     )  # fmt: skip
 
@@ -62,6 +62,7 @@ class AnsweredStream:
         self._clock = clock
         self._meter = meter
         self.dialler = dialler
+        self.asked_at = clock.monotonic()  # when it was last heard of
         self.allowed: set[tuple[str, int]] = set()  # methods with their classes
         self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
         self.under_way = 0
@@ -84,8 +85,12 @@ class AnsweredStream:
         room = most // self._expected_bytes - self.under_way
         if room >= wanted:
             return wanted
-        is_idle = not self.under_way and not self.outbox.depth[0]
-        return max(room, 1) if is_idle else room
+        return max(room, 1) if self.is_idle else room
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way, and all answers have left."""
+        return not self.under_way and not self.outbox.depth[0]
 
     def note_done(self, method: str, begun: float) -> None:
         """A call is about to be answered that was read at `begun`."""

@@ -47,6 +47,7 @@ __all__ = ["Answering"]
 _MAX_UNDER_WAY: Final = 8_192  # calls of one stream
 _PRIORITIES: Final = tuple(Priority)
 GUESS_S: Final = 0.05  # after this time without one, half of that: a few slow ones hold up nobody for long
+IDLE_S: Final = 30.0  # then a client's stream may be ended, when others need its descriptor
 _ENDING_LOOK_S: Final = 0.01
 
 _log = logging.getLogger(__name__)
@@ -154,6 +155,22 @@ class Answering:
             self.start(self._end_stream(served, serving, timeout_s))
         return len(found)
 
+    def end_idle(self, most: int) -> int:
+        """End up to this number of clients' streams on which nothing was asked for IDLE_S, the longest first.
+
+        Returns how many there are.  Their clients dial anew when they ask the next time.
+        """
+        before = self._clock.monotonic() - IDLE_S
+        idle = [
+            served
+            for served in self._streams
+            if served.dialler.is_screened and served.is_idle and served.asked_at < before
+        ]
+        for served in sorted(idle, key=lambda each: each.asked_at)[:most]:
+            served.is_ended = True
+            self._streams[served].cancel()
+        return min(most, len(idle))
+
     async def _end_stream(
         self, served: AnsweredStream, serving: asyncio.Task[None], timeout_s: float
     ) -> None:
@@ -192,7 +209,7 @@ class Answering:
             if runs:
                 served.refuse(runs, self.gate.refusal())
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
-        looked_at = now
+        looked_at = served.asked_at = now
         batches: dict[BatchHandler, list[_Arrival]] = {}
         late_s = late_us(sent_us, now_us) * 1e-6
         room = served.room(len(self._streams), len(operations))

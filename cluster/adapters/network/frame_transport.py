@@ -164,6 +164,10 @@ class FrameTransport:
         if count:
             _log.info("%s ends %d streams that the former secret had opened", self._node_id, count)
 
+    def end_idle(self, most: int) -> int:
+        """End the streams of clients that have asked nothing for long; see `Answering.end_idle`."""
+        return self._answering.end_idle(most)
+
     async def _retire(self, link: FrameLink) -> None:
         await link.retire(RETIRING_S)
         self._retiring.discard(link)

@@ -12,11 +12,12 @@ import grpc
 
 from ringmill.cluster.adapters.network.frame_stream import FrameStream
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport, Welcome
-from ringmill.cluster.adapters.network.grpc_streams import AcceptedStream, refuse
+from ringmill.cluster.adapters.network.grpc_streams import AcceptedStream
 from ringmill.cluster.adapters.network.handshake import Introduction
 from ringmill.cluster.adapters.network.tls.grpc_callers import check_caller
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.wire.error_status import end_with
 from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer
 
 __all__ = ["GrpcAcceptor"]
@@ -55,12 +56,13 @@ class GrpcAcceptor:
                 check_caller(self._tls, context)
             welcome = admit()
         except RingmillError as error:
-            await refuse(context, error)
+            end_with(context, error)
+            return
         await context.send_initial_metadata(tuple(welcome.introduction.texts().items()))
         try:
             await answer(AcceptedStream(context), welcome)
         except (PermissionDenied, ProtocolMismatch) as error:
-            await refuse(context, error)
+            end_with(context, error)
         except Unavailable:
             return  # the dialler is gone, or this node is going; what was asked for goes on
 

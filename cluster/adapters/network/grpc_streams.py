@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -20,12 +20,12 @@ from ringmill.cluster.adapters.network.handshake import Check, Introduction
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ports import Clock
-from ringmill.cluster.wire.error_status import error_in_metadata, status_details, status_of, trailing_metadata
+from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.sending_time import PeerClock, microseconds
 from ringmill.cluster.wire.stubs.kv_pb2 import Frame
 
-__all__ = ["LINK", "SESSION_PATH", "AcceptedStream", "DialledStream", "GrpcCarrier", "refuse"]
+__all__ = ["LINK", "SESSION_PATH", "AcceptedStream", "DialledStream", "GrpcCarrier"]
 
 LINK: Final = "/ringmill.v1.Peer/Link"  # streams between nodes
 SESSION_PATH: Final = "/ringmill.v1.Kv/Session"  # a client's stream
@@ -170,9 +170,3 @@ class GrpcCarrier:
             await channel.close()
             raise
         return DialledStream(address, channel, rpc, peer_clock)
-
-
-async def refuse(context: grpc.aio.ServicerContext, error: RingmillError) -> NoReturn:
-    """End an accepted stream with an error that the dialler sees as itself."""
-    await context.abort(status_of(error), status_details(error), trailing_metadata(error))
-    raise AssertionError("abort always raises")

@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import resource
+from collections.abc import Callable
 from typing import Final
 
 from ringmill.cluster.beats import next_beat
@@ -23,6 +24,7 @@ KEPT_FOR_FILES: Final = 256  # tables, logs, pipes to children
 LOOK_S: Final = 1.0
 BRIEF: Final = 512  # listed in 0.2 ms
 REMIND_S: Final = 60.0
+SPARED: Final = 16  # descriptors that are to be free below the bound
 _log = logging.getLogger(__name__)
 
 
@@ -56,9 +58,13 @@ def in_use() -> int | None:
 
 
 class DescriptorWatch:
-    """Looks every second how many descriptors are left; `reason` says so while they are few."""
+    """Looks every second how many descriptors are left; `reason` says so while they are few.
+
+    `spare` is asked to give back this number of descriptors then, and returns how many it can.
+    """
 
     def __init__(self, limit: int) -> None:
+        self.spare: Callable[[int], int] = lambda _: 0
         self._limit = limit
         self._few = connections_below(limit)
         self._told_at = -REMIND_S
@@ -88,3 +94,5 @@ class DescriptorWatch:
         if now - self._told_at >= REMIND_S:
             self._told_at = now
             _log.warning(self.reason)
+        if ended := self.spare(used - self._few + SPARED):
+            _log.info("ended %d sessions on which nothing was asked, as file descriptors are short", ended)

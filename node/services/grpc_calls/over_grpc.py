@@ -14,7 +14,7 @@ from typing import TypeAlias
 import grpc
 
 from ringmill.cluster.ports import Clock
-from ringmill.node.services.grpc_calls.grpc_abort import abort_with
+from ringmill.node.services.grpc_calls.grpc_refusals import refuse
 from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
@@ -91,7 +91,8 @@ def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHan
             call = await beginning.call(context, name, body, tells_clock=method.tells_clock)
             return await method.run(body, call)
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            await abort_with(context, error, name)
+            refuse(context, error, name)
+            return b""
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -101,7 +102,8 @@ def _upload(method: Upload, name: str, beginning: _Beginning) -> grpc.RpcMethodH
         try:
             return await method.run(bodies, await beginning.call(context, name))
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            await abort_with(context, error, name)
+            refuse(context, error, name)
+            return b""
 
     return grpc.stream_unary_rpc_method_handler(answer)
 
@@ -113,6 +115,6 @@ def _stream(method: Stream, name: str, beginning: _Beginning) -> grpc.RpcMethodH
             async for each in method.run(body, call):
                 yield each
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            await abort_with(context, error, name)
+            refuse(context, error, name)
 
     return grpc.unary_stream_rpc_method_handler(answer)

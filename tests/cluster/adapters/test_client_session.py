@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ringmill.cluster.adapters.network import answering
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.handshake import Introduction
 from ringmill.cluster.errors import NotFound, ProtocolMismatch, Unavailable
@@ -103,6 +104,34 @@ async def test_a_session_that_broke_is_dialled_again(nodes: Any) -> None:
                     break
                 except Unavailable:
                     await asyncio.sleep(0.02)
+
+
+async def test_an_idle_session_is_ended_when_asked_and_dialled_anew_for_the_next_call(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n1, began, may_end = await nodes.start("n1"), asyncio.Event(), asyncio.Event()
+
+    async def wait(incoming: Incoming) -> bytes:
+        began.set()
+        await may_end.wait()
+        return incoming.body
+
+    n1.serve("kv.get", echo)
+    n1.serve("kv.put", wait)
+    async with session(nodes) as idle, session(nodes) as busy:
+        await idle.session_call("kv.get", b"1", 5)
+        putting = asyncio.create_task(busy.session_call("kv.put", b"2", 5))
+        await began.wait()
+        assert n1.end_idle(9) == 0, "it was heard of a moment ago"
+        monkeypatch.setattr(answering, "IDLE_S", 0.0)
+        assert n1.end_idle(0) == 0
+        assert n1.end_idle(9) == 1, "the other one has a call under way"
+        async with asyncio.timeout(5):
+            while n1.streams() != (1, 0):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
+        may_end.set()
+        assert await putting == b"2"
+        assert await idle.session_call("kv.get", b"3", 5) == b"3"
 
 
 async def test_clients_hear_that_a_node_is_about_to_stop_and_what_they_ask_is_still_done(nodes: Any) -> None:

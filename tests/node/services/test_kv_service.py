@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import grpc
 import pytest
 from google.protobuf.message import Message
 
-from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, QuorumNotReached
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    ProtocolMismatch,
+    QuorumNotReached,
+    RingmillError,
+)
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Priority
+from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.sending_time import UNTIL_KEY
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.node.node_options import NodeOptions
@@ -123,6 +130,7 @@ class UnaryCall:
 
     left_s: float | None = None
     told: tuple[tuple[str, str], ...] = ()
+    refusal: RingmillError | None = None
 
     def time_remaining(self) -> float | None:
         return self.left_s
@@ -136,8 +144,14 @@ class UnaryCall:
     async def send_initial_metadata(self, told: object) -> None:
         """Nobody listens."""
 
-    async def abort(self, *status: object) -> None:
-        raise grpc.aio.AbortError(*status)
+    def set_trailing_metadata(self, metadata: Sequence[tuple[str, bytes]]) -> None:
+        self.refusal = error_in_metadata(metadata)
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """It stands in the metadata, too."""
+
+    def set_details(self, details: str) -> None:
+        """They stand in the metadata, too."""
 
 
 def unary_caller(node: Node, call: UnaryCall) -> Callable[..., Any]:
@@ -145,7 +159,11 @@ def unary_caller(node: Node, call: UnaryCall) -> Callable[..., Any]:
     handlers = grpc_handlers([node.service.service()], node.clock)["ringmill.v1.Kv"]
 
     async def ask(method: str, request: Message, answer: type[Message]) -> Any:
-        return answer.FromString(await handlers[method].unary_unary(request.SerializeToString(), call))
+        one = replace(call)
+        body = await handlers[method].unary_unary(request.SerializeToString(), one)
+        if one.refusal is not None:
+            raise one.refusal
+        return answer.FromString(body)
 
     return ask
 
@@ -163,7 +181,7 @@ def test_a_unary_call_answers_like_a_session_and_locate_shows_the_copies() -> No
         assert all(copy.same and copy.answered for copy in located.owners)
         assert len(located.fallbacks) == 1
         await ask("Delete", kv_pb2.DeleteRequest(key=b"k"), kv_pb2.WriteReceipt)
-        with pytest.raises(grpc.aio.AbortError):
+        with pytest.raises(InvalidArgument, match="the key has 2000 bytes"):
             await ask("Get", kv_pb2.GetRequest(key=b"k" * 2000), kv_pb2.GetResponse)
 
     world.run(story())
@@ -177,7 +195,7 @@ def test_a_unary_write_whose_caller_waits_no_longer_is_not_done() -> None:
         put, get = kv_pb2.PutRequest(key=b"k", value=b"late"), kv_pb2.GetRequest(key=b"k")
         now_us = int(n1.clock.boottime() * 1e6)
         late = UnaryCall(3.0, ((UNTIL_KEY, str(now_us - 1)),))
-        with pytest.raises(grpc.aio.AbortError, match="waited past its deadline"):
+        with pytest.raises(DeadlineExceeded, match="waited past its deadline"):
             await unary_caller(n1, late)("Put", put, kv_pb2.WriteReceipt)
         ask = unary_caller(n1, UnaryCall(3.0))
         assert not (await ask("Get", get, kv_pb2.GetResponse)).siblings

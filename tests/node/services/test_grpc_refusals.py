@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,38 +14,72 @@ import pytest
 
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import Conflict, NotFound, QuorumNotReached, RingmillError
+from ringmill.cluster.errors import Conflict, InvalidArgument, NotFound, QuorumNotReached, RingmillError
 from ringmill.cluster.wire.error_status import error_in_metadata
-from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus, WatchRequest
+from ringmill.cluster.wire.stubs.jobs_pb2 import BundleChunk, JobStatus, PutBundleResponse, WatchRequest
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
-from ringmill.node.services.table import Call, Service, stream, unary
+from ringmill.node.services.table import Call, Service, stream, unary, upload
 from tests.log_records import own_records
 
 STATUS = "/ringmill.v1.Membership/Status"
 WATCH = "/ringmill.v1.Jobs/Watch"
+PUT_BUNDLE = "/ringmill.v1.Jobs/PutBundle"
+
+
+class Held:
+    """Something large that a method has in hand when it refuses."""
 
 
 class Raises:
-    """Two methods that end with the error they were made with."""
+    """Three methods that end with the error they were made with."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+        self.held: list[weakref.ref[Held]] = []
 
     async def status(self, request: StatusRequest, call: Call) -> StatusResponse:
-        raise self.error
+        held = self._hold()
+        raise self.next_error() if held else AssertionError
 
     async def watch(self, request: WatchRequest, call: Call) -> AsyncIterator[JobStatus]:
+        held = self._hold()
         yield JobStatus(job="a")
-        raise self.error
+        raise self.next_error() if held else AssertionError
+
+    async def put_bundle(self, chunks: AsyncIterator[BundleChunk], call: Call) -> PutBundleResponse:
+        held = self._hold()
+        async for _ in chunks:
+            raise self.next_error() if held else AssertionError
+        return PutBundleResponse()
+
+    def next_error(self) -> Exception:
+        return self.error
+
+    def _hold(self) -> Held:
+        held = Held()
+        self.held.append(weakref.ref(held))
+        return held
 
 
 @asynccontextmanager
 async def link_to_what_raises(error: Exception) -> AsyncIterator[tuple[ClientLink, str]]:
-    methods, server = Raises(error), grpc.aio.server()
+    async with link_to(Raises(error)) as found:
+        yield found
+
+
+@asynccontextmanager
+async def link_to(methods: Raises) -> AsyncIterator[tuple[ClientLink, str]]:
+    server = grpc.aio.server()
     tables = (
         Service("ringmill.v1.Membership", {"Status": unary(StatusRequest, methods.status)}),
-        Service("ringmill.v1.Jobs", {"Watch": stream(WatchRequest, methods.watch)}),
+        Service(
+            "ringmill.v1.Jobs",
+            {
+                "Watch": stream(WatchRequest, methods.watch),
+                "PutBundle": upload(BundleChunk, methods.put_bundle),
+            },
+        ),
     )
     for service, handlers in grpc_handlers(tables, SystemClock()).items():
         server.add_registered_method_handlers(service, handlers)
@@ -99,3 +136,40 @@ async def test_any_other_error_is_logged_once_and_is_internal(caplog: pytest.Log
             await link.unary(STATUS, StatusRequest(), StatusResponse, 5)
     assert (caught.value.code, caught.value.outcome) == ("INTERNAL", "unknown")
     assert len([record for record in own_records(caplog) if record.exc_info]) == 1
+
+
+async def test_what_a_refused_call_had_in_hand_is_freed_without_the_collector() -> None:
+    """A node looks for cycles rarely, and a refused bundle has up to 16 MiB."""
+    gc.disable()
+    try:
+        methods = RaisesAnew(InvalidArgument("too large"))
+        async with link_to(methods) as (link, _):
+            await _refused(link)
+            for _ in range(200):  # until the server has let go of the calls
+                await asyncio.sleep(0.01)
+                if not any(each() for each in methods.held):
+                    break
+            assert [each() for each in methods.held] == [None, None, None]
+    finally:
+        gc.enable()
+
+
+class RaisesAnew(Raises):
+    """Keeps no error, and with it no frames."""
+
+    def next_error(self) -> Exception:
+        return type(self.error)(str(self.error))
+
+
+async def _refused(link: ClientLink) -> None:
+    with pytest.raises(RingmillError):
+        await link.unary(STATUS, StatusRequest(), StatusResponse, 5)
+    with pytest.raises(RingmillError):
+        async for _ in link.stream(WATCH, WatchRequest(), JobStatus, 5):
+            pass
+
+    async def chunks() -> AsyncIterator[BundleChunk]:
+        yield BundleChunk(data=b"x")
+
+    with pytest.raises(RingmillError):
+        await link.upload(PUT_BUNDLE, chunks(), PutBundleResponse, 5)

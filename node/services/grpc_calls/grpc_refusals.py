@@ -7,26 +7,23 @@ cluster/adapters/network/grpc_errors.py; both speak cluster/wire/error_status.py
 from __future__ import annotations
 
 import logging
-from typing import NoReturn
 
 import grpc
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.wire.error_status import status_details, status_of, trailing_metadata
+from ringmill.cluster.wire.error_status import end_with
 
-__all__ = ["abort_with"]
+__all__ = ["refuse"]
 
 _log = logging.getLogger(__name__)
 
 
-async def abort_with(context: grpc.aio.ServicerContext, error: Exception, method: str) -> NoReturn:
-    """End the call with the status of what `method` raised; the metadata carries the whole error.
+def refuse(context: grpc.aio.ServicerContext, error: Exception, method: str) -> None:
+    """Give the call the status of what `method` raised; the metadata carries the whole error.
 
     An unexpected error is logged with its trace and ends the call as INTERNAL.
     """
-    ours = error if isinstance(error, RingmillError) else _unexpected(error, method)
-    await context.abort(status_of(ours), status_details(ours), trailing_metadata(ours))
-    raise AssertionError("abort always raises")
+    end_with(context, error if isinstance(error, RingmillError) else _unexpected(error, method))
 
 
 def _unexpected(error: Exception, method: str) -> RingmillError:

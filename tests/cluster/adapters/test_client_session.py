@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.adapters.network import answering
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.handshake import Introduction
 from ringmill.cluster.errors import NotFound, ProtocolMismatch, Unavailable
@@ -25,6 +26,13 @@ def echo(incoming: Incoming) -> bytes:
 
 def session(nodes: Any) -> ClientLink:
     return ClientLink(nodes.addresses[N1], transport=nodes.carrier)
+
+
+async def streams_are(node: FrameTransport, count: int) -> None:
+    """Return once clients have this number of streams to this node."""
+    async with asyncio.timeout(5):
+        while node.streams() != (count, 0):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
 
 
 async def test_a_session_carries_calls_of_clients_into_the_handlers(nodes: Any) -> None:
@@ -122,13 +130,12 @@ async def test_an_idle_session_is_ended_when_asked_and_dialled_anew_for_the_next
         await idle.session_call("kv.get", b"1", 5)
         putting = asyncio.create_task(busy.session_call("kv.put", b"2", 5))
         await began.wait()
+        await streams_are(n1, 2)  # those over gRPC go once the sessions are where the node offered
         assert n1.end_idle(9) == 0, "it was heard of a moment ago"
         monkeypatch.setattr(answering, "IDLE_S", 0.0)
         assert n1.end_idle(0) == 0
         assert n1.end_idle(9) == 1, "the other one has a call under way"
-        async with asyncio.timeout(5):
-            while n1.streams() != (1, 0):  # noqa: ASYNC110 - no event tells
-                await asyncio.sleep(0.01)
+        await streams_are(n1, 1)
         may_end.set()
         assert await putting == b"2"
         assert await idle.session_call("kv.get", b"3", 5) == b"3"

@@ -35,6 +35,9 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # Below the 30 s after which a node ends an idle connection: of that, gRPC would print a line in the
+    # terminal of whoever uses this client.
+    ("grpc.client_idle_timeout_ms", 20_000),
     *FLOW_CONTROL,
 )
 

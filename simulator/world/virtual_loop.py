@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import inspect
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
@@ -245,6 +246,10 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         """Forget what is left at the end of a run, so that nothing of it runs later."""
         self._timers.clear()
         self._runnable.clear()
+        for task in self._tasks.values():
+            work = task.get_coro()
+            if inspect.iscoroutine(work) and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+                work.close()  # else Python warns that it was never awaited
         self._tasks.clear()
 
     def _next(self) -> int:

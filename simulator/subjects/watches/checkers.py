@@ -55,8 +55,8 @@ def _never_back(mine: Sequence[Told], purged: Sequence[Purged]) -> Iterator[Viol
 def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> Iterator[Violation]:
     """In the end it has been told all that the owners hold.
 
-    A delete that is forgotten is not told to whoever had not heard of it by then.  A disk that lied, or is
-    gone, may have taken a write with it that its node had shown at level one.  Who
+    A delete that is forgotten is not told to whoever had not heard of it by then.  A disk that lied or is
+    gone, or a node that never comes back, may have taken a write with it that was shown at level one.  Who
     was told of that waits for it, as nobody shows it less (rule N2).
     """
     seen: dict[str, int] = {}
@@ -65,7 +65,7 @@ def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> I
             seen[who] = max(seen.get(who, 0), count)
     finals = [final for final in history.finals if final.key == key]
     purged = [one for one in history.purged if one.key == key]
-    if history.faults & _TAKING and any(
+    if (history.lost or history.faults & _TAKING) and any(
         all(final.seen.get(who, 0) < count for final in finals) for who, count in seen.items()
     ):
         return

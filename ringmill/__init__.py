@@ -13,6 +13,10 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+# gRPC reads it when it is imported.  Its core would write a line about each connection that a node ends into
+# the terminal of whoever uses the client; what matters of that is raised as an error.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 if TYPE_CHECKING:
     from ringmill.client.blocking import Client
     from ringmill.client.connection import AsyncClient, connect

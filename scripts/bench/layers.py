@@ -13,7 +13,6 @@ and what `kv.py` measures.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -21,8 +20,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import uvloop
-
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when gRPC is imported
 
 from layer_parts.engine_layers import engine_layers, fill_engine
 from layer_parts.layer import Layer

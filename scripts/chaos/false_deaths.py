@@ -31,7 +31,6 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
 from chaos.homes.own_home import judged_in_a_home  # noqa: E402
 from chaos.opinions.burners import burning  # noqa: E402

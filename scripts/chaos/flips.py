@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import signal
 import sys
@@ -25,7 +24,6 @@ from typing import Final
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
 from chaos.healing_node import fill, flip, size_of, start_scrubbing, until_whole  # noqa: E402
 from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402

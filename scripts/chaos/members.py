@@ -31,7 +31,6 @@ from typing import Any, Final
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
 from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
 from ringmill.client.chaos.chaos_load import ChaosLoad, Spaces  # noqa: E402

@@ -55,7 +55,6 @@ def chaos(settings: Settings, span: str, seed: int | None, faults: str, at_once:
     Exit code 0: all promises were kept; 1: one was broken, and a file has the history that shows it.  In the
     end all nodes run again.  The same seed draws the same schedule; processes keep their own timing.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would tell of connections that a kill resets
     from ringmill.client.chaos.chaos_run import ChaosOptions, ChaosRun
 
     for_s = bounded_span_s("--for", span, SHORTEST_STEP_S, LONGEST_S)

@@ -68,7 +68,6 @@ def open_channel(
     check_fork()
     if not _used_by:
         _used_by.append(os.getpid())
-        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it tells of each connection that a node ends
     limit = max_frame_bytes + GRPC_OVERHEAD_BYTES
     limits = (("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit))
     options: tuple[tuple[str, int | str], ...] = _OPTIONS + limits

@@ -28,7 +28,6 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
 from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
 from chaos.hostile.attacks import ATTACKS, LARGE_KEY  # noqa: E402

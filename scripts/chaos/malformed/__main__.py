@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -31,7 +30,6 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would tell of every reset connection
 
 from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
 from chaos.malformed.samples import Bodies, recorded  # noqa: E402

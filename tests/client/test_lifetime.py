@@ -154,9 +154,13 @@ def test_a_blocking_wait_ends_soon_after_its_deadline_even_when_its_thread_is_st
 
 
 def run(program: str, address: str) -> subprocess.CompletedProcess[str]:
-    """A process of its own, as forks and ends of interpreters are not for this one."""
+    """A process of its own, as forks and ends of interpreters are not for this one.
+
+    From 3.12 on Python warns of each fork of a process with threads, whatever the child does.
+    """
+    forks = "ignore:This process:DeprecationWarning"
     return subprocess.run(
-        [sys.executable, "-W", "default", "-c", program, address],
+        [sys.executable, "-W", "default", "-W", forks, "-c", program, address],
         capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
         env={key: value for key, value in os.environ.items() if not key.startswith(("GRPC_", "RINGMILL_"))},
     )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 import time
@@ -216,8 +215,6 @@ def test_folders_nested_without_end_are_removed_and_links_in_them_are_not_follow
     nested(deep, 3 * sys.getrecursionlimit())
     (deep / "link").symlink_to(kept)
     (deep / "deeper" / "link").symlink_to(kept)
-    with pytest.raises(RecursionError):
-        shutil.rmtree(deep)
     remove_tree(str(deep))
     assert os.listdir(tmp_path) == ["kept"] and os.listdir(kept) == ["file"]
 

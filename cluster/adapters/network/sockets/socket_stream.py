@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
@@ -31,6 +32,12 @@ READ_HIGH_BYTES: Final = 1024 * 1024
 _READ_LOW_BYTES: Final = 256 * 1024
 _WRITE_HIGH_BYTES: Final = 512 * 1024
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 1, "TCP_USER_TIMEOUT": 15_000}
+
+# From 3.12.0 to 3.12.8, in 3.13.0 and in 3.13.1 asyncio lets who writes by `writelines` fill the memory of
+# this process: CVE-2024-12254.
+_LINES_PAUSE: Final = not (
+    (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2)
+)
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +120,7 @@ class SocketStream(asyncio.Protocol):
     async def write(self, frame: bytes) -> None:
         if self._is_ended or self._is_ending:
             raise self._gone()
-        if self._is_secure:
+        if self._is_secure or not _LINES_PAUSE:
             self._transport.write(frame_length(frame) + frame)  # one record, and not one of 4 bytes before it
         else:
             self._transport.writelines((frame_length(frame), frame))

@@ -17,7 +17,8 @@ from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.epoch_vote import STORED_AS, EpochVote, decode_vote, encode_vote
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable
 from ringmill.cluster.ids import Epoch
-from ringmill.cluster.ports import Handler, Incoming
+from ringmill.cluster.overload.late_calls import check_in_time
+from ringmill.cluster.ports import Clock, Handler, Incoming
 from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.cluster.sometimes import sometimes
@@ -34,10 +35,11 @@ Step = Callable[[AcceptorState], AcceptorState | None]
 
 
 class EpochVoter:
-    def __init__(self, seat: Owner, *, topology: TopologyAgent, store: ControlState) -> None:
+    def __init__(self, seat: Owner, *, topology: TopologyAgent, store: ControlState, clock: Clock) -> None:
         self._seat = seat
         self._topology = topology
         self._store = store
+        self._clock = clock
         self._voting = asyncio.Lock()
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -61,6 +63,7 @@ class EpochVoter:
         if request.epoch > self._topology.epoch + 1:
             await self._topology.know(Epoch(request.epoch - 1), ask=incoming.sender)
         async with self._voting:
+            check_in_time(incoming, self._clock)
             current = self._topology.topology()
             if current.cluster != request.cluster:
                 raise InvalidArgument(f"{self._seat.node} is of cluster {current.cluster}")

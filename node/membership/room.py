@@ -67,6 +67,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         mark=lambda: LogMark(*replica.engine.synced_log),
         changes=lambda: replica.objects.changes,
         refuse=identity.refuse,
+        clock=core.clock,
     )
     liveness = Liveness(
         core.node,
@@ -87,7 +88,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         options=core.options.membership,
     )
     seat = Owner(core.node, identity.disk)
-    voter = EpochVoter(seat, topology=agent, store=replica.control)
+    voter = EpochVoter(seat, topology=agent, store=replica.control, clock=core.clock)
     offering = Offering(seat, topology=agent, transport=core.transport)
     epochs = EpochProposer(
         core.node,

@@ -35,7 +35,8 @@ from ringmill.cluster.membership.start_rules import (
     noted,
     others_needed,
 )
-from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
+from ringmill.cluster.overload.late_calls import check_in_time
+from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
@@ -81,6 +82,7 @@ class Starts:
         mark: Callable[[], LogMark],
         changes: Callable[[], int],
         refuse: Callable[[Start], Awaitable[FolderRefused]],
+        clock: Clock,
     ) -> None:
         self._announcement = announcement
         self._topology = topology
@@ -89,6 +91,7 @@ class Starts:
         self._mark = mark
         self._changes = changes
         self._refuse = refuse
+        self._clock = clock
         self._durable = decode_remembered(store.get(_STORED_AS))
         self._remembered = dict(self._durable)
         self._has_news = asyncio.Event()
@@ -217,6 +220,7 @@ class Starts:
         if known is not None and known.start != told.start and await self._is_alive(told.node, known.start):
             return StartAnswer(StartVerdict.RUNS_ALREADY, known.start).encode()
         async with self._writing:
+            check_in_time(incoming, self._clock)
             known = self._remembered.get(told.disk)
             verdict = judge(known, told)
             if verdict is not StartVerdict.NOTED:

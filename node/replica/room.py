@@ -99,7 +99,11 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView, start: S
     )
     core.serve_batches(serving.batch_handlers())
     registers = RegisterServing(
-        routes=routes, registers=replica.registers, remains=replica.remains, engine=replica.engine
+        routes=routes,
+        registers=replica.registers,
+        remains=replica.remains,
+        engine=replica.engine,
+        clock=core.clock,
     )
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})
     core.serve(exchange.handlers())

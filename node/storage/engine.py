@@ -220,10 +220,11 @@ class Engine:
     async def wait_writable(self, *, is_control: bool = False) -> None:
         """Return when the engine accepts more writes; usually at once.
 
-        Writers are slowed down when compaction falls behind, and stopped when it falls far behind.  Raises
-        what `apply` raises.
+        Writers are slowed down when compaction falls behind, and stopped when it falls far behind.  Control
+        state takes the spare room of a full memtable before it waits (rule E8).  Raises what `apply` raises.
         """
-        await self._admission.wait(is_control=is_control)
+        if not (is_control and self.has_spare_room):
+            await self._admission.wait(is_control=is_control)
 
     @property
     def is_writable(self) -> bool:

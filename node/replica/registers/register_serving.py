@@ -17,7 +17,8 @@ from ringmill.cluster.consensus.remains import NO_REMAINS, OWN_PREFIX, Remains, 
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.os_errors import told
-from ringmill.cluster.ports import Handler, Incoming
+from ringmill.cluster.overload.late_calls import check_in_time
+from ringmill.cluster.ports import Clock, Handler, Incoming
 from ringmill.node.replica.registers.register_messages import (
     ACCEPT,
     PREPARE,
@@ -42,12 +43,19 @@ _PAGE_ITEMS: Final = 1000
 
 class RegisterServing:
     def __init__(
-        self, *, routes: Routes, registers: RegisterStore, remains: RemainsStore, engine: Engine
+        self,
+        *,
+        routes: Routes,
+        registers: RegisterStore,
+        remains: RemainsStore,
+        engine: Engine,
+        clock: Clock,
     ) -> None:
         self._routes = routes
         self._registers = registers
         self._remains = remains
         self._engine = engine
+        self._clock = clock
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
@@ -60,7 +68,7 @@ class RegisterServing:
     async def prepare(self, incoming: Incoming) -> bytes:
         request, route = await self._asked(incoming)
         key, ballot = route.place.register_key, request.ballot
-        state, is_done = await self._registers.prepare(key, ballot, lambda: self._routes.check_same(route))
+        state, is_done = await self._registers.prepare(key, ballot, lambda: self._admit(incoming, route))
         return self._answer(route, state, is_done)
 
     async def accept(self, incoming: Incoming) -> bytes:
@@ -71,10 +79,15 @@ class RegisterServing:
         if decode_register(request.value).value is None:
             self._registers.emptied.add(route.place.copy)
         state, is_done = await self._registers.accept(
-            route.place.register_key, request.ballot, request.value, lambda: self._routes.check_same(route)
+            route.place.register_key, request.ballot, request.value, lambda: self._admit(incoming, route)
         )
         counter = 0 if is_done else self._refused_counter(state)
         return RegisterAnswer(route.row.row_epoch, counter, state.accepted, b"").encode()
+
+    def _admit(self, incoming: Incoming, route: Route) -> None:
+        """At the moment of a promise: who asked still waits for it, and the row is the same."""
+        check_in_time(incoming, self._clock)
+        self._routes.check_same(route)
 
     async def read(self, incoming: Incoming) -> bytes:
         _, route = await self._asked(incoming)

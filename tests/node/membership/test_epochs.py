@@ -11,7 +11,13 @@ import pytest
 
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.epoch_vote import EpochVote, encode_vote
-from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError, Unavailable
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    QuorumNotReached,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created, dropped
@@ -94,6 +100,31 @@ def slow_votes(seconds: float) -> Bend:
         await keep(voter, vote)
 
     return method(EpochVoter._keep, keep_slowly)
+
+
+def test_a_question_that_waits_past_its_deadline_takes_no_vote() -> None:
+    """Else those who ask anew wait behind their own former questions, and no epoch is decided any more."""
+    world, kept = World(), []
+    keep = EpochVoter._keep
+
+    async def keep_slowly(voter: EpochVoter, vote: EpochVote) -> None:
+        kept.append(vote.state.promised.counter)
+        await asyncio.sleep(4.0)  # longer than `send` waits
+        await keep(voter, vote)
+
+    async def ask(counter: int) -> None:
+        ballot = Ballot(counter, NodeId("n3"), 1, "")
+        request = EpochRequest(world.topology.cluster, Epoch(2), ballot, b"")
+        with pytest.raises(DeadlineExceeded):
+            await send(world, EPOCH_PREPARE, "n1", request)
+
+    async def story() -> None:
+        await asyncio.gather(*(ask(counter) for counter in range(1, 6)))
+        await asyncio.sleep(30.0)
+        assert kept == [1]
+
+    with bent(method(EpochVoter._keep, keep_slowly)):
+        world.run(story())
 
 
 def test_changes_at_once_are_made_on_slow_disks_too() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ids import NodeId, Start
 from ringmill.cluster.membership.start_rules import NO_MARK, Announcement, FoundLogs, LogMark, Remembered
@@ -75,6 +76,7 @@ class Cluster:
             mark=lambda: one.mark,
             changes=lambda: one.changes,
             refuse=refuse,
+            clock=SystemClock(),
         )
         for method, handler in {**agent.handlers(), **starts.handlers()}.items():
             transport.serve(method, handler)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import CorruptData, DeadlineExceeded, InvalidArgument, Unavailable, WrongEpoch
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Handler, Incoming, Priority
@@ -47,7 +48,8 @@ class NetworkTransport:
         if to in self.network.deaf:
             await asyncio.sleep(0)
             raise DeadlineExceeded(f"{to} did not answer", outcome="unknown")
-        answer = handler(Incoming(self.me, method, body, timeout_s, priority))
+        deadline = SystemClock().monotonic() + timeout_s
+        answer = handler(Incoming(self.me, method, body, deadline, priority))
         return answer if isinstance(answer, bytes) else await answer
 
 

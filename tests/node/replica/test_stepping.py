@@ -90,6 +90,19 @@ async def test_a_writer_that_reads_gets_its_turn_beside_those_that_only_write(
     assert await cold.get(KEY) == b"1" and len(reads) <= 4
 
 
+async def test_control_state_takes_the_spare_room_and_waits_behind_no_writer(cold: Engine) -> None:
+    """Votes and confirmed starts are control state: a cluster that cannot write them decides nothing."""
+    while cold.has_room:
+        batch = Batch()
+        batch.put(b"beside", bytes(100))
+        cold.apply(batch)
+    writing = asyncio.ensure_future(cold.wait_writable())
+    voting = asyncio.ensure_future(cold.wait_writable(is_control=True))
+    await asyncio.sleep(0)
+    assert voting.done() and not writing.done()
+    await writing
+
+
 async def test_a_value_whose_successor_was_flushed_while_it_was_read_is_not_the_present_one(
     cold: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,11 +6,14 @@ import asyncio
 
 import pytest
 
+from ringmill.cluster.consensus.acceptor import AcceptorState
 from ringmill.cluster.consensus.register import Incr
-from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
+from ringmill.simulator.bending import bent, method
 from tests.node.small_world import World
 
 
@@ -40,3 +43,29 @@ def test_one_whose_turn_does_not_come_ends_with_its_deadline(attempt: int, outco
         assert (await incr(4, 5)).number == 2, "the turn was passed on"
 
     world.run(story())
+
+
+def test_an_owner_whose_disk_takes_too_long_promises_nothing_to_who_waits_no_more() -> None:
+    """Else those who ask anew wait behind their own former questions, and no register is changed any more."""
+    world, taken = World(), []
+    raise_ceiling, put = RegisterStore.raise_ceiling, RegisterStore._put
+
+    async def raise_slowly(store: RegisterStore, counter: int) -> None:
+        await asyncio.sleep(3.0)
+        await raise_ceiling(store, counter)
+
+    def note_and_put(store: RegisterStore, key: bytes, state: AcceptorState) -> None:
+        taken.append(state)
+        put(store, key, state)
+
+    async def story() -> None:
+        where, operation = RegisterRead("", b"hits", 2.0), OperationId(1, 1, HybridTime(0))
+        request = ChangeRequest(where, Incr(1), operation)
+        with pytest.raises(RingmillError):
+            await world.on("n1", world.nodes["n1"].requests.change_register(request))
+        await asyncio.sleep(30.0)
+        assert not taken
+
+    slow = method(RegisterStore.raise_ceiling, raise_slowly), method(RegisterStore._put, note_and_put)
+    with bent(*slow):
+        world.run(story())

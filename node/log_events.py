@@ -23,6 +23,7 @@ EVENTS: Final = {
     "%s listens on %s, start %d": "node.listening",
     "%s takes frames at %s": "node.listening_for_frames",
     "%s serves metrics at %s": "node.serving_metrics",
+    "%s records traces to %s": "node.recording_traces",
     "%s serves cluster %s": "node.serving",
     "%s stops": "node.stopping",
     "%s: %d calls unanswered after %.1f s": "node.calls_unanswered",

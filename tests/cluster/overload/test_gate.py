@@ -15,6 +15,7 @@ from ringmill.cluster.overload.gate import LONG_S, Gate
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Arrival, Incoming, Priority
+from ringmill.cluster.traces.spans import Span
 
 FAR = 1e12
 CLIENT = NodeId("")
@@ -30,6 +31,7 @@ class Call:
     method: str = "kv.get"
     sender: NodeId = CLIENT
     on_end: Callable[[Arrival], None] | None = None
+    span: Span | None = None
     told: list[bytes | Exception] = field(default_factory=list)
 
     def answer(self, body: bytes) -> None:

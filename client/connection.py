@@ -334,7 +334,9 @@ class AsyncClient(AsyncKeyspace):
             return _JobLink(address, source, self._job_links, self._tls)
 
         self._token_dial = dial
-        self._jobs = AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
+        self._jobs = AsyncJobs(
+            self._directory, dial, _open_files, self._entropy, self._timeout_s, self._router.tracing
+        )
         return self._jobs
 
     async def status(self, *, timeout: Seconds | None = None) -> ClusterStatus:

@@ -7,12 +7,13 @@ See: docs/monitoring.md, "Traces".
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeAlias
 
 from ringmill.cluster.traces.span_names import span_name
-from ringmill.cluster.traces.spans import Span, Tracer, carried_trace
+from ringmill.cluster.traces.spans import Span, Tracer, carried_trace, spanned
 
-__all__ = ["Tracing", "begun_span", "no_tracer"]
+__all__ = ["Tracing", "begun_span", "no_tracer", "request_span"]
 
 Tracing: TypeAlias = Callable[[], Tracer | None]
 """Tells what records spans now; None: nothing does."""
@@ -31,3 +32,11 @@ def begun_span(tracer: Tracer, path: str, keyspace: str, *, keys: int = 1) -> Sp
     if keys > 1:
         notes["db.operation.batch.size"] = keys
     return tracer.begin(f"ringmill.{name}", kind="client", parent=carried_trace(), notes=notes)
+
+
+def request_span(
+    tracing: Tracing, path: str, keyspace: str = "", *, keys: int = 1
+) -> AbstractContextManager[None]:
+    """Make a request for a span of its own, if the program traces."""
+    tracer = tracing()
+    return spanned(None if tracer is None else begun_span(tracer, path, keyspace, keys=keys))

@@ -76,11 +76,17 @@ class Tracer(Protocol):
     """Begins spans."""
 
     def begin(
-        self, name: str, *, kind: SpanKind, parent: bytes = b"", notes: Notes | None = None
+        self,
+        name: str,
+        *,
+        kind: SpanKind,
+        parent: bytes = b"",
+        notes: Notes | None = None,
+        place: bytes = b"",
     ) -> Span | None:
         """A span below `parent`, as a caller has sent it; without one it may be the first of a trace.
 
-        None when it is not to be recorded.
+        `place` is what is carried for it, where others know that before.  None when it is not recorded.
         """
         ...
 

@@ -48,12 +48,19 @@ class NodeTracer:
         return self._tracer.begin(f"ringmill.{name}", kind="server", parent=parent, notes=notes)
 
     def begin(
-        self, name: str, *, kind: SpanKind = "internal", parent: bytes = b"", notes: Notes | None = None
+        self,
+        name: str,
+        *,
+        kind: SpanKind,
+        parent: bytes = b"",
+        notes: Notes | None = None,
+        place: bytes = b"",
     ) -> Span | None:
         """None without a parent: no trace begins with a node's own work."""
         if not parent:
             return None
-        return self._tracer.begin(name, kind=kind, parent=parent, notes={**self._common, **(notes or {})})
+        notes = {**self._common, **(notes or {})}
+        return self._tracer.begin(name, kind=kind, parent=parent, notes=notes, place=place)
 
     def _is_drawn(self) -> bool:
         return self._one_in > 0 and self._entropy.uniform("traces") * self._one_in < 1

@@ -6,6 +6,7 @@ Only processes that trace load this file: it needs the packages of `pip install 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final
@@ -25,7 +26,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.traces.spans import Notes, Span, SpanKind
 from ringmill.cluster.traces.trace_context import TraceContext
 
-__all__ = ["OtelTracer"]
+__all__ = ["GIVEN_ID", "OtelTracer"]
 
 _KINDS: Final[Mapping[SpanKind, trace.SpanKind]] = MappingProxyType(
     {
@@ -34,6 +35,10 @@ _KINDS: Final[Mapping[SpanKind, trace.SpanKind]] = MappingProxyType(
         "internal": trace.SpanKind.INTERNAL,
     }
 )
+
+
+GIVEN_ID: Final[ContextVar[int]] = ContextVar("ringmill_given_id", default=0)
+"""The id of the span that is being begun; 0: it gets one by chance."""
 
 
 class OtelTracer:
@@ -46,16 +51,27 @@ class OtelTracer:
         self._tracer = provider.get_tracer("ringmill", version("ringmill"))
 
     def begin(
-        self, name: str, *, kind: SpanKind, parent: bytes = b"", notes: Notes | None = None
+        self,
+        name: str,
+        *,
+        kind: SpanKind,
+        parent: bytes = b"",
+        notes: Notes | None = None,
+        place: bytes = b"",
     ) -> Span | None:
-        above = TraceContext.decode(parent)
+        """`place` is heeded by a provider whose ids are GivenIds."""
+        above, given = TraceContext.decode(parent), TraceContext.decode(place)
         context = None if above is None else _below(above)
-        recorded = self._tracer.start_span(name, context, kind=_KINDS[kind], attributes=notes)
-        place = recorded.get_span_context()
-        if not place.is_valid or not place.trace_flags.sampled:
+        token = GIVEN_ID.set(0 if given is None else int.from_bytes(given.span_id, "big"))
+        try:
+            recorded = self._tracer.start_span(name, context, kind=_KINDS[kind], attributes=notes)
+        finally:
+            GIVEN_ID.reset(token)
+        found = recorded.get_span_context()
+        if not found.is_valid or not found.trace_flags.sampled:
             return None
         carried = TraceContext(
-            place.trace_id.to_bytes(16, "big"), place.span_id.to_bytes(8, "big"), int(place.trace_flags)
+            found.trace_id.to_bytes(16, "big"), found.span_id.to_bytes(8, "big"), int(found.trace_flags)
         )
         return Span(carried.encode(), _OtelRecorder(recorded))
 

@@ -17,8 +17,10 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from ringmill.cluster.adapters.files.private_files import open_private
+from ringmill.cluster.adapters.tracing.otel_tracer import GIVEN_ID
 from ringmill.cluster.adapters.tracing.trace_places import file_of_traces
 from ringmill.cluster.errors import InvalidArgument
 
@@ -47,7 +49,7 @@ def exporting_provider(place: str, about: Mapping[str, str], origin: str) -> Ite
     except OSError as error:
         raise InvalidArgument(f"{origin} {path!r}: {error.strerror}") from error
     resource = Resource.create({"service.name": "ringmill", **about})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider = TracerProvider(resource=resource, id_generator=GivenIds(), shutdown_on_exit=False)
     provider.add_span_processor(
         BatchSpanProcessor(
             exporter,
@@ -59,6 +61,13 @@ def exporting_provider(place: str, about: Mapping[str, str], origin: str) -> Ite
         yield provider
     finally:
         provider.shutdown()
+
+
+class GivenIds(RandomIdGenerator):
+    """Ids by chance, unless that of a span is known before."""
+
+    def generate_span_id(self) -> int:
+        return GIVEN_ID.get() or super().generate_span_id()
 
 
 class _SpanFile(SpanExporter):

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TypeAlias
 
 from ringmill.cluster.traces.span_names import span_name
-from ringmill.cluster.traces.spans import Span, Tracer, carried_trace, spanned
+from ringmill.cluster.traces.spans import Span, Tracer, carried_trace, is_unrecorded, spanned
 
 __all__ = ["Tracing", "begun_span", "no_tracer", "request_span"]
 
@@ -25,6 +25,8 @@ def no_tracer() -> None:
 
 def begun_span(tracer: Tracer, path: str, keyspace: str, *, keys: int = 1) -> Span | None:
     """Of a request by its method: "ringmill.put" of "/ringmill.v1.Kv/Put".  None if it is not recorded."""
+    if is_unrecorded():
+        return None
     name = span_name(path).removeprefix("kv.")
     notes: dict[str, str | int] = {"db.system.name": "ringmill", "db.operation.name": name}
     if keyspace:

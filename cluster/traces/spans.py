@@ -23,9 +23,11 @@ __all__ = [
     "Span",
     "SpanKind",
     "Tracer",
+    "UNRECORDED",
     "carried_text",
     "carried_trace",
     "in_no_span",
+    "is_unrecorded",
     "spanned",
 ]
 
@@ -102,6 +104,9 @@ class CallTracer(Tracer, Protocol):
         ...
 
 
+UNRECORDED: Final = Span(b"")
+"""Work for it is of no trace, and begins none: that was decided for what has caused it."""
+
 _PRESENT: Final[ContextVar[Span | None]] = ContextVar("ringmill_span", default=None)
 
 
@@ -109,6 +114,11 @@ def carried_trace() -> bytes:
     """What is sent with a call that is made now; b"" when it is of no trace."""
     span = _PRESENT.get()
     return b"" if span is None or span.is_over else span.carried
+
+
+def is_unrecorded() -> bool:
+    """Whether no trace is to begin with what the code does now."""
+    return _PRESENT.get() is UNRECORDED
 
 
 def carried_text() -> str:

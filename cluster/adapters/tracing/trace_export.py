@@ -18,6 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
 
 from ringmill.cluster.adapters.files.private_files import open_private
 from ringmill.cluster.adapters.tracing.otel_tracer import GIVEN_ID
@@ -34,12 +35,16 @@ _WHO: Final = "service.instance.id"  # of `about`
 
 
 @contextmanager
-def exporting_provider(place: str, about: Mapping[str, str], origin: str) -> Iterator[TracerProvider]:
+def exporting_provider(
+    place: str, about: Mapping[str, str], origin: str, *, one_in: int = 1
+) -> Iterator[TracerProvider]:
     """A provider whose spans go to `place`, as cluster/adapters/tracing/trace_places.py has it.
 
     `about` is told with each span, as attributes of its process; its instance names the file in a folder.
-    At the end what is left is exported.  Raises InvalidArgument, which names `origin`, for a file that cannot
-    be written.
+    One in `one_in` traces that begin here is recorded, 0: none; of others it was decided where they began.
+    At the end what is left is exported.
+
+    Raises InvalidArgument, which names `origin`, for a file that cannot be written.
     """
     path = file_of_traces(place)
     if path and os.path.isdir(path):
@@ -49,7 +54,8 @@ def exporting_provider(place: str, about: Mapping[str, str], origin: str) -> Ite
     except OSError as error:
         raise InvalidArgument(f"{origin} {path!r}: {error.strerror}") from error
     resource = Resource.create({"service.name": "ringmill", **about})
-    provider = TracerProvider(resource=resource, id_generator=GivenIds(), shutdown_on_exit=False)
+    drawn = ParentBased(TraceIdRatioBased(1 / one_in) if one_in else ALWAYS_OFF)
+    provider = TracerProvider(drawn, resource, shutdown_on_exit=False, id_generator=GivenIds())
     provider.add_span_processor(
         BatchSpanProcessor(
             exporter,

@@ -1,0 +1,41 @@
+"""The span of a request over HTTP, below the one that its caller names in `traceparent`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ringmill.client.gateway.http.table.http_route import HttpRoute
+from ringmill.client.routing.tracing import Tracing
+from ringmill.cluster.traces.spans import UNRECORDED, spanned
+from ringmill.cluster.traces.trace_context import TRACEPARENT, TraceContext
+
+__all__ = ["answered_in_span"]
+
+
+async def answered_in_span(
+    tracing: Tracing,
+    request: web.BaseRequest,
+    route: HttpRoute,
+    answer: Callable[[], Awaitable[web.StreamResponse]],
+) -> web.StreamResponse:
+    """The answer, made for a span if this gateway traces.
+
+    The path of a request has its key, so the span has that of the route.
+    """
+    tracer = tracing()
+    if tracer is None:
+        return await answer()
+    above = TraceContext.parse(request.headers.get(TRACEPARENT, ""))
+    span = tracer.begin(
+        f"{request.method} {route.path}",
+        kind="server",
+        parent=b"" if above is None else above.encode(),
+        notes={"http.request.method": request.method, "http.route": route.path},
+    )
+    with spanned(span or UNRECORDED, ends=span is not None):
+        answered = await answer()
+        if span is not None:
+            span.note({"http.response.status_code": answered.status})
+        return answered

@@ -107,6 +107,17 @@ async def test_a_put_has_one_root_and_its_coordinator_and_replicas_below_it(
     ]
 
 
+def test_all_of_a_batch_is_below_one_span_of_the_thread_that_waits_for_it(
+    recording: tuple[ScratchCluster, Path], traces: Traces
+) -> None:
+    cluster, _ = recording
+    with cluster.client() as db, trace.get_tracer("app").start_as_current_span("app"):
+        db.mput({f"batch-{number}": VALUE for number in range(40)})
+    found = traces.tree(lambda names: names.count("ringmill.mput > ringmill.kv.put") >= 40)
+    assert found.count("app > ringmill.mput") == 1
+    assert found.count("ringmill.mput > ringmill.kv.put") == 40
+
+
 async def test_spans_say_who_and_in_which_keyspace_and_never_which_key(
     recording: tuple[ScratchCluster, Path], traces: Traces
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Final, TextIO
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
@@ -31,6 +31,7 @@ EXPORT_EVERY_S: Final = 1.0
 SEND_TIMEOUT_S: Final = 2.0  # short, as a node that stops waits for it
 FILE_BYTES: Final = 16 << 20
 FILES: Final = 4
+MOST_CHARACTERS: Final = 256  # of what a span tells: requests of clients may say anything
 _WHO: Final = "service.instance.id"  # of `about`
 
 
@@ -55,7 +56,13 @@ def exporting_provider(
         raise InvalidArgument(f"{origin} {path!r}: {error.strerror}") from error
     resource = Resource.create({"service.name": "ringmill", **about})
     drawn = ParentBased(TraceIdRatioBased(1 / one_in) if one_in else ALWAYS_OFF)
-    provider = TracerProvider(drawn, resource, shutdown_on_exit=False, id_generator=GivenIds())
+    provider = TracerProvider(
+        drawn,
+        resource,
+        shutdown_on_exit=False,
+        id_generator=GivenIds(),
+        span_limits=SpanLimits(max_attribute_length=MOST_CHARACTERS),
+    )
     provider.add_span_processor(
         BatchSpanProcessor(
             exporter,

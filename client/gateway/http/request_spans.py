@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from aiohttp import web
 
+from ringmill.client.gateway.http.problems import HttpRefusal
 from ringmill.client.gateway.http.table.http_route import HttpRoute
 from ringmill.client.routing.tracing import Tracing
-from ringmill.cluster.traces.spans import UNRECORDED, spanned
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.traces.spans import UNRECORDED, Span, spanned
 from ringmill.cluster.traces.trace_context import TRACEPARENT, TraceContext
 
 __all__ = ["answered_in_span"]
@@ -35,7 +38,17 @@ async def answered_in_span(
         notes={"http.request.method": request.method, "http.route": route.path},
     )
     with spanned(span or UNRECORDED, ends=span is not None):
-        answered = await answer()
-        if span is not None:
-            span.note({"http.response.status_code": answered.status})
+        try:
+            answered = await answer()
+        except (HttpRefusal, RingmillError) as error:
+            _end(span, error.status if isinstance(error, HttpRefusal) else error.http_status, error)
+            raise
+        _end(span, answered.status)
         return answered
+
+
+def _end(span: Span | None, status: int, error: Exception | None = None) -> None:
+    """What the caller did wrong is no failure of this side, as OpenTelemetry's conventions have it."""
+    if span is not None:
+        span.note({"http.response.status_code": status})
+        span.end(error if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None)

@@ -13,7 +13,7 @@ __all__ = ["checked_trace_place", "file_of_traces"]
 
 _FILE: Final = "file:"
 _COLLECTOR_PATH: Final = "/v1/traces"  # of OTLP over HTTP
-_NEEDED: Final = "opentelemetry"
+_NEEDED: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
 def checked_trace_place(origin: str, text: str) -> str:
@@ -31,11 +31,18 @@ def checked_trace_place(origin: str, text: str) -> str:
                 hint="a collector of OpenTelemetry on this machine listens at http://127.0.0.1:4318",
             )
         place = text if url.path.strip("/") else url._replace(path=_COLLECTOR_PATH).geturl()
-    if find_spec(_NEEDED) is None or find_spec(f"{_NEEDED}.sdk") is None:
+    if not all(map(_is_there, _NEEDED)):
         raise InvalidArgument(
             f"{origin} needs OpenTelemetry, which is not installed", hint="pip install 'ringmill[otel]'"
         )
     return place
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
 
 
 def file_of_traces(place: str) -> str:

@@ -30,7 +30,10 @@ async def test_the_callers_span_is_above_that_of_the_route_and_no_key_is_told(
     spans = recorded(monkeypatch, ALWAYS_OFF)
     async with http_door(node[1], tracing=ProgramsTracer()) as caller:
         await caller.ask("PUT", "/v1/kv/default/secret", data=b"v", headers={"traceparent": f"00-{ABOVE}-01"})
-    put, request = spans.get_finished_spans()
+        await caller.ask("GET", "/v1/kv/default/nobody", headers={"traceparent": f"00-{ABOVE}-01"})
+    put, request, _, missing = spans.get_finished_spans()
+    assert (missing.attributes or {})["http.response.status_code"] == 404
+    assert missing.status.is_unset, "what is not there is no failure of the gateway"
     assert (put.name, request.name) == ("ringmill.put", "PUT /v1/kv/{keyspace}/{key}")
     assert request.parent is not None and f"{request.parent.span_id:016x}" == ABOVE.split("-")[1]
     assert put.parent is not None and request.context is not None

@@ -101,6 +101,13 @@ def test_a_caller_that_does_not_record_begins_no_span(collector: Collector) -> N
         assert OtelTracer(provider).begin("x", kind="server", parent=ABOVE.encode()) is not None
 
 
+def test_a_place_is_refused_where_opentelemetry_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{checked_trace_place.__module__}.find_spec", lambda _: None)
+    with pytest.raises(InvalidArgument, match="--traces needs OpenTelemetry") as refused:
+        checked_trace_place("--traces", "http://127.0.0.1:4318")
+    assert refused.value.hint == "pip install 'ringmill[otel]'"
+
+
 def test_a_file_that_cannot_be_written_is_told_with_its_setting() -> None:
     with (
         pytest.raises(InvalidArgument, match=r"--traces '/nowhere/traces': No such file"),

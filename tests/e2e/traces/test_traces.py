@@ -116,6 +116,12 @@ def test_all_of_a_batch_is_below_one_span_of_the_thread_that_waits_for_it(
     found = traces.tree(lambda names: names.count("ringmill.mput > ringmill.kv.put") >= 40)
     assert found.count("app > ringmill.mput") == 1
     assert found.count("ringmill.mput > ringmill.kv.put") == 40
+    app = trace.get_tracer("app").start_as_current_span("app")
+    with cluster.client() as db, app, db.pipeline() as batch:
+        for number in range(10):
+            batch.get(f"batch-{number}")
+    found = traces.tree(lambda names: names.count("ringmill.pipeline > ringmill.kv.get") >= 10)
+    assert found.count("app > ringmill.pipeline") == 1
 
 
 async def test_spans_say_who_and_in_which_keyspace_and_never_which_key(

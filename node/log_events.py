@@ -24,6 +24,8 @@ EVENTS: Final = {
     "%s takes frames at %s": "node.listening_for_frames",
     "%s serves metrics at %s": "node.serving_metrics",
     "%s records traces to %s": "node.recording_traces",
+    "traces are lost: %s takes none": "traces.lost",
+    "traces are sent again: %s takes them": "traces.sent_again",
     "%s serves cluster %s": "node.serving",
     "%s stops": "node.stopping",
     "%s: %d calls unanswered after %.1f s": "node.calls_unanswered",

@@ -34,6 +34,8 @@ FILES: Final = 4
 MOST_CHARACTERS: Final = 256  # of what a span tells: requests of clients may say anything
 _WHO: Final = "service.instance.id"  # of `about`
 
+_log = logging.getLogger(__name__)
+
 
 @contextmanager
 def exporting_provider(
@@ -51,7 +53,7 @@ def exporting_provider(
     if path and os.path.isdir(path):
         path = os.path.join(path, f"{about[_WHO]}.jsonl")
     try:
-        exporter = _SpanFile(path) if path else OTLPSpanExporter(endpoint=place, timeout=SEND_TIMEOUT_S)
+        exporter = _SpanFile(path) if path else _Collector(place)
     except OSError as error:
         raise InvalidArgument(f"{origin} {path!r}: {error.strerror}") from error
     resource = Resource.create({"service.name": "ringmill", **about})
@@ -81,6 +83,26 @@ class GivenIds(RandomIdGenerator):
 
     def generate_span_id(self) -> int:
         return GIVEN_ID.get() or super().generate_span_id()
+
+
+class _Collector(OTLPSpanExporter):
+    """Sends spans, and logs only when it begins to take none, and when it takes them again."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(endpoint=url, timeout=SEND_TIMEOUT_S)
+        logging.getLogger(OTLPSpanExporter.__module__).setLevel(logging.CRITICAL)  # two lines a second
+        self._url = url
+        self._is_lost = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = super().export(spans)
+        is_lost = result is not SpanExportResult.SUCCESS
+        if is_lost and not self._is_lost:
+            _log.warning("traces are lost: %s takes none", self._url)
+        elif self._is_lost and not is_lost:
+            _log.info("traces are sent again: %s takes them", self._url)
+        self._is_lost = is_lost
+        return result
 
 
 class _SpanFile(SpanExporter):

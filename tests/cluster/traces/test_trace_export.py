@@ -85,10 +85,18 @@ def test_a_collector_is_sent_each_span_with_its_place_and_what_came_of_it(collec
     assert b"secret" not in request.SerializeToString(), "the words of an error may name a key"
 
 
-def test_a_collector_that_is_away_costs_the_spans_and_nothing_else(collector: Collector) -> None:
+def test_a_collector_that_is_away_costs_the_spans_and_one_line_of_the_log(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
     url = collector.url
     collector.server_close()
-    assert a_span(url).is_over
+    with exporting_provider(url, ABOUT, "--traces") as provider:
+        for _ in range(2):
+            span = OtelTracer(provider).begin("ringmill.kv.put", kind="server")
+            assert span is not None
+            span.end()
+            provider.force_flush()
+    assert [record.getMessage() for record in caplog.records] == [f"traces are lost: {url} takes none"]
 
 
 def test_a_caller_that_does_not_record_begins_no_span(collector: Collector) -> None:

@@ -57,6 +57,7 @@ from ringmill.cluster.adapters.network.link_proofs import one_spelling
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.adapters.tracing.programs_tracer import ProgramsTracer
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ports import Ended, FileSystem
 from ringmill.cluster.ring.topology import Topology
@@ -203,7 +204,7 @@ class AsyncClient(AsyncKeyspace):
         self._job_links: set[_JobLink] = set()
         self._has_session = session
         self._transport = transport
-        router = Router(self._directory, self._entropy, timeout_s)
+        router = Router(self._directory, self._entropy, timeout_s, ProgramsTracer())
         super().__init__("default", router, OperationNames(self._entropy, self._directory))
 
     async def __aenter__(self) -> AsyncClient:
@@ -333,7 +334,9 @@ class AsyncClient(AsyncKeyspace):
             return _JobLink(address, source, self._job_links, self._tls)
 
         self._token_dial = dial
-        self._jobs = AsyncJobs(self._directory, dial, _open_files, self._entropy, self._timeout_s)
+        self._jobs = AsyncJobs(
+            self._directory, dial, _open_files, self._entropy, self._timeout_s, self._router.tracing
+        )
         return self._jobs
 
     async def status(self, *, timeout: Seconds | None = None) -> ClusterStatus:

@@ -39,9 +39,11 @@ from ringmill.client.kv_requests import (
 )
 from ringmill.client.lifetime import pipeline_ended
 from ringmill.client.many_keys import KeyspaceRequests
+from ringmill.client.routing.tracing import begun_span
 from ringmill.client.routing.window import Window, WindowRequest
 from ringmill.client.values import Item, Receipt
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.traces.spans import spanned
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 
 __all__ = ["AsyncPipeline", "Outcome", "Queued", "QueuedRead", "QueuedWrite"]
@@ -91,7 +93,10 @@ class AsyncPipeline:
         self._requests = requests
         self._queue: deque[Queued] = deque()
         self._futures: set[asyncio.Future[Any]] = set()
-        self._window = Window(requests.router, self._pull)
+        tracer = requests.router.tracing()
+        self._span = None if tracer is None else begun_span(tracer, "kv.pipeline", requests.keyspace)
+        with spanned(self._span, ends=False):
+            self._window = Window(requests.router, self._pull)  # sends for the span it was made for
         self._is_over = False
 
     async def __aenter__(self) -> AsyncPipeline:
@@ -113,6 +118,8 @@ class AsyncPipeline:
             future.cancel()
         self._futures.clear()
         await self._window.close()
+        if self._span is not None:
+            self._span.end()
 
     def put(
         self,

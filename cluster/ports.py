@@ -16,6 +16,7 @@ from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.traces.spans import Span
 
 __all__ = [
     "AppendFile",
@@ -109,6 +110,10 @@ class Arrival(Protocol):
     def body(self) -> bytes: ...
     @property
     def deadline(self) -> float: ...
+    @property
+    def span(self) -> Span | None:
+        """Of what is done for it; None when it is not traced."""
+        ...
 
     on_end: Callable[[Arrival], None] | None
     """Called once when it ends."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
@@ -82,6 +83,8 @@ class CallsToSelf:
 @dataclass(slots=True)
 class _OwnArrival:
     """A batch of one, from this node (ringmill.cluster.ports.Arrival)."""
+
+    span: ClassVar[None] = None  # the caller works for it
 
     sender: NodeId
     method: str

@@ -19,6 +19,7 @@ from typing import Final, Literal, TypeAlias
 from ringmill.cluster.access.client_token import PREFIX
 from ringmill.cluster.access.cluster_secret import cluster_secret
 from ringmill.cluster.adapters.files.private_files import distrust, replace_private
+from ringmill.cluster.adapters.tracing.trace_places import checked_trace_place
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
@@ -78,6 +79,8 @@ class NodeConfig:
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
     log_format: str = "text"  # or "json"
     metrics: str = ""  # host:port that serves metrics over HTTP; "" nowhere
+    traces: str = ""  # where spans go: "file:/PATH" or a URL; "" nowhere
+    trace_one_in: int = 100  # of the requests whose client does not trace one is traced; 0 none
     frames_port: int = 0  # where frames over tcp are taken; 0: the system chooses at each start
     containment: Containing = "auto"  # of tasks, as far as the kernel can
     tls: TlsPaths | None = None  # the files with which the node speaks TLS, and nothing else
@@ -193,6 +196,8 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         frames_port=_frames_port(found, listen),
         log_format=text("log_format"),
         metrics=_metrics(found, listen, is_guarded=tls is not None and value["token_file"] is not None),
+        traces=_traces(found["traces"]),
+        trace_one_in=int(number("trace_one_in")),
         containment=_containment(text("containment")),
         tls=tls,
         log_file=str(Path(text("log_file")).absolute()) if value["log_file"] is not None else "",
@@ -225,6 +230,10 @@ def _metrics(found: Mapping[str, Found], listen: str, *, is_guarded: bool) -> st
             hint="metrics need a port of their own",
         )
     return address
+
+
+def _traces(given: Found) -> str:
+    return checked_trace_place(given.origin, str(given.value)) if given.value else ""
 
 
 def _containment(name: str) -> Containing:

@@ -11,6 +11,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, BatchTransport, Clock, Entropy, FileSystem, Handler, Spawner
+from ringmill.cluster.traces.spans import CallTracer
 from ringmill.cluster.versions.context_token import ContextSeal
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.node.calls_to_self import CallsToSelf
@@ -29,6 +30,7 @@ class Doors:
     files: FileSystem
     spawner: Spawner
     transport: BatchTransport
+    tracer: CallTracer | None = None  # records what this node does for requests that are traced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

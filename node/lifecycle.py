@@ -42,6 +42,7 @@ from ringmill.cluster.mapreduce.messages.reach import TaskContainment, is_within
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Clock, Entropy
 from ringmill.cluster.ring.topology import Member, Owner, Topology
+from ringmill.cluster.traces.spans import CallTracer
 from ringmill.cluster.wire.join_tokens import JoinToken
 from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
@@ -113,18 +114,16 @@ async def run_node(config: NodeConfig) -> None:
     spawner = ProcessSpawner()
     try:
         carrier = carrier_named(config.peer_transport, LINK, clock=clock, tls=tls)
-        async with FrameTransport(
-            config.id,
-            carrier,
-            clock=clock,
-            entropy=entropy,
-            secret=config.token,
-            addresses=config.proved,
-        ) as transport:
+        frames = FrameTransport(
+            config.id, carrier, clock=clock, entropy=entropy, secret=config.token, addresses=config.proved
+        )
+        async with _recording_traces(config, entropy) as tracer, frames as transport:
             watch.spare = transport.end_idle
             transport.clients_prove = tls is not None and bool(config.token)
             files = OsFileSystem()
-            doors = Doors(clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport)
+            doors = Doors(
+                clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport, tracer=tracer
+            )
             options = _options(config)
             async with running_node(config, doors, options) as node:
                 _acquaint(config, node, transport)
@@ -165,6 +164,8 @@ def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None
         transport.admit_by(node.core.gate)
     transport.authorize_by(node.access)
     transport.meter_by(node.core.meter)
+    if node.core.doors.tracer is not None:
+        transport.trace_by(node.core.doors.tracer)
     node.core.secret.on_change(transport.change_secret)
     node.membership.topology.on_change(lambda topology: transport.join(topology.cluster))
     node.membership.topology.on_change(lambda topology: note_epoch(topology.epoch))
@@ -276,6 +277,19 @@ async def _serving_metrics(node: Node, process: ProcessFacts, tls: TlsFiles | No
     async with serving_metrics(node, families, tls) as where:
         _log.info("%s serves metrics at %s", node.core.node, where)
         yield
+
+
+@asynccontextmanager
+async def _recording_traces(config: NodeConfig, entropy: Entropy) -> AsyncIterator[CallTracer | None]:
+    """Only a node that records traces loads what that takes.  Raises InvalidArgument."""
+    if not config.traces:
+        yield None
+        return
+    from ringmill.node.traces.recording import recording_traces  # noqa: PLC0415
+
+    with recording_traces(config, entropy) as tracer:
+        _log.info("%s records traces to %s", config.id, config.traces)
+        yield tracer
 
 
 def _tls(config: NodeConfig) -> TlsFiles | None:

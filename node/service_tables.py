@@ -24,6 +24,7 @@ from ringmill.node.services.repair_service import RepairService
 from ringmill.node.services.scans_service import ScansService
 from ringmill.node.services.table import Service
 from ringmill.node.services.topology_service import NodeCard, TopologyService
+from ringmill.node.traces.traced_tables import traced
 
 __all__ = ["ProcessFacts", "service_tables"]
 
@@ -52,7 +53,9 @@ def service_tables(
     secret, control = node.core.secret, node.access
     who = caller_of or (lambda told, _: raw_caller(secret.text, told, control))
     tables = guarded(_open_tables(node, process), control, who)
-    return metered(tables, node.core.meter, node.core.clock)
+    tables = metered(tables, node.core.meter, node.core.clock)
+    tracer = node.core.doors.tracer
+    return tables if tracer is None else traced(tables, tracer)
 
 
 def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:

@@ -160,6 +160,7 @@ def _run(run: RunAttempt, here: _Process) -> tuple[MapOutput | ReduceOutput, Att
     here.fence.put_around(run.reach, files_of_split(run.split) if run.reach else (), run.folder)
     os.chdir(run.scratch)
     os.environ["HOME"] = os.environ["TMPDIR"] = run.scratch
+    _tell_trace(run.trace)
     tempfile.tempdir = None
     here.peak.forget()
     try:
@@ -179,6 +180,13 @@ def _run(run: RunAttempt, here: _Process) -> tuple[MapOutput | ReduceOutput, Att
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def _tell_trace(traceparent: str) -> None:
+    """By the variable that OpenTelemetry has for it.  This process may have had another attempt before."""
+    os.environ.pop("TRACEPARENT", None)
+    if traceparent:
+        os.environ["TRACEPARENT"] = traceparent
 
 
 _Followed: TypeAlias = tuple[Progress, CountedFiles]

@@ -52,6 +52,19 @@ __all__ = ["gateway"]
     show_default=True,
     help="which owner of a key is asked first",
 )
+@click.option(
+    "--traces",
+    metavar="PLACE",
+    help="where traces go: file:PATH, or the URL of a collector of OTLP",
+)
+@click.option(
+    "--trace-one-in",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="of how many requests that come without a trace one is traced; 0 for none",
+)
 @click.pass_obj
 def gateway(
     settings: Settings,
@@ -67,12 +80,15 @@ def gateway(
     cache_ttl: str | None,
     redis: str | None,
     redis_dbs: tuple[str, ...],
+    traces: str | None,
+    trace_one_in: int,
 ) -> None:
     """Let clients in that speak another protocol, until Ctrl-C.
 
     A caller shows its own token: as Authorization: Bearer TOKEN over HTTP, by AUTH as a client of Redis.
     Nodes decide what it may do.
     """
+    from ringmill.client.cli.doors.trace_arguments import recording_gateway
     from ringmill.client.connection import AsyncClient
     from ringmill.client.gateway.clients_by_token import ClientsByToken
     from ringmill.client.gateway.gateway import run_gateway
@@ -105,4 +121,5 @@ def gateway(
         if scheme.startswith("http"):
             output.note(f"  try:  curl {place}/v1/kv/default/hello -X PUT -d world")
 
-    asyncio.run(run_gateway(doors, clients, tell))
+    with recording_gateway(traces, trace_one_in):
+        asyncio.run(run_gateway(doors, clients, tell))

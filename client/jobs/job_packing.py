@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Final
 
 from ringmill.client.arguments import (
     Inputs,
@@ -27,8 +28,11 @@ from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import Entropy, FileSystem
+from ringmill.cluster.wire.stubs import jobs_pb2
 
-__all__ = ["OpenFiles", "PackedJob", "packed_job_of"]
+__all__ = ["OpenFiles", "PackedJob", "chunks_of", "packed_job_of"]
+
+CHUNK_BYTES: Final = 1 << 20
 
 OpenFiles = Callable[[], AbstractContextManager[FileSystem]]
 
@@ -100,3 +104,9 @@ async def packed_job_of(
 def _new_id(name: str, entropy: Entropy) -> str:
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "job"
     return f"{stem}-{entropy.random_bytes('client.job', 3).hex()}"
+
+
+async def chunks_of(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:
+    """The messages that upload it."""
+    for start in range(0, max(1, len(bundle.data)), CHUNK_BYTES):
+        yield jobs_pb2.BundleChunk(sha256=bundle.sha256, data=bundle.data[start : start + CHUNK_BYTES])

@@ -17,16 +17,12 @@ from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from ringmill.client.arguments import (
-    Inputs,
-    PathLike,
-    checked_name,
-)
+from ringmill.client.arguments import Inputs, PathLike, checked_name
 from ringmill.client.jobs.collected import take_collected
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_errors import is_silence, job_lost, perhaps_accepted, refusal
 from ringmill.client.jobs.job_modules import Target
-from ringmill.client.jobs.job_packing import OpenFiles, PackedJob, packed_job_of
+from ringmill.client.jobs.job_packing import OpenFiles, PackedJob, chunks_of, packed_job_of
 from ringmill.client.jobs.job_values import (
     CoordinatorState,
     JobList,
@@ -38,6 +34,7 @@ from ringmill.client.jobs.job_values import (
 )
 from ringmill.client.routing.directory import STAGGER_S, Directory, none_reachable
 from ringmill.client.routing.retries import SILENCE_SHARE
+from ringmill.client.routing.tracing import Tracing, no_tracer, request_span
 from ringmill.cluster.errors import (
     ClientClosed,
     DeadlineExceeded,
@@ -60,7 +57,6 @@ __all__ = ["AsyncJobs", "JobLink"]
 
 Answer = TypeVar("Answer", bound=Message)
 SERVICE = "/ringmill.v1.Jobs/"
-CHUNK_BYTES = 1 << 20
 PATIENCE_S = 45.0  # a job without a coordinator has another one long before
 PAUSE_S = 0.2
 SILENT_S = 0.8
@@ -89,13 +85,20 @@ class AsyncJobs:
     """The jobs of a cluster.  Every call needs the cluster's token (`connect(..., token=)`)."""
 
     def __init__(
-        self, directory: Directory, dial: Dial, files: OpenFiles, entropy: Entropy, timeout_s: float
+        self,
+        directory: Directory,
+        dial: Dial,
+        files: OpenFiles,
+        entropy: Entropy,
+        timeout_s: float,
+        tracing: Tracing = no_tracer,
     ) -> None:
         self._directory = directory
         self._dial = dial
         self._files = files
         self._entropy = entropy
         self._timeout_s = timeout_s
+        self._tracing = tracing
         self._keepers: dict[str, str] = {}  # the member that accepted each job submitted here
 
     async def run(
@@ -206,6 +209,10 @@ class AsyncJobs:
         "unknown" when the job may have been accepted.
         """
         self._directory.lifetime.check()
+        with request_span(self._tracing, f"{SERVICE}Submit"):
+            return await self._submit(bundle, spec)
+
+    async def _submit(self, bundle: Bundle, spec: JobSpec) -> str:
         failures: dict[str, str] = {}
         perhaps: RingmillError | None = None
         late: list[str] = []
@@ -371,7 +378,7 @@ class AsyncJobs:
         async with self._dial(address) as link:
             try:
                 await link.upload(
-                    f"{SERVICE}PutBundle", _chunks(bundle), jobs_pb2.PutBundleResponse, self._timeout_s
+                    f"{SERVICE}PutBundle", chunks_of(bundle), jobs_pb2.PutBundleResponse, self._timeout_s
                 )
             except RingmillError as error:
                 raise error.with_outcome("failed") from error  # uploaded code is not yet a job
@@ -491,8 +498,3 @@ def _told_of(state: JobState) -> int:
     """How much an answer tells of a job: whoever coordinates it knows its stages, others only whether it is
     over."""
     return 2 if state.stages else int(state.state != OPEN)
-
-
-async def _chunks(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:
-    for start in range(0, max(1, len(bundle.data)), CHUNK_BYTES):
-        yield jobs_pb2.BundleChunk(sha256=bundle.sha256, data=bundle.data[start : start + CHUNK_BYTES])

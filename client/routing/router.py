@@ -31,6 +31,7 @@ from ringmill.client.routing.retries import (
 )
 from ringmill.client.routing.throttle import Throttle
 from ringmill.client.routing.told_watch import ToldWatch
+from ringmill.client.routing.tracing import Tracing, begun_span, no_tracer
 from ringmill.cluster.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -43,6 +44,7 @@ from ringmill.cluster.overload.budget import FURTHER_SAVED, Budget
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.silence import SilenceWatch
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.traces.spans import spanned
 from ringmill.cluster.wire.stubs.kv_pb2 import GetResponse
 
 __all__ = ["Prepare", "Router", "Target"]
@@ -70,8 +72,12 @@ class Target:
 class Router:
     """Requests to a cluster: by key to a good coordinator, or to any node."""
 
-    def __init__(self, directory: Directory, entropy: Entropy, timeout_s: float) -> None:
+    def __init__(
+        self, directory: Directory, entropy: Entropy, timeout_s: float, tracing: Tracing = no_tracer
+    ) -> None:
+        """`tracing` tells what records the spans of requests; it is asked before each."""
         self.directory = directory
+        self.tracing = tracing
         self.timeout_s = timeout_s
         balancer = directory.balancer
         self.watch = SilenceWatch(directory) if balancer is None else ToldWatch(directory, balancer)
@@ -100,7 +106,14 @@ class Router:
             self._check_throttle(now)
         self._earn()
         attempts = Attempts(whole_s, now + whole_s)
-        return await self._answer(method, prepare, target, attempts, None)
+        if (tracer := self.tracing()) is None:
+            return await self._answer(method, prepare, target, attempts, None)
+        span = begun_span(tracer, method.path, target.keyspace if target is not None else "")
+        with spanned(span):
+            answer = await self._answer(method, prepare, target, attempts, None)
+            if span is not None:
+                span.note({"ringmill.attempts": len(attempts.tried)})
+            return answer
 
     def _check_throttle(self, now: float) -> None:
         """Raises Overloaded for a request that nodes would refuse most likely (rule O6)."""

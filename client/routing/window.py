@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Final, TypeAlias
 
 from google.protobuf.message import Message
@@ -100,12 +101,13 @@ class Window:
         self._is_woken = False
         self._is_closed = False
         self._bug: Exception | None = None
+        self._context = copy_context()  # whatever wakes it, its requests are of the span that it was made for
 
     def wake(self) -> None:
         """Pull what there is room for, in the next turn of the loop."""
         if not self._is_woken and not self._is_closed:
             self._is_woken = True
-            asyncio.get_running_loop().call_soon(self._fill)
+            asyncio.get_running_loop().call_soon(self._fill, context=self._context)
 
     async def settled(self) -> None:
         """Return when all requests have ended and there are no others.
@@ -252,7 +254,7 @@ class Window:
         self._directory.unwell(request.address)
         if now - self._shrunk_at >= SHRINK_EVERY_S:
             self._most, self._shrunk_at = max(LEAST_REQUESTS, self._most // 2), now
-        loop.call_later(pause_s, self._begin_again, request)
+        loop.call_later(pause_s, self._begin_again, request, context=self._context)
         return True
 
     def _begin_again(self, request: WindowRequest) -> None:
@@ -332,7 +334,7 @@ class Window:
                 self._start_task(self._go_on(request, attempts, _own_copy(silent or closed())))
 
     def _start_task(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work, name="client-batch")
+        task = asyncio.create_task(work, name="client-batch", context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
 

@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 from ringmill.cluster.overload.governor import stretch
 from ringmill.cluster.overload.ladder import Ladder, Rung
+from ringmill.cluster.overload.traced_batches import handle_in_spans
 from ringmill.cluster.overload.work_limit import UNIT_BYTES, WorkLimit, WorkLimitOptions, cost_of
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.sometimes import sometimes
@@ -358,7 +359,7 @@ def _whole_run(operations: list[Screened], room: Mapping[int, float]) -> Run | N
 
 def _begin(handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
     try:
-        handler(arrivals)
+        handle_in_spans(handler, arrivals)
     except Exception as error:  # noqa: BLE001  a bug of the handler: its callers hear of it
         for arrival in arrivals:
             arrival.fail(error)
@@ -366,6 +367,8 @@ def _begin(handler: BatchHandler, arrivals: Sequence[Arrival]) -> None:
 
 class _Single:
     """A single call at the gate (ringmill.cluster.ports.Arrival): `run` waits until it is let in."""
+
+    span = None  # its task works for it
 
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming

@@ -3,19 +3,22 @@
 Pure: bytes in, values out.  How frames are paced and which carrier moves them is the adapters' business.
 Everything a length can tell is checked before anything is allocated for it.  A frame carries one stamp, a
 reading of the answering side's clock (cluster/wire/sending_time.py); frames of the former version have none.
+Beside its operations it may say of which traces some of them are (cluster/traces/trace_context.py).
 Rules F3 and T10: docs/protocol/requests.md, docs/protocol/topology.md.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import google_crc32c
 import msgpack
 
 from ringmill.cluster.errors import ProtocolMismatch
+from ringmill.cluster.traces.trace_context import TRACE_BYTES
 
 __all__ = [
     "FRAME_TARGET_BYTES",
@@ -28,6 +31,7 @@ __all__ = [
     "decode_answers",
     "decode_operations",
     "decode_proof",
+    "decode_traced",
     "encode_answers",
     "encode_operations",
     "encode_proof",
@@ -61,12 +65,23 @@ the error is that of all calls from the id on up to that id, which are refused t
 _OPERATION_SHAPE: Final = (int, str, int, int, bytes)
 _ANSWER_SHAPES: Final = ((int, bytes), (int, bytes, bytes), (int, bytes, bytes, int))
 _STAMPED_SHAPE: Final = (int, tuple)
+_TRACED_SHAPE: Final = (int, tuple, tuple)
+_TRACE_SHAPE: Final = (int, bytes)
+_NO_TRACES: Final[Mapping[int, bytes]] = MappingProxyType({})
 
 
-def encode_operations(operations: Sequence[Operation], sent_us: int | None = None) -> bytes:
+def encode_operations(
+    operations: Sequence[Operation],
+    sent_us: int | None = None,
+    traces: Sequence[tuple[int, bytes]] = (),
+) -> bytes:
     """A frame of calls.  `sent_us` is what the receiver's clock reads now, as far as the sender knows;
-    None makes a frame of the former version."""
-    return _seal(_OPERATIONS, operations, sent_us)
+    None makes a frame of the former version, which has no `traces`.
+
+    These are for a receiver that has said that it takes them: the ids of calls that are traced, each with
+    TRACE_BYTES.
+    """
+    return _seal(_OPERATIONS, operations, sent_us, traces)
 
 
 def encode_answers(answers: Sequence[Answer], clock_us: int | None = None) -> bytes:
@@ -82,15 +97,30 @@ def decode_operations(
 
     Raises ProtocolMismatch: wrong version, kind, checksum, length or shape.
     """
-    operations, sent_us = _open(_OPERATIONS, frame, max_bytes)
+    operations, sent_us, _ = decode_traced(frame, max_bytes=max_bytes)
+    return operations, sent_us
+
+
+def decode_traced(
+    frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES
+) -> tuple[list[Operation], int | None, Mapping[int, bytes]]:
+    """The calls of a frame, its stamp, and by their ids the traces of calls that have one.
+
+    Raises as `decode_operations`.
+    """
+    operations, sent_us, traces = _open(_OPERATIONS, frame, max_bytes)
     if operations and not _are_all(operations, _OPERATION_SHAPE):
         raise ProtocolMismatch("a frame holds an operation that is none: expected 5 typed fields")
-    return operations, sent_us
+    if not traces:
+        return operations, sent_us, _NO_TRACES
+    if not _are_all(traces, _TRACE_SHAPE) or any(len(trace) != TRACE_BYTES for _, trace in traces):
+        raise ProtocolMismatch(f"a frame holds a trace that is none: expected an id and {TRACE_BYTES} bytes")
+    return operations, sent_us, dict(traces)
 
 
 def decode_answers(frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> tuple[list[Answer], int | None]:
     """The answers of a frame, and its stamp.  Raises as `decode_operations`."""
-    answers, clock_us = _open(_ANSWERS, frame, max_bytes)
+    answers, clock_us, _ = _open(_ANSWERS, frame, max_bytes)
     if answers and _are_all(answers, _ANSWER_SHAPES[0]):  # none of them an error, as nearly always
         return answers, clock_us
     for answer in answers:
@@ -126,13 +156,17 @@ def _shape(entry: object) -> tuple[type, ...]:
     return tuple(map(type, entry)) if type(entry) is tuple else ()
 
 
-def _seal(kind: int, entries: Sequence[Any], stamp_us: int | None) -> bytes:
+def _seal(
+    kind: int, entries: Sequence[Any], stamp_us: int | None, traces: Sequence[tuple[int, bytes]] = ()
+) -> bytes:
     version = _UNSTAMPED_VERSION if stamp_us is None else FRAME_VERSION
-    body: bytes = msgpack.packb(entries if stamp_us is None else [stamp_us, entries])
+    stamped = [stamp_us, entries, traces] if traces else [stamp_us, entries]
+    body: bytes = msgpack.packb(entries if stamp_us is None else stamped)
     return _HEADER.pack(version, kind, google_crc32c.value(body)) + body
 
 
-def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | None]:
+def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | None, tuple[Any, ...]]:
+    """The entries of a frame, its stamp, and what it says of traces."""
     version, body = _checked(kind, frame, max_bytes)
     try:  # msgpack bounds every length it meets by the bytes it was given
         fields = msgpack.unpackb(body, use_list=False)
@@ -141,10 +175,11 @@ def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | Non
     if not isinstance(fields, tuple):
         raise ProtocolMismatch(f"a frame's body is {type(fields).__name__}, not an array")
     if version == _UNSTAMPED_VERSION:
-        return list(fields), None
-    if _shape(fields) != _STAMPED_SHAPE or fields[0] < 0:
+        return list(fields), None, ()
+    is_traced = kind == _OPERATIONS and _shape(fields) == _TRACED_SHAPE
+    if not (is_traced or _shape(fields) == _STAMPED_SHAPE) or fields[0] < 0:
         raise ProtocolMismatch("a frame's body is no stamp and array")
-    return list(fields[1]), fields[0]
+    return list(fields[1]), fields[0], fields[2] if is_traced else ()
 
 
 def _checked(kind: int, frame: bytes, max_bytes: int) -> tuple[int, bytes]:

@@ -30,6 +30,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapA
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
+from ringmill.cluster.traces.spans import carried_text
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.keyspace_spool import spooled
 from ringmill.node.compute.shuffle_client import FetchWindow, fetch_slices
@@ -245,7 +246,7 @@ class AttemptRunner:
     ) -> MapOutput | ReduceOutput:
         """Send the task and listen until it is done or has failed."""
         try:
-            await process.send(run.encode())
+            await process.send(replace(run, trace=carried_text()).encode())
             while True:
                 said = await self._listen(process)
                 if said.kind == "done":

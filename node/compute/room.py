@@ -39,6 +39,7 @@ async def open_compute(core: Core, start: Start, keyspaces: KeyspaceAccess) -> A
         keyspaces=keyspaces,
         options=core.options.worker,
         is_busy=lambda: core.gate.step >= Rung.TASKS,
+        tracer=core.doors.tracer,
     )
     async with worker:
         core.serve(worker.handlers())

@@ -24,6 +24,7 @@ from typing import Any, Final, Self
 from ringmill.cluster.errors import (
     Conflict,
     InvalidArgument,
+    JobFailed,
     NotFound,
     Overloaded,
     RingmillError,
@@ -52,6 +53,8 @@ from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.overload.giving_way import never, put_off
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.traces.spans import Notes, Span, Tracer, carried_trace, spanned
+from ringmill.cluster.traces.stage_places import stage_place
 from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.report_box import ReportBox
@@ -82,6 +85,7 @@ class _Job:
     coordinator: NodeId
     heard_at: float
     reports: ReportBox
+    trace: bytes = b""  # of which trace it is, as its coordinator has said with an order
     attempts: dict[AttemptId, asyncio.Task[None]] = field(default_factory=dict)
     finished: set[AttemptId] = field(default_factory=set)
 
@@ -115,6 +119,7 @@ class Worker:
         keyspaces: KeyspaceAccess,
         options: WorkerOptions,
         is_busy: Callable[[], bool] = never,
+        tracer: Tracer | None = None,
     ) -> None:
         if not folder.startswith("/"):
             raise InvalidArgument(f"scratch folder {folder!r} must be absolute: task processes work in it")
@@ -128,6 +133,7 @@ class Worker:
         self._keyspaces = keyspaces
         self._options = options
         self._is_busy = is_busy
+        self._tracer = tracer
         self._slots = slots
         self._pool = TaskPool(spawner=spawner, slots=slots, limits=options.limits)
         self._turns = asyncio.Semaphore(slots)
@@ -260,6 +266,7 @@ class Worker:
         if known is None:
             known = self._jobs[job] = _Job(coordinator, 0.0, ReportBox(self._send, self._group.create_task))
         known.coordinator = coordinator  # it has the newest term
+        known.trace = carried_trace() or known.trace
         known.heard_at = self._clock.monotonic()
         return known
 
@@ -280,9 +287,27 @@ class Worker:
         async with self._turns:
             await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
             began_at = self._clock.monotonic()
-            report = await self._attempt(assignment, spec, folder, phases)
+            span = self._begun_span(assignment)
+            with spanned(span, ends=False):
+                report = await self._attempt(assignment, spec, folder, phases)
+            if span is not None:
+                span.end(None if report.kind == "done" else JobFailed(f"the attempt has {report.kind}"))
             report = replace(report, ran_s=max(0.0, self._clock.monotonic() - began_at))
         await self._deliver(report)
+
+    def _begun_span(self, assignment: Assignment) -> Span | None:
+        """Of an attempt, below that of its stage."""
+        job, attempt = self._jobs.get(assignment.job), assignment.attempt
+        if self._tracer is None or job is None or not job.trace:
+            return None
+        notes: Notes = {
+            "ringmill.job": assignment.job,
+            "ringmill.stage": attempt.stage,
+            "ringmill.task": attempt.task,
+            "ringmill.attempt": attempt.number,
+        }
+        parent = stage_place(job.trace, attempt.stage, assignment.spec)
+        return self._tracer.begin("ringmill.task", kind="internal", parent=parent, notes=notes)
 
     async def _attempt(
         self, assignment: Assignment, spec: JobSpec, folder: str, phases: PhaseTimes

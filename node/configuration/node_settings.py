@@ -135,6 +135,19 @@ NODE_SETTINGS: Final = (
         help="[HOST:]PORT that serves metrics to Prometheus over HTTP, on loopback without HOST  [none]",
     ),
     Setting(
+        name="traces",
+        help="where traces go: file:PATH, a file or a folder, or the URL of a collector of OTLP over HTTP  "
+        "[nowhere]",
+    ),
+    Setting(
+        name="trace_one_in",
+        kind="count",
+        default=100,
+        least=1,
+        or_zero=True,
+        help="of how many requests whose client does not trace one is traced; 0 for none",
+    ),
+    Setting(
         name="containment",
         default="auto",
         choices=("auto", "require", "off"),

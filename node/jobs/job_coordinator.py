@@ -38,16 +38,9 @@ from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, dec
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.overload.giving_way import never, put_off
-from ringmill.cluster.ports import (
-    Clock,
-    Entropy,
-    FileSystem,
-    Handler,
-    Incoming,
-    TaskStarter,
-    Transport,
-)
+from ringmill.cluster.ports import Clock, Entropy, FileSystem, Handler, Incoming, TaskStarter, Transport
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.traces.spans import Tracer
 from ringmill.node.contracts import (
     BundleSource,
     KeyspaceAccess,
@@ -100,6 +93,7 @@ class JobCoordinator:
         transport: Transport,
         options: CoordinatorOptions,
         is_busy: Callable[[], bool] = never,
+        tracer: Tracer | None = None,
     ) -> None:
         self._cells = Cells(registers)
         self._world = Surroundings(
@@ -117,6 +111,7 @@ class JobCoordinator:
             slot_freed=self.wake,
             rest=partial(put_off, is_busy, _MOST_PUT_OFF_S),
             options=options,
+            tracer=tracer,
         )
         self._ask, self._entropy, self._bundles = self._world.ask, entropy, bundles
         self._history = JobHistory(self._cells)

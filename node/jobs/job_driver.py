@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -63,6 +64,7 @@ from ringmill.node.jobs.stages.dropping import drop_everywhere
 from ringmill.node.jobs.stages.next_stage import planned_stage
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of
+from ringmill.node.jobs.workers.job_spans import JobSpans
 from ringmill.node.jobs.workers.orders import Orders
 from ringmill.node.jobs.workers.orders_ahead import OrdersAhead
 
@@ -108,6 +110,7 @@ class JobDriver:
         self._up: dict[NodeId, bool] = {}
         self._met_at: dict[NodeId, float] = {}
         self._orders = Orders(self, world, self._group.create_task)
+        self._spans = JobSpans.of(world.tracer, job.spec)
         self._ahead = OrdersAhead()
         self._looked_into: set[asyncio.Task[None]] = set()  # failed writers of parts, not in the journal yet
         self.journal = JobJournal(
@@ -153,6 +156,7 @@ class JobDriver:
                 self._tell_watchers()
         finally:
             self._world.slots.leave(self.spec.job)
+            self._spans.end(self._machine.state)
         await self._clean_up()
 
     def _go_on(self) -> None:
@@ -375,6 +379,9 @@ class JobDriver:
             is_running = attempt is not None and attempt.state is AttemptState.RUNNING
             if not (is_running or self._orders.is_stopping(attempt_id)):
                 self._world.slots.release(node, self.spec.job, attempt_id)
+
+    def ordering(self, stage: Stage) -> AbstractContextManager[None]:
+        return self._spans.ordering(stage, self._encoded_stage)
 
     def order_form(self) -> tuple[str, int, NodeId, bytes]:
         return self.spec.job, self._term, self._world.node, self._encoded_stage

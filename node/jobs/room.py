@@ -44,6 +44,7 @@ async def open_jobs(
         transport=core.transport,
         options=core.options.coordinator,
         is_busy=lambda: core.gate.step >= Rung.TASKS,
+        tracer=core.doors.tracer,
     )
     async with jobs:
         core.serve(jobs.handlers())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
+from ringmill.cluster.traces.spans import Tracer
 from ringmill.node.contracts import BundleSource, KeyspaceAccess, LivenessView, TopologyView
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal.cells import Cells
@@ -36,6 +37,7 @@ class Surroundings:
     slot_freed: Callable[[], None]  # wakes the other jobs
     rest: Callable[[], Awaitable[None]]  # requests go first
     options: CoordinatorOptions
+    tracer: Tracer | None = None  # of jobs that are traced
 
     async def ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
         """The answer of a member.  Raises RingmillError."""

@@ -32,6 +32,7 @@ from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob, replay
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.traces.spans import in_no_span
 from ringmill.node.contracts import BundleSource
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
@@ -213,7 +214,7 @@ class Tenure:
         driver.listed.set()
 
     def _begin_work(self, job: str, work: Coroutine[Any, Any, None]) -> None:
-        self._work[job] = self._group.create_task(self._guarded(work))
+        self._work[job] = in_no_span(self._group.create_task, self._guarded(work))
         self._work[job].add_done_callback(lambda _: self._end_work(job))  # also of one that never began
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:

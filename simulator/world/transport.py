@@ -342,6 +342,7 @@ class SimulatedTransport:
 class _Arrival:
     """One call of a batch (ringmill.cluster.ports.Arrival)."""
 
+    span = None
     __slots__ = (
         "_from", "_is_ended", "_number", "_transport", "body", "deadline", "method", "on_end", "sender"
     )  # fmt: skip

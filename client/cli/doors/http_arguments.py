@@ -17,6 +17,7 @@ from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room,
 from ringmill.client.gateway.protection.read_cache import ReadCache
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.adapters.tracing.programs_tracer import ProgramsTracer
 from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["http_admission", "http_door", "tls_of_door"]
@@ -66,7 +67,8 @@ def http_door(
     host, port = host_and_port("--http", place, 8080)
     origins = [checked_origin(each) for each in cors_origins]
     page = LivePage(SystemClock().wall)
-    return HttpDoor(HttpOptions(host, port, tls, origins, admission), clients, OsEntropy(), [page])
+    options = HttpOptions(host, port, tls, origins, admission, tracing=ProgramsTracer())
+    return HttpDoor(options, clients, OsEntropy(), [page])
 
 
 def tls_of_door(cert: str | None, key: str | None) -> ssl.SSLContext | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -20,10 +21,12 @@ from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
 from ringmill.client.gateway.http.idempotency import IdempotencyMemory, checked_idempotency_key
 from ringmill.client.gateway.http.problems import HttpRefusal, http_refusal_of, problem_answer
 from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token, request_id_of
+from ringmill.client.gateway.http.request_spans import answered_in_span
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.parameters import IDEMPOTENCY_KEY, read_query
 from ringmill.client.kv import name_of_write
 from ringmill.client.operations import OperationName
+from ringmill.client.routing.tracing import Tracing, no_tracer
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["HttpAnswering"]
@@ -45,12 +48,14 @@ class HttpAnswering:
         rules: SiteRules,
         admission: HttpAdmission,
         run_id: str,
+        tracing: Tracing = no_tracer,
     ) -> None:
         self._table = table
         self._clients = clients
         self._rules = rules
         self._admission = admission
         self._run_id = run_id
+        self._tracing = tracing
         self._requests = 0
         self._memory = IdempotencyMemory()
 
@@ -100,7 +105,8 @@ class HttpAnswering:
             client, cache = await self._clients.client(token), self._admission.cache
             call = HttpCall(request, matched.path, query, client, common, slot)
             call.cache = None if cache is None else CallersCache(cache, token)
-            return await self._asked(call, matched.route, token)
+            asked = partial(self._asked, call, matched.route, token)
+            return await answered_in_span(self._tracing, request, matched.route, asked)
 
     async def _asked(self, call: HttpCall, route: HttpRoute, token: str) -> web.StreamResponse:
         """Answer what is asked of the cluster; a write that its caller has named, once."""

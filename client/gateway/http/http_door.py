@@ -18,6 +18,7 @@ from ringmill.client.gateway.http.request_checks import SiteRules
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.http_routes import ROUTES
 from ringmill.client.local.tcp_ports import is_loopback
+from ringmill.client.routing.tracing import Tracing, no_tracer
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ports import Entropy
 
@@ -34,6 +35,7 @@ class HttpOptions:
     cors_origins: Sequence[str] = ()
     admission: HttpAdmission = field(default_factory=HttpAdmission)
     most_connections: int = 1000
+    tracing: Tracing = no_tracer
 
 
 class Pages(Protocol):
@@ -72,7 +74,7 @@ class HttpDoor:
         self._options = options
         self._pages = pages
         table = RouteTable((*ROUTES, *(route for each in pages for route in each.routes())))
-        self._answering = HttpAnswering(table, clients, rules, options.admission, run_id)
+        self._answering = HttpAnswering(table, clients, rules, options.admission, run_id, options.tracing)
         self._server: web.Server | None = None
         self._listening: asyncio.Server | None = None
 

@@ -24,7 +24,8 @@ _SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._-]+(?::[0-9]{1,5})?|null", re.ASCII)
 _ALLOWED_HEADERS: Final = (
-    "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID, X-Request-Id"
+    "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID, X-Request-Id, "
+    "traceparent"
 )
 _SHOWN_HEADERS: Final = "ETag, Retry-After, X-Request-Id"
 

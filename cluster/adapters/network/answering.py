@@ -33,12 +33,14 @@ from ringmill.cluster.errors import (
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.overload.traced_batches import handle_in_spans
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
+from ringmill.cluster.traces.spans import CallTracer, Span, spanned
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
     NOTICE,
     Operation,
-    decode_operations,
+    decode_traced,
 )
 from ringmill.cluster.wire.sending_time import late_us, microseconds
 
@@ -81,6 +83,8 @@ class Answering:
         self.gate: Gate | None = None
         """Refuses operations of clients before anything is made of them."""
         self.meter: RequestMeter | None = None  # counts what clients ask
+        self.tracer: CallTracer | None = None
+        """Begins a span for each call that is to be traced."""
 
     async def serve(self, stream: FrameStream, dialler: Dialler) -> None:
         """Answer one stream until its dialler closes it, or `drain` does.
@@ -200,7 +204,7 @@ class Answering:
 
     async def _take_frame(self, served: AnsweredStream, frame: bytes) -> None:
         limit = min(self.max_frame_bytes, served.dialler.max_frame_bytes)
-        operations, sent_us = decode_operations(frame, max_bytes=limit)
+        operations, sent_us, traces = decode_traced(frame, max_bytes=limit)
         served.is_stamped = sent_us is not None
         if served.dialler.standing is not None and served.dialler.standing.has_changed():
             served.allowed.clear()
@@ -220,11 +224,14 @@ class Answering:
                 room += await self._wait_for_room(served, len(operations) - number + 1)
                 looked_at = self._clock.monotonic()
             deadline = now + operation[2] * 1e-6 - late_s
+            span = None
+            if self.tracer is not None:
+                span = self._begun_span(self.tracer, served, operation, traces)
             handler = self._batch_handlers.get(operation[1])
             if handler is not None:
-                self._gather(served, operation, deadline, looked_at, batches.setdefault(handler, []))
+                self._gather(served, operation, deadline, looked_at, batches.setdefault(handler, []), span)
             else:
-                self._take(served, operation, deadline, looked_at)
+                self._take(served, operation, deadline, looked_at, span)
             if number >= turn_ends:
                 self._hand_over(batches)
                 await asyncio.sleep(0)
@@ -248,8 +255,28 @@ class Answering:
                 served.guess_less()
         return room
 
+    def _begun_span(
+        self,
+        tracer: CallTracer,
+        served: AnsweredStream,
+        operation: Operation,
+        traces: Mapping[int, bytes],
+    ) -> Span | None:
+        """For a call that its dialler traces, or with which a trace begins here: only those of clients do."""
+        identity, method, _, _, body = operation
+        parent, is_clients = traces.get(identity, b""), served.dialler.is_screened
+        if not (parent or is_clients) or not self._is_served(served, method):
+            return None
+        return tracer.begin_call(method, body, parent=parent, may_be_first=is_clients)
+
     def _gather(
-        self, served: AnsweredStream, operation: Operation, deadline: float, now: float, batch: list[_Arrival]
+        self,
+        served: AnsweredStream,
+        operation: Operation,
+        deadline: float,
+        now: float,
+        batch: list[_Arrival],
+        span: Span | None,
     ) -> None:
         """Put one call into the batch of its handler."""
         identity, method, _, priority, body = operation
@@ -258,28 +285,43 @@ class Answering:
         except RingmillError as error:
             served.note_failed(method, error, now)
             served.fail(identity, error)
+            if span is not None:
+                span.end(error)
             return
         self._arrivals += 1
         served.under_way += 1
-        batch.append(_Arrival(self, served, identity, method, body, deadline, now))
+        batch.append(_Arrival(self, served, identity, method, body, deadline, now, span))
 
     def _hand_over(self, batches: dict[BatchHandler, list[_Arrival]]) -> None:
         for handler, arrivals in batches.items():
             try:
-                handler(arrivals)
+                if self.tracer is None:
+                    handler(arrivals)
+                else:
+                    handle_in_spans(handler, arrivals)
             except Exception as error:  # noqa: BLE001  a bug of the handler: its callers hear of it
                 for arrival in arrivals:
                     arrival.fail(error)
         batches.clear()
 
-    def _take(self, served: AnsweredStream, operation: Operation, deadline: float, begun: float) -> None:
+    def _take(
+        self,
+        served: AnsweredStream,
+        operation: Operation,
+        deadline: float,
+        begun: float,
+        span: Span | None,
+    ) -> None:
         """Start one operation; what can be answered at once is."""
         identity, method, _, priority, body = operation
         try:
             self._admit(served, method, priority, deadline, self._clock.monotonic())
             handler = self._handlers[method]
-            result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
+            with spanned(span, ends=False):
+                result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
+            if span is not None:
+                span.end(error)
             if method in self._handlers:  # else a client could make up names to be counted
                 served.note_failed(method, error, begun)
             served.fail(identity, self.as_ours(method, error))
@@ -287,8 +329,10 @@ class Answering:
         if isinstance(result, bytes):
             served.note_done(method, begun)
             served.answer(identity, method, result, self.max_frame_bytes)
+            if span is not None:
+                span.end()
         else:
-            self.start(self._finish(served, identity, method, result, begun))
+            self.start(self._finish(served, identity, method, result, begun, span))
             served.under_way += 1
 
     def start(self, work: Coroutine[None, None, None]) -> None:
@@ -317,10 +361,13 @@ class Answering:
                 detail={"retry_after": 0.1},
             )
 
+    def _is_served(self, served: AnsweredStream, method: str) -> bool:
+        is_known = method in self._handlers or method in self._batch_handlers
+        return is_known and method.startswith(served.dialler.prefix)
+
     def _allow(self, served: AnsweredStream, method: str, priority: int) -> None:
         """Raises for calls that are not for this stream; others are not looked at again."""
-        is_served = method in self._handlers or method in self._batch_handlers
-        if not is_served or not method.startswith(served.dialler.prefix):
+        if not self._is_served(served, method):
             raise ProtocolMismatch(f"{self._name} does not answer {method[:64]!r} on this stream")
         if not served.dialler.floor <= priority < len(_PRIORITIES):
             raise ProtocolMismatch(f"{method}: class {priority} is not for this stream")
@@ -329,10 +376,17 @@ class Answering:
         served.allowed.add((method, priority))
 
     async def _finish(
-        self, served: AnsweredStream, identity: int, method: str, result: Awaitable[bytes], begun: float
+        self,
+        served: AnsweredStream,
+        identity: int,
+        method: str,
+        result: Awaitable[bytes],
+        begun: float,
+        span: Span | None,
     ) -> None:
         try:
-            body = await result
+            with spanned(span):
+                body = await result
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
             served.note_failed(method, error, begun)
             served.fail(identity, self.as_ours(method, error))
@@ -356,6 +410,7 @@ class _Arrival:
 
     __slots__ = (
         "_answering", "_begun", "_identity", "_is_ended", "_stream", "body", "deadline", "method", "on_end",
+        "span",
     )  # fmt: skip
 
     def __init__(
@@ -367,6 +422,7 @@ class _Arrival:
         body: bytes,
         deadline: float,
         begun: float,
+        span: Span | None,
     ) -> None:
         self._answering = answering
         self._stream = stream
@@ -377,6 +433,7 @@ class _Arrival:
         self.method = method
         self.body = body
         self.deadline = deadline
+        self.span = span
 
     @property
     def sender(self) -> NodeId:
@@ -386,11 +443,15 @@ class _Arrival:
         if self._end():
             self._stream.note_done(self.method, self._begun)
             self._stream.answer(self._identity, self.method, body, self._answering.max_frame_bytes)
+            if self.span is not None:
+                self.span.end()
 
     def fail(self, error: Exception) -> None:
         if self._end():
             self._stream.note_failed(self.method, error, self._begun)
             self._stream.fail(self._identity, self._answering.as_ours(self.method, error))
+            if self.span is not None:
+                self.span.end(error)
 
     def answer_later(self, result: Awaitable[bytes]) -> None:
         self._answering.start(self._await(result))

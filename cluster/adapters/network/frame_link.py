@@ -5,7 +5,8 @@ failed attempts.  During a backoff calls fail at once, so that a dead peer costs
 outcome is "failed" only when the call never left this process.
 
 Each frame is stamped with what the other side's clock reads when it is made, learned at the handshake and
-from the stamps of the answers, so that the other side knows how long it waited on its way.
+from the stamps of the answers, so that the other side knows how long it waited on its way.  What is asked for
+a span is sent with its place in the trace, to a side that takes that.
 
 Rules D1, D2, F2 and F5: docs/protocol/requests.md.
 """
@@ -23,6 +24,7 @@ from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Overloaded, RingmillError, Unavailable
 from ringmill.cluster.ports import Clock, Ended, Entropy, Priority
+from ringmill.cluster.traces.spans import carried_trace, in_no_span
 from ringmill.cluster.wire.error_bytes import decode_error
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
@@ -47,7 +49,7 @@ class _Call:
 
     __slots__ = (
         "_bucket", "_ended", "_link", "allowed_s", "body", "deadline", "id", "method", "priority",
-        "sent_us",
+        "sent_us", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +63,7 @@ class _Call:
         self.allowed_s = 0.0
         self.id = 0  # given when it is sent
         self.sent_us = 0  # on our boot clock
+        self.trace = carried_trace()
         self._ended: Ended | None = ended
         self._bucket: Bucket | None = None
 
@@ -130,10 +133,12 @@ class FrameLink:
         self._noticed = noticed
         self._max_frame_bytes = max_frame_bytes
         self._max_call_bytes = min(max_call_bytes, max_frame_bytes)
+        self._most_traced_bytes = self._max_call_bytes - 2 * OPERATION_OVERHEAD_BYTES  # room for a trace
         self._outbox: PacedWriter[_Call] = PacedWriter(self._encode, gathers=gathers)
         self._sent: dict[int, _Call] = {}
         self._wheel = DeadlineWheel(_GRACE_S)
         self._peer_clock: PeerClock | None = None  # of the present stream
+        self._takes_traces = False  # the other side of it
         self._last_id = 0
         self._running: asyncio.Task[None] | None = None
         self._failures = 0
@@ -209,7 +214,7 @@ class FrameLink:
             wait_s = self._retry_at - self._clock.monotonic()
             if wait_s > 0:
                 raise Unavailable(f"{self._last_reason}; next try in {wait_s:.2f} s")
-            self._running = self._start_task(self._run())
+            self._running = in_no_span(self._start_task, self._run())
 
     def drop(self, call: _Call) -> None:
         """Its answer counts no longer."""
@@ -231,6 +236,7 @@ class FrameLink:
         now = self._clock.monotonic()
         now_us = microseconds(self._clock.boottime())
         operations: list[Operation] = []
+        traces: list[tuple[int, bytes]] = []
         for call in calls:
             remaining_us = int((call.deadline - now) * 1e6)
             if remaining_us > 0 and not call.is_over:
@@ -238,8 +244,10 @@ class FrameLink:
                 call.sent_us = now_us
                 self._sent[call.id] = call
                 operations.append((call.id, call.method, remaining_us, call.priority, call.body))
+                if call.trace and self._takes_traces and len(call.body) <= self._most_traced_bytes:
+                    traces.append((call.id, call.trace))
         stamp_us = self._peer_clock.reading(now_us) if self._peer_clock is not None else None
-        return encode_operations(operations, stamp_us) if operations else b""
+        return encode_operations(operations, stamp_us, traces) if operations else b""
 
     async def _run(self) -> None:
         """Dial and serve streams for as long as there are calls that were never sent."""
@@ -258,7 +266,7 @@ class FrameLink:
             self._back_off(error)
             return False
         self._failures = 0
-        self._peer_clock = stream.peer_clock
+        self._peer_clock, self._takes_traces = stream.peer_clock, stream.takes_traces
         lost: RingmillError = Unavailable(f"{self._name}: the stream was closed", outcome="unknown")
         try:
             await run_halves(self._read(stream), self._outbox.run(stream.write))

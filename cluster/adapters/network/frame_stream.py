@@ -26,6 +26,11 @@ class FrameStream(Protocol):
         side is of a release that stamps nothing."""
         ...
 
+    @property
+    def takes_traces(self) -> bool:
+        """Whether the other side has said in the handshake that it takes traces with operations."""
+        ...
+
     async def read(self) -> bytes | None:
         """The next frame; None when the other side has closed the stream.
 

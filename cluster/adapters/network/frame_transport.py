@@ -40,6 +40,7 @@ from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
+from ringmill.cluster.traces.spans import CallTracer
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, decode_proof
 from ringmill.cluster.wire.sending_time import microseconds
 
@@ -275,6 +276,10 @@ class FrameTransport:
         """Have this count what clients ask, on streams that begin from now on."""
         self._answering.meter = meter
 
+    def trace_by(self, tracer: CallTracer) -> None:
+        """Have this record what is asked here.  Streams that are accepted from now on take traces."""
+        self._answering.tracer = tracer
+
     def streams(self) -> tuple[int, int]:
         """How many streams clients have open here, and how many other nodes."""
         return self._answering.streams()
@@ -343,6 +348,7 @@ class FrameTransport:
             self._cluster or "",
             clock_us=microseconds(self._clock.boottime()),
             offer=self._peer_offer if dialler.node else self._client_offer,
+            takes_traces=self._answering.tracer is not None,
         )
         is_client = not dialler.node
         if not self._secret or (is_client and not told.nonce and not self.clients_prove):

@@ -65,6 +65,8 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.ports import Ended, Priority
+from ringmill.cluster.traces.spans import carried_text
+from ringmill.cluster.traces.trace_context import TRACEPARENT
 from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.offers import CarrierName
@@ -167,7 +169,8 @@ class ClientLink:
         until = self._until(sent_us, remaining_s)
         asked = self._asked(path)
         with self._told(asked):
-            call = method(request, timeout=remaining_s, metadata=(*metadata, *until, *self._shown(asked)))
+            told_with = (*metadata, *until, *self._shown(asked), *_of_trace())
+            call = method(request, timeout=remaining_s, metadata=told_with)
             try:
                 message: AnswerT = await call
                 told = await call.initial_metadata()
@@ -192,7 +195,8 @@ class ClientLink:
         method = channel.stream_unary(path, _serialized, answer.FromString)
         asked = self._asked(path)
         with self._told(asked):
-            call = method(requests, timeout=remaining_s, metadata=(*metadata, *self._shown(asked)))
+            told_with = (*metadata, *self._shown(asked), *_of_trace())
+            call = method(requests, timeout=remaining_s, metadata=told_with)
             message: AnswerT = await call
             self._check_proof(asked, await call.initial_metadata())
         return message
@@ -419,6 +423,12 @@ def _is_answer(error: grpc.aio.AioRpcError, path: str) -> bool:
     """
     is_unknown = error.code() is grpc.StatusCode.UNIMPLEMENTED and path in _HARMLESS
     return is_unknown or error_in_metadata(error.trailing_metadata()) is not None
+
+
+def _of_trace() -> Metadata:
+    """Of which trace a call is that is made now."""
+    text = carried_text()
+    return ((TRACEPARENT, text),) if text else ()
 
 
 def _constant(token: str) -> Callable[[], str]:

@@ -45,12 +45,19 @@ class DialledStream:
     _status: asyncio.Future[tuple[RingmillError | None, str]]  # what ended the stream, and its details
 
     def __init__(
-        self, address: str, channel: grpc.aio.Channel, rpc: FrameRpc, peer_clock: PeerClock | None
+        self,
+        address: str,
+        channel: grpc.aio.Channel,
+        rpc: FrameRpc,
+        peer_clock: PeerClock | None,
+        *,
+        takes_traces: bool,
     ) -> None:
         self._address = address
         self._channel = channel
         self._rpc = rpc
         self.peer_clock = peer_clock
+        self.takes_traces = takes_traces
         self._status = asyncio.get_running_loop().create_future()
         rpc.add_done_callback(self._ended)
 
@@ -107,6 +114,7 @@ class AcceptedStream:
     """The end of the side that answers: a servicer's context."""
 
     peer_clock = None
+    takes_traces = False
 
     def __init__(self, context: grpc.aio.ServicerContext) -> None:
         self._context = context
@@ -169,4 +177,4 @@ class GrpcCarrier:
         except BaseException:
             await channel.close()
             raise
-        return DialledStream(address, channel, rpc, peer_clock)
+        return DialledStream(address, channel, rpc, peer_clock, takes_traces=told.takes_traces)

@@ -44,6 +44,7 @@ _NODE_KEY: Final = "ringmill-node"
 _CLUSTER_KEY: Final = "ringmill-cluster"
 _CLASS_KEY: Final = "ringmill-class"
 _RUNS_KEY: Final = "ringmill-runs"
+_TRACES_KEY: Final = "ringmill-traces"
 PROOF_BYTES: Final = 32
 MOST_PROOFS: Final = 4
 """Of one side: a node has up to two addresses, and the cluster two secrets while these are rotated."""
@@ -63,6 +64,7 @@ class Introduction:
     nonce: str = ""  # what the other side's proof has to be made for (link_proofs.py)
     proof: bytes = b""  # of the answering side alone: that it knows the cluster's secret
     token_id: str = ""  # of a client alone: which token of its own it has (rule F8)
+    takes_traces: bool = False  # of the answering side alone: it records the traces of what it is asked
 
     @classmethod
     def of(cls, told: Mapping[str, str]) -> Introduction:
@@ -76,6 +78,7 @@ class Introduction:
             nonce=told.get(NONCE_KEY, ""),
             proof=proof_of(told),
             token_id=told.get(TOKEN_ID_KEY, ""),
+            takes_traces=told.get(_TRACES_KEY) == "1",
         )
 
     def texts(self) -> dict[str, str]:
@@ -94,6 +97,8 @@ class Introduction:
             told[PROOF_KEY] = self.proof.hex()
         if self.token_id:
             told[TOKEN_ID_KEY] = self.token_id
+        if self.takes_traces:
+            told[_TRACES_KEY] = "1"
         return told
 
     def peer_clock(self, received_us: int) -> PeerClock | None:

@@ -44,13 +44,14 @@ class RunAttempt:
     memory_factor: int = 1
     split: Sequence[Any] = ()  # map: Split.to_wire()
     reach: Sequence[Any] = ()
+    trace: str = ""  # "traceparent" of the attempt, where it is traced
     slices: tuple[Slice, ...] = ()  # reduce: fetched copies, in the order of map tasks
 
     def encode(self) -> bytes:
         slices = [(s.path, s.offset, s.length, s.raw_bytes, s.records) for s in self.slices]
         fields = [
             self.stage, self.task, self.attempt, self.spec, self.bundle, self.scratch, self.folder,
-            self.memory_factor, self.split, self.reach, slices,
+            self.memory_factor, self.split, self.reach, self.trace, slices,
         ]  # fmt: skip
         return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -23,6 +23,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
     Event,
+    Stage,
     StartMap,
     StartReduce,
 )
@@ -61,6 +62,10 @@ class Ordering(Protocol):
         ...
 
     def wake(self) -> None: ...
+
+    def ordering(self, stage: Stage) -> AbstractContextManager[None]:
+        """Orders for attempts of a stage are given within it."""
+        ...
 
     def order_form(self) -> tuple[str, int, NodeId, bytes]:
         """What all orders carry: job, term, coordinator, and what its tasks run."""
@@ -137,7 +142,8 @@ class Orders:
             return b""
         sometimes("an order travels with the answer to a report")
         self._given.update((each.attempt, _Given(node)) for each in first)
-        return self._encoded(first)
+        with self._job.ordering(first[0].attempt.stage):
+            return self._encoded(first)
 
     def heard_of(self, attempt: AttemptId, node: NodeId, *, has_ended: bool) -> None:
         """Its worker has told of an attempt."""
@@ -195,7 +201,8 @@ class Orders:
 
     async def _start(self, node: NodeId, starts: Sequence[StartMap | StartReduce]) -> None:
         try:
-            answer = await self._ask(node, TASK_START, self._encoded(starts), _CALL_TIMEOUT_S)
+            with self._job.ordering(starts[0].attempt.stage):
+                answer = await self._ask(node, TASK_START, self._encoded(starts), _CALL_TIMEOUT_S)
             answered = PollAnswer.decode(answer)
         except RingmillError as error:
             self._job.lose(node)

@@ -149,6 +149,7 @@ class NullStream:
     """Takes frames of ghosts and refuses each frame with one answer, as a node does that has no room."""
 
     peer_clock = None
+    takes_traces = False
 
     def __init__(self) -> None:
         self._frames: asyncio.Queue[bytes] = asyncio.Queue()

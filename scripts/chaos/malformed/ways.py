@@ -26,6 +26,8 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.ports import Priority
+from ringmill.cluster.traces.spans import Span, spanned
+from ringmill.cluster.traces.trace_context import TRACE_BYTES, TRACEPARENT
 from ringmill.cluster.wire.frames import encode_operations
 from ringmill.cluster.wire.offers import CarrierName
 
@@ -114,7 +116,9 @@ async def by_sessions(target: Target, bodies: Bodies, tally: Tally) -> None:
 
     async def send() -> None:
         name = draws.choice(names) if draws.random() < 0.9 else bodies.one()[0]
-        await link.call(Method("", name, cast("type[Message]", _Raw)), _raw(bodies.body_of(name)), PATIENCE_S)
+        with spanned(Span(draws.randbytes(TRACE_BYTES))):
+            method = Method("", name, cast("type[Message]", _Raw))
+            await link.call(method, _raw(bodies.body_of(name)), PATIENCE_S)
 
     try:
         await tally.each(send)
@@ -130,7 +134,8 @@ async def by_calls(target: Target, bodies: Bodies, tally: Tally) -> None:
 
         async def send() -> None:
             body = draws.choice((bodies.one()[1], draws.randbytes(draws.randrange(200))))
-            await draws.choice(calls)(body, timeout=PATIENCE_S)
+            told = (TRACEPARENT, draws.choice(("", "00-", f"00-{draws.randbytes(24).hex()}", "z" * 5000)))
+            await draws.choice(calls)(body, timeout=PATIENCE_S, metadata=(told,))
 
         await tally.each(send)
 
@@ -144,7 +149,8 @@ async def by_sockets(target: Target, bodies: Bodies, tally: Tally) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
             method, body = bodies.one()
-            frame = encode_operations([(1, method, 1_000_000, 0, body)], 0)
+            traces = draws.choice(((), [(1, draws.randbytes(TRACE_BYTES))], [(2, b"short")]))
+            frame = encode_operations([(1, method, 1_000_000, 0, body)], 0, traces)
             writer.write(draws.choice(_BEGINNINGS) + draws.choice((frame, body, draws.randbytes(64))))
             with contextlib.suppress(ConnectionError):
                 await writer.drain()

@@ -133,6 +133,7 @@ class MemoryStream:
     """One end of a stream that carries frames in memory, and can be stopped, closed and broken."""
 
     peer_clock: PeerClock | None = None
+    takes_traces = False
 
     def __init__(self, incoming: asyncio.Queue[bytes | None], outgoing: asyncio.Queue[bytes | None]) -> None:
         self._incoming = incoming

@@ -15,6 +15,7 @@ from ringmill.cluster.overload.gate import LONG_S, Gate
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Arrival, Incoming, Priority
+from ringmill.cluster.traces.spans import Span, carried_trace, spanned
 
 FAR = 1e12
 CLIENT = NodeId("")
@@ -30,6 +31,7 @@ class Call:
     method: str = "kv.get"
     sender: NodeId = CLIENT
     on_end: Callable[[Arrival], None] | None = None
+    span: Span | None = None
     told: list[bytes | Exception] = field(default_factory=list)
 
     def answer(self, body: bytes) -> None:
@@ -288,3 +290,21 @@ async def test_a_burst_after_a_quiet_minute_is_a_burst_and_no_queue_that_stands(
     guarded([Call() for _ in range(100)])
     assert (len(handled.begun), gate.waiting) == (4, 96)
     assert (gate.refused, gate.step) == (0, Rung.NONE), "200 a second for half a second may wait"
+
+
+async def test_what_has_waited_is_begun_for_its_own_span() -> None:
+    """And what is not traced for none, though a traced request has made room for it."""
+    gate, seen = a_gate(), list[tuple[int, bytes]]()
+
+    def look(arrivals: Sequence[Arrival]) -> None:
+        seen.append((len(arrivals), carried_trace()))
+
+    guarded, first = gate.guard(look, Priority.READ), [Call() for _ in range(4)]
+    guarded(first)
+    guarded([Call(), Call(span=Span(b"waited"))])
+    await turns(2)
+    with spanned(Span(b"answered"), ends=False):
+        for call in first:
+            call.answer(b"")
+    await turns(1)
+    assert seen == [(4, b""), (1, b""), (1, b"waited")]

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmill.cluster.errors import Conflict, ProtocolMismatch
+from ringmill.cluster.traces.trace_context import TRACE_BYTES
 from ringmill.cluster.wire.error_bytes import decode_error, encode_error
 from ringmill.cluster.wire.frames import (
     OPERATION_OVERHEAD_BYTES,
     decode_answers,
     decode_operations,
+    decode_traced,
     encode_answers,
     encode_operations,
 )
@@ -39,6 +41,19 @@ def test_operations_come_out_as_they_went_in(
     sent: list[tuple[int, str, int, int, bytes]], stamp: int | None
 ) -> None:
     assert decode_operations(encode_operations(sent, stamp)) == (sent, stamp)
+
+
+@given(
+    st.lists(operations, max_size=8),
+    st.integers(0, 2**63 - 1),
+    st.dictionaries(counts, st.binary(min_size=TRACE_BYTES, max_size=TRACE_BYTES), min_size=1, max_size=8),
+)
+def test_traces_come_beside_the_operations(
+    sent: list[tuple[int, str, int, int, bytes]], stamp: int, traces: dict[int, bytes]
+) -> None:
+    frame = encode_operations(sent, stamp, list(traces.items()))
+    assert decode_traced(frame) == (sent, stamp, traces)
+    assert decode_operations(frame) == (sent, stamp)
 
 
 @given(st.lists(answers, max_size=8), stamps)
@@ -92,6 +107,11 @@ def test_rubbish_under_a_good_checksum_is_refused_too(rubbish: bytes, version: i
         (sealed(msgpack.packb([]), version=2), "no stamp and array"),
         (sealed(msgpack.packb([-1, []]), version=2), "no stamp and array"),
         (sealed(msgpack.packb([7, [[1]]]), version=2), "operation that is none"),
+        (sealed(msgpack.packb([7, [], [[1]]]), version=2), "trace that is none"),
+        (sealed(msgpack.packb([7, [], [[1, b"t" * 24]]]), version=2), "trace that is none"),
+        (sealed(msgpack.packb([7, [], [["1", b"t" * 25]]]), version=2), "trace that is none"),
+        (sealed(msgpack.packb([7, [], {}]), version=2), "no stamp and array"),
+        (sealed(msgpack.packb([7, [], [], []]), version=2), "no stamp and array"),
     ],
 )
 def test_a_refusal_says_what_was_wrong(frame: bytes, reason: str) -> None:

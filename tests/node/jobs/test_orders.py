@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -41,6 +42,9 @@ class Job:
     def lose(self, node: NodeId) -> None: ...
 
     def wake(self) -> None: ...
+
+    def ordering(self, stage: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def order_form(self) -> tuple[str, int, NodeId, bytes]:
         return "job-1", 1, N2, b"spec"

@@ -11,6 +11,7 @@ import pytest
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Arrival
+from ringmill.cluster.traces.spans import Span
 from ringmill.cluster.wire.parsing import serialized
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, GetRequest, PutRequest
 from ringmill.node.services.kv_service import DELETE, GET, PUT
@@ -31,6 +32,7 @@ class Call:
     deadline: float
     sender: NodeId = CLIENT
     on_end: Callable[[Arrival], None] | None = None
+    span: Span | None = None
     ended: list[bytes | Exception] = field(default_factory=list)
     _later: asyncio.Task[None] | None = None
 

@@ -139,6 +139,7 @@ class _OfferedCarrier:
             stream.greet(ours)
             told = await stream.introduction()
             stream.peer_clock = told.peer_clock(microseconds(self._clock.boottime()))
+            stream.takes_traces = told.takes_traces
             check(told)
         except BaseException:
             await stream.close()

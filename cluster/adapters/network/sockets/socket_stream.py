@@ -58,6 +58,7 @@ class SocketStream(asyncio.Protocol):
     ) -> None:
         self.name = name
         self.peer_clock: PeerClock | None = None
+        self.takes_traces = False
         self._is_dialled = is_dialled
         self._on_connected = on_connected
         self._parser = SocketParser(is_dialled=is_dialled, max_frame_bytes=max_frame_bytes)

@@ -16,6 +16,8 @@ __all__ = ["OVERLOAD"]
 class _Unheard:
     """A call whose client was told already: what comes of it is heard by nobody."""
 
+    span = None
+
     def __init__(self, arrival: Arrival) -> None:
         self.sender, self.method = arrival.sender, arrival.method
         self.body, self.deadline = arrival.body, arrival.deadline

@@ -1,0 +1,44 @@
+"""The spans of a client's requests.
+
+The client only asks whether the program that it is part of traces; client/connection.py knows by what.
+See: docs/monitoring.md, "Traces".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+
+from ringmill.cluster.traces.span_names import span_name
+from ringmill.cluster.traces.spans import Span, Tracer, carried_trace, is_unrecorded, spanned
+
+__all__ = ["Tracing", "begun_span", "no_tracer", "request_span"]
+
+Tracing: TypeAlias = Callable[[], Tracer | None]
+"""Tells what records spans now; None: nothing does."""
+
+
+def no_tracer() -> None:
+    """Of a program that does not trace."""
+
+
+def begun_span(tracer: Tracer, path: str, keyspace: str, *, keys: int = 1) -> Span | None:
+    """Of a request by its method: "ringmill.put" of "/ringmill.v1.Kv/Put".  None if it is not recorded."""
+    if is_unrecorded():
+        return None
+    name = span_name(path).removeprefix("kv.")
+    notes: dict[str, str | int] = {"db.system.name": "ringmill", "db.operation.name": name}
+    if keyspace:
+        notes["db.namespace"] = keyspace
+    if keys > 1:
+        notes["db.operation.batch.size"] = keys
+    return tracer.begin(f"ringmill.{name}", kind="client", parent=carried_trace(), notes=notes)
+
+
+def request_span(
+    tracing: Tracing, path: str, keyspace: str = "", *, keys: int = 1
+) -> AbstractContextManager[None]:
+    """Make a request for a span of its own, if the program traces."""
+    tracer = tracing()
+    return spanned(None if tracer is None else begun_span(tracer, path, keyspace, keys=keys))

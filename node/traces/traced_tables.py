@@ -1,0 +1,57 @@
+"""Tables of services whose calls are traced: what comes over gRPC as one call, and not in a frame.
+
+A caller that traces sends `traceparent` as metadata (W3C Trace Context).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+
+from ringmill.cluster.traces.spans import CallTracer, Span, spanned
+from ringmill.cluster.traces.trace_context import TRACEPARENT, TraceContext
+from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
+
+__all__ = ["traced"]
+
+
+def traced(tables: Iterable[Service], tracer: CallTracer) -> tuple[Service, ...]:
+    """The same services; each call and upload has a span where it is traced.
+
+    A stream has none: it lasts as long as its reader likes.
+    """
+    return tuple(
+        Service(
+            service.name,
+            {
+                name: _traced(method, f"{service.name}/{name}", tracer)
+                for name, method in service.methods.items()
+            },
+        )
+        for service in tables
+    )
+
+
+def _traced(method: Method, name: str, tracer: CallTracer) -> Method:
+    if isinstance(method, Stream):
+        return method
+
+    def begun(call: Call) -> Span | None:
+        told = TraceContext.parse(call.metadata.get(TRACEPARENT, ""))
+        parent = told.encode() if told is not None and told.is_sampled else b""
+        return tracer.begin_call(name, call.body, parent=parent, may_be_first=told is None)
+
+    if isinstance(method, Unary):
+        run = method.run
+
+        async def answer(body: bytes, call: Call) -> bytes:
+            with spanned(begun(call)):
+                return await run(body, call)
+
+        return Unary(answer, method.tells_clock)
+    take = method.run
+
+    async def answer_upload(bodies: AsyncIterator[bytes], call: Call) -> bytes:
+        with spanned(begun(call)):
+            return await take(bodies, call)
+
+    return Upload(answer_upload)

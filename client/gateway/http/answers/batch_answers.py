@@ -13,7 +13,7 @@ from aiohttp import web
 from ringmill.client.arguments import checked_key, checked_value
 from ringmill.client.gateway.http.bodies import json_answer, json_object
 from ringmill.client.gateway.http.call import HttpCall
-from ringmill.client.gateway.http.problems import http_refusal_of, problem_document
+from ringmill.client.gateway.http.problems import HttpRefusal, http_refusal_of, problem_document
 from ringmill.client.kv_requests import put_options, read_options
 from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.values import Item, Receipt, json_bytes
@@ -39,7 +39,8 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
     It is not atomic: each operation succeeds or fails on its own, and those of different keys run at the same
     time.  Writes of one key are done in their order.  The answer has an outcome for each, in their order:
     its `status`, and the document of the read, the receipt, or the `error`.  When one of the operations is
-    not valid, 400 names it, and none is done.
+    not valid, 400 names it, and none is done.  Reads whose values have no room within 8 MiB have the outcome
+    413; ask for them again.
     """
     document = await json_object(call.request, BATCH_BYTES, frozenset({"operations"}))
     operations = document.get("operations")
@@ -57,8 +58,9 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
     with call.writing(*keys):
         pipeline = call.space.pipeline()
         try:
-            futures = [queue(pipeline) for queue in queued]
-            found = await asyncio.gather(*futures, return_exceptions=True)
+            answer = _Answer()
+            taken = [answer.take(queue(pipeline)) for queue in queued]
+            found = await asyncio.gather(*taken, return_exceptions=True)
         finally:
             await pipeline.aclose()
     told = [_outcome(key, outcome) for key, outcome in zip(keys, found, strict=True)]
@@ -102,10 +104,30 @@ def member_bytes(document: Mapping[str, Any], name: str) -> bytes:
     raise InvalidArgument(f"it needs one of {name!r} and '{name}_b64', as a text")
 
 
+class _Answer:
+    """Keeps what was read, as far as there is room."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    async def take(self, future: asyncio.Future[Any]) -> object:
+        """The outcome, or the refusal in its place.  Raises RingmillError."""
+        outcome = await future
+        size = sum(map(len, outcome.siblings)) if isinstance(outcome, Item) else 0
+        if self._bytes + size > BATCH_BYTES:
+            return HttpRefusal(
+                413, "TOO_LARGE", f"the values that a batch reads have {BATCH_BYTES} bytes at most",
+                hint="ask for this key again, with fewer others", detail={"limit": BATCH_BYTES},
+            )  # fmt: skip
+        self._bytes += size
+        return outcome
+
+
 def _outcome(key: bytes, outcome: object) -> dict[str, Any]:
     named: dict[str, Any] = {**json_bytes("key", key)}
-    if isinstance(outcome, RingmillError):
-        problem = problem_document(http_refusal_of(outcome, has_token=True))
+    if isinstance(outcome, RingmillError | HttpRefusal):
+        refusal = outcome if isinstance(outcome, HttpRefusal) else http_refusal_of(outcome, has_token=True)
+        problem = problem_document(refusal)
         return {**named, "status": problem["status"], "error": problem}
     if isinstance(outcome, Item):
         return {**named, "status": 300 if outcome.conflict else 200, **outcome.to_dict()}

@@ -10,7 +10,7 @@ from ringmill.cluster.ports import Entropy
 
 __all__ = ["drawn_members"]
 
-_MOST: Final = 1 << 20
+_MOST: Final = 1 << 16
 _STREAM: Final = "members drawn"
 
 
@@ -18,7 +18,7 @@ def drawn_members(members: Sequence[bytes], count: int, entropy: Entropy) -> lis
     """As many different members as `count` says, or all; with a negative one exactly as many, and any of
     them may come more than once.  Raises RedisError when it is out of range."""
     if count < -_MOST:
-        raise RedisError("ERR value is out of range")
+        raise RedisError(f"ERR value is out of range, it must be at least {-_MOST}")
     if count < 0:
         return [members[_below(len(members), entropy)] for _ in range(-count)] if members else []
     pool, much = list(members), min(count, len(members))

@@ -1,0 +1,34 @@
+"""How much a reply takes, known before it is made into bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+
+__all__ = ["reply_size", "too_large"]
+
+_OF_TEXT = 16
+"""Most bytes beside those of a text, or of an array beside its items."""
+_OF_NUMBER = 32
+"""Most bytes of a number, a truth value or nothing."""
+
+
+def reply_size(reply: Reply) -> int:
+    """Bytes that it takes at most, in either version of the protocol."""
+    if isinstance(reply, bytes):
+        return len(reply) + _OF_TEXT
+    if isinstance(reply, dict):
+        return sum(reply_size(key) + reply_size(value) for key, value in reply.items()) + _OF_TEXT
+    if isinstance(reply, list | AbstractSet):
+        return sum(map(reply_size, reply)) + _OF_TEXT
+    if isinstance(reply, RedisError):
+        return 4 * len(reply.text) + _OF_TEXT
+    return _OF_NUMBER + (4 * len(reply) if isinstance(reply, str) else 0)
+
+
+def too_large(size: int, limit: int) -> RedisError:
+    """What is answered in the place of a reply above the limit of one command."""
+    return RedisError(
+        f"ERR the answer would have {size} bytes or more, the limit of one command is {limit}: ask for less"
+    )

@@ -39,6 +39,11 @@ class AnswerRoom:
         self.parts = 0
 
     @property
+    def most_bytes(self) -> int:
+        """Of the answer of one command."""
+        return self._limits.most_answer_bytes
+
+    @property
     def used(self) -> int:
         """Bytes that wait."""
         return self.ready + self.parts + self._unsent()
@@ -53,8 +58,8 @@ class AnswerRoom:
         """The bytes of an answer, or of the error in its place."""
         if isinstance(reply, list | dict | set | frozenset):
             size = reply_size(reply)
-            if size > self._limits.most_answer_bytes:
-                reply = too_large(size, self._limits.most_answer_bytes)
+            if size > self.most_bytes:
+                reply = too_large(size, self.most_bytes)
         data = encode_reply(reply, version)
         if len(data) > _SHORT and self.used + len(data) > self._limits.most_unread_bytes:
             data = encode_reply(self._left_out(len(data)), version)
@@ -73,8 +78,8 @@ class AnswerRoom:
 
     def fault(self, size: int) -> RedisError | None:
         """Why an answer whose parts have this size so far is not made; None when it may be."""
-        if size > self._limits.most_answer_bytes:
-            return too_large(size, self._limits.most_answer_bytes)
+        if size > self.most_bytes:
+            return too_large(size, self.most_bytes)
         return self._left_out(size) if self.used > self._limits.most_unread_bytes else None
 
 
@@ -93,6 +98,8 @@ class GatheredParts:
 
         def counted(entry: Entry, now_ms: int) -> Reply:
             nonlocal size
+            if self._bytes > self._room.most_bytes:  # of a command that reads: others have short replies
+                return too_large(self._bytes, self._room.most_bytes)
             reply = change(entry, now_ms)
             if isinstance(reply, int):
                 return reply

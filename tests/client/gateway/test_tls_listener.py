@@ -46,6 +46,7 @@ async def test_the_oldest_handshake_makes_room_for_the_newest(
     node: tuple[OneNode, str], contexts: Contexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls_listener, "MOST_HANDSHAKES", 5)
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_S", 600.0)
     ours, theirs = contexts
     async with http_door(node[1], tls=ours) as caller, silent(caller, 30) as begun:
         for _ in range(3):

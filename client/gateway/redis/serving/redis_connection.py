@@ -35,6 +35,7 @@ _NAME_BYTES: Final = 128
 _OF_ARGUMENT: Final = 64
 """Bytes that an argument takes beside its own."""
 _LONG: Final = 1 << 16
+_LINGERS_S: Final = 1.0
 _MUCH: Final = 1 << 20
 """Bytes by which a connection grows before all are looked at."""
 _log = logging.getLogger(__name__)
@@ -126,6 +127,8 @@ class RedisConnection(asyncio.Protocol):
         self._full_since_s = 0.0
         self._amid_since_s = 0.0
         self._ends_after = False  # no command is read any more; it closes when all are answered
+        self._is_refused = False  # what it has sent cannot be read on
+        self._lingers = False  # what still comes is dropped
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_is_due = False
 
@@ -209,7 +212,9 @@ class RedisConnection(asyncio.Protocol):
             self.abort()
             return
         self._transport.write(encode_reply(RedisError(f"ERR {why}"), self.version))
-        self._transport.close()
+        self._ends_after = self._is_refused = True
+        self._parser = CommandParser()
+        self._close_if_answered()
 
     def lateness(self, now_s: float) -> str:
         """Why the connection is to be closed now: the caller is silent, or takes no answers; "" when not."""
@@ -276,7 +281,8 @@ class RedisConnection(asyncio.Protocol):
                 self._begin(command)
         except ProtocolFault as fault:
             self._answered(RedisError(f"ERR {fault}"))
-            self._ends_after = True
+            self._ends_after = self._is_refused = True
+            self._parser = CommandParser()
             self._close_if_answered()
             return
         if not self._transport.is_closing():
@@ -389,8 +395,16 @@ class RedisConnection(asyncio.Protocol):
             self._told_bytes = min(held, self._told_bytes)
 
     def _close_if_answered(self) -> None:
-        if self._ends_after and not self._unanswered and not self._backlog and self._transport is not None:
+        if not self._ends_after or self._unanswered or self._backlog or self._transport is None:
+            return
+        if not self._is_refused:
             self._transport.close()
+        elif not self._lingers and not self._transport.is_closing():
+            # If it were closed now, and more of the command came, the error would be lost.
+            self._lingers = True
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            asyncio.get_running_loop().call_later(_LINGERS_S, self.abort)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

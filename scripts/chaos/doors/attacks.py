@@ -91,7 +91,7 @@ async def gib_bodies(place: Place) -> Told:
 
 
 async def pipelined_over_http(place: Place) -> Told:
-    """Ten callers send 10,000 reads of 1 MiB each, and read nothing for 35 s."""
+    """Ten callers send 10,000 reads of 1 MiB each, and take no answer for 35 s."""
     async with opened(place.http, 10, reads=False) as connections:
         for _, writer in connections:
             writer.write(_GET * 10_000)
@@ -156,7 +156,7 @@ async def answers_of_gibs(place: Place) -> Told:
 
 
 async def pipelined_as_redis(place: Place) -> Told:
-    """Twenty callers send 10,000 commands with answers of up to 1 MiB, and read nothing for 20 s."""
+    """Twenty callers send 10,000 commands with answers of up to 1 MiB, and take none for 20 s."""
     said = (
         command(b"GET", b"large") + command(b"SMEMBERS", b"tiny") + command(b"LRANGE", b"list", b"0", b"-1")
     )

@@ -19,7 +19,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @asynccontextmanager
 async def opened(port: int, count: int, *, reads: bool = True) -> AsyncIterator[list[Connection]]:
-    """So many connections; those that do not read leave what is answered to the kernel."""
+    """This number of connections; those that do not read leave what is answered to the kernel."""
     found: list[Connection] = []
     try:
         for _ in range(count):

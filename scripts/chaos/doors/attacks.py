@@ -52,11 +52,12 @@ async def slow_heads(place: Place) -> Told:
     async with opened(place.http, 500) as connections:
         for _, writer in connections[200:]:
             writer.write(b"GET /v1/kv/default/large HTTP/1.1\r\nHo")
+        told = asyncio.create_task(first_lines(connections))
         for byte in b"GET /v1/kv/def":
             for _, writer in connections[:200]:
                 writer.write(bytes([byte]))
             await asyncio.sleep(1.0)
-        return await first_lines(connections)
+        return await told
 
 
 async def half_bodies(place: Place) -> Told:

@@ -126,5 +126,4 @@ class RedisDoor:
             now_s = self._clock.monotonic()
             for connection in self.connections():
                 if why := connection.lateness(now_s):
-                    _log.warning("the connection of %s is closed: %s", connection.address, why)
-                    connection.abort()
+                    connection.give_up(why)

@@ -83,12 +83,13 @@ async def gib_bodies(place: Place) -> Told:
         told, pieces = (writer for _, writer in connections)
         told.write(b"PUT /v1/kv/default/gib HTTP/1.1\r\n" + _HOST + b"Content-Length: %d\r\n\r\n" % _GIB)
         pieces.write(b"PUT /v1/kv/default/gib HTTP/1.1\r\n" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n")
+        hearing = asyncio.create_task(first_lines(connections))
         for writer in (told, pieces):
             for _ in range(_GIB >> 20):
                 writer.write((b"100000\r\n" if writer is pieces else b"") + b"v" * (1 << 20) + b"\r\n")
                 if not await drained(writer, 5.0):
                     break
-        return await first_lines(connections)
+        return await hearing
 
 
 async def pipelined_over_http(place: Place) -> Told:
@@ -116,10 +117,11 @@ async def large_batches(place: Place) -> Told:
 async def half_commands(place: Place) -> Told:
     """60 callers send 7 MiB of a command, and no more: 420 MiB in all."""
     async with opened(place.redis, 60) as connections:
+        hearing = asyncio.create_task(first_lines(connections))
         for _, writer in connections:
             writer.write(b"*9\r\n" + (b"$%d\r\n%b\r\n" % (len(LARGE), LARGE)) * 7)
             await drained(writer, 10.0)
-        return await first_lines(connections)
+        return await hearing
 
 
 async def idle_as_redis(place: Place) -> Told:
@@ -136,9 +138,10 @@ async def gib_value(place: Place) -> Told:
         (_, gib), (_, many) = connections
         gib.write(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$%d\r\n" % _GIB)
         many.write(command(b"MSET", *[LARGE] * 9))
+        hearing = asyncio.create_task(first_lines(connections))
         for writer in (gib, many):
             await drained(writer, 10.0)
-        return await first_lines(connections)
+        return await hearing
 
 
 async def answers_of_gibs(place: Place) -> Told:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
@@ -28,7 +28,16 @@ _MEMBERS: Final = {
     "put": frozenset({"op", "key", "key_b64", "value", "value_b64", "ttl", "context"}),
     "delete": frozenset({"op", "key", "key_b64", "context"}),
 }
-Queue = Callable[[AsyncPipeline], "asyncio.Future[Any]"]
+AT_ONCE: Final = 32
+"""Operations under way, so that few values are read for which there is no room."""
+
+
+class _Wanted(NamedTuple):
+    """One operation, and what queues it."""
+
+    key: bytes
+    queue: Callable[[AsyncPipeline], asyncio.Future[Any]]
+    is_read: bool = False
 
 
 async def run_batch(call: HttpCall) -> web.StreamResponse:
@@ -46,29 +55,25 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
     operations = document.get("operations")
     if not isinstance(operations, list) or not 1 <= len(operations) <= BATCH_OPERATIONS:
         raise InvalidArgument(f"operations must be a list of 1 to {BATCH_OPERATIONS} operations")
-    keys: list[bytes] = []
-    queued: list[Queue] = []
+    wanted: list[_Wanted] = []
     for at, operation in enumerate(operations):
         try:
-            key, queue = _operation(operation, call)
+            wanted.append(_operation(operation, call))
         except InvalidArgument as error:
             raise InvalidArgument(f"operations[{at}]: {error.message}", hint=error.hint) from error
-        keys.append(key)
-        queued.append(queue)
-    with call.writing(*keys):
+    with call.writing(*(each.key for each in wanted)):
         pipeline = call.space.pipeline()
         try:
-            answer = _Answer()
-            taken = [answer.take(queue(pipeline)) for queue in queued]
-            found = await asyncio.gather(*taken, return_exceptions=True)
+            answer = _Answer(pipeline)
+            found = await asyncio.gather(*map(answer.take, wanted), return_exceptions=True)
         finally:
             await pipeline.aclose()
-    told = [_outcome(key, outcome) for key, outcome in zip(keys, found, strict=True)]
+    told = [_outcome(each.key, outcome) for each, outcome in zip(wanted, found, strict=True)]
     return json_answer({"outcomes": told})
 
 
-def _operation(given: object, call: HttpCall) -> tuple[bytes, Queue]:
-    """The key, and what queues the operation.  Raises InvalidArgument."""
+def _operation(given: object, call: HttpCall) -> _Wanted:
+    """Raises InvalidArgument."""
     if not isinstance(given, dict):
         raise InvalidArgument("it is no JSON object")
     op = given.get("op")
@@ -81,14 +86,14 @@ def _operation(given: object, call: HttpCall) -> tuple[bytes, Queue]:
     if op == "get":
         reading = call.options("r", "timeout")
         read_options(**reading)
-        return key, lambda pipeline: pipeline.get(key, **reading)
+        return _Wanted(key, lambda pipeline: pipeline.get(key, **reading), is_read=True)
     settings: dict[str, Any] = call.options("w", "durability", "timeout")
     settings |= {name: given[name] for name in ("ttl", "context") if given.get(name) is not None}
     put_options(**settings)
     if op == "delete":
-        return key, lambda pipeline: pipeline.delete(key, **settings)
+        return _Wanted(key, lambda pipeline: pipeline.delete(key, **settings))
     value = checked_value(member_bytes(given, "value"))
-    return key, lambda pipeline: pipeline.put(key, value, **settings)
+    return _Wanted(key, lambda pipeline: pipeline.put(key, value, **settings))
 
 
 def member_bytes(document: Mapping[str, Any], name: str) -> bytes:
@@ -105,16 +110,21 @@ def member_bytes(document: Mapping[str, Any], name: str) -> bytes:
 
 
 class _Answer:
-    """Keeps what was read, as far as there is room."""
+    """Has operations done, a few at a time, and keeps what was read as far as there is room."""
 
-    def __init__(self) -> None:
+    def __init__(self, pipeline: AsyncPipeline) -> None:
+        self._pipeline = pipeline
+        self._under_way = asyncio.Semaphore(AT_ONCE)  # it lets them in in their order
         self._bytes = 0
+        self._is_full = False
 
-    async def take(self, future: asyncio.Future[Any]) -> object:
+    async def take(self, wanted: _Wanted) -> object:
         """The outcome, or the refusal in its place.  Raises RingmillError."""
-        outcome = await future
+        async with self._under_way:
+            outcome = None if wanted.is_read and self._is_full else await wanted.queue(self._pipeline)
         size = sum(map(len, outcome.siblings)) if isinstance(outcome, Item) else 0
-        if self._bytes + size > BATCH_BYTES:
+        if outcome is None or self._bytes + size > BATCH_BYTES:
+            self._is_full = True
             return HttpRefusal(
                 413, "TOO_LARGE", f"the values that a batch reads have {BATCH_BYTES} bytes at most",
                 hint="ask for this key again, with fewer others", detail={"limit": BATCH_BYTES},

@@ -206,9 +206,10 @@ class RedisConnection(asyncio.Protocol):
         return self._parser.held_bytes + self._begun_bytes + self.room.used
 
     def give_up(self, why: str) -> None:
-        """End it, after an error if the caller takes one."""
+        """End it, after an error when the caller has sent part of a command and takes its answers."""
         _log.warning("the connection of %s is closed: %s", self.address, why)
-        if self._transport is None or self._unsent() or self._unanswered:
+        is_waiting = self._parser.is_amid_command and not self._unanswered
+        if self._transport is None or self._unsent() or not is_waiting:
             self.abort()
             return
         self._transport.write(encode_reply(RedisError(f"ERR {why}"), self.version))

@@ -200,7 +200,8 @@ async def test_half_a_command_and_then_silence_ends_the_connection() -> None:
     async with redis_door(Registers(), command_s=0.2) as (_, connect):
         caller, other = await connect(), await connect()
         caller.writer.write(b"*2\r\n$3\r\nGET\r\n$5\r\nab")
-        assert await asyncio.wait_for(caller.reader.read(), 20) == b""
+        told = await asyncio.wait_for(caller.reader.read(), 20)
+        assert told == b"-ERR the end of a command has not come for 0.2 s\r\n"
         assert await other.ask(b"PING") == b"+PONG"
 
 

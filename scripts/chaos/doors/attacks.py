@@ -147,11 +147,11 @@ async def gib_value(place: Place) -> Told:
 async def answers_of_gibs(place: Place) -> Told:
     """Commands whose answers would have 1 GiB to 64 GiB, from five callers at once."""
     asked = [
-        command(b"MGET", *[b"large"] * 65_000),
+        command(b"MGET", *[b"large"] * 10_000),
         command(b"SRANDMEMBER", b"wide", b"-65536"),
         command(b"SRANDMEMBER", b"wide", b"-1048576"),
-        command(b"SUNION", *[b"tiny"] * 20_000),
-        command(b"SUNIONSTORE", b"into", *[b"tiny"] * 20_000),
+        command(b"SUNION", *[b"tiny"] * 10_000),
+        command(b"SUNIONSTORE", b"into", *[b"tiny"] * 10_000),
     ]
     async with opened(place.redis, len(asked)) as connections:
         for (_, writer), said in zip(connections, asked, strict=True):

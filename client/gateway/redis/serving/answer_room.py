@@ -66,8 +66,10 @@ class AnswerRoom:
         self._expected = max(self._expected * _FADES, len(data))
         return data
 
-    def gather(self) -> GatheredParts:
-        """For a command on several keys."""
+    def gather(self, keys: int) -> GatheredParts:
+        """For a command on this number of keys.  Raises RedisError when they are too many."""
+        if keys > self._limits.most_keys:
+            raise RedisError(f"ERR the command has {keys} keys, the limit is {self._limits.most_keys}")
         return GatheredParts(self)
 
     def _left_out(self, size: int) -> RedisError:
@@ -76,21 +78,20 @@ class AnswerRoom:
             f" answers wait, and a connection may have {self._limits.most_unread_bytes}"
         )
 
-    def fault(self, size: int) -> RedisError | None:
-        """Why an answer whose parts have this size so far is not made; None when it may be."""
-        if size > self.most_bytes:
-            return too_large(size, self.most_bytes)
+    def left_out_of(self, size: int) -> RedisError | None:
+        """Why an answer whose parts have this size so far is not made; None when there is room."""
         return self._left_out(size) if self.used > self._limits.most_unread_bytes else None
 
 
 class GatheredParts:
     """The replies about the keys of one command, until they make one answer."""
 
-    __slots__ = ("_bytes", "_room")
+    __slots__ = ("_bytes", "_excess", "_room")
 
     def __init__(self, room: AnswerRoom) -> None:
         self._room = room
         self._bytes = 0
+        self._excess: RedisError | None = None
 
     def bounded(self, change: Change) -> Change:
         """The same change, whose reply is counted; above the limits it is left out."""
@@ -98,15 +99,17 @@ class GatheredParts:
 
         def counted(entry: Entry, now_ms: int) -> Reply:
             nonlocal size
-            if self._bytes > self._room.most_bytes:  # of a command that reads: others have short replies
-                return too_large(self._bytes, self._room.most_bytes)
+            if self._excess is not None:  # of a command that reads: others have short replies
+                return self._excess
             reply = change(entry, now_ms)
             if isinstance(reply, int):
                 return reply
             self._grow(-size)  # a change may be done over
             size = reply_size(reply)
             self._grow(size)
-            return self._room.fault(self._bytes) or reply
+            if self._bytes > self._room.most_bytes:
+                self._excess = too_large(self._bytes, self._room.most_bytes)
+            return self._excess or self._room.left_out_of(self._bytes) or reply
 
         return counted
 

@@ -332,7 +332,8 @@ class RedisConnection(asyncio.Protocol):
     def _run_parts(self, spec: CommandSpec, args: list[bytes]) -> None:
         assert spec.each_key is not None
         parts = spec.each_key(args, self.version)
-        done, gathered = self._waits(), self.room.gather()
+        gathered = self.room.gather(len(parts.changes))
+        done = self._waits()
         replies: list[Reply] = [None] * len(parts.changes)
         left = len(replies)
 

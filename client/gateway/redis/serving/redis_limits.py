@@ -16,6 +16,8 @@ class RedisLimits:
     """Commands of one connection that are not answered yet; it is read no further meanwhile."""
     most_begun_bytes: int = 16 * 1024 * 1024
     """Of commands of one connection that are not answered yet; it is read no further meanwhile."""
+    most_keys: int = 10_000
+    """Of one command: to begin with more at once would hold up all other callers."""
     most_answer_bytes: int = 16 * 1024 * 1024
     """Of one command; above it an error is sent in the place of the answer."""
     most_unread_bytes: int = 32 * 1024 * 1024

@@ -77,6 +77,14 @@ async def test_an_answer_above_the_limit_is_one_error_and_takes_no_memory(words:
         assert await caller.ask(b"PING") == b"+PONG", "the connection goes on"
 
 
+async def test_keys_of_one_command_have_a_bound() -> None:
+    async with redis_door(large_world()) as (_, connect):
+        caller = await connect()
+        for words in ([b"DEL", *[b"a"] * 10_001], [b"SUNIONSTORE", b"into", *[b"a"] * 10_001]):
+            assert await caller.ask(*words) == b"-ERR the command has 10001 keys, the limit is 10000"
+        assert await caller.ask(b"EXISTS", *[b"tiny"] * 10_000) == b":10000"
+
+
 async def test_members_are_drawn_with_repeats_up_to_a_number_that_is_told() -> None:
     async with redis_door(large_world()) as (_, connect):
         told = await (await connect()).ask(b"SRANDMEMBER", b"tiny", b"-65537")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,7 +21,8 @@ def drawn_members(members: Sequence[bytes], count: int, entropy: Entropy) -> lis
     if count < -_MOST:
         raise RedisError(f"ERR value is out of range, it must be at least {-_MOST}")
     if count < 0:
-        return [members[_below(len(members), entropy)] for _ in range(-count)] if members else []
+        numbers = struct.unpack(f">{-count}Q", entropy.random_bytes(_STREAM, -8 * count)) if members else ()
+        return [members[number * len(members) >> 64] for number in numbers]
     pool, much = list(members), min(count, len(members))
     for place in range(much):
         other = place + _below(len(pool) - place, entropy)

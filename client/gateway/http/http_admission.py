@@ -15,6 +15,8 @@ __all__ = ["HttpAdmission", "Slot"]
 
 MOST_REQUESTS = 256
 MOST_STREAMS = 500
+BATCHES_AT_ONCE = 4
+"""Others wait: what each reads takes memory until it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class HttpAdmission:
     requests: Room = field(default_factory=lambda: Room(MOST_REQUESTS))
     streams: Room = field(default_factory=lambda: Room(MOST_STREAMS))
     cache: ReadCache | None = None
+    batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BATCHES_AT_ONCE))
 
     def check_rate(self, caller: str) -> None:
         """Raises HttpRefusal 429 when this caller asks too often."""
@@ -52,6 +55,11 @@ class Slot:
 
     def __exit__(self, *_: object) -> None:
         self._leave()
+
+    @property
+    def batch_turn(self) -> asyncio.Semaphore:
+        """To be held while a batch is done."""
+        return self._rooms.batches
 
     def stays_for(self, work: asyncio.Task[Any]) -> None:
         """The place is taken until this has ended too: it goes on when the caller hangs up."""

@@ -155,10 +155,10 @@ async def test_values_that_a_batch_reads_have_a_bound_and_each_that_is_left_out_
         operations = [*[{"op": "get", "key": "wide"}] * 400, {"op": "put", "key": "late", "value": "v"}]
         told = await caller.ask("POST", "/v1/kv/default:batch", json={"operations": operations})
         statuses = [each["status"] for each in told.json["outcomes"]]
-        assert sorted(statuses) == [200] * 9 + [413] * 392 and statuses[-1] == 200
-        assert one.framed - before < 60, "those that have no room are not read"
+        assert sorted(statuses) == [200] * 5 + [413] * 396 and statuses[-1] == 200
+        assert one.framed - before < 20, "those that have no room are not read"
         left_out = next(each for each in told.json["outcomes"] if each["status"] == 413)
-        assert left_out["error"]["facts"] == {"limit": 8 << 20}
+        assert left_out["error"]["facts"] == {"limit": 4 << 20}
 
 
 @pytest.mark.parametrize(

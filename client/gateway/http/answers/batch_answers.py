@@ -28,8 +28,13 @@ _MEMBERS: Final = {
     "put": frozenset({"op", "key", "key_b64", "value", "value_b64", "ttl", "context"}),
     "delete": frozenset({"op", "key", "key_b64", "context"}),
 }
-AT_ONCE: Final = 32
-"""Operations under way, so that few values are read for which there is no room."""
+READ_BYTES: Final = 4 << 20
+"""Of values in one answer."""
+AT_FIRST: Final = 8
+"""Operations under way, so that few values are read for which there is no room.  Each that has brought little lets
+one more in."""
+AT_ONCE: Final = 128
+SHORT: Final = 32 << 10
 
 
 class _Wanted(NamedTuple):
@@ -48,7 +53,7 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
     It is not atomic: each operation succeeds or fails on its own, and those of different keys run at the same
     time.  Writes of one key are done in their order.  The answer has an outcome for each, in their order:
     its `status`, and the document of the read, the receipt, or the `error`.  When one of the operations is
-    not valid, 400 names it, and none is done.  Reads whose values have no room within 8 MiB have the outcome
+    not valid, 400 names it, and none is done.  Reads whose values have no room within 4 MiB have the outcome
     413; ask for them again.
     """
     document = await json_object(call.request, BATCH_BYTES, frozenset({"operations"}))
@@ -61,6 +66,11 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
             wanted.append(_operation(operation, call))
         except InvalidArgument as error:
             raise InvalidArgument(f"operations[{at}]: {error.message}", hint=error.hint) from error
+    async with call.slot.batch_turn:
+        return json_answer({"outcomes": await _told(call, wanted)})
+
+
+async def _told(call: HttpCall, wanted: list[_Wanted]) -> list[dict[str, Any]]:
     with call.writing(*(each.key for each in wanted)):
         pipeline = call.space.pipeline()
         try:
@@ -68,8 +78,7 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
             found = await asyncio.gather(*map(answer.take, wanted), return_exceptions=True)
         finally:
             await pipeline.aclose()
-    told = [_outcome(each.key, outcome) for each, outcome in zip(wanted, found, strict=True)]
-    return json_answer({"outcomes": told})
+    return [_outcome(each.key, outcome) for each, outcome in zip(wanted, found, strict=True)]
 
 
 def _operation(given: object, call: HttpCall) -> _Wanted:
@@ -114,7 +123,8 @@ class _Answer:
 
     def __init__(self, pipeline: AsyncPipeline) -> None:
         self._pipeline = pipeline
-        self._under_way = asyncio.Semaphore(AT_ONCE)  # it lets them in in their order
+        self._under_way = asyncio.Semaphore(AT_FIRST)  # it lets them in in their order
+        self._more = AT_ONCE - AT_FIRST
         self._bytes = 0
         self._is_full = False
 
@@ -123,11 +133,14 @@ class _Answer:
         async with self._under_way:
             outcome = None if wanted.is_read and self._is_full else await wanted.queue(self._pipeline)
         size = sum(map(len, outcome.siblings)) if isinstance(outcome, Item) else 0
-        if outcome is None or self._bytes + size > BATCH_BYTES:
+        if size <= SHORT and self._more:
+            self._more -= 1
+            self._under_way.release()
+        if outcome is None or self._bytes + size > READ_BYTES:
             self._is_full = True
             return HttpRefusal(
-                413, "TOO_LARGE", f"the values that a batch reads have {BATCH_BYTES} bytes at most",
-                hint="ask for this key again, with fewer others", detail={"limit": BATCH_BYTES},
+                413, "TOO_LARGE", f"the values that a batch reads have {READ_BYTES} bytes at most",
+                hint="ask for this key again, with fewer others", detail={"limit": READ_BYTES},
             )  # fmt: skip
         self._bytes += size
         return outcome

@@ -27,7 +27,7 @@ from ringmill.cluster.ports import Clock
 __all__ = ["Change", "Done", "KeyQueues"]
 
 MOST_AT_ONCE: Final = 1000
-ENOUGH_BYTES: Final = 4 << 20
+ENOUGH_BYTES: Final = 1 << 20
 """Of replies that are made at once; the changes behind them are made when these have been taken."""
 _LONGEST_PAUSE_S: Final = 0.1
 _log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class KeyQueues:
             return [GATEWAY_FAILED] * len(batch)
 
     async def _made(self, key: bytes, changes: list[Change]) -> list[Reply]:
-        """Make the first changes as one, as many as have replies of a few MiB, and return their replies."""
+        """Make the first changes as one, as many as have replies of about 1 MiB, and return their replies."""
         client = await self._connect()
         registers = client.registers.keyspace(self._name)
         until = self._clock.monotonic() + self._timeout_s

@@ -144,7 +144,7 @@ async def test_an_answer_without_room_is_left_out_and_the_error_says_that_it_was
         assert await caller.ask(b"PING") == b"+PONG"
 
 
-async def test_replies_about_one_key_are_made_a_few_mib_at_a_time() -> None:
+async def test_replies_about_one_key_are_made_about_a_mib_at_a_time() -> None:
     registers = large_world()
 
     async def connect() -> AsyncClient:
@@ -153,7 +153,7 @@ async def test_replies_about_one_key_are_made_a_few_mib_at_a_time() -> None:
     queues = KeyQueues(connect, "db", has_token=False, timeout_s=20.0, clock=SystemClock())
     told = await asyncio.gather(*(queues.ask(b"text", lambda entry, _: entry.get(bytes)) for _ in range(100)))
     assert told == [LARGE] * 100
-    assert 20 <= registers.reads <= 26
+    assert 50 <= registers.reads <= 60
 
 
 async def test_arguments_under_way_have_a_bound() -> None:

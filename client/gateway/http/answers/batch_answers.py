@@ -31,8 +31,8 @@ _MEMBERS: Final = {
 READ_BYTES: Final = 4 << 20
 """Of values in one answer."""
 AT_FIRST: Final = 8
-"""Operations under way, so that few values are read for which there is no room.  Each that has brought little lets
-one more in."""
+"""Operations under way, so that few values are read for which there is no room.  Each that has brought little
+lets one more in."""
 AT_ONCE: Final = 128
 SHORT: Final = 32 << 10
 

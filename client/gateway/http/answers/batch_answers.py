@@ -130,13 +130,17 @@ class _Answer:
 
     async def take(self, wanted: _Wanted) -> object:
         """The outcome, or the refusal in its place.  Raises RingmillError."""
+        outcome, size = None, 0
         async with self._under_way:
-            outcome = None if wanted.is_read and self._is_full else await wanted.queue(self._pipeline)
-        size = sum(map(len, outcome.siblings)) if isinstance(outcome, Item) else 0
-        if size <= SHORT and self._more:
-            self._more -= 1
-            self._under_way.release()
-        if outcome is None or self._bytes + size > READ_BYTES:
+            try:
+                if not (wanted.is_read and self._is_full):
+                    outcome = await wanted.queue(self._pipeline)
+                    size = sum(map(len, outcome.siblings)) if isinstance(outcome, Item) else 0
+            finally:
+                if size <= SHORT and self._more:
+                    self._more -= 1
+                    self._under_way.release()
+        if outcome is None or (self._bytes and self._bytes + size > READ_BYTES):
             self._is_full = True
             return HttpRefusal(
                 413, "TOO_LARGE", f"the values that a batch reads have {READ_BYTES} bytes at most",

@@ -77,6 +77,7 @@ class ClientsByToken:
             if token and await self._answers_others():
                 raise PermissionDenied(
                     "no node of the cluster knows this token",
+                    detail={"token": "unknown"},
                     hint="`ringmill auth list` shows those that are issued",
                 ) from error
             raise

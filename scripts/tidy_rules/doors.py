@@ -20,6 +20,7 @@ OPEN_ROOMS = (
     "client/checked",  # draws what a checked load asks for
     "client/cli",
     "client/gateway/http/http_door.py",  # listens for callers of the gateway
+    "client/gateway/http/tls_listener.py",  # the same, with TLS
     "client/local",
     "client/testing",  # starts the processes of a local cluster for a test, and ends them
     "client/twins/loop_thread.py",

@@ -30,10 +30,13 @@ class CallersCache:
     cache: ReadCache
     token: str
 
-    async def read(self, space: AsyncKeyspace, key: bytes, options: Mapping[str, Any]) -> tuple[Item, bool]:
+    async def read(
+        self, space: AsyncKeyspace, key: bytes, options: Mapping[str, Any], slot: Slot
+    ) -> tuple[Item, bool]:
         """The item, and whether it came from a read of another request.  Raises as `AsyncKeyspace.get`."""
         reader = self.token, options.get("r")
-        return await self.cache.get((space.name, key), reader, lambda: space.get(key, **options))
+        place = space.name, key
+        return await self.cache.get(place, reader, lambda: space.get(key, **options), slot.stays_for)
 
     def drop_all(self) -> None:
         """A keyspace has gone: nothing of it is to be told."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from ringmill.client.gateway.http.problems import HttpRefusal
 from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room
@@ -14,6 +15,8 @@ __all__ = ["HttpAdmission", "Slot"]
 
 MOST_REQUESTS = 256
 MOST_STREAMS = 500
+BATCHES_AT_ONCE = 4
+"""Others wait: what each reads takes memory until it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class HttpAdmission:
     requests: Room = field(default_factory=lambda: Room(MOST_REQUESTS))
     streams: Room = field(default_factory=lambda: Room(MOST_STREAMS))
     cache: ReadCache | None = None
+    batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BATCHES_AT_ONCE))
 
     def check_rate(self, caller: str) -> None:
         """Raises HttpRefusal 429 when this caller asks too often."""
@@ -41,15 +45,26 @@ class Slot:
     def __init__(self, admission: HttpAdmission) -> None:
         self._rooms = admission
         self._in: Room | None = None
+        self._users = 0
 
     def __enter__(self) -> Slot:
         """Raises HttpRefusal 503 when there is no room."""
         self._enter(self._rooms.requests, "requests")
+        self._users += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._in is not None:
-            self._in.leave()
+        self._leave()
+
+    @property
+    def batch_turn(self) -> asyncio.Semaphore:
+        """To be held while a batch is done."""
+        return self._rooms.batches
+
+    def stays_for(self, work: asyncio.Task[Any]) -> None:
+        """The place is taken until this has ended too: it goes on when the caller hangs up."""
+        self._users += 1
+        work.add_done_callback(self._leave)
 
     def becomes_a_stream(self) -> None:
         """It goes on until its caller leaves it, so it is counted as such.  Raises HttpRefusal 503."""
@@ -57,6 +72,11 @@ class Slot:
         self._enter(self._rooms.streams, "streams")
         if former is not None:
             former.leave()
+
+    def _leave(self, _: object = None) -> None:
+        self._users -= 1
+        if not self._users and self._in is not None:
+            self._in.leave()
 
     def _enter(self, room: Room, what: str) -> None:
         if not room.enter():

@@ -19,7 +19,7 @@ from ringmill.client.gateway.http.bodies import value_of_body
 from ringmill.client.gateway.http.call import CallersCache, HttpCall
 from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
 from ringmill.client.gateway.http.idempotency import IdempotencyMemory, checked_idempotency_key
-from ringmill.client.gateway.http.problems import HttpRefusal, http_refusal_of, problem_answer
+from ringmill.client.gateway.http.problems import HttpRefusal, challenge, http_refusal_of, problem_answer
 from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token, request_id_of
 from ringmill.client.gateway.http.request_spans import answered_in_span
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
@@ -33,6 +33,7 @@ __all__ = ["HttpAnswering"]
 
 _MOST_PARAMETERS: Final = 64
 _LEAST_GZIPPED: Final = 1024
+_READING: Final = ("GET", "HEAD")
 _GZIPPED: Final = ("application/json", "application/problem+json", "text/plain")
 
 _log = logging.getLogger("ringmill.gateway")
@@ -112,7 +113,7 @@ class HttpAnswering:
         """Answer what is asked of the cluster; a write that its caller has named, once."""
         name = call.request.headers.get(IDEMPOTENCY_KEY.name)
         if name is None or IDEMPOTENCY_KEY not in route.parameters:
-            return await route.handler(call)
+            return await _handled(call, route)
         return await self._once(call, route, checked_idempotency_key(name), token)
 
     async def _once(self, call: HttpCall, route: HttpRoute, name: str, token: str) -> web.StreamResponse:
@@ -124,7 +125,7 @@ class HttpAnswering:
         async def do(operation: OperationName) -> web.Response:
             call.operation = operation
             try:
-                answer = await route.handler(call)
+                answer = await _handled(call, route)
             except RingmillError as error:
                 raise http_refusal_of(error, has_token=has_token) from error
             assert isinstance(answer, web.Response), "a write is answered whole"
@@ -135,7 +136,16 @@ class HttpAnswering:
             sha256(asked + b"\0" + body).digest(),
             lambda: name_of_write(call.client),
             do,
+            call.slot.stays_for,
         )
+
+
+async def _handled(call: HttpCall, route: HttpRoute) -> web.StreamResponse:
+    """The answer; the key that a write names is read anew from then on, whatever kind of value it has."""
+    if call.cache is None or route.method in _READING or "key" not in call.path:
+        return await route.handler(call)
+    with call.writing(call.key):
+        return await route.handler(call)
 
 
 def _pairs(raw_query: str) -> list[tuple[str, str]]:
@@ -158,7 +168,7 @@ def _checked_bearer(request: web.BaseRequest) -> str:
         return checked_token(token)
     except InvalidArgument as error:
         raise HttpRefusal(
-            401, "PERMISSION_DENIED", error.message, headers={"WWW-Authenticate": 'Bearer realm="ringmill"'}
+            401, "PERMISSION_DENIED", error.message, headers=challenge(is_bad_token=True)
         ) from error
 
 

@@ -17,6 +17,7 @@ from ringmill.client.gateway.http.http_answering import HttpAnswering
 from ringmill.client.gateway.http.request_checks import SiteRules
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.http_routes import ROUTES
+from ringmill.client.gateway.http.tls_listener import BACKLOG, TlsListener
 from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.client.routing.tracing import Tracing, no_tracer
 from ringmill.cluster.errors import InvalidArgument
@@ -76,7 +77,7 @@ class HttpDoor:
         table = RouteTable((*ROUTES, *(route for each in pages for route in each.routes())))
         self._answering = HttpAnswering(table, clients, rules, options.admission, run_id, options.tracing)
         self._server: web.Server | None = None
-        self._listening: asyncio.Server | None = None
+        self._listening: asyncio.Server | TlsListener | None = None
 
     async def open(self) -> str:
         """Listen; the address to ask.  Raises InvalidArgument when the port is taken."""
@@ -85,9 +86,12 @@ class HttpDoor:
         connections = Connections(self._server, options.most_connections)
         loop = asyncio.get_running_loop()
         try:
-            self._listening = await loop.create_server(
-                connections, options.host, options.port, ssl=options.tls, backlog=512
-            )
+            if options.tls is not None:
+                self._listening = await TlsListener.open(options.host, options.port, options.tls, connections)
+            else:
+                self._listening = await loop.create_server(
+                    connections, options.host, options.port, backlog=BACKLOG
+                )
         except OSError as error:
             told = error.strerror or str(error)
             raise InvalidArgument(

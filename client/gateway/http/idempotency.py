@@ -12,7 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -60,11 +60,12 @@ class IdempotencyMemory:
         fingerprint: bytes,
         operation: Callable[[], OperationName],
         do: Callable[[OperationName], Awaitable[web.Response]],
+        begun: Callable[[asyncio.Task[Any]], None],
     ) -> web.Response:
         """The answer of `do`, or that of an earlier one of the same name.
 
-        `name` holds the caller, the path and the key.  Raises HttpRefusal 422 when it was the name of another
-        request; what `do` raises.  `do` goes on when the caller has left.
+        `name` holds the caller, the path and the key.  `do` goes on when its caller leaves; `begun` gets its
+        task.  Raises HttpRefusal 422 when the name was that of another request; what `do` raises.
         """
         now = asyncio.get_running_loop().time()
         self._forget(now)
@@ -82,6 +83,7 @@ class IdempotencyMemory:
             return web.Response(status=status, body=body, headers=replayed)
         if found.under_way is None:
             found.under_way = asyncio.create_task(self._do(found, do), name="named-write")
+            begun(found.under_way)
         told = await asyncio.shield(found.under_way)
         if isinstance(told, HttpRefusal):
             raise told

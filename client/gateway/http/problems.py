@@ -16,9 +16,12 @@ from aiohttp import web
 
 from ringmill.cluster.errors import NotFound, Overloaded, PermissionDenied, RingmillError
 
-__all__ = ["HttpRefusal", "PROBLEM_TYPE", "problem_answer", "problem_document", "http_refusal_of"]
+__all__ = [
+    "HttpRefusal", "PROBLEM_TYPE", "challenge", "http_refusal_of", "problem_answer", "problem_document"
+]  # fmt: skip
 
 PROBLEM_TYPE = "application/problem+json"
+_OPENS_NOTHING = ("unknown", "revoked", "expired")  # as nodes tell it of a token
 
 
 class HttpRefusal(Exception):
@@ -48,12 +51,15 @@ class HttpRefusal(Exception):
 def http_refusal_of(error: RingmillError, *, has_token: bool) -> HttpRefusal:
     """The same error as HTTP tells it.
 
-    A caller without a token who may not ask gets 401, as a token may help.  A cluster that is overloaded says
-    when to come again.
+    A caller who may not ask gets 401 when it has shown no token or one that opens nothing, as another one may
+    help, and 403 when its token is good for less (RFC 6750).  A cluster that is overloaded says when to come
+    again.
     """
     status, headers = error.http_status, {}
-    if isinstance(error, PermissionDenied) and not has_token:
-        status, headers = HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="ringmill"'}
+    if isinstance(error, PermissionDenied):
+        is_bad = error.detail.get("token") in _OPENS_NOTHING
+        if is_bad or not has_token:
+            status, headers = HTTPStatus.UNAUTHORIZED, challenge(is_bad_token=has_token)
     if isinstance(error, Overloaded):
         headers = {"Retry-After": str(max(1, round(error.retry_after)))}
     hint = "" if isinstance(error, NotFound) else error.hint  # it names a command of this machine
@@ -68,6 +74,12 @@ def http_refusal_of(error: RingmillError, *, has_token: bool) -> HttpRefusal:
         outcome=error.outcome,
         detail=error.detail,
     )
+
+
+def challenge(*, is_bad_token: bool = False) -> dict[str, str]:
+    """The header that goes with 401 (RFC 6750)."""
+    error = ', error="invalid_token"' if is_bad_token else ""
+    return {"WWW-Authenticate": f'Bearer realm="ringmill"{error}'}
 
 
 def problem_answer(refusal: HttpRefusal, request_id: str) -> web.Response:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ringmill.client.gateway.http.problems import HttpRefusal
+from ringmill.client.gateway.http.problems import HttpRefusal, challenge
 from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.cluster.errors import InvalidArgument
 
@@ -54,7 +54,7 @@ def bearer_token(request: web.BaseRequest) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise HttpRefusal(
             401, "PERMISSION_DENIED", "Authorization is not of the form: Bearer TOKEN",
-            headers={"WWW-Authenticate": 'Bearer realm="ringmill"'},
+            headers=challenge(),
         )  # fmt: skip
     return token.strip()
 

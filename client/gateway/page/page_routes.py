@@ -77,25 +77,30 @@ class LivePage:
 
     async def _live(self, call: HttpCall) -> web.StreamResponse:
         """What the cluster does, once a second, until the page is closed."""
-        watcher = await self._watcher(call.client)
         call.slot.becomes_a_stream()
         stream = OpenStream(call, EVENTS_TYPE)
-        async with aclosing(watcher.subscribe()) as messages:
+        async with aclosing(self._watcher(call.client).subscribe()) as messages:
+            message = await anext(messages)  # it is there at once, so the watcher is in use before this waits
+            await self._close_idle()
             await stream.begin()
+            await stream.write(event_text(message.kind, message.body))
             async for message in messages:
                 await stream.write(event_text(message.kind, message.body))
         return await stream.end()
 
-    async def _watcher(self, client: AsyncClient) -> ClusterWatcher:
-        """The one that looks with this client's token; what it saw is kept while few others look."""
+    def _watcher(self, client: AsyncClient) -> ClusterWatcher:
+        """The one that looks with this client's token."""
         found = self._watchers.get(client)
         if found is None:
-            for other, idle in [each for each in self._watchers.items() if not each[1].has_lookers]:
-                if len(self._watchers) >= KEPT_WATCHERS:
-                    del self._watchers[other]
-                    await idle.aclose()
             found = self._watchers[client] = ClusterWatcher(client, self._now_s)
         return found
+
+    async def _close_idle(self) -> None:
+        """What watchers saw is kept while they are few."""
+        too_many = max(0, len(self._watchers) - KEPT_WATCHERS)
+        idle = [client for client, each in self._watchers.items() if not each.has_lookers]
+        closed = [self._watchers.pop(client) for client in idle[:too_many]]
+        await asyncio.gather(*(each.aclose() for each in closed))
 
     async def _job(self, call: HttpCall) -> web.StreamResponse:
         """A job with a row for each slot, and the attempts that ran there."""

@@ -41,11 +41,16 @@ class ReadCache:
         self._under_way: dict[tuple[Hashable, Hashable], asyncio.Task[Item]] = {}
 
     async def get(
-        self, place: Hashable, reader: Hashable, load: Callable[[], Awaitable[Item]]
+        self,
+        place: Hashable,
+        reader: Hashable,
+        load: Callable[[], Awaitable[Item]],
+        begun: Callable[[asyncio.Task[Item]], None],
     ) -> tuple[Item, bool]:
         """The item, and whether no read of this call's own was needed.
 
-        Raises what `load` raises; an error is told to those who wait for it, and is not kept.
+        A read goes on when its caller leaves; `begun` gets its task.  Raises what `load` raises; an error is
+        told to those who wait for it, and is not kept.
         """
         name, now = (place, reader), asyncio.get_running_loop().time()
         kept = self._kept.get(name)
@@ -56,6 +61,7 @@ class ReadCache:
         is_shared = reading is not None
         if reading is None:
             reading = self._under_way[name] = asyncio.create_task(self._load(name, load), name="cached-read")
+            begun(reading)
         return await asyncio.shield(reading), is_shared
 
     def drop(self, place: Hashable) -> None:

@@ -103,6 +103,17 @@ class RedisDoor:
         if not self._connections:
             self._is_empty.set()
 
+    def has_grown(self) -> None:
+        """As `DoorOfConnection.has_grown`: the connection that holds most makes room for the others."""
+        most = self.limits.most_held_bytes
+        held = {each: each.held_bytes for each in self.connections()}
+        total = sum(held.values())
+        while total > most and held:
+            largest = max(held, key=lambda each: held[each])
+            total -= held[largest]
+            size = held.pop(largest)
+            largest.give_up(f"this connection has {size} bytes under way; all together may have {most}")
+
     def monotonic(self) -> float:
         return self._clock.monotonic()
 
@@ -115,5 +126,4 @@ class RedisDoor:
             now_s = self._clock.monotonic()
             for connection in self.connections():
                 if why := connection.lateness(now_s):
-                    _log.warning("the connection of %s is closed: %s", connection.address, why)
-                    connection.abort()
+                    connection.give_up(why)

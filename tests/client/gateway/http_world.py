@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import aiohttp
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.clients_by_token import ClientsByToken
-from ringmill.client.gateway.http.http_door import HttpDoor, HttpOptions
+from ringmill.client.gateway.http.http_door import HttpDoor, HttpOptions, Pages
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 
 __all__ = ["Caller", "http_door"]
@@ -43,14 +43,14 @@ class Answered:
 
 
 @asynccontextmanager
-async def http_door(address: str, **options: Any) -> AsyncIterator[Caller]:
+async def http_door(address: str, pages: Sequence[Pages] = (), **options: Any) -> AsyncIterator[Caller]:
     """A door on a port that the system chooses, and a caller; both end with the test."""
 
     def connect(token: str) -> AsyncClient:
         return AsyncClient([address], 5.0, token, True, finds_token=False)
 
     clients = ClientsByToken(connect)
-    door = HttpDoor(HttpOptions("127.0.0.1", 0, **options), clients, OsEntropy())
+    door = HttpDoor(HttpOptions("127.0.0.1", 0, **options), clients, OsEntropy(), pages)
     url = await door.open()
     try:
         async with aiohttp.ClientSession() as session:

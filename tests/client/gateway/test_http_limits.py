@@ -125,6 +125,64 @@ async def test_requests_under_way_have_a_bound_and_one_whose_caller_left_is_over
                 pass
 
 
+@pytest.mark.parametrize("way", ["named write", "cached read"])
+async def test_what_goes_on_when_its_caller_has_left_counts_until_it_ends(node: Node, way: str) -> None:
+    one, address = node
+    admission = HttpAdmission(requests=Room(2), cache=ReadCache(60.0))
+    async with http_door(address, admission=admission) as caller:
+        before = one.waiting
+        for number in range(2):
+            if way == "named write":
+                named = {"Idempotency-Key": f"left {number}"}
+                asking = caller.ask("PUT", f"/v1/kv/default/{SLOW}", data=b"v", headers=named)
+            else:
+                asking = caller.ask("GET", f"/v1/kv/default/{SLOW}?r={number + 1}")
+            left = asyncio.create_task(asking)
+            while one.waiting < before + number + 1:  # noqa: ASYNC110 - the node is in another thread
+                await asyncio.sleep(0.01)
+            left.cancel()
+            await asyncio.wait([left])
+        for _ in range(50):
+            refused = await caller.ask("GET", "/v1/kv/default/none")
+            assert (refused.status, refused.json["code"]) == (503, "BUSY")
+
+
+async def test_values_that_a_batch_reads_have_a_bound_and_each_that_is_left_out_is_told(node: Node) -> None:
+    one, address = node
+    one.values[b"wide"] = [b"v" * (1 << 20)]
+    async with http_door(address) as caller:
+        before = one.framed
+        operations = [*[{"op": "get", "key": "wide"}] * 400, {"op": "put", "key": "late", "value": "v"}]
+        told = await caller.ask("POST", "/v1/kv/default:batch", json={"operations": operations})
+        statuses = [each["status"] for each in told.json["outcomes"]]
+        assert sorted(statuses) == [200] * 5 + [413] * 396 and statuses[-1] == 200
+        assert one.framed - before < 20, "those that have no room are not read"
+        left_out = next(each for each in told.json["outcomes"] if each["status"] == 413)
+        assert left_out["error"]["facts"] == {"limit": 4 << 20}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/counters/default/seen?amount=1"),
+        ("PUT", "/v1/sets/default/seen?element=a"),
+        ("PUT", "/v1/maps/default/seen?entry=a"),
+        ("POST", "/v1/registers/default/seen"),
+        ("POST", "/v1/kv/default/seen"),
+    ],
+)
+async def test_a_write_by_any_path_takes_its_key_out_of_the_cache(node: Node, method: str, path: str) -> None:
+    """This node does not know these values: what was sent may have been done all the same."""
+    async with http_door(node[1], admission=HttpAdmission(cache=ReadCache(60.0))) as caller:
+        await caller.ask("PUT", "/v1/kv/default/seen", data=b"v")
+        for status in ("fwd=miss", "hit"):
+            read = await caller.ask("GET", "/v1/kv/default/seen")
+            assert read.headers["Cache-Status"] == f"ringmill; {status}"
+        await caller.ask(method, path, data=b"")
+        read = await caller.ask("GET", "/v1/kv/default/seen")
+        assert read.headers["Cache-Status"] == "ringmill; fwd=miss"
+
+
 async def test_a_herd_at_the_door_costs_one_read_and_a_write_is_seen_at_once(node: Node) -> None:
     one, address = node
     async with http_door(address, admission=HttpAdmission(cache=ReadCache(60.0))) as caller:

@@ -1,4 +1,7 @@
-"""What a batch tells while one of five real processes is killed or stopped, and what is there afterwards."""
+"""What a batch tells while one of five real processes is killed or stopped, and what is there afterwards.
+
+Clients of the gateway's doors go on beside a killed node, too.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,13 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+
+import aiohttp
+import redis
+import redis.asyncio
 
 import ringmill
 from ringmill.client.blocking import Client
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
 ROUNDS = 12
 KEYS = [f"batch:{number}" for number in range(600)]
 PATIENT_S = 30.0
+CALLS = 60
 Left: TypeAlias = dict[bytes, set[str]]
 
 
@@ -66,6 +76,78 @@ def test_a_node_that_is_killed_under_batches_costs_only_writes_that_it_had(shell
         assert {item.newest for item in raise_first(db.mget(KEYS)) if item} == {b"last"}
     shell.ok("cluster", "restart", "n3")
     shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+
+
+@dataclass
+class Told:
+    """What clients of the doors were told, while a node was killed once `is_killed` is set."""
+
+    is_killed: threading.Event = field(default_factory=threading.Event)
+    acked: dict[str, str] = field(default_factory=dict)
+    unsure: list[str] = field(default_factory=list)
+
+    async def numbers(self) -> AsyncIterator[int]:
+        """As many before the kill as after it."""
+        for number in range(-CALLS, CALLS):
+            if number == 0:
+                await asyncio.to_thread(self.is_killed.wait, PATIENT_S)
+            yield number
+
+    async def over_http(self, session: aiohttp.ClientSession, url: str) -> None:
+        async for number in self.numbers():
+            key, value = f"door:{number % 20}", str(number)
+            async with session.put(f"{url}/v1/kv/default/{key}", data=value) as answer:
+                told = await answer.json()
+            if answer.status == 200:
+                self.acked[key] = value
+                continue
+            assert answer.status in (503, 504) and told["outcome"] == "unknown", told
+            self.unsure.append(value)
+
+    async def as_redis(self, client: redis.asyncio.Redis) -> int:
+        """How often it has counted, and was told so."""
+        done = unsure = 0
+        async for _ in self.numbers():
+            try:
+                counted = int(await client.incr("door"))
+            except redis.ResponseError as error:
+                assert "it may have been done" in str(error)
+                self.unsure.append(str(error))
+                unsure += 1
+                continue
+            assert done < counted <= done + unsure + 1
+            done, unsure = counted, 0
+        return done
+
+
+def test_clients_of_both_doors_go_on_while_a_node_is_killed(shell: Shell) -> None:
+    """What was acked is read afterwards; few requests may fail, those that were under way at the node."""
+    shell.ok("keyspace", "create", "redis0", "--kind", "registers")
+    shell.ok("keyspace", "create", "redis0-keys")
+    gateway = shell.start("gateway", "--http", "0", "--redis", "0")
+    assert gateway.stdout is not None
+    url, place = (gateway.stdout.readline().decode().split()[1] for _ in range(2))
+    told = Told()
+
+    async def load() -> None:
+        kill = asyncio.create_task(asyncio.to_thread(shell.ok, "cluster", "kill", "n4"))
+        kill.add_done_callback(lambda _: told.is_killed.set())
+        async with aiohttp.ClientSession() as session, redis.asyncio.Redis.from_url(place) as client:
+            _, counted = await asyncio.gather(told.over_http(session, url), told.as_redis(client))
+            await kill
+            assert int(await client.get("door") or 0) >= counted
+            for key, value in told.acked.items():
+                async with session.get(f"{url}/v1/kv/default/{key}?sibling=1") as answer:
+                    assert await answer.text() in (value, *told.unsure)
+
+    try:
+        asyncio.run(load())
+    finally:
+        gateway.terminate()
+        assert gateway.wait(20) == 0
+        shell.ok("cluster", "restart", "n4")
+    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+    assert len(told.unsure) < 20, told.unsure
 
 
 def test_no_batch_waits_for_a_node_that_is_stopped_under_it(shell: Shell) -> None:

@@ -6,14 +6,14 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
 from ringmill.client.arguments import checked_key, checked_value
 from ringmill.client.gateway.http.bodies import json_answer, json_object
 from ringmill.client.gateway.http.call import HttpCall
-from ringmill.client.gateway.http.problems import http_refusal_of, problem_document
+from ringmill.client.gateway.http.problems import HttpRefusal, http_refusal_of, problem_document
 from ringmill.client.kv_requests import put_options, read_options
 from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.values import Item, Receipt, json_bytes
@@ -28,7 +28,21 @@ _MEMBERS: Final = {
     "put": frozenset({"op", "key", "key_b64", "value", "value_b64", "ttl", "context"}),
     "delete": frozenset({"op", "key", "key_b64", "context"}),
 }
-Queue = Callable[[AsyncPipeline], "asyncio.Future[Any]"]
+READ_BYTES: Final = 4 << 20
+"""Of values in one answer."""
+AT_FIRST: Final = 8
+"""Operations under way, so that few values are read for which there is no room.  Each that has brought little
+lets one more in."""
+AT_ONCE: Final = 128
+SHORT: Final = 32 << 10
+
+
+class _Wanted(NamedTuple):
+    """One operation, and what queues it."""
+
+    key: bytes
+    queue: Callable[[AsyncPipeline], asyncio.Future[Any]]
+    is_read: bool = False
 
 
 async def run_batch(call: HttpCall) -> web.StreamResponse:
@@ -39,34 +53,36 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
     It is not atomic: each operation succeeds or fails on its own, and those of different keys run at the same
     time.  Writes of one key are done in their order.  The answer has an outcome for each, in their order:
     its `status`, and the document of the read, the receipt, or the `error`.  When one of the operations is
-    not valid, 400 names it, and none is done.
+    not valid, 400 names it, and none is done.  Reads whose values have no room within 4 MiB have the outcome
+    413; ask for them again.
     """
     document = await json_object(call.request, BATCH_BYTES, frozenset({"operations"}))
     operations = document.get("operations")
     if not isinstance(operations, list) or not 1 <= len(operations) <= BATCH_OPERATIONS:
         raise InvalidArgument(f"operations must be a list of 1 to {BATCH_OPERATIONS} operations")
-    keys: list[bytes] = []
-    queued: list[Queue] = []
+    wanted: list[_Wanted] = []
     for at, operation in enumerate(operations):
         try:
-            key, queue = _operation(operation, call)
+            wanted.append(_operation(operation, call))
         except InvalidArgument as error:
             raise InvalidArgument(f"operations[{at}]: {error.message}", hint=error.hint) from error
-        keys.append(key)
-        queued.append(queue)
-    with call.writing(*keys):
+    async with call.slot.batch_turn:
+        return json_answer({"outcomes": await _told(call, wanted)})
+
+
+async def _told(call: HttpCall, wanted: list[_Wanted]) -> list[dict[str, Any]]:
+    with call.writing(*(each.key for each in wanted)):
         pipeline = call.space.pipeline()
         try:
-            futures = [queue(pipeline) for queue in queued]
-            found = await asyncio.gather(*futures, return_exceptions=True)
+            answer = _Answer(pipeline)
+            found = await asyncio.gather(*map(answer.take, wanted), return_exceptions=True)
         finally:
             await pipeline.aclose()
-    told = [_outcome(key, outcome) for key, outcome in zip(keys, found, strict=True)]
-    return json_answer({"outcomes": told})
+    return [_outcome(each.key, outcome) for each, outcome in zip(wanted, found, strict=True)]
 
 
-def _operation(given: object, call: HttpCall) -> tuple[bytes, Queue]:
-    """The key, and what queues the operation.  Raises InvalidArgument."""
+def _operation(given: object, call: HttpCall) -> _Wanted:
+    """Raises InvalidArgument."""
     if not isinstance(given, dict):
         raise InvalidArgument("it is no JSON object")
     op = given.get("op")
@@ -79,14 +95,14 @@ def _operation(given: object, call: HttpCall) -> tuple[bytes, Queue]:
     if op == "get":
         reading = call.options("r", "timeout")
         read_options(**reading)
-        return key, lambda pipeline: pipeline.get(key, **reading)
+        return _Wanted(key, lambda pipeline: pipeline.get(key, **reading), is_read=True)
     settings: dict[str, Any] = call.options("w", "durability", "timeout")
     settings |= {name: given[name] for name in ("ttl", "context") if given.get(name) is not None}
     put_options(**settings)
     if op == "delete":
-        return key, lambda pipeline: pipeline.delete(key, **settings)
+        return _Wanted(key, lambda pipeline: pipeline.delete(key, **settings))
     value = checked_value(member_bytes(given, "value"))
-    return key, lambda pipeline: pipeline.put(key, value, **settings)
+    return _Wanted(key, lambda pipeline: pipeline.put(key, value, **settings))
 
 
 def member_bytes(document: Mapping[str, Any], name: str) -> bytes:
@@ -102,10 +118,43 @@ def member_bytes(document: Mapping[str, Any], name: str) -> bytes:
     raise InvalidArgument(f"it needs one of {name!r} and '{name}_b64', as a text")
 
 
+class _Answer:
+    """Has operations done, a few at a time, and keeps what was read as far as there is room."""
+
+    def __init__(self, pipeline: AsyncPipeline) -> None:
+        self._pipeline = pipeline
+        self._under_way = asyncio.Semaphore(AT_FIRST)  # it lets them in in their order
+        self._more = AT_ONCE - AT_FIRST
+        self._bytes = 0
+        self._is_full = False
+
+    async def take(self, wanted: _Wanted) -> object:
+        """The outcome, or the refusal in its place.  Raises RingmillError."""
+        outcome, size = None, 0
+        async with self._under_way:
+            try:
+                if not (wanted.is_read and self._is_full):
+                    outcome = await wanted.queue(self._pipeline)
+                    size = sum(map(len, outcome.siblings)) if isinstance(outcome, Item) else 0
+            finally:
+                if size <= SHORT and self._more:
+                    self._more -= 1
+                    self._under_way.release()
+        if outcome is None or (self._bytes and self._bytes + size > READ_BYTES):
+            self._is_full = True
+            return HttpRefusal(
+                413, "TOO_LARGE", f"the values that a batch reads have {READ_BYTES} bytes at most",
+                hint="ask for this key again, with fewer others", detail={"limit": READ_BYTES},
+            )  # fmt: skip
+        self._bytes += size
+        return outcome
+
+
 def _outcome(key: bytes, outcome: object) -> dict[str, Any]:
     named: dict[str, Any] = {**json_bytes("key", key)}
-    if isinstance(outcome, RingmillError):
-        problem = problem_document(http_refusal_of(outcome, has_token=True))
+    if isinstance(outcome, RingmillError | HttpRefusal):
+        refusal = outcome if isinstance(outcome, HttpRefusal) else http_refusal_of(outcome, has_token=True)
+        problem = problem_document(refusal)
         return {**named, "status": problem["status"], "error": problem}
     if isinstance(outcome, Item):
         return {**named, "status": 300 if outcome.conflict else 200, **outcome.to_dict()}

@@ -44,7 +44,7 @@ async def get_key(call: HttpCall) -> web.StreamResponse:
     if call.cache is None:
         item = await call.space.get(key, **options)
     else:
-        item, is_shared = await call.cache.read(call.space, key, options)
+        item, is_shared = await call.cache.read(call.space, key, options, call.slot)
         headers["Cache-Status"] = f"ringmill; {'hit' if is_shared else 'fwd=miss'}"  # RFC 9211
     headers |= etag_of(item.context)
     if _is_known(call, item):
@@ -62,24 +62,21 @@ async def put_key(call: HttpCall) -> web.StreamResponse:
     """
     value = await value_of_body(call)
     options = call.options("w", "ttl", "durability", "timeout")
-    with call.writing(call.key):
-        receipt = await call.space.put(call.key, value, context=_context(call), **options)
+    receipt = await call.space.put(call.key, value, context=_context(call), **options)
     return receipt_answer(call, receipt)
 
 
 async def delete_key(call: HttpCall) -> web.StreamResponse:
     """If-Match and If-None-Match mean what they mean for PUT.  To delete what is not there is no error."""
     options = call.options("w", "durability", "timeout")
-    with call.writing(call.key):
-        receipt = await call.space.delete(call.key, context=_context(call), **options)
+    receipt = await call.space.delete(call.key, context=_context(call), **options)
     return receipt_answer(call, receipt)
 
 
 async def touch_key(call: HttpCall) -> web.StreamResponse:
     """The value is not sent again.  Without `ttl` it never expires."""
     options = call.options("w", "durability", "timeout")
-    with call.writing(call.key):
-        receipt = await call.space.touch(call.key, ttl=call.query.get("ttl"), **options)
+    receipt = await call.space.touch(call.key, ttl=call.query.get("ttl"), **options)
     return receipt_answer(call, receipt)
 
 

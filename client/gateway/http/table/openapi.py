@@ -36,6 +36,13 @@ _TAGS: Final = {
     "gateway": "The gateway itself.",
 }
 
+_PROBLEM_CONTENT: Final = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_UNAUTHORIZED: Final = {
+    "description": "A token is missing, or the one that was shown is unknown, expired or revoked.",
+    "headers": {"WWW-Authenticate": {"schema": {"type": "string"}, "required": True}},
+    "content": _PROBLEM_CONTENT,
+}
+
 
 def openapi_document(routes: Sequence[HttpRoute]) -> dict[str, Any]:
     """The document; equal for equal routes."""
@@ -45,7 +52,8 @@ def openapi_document(routes: Sequence[HttpRoute]) -> dict[str, Any]:
         if route.method == "GET" and "{key}" in route.path and route.name == "getKey":
             head = {**_operation(route), "operationId": "headKey", "summary": "Read a key without its value."}
             head["responses"] = {
-                status: {"description": told["description"]} for status, told in head["responses"].items()
+                status: {"description": told["description"]} if "description" in told else told
+                for status, told in head["responses"].items()
             }
             paths[route.path]["head"] = head
     return {
@@ -68,6 +76,7 @@ def openapi_document(routes: Sequence[HttpRoute]) -> dict[str, Any]:
                     "description": "The cluster's token, or a client's own. Nodes decide what it opens.",
                 }
             },
+            "responses": {"Unauthorized": _UNAUTHORIZED},
             "schemas": {"Problem": PROBLEM},
         },
     }
@@ -89,9 +98,10 @@ def _operation(route: HttpRoute) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": _content(route.body)}
     operation["responses"] = {
         **{str(status): _answer(told, content) for status, (told, content) in route.answers.items()},
+        **({"401": {"$ref": "#/components/responses/Unauthorized"}} if route.needs_cluster else {}),
         "default": {
             "description": "A problem (RFC 9457): the code and outcome are those of the error.",
-            "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": _PROBLEM_CONTENT,
         },
     }
     return operation

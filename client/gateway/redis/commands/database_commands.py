@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
+from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size, too_large
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.typed_values import Entry
 
@@ -45,8 +46,12 @@ async def _scan(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
 async def _keys(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """The names of all keys that a pattern matches."""
     names: list[Reply] = []
+    size, most = 0, connection.door.limits.most_answer_bytes
     async for page in connection.database.all_keys(args[0]):
         names += page
+        size += reply_size(list(page))
+        if size > most:
+            raise too_large(size, most)
     return names
 
 

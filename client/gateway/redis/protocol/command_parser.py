@@ -39,6 +39,11 @@ class CommandParser:
         """Whether part of a command has arrived, and its end has not."""
         return bool(self._missing) or self._at < len(self._data)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of commands that were not taken yet."""
+        return len(self._data) + self._taken
+
     def feed(self, data: bytes) -> None:
         self._data += data
 

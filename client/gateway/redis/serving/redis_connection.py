@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ringmill.client.gateway.redis.commands.command_spec import COMMANDS, CommandSpec, KeyCall
 from ringmill.client.gateway.redis.protocol.command_parser import CommandParser, ProtocolFault
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
+from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["DoorOfConnection", "RedisConnection"]
 
 _NAME_BYTES: Final = 128
+_OF_ARGUMENT: Final = 64
+"""Bytes that an argument takes beside its own."""
+_LONG: Final = 1 << 16
+_LINGERS_S: Final = 1.0
+_MUCH: Final = 1 << 20
+"""Bytes by which a connection grows before all are looked at."""
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +63,10 @@ class DoorOfConnection(Protocol):
         """All that are open."""
         ...
 
+    def has_grown(self) -> None:
+        """One of them holds much more than before: all of them must stay within their limit."""
+        ...
+
     def monotonic(self) -> float:
         """Seconds; only differences mean anything."""
         ...
@@ -68,16 +79,18 @@ class DoorOfConnection(Protocol):
 class _Waiting:
     """A command that is under way: its answer goes out once those before it are there."""
 
-    __slots__ = ("connection", "reply", "version")
+    __slots__ = ("connection", "reply", "size", "version")
 
-    def __init__(self, connection: RedisConnection) -> None:
+    def __init__(self, connection: RedisConnection, size: int) -> None:
+        """`size` is that of the command, in bytes."""
         self.connection = connection
+        self.size = size
         self.reply: bytes | None = None
         self.version = connection.version
 
     def __call__(self, reply: Reply) -> None:
         try:
-            self.reply = encode_reply(reply, self.version)
+            self.reply = self.connection.room.encoded(reply, self.version)
         except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
             _log.exception("an answer could not be encoded")
             self.reply = encode_reply(GATEWAY_FAILED, self.version)
@@ -103,7 +116,10 @@ class RedisConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[_Waiting] = deque()
         self._unanswered = 0
-        self._ready_bytes = 0
+        self._begun_bytes = 0
+        self._size = 0  # of the command that is being begun
+        self._told_bytes = 0
+        self.room = AnswerRoom(door.limits, self._unsent)
         self._backlog: deque[list[bytes]] = deque()
         self._is_held = False  # by a command that others wait for
         self._awaits_all = False  # that command has not begun: it waits for the former ones
@@ -111,6 +127,8 @@ class RedisConnection(asyncio.Protocol):
         self._full_since_s = 0.0
         self._amid_since_s = 0.0
         self._ends_after = False  # no command is read any more; it closes when all are answered
+        self._is_refused = False  # what it has sent cannot be read on
+        self._lingers = False  # what still comes is dropped
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_is_due = False
 
@@ -153,6 +171,7 @@ class RedisConnection(asyncio.Protocol):
         self._parser.feed(data)
         self._pump()
         self._amid_since_s = self.active_s if self._parser.is_amid_command else 0.0
+        self._tell_growth()
 
     def eof_received(self) -> bool:
         """What the caller has sent is answered before its connection is closed."""
@@ -181,6 +200,23 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def held_bytes(self) -> int:
+        """What it has sent that is not answered, and answers that it has not taken."""
+        return self._parser.held_bytes + self._begun_bytes + self.room.used
+
+    def give_up(self, why: str) -> None:
+        """End it, after an error when the caller has sent part of a command and takes its answers."""
+        _log.warning("the connection of %s is closed: %s", self.address, why)
+        is_waiting = self._parser.is_amid_command and not self._unanswered
+        if self._transport is None or self._unsent() or not is_waiting:
+            self.abort()
+            return
+        self._transport.write(encode_reply(RedisError(f"ERR {why}"), self.version))
+        self._ends_after = self._is_refused = True
+        self._parser = CommandParser()
+        self._close_if_answered()
+
     def lateness(self, now_s: float) -> str:
         """Why the connection is to be closed now: the caller is silent, or takes no answers; "" when not."""
         limits = self.door.limits
@@ -197,8 +233,9 @@ class RedisConnection(asyncio.Protocol):
     def is_answered(self, one: _Waiting) -> None:
         """The answer of a command is there: send all that are, in order."""
         self._unanswered -= 1
+        self._begun_bytes -= one.size
         assert one.reply is not None
-        self._ready_bytes += len(one.reply)
+        self.room.ready += len(one.reply)
         waiting = self._waiting
         if waiting and waiting[0].reply is not None:
             ready: list[bytes] = []
@@ -206,19 +243,26 @@ class RedisConnection(asyncio.Protocol):
                 ready.append(reply)
                 waiting.popleft()
             data = b"".join(ready)
-            self._ready_bytes -= len(data)
+            self.room.ready -= len(data)
             self._send(data)
         if self._awaits_all and not self._unanswered:
             self._is_held = self._awaits_all = False
-        if self._transport is not None and self._ready_bytes > self.door.limits.most_unread_bytes:
-            self._give_up(f"more than {self.door.limits.most_unread_bytes} bytes of answers wait")
-        elif not self._pump_is_due and (self._backlog or self._is_behind or self._ends_after):
+        if len(one.reply) > _LONG:
+            self._tell_growth()
+        if not self._pump_is_due and (self._backlog or self._is_behind or self._ends_after):
             self._pump_is_due = True
             asyncio.get_running_loop().call_soon(self._pump_now)
 
     @property
     def _is_behind(self) -> bool:
         return self._unanswered * 2 <= self.door.limits.most_under_way
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether one more command may begin."""
+        limits = self.door.limits
+        is_within = self._unanswered < limits.most_under_way and self._begun_bytes < limits.most_begun_bytes
+        return is_within and self.room.may_begin(self._unanswered)
 
     def _pump_now(self) -> None:
         self._pump_is_due = False
@@ -230,9 +274,7 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is None:
             return
         try:
-            while (
-                not self._is_held and not self._is_full and self._unanswered < self.door.limits.most_under_way
-            ):
+            while not self._is_held and not self._is_full and self._has_room:
                 command = self._backlog.popleft() if self._backlog else self._next_command()
                 if command is None:
                     self._transport.resume_reading()
@@ -240,7 +282,8 @@ class RedisConnection(asyncio.Protocol):
                 self._begin(command)
         except ProtocolFault as fault:
             self._answered(RedisError(f"ERR {fault}"))
-            self._ends_after = True
+            self._ends_after = self._is_refused = True
+            self._parser = CommandParser()
             self._close_if_answered()
             return
         if not self._transport.is_closing():
@@ -251,6 +294,7 @@ class RedisConnection(asyncio.Protocol):
 
     def _begin(self, command: list[bytes]) -> None:
         self.door.commands_done += 1
+        self._size = sum(map(len, command)) + _OF_ARGUMENT * len(command)
         try:
             spec, args = found_command(command)
             self.last_command = spec.name.encode()
@@ -288,6 +332,7 @@ class RedisConnection(asyncio.Protocol):
     def _run_parts(self, spec: CommandSpec, args: list[bytes]) -> None:
         assert spec.each_key is not None
         parts = spec.each_key(args, self.version)
+        gathered = self.room.gather(len(parts.changes))
         done = self._waits()
         replies: list[Reply] = [None] * len(parts.changes)
         left = len(replies)
@@ -298,6 +343,7 @@ class RedisConnection(asyncio.Protocol):
                 replies[place] = reply
                 left -= 1
                 if not left:
+                    gathered.close()
                     errors = [one for one in replies if isinstance(one, RedisError)]
                     done(errors[0] if errors else _combined(parts.combine, replies))
 
@@ -305,7 +351,7 @@ class RedisConnection(asyncio.Protocol):
 
         keys = self.database.keys
         for place, (key, change) in enumerate(parts.changes):
-            keys.submit(key, change, taker(place))
+            keys.submit(key, gathered.bounded(change), taker(place))
 
     async def _finish(self, work: Coroutine[Any, Any, Reply], done: _Waiting) -> None:
         reply: Reply
@@ -323,30 +369,44 @@ class RedisConnection(asyncio.Protocol):
         done(reply)
 
     def _waits(self) -> _Waiting:
-        one = _Waiting(self)
+        one = _Waiting(self, self._size)
         self._waiting.append(one)
         self._unanswered += 1
+        self._begun_bytes += one.size
         return one
 
     def _answered(self, reply: Reply) -> None:
         if self._waiting:
             self._waits()(reply)
         else:
-            self._send(encode_reply(reply, self.version))
+            self._send(self.room.encoded(reply, self.version))
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
-            if self._transport.get_write_buffer_size() > self.door.limits.most_unread_bytes:
-                self._give_up(f"{self._transport.get_write_buffer_size()} bytes of answers were not taken")
 
-    def _give_up(self, why: str) -> None:
-        _log.warning("the connection of %s is closed: %s", self.address, why)
-        self.abort()
+    def _unsent(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def _tell_growth(self) -> None:
+        held = self.held_bytes
+        if held > self._told_bytes + _MUCH:
+            self._told_bytes = held
+            self.door.has_grown()
+        else:
+            self._told_bytes = min(held, self._told_bytes)
 
     def _close_if_answered(self) -> None:
-        if self._ends_after and not self._unanswered and not self._backlog and self._transport is not None:
+        if not self._ends_after or self._unanswered or self._backlog or self._transport is None:
+            return
+        if not self._is_refused:
             self._transport.close()
+        elif not self._lingers and not self._transport.is_closing():
+            # If it were closed now, and more of the command came, the error would be lost.
+            self._lingers = True
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            asyncio.get_running_loop().call_later(_LINGERS_S, self.abort)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

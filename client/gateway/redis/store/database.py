@@ -16,7 +16,7 @@ from ringmill.client.gateway.redis.store.key_index import KeyIndex, NamedKey
 from ringmill.client.gateway.redis.store.key_queues import KeyQueues
 from ringmill.client.gateway.redis.store.typed_values import Entry, type_name
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.limits import MAX_SCAN_ITEMS
+from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_SCAN_ITEMS
 from ringmill.cluster.ports import Clock
 
 __all__ = ["Database"]
@@ -60,7 +60,7 @@ class Database:
             index, looked_at = await self._index(), 0
             while True:
                 wanted = min(count, MAX_SCAN_ITEMS) - len(found)
-                page = await index.page(place, literal_prefix(pattern or b""), wanted)
+                page = await index.page(place, literal_prefix(pattern or b"")[:MAX_KEY_BYTES], wanted)
                 found += await self._present(page.names, pattern, type_wanted)
                 place, looked_at = page.cursor, looked_at + len(page.names)
                 if not place or looked_at >= MAX_SCAN_ITEMS or len(found) >= count:

@@ -16,6 +16,8 @@ from typing import Final
 from ringmill.client.connection import AsyncClient
 from ringmill.client.values import CausalContext, Item
 from ringmill.cluster.ports import Clock
+from ringmill.cluster.wire.scan_cursor import ScanBounds, decode_cursor, encode_cursor
+from ringmill.cluster.wire.token_text import parsed_token, token_text
 
 __all__ = ["INDEX_SUFFIX", "IndexPage", "KeyIndex", "NamedKey"]
 
@@ -52,12 +54,13 @@ class KeyIndex:
         await self._space.put(key, _TIME.pack(int(self._clock.wall() * 1000)), timeout=timeout_s)
 
     async def page(self, cursor: str, prefix: bytes, limit: int) -> IndexPage:
-        """Names from `cursor` on; "" begins with the first one that has the prefix.
+        """Names that have the prefix, from `cursor` on, which may be of a page of another prefix; "" begins
+        with the first one.
 
         Raises as `AsyncKeyspace.scan`.
         """
         if cursor:
-            scan = self._space.scan(cursor=cursor, limit=limit)
+            scan = self._space.scan(cursor=_with_prefix(cursor, prefix), limit=limit)
         else:
             scan = self._space.scan(prefix=prefix, limit=limit)
         names = []
@@ -75,3 +78,16 @@ class KeyIndex:
             len(value) == _TIME.size and now_ms - _TIME.unpack(value)[0] > KEPT_S * 1000
             for value in item.siblings
         )
+
+
+def _with_prefix(cursor: str, prefix: bytes) -> str:
+    """The same place of a scan that is about another prefix from there on.
+
+    A place before all keys of the former prefix is the beginning of its partition, as those that stand before
+    them were not looked at.
+    """
+    place = decode_cursor(parsed_token(cursor))
+    if place.bounds.prefix == prefix:
+        return cursor
+    key = b"" if place.key <= place.bounds.prefix else place.key
+    return token_text(encode_cursor(place._replace(key=key, bounds=ScanBounds(prefix))))

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.store.key_index import KeyIndex
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED, told_error
 from ringmill.client.gateway.redis.store.typed_values import Entry
@@ -26,6 +27,8 @@ from ringmill.cluster.ports import Clock
 __all__ = ["Change", "Done", "KeyQueues"]
 
 MOST_AT_ONCE: Final = 1000
+ENOUGH_BYTES: Final = 1 << 20
+"""Of replies that are made at once; the changes behind them are made when these have been taken."""
 _LONGEST_PAUSE_S: Final = 0.1
 _log = logging.getLogger(__name__)
 
@@ -92,25 +95,28 @@ class KeyQueues:
             del self._queues[key]
 
     async def _finish(self, key: bytes, batch: list[tuple[Change, Done]]) -> None:
-        replies: list[Reply]
+        while batch:
+            replies = await self._replies(key, batch)
+            for (_, done), reply in zip(batch, replies, strict=False):
+                done(reply)
+            batch = batch[len(replies) :]
+
+    async def _replies(self, key: bytes, batch: list[tuple[Change, Done]]) -> list[Reply]:
+        """Those of the first changes, of at least one."""
         try:
-            replies = await self._made(key, [change for change, _ in batch])
+            return await self._made(key, [change for change, _ in batch])
         except _TooLarge as error:
             if len(batch) > 1:  # the one that is too large fails, and not those beside it
-                for one in batch:
-                    await self._finish(key, [one])
-                return
-            replies = [RedisError(str(error))]
+                return await self._replies(key, batch[:1])
+            return [RedisError(str(error))]
         except RingmillError as error:
-            replies = [self.told(error)] * len(batch)
+            return [self.told(error)] * len(batch)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a change of a key failed")
-            replies = [GATEWAY_FAILED] * len(batch)
-        for (_, done), reply in zip(batch, replies, strict=True):
-            done(reply)
+            return [GATEWAY_FAILED] * len(batch)
 
     async def _made(self, key: bytes, changes: list[Change]) -> list[Reply]:
-        """Make the changes as one, and return their replies."""
+        """Make the first changes as one, as many as have replies of about 1 MiB, and return their replies."""
         client = await self._connect()
         registers = client.registers.keyspace(self._name)
         until = self._clock.monotonic() + self._timeout_s
@@ -119,7 +125,7 @@ class KeyQueues:
             found = await registers.get(key, timeout=self._left_s(until))
             now_ms = int(self._clock.wall() * 1000)
             entry = Entry.decode(found.value, now_ms)
-            replies = [_reply(change, entry, now_ms) for change in changes]
+            replies = _first_replies(changes, entry, now_ms)
             if not entry.is_changed:
                 left_s = self._left_s(until)
                 if entry.has_expired and not await _forget(registers, key, found.version, left_s):
@@ -167,6 +173,19 @@ class KeyQueues:
 
 class _TooLarge(Exception):
     """What a key would hold has no room in a register."""
+
+
+def _first_replies(changes: list[Change], entry: Entry, now_ms: int) -> list[Reply]:
+    if len(changes) == 1:
+        return [_reply(changes[0], entry, now_ms)]
+    replies, size = [], 0
+    for change in changes:
+        reply = _reply(change, entry, now_ms)
+        replies.append(reply)
+        size += reply_size(reply)
+        if size >= ENOUGH_BYTES:
+            break
+    return replies
 
 
 def _reply(change: Change, entry: Entry, now_ms: int) -> Reply:

@@ -7,7 +7,10 @@ The cluster is this module's own, as it comes to require a token.
 from __future__ import annotations
 
 import os
+import socket
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +129,56 @@ def test_once_a_token_is_required_nobody_reads_without_one_and_revoked_is_revoke
     assert "was revoked" in denied(shell, address, tokens["write"], "get", "k")
     with opened(address, tokens["read"]) as reader:
         assert reader.get("k").value == b"x"
+
+
+def test_a_gateway_lets_in_who_shows_a_token_by_either_door(shell: Shell, tokens: dict[str, str]) -> None:
+    """A token is required by now, and the-write was revoked."""
+    shell.ok("keyspace", "create", "redis0", "--kind", "registers")
+    shell.ok("keyspace", "create", "redis0-keys")
+    gateway = shell.start("gateway", "--http", "0", "--redis", "0")
+    assert gateway.stdout is not None
+    url, place = (gateway.stdout.readline().decode().split()[1] for _ in range(2))
+    unknown = tokens["read"][:4] + "9" * 16 + tokens["read"][20:]
+    bad = 'Bearer realm="ringmill", error="invalid_token"'
+    expected = {
+        "": (401, 'Bearer realm="ringmill"', "-NOAUTH"),
+        "made up": (401, bad, "-WRONGPASS"),
+        unknown: (401, bad, "-WRONGPASS"),
+        tokens["write"]: (401, bad, "-WRONGPASS"),
+        tokens["read"]: (403, None, "-NOPERM"),
+        tokens["admin"]: (200, None, "+OK"),
+    }
+    for token, (status, challenge, said) in expected.items():
+        assert told_by_http(url, "PUT", token) == (status, challenge), token
+        assert told_by_redis(place, token).startswith(said), token
+    assert told_by_http(url, "GET", tokens["read"]) == (200, None)
+    gateway.terminate()
+    assert gateway.wait(20) == 0
+
+
+def told_by_http(url: str, method: str, token: str) -> tuple[int, str | None]:
+    """The status of a request with this token, and what it is asked to show."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    place, body = f"{url}/v1/kv/default/door", b"v" if method == "PUT" else None
+    request = urllib.request.Request(place, body, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, None
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers.get("WWW-Authenticate")
+
+
+def told_by_redis(place: str, token: str) -> str:
+    """What AUTH is refused with, or the SET behind it is answered."""
+    with socket.create_connection(("127.0.0.1", int(place.rpartition(":")[2])), timeout=20) as caller:
+        answers = caller.makefile("r")
+        if token:
+            caller.sendall(f'AUTH "{token}"\r\n'.encode())
+            told = answers.readline()
+            if told != "+OK\n":
+                return told
+        caller.sendall(b"SET door v\r\n")
+        return answers.readline()
 
 
 @pytest.mark.parametrize(

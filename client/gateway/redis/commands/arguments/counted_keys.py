@@ -45,8 +45,12 @@ def counted_keys_with_limit(args: Sequence[bytes]) -> tuple[Sequence[bytes], int
 
 
 async def read_one_by_one(connection: RedisConnection, keys: Sequence[bytes], read: Change) -> list[Any]:
-    """What `read` makes of each key.  Raises RedisError, the first one."""
-    replies = await asyncio.gather(*(connection.database.keys.ask(key, read) for key in keys))
+    """What `read` makes of each key.  Raises RedisError, the first one, also when it is too much."""
+    asking, gathered = connection.database.keys.ask, connection.room.gather(len(keys))
+    try:
+        replies = await asyncio.gather(*(asking(key, gathered.bounded(read)) for key in keys))
+    finally:
+        gathered.close()
     for reply in replies:
         if isinstance(reply, RedisError):
             raise reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,7 +11,7 @@ from ringmill.cluster.ports import Entropy
 
 __all__ = ["drawn_members"]
 
-_MOST: Final = 1 << 20
+_MOST: Final = 1 << 16
 _STREAM: Final = "members drawn"
 
 
@@ -18,9 +19,10 @@ def drawn_members(members: Sequence[bytes], count: int, entropy: Entropy) -> lis
     """As many different members as `count` says, or all; with a negative one exactly as many, and any of
     them may come more than once.  Raises RedisError when it is out of range."""
     if count < -_MOST:
-        raise RedisError("ERR value is out of range")
+        raise RedisError(f"ERR value is out of range, it must be at least {-_MOST}")
     if count < 0:
-        return [members[_below(len(members), entropy)] for _ in range(-count)] if members else []
+        numbers = struct.unpack(f">{-count}Q", entropy.random_bytes(_STREAM, -8 * count)) if members else ()
+        return [members[number * len(members) >> 64] for number in numbers]
     pool, much = list(members), min(count, len(members))
     for place in range(much):
         other = place + _below(len(pool) - place, entropy)

@@ -142,6 +142,24 @@ def test_what_stands_behind_quit_is_not_done(port: int, client: Any) -> None:
     assert client.get("behind") is None
 
 
+def test_a_scan_may_go_on_with_another_pattern(client: Any) -> None:
+    """What the first page has not come to is found by the pattern of the next one."""
+    names = {f"{kind}:{number}".encode() for kind in ("apple", "pear", "zebra") for number in range(30)}
+    client.mset(dict.fromkeys(names, "v"))
+    cursor, found = client.scan(0, match="pear:*", count=1)
+    assert cursor
+    while cursor:
+        cursor, page = client.scan(cursor, match="[az]*", count=7)
+        found += page
+    others = [name for name in found if not name.startswith(b"pear")]
+    assert {name[:1] for name in others} == {b"a", b"z"} and len(others) == len(set(others)) > 5
+    cursor, found = client.scan(0, match="pear:*", count=1)
+    while cursor:
+        cursor, page = client.scan(cursor, count=50)
+        found += page
+    assert sum(name.startswith(b"pear") for name in found) == 30, "what both patterns match is complete"
+
+
 def test_a_value_over_an_expired_one_has_its_name_in_scans(client: Any) -> None:
     client.set("again", "1", px=1)
     while client.exists("again"):

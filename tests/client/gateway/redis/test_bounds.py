@@ -1,0 +1,221 @@
+"""What a caller of the Redis door can make it hold: each bound has an error that names it; others go on."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringmill.client.connection import AsyncClient
+from ringmill.client.gateway.redis.protocol.replies import Reply, encode_reply
+from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
+from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
+from ringmill.client.gateway.redis.store.key_queues import KeyQueues
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.limits import MAX_VALUE_BYTES
+from tests.client.gateway.redis.redis_world import Registers, Spoken, redis_door
+
+LARGE = b"v" * (MAX_VALUE_BYTES - 64)
+MIB = 1 << 20
+
+replies = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | st.text() | st.just(b""),
+    lambda inner: st.lists(inner) | st.dictionaries(st.binary(), inner) | st.frozensets(st.binary()),
+)
+
+
+@settings(max_examples=50)
+@given(replies, st.sampled_from([2, 3]))
+def test_a_reply_takes_no_more_than_is_said_of_it(reply: Reply, version: int) -> None:
+    if isinstance(reply, int) and abs(reply) >= 1 << 63:
+        return  # no command answers with it
+    assert len(encode_reply(reply, version)) <= reply_size(reply)
+
+
+@pytest.fixture
+def peak() -> Iterator[tracemalloc.Snapshot | None]:
+    tracemalloc.start()
+    yield None
+    tracemalloc.stop()
+
+
+def large_world() -> Registers:
+    registers = Registers()
+    registers.hold(b"text", LARGE)
+    registers.hold(b"hash", {b"field": LARGE[:-64]})
+    registers.hold(b"set", {LARGE[:-64]})
+    registers.hold(b"tiny", {b"%05d" % each for each in range(20_000)})
+    return registers
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [b"MGET", *[b"text"] * 1000],
+        [b"HMGET", b"hash", *[b"field"] * 5000],
+        [b"SRANDMEMBER", b"set", b"-65536"],
+        [b"SUNION", *[b"tiny"] * 1000],
+        [b"SUNIONSTORE", b"into", *[b"tiny"] * 1000],
+    ],
+    ids=lambda words: words[0].decode(),
+)
+@pytest.mark.usefixtures("peak")
+async def test_an_answer_above_the_limit_is_one_error_and_takes_no_memory(words: list[bytes]) -> None:
+    limit = RedisLimits().most_answer_bytes
+    async with redis_door(large_world()) as (_, connect):
+        caller = await connect()
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        told = await caller.ask(*words)
+        assert told.startswith(b"-ERR the answer would have ") and b"%d" % limit in told
+        assert tracemalloc.get_traced_memory()[1] - before < 5 * limit
+        assert await caller.ask(b"PING") == b"+PONG", "the connection goes on"
+
+
+async def test_keys_of_one_command_have_a_bound() -> None:
+    async with redis_door(large_world()) as (_, connect):
+        caller = await connect()
+        for words in ([b"DEL", *[b"a"] * 10_001], [b"SUNIONSTORE", b"into", *[b"a"] * 10_001]):
+            assert await caller.ask(*words) == b"-ERR the command has 10001 keys, the limit is 10000"
+        assert await caller.ask(b"EXISTS", *[b"tiny"] * 10_000) == b":10000"
+
+
+async def test_members_are_drawn_with_repeats_up_to_a_number_that_is_told() -> None:
+    async with redis_door(large_world()) as (_, connect):
+        told = await (await connect()).ask(b"SRANDMEMBER", b"tiny", b"-65537")
+        assert told == b"-ERR value is out of range, it must be at least -65536"
+
+
+async def test_who_reads_gets_all_answers_however_large_the_pipeline() -> None:
+    async with redis_door(large_world()) as (_, connect):
+        caller = await connect()
+        caller.say(b"GET", b"text", times=100)
+        for _ in range(100):
+            assert await caller.heard() == b"$%d" % len(LARGE)
+            assert await caller.reader.readexactly(len(LARGE) + 2)
+
+
+@pytest.mark.usefixtures("peak")
+async def test_who_does_not_read_is_held_up_and_others_are_answered() -> None:
+    registers = large_world()
+    async with redis_door(registers) as (door, connect):
+        deaf, other = await connect(), await connect()
+        deaf.writer.transport.pause_reading()
+        before = tracemalloc.get_traced_memory()[0]
+        deaf.say(b"HGETALL", b"hash", times=1000)
+        for _ in range(100):
+            assert await other.ask(b"SCARD", b"none") == b":0"
+        assert max(each.room.used for each in door.connections()) > MIB
+        assert tracemalloc.get_traced_memory()[1] - before < 3 * RedisLimits().most_unread_bytes
+        assert await other.ask(b"PING") == b"+PONG"
+        assert len(door.connections()) == 2
+
+
+async def test_an_answer_without_room_is_left_out_and_the_error_says_that_it_was_done() -> None:
+    registers = large_world()
+    async with redis_door(registers, most_unread_bytes=3 * MIB) as (_, connect):
+        caller = await connect()
+        for _ in range(80):
+            assert await caller.ask(b"PING") == b"+PONG"  # so that short answers are expected
+        registers.waiting.add(b"absent")
+        caller.say(b"GET", b"absent")
+        for number in range(6):
+            registers.hold(b"text%d" % number, LARGE)
+            caller.say(b"GET", b"text%d" % number)
+        await registers.has_been_asked(7)
+        assert await (await connect()).ask(b"EXISTS", b"text0", b"text5") == b":2"  # behind those reads
+        registers.may_answer.set()
+        assert await caller.heard() == b"$-1"
+        told = []
+        for _ in range(6):
+            line = await caller.heard()
+            if line.startswith(b"$"):
+                await caller.reader.readexactly(len(LARGE) + 2)
+            told.append(line)
+        left_out = [
+            line for line in told if line.startswith(b"-ERR the command was done, and its answer of ")
+        ]
+        assert left_out and all(b"a connection may have %d" % (3 * MIB) in line for line in left_out)
+        assert await caller.ask(b"PING") == b"+PONG"
+
+
+async def test_replies_about_one_key_are_made_about_a_mib_at_a_time() -> None:
+    registers = large_world()
+
+    async def connect() -> AsyncClient:
+        return cast("AsyncClient", registers)
+
+    queues = KeyQueues(connect, "db", has_token=False, timeout_s=20.0, clock=SystemClock())
+    told = await asyncio.gather(*(queues.ask(b"text", lambda entry, _: entry.get(bytes)) for _ in range(100)))
+    assert told == [LARGE] * 100
+    assert 50 <= registers.reads <= 60
+
+
+async def test_arguments_under_way_have_a_bound() -> None:
+    registers = Registers()
+    async with redis_door(registers, most_begun_bytes=3 * MIB) as (door, connect):
+        caller, other = await connect(), await connect()
+        for number in range(40):
+            registers.waiting.add(b"k%d" % number)
+            caller.say(b"SET", b"k%d" % number, LARGE)
+        await registers.has_been_asked(3)
+        for _ in range(300):
+            assert await other.ask(b"PING") == b"+PONG"
+        assert registers.reads <= 4, "those behind wait in the caller's socket"
+        assert all(each.held_bytes < 6 * MIB for each in door.connections())
+        registers.may_answer.set()
+        assert [await caller.heard() for _ in range(40)] == [b"+OK"] * 40
+
+
+async def first_line(callers: list[Spoken]) -> bytes:
+    """What any of them is told first."""
+    hearing = [asyncio.create_task(each.heard()) for each in callers]
+    done, others = await asyncio.wait(hearing, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    for each in others:
+        each.cancel()
+    return done.pop().result()
+
+
+async def test_commands_that_do_not_come_whole_have_a_bound_for_all_callers_together() -> None:
+    async with redis_door(Registers(), most_held_bytes=8 * MIB) as (door, connect):
+        other = await connect()
+        begun = [await connect() for _ in range(4)]
+        for each in begun:
+            each.writer.write(b"*9\r\n" + b"$%d\r\n%b\r\n" % (len(LARGE), LARGE) * 3)
+            await each.writer.drain()
+        told = await first_line(begun)
+        assert sum(each.held_bytes for each in door.connections()) <= 9 * MIB
+        assert await other.ask(b"PING") == b"+PONG"
+        assert told.startswith(b"-ERR this connection has ") and b"%d" % (8 * MIB) in told
+
+
+async def test_connections_beyond_the_limit_are_told_and_closed() -> None:
+    async with redis_door(Registers(), most_connections=5) as (_, connect):
+        opened = [await connect() for _ in range(5)]
+        assert await opened[0].ask(b"PING") == b"+PONG"
+        refused = await connect()
+        assert await refused.heard() == b"-ERR max number of clients reached"
+        assert await refused.reader.read() == b""
+        assert await opened[4].ask(b"PING") == b"+PONG"
+
+
+async def test_half_a_command_and_then_silence_ends_the_connection() -> None:
+    async with redis_door(Registers(), command_s=0.2) as (_, connect):
+        caller, other = await connect(), await connect()
+        caller.writer.write(b"*2\r\n$3\r\nGET\r\n$5\r\nab")
+        told = await asyncio.wait_for(caller.reader.read(), 20)
+        assert told == b"-ERR the end of a command has not come for 0.2 s\r\n"
+        assert await other.ask(b"PING") == b"+PONG"
+
+
+async def test_a_value_above_the_limit_is_refused_when_its_length_is_told() -> None:
+    async with redis_door(Registers()) as (_, connect):
+        caller = await connect()
+        caller.writer.write(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1073741824\r\n")
+        assert await caller.heard() == b"-ERR Protocol error: invalid bulk length"
+        assert await caller.reader.read() == b""

@@ -22,6 +22,7 @@ from ringmill.client.gateway.http.problems import HttpRefusal, http_refusal_of, 
 from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token, request_id_of
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.parameters import IDEMPOTENCY_KEY, read_query
+from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
 from ringmill.client.kv import name_of_write
 from ringmill.client.operations import OperationName
 from ringmill.cluster.errors import InvalidArgument, RingmillError
@@ -45,12 +46,14 @@ class HttpAnswering:
         rules: SiteRules,
         admission: HttpAdmission,
         run_id: str,
+        jobs: GatewayJobs | None = None,
     ) -> None:
         self._table = table
         self._clients = clients
         self._rules = rules
         self._admission = admission
         self._run_id = run_id
+        self._jobs = jobs
         self._requests = 0
         self._memory = IdempotencyMemory()
 
@@ -98,7 +101,7 @@ class HttpAnswering:
         self._admission.check_rate(f"token {token}" if is_known else f"address {request.remote}")
         with slot:
             client, cache = await self._clients.client(token), self._admission.cache
-            call = HttpCall(request, matched.path, query, client, common, slot)
+            call = HttpCall(request, matched.path, query, client, common, slot, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)
             return await self._asked(call, matched.route, token)
 

@@ -17,6 +17,7 @@ from ringmill.client.gateway.http.http_answering import HttpAnswering
 from ringmill.client.gateway.http.request_checks import SiteRules
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.http_routes import ROUTES
+from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
 from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ports import Entropy
@@ -26,7 +27,8 @@ __all__ = ["HttpDoor", "HttpOptions", "Pages"]
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """Where the door is, and what it allows.  `tls` encrypts; without it `host` must be of loopback."""
+    """Where the door is, and what it allows.  `tls` encrypts; without it `host` must be of loopback.
+    Without `jobs` none are submitted."""
 
     host: str
     port: int
@@ -34,6 +36,7 @@ class HttpOptions:
     cors_origins: Sequence[str] = ()
     admission: HttpAdmission = field(default_factory=HttpAdmission)
     most_connections: int = 1000
+    jobs: GatewayJobs | None = None
 
 
 class Pages(Protocol):
@@ -72,7 +75,7 @@ class HttpDoor:
         self._options = options
         self._pages = pages
         table = RouteTable((*ROUTES, *(route for each in pages for route in each.routes())))
-        self._answering = HttpAnswering(table, clients, rules, options.admission, run_id)
+        self._answering = HttpAnswering(table, clients, rules, options.admission, run_id, options.jobs)
         self._server: web.Server | None = None
         self._listening: asyncio.Server | None = None
 
@@ -104,3 +107,5 @@ class HttpDoor:
             await each.aclose()
         if self._server is not None:
             await self._server.shutdown(grace_s)
+        if self._options.jobs is not None:
+            await self._options.jobs.aclose()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from hashlib import sha256
 from typing import Final
 
@@ -60,7 +61,8 @@ class KeptInputs:
                 file.append(piece)
         finally:
             file.close()
-        place = f"{self._folder}/{digest.hexdigest()[:32]}"
+        place = f"{self._folder}/{digest.hexdigest()}"
         files.mkdir(place)
-        files.rename(partly, f"{place}/{name}")
+        with suppress(FileExistsError):  # a job may read it: it is not replaced by its equal
+            files.link(partly, f"{place}/{name}")
         return f"{place}/{name}"

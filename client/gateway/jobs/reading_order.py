@@ -21,6 +21,7 @@ PathsAsSent: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 _JOB: Final = "job"
 _ERROR: Final = "error"
+_MOST_TOLD: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ def answer_of_job(bundle: bytes, module: str, spec: bytes) -> bytes:
 
 def answer_of_error(message: str, hint: str) -> bytes:
     """Why the job cannot be submitted."""
-    data: bytes = msgpack.packb([_ERROR, message, hint], unicode_errors="replace")
+    told = [_ERROR, message[:_MOST_TOLD], hint[:_MOST_TOLD]]
+    data: bytes = msgpack.packb(told, unicode_errors="replace")
     return data
 
 

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +18,6 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[5] / "docs" / "http.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def gateway(shell: Shell) -> Iterator[str]:
-    """Its URL.  SIGTERM ends it, with exit code 0."""
-    process = shell.start("gateway", "--http", "0")
-    assert process.stdout is not None
-    line = process.stdout.readline().decode()
-    assert line.startswith("http  http://127.0.0.1:"), process.communicate()
-    yield line.split()[1]
-    process.terminate()
-    assert process.wait(30) == 0
 
 
 def commands() -> list[tuple[str, str]]:
@@ -50,8 +37,8 @@ def test_the_commands_of_the_page_print_what_it_shows(shell: Shell, gateway: str
     for command, printed in commands():
         typed = command.replace("http://127.0.0.1:8080", gateway)
         ended = subprocess.run(
-            ["sh", "-c", typed], capture_output=True, timeout=30, env={**shell.environment, "TOKEN": token},
-            check=False,
+            ["sh", "-c", typed], capture_output=True, timeout=60, env={**shell.environment, "TOKEN": token},
+            cwd=PAGE.parents[1], check=False,
         )  # fmt: skip
         expected = re.escape(printed.rstrip("\n")).replace("…", ".*")
         told = ended.stdout.decode().rstrip("\n")

@@ -44,8 +44,8 @@ async def read_body(request: web.BaseRequest, most_bytes: int, what: str) -> byt
 
 @asynccontextmanager
 async def reading_body(request: web.BaseRequest, within_s: float | None = None) -> AsyncIterator[None]:
-    """The body is read in this block.  Raises HttpRefusal 408 when that takes longer than `within_s` seconds, or BODY_S,
-    415 for a body that is compressed, 400 for one that breaks off."""
+    """The body is read in this block.  Raises HttpRefusal 408 when that takes longer than `within_s` seconds,
+    30 unless it is given, 415 for a body that is compressed, 400 for one that breaks off."""
     within_s = within_s or BODY_S
     coding = request.headers.get("Content-Encoding", "identity")
     if coding != "identity":

@@ -25,6 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from debian_tools import BUILD, environment_with
+
 from ringmill.client.local.processes import our_environment
 from ringmill.client.testing.scratch_cluster import ScratchCluster
 
@@ -32,8 +34,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "callers"))
 
 from round_trips import round_trips
 
-ROOT: Final = Path(__file__).resolve().parent.parent.parent
-BUILD: Final = ROOT / "build" / "compat"
 CALLERS: Final = Path(__file__).resolve().parent / "callers"
 PROGRAM: Final = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
 DEBIAN: Final = ("redis-tools", "liblzf1", "libjemalloc2", "liblua5.1-0")
@@ -53,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=8.0, help="for each client")
     seconds: float = parser.parse_args().seconds
-    python, tools = venv_python(), redis_tools()
+    python, tools = venv_python(), environment_with("redis-cli", DEBIAN)
     with ExitStack() as held:
         cluster = held.enter_context(ScratchCluster(nodes=5, partitions=128))
         environment = {
@@ -124,7 +124,7 @@ def with_redis_cli(tools: Mapping[str, str], port: str, seconds: float) -> Told:
 
     def ask(*words: str) -> str:
         line = [program("redis-cli", tools), "-e", "-p", port, *words]
-        ended = subprocess.run(line, capture_output=True, text=True, check=True, env={**os.environ, **tools})
+        ended = subprocess.run(line, capture_output=True, text=True, check=True, env=tools)
         return ended.stdout.rstrip("\n")
 
     def put(key: str, value: str) -> object:
@@ -144,7 +144,7 @@ def with_redis_benchmark(tools: Mapping[str, str], port: str, seconds: float) ->
     load = ["-c", "20", "-n", str(requests), "-r", "1000", "--csv", "-t", "set,get,incr,lpush,sadd,hset"]
     ended = subprocess.run(
         [program("redis-benchmark", tools), "-p", port, *load],
-        capture_output=True, text=True, check=True, timeout=PATIENCE_S, env={**os.environ, **tools},
+        capture_output=True, text=True, check=True, timeout=PATIENCE_S, env=tools,
     )  # fmt: skip
     rows = [row.replace('"', "").split(",") for row in ended.stdout.splitlines()[1:]]
     return {"asked": requests * len(rows)} | {row[0]: f"{float(row[1]):,.0f}/s" for row in rows}
@@ -170,7 +170,7 @@ def called(python: str, caller: str, *arguments: str) -> Told:
 
 def program(name: str, environment: Mapping[str, str] | None = None) -> str:
     """Raises NotHere."""
-    found = shutil.which(name, path=(environment or {}).get("PATH"))
+    found = shutil.which(name, path=(environment or os.environ).get("PATH"))
     if found is None:
         raise NotHere(f"there is no {name}")
     return found
@@ -192,25 +192,6 @@ def venv_python() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return str(python)
-
-
-def redis_tools() -> Mapping[str, str]:
-    """The environment in which redis-cli is found: in PATH, or unpacked from packages under build/."""
-    here = {"PATH": os.environ["PATH"]}
-    if shutil.which("redis-cli") or not shutil.which("apt-get"):
-        return here
-    folder = BUILD / "debian"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        if not list(folder.glob("redis-tools*.deb")):
-            download = ["apt-get", "download", "-q", *DEBIAN]
-            subprocess.run(download, cwd=folder, check=True, capture_output=True, timeout=PATIENCE_S)
-        for package in folder.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", package, folder / "unpacked"], check=True, capture_output=True)
-    except (OSError, subprocess.SubprocessError):
-        return here
-    libraries = ":".join(map(str, (folder / "unpacked" / "usr" / "lib").glob("*-linux-gnu*")))
-    return {"PATH": f"{here['PATH']}:{folder}/unpacked/usr/bin", "LD_LIBRARY_PATH": libraries}
 
 
 def _stderr_of(error: Exception) -> list[str]:

@@ -45,7 +45,8 @@ def main() -> int:
         return 1
     refused = promtool(environment, "check", "rules", "alerts.yml")
     refused += promtool(environment, "check", "config", "prometheus.yml")
-    metrics, port = free_ports(NODES + 1), free_ports(2 * NODES + 2) + NODES + 1
+    beyond = free_ports(20) + 8  # the nodes take the first ones
+    metrics, port = beyond, beyond + NODES
     with BenchCluster(nodes=NODES, options=("--metrics-base-port", str(metrics))) as cluster:
         served = urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics").read()
         refused += promtool(environment, "check", "metrics", stdin=served)

@@ -33,7 +33,7 @@ from ringmill.cluster.adapters.containment.contain import Contained, contain, pr
 from ringmill.cluster.adapters.containment.refusals import hint_of
 from ringmill.cluster.adapters.files.counted_files import CountedFiles
 from ringmill.cluster.adapters.files.guarded_files import GuardedFiles
-from ringmill.cluster.adapters.processes.forkserver import Forkserver
+from ringmill.cluster.adapters.processes.forkserver import Forkserver, TaskPipe
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, TaskMeter
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
@@ -53,7 +53,6 @@ from ringmill.cluster.os_errors import told
 
 __all__ = ["main", "serve_attempts"]
 
-_LENGTH_BYTES: Final = 4
 _TELL_EVERY_S: Final = 0.5
 _IDLE_LOOKS: Final = 10  # without an attempt, then it waits for one: to wake it costs an attempt some 50 us
 
@@ -83,31 +82,11 @@ def serve_attempts(connection: socket.socket) -> None:
             return
 
 
-class _Pipe:
-    """Length-prefixed messages; two threads may speak."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self.speaking = threading.RLock()  # who holds it may `say` more than once
-
-    def receive(self) -> bytes | None:
-        """The next message, None at the end."""
-        header = self._read(_LENGTH_BYTES)
-        return None if header is None else self._read(int.from_bytes(header, "big"))
+class _Pipe(TaskPipe):
+    """What is said to the node."""
 
     def say(self, said: Said) -> None:
-        message = said.encode()
-        with self.speaking:
-            self._connection.sendall(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
-
-    def _read(self, size: int) -> bytes | None:
-        parts = bytearray()
-        while len(parts) < size:
-            data = self._connection.recv(size - len(parts))
-            if not data:
-                return None
-            parts += data
-        return bytes(parts)
+        self.send(said.encode())
 
 
 class _Fence:

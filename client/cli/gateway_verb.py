@@ -40,6 +40,10 @@ __all__ = ["gateway"]
 @click.option(
     "--cache-ttl", metavar="TIME", help="answer reads of keys from memory for this time  [no cache]"
 )
+@click.option(
+    "--jobs-folder", type=click.Path(), metavar="PATH",
+    help="folder that all nodes see, for inputs that come over HTTP and outputs that nobody names",
+)  # fmt: skip
 @click.option("--redis", metavar="[HOST:]PORT", help="let clients of Redis in there; port 0 is a free one")
 @click.option(
     "--redis-db", "redis_dbs", multiple=True, metavar="NUMBER=NAME",
@@ -78,6 +82,7 @@ def gateway(
     window_limit: str | None,
     most_requests: int,
     cache_ttl: str | None,
+    jobs_folder: str | None,
     redis: str | None,
     redis_dbs: tuple[str, ...],
     traces: str | None,
@@ -107,7 +112,7 @@ def gateway(
 
         tls_of_http = tls_of_door(http_cert, http_key)
         admission = http_admission(rate_limit, window_limit, most_requests, cache_ttl)
-        doors.append(http_door(http, tls_of_http, cors_origins, admission, clients))
+        doors.append(http_door(http, tls_of_http, cors_origins, admission, clients, jobs_folder))
     if redis is not None:
         from ringmill.client.cli.doors.redis_arguments import redis_door
 

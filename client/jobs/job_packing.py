@@ -18,7 +18,7 @@ from ringmill.client.arguments import (
     checked_weight,
 )
 from ringmill.client.jobs.job_ends import checked_inputs, checked_output, checked_side
-from ringmill.client.jobs.job_modules import Target, load_job
+from ringmill.client.jobs.job_modules import LoadedJob, Target, load_job
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.outputs_of_jobs import with_outputs
 from ringmill.cluster.errors import InvalidArgument
@@ -30,7 +30,9 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
 
-__all__ = ["OpenFiles", "PackedJob", "chunks_of", "packed_job_of"]
+__all__ = [
+    "JobOptions", "OpenFiles", "PackedJob", "chunks_of", "described_job", "job_id_stem", "packed_job_of",
+]  # fmt: skip
 
 CHUNK_BYTES: Final = 1 << 20
 
@@ -44,6 +46,30 @@ class PackedJob:
     bundle: Bundle
     spec: JobSpec
     definition: Runnable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """How one run of a job differs from what the job itself says; None where it does not.
+
+    Raises InvalidArgument for what no job takes.
+    """
+
+    reducers: int | None = None
+    params: Mapping[str, str] | None = None
+    overwrite: bool = False
+    split_mib: int | None = None
+    side: Mapping[str, str] | None = None
+    on_bad_record: str | None = None
+    weight: int = 1
+    network: bool = False
+
+    def __post_init__(self) -> None:
+        checked_reducers(self.reducers)
+        checked_params(self.params)
+        checked_flag("overwrite", self.overwrite)
+        checked_weight(self.weight)
+        checked_flag("network", self.network)
 
 
 async def packed_job_of(
@@ -67,43 +93,67 @@ async def packed_job_of(
 
     Raises InvalidArgument for a module, job or argument that is not valid.
     """
-    reducers, given = checked_reducers(reducers), checked_params(params)
-    overwrite, weight = checked_flag("overwrite", overwrite), checked_weight(weight)
+    options = JobOptions(
+        reducers=reducers,
+        params=params,
+        overwrite=overwrite,
+        split_mib=split_mib,
+        side=side,
+        on_bad_record=on_bad_record,
+        weight=weight,
+        network=network,
+    )
     try:
         with files() as opened:
             loaded = load_job(target, opened, os.getcwd())
     except OSError as error:
         raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
-    job = _new_id(loaded.name, entropy)
-    side_files = checked_side(loaded.definition, side)
-    inputs = checked_inputs(loaded.definition, await with_outputs(input, status))
-    end = checked_output(loaded.definition, output, job, overwrite=overwrite)
-    spec = spec_of(
-        loaded.definition,
+    job = f"{job_id_stem(loaded.name)}-{entropy.random_bytes('client.job', 3).hex()}"
+    spec = described_job(loaded, job, await with_outputs(input, status), output, options)
+    return PackedJob(loaded.bundle, spec, loaded.definition)
+
+
+def described_job(
+    loaded: LoadedJob,
+    job: str,
+    input: Inputs | None,
+    output: PathLike | CollectOutput | None,
+    options: JobOptions,
+) -> JobSpec:
+    """The description of one run, whose id is `job`.  Relative paths start at the current folder, and parts
+    for a keyspace or a store are staged there.
+
+    Raises InvalidArgument for what does not go with the job.
+    """
+    definition = loaded.definition
+    side_files = checked_side(definition, options.side)
+    inputs = checked_inputs(definition, input)
+    end = checked_output(definition, output, job, overwrite=options.overwrite)
+    return spec_of(
+        definition,
         job=job,
         module=loaded.module,
         name=loaded.name,
         bundle_sha256=loaded.bundle.sha256,
         inputs=inputs,
         output=end.folder,
-        reducers=reducers,
-        params=given,
+        reducers=checked_reducers(options.reducers),
+        params=checked_params(options.params),
         overwrite=end.overwrite,
-        split_mib=split_mib,
+        split_mib=options.split_mib,
         side=side_files,
-        on_bad_record=on_bad_record,
+        on_bad_record=options.on_bad_record,
         output_keyspace=end.keyspace,
-        weight=weight,
-        network=checked_flag("network", network),
+        weight=checked_weight(options.weight),
+        network=options.network,
         collect_bytes=end.collect_bytes,
         output_url=end.url,
     )
-    return PackedJob(loaded.bundle, spec, loaded.definition)
 
 
-def _new_id(name: str, entropy: Entropy) -> str:
-    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "job"
-    return f"{stem}-{entropy.random_bytes('client.job', 3).hex()}"
+def job_id_stem(name: str) -> str:
+    """The beginning of the ids of a job of this name, at most 40 characters."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "job"
 
 
 async def chunks_of(bundle: Bundle) -> AsyncIterator[jobs_pb2.BundleChunk]:

@@ -19,6 +19,7 @@ OPEN_ROOMS = (
     "client/chaos",  # disturbs the processes of a local cluster
     "client/checked",  # draws what a checked load asks for
     "client/cli",
+    "client/gateway/jobs/reading_main.py",  # runs a caller's module, contained
     "client/gateway/http/http_door.py",  # listens for callers of the gateway
     "client/gateway/http/tls_listener.py",  # the same, with TLS
     "client/local",

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # of distributed
 
+from ringmill.client.cli.frame.settings import NAMES
 from ringmill.node.config import parse_arguments
 from ringmill.node.configuration.node_settings import CONFIG, NODE_SETTINGS
 from ringmill.node.services.server import LIVENESS, READINESS, STARTUP
+from tests.client.observing.typed_commands import check_commands
 
 DEPLOY = Path(__file__).parent.parent.parent / "examples" / "deploy"
 ROOT = DEPLOY.parent.parent
@@ -129,12 +131,22 @@ def test_the_manifests_are_what_the_schemas_of_kubernetes_allow() -> None:
         kubernetes_validate.validate(manifest, "1.31", strict=True)
 
 
+def test_the_gateways_unit_types_a_command_that_exists_and_goes_with_its_node() -> None:
+    text = (DEPLOY / "systemd/ringmill-gateway@.service").read_text()
+    (line,) = re.findall(r"^ExecStart=/opt/ringmill/bin/(.*)$", text, re.MULTILINE)
+    check_commands(line)
+    node = "ringmill@%i.service"
+    assert all(f"\n{told}={node}\n" in text for told in ("PartOf", "After", "WantedBy"))
+    assert set(re.findall(r"\bRINGMILL_([A-Z_]+)", text)) <= {name.upper() for name in NAMES}
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    text = (DEPLOY / "systemd/ringmill@.service").read_text()
+@pytest.mark.parametrize("name", ["ringmill@.service", "ringmill-gateway@.service"])
+def test_systemd_takes_the_unit(tmp_path: Path, name: str) -> None:
+    text = (DEPLOY / "systemd" / name).read_text()
     stop = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
     assert stop is not None and int(stop[1]) > LEAST_STOP_S
-    unit = tmp_path / "ringmill@.service"
+    unit = tmp_path / name
     unit.write_text(text.replace("/opt/ringmill/bin/ringmill", sys.executable))
     done = subprocess.run(
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,12 @@ def test_prometheus_reads_the_rules_and_the_ports_of_a_local_cluster() -> None:
     assert settings["rule_files"] == ["alerts.yml"]
     (job,) = settings["scrape_configs"]
     assert job["static_configs"][0]["targets"] == [f"127.0.0.1:{port}" for port in range(9101, 9106)]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
+def test_promtool_takes_the_configuration_and_the_rules() -> None:
+    for line in (["config", "prometheus.yml"], ["rules", "--lint=all", "--lint-fatal", "alerts.yml"]):
+        checked = subprocess.run(
+            ["promtool", "check", *line], cwd=MONITORING, capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr

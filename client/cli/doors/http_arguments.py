@@ -6,6 +6,7 @@ import re
 import ssl
 from typing import Final
 
+from ringmill.client.cli.doors.door_jobs import checked_jobs_folder, door_jobs
 from ringmill.client.cli.doors.door_place import host_and_port
 from ringmill.client.cli.frame.settings import bounded_span_s
 from ringmill.client.gateway.clients_by_token import ClientsByToken
@@ -61,13 +62,15 @@ def http_door(
     cors_origins: tuple[str, ...],
     admission: HttpAdmission,
     clients: ClientsByToken,
+    jobs_folder: str | None,
 ) -> HttpDoor:
     """Raises InvalidArgument for a place that is not one, or is not to be listened on without TLS."""
 
     host, port = host_and_port("--http", place, 8080)
     origins = [checked_origin(each) for each in cors_origins]
     page = LivePage(SystemClock().wall)
-    options = HttpOptions(host, port, tls, origins, admission, tracing=ProgramsTracer())
+    jobs = door_jobs(checked_jobs_folder(jobs_folder))
+    options = HttpOptions(host, port, tls, origins, admission, tracing=ProgramsTracer(), jobs=jobs)
     return HttpDoor(options, clients, OsEntropy(), [page])
 
 

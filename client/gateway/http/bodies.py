@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiohttp import web
@@ -15,7 +16,9 @@ from ringmill.client.gateway.http.problems import HttpRefusal
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
-__all__ = ["JSON_TYPE", "json_answer", "json_line", "json_object", "read_body", "value_of_body"]
+__all__ = [
+    "JSON_TYPE", "json_answer", "json_line", "json_object", "read_body", "reading_body", "value_of_body",
+]  # fmt: skip
 
 JSON_TYPE: Final = "application/json"
 BODY_S: Final = 30.0
@@ -25,34 +28,43 @@ BODY_S: Final = 30.0
 async def read_body(request: web.BaseRequest, most_bytes: int, what: str) -> bytes:
     """The whole body.  Raises HttpRefusal 413 above the limit, 408 when it does not come in time, 415 when it
     is compressed."""
+    parts: list[bytes] = []
+    size = 0
+    told = request.content_length
+    if told is not None and told > most_bytes:
+        raise _too_large(what, told, most_bytes)
+    async with reading_body(request):
+        async for part in request.content.iter_any():
+            size += len(part)
+            if size > most_bytes:
+                raise _too_large(what, size, most_bytes)
+            parts.append(part)
+    return b"".join(parts)
+
+
+@asynccontextmanager
+async def reading_body(request: web.BaseRequest, within_s: float | None = None) -> AsyncIterator[None]:
+    """The body is read in this block.  Raises HttpRefusal 408 when that takes longer than `within_s` seconds,
+    30 unless it is given, 415 for a body that is compressed, 400 for one that breaks off."""
+    within_s = within_s or BODY_S
     coding = request.headers.get("Content-Encoding", "identity")
     if coding != "identity":
         raise HttpRefusal(
             415, "UNSUPPORTED_CODING", f"Content-Encoding is {coding[:40]!r}: send the body as it is"
         )
-    told = request.content_length
-    if told is not None and told > most_bytes:
-        raise _too_large(what, told, most_bytes)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # it is no part of the answer
-    parts: list[bytes] = []
-    size = 0
     try:
-        async with asyncio.timeout(BODY_S):
-            async for part in request.content.iter_any():
-                size += len(part)
-                if size > most_bytes:
-                    raise _too_large(what, size, most_bytes)
-                parts.append(part)
+        async with asyncio.timeout(within_s):
+            yield
     except TimeoutError:
         raise HttpRefusal(
-            408, "BODY_TOO_SLOW", f"the body did not come within {BODY_S:g} s; {size} bytes did",
+            408, "BODY_TOO_SLOW", f"the body did not come within {within_s:g} s",
             headers={"Connection": "close"},
         ) from None  # fmt: skip
     except (HttpProcessingError, web.RequestPayloadError) as error:
         raise HttpRefusal(400, "BROKEN_BODY", f"the body cannot be read: {error}") from error
-    return b"".join(parts)
 
 
 async def value_of_body(call: HttpCall) -> bytes:

@@ -13,6 +13,7 @@ from aiohttp import web
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.http.http_admission import Slot
 from ringmill.client.gateway.http.problems import HttpRefusal
+from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
 from ringmill.client.gateway.protection.read_cache import ReadCache
 from ringmill.client.kv import AsyncKeyspace, under_name
 from ringmill.client.operations import OperationName
@@ -53,7 +54,8 @@ class HttpCall:
 
     `asking` asks with the caller's token; None for a route that needs no cluster.
     `common` are headers that every answer has.  `operation` is the name of a write that the caller may send
-    again, and `body` what was read of it already.  `cache` is that of reads, if there is one.
+    again, and `body` what was read of it already.  `cache` is that of reads, if there is one;
+    `jobs` takes jobs, if this gateway does.
     """
 
     request: web.BaseRequest
@@ -65,6 +67,7 @@ class HttpCall:
     cache: CallersCache | None = None
     operation: OperationName | None = None
     body: bytes | None = None
+    jobs: GatewayJobs | None = None
 
     @property
     def client(self) -> AsyncClient:

@@ -24,6 +24,7 @@ from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token,
 from ringmill.client.gateway.http.request_spans import answered_in_span
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.parameters import IDEMPOTENCY_KEY, read_query
+from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
 from ringmill.client.kv import name_of_write
 from ringmill.client.operations import OperationName
 from ringmill.client.routing.tracing import Tracing, no_tracer
@@ -50,6 +51,7 @@ class HttpAnswering:
         admission: HttpAdmission,
         run_id: str,
         tracing: Tracing = no_tracer,
+        jobs: GatewayJobs | None = None,
     ) -> None:
         self._table = table
         self._clients = clients
@@ -57,6 +59,7 @@ class HttpAnswering:
         self._admission = admission
         self._run_id = run_id
         self._tracing = tracing
+        self._jobs = jobs
         self._requests = 0
         self._memory = IdempotencyMemory()
 
@@ -104,7 +107,7 @@ class HttpAnswering:
         self._admission.check_rate(f"token {token}" if is_known else f"address {request.remote}")
         with slot:
             client, cache = await self._clients.client(token), self._admission.cache
-            call = HttpCall(request, matched.path, query, client, common, slot)
+            call = HttpCall(request, matched.path, query, client, common, slot, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)
             asked = partial(self._asked, call, matched.route, token)
             return await answered_in_span(self._tracing, request, matched.route, asked)

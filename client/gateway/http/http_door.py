@@ -18,6 +18,7 @@ from ringmill.client.gateway.http.request_checks import SiteRules
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.http_routes import ROUTES
 from ringmill.client.gateway.http.tls_listener import BACKLOG, TlsListener
+from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
 from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.client.routing.tracing import Tracing, no_tracer
 from ringmill.cluster.errors import InvalidArgument
@@ -28,7 +29,8 @@ __all__ = ["HttpDoor", "HttpOptions", "Pages"]
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """Where the door is, and what it allows.  `tls` encrypts; without it `host` must be of loopback."""
+    """Where the door is, and what it allows.  `tls` encrypts; without it `host` must be of loopback.
+    Without `jobs` none are submitted."""
 
     host: str
     port: int
@@ -37,6 +39,7 @@ class HttpOptions:
     admission: HttpAdmission = field(default_factory=HttpAdmission)
     most_connections: int = 1000
     tracing: Tracing = no_tracer
+    jobs: GatewayJobs | None = None
 
 
 class Pages(Protocol):
@@ -75,7 +78,9 @@ class HttpDoor:
         self._options = options
         self._pages = pages
         table = RouteTable((*ROUTES, *(route for each in pages for route in each.routes())))
-        self._answering = HttpAnswering(table, clients, rules, options.admission, run_id, options.tracing)
+        self._answering = HttpAnswering(
+            table, clients, rules, options.admission, run_id, options.tracing, options.jobs
+        )
         self._server: web.Server | None = None
         self._listening: asyncio.Server | TlsListener | None = None
 
@@ -110,3 +115,5 @@ class HttpDoor:
             await each.aclose()
         if self._server is not None:
             await self._server.shutdown(grace_s)
+        if self._options.jobs is not None:
+            await self._options.jobs.aclose()

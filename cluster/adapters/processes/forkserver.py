@@ -27,6 +27,7 @@ import os
 import select
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ from ringmill.cluster.adapters.processes.family_end import end_family, members_o
 from ringmill.cluster.adapters.processes.pids_group import PidsGroup, PidsGroups, groups_of_this_process
 from ringmill.cluster.adapters.processes.process_table import ProcessTable, children_of, memory_of, session_of
 
-__all__ = ["FAMILY_BYTES", "MAX_PACKET", "Forkserver"]
+__all__ = ["FAMILY_BYTES", "MAX_PACKET", "Forkserver", "TaskPipe"]
 
 FAMILY_BYTES: Final = "family_bytes"  # the limit that no rlimit knows: memory of a task with its descendants
 
@@ -57,8 +58,35 @@ _SWEEP_PAUSE_MS: Final = 10
 _HURRIED: Final = -20
 _MANY: Final = 4096
 _MIB: Final = 1024 * 1024
+_LENGTH_BYTES: Final = 4
 
 TaskMain = Callable[[socket.socket], None]
+
+
+class TaskPipe:
+    """A task's half of its pipe: messages with their length before them.  Several threads may send."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.speaking = threading.RLock()  # who holds it may send more than once
+
+    def receive(self) -> bytes | None:
+        """The next message, None at the end."""
+        header = self._read(_LENGTH_BYTES)
+        return None if header is None else self._read(int.from_bytes(header, "big"))
+
+    def send(self, message: bytes) -> None:
+        with self.speaking:
+            self._connection.sendall(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+
+    def _read(self, size: int) -> bytes | None:
+        parts = bytearray()
+        while len(parts) < size:
+            data = self._connection.recv(size - len(parts))
+            if not data:
+                return None
+            parts += data
+        return bytes(parts)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 
-__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "build_bundle", "check_bundle", "trace_sources"]
+__all__ = ["MAX_BUNDLE_BYTES", "MAX_FILES", "Bundle", "build_bundle", "check_bundle", "trace_sources"]
 
 MAX_BUNDLE_BYTES: Final = 16 << 20
 MAX_FILES: Final = 2000

@@ -234,3 +234,9 @@ async def test_a_named_write_of_unknown_outcome_is_sent_again_as_a_later_attempt
     assert second.operation == first.operation
     assert [each.attempt for each in sent] == [0, 1, 0], "so that nodes ask first whether it was done (V4)"
     assert other.operation != first.operation
+
+
+async def test_a_gateway_that_imports_no_modules_says_so_and_nothing_is_asked(node: Node) -> None:
+    async with http_door(node[1]) as caller:
+        told = await caller.ask("POST", "/v1/jobs", json={"target": "m.py:mine", "sources": {"m.py": ""}})
+    assert (told.status, told.json["code"], told.json["outcome"]) == (501, "NOT_OFFERED", "failed")

@@ -16,7 +16,7 @@ from ringmill.client.jobs.job_values import JobState
 from ringmill.client.values import json_bytes
 from ringmill.cluster.errors import RingmillError
 
-__all__ = ["get_job", "get_job_logs", "kill_job", "list_all_jobs", "pause_job", "resume_job"]
+__all__ = ["follow_job", "get_job", "get_job_logs", "kill_job", "list_all_jobs", "pause_job", "resume_job"]
 
 
 async def list_all_jobs(call: HttpCall) -> web.StreamResponse:
@@ -34,6 +34,11 @@ async def get_job(call: HttpCall) -> web.StreamResponse:
     if call.accepts_explicitly(EVENTS_TYPE):
         return await _followed(call, job)
     return json_answer((await call.client.jobs.status(job)).to_dict())
+
+
+async def follow_job(call: HttpCall) -> web.StreamResponse:
+    """An event at once and at every change of the job, until it is over."""
+    return await _followed(call, call.named("job"))
 
 
 async def get_job_logs(call: HttpCall) -> web.StreamResponse:

@@ -13,8 +13,10 @@ from ringmill.client.gateway.http.answers import keyspace_answers as keyspaces
 from ringmill.client.gateway.http.answers import merging_answers as merging
 from ringmill.client.gateway.http.answers import register_answers as registers
 from ringmill.client.gateway.http.answers.batch_answers import run_batch
+from ringmill.client.gateway.http.answers.job_submission import submit_job
 from ringmill.client.gateway.http.answers.key_answers import delete_key, get_key, put_key, touch_key
 from ringmill.client.gateway.http.answers.lease_answers import hold_lease
+from ringmill.client.gateway.http.answers.part_answers import get_job_part, list_job_parts
 from ringmill.client.gateway.http.answers.scan_answers import scan_keys
 from ringmill.client.gateway.http.bodies import json_line
 from ringmill.client.gateway.http.call import HttpCall
@@ -122,6 +124,8 @@ _KEYSPACES: Final = (
 _JOBS: Final = (
     HttpRoute("GET", "/v1/jobs", "listJobs", "jobs", "List the jobs.", jobs.list_all_jobs,
               answers={200: ("The jobs, newest first.", s.JOBS)}),
+    HttpRoute("POST", "/v1/jobs", "submitJob", "jobs", "Submit a job.", submit_job, (p.JOB_KEY,),
+              s.SUBMISSION, {202: ("The cluster has taken it.", s.TAKEN)}),
     HttpRoute("GET", _JOB, "getJob", "jobs", "Show a job, or follow it.", jobs.get_job,
               answers={200: ("The state of the job.", {**s.JOB, **s.EVENTS})}),
     HttpRoute("DELETE", _JOB, "killJob", "jobs", "Stop a job.", jobs.kill_job, answers=_SHOWN_JOB),
@@ -129,6 +133,12 @@ _JOBS: Final = (
               answers=_SHOWN_JOB),
     HttpRoute("POST", f"{_JOB}:resume", "resumeJob", "jobs", "Let a paused job go on.", jobs.resume_job,
               answers=_SHOWN_JOB),
+    HttpRoute("GET", f"{_JOB}/events", "followJob", "jobs", "Follow a job.", jobs.follow_job,
+              answers={200: ("An event at every change.", s.EVENTS)}),
+    HttpRoute("GET", f"{_JOB}/output", "listJobParts", "jobs", "The part files of its output.",
+              list_job_parts, answers={200: ("All of them.", s.PARTS)}),
+    HttpRoute("GET", f"{_JOB}/output/{{part}}", "getJobPart", "jobs", "One part file.", get_job_part,
+              (p.UNPACKED,), answers={200: ("Its bytes.", s.BYTES)}),
     HttpRoute("GET", f"{_JOB}/logs", "getJobLogs", "jobs", "What the attempts printed.", jobs.get_job_logs,
               (p.TASK,), answers={200: ("The output of each attempt.", s.LOGS)}),
 )  # fmt: skip

@@ -24,6 +24,7 @@ _SEGMENTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "The name of a keyspace.",
         {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
     ),
+    "part": ("The name of a part file.", {"type": "string", "pattern": "^part-[0-9]{5,10}(\\.gz|\\.zst)?$"}),
     "job": ("The id of a job.", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$"}),
 }
 _TAGS: Final = {

@@ -17,10 +17,10 @@ from ringmill.cluster.wire.token_text import parsed_token
 
 __all__ = [
     "AFTER", "AMOUNT", "CURSOR", "DURABILITY", "DURATION", "ELEMENT", "ELEMENT_B64", "END", "ENTRY",
-    "ENTRY_B64", "EXPECT", "EXPECT_B64", "FROM_NOW", "IDEMPOTENCY_KEY",
+    "ENTRY_B64", "EXPECT", "EXPECT_B64", "FROM_NOW", "IDEMPOTENCY_KEY", "JOB_KEY",
     "IF_MATCH", "IF_NONE_MATCH", "KEYS_ONLY", "KEY_B64", "LAST_EVENT_ID", "LIMIT", "OWNER", "PREFIX",
-    "PREFIX_B64", "Parameter", "R", "SIBLING", "START", "TASK", "TIMEOUT", "TTL", "W", "WAIT", "as_flag",
-    "as_number", "as_text", "as_token", "as_whole_number", "read_query",
+    "PREFIX_B64", "Parameter", "R", "SIBLING", "START", "TASK", "TIMEOUT", "TTL", "UNPACKED", "W", "WAIT",
+    "as_flag", "as_number", "as_text", "as_token", "as_whole_number", "read_query",
 ]  # fmt: skip
 
 Schema = Mapping[str, Any]
@@ -188,6 +188,9 @@ ELEMENT_B64 = Parameter("element_b64", "The same in base64url.", _BASE64URL, as_
 ENTRY = Parameter("entry", "The name of an entry of the map, as text.", {"type": "string"}, as_text)
 ENTRY_B64 = Parameter("entry_b64", "The same in base64url.", _BASE64URL, as_token)
 TASK = Parameter("task", 'Only this task, as "map-3".', {"type": "string", "maxLength": 200}, as_text)
+UNPACKED = Parameter(
+    "unpacked", "The content of a part file whose name ends with .gz or .zst.", {"type": "boolean"}, as_flag
+)
 
 OWNER = Parameter(
     "owner", "Shown to people who read the register.", {"type": "string", "maxLength": 200}, as_text
@@ -230,6 +233,14 @@ IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     "A name of this write, 1 to 200 printable characters: sent again with the same name it is done once.",
     {"type": "string", "minLength": 1, "maxLength": 200},
+    as_text,
+    "header",
+)
+JOB_KEY = Parameter(
+    IDEMPOTENCY_KEY.name,
+    "A name of this submission, 1 to 200 printable characters: the id of the job follows from it, so that it "
+    "is the same job when it is sent again.",
+    IDEMPOTENCY_KEY.schema,
     as_text,
     "header",
 )

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 __all__ = [
     "ALTERED", "BATCH", "BYTES", "COUNT", "CREATED", "DROPPED", "EVENTS", "HEALTH", "ITEM", "JOB", "JOBS",
-    "KEYSPACE", "KEYSPACES", "LINES", "LOGS", "MAP", "MULTIPART", "OBJECT", "OUTCOMES", "PROBLEM", "RECEIPT",
-    "REGISTER", "SET", "STATUS", "SUM", "VERSION",
+    "KEYSPACE", "KEYSPACES", "LINES", "LOGS", "MAP", "MULTIPART", "OBJECT", "OUTCOMES", "PARTS", "PROBLEM",
+    "RECEIPT", "REGISTER", "SET", "STATUS", "SUBMISSION", "SUM", "TAKEN", "VERSION",
 ]  # fmt: skip
 
 Schema = Mapping[str, Any]
@@ -189,5 +189,48 @@ _JOB: Final = object_of(
 JOB: Final = json_content(_JOB)
 JOBS: Final = json_content(object_of({"jobs": list_of(_JOB), "silent": list_of(TEXT)}))
 LOGS: Final = json_content(object_of({"logs": list_of({"type": "object"})}))
+TAKEN: Final = json_content(object_of({"job": TEXT, "output": TEXT}))
+PARTS: Final = json_content(
+    object_of(
+        {
+            "job": TEXT,
+            "output": TEXT,
+            "parts": list_of(object_of({"name": TEXT, "bytes": WHOLE, "records": WHOLE})),
+        }
+    )
+)
+_TEXTS: Final = {"type": "object", "additionalProperties": TEXT}
+_PATHS: Final = {"anyOf": [TEXT, list_of(TEXT)]}
+_JOB_SETTINGS: Final[dict[str, Schema]] = {
+    "target": {**TEXT, "pattern": r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"},
+    "input": {"anyOf": [*_PATHS["anyOf"], {"type": "object", "additionalProperties": _PATHS}]},
+    "output": TEXT,
+    "reducers": {"type": "integer", "minimum": 0},
+    "params": _TEXTS,
+    "overwrite": FLAG,
+    "split_mib": {"type": "integer", "minimum": 1},
+    "side": _TEXTS,
+    "on_bad_record": {**TEXT, "pattern": "^(fail|quarantine:[0-9]+)$"},
+    "weight": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "network": FLAG,
+}
+_FILES: Final = list_of({"type": "string", "format": "binary"})
+
+
+def _submission(members: Mapping[str, Schema], *required: str) -> dict[str, Any]:
+    return {
+        "type": "object", "required": list(required), "additionalProperties": False, "properties": members,
+    }  # fmt: skip
+
+
+SUBMISSION: Final = {
+    **json_content(
+        _submission({"sources": {**_TEXTS, "minProperties": 1}, **_JOB_SETTINGS}, "target", "sources")
+    ),
+    "multipart/form-data": _submission(
+        {"settings": _submission(_JOB_SETTINGS, "target"), "sources": _FILES, "input": _FILES},
+        "settings", "sources",
+    ),
+}  # fmt: skip
 STATUS: Final = json_content(object_of({"cluster": TEXT, "epoch": WHOLE, "health": TEXT}))
 HEALTH: Final = json_content(object_of({"status": TEXT}))

@@ -4,58 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import shutil
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
+from tests.e2e.cli.undisturbed.doors.page_commands import check_command, page_commands
+
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
-
-PAGE = Path(__file__).parents[5] / "docs" / "http.md"
-BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def gateway(shell: Shell) -> Iterator[str]:
-    """Its URL.  SIGTERM ends it, with exit code 0."""
-    process = shell.start("gateway", "--http", "0")
-    assert process.stdout is not None
-    line = process.stdout.readline().decode()
-    assert line.startswith("http  http://127.0.0.1:"), process.communicate()
-    yield line.split()[1]
-    process.terminate()
-    assert process.wait(30) == 0
-
-
-def commands() -> list[tuple[str, str]]:
-    """Each command of the page, and what it prints."""
-    found: list[tuple[str, str]] = []
-    for block in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, printed = part.partition("\n")
-            found.append((command, printed))
-    return found
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands are those of curl")
 def test_the_commands_of_the_page_print_what_it_shows(shell: Shell, gateway: str) -> None:
     token = (shell.folder / "home" / "default" / "token").read_text().strip()
-    assert len(commands()) > 20
-    for command, printed in commands():
+    found = page_commands("http.md")
+    assert len(found) > 20
+    for command, printed in found:
         typed = command.replace("http://127.0.0.1:8080", gateway)
-        ended = subprocess.run(
-            ["sh", "-c", typed], capture_output=True, timeout=30, env={**shell.environment, "TOKEN": token},
-            check=False,
-        )  # fmt: skip
-        expected = re.escape(printed.rstrip("\n")).replace("…", ".*")
-        told = ended.stdout.decode().rstrip("\n")
-        assert re.fullmatch(expected, told, re.DOTALL), (command, told, ended.stderr)
+        check_command(typed, printed, {**shell.environment, "TOKEN": token})
 
 
 async def events(answer: aiohttp.ClientResponse, count: int) -> list[dict[str, Any]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +16,7 @@ import pytest
 import redis
 
 from tests.e2e.cli.conftest import Shell
+from tests.e2e.cli.undisturbed.doors.page_commands import DOCS, check_command, page_commands
 
 PIPELINED = 10_000
 
@@ -166,3 +170,21 @@ def test_a_value_over_an_expired_one_has_its_name_in_scans(client: Any) -> None:
         pass
     client.set("again", "2")
     assert list(client.scan_iter("again")) == [b"again"]
+
+
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="the page's commands are those of redis-cli")
+def test_the_commands_of_the_page_print_what_it_shows(shell: Shell, port: int) -> None:
+    found = page_commands("redis.md")
+    assert len(found) > 4
+    for command, printed in found:
+        typed = command.replace("-p 6379", f"-p {port}")
+        check_command(typed, printed, {**shell.environment, "FAKETTY": "1"})  # else it prints as into a pipe
+
+
+def test_the_python_of_the_page_gives_what_it_shows(port: int) -> None:
+    page = (DOCS / "redis.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```pycon\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    shown = doctest.DocTestParser().get_doctest(text.replace("6379", str(port)), {}, "redis.md", None, None)
+    told: list[str] = []
+    assert len(shown.examples) > 5
+    assert doctest.DocTestRunner().run(shown, out=told.append).failed == 0, "".join(told)

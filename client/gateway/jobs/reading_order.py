@@ -1,0 +1,85 @@
+"""What the gateway and the process that imports a caller's module tell each other.
+
+Pure.  The answer is made in a process in which the caller's code ran: whatever it says is only ever submitted
+with the caller's own token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeAlias
+
+import msgpack
+
+from ringmill.client.jobs.job_packing import JobOptions
+from ringmill.cluster.errors import InvalidArgument
+
+__all__ = ["JobRequest", "PathsAsSent", "ReadingOrder", "answer_of_error", "answer_of_job", "job_in_answer"]
+
+PathsAsSent: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
+
+_JOB: Final = "job"
+_ERROR: Final = "error"
+_MOST_TOLD: Final = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What a caller submits: FILE.py:NAME in `sources`, and what the run reads and writes."""
+
+    target: str
+    sources: Mapping[str, bytes]
+    input: PathsAsSent
+    output: str | None
+    options: JobOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingOrder:
+    """A request, the id of its job, and the absolute folder in which parts for keyspaces are staged."""
+
+    request: JobRequest
+    job: str
+    folder: str
+
+    def encode(self) -> bytes:
+        """As msgpack."""
+        data: bytes = msgpack.packb(asdict(self), unicode_errors="surrogateescape")
+        return data
+
+    @classmethod
+    def decode(cls, data: bytes) -> ReadingOrder:
+        """Of bytes that the gateway made."""
+        fields: dict[str, Any] = msgpack.unpackb(data, unicode_errors="surrogateescape")
+        request = fields["request"]
+        options = JobOptions(**request.pop("options"))
+        return cls(JobRequest(**request, options=options), fields["job"], fields["folder"])
+
+
+def answer_of_job(bundle: bytes, module: str, spec: bytes) -> bytes:
+    """The packed code and the description."""
+    data: bytes = msgpack.packb([_JOB, bundle, module, spec])
+    return data
+
+
+def answer_of_error(message: str, hint: str) -> bytes:
+    """Why the job cannot be submitted."""
+    told = [_ERROR, message[:_MOST_TOLD], hint[:_MOST_TOLD]]
+    data: bytes = msgpack.packb(told, unicode_errors="replace")
+    return data
+
+
+def job_in_answer(data: bytes) -> tuple[bytes, str, bytes]:
+    """Bundle, module and description.  Raises InvalidArgument, as told or for an answer that is none."""
+    try:
+        kind, first, second, *rest = msgpack.unpackb(data)
+    except (ValueError, TypeError) as error:
+        raise InvalidArgument("the module has spoilt what was said of it") from error
+    if kind == _ERROR and isinstance(first, str) and isinstance(second, str):
+        raise InvalidArgument(first, hint=second)
+    if kind != _JOB or not isinstance(first, bytes) or not isinstance(second, str):
+        raise InvalidArgument("the module has spoilt what was said of it")
+    if len(rest) != 1 or not isinstance(rest[0], bytes):
+        raise InvalidArgument("the module has spoilt what was said of it")
+    return first, second, rest[0]

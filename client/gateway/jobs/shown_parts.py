@@ -1,0 +1,114 @@
+"""The part files of a job's output, as far as this machine sees them: those of its manifest, and no others.
+
+A job's folder is written by other users' code.  Only what the manifest of a job that has succeeded names is
+opened, no link is followed, and nothing but a regular file counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import closing
+from typing import Any, Final, NamedTuple
+
+from ringmill.client.jobs.job_values import JobState
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
+from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, is_keyspace_path
+from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.file_urls import is_url
+from ringmill.cluster.mapreduce.files.file_kinds import is_packed
+from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
+from ringmill.cluster.ports import FileSystem, ReadFile
+
+__all__ = ["ShownPart", "ShownParts"]
+
+_MANIFEST: Final = "_SUCCESS"
+_MOST_MANIFEST_BYTES: Final = 16 << 20
+_PART: Final = re.compile(r"part-[0-9]{5,10}(\.gz|\.zst)?")
+_PIECE_BYTES: Final = 1 << 20
+
+
+class ShownPart(NamedTuple):
+    """A part file: its size in bytes as it lies there, and its records."""
+
+    name: str
+    size: int
+    records: int
+
+
+class ShownParts:
+    """Reads the outputs of jobs with the rights of the gateway's user."""
+
+    def __init__(self, files: FileSystem) -> None:
+        self._files = files
+
+    async def parts(self, state: JobState) -> list[ShownPart]:
+        """In the order of the output.
+
+        Raises NotFound for a job that has not succeeded, or whose folder this machine does not see;
+        InvalidArgument when its output is no folder; CorruptData for a manifest that is none.
+        """
+        folder = _folder_of(state)
+        try:
+            return await self._files.off_loop(self._listed, folder)
+        except OSError as error:
+            raise NotFound(
+                f"the output of job {state.job} is not in {folder} on the machine of this gateway"
+            ) from error
+
+    async def content(
+        self, state: JobState, part: ShownPart, *, unpacked: bool
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes of a part, as they lie there or unpacked.
+
+        Raises NotFound when it is gone, CorruptData when it is damaged, OSError.
+        """
+        folder = _folder_of(state)
+        try:
+            file = await self._files.off_loop(self._files.open_below, folder, f"{folder}/{part.name}")
+        except OSError as error:
+            raise NotFound(f"{part.name} of job {state.job} cannot be opened: {error.strerror}") from error
+        with closing(file):
+            if file.size != part.size:
+                raise CorruptData(f"{part.name} has {file.size} bytes, and {part.size} were written")
+            blocks = _blocks(file, unpacked=unpacked)
+            try:
+                while (block := await self._files.off_loop(next, blocks, None)) is not None:
+                    yield block
+            except TaskFailed as failure:
+                raise CorruptData(f"{part.name}: {failure.message}") from failure
+
+    def _listed(self, folder: str) -> list[ShownPart]:
+        """Raises OSError, CorruptData."""
+        with closing(self._files.open_below(folder, f"{folder}/{_MANIFEST}")) as file:
+            data = file.pread(min(file.size, _MOST_MANIFEST_BYTES), 0)
+        try:
+            rows = json.loads(data)["parts"]
+            parts = [_part_of(row) for row in rows]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CorruptData(f"{folder}/{_MANIFEST} is no manifest") from error
+        return [part for part in parts if _PART.fullmatch(part.name)]
+
+
+def _part_of(row: Any) -> ShownPart:
+    return ShownPart(str(row["name"]), int(row["size"]), int(row["records"]))
+
+
+def _blocks(file: ReadFile, *, unpacked: bool) -> Iterator[bytes]:
+    if unpacked and is_packed(file.path):
+        yield from unpacked_blocks(file)
+        return
+    for offset in range(0, file.size, _PIECE_BYTES):
+        yield file.pread(_PIECE_BYTES, offset)
+
+
+def _folder_of(state: JobState) -> str:
+    if state.state != "SUCCEEDED":
+        raise NotFound(f"job {state.job} is {state.state}, so it has no output")
+    if is_keyspace_path(state.output):
+        keyspace = KeyspacePath.of(state.output).keyspace
+        raise InvalidArgument(f"the output of job {state.job} is in keyspace {keyspace!r}, not in files")
+    if is_url(state.output):
+        raise InvalidArgument(f"the output of job {state.job} is in {state.output}, not in files")
+    return state.output

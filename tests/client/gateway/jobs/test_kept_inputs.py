@@ -1,0 +1,57 @@
+"""Inputs that came with submissions: one file for equal contents, and nothing half kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ringmill.client.gateway.jobs import kept_inputs
+from ringmill.client.gateway.jobs.kept_inputs import KeptInputs
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.errors import InvalidArgument
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Iterator[KeptInputs]:
+    with closing(OsFileSystem()) as files:
+        yield KeptInputs(files, str(tmp_path), OsEntropy())
+
+
+async def pieces(*given: bytes) -> AsyncIterator[bytes]:
+    for each in given:
+        yield each
+
+
+def seen(path: str) -> tuple[int, int]:
+    """What a job that reads the file would notice."""
+    found = Path(path).stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+async def test_an_input_that_is_sent_again_is_the_same_file_untouched(inputs: KeptInputs) -> None:
+    first = await inputs.keep("a.txt", pieces(b"a", b"b"))
+    before = seen(first)
+    assert await inputs.keep("a.txt", pieces(b"ab")) == first
+    assert seen(first) == before
+    assert await inputs.keep("a.txt", pieces(b"abc")) != first
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "_BAD", "../a", "a/b", "a b", "x" * 101])
+async def test_a_name_that_is_more_than_one_or_would_be_passed_over_is_refused(
+    inputs: KeptInputs, name: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=r"the name .* of an input"):
+        await inputs.keep(name, pieces(b""))
+
+
+async def test_of_an_input_that_is_too_large_nothing_is_left(
+    inputs: KeptInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_inputs, "MOST_BYTES", 3)
+    with pytest.raises(InvalidArgument, match="input a has more than 3 bytes"):
+        await inputs.keep("a", pieces(b"ab", b"cd"))
+    assert list((tmp_path / "inputs").iterdir()) == []

@@ -1,0 +1,87 @@
+"""Outputs as the gateway reads them: what the manifest names, whatever else somebody has put there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ringmill.client.gateway.jobs.shown_parts import ShownPart, ShownParts
+from ringmill.client.jobs.job_values import JobState
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
+
+
+@pytest.fixture
+def shown() -> Iterator[ShownParts]:
+    with closing(OsFileSystem()) as files:
+        yield ShownParts(files)
+
+
+def state_of(output: Path | str, state: str = "SUCCEEDED") -> JobState:
+    return JobState("j-1", "j", state, "n1", str(output), 1.0, 0.0, (), (), 0, {}, {}, (), None)
+
+
+def output_with(folder: Path, *names: str, size: int = 3) -> Path:
+    parts = [{"name": name, "size": size, "crc32c": "00000000", "records": 1} for name in names]
+    (folder / "_SUCCESS").write_text(json.dumps({"version": 1, "parts": parts}))
+    return folder
+
+
+async def content(shown: ShownParts, state: JobState, part: ShownPart) -> bytes:
+    return b"".join([block async for block in shown.content(state, part, unpacked=False)])
+
+
+async def test_only_what_the_manifest_names_as_a_part_is_shown(tmp_path: Path, shown: ShownParts) -> None:
+    output = output_with(tmp_path, "part-00000", "../../token", "_BAD_RECORDS")
+    (output / "part-00000").write_bytes(b"a\t1")
+    (output / "part-00001").write_bytes(b"b\t1")
+    (part,) = await shown.parts(state_of(output))
+    assert part == ("part-00000", 3, 1)
+    assert await content(shown, state_of(output), part) == b"a\t1"
+
+
+async def test_a_link_in_place_of_a_part_or_of_the_manifest_is_not_followed(
+    tmp_path: Path, shown: ShownParts
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"key")
+    output = output_with(tmp_path, "part-00000")
+    (output / "part-00000").symlink_to(secret)
+    (part,) = await shown.parts(state_of(output))
+    with pytest.raises(NotFound, match="part-00000 of job j-1 cannot be opened"):
+        await content(shown, state_of(output), part)
+    (output / "_SUCCESS").rename(tmp_path / "manifest")
+    (output / "_SUCCESS").symlink_to(tmp_path / "manifest")
+    with pytest.raises(NotFound):
+        await shown.parts(state_of(output))
+
+
+async def test_what_is_not_as_it_was_written_is_told(tmp_path: Path, shown: ShownParts) -> None:
+    output = output_with(tmp_path, "part-00000", size=4)
+    (output / "part-00000").write_bytes(b"a\t1")
+    (part,) = await shown.parts(state_of(output))
+    with pytest.raises(CorruptData, match="part-00000 has 3 bytes, and 4 were written"):
+        await content(shown, state_of(output), part)
+    (output / "_SUCCESS").write_text("[]")
+    with pytest.raises(CorruptData, match="is no manifest"):
+        await shown.parts(state_of(output))
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "told"),
+    [
+        (state_of("/nowhere", "RUNNING"), NotFound, "is RUNNING, so it has no output"),
+        (state_of("/nowhere"), NotFound, "is not in /nowhere on the machine of this gateway"),
+        (state_of("kv:counts"), InvalidArgument, "is in keyspace 'counts'"),
+        (state_of("s3://b/out"), InvalidArgument, "is in s3://b/out"),
+    ],
+)
+async def test_a_job_without_files_here_says_why(
+    shown: ShownParts, state: JobState, error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        await shown.parts(state)

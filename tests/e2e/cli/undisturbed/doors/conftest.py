@@ -1,0 +1,24 @@
+"""One gateway for the tests that ask over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.cli.conftest import Shell
+
+
+@pytest.fixture(scope="package")
+def gateway(shell: Shell) -> Iterator[str]:
+    """Its URL.  It takes jobs in a folder `jobs` of the shell's.  SIGTERM ends it, with exit code 0."""
+    (shell.folder / "jobs").mkdir()
+    process = shell.start("gateway", "--http", "0", "--jobs-folder", "jobs")
+    assert process.stdout is not None
+    line = process.stdout.readline().decode()
+    assert line.startswith("http  http://127.0.0.1:"), process.communicate()
+    yield line.split()[1]
+    process.terminate()
+    assert process.wait(30) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -73,6 +72,11 @@ def gateway(
     A caller shows its own token: as Authorization: Bearer TOKEN over HTTP, by AUTH as a client of Redis.
     Nodes decide what it may do.
     """
+    import uvloop
+
+    from ringmill.cluster.adapters.serving_process import prepare_grpc, spare_the_collector
+
+    prepare_grpc()
     from ringmill.client.connection import AsyncClient
     from ringmill.client.gateway.clients_by_token import ClientsByToken
     from ringmill.client.gateway.gateway import run_gateway
@@ -105,4 +109,5 @@ def gateway(
         if scheme.startswith("http"):
             output.note(f"  try:  curl {place}/v1/kv/default/hello -X PUT -d world")
 
-    asyncio.run(run_gateway(doors, clients, tell))
+    spare_the_collector()
+    uvloop.run(run_gateway(doors, clients, tell))

@@ -18,6 +18,7 @@ from ringmill.cluster.limits import MAX_VALUE_BYTES
 __all__ = ["JSON_TYPE", "json_answer", "json_line", "json_object", "read_body", "value_of_body"]
 
 JSON_TYPE: Final = "application/json"
+_encoded: Final = json.JSONEncoder(ensure_ascii=False).encode
 BODY_S: Final = 30.0
 """For how long a caller may take to send a body, in seconds."""
 
@@ -92,7 +93,7 @@ def json_answer(
 
 def json_line(document: object) -> bytes:
     """A document on one line, with its line end."""
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return _encoded(document).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _too_large(what: str, size: int, limit: int) -> HttpRefusal:

@@ -61,9 +61,9 @@ async def put_key(call: HttpCall) -> web.StreamResponse:
     overwrites what its coordinator knows.
     """
     value = await value_of_body(call)
-    options = call.options("w", "ttl", "durability", "timeout")
-    with call.writing(call.key):
-        receipt = await call.space.put(call.key, value, context=_context(call), **options)
+    key, options = call.key, call.options("w", "ttl", "durability", "timeout")
+    with call.writing(key):
+        receipt = await call.space.put(key, value, context=_context(call), **options)
     return receipt_answer(call, receipt)
 
 

@@ -37,6 +37,18 @@ async def read_body(request: web.BaseRequest, most_bytes: int, what: str) -> byt
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # it is no part of the answer
+    try:
+        if not request.content.is_eof():
+            return await _arriving_body(request, most_bytes, what)
+        body = bytes(request.content.read_nowait())  # it came with the head, so no timer is needed
+    except (HttpProcessingError, web.RequestPayloadError) as error:
+        raise HttpRefusal(400, "BROKEN_BODY", f"the body cannot be read: {error}") from error
+    if len(body) > most_bytes:
+        raise _too_large(what, len(body), most_bytes)
+    return body
+
+
+async def _arriving_body(request: web.BaseRequest, most_bytes: int, what: str) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
@@ -51,8 +63,6 @@ async def read_body(request: web.BaseRequest, most_bytes: int, what: str) -> byt
             408, "BODY_TOO_SLOW", f"the body did not come within {BODY_S:g} s; {size} bytes did",
             headers={"Connection": "close"},
         ) from None  # fmt: skip
-    except (HttpProcessingError, web.RequestPayloadError) as error:
-        raise HttpRefusal(400, "BROKEN_BODY", f"the body cannot be read: {error}") from error
     return b"".join(parts)
 
 

@@ -10,8 +10,8 @@ processor time a request, of the whole process with its threads:
   client     a process that asks the cluster for the same by the client library, with as many requests in
              flight, and does nothing else: the gateway has this client in it
   bare       a server with the door's parser (aiohttp over HTTP) that answers from memory
-  adds       gateway - client - bare over HTTP, where the bare server is not ours; gateway - client with clients
-             of Redis, where all of the bare server is the door's own work
+  adds       gateway - client - bare over HTTP, where the bare server is not ours; gateway - client for
+             Redis's protocol, where all of the bare server is the door's own work
   floor      one process with that parser and that client, and nothing of the door: no checks, no limits
   over floor gateway - floor: the door's own work, and what of `adds` is no loss of company in frames
   against    the gateway of another checkout

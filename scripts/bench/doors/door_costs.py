@@ -45,7 +45,7 @@ from stores.other_stores import program_version, redis_command
 from stores.processes import folder_of, program
 
 NODES = 3
-SECONDS, ROUNDS = 1.0, 3
+SECONDS, ROUNDS = 0.8, 3
 GOAL_US = 60.0
 
 

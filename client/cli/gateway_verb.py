@@ -11,6 +11,7 @@ from ringmill.client.cli.frame.connecting import endpoints_of, tls_of_settings
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.routing.balancing import POLICIES, BalanceName
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 if TYPE_CHECKING:
     from ringmill.client.gateway.gateway import Door
@@ -51,6 +52,13 @@ __all__ = ["gateway"]
     show_default=True,
     help="which owner of a key is asked first",
 )
+@click.option(
+    "--transport",
+    type=click.Choice(CARRIERS),
+    default=CARRIERS[0],
+    show_default=True,
+    help="what carries requests to nodes that offer it",
+)
 @click.pass_obj
 def gateway(
     settings: Settings,
@@ -66,6 +74,7 @@ def gateway(
     cache_ttl: str | None,
     redis: str | None,
     redis_dbs: tuple[str, ...],
+    transport: CarrierName,
 ) -> None:
     """Let clients in that speak another protocol, until Ctrl-C.
 
@@ -86,7 +95,8 @@ def gateway(
     timeout_s = min(settings.timeout_s, MAX_TIMEOUT_S)
 
     def connect(token: str) -> AsyncClient:
-        return AsyncClient(endpoints, timeout_s, token, True, tls=tls, finds_token=False, balance=balance)
+        given = (endpoints, timeout_s, token, True, transport, tls)
+        return AsyncClient(*given, finds_token=False, balance=balance)
 
     clients = ClientsByToken(connect)
     doors: list[Door] = []

@@ -1,7 +1,7 @@
 """Servers with the parsers and the event loop of the gateway's doors, and nothing else of them.
 
     python -P -m doors.bare_servers http 20000                       answers from memory
-    python -P -m doors.bare_servers redis 20000 127.0.0.1:7101       asks the cluster by the client
+    python -P -m doors.bare_servers redis 20000 127.0.0.1:7101 grpc  asks the cluster by the client
 
 What they cost a request is what nobody who answers by these means can do without: no checks, no limits, no
 options, one keyspace.
@@ -23,6 +23,7 @@ from doors.asked import VALUE, Verb, verbs_of
 from ringmill.client.gateway.redis.protocol.command_parser import CommandParser
 from ringmill.client.gateway.redis.protocol.replies import OK, encode_reply
 from ringmill.cluster.adapters.serving_process import spare_the_collector
+from ringmill.cluster.wire.offers import CarrierName
 
 Verbs = dict[str, Verb]
 
@@ -82,12 +83,12 @@ async def serve(protocol: str, port: int, verbs: Verbs) -> None:
     await listening.serve_forever()
 
 
-async def main(protocol: str, port: str, endpoints: str = "") -> None:
+async def main(protocol: str, port: str, endpoints: str = "", transport: str = "grpc") -> None:
     spare_the_collector()
     if not endpoints:
         await serve(protocol, int(port), {})
         return
-    async with ringmill.connect(endpoints) as client:
+    async with ringmill.connect(endpoints, transport=cast("CarrierName", transport)) as client:
         await serve(protocol, int(port), verbs_of(client))
 
 

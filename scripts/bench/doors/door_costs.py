@@ -2,6 +2,7 @@
 
     python scripts/bench/doors/door_costs.py --redis-server /opt/redis/redis-server
     python scripts/bench/doors/door_costs.py --only http --against ../other
+    python scripts/bench/doors/door_costs.py --transport tcp         what carries frames to the nodes
 
 The same load goes to each contestant in turns, over connections that stay open.  Microseconds are of
 processor time a request, of the whole process with its threads:
@@ -40,6 +41,7 @@ from doors.local_gateway import LocalServer, http_gateway, listening, redis_gate
 from local_cluster import BenchCluster, free_ports
 from report import Report, arguments, percentile
 from ringmill.cluster.adapters.serving_process import GRPC_SETTINGS
+from ringmill.cluster.wire.offers import CARRIERS
 from stores.client_process import LineProcess, our_environment
 from stores.other_stores import program_version, redis_command
 from stores.processes import folder_of, program
@@ -119,17 +121,22 @@ class Found:
 class Contestants:
     """All processes, up until this is left."""
 
-    def __init__(self, redis: Path | None, doors: Sequence[str], against: Path | None) -> None:
+    def __init__(
+        self, redis: Path | None, doors: Sequence[str], against: Path | None, transport: str
+    ) -> None:
         self._redis = redis
         self._against = against
+        self._transport = transport
         self._doors = doors
         self._stack = ExitStack()
         self._servers: dict[tuple[str, str], LocalServer] = {}
 
     def __enter__(self) -> Contestants:
         with ExitStack() as stack:
-            cluster = stack.enter_context(BenchCluster(nodes=NODES))
-            client = [sys.executable, "-P", "-m", "doors.own_client", cluster.endpoints]
+            cluster = stack.enter_context(
+                BenchCluster(nodes=NODES, options=["--client-transport", self._transport])
+            )
+            client = [sys.executable, "-P", "-m", "doors.own_client", cluster.endpoints, self._transport]
             self._client = stack.enter_context(LineProcess(client, _as_a_gateway()))
             if "http" in self._doors:
                 self._start_http(stack, cluster)
@@ -146,9 +153,9 @@ class Contestants:
         def start(name: str, server: AbstractContextManager[LocalServer]) -> None:
             self._servers["http", name] = stack.enter_context(server)
 
-        start("gateway", http_gateway(cluster))
+        start("gateway", http_gateway(cluster, "--transport", self._transport))
         start("cached", http_gateway(cluster, "--cache-ttl", "600s"))
-        start("floor", _bare("http", cluster.endpoints))
+        start("floor", _bare("http", cluster.endpoints, self._transport))
         start("bare", _bare("http"))
         if self._against is not None:
             start("against", http_gateway(cluster, checkout=self._against))
@@ -159,8 +166,8 @@ class Contestants:
 
         cluster.command("keyspace", "create", REGISTERS, "--kind", "registers")
         cluster.command("keyspace", "create", f"{REGISTERS}-keys")
-        start("gateway", redis_gateway(cluster))
-        start("floor", _bare("redis", cluster.endpoints))
+        start("gateway", redis_gateway(cluster, "--transport", self._transport))
+        start("floor", _bare("redis", cluster.endpoints, self._transport))
         start("bare", _bare("redis"))
         if self._against is not None:
             start("against", redis_gateway(cluster, checkout=self._against))
@@ -193,9 +200,9 @@ class Contestants:
                 self.client_us(case, 1.0)
 
 
-def _bare(scheme: str, *endpoints: str) -> AbstractContextManager[LocalServer]:
+def _bare(scheme: str, *asks: str) -> AbstractContextManager[LocalServer]:
     port = free_ports(1)
-    line = [sys.executable, "-P", "-m", "doors.bare_servers", scheme, str(port), *endpoints]
+    line = [sys.executable, "-P", "-m", "doors.bare_servers", scheme, str(port), *asks]
     return listening(line, scheme, port, _as_a_gateway())
 
 
@@ -232,6 +239,7 @@ def options_given() -> argparse.Namespace:
     parser.add_argument("--redis-server", metavar="PATH", help="the program to measure beside  [from PATH]")
     parser.add_argument("--only", choices=("http", "redis"), help="one of the doors")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="measure its gateway too")
+    parser.add_argument("--transport", choices=CARRIERS, default="grpc", help="carrier to the nodes  [grpc]")
     return parser.parse_args()
 
 
@@ -239,7 +247,14 @@ def main() -> None:
     given = options_given()
     seconds, rounds = (SECONDS / 5, 1) if given.quick else (SECONDS, ROUNDS)
     doors = [given.only] if given.only else ["http", "redis"]
-    settings = {"nodes": NODES, "keys": KEYS, "value_bytes": len(VALUE), "seconds": seconds, "rounds": rounds}
+    settings = {
+        "nodes": NODES,
+        "transport": given.transport,
+        "keys": KEYS,
+        "value_bytes": len(VALUE),
+        "seconds": seconds,
+        "rounds": rounds,
+    }
     report = Report("door_costs", settings, given.json, ("aiohttp",))
     redis = program("redis-server", given.redis_server) if "redis" in doors else None
     if redis is not None:
@@ -248,7 +263,7 @@ def main() -> None:
         report.note("skipped: Redis, as there is no redis-server; --redis-server PATH names one")
     cases = [case for case in CASES if case.door in doors]
     found = {case: Found() for case in cases}
-    with Contestants(redis, doors, given.against) as contestants:
+    with Contestants(redis, doors, given.against, given.transport) as contestants:
         for _, case in itertools.product(range(rounds), cases):
             for name, turn in contestants.turns(case, seconds):
                 found[case].turns.setdefault(name, []).append(turn)

@@ -41,9 +41,11 @@ def http_gateway(cluster: BenchCluster, *options: str, checkout: Path = ROOT) ->
         yield server
 
 
-def redis_gateway(cluster: BenchCluster, *, checkout: Path = ROOT) -> AbstractContextManager[LocalServer]:
+def redis_gateway(
+    cluster: BenchCluster, *options: str, checkout: Path = ROOT
+) -> AbstractContextManager[LocalServer]:
     """`ringmill gateway --redis` of a checkout, listening.  It ends with the block."""
-    return _gateway(cluster, checkout, "redis")
+    return _gateway(cluster, checkout, "redis", *options)
 
 
 @contextmanager

@@ -37,8 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the benc
 
 from doors.asked import KEYS, REGISTERS, VALUE, key_of
 from doors.load import Batches, Turn, after_http_answer, measured, same_answers
-from doors.local_gateway import LocalServer, http_gateway, listening, redis_gateway
-from local_cluster import BenchCluster, free_ports
+from doors.local_gateway import LocalServer, free_port, http_gateway, listening, redis_gateway
+from local_cluster import BenchCluster
 from report import Report, arguments, percentile
 from ringmill.cluster.adapters.serving_process import GRPC_SETTINGS
 from ringmill.cluster.wire.offers import CARRIERS
@@ -172,7 +172,7 @@ class Contestants:
         if self._against is not None:
             start("against", redis_gateway(cluster, checkout=self._against))
         if self._redis is not None:
-            folder, port = folder_of("redis"), free_ports(1)
+            folder, port = folder_of("redis"), free_port()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             start("redis", listening(redis_command(self._redis, port, folder), "redis", port))
 
@@ -201,7 +201,7 @@ class Contestants:
 
 
 def _bare(scheme: str, *asks: str) -> AbstractContextManager[LocalServer]:
-    port = free_ports(1)
+    port = free_port()
     line = [sys.executable, "-P", "-m", "doors.bare_servers", scheme, str(port), *asks]
     return listening(line, scheme, port, _as_a_gateway())
 

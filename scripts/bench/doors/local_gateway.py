@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -10,11 +13,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_cluster import ROOT, BenchCluster, free_ports, python_of
+import psutil
+
+from local_cluster import PORTS, ROOT, BenchCluster, python_of
 from stores.client_process import our_environment
 from stores.processes import READY_S, running, wait_for
 
-__all__ = ["LocalServer", "http_gateway", "listening", "redis_gateway"]
+__all__ = ["LocalServer", "free_port", "http_gateway", "listening", "redis_gateway"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +60,24 @@ def listening(
     """A process that listens on a port.  Raises SystemExit when it does not."""
     with running(line, environment) as pid:
         wait_for(f"127.0.0.1:{port}")
+        if all(each.laddr.port != port for each in psutil.Process(pid).net_connections("tcp")):
+            raise SystemExit(f"{' '.join(line[:5])} … did not get port {port}: another process has it")
         yield LocalServer(f"{scheme}://127.0.0.1:{port}", pid)
+
+
+def free_port() -> int:
+    """One by chance, so that scripts that run at the same time seldom choose the same."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise SystemExit(f"no port is free between {PORTS.start} and {PORTS.stop}")
 
 
 def _gateway(
     cluster: BenchCluster, checkout: Path, scheme: str, *options: str
 ) -> AbstractContextManager[LocalServer]:
-    port = free_ports(1)
+    port = free_port()
     line = [str(python_of(checkout)), "-P", "-m", "ringmill", "--endpoints", cluster.endpoints, "gateway"]
     return listening([*line, f"--{scheme}", str(port), *options], scheme, port, our_environment(checkout))
 

@@ -14,11 +14,9 @@ import sys
 # What importing makes stays, and looking for garbage in it was a seventh of a start.  run_node turns it on.
 gc.disable()
 
-# gRPC reads these when it is imported.  Else its core would hook into forks, and its event engine hand each
-# event through three threads, the poller that it replaced through one: that was a quarter of what a node at
-# rest did.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+from ringmill.cluster.adapters.serving_process import prepare_grpc
+
+prepare_grpc()
 
 import uvloop
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import gc
 import logging
 import os
 import signal
@@ -35,6 +34,7 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
 from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
+from ringmill.cluster.adapters.serving_process import spare_the_collector
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.gathering import gather_all
@@ -77,7 +77,6 @@ NOTICE_S = 0.1  # for what clients send before they hear that this node stops; i
 DRAIN_S = 2.0  # for frames in progress
 LAST_CALLS_S = 1.0  # for plain calls; streams that never end by themselves use it up
 STOP_LIMIT_S = 5.0
-COLLECTOR_THRESHOLDS = (10_000, 20, 100)  # CPython starts with 700, 10, 10
 SYNC_TURNS = 6  # of the loop: frames that were offered with a write leave before its sync holds the loop up
 SOCKET_NAME = "frames.sock"  # in the data folder
 _AS_ROOT = (
@@ -144,7 +143,7 @@ async def run_node(config: NodeConfig) -> None:
                     ) as server,
                 ):
                     await server.set_started()
-                    _spare_the_collector()
+                    spare_the_collector()
                     _log.info(
                         "%s listens on %s, start %d", config.id, server.address, node.identity.start.number
                     )
@@ -320,15 +319,6 @@ def _begin_stop(stop: asyncio.Event) -> None:
     if not stop.is_set():
         stop.set()
         faulthandler.dump_traceback_later(STOP_LIMIT_S, exit=True)
-
-
-def _spare_the_collector() -> None:
-    """Freeze the objects made so far, because scanning them at each full garbage collection blocked the
-    loop, and look for cycles less often: a request leaves none, so nearly every look finds nothing."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()  # importing this program had it off
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 async def _serve_until(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from ringmill.client.cli.frame.connecting import endpoints_of, tls_of_settings
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.routing.balancing import POLICIES, BalanceName
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 if TYPE_CHECKING:
     from ringmill.client.gateway.gateway import Door
@@ -69,6 +69,13 @@ __all__ = ["gateway"]
     metavar="N",
     help="of how many requests that come without a trace one is traced; 0 for none",
 )
+@click.option(
+    "--transport",
+    type=click.Choice(CARRIERS),
+    default=CARRIERS[0],
+    show_default=True,
+    help="what carries requests to nodes that offer it",
+)
 @click.pass_obj
 def gateway(
     settings: Settings,
@@ -87,12 +94,18 @@ def gateway(
     redis_dbs: tuple[str, ...],
     traces: str | None,
     trace_one_in: int,
+    transport: CarrierName,
 ) -> None:
     """Let clients in that speak another protocol, until Ctrl-C.
 
     A caller shows its own token: as Authorization: Bearer TOKEN over HTTP, by AUTH as a client of Redis.
     Nodes decide what it may do.
     """
+    import uvloop
+
+    from ringmill.cluster.adapters.serving_process import prepare_grpc, spare_the_collector
+
+    prepare_grpc()
     from ringmill.client.cli.doors.trace_arguments import recording_gateway
     from ringmill.client.connection import AsyncClient
     from ringmill.client.gateway.clients_by_token import ClientsByToken
@@ -103,7 +116,8 @@ def gateway(
     timeout_s = min(settings.timeout_s, MAX_TIMEOUT_S)
 
     def connect(token: str) -> AsyncClient:
-        return AsyncClient(endpoints, timeout_s, token, True, tls=tls, finds_token=False, balance=balance)
+        given = (endpoints, timeout_s, token, True, transport, tls)
+        return AsyncClient(*given, finds_token=False, balance=balance)
 
     clients = ClientsByToken(connect)
     doors: list[Door] = []
@@ -126,5 +140,6 @@ def gateway(
         if scheme.startswith("http"):
             output.note(f"  try:  curl {place}/v1/kv/default/hello -X PUT -d world")
 
+    spare_the_collector()
     with recording_gateway(traces, trace_one_in):
-        asyncio.run(run_gateway(doors, clients, tell))
+        uvloop.run(run_gateway(doors, clients, tell))

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["ROOT", "BenchCluster", "free_ports", "python_of"]
+__all__ = ["PORTS", "ROOT", "BenchCluster", "free_ports", "python_of"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PORTS = range(20_000, 32_000, 16)

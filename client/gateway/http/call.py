@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -137,21 +138,31 @@ class HttpCall:
         The first of `offered` when it accepts all alike.  Raises HttpRefusal 406.
         """
         accepted = self.request.headers.get("Accept", "")
-        if not accepted.strip():
-            return offered[0]
-        ranges = [_media_range(each) for each in accepted.split(",")]
-        weighed = [(_weight(ranges, each), -at) for at, each in enumerate(offered)]
-        weight, minus_at = max(weighed)
-        if weight <= 0:
+        chosen = _first_accepted(accepted, offered)
+        if chosen is None:
             raise HttpRefusal(
                 406, "NOT_ACCEPTABLE", f"Accept is {accepted[:80]!r}; here there is {', '.join(offered)}"
             )
-        return offered[-minus_at]
+        return chosen
 
     def accepts_explicitly(self, media_type: str) -> bool:
         """Whether Accept names exactly this type."""
-        ranges = [_media_range(each) for each in self.request.headers.get("Accept", "").split(",")]
-        return any(name == media_type and weight > 0 for name, weight in ranges)
+        return _names(self.request.headers.get("Accept", ""), media_type)
+
+
+@lru_cache(256)
+def _first_accepted(accepted: str, offered: tuple[str, ...]) -> str | None:
+    if not accepted.strip():
+        return offered[0]
+    ranges = [_media_range(each) for each in accepted.split(",")]
+    weight, minus_at = max((_weight(ranges, each), -at) for at, each in enumerate(offered))
+    return offered[-minus_at] if weight > 0 else None
+
+
+@lru_cache(256)
+def _names(accepted: str, media_type: str) -> bool:
+    ranges = [_media_range(each) for each in accepted.split(",")]
+    return any(name == media_type and weight > 0 for name, weight in ranges)
 
 
 def _media_range(told: str) -> tuple[str, float]:

@@ -50,7 +50,7 @@ class Connections:
 
 
 class _GuardedConnection(web.RequestHandler):
-    __slots__ = ("_connections", "_head_timer", "_under_way")
+    __slots__ = ("_connections", "_head_timer", "_under_way", "_unread_timer")
 
     def __init__(self, connections: Connections, server: web.Server) -> None:
         super().__init__(
@@ -68,12 +68,13 @@ class _GuardedConnection(web.RequestHandler):
         self._connections = connections
         self._head_timer: asyncio.TimerHandle | None = None
         self._under_way = False
+        self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connections.open += 1
         super().connection_made(transport)
-        if self._connections.is_full and isinstance(transport, asyncio.WriteTransport):
-            transport.write(_TOO_MANY)
+        if self._connections.is_full and self.transport is not None:
+            self.transport.write(_TOO_MANY)
             self.force_close()
             return
         self._expect_head()
@@ -81,12 +82,26 @@ class _GuardedConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.open -= 1
         self._head_came()
+        self._is_read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._under_way and self._head_timer is None:
-            self._expect_head()
         super().data_received(data)
+        if self._messages:  # a whole head; most come in one piece, and no timer is made for them
+            self._head_came()
+        elif not self._under_way and self._head_timer is None:
+            self._expect_head()
+
+    def pause_writing(self) -> None:
+        """The caller does not take what is sent.  If that goes on, it is left."""
+        super().pause_writing()
+        if self._unread_timer is None:
+            self._unread_timer = asyncio.get_running_loop().call_later(ANSWER_S, self._leave)
+
+    def resume_writing(self) -> None:
+        """It takes its answers again."""
+        self._is_read()
+        super().resume_writing()
 
     async def _handle_request(self, request: Any, start_time: Any, request_handler: Any) -> Any:
         self._head_came()
@@ -95,19 +110,6 @@ class _GuardedConnection(web.RequestHandler):
             return await super()._handle_request(request, start_time, request_handler)
         finally:
             self._under_way = False
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Send what is left of an answer; a caller that does not take it in time is left."""
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await super().finish_response(request, resp, start_time)
-        except TimeoutError:
-            if isinstance(self.transport, asyncio.WriteTransport):
-                self.transport.abort()  # else what is buffered would wait for the caller
-            self.force_close()
-            raise ConnectionResetError("the caller does not take its answer") from None
 
     def handle_error(
         self,
@@ -133,9 +135,19 @@ class _GuardedConnection(web.RequestHandler):
 
     def _give_up(self) -> None:
         self._head_timer = None
-        if isinstance(self.transport, asyncio.WriteTransport):
+        if self.transport is not None:
             self.transport.write(_TOO_SLOW)
         self.force_close()
+
+    def _is_read(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _leave(self) -> None:
+        self._unread_timer = None
+        if self.transport is not None:
+            self.transport.abort()  # else what is buffered would wait for the caller
 
 
 def _last_answer(status: str, code: str, told: str) -> bytes:

@@ -17,9 +17,10 @@ _ETAG: Final = re.compile(r'(?:W/)?"([!#-~]*)"')
 
 def etag_of(context: CausalContext | None) -> dict[str, str]:
     """The header ETag for a context; none for a context that is too long, or for no context."""
-    if context is None or not context.token or len(context.text) > MOST_ETAG:
+    if context is None or not context.token:
         return {}
-    return {"ETag": f'"{context.text}"'}
+    text = context.text
+    return {} if len(text) > MOST_ETAG else {"ETag": f'"{text}"'}
 
 
 def given_etag(name: str, header: str) -> str:

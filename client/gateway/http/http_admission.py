@@ -31,6 +31,8 @@ class HttpAdmission:
 
     def check_rate(self, caller: str) -> None:
         """Raises HttpRefusal 429 when this caller asks too often."""
+        if self.callers.are_none:
+            return
         wait_s = self.callers.take(caller, asyncio.get_running_loop().time())
         if wait_s:
             raise HttpRefusal(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -69,7 +70,7 @@ class SiteRules:
     def check(self, request: web.BaseRequest) -> None:
         """Raises HttpRefusal 421 for another host than is served, 403 for a write from another site."""
         host = request.headers.get("Host", "")
-        if self._only_loopback and not is_loopback(_name_of(host)):
+        if self._only_loopback and not _is_of_loopback(host):
             raise HttpRefusal(
                 421, "WRONG_HOST", f"Host is {host[:80]!r}; this gateway answers to names of loopback only",
                 hint="ask http://localhost or http://127.0.0.1",
@@ -116,9 +117,10 @@ class SiteRules:
         return bool(origin) and (origin in self._origins or "*" in self._origins)
 
 
-def _name_of(host: str) -> str:
-    """The host without its port."""
-    return host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
+@lru_cache(64)
+def _is_of_loopback(host: str) -> bool:
+    """Whether a host, with or without a port, is one of this machine's loopback."""
+    return is_loopback(host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host)
 
 
 def _site_of(origin: str) -> str:

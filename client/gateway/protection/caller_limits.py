@@ -64,6 +64,11 @@ class CallerLimits:
             SlidingWindow(window.most, window.window_s)
             self._windows = _ByCaller(lambda: SlidingWindow(window.most, window.window_s))
 
+    @property
+    def are_none(self) -> bool:
+        """Whether every caller may ask at any time."""
+        return self._buckets is None and self._windows is None
+
     def take(self, caller: str, now: float) -> float:
         """0 when the caller may ask now; else the seconds until it may."""
         wait_s = self._buckets.take(caller, now) if self._buckets is not None else 0.0

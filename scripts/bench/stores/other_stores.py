@@ -14,7 +14,7 @@ from local_cluster import free_ports
 from stores.contestants import Shape
 from stores.processes import Processes, folder_of
 
-__all__ = ["Etcd", "Floor", "Redis"]
+__all__ = ["Etcd", "Floor", "Redis", "program_version", "redis_command"]
 
 
 class Etcd(Processes):
@@ -25,7 +25,9 @@ class Etcd(Processes):
     def __init__(self, path: Path, nodes: int) -> None:
         super().__init__(path)
         self._nodes = nodes
-        self.settings = f"{_version([str(path), '--version'])}, {nodes} nodes, fsync, linearizable gets"
+        self.settings = (
+            f"{program_version([str(path), '--version'])}, {nodes} nodes, fsync, linearizable gets"
+        )
 
     @property
     def why_no_scans(self) -> str:
@@ -62,17 +64,13 @@ class Redis(Processes):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.settings = f"{_version([str(path), '--version'])}, one process, appendfsync always"
+        self.settings = f"{program_version([str(path), '--version'])}, one process, appendfsync always"
 
     def __enter__(self) -> Redis:
         folder, port = folder_of("redis"), free_ports(1)
-        command = [
-            str(self._path), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
-            "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--loglevel", "warning",
-        ]  # fmt: skip
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            self._start([command], f"127.0.0.1:{port}")
+            self._start([redis_command(self._path, port, folder)], f"127.0.0.1:{port}")
             processes, self._stack = self._stack, stack.pop_all()
             self._stack.push(processes)
         return self
@@ -114,6 +112,14 @@ class Floor(Processes):
         return self
 
 
-def _version(command: Sequence[str]) -> str:
+def redis_command(path: Path, port: int, folder: Path) -> list[str]:
+    """A server that syncs each write before its answer, with its data in a folder."""
+    return [
+        str(path), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
+        "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--loglevel", "warning",
+    ]  # fmt: skip
+
+
+def program_version(command: Sequence[str]) -> str:
     told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     return " ".join(told.split()[:3]) if told else "version unknown"

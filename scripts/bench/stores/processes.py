@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -77,13 +77,14 @@ class Processes:
 class running:  # noqa: N801 - used as a verb
     """A process while it is entered; entering says its pid."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._command = command
+        self._environment = our_environment() if environment is None else environment
 
     def __enter__(self) -> int:
         silent = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            self._command, env=our_environment(), stdin=silent, stdout=silent, stderr=silent
+            self._command, env=self._environment, stdin=silent, stdout=silent, stderr=silent
         )
         return self._process.pid
 

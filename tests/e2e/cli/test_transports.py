@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,27 @@ def test_requests_go_over_the_transport_and_survive_a_kill(cluster: Shell, trans
             seen = db.get(f"k{number}", r="all")  # n3 may not have got its hint yet
             db.put(f"k{number}", b"3", context=seen.context)
             assert db.get(f"k{number}", r="all").value == b"3"
+
+
+def test_a_gateway_takes_the_transport_up(cluster: Shell, transport: CarrierName) -> None:
+    ports = {int(node["address"].rpartition(":")[2]) for node in written(cluster, transport)["nodes"]}
+    gateway = cluster.start("--cluster", transport, "gateway", "--http", "0", "--transport", transport)
+    try:
+        assert gateway.stdout is not None
+        url = gateway.stdout.readline().decode().split()[1]
+        for number in range(20):  # on each node
+            request = urllib.request.Request(f"{url}/v1/kv/default/door{number}", b"4", method="PUT")
+            assert urllib.request.urlopen(request, timeout=TIMEOUT_S).status == 200
+        own = int(url.rpartition(":")[2])
+        dialled = {
+            one.raddr.port
+            for one in psutil.Process(gateway.pid).net_connections("tcp")
+            if one.raddr and one.laddr.port != own
+        }
+        assert bool(dialled - ports) == (transport == "tcp"), dialled
+    finally:
+        gateway.terminate()
+        assert gateway.wait(30) == 0
 
 
 def test_a_socket_file_of_a_killed_node_is_replaced_and_a_stopped_one_leaves_none(

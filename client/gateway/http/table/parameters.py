@@ -85,6 +85,8 @@ def read_query(parameters: Sequence[Parameter], given: Sequence[tuple[str, str]]
 
     Raises InvalidArgument for a parameter that the route does not have, and for one that comes twice.
     """
+    if not given:
+        return {}
     known = {each.name: each for each in parameters if each.place == "query"}
     values: dict[str, Any] = {}
     for name, told in given:

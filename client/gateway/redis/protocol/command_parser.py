@@ -18,6 +18,8 @@ MAX_COMMAND_BYTES: Final = 8 * MAX_VALUE_BYTES
 MAX_LINE_BYTES: Final = 64 * 1024
 _LONGEST_NUMBER: Final = 32
 _DROP_AT: Final = 1 << 16
+_SHORT: Final = {b"$%d" % length: length for length in range(1024)}
+"""Lengths of most arguments, by their lines."""
 
 
 class ProtocolFault(Exception):
@@ -25,10 +27,13 @@ class ProtocolFault(Exception):
 
 
 class CommandParser:
-    """Give it bytes by `feed`, take commands by `next_command` until it returns None."""
+    """Give it bytes by `feed`, take commands by `next_command` until it returns None.
+
+    What was fed is read where it lies.  It is moved only when a command has not come whole.
+    """
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        self._data: bytes | bytearray = b""
         self._at = 0
         self._missing = 0  # arguments that are still to come; 0 between commands
         self._arguments: list[bytes] = []
@@ -45,6 +50,11 @@ class CommandParser:
         return len(self._data) + self._taken
 
     def feed(self, data: bytes) -> None:
+        if self._at >= len(self._data):
+            self._data, self._at = data, 0
+            return
+        if isinstance(self._data, bytes):
+            self._data, self._at = bytearray(memoryview(self._data)[self._at :]), 0
         self._data += data
 
     def next_command(self) -> list[bytes] | None:
@@ -81,38 +91,36 @@ class CommandParser:
 
     def _take_arguments(self) -> bool:
         """Take what has arrived; False when some of the command has not."""
+        data = self._data
         while self._missing:
             start = self._at
             line = self._number_line("too big bulk count string")
             if line is None:
                 return False
-            if line[:1] != b"$":
-                got = chr(line[0]) if line and 32 <= line[0] < 127 else " "
-                raise ProtocolFault(f"Protocol error: expected '$', got '{got}'")
-            length = _number(line[1:])
-            if length is None or not 0 <= length <= MAX_VALUE_BYTES:
-                raise ProtocolFault("Protocol error: invalid bulk length")
+            length = _SHORT.get(line)
+            if length is None:
+                length = _bulk_length(line)
             if self._taken + length > MAX_COMMAND_BYTES:
                 raise ProtocolFault(f"Protocol error: a command has more than {MAX_COMMAND_BYTES} bytes")
             end = self._at + length
-            if len(self._data) < end + 2:
+            if len(data) < end + 2:
                 self._at = start
                 return False
-            if self._data[end : end + 2] != b"\r\n":
+            if data[end : end + 2] != b"\r\n":
                 raise ProtocolFault("Protocol error: a bulk string is longer than its length says")
-            self._arguments.append(bytes(self._data[self._at : end]))
+            self._arguments.append(bytes(data[self._at : end]))
             self._taken += length
             self._at = end + 2
             self._missing -= 1
         return True
 
-    def _number_line(self, too_long: str) -> bytearray | None:
+    def _number_line(self, too_long: str) -> bytes | None:
         end = self._data.find(b"\r\n", self._at, self._at + _LONGEST_NUMBER + 2)
         if end < 0:
             if len(self._data) - self._at > _LONGEST_NUMBER + 1:
                 raise ProtocolFault(f"Protocol error: {too_long}")
             return None
-        line = self._data[self._at : end]
+        line = bytes(self._data[self._at : end])
         self._at = end + 2
         return line
 
@@ -133,12 +141,27 @@ class CommandParser:
 
     def _drop_taken(self, at_least: int) -> None:
         """Forget what was taken, once it is enough to be worth the move of the rest."""
-        if self._at >= at_least:
+        if self._at < at_least:
+            return
+        if isinstance(self._data, bytearray):
             del self._data[: self._at]
-            self._at = 0
+        else:
+            self._data = self._data[self._at :]
+        self._at = 0
 
 
-def _number(text: bytearray) -> int | None:
+def _bulk_length(line: bytes) -> int:
+    """Of "$100".  Raises ProtocolFault."""
+    if line[:1] != b"$":
+        got = chr(line[0]) if line and 32 <= line[0] < 127 else " "
+        raise ProtocolFault(f"Protocol error: expected '$', got '{got}'")
+    length = _number(line[1:])
+    if length is None or not 0 <= length <= MAX_VALUE_BYTES:
+        raise ProtocolFault("Protocol error: invalid bulk length")
+    return length
+
+
+def _number(text: bytes) -> int | None:
     digits = text[1:] if text[:1] == b"-" else text
     if not digits.isdigit():
         return None

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from ringmill.client.gateway.redis.commands.command_spec import COMMANDS, CommandSpec, KeyCall
 from ringmill.client.gateway.redis.protocol.command_parser import CommandParser, ProtocolFault
@@ -123,6 +123,7 @@ class RedisConnection(asyncio.Protocol):
         self._backlog: deque[list[bytes]] = deque()
         self._is_held = False  # by a command that others wait for
         self._awaits_all = False  # that command has not begun: it waits for the former ones
+        self._is_paused = False  # it is read no further, and more may have come
         self._is_full = False  # the caller does not take its answers
         self._full_since_s = 0.0
         self._amid_since_s = 0.0
@@ -149,13 +150,12 @@ class RedisConnection(asyncio.Protocol):
         self._database = chosen
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "?"
         if refusal := self.door.opened(self):
-            transport.write(encode_reply(RedisError(refusal), 2))
-            transport.close()
+            self._transport.write(encode_reply(RedisError(refusal), 2))
+            self._transport.close()
             self._transport = None
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -249,13 +249,13 @@ class RedisConnection(asyncio.Protocol):
             self._is_held = self._awaits_all = False
         if len(one.reply) > _LONG:
             self._tell_growth()
-        if not self._pump_is_due and (self._backlog or self._is_behind or self._ends_after):
+        if not self._pump_is_due and (self._backlog or self._may_go_on or self._ends_after):
             self._pump_is_due = True
             asyncio.get_running_loop().call_soon(self._pump_now)
 
     @property
-    def _is_behind(self) -> bool:
-        return self._unanswered * 2 <= self.door.limits.most_under_way
+    def _may_go_on(self) -> bool:
+        return self._is_paused and self._unanswered * 2 <= self.door.limits.most_under_way
 
     @property
     def _has_room(self) -> bool:
@@ -277,7 +277,7 @@ class RedisConnection(asyncio.Protocol):
             while not self._is_held and not self._is_full and self._has_room:
                 command = self._backlog.popleft() if self._backlog else self._next_command()
                 if command is None:
-                    self._transport.resume_reading()
+                    self._read_on()
                     return
                 self._begin(command)
         except ProtocolFault as fault:
@@ -286,8 +286,14 @@ class RedisConnection(asyncio.Protocol):
             self._parser = CommandParser()
             self._close_if_answered()
             return
-        if not self._transport.is_closing():
+        if not self._is_paused and not self._transport.is_closing():
             self._transport.pause_reading()
+        self._is_paused = True
+
+    def _read_on(self) -> None:
+        if self._is_paused and not self._ends_after and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
 
     def _next_command(self) -> list[bytes] | None:
         return None if self._ends_after and not self._parser.is_amid_command else self._parser.next_command()

@@ -59,16 +59,16 @@ class KeyQueues:
         self._timeout_s = timeout_s
         self._clock = clock
         self._queues: dict[bytes, deque[tuple[Change, Done]]] = {}
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: dict[bytes, asyncio.Task[None]] = {}
+        self._client: AsyncClient | None = None
+        self._registers: AsyncRegisters | None = None  # of that client
 
     def submit(self, key: bytes, change: Change, done: Done) -> None:
         """Have a change made; `done` gets the reply, an error too."""
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = deque()
-            worker = asyncio.create_task(self._work(key, queue))
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers[key] = asyncio.create_task(self._work(key, queue))
         queue.append((change, done))
 
     def ask(self, key: bytes, change: Change) -> asyncio.Future[Reply]:
@@ -92,7 +92,7 @@ class KeyQueues:
                 batch = [queue.popleft() for _ in range(min(len(queue), MOST_AT_ONCE))]
                 await self._finish(key, batch)
         finally:
-            del self._queues[key]
+            del self._queues[key], self._workers[key]
 
     async def _finish(self, key: bytes, batch: list[tuple[Change, Done]]) -> None:
         while batch:
@@ -118,7 +118,7 @@ class KeyQueues:
     async def _made(self, key: bytes, changes: list[Change]) -> list[Reply]:
         """Make the first changes as one, as many as have replies of about 1 MiB, and return their replies."""
         client = await self._connect()
-        registers = client.registers.keyspace(self._name)
+        registers = self._registers_of(client)
         until = self._clock.monotonic() + self._timeout_s
         pause_s = 0.0
         while True:
@@ -147,6 +147,11 @@ class KeyQueues:
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2 or 0.001)
                 continue
             return replies
+
+    def _registers_of(self, client: AsyncClient) -> AsyncRegisters:
+        if self._registers is None or client is not self._client:
+            self._client, self._registers = client, client.registers.keyspace(self._name)
+        return self._registers
 
     async def _set(
         self,

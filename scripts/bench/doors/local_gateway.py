@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from local_cluster import ROOT, BenchCluster, free_ports
 
-__all__ = ["LocalServer", "http_gateway", "http_server"]
+__all__ = ["LocalServer", "http_gateway", "http_server", "redis_gateway"]
 
 STARTED_S = 20.0
 
@@ -37,6 +37,22 @@ def http_gateway(cluster: BenchCluster, *options: str) -> Iterator[LocalServer]:
     line = [sys.executable, "-m", "ringmill", "--endpoints", cluster.endpoints, "gateway", "--http", port]
     with http_server([*line, *options], port, "/readyz") as server:
         yield server
+
+
+@contextmanager
+def redis_gateway(cluster: BenchCluster) -> Iterator[LocalServer]:
+    """`ringmill gateway --redis`, listening.  It ends with the block."""
+    port = free_ports(1)
+    line = [sys.executable, "-m", "ringmill", "--endpoints", cluster.endpoints, "gateway"]
+    process = subprocess.Popen([*line, "--redis", str(port)], cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            raise SystemExit("ringmill gateway --redis did not start")
+        yield LocalServer(f"redis://127.0.0.1:{port}", process.pid)
+    finally:
+        process.terminate()
+        process.wait(STARTED_S)
 
 
 @contextmanager

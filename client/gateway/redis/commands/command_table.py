@@ -10,6 +10,8 @@ __all__ = ["load_commands"]
 _MODULES: Final = (
     "bits",
     "connection_commands",
+    "connections.client_commands",
+    "connections.transactions",
     "copying",
     "database_commands",
     "generic_keys",

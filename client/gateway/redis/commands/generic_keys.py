@@ -124,13 +124,13 @@ def _pexpireat(call: KeyCall) -> Reply:
 
 def _expire_at(call: KeyCall, unit: bytes, command: str) -> Reply:
     entry, conditions = call.entry, {word.upper() for word in call.args[1:]}
-    at_ms = at_of(unit, one_integer(call.args[0]), call.now_ms, command)
     if strange := [word for word in call.args[1:] if word.upper() not in _CONDITIONS]:
         raise RedisError(f"ERR Unsupported option {strange[0].decode('utf-8', 'replace')}")
     if b"NX" in conditions and len(conditions) > 1:
         raise RedisError("ERR NX and XX, GT or LT options at the same time are not compatible")
     if {b"GT", b"LT"} <= conditions:
         raise RedisError("ERR GT and LT options at the same time are not compatible")
+    at_ms = at_of(unit, one_integer(call.args[0]), call.now_ms, command)
     if entry.value is None or not _may_expire(conditions, entry.expires_at_ms, at_ms):
         return 0
     if at_ms <= call.now_ms:

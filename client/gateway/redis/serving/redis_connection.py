@@ -15,9 +15,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ringmill.client.gateway.redis.commands.command_spec import COMMANDS, CommandSpec, KeyCall
+from ringmill.client.gateway.redis.commands.connections.queued_commands import (
+    NOT_QUEUED,
+    QueuedCommands,
+    WatchedKey,
+)
 from ringmill.client.gateway.redis.protocol.command_parser import CommandParser, ProtocolFault
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
+from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["DoorOfConnection", "RedisConnection"]
 
 _NAME_BYTES: Final = 128
+_KEYLESS: Final = frozenset({"PING", "ECHO", "TIME", "UNWATCH"})  # MULTI may have them, too
 _log = logging.getLogger(__name__)
 
 
@@ -68,16 +75,17 @@ class DoorOfConnection(Protocol):
 class _Waiting:
     """A command that is under way: its answer goes out once those before it are there."""
 
-    __slots__ = ("connection", "reply", "version")
+    __slots__ = ("connection", "is_silent", "reply", "version")
 
     def __init__(self, connection: RedisConnection) -> None:
         self.connection = connection
         self.reply: bytes | None = None
         self.version = connection.version
+        self.is_silent = connection.reply_mode.is_silent
 
     def __call__(self, reply: Reply) -> None:
         try:
-            self.reply = encode_reply(reply, self.version)
+            self.reply = b"" if self.is_silent else encode_reply(reply, self.version)
         except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
             _log.exception("an answer could not be encoded")
             self.reply = encode_reply(GATEWAY_FAILED, self.version)
@@ -95,7 +103,11 @@ class RedisConnection(asyncio.Protocol):
         self.number = 0
         self.name = b""
         self.library: dict[bytes, bytes] = {}
-        self.address = ""
+        self.address = self.local_address = ""
+        self.flags: set[str] = set()
+        self.reply_mode = ReplyMode()
+        self.queued: QueuedCommands | None = None
+        self.watched: WatchedKey | None = None
         self.began_s = self.active_s = door.monotonic()
         self.last_command = b""
         self._database: Database | None = None
@@ -133,8 +145,8 @@ class RedisConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        peer = transport.get_extra_info("peername")
-        self.address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "?"
+        self.address = _shown(transport.get_extra_info("peername"))
+        self.local_address = _shown(transport.get_extra_info("sockname"))
         if refusal := self.door.opened(self):
             transport.write(encode_reply(RedisError(refusal), 2))
             transport.close()
@@ -251,22 +263,42 @@ class RedisConnection(asyncio.Protocol):
 
     def _begin(self, command: list[bytes]) -> None:
         self.door.commands_done += 1
+        self.reply_mode.begin()
+        queued = self.queued
         try:
             spec, args = found_command(command)
             self.last_command = spec.name.encode()
             if spec.waiting is not None and self._unanswered:
                 self._backlog.appendleft(command)
                 self.door.commands_done -= 1
+                self.reply_mode.put_back()
                 self._is_held = self._awaits_all = True
                 return
-            self._run(spec, args)
+            if queued is None or spec.name in NOT_QUEUED:
+                queued = None  # what fails now fails by itself
+                self._run(spec, args)
+            else:
+                self._queue(queued, spec, args)
+                self._answered("QUEUED")
         except RedisError as error:
+            if queued is not None:
+                queued.is_refused = True
             self._answered(error)
+
+    def _queue(self, queued: QueuedCommands, spec: CommandSpec, args: list[bytes]) -> None:
+        """Raises RedisError for a command that is not on the one key."""
+        if spec.one_key is not None:
+            queued.add(args.pop(_place_of_key(spec)), self._change(spec, args))
+        elif spec.each_key is not None:
+            queued.add_parts(spec.each_key(args, self.version))
+        elif spec.for_connection is not None and ("refused" in spec.flags or spec.name in _KEYLESS):
+            queued.add_reply(spec.for_connection(self, args))
+        else:
+            raise RedisError(f"ERR {spec.name.replace('|', ' ')} within MULTI is not offered")
 
     def _run(self, spec: CommandSpec, args: list[bytes]) -> None:
         if spec.one_key is not None:
-            place = spec.first_key - (2 if "|" in spec.name else 1)
-            key = args.pop(place)
+            key = args.pop(_place_of_key(spec))
             self.database.keys.submit(key, self._change(spec, args), self._waits())
         elif spec.each_key is not None:
             self._run_parts(spec, args)
@@ -331,7 +363,7 @@ class RedisConnection(asyncio.Protocol):
     def _answered(self, reply: Reply) -> None:
         if self._waiting:
             self._waits()(reply)
-        else:
+        elif not self.reply_mode.is_silent:
             self._send(encode_reply(reply, self.version))
 
     def _send(self, data: bytes) -> None:
@@ -351,6 +383,15 @@ class RedisConnection(asyncio.Protocol):
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _shown(address: object) -> str:
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "?"
+
+
+def _place_of_key(spec: CommandSpec) -> int:
+    """Where the only key is among the arguments, which follow the name and the name of the subcommand."""
+    return spec.first_key - (2 if "|" in spec.name else 1)
 
 
 def _combined(combine: Callable[[Sequence[Any]], Reply], replies: Sequence[Reply]) -> Reply:

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.store.key_index import KeyIndex
+from ringmill.client.gateway.redis.store.key_names import kept_name
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED, told_error
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.client.registers.registers import AsyncRegisters
@@ -23,7 +24,7 @@ from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 from ringmill.cluster.ports import Clock
 
-__all__ = ["Change", "Done", "KeyQueues"]
+__all__ = ["Change", "Done", "KeyQueues", "reply_of"]
 
 MOST_AT_ONCE: Final = 1000
 _LONGEST_PAUSE_S: Final = 0.1
@@ -81,7 +82,7 @@ class KeyQueues:
 
     def told(self, error: RingmillError) -> RedisError:
         """An error of the cluster as these callers are told it."""
-        return told_error(error, self._has_token)
+        return told_error(error, self._has_token, self._name)
 
     async def _work(self, key: bytes, queue: deque[tuple[Change, Done]]) -> None:
         try:
@@ -115,14 +116,15 @@ class KeyQueues:
         registers = client.registers.keyspace(self._name)
         until = self._clock.monotonic() + self._timeout_s
         pause_s = 0.0
+        name = kept_name(key)
         while True:
-            found = await registers.get(key, timeout=self._left_s(until))
+            found = await registers.get(name, timeout=self._left_s(until))
             now_ms = int(self._clock.wall() * 1000)
             entry = Entry.decode(found.value, now_ms)
-            replies = [_reply(change, entry, now_ms) for change in changes]
+            replies = [reply_of(change, entry, now_ms) for change in changes]
             if not entry.is_changed:
                 left_s = self._left_s(until)
-                if entry.has_expired and not await _forget(registers, key, found.version, left_s):
+                if entry.has_expired and not await _forget(registers, name, found.version, left_s):
                     continue  # somebody else has changed it meanwhile, and it may have a value
                 return replies
             new = entry.encode()
@@ -135,7 +137,7 @@ class KeyQueues:
             if found.value is None or entry.has_expired:  # its name may be old, and be removed now
                 await KeyIndex(client, self._name, self._clock).note(key, self._left_s(until))
             try:
-                await self._set(registers, key, new, found.value is None, found.version, until)
+                await self._set(registers, name, new, found.value is None, found.version, until)
             except Conflict:
                 await asyncio.sleep(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2 or 0.001)
@@ -145,7 +147,7 @@ class KeyQueues:
     async def _set(
         self,
         registers: AsyncRegisters,
-        key: bytes,
+        name: bytes,
         new: bytes | None,
         was_absent: bool,
         version: int,
@@ -154,9 +156,9 @@ class KeyQueues:
         """The version of a register without a value may grow by itself, so its absence is expected."""
         timeout_s = self._left_s(until)
         if was_absent:
-            await registers.cas(key, new, expect=None, timeout=timeout_s)
+            await registers.cas(name, new, expect=None, timeout=timeout_s)
         else:
-            await registers.cas(key, new, expect_version=version, timeout=timeout_s)
+            await registers.cas(name, new, expect_version=version, timeout=timeout_s)
 
     def _left_s(self, until: float) -> float:
         left_s = until - self._clock.monotonic()
@@ -169,20 +171,21 @@ class _TooLarge(Exception):
     """What a key would hold has no room in a register."""
 
 
-def _reply(change: Change, entry: Entry, now_ms: int) -> Reply:
+def reply_of(change: Change, entry: Entry, now_ms: int) -> Reply:
+    """What a change answers, an error too."""
     try:
         return change(entry, now_ms)
     except RedisError as error:
         return error
 
 
-async def _forget(registers: AsyncRegisters, key: bytes, version: int, timeout_s: float) -> bool:
+async def _forget(registers: AsyncRegisters, name: bytes, version: int, timeout_s: float) -> bool:
     """Remove what has expired; whoever may not leaves it to others.
 
     Returns whether the key holds what was found: False when somebody else has changed it.
     """
     try:
-        await registers.cas(key, None, expect_version=version, timeout=timeout_s)
+        await registers.cas(name, None, expect_version=version, timeout=timeout_s)
     except Conflict:
         return False
     except RingmillError as error:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -42,42 +43,51 @@ STANDALONE = "not onlycluster and not redismod and not ssl and not replica and n
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Some tests of one suite, in one process."""
+    """Some tests of one suite.  Each part has a process and a cluster of its own."""
 
     name: str
     suite: str
-    tests: Sequence[str]
-    options: Sequence[str]
+    parts: Sequence[Sequence[str]]
+    options: Sequence[str] = ()
     chosen: str = ""
     """As pytest's -k."""
 
+    def file(self, part: int) -> Path:
+        """Where it is written what came of the tests of a part."""
+        return FOLDER / "outcomes" / f"{self.name.replace(' ', '-')}-{part + 1}.jsonl"
+
 
 def redis_py(name: str, folder: str, protocol: int) -> Run:
-    tests = [f"{folder}/test_{each}.py" for each in ("commands", "encoding", "pipeline", "lock")]
-    return Run(name, "redis", tests, ["-m", STANDALONE, "--protocol", str(protocol), "-o", "addopts="])
+    parts = [
+        [f"{folder}/test_commands.py"],
+        [f"{folder}/test_{each}.py" for each in ("encoding", "pipeline", "lock")],
+    ]
+    return Run(name, "redis", parts, ["-m", STANDALONE, "--protocol", str(protocol), "-o", "addopts="])
 
 
 def fakeredis(name: str, variants: str) -> Run:
-    return Run(name, "fakeredis", ["test/test_mixins", "test/test_async"], ["-m", "real"], variants)
+    parts = [
+        ["test/test_mixins/test_[a-g]*.py"],
+        ["test/test_mixins/test_[h-r]*.py", "test/test_mixins/test_s[ce]*.py"],
+        ["test/test_mixins/test_s[ot]*.py", "test/test_mixins/test_[t-z]*.py"],
+        ["test/test_mixins/test_specific_redis_versions", "test/test_async"],
+    ]
+    return Run(name, "fakeredis", parts, ["-m", "real"], variants)
 
 
 RUNS = (
     fakeredis("fakeredis RESP2", "Strict2 or real_resp2"),
     fakeredis("fakeredis RESP3", "Strict3 or real_resp3"),
-    Run("fakeredis Hypothesis", "fakeredis", ["test/test_hypothesis"], []),
+    Run("fakeredis Hypothesis", "fakeredis", [["test/test_hypothesis"]]),
     redis_py("redis-py RESP2", "tests", 2),
     redis_py("redis-py RESP3", "tests", 3),
     redis_py("redis-py asyncio", "tests/test_asyncio", 3),
 )
 
 
-def outcomes_file(run: Run) -> Path:
-    return FOLDER / "outcomes" / f"{run.name.replace(' ', '-')}.jsonl"
-
-
-def carry_out(run: Run, python: Path, examples: int, chosen: str) -> None:
-    """Run the tests before a fresh cluster, and leave what came of them in a file."""
-    file = outcomes_file(run)
+def carry_out(run: Run, part: int, python: Path, examples: int, chosen: str) -> None:
+    """Run the tests of a part before a fresh cluster, and leave what came of them in its file."""
+    file = run.file(part)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     with BenchCluster(nodes=3, options=["--partitions", "16"]) as cluster:
@@ -87,7 +97,8 @@ def carry_out(run: Run, python: Path, examples: int, chosen: str) -> None:
         with redis_gateway(cluster) as server:
             place = unpacked(FOLDER, python, run.suite, str(server.port))
             line = [str(python), "-m", "pytest", "-q", "--tb=line", "--timeout", "120"]
-            line += ["-p", "suite_outcomes", "-p", "no:cacheprovider", *run.tests, *run.options]
+            line += ["-p", "suite_outcomes", "-p", "no:cacheprovider", *run.options]
+            line += [str(path) for pattern in run.parts[part] for path in sorted(place.glob(pattern))]
             line += ["-k", " and ".join(f"({each})" for each in (run.chosen, chosen) if each)]
             if run.suite == "redis":
                 line += ["--redis-url", f"redis://localhost:{server.port}/0"]
@@ -102,11 +113,13 @@ def carry_out(run: Run, python: Path, examples: int, chosen: str) -> None:
 
 def outcomes() -> dict[str, list[dict[str, Any]]]:
     """Of all runs that have been carried out, in their order."""
-    return {
-        run.name: [json.loads(line) for line in outcomes_file(run).read_text(encoding="utf-8").splitlines()]
-        for run in RUNS
-        if outcomes_file(run).exists()
-    }
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in RUNS:
+        for file in (run.file(part) for part in range(len(run.parts))):
+            if file.exists():
+                lines = file.read_text(encoding="utf-8").splitlines()
+                found.setdefault(run.name, []).extend(json.loads(line) for line in lines)
+    return found
 
 
 def write_page(lines: Sequence[str]) -> None:
@@ -119,16 +132,20 @@ def write_page(lines: Sequence[str]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "--only", default="", help="runs whose name has this in it; the others stay as they were"
+        "--only",
+        default="",
+        help="parts whose name, as in `fakeredis RESP2 1`, has this in it; none: the table alone",
     )
     parser.add_argument("--tests", default="", help="of these runs only the tests that pytest's -k chooses")
     parser.add_argument("--examples", type=int, default=100, help="of each Hypothesis machine")
     parser.add_argument("--write", action="store_true", help=f"the table into docs/{PAGE.name}")
     given = parser.parse_args()
     python = environment_python(FOLDER)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the cluster ends with this process
     for run in RUNS:
-        if given.only in run.name:
-            carry_out(run, python, given.examples, given.tests)
+        for part in range(len(run.parts)):
+            if given.only in f"{run.name} {part + 1}" and given.only != "none":
+                carry_out(run, part, python, given.examples, given.tests)
     found = outcomes()
     versions = ", ".join(f"{name} {version}" for name, version in SUITES.items())
     lines = [f"{versions}; three nodes.", "", *as_table(found)]

@@ -24,6 +24,7 @@ _OTHERS: Final = "no caller holds up the others"
 _INVALIDATION: Final = "a caller that keeps values is not told of changes"
 _CHANNELS: Final = "there are no channels; `ringmill watch` tells changes of keys"
 _STREAMS: Final = "there are no streams"
+_FIELDS: Final = "the fields of a hash expire together, by EXPIRE"
 _NO_TYPE: Final = "there are no values of this type"
 _LEFT_OUT: Final = "the gateway does not have it"
 _ONE_PROCESS: Final = "it is about one process with one memory; see `ringmill cluster status`"
@@ -36,6 +37,8 @@ _REFUSED: Final = {
     _BLOCKING: "BLPOP BRPOP BLMOVE BRPOPLPUSH BLMPOP BZPOPMIN BZPOPMAX BZMPOP WAIT WAITAOF",
     _CHANNELS: "PUBLISH SUBSCRIBE PSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE PUBSUB "
     "SPUBLISH SSUBSCRIBE SUNSUBSCRIBE",
+    _FIELDS: "HEXPIRE HPEXPIRE HEXPIREAT HPEXPIREAT HEXPIRETIME HPEXPIRETIME HTTL HPTTL HPERSIST "
+    "HGETEX HSETEX",
     _STREAMS: "XADD XREAD XRANGE XREVRANGE XLEN XDEL XTRIM "
     "XGROUP XREADGROUP XACK XINFO XPENDING XCLAIM XAUTOCLAIM",
     _NO_TYPE: "PFADD PFCOUNT PFMERGE GEOADD GEODIST GEOHASH GEOPOS GEOSEARCH GEOSEARCHSTORE GEORADIUS "

@@ -36,7 +36,7 @@ from local_cluster import ROOT, BenchCluster
 FOLDER = ROOT / "build" / "compat"
 PAGE = ROOT / "docs" / "redis-suites.md"
 BEGIN, END = "<!-- made by scripts/compat/redis_suites.py: begin -->", "<!-- end -->"
-DATABASES = (0, 1, 2, 3)  # those that the suites use
+DATABASES = (0, 1, 2, 3, 9)  # those that the suites use
 GOAL = 0.95
 STANDALONE = "not onlycluster and not redismod and not ssl and not replica and not cp_integration"
 
@@ -106,6 +106,7 @@ def carry_out(run: Run, part: int, python: Path, examples: int, chosen: str) -> 
                 **os.environ,
                 "PYTHONPATH": str(Path(__file__).resolve().parent / "suites"),
                 "RINGMILL_OUTCOMES": str(file),
+                "RINGMILL_DOOR_PORT": str(server.port),
                 "FAKEREDIS_HYPOTHESIS_EXAMPLES": str(examples),
             }
             subprocess.run(line, cwd=place, env=environment, check=False)

@@ -1,8 +1,9 @@
 """A plugin of pytest that writes what came of each test, what it asked the door, and what the door refused.
 
 It runs in the environment of the suites: it imports nothing of ours.  RINGMILL_OUTCOMES names the file, which
-gets one JSON document a line.  In the Hypothesis machines of fakeredis it asks the door first: a command that
-the door refuses on purpose is left out on both sides, and counted.
+gets one JSON document a line.  Clients that would ask the usual port of Redis ask RINGMILL_DOOR_PORT.  In the
+Hypothesis machines of fakeredis it asks the door first: a command that the door refuses on purpose is left
+out on both sides, and counted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import redis.asyncio
 from redis._parsers.base import BaseParser
 
 OUTCOMES = os.environ["RINGMILL_OUTCOMES"]
+DOOR_PORT = int(os.environ["RINGMILL_DOOR_PORT"])
+REDIS_PORT = 6379
 REFUSED = "is not offered"
 MACHINES = "test.test_hypothesis.base"
 WORST = ("passed", "skipped", "failed")
@@ -75,6 +78,14 @@ def watch_connections() -> None:
                 note_command(*words)
             return pack_many(self, commands)
 
+        begin = kind.__init__
+
+        def begun(self: Any, *words: Any, begin: Callable[..., None] = begin, **options: Any) -> None:
+            if not words and options.get("port", REDIS_PORT) == REDIS_PORT:
+                options["port"] = DOOR_PORT
+            begin(self, *words, **options)
+
+        kind.__init__ = begun  # type: ignore[method-assign]
         kind.pack_command, kind.pack_commands = packed, packed_many  # type: ignore[method-assign]
 
     parse = BaseParser.parse_error.__func__  # type: ignore[attr-defined]

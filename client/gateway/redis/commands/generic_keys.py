@@ -18,6 +18,8 @@ from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue, 
 
 __all__: list[str] = []
 
+MOST_IN_LISTPACK: Final = 128
+"""Up to this number of members OBJECT ENCODING tells that they are in a listpack."""
 _CONDITIONS: Final = {b"NX", b"XX", b"GT", b"LT"}
 
 
@@ -89,7 +91,7 @@ def _encoding(value: RedisValue) -> bytes:
         except RedisError:
             return b"embstr" if len(value) <= 44 else b"raw"
         return b"int"
-    is_small = len(value) <= 128
+    is_small = len(value) <= MOST_IN_LISTPACK
     if isinstance(value, dict):
         large = b"hashtable" if type(value) is dict else b"skiplist"
         return b"listpack" if is_small else large

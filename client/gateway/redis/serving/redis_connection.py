@@ -406,9 +406,9 @@ def found_command(command: list[bytes]) -> tuple[CommandSpec, list[bytes]]:
     """The command and its arguments.  Raises RedisError when there is none, or the arguments are too few."""
     name = command[0].upper()
     spec, args = COMMANDS.get(name), command[1:]
-    if spec is None and len(command) > 1:
-        spec = COMMANDS.get(name + b"|" + command[1].upper())
-        args = command[2:]
+    if len(command) > 1 and (spec is None or not spec.fits(len(command))):
+        subcommand = COMMANDS.get(name + b"|" + command[1].upper())
+        spec, args = (spec, args) if subcommand is None else (subcommand, command[2:])
     if spec is None:
         raise RedisError(_unknown(command))
     if not spec.fits(len(command)):

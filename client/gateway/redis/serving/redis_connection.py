@@ -20,7 +20,11 @@ from ringmill.client.gateway.redis.commands.connections.queued_commands import (
     QueuedCommands,
     WatchedKey,
 )
-from ringmill.client.gateway.redis.protocol.command_parser import CommandParser, ProtocolFault
+from ringmill.client.gateway.redis.protocol.command_parser import (
+    CommandParser,
+    ProtocolFault,
+    TooLargeCommand,
+)
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
@@ -29,6 +33,7 @@ from ringmill.client.gateway.redis.store.key_queues import Change
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.limits import MAX_VALUE_BYTES
 from ringmill.cluster.ports import Entropy
 
 if TYPE_CHECKING:
@@ -404,6 +409,8 @@ def _combined(combine: Callable[[Sequence[Any]], Reply], replies: Sequence[Reply
 
 def found_command(command: list[bytes]) -> tuple[CommandSpec, list[bytes]]:
     """The command and its arguments.  Raises RedisError when there is none, or the arguments are too few."""
+    if isinstance(command, TooLargeCommand):
+        raise RedisError(f"ERR an argument has {command.length} bytes, above the limit of {MAX_VALUE_BYTES}")
     name = command[0].upper()
     spec, args = COMMANDS.get(name), command[1:]
     if len(command) > 1 and (spec is None or not spec.fits(len(command))):

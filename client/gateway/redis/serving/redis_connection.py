@@ -291,7 +291,8 @@ class RedisConnection(asyncio.Protocol):
             self._answered(error)
 
     def _queue(self, queued: QueuedCommands, spec: CommandSpec, args: list[bytes]) -> None:
-        """Raises RedisError for a command that is not on the one key."""
+        """Raises RedisError for a command that is not on the one key, or when there are too many."""
+        queued.grow(args)
         if spec.one_key is not None:
             queued.add(args.pop(_place_of_key(spec)), self._change(spec, args))
         elif spec.each_key is not None:

@@ -6,10 +6,12 @@ not be: each key is a register of its own (docs/decisions/a-transaction-is-of-on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Final
 
 from ringmill.client.gateway.redis.commands.command_spec import Parts
+from ringmill.client.gateway.redis.protocol.command_parser import MAX_COMMAND_BYTES
 from ringmill.client.gateway.redis.protocol.replies import NullArray, RedisError, Reply
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change, reply_of
@@ -20,6 +22,8 @@ __all__ = ["NOT_QUEUED", "QueuedCommands", "WatchedKey"]
 NOT_QUEUED: Final = frozenset({"MULTI", "EXEC", "DISCARD", "WATCH", "QUIT", "RESET"})
 """They take effect at once, between MULTI and EXEC too."""
 
+_OF_ARGUMENT: Final = 64
+"""Bytes that an argument takes beside its own."""
 _SEVERAL: Final = (
     "ERR MULTI on several keys is not offered: each key changes by itself here; "
     "send the commands without MULTI, in redis-py by pipeline(transaction=False)"
@@ -55,9 +59,16 @@ class QueuedCommands:
         if watched is not None and watched.database is not database:
             raise RedisError("ERR WATCH in one database and MULTI in another is not offered")
         self.is_refused = False
+        self.held_bytes = 0
         self.key = None if watched is None else watched.key
         self._watched = watched
         self._changes: list[Change] = []
+
+    def grow(self, args: Sequence[bytes]) -> None:
+        """Count the arguments of a command to be queued.  Raises RedisError when they are too many."""
+        self.held_bytes += sum(len(each) + _OF_ARGUMENT for each in args)
+        if self.held_bytes > MAX_COMMAND_BYTES:
+            raise RedisError(f"ERR the commands since MULTI have more than {MAX_COMMAND_BYTES} bytes")
 
     def add(self, key: bytes, change: Change) -> None:
         """Queue a command on a key.  Raises RedisError when another key is there."""

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from ringmill.client.gateway.redis.commands.arguments.counted_keys import counted_keys
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import glob
 from ringmill.client.gateway.redis.commands.command_spec import (
     COMMANDS,
@@ -43,7 +44,6 @@ _SETTINGS: Final = {
     b"notify-keyspace-events": b"",
 }
 """What the settings of a Redis would be that behaves as this does; callers ask for some of them."""
-NO_KEYS: Final = "The command has no key arguments"
 _SECTIONS: Final = ("server", "clients", "persistence", "stats", "replication", "cpu", "cluster")
 
 
@@ -75,16 +75,18 @@ def _command_list(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
 def _command_getkeys(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Which arguments of a command are keys."""
     spec = COMMANDS.get(args[0].upper())
-    if spec is None or spec.for_connection is not None:
-        if spec is not None and "refused" in spec.flags and spec.for_connection is not None:
-            spec.for_connection(connection, args[1:])  # raises
-        raise RedisError(f"ERR {'Invalid command specified' if spec is None else NO_KEYS}")
+    if spec is None:
+        raise RedisError("ERR Invalid command specified")
+    if spec.for_connection is not None and "refused" in spec.flags:
+        spec.for_connection(connection, args[1:])  # it raises the reason
+    if spec.each_key is None and not spec.first_key:
+        raise RedisError("ERR The command has no key arguments")
     if not spec.fits(len(args)):
         raise RedisError("ERR Invalid number of arguments specified for command")
     if spec.each_key is not None:
         return list(dict.fromkeys(key for key, _ in spec.each_key(args[1:], connection.version).changes))
-    if not spec.first_key:
-        raise RedisError(f"ERR {NO_KEYS}")
+    if "movablekeys" in spec.flags:
+        return [args[1], *counted_keys(args[2:])[0]]
     last = spec.last_key if spec.last_key >= 0 else len(args) + spec.last_key
     return list(args[spec.first_key : last + 1 : spec.step])
 

@@ -150,7 +150,7 @@ def _register(name: str, combine: Combine, about: str) -> None:
     run.__doc__ = f"{about}, each set read by itself."
     store.__doc__ = f"Set a key to what {name} gives, in a second step."
     each_key(name, -3, "readonly", first=0, last=0, step=0)(run)
-    waiting_command(f"{name}STORE", -4, "write denyoom", keys=(1, 1, 1))(store)
+    waiting_command(f"{name}STORE", -4, "write denyoom movablekeys", keys=(1, 1, 1))(store)
 
 
 _register("ZUNION", _union, "The members that any of the sorted sets has")

@@ -26,6 +26,7 @@ ON_PURPOSE: Final = re.compile(
 
 _FAMILIES: Final = {
     "strings": "strings",
+    "bit_fields": "bits",
     "bits": "bits",
     "hashes": "hashes",
     "lists": "lists",

@@ -8,6 +8,7 @@ from typing import Final
 __all__ = ["load_commands"]
 
 _MODULES: Final = (
+    "bit_fields",
     "bits",
     "connection_commands",
     "connections.client_commands",

@@ -147,6 +147,8 @@ def _hincrby(call: KeyCall) -> Reply:
 def _hincrbyfloat(call: KeyCall) -> Reply:
     """Add to the number with a fraction in a field."""
     by = one_float(call.args[1])
+    if math.isinf(by):
+        raise RedisError("ERR value is NaN or Infinity")
     fields = _fields_of(call)
     number = one_float(fields.get(call.args[0], b"0"), "ERR hash value is not a float") + by
     if math.isinf(number) or math.isnan(number):

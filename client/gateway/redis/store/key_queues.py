@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 from ringmill.client.connection import AsyncClient
@@ -27,6 +27,7 @@ from ringmill.cluster.ports import Clock
 __all__ = ["Change", "Done", "KeyQueues", "reply_of"]
 
 MOST_AT_ONCE: Final = 1000
+MOST_ASKED: Final = 200
 _LONGEST_PAUSE_S: Final = 0.1
 _log = logging.getLogger(__name__)
 
@@ -79,6 +80,16 @@ class KeyQueues:
 
         self.submit(key, change, done)
         return future
+
+    async def ask_each(self, keys: Sequence[bytes], change: Change) -> list[Reply]:
+        """The replies about each key, errors too.  Not all are asked at once: each has its time from when it
+        is asked, and a thousand together might take longer."""
+        replies: list[Reply] = []
+        for start in range(0, len(keys), MOST_ASKED):
+            replies += await asyncio.gather(
+                *(self.ask(key, change) for key in keys[start : start + MOST_ASKED])
+            )
+        return replies
 
     def told(self, error: RingmillError) -> RedisError:
         """An error of the cluster as these callers are told it."""

@@ -78,7 +78,11 @@ def fakeredis(name: str, variants: str) -> Run:
 RUNS = (
     fakeredis("fakeredis RESP2", "Strict2 or real_resp2"),
     fakeredis("fakeredis RESP3", "Strict3 or real_resp3"),
-    Run("fakeredis Hypothesis", "fakeredis", [["test/test_hypothesis"]]),
+    Run(
+        "fakeredis Hypothesis",
+        "fakeredis",
+        [[f"test/test_hypothesis/test_[{each}]*.py"] for each in ("a-s", "t-z")],
+    ),
     redis_py("redis-py RESP2", "tests", 2),
     redis_py("redis-py RESP3", "tests", 3),
     redis_py("redis-py asyncio", "tests/test_asyncio", 3),

@@ -8,7 +8,11 @@ from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import read_one_by_one, stored
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import index_range, one_integer
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
+    TOO_LONG,
+    index_range,
+    one_integer,
+)
 from ringmill.client.gateway.redis.commands.command_spec import (
     KeyCall,
     one_key,
@@ -29,18 +33,23 @@ _OPERATIONS: Final[dict[bytes, Callable[[int, int], int]]] = {
     b"OR": operator.or_,
     b"XOR": operator.xor,
 }
+MOST_OFFSET: Final = (1 << 32) - 1
+"""Of a bit that Redis takes; those behind the longest string are 0 here."""
 NO_OFFSET: Final = "ERR bit offset is not an integer or out of range"
 
 
 def bit_offset(text: bytes) -> int:
     """The place of a bit that a string may have.  Raises RedisError."""
-    return one_integer(text, NO_OFFSET, 0, MAX_VALUE_BYTES * 8 - 1)
+    offset = one_integer(text, NO_OFFSET, 0, MOST_OFFSET)
+    if offset >= MAX_VALUE_BYTES * 8:
+        raise RedisError(TOO_LONG)
+    return offset
 
 
 @one_key("GETBIT", 3, "readonly fast")
 def _getbit(call: KeyCall) -> Reply:
     """One bit; those behind the end are 0."""
-    offset = bit_offset(call.args[0])
+    offset = one_integer(call.args[0], NO_OFFSET, 0, MOST_OFFSET)
     value = call.entry.get_or_new(bytes)
     return value[offset // 8] >> (7 - offset % 8) & 1 if offset // 8 < len(value) else 0
 

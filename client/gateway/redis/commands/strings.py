@@ -8,6 +8,7 @@ from typing import Final
 
 from ringmill.client.gateway.redis.commands.arguments.expiry_options import SetOptions, expiry_of, set_options
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
+    TOO_LONG,
     index_range,
     one_float,
     one_integer,
@@ -28,7 +29,6 @@ from ringmill.cluster.limits import MAX_VALUE_BYTES
 __all__: list[str] = []
 
 _MOST: Final = (1 << 63) - 1
-TOO_LONG: Final = f"ERR string exceeds maximum allowed size ({MAX_VALUE_BYTES} bytes)"
 
 
 @one_key("GET", 2, "readonly fast")

@@ -10,14 +10,25 @@ from typing import Final
 
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error
 from ringmill.client.gateway.redis.protocol.replies import RedisError
+from ringmill.cluster.limits import MAX_VALUE_BYTES
 
-__all__ = ["count_of_pop", "glob", "index_range", "literal_prefix", "one_float", "one_integer", "score_text"]
+__all__ = [
+    "TOO_LONG",
+    "count_of_pop",
+    "glob",
+    "index_range",
+    "literal_prefix",
+    "one_float",
+    "one_integer",
+    "score_text",
+]
 
 _INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _HEX: Final = re.compile(rb"[+-]?0[xX]")
 _NOT_ZERO: Final = re.compile(rb"[+-]?[0.]*[1-9]")
 _LEAST: Final = -(1 << 63)
 _MOST: Final = (1 << 63) - 1
+TOO_LONG: Final = f"ERR string exceeds maximum allowed size ({MAX_VALUE_BYTES} bytes)"
 NO_INTEGER: Final = "ERR value is not an integer or out of range"
 
 

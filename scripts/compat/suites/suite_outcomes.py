@@ -26,7 +26,7 @@ OUTCOMES = os.environ["RINGMILL_OUTCOMES"]
 DOOR_PORT = int(os.environ["RINGMILL_DOOR_PORT"])
 REDIS_PORT = 6379
 REFUSED = ("is not offered", "there is no keyspace", "string exceeds maximum allowed size (1048576 bytes)")
-"""Errors of commands that are left out of a comparison; the second as not every database has a keyspace here."""
+"""Errors of commands that are left out of a comparison; not every database has a keyspace here."""
 MACHINES = "test.test_hypothesis.base"
 WORST = ("passed", "skipped", "failed")
 LONGEST = 300

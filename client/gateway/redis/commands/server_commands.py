@@ -41,6 +41,7 @@ _SETTINGS: Final = {
     b"zset-max-listpack-entries": SMALL,
     b"list-max-listpack-size": SMALL,
     b"slowlog-log-slower-than": b"-1",
+    b"slowlog-max-len": b"0",
     b"notify-keyspace-events": b"",
 }
 """What the settings of a Redis would be that behaves as this does; callers ask for some of them."""

@@ -46,6 +46,7 @@ _FAMILIES: Final = {
     "refused_commands": "commands that are not offered",
 }
 _OTHER: Final = "several commands"
+_RANDOM: Final = "random commands"
 _SETUP: Final = {
     "FLUSHALL",
     "FLUSHDB",
@@ -76,6 +77,8 @@ def verdict(test: Mapping[str, Any]) -> str:
 
 def family(test: Mapping[str, Any]) -> str:
     """Of the command that the name of the test names, else of the first one that is no preparation."""
+    if MACHINES in test["test"]:
+        return _RANDOM
     words = re.sub(r"\[.*", "", str(test["test"])).rpartition("::")[2].split("_")[1:]
     for count in range(min(len(words), 3), 0, -1):
         name = "".join(words[:count]).upper().encode()
@@ -111,7 +114,7 @@ def as_table(outcomes: Outcomes) -> Iterator[str]:
     yield ""
     yield f"| tests of | {' | '.join(outcomes)} |"
     yield f"|---|{'---:|' * len(outcomes)}"
-    for name in [*dict.fromkeys(_FAMILIES.values()), _OTHER]:
+    for name in [*dict.fromkeys(_FAMILIES.values()), _OTHER, _RANDOM]:
         if name in counts:
             yield f"| {name} | {' | '.join(_cell(counts[name][run]) for run in outcomes)} |"
     sums = {run: sum((each[run] for each in counts.values()), Counter[str]()) for run in outcomes}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
-from ringmill.client.gateway.redis.commands.command_spec import for_connection, syntax_error
+from ringmill.client.gateway.redis.commands.command_spec import for_connection, syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ _TYPES: Final = (b"normal", b"master", b"slave", b"replica", b"pubsub")
 _NO_ID: Final = "ERR client-id should be greater than 0"
 
 
-@for_connection("CLIENT|KILL", -3)
-def _client_kill(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+@waiting_command("CLIENT|KILL", -3)
+async def _client_kill(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Close connections of the caller to this gateway: those that show the same token."""
     own = [one for one in connection.door.connections() if one.token == connection.token]
     if len(args) == 1:

@@ -217,6 +217,12 @@ def test_a_caller_may_hear_no_answers_and_close_its_other_connections(port: int,
         assert answers.read() == b""
     assert number not in [int(each["id"]) for each in client.client_list()]
     client.delete("silent")
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw, raw.makefile("rb") as answers:
+        raw.sendall(b"CLIENT ID\r\n")
+        number = int(answers.readline()[1:])
+        raw.sendall(b"CLIENT KILL ID %d SKIPME no\r\nSET silent 1\r\n" % number)
+        assert answers.read() == b":1\r\n"
+    assert not client.exists("silent")
 
 
 def test_a_key_may_be_empty_or_of_zero_bytes(client: Any) -> None:

@@ -138,7 +138,11 @@ def pytest_collection_finish() -> None:
     if base := sys.modules.get(MACHINES):
         watch_machines(base)
         usual = hypothesis.settings.get_profile("fakeredis")
-        hypothesis.settings.register_profile("door", usual, deadline=None)
+        phases = [
+            hypothesis.Phase.explicit,
+            hypothesis.Phase.generate,
+        ]  # to shrink a failure takes hours here
+        hypothesis.settings.register_profile("door", usual, deadline=None, phases=phases)
         hypothesis.settings.load_profile("door")
 
 

@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import operator
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Final
 
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import index_range, one_integer
-from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, syntax_error
+from ringmill.client.gateway.redis.commands.arguments.counted_keys import read_one_by_one, stored
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
+    TOO_LONG,
+    index_range,
+    one_integer,
+)
+from ringmill.client.gateway.redis.commands.command_spec import (
+    KeyCall,
+    one_key,
+    syntax_error,
+    waiting_command,
+)
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
 
+__all__ = ["NO_OFFSET", "bit_offset"]
+
+_OPERATIONS: Final[dict[bytes, Callable[[int, int], int]]] = {
+    b"AND": operator.and_,
+    b"OR": operator.or_,
+    b"XOR": operator.xor,
+}
+MOST_OFFSET: Final = (1 << 32) - 1
+"""Of a bit that Redis takes; those behind the longest string are 0 here."""
 NO_OFFSET: Final = "ERR bit offset is not an integer or out of range"
 
 
-def _offset(text: bytes) -> int:
-    return one_integer(text, NO_OFFSET, 0, MAX_VALUE_BYTES * 8 - 1)
+def bit_offset(text: bytes) -> int:
+    """The place of a bit that a string may have.  Raises RedisError."""
+    offset = one_integer(text, NO_OFFSET, 0, MOST_OFFSET)
+    if offset >= MAX_VALUE_BYTES * 8:
+        raise RedisError(TOO_LONG)
+    return offset
 
 
 @one_key("GETBIT", 3, "readonly fast")
 def _getbit(call: KeyCall) -> Reply:
     """One bit; those behind the end are 0."""
-    offset = _offset(call.args[0])
+    offset = one_integer(call.args[0], NO_OFFSET, 0, MOST_OFFSET)
     value = call.entry.get_or_new(bytes)
     return value[offset // 8] >> (7 - offset % 8) & 1 if offset // 8 < len(value) else 0
 
@@ -30,7 +57,7 @@ def _getbit(call: KeyCall) -> Reply:
 @one_key("SETBIT", 4, "write denyoom")
 def _setbit(call: KeyCall) -> Reply:
     """Set one bit, and return what it was."""
-    offset = _offset(call.args[0])
+    offset = bit_offset(call.args[0])
     if call.args[1] not in (b"0", b"1"):
         raise RedisError("ERR bit is not an integer or out of range")
     value = bytearray(call.entry.get_or_new(bytes).ljust(offset // 8 + 1, b"\0"))
@@ -53,7 +80,7 @@ def _bitcount(call: KeyCall) -> Reply:
 @one_key("BITPOS", -3, "readonly")
 def _bitpos(call: KeyCall) -> Reply:
     """Where the first bit is that is 1, or 0."""
-    if call.args[0] not in (b"0", b"1"):
+    if one_integer(call.args[0]) not in (0, 1):
         raise RedisError("ERR The bit argument must be 1 or 0.")
     if len(call.args) > 4:
         raise syntax_error()
@@ -67,6 +94,29 @@ def _bitpos(call: KeyCall) -> Reply:
     return start + place
 
 
+@waiting_command("BITOP", -4, "write denyoom", keys=(2, -1, 1))
+async def _bitop(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+    """Set a key to what the bits of others make, in a second step; short strings count as if they ended in
+    zeros."""
+    operation, keys = args[0].upper(), args[2:]
+    if operation not in (*_OPERATIONS, b"NOT"):
+        raise syntax_error()
+    if operation == b"NOT" and len(keys) != 1:
+        raise RedisError("ERR BITOP NOT must be called with a single source key.")
+    values: list[bytes] = await read_one_by_one(connection, keys, _read_string)
+    length = max(map(len, values))
+    numbers = [int.from_bytes(value.ljust(length, b"\0")) for value in values]
+    if operation == b"NOT":
+        result = (1 << 8 * length) - 1 - numbers[0]
+    else:
+        result = reduce(_OPERATIONS[operation], numbers)
+    return await stored(connection, args[1], result.to_bytes(length))
+
+
+def _read_string(entry: Entry, _now_ms: int) -> Reply:
+    return entry.get_or_new(bytes)
+
+
 def _bit_range(args: Sequence[bytes], value: bytes) -> tuple[int, int]:
     unit = args[2].upper() if len(args) == 3 else b"BYTE"
     if unit not in (b"BYTE", b"BIT"):
@@ -74,7 +124,10 @@ def _bit_range(args: Sequence[bytes], value: bytes) -> tuple[int, int]:
     first = one_integer(args[0]) if args else 0
     last = one_integer(args[1]) if len(args) > 1 else -1
     factor = 8 if unit == b"BYTE" else 1
-    start, end = index_range(first, last, len(value) * 8 // factor)
+    length = len(value) * 8 // factor
+    if not (first < 0 and last < first):  # else nothing, as Redis has it
+        last = max(last, -length)
+    start, end = index_range(first, last, length)
     return start * factor, end * factor
 
 

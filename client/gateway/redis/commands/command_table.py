@@ -8,8 +8,11 @@ from typing import Final
 __all__ = ["load_commands"]
 
 _MODULES: Final = (
+    "bit_fields",
     "bits",
     "connection_commands",
+    "connections.client_commands",
+    "connections.transactions",
     "copying",
     "database_commands",
     "generic_keys",

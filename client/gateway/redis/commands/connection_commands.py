@@ -45,6 +45,9 @@ async def _reset(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Forget what the connection has chosen: token, database, name, version of the protocol."""
     connection.choose(token="", number=0)
     connection.name, connection.version = b"", 2
+    connection.queued = connection.watched = None
+    connection.flags.clear()
+    connection.reply_mode.choose(b"ON")
     return "RESET"
 
 
@@ -163,11 +166,24 @@ def _client_list(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
 
 
 @for_connection("CLIENT|NO-EVICT", 3)
-@for_connection("CLIENT|NO-TOUCH", 3)
 def _client_no_evict(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
-    """Accepted: nothing is evicted, and uses leave no trace."""
-    if args[0].upper() not in (b"ON", b"OFF"):
+    """Accepted: no connection is closed for memory that others need."""
+    return _flagged(connection, "e", args[0])
+
+
+@for_connection("CLIENT|NO-TOUCH", 3)
+def _client_no_touch(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+    """Accepted: uses leave no trace."""
+    return _flagged(connection, "T", args[0])
+
+
+def _flagged(connection: RedisConnection, flag: str, text: bytes) -> Reply:
+    if text.upper() not in (b"ON", b"OFF"):
         raise syntax_error()
+    if text.upper() == b"ON":
+        connection.flags.add(flag)
+    else:
+        connection.flags.discard(flag)
     return OK
 
 
@@ -186,10 +202,11 @@ def _told(connection: RedisConnection) -> bytes:
     fields: dict[str, object] = {
         "id": connection.id,
         "addr": connection.address,
+        "laddr": connection.local_address,
         "name": connection.name.decode("ascii", "replace"),
         "age": int(now_s - connection.began_s),
         "idle": int(now_s - connection.active_s),
-        "flags": "N",
+        "flags": "".join(flag for flag in "eT" if flag in connection.flags) or "N",
         "db": connection.number,
         "sub": 0,
         "psub": 0,

@@ -26,7 +26,7 @@ async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
         if word == b"REPLACE":
             replaces = True
         elif word == b"DB" and words:
-            number = one_integer(words.pop(0), "ERR DB index is out of range")
+            number = one_integer(words.pop(0))
         else:
             raise syntax_error()
     if args[0] == args[1] and number == connection.number:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -97,8 +96,7 @@ def _check_flush(args: Sequence[bytes]) -> None:
 
 async def _flush(database: Database) -> None:
     async for page in database.all_keys():
-        replies = await asyncio.gather(*(database.keys.ask(key, _remove) for key in page))
-        for reply in replies:
+        for reply in await database.keys.ask_each(page, _remove):
             if isinstance(reply, RedisError):
                 raise reply
 

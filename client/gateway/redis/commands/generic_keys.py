@@ -18,6 +18,8 @@ from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue, 
 
 __all__: list[str] = []
 
+MOST_IN_LISTPACK: Final = 128
+"""Up to this number of members OBJECT ENCODING tells that they are in a listpack."""
 _CONDITIONS: Final = {b"NX", b"XX", b"GT", b"LT"}
 
 
@@ -89,7 +91,7 @@ def _encoding(value: RedisValue) -> bytes:
         except RedisError:
             return b"embstr" if len(value) <= 44 else b"raw"
         return b"int"
-    is_small = len(value) <= 128
+    is_small = len(value) <= MOST_IN_LISTPACK
     if isinstance(value, dict):
         large = b"hashtable" if type(value) is dict else b"skiplist"
         return b"listpack" if is_small else large
@@ -124,13 +126,13 @@ def _pexpireat(call: KeyCall) -> Reply:
 
 def _expire_at(call: KeyCall, unit: bytes, command: str) -> Reply:
     entry, conditions = call.entry, {word.upper() for word in call.args[1:]}
-    at_ms = at_of(unit, one_integer(call.args[0]), call.now_ms, command)
     if strange := [word for word in call.args[1:] if word.upper() not in _CONDITIONS]:
         raise RedisError(f"ERR Unsupported option {strange[0].decode('utf-8', 'replace')}")
     if b"NX" in conditions and len(conditions) > 1:
         raise RedisError("ERR NX and XX, GT or LT options at the same time are not compatible")
     if {b"GT", b"LT"} <= conditions:
         raise RedisError("ERR GT and LT options at the same time are not compatible")
+    at_ms = at_of(unit, one_integer(call.args[0]), call.now_ms, command)
     if entry.value is None or not _may_expire(conditions, entry.expires_at_ms, at_ms):
         return 0
     if at_ms <= call.now_ms:

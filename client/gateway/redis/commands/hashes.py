@@ -10,7 +10,7 @@ from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments impor
     one_integer,
     score_text,
 )
-from ringmill.client.gateway.redis.commands.arguments.pages_of_members import scanned
+from ringmill.client.gateway.redis.commands.arguments.pages_of_members import page_of_members
 from ringmill.client.gateway.redis.commands.arguments.random_members import drawn_members
 from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, syntax_error
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
@@ -147,6 +147,8 @@ def _hincrby(call: KeyCall) -> Reply:
 def _hincrbyfloat(call: KeyCall) -> Reply:
     """Add to the number with a fraction in a field."""
     by = one_float(call.args[1])
+    if math.isinf(by):
+        raise RedisError("ERR value is NaN or Infinity")
     fields = _fields_of(call)
     number = one_float(fields.get(call.args[0], b"0"), "ERR hash value is not a float") + by
     if math.isinf(number) or math.isnan(number):
@@ -175,13 +177,13 @@ def _hrandfield(call: KeyCall) -> Reply:
 
 @one_key("HSCAN", -3, "readonly")
 def _hscan(call: KeyCall) -> Reply:
-    """All fields with their values, in one page."""
+    """Some fields with their values, and a cursor for the next ones."""
     options: Sequence[bytes] = call.args[1:]
     names_only = bool(options) and options[-1].upper() == b"NOVALUES"
     if names_only:
         options = options[:-1]
     fields = _fields_of(call)
-    names = scanned(call.args[0], options, fields)
+    cursor, names = page_of_members(call.args[0], options, fields)
     if names_only:
-        return [b"0", list(names)]
-    return [b"0", [text for name in names for text in (name, fields[name])]]
+        return [cursor, list(names)]
+    return [cursor, [text for name in names for text in (name, fields[name])]]

@@ -51,7 +51,8 @@ def _rpushx(call: KeyCall) -> Reply:
 
 
 def _popped(call: KeyCall, *, at_head: bool) -> Reply:
-    count = count_of_pop(call.args)
+    name = "lpop" if at_head else "rpop"
+    count = count_of_pop(call.args, RedisError(f"ERR wrong number of arguments for '{name}' command"))
     items = _items(call)
     if not items:
         return None if count is None else NullArray()
@@ -103,7 +104,7 @@ def _ltrim(call: KeyCall) -> Reply:
 @one_key("LINDEX", 3, "readonly")
 def _lindex(call: KeyCall) -> Reply:
     """One item of a list."""
-    at, items = one_integer(call.args[0]), _items(call)
+    items, at = _items(call), one_integer(call.args[0])
     return items[at] if -len(items) <= at < len(items) else None
 
 

@@ -8,14 +8,17 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from ringmill.client.gateway.redis.commands.arguments.counted_keys import counted_keys
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import glob
 from ringmill.client.gateway.redis.commands.command_spec import (
     COMMANDS,
     CommandSpec,
     for_connection,
+    syntax_error,
     waiting_command,
 )
 from ringmill.client.gateway.redis.commands.connection_commands import SERVER_VERSION
+from ringmill.client.gateway.redis.commands.generic_keys import MOST_IN_LISTPACK
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+SMALL: Final = b"%d" % MOST_IN_LISTPACK
 _SETTINGS: Final = {
     b"appendonly": b"yes",
     b"appendfsync": b"always",
@@ -32,6 +36,13 @@ _SETTINGS: Final = {
     b"maxmemory-policy": b"noeviction",
     b"databases": b"16",
     b"proto-max-bulk-len": b"%d" % MAX_VALUE_BYTES,
+    b"hash-max-listpack-entries": SMALL,
+    b"set-max-listpack-entries": SMALL,
+    b"zset-max-listpack-entries": SMALL,
+    b"list-max-listpack-size": SMALL,
+    b"slowlog-log-slower-than": b"-1",
+    b"slowlog-max-len": b"0",
+    b"notify-keyspace-events": b"",
 }
 """What the settings of a Redis would be that behaves as this does; callers ask for some of them."""
 _SECTIONS: Final = ("server", "clients", "persistence", "stats", "replication", "cpu", "cluster")
@@ -51,8 +62,34 @@ def _command_count(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
 
 @for_connection("COMMAND|LIST", -2, "loading")
 def _command_list(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
-    """The names of all commands."""
-    return [spec.name.lower().encode() for spec in _whole_commands()]
+    """The names of all commands, or of those that a pattern matches."""
+    names: list[Reply] = [spec.name.lower().encode() for spec in _whole_commands()]
+    if not args:
+        return names
+    if len(args) != 3 or [word.upper() for word in args[:2]] != [b"FILTERBY", b"PATTERN"]:
+        raise syntax_error()
+    wanted = glob(args[2].lower())
+    return [name for name in names if isinstance(name, bytes) and wanted.fullmatch(name)]
+
+
+@for_connection("COMMAND|GETKEYS", -3, "loading")
+def _command_getkeys(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+    """Which arguments of a command are keys."""
+    spec = COMMANDS.get(args[0].upper())
+    if spec is None:
+        raise RedisError("ERR Invalid command specified")
+    if spec.for_connection is not None and "refused" in spec.flags:
+        spec.for_connection(connection, args[1:])  # it raises the reason
+    if spec.each_key is None and not spec.first_key:
+        raise RedisError("ERR The command has no key arguments")
+    if not spec.fits(len(args)):
+        raise RedisError("ERR Invalid number of arguments specified for command")
+    if spec.each_key is not None:
+        return list(dict.fromkeys(key for key, _ in spec.each_key(args[1:], connection.version).changes))
+    if "movablekeys" in spec.flags:
+        return [args[1], *counted_keys(args[2:])[0]]
+    last = spec.last_key if spec.last_key >= 0 else len(args) + spec.last_key
+    return list(args[spec.first_key : last + 1 : spec.step])
 
 
 @for_connection("COMMAND|INFO", -2, "loading")
@@ -149,5 +186,6 @@ def _config_set(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
 
 @for_connection("CONFIG|RESETSTAT", 2, "admin")
 def _config_resetstat(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
-    """Accepted; the figures count on."""
+    """Count the commands of this gateway from 0 again."""
+    connection.door.commands_done = 0
     return OK

@@ -12,7 +12,7 @@ from ringmill.client.gateway.redis.commands.arguments.counted_keys import (
     stored,
 )
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import count_of_pop, one_integer
-from ringmill.client.gateway.redis.commands.arguments.pages_of_members import scanned
+from ringmill.client.gateway.redis.commands.arguments.pages_of_members import page_of_members
 from ringmill.client.gateway.redis.commands.arguments.random_members import drawn_members
 from ringmill.client.gateway.redis.commands.command_spec import (
     KeyCall,
@@ -109,8 +109,9 @@ def _srandmember(call: KeyCall) -> Reply:
 
 @one_key("SSCAN", -3, "readonly")
 def _sscan(call: KeyCall) -> Reply:
-    """All members, in one page."""
-    return [b"0", list(scanned(call.args[0], call.args[1:], _members(call)))]
+    """Some members, and a cursor for the next ones."""
+    cursor, page = page_of_members(call.args[0], call.args[1:], _members(call))
+    return [cursor, list(page)]
 
 
 def _read_set(entry: Entry, _now_ms: int) -> Reply:

@@ -8,6 +8,7 @@ from typing import Final
 
 from ringmill.client.gateway.redis.commands.arguments.expiry_options import SetOptions, expiry_of, set_options
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
+    TOO_LONG,
     index_range,
     one_float,
     one_integer,
@@ -28,7 +29,6 @@ from ringmill.cluster.limits import MAX_VALUE_BYTES
 __all__: list[str] = []
 
 _MOST: Final = (1 << 63) - 1
-TOO_LONG: Final = f"ERR string exceeds maximum allowed size ({MAX_VALUE_BYTES} bytes)"
 
 
 @one_key("GET", 2, "readonly fast")
@@ -126,15 +126,17 @@ def _getdel(call: KeyCall) -> Reply:
 def _getex(call: KeyCall) -> Reply:
     """The string of a key, whose expiry is changed."""
     args = call.args
-    at_ms = None
-    if len(args) == 1 and args[0].upper() == b"PERSIST":
-        at_ms = 0
-    elif len(args) == 2 and args[0].upper() in (b"EX", b"PX", b"EXAT", b"PXAT"):
-        at_ms = expiry_of(args[0].upper(), args[1], call.now_ms, "getex")
-    elif args:
+    persists = len(args) == 1 and args[0].upper() == b"PERSIST"
+    expires = len(args) == 2 and args[0].upper() in (b"EX", b"PX", b"EXAT", b"PXAT")
+    if args and not persists and not expires:
         raise syntax_error()
     value = call.entry.get(bytes)
-    if value is not None and at_ms is not None and (at_ms or call.entry.expires_at_ms):
+    if value is None:
+        return None
+    at_ms = 0 if persists else None
+    if expires:
+        at_ms = expiry_of(args[0].upper(), args[1], call.now_ms, "getex")
+    if at_ms is not None and (at_ms or call.entry.expires_at_ms):
         call.entry.expire(at_ms)
         _end_if_past(call.entry, call.now_ms)
     return value

@@ -1,7 +1,9 @@
 """Commands out of the bytes that a caller sends: arrays of bulk strings, or lines of words.
 
 Pure: bytes go in as they arrive, whole commands come out, and nothing is read twice.  Lengths are checked
-before anything is kept.  The texts of the errors are those of Redis, which callers know.
+before anything is kept.  The texts of the errors are those of Redis, which callers know.  An argument that is
+too large is dropped as it arrives, up to the length that Redis takes: most callers send all of a command
+before they read, and would not see the error if the connection ended amid it.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from typing import Final
 from ringmill.client.gateway.redis.protocol.inline_words import words_of
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
-__all__ = ["CommandParser", "ProtocolFault"]
+__all__ = ["CommandParser", "ProtocolFault", "TooLargeCommand"]
 
 MOST_ARGUMENTS: Final = 64 * 1024
 MAX_COMMAND_BYTES: Final = 8 * MAX_VALUE_BYTES
 MAX_LINE_BYTES: Final = 64 * 1024
+MAX_DROPPED_BYTES: Final = 512 * 1024 * 1024
 _LONGEST_NUMBER: Final = 32
 _DROP_AT: Final = 1 << 16
 _SHORT: Final = {b"$%d" % length: length for length in range(1024)}
@@ -24,6 +27,14 @@ _SHORT: Final = {b"$%d" % length: length for length in range(1024)}
 
 class ProtocolFault(Exception):
     """What a caller sent is no command; nothing that follows on its connection can be read."""
+
+
+class TooLargeCommand(list[bytes]):
+    """A command without its arguments: `length` is that of one which is above the limit."""
+
+    def __init__(self, name: bytes, length: int) -> None:
+        super().__init__([name])
+        self.length = length
 
 
 class CommandParser:
@@ -38,11 +49,13 @@ class CommandParser:
         self._missing = 0  # arguments that are still to come; 0 between commands
         self._arguments: list[bytes] = []
         self._taken = 0  # bytes of `_arguments`
+        self._left_to_drop = 0  # bytes of an argument that is too large, and of its end
+        self._too_large = 0  # the length of that argument; 0: none is
 
     @property
     def is_amid_command(self) -> bool:
         """Whether part of a command has arrived, and its end has not."""
-        return bool(self._missing) or self._at < len(self._data)
+        return bool(self._missing or self._left_to_drop) or self._at < len(self._data)
 
     @property
     def held_bytes(self) -> int:
@@ -60,7 +73,7 @@ class CommandParser:
     def next_command(self) -> list[bytes] | None:
         """The next whole command; None when more bytes have to come.  Raises ProtocolFault."""
         while True:
-            if not self._missing:
+            if not self._missing and not self._left_to_drop:
                 if self._at >= len(self._data):
                     self._drop_taken(at_least=1)
                     return None
@@ -75,8 +88,12 @@ class CommandParser:
             if not self._take_arguments():
                 self._drop_taken(at_least=_DROP_AT)
                 return None
-            arguments, self._arguments, self._taken = self._arguments, [], 0
-            return arguments
+            return self._whole_command()
+
+    def _whole_command(self) -> list[bytes]:
+        arguments, self._arguments, self._taken = self._arguments, [], 0
+        length, self._too_large = self._too_large, 0
+        return TooLargeCommand(arguments[0], length) if length else arguments
 
     def _begin(self) -> bool:
         """Read how many arguments a command has; False when that has not arrived."""
@@ -92,7 +109,11 @@ class CommandParser:
     def _take_arguments(self) -> bool:
         """Take what has arrived; False when some of the command has not."""
         data = self._data
-        while self._missing:
+        while self._missing or self._left_to_drop:
+            if self._left_to_drop:
+                if not self._drop():
+                    return False
+                continue
             start = self._at
             line = self._number_line("too big bulk count string")
             if line is None:
@@ -100,6 +121,9 @@ class CommandParser:
             length = _SHORT.get(line)
             if length is None:
                 length = _bulk_length(line)
+                if length > MAX_VALUE_BYTES:
+                    self._begin_to_drop(length)
+                    continue
             if self._taken + length > MAX_COMMAND_BYTES:
                 raise ProtocolFault(f"Protocol error: a command has more than {MAX_COMMAND_BYTES} bytes")
             end = self._at + length
@@ -113,6 +137,18 @@ class CommandParser:
             self._at = end + 2
             self._missing -= 1
         return True
+
+    def _begin_to_drop(self, length: int) -> None:
+        self._too_large, self._left_to_drop = length, length + 2
+        self._arguments.append(b"")
+        self._missing -= 1
+
+    def _drop(self) -> bool:
+        """Drop what has arrived of an argument; False when more of it has to come."""
+        dropped = min(self._left_to_drop, len(self._data) - self._at)
+        self._at += dropped
+        self._left_to_drop -= dropped
+        return not self._left_to_drop
 
     def _number_line(self, too_long: str) -> bytes | None:
         end = self._data.find(b"\r\n", self._at, self._at + _LONGEST_NUMBER + 2)
@@ -156,7 +192,7 @@ def _bulk_length(line: bytes) -> int:
         got = chr(line[0]) if line and 32 <= line[0] < 127 else " "
         raise ProtocolFault(f"Protocol error: expected '$', got '{got}'")
     length = _number(line[1:])
-    if length is None or not 0 <= length <= MAX_VALUE_BYTES:
+    if length is None or not 0 <= length <= MAX_DROPPED_BYTES:
         raise ProtocolFault("Protocol error: invalid bulk length")
     return length
 

@@ -14,11 +14,21 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from ringmill.client.gateway.redis.commands.command_spec import COMMANDS, CommandSpec, KeyCall
-from ringmill.client.gateway.redis.protocol.command_parser import CommandParser, ProtocolFault
+from ringmill.client.gateway.redis.commands.command_spec import CommandSpec, KeyCall
+from ringmill.client.gateway.redis.commands.connections.queued_commands import (
+    NOT_QUEUED,
+    QueuedCommands,
+    WatchedKey,
+)
+from ringmill.client.gateway.redis.protocol.command_parser import (
+    CommandParser,
+    ProtocolFault,
+)
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
+from ringmill.client.gateway.redis.serving.found_commands import found_command, place_of_key
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
+from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
@@ -31,13 +41,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DoorOfConnection", "RedisConnection"]
 
-_NAME_BYTES: Final = 128
 _OF_ARGUMENT: Final = 64
 """Bytes that an argument takes beside its own."""
 _LONG: Final = 1 << 16
 _LINGERS_S: Final = 1.0
 _MUCH: Final = 1 << 20
 """Bytes by which a connection grows before all are looked at."""
+_KEYLESS: Final = frozenset({"PING", "ECHO", "TIME", "UNWATCH"})  # MULTI may have them, too
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +89,7 @@ class DoorOfConnection(Protocol):
 class _Waiting:
     """A command that is under way: its answer goes out once those before it are there."""
 
-    __slots__ = ("connection", "reply", "size", "version")
+    __slots__ = ("connection", "is_silent", "reply", "size", "version")
 
     def __init__(self, connection: RedisConnection, size: int) -> None:
         """`size` is that of the command, in bytes."""
@@ -87,10 +97,11 @@ class _Waiting:
         self.size = size
         self.reply: bytes | None = None
         self.version = connection.version
+        self.is_silent = connection.reply_mode.is_silent
 
     def __call__(self, reply: Reply) -> None:
         try:
-            self.reply = self.connection.room.encoded(reply, self.version)
+            self.reply = b"" if self.is_silent else self.connection.room.encoded(reply, self.version)
         except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
             _log.exception("an answer could not be encoded")
             self.reply = encode_reply(GATEWAY_FAILED, self.version)
@@ -108,7 +119,11 @@ class RedisConnection(asyncio.Protocol):
         self.number = 0
         self.name = b""
         self.library: dict[bytes, bytes] = {}
-        self.address = ""
+        self.address = self.local_address = ""
+        self.flags: set[str] = set()
+        self.reply_mode = ReplyMode()
+        self.queued: QueuedCommands | None = None
+        self.watched: WatchedKey | None = None
         self.began_s = self.active_s = door.monotonic()
         self.last_command = b""
         self._database: Database | None = None
@@ -151,8 +166,8 @@ class RedisConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
-        peer = transport.get_extra_info("peername")
-        self.address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "?"
+        self.address = _shown(transport.get_extra_info("peername"))
+        self.local_address = _shown(transport.get_extra_info("sockname"))
         if refusal := self.door.opened(self):
             self._transport.write(encode_reply(RedisError(refusal), 2))
             self._transport.close()
@@ -203,7 +218,8 @@ class RedisConnection(asyncio.Protocol):
     @property
     def held_bytes(self) -> int:
         """What it has sent that is not answered, and answers that it has not taken."""
-        return self._parser.held_bytes + self._begun_bytes + self.room.used
+        queued = 0 if self.queued is None else self.queued.held_bytes
+        return self._parser.held_bytes + self._begun_bytes + queued + self.room.used
 
     def give_up(self, why: str) -> None:
         """End it, after an error when the caller has sent part of a command and takes its answers."""
@@ -301,22 +317,43 @@ class RedisConnection(asyncio.Protocol):
     def _begin(self, command: list[bytes]) -> None:
         self.door.commands_done += 1
         self._size = sum(map(len, command)) + _OF_ARGUMENT * len(command)
+        self.reply_mode.begin()
+        queued = self.queued
         try:
             spec, args = found_command(command)
             self.last_command = spec.name.encode()
             if spec.waiting is not None and self._unanswered:
                 self._backlog.appendleft(command)
                 self.door.commands_done -= 1
+                self.reply_mode.put_back()
                 self._is_held = self._awaits_all = True
                 return
-            self._run(spec, args)
+            if queued is None or spec.name in NOT_QUEUED:
+                queued = None  # what fails now fails by itself
+                self._run(spec, args)
+            else:
+                self._queue(queued, spec, args)
+                self._answered("QUEUED")
         except RedisError as error:
+            if queued is not None:
+                queued.is_refused = True
             self._answered(error)
+
+    def _queue(self, queued: QueuedCommands, spec: CommandSpec, args: list[bytes]) -> None:
+        """Raises RedisError for a command that is not on the one key, or when there are too many."""
+        queued.grow(args)
+        if spec.one_key is not None:
+            queued.add(args.pop(place_of_key(spec)), self._change(spec, args))
+        elif spec.each_key is not None:
+            queued.add_parts(spec.each_key(args, self.version))
+        elif spec.for_connection is not None and ("refused" in spec.flags or spec.name in _KEYLESS):
+            queued.add_reply(spec.for_connection(self, args))
+        else:
+            raise RedisError(f"ERR {spec.name.replace('|', ' ')} within MULTI is not offered")
 
     def _run(self, spec: CommandSpec, args: list[bytes]) -> None:
         if spec.one_key is not None:
-            place = spec.first_key - (2 if "|" in spec.name else 1)
-            key = args.pop(place)
+            key = args.pop(place_of_key(spec))
             self.database.keys.submit(key, self._change(spec, args), self._waits())
         elif spec.each_key is not None:
             self._run_parts(spec, args)
@@ -384,7 +421,7 @@ class RedisConnection(asyncio.Protocol):
     def _answered(self, reply: Reply) -> None:
         if self._waiting:
             self._waits()(reply)
-        else:
+        elif not self.reply_mode.is_silent:
             self._send(self.room.encoded(reply, self.version))
 
     def _send(self, data: bytes) -> None:
@@ -419,35 +456,13 @@ class RedisConnection(asyncio.Protocol):
         task.add_done_callback(self._tasks.discard)
 
 
+def _shown(address: object) -> str:
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "?"
+
+
 def _combined(combine: Callable[[Sequence[Any]], Reply], replies: Sequence[Reply]) -> Reply:
     try:
         return combine(replies)
     except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
         _log.exception("replies could not be combined")
         return GATEWAY_FAILED
-
-
-def found_command(command: list[bytes]) -> tuple[CommandSpec, list[bytes]]:
-    """The command and its arguments.  Raises RedisError when there is none, or the arguments are too few."""
-    name = command[0].upper()
-    spec, args = COMMANDS.get(name), command[1:]
-    if spec is None and len(command) > 1:
-        spec = COMMANDS.get(name + b"|" + command[1].upper())
-        args = command[2:]
-    if spec is None:
-        raise RedisError(_unknown(command))
-    if not spec.fits(len(command)):
-        shown = spec.name.lower()
-        raise RedisError(f"ERR wrong number of arguments for '{shown}' command")
-    return spec, args
-
-
-def _unknown(command: list[bytes]) -> str:
-    name = command[0].upper() + b"|"
-    texts = [one[:_NAME_BYTES].decode("utf-8", "backslashreplace") for one in command[:8]]
-    if len(command) > 1 and any(known.startswith(name) for known in COMMANDS):
-        return f"ERR unknown subcommand '{texts[1]}'. Try {texts[0].upper()} HELP."
-    if any(known.startswith(name) for known in COMMANDS):
-        return f"ERR wrong number of arguments for '{texts[0].lower()}' command"
-    shown = " ".join(f"'{text}'" for text in texts[1:])
-    return f"ERR unknown command '{texts[0]}', with args beginning with: {shown}{' ' if shown else ''}"

@@ -90,7 +90,7 @@ class Database:
         if pattern is not None:
             matches = glob(pattern)
             names = [name for name in names if matches.fullmatch(name.key)]
-        types = await asyncio.gather(*(self.keys.ask(name.key, _type_of) for name in names))
+        types = await self.keys.ask_each([name.key for name in names], _type_of)
         present, absent = [], []
         for name, told in zip(names, types, strict=True):
             if isinstance(told, RedisError):

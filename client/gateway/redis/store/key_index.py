@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringmill.client.connection import AsyncClient
+from ringmill.client.gateway.redis.store.key_names import kept_name, key_named
 from ringmill.client.values import CausalContext, Item
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.scan_cursor import ScanBounds, decode_cursor, encode_cursor
@@ -51,7 +52,7 @@ class KeyIndex:
 
     async def note(self, key: bytes, timeout_s: float) -> None:
         """Have the key found by scans.  Raises as `AsyncKeyspace.put`."""
-        await self._space.put(key, _TIME.pack(int(self._clock.wall() * 1000)), timeout=timeout_s)
+        await self._space.put(kept_name(key), _TIME.pack(int(self._clock.wall() * 1000)), timeout=timeout_s)
 
     async def page(self, cursor: str, prefix: bytes, limit: int) -> IndexPage:
         """Names that have the prefix, from `cursor` on, which may be of a page of another prefix; "" begins
@@ -64,13 +65,13 @@ class KeyIndex:
         else:
             scan = self._space.scan(prefix=prefix, limit=limit)
         names = []
-        async for key, item in scan:
-            names.append(NamedKey(key, self._is_old(item), item.context))
+        async for name, item in scan:
+            names.append(NamedKey(key_named(name), self._is_old(item), item.context))
         return IndexPage(names, scan.cursor)
 
     async def remove(self, name: NamedKey) -> None:
         """Remove the name as it was read; if it was put again, that stays.  Raises as `delete`."""
-        await self._space.delete(name.key, context=name.context)
+        await self._space.delete(kept_name(name.key), context=name.context)
 
     def _is_old(self, item: Item) -> bool:
         now_ms = self._clock.wall() * 1000

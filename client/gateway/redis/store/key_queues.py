@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.store.key_index import KeyIndex
+from ringmill.client.gateway.redis.store.key_names import kept_name
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED, told_error
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.client.registers.registers import AsyncRegisters
@@ -24,11 +25,12 @@ from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 from ringmill.cluster.ports import Clock
 
-__all__ = ["Change", "Done", "KeyQueues"]
+__all__ = ["Change", "Done", "KeyQueues", "reply_of"]
 
 MOST_AT_ONCE: Final = 1000
 ENOUGH_BYTES: Final = 1 << 20
 """Of replies that are made at once; the changes behind them are made when these have been taken."""
+MOST_ASKED: Final = 200
 _LONGEST_PAUSE_S: Final = 0.1
 _log = logging.getLogger(__name__)
 
@@ -82,9 +84,19 @@ class KeyQueues:
         self.submit(key, change, done)
         return future
 
+    async def ask_each(self, keys: Sequence[bytes], change: Change) -> list[Reply]:
+        """The replies about each key, errors too.  Not all are asked at once: each has its time from when it
+        is asked, and a thousand together might take longer."""
+        replies: list[Reply] = []
+        for start in range(0, len(keys), MOST_ASKED):
+            replies += await asyncio.gather(
+                *(self.ask(key, change) for key in keys[start : start + MOST_ASKED])
+            )
+        return replies
+
     def told(self, error: RingmillError) -> RedisError:
         """An error of the cluster as these callers are told it."""
-        return told_error(error, self._has_token)
+        return told_error(error, self._has_token, self._name)
 
     async def _work(self, key: bytes, queue: deque[tuple[Change, Done]]) -> None:
         try:
@@ -121,14 +133,15 @@ class KeyQueues:
         registers = self._registers_of(client)
         until = self._clock.monotonic() + self._timeout_s
         pause_s = 0.0
+        name = kept_name(key)
         while True:
-            found = await registers.get(key, timeout=self._left_s(until))
+            found = await registers.get(name, timeout=self._left_s(until))
             now_ms = int(self._clock.wall() * 1000)
             entry = Entry.decode(found.value, now_ms)
             replies = _first_replies(changes, entry, now_ms)
             if not entry.is_changed:
                 left_s = self._left_s(until)
-                if entry.has_expired and not await _forget(registers, key, found.version, left_s):
+                if entry.has_expired and not await _forget(registers, name, found.version, left_s):
                     continue  # somebody else has changed it meanwhile, and it may have a value
                 return replies
             new = entry.encode()
@@ -141,7 +154,7 @@ class KeyQueues:
             if found.value is None or entry.has_expired:  # its name may be old, and be removed now
                 await KeyIndex(client, self._name, self._clock).note(key, self._left_s(until))
             try:
-                await self._set(registers, key, new, found.value is None, found.version, until)
+                await self._set(registers, name, new, found.value is None, found.version, until)
             except Conflict:
                 await asyncio.sleep(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2 or 0.001)
@@ -156,7 +169,7 @@ class KeyQueues:
     async def _set(
         self,
         registers: AsyncRegisters,
-        key: bytes,
+        name: bytes,
         new: bytes | None,
         was_absent: bool,
         version: int,
@@ -165,9 +178,9 @@ class KeyQueues:
         """The version of a register without a value may grow by itself, so its absence is expected."""
         timeout_s = self._left_s(until)
         if was_absent:
-            await registers.cas(key, new, expect=None, timeout=timeout_s)
+            await registers.cas(name, new, expect=None, timeout=timeout_s)
         else:
-            await registers.cas(key, new, expect_version=version, timeout=timeout_s)
+            await registers.cas(name, new, expect_version=version, timeout=timeout_s)
 
     def _left_s(self, until: float) -> float:
         left_s = until - self._clock.monotonic()
@@ -182,10 +195,10 @@ class _TooLarge(Exception):
 
 def _first_replies(changes: list[Change], entry: Entry, now_ms: int) -> list[Reply]:
     if len(changes) == 1:
-        return [_reply(changes[0], entry, now_ms)]
+        return [reply_of(changes[0], entry, now_ms)]
     replies, size = [], 0
     for change in changes:
-        reply = _reply(change, entry, now_ms)
+        reply = reply_of(change, entry, now_ms)
         replies.append(reply)
         size += reply_size(reply)
         if size >= ENOUGH_BYTES:
@@ -193,20 +206,21 @@ def _first_replies(changes: list[Change], entry: Entry, now_ms: int) -> list[Rep
     return replies
 
 
-def _reply(change: Change, entry: Entry, now_ms: int) -> Reply:
+def reply_of(change: Change, entry: Entry, now_ms: int) -> Reply:
+    """What a change answers, an error too."""
     try:
         return change(entry, now_ms)
     except RedisError as error:
         return error
 
 
-async def _forget(registers: AsyncRegisters, key: bytes, version: int, timeout_s: float) -> bool:
+async def _forget(registers: AsyncRegisters, name: bytes, version: int, timeout_s: float) -> bool:
     """Remove what has expired; whoever may not leaves it to others.
 
     Returns whether the key holds what was found: False when somebody else has changed it.
     """
     try:
-        await registers.cas(key, None, expect_version=version, timeout=timeout_s)
+        await registers.cas(name, None, expect_version=version, timeout=timeout_s)
     except Conflict:
         return False
     except RingmillError as error:

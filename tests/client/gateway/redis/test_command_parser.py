@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmill.client.gateway.redis.protocol.command_parser import CommandParser, ProtocolFault
+from ringmill.client.gateway.redis.protocol.command_parser import (
+    MAX_DROPPED_BYTES,
+    CommandParser,
+    ProtocolFault,
+    TooLargeCommand,
+)
 from ringmill.client.gateway.redis.protocol.inline_words import words_of
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
@@ -71,7 +76,7 @@ def test_other_bytes_give_commands_or_one_fault(data: bytes) -> None:
         (b"*99999999\r\n", "invalid multibulk length"),
         (b"*1\r\n:1\r\n", "expected '$', got ':'"),
         (b"*1\r\n$-1\r\n", "invalid bulk length"),
-        (b"*1\r\n$%d\r\n" % (MAX_VALUE_BYTES + 1), "invalid bulk length"),
+        (b"*1\r\n$%d\r\n" % (MAX_DROPPED_BYTES + 1), "invalid bulk length"),
         (b"*1\r\n$1\r\nabc", "longer than its length says"),
         (b"*" + b"1" * 50, "too big mbulk count string"),
         (b"x" * 70_000, "too big inline request"),
@@ -87,3 +92,18 @@ def test_bad_bytes_are_refused_by_what_is_wrong(data: bytes, why: str) -> None:
 
 def test_a_word_may_not_go_on_behind_a_quote() -> None:
     assert words_of(b'"a"b') is None
+
+
+@pytest.mark.parametrize("size", [4096, 1 << 16, MAX_VALUE_BYTES + 100])
+def test_an_argument_that_is_too_large_is_dropped_and_the_next_command_is_read(size: int) -> None:
+    length = MAX_VALUE_BYTES + 1
+    sent = b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$1\r\nb\r\nPING\r\n" % (length, b"x" * length)
+    parser, found = CommandParser(), list[list[bytes]]()
+    for start in range(0, len(sent), size):
+        parser.feed(sent[start : start + size])
+        found += taken(parser)
+        assert len(parser._data) <= (1 << 16) + size, "what is dropped is not kept"
+    assert found == [[b"SET"], [b"PING"]]
+    assert isinstance(found[0], TooLargeCommand)
+    assert found[0].length == length
+    assert not parser.is_amid_command

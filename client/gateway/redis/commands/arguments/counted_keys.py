@@ -58,7 +58,7 @@ async def read_one_by_one(connection: RedisConnection, keys: Sequence[bytes], re
 
 
 async def stored(connection: RedisConnection, key: bytes, value: RedisValue) -> Reply:
-    """Put a set, a sorted set or a list under a key, and return how many members it has."""
+    """Put a value under a key, or remove it when the value is empty, and return its length."""
 
     def change(entry: Entry, _now_ms: int) -> Reply:
         if entry.value is not None or value:

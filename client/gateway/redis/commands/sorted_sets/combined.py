@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import (
@@ -48,9 +49,6 @@ class _Wanted:
     with_scores: bool
 
 
-Combine: TypeAlias = Callable[[Sequence[SortedSet], _Wanted], SortedSet]
-
-
 def _wanted(args: Sequence[bytes], command: str, *, is_difference: bool, stores: bool) -> _Wanted:
     keys, rest = counted_keys(args, command)
     words = list(rest)
@@ -77,37 +75,58 @@ def _read(entry: Entry, _now_ms: int) -> Reply:
     return [[member, score] for member, score in entry.get_or_new(SortedSet).items()]
 
 
-def _weighted(pairs: Sequence[Any], weight: float) -> SortedSet:
-    weighted = SortedSet()
-    for member, score in pairs:
-        product = score * weight
-        weighted[member] = 0.0 if math.isnan(product) else product
-    return weighted
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A set to combine, and what its scores are multiplied by."""
+
+    scores: dict[bytes, float]
+    weight: float
+
+    def score(self, member: bytes) -> float:
+        """What the member counts; not a number for inf times 0."""
+        return self.scores[member] * self.weight
 
 
-def _union(sets: Sequence[SortedSet], wanted: _Wanted) -> SortedSet:
+Combine: TypeAlias = Callable[[Sequence[_Source], _Wanted], SortedSet]
+
+
+def _counted(score: float) -> float:
+    return 0.0 if math.isnan(score) else score
+
+
+def _union(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
     whole = SortedSet()
-    for one in sets:
-        for member, score in one.items():
+    for one in sources:
+        for member in one.scores:
+            score = _counted(one.score(member))
             whole[member] = wanted.aggregate(whole[member], score) if member in whole else score
     return whole
 
 
-def _intersection(sets: Sequence[SortedSet], wanted: _Wanted) -> SortedSet:
-    whole = _union(sets, wanted)
-    return SortedSet((member, score) for member, score in whole.items() if all(member in one for one in sets))
+def _intersection(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
+    """As Redis does it, only the first product counts 0 when it is not a number; a sum then is 0."""
+    first, *others = sources
+    whole = SortedSet()
+    for member in first.scores:
+        if all(member in one.scores for one in others):
+            scores = (one.score(member) for one in others)
+            whole[member] = reduce(wanted.aggregate, scores, _counted(first.score(member)))
+    return whole
 
 
-def _difference(sets: Sequence[SortedSet], wanted: _Wanted) -> SortedSet:
-    first, others = sets[0], sets[1:]
+def _difference(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
+    first, *others = (one.scores for one in sources)
     return SortedSet(
         (member, score) for member, score in first.items() if not any(member in one for one in others)
     )
 
 
 def _combined(replies: Sequence[Any], wanted: _Wanted, combine: Combine) -> SortedSet:
-    sets = [_weighted(pairs, weight) for pairs, weight in zip(replies, wanted.weights, strict=True)]
-    return combine(sets, wanted)
+    pairs = zip(replies, wanted.weights, strict=True)
+    sources = [_Source(dict(members), weight) for members, weight in pairs]
+    if combine is not _difference:  # the order shows in sums with inf and -inf
+        sources.sort(key=lambda source: len(source.scores))
+    return combine(sources, wanted)
 
 
 def _register(name: str, combine: Combine, about: str) -> None:
@@ -131,7 +150,7 @@ def _register(name: str, combine: Combine, about: str) -> None:
     run.__doc__ = f"{about}, each set read by itself."
     store.__doc__ = f"Set a key to what {name} gives, in a second step."
     each_key(name, -3, "readonly", first=0, last=0, step=0)(run)
-    waiting_command(f"{name}STORE", -4, "write denyoom", keys=(1, 1, 1))(store)
+    waiting_command(f"{name}STORE", -4, "write denyoom movablekeys", keys=(1, 1, 1))(store)
 
 
 _register("ZUNION", _union, "The members that any of the sorted sets has")

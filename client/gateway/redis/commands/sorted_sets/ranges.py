@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import read_one_by_one, stored
@@ -70,38 +70,42 @@ def _zrevrangebylex(call: KeyCall) -> Reply:
 @one_key("ZCOUNT", 4, "readonly fast")
 def _zcount(call: KeyCall) -> Reply:
     """How many members are in a range of scores."""
-    return len(by_score(call.entry.get_or_new(SortedSet), call.args[0], call.args[1]))
+    return len(_between(call, by_score))
 
 
 @one_key("ZLEXCOUNT", 4, "readonly fast")
 def _zlexcount(call: KeyCall) -> Reply:
     """How many members are in a range of texts."""
-    return len(by_lex(call.entry.get_or_new(SortedSet), call.args[0], call.args[1]))
+    return len(_between(call, by_lex))
 
 
 @one_key("ZREMRANGEBYRANK", 4, "write")
 def _zremrangebyrank(call: KeyCall) -> Reply:
     """Remove the members in a range of ranks."""
     start, stop = one_integer(call.args[0]), one_integer(call.args[1])
-    members = call.entry.get_or_new(SortedSet)
-    return _without(call, members, by_rank(members, start, stop))
+    return _without(call, by_rank(call.entry.get_or_new(SortedSet), start, stop))
 
 
 @one_key("ZREMRANGEBYSCORE", 4, "write")
 def _zremrangebyscore(call: KeyCall) -> Reply:
     """Remove the members in a range of scores."""
-    members = call.entry.get_or_new(SortedSet)
-    return _without(call, members, by_score(members, call.args[0], call.args[1]))
+    return _without(call, _between(call, by_score))
 
 
 @one_key("ZREMRANGEBYLEX", 4, "write")
 def _zremrangebylex(call: KeyCall) -> Reply:
     """Remove the members in a range of texts."""
+    return _without(call, _between(call, by_lex))
+
+
+def _between(call: KeyCall, choose: Callable[[SortedSet, bytes, bytes], list[Pair]]) -> list[Pair]:
+    least, most = call.args[0], call.args[1]
+    choose(SortedSet(), least, most)  # bad bounds are told before the type of the value
+    return choose(call.entry.get_or_new(SortedSet), least, most)
+
+
+def _without(call: KeyCall, pairs: Sequence[Pair]) -> Reply:
     members = call.entry.get_or_new(SortedSet)
-    return _without(call, members, by_lex(members, call.args[0], call.args[1]))
-
-
-def _without(call: KeyCall, members: SortedSet, pairs: Sequence[Pair]) -> Reply:
     for member, _ in pairs:
         del members[member]
     if pairs:

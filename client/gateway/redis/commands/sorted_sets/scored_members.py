@@ -12,7 +12,7 @@ from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments impor
     one_float,
     one_integer,
 )
-from ringmill.client.gateway.redis.commands.arguments.pages_of_members import scanned
+from ringmill.client.gateway.redis.commands.arguments.pages_of_members import page_of_members
 from ringmill.client.gateway.redis.commands.arguments.random_members import drawn_members
 from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, syntax_error
 from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import told_pairs
@@ -65,7 +65,7 @@ def _zadd(call: KeyCall) -> Reply:
     if not rest or len(rest) % 2:
         raise syntax_error()
     _check_zadd(options, len(rest))
-    scores = [one_float(text) for text in rest[::2]]
+    scores = [one_float(text) + 0.0 for text in rest[::2]]  # -0 is kept as 0
     members = _scores(call)
     adding = _Adding(options)
     for member, score in zip(rest[1::2], scores, strict=True):
@@ -203,7 +203,7 @@ def _zrandmember(call: KeyCall) -> Reply:
 
 @one_key("ZSCAN", -3, "readonly")
 def _zscan(call: KeyCall) -> Reply:
-    """All members with their scores, in one page."""
+    """Some members with their scores, and a cursor for the next ones."""
     members = _scores(call)
-    names = scanned(call.args[0], call.args[1:], members)
-    return [b"0", [text for name in names for text in (name, double_text(members[name]))]]
+    cursor, names = page_of_members(call.args[0], call.args[1:], members)
+    return [cursor, [text for name in names for text in (name, double_text(members[name]))]]

@@ -17,6 +17,7 @@ import redis
 
 from tests.e2e.cli.conftest import Shell
 from tests.e2e.cli.undisturbed.doors.page_commands import DOCS, check_command, page_commands
+from tests.e2e.cli.undisturbed.recipe_files import recipe
 
 PIPELINED = 10_000
 
@@ -110,8 +111,9 @@ def test_what_needs_one_master_is_refused_with_the_reason(client: Any) -> None:
         client.select(99)
 
 
-def test_a_database_without_its_keyspace_names_it(port: int) -> None:
-    with redis.Redis(port=port, db=5) as client, pytest.raises(redis.ResponseError, match="redis5"):
+def test_a_database_without_its_keyspace_says_how_it_is_made(port: int) -> None:
+    wanted = "no keyspace 'redis5'.*ringmill keyspace create redis5 --kind registers.* create redis5-keys"
+    with redis.Redis(port=port, db=5) as client, pytest.raises(redis.ResponseError, match=wanted):
         client.get("a")
 
 
@@ -188,3 +190,84 @@ def test_the_python_of_the_page_gives_what_it_shows(port: int) -> None:
     told: list[str] = []
     assert len(shown.examples) > 5
     assert doctest.DocTestRunner().run(shown, out=told.append).failed == 0, "".join(told)
+
+
+def test_a_pipeline_on_one_key_is_one_step_and_on_several_keys_is_refused(client: Any) -> None:
+    assert client.pipeline().incr("hits").expire("hits", 60).delete("hits", "hits").execute() == [1, True, 1]
+    with pytest.raises(redis.ResponseError, match=r"several keys .* pipeline\(transaction=False\)"):
+        client.pipeline().set("one", 1).set("other", 2).execute()
+    assert client.mget("one", "other") == [None, None]
+    client.set("text", "a")
+    with pytest.raises(redis.ResponseError, match="not an integer"):
+        client.pipeline().append("text", "b").incr("text").execute()
+    assert client.get("text") == b"ab"  # as in Redis, one that fails leaves the others done
+
+
+def test_a_watched_key_that_has_changed_ends_the_transaction(client: Any) -> None:
+    with client.pipeline() as pipeline:
+        pipeline.watch("stock")
+        client.set("stock", 1)
+        pipeline.multi()
+        pipeline.set("stock", 9)
+        with pytest.raises(redis.WatchError):
+            pipeline.execute()
+        assert client.transaction(lambda each: each.multi() or each.incr("stock"), "stock") == [2]
+        pipeline.watch("stock")
+        with pytest.raises(redis.ResponseError, match="WATCH of several keys"):
+            pipeline.watch("other")
+
+
+def test_redis_py_holds_a_lock_without_scripts(client: Any) -> None:
+    lock = client.lock("report", timeout=20, lock_class=recipe("redis_lock").GatewayLock)
+    with lock:
+        assert lock.extend(20)
+        assert 20_000 < client.pttl("report") <= 40_000
+        assert lock.reacquire()
+        assert client.pttl("report") <= 20_000
+        assert not client.lock("report", blocking=False, lock_class=type(lock)).acquire()
+    assert not client.exists("report")
+    assert lock.acquire()
+    client.set("report", "of another one")
+    with pytest.raises(redis.exceptions.LockNotOwnedError):
+        lock.release()
+    assert client.get("report") == b"of another one"
+
+
+def test_pages_of_a_large_set_have_each_member_that_stays(client: Any) -> None:
+    stays = {b"s%d" % number for number in range(700)}
+    client.sadd("large", *stays)
+    cursor, seen, number = 0, list[bytes](), 0
+    while cursor or not seen:
+        cursor, page = client.sscan("large", cursor)
+        seen += page
+        client.sadd("large", *(f"new{number + more}" for more in range(50)))
+        number += 50
+    assert number > 50
+    assert stays <= set(seen)
+
+
+def test_a_caller_may_hear_no_answers_and_close_its_other_connections(port: int, client: Any) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw, raw.makefile("rb") as answers:
+        raw.sendall(b"CLIENT REPLY OFF\r\nPING\r\nINCR silent\r\nCLIENT REPLY ON\r\n")
+        assert answers.readline() == b"+OK\r\n"
+        raw.sendall(b"CLIENT REPLY SKIP\r\nGET silent\r\nGET silent\r\nCLIENT ID\r\n")
+        assert answers.readline() + answers.readline() == b"$1\r\n1\r\n"
+        number = int(answers.readline()[1:])
+        assert client.client_kill_filter(_id=number) == 1
+        assert answers.read() == b""
+    assert number not in [int(each["id"]) for each in client.client_list()]
+    client.delete("silent")
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw, raw.makefile("rb") as answers:
+        raw.sendall(b"CLIENT ID\r\n")
+        number = int(answers.readline()[1:])
+        raw.sendall(b"CLIENT KILL ID %d SKIPME no\r\nSET silent 1\r\n" % number)
+        assert answers.read() == b":1\r\n"
+    assert not client.exists("silent")
+
+
+def test_a_key_may_be_empty_or_of_zero_bytes(client: Any) -> None:
+    for key in (b"", b"\0", b"\0\0"):
+        client.set(key, b"of %d" % len(key))
+    assert client.mget(b"", b"\0", b"\0\0") == [b"of 0", b"of 1", b"of 2"]
+    assert set(client.scan_iter()) == {b"", b"\0", b"\0\0"}
+    assert set(client.scan_iter(b"\0*")) == {b"\0", b"\0\0"}

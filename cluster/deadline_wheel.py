@@ -22,6 +22,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from ringmill.cluster.callbacks import call_guarded
+from ringmill.cluster.traces.spans import in_no_span
 
 __all__ = ["TICK_S", "Bucket", "DeadlineWheel", "Expiring"]
 
@@ -73,7 +74,7 @@ class DeadlineWheel:
         moment = int((loop.time() + after_s) / TICK_S) + 1
         bucket = self._buckets.get(moment)
         if bucket is None:
-            timer = loop.call_at(moment * TICK_S, self._expire, moment)
+            timer = in_no_span(loop.call_at, moment * TICK_S, self._expire, moment)
             bucket = self._buckets[moment] = Bucket(timer, partial(self._drop, moment))
         bucket[entry] = None
         return bucket

@@ -54,15 +54,15 @@ class AnsweredStream:
     """One stream that is being answered."""
 
     __slots__ = (
-        "_clock", "_expected_bytes", "_meter", "allowed", "asked_at", "dialler", "has_answered", "is_ended",
-        "is_stamped", "outbox", "under_way",
+        "_clock", "_expected_bytes", "_meter", "allowed", "dialler", "has_answered", "is_ended",
+        "is_stamped", "outbox", "under_way", "used_at",
     )  # fmt: skip
 
     def __init__(self, dialler: Dialler, clock: Clock, meter: RequestMeter | None) -> None:
         self._clock = clock
         self._meter = meter
         self.dialler = dialler
-        self.asked_at = clock.monotonic()  # when it was last heard of
+        self.used_at = clock.monotonic()  # when a frame has last come, or begun to leave
         self.allowed: set[tuple[str, int]] = set()  # methods with their classes
         self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
         self.under_way = 0
@@ -73,6 +73,7 @@ class AnsweredStream:
 
     def _encode(self, answers: list[Answer]) -> bytes:
         """With a stamp for a dialler that knows stamps: its own frames have them."""
+        self.used_at = self._clock.monotonic()
         clock_us = microseconds(self._clock.boottime()) if self.is_stamped else None
         return encode_answers(answers, clock_us)
 
@@ -85,12 +86,13 @@ class AnsweredStream:
         room = most // self._expected_bytes - self.under_way
         if room >= wanted:
             return wanted
-        return max(room, 1) if self.is_idle else room
+        has_none = not self.under_way and not self.outbox.depth[0]
+        return max(room, 1) if has_none else room
 
     @property
     def is_idle(self) -> bool:
         """Nothing is under way, and all answers have left."""
-        return not self.under_way and not self.outbox.depth[0]
+        return not self.under_way and self.outbox.is_at_rest
 
     def note_done(self, method: str, begun: float) -> None:
         """A call is about to be answered that was read at `begun`."""

@@ -160,7 +160,7 @@ class Answering:
         return len(found)
 
     def end_idle(self, most: int) -> int:
-        """End up to this number of clients' streams on which nothing was asked for IDLE_S, the longest first.
+        """End up to this number of clients' streams that were not used for IDLE_S, the longest first.
 
         Returns how many there are.  Their clients dial anew when they ask the next time.
         """
@@ -168,9 +168,9 @@ class Answering:
         idle = [
             served
             for served in self._streams
-            if served.dialler.is_screened and served.is_idle and served.asked_at < before
+            if served.dialler.is_screened and served.is_idle and served.used_at < before
         ]
-        for served in sorted(idle, key=lambda each: each.asked_at)[:most]:
+        for served in sorted(idle, key=lambda each: each.used_at)[:most]:
             served.is_ended = True
             self._streams[served].cancel()
         return min(most, len(idle))
@@ -213,7 +213,7 @@ class Answering:
             if runs:
                 served.refuse(runs, self.gate.refusal())
         now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
-        looked_at = served.asked_at = now
+        looked_at = served.used_at = now
         batches: dict[BatchHandler, list[_Arrival]] = {}
         late_s = late_us(sent_us, now_us) * 1e-6
         room = served.room(len(self._streams), len(operations))

@@ -74,6 +74,11 @@ class PacedWriter(Generic[T]):
         """Items and bytes that wait."""
         return len(self._queue), self._queued_bytes
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing waits, and nothing is being written."""
+        return not self._queue and not self._is_writing
+
     async def room(self) -> None:
         """Return when the queue is not full."""
         while self.is_full:
@@ -85,7 +90,7 @@ class PacedWriter(Generic[T]):
 
     async def flushed(self) -> None:
         """Return when nothing waits and nothing is being written."""
-        while self._queue or self._is_writing:
+        while not self.is_at_rest:
             await self._written.wait()
 
     def clear(self) -> list[T]:

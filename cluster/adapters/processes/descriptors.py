@@ -24,6 +24,7 @@ KEPT_FOR_FILES: Final = 256  # tables, logs, pipes to children
 LOOK_S: Final = 1.0
 BRIEF: Final = 512  # listed in 0.2 ms
 REMIND_S: Final = 60.0
+SPARE_EVERY_S: Final = 10.0
 SPARED: Final = 16  # descriptors that are to be free below the bound
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class DescriptorWatch:
         self._limit = limit
         self._few = connections_below(limit)
         self._told_at = -REMIND_S
+        self._spared_at = -SPARE_EVERY_S
         self.reason = ""
 
     async def run(self) -> None:
@@ -94,5 +96,8 @@ class DescriptorWatch:
         if now - self._told_at >= REMIND_S:
             self._told_at = now
             _log.warning(self.reason)
-        if ended := self.spare(used - self._few + SPARED):
+        if now - self._spared_at < SPARE_EVERY_S:
+            return  # what was ended last may take a while to close
+        if ended := self.spare(min(used, self._limit) - self._few + SPARED):
+            self._spared_at = now
             _log.info("ended %d sessions on which nothing was asked, as file descriptors are short", ended)

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
+from ringmill.cluster.adapters.network import answering as answering_module
 from ringmill.cluster.adapters.network.answered_stream import (
     FIRST_ANSWER_BYTES,
     LEAST_STREAM_BYTES,
@@ -85,3 +88,23 @@ def test_the_room_of_a_node_is_shared_by_its_streams() -> None:
     assert share_of_answers(1) == STREAM_BYTES
     assert share_of_answers(NODE_BYTES // STREAM_BYTES * 4) == STREAM_BYTES // 4
     assert share_of_answers(16_384) == LEAST_STREAM_BYTES
+
+
+async def test_a_stream_is_not_idle_while_its_answer_is_being_written(
+    memory_streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering_module, "IDLE_S", 0.0)
+    ours, theirs = memory_streams
+    theirs.moves.clear()
+    async with asyncio.TaskGroup() as group:
+        answering = Answering({"kv.get": lambda _: LARGE}, name="n1", clock=SystemClock(), group=group)
+        dialler = Dialler(NodeId(""), "kv.", Priority.WRITE, is_screened=True)
+        serving = group.create_task(answering.serve(theirs, dialler))
+        await ours.write(encode_operations([(1, "kv.get", 60_000_000, int(Priority.READ), b"")]))
+        await settled()
+        assert answering.end_idle(9) == 0
+        theirs.moves.set()
+        assert decode_answers(await ours.read())[0][0][1] == LARGE
+        await settled()
+        assert answering.end_idle(9) == 1
+        await serving

@@ -1,0 +1,37 @@
+"""What a node does when its file descriptors run short."""
+
+from __future__ import annotations
+
+from ringmill.cluster.adapters.processes.descriptors import SPARE_EVERY_S, SPARED, DescriptorWatch
+
+LIMIT, FEW = 300, 150
+
+
+def test_idle_sessions_are_asked_for_as_many_as_are_short_and_not_again_at_once() -> None:
+    watch, asked = DescriptorWatch(LIMIT), list[int]()
+
+    def spare(count: int) -> int:
+        asked.append(count)
+        return count
+
+    watch.spare = spare
+    watch.look(FEW - 1, 0.0)
+    assert (asked, watch.reason) == ([], "")
+    watch.look(FEW + 10, 1.0)
+    watch.look(FEW + 10, 2.0)  # those that were ended have not closed yet
+    assert asked == [10 + SPARED] and "short of file descriptors" in watch.reason
+    watch.look(65_536, 1.0 + SPARE_EVERY_S)  # the system tells no number: there is none left
+    assert asked[1:] == [LIMIT - FEW + SPARED]
+
+
+def test_where_no_session_is_idle_each_look_asks() -> None:
+    watch, asked = DescriptorWatch(LIMIT), list[int]()
+
+    def spare(count: int) -> int:
+        asked.append(count)
+        return 0
+
+    watch.spare = spare
+    for second in range(3):
+        watch.look(FEW, float(second))
+    assert asked == [SPARED] * 3

@@ -8,7 +8,7 @@ error -> status is cluster/errors.py itself.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 import grpc
 
@@ -20,7 +20,17 @@ from ringmill.cluster.wire.error_bytes import (
     encode_error,
 )
 
-__all__ = ["end_with", "error_in_metadata", "status_details", "status_of", "trailing_metadata"]
+__all__ = [
+    "WholeStatus",
+    "end_with",
+    "error_in_metadata",
+    "status_details",
+    "status_of",
+    "trailing_metadata",
+    "whole_status",
+]
+
+WholeStatus: TypeAlias = tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]
 
 _DETAILS_CHARACTERS: Final = 500  # of the message in the status itself; the whole one is in the metadata
 
@@ -41,15 +51,17 @@ def trailing_metadata(error: RingmillError) -> tuple[tuple[str, bytes], ...]:
     return ((ERROR_METADATA_KEY, encode_error(error, max_bytes=MAX_METADATA_ERROR_BYTES)),)
 
 
-def end_with(context: grpc.aio.ServicerContext, error: RingmillError) -> None:
-    """Give a call the status that the caller sees as `error`, once its method returns.
+def whole_status(error: RingmillError) -> WholeStatus:
+    """What a call ends with whose caller sees `error`: code, details and metadata."""
+    return status_of(error), status_details(error), trailing_metadata(error)
 
-    `context.abort` would keep the exception that it raises, and with it every frame that it passed and what
-    they held, in a cycle that only the collector frees: of each refused call as much as it had sent.
-    """
-    context.set_trailing_metadata(trailing_metadata(error))
-    context.set_details(status_details(error))
-    context.set_code(status_of(error))
+
+def end_with(context: grpc.aio.ServicerContext, error: RingmillError) -> None:
+    """Give a stream the status that its caller sees as `error`, once its method returns."""
+    code, details, metadata = whole_status(error)
+    context.set_trailing_metadata(metadata)
+    context.set_details(details)
+    context.set_code(code)
 
 
 def error_in_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> RingmillError | None:

@@ -7,23 +7,36 @@ cluster/adapters/network/grpc_errors.py; both speak cluster/wire/error_status.py
 from __future__ import annotations
 
 import logging
+from typing import NoReturn
 
 import grpc
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.wire.error_status import end_with
+from ringmill.cluster.wire.error_status import WholeStatus
 
-__all__ = ["refuse"]
+__all__ = ["abort", "refusal_of"]
 
 _log = logging.getLogger(__name__)
 
 
-def refuse(context: grpc.aio.ServicerContext, error: Exception, method: str) -> None:
-    """Give the call the status of what `method` raised; the metadata carries the whole error.
+def refusal_of(error: Exception, method: str) -> RingmillError:
+    """What the caller of a method is told that raised this.
 
-    An unexpected error is logged with its trace and ends the call as INTERNAL.
+    An unexpected error is logged with its trace and becomes INTERNAL.
     """
-    end_with(context, error if isinstance(error, RingmillError) else _unexpected(error, method))
+    return error if isinstance(error, RingmillError) else _unexpected(error, method)
+
+
+async def abort(context: grpc.aio.ServicerContext, status: WholeStatus) -> NoReturn:
+    """End a call that has one answer.  It ends with its status alone: after an answer, though an empty one,
+    clients in other languages would not ask again by themselves.
+
+    gRPC keeps the exception that this raises with its call, and the exception keeps the frames that it
+    passes, in a cycle that only the collector frees.  So it is not raised where an error is handled, which
+    would be kept too, with all that its method had in hand.
+    """
+    await context.abort(*status)
+    raise AssertionError("abort always raises")
 
 
 def _unexpected(error: Exception, method: str) -> RingmillError:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-import grpc
 import pytest
 from google.protobuf.message import Message
 
@@ -16,7 +15,6 @@ from ringmill.cluster.errors import (
     InvalidArgument,
     ProtocolMismatch,
     QuorumNotReached,
-    RingmillError,
 )
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Priority
@@ -130,7 +128,6 @@ class UnaryCall:
 
     left_s: float | None = None
     told: tuple[tuple[str, str], ...] = ()
-    refusal: RingmillError | None = None
 
     def time_remaining(self) -> float | None:
         return self.left_s
@@ -144,14 +141,10 @@ class UnaryCall:
     async def send_initial_metadata(self, told: object) -> None:
         """Nobody listens."""
 
-    def set_trailing_metadata(self, metadata: Sequence[tuple[str, bytes]]) -> None:
-        self.refusal = error_in_metadata(metadata)
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        """It stands in the metadata, too."""
-
-    def set_details(self, details: str) -> None:
-        """They stand in the metadata, too."""
+    async def abort(self, code: object, details: str, metadata: Sequence[tuple[str, bytes]]) -> None:
+        error = error_in_metadata(metadata)
+        assert error is not None
+        raise error
 
 
 def unary_caller(node: Node, call: UnaryCall) -> Callable[..., Any]:
@@ -159,11 +152,7 @@ def unary_caller(node: Node, call: UnaryCall) -> Callable[..., Any]:
     handlers = grpc_handlers([node.service.service()], node.clock)["ringmill.v1.Kv"]
 
     async def ask(method: str, request: Message, answer: type[Message]) -> Any:
-        one = replace(call)
-        body = await handlers[method].unary_unary(request.SerializeToString(), one)
-        if one.refusal is not None:
-            raise one.refusal
-        return answer.FromString(body)
+        return answer.FromString(await handlers[method].unary_unary(request.SerializeToString(), call))
 
     return ask
 

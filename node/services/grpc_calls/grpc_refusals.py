@@ -14,12 +14,12 @@ import grpc
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.wire.error_status import WholeStatus
 
-__all__ = ["abort", "refusal_of"]
+__all__ = ["abort", "told_error_of"]
 
 _log = logging.getLogger(__name__)
 
 
-def refusal_of(error: Exception, method: str) -> RingmillError:
+def told_error_of(error: Exception, method: str) -> RingmillError:
     """What the caller of a method is told that raised this.
 
     An unexpected error is logged with its trace and becomes INTERNAL.

@@ -15,7 +15,7 @@ import grpc
 
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.error_status import end_with, whole_status
-from ringmill.node.services.grpc_calls.grpc_refusals import abort, refusal_of
+from ringmill.node.services.grpc_calls.grpc_refusals import abort, told_error_of
 from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
@@ -92,7 +92,7 @@ def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHan
             tells_clock = method.tells_clock
             return await method.run(body, await beginning.call(context, name, body, tells_clock=tells_clock))
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            status = whole_status(refusal_of(error, name))
+            status = whole_status(told_error_of(error, name))
         del body  # or the call would keep it
         return await abort(context, status)
 
@@ -104,7 +104,7 @@ def _upload(method: Upload, name: str, beginning: _Beginning) -> grpc.RpcMethodH
         try:
             return await method.run(bodies, await beginning.call(context, name))
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            status = whole_status(refusal_of(error, name))
+            status = whole_status(told_error_of(error, name))
         del bodies  # or the call would keep it
         return await abort(context, status)
 
@@ -118,6 +118,6 @@ def _stream(method: Stream, name: str, beginning: _Beginning) -> grpc.RpcMethodH
             async for each in method.run(body, call):
                 yield each
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            end_with(context, refusal_of(error, name))
+            end_with(context, told_error_of(error, name))
 
     return grpc.unary_stream_rpc_method_handler(answer)

@@ -392,8 +392,11 @@ class Answering:
         span: Span | None,
     ) -> None:
         try:
-            with spanned(span):
+            if span is None:
                 body = await result
+            else:
+                with spanned(span):
+                    body = await result
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
             served.note_failed(method, error, begun)
             served.fail(identity, self.as_ours(method, error))

@@ -19,7 +19,7 @@ from ringmill.client.kv_requests import read_message, write_message
 from ringmill.client.operations import OperationNames
 from ringmill.client.routing.links import DELETE, GET, PUT
 from ringmill.client.routing.router import Router, Target
-from ringmill.client.routing.tracing import request_span
+from ringmill.client.routing.tracing import batch_span
 from ringmill.client.routing.window import Told, Window, WindowRequest
 from ringmill.client.values import Item, Receipt, item_of, receipt_from
 from ringmill.cluster.errors import InvalidArgument, RingmillError
@@ -157,7 +157,7 @@ async def read_many(
             outcomes[index] = item_of(requests.response(told))
 
     made = (requests.get(key, options, partial(note, index)) for index, key in enumerate(keys))
-    with request_span(requests.router.tracing, "kv.mget", requests.keyspace, keys=len(keys)):
+    with batch_span(requests.router.tracing, "kv.mget", requests.keyspace, outcomes):
         await _work_off(requests.router, made)
     return outcomes
 
@@ -178,7 +178,7 @@ async def write_many(
     made = (
         requests.write(key, value, options, partial(note, index)) for index, (key, value) in enumerate(pairs)
     )
-    with request_span(requests.router.tracing, "kv.mput", requests.keyspace, keys=len(pairs)):
+    with batch_span(requests.router.tracing, "kv.mput", requests.keyspace, outcomes):
         await _work_off(requests.router, made)
     return cast("list[Receipt | RingmillError]", outcomes)
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import TracebackType
 from typing import Any, TypeAlias, TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
@@ -97,29 +98,41 @@ class AsyncPipeline:
         self._span = None if tracer is None else begun_span(tracer, "kv.pipeline", requests.keyspace)
         with spanned(self._span, ends=False):
             self._window = Window(requests.router, self._pull)  # sends for the span it was made for
-        self._is_over = False
+        self._is_over = self._is_any_done = False
+        self._failure: RingmillError | None = None  # the first, while no operation was done
 
     async def __aenter__(self) -> AsyncPipeline:
         self._requests.router.directory.lifetime.check()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None and not self._is_over:
                 await self.flush()
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
-            await self.aclose()
+            await self._close(error)
 
     async def aclose(self) -> None:
         """End it without waiting: the futures of operations that have not ended are cancelled."""
+        await self._close(None)
+
+    async def _close(self, error: BaseException | None) -> None:
+        """Its span has this error, or the first one of its operations if none of them was done."""
         self._is_over = True
         self._queue.clear()
         for future in list(self._futures):
             future.cancel()
         self._futures.clear()
-        await self._window.close()
-        if self._span is not None:
-            self._span.end()
+        try:
+            await self._window.close()
+        finally:
+            if self._span is not None:
+                self._span.end(error or self._failure)
 
     def put(
         self,
@@ -222,10 +235,18 @@ class AsyncPipeline:
             )
         return self._requests.get(queued.key, queued.options, lambda told: self._note_read(queued, told))
 
+    def _note_outcome(self, told: Message | RingmillError) -> None:
+        if self._span is None or self._is_any_done:
+            return
+        self._is_any_done = not isinstance(told, RingmillError)
+        self._failure = None if not isinstance(told, RingmillError) else self._failure or told
+
     def _note_write(self, queued: QueuedWrite, told: Message | RingmillError) -> None:
+        self._note_outcome(told)
         queued.outcome(told if isinstance(told, RingmillError) else self._requests.receipt(told))
 
     def _note_read(self, queued: QueuedRead, told: Message | RingmillError) -> None:
+        self._note_outcome(told)
         if isinstance(told, RingmillError):
             queued.outcome(told)
             return

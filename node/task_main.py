@@ -157,12 +157,13 @@ def _run(run: RunAttempt, here: _Process) -> tuple[MapOutput | ReduceOutput, Att
         told_of = here.fence.explained(classify(error, user_files), error)
         raise _as_user_sees(told_of, run.bundle) from error
     finally:
+        _tell_trace("")
         sys.stdout.flush()
         sys.stderr.flush()
 
 
 def _tell_trace(traceparent: str) -> None:
-    """By the variable that OpenTelemetry has for it.  This process may have had another attempt before."""
+    """By the variable that OpenTelemetry has for it.  "": there is none, as between two attempts."""
     os.environ.pop("TRACEPARENT", None)
     if traceparent:
         os.environ["TRACEPARENT"] = traceparent

@@ -127,14 +127,11 @@ def help_about(ctx: click.Context, verb: tuple[str, ...]) -> None:
 def version(settings: Settings) -> None:
     """Print the version of this distribution and of Python."""
     import platform
-    from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of
 
-    try:
-        ours = version_of("ringmill")
-    except PackageNotFoundError:
-        ours = "unknown"
-    document = {"ringmill": ours, "python": platform.python_version(), "grpc": version_of("grpcio")}
+    from ringmill.cluster.adapters.own_version import own_version
+
+    document = {"ringmill": own_version(), "python": platform.python_version(), "grpc": version_of("grpcio")}
     output.fields(settings, document, list(document.items()))
 
 

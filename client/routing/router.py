@@ -110,10 +110,11 @@ class Router:
             return await self._answer(method, prepare, target, attempts, None)
         span = begun_span(tracer, method.path, target.keyspace if target is not None else "")
         with spanned(span):
-            answer = await self._answer(method, prepare, target, attempts, None)
-            if span is not None:
-                span.note({"ringmill.attempts": len(attempts.tried)})
-            return answer
+            try:
+                return await self._answer(method, prepare, target, attempts, None)
+            finally:
+                if span is not None:
+                    span.note({"ringmill.attempts": len(attempts.tried)})
 
     def _check_throttle(self, now: float) -> None:
         """Raises Overloaded for a request that nodes would refuse most likely (rule O6)."""

@@ -6,14 +6,15 @@ See: docs/monitoring.md, "Traces".
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias
 
+from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.traces.span_names import span_name
 from ringmill.cluster.traces.spans import Span, Tracer, carried_trace, is_unrecorded, spanned
 
-__all__ = ["Tracing", "begun_span", "no_tracer", "request_span"]
+__all__ = ["Tracing", "batch_span", "begun_span", "no_tracer", "request_span"]
 
 Tracing: TypeAlias = Callable[[], Tracer | None]
 """Tells what records spans now; None: nothing does."""
@@ -36,9 +37,23 @@ def begun_span(tracer: Tracer, path: str, keyspace: str, *, keys: int = 1) -> Sp
     return tracer.begin(f"ringmill.{name}", kind="client", parent=carried_trace(), notes=notes)
 
 
-def request_span(
-    tracing: Tracing, path: str, keyspace: str = "", *, keys: int = 1
-) -> AbstractContextManager[None]:
+def request_span(tracing: Tracing, path: str) -> AbstractContextManager[None]:
     """Make a request for a span of its own, if the program traces."""
     tracer = tracing()
-    return spanned(None if tracer is None else begun_span(tracer, path, keyspace, keys=keys))
+    return spanned(None if tracer is None else begun_span(tracer, path, ""))
+
+
+@contextmanager
+def batch_span(tracing: Tracing, path: str, keyspace: str, outcomes: Sequence[object]) -> Iterator[None]:
+    """Make the requests of a batch for one span, if the program traces.
+
+    There is an outcome for each key at the end.  The span fails by the first error if each of them is one.
+    """
+    tracer = tracing()
+    span = None if tracer is None else begun_span(tracer, path, keyspace, keys=len(outcomes))
+    with spanned(span):
+        yield
+        if span is not None:
+            errors = [each for each in outcomes if isinstance(each, RingmillError)]
+            if errors and len(errors) == len(outcomes):
+                span.end(errors[0])

@@ -81,7 +81,10 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None and not self._is_over:
+            if kind is not None:
+                with suppress(ClientClosed):
+                    self._loop.run(self._subject.__aexit__(kind, error, trace))
+            elif not self._is_over:
                 self.flush()
         finally:
             self.close()

@@ -288,10 +288,10 @@ class Worker:
             await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
             began_at = self._clock.monotonic()
             span = self._begun_span(assignment)
-            with spanned(span, ends=False):
+            with spanned(span):  # which also ends it when the attempt is cancelled
                 report = await self._attempt(assignment, spec, folder, phases)
-            if span is not None:
-                span.end(None if report.kind == "done" else JobFailed(f"the attempt has {report.kind}"))
+                if span is not None and report.kind != "done":
+                    span.end(JobFailed(f"the attempt has {report.kind}"))
             report = replace(report, ran_s=max(0.0, self._clock.monotonic() - began_at))
         await self._deliver(report)
 

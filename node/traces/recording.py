@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 
+from ringmill.cluster.adapters.own_version import own_version
 from ringmill.cluster.adapters.tracing.otel_tracer import OtelTracer
 from ringmill.cluster.adapters.tracing.trace_export import exporting_provider
 from ringmill.cluster.ports import Entropy
@@ -18,6 +18,6 @@ __all__ = ["recording_traces"]
 @contextmanager
 def recording_traces(config: NodeConfig, entropy: Entropy) -> Iterator[NodeTracer]:
     """Raises InvalidArgument for a file that cannot be written."""
-    about = {"service.instance.id": config.id, "service.version": version("ringmill")}
+    about = {"service.instance.id": config.id, "service.version": own_version()}
     with exporting_provider(config.traces, about, "--traces") as provider:
         yield NodeTracer(OtelTracer(provider), config.id, one_in=config.trace_one_in, entropy=entropy)

@@ -1,15 +1,18 @@
-"""The thread of a task process that tells of progress: one for all attempts, each only while it runs."""
+"""What attempts in one task process share, and what each has only while it runs: progress, and a trace."""
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from ringmill.cluster.adapters.files.counted_files import CountedFiles
-from ringmill.cluster.mapreduce.messages.task_messages import Said
+from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
 from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.node import task_main
 
@@ -33,3 +36,22 @@ def test_progress_is_told_of_the_attempt_that_runs_alone(monkeypatch: pytest.Mon
         ours.setblocking(False)
         with pytest.raises(BlockingIOError):
             ours.recv(1)
+
+
+def test_an_attempt_finds_its_trace_in_the_environment_and_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for name in ("HOME", "TMPDIR", "TRACEPARENT"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(task_main, "run_attempt", lambda *_: os.environ.get("TRACEPARENT"))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        here = task_main._Process(
+            task_main._Teller(task_main._Pipe(theirs)), task_main._Fence(), task_main._Peak()
+        )
+        for trace in ("00-1-2-01", ""):
+            run = RunAttempt("map", 0, 1, b"", "", str(tmp_path), str(tmp_path), trace=trace)
+            found: object = task_main._run(run, here)
+            assert (found, "TRACEPARENT" in os.environ) == (trace or None, False)

@@ -36,6 +36,7 @@ from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.overload.traced_batches import handle_in_spans
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
 from ringmill.cluster.traces.spans import CallTracer, Span, spanned
+from ringmill.cluster.traces.trace_context import TraceContext
 from ringmill.cluster.wire.frames import (
     MAX_FRAME_BYTES,
     NOTICE,
@@ -265,6 +266,8 @@ class Answering:
         """For a call that its dialler traces, or with which a trace begins here: only those of clients do."""
         identity, method, _, _, body = operation
         parent, is_clients = traces.get(identity, b""), served.dialler.is_screened
+        if parent and TraceContext.decode(parent) is None:  # ids of zeros
+            parent = b""
         if not (parent or is_clients) or not self._is_served(served, method):
             return None
         return tracer.begin_call(method, body, parent=parent, may_be_first=is_clients)
@@ -317,8 +320,12 @@ class Answering:
         try:
             self._admit(served, method, priority, deadline, self._clock.monotonic())
             handler = self._handlers[method]
-            with spanned(span, ends=False):
-                result = handler(Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority]))
+            incoming = Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority])
+            if span is None:
+                result = handler(incoming)
+            else:
+                with spanned(span, ends=False):
+                    result = handler(incoming)
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
             if span is not None:
                 span.end(error)
@@ -385,8 +392,11 @@ class Answering:
         span: Span | None,
     ) -> None:
         try:
-            with spanned(span):
+            if span is None:
                 body = await result
+            else:
+                with spanned(span):
+                    body = await result
         except Exception as error:  # noqa: BLE001  whatever a handler raises is its caller's to hear
             served.note_failed(method, error, begun)
             served.fail(identity, self.as_ours(method, error))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final
 
@@ -22,6 +21,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from ringmill.cluster.adapters.own_version import own_version
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.traces.spans import Notes, Span, SpanKind
 from ringmill.cluster.traces.trace_context import TraceContext
@@ -48,7 +48,7 @@ class OtelTracer:
     """
 
     def __init__(self, provider: trace.TracerProvider) -> None:
-        self._tracer = provider.get_tracer("ringmill", version("ringmill"))
+        self._tracer = provider.get_tracer("ringmill", own_version())
 
     def begin(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from ringmill.cluster.traces.spans import Tracer
 
@@ -30,16 +30,16 @@ class ProgramsTracer:
         self._tracer: Tracer | None = None
 
     def __call__(self) -> Tracer | None:
-        api = sys.modules.get(_API)
-        if api is None:
+        api: Any = sys.modules.get(_API)
+        ask = getattr(api, "get_tracer_provider", None)  # another thread may be importing it just now
+        if ask is None:
             return None
-        if (provider := api.get_tracer_provider()) is not self._provider:
-            self._provider, self._tracer = provider, _tracer_of(api)
+        if (provider := ask()) is not self._provider:
+            self._provider, self._tracer = provider, _tracer_of(api, provider)
         return self._tracer
 
 
-def _tracer_of(api: ModuleType) -> Tracer | None:
-    provider = api.get_tracer_provider()
+def _tracer_of(api: ModuleType, provider: Any) -> Tracer | None:
     if isinstance(provider, api.ProxyTracerProvider | api.NoOpTracerProvider):
         return None  # nobody has set one
     from ringmill.cluster.adapters.tracing.otel_tracer import OtelTracer  # noqa: PLC0415

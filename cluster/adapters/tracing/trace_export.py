@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from typing import Final, TextIO
 
@@ -29,6 +31,7 @@ __all__ = ["exporting_provider"]
 
 EXPORT_EVERY_S: Final = 1.0
 SEND_TIMEOUT_S: Final = 2.0  # short, as a node that stops waits for it
+ENDING_S: Final = 1.0  # from then on nothing more is sent, so an end takes at most this and one timeout
 FILE_BYTES: Final = 16 << 20
 FILES: Final = 4
 MOST_CHARACTERS: Final = 256  # of what a span tells: requests of clients may say anything
@@ -45,15 +48,17 @@ def exporting_provider(
 
     `about` is told with each span, as attributes of its process; its instance names the file in a folder.
     One in `one_in` traces that begin here is recorded, 0: none; of others it was decided where they began.
-    At the end what is left is exported.
+    At the end what is left is exported, unless that takes too long.
 
     Raises InvalidArgument, which names `origin`, for a file that cannot be written.
     """
     path = file_of_traces(place)
     if path and os.path.isdir(path):
         path = os.path.join(path, f"{about[_WHO]}.jsonl")
+    if path and os.path.exists(path) and not os.path.isfile(path):  # a device would be made private
+        raise InvalidArgument(f"{origin} {path!r}: it is there, and is not a regular file")
     try:
-        exporter = _SpanFile(path) if path else _Collector(place)
+        exporter: _SpanFile | _Collector = _SpanFile(path) if path else _Collector(place)
     except OSError as error:
         raise InvalidArgument(f"{origin} {path!r}: {error.strerror}") from error
     resource = Resource.create({"service.name": "ringmill", **about})
@@ -75,6 +80,7 @@ def exporting_provider(
     try:
         yield provider
     finally:
+        exporter.begin_end()
         provider.shutdown()
 
 
@@ -85,24 +91,41 @@ class GivenIds(RandomIdGenerator):
         return GIVEN_ID.get() or super().generate_span_id()
 
 
+class _Losses:
+    """Logs only when a place begins to take no spans, and when it takes them again."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self.is_lost = False
+
+    def note(self, result: SpanExportResult) -> SpanExportResult:
+        """The same result."""
+        is_lost = result is not SpanExportResult.SUCCESS
+        if is_lost and not self.is_lost:
+            _log.warning("traces are lost: %s takes none", self._place)
+        elif self.is_lost and not is_lost:
+            _log.info("traces are sent again: %s takes them", self._place)
+        self.is_lost = is_lost
+        return result
+
+
 class _Collector(OTLPSpanExporter):
-    """Sends spans, and logs only when it begins to take none, and when it takes them again."""
+    """Sends spans over HTTP."""
 
     def __init__(self, url: str) -> None:
         super().__init__(endpoint=url, timeout=SEND_TIMEOUT_S)
         logging.getLogger(OTLPSpanExporter.__module__).setLevel(logging.CRITICAL)  # two lines a second
-        self._url = url
-        self._is_lost = False
+        self._losses = _Losses(url)
+        self._ends_at: float | None = None
+
+    def begin_end(self) -> None:
+        """The process is about to end: a collector that is slow or takes none does not hold it up."""
+        self._ends_at = time.monotonic() + ENDING_S
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = super().export(spans)
-        is_lost = result is not SpanExportResult.SUCCESS
-        if is_lost and not self._is_lost:
-            _log.warning("traces are lost: %s takes none", self._url)
-        elif self._is_lost and not is_lost:
-            _log.info("traces are sent again: %s takes them", self._url)
-        self._is_lost = is_lost
-        return result
+        if self._ends_at is not None and (self._losses.is_lost or time.monotonic() > self._ends_at):
+            return self._losses.note(SpanExportResult.FAILURE)
+        return self._losses.note(super().export(spans))
 
 
 class _SpanFile(SpanExporter):
@@ -110,14 +133,22 @@ class _SpanFile(SpanExporter):
 
     def __init__(self, path: str) -> None:
         self._file = _RotatedFile(path)
+        self._losses = _Losses(path)
+
+    def begin_end(self) -> None:
+        """Nothing waits for a file."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._file.error = None
         for span in spans:
             self._file.emit(logging.makeLogRecord({"msg": span.to_json(indent=None)}))
-        return SpanExportResult.SUCCESS
+            if self._file.error is not None:  # as when the disk is full
+                return self._losses.note(SpanExportResult.FAILURE)
+        return self._losses.note(SpanExportResult.SUCCESS)
 
     def shutdown(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written before cannot be now
+            self._file.close()
 
 
 class _RotatedFile(RotatingFileHandler):
@@ -125,6 +156,14 @@ class _RotatedFile(RotatingFileHandler):
 
     def __init__(self, path: str) -> None:
         super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES - 1, encoding="utf-8")
+        self.error: BaseException | None = None
+        """Why the last record that was not written could not be."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  its name is given
+        """Remember why, where a handler of logs prints a traceback for each record."""
+        self.error = sys.exception()
+        if self.stream is not None and self.stream.closed:  # a full disk fails the close of a full file too
+            self.stream = None  # then the next record opens it
 
     def _open(self) -> TextIO:  # type: ignore[override]  # it is no more than this in text mode
         descriptor = open_private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ringmill.cluster.errors import InvalidArgument
 
@@ -24,18 +24,33 @@ def checked_trace_place(origin: str, text: str) -> str:
     if file := text.removeprefix(_FILE) if text.startswith(_FILE) else "":
         place = f"{_FILE}{Path(file).absolute()}"
     else:
-        url = urlsplit(text)
-        if url.scheme not in {"http", "https"} or not url.hostname:
-            raise InvalidArgument(
-                f"{origin} {text[:80]!r}: file:PATH, or the URL of a collector",
-                hint="a collector of OpenTelemetry on this machine listens at http://127.0.0.1:4318",
-            )
+        url = _checked_url(origin, text)
         place = text if url.path.strip("/") else url._replace(path=_COLLECTOR_PATH).geturl()
     if not all(map(_is_there, _NEEDED)):
         raise InvalidArgument(
             f"{origin} needs OpenTelemetry, which is not installed", hint="pip install 'ringmill[otel]'"
         )
     return place
+
+
+def _checked_url(origin: str, text: str) -> SplitResult:
+    """The URL of a collector.  Raises InvalidArgument; the place is logged, so it has no password."""
+    if "@" in text.partition("://")[2].partition("/")[0]:
+        raise InvalidArgument(
+            f"{origin}: the URL of a collector has no user or password in it",
+            hint="headers for a collector are in OTEL_EXPORTER_OTLP_HEADERS",
+        )
+    try:
+        url = urlsplit(text)
+        is_one = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError as error:  # such as a port that is not a number
+        raise InvalidArgument(f"{origin} {text[:80]!r}: {error}") from None
+    if not is_one:
+        raise InvalidArgument(
+            f"{origin} {text[:80]!r}: file:PATH, or the URL of a collector",
+            hint="a collector of OpenTelemetry on this machine listens at http://127.0.0.1:4318",
+        )
+    return url
 
 
 def _is_there(package: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Final, Self
 
 from ringmill.cluster.errors import JobFailed
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -17,6 +17,8 @@ from ringmill.cluster.traces.spans import Span, Tracer, carried_trace, spanned
 from ringmill.cluster.traces.stage_places import stage_place
 
 __all__ = ["JobSpans"]
+
+_FAILED: Final = frozenset({"FAILED", "KILLED"})
 
 
 class JobSpans:
@@ -55,11 +57,11 @@ class JobSpans:
             yield
 
     def end(self, state: str) -> None:
-        """The job is over, or goes on elsewhere."""
+        """The job is over, or goes on elsewhere, which is no failure."""
         self._end_stages()
         if self._job is not None:
             self._job.note({"ringmill.job.state": state})
-            self._job.end(None if state == "SUCCEEDED" else JobFailed(f"the job is {state}"))
+            self._job.end(JobFailed(f"the job is {state}") if state in _FAILED else None)
 
     def _end_stages(self) -> None:
         for span in self._stages.values():

@@ -8,8 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.adapters.tracing.otel_tracer import OtelTracer
 from ringmill.cluster.errors import Conflict, InvalidArgument, Unavailable
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
@@ -28,6 +32,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, staging_folder
 from ringmill.cluster.ports import Incoming, Priority, TaskProcess
+from ringmill.cluster.traces.spans import Span, spanned
 from ringmill.node.compute.worker import Worker
 from ringmill.node.node_options import WorkerOptions
 from tests.node.compute.worker_bench import ME, SOURCE, TERM, Bench, once
@@ -211,11 +216,17 @@ async def test_an_order_that_comes_twice_is_one_attempt_and_a_refused_report_is_
 async def test_a_cancelled_attempt_ends_without_a_report_and_a_dropped_job_leaves_no_file(
     bench: Bench,
 ) -> None:
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    bench.worker._tracer = OtelTracer(provider)
     assignment = bench.map_assignment("poison\n", "loop")
-    await bench.ask("task.start", encode_assignments([assignment]))
+    with spanned(Span(b"t" * 16 + b"submitsp" + b"\x01")):
+        await bench.ask("task.start", encode_assignments([assignment]))
     await until(lambda: len(processes_of(bench)) == 1)
     await bench.ask("task.cancel", Cancel("j-1", TERM, assignment.attempt).encode())
     await until(lambda: not processes_of(bench))
+    [span] = spans.get_finished_spans()
+    assert (span.attributes or {})["error.type"] == "CancelledError"
     assert (await bench.run(bench.map_assignment("a\n", number=2))).attempt.number == 2
     assert scratch(bench) == ["j-1"]
     await bench.ask("task.cancel", Cancel("j-1", TERM).encode())

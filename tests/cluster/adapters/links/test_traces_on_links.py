@@ -154,3 +154,13 @@ async def test_nothing_is_sent_to_a_side_that_records_nothing(
     with spanned(Span(ASKED)):
         assert await n1.call(N2, "echo", b"hi", timeout_s=5, priority=Priority.WRITE) == b"hi"
     assert sent == [[]]
+
+
+async def test_ids_of_zeros_are_no_trace(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+    recorded = Recorded()
+    n2.trace_by(recorded)
+    n2.serve("echo", lambda incoming: incoming.body)
+    with spanned(Span(bytes(25))):
+        await n1.call(N2, "echo", b"1", timeout_s=5, priority=Priority.WRITE)
+    assert recorded.parents == {}

@@ -23,6 +23,7 @@ from ringmill.client.gateway.redis.commands.connections.queued_commands import (
 from ringmill.client.gateway.redis.protocol.command_parser import (
     CommandParser,
     ProtocolFault,
+    command_size,
 )
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DoorOfConnection", "RedisConnection"]
 
-_OF_ARGUMENT: Final = 64
-"""Bytes that an argument takes beside its own."""
 _LONG: Final = 1 << 16
 _LINGERS_S: Final = 1.0
 _MUCH: Final = 1 << 20
@@ -316,7 +315,7 @@ class RedisConnection(asyncio.Protocol):
 
     def _begin(self, command: list[bytes]) -> None:
         self.door.commands_done += 1
-        self._size = sum(map(len, command)) + _OF_ARGUMENT * len(command)
+        self._size = command_size(command)
         self.reply_mode.begin()
         queued = self.queued
         try:
@@ -332,6 +331,7 @@ class RedisConnection(asyncio.Protocol):
                 queued = None  # what fails now fails by itself
                 self._run(spec, args)
             else:
+                queued.grow(command)
                 self._queue(queued, spec, args)
                 self._answered("QUEUED")
         except RedisError as error:
@@ -341,11 +341,11 @@ class RedisConnection(asyncio.Protocol):
 
     def _queue(self, queued: QueuedCommands, spec: CommandSpec, args: list[bytes]) -> None:
         """Raises RedisError for a command that is not on the one key, or when there are too many."""
-        queued.grow(args)
+        only_reads = "readonly" in spec.flags
         if spec.one_key is not None:
-            queued.add(args.pop(place_of_key(spec)), self._change(spec, args))
+            queued.add(args.pop(place_of_key(spec)), self._change(spec, args), only_reads=only_reads)
         elif spec.each_key is not None:
-            queued.add_parts(spec.each_key(args, self.version))
+            queued.add_parts(spec.each_key(args, self.version), only_reads=only_reads)
         elif spec.for_connection is not None and ("refused" in spec.flags or spec.name in _KEYLESS):
             queued.add_reply(spec.for_connection(self, args))
         else:

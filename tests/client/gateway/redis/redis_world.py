@@ -83,6 +83,11 @@ class Spoken:
         """The next line of what is answered."""
         return (await asyncio.wait_for(self.reader.readline(), 30)).rstrip(b"\r\n")
 
+    async def bulk(self) -> bytes:
+        """The next bulk string."""
+        line = await self.heard()
+        return (await self.reader.readexactly(int(line[1:]) + 2))[:-2]
+
     async def ask(self, *words: bytes) -> bytes:
         self.say(*words)
         return await self.heard()

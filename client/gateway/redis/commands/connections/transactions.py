@@ -21,7 +21,7 @@ def _multi(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Queue the commands that follow, all of them on one key."""
     if connection.queued is not None:
         raise RedisError("ERR MULTI calls can not be nested")
-    connection.queued = QueuedCommands(connection.database, connection.watched)
+    connection.queued = QueuedCommands(connection.database, connection.watched, connection.room)
     return OK
 
 

@@ -407,7 +407,7 @@ class RedisConnection(asyncio.Protocol):
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a command of a caller failed")
             reply = GATEWAY_FAILED
-        done.version = self.version
+        done.version, done.is_silent = self.version, self.reply_mode.is_silent
         self._is_held = False
         done(reply)
 

@@ -229,6 +229,35 @@ async def test_commands_that_do_not_come_whole_have_a_bound_for_all_callers_toge
         assert told.startswith(b"-ERR this connection has ") and b"%d" % (8 * MIB) in told
 
 
+async def test_many_that_hold_little_each_have_the_same_bound() -> None:
+    async with redis_door(Registers(), most_held_bytes=8 * MIB) as (door, connect):
+        other = await connect()
+        begun = [await connect() for _ in range(20)]
+        for each in begun:
+            each.writer.write(b"*2\r\n$4\r\nECHO\r\n$1000000\r\n%b" % (b"e" * 900_000))
+            await each.writer.drain()
+            assert await other.ask(b"PING") == b"+PONG"
+            assert sum(each.held_bytes for each in door.connections()) <= 9 * MIB
+        assert b"all together may have %d" % (8 * MIB) in await first_line(begun)
+
+
+async def test_a_transaction_under_way_and_a_command_behind_others_are_counted() -> None:
+    registers = Registers()
+    registers.waiting.add(b"a")
+    async with redis_door(registers) as (door, connect):
+        caller, other, third = await connect(), await connect(), await connect()
+        for words in ([b"MULTI"], [b"APPEND", b"a", LARGE[: MIB // 2]], [b"EXEC"]):
+            caller.say(*words)
+        assert [await caller.heard() for _ in range(2)] == [b"+OK", b"+QUEUED"]
+        other.say(b"GET", b"a")
+        other.say(b"BITOP", b"AND", b"into", *[b"k" * 1000] * 500)
+        await registers.has_been_asked(1)
+        while [each.held_bytes > MIB // 2 for each in door.connections()] != [True, True, False]:
+            assert await third.ask(b"PING") == b"+PONG"
+        registers.may_answer.set()
+        assert await caller.heard() == b"*1"
+
+
 async def test_connections_beyond_the_limit_are_told_and_closed() -> None:
     async with redis_door(Registers(), most_connections=5) as (_, connect):
         opened = [await connect() for _ in range(5)]

@@ -15,7 +15,7 @@ from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change
-from ringmill.client.gateway.redis.store.typed_values import Entry
+from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue, SortedSet
 
 DATABASE = cast("Database", object())
 ROOM = AnswerRoom(RedisLimits(), lambda: 0)
@@ -77,6 +77,18 @@ def test_a_watched_key_is_compared_by_what_it_holds(now: Entry, is_same: bool) -
     reply = queued.change(now, 0)
     assert (reply == ["OK"]) if is_same else isinstance(reply, NullArray)
     assert (now.value == b"new") == is_same
+
+
+def test_a_watched_key_is_the_same_in_any_order_and_not_of_another_type() -> None:
+    members = [b"%d" % each for each in range(100)]
+    values: list[RedisValue] = [set(members), list(members), b"", [], {}, set()]
+    for order in (members, members[::-1]):
+        values += [dict.fromkeys(order, b""), SortedSet((member, 0.0) for member in order)]
+    values.append(SortedSet((member, -0.0) for member in members))
+    for one in values:
+        for other in values:
+            is_same = type(one) is type(other) and one == other
+            assert (Entry(one).digest() == Entry(other).digest()) == is_same
 
 
 def test_what_is_queued_is_bounded() -> None:

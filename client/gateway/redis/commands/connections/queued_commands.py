@@ -7,7 +7,6 @@ not be: each key is a register of its own (docs/decisions/a-transaction-is-of-on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Final
 
 from ringmill.client.gateway.redis.commands.command_spec import Parts
@@ -17,7 +16,7 @@ from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import MOST_AT_ONCE, Change, reply_of
-from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue
+from ringmill.client.gateway.redis.store.typed_values import Entry
 
 __all__ = ["NOT_QUEUED", "QueuedCommands", "WatchedKey"]
 
@@ -36,19 +35,16 @@ class WatchedKey:
     def __init__(self, database: Database, key: bytes) -> None:
         self.database = database
         self.key = key
-        self._value: RedisValue | None = None
-        self._expires_at_ms = 0
+        self._digest = b""
 
     def note(self, entry: Entry, _now_ms: int) -> Reply:
         """Remember what the key holds."""
-        self._value, self._expires_at_ms = copy(entry.value), entry.expires_at_ms
+        self._digest = entry.digest()
         return None
 
     def is_as_noted(self, entry: Entry) -> bool:
         """Whether the key holds the same, of the same type and with the same expiry."""
-        value = entry.value
-        same_type = type(value) is type(self._value)
-        return same_type and value == self._value and entry.expires_at_ms == self._expires_at_ms
+        return entry.digest() == self._digest
 
 
 class QueuedCommands:

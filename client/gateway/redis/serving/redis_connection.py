@@ -432,6 +432,8 @@ class RedisConnection(asyncio.Protocol):
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def _tell_growth(self) -> None:
+        if self._transport is None:
+            return  # the door counts it no longer
         former, self.told_bytes = self.told_bytes, self.held_bytes
         self.door.has_grown(self.told_bytes - former)
 

@@ -51,6 +51,7 @@ class RedisDoor:
         self._clock = clock
         self._ids = itertools.count(1)
         self._connections: dict[int, RedisConnection] = {}
+        self._told_bytes = 0  # by all of them together; what has been answered since is told later
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._server: asyncio.Server | None = None
@@ -99,15 +100,23 @@ class RedisDoor:
         return ""
 
     def closed(self, connection: RedisConnection) -> None:
-        self._connections.pop(connection.id, None)
+        if self._connections.pop(connection.id, None) is not None:
+            self._told_bytes -= connection.told_bytes
         if not self._connections:
             self._is_empty.set()
 
-    def has_grown(self) -> None:
+    def has_grown(self, by: int) -> None:
         """As `DoorOfConnection.has_grown`: the connection that holds most makes room for the others."""
+        self._told_bytes += by
+        if self._told_bytes > self.limits.most_held_bytes:
+            self._make_room()
+
+    def _make_room(self) -> None:
         most = self.limits.most_held_bytes
         held = {each: each.held_bytes for each in self.connections()}
-        total = sum(held.values())
+        for each, size in held.items():
+            each.told_bytes = size
+        self._told_bytes = total = sum(held.values())
         while total > most and held:
             largest = max(held, key=lambda each: held[each])
             total -= held[largest]
@@ -127,3 +136,4 @@ class RedisDoor:
             for connection in self.connections():
                 if why := connection.lateness(now_s):
                     connection.give_up(why)
+            self._make_room()  # what a connection holds grows by more than what comes

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
-from ringmill.client.gateway.redis.commands.bits import NO_OFFSET, bit_offset
+from ringmill.client.gateway.redis.commands.bits import MOST_OFFSET, NO_OFFSET, bit_offset
 from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, syntax_error
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 
@@ -28,6 +29,11 @@ class _Field:
     at: int
     bits: int
     is_signed: bool
+
+    @property
+    def last(self) -> int:
+        """Its last bit."""
+        return self.at + self.bits - 1
 
     @property
     def end(self) -> int:
@@ -117,18 +123,19 @@ def _taken(call: KeyCall, steps: Sequence[_Step]) -> Reply:
 
 
 def _steps(args: Sequence[bytes]) -> list[_Step]:
-    words, overflow, steps = list(args), b"WRAP", list[_Step]()
+    words, overflow, steps = deque(args), b"WRAP", list[_Step]()
     while words:
-        word = words.pop(0).upper()
+        word = words.popleft().upper()
         if word == b"OVERFLOW" and words:
-            overflow = words.pop(0).upper()
+            overflow = words.popleft().upper()
             if overflow not in _OVERFLOWS:
                 raise RedisError("ERR Invalid OVERFLOW type specified")
         elif word == b"GET" and len(words) >= 2:
-            steps.append(_Step(word, _field(words.pop(0), words.pop(0)), 0, overflow))
+            steps.append(_Step(word, _field(words.popleft(), words.popleft()), 0, overflow))
         elif word in (b"SET", b"INCRBY") and len(words) >= 3:
-            field = _field(words.pop(0), words.pop(0))
-            steps.append(_Step(word, field, one_integer(words.pop(0)), overflow))
+            field = _field(words.popleft(), words.popleft())
+            bit_offset(b"%d" % field.last)
+            steps.append(_Step(word, field, one_integer(words.popleft()), overflow))
         else:
             raise syntax_error()
     return steps
@@ -144,5 +151,7 @@ def _field(kind: bytes, offset: bytes) -> _Field:
         if offset[:1] == b"#"
         else one_integer(offset, NO_OFFSET, 0)
     )
-    bit_offset(b"%d" % (at + bits - 1))
-    return _Field(at, bits, kind[:1] == b"i")
+    field = _Field(at, bits, kind[:1] == b"i")
+    if field.last > MOST_OFFSET:
+        raise RedisError(NO_OFFSET)
+    return field

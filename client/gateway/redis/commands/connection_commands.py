@@ -140,31 +140,6 @@ def _client_setinfo(connection: RedisConnection, args: Sequence[bytes]) -> Reply
     return OK
 
 
-@for_connection("CLIENT|INFO", 2)
-def _client_info(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
-    """This connection, as fields."""
-    return _told(connection) + b"\n"
-
-
-@for_connection("CLIENT|LIST", -2)
-def _client_list(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
-    """The caller's connections to this gateway: those that show the same token."""
-    wanted: set[int] | None = None
-    if args:
-        if args[0].upper() == b"TYPE" and len(args) == 2:
-            wanted = set() if args[1].lower() != b"normal" else None
-        elif args[0].upper() == b"ID" and len(args) > 1:
-            wanted = {one_integer(one, "ERR Invalid client ID") for one in args[1:]}
-        else:
-            raise syntax_error()
-    lines = [
-        _told(one) + b"\n"
-        for one in connection.door.connections()
-        if one.token == connection.token and (wanted is None or one.id in wanted)
-    ]
-    return b"".join(lines)
-
-
 @for_connection("CLIENT|NO-EVICT", 3)
 def _client_no_evict(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Accepted: no connection is closed for memory that others need."""
@@ -195,26 +170,3 @@ def _checked_name(name: bytes) -> bytes:
 
 def _is_name(text: bytes) -> bool:
     return all(33 <= one <= 126 for one in text)
-
-
-def _told(connection: RedisConnection) -> bytes:
-    now_s = connection.door.monotonic()
-    fields: dict[str, object] = {
-        "id": connection.id,
-        "addr": connection.address,
-        "laddr": connection.local_address,
-        "name": connection.name.decode("ascii", "replace"),
-        "age": int(now_s - connection.began_s),
-        "idle": int(now_s - connection.active_s),
-        "flags": "".join(flag for flag in "eT" if flag in connection.flags) or "N",
-        "db": connection.number,
-        "sub": 0,
-        "psub": 0,
-        "multi": -1,
-        "cmd": connection.last_command.decode("ascii", "replace").lower(),
-        "user": "default",
-        "resp": connection.version,
-        "lib-name": connection.library.get(b"lib-name", b"").decode("ascii", "replace"),
-        "lib-ver": connection.library.get(b"lib-ver", b"").decode("ascii", "replace"),
-    }
-    return " ".join(f"{name}={value}" for name, value in fields.items()).encode()

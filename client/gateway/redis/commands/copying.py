@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING
@@ -20,13 +21,13 @@ __all__: list[str] = []
 @waiting_command("COPY", -3, "write denyoom", keys=(1, 2, 1))
 async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Set a key to what another one holds, expiry included, in a second step."""
-    number, replaces, words = connection.number, False, list(args[2:])
+    number, replaces, words = connection.number, False, deque(args[2:])
     while words:
-        word = words.pop(0).upper()
+        word = words.popleft().upper()
         if word == b"REPLACE":
             replaces = True
         elif word == b"DB" and words:
-            number = one_integer(words.pop(0))
+            number = one_integer(words.popleft())
         else:
             raise syntax_error()
     if args[0] == args[1] and number == connection.number:
@@ -40,7 +41,7 @@ async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     def change(entry: Entry, _now_ms: int) -> Reply:
         if entry.value is not None and not replaces:
             return 0
-        entry.set(source.value)
+        entry.set(copy(source.value))  # it may be done over, and later changes of a batch alter it in place
         entry.expire(source.expires_at_ms)
         return 1
 

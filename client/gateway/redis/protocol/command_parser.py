@@ -8,17 +8,20 @@ before they read, and would not see the error if the connection ended amid it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from ringmill.client.gateway.redis.protocol.inline_words import words_of
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
-__all__ = ["CommandParser", "ProtocolFault", "TooLargeCommand"]
+__all__ = ["CommandParser", "ProtocolFault", "TooLargeCommand", "command_size"]
 
 MOST_ARGUMENTS: Final = 64 * 1024
 MAX_COMMAND_BYTES: Final = 8 * MAX_VALUE_BYTES
 MAX_LINE_BYTES: Final = 64 * 1024
 MAX_DROPPED_BYTES: Final = 512 * 1024 * 1024
+_OF_ARGUMENT: Final = 64
+"""Bytes that an argument takes beside its own."""
 _LONGEST_NUMBER: Final = 32
 _DROP_AT: Final = 1 << 16
 _SHORT: Final = {b"$%d" % length: length for length in range(1024)}
@@ -60,7 +63,7 @@ class CommandParser:
     @property
     def held_bytes(self) -> int:
         """Bytes of commands that were not taken yet."""
-        return len(self._data) + self._taken
+        return len(self._data) + self._taken + _OF_ARGUMENT * len(self._arguments)
 
     def feed(self, data: bytes) -> None:
         if self._at >= len(self._data):
@@ -184,6 +187,11 @@ class CommandParser:
         else:
             self._data = self._data[self._at :]
         self._at = 0
+
+
+def command_size(command: Sequence[bytes]) -> int:
+    """Bytes that a command takes, its name included."""
+    return sum(map(len, command)) + _OF_ARGUMENT * len(command)
 
 
 def _bulk_length(line: bytes) -> int:

@@ -23,6 +23,7 @@ from ringmill.client.gateway.redis.commands.connections.queued_commands import (
 from ringmill.client.gateway.redis.protocol.command_parser import (
     CommandParser,
     ProtocolFault,
+    command_size,
 )
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
@@ -41,12 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DoorOfConnection", "RedisConnection"]
 
-_OF_ARGUMENT: Final = 64
-"""Bytes that an argument takes beside its own."""
 _LONG: Final = 1 << 16
 _LINGERS_S: Final = 1.0
-_MUCH: Final = 1 << 20
-"""Bytes by which a connection grows before all are looked at."""
 _KEYLESS: Final = frozenset({"PING", "ECHO", "TIME", "UNWATCH"})  # MULTI may have them, too
 _log = logging.getLogger(__name__)
 
@@ -73,8 +70,8 @@ class DoorOfConnection(Protocol):
         """All that are open."""
         ...
 
-    def has_grown(self) -> None:
-        """One of them holds much more than before: all of them must stay within their limit."""
+    def has_grown(self, by: int) -> None:
+        """One of them holds this number of bytes more: all of them must stay within their limit."""
         ...
 
     def monotonic(self) -> float:
@@ -123,6 +120,7 @@ class RedisConnection(asyncio.Protocol):
         self.flags: set[str] = set()
         self.reply_mode = ReplyMode()
         self.queued: QueuedCommands | None = None
+        self.executed: QueuedCommands | None = None  # by an EXEC that is under way
         self.watched: WatchedKey | None = None
         self.began_s = self.active_s = door.monotonic()
         self.last_command = b""
@@ -133,7 +131,7 @@ class RedisConnection(asyncio.Protocol):
         self._unanswered = 0
         self._begun_bytes = 0
         self._size = 0  # of the command that is being begun
-        self._told_bytes = 0
+        self.told_bytes = 0  # of `held_bytes`, to the door
         self.room = AnswerRoom(door.limits, self._unsent)
         self._backlog: deque[list[bytes]] = deque()
         self._is_held = False  # by a command that others wait for
@@ -218,8 +216,9 @@ class RedisConnection(asyncio.Protocol):
     @property
     def held_bytes(self) -> int:
         """What it has sent that is not answered, and answers that it has not taken."""
-        queued = 0 if self.queued is None else self.queued.held_bytes
-        return self._parser.held_bytes + self._begun_bytes + queued + self.room.used
+        queued = sum(one.held_bytes for one in (self.queued, self.executed) if one is not None)
+        backlog = self._size if self._backlog else 0  # the command that was to begin last, and no other
+        return self._parser.held_bytes + backlog + self._begun_bytes + queued + self.room.used
 
     def give_up(self, why: str) -> None:
         """End it, after an error when the caller has sent part of a command and takes its answers."""
@@ -316,7 +315,7 @@ class RedisConnection(asyncio.Protocol):
 
     def _begin(self, command: list[bytes]) -> None:
         self.door.commands_done += 1
-        self._size = sum(map(len, command)) + _OF_ARGUMENT * len(command)
+        self._size = command_size(command)
         self.reply_mode.begin()
         queued = self.queued
         try:
@@ -332,6 +331,7 @@ class RedisConnection(asyncio.Protocol):
                 queued = None  # what fails now fails by itself
                 self._run(spec, args)
             else:
+                queued.grow(command)
                 self._queue(queued, spec, args)
                 self._answered("QUEUED")
         except RedisError as error:
@@ -341,11 +341,11 @@ class RedisConnection(asyncio.Protocol):
 
     def _queue(self, queued: QueuedCommands, spec: CommandSpec, args: list[bytes]) -> None:
         """Raises RedisError for a command that is not on the one key, or when there are too many."""
-        queued.grow(args)
+        only_reads = "readonly" in spec.flags
         if spec.one_key is not None:
-            queued.add(args.pop(place_of_key(spec)), self._change(spec, args))
+            queued.add(args.pop(place_of_key(spec)), self._change(spec, args), only_reads=only_reads)
         elif spec.each_key is not None:
-            queued.add_parts(spec.each_key(args, self.version))
+            queued.add_parts(spec.each_key(args, self.version), only_reads=only_reads)
         elif spec.for_connection is not None and ("refused" in spec.flags or spec.name in _KEYLESS):
             queued.add_reply(spec.for_connection(self, args))
         else:
@@ -407,7 +407,7 @@ class RedisConnection(asyncio.Protocol):
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a command of a caller failed")
             reply = GATEWAY_FAILED
-        done.version = self.version
+        done.version, done.is_silent = self.version, self.reply_mode.is_silent
         self._is_held = False
         done(reply)
 
@@ -432,12 +432,10 @@ class RedisConnection(asyncio.Protocol):
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def _tell_growth(self) -> None:
-        held = self.held_bytes
-        if held > self._told_bytes + _MUCH:
-            self._told_bytes = held
-            self.door.has_grown()
-        else:
-            self._told_bytes = min(held, self._told_bytes)
+        if self._transport is None:
+            return  # the door counts it no longer
+        former, self.told_bytes = self.told_bytes, self.held_bytes
+        self.door.has_grown(self.told_bytes - former)
 
     def _close_if_answered(self) -> None:
         if not self._ends_after or self._unanswered or self._backlog or self._transport is None:

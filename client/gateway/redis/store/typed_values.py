@@ -6,6 +6,7 @@ Layout and limits: docs/redis.md.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -70,6 +71,18 @@ class Entry:
         content = list(value) if letter == "t" else value
         packed: bytes = msgpack.packb([letter, self.expires_at_ms, content])
         return packed
+
+    def digest(self) -> bytes:
+        """32 bytes that are the same for equal values of the same type and expiry, and for no others."""
+        value: object = self.value
+        if isinstance(value, SortedSet):
+            value = sorted((member, score + 0.0) for member, score in value.items())  # -0.0 is equal to 0.0
+        elif isinstance(value, dict):
+            value = sorted(value.items())
+        elif isinstance(value, set):
+            value = sorted(value)
+        letter = None if self.value is None else _LETTERS[type(self.value)]
+        return hashlib.blake2b(msgpack.packb([letter, self.expires_at_ms, value]), digest_size=32).digest()
 
     def get(self, kind: type[T]) -> T | None:
         """The value if it is of this type; None when there is none.  Raises RedisError for another type."""

@@ -16,7 +16,7 @@ from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue
 from ringmill.client.registers.registers import RegisterValue
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import Conflict
+from ringmill.cluster.errors import Conflict, PermissionDenied
 
 __all__ = ["Registers", "Spoken", "redis_door"]
 
@@ -30,7 +30,12 @@ class Registers:
         self.waiting: set[bytes] = set()
         self.reads = 0
         self.has_read = asyncio.Condition()
-        self.registers = SimpleNamespace(keyspace=lambda name: self)
+        self.registers = SimpleNamespace(keyspace=lambda name: self, get=self._checked)
+        self.needs_token = False  # and no caller has one
+
+    async def _checked(self, key: bytes) -> None:
+        if self.needs_token:
+            raise PermissionDenied("a token is required")
 
     def hold(self, key: bytes, value: RedisValue) -> None:
         self.values[key] = (Entry(value).encode(), 1)
@@ -82,6 +87,11 @@ class Spoken:
     async def heard(self) -> bytes:
         """The next line of what is answered."""
         return (await asyncio.wait_for(self.reader.readline(), 30)).rstrip(b"\r\n")
+
+    async def bulk(self) -> bytes:
+        """The next bulk string."""
+        line = await self.heard()
+        return (await self.reader.readexactly(int(line[1:]) + 2))[:-2]
 
     async def ask(self, *words: bytes) -> bytes:
         self.say(*words)

@@ -82,7 +82,42 @@ async def test_keys_of_one_command_have_a_bound() -> None:
         caller = await connect()
         for words in ([b"DEL", *[b"a"] * 10_001], [b"SUNIONSTORE", b"into", *[b"a"] * 10_001]):
             assert await caller.ask(*words) == b"-ERR the command has 10001 keys, the limit is 10000"
+        assert await caller.ask(b"MULTI") == b"+OK"
+        told = await caller.ask(b"MGET", *[b"a"] * 10_001)
+        assert told == b"-ERR the command has 10001 keys, the limit is 10000"
+        assert await caller.ask(b"DISCARD") == b"+OK"
         assert await caller.ask(b"EXISTS", *[b"tiny"] * 10_000) == b":10000"
+
+
+async def test_commands_of_a_transaction_have_a_bound_without_arguments_too() -> None:
+    async with redis_door(Registers()) as (door, connect):
+        caller = await connect()
+        assert await caller.ask(b"MULTI") == b"+OK"
+        caller.say(b"PING", times=1001)
+        assert [await caller.heard() for _ in range(1000)] == [b"+QUEUED"] * 1000
+        assert door.connections()[0].held_bytes >= 1000 * 64
+        assert await caller.heard() == b"-ERR there are 1000 commands since MULTI, and no more may be queued"
+        assert (await caller.ask(b"EXEC")).startswith(b"-EXECABORT ")
+
+
+async def test_answers_of_a_transaction_have_the_bound_of_one_command() -> None:
+    async with redis_door(large_world()) as (_, connect):
+        caller = await connect()
+        words = [[b"SUNION", *[b"set"] * 300], [b"SADD", b"set", b""], *[[b"SMEMBERS", b"set"]] * 30]
+        for each in [[b"MULTI"], *words, [b"EXEC"]]:
+            caller.say(*each)
+        assert [await caller.heard() for _ in range(1 + len(words))] == [b"+OK"] + [b"+QUEUED"] * len(words)
+        assert await caller.heard() == b"*%d" % len(words)
+        assert (await caller.heard()).startswith(b"-ERR the answer would have ")
+        assert await caller.heard() == b":1"
+        left_out = 0
+        for _ in range(30):
+            if (line := await caller.heard()).startswith(b"*"):
+                assert {len(await caller.bulk()) for _ in range(2)} == {0, len(LARGE) - 64}
+            else:
+                left_out += line.startswith(b"-ERR the transaction was done, and this answer is left out")
+        assert left_out == 30 - 15
+        assert await caller.ask(b"SISMEMBER", b"set", b"") == b":1"
 
 
 async def test_members_are_drawn_with_repeats_up_to_a_number_that_is_told() -> None:
@@ -192,6 +227,36 @@ async def test_commands_that_do_not_come_whole_have_a_bound_for_all_callers_toge
         assert sum(each.held_bytes for each in door.connections()) <= 9 * MIB
         assert await other.ask(b"PING") == b"+PONG"
         assert told.startswith(b"-ERR this connection has ") and b"%d" % (8 * MIB) in told
+
+
+async def test_many_that_hold_little_each_have_the_same_bound() -> None:
+    async with redis_door(Registers(), most_held_bytes=8 * MIB) as (door, connect):
+        other = await connect()
+        begun = [await connect() for _ in range(20)]
+        for each in begun:
+            each.writer.write(b"*2\r\n$4\r\nECHO\r\n$1000000\r\n%b" % (b"e" * 900_000))
+            await each.writer.drain()
+            assert await other.ask(b"PING") == b"+PONG"
+            assert sum(each.held_bytes for each in door.connections()) <= 9 * MIB
+        assert b"all together may have %d" % (8 * MIB) in await first_line(begun)
+
+
+async def test_a_transaction_under_way_and_a_command_behind_others_are_counted() -> None:
+    registers = Registers()
+    registers.waiting.add(b"a")
+    async with redis_door(registers) as (door, connect):
+        caller, other, third = await connect(), await connect(), await connect()
+        assert await caller.ask(b"MULTI") == b"+OK"
+        assert await caller.ask(b"APPEND", b"a", LARGE[: MIB // 2]) == b"+QUEUED"
+        caller.say(b"EXEC")
+        other.say(b"GET", b"a")
+        other.say(b"BITOP", b"AND", b"into", *[b"k" * 1000] * 500)
+        await registers.has_been_asked(1)
+        async with asyncio.timeout(20):
+            while [each.held_bytes > MIB // 2 for each in door.connections()] != [True, True, False]:
+                assert await third.ask(b"PING") == b"+PONG"
+        registers.may_answer.set()
+        assert await caller.heard() == b"*1"
 
 
 async def test_connections_beyond_the_limit_are_told_and_closed() -> None:

@@ -46,6 +46,13 @@ def test_any_cut_of_the_bytes_gives_the_same_commands(
     assert not parser.is_amid_command
 
 
+def test_arguments_that_are_held_count_more_than_their_bytes() -> None:
+    parser = CommandParser()
+    parser.feed(b"*1001\r\n" + b"$1\r\na\r\n" * 1000)
+    assert taken(parser) == []
+    assert parser.held_bytes >= 1000 * 65
+
+
 def test_half_a_command_is_noticed() -> None:
     parser = CommandParser()
     parser.feed(b"*2\r\n$3\r\nGET\r\n$1\r\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
@@ -62,7 +63,7 @@ async def stored(connection: RedisConnection, key: bytes, value: RedisValue) -> 
 
     def change(entry: Entry, _now_ms: int) -> Reply:
         if entry.value is not None or value:
-            entry.set(value or None)
+            entry.set(copy(value) or None)  # it may be done over, and later changes of a batch alter it
             entry.expires_at_ms = 0
         return len(value)
 

@@ -1,4 +1,4 @@
-"""CLIENT KILL, UNBLOCK and REPLY: what a caller does with its connections to this gateway."""
+"""CLIENT LIST, INFO, KILL, UNBLOCK and REPLY: what a caller does with its connections to this gateway."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import for_connection, syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
+from ringmill.client.gateway.redis.store.told_errors import NO_AUTH
 
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
@@ -18,10 +19,65 @@ _TYPES: Final = (b"normal", b"master", b"slave", b"replica", b"pubsub")
 _NO_ID: Final = "ERR client-id should be greater than 0"
 
 
+@for_connection("CLIENT|INFO", 2)
+def _client_info(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+    """This connection, as fields."""
+    return _told(connection) + b"\n"
+
+
+@waiting_command("CLIENT|LIST", -2)
+async def _client_list(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+    """The caller's connections to this gateway: those that show the same token."""
+    wanted: set[int] | None = None
+    if args:
+        if args[0].upper() == b"TYPE" and len(args) == 2:
+            wanted = set() if args[1].lower() != b"normal" else None
+        elif args[0].upper() == b"ID" and len(args) > 1:
+            wanted = {one_integer(one, "ERR Invalid client ID") for one in args[1:]}
+        else:
+            raise syntax_error()
+    own = await _own_connections(connection)
+    return b"".join(_told(one) + b"\n" for one in own if wanted is None or one.id in wanted)
+
+
+async def _own_connections(connection: RedisConnection) -> list[RedisConnection]:
+    """Those that show the token of this one, once the cluster has taken it: without that, all that have not
+    shown theirs yet would be one caller's.  Raises RedisError, RingmillError."""
+    try:
+        await connection.door.databases.check_token(connection.token)
+    except RedisError as error:
+        raise error if connection.token else RedisError(NO_AUTH) from error
+    return [one for one in connection.door.connections() if one.token == connection.token]
+
+
+def _told(connection: RedisConnection) -> bytes:
+    now_s, queued = connection.door.monotonic(), connection.queued
+    flags = "" if queued is None else "x"
+    fields: dict[str, object] = {
+        "id": connection.id,
+        "addr": connection.address,
+        "laddr": connection.local_address,
+        "name": connection.name.decode("ascii", "replace"),
+        "age": int(now_s - connection.began_s),
+        "idle": int(now_s - connection.active_s),
+        "flags": flags + "".join(flag for flag in "eT" if flag in connection.flags) or "N",
+        "db": connection.number,
+        "sub": 0,
+        "psub": 0,
+        "multi": -1 if queued is None else len(queued),
+        "cmd": connection.last_command.decode("ascii", "replace").lower(),
+        "user": "default",
+        "resp": connection.version,
+        "lib-name": connection.library.get(b"lib-name", b"").decode("ascii", "replace"),
+        "lib-ver": connection.library.get(b"lib-ver", b"").decode("ascii", "replace"),
+    }
+    return " ".join(f"{name}={value}" for name, value in fields.items()).encode()
+
+
 @waiting_command("CLIENT|KILL", -3)
 async def _client_kill(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Close connections of the caller to this gateway: those that show the same token."""
-    own = [one for one in connection.door.connections() if one.token == connection.token]
+    own = await _own_connections(connection)
     if len(args) == 1:
         chosen = [one for one in own if one.address.encode() == args[0]]
         if not chosen:

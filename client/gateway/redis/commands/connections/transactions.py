@@ -21,7 +21,7 @@ def _multi(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """Queue the commands that follow, all of them on one key."""
     if connection.queued is not None:
         raise RedisError("ERR MULTI calls can not be nested")
-    connection.queued = QueuedCommands(connection.database, connection.watched)
+    connection.queued = QueuedCommands(connection.database, connection.watched, connection.room)
     return OK
 
 
@@ -41,7 +41,11 @@ async def _exec(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
         raise RedisError("EXECABORT Transaction discarded because of previous errors.")
     if queued.key is None:
         return queued.change(Entry(), 0)
-    return await connection.database.keys.ask(queued.key, queued.change)
+    connection.executed = queued
+    try:
+        return await connection.database.keys.ask(queued.key, queued.change)
+    finally:
+        connection.executed = None
 
 
 @for_connection("DISCARD", 1, "fast")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -51,18 +52,17 @@ class _Wanted:
 
 def _wanted(args: Sequence[bytes], command: str, *, is_difference: bool, stores: bool) -> _Wanted:
     keys, rest = counted_keys(args, command)
-    words = list(rest)
+    words = deque(rest)
     weights, with_scores = [1.0] * len(keys), False
     aggregate: Callable[[float, float], float] = _sum
     while words:
-        word = words.pop(0).upper()
+        word = words.popleft().upper()
         if word == b"WITHSCORES" and not stores:
             with_scores = True
         elif word == b"WEIGHTS" and not is_difference and len(words) >= len(keys):
-            weights = [one_float(text, "ERR weight value is not a float") for text in words[: len(keys)]]
-            del words[: len(keys)]
+            weights = [one_float(words.popleft(), "ERR weight value is not a float") for _ in keys]
         elif word == b"AGGREGATE" and not is_difference and words and words[0].upper() in _AGGREGATES:
-            aggregate = _AGGREGATES[words.pop(0).upper()]
+            aggregate = _AGGREGATES[words.popleft().upper()]
         else:
             raise syntax_error()
     return _Wanted(keys, weights, aggregate, with_scores)

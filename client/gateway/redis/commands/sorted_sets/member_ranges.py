@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -63,14 +64,14 @@ def range_wanted(
 ) -> RangeWanted:
     """From start, stop and options.  `kind` is b"", b"BYSCORE" or b"BYLEX"; with `may_say_all` the options
     choose it.  Raises RedisError."""
-    start, stop, options = args[0], args[1], list(args[2:])
+    start, stop, options = args[0], args[1], deque(args[2:])
     with_scores, limit = False, None
     while options:
-        word = options.pop(0).upper()
+        word = options.popleft().upper()
         if word == b"WITHSCORES":
             with_scores = True
         elif word == b"LIMIT" and len(options) >= 2:
-            limit = one_integer(options.pop(0)), one_integer(options.pop(0))
+            limit = one_integer(options.popleft()), one_integer(options.popleft())
         elif may_say_all and word in (b"BYSCORE", b"BYLEX"):
             kind = word
         elif may_say_all and word == b"REV":

@@ -1,0 +1,101 @@
+"""A module as it is imported: in a real process, contained."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ringmill.client.gateway.jobs.module_reader import ModuleReader, ReadJob
+from ringmill.client.gateway.jobs.reading_order import JobRequest, ReadingOrder
+from ringmill.client.jobs.job_packing import JobOptions
+from ringmill.cluster.adapters.containment.level import level_of_kernel
+from ringmill.cluster.adapters.containment.software import SHARED_MEMORY
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
+from ringmill.cluster.errors import InvalidArgument
+
+pytestmark = pytest.mark.skipif(bool(level_of_kernel().lack), reason="the kernel contains nothing")
+
+READER = (sys.executable, "-P", "-m", "ringmill.client.gateway.jobs.reading_main", "--forkserver")
+JOB = """
+from collections.abc import Iterator
+from ringmill import CollectOutput, KvOutput, job
+
+def words(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield line, 1
+
+mine = job(map=words{output})
+"""
+
+
+class Reading:
+    """Reads modules with a gateway whose jobs folder and key these are."""
+
+    def __init__(self, reader: ModuleReader, folder: Path, key: Path) -> None:
+        self._reader = reader
+        self.folder = folder
+        self.key = key
+
+    async def read(self, text: str, *, folder: str | None = None) -> ReadJob:
+        request = JobRequest("m.py:mine", {"m.py": text.encode()}, "/in", None, JobOptions())
+        place = str(self.folder) if folder is None else folder
+        return await self._reader.read(ReadingOrder(request, "mine-1", place, (str(self.key),)))
+
+
+@pytest.fixture
+async def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reading]:
+    software = tmp_path / "site-packages"
+    for folder in (software, tmp_path / "jobs"):
+        folder.mkdir()
+    (software / "key").write_text("secret")
+    monkeypatch.setenv("PYTHONPATH", str(software))
+    made = iter(range(100))
+
+    def new_folder() -> str:
+        folder = tmp_path / f"module-{next(made)}"
+        folder.mkdir()
+        return str(folder)
+
+    processes = TaskProcesses(READER)
+    with closing(OsFileSystem()) as files:
+        yield Reading(ModuleReader(processes, files, new_folder), tmp_path / "jobs", software / "key")
+        await processes.close()
+
+
+@pytest.fixture
+def shared() -> Iterator[str]:
+    """A file in shared memory that a module may make."""
+    path = Path(SHARED_MEMORY, f"ringmill-test-{os.getpid()}")
+    yield str(path)
+    path.unlink(missing_ok=True)
+
+
+async def test_the_folder_of_jobs_is_for_outputs_that_nobody_names(reading: Reading) -> None:
+    nobody = await reading.read(JOB.format(output=""))
+    assert nobody.spec.output == f"{reading.folder}/mine-1"
+    declared = await reading.read(JOB.format(output=", output=KvOutput('index')"))
+    assert declared.spec.output_keyspace == "index"
+    with pytest.raises(InvalidArgument, match="CollectOutput is for whoever waits"):
+        await reading.read(JOB.format(output=", output=CollectOutput()"))
+    with pytest.raises(InvalidArgument, match="the job names no output"):
+        await reading.read(JOB.format(output=""), folder="")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("open({key!r}).read()", "Permission denied"),
+        ("open({shared!r}, 'wb', 0).write(b'x')", "File too large"),
+        ("open('planted', 'w').write('x')", "Permission denied"),
+    ],
+)
+async def test_a_module_reads_no_secret_and_writes_no_byte(
+    reading: Reading, shared: str, line: str, told: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=told):
+        await reading.read(line.format(key=str(reading.key), shared=shared))

@@ -21,7 +21,7 @@ from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.job_keyspaces import is_keyspace_path
 from ringmill.cluster.mapreduce.file_urls import is_url
 
-__all__ = ["FORM_TYPE", "submit_job"]
+__all__ = ["FORM_TYPE", "InputRoom", "submit_job"]
 
 FORM_TYPE: Final = "multipart/form-data"
 _MOST_JSON_BYTES: Final = MOST_SOURCE_BYTES * 2  # as JSON writes text
@@ -93,7 +93,7 @@ async def _request_in_parts(call: HttpCall, jobs: GatewayJobs) -> JobRequest:
     settings: dict[str, Any] | None = None
     sources: dict[str, bytes] = {}
     inputs: list[str] = []
-    left, room = MOST_SOURCE_BYTES, _InputRoom()
+    left, room = MOST_SOURCE_BYTES, InputRoom()
     async for part in _parts(await call.request.multipart()):
         file = part.filename or ""
         if settings is None:  # they are looked at before anything is kept
@@ -220,7 +220,7 @@ async def _whole(part: BodyPartReader, what: str, most_bytes: int) -> bytes:
     return bytes(found)
 
 
-class _InputRoom:
+class InputRoom:
     """What the inputs of one form may still have."""
 
     def __init__(self) -> None:

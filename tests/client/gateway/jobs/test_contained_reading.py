@@ -7,17 +7,27 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
 from ringmill.client.gateway.jobs.module_reader import ModuleReader, ReadJob
 from ringmill.client.gateway.jobs.reading_order import JobRequest, ReadingOrder
+from ringmill.client.gateway.jobs.shown_parts import ShownParts
 from ringmill.client.jobs.job_packing import JobOptions
 from ringmill.cluster.adapters.containment.level import level_of_kernel
 from ringmill.cluster.adapters.containment.software import SHARED_MEMORY
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+
+if TYPE_CHECKING:
+    from ringmill.client.connection import AsyncClient
 
 pytestmark = pytest.mark.skipif(bool(level_of_kernel().lack), reason="the kernel contains nothing")
 
@@ -33,18 +43,21 @@ mine = job(map=words{output})
 """
 
 
+def request_of(text: str) -> JobRequest:
+    return JobRequest("m.py:mine", {"m.py": text.encode()}, "/in", None, JobOptions())
+
+
 class Reading:
     """Reads modules with a gateway whose jobs folder and key these are."""
 
     def __init__(self, reader: ModuleReader, folder: Path, key: Path) -> None:
-        self._reader = reader
+        self.reader = reader
         self.folder = folder
         self.key = key
 
     async def read(self, text: str, *, folder: str | None = None) -> ReadJob:
-        request = JobRequest("m.py:mine", {"m.py": text.encode()}, "/in", None, JobOptions())
         place = str(self.folder) if folder is None else folder
-        return await self._reader.read(ReadingOrder(request, "mine-1", place, (str(self.key),)))
+        return await self.reader.read(ReadingOrder(request_of(text), "mine-1", place, (str(self.key),)))
 
 
 @pytest.fixture
@@ -84,6 +97,22 @@ async def test_the_folder_of_jobs_is_for_outputs_that_nobody_names(reading: Read
         await reading.read(JOB.format(output=", output=CollectOutput()"))
     with pytest.raises(InvalidArgument, match="the job names no output"):
         await reading.read(JOB.format(output=""), folder="")
+
+
+async def test_parts_for_a_keyspace_are_refused_where_there_is_no_folder_for_them(reading: Reading) -> None:
+    async def closed() -> None: ...
+
+    handed: list[str] = []
+
+    async def hand_over(bundle: Bundle, spec: JobSpec) -> None:
+        handed.append(spec.job)
+
+    with closing(OsFileSystem()) as files:
+        jobs = GatewayJobs(reading.reader, ShownParts(files), OsEntropy(), closed)
+        client = cast("AsyncClient", SimpleNamespace(jobs=SimpleNamespace(status=None, hand_over=hand_over)))
+        with pytest.raises(InvalidArgument, match="this gateway has no folder in which the parts"):
+            await jobs.submit(client, request_of(JOB.format(output=", output=KvOutput('index')")))
+    assert handed == []
 
 
 @pytest.mark.parametrize(

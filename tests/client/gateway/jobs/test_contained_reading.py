@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(bool(level_of_kernel().lack), reason="the kernel contains nothing")
 
 READER = (sys.executable, "-P", "-m", "ringmill.client.gateway.jobs.reading_main", "--forkserver")
+KEY = Path(ast.__file__).with_name("this.py")
+"""Stands for a key among the software, which modules read otherwise."""
 JOB = """
 from collections.abc import Iterator
 from ringmill import CollectOutput, KvOutput, job
@@ -61,12 +64,8 @@ class Reading:
 
 
 @pytest.fixture
-async def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reading]:
-    software = tmp_path / "site-packages"
-    for folder in (software, tmp_path / "jobs"):
-        folder.mkdir()
-    (software / "key").write_text("secret")
-    monkeypatch.setenv("PYTHONPATH", str(software))
+async def reading(tmp_path: Path) -> AsyncIterator[Reading]:
+    (tmp_path / "jobs").mkdir()
     made = iter(range(100))
 
     def new_folder() -> str:
@@ -76,7 +75,7 @@ async def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
     processes = TaskProcesses(READER)
     with closing(OsFileSystem()) as files:
-        yield Reading(ModuleReader(processes, files, new_folder), tmp_path / "jobs", software / "key")
+        yield Reading(ModuleReader(processes, files, new_folder), tmp_path / "jobs", KEY)
         await processes.close()
 
 

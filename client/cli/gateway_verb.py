@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import endpoints_of, tls_of_settings
+from ringmill.client.cli.frame.connecting import endpoints_of, secrets_of, tls_of_settings
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.routing.balancing import POLICIES, BalanceName
 from ringmill.cluster.errors import InvalidArgument
@@ -125,8 +125,9 @@ def gateway(
         from ringmill.client.cli.doors.http_arguments import http_admission, http_door, tls_of_door
 
         tls_of_http = tls_of_door(http_cert, http_key)
+        secrets = [http_key or "", *secrets_of(settings)]
         admission = http_admission(rate_limit, window_limit, most_requests, cache_ttl)
-        doors.append(http_door(http, tls_of_http, cors_origins, admission, clients, jobs_folder))
+        doors.append(http_door(http, tls_of_http, cors_origins, admission, clients, jobs_folder, secrets))
     if redis is not None:
         from ringmill.client.cli.doors.redis_arguments import redis_door
 

@@ -17,7 +17,7 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, KvInput, 
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.file_urls import output_url_of
 
-__all__ = ["OutputEnd", "checked_inputs", "checked_output", "checked_side"]
+__all__ = ["OutputEnd", "checked_inputs", "checked_output", "checked_side", "names_output"]
 
 
 def checked_inputs(target: Runnable, given: Inputs | None) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
@@ -78,6 +78,12 @@ class OutputEnd(NamedTuple):
     collect_bytes: int = 0
     overwrite: bool = False
     url: str = ""
+
+
+def names_output(target: Runnable) -> bool:
+    """Whether the job itself says where its result goes, so that a submission need not."""
+    sink = last_job(target).output
+    return isinstance(sink, CollectOutput) or (isinstance(sink, KvOutput) and bool(sink.path))
 
 
 def checked_output(

@@ -25,6 +25,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
+from ringmill.cluster.mapreduce.api.definition_checks import check_split_mib
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import Entropy, FileSystem
@@ -68,6 +69,8 @@ class JobOptions:
         checked_reducers(self.reducers)
         checked_params(self.params)
         checked_flag("overwrite", self.overwrite)
+        if self.split_mib is not None:
+            check_split_mib(self.split_mib)
         checked_weight(self.weight)
         checked_flag("network", self.network)
 

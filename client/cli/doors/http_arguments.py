@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Iterable
 from typing import Final
 
 from ringmill.client.cli.doors.door_jobs import checked_jobs_folder, door_jobs
@@ -63,13 +64,17 @@ def http_door(
     admission: HttpAdmission,
     clients: ClientsByToken,
     jobs_folder: str | None,
+    secrets: Iterable[str],
 ) -> HttpDoor:
-    """Raises InvalidArgument for a place that is not one, or is not to be listened on without TLS."""
+    """No module of a caller reads `secrets`, files and folders.
+
+    Raises InvalidArgument for a place that is not one, or is not to be listened on without TLS.
+    """
 
     host, port = host_and_port("--http", place, 8080)
     origins = [checked_origin(each) for each in cors_origins]
     page = LivePage(SystemClock().wall)
-    jobs = door_jobs(checked_jobs_folder(jobs_folder))
+    jobs = door_jobs(checked_jobs_folder(jobs_folder), secrets)
     options = HttpOptions(host, port, tls, origins, admission, tracing=ProgramsTracer(), jobs=jobs)
     return HttpDoor(options, clients, OsEntropy(), [page])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from ringmill.client.connection import AsyncClient
     from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 
-__all__ = ["endpoints_of", "open_client", "tls_of_settings", "cluster_token"]
+__all__ = ["endpoints_of", "open_client", "secrets_of", "tls_of_settings", "cluster_token"]
 
 _LONGEST_TOKEN_FILE = 4096
 
@@ -49,6 +50,17 @@ def open_client(settings: Settings, *, session: bool = False) -> AsyncClient:
         tls_key=settings.tls_key,
     )
     return follow_token(client, partial(cluster_token, settings)) if token else client
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Files and folders that open the cluster: the token and the key of this client, a local cluster's state.
+
+    The folder of a local cluster is left out when all of the user's home is in it.
+    """
+    folder = settings.cluster_folder
+    is_home = f"{os.path.expanduser('~')}/".startswith(f"{os.path.abspath(folder)}/")
+    named = (settings.token_file, settings.tls_key, "" if is_home else folder)
+    return [path for path in named if path]
 
 
 def tls_of_settings(settings: Settings) -> TlsFiles | None:

@@ -76,6 +76,11 @@ class HttpCall:
         assert self.asking is not None, "the route says that it needs no cluster"
         return self.asking
 
+    @property
+    def has_token(self) -> bool:
+        """Whether the caller has shown one, good or not."""
+        return "Authorization" in self.request.headers
+
     @contextmanager
     def writing(self, *keys: bytes) -> Iterator[None]:
         """While it lasts, and from then on, these keys are read anew."""

@@ -15,6 +15,7 @@ from ringmill.client.gateway.jobs.shown_parts import ShownParts
 from ringmill.client.jobs.job_packing import job_id_stem
 from ringmill.client.jobs.outputs_of_jobs import with_outputs
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import Entropy
 
 __all__ = ["GatewayJobs", "JobTaken"]
@@ -33,8 +34,9 @@ class JobTaken:
 class GatewayJobs:
     """What one gateway does for jobs.
 
-    `folder` is seen by all nodes: outputs that nobody names, and inputs that are sent, lie there.  `refusal`
-    says why the gateway imports no modules; "" when it does.  Parts for keyspaces are staged in `staging`.
+    `folder` is seen by all nodes: outputs that nobody names, and inputs that are sent, lie there, and
+    parts for keyspaces are staged there.  `secrets` are files and folders that no module reads.  `refusal`
+    says why the gateway imports no modules; "" when it does.
     """
 
     def __init__(
@@ -44,9 +46,9 @@ class GatewayJobs:
         entropy: Entropy,
         close: Callable[[], Awaitable[None]],
         *,
-        staging: str,
         folder: str = "",
         inputs: KeptInputs | None = None,
+        secrets: tuple[str, ...] = (),
         refusal: str = "",
     ) -> None:
         self.parts = parts
@@ -54,7 +56,7 @@ class GatewayJobs:
         self._reader = reader
         self._entropy = entropy
         self._close = close
-        self._staging = staging
+        self._secrets = secrets
         self._folder = folder
         self._inputs = inputs
 
@@ -80,16 +82,22 @@ class GatewayJobs:
         `AsyncJobs.submit` raises.
         """
         job = self._id_of(request.target, name)
-        output = request.output
-        if output is None and self._folder:
-            output = f"{self._folder}/{job}"
         inputs = await with_outputs(request.input, client.jobs.status)
-        asked = replace(request, input=inputs, output=output)
-        read = await self._reader.read(ReadingOrder(asked, job, self._staging))
+        asked = replace(request, input=inputs)
+        read = await self._reader.read(ReadingOrder(asked, job, self._folder, self._secrets))
+        self._refuse_parts_without_a_folder(read.spec)
         await client.jobs.hand_over(read.bundle, read.spec)
         spec = read.spec
         shown = f"kv:{spec.output_keyspace}" if spec.output_keyspace else spec.output_url or spec.output
         return JobTaken(job, shown)
+
+    def _refuse_parts_without_a_folder(self, spec: JobSpec) -> None:
+        """Raises InvalidArgument."""
+        if not self._folder and (spec.output_keyspace or spec.output_url):
+            raise InvalidArgument(
+                "this gateway has no folder in which the parts of an output that is no folder are staged",
+                hint="it has with --jobs-folder; or name a folder as output",
+            )
 
     def _id_of(self, target: str, name: str) -> str:
         if name:

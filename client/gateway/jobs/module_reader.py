@@ -64,19 +64,26 @@ class ModuleReader:
             self._waiting -= 1
 
     async def _read(self, order: ReadingOrder) -> ReadJob:
-        folder = await self._files.off_loop(self._new_folder)
+        encoded = order.encode()
+        making = asyncio.ensure_future(self._files.off_loop(self._new_folder))
         try:
-            process = await self._starter.start_task(workdir=folder, environment=_ENVIRONMENT, limits=_LIMITS)
-        except ChildProcessError as error:
-            await self._files.off_loop(self._files.remove_tree, folder)
+            answer = await self._answer_in(await asyncio.shield(making), encoded)
+        except OSError as error:
             raise Unavailable(f"no process to import the module: {error}", outcome="failed") from error
+        finally:  # also when the caller has gone before its folder was there
+            await asyncio.wait([making])
+            if making.exception() is None:
+                await self._files.off_loop(self._files.remove_tree, making.result())
+        return _checked(order, *job_in_answer(answer))
+
+    async def _answer_in(self, folder: str, order: bytes) -> bytes:
+        """Raises OSError when no process can be made; as `_answer_of`."""
+        process = await self._starter.start_task(workdir=folder, environment=_ENVIRONMENT, limits=_LIMITS)
         try:
-            answer = await _answer_of(process, order.encode())
+            return await _answer_of(process, order)
         finally:
             process.kill()
             await process.wait()
-            await self._files.off_loop(self._files.remove_tree, folder)
-        return _checked(order, *job_in_answer(answer))
 
 
 async def _answer_of(process: TaskProcess, order: bytes) -> bytes:

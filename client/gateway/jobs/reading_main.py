@@ -3,20 +3,23 @@
     python -P -m ringmill.client.gateway.jobs.reading_main --forkserver FD
 
 Each process serves one submission and ends.  Before it imports anything of the caller it is contained, as
-tasks are: it reads the software of this machine and the sources that were sent, writes nothing, and opens no
-connections.  Then the module is loaded and described as `ringmill job run` does it.
+tasks are: it reads the software of this machine and the sources that were sent, but none of the files that
+the gateway keeps to itself.  It writes no byte to a file, though it may make empty ones in /dev/shm.
+It opens no connections.  Then the module is loaded and described as `ringmill job run` does it.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import resource
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 
 from ringmill.client.gateway.jobs.reading_order import ReadingOrder, answer_of_error, answer_of_job
 from ringmill.client.gateway.jobs.sent_sources import plain_sources
+from ringmill.client.jobs.job_ends import names_output
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.client.jobs.job_packing import described_job
 from ringmill.cluster.adapters.containment.contain import contain, prepare_to_contain
@@ -62,15 +65,20 @@ def _packed(order: ReadingOrder, root: str) -> bytes:
     """Raises RingmillError."""
     request = order.request
     _write(root, plain_sources(request.sources))
-    contained = contain(Reach((root,), (), (), (), network=False))
-    os.chdir(order.folder)  # where what is staged has its place; nothing there is looked at
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # Landlock leaves /dev/shm open to it
+    contained = contain(Reach((root,), (), (), order.secrets, network=False))
+    if order.folder:
+        os.chdir(order.folder)  # where what is staged has its place; nothing there is looked at
     try:
         loaded = load_job_module(request.target, OsFileSystem(), root)
     except RingmillError as error:
         raise InvalidArgument(
             error.message, hint=_HINT if hint_of(error, contained) else error.hint
         ) from error
-    spec = described_job(loaded, order.job, request.input, request.output, request.options)
+    output = request.output
+    if output is None and order.folder and not names_output(loaded.definition):
+        output = f"{order.folder}/{order.job}"
+    spec = described_job(loaded, order.job, request.input, output, request.options)
     return answer_of_job(loaded.bundle.data, loaded.module, spec.encode())
 
 

@@ -37,11 +37,16 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReadingOrder:
-    """A request, the id of its job, and the absolute folder in which parts for keyspaces are staged."""
+    """A request, the id of its job, and what the gateway says of its own files.
+
+    In `folder`, which is absolute, an output lies that nobody names, and parts for keyspaces are staged; ""
+    for none.  `secrets` are absolute paths that the module does not read, wherever they lie.
+    """
 
     request: JobRequest
     job: str
     folder: str
+    secrets: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """As msgpack."""
@@ -54,7 +59,9 @@ class ReadingOrder:
         fields: dict[str, Any] = msgpack.unpackb(data, unicode_errors="surrogateescape")
         request = fields["request"]
         options = JobOptions(**request.pop("options"))
-        return cls(JobRequest(**request, options=options), fields["job"], fields["folder"])
+        return cls(
+            JobRequest(**request, options=options), fields["job"], fields["folder"], tuple(fields["secrets"])
+        )
 
 
 def answer_of_job(bundle: bytes, module: str, spec: bytes) -> bytes:

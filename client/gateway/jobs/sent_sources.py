@@ -6,6 +6,7 @@ Pure.  Nothing of them is trusted: they are looked at in the process that import
 from __future__ import annotations
 
 import io
+import lzma
 import posixpath
 import zipfile
 import zlib
@@ -20,6 +21,12 @@ __all__ = ["MOST_SOURCE_BYTES", "plain_sources"]
 MOST_SOURCE_BYTES: Final = 8 << 20
 """Of all sources of a job, packed and unpacked."""
 _PACKED: Final = ".zip"
+_DAMAGED: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError, RuntimeError,
+    ValueError,
+)  # fmt: skip
+"""What unpacking raises; bz2 has no error of its own."""
+_LONGEST_NAME: Final = 255  # bytes, of file systems
 
 
 def plain_sources(sent: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -39,6 +46,9 @@ def plain_sources(sent: Mapping[str, bytes]) -> dict[str, bytes]:
         if len(found) == MAX_FILES:
             raise InvalidArgument(f"the sources are more than {MAX_FILES} files")
         found[_checked(path)] = content
+    for path in found:
+        if (parent := next((each for each in _parents(path) if each in found), None)) is not None:
+            raise InvalidArgument(f"the sources have {parent[:100]!r} as a file and as a folder")
     if "__init__.py" in found:
         raise InvalidArgument(
             "the sources have __init__.py at the top",
@@ -63,12 +73,22 @@ def _unpacked(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
                     continue
                 with archive.open(entry) as packed:  # what its head says of its size need not be so
                     yield entry.filename, packed.read(MOST_SOURCE_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _DAMAGED as error:
         raise InvalidArgument(f"{name[:100]!r} is no zip file that can be read: {error}") from error
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        yield path
 
 
 def _checked(path: str) -> str:
     is_plain = path == posixpath.normpath(path) and not path.startswith(("/", "..")) and path != "."
-    if not is_plain or "\\" in path or "\0" in path or len(path) > 1024:
+    if not is_plain or "\\" in path or "\0" in path or len(path) > 1024 or _has_a_long_name(path):
         raise InvalidArgument(f"the path {path[:100]!r} of a source is not a plain one, as pkg/job.py")
     return path
+
+
+def _has_a_long_name(path: str) -> bool:
+    names = path.encode("utf-8", "surrogateescape").split(b"/")
+    return any(len(name) > _LONGEST_NAME for name in names)

@@ -10,6 +10,7 @@ import pytest
 
 import ringmill.client.cli
 from ringmill.client.cli.frame import exit_codes, failure_text, output
+from ringmill.client.cli.frame.connecting import secrets_of
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.main import main
@@ -169,3 +170,15 @@ def test_without_origins_it_is_a_line_for_each(
     rows = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
     assert rows["cluster"] == "other" and rows["timeout"] == "5s"
     assert rows["home"] == str(empty_folder / ".ringmill")
+
+
+def test_what_opens_the_cluster_is_kept_from_modules_of_callers_but_not_all_of_a_home(
+    empty_folder: Path,
+) -> None:
+    settings = Settings()
+    settings.set("token_file", "/etc/token", "--token-file")
+    settings.set("tls_key", "/etc/client.key", "--tls-key")
+    assert secrets_of(settings) == ["/etc/token", "/etc/client.key", settings.cluster_folder]
+    settings.set("home", str(empty_folder.parent), "--home")
+    settings.set("cluster", empty_folder.name, "--cluster")
+    assert secrets_of(settings) == ["/etc/token", "/etc/client.key"]

@@ -12,7 +12,7 @@ from ringmill.client.gateway.http import bodies, connection_guard
 from ringmill.client.gateway.http.http_admission import HttpAdmission
 from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room
 from ringmill.client.gateway.protection.read_cache import ReadCache
-from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.errors import PermissionDenied, QuorumNotReached
 from ringmill.cluster.wire.stubs import kv_pb2
 from tests.client.gateway.http_world import Caller, http_door
 from tests.client.one_node import SLOW, OneNode
@@ -159,6 +159,30 @@ async def test_values_that_a_batch_reads_have_a_bound_and_each_that_is_left_out_
         assert one.framed - before < 20, "those that have no room are not read"
         left_out = next(each for each in told.json["outcomes"] if each["status"] == 413)
         assert left_out["error"]["facts"] == {"limit": 4 << 20}
+
+
+async def test_a_write_in_a_batch_whose_reads_fill_the_answer_is_told_as_done(node: Node) -> None:
+    one, address = node
+    one.values[b"wider"] = [b"v" * (1 << 20)] * 5
+    operations = [{"op": "get", "key": "wider"}, *[{"op": "put", "key": "late", "value": "v"}] * 400]
+    async with http_door(address) as caller:
+        told = await caller.ask("POST", "/v1/kv/default:batch", json={"operations": operations})
+    assert [each["status"] for each in told.json["outcomes"]] == [300] + [200] * 400
+
+
+async def test_an_outcome_in_a_batch_says_that_a_token_may_help(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, address = node
+
+    def refuse(request: kv_pb2.GetRequest) -> kv_pb2.GetResponse:
+        raise PermissionDenied("get needs a token of the role read")
+
+    monkeypatch.setattr(one, "get", refuse)
+    async with http_door(address) as caller:
+        asked = {"operations": [{"op": "get", "key": "k"}]}
+        told = await caller.ask("POST", "/v1/kv/default:batch", json=asked)
+    assert [each["status"] for each in told.json["outcomes"]] == [401]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ async def _told(call: HttpCall, wanted: list[_Wanted]) -> list[dict[str, Any]]:
             found = await asyncio.gather(*map(answer.take, wanted), return_exceptions=True)
         finally:
             await pipeline.aclose()
-    return [_outcome(each.key, outcome) for each, outcome in zip(wanted, found, strict=True)]
+    told = zip(wanted, found, strict=True)
+    return [_outcome(each.key, outcome, has_token=call.has_token) for each, outcome in told]
 
 
 def _operation(given: object, call: HttpCall) -> _Wanted:
@@ -140,7 +141,7 @@ class _Answer:
                 if size <= SHORT and self._more:
                     self._more -= 1
                     self._under_way.release()
-        if outcome is None or (self._bytes and self._bytes + size > READ_BYTES):
+        if outcome is None or (wanted.is_read and self._bytes and self._bytes + size > READ_BYTES):
             self._is_full = True
             return HttpRefusal(
                 413, "TOO_LARGE", f"the values that a batch reads have {READ_BYTES} bytes at most",
@@ -150,11 +151,12 @@ class _Answer:
         return outcome
 
 
-def _outcome(key: bytes, outcome: object) -> dict[str, Any]:
+def _outcome(key: bytes, outcome: object, *, has_token: bool) -> dict[str, Any]:
     named: dict[str, Any] = {**json_bytes("key", key)}
     if isinstance(outcome, RingmillError | HttpRefusal):
-        refusal = outcome if isinstance(outcome, HttpRefusal) else http_refusal_of(outcome, has_token=True)
-        problem = problem_document(refusal)
+        if isinstance(outcome, RingmillError):
+            outcome = http_refusal_of(outcome, has_token=has_token)
+        problem = problem_document(outcome)
         return {**named, "status": problem["status"], "error": problem}
     if isinstance(outcome, Item):
         return {**named, "status": 300 if outcome.conflict else 200, **outcome.to_dict()}

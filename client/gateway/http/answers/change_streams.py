@@ -85,7 +85,7 @@ async def _as_events(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.S
         except RingmillError as error:
             if not is_open:
                 raise
-            refusal = http_refusal_of(error, has_token=True)
+            refusal = http_refusal_of(error, has_token=call.has_token)
             await stream.write(event_text("error", problem_document(refusal)))
     return await stream.end()
 
@@ -116,7 +116,7 @@ async def _over_socket(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web
             if hearing.done() and hearing.result().type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 await socket.close(code=1003, message=b"a watch takes no messages")
         except RingmillError as error:
-            told = problem_document(http_refusal_of(error, has_token=True))
+            told = problem_document(http_refusal_of(error, has_token=call.has_token))
             await socket.send_str(json_line({"error": told}).decode().rstrip())
             await socket.close(code=1011, message=error.code.encode())
         finally:

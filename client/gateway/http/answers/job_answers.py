@@ -84,7 +84,8 @@ async def _followed(call: HttpCall, job: str) -> web.StreamResponse:
             async for state in states:
                 await stream.write(b": nothing new\n\n" if state is None else _event(state))
         except RingmillError as error:
-            await stream.write(event_text("error", problem_document(http_refusal_of(error, has_token=True))))
+            problem = problem_document(http_refusal_of(error, has_token=call.has_token))
+            await stream.write(event_text("error", problem))
     return await stream.end()
 
 

@@ -44,14 +44,14 @@ async def scan_keys(call: HttpCall) -> web.StreamResponse:
         try:
             page = await scanning.page()
         except RingmillError as error:
-            await stream.write(json_line(_failed(error, scanning)))
+            await stream.write(json_line(_failed(error, scanning, has_token=call.has_token)))
             return await stream.end()
     await stream.write(json_line({"end": True, "keys": keys, "cursor": scanning.cursor or None}))
     return await stream.end()
 
 
-def _failed(error: RingmillError, scanning: AsyncScan) -> dict[str, Any]:
-    problem = problem_document(http_refusal_of(error, has_token=True))
+def _failed(error: RingmillError, scanning: AsyncScan, *, has_token: bool) -> dict[str, Any]:
+    problem = problem_document(http_refusal_of(error, has_token=has_token))
     return {"end": False, "error": problem, "cursor": scanning.cursor or None}
 
 

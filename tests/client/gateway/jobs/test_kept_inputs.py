@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ringmill.client.gateway.jobs import kept_inputs
 from ringmill.client.gateway.jobs.kept_inputs import KeptInputs
+from ringmill.cluster.adapters.files import os_files
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import InvalidArgument
@@ -55,3 +59,24 @@ async def test_of_an_input_that_is_too_large_nothing_is_left(
     with pytest.raises(InvalidArgument, match="input a has more than 3 bytes"):
         await inputs.keep("a", pieces(b"ab", b"cd"))
     assert list((tmp_path / "inputs").iterdir()) == []
+
+
+async def test_an_input_is_on_the_disk_before_it_has_its_name_and_never_written_on_the_loop(
+    inputs: KeptInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, done = threading.get_ident(), list[str]()
+    for kind, name in ((os, "open"), (os, "link"), (os, "fdatasync"), (os, "fsync"), (os, "unlink")):
+        monkeypatch.setattr(kind, name, noted(getattr(kind, name), name, done, loop))
+    monkeypatch.setattr(os_files, "_data_sync", noted(os_files._data_sync, "sync", done, loop))
+    await inputs.keep("a.txt", pieces(b"a"))
+    wanted = [each for each in done if each in ("sync", "link", "fsync", "unlink")]
+    assert wanted == ["sync", "link", "fsync", "fsync", "unlink"]
+
+
+def noted(call: Callable[..., Any], name: str, done: list[str], loop: int) -> Callable[..., Any]:
+    def wrapped(*given: Any, **more: Any) -> Any:
+        assert threading.get_ident() != loop, f"{name} on the loop"
+        done.append(name)
+        return call(*given, **more)
+
+    return wrapped

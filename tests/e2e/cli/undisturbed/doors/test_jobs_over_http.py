@@ -156,6 +156,12 @@ async def test_no_module_is_imported_for_a_caller_without_the_role(gateway: str,
         ({"sources": {"../m.py": COUNTED}}, "the path '../m.py' of a source is not a plain one"),
         ({"params": {"no": "x"}}, "the job has no parameter no"),
         ({"color": "red"}, "the body has a member 'color'"),
+        ({"params": {"a": "\ud800"}}, "params has half of a surrogate pair"),
+        ({"output": "/\udc80"}, "output has half of a surrogate pair"),
+        ({"sources": {"\ud800.py": COUNTED}}, "the path of a source has half of a surrogate pair"),
+        ({"split_mib": 10**20}, "split_mib must be 1 to"),
+        ({"input": {"a": {"b": "/c"}}}, 'input is {"b": "/c"}, need a text'),
+        ({"sources": {"m.py": COUNTED, "m.py/n.py": ""}}, "have 'm.py' as a file and as a folder"),
     ],
 )
 async def test_what_is_wrong_with_a_submission_is_named(
@@ -165,3 +171,30 @@ async def test_what_is_wrong_with_a_submission_is_named(
     answer = await caller.post(f"{gateway}/v1/jobs", json=asked)
     document = await answer.json()
     assert answer.status == 400 and told in document["detail"], document
+
+
+FIELD = '--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'
+SETTINGS = FIELD.format(name="settings", more="", value='{"target": "m.py:mine", "input": "/x"}')
+INPUT = FIELD.format(name="input", more='; filename="left.txt"', value="left")
+CHARSET = FIELD.format(name="_charset_", more="", value="x" * 32)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (INPUT + SETTINGS, "the body does not begin with a part 'settings'"),
+        (SETTINGS + INPUT, "input is a part of the body and among the settings"),
+        (SETTINGS.replace("m.py:mine", "m.py") + INPUT, "target is 'm.py', need FILE.py:NAME"),
+        (CHARSET + SETTINGS, "the body is no multipart/form-data"),
+        (SETTINGS.replace('"/x"', '{"a": ' * 450 + '"/x"' + "}" * 450), "need a text"),
+    ],
+    ids=["late", "twice", "target", "charset", "deep"],
+)
+async def test_a_form_that_is_refused_keeps_no_input(
+    shell: Shell, caller: Any, gateway: str, body: str, told: str
+) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = await caller.post(f"{gateway}/v1/jobs", data=f"{body}--b--\r\n", headers=headers)
+    document = await answer.json()
+    assert answer.status == 400 and told in document["detail"], document
+    assert not list((shell.folder / "jobs").rglob("left.txt"))

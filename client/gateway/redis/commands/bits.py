@@ -74,7 +74,7 @@ def _bitcount(call: KeyCall) -> Reply:
     if len(call.args) == 1 or len(call.args) > 3:
         raise syntax_error()
     start, end = _bit_range(call.args, call.entry.get_or_new(bytes))
-    return _bits(call.entry.get_or_new(bytes), start, end).count("1")
+    return _number(call.entry.get_or_new(bytes), start, end).bit_count()
 
 
 @one_key("BITPOS", -3, "readonly")
@@ -132,9 +132,13 @@ def _bit_range(args: Sequence[bytes], value: bytes) -> tuple[int, int]:
 
 
 def _bits(value: bytes, start: int, end: int) -> str:
+    return f"{_number(value, start, end):0{end - start}b}" if start < end else ""
+
+
+def _number(value: bytes, start: int, end: int) -> int:
+    """The bits of a range as those of a number."""
     if start >= end:
-        return ""
-    first = start // 8
-    part = value[first : (end + 7) // 8]
-    text = f"{int.from_bytes(part):0{len(part) * 8}b}"
-    return text[start - first * 8 : end - first * 8]
+        return 0
+    last = (end + 7) // 8
+    shifted = int.from_bytes(value[start // 8 : last]) >> (last * 8 - end)
+    return shifted & ((1 << (end - start)) - 1)

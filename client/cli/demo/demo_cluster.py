@@ -31,7 +31,7 @@ def start(story: Story, folder: str) -> LocalCluster:
     """Five processes, one cluster."""
     story.chapter("Five nodes, each a process with a folder of its own")
     begun = time.perf_counter()
-    base = free_base(NODES, story.settings.base_port or BASE_PORT)
+    base = free_base(NODES + 1, story.settings.base_port or BASE_PORT)  # another node comes later
     cluster, _ = bring_up("demo", folder, {"nodes": NODES, "base_port": base}, None)
     took_s = time.perf_counter() - begun
     pids = {node.pid for node in cluster.nodes if local_cluster.node_state(node) == "running"}

@@ -13,6 +13,7 @@ from ringmill.client.local.checked_load import CheckedLoad
 from ringmill.client.local.local_state import LocalCluster
 from ringmill.client.local.newcomers import next_node, start_newcomer, stop_and_forget
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.gathering import first_error
 
 __all__ = ["come_and_go"]
 
@@ -35,9 +36,12 @@ async def come_and_go(story: Story, db: AsyncClient, folder: str) -> LocalCluste
         finally:
             is_over.set()
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(change())
-        group.create_task(load.run(is_over.is_set))
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(change())
+            group.create_task(load.run(is_over.is_set))
+    except ExceptionGroup as failures:
+        raise first_error(failures) from None
     story.tell(f"{load.acknowledged} writes and {load.reads} checked reads meanwhile")
     for claim, faults in (("reads that failed", load.failed_reads), ("writes lost", load.lost)):
         seen = "; ".join([str(len(faults)), *faults[:3]])

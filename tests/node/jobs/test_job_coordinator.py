@@ -14,6 +14,7 @@ from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch,
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.mapreduce.machine import backups
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, Cancel, decode_assignments
 from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.ports import Priority, TaskProcess
@@ -129,7 +130,10 @@ async def test_a_stray_on_one_node_does_not_hide_that_another_has_forgotten_an_a
     )
 
 
-async def test_a_node_that_is_up_but_answers_no_poll_is_given_up(cluster: Any) -> None:
+async def test_a_node_that_is_up_but_answers_no_poll_is_given_up(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "LEAST_S", 60.0)  # else a backup may come first, and end the job
     cluster.write_input(*["poison\n" + "one two three four\n" * 30_000] * 3)
     coordinator = cluster.nodes[N1].coordinator
     coordinator._world = replace(coordinator._world, options=CoordinatorOptions(silent_after_s=1.0))

@@ -39,8 +39,7 @@ def begun_span(tracer: Tracer, path: str, keyspace: str, *, keys: int = 1) -> Sp
 
 def request_span(tracing: Tracing, path: str) -> AbstractContextManager[None]:
     """Make a request for a span of its own, if the program traces."""
-    tracer = tracing()
-    return spanned(None if tracer is None else begun_span(tracer, path, ""))
+    return spanned(_begun(tracing, path))
 
 
 @contextmanager
@@ -49,11 +48,15 @@ def batch_span(tracing: Tracing, path: str, keyspace: str, outcomes: Sequence[ob
 
     There is an outcome for each key at the end.  The span fails by the first error if each of them is one.
     """
-    tracer = tracing()
-    span = None if tracer is None else begun_span(tracer, path, keyspace, keys=len(outcomes))
+    span = _begun(tracing, path, keyspace, keys=len(outcomes))
     with spanned(span):
         yield
         if span is not None:
             errors = [each for each in outcomes if isinstance(each, RingmillError)]
             if errors and len(errors) == len(outcomes):
                 span.end(errors[0])
+
+
+def _begun(tracing: Tracing, path: str, keyspace: str = "", *, keys: int = 1) -> Span | None:
+    tracer = tracing()
+    return None if tracer is None else begun_span(tracer, path, keyspace, keys=keys)

@@ -40,7 +40,7 @@ from ringmill.client.kv_requests import (
 )
 from ringmill.client.lifetime import pipeline_ended
 from ringmill.client.many_keys import KeyspaceRequests
-from ringmill.client.routing.tracing import begun_span
+from ringmill.client.routing.tracing import span_if_traced
 from ringmill.client.routing.window import Window, WindowRequest
 from ringmill.client.values import Item, Receipt
 from ringmill.cluster.errors import RingmillError
@@ -94,8 +94,7 @@ class AsyncPipeline:
         self._requests = requests
         self._queue: deque[Queued] = deque()
         self._futures: set[asyncio.Future[Any]] = set()
-        tracer = requests.router.tracing()
-        self._span = None if tracer is None else begun_span(tracer, "kv.pipeline", requests.keyspace)
+        self._span = span_if_traced(requests.router.tracing, "kv.pipeline", requests.keyspace)
         with spanned(self._span, ends=False):
             self._window = Window(requests.router, self._pull)  # sends for the span it was made for
         self._is_over = self._is_any_done = False

@@ -14,7 +14,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.traces.span_names import span_name
 from ringmill.cluster.traces.spans import Span, Tracer, carried_trace, is_unrecorded, spanned
 
-__all__ = ["Tracing", "batch_span", "begun_span", "no_tracer", "request_span"]
+__all__ = ["Tracing", "batch_span", "begun_span", "no_tracer", "request_span", "span_if_traced"]
 
 Tracing: TypeAlias = Callable[[], Tracer | None]
 """Tells what records spans now; None: nothing does."""
@@ -37,9 +37,15 @@ def begun_span(tracer: Tracer, path: str, keyspace: str, *, keys: int = 1) -> Sp
     return tracer.begin(f"ringmill.{name}", kind="client", parent=carried_trace(), notes=notes)
 
 
+def span_if_traced(tracing: Tracing, path: str, keyspace: str = "", *, keys: int = 1) -> Span | None:
+    """As `begun_span`; None also where nothing records spans."""
+    tracer = tracing()
+    return None if tracer is None else begun_span(tracer, path, keyspace, keys=keys)
+
+
 def request_span(tracing: Tracing, path: str) -> AbstractContextManager[None]:
     """Make a request for a span of its own, if the program traces."""
-    return spanned(_begun(tracing, path))
+    return spanned(span_if_traced(tracing, path))
 
 
 @contextmanager
@@ -48,15 +54,10 @@ def batch_span(tracing: Tracing, path: str, keyspace: str, outcomes: Sequence[ob
 
     There is an outcome for each key at the end.  The span fails by the first error if each of them is one.
     """
-    span = _begun(tracing, path, keyspace, keys=len(outcomes))
+    span = span_if_traced(tracing, path, keyspace, keys=len(outcomes))
     with spanned(span):
         yield
         if span is not None:
             errors = [each for each in outcomes if isinstance(each, RingmillError)]
             if errors and len(errors) == len(outcomes):
                 span.end(errors[0])
-
-
-def _begun(tracing: Tracing, path: str, keyspace: str = "", *, keys: int = 1) -> Span | None:
-    tracer = tracing()
-    return None if tracer is None else begun_span(tracer, path, keyspace, keys=keys)

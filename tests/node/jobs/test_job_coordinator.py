@@ -437,9 +437,12 @@ async def test_a_node_that_cannot_make_processes_takes_no_job_and_runs_no_task(
         raise ChildProcessError("no more processes")
 
     monkeypatch.setattr(cluster.nodes[N1].processes, "start_task", refuse)
-    cluster.write_much()
+    cluster.write_input(*["poison\n" + "one two three four\n" * 20_000] * 4)
     await cluster.nodes[N2].bundles.put(cluster.bundle, cluster._code())
-    assert await cluster.submit(cluster.spec(), by="n3") == N2
+    assert await cluster.submit(cluster.spec(mode="wait"), by="n3") == N2
+    # Else one of the two may do all before the other begins.
+    await cluster.until(lambda: all(cluster.nodes[node].task_pids() for node in (N2, N3)))
+    raise_flag(cluster)
     view = await cluster.finish(at="n2")
     assert (view.state, cluster.parts() == cluster.expected()) == ("SUCCEEDED", True)
     assert {report.node for report in cluster.reports if report.kind == "done"} == {N2, N3}

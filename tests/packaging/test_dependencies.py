@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("cluster", "node", "client", "simulator", "ringmill")
+BELOW_3_12 = {"importlib-metadata": ["zipp", "lazy-importer"]}  # Dask asks for it there, later ones lack it
 
 
 def canonical(requirement: str) -> str:
@@ -64,8 +65,9 @@ def test_every_pin_belongs_to_something_that_is_asked_for() -> None:
 
 
 def _requirements(distribution: str) -> list[str]:
-    """Without extras.  What is not installed here (the extras proto and bench) is taken to need nothing."""
+    """Without extras.  What is not installed here (the extras proto and bench) is taken to need nothing, but
+    for what only an older Python asks for."""
     try:
         return [each for each in metadata.requires(distribution) or [] if "extra ==" not in each]
     except metadata.PackageNotFoundError:
-        return []
+        return BELOW_3_12.get(distribution, [])

@@ -100,7 +100,8 @@ class SocketParser:
             while self.texts is not None and size - position >= _LENGTH.size:
                 (length,) = _LENGTH.unpack_from(view, position)
                 if length > self.max_frame_bytes:
-                    self._take_farewell(view[position:])
+                    last = position + _LENGTH.size + MAX_FAREWELL_BYTES
+                    self._take_farewell(bytes(view[position:last]))
                     break
                 end = position + _LENGTH.size + length
                 if end > size:
@@ -115,7 +116,7 @@ class SocketParser:
         """How many bytes it has; 0 while it has not come whole."""
         if self._is_dialled and view[0] & 0x80:
             if len(view) >= _LENGTH.size:
-                self._take_farewell(view)
+                self._take_farewell(bytes(view[: _LENGTH.size + MAX_FAREWELL_BYTES]))
             return 0
         length = _greeting_length(bytes(view[: _GREETING_HEAD.size]), is_dialling=not self._is_dialled)
         whole = _GREETING_HEAD.size + length
@@ -124,14 +125,18 @@ class SocketParser:
         self.texts = _texts(bytes(view[_GREETING_HEAD.size : whole]))
         return whole
 
-    def _take_farewell(self, view: memoryview) -> None:
-        """Note what the other side said last, once it has come whole.  Raises ProtocolMismatch."""
-        (length,) = _LENGTH.unpack_from(view)
+    def _take_farewell(self, told: bytes) -> None:
+        """Note what the other side said last, once it has come whole.
+
+        It takes a copy: a failure that is kept keeps what its frames held, and a view of what has come would
+        not let that be dropped.  Raises ProtocolMismatch.
+        """
+        (length,) = _LENGTH.unpack_from(told)
         size = length & ~_FAREWELL_BIT
         if size == length or size > MAX_FAREWELL_BYTES:
             raise ProtocolMismatch(f"a frame of {length} bytes is over the limit of {self.max_frame_bytes}")
-        if len(view) >= _LENGTH.size + size:
-            self.failure = decode_error(bytes(view[_LENGTH.size : _LENGTH.size + size]))
+        if len(told) >= _LENGTH.size + size:
+            self.failure = decode_error(told[_LENGTH.size : _LENGTH.size + size])
 
 
 def _greeting_length(head: bytes, *, is_dialling: bool) -> int:

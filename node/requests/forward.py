@@ -50,6 +50,9 @@ FORWARDS: Final = MappingProxyType(
 )
 """The method for each verb.  Only nodes may call it; clients may call methods that begin with "kv."."""
 
+MAX_ATTEMPT: Final = 2**32 - 1
+"""The highest number of an attempt that a message holds."""
+
 
 class Forwarder:
     def __init__(
@@ -156,8 +159,13 @@ class Forwarder:
 
 
 def _as_attempt(request: WriteRequest, earlier: int) -> WriteRequest:
-    """The request as it is sent after `earlier` attempts that may have been done (rule V4)."""
-    return request._replace(attempt=request.attempt + earlier, encoded=b"") if earlier else request
+    """The request as it is sent after `earlier` attempts that may have been done (rule V4).
+
+    Only whether there were any counts, and a client may have sent the highest number that a message has.
+    """
+    if not earlier:
+        return request
+    return request._replace(attempt=min(request.attempt + earlier, MAX_ATTEMPT), encoded=b"")
 
 
 def _receipt(answer: bytes) -> QuorumReceipt:

@@ -20,7 +20,7 @@ from typing import Final
 
 from ringmill.cluster.adapters.network.frame_stream import FrameStream, run_halves
 from ringmill.cluster.adapters.network.paced_writer import PacedWriter
-from ringmill.cluster.callbacks import call_guarded
+from ringmill.cluster.callbacks import call_guarded, report_failed
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Overloaded, RingmillError, Unavailable
 from ringmill.cluster.ports import Clock, Ended, Entropy, Priority
@@ -265,6 +265,10 @@ class FrameLink:
         except RingmillError as error:
             self._back_off(error)
             return False
+        except Exception as error:  # noqa: BLE001 - as below
+            report_failed(self._dial, error)
+            self._back_off(Unavailable(f"{self._name}: dialling broke off: {type(error).__name__}: {error}"))
+            return False
         self._failures = 0
         self._peer_clock, self._takes_traces = stream.peer_clock, stream.takes_traces
         lost: RingmillError = Unavailable(f"{self._name}: the stream was closed", outcome="unknown")
@@ -272,6 +276,10 @@ class FrameLink:
             await run_halves(self._read(stream), self._outbox.run(stream.write))
         except RingmillError as error:
             lost = error
+        except Exception as error:  # noqa: BLE001 - what comes from another process ends no more than its stream
+            report_failed(self._read, error)
+            why = f"{type(error).__name__}: {error}"
+            lost = Unavailable(f"{self._name}: the stream broke off: {why}", outcome="unknown")
         finally:
             await stream.close()
             self._fail_sent(lost)

@@ -66,8 +66,8 @@ class DialledStream:
             message = await self._rpc.read()
         except grpc.aio.AioRpcError as error:
             raise await self._lost(error.details()) from None
-        except DecodeError:
-            raise ProtocolMismatch(f"{self._address}: what came on a stream of frames is none") from None
+        if message is None:  # gRPC has logged that it does not decode
+            raise ProtocolMismatch(f"{self._address}: what came on a stream of frames is none")
         return None if message is grpc.aio.EOF else message.body
 
     async def write(self, frame: bytes) -> None:

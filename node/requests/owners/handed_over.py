@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from ringmill.cluster.callbacks import report_failed
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.silence import SilenceWatch
@@ -37,6 +38,9 @@ class OneOwner:
             self.told = await call()
         except RingmillError as error:
             self.told = error
+        except Exception as error:  # noqa: BLE001 - a bug: it ends this attempt, and not the node
+            report_failed(self.run, error)
+            self.told = Unavailable(f"the attempt at {self.node} broke off: {error}", outcome="unknown")
 
     def silent(self, error: RingmillError) -> None:
         """Its owner is silent; it stays under way."""

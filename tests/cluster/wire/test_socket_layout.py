@@ -49,6 +49,16 @@ def test_no_bytes_whatever_make_more_of_it_than_a_refusal(rubbish: bytes, greete
     assert heard.failure is None or isinstance(heard.failure, RingmillError)
 
 
+@pytest.mark.parametrize("first", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("rubbish", [b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\x80\x00\x00\x01\xc1"])
+def test_a_length_that_is_none_is_refused_in_whatever_pieces_it_comes(first: int, rubbish: bytes) -> None:
+    heard, rest = parser(), rubbish + bytes(8)
+    heard.feed(HELLO)
+    heard.feed(rest[:first])
+    heard.feed(rest[first:])
+    assert isinstance(heard.failure, ProtocolMismatch)
+
+
 @pytest.mark.parametrize(
     "rubbish",
     [

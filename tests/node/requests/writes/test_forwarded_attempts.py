@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.ids import NodeId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.versions.objects import OperationId
 from tests.node.one_key import get, put, values
 from tests.node.requests.writes.test_writes_in_trouble import outsider_and_owners
 from tests.node.small_world import World
@@ -33,6 +35,24 @@ def test_a_write_goes_on_to_the_next_owner_when_one_that_answered_just_now_is_st
         receipt = await put(world, outsider, b"v")
         assert coordinator(receipt) == owners[1]
         assert world.loop.time() - began < 1.0
+        world.loop.resume(world.nodes[owners[0]].process)
+        await world.until(lambda: world.nodes[owners[1]].hints.total == 0)
+        assert values(await get(world, outsider, "all")) == [b"v"]
+
+    world.run(story())
+
+
+def test_the_highest_number_of_an_attempt_ends_nobody_when_the_owner_falls_silent() -> None:
+    """A client may send it, and whoever forwards the write further counts up."""
+    world = World(5)
+
+    async def story() -> None:
+        outsider, owners = outsider_and_owners(world)
+        await put(world, outsider, b"u")
+        world.loop.pause(world.nodes[owners[0]].process)
+        name = OperationId(7, 1, world.nodes[NodeId(outsider)].hybrid.now())
+        receipt = await put(world, outsider, b"v", attempt=2**32 - 1, operation=name)
+        assert coordinator(receipt) == owners[1]
         world.loop.resume(world.nodes[owners[0]].process)
         await world.until(lambda: world.nodes[owners[1]].hints.total == 0)
         assert values(await get(world, outsider, "all")) == [b"v"]

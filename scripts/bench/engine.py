@@ -71,12 +71,10 @@ def main() -> None:
     for case, (judge, share) in GOALS.items():
         if judge in middle:
             ratio = middle["ringmill"][case] / middle[judge][case]
-            verdict = "met" if ratio >= share else "missed"
-            report.note(f"goal {verdict}: {case} is {ratio:.2f} x {judge}'s, at least {share:g} x")
+            report.goal(case, ratio, share, f"x {judge}'s", is_least=True)
     if "rocksdict" in middle:
         ours, theirs = (middle[name]["write_amplification"] for name in ("ringmill", "rocksdict"))
-        verdict = "met" if ours <= theirs else "missed"
-        report.note(f"goal {verdict}: bytes written are {ours / theirs:.2f} x rocksdict's, at most 1 x")
+        report.goal("bytes written", ours / theirs, 1, "x rocksdict's")
     for name in CONTESTANTS:
         if name not in present:
             report.note(f"{name} is left out: it is not installed")

@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from kv_goals import tell_goals
 from report import Report, arguments
 from ringmill.client.bench.keys import DISTRIBUTIONS
 from ringmill.client.bench.workloads import WORKLOADS
@@ -175,6 +176,8 @@ def main() -> None:
             report.note(f"{one.name}: {one.settings}")
         results = rounds_of(contestants, cases, options, report)
     tell(results, cases, [one.name for one in contestants], report)
+    if (options.nodes, options.replicas, options.w, options.r) == (3, 3, None, None):
+        tell_goals(report)
     report.finish()
 
 

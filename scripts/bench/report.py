@@ -65,10 +65,11 @@ class Report:
         """A sentence under the table: a goal beside its figure, what was skipped and why."""
         self.notes.append(text)
 
-    def goal(self, what: str, measured: float, goal: float, unit: str) -> None:
-        """A figure beside the most it should be; missing it is said, and fails nothing."""
-        verdict = "met" if measured <= goal else "missed"
-        self.note(f"goal {verdict}: {what} {measured:.3g} {unit}, at most {goal:g} {unit}")
+    def goal(self, what: str, measured: float, goal: float, unit: str, *, is_least: bool = False) -> None:
+        """A figure beside the most it should be, or the least; missing it is said, and fails nothing."""
+        verdict = "met" if (measured >= goal if is_least else measured <= goal) else "missed"
+        bound = "at least" if is_least else "at most"
+        self.note(f"goal {verdict}: {what} {measured:.3g} {unit}, {bound} {goal:g} {unit}")
 
     def finish(self) -> None:
         """Print everything and write the JSON."""

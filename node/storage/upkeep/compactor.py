@@ -117,14 +117,15 @@ class Compactor:
             self._tools.on_change()
             return
         job = await self._job(pick)
-        result = await self._tools.children.run(compact, self._paced_files(), job)
-        edit = VersionEdit(
-            added=tuple((pick.target_level, meta) for meta in result.tables),
-            removed=_ids(pick.inputs),
-            marks_added=tuple(mark for marks in result.damaged.values() for mark in marks),
-        )
-        damaged = map(table_name, result.damaged)
-        await self._tools.installer.commit(edit, result.tables, damaged=damaged)
+        with self._tools.discarding(job.file_ids):
+            result = await self._tools.children.run(compact, self._paced_files(), job)
+            edit = VersionEdit(
+                added=tuple((pick.target_level, meta) for meta in result.tables),
+                removed=_ids(pick.inputs),
+                marks_added=tuple(mark for marks in result.damaged.values() for mark in marks),
+            )
+            damaged = map(table_name, result.damaged)
+            await self._tools.installer.commit(edit, result.tables, damaged=damaged)
         self._remember(pick, job, result.tables)
 
     def _remember(self, pick: CompactionPick, job: CompactionJob, made: list[TableMeta]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.engine_options import EngineOptions
+from ringmill.node.storage.table.table_writer import discard_tables
 from ringmill.node.storage.upkeep.stats import EngineCounters
 from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.table_installer import TableInstaller
@@ -35,3 +38,15 @@ class UpkeepTools:
     counters: EngineCounters
     on_change: Callable[[], None]
     is_busy: Callable[[], bool]
+
+    @contextmanager
+    def discarding(self, file_ids: Iterable[int]) -> Iterator[None]:
+        """Delete tables that still have their temporary names when the block ends by an exception.
+
+        A child that was killed could not, and a job that is tried again writes others.
+        """
+        try:
+            yield
+        except (Exception, asyncio.CancelledError):
+            discard_tables(self.files, self.folder, file_ids)
+            raise

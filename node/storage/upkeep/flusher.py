@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 
-from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import StorageFailed
@@ -36,7 +35,7 @@ class Flusher:
     async def run(self) -> None:
         """Flush until cancelled.
 
-        A child that dies or finds no space is retried; a failed log or manifest ends it.
+        A flush that fails is tried again; a failed log or manifest ends it.
         """
         while True:
             self._wanted.clear()
@@ -45,11 +44,10 @@ class Flusher:
                     await self._flush(self._sealed[-1])
                 except StorageFailed:
                     return
-                except (OSError, RingmillError) as error:
+                except Exception as error:  # noqa: BLE001  a child passes on whatever it met
                     sometimes("a flush fails and is tried again")
                     self._tools.counters.failed_flushes += 1
-                    self._tools.counters.last_failure = f"flush: {error}"
-                    self._tools.on_change()
+                    self._tools.note_failure("flush", error)
                     await asyncio.sleep(RETRY_S)
             await self._wanted.wait()
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from ringmill.cluster.complaints import Complaints
+from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_writer import discard_tables
@@ -16,9 +18,16 @@ from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.table_installer import TableInstaller
 from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["RETRY_S", "UpkeepTools"]
+__all__ = ["RETRY_S", "LoopClock", "UpkeepTools"]
 
 RETRY_S: Final = 1.0  # after a child that died or found no space
+
+
+class LoopClock:
+    """The clock of the loop's timers: the engine has no other."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +45,17 @@ class UpkeepTools:
     installer: TableInstaller
     snapshots: Snapshots
     counters: EngineCounters
+    complaints: Complaints
     on_change: Callable[[], None]
     is_busy: Callable[[], bool]
+
+    def note_failure(self, job: str, error: Exception) -> None:
+        """Count on it that the job is tried again.  What neither a disk nor a child explains is logged with
+        its stack, at most once a minute."""
+        self.counters.last_failure = f"{job}: {error}"
+        if not isinstance(error, OSError | RingmillError):
+            self.complaints.add(job, error)
+        self.on_change()
 
     @contextmanager
     def discarding(self, file_ids: Iterable[int]) -> Iterator[None]:

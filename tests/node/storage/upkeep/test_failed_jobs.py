@@ -6,14 +6,21 @@ import asyncio
 import errno
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ParamSpec, TypeVar
 
 import pytest
 
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.simulator.disk.engine_trace import FOLDER, TINY
+from ringmill.node.storage.upkeep import compactor, flusher
+from ringmill.node.storage.upkeep.compaction_child import compact
+from ringmill.node.storage.upkeep.flush_child import flush_logs
+from ringmill.node.storage.version.manifest import read_current, read_manifest
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import Hook, LossyDisk
 from tests.node.storage.conftest import OpenEngine
 
+P = ParamSpec("P")
+T = TypeVar("T")
 PATIENCE_S = 10
 UNMERGED = replace(TINY, level0_tables=100, slow_at_tables=100, stop_at_tables=100)
 
@@ -105,6 +112,61 @@ async def test_what_a_killed_child_wrote_is_deleted(disk: LossyDisk) -> None:
     assert names_of(disk, ".tmp") == []
     await engine.close()
     await asyncio.wait([waiting])
+
+
+class OutOfMemory(TurnSpawner):
+    """The first children that run this function meet an error that no disk explains."""
+
+    def __init__(self, name: str, times: int) -> None:
+        self._name = name
+        self._times = times
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if function.__name__ == self._name and self._times:
+            self._times -= 1
+            raise MemoryError("injected")
+        return await super().run(function, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("job", "function"), [("flush", flush_logs), ("compaction", compact)])
+async def test_an_error_that_nobody_expected_is_logged_once_with_its_stack_and_the_job_is_tried_again(
+    disk: LossyDisk,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    job: str,
+    function: Callable[..., object],
+) -> None:
+    for module in (flusher, compactor):
+        monkeypatch.setattr(module, "RETRY_S", 0.01)
+    children = OutOfMemory(function.__name__, 3)
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=children) as engine:
+        for _ in range(2 * TINY.level0_tables):
+            await fill(engine, 5)
+            await engine.flush()
+        counters = engine.stats().counters
+        assert counters.failed_flushes + counters.failed_compactions == 3
+        assert counters.flushes and counters.compactions
+        assert len([pair async for pair in engine.scan()]) == 5
+    told = [record for record in caplog.records if record.exc_info]
+    assert [record.getMessage() for record in told] == [f"the store in {FOLDER}: {job} failed"]
+
+
+async def test_a_full_disk_when_a_drop_is_forgotten_does_not_end_the_store(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine(replace(TINY, reserve_bytes=0))
+    await fill(engine, 5)
+    held = engine.snapshot()
+    await engine.drop_prefix(b"nobody has it")
+    await engine.flush()
+    disk.hook = failing("append", errno.ENOSPC, name="MANIFEST")
+    held.release()
+    await until(lambda: engine.stats().counters.failed_compactions)
+    disk.hook = None
+    engine.apply(one(5))
+    await engine.flush()
+    await until(lambda: not read_manifest(disk, FOLDER, read_current(disk, FOLDER)).drops)
+    assert len([pair async for pair in engine.scan()]) == 6
 
 
 @pytest.mark.parametrize("call", ["fsync_dir", "open_read"])

@@ -1,7 +1,7 @@
 """The tables in force: open, pinned while read, and changed by edits that are in the manifest first.
 
 A `View` is what one read sees.  Files that no view and no manifest names any more are closed and deleted
-(rule E6).
+(rule E6).  What cannot be written down ends all writing, unless it passes (rule E2).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.os_errors import is_full
+from ringmill.cluster.os_errors import passes
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.names import FileName, FilePart, manifest_name, table_name
 from ringmill.node.storage.storage_errors import write_failed
@@ -88,11 +88,14 @@ class VersionSet:
         return FilePart(FileName("manifest", self._manifest.file_id), self._manifest.synced_bytes)
 
     async def note_log(self, file_id: int) -> None:
-        """Make it durable that this log was begun.  Raises OSError but for a full disk, StorageFailed."""
+        """Make it durable that this log was begun.  Raises StorageFailed.
+
+        What passes, a full disk for one, is no reason to wait: the next log is noted again.
+        """
         try:
             await self.commit(VersionEdit(newest_log=file_id))
         except OSError as error:
-            if not is_full(error):
+            if not passes(error):
                 raise
 
     async def note_stop(self, sequence: int) -> None:
@@ -187,8 +190,9 @@ class VersionSet:
         self._needs_manifest = self._needs_manifest or self._manifest.is_long
 
     async def _write_down(self, edit: VersionEdit, opened: dict[int, Table]) -> None:
-        """After a full disk the next edit begins a new manifest, and after one that was cancelled, which may
-        be in the file, whole or not.  Any other failure is the end of writing."""
+        """After a full disk, or for want of descriptors, the next edit begins a new manifest, and after one
+        that was cancelled, which may be in the file, whole or not.  Any other failure is the end of writing.
+        """
         if self._failure is not None:
             raise self._failure
         needs_manifest = self._needs_manifest or self._is_cut_short
@@ -202,7 +206,7 @@ class VersionSet:
             self._doubtful.clear()
             self._is_cut_short = False
         except OSError as error:
-            if is_full(error):
+            if passes(error):
                 self._needs_manifest = True
                 self._is_cut_short = False
                 raise

@@ -8,9 +8,7 @@ most one count a minute.
 from __future__ import annotations
 
 import logging
-from typing import Final
-
-from ringmill.cluster.ports import Clock
+from typing import Final, Protocol
 
 __all__ = ["Complaints"]
 
@@ -22,8 +20,14 @@ _log = logging.getLogger(__name__)
 Kind = tuple[str, str, int, str]
 
 
+class Monotonic(Protocol):
+    """The part of a Clock that is needed here."""
+
+    def monotonic(self) -> float: ...
+
+
 class Complaints:
-    def __init__(self, name: str, clock: Clock) -> None:
+    def __init__(self, name: str, clock: Monotonic) -> None:
         self._name = name
         self._clock = clock
         self._told: dict[Kind, tuple[float, int]] = {}  # when it was told last, and how often it came since

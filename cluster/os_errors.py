@@ -10,7 +10,7 @@ import errno
 from enum import Enum, auto
 from typing import Final
 
-__all__ = ["Meaning", "is_full", "meaning_of", "no_space", "told"]
+__all__ = ["Meaning", "is_full", "meaning_of", "no_space", "passes", "told"]
 
 
 class Meaning(Enum):
@@ -36,6 +36,11 @@ _MEANINGS: Final[dict[int, Meaning]] = {
 def meaning_of(error: OSError) -> Meaning:
     """The meaning of an error.  An errno that is not listed means a failing device."""
     return _MEANINGS.get(error.errno or 0, Meaning.BROKEN)
+
+
+def passes(error: OSError) -> bool:
+    """Whether the same may succeed later on this device."""
+    return meaning_of(error) in {Meaning.FULL, Meaning.EXHAUSTED}
 
 
 def is_full(error: OSError) -> bool:

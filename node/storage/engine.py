@@ -10,6 +10,7 @@ See: docs/architecture.md, "Storage"; files: docs/formats/{log,table,manifest}.m
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -44,6 +45,8 @@ from ringmill.node.storage.version.version import CorruptMark
 from ringmill.node.storage.version.version_set import VersionSet
 
 __all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot", "Told"]
+
+_log = logging.getLogger(__name__)
 
 _SPARE_SHARE: Final = 1.5  # of a memtable's size; at twice its size a batch is refused
 _SCRUB_BYTES_PER_S: Final = 16 << 20  # 1 GiB a minute, so that requests keep the disk; chosen, not measured
@@ -427,7 +430,10 @@ class Engine:
     # Inside
 
     async def _run(self) -> None:
-        """Own the background tasks until `close`, then end them in order."""
+        """Own the background tasks until `close`, then end them in order.
+
+        A fault of one of them ends them all, and is logged: the store refuses everything from then on.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 log = group.create_task(self._log.run())
@@ -441,6 +447,9 @@ class Engine:
                 if self._log.failure is None:
                     with suppress(OSError, RingmillError):  # without the note the stop counts as a crash
                         await self._tables.note_stop(self.sequence)
+        except Exception:
+            _log.exception("the store in %s ends by a fault", self.folder)
+            raise
         finally:
             self._log.fail(StorageFailed("the engine is closed", hint="open it again"))
 

@@ -10,18 +10,16 @@ Rule E9: docs/protocol/engine.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.log.commit_handle import Commit
-from ringmill.node.storage.names import temporary_name
 from ringmill.node.storage.read.reading import Reading
 from ringmill.node.storage.read.scan import Range, scan_chunks
 from ringmill.node.storage.table.block import cell_of
 from ringmill.node.storage.table.table_format import TableMeta
-from ringmill.node.storage.table.table_writer import TableShape, TablesWriter
+from ringmill.node.storage.table.table_writer import TableShape, TablesWriter, discard_tables
 from ringmill.node.storage.unflushed import Unflushed
 from ringmill.node.storage.upkeep.compaction_pick import level_below_all, may_hold
 from ringmill.node.storage.upkeep.compactor import Compactor
@@ -52,9 +50,9 @@ def write_table(
 
     For the function that `Ingest.make` runs.  Raises OSError.
     """
-    writer = TablesWriter(files, place.folder, iter((place.file_id,)), place.shape)
-    writer.add(keys, [cell_of(place.sequence, value) for value in values])
-    made = writer.finish()
+    with TablesWriter(files, place.folder, iter((place.file_id,)), place.shape) as writer:
+        writer.add(keys, [cell_of(place.sequence, value) for value in values])
+        made = writer.finish()
     return made[0] if made else None
 
 
@@ -123,8 +121,8 @@ class Ingest:
             level = self._level(meta)
             if level is None:
                 return False
-            self._unnamed = None
             await self._tools.installer.commit(VersionEdit(added=((level, meta),)), [meta])
+            self._unnamed = None
             on_added()
         self._tools.on_change()
         return True
@@ -132,8 +130,7 @@ class Ingest:
     def discard(self) -> None:
         """Delete the file of a table that was not added."""
         if self._unnamed is not None:
-            with suppress(OSError):  # what stays is deleted when the folder is opened next
-                self._tools.files.unlink(f"{self._tools.folder}/{temporary_name(self._unnamed)}")
+            discard_tables(self._tools.files, self._tools.folder, [self._unnamed])
 
     def _level(self, meta: TableMeta) -> int | None:
         version = self._tools.tables.version

@@ -49,6 +49,8 @@ class LossyDisk:
         self.hook = hook
         self.calls = 0
         self.is_cut = False
+        self.opened: list[str] = []
+        """The path of each file that was opened and is not closed, as it was then."""
         self._folders: set[str] = {"", "/", "."}
         self._files: dict[int, _File] = {}
         self._names: dict[str, int] = {}
@@ -101,6 +103,7 @@ class LossyDisk:
         found = deepcopy(self)
         found.hook = None
         found._locks.clear()
+        found.opened.clear()
         return found
 
     def flip(self, path: str, offset: int, mask: int) -> None:
@@ -330,11 +333,13 @@ def _touches(change: NameChange, folder: str) -> bool:
     return change.folder == folder or any(name.rpartition("/")[0] == folder for name, _ in change.names)
 
 
-class _LossyAppendFile:
+class _LossyOpenFile:
     def __init__(self, disk: LossyDisk, path: str, file: _File) -> None:
         self._disk = disk
         self._path = path
         self._file = file
+        self._is_open = True
+        disk.opened.append(path)
 
     @property
     def path(self) -> str:
@@ -344,6 +349,13 @@ class _LossyAppendFile:
     def size(self) -> int:
         return len(self._file.content)
 
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._disk.opened.remove(self._path)
+
+
+class _LossyAppendFile(_LossyOpenFile):
     def append(self, data: Buffer) -> None:
         self._disk._append(self._path, self._file, data)
 
@@ -355,24 +367,8 @@ class _LossyAppendFile:
     def sync(self) -> None:
         self._disk._sync(self._path, self._file)
 
-    def close(self) -> None:
-        return None
 
-
-class _LossyReadFile:
-    def __init__(self, disk: LossyDisk, path: str, file: _File) -> None:
-        self._disk = disk
-        self._path = path
-        self._file = file
-
-    @property
-    def path(self) -> str:
-        return self._path
-
-    @property
-    def size(self) -> int:
-        return len(self._file.content)
-
+class _LossyReadFile(_LossyOpenFile):
     def pread(self, size: int, offset: int) -> bytes:
         self._disk._enter("pread", self._path)
         return bytes(self._file.content[offset : offset + size])
@@ -384,9 +380,6 @@ class _LossyReadFile:
     async def pread_off_loop(self, size: int, offset: int) -> bytes:
         await asyncio.sleep(0)
         return self.pread(size, offset)
-
-    def close(self) -> None:
-        return None
 
 
 class _LossyLock:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeAlias
 
 from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.os_errors import is_full, no_space
+from ringmill.cluster.os_errors import Meaning, is_full, meaning_of, no_space
 from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.node.storage.log.framing import frame
 from ringmill.node.storage.log.log_format import encode_group, encode_header, encode_mark
@@ -32,6 +33,7 @@ Waiter: TypeAlias = tuple[int, Told]
 
 _GROUP_BYTES: Final = 28 * 1024  # a group about fills a block, so that damage to one block costs one group
 _MARK_DELAY_S: Final = 0.02
+_BEGIN_AGAIN_S: Final = 0.5
 
 
 class LogFile:
@@ -115,6 +117,7 @@ class WriteAheadLog:
         self._logs: deque[LogFile] = deque([self._current])  # none after a failure or the end
         self._wake = asyncio.Event()
         self._in_flight = False
+        self._is_ending = False
         self._broken: tuple[LogFile, int, OSError] | None = None
         self._wanted = 0  # highest sequence that someone waits to see durable
         self._marked = next_sequence - 1
@@ -213,6 +216,7 @@ class WriteAheadLog:
 
         On a full disk waiting batches are lost.
         """
+        self._is_ending = True
         if self.failure is None:
             last = self._logs[-1]
             last.is_closing = True
@@ -255,21 +259,37 @@ class WriteAheadLog:
     async def _create(self, log: LogFile) -> None:
         """Create a log.  Its name and header are durable and recorded in the manifest before any batch can be
         acknowledged, so that a log that disappears later is noticed."""
-        file_id = await self._take_id()
-        path = f"{self._folder}/{log_name(file_id)}"
-        file = self._files.create(path)
+        file: AppendFile | None = None
         try:
+            file_id = await self._take_id()
+            file = self._files.create(f"{self._folder}/{log_name(file_id)}")
             await file.append_and_sync(frame(file_id, 0, encode_header(file_id, log.written_sequence + 1)))
+            await self._files.off_loop(self._files.fsync_dir, self._folder)
         except OSError as error:
-            file.close()
-            self._files.unlink(path)
-            self._suspend(error)
+            if file is not None:
+                self._discard(file)
+            await self._put_off(error)
             return
-        await self._files.off_loop(self._files.fsync_dir, self._folder)
         await self._on_begun(file_id)
         log.file_ids.append(file_id)
         log.synced_sizes.append(0)
         log.file = file
+
+    def _discard(self, file: AppendFile) -> None:
+        """Close and delete a log of which nothing was told: it holds no batch."""
+        with suppress(OSError):  # what stays is deleted when the folder is opened next
+            file.close()
+            self._files.unlink(file.path)
+
+    async def _put_off(self, error: OSError) -> None:
+        """Have a log begun later: when there is space, or soon when the process was out of descriptors.
+
+        Raises as `_suspend`.
+        """
+        if meaning_of(error) is Meaning.EXHAUSTED and not self._is_ending:
+            await asyncio.sleep(_BEGIN_AGAIN_S)
+        else:
+            self._suspend(error)
 
     def _write(self, log: LogFile) -> bool:
         """Append the waiting batches without a sync; False when that failed and `_step` has to handle it."""
@@ -340,8 +360,8 @@ class WriteAheadLog:
         self._suspend(error)
 
     def _suspend(self, error: OSError) -> None:
-        """Wait for space.  Raises `error` for any other failure."""
-        if not is_full(error):
+        """Wait for space.  Raises `error` for any other failure, and at the end, when nobody waits."""
+        if self._is_ending or not is_full(error):
             raise error
         self._has_space.clear()
         refusal = _refusal(error, self.synced_sequence)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import add
+from types import TracebackType
 from typing import Final
 
 from ringmill.cluster.ports import AppendFile, FileSystem
@@ -25,7 +27,7 @@ from ringmill.node.storage.table.table_format import (
     pack_trailer,
 )
 
-__all__ = ["TableShape", "TablesWriter"]
+__all__ = ["TableShape", "TablesWriter", "discard_tables"]
 
 _WRITE_BYTES: Final = 1 << 20
 
@@ -46,6 +48,8 @@ class TablesWriter:
     All versions of a key come together, newest first, and stay in one block.  With `forget_sequences` they
     are written without their sequences, from the next block on; the table's properties keep the range of all
     added sequences.
+
+    In a `with` block: when it ends by an exception, all files of the writer are closed and deleted.
     """
 
     def __init__(self, files: FileSystem, folder: str, file_ids: Iterator[int], shape: TableShape) -> None:
@@ -59,6 +63,19 @@ class TablesWriter:
         self._keys: list[bytes] = []
         self._cells: list[bytes] = []
         self.finished: list[TableMeta] = []
+        self._made: list[int] = []
+
+    def __enter__(self) -> TablesWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            with suppress(OSError):
+                if self._table is not None:
+                    self._table.abandon()
+            discard_tables(self._files, self._folder, self._made)
 
     def add(self, keys: Sequence[bytes], cells: Sequence[bytes]) -> None:
         """Append a sorted run whose keys are above all keys added before."""
@@ -93,6 +110,7 @@ class TablesWriter:
             file_id = next(self._file_ids)
             path = f"{self._folder}/{temporary_name(file_id)}"
             self._table = _OpenTable(self._files.create(path), file_id, self._compressor)
+            self._made.append(file_id)
         self._table.add_block(keys, cells, forget_sequences=self.forget_sequences)
         if self._table.size >= self._shape.table_bytes:
             self._close_table()
@@ -101,6 +119,13 @@ class TablesWriter:
         if self._table is not None:
             self.finished.append(self._table.close(self._shape.filter_bits_per_key))
             self._table = None
+
+
+def discard_tables(files: FileSystem, folder: str, file_ids: Iterable[int]) -> None:
+    """Delete tables that still have their temporary names; those that are not there are no error.  Blocks."""
+    for file_id in file_ids:
+        with suppress(OSError):  # what stays is deleted when the folder is opened next
+            files.unlink(f"{folder}/{temporary_name(file_id)}")
 
 
 class _OpenTable:
@@ -150,6 +175,10 @@ class _OpenTable:
         self._file.sync()
         self._file.close()
         return replace(meta, size=self._written)
+
+    def abandon(self) -> None:
+        """Close the file as it is.  Raises OSError."""
+        self._file.close()
 
     def _meta(self) -> TableMeta:
         return TableMeta(

@@ -59,19 +59,20 @@ class CompactionResult:
 def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
     """Write the compacted runs under temporary names, synced.  Raises OSError."""
     result = CompactionResult()
-    writer = TablesWriter(files, job.folder, iter(job.file_ids), job.shape)
     runs = [_run_chunks(files, job.folder, run, result.damaged) for run in job.runs]
     merge = _merge_versions if _needs_versions(job) else _merge_newest
     has_tombstones = any(meta.tombstones for run in job.runs for meta in run)
     may_forget = _forgets(job.older)
-    for keys, cells in merge(runs, job):
-        # A damaged block is met before any key of its range is merged: what is newer there stays readable.
-        writer.forget_sequences = job.is_settled and not result.damaged
-        if has_tombstones:
-            writer.add(*_without_tombstones(keys, cells, may_forget))
-        else:
-            writer.add(keys, cells)
-    result.tables = writer.finish()
+    with TablesWriter(files, job.folder, iter(job.file_ids), job.shape) as writer:
+        for keys, cells in merge(runs, job):
+            # A damaged block is met before any key of its range is merged: what is newer there stays
+            # readable.
+            writer.forget_sequences = job.is_settled and not result.damaged
+            if has_tombstones:
+                writer.add(*_without_tombstones(keys, cells, may_forget))
+            else:
+                writer.add(keys, cells)
+        result.tables = writer.finish()
     return result
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.overload.giving_way import put_off
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
@@ -64,22 +63,26 @@ class Compactor:
         return bool(useless_tables(version, situation)) or self._next_pick() is not None
 
     async def run(self) -> None:
+        """Compact until cancelled.
+
+        A compaction that fails is tried again; a failed log or manifest ends it.
+        """
         while True:
             self._wanted.clear()
-            while self.is_due():
-                try:
+            try:
+                while self.is_due():
                     await self._put_off()
                     await self._step()
-                except StorageFailed:
-                    return
-                except (OSError, RingmillError) as error:
-                    sometimes("a compaction fails and is tried again")
-                    self._tools.counters.failed_compactions += 1
-                    self._tools.counters.last_failure = f"compaction: {error}"
-                    self._tools.on_change()
-                    await asyncio.sleep(RETRY_S)
-            await self._forget_finished_drops()
-            await self._wanted.wait()
+                await self._forget_finished_drops()
+            except StorageFailed:
+                return
+            except Exception as error:  # noqa: BLE001  a child passes on whatever it met
+                sometimes("a compaction fails and is tried again")
+                self._tools.counters.failed_compactions += 1
+                self._tools.note_failure("compaction", error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                await self._wanted.wait()
 
     async def compact_range(self, start: bytes, end: bytes | None) -> None:
         """Compact all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
@@ -117,14 +120,15 @@ class Compactor:
             self._tools.on_change()
             return
         job = await self._job(pick)
-        result = await self._tools.children.run(compact, self._paced_files(), job)
-        edit = VersionEdit(
-            added=tuple((pick.target_level, meta) for meta in result.tables),
-            removed=_ids(pick.inputs),
-            marks_added=tuple(mark for marks in result.damaged.values() for mark in marks),
-        )
-        damaged = map(table_name, result.damaged)
-        await self._tools.installer.commit(edit, result.tables, damaged=damaged)
+        with self._tools.discarding(job.file_ids):
+            result = await self._tools.children.run(compact, self._paced_files(), job)
+            edit = VersionEdit(
+                added=tuple((pick.target_level, meta) for meta in result.tables),
+                removed=_ids(pick.inputs),
+                marks_added=tuple(mark for marks in result.damaged.values() for mark in marks),
+            )
+            damaged = map(table_name, result.damaged)
+            await self._tools.installer.commit(edit, result.tables, damaged=damaged)
         self._remember(pick, job, result.tables)
 
     def _remember(self, pick: CompactionPick, job: CompactionJob, made: list[TableMeta]) -> None:

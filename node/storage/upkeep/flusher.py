@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
-from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.storage.names import log_name, temporary_name
+from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.table.table_writer import discard_tables
 from ringmill.node.storage.unflushed import SealedMemtable
 from ringmill.node.storage.upkeep.flush_child import FlushJob, flush_logs, flush_memtable
 from ringmill.node.storage.upkeep.table_shape import table_shape
@@ -35,7 +35,7 @@ class Flusher:
     async def run(self) -> None:
         """Flush until cancelled.
 
-        A child that dies or finds no space is retried; a failed log or manifest ends it.
+        A flush that fails is tried again; a failed log or manifest ends it.
         """
         while True:
             self._wanted.clear()
@@ -44,11 +44,10 @@ class Flusher:
                     await self._flush(self._sealed[-1])
                 except StorageFailed:
                     return
-                except (OSError, RingmillError) as error:
+                except Exception as error:  # noqa: BLE001  a child passes on whatever it met
                     sometimes("a flush fails and is tried again")
                     self._tools.counters.failed_flushes += 1
-                    self._tools.counters.last_failure = f"flush: {error}"
-                    self._tools.on_change()
+                    self._tools.note_failure("flush", error)
                     await asyncio.sleep(RETRY_S)
             await self._wanted.wait()
 
@@ -62,7 +61,8 @@ class Flusher:
             tables = await self._tools.files.off_loop(flush_memtable, self._tools.files, job, sealed.memtable)
         damaged = map(log_name, log_ids) if sealed.is_log_damaged else ()
         edit = _edit(sealed, log_ids, tables)
-        await self._tools.installer.commit(edit, tables, damaged=damaged, finished_logs=log_ids)
+        with self._tools.discarding(meta.file_id for meta in tables):
+            await self._tools.installer.commit(edit, tables, damaged=damaged, finished_logs=log_ids)
         self._sealed.remove(sealed)
         self._tools.counters.flushes += 1
         self._tools.counters.flushed_bytes += sum(meta.size for meta in tables)
@@ -72,13 +72,13 @@ class Flusher:
         """The tables that a child made from the logs; None when the logs lack batches of the memtable."""
         job = await self._job(sealed, log_ids)
         try:
-            result = await self._tools.children.run(flush_logs, self._tools.files, job)
+            with self._tools.discarding(job.file_ids):
+                result = await self._tools.children.run(flush_logs, self._tools.files, job)
         except FileNotFoundError:
             return None
         if not result.losses and result.last_sequence == sealed.last_sequence:
             return result.tables
-        for meta in result.tables:
-            self._tools.files.unlink(f"{self._tools.folder}/{temporary_name(meta.file_id)}")
+        discard_tables(self._tools.files, self._tools.folder, job.file_ids)
         return None
 
     async def _job(self, sealed: SealedMemtable, log_ids: tuple[int, ...]) -> FlushJob:

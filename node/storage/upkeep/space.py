@@ -60,7 +60,10 @@ class SpaceWatch:
     def check(self) -> None:
         """Look now.  Raises nothing: if the system cannot tell, the next look will."""
         needed = needed_space(self._version(), self._options)
-        free = self._files.free_space(self._folder)
+        try:
+            free = self._files.free_space(self._folder)
+        except OSError:
+            return
         self._has_plenty = free >= _PLENTY * needed.total_bytes
         if free >= needed.total_bytes:
             self.refusal = None

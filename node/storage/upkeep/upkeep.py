@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.unflushed import SealedMemtable
@@ -13,7 +14,7 @@ from ringmill.node.storage.upkeep.compactor import Compactor
 from ringmill.node.storage.upkeep.flusher import Flusher
 from ringmill.node.storage.upkeep.space import SpaceWatch
 from ringmill.node.storage.upkeep.stats import EngineCounters
-from ringmill.node.storage.upkeep.upkeep_tools import UpkeepTools
+from ringmill.node.storage.upkeep.upkeep_tools import LoopClock, UpkeepTools
 from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.table_installer import TableInstaller
 from ringmill.node.storage.version.version_set import VersionSet
@@ -54,6 +55,7 @@ class Upkeep:
             installer=self.installer,
             snapshots=snapshots,
             counters=counters,
+            complaints=Complaints(f"the store in {folder}", LoopClock()),
             on_change=self._changed,
             is_busy=is_busy,
         )

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from ringmill.cluster.complaints import Complaints
+from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.engine_options import EngineOptions
+from ringmill.node.storage.table.table_writer import discard_tables
 from ringmill.node.storage.upkeep.stats import EngineCounters
 from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.table_installer import TableInstaller
 from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["RETRY_S", "UpkeepTools"]
+__all__ = ["RETRY_S", "LoopClock", "UpkeepTools"]
 
 RETRY_S: Final = 1.0  # after a child that died or found no space
+
+
+class LoopClock:
+    """The clock of the loop's timers: the engine has no other."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,5 +45,26 @@ class UpkeepTools:
     installer: TableInstaller
     snapshots: Snapshots
     counters: EngineCounters
+    complaints: Complaints
     on_change: Callable[[], None]
     is_busy: Callable[[], bool]
+
+    def note_failure(self, job: str, error: Exception) -> None:
+        """Count on it that the job is tried again.  What neither a disk nor a child explains is logged with
+        its stack, at most once a minute."""
+        self.counters.last_failure = f"{job}: {error}"
+        if not isinstance(error, OSError | RingmillError):
+            self.complaints.add(job, error)
+        self.on_change()
+
+    @contextmanager
+    def discarding(self, file_ids: Iterable[int]) -> Iterator[None]:
+        """Delete tables that still have their temporary names when the block ends by an exception.
+
+        A child that was killed could not, and a job that is tried again writes others.
+        """
+        try:
+            yield
+        except (Exception, asyncio.CancelledError):
+            discard_tables(self.files, self.folder, file_ids)
+            raise

@@ -73,22 +73,40 @@ class ManifestFile:
 def create_manifest(files: FileSystem, folder: str, file_id: int, version: Version) -> ManifestFile:
     """Begin a manifest with `version` as its first edit and make CURRENT name it.  Blocks.
 
-    Raises OSError; then either manifest may be in force after a restart, and both have the same content.
+    Raises OSError; then either manifest may be in force after a restart, and both have the same content.  One
+    that certainly is not is deleted.
     """
     file = files.create(f"{folder}/{manifest_name(file_id)}")
-    header = frame(file_id, 0, _HEADER.pack(_HEADER_KIND, _MAGIC, MANIFEST_VERSION, file_id))
-    file.append(header)
-    file.append(frame(file_id, file.size, _EDIT.pack(_EDIT_KIND, 0) + encode_edit(snapshot_edit(version))))
-    file.sync()
     temporary = f"{folder}/{current_temporary(file_id)}"
-    pointer = files.create(temporary)
-    pointer.append(_pointer(file_id))
-    pointer.sync()
-    pointer.close()
-    files.fsync_dir(folder)
-    files.rename(temporary, f"{folder}/{CURRENT}")
-    files.fsync_dir(folder)
+    is_unnamed = True
+    try:
+        header = frame(file_id, 0, _HEADER.pack(_HEADER_KIND, _MAGIC, MANIFEST_VERSION, file_id))
+        file.append(header)
+        edit = _EDIT.pack(_EDIT_KIND, 0) + encode_edit(snapshot_edit(version))
+        file.append(frame(file_id, file.size, edit))
+        file.sync()
+        _write_pointer(files, temporary, file_id)
+        files.fsync_dir(folder)
+        is_unnamed = False  # even a rename that fails may have been done
+        files.rename(temporary, f"{folder}/{CURRENT}")
+        files.fsync_dir(folder)
+    except Exception:
+        file.close()
+        for path in (temporary, file.path) if is_unnamed else ():
+            with suppress(OSError):  # what stays is deleted when the folder is opened next
+                files.unlink(path)
+        raise
     return ManifestFile(file, file_id, edits=1)
+
+
+def _write_pointer(files: FileSystem, path: str, file_id: int) -> None:
+    """The file that becomes CURRENT, synced."""
+    pointer = files.create(path)
+    try:
+        pointer.append(_pointer(file_id))
+        pointer.sync()
+    finally:
+        pointer.close()
 
 
 def read_current(files: FileSystem, folder: str) -> int:

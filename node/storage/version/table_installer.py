@@ -40,21 +40,33 @@ class TableInstaller:
         """Name `new` tables, keep damaged files aside, make the edit durable, delete logs that are in tables.
 
         Raises OSError, RingmillError; then the edit may or may not be in force after a restart, and both are
-        correct.
+        correct.  New tables that no manifest can name are deleted, but for those with temporary names still.
         """
         async with self.quiet:
-            for meta in new:
-                self._files.rename(
-                    f"{self._folder}/{temporary_name(meta.file_id)}",
-                    f"{self._folder}/{table_name(meta.file_id)}",
-                )
-            if new:
-                await self._files.off_loop(self._files.fsync_dir, self._folder)
-            await self._files.off_loop(keep_aside, self._files, self._folder, tuple(damaged))
+            try:
+                await self._rename(new)
+                await self._files.off_loop(keep_aside, self._files, self._folder, tuple(damaged))
+            except (Exception, asyncio.CancelledError):
+                self._delete(new)
+                raise
             await self._tables.commit(edit)
             for file_id in finished_logs:
                 with suppress(FileNotFoundError):
                     await self._files.off_loop(self._files.unlink, f"{self._folder}/{log_name(file_id)}")
+
+    async def _rename(self, new: Sequence[TableMeta]) -> None:
+        for meta in new:
+            self._files.rename(
+                f"{self._folder}/{temporary_name(meta.file_id)}",
+                f"{self._folder}/{table_name(meta.file_id)}",
+            )
+        if new:
+            await self._files.off_loop(self._files.fsync_dir, self._folder)
+
+    def _delete(self, new: Sequence[TableMeta]) -> None:
+        for meta in new:
+            with suppress(OSError):  # what stays is deleted when the folder is opened next
+                self._files.unlink(f"{self._folder}/{table_name(meta.file_id)}")
 
 
 def keep_aside(files: FileSystem, folder: str, names: Sequence[str]) -> None:

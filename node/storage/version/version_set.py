@@ -1,17 +1,17 @@
 """The tables in force: open, pinned while read, and changed by edits that are in the manifest first.
 
 A `View` is what one read sees.  Files that no view and no manifest names any more are closed and deleted
-(rule E6).
+(rule E6).  What cannot be written down ends all writing, unless it passes (rule E2).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.os_errors import is_full
+from ringmill.cluster.os_errors import passes
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.names import FileName, FilePart, manifest_name, table_name
 from ringmill.node.storage.storage_errors import write_failed
@@ -64,6 +64,7 @@ class VersionSet:
         self._is_cut_short = False
         self._failure: RingmillError | None = None
         self._unneeded: list[Table] = []
+        self._doubtful: dict[int, Table] = {}  # closed; the manifest in force may name them, or not
         self._sweep_wanted = asyncio.Event()
         self.on_failure: Callable[[RingmillError], None] | None = None
         self.view = view
@@ -87,11 +88,14 @@ class VersionSet:
         return FilePart(FileName("manifest", self._manifest.file_id), self._manifest.synced_bytes)
 
     async def note_log(self, file_id: int) -> None:
-        """Make it durable that this log was begun.  Raises OSError but for a full disk, StorageFailed."""
+        """Make it durable that this log was begun.  Raises StorageFailed.
+
+        What passes, a full disk for one, is no reason to wait: the next log is noted again.
+        """
         try:
             await self.commit(VersionEdit(newest_log=file_id))
         except OSError as error:
-            if not is_full(error):
+            if not passes(error):
                 raise
 
     async def note_stop(self, sequence: int) -> None:
@@ -117,16 +121,25 @@ class VersionSet:
         return (await self.take_ids(1))[0]
 
     async def commit(self, edit: VersionEdit) -> None:
-        """Make an edit durable, then current.  Raises OSError, CorruptBlock (a new table is damaged)."""
+        """Make an edit durable, then current.  Raises OSError, CorruptBlock (a new table is damaged).
+
+        After an error the files of new tables are deleted: at once when no manifest can name them, else when
+        a newer manifest is in force (rule E6).
+        """
         async with self._edits:
-            opened = {
-                meta.file_id: await self._files.off_loop(
-                    open_table, self._files, self._folder, meta.file_id, meta
-                )
-                for _, meta in edit.added
-                if meta.file_id not in self.view.tables
-            }
-            await self._write(edit, opened)
+            new = [meta for _, meta in edit.added if meta.file_id not in self.view.tables]
+            opened: dict[int, Table] = {}
+            try:
+                for meta in new:
+                    opened[meta.file_id] = await self._files.off_loop(
+                        open_table, self._files, self._folder, meta.file_id, meta
+                    )
+                await self._write(edit, opened)
+            except (Exception, asyncio.CancelledError):
+                for table in opened.values():
+                    table.close()
+                self._unlink(meta.file_id for meta in new if meta.file_id not in self._doubtful)
+                raise
 
     @contextmanager
     def pin(self) -> Iterator[View]:
@@ -164,9 +177,10 @@ class VersionSet:
                     raise
 
     async def _write(self, edit: VersionEdit, opened: dict[int, Table] | None = None) -> None:
+        opened = opened or {}
         version = self.version.apply(edit)
-        await self._write_down(edit)
-        known = {**self.view.tables, **(opened or {})}
+        await self._write_down(edit, opened)
+        known = {**self.view.tables, **opened}
         former, self.view = (
             self.view,
             View(version, {m.file_id: known[m.file_id] for m in version.all_tables()}),
@@ -175,9 +189,10 @@ class VersionSet:
             self._discard(former)
         self._needs_manifest = self._needs_manifest or self._manifest.is_long
 
-    async def _write_down(self, edit: VersionEdit) -> None:
-        """After a full disk the next edit begins a new manifest, and after one that was cancelled, which may
-        be in the file, whole or not.  Any other failure is the end of writing."""
+    async def _write_down(self, edit: VersionEdit, opened: dict[int, Table]) -> None:
+        """After a full disk, or for want of descriptors, the next edit begins a new manifest, and after one
+        that was cancelled, which may be in the file, whole or not.  Any other failure is the end of writing.
+        """
         if self._failure is not None:
             raise self._failure
         needs_manifest = self._needs_manifest or self._is_cut_short
@@ -186,10 +201,12 @@ class VersionSet:
             if needs_manifest:
                 await self._begin_manifest()
                 self._needs_manifest = False
+            self._doubtful |= opened
             await self._manifest.append(edit)
+            self._doubtful.clear()
             self._is_cut_short = False
         except OSError as error:
-            if is_full(error):
+            if passes(error):
                 self._needs_manifest = True
                 self._is_cut_short = False
                 raise
@@ -216,6 +233,10 @@ class VersionSet:
                 making.result().close()
             raise
         self.view.version = version
+        if self._doubtful:
+            self._unneeded += self._doubtful.values()
+            self._doubtful.clear()
+            self._sweep_wanted.set()
         former.close()
         self._files.unlink(f"{self._folder}/{manifest_name(former.file_id)}")
 
@@ -230,5 +251,9 @@ class VersionSet:
     def _remove(self, tables: list[Table]) -> None:
         for table in tables:
             table.close()
+        self._unlink(table.file_id for table in tables)
+
+    def _unlink(self, tables: Iterable[int]) -> None:
+        for file_id in tables:
             with suppress(OSError):  # what stays is deleted when the folder is opened next
-                self._files.unlink(f"{self._folder}/{table_name(table.file_id)}")
+                self._files.unlink(f"{self._folder}/{table_name(file_id)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from random import Random
 from typing import cast
 
@@ -23,8 +24,11 @@ class Disk:
 
     def __init__(self, free_bytes: int) -> None:
         self.free_bytes = free_bytes
+        self.error: OSError | None = None
 
     def free_space(self, folder: str) -> int:
+        if self.error is not None:
+            raise self.error
         return self.free_bytes
 
 
@@ -50,6 +54,18 @@ def looks(disk: Disk, then_free_bytes: int | None = None) -> tuple[int, SpaceWat
 def test_a_disk_that_is_nearly_full_is_looked_at_twice_a_second() -> None:
     times, watch = looks(Disk(2 * NEEDED_BYTES))
     assert 2 * WATCHED_S - 2 <= times <= 2 * WATCHED_S
+    assert watch.refusal is None
+
+
+def test_a_system_that_cannot_tell_the_free_space_changes_nothing_and_is_asked_again() -> None:
+    disk = Disk(NEEDED_BYTES - 1)
+    watch = SpaceWatch("store", OPTIONS, cast("FileSystem", disk), Version)
+    watch.check()
+    disk.error = OSError(errno.EIO, "Input/output error", "store")
+    watch.check()
+    assert watch.refusal is not None
+    disk.error, disk.free_bytes = None, NEEDED_BYTES
+    watch.check()
     assert watch.refusal is None
 
 

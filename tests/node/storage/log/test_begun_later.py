@@ -1,0 +1,114 @@
+"""A log that cannot be begun now, for want of space or descriptors, is begun later, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from dataclasses import replace
+
+import pytest
+
+from ringmill.cluster.errors import DiskFull
+from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.log import write_ahead_log
+from ringmill.node.storage.upkeep import flusher, space
+from ringmill.node.storage.version import manifest, version_set
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY
+from ringmill.simulator.disk.lossy import Hook, LossyDisk
+from tests.node.storage.conftest import OpenEngine
+
+PATIENCE_S = 10
+ROOMY = replace(TINY, memtable_bytes=1 << 20, reserve_bytes=0)
+
+
+def one(key: bytes) -> Batch:
+    batch = Batch()
+    batch.put(key, b"value")
+    return batch
+
+
+def failing(call: str, name: str, code: int) -> Hook:
+    def hook(called: str, path: str) -> None:
+        if called == call and name in path:
+            raise OSError(code, "injected", path)
+
+    return hook
+
+
+async def written_in_the_end(engine: Engine, key: bytes) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await engine.apply(one(key)).synced()
+                return
+            except DiskFull:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "code"),
+    [
+        ("create", ".log", errno.ENOSPC),
+        ("append", ".log", errno.ENOSPC),
+        ("fsync_dir", FOLDER, errno.ENOSPC),
+        ("sync", "MANIFEST", errno.ENOSPC),
+        ("create", "MANIFEST", errno.ENOSPC),
+        ("create", ".log", errno.EMFILE),
+        ("fsync_dir", FOLDER, errno.EMFILE),
+        ("create", "MANIFEST", errno.EMFILE),
+    ],
+)
+async def test_a_log_is_begun_later(
+    disk: LossyDisk,
+    open_engine: OpenEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    name: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr(version_set, "_IDS_AT_ONCE", 0)  # each number is reserved by an edit of its own
+    monkeypatch.setattr(write_ahead_log, "_BEGIN_AGAIN_S", 0.01)
+    monkeypatch.setattr(flusher, "RETRY_S", 0.01)
+    monkeypatch.setattr(space, "_POLL_S", 0.01)
+    engine = await open_engine(ROOMY)
+    await engine.apply(one(b"before")).synced()
+    if (call, name) == ("create", "MANIFEST"):
+        monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", 0)  # the next edit but one begins a new one
+        await engine.fence(b"nobody", b"nothing")
+    disk.hook = failing(call, name, code)
+    flushing = asyncio.create_task(engine.flush())
+    await asyncio.sleep(0.1)
+    between = engine.apply(one(b"between")) if engine.read_only_reason is None else None
+    await asyncio.sleep(0.05)
+    disk.hook = None
+    await written_in_the_end(engine, b"after")
+    await flushing
+    assert between is None or between.is_synced
+    assert engine.read_only_reason is None
+    logs = [path for path in disk.opened if path.endswith(".log")]
+    assert logs == [f"{FOLDER}/{found}" for found in disk.list(FOLDER) if found.endswith(".log")]
+    assert len(logs) == 1
+    await engine.close()
+    again = await open_engine(ROOMY)
+    found = {key async for key, _ in again.scan(b"a", b"d")}
+    assert found == {b"before", b"after"} | ({b"between"} if between else set())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE])
+async def test_a_store_that_cannot_begin_a_log_can_be_closed(
+    disk: LossyDisk, open_engine: OpenEngine, code: int
+) -> None:
+    engine = await open_engine(ROOMY)
+    await engine.apply(one(b"before")).synced()
+    disk.hook = failing("create", ".log", code)
+    flushing = asyncio.create_task(engine.flush())
+    await asyncio.sleep(0)
+    lost = engine.apply(one(b"lost"))
+    async with asyncio.timeout(PATIENCE_S):
+        await engine.close()
+    assert not lost.is_synced
+    await asyncio.wait([flushing])
+    flushing.exception()
+    disk.hook = None
+    again = await open_engine(ROOMY)
+    assert {key async for key, _ in again.scan()} == {b"before"}

@@ -91,7 +91,8 @@ def _read_partners(
     signature = branch.signature
     reader = SplitReader(
         Split(0, pieces), format, signature.second,
-        files=files, context=context, columns=columns_of(branch.input),
+        files=files, context=context, columns=columns_of(branch.input), key_hint=signature.first,
+        where=signature.where,
     )  # fmt: skip
     given = {"ctx": context} if signature.wants_context else {}
     partners: defaultdict[bytes, list[Any]] = defaultdict(list)

@@ -4,8 +4,8 @@ ended.
 It decides nothing about jobs.  An assignment that comes twice is one attempt (rule J1).  Orders of a former
 coordinator are refused (rule J13).  A report is sent until the job's coordinator has it, whichever node that
 is; further orders come with the answer.  When no coordinator is heard for 30 s, the worker stops and drops
-everything of its job (rule J5).  Each start of the node wipes the scratch folder.  After either, the `start` in
-its answers is another one, which tells coordinators that earlier attempts and outputs are gone.
+everything of its job (rule J5).  Each start of the node wipes the scratch folder.  After either the `start`
+in its answers is another one, which tells coordinators that earlier attempts and outputs are gone.
 
 See: docs/architecture.md, "Task processes".
 """

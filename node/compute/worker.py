@@ -4,8 +4,8 @@ ended.
 It decides nothing about jobs.  An assignment that comes twice is one attempt (rule J1).  Orders of a former
 coordinator are refused (rule J13).  A report is sent until the job's coordinator has it, whichever node that
 is; further orders come with the answer.  When no coordinator is heard for 30 s, the worker stops and drops
-everything of its job (rule J5).  Each start of the node wipes the scratch folder; the `start` in every answer
-tells coordinators that earlier attempts and outputs are gone.
+everything of its job (rule J5).  Each start of the node wipes the scratch folder.  After either the `start`
+in its answers is another one, which tells coordinators that earlier attempts and outputs are gone.
 
 See: docs/architecture.md, "Task processes".
 """
@@ -82,6 +82,7 @@ _decoded: Final = lru_cache(maxsize=8)(JobSpec.decode)
 class _Job:
     """What this node holds of one job."""
 
+    start: str  # of the worker, as the job's coordinator is told it
     coordinator: NodeId
     heard_at: float
     reports: ReportBox
@@ -145,6 +146,7 @@ class Worker:
         self._janitor: asyncio.Task[None] | None = None
         self._busy_at = clock.monotonic()
         self._removals = 0
+        self._forgotten = 0  # jobs of silent coordinators
         self._at_work: dict[tuple[str, AttemptId], AttemptRunner] = {}
         self.ended: Counter[tuple[str, str]] = Counter()
         """Attempts that ended here since the start, by stage and outcome: "done", or the cause of failure."""
@@ -247,7 +249,7 @@ class Worker:
         self._check_term(poll.term)
         if poll.job in self._jobs:
             return self._about(self._heard(poll.job, incoming.sender))
-        return PollAnswer(self._start, self._slots_offered).encode()
+        return PollAnswer(self._start_of_new(), self._slots_offered).encode()
 
     def _refuse_when_closing(self) -> None:
         """What runs is being stopped, and nothing begins."""
@@ -264,14 +266,19 @@ class Worker:
     def _heard(self, job: str, coordinator: NodeId) -> _Job:
         known = self._jobs.get(job)
         if known is None:
-            known = self._jobs[job] = _Job(coordinator, 0.0, ReportBox(self._send, self._group.create_task))
+            reports = ReportBox(self._send, self._group.create_task)
+            known = self._jobs[job] = _Job(self._start_of_new(), coordinator, 0.0, reports)
         known.coordinator = coordinator  # it has the newest term
         known.trace = carried_trace() or known.trace
         known.heard_at = self._clock.monotonic()
         return known
 
     def _about(self, job: _Job) -> bytes:
-        return PollAnswer(self._start, self._slots_offered, tuple(job.attempts)).encode()
+        return PollAnswer(job.start, self._slots_offered, tuple(job.attempts)).encode()
+
+    def _start_of_new(self) -> str:
+        """The start for jobs that nothing is held of: another one than any job had that was forgotten."""
+        return f"{self._start}.{self._forgotten}" if self._forgotten else self._start
 
     @property
     def _slots_offered(self) -> int:
@@ -370,7 +377,9 @@ class Worker:
         return self._report(assignment, kind, figures=figures, output=tail, **fields)
 
     def _report(self, assignment: Assignment, kind: str, **fields: Any) -> AttemptReport:
-        return AttemptReport(assignment.job, assignment.attempt, self._node, self._start, kind, **fields)
+        job = self._jobs.get(assignment.job)
+        start = self._start if job is None else job.start
+        return AttemptReport(assignment.job, assignment.attempt, self._node, start, kind, **fields)
 
     async def _tell_progress(self) -> None:
         """Report the progress of what runs, best effort: the next report supersedes a lost one."""
@@ -467,6 +476,7 @@ class Worker:
             for name, job in list(self._jobs.items()):
                 if now - job.heard_at > patience:
                     sometimes("a worker drops the job of a silent coordinator")
+                    self._forgotten += 1
                     self._drop(name)
             if self._jobs:
                 self._busy_at = now

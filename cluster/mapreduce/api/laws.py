@@ -203,6 +203,8 @@ def _combined(job: JobDefinition, key: Any, values: list[Any], params: Mapping[s
 
 
 def _reduced(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
+    if not values:  # a key without values is gone, and nothing reduces it
+        return []
     if job.reduce_fold is not None:
         return [job.reduce_fold.finish(values)]
     if job.reduce is None:

@@ -33,6 +33,7 @@ from ringmill.cluster.mapreduce.api.job_keyspaces import (
     is_keyspace_path,
 )
 from ringmill.cluster.mapreduce.file_urls import input_of, is_url
+from ringmill.cluster.mapreduce.files.input_plan import source_key
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.mapreduce.outputs import part_name
@@ -195,7 +196,8 @@ class JobSpec:
     def broadcast_source(self) -> int | None:
         """The number of the source that goes to every map task; None when there is none."""
         names = [each.name for each in self.sources]
-        return next((names.index(each) for each in self.broadcast if each in self.noted), None)
+        keys = {each: source_key(each, self.side) for each in self.broadcast}
+        return next((names.index(each) for each, key in keys.items() if key in self.noted), None)
 
     def format_of(self, source: int) -> str:
         """The format of a source by its number."""

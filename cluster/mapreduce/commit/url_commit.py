@@ -2,8 +2,8 @@
 
 A store has no rename.  So parts appear one after the other, and the output counts from its _SUCCESS on, which
 names each part with its size and checksum.  A copy can be repeated: it replaces what a former one has left.
-With `overwrite` the former _SUCCESS is removed first, and parts that the new output has not are removed
-before its own is written: no _SUCCESS ever stands beside parts of another output.
+With `overwrite` all parts are checked, then the former _SUCCESS is removed, and parts that the new output
+has not are removed before its own is written: no _SUCCESS ever stands beside parts of another output.
 
 I/O only through the FileSystem passed in.
 
@@ -37,26 +37,61 @@ def commit_to_store(
     other OSError when neither is the case.
     """
     success, wanted = f"{url}/{SUCCESS}", manifest(parts)
-    present = files.read_bytes(success) if files.exists(success) else None
+    try:
+        present = files.read_bytes(success) if files.exists(success) else None
+    except OSError as error:
+        if again:
+            raise _may_show(error) from error
+        raise
     if again and present == wanted:
         return
     if present is not None and not overwrite:
         raise InvalidArgument(f"output {url} exists: another job was faster")
+    is_begun = again and overwrite and present is None  # an earlier call may have removed the former one
+    targets = [f"{url}/{part.name}" for part in parts]
     try:
         if present is not None:
+            _check(files, parts)
             files.unlink(success)
-        for part in parts:
-            _copy(files, part, f"{url}/{part.name}")
+        for part, target in zip(parts, targets, strict=True):
+            _copy(files, part, target)
         if overwrite:
             _remove_others(files, url, {part.name for part in parts})
         _write(files, success, wanted)
+    except CorruptData:
+        if present is None and not is_begun:
+            _remove(files, targets)
+        raise
     except OSError as error:
-        if _is_as_before(files, success, present):
-            if present is None:
-                _remove(files, [f"{url}/{part.name}" for part in parts])
-            raise
-        text = f"{error.strerror or error}; the output may show, or the former one is gone"
-        raise OutputMayShow(error.errno, text, error.filename) from error
+        if is_begun or not _is_as_before(files, success, present):
+            raise _may_show(error) from error
+        if present is None:
+            _remove(files, targets)
+        raise
+
+
+def _may_show(error: OSError) -> OutputMayShow:
+    text = f"{error.strerror or error}; the output may show, or the former one is gone"
+    return OutputMayShow(error.errno, text, error.filename)
+
+
+def _check(files: FileSystem, parts: Sequence[StagedPart]) -> None:
+    """Raises CorruptData while the former output stands: once its _SUCCESS is gone nothing brings it back."""
+    for part in parts:
+        try:
+            is_sound = part.is_at(part.path, files)
+        except FileNotFoundError as error:
+            raise _gone(part) from error
+        if not is_sound:
+            raise _damaged(part)
+
+
+def _gone(part: StagedPart) -> CorruptData:
+    return CorruptData(f"part {part.partition} is not at {part.path}")
+
+
+def _damaged(part: StagedPart) -> CorruptData:
+    return CorruptData(f"part {part.path} is not what its task wrote")
 
 
 def _is_as_before(files: FileSystem, success: str, present: bytes | None) -> bool:
@@ -71,7 +106,7 @@ def _copy(files: FileSystem, part: StagedPart, target: str) -> None:
     try:
         source = files.open_read(part.path)
     except FileNotFoundError as error:
-        raise CorruptData(f"part {part.partition} is not at {part.path}") from error
+        raise _gone(part) from error
     copy, crc, at = files.create(target), 0, 0
     try:
         while data := source.pread(_PIECE_BYTES, at):
@@ -80,7 +115,7 @@ def _copy(files: FileSystem, part: StagedPart, target: str) -> None:
     finally:
         source.close()
     if (at, crc) != (part.size, part.crc32c):
-        raise CorruptData(f"part {part.path} is not what its task wrote")
+        raise _damaged(part)
     copy.close()  # a store has an object when its writer closes it
 
 

@@ -7,7 +7,7 @@ text.  Rule J20: docs/protocol/jobs.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from ringmill.cluster.mapreduce.files.inputs import SourcePaths, find_inputs
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes, plan_splits
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["ANY_SIZE", "InputPlan", "plan_input"]
+__all__ = ["ANY_SIZE", "InputPlan", "plan_input", "source_key"]
 
 NAMES_TOLD: Final = 5
 ANY_SIZE: Final = 1 << 62
@@ -82,10 +82,18 @@ def plan_input(
     by_name = {reading.source: each.files for each, reading in zip(found, readings, strict=True)}
     small = _smallest({name: by_name[name] for name in broadcast}, broadcast_bytes)
     if small is not None:
-        noted[small] = by_name[small]
+        noted[source_key(small, noted)] = by_name[small]
     sources = [(() if name == small else by_name[name], format) for name, format, _ in readings]
     passed_over = sorted({path for each in found for path in each.passed_over})
     return InputPlan(tuple(plan_splits(sources, sizes, sampled=sampled)), _notes(passed_over), noted)
+
+
+def source_key(source: str, side: Collection[str]) -> str:
+    """Under which name the files of a source are noted: its own, unless side data has that name.
+
+    Then it is one that no side data can have.
+    """
+    return f"{source}/source" if source in side else source
 
 
 def _side_file(name: str, path: str, files: FileSystem) -> InputFile:

@@ -22,6 +22,7 @@ from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, key_codec
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import classify, not_pairs
+from ringmill.cluster.mapreduce.files.input_plan import source_key
 from ringmill.cluster.mapreduce.files.readers import SplitReader, open_unchanged
 from ringmill.cluster.mapreduce.files.splits import Piece, Split
 from ringmill.cluster.ports import FileSystem
@@ -84,12 +85,14 @@ def _read_partners(
     assert job.joining is not None
     branch = job.joining.sides[source]
     name, format, _ = spec.sources[source]
-    pieces = tuple(Piece(file, 0, file.size) for file in spec.noted[name] if file.size or format == "file")
+    noted = spec.noted[source_key(name, spec.side)]
+    pieces = tuple(Piece(file, 0, file.size) for file in noted if file.size or format == "file")
     context = Context(_BROADCAST, TaskRandom(f"{spec.seed}/{_BROADCAST}"), spec.params)
     signature = branch.signature
     reader = SplitReader(
         Split(0, pieces), format, signature.second,
-        files=files, context=context, columns=columns_of(branch.input),
+        files=files, context=context, columns=columns_of(branch.input), key_hint=signature.first,
+        where=signature.where,
     )  # fmt: skip
     given = {"ctx": context} if signature.wants_context else {}
     partners: defaultdict[bytes, list[Any]] = defaultdict(list)

@@ -3,7 +3,7 @@
 The buffer is a dict, so that each key is encoded, partitioned and compared once however often it occurs.
 When it exceeds its limit it is combined; if that does not help enough, it is spilled as a run.  At the end
 the spills are merged and combined once more.  A combiner must not change the result, so it is not called for
-a key with one value.
+a key with one value.  A key for which it gives nothing is gone, at whichever time it is called.
 
 I/O only through the FileSystem passed in.
 """
@@ -368,7 +368,8 @@ class MapKernel:
                 yield key, first
             else:
                 decoded = self._job.key_codec.decode(key)
-                yield key, self._shorten(decoded, chain(first, values))
+                if shortened := self._shorten(decoded, chain(first, values)):
+                    yield key, shortened
 
     def _writer(self, path: str) -> RunWriter:
         return RunWriter(self._files, path, self._job.value_codec, self._compression)

@@ -190,7 +190,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class PollAnswer:
-    """`start` changes when the worker has forgotten everything."""
+    """`start` changes when the worker has forgotten everything of the job."""
 
     start: str
     slots: int = 1

@@ -67,6 +67,17 @@ def drawn(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, float]]:
     yield line, ctx.rng.random()
 
 
+def booked(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    name, amount = line.split(" ")
+    yield name, int(amount)
+
+
+def unless_nothing(name: str, amounts: Iterable[int]) -> Iterator[tuple[str, int]]:
+    if balance := sum(amounts):
+        yield name, balance
+
+
+balances = job(map=booked, combine=unless_nothing, reduce=total, reducers=1)
 places = job(map=place_of, reduce=all_places, output=FileOutput(format="jsonl"))
 counts = job(map=one, combine=total, reduce=total)
 uncombined = job(map=one, reduce=total)

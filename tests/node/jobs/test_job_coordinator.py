@@ -19,6 +19,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, C
 from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.ports import Priority, TaskProcess
 from ringmill.node.compute import shuffle_client
+from ringmill.node.compute.worker import Worker
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.node_options import CoordinatorOptions
 
@@ -324,6 +325,36 @@ async def test_workers_drop_the_job_of_a_coordinator_that_is_gone(cluster: Any) 
         await cluster.until(lambda: not node2.task_pids() and node2.scratch() == [])
         cluster.wire.cut.clear()
         await cluster.nodes[N1].coordinator.kill("job-1")
+        await cluster.finish()
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_what_a_worker_has_dropped_while_its_link_was_away_is_done_again(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    if not is_told:
+        monkeypatch.setattr(Worker, "_start_of_new", lambda worker: worker._start)
+    monkeypatch.setattr(backups, "LEAST_S", 60.0)
+    cluster.write_input(*["one two three four\n" * 30_000] * 2, "poison\n" + "one two three four\n" * 30_000)
+    node2, coordinator = cluster.nodes[N2], cluster.nodes[N1].coordinator
+    coordinator._world = replace(coordinator._world, options=CoordinatorOptions(poll_every_s=0.2))
+    await node2.worker.__aexit__(None, None, None)
+    async with node2.new_worker("2", orphan_after_s=1.0) as worker:
+        cluster.down.add(N3)
+        await cluster.submit(cluster.spec(mode="wait"))
+        await cluster.until(lambda: any(report.node == N2 for report in cluster.reports))
+        cluster.wire.cut.add(N2)
+        await cluster.until(lambda: not worker._jobs)
+        cluster.wire.cut.clear()
+        run = coordinator._jobs["job-1"]
+        left_at = run._met_at[N2]
+        await cluster.until(lambda: run._met_at[N2] > left_at)
+        assert all(task.winner is None or task.winner.node != N2 for task in run._machine.maps) == is_told
+        raise_flag(cluster)
+        if is_told:
+            assert (await cluster.finish()).state == "SUCCEEDED"
+            assert cluster.parts() == cluster.expected()
+        await coordinator.kill("job-1")
         await cluster.finish()
 
 

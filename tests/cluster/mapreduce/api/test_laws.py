@@ -9,6 +9,7 @@ from examples.inverted_index import inverted_index
 from examples.wordcount import wordcount
 from ringmill import job
 from ringmill.cluster.mapreduce.api.laws import broken_laws
+from tests.cluster.mapreduce.sample_jobs import balances
 
 SAMPLE = ["a b a", "b c", "", "a a a c"]
 calls: list[int] = []
@@ -43,6 +44,11 @@ def test_the_examples_keep_the_laws() -> None:
 def test_a_mean_of_means_is_found_out() -> None:
     [finding, *_] = broken_laws(job(map=words, combine=mean, reduce=mean), SAMPLE)
     assert "its results depend on how often it runs" in finding
+
+
+def test_a_combine_that_leaves_nothing_is_found_out_where_reduce_gives_something() -> None:
+    [finding, *_] = broken_laws(balances, ["a 1", "b 2", "a -1"])
+    assert "without combine, []" in finding
 
 
 def test_a_map_that_remembers_is_found_out() -> None:

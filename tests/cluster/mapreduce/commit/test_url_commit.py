@@ -95,6 +95,65 @@ def test_whichever_step_fails_no_manifest_stands_beside_other_parts(
         assert is_whole(out, parts) and names(out) == ["_SUCCESS", *(part.name for part in parts)]
 
 
+class Away(UrlFiles):
+    """Neither looks for nor writes the names that are `away`."""
+
+    away: tuple[str, ...] = ()
+
+    def create(self, path: str) -> AppendFile:
+        self._reach(path)
+        return super().create(path)
+
+    def exists(self, path: str) -> bool:
+        self._reach(path)
+        return super().exists(path)
+
+    def _reach(self, path: str) -> None:
+        if "://" in path and path.endswith(self.away):
+            raise OSError(errno.EIO, "the store is away", path)
+
+
+@pytest.fixture
+def former(tmp_path: Path) -> Path:
+    (out := tmp_path / "out").mkdir()
+    for name in ("part-00000", "part-00001", "_SUCCESS"):
+        (out / name).write_bytes(b"former")
+    return out
+
+
+def test_a_second_try_does_not_take_what_the_first_has_begun_to_replace_for_nothing(
+    former: Path, parts: list[StagedPart]
+) -> None:
+    with closing(Away()) as files:
+        for again, away in ((False, "part-00001"), (True, "part-00001"), (True, "_SUCCESS")):
+            files.away = (away,)
+            with pytest.raises(OutputMayShow):
+                commit_to_store(files, f"local://{former}", parts, overwrite=True, again=again)
+            assert names(former) == ["part-00000", "part-00001"], "nothing is removed beside it"
+        files.away = ("nothing",)
+        commit_to_store(files, f"local://{former}", parts, overwrite=True, again=True)
+    assert is_whole(former, parts)
+
+
+def test_a_first_try_that_sees_nothing_has_changed_nothing(former: Path, parts: list[StagedPart]) -> None:
+    with closing(Away()) as files, pytest.raises(OSError, match="away") as failed:
+        files.away = ("_SUCCESS",)
+        commit_to_store(files, f"local://{former}", parts, overwrite=True, again=False)
+    assert not isinstance(failed.value, OutputMayShow) and "_SUCCESS" in names(former)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_former_output_stands_when_a_part_for_the_new_one_is_damaged(
+    former: Path, parts: list[StagedPart], is_gone: bool
+) -> None:
+    Path(parts[1].path).write_bytes(b"damaged")
+    if is_gone:
+        Path(parts[1].path).unlink()
+    with closing(UrlFiles()) as files, pytest.raises(CorruptData):
+        commit_to_store(files, f"local://{former}", parts, overwrite=True, again=False)
+    assert {path.read_bytes() for path in former.iterdir()} == {b"former"} and len(names(former)) == 3
+
+
 def test_a_commit_that_is_done_is_found_done_and_another_output_is_kept(
     tmp_path: Path, parts: list[StagedPart]
 ) -> None:
@@ -112,7 +171,7 @@ def test_a_commit_that_is_done_is_found_done_and_another_output_is_kept(
         Path(parts[1].path).unlink()
         with pytest.raises(CorruptData, match="part 1 is not at"):
             commit_to_store(files, f"local://{tmp_path}/third", parts, overwrite=False, again=False)
-    assert not (tmp_path / "other" / "_SUCCESS").exists()
+    assert names(tmp_path / "other") == names(tmp_path / "third") == []
 
 
 def test_a_local_run_writes_to_a_store_what_it_writes_to_a_folder(

@@ -184,6 +184,19 @@ def test_an_attempt_repeats_the_former_ones_bytes_and_random_numbers(
         assert Path(first.file).read_bytes() == Path(second.file).read_bytes()
 
 
+@pytest.mark.parametrize(("memory_bytes", "spills"), [(20_000, True), (MIB, False)])
+def test_a_key_for_which_the_combiner_gives_nothing_is_gone_whether_or_not_it_was_spilled(
+    tmp_path: Path, files: OsFileSystem, memory_bytes: int, spills: bool
+) -> None:
+    lines = ["even 1", *(f"k{number} 1" for number in range(500)), "even -1"]
+    (tmp_path / "in").write_text("\n".join(lines))
+    bench = Bench(sample_jobs.balances, tmp_path, files, memory_bytes)
+    maps = bench.map()
+    assert (maps[0].spills > 0) == spills
+    reduced = bench.reduce(maps, 0)
+    assert b"even" not in Path(reduced.file).read_bytes() and reduced.records_out == 500
+
+
 def test_a_combiner_that_changes_the_key_is_an_error_of_the_user(tmp_path: Path, files: OsFileSystem) -> None:
     (tmp_path / "in").write_text("a a")
     with pytest.raises(TaskFailed, match="must keep the key") as caught:

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from ringmill import FileInput, JobDefinition, Source, broken_laws, join, run_local
+from ringmill import FileInput, FileOutput, JobDefinition, Source, Sum, broken_laws, job, join, run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.joining import joins
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.local.in_process import LocalResult, run_spec
 from tests.cluster.mapreduce import joined_jobs
+from tests.cluster.mapreduce.sample_jobs import one
 
 People = list[tuple[Any, str]]
 Things = list[tuple[Any, tuple[str, int]]]
@@ -243,3 +244,20 @@ def test_bad_rows_of_both_sides_are_set_aside_once(tmp_path: Path) -> None:
 def weighed(offset: int, line: str) -> Iterator[tuple[int | None, int]]:
     key, weight = line.split(" ")
     yield int(key), int(weight)
+
+
+def passed(key: str, count: int) -> Iterator[tuple[str, int]]:
+    yield key, count
+
+
+@pytest.mark.parametrize("strategy", ["merge", "broadcast"])
+def test_typed_records_are_joined_by_either_strategy(tmp_path: Path, strategy: Any) -> None:
+    (tmp_path / "in").write_text("a b c a")
+    counted = job(map=one, reduce=Sum(), output=FileOutput("records"))
+    for name in ("left", "right"):
+        run_local(counted, f"{tmp_path}/in", f"{tmp_path}/{name}")
+    sources = [Source(name, map=passed, input=FileInput("records")) for name in ("left", "right")]
+    inputs = {name: f"{tmp_path}/{name}" for name in ("left", "right")}
+    result = run_local(join(*sources, strategy=strategy), inputs, f"{tmp_path}/out")
+    rows = "".join(Path(part).read_text() for part in result.parts).splitlines()
+    assert sorted(rows) == ["a\t[2,2]", "b\t[1,1]", "c\t[1,1]"]

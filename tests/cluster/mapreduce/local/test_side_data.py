@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from ringmill import Context, JobDefinition, job, run_local
+from ringmill import Context, FileInput, JobDefinition, Source, job, join, pipeline, run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -35,6 +35,15 @@ def weighed(word: str, counts: Iterable[int], ctx: Context) -> Iterator[tuple[st
 
 
 counted = job(map=words, reduce=weighed, side={"stop": "", "weight": ""}, reducers=1)
+
+
+def keyed(offset: int, line: str) -> Iterator[tuple[str, str]]:
+    key, _, rest = line.partition(" ")
+    yield key, rest
+
+
+def marked(key: str, pair: tuple[str, str], ctx: Context) -> Iterator[tuple[str, str]]:
+    yield key, f"{pair[0]}/{pair[1]}/{Path(ctx.side('stop')).read_text()}"
 
 
 def unknown(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
@@ -109,3 +118,14 @@ def test_a_description_keeps_it_and_what_planning_noted(tmp_path: Path, side: di
     )  # fmt: skip
     assert run_spec(counted, spec, OsFileSystem()).records["reduce_out"] == 2
     assert JobSpec.decode(spec.encode()) == spec == spec.asked
+
+
+def test_a_source_of_a_join_may_have_the_name_of_side_data(tmp_path: Path, side: dict[str, str]) -> None:
+    (tmp_path / "people").write_text("1 ann\n2 bob and some more people\n")
+    (tmp_path / "things").write_text("1 pen\n2 cup\n")
+    shown = job(map=marked, input=FileInput("records"), side={"stop": ""})
+    joined = pipeline(join(Source("stop", map=keyed), Source("things", map=keyed)), shown)
+    inputs = {"stop": f"{tmp_path}/people", "things": f"{tmp_path}/things"}
+    result = run_local(joined, inputs, f"{tmp_path}/out", side={"stop": side["stop"]})
+    rows = "".join(Path(part).read_text() for part in result.parts).splitlines()
+    assert sorted(rows) == ["1\tann/pen/the of", "2\tbob and some more people/cup/the of"]

@@ -358,9 +358,11 @@ class _FirstAttempt:
 
     def take_back(self) -> None:
         """Nobody waits any more: it is not sent if it is still in a queue."""
+        self._window._sent.pop(self, None)
         self._window._router.watch.end(self._request.address, self)
         if self.abandon is not None:
             self.abandon()
+            self.abandon = None
 
     def ended(self, told: bytes | RingmillError) -> None:
         self._window._sent.pop(self, None)
@@ -375,10 +377,9 @@ class _FirstAttempt:
             rest.ended(told)
 
     def silent(self, error: RingmillError) -> None:
-        self._window._sent.pop(self, None)
         self._rest = self._window._hand_over(self._request)
         if self._rest is not None:
-            self._rest.abandon = self.abandon
+            self._rest.abandon = self.take_back
             self._rest.silent(error)
 
 

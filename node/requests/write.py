@@ -25,7 +25,6 @@ from ringmill.cluster.errors import (
     DeadlineExceeded,
     DiskFull,
     NotFound,
-    Overloaded,
     QuorumNotReached,
     RingmillError,
     UnresolvedSiblings,
@@ -305,22 +304,26 @@ class WriteBatch:
         """
         return self._writer._add(request, self._changes, self._flights, ended)
 
-    def launch(self) -> None:
-        """Apply what was taken in, and tell its owners."""
+    def launch(self) -> Sequence[int]:
+        """Apply what was taken in, and tell its owners.
+
+        Returns which of them, counted from 0 in the order of taking in, were not applied and are
+        `Writer.write`'s after all: those that still have time when another one has none left.
+        """
         writer, flights = self._writer, self._flights
         if len(flights) > 1:
             sometimes("writes of one frame are applied together")
         now = writer._clock.boottime()
-        if any(flight.deadline.ends_at <= now for flight in flights):  # stopped since they were taken in (D3)
-            _refuse(flights)
-            return
+        if any(flight.deadline.ends_at <= now for flight in flights):  # passed since it was taken in (D3)
+            return _without_late(flights, now)
         try:
             writer._objects.commit(self._changes)
         except RingmillError as error:
             for flight in flights:
                 flight.end(error.with_outcome("unknown" if flight.written.is_repeat else "failed"))
-            return
+            return ()
         writer._flights.launch(flights)
+        return ()
 
 
 def _asked_or_default(asked: Durability, request: WriteRequest, route: Route) -> Durability:
@@ -336,14 +339,18 @@ def _check_wanted(request: WriteRequest, route: Route) -> None:
         )
 
 
-def _refuse(flights: Sequence[Flight]) -> None:
-    """Some of a batch are out of time, and they cannot be taken out of it: nothing of it is applied."""
-    for flight in flights:
-        outcome = "unknown" if flight.written.is_repeat else "failed"
-        if flight.deadline.left_s <= 0:
-            flight.end(_out_of_time(flight.deadline, outcome))
+def _without_late(flights: Sequence[Flight], now: float) -> list[int]:
+    """Some of a batch are out of time, and they cannot be taken out of it: nothing of it is applied.
+
+    The late ones are told so.  Returns the numbers of the others.
+    """
+    others = list[int]()
+    for number, flight in enumerate(flights):
+        if flight.deadline.ends_at > now:
+            others.append(number)
         else:
-            flight.end(Overloaded("this node was stopped while it took the write in", outcome=outcome))
+            flight.end(_out_of_time(flight.deadline, "unknown" if flight.written.is_repeat else "failed"))
+    return others
 
 
 def _admit(deadline: Deadline, most: int, was: int, becomes: int, own_bytes: int, size_bytes: int) -> None:

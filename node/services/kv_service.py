@@ -112,15 +112,20 @@ class KvService:
 
     def _writes(self, arrivals: Sequence[Arrival]) -> None:
         batch, clock = self._requests.write_batch(), self._clock
+        taken = list[tuple[WriteMessage, Arrival]]()
         for arrival in arrivals:
             body, left_s = arrival.body, arrival.deadline - clock.monotonic()
             try:
                 message = parsed(_WRITES[arrival.method], body)
-                if not batch.add(write_request(message, body, left_s), partial(_answer_write, arrival)):
+                if batch.add(write_request(message, body, left_s), partial(_answer_write, arrival)):
+                    taken.append((message, arrival))
+                else:
                     arrival.answer_later(self._write(message, arrival))
             except RingmillError as error:
                 arrival.fail(error)
-        batch.launch()
+        for number in batch.launch():
+            message, arrival = taken[number]
+            arrival.answer_later(self._write(message, arrival))
 
     async def _write(self, message: WriteMessage, arrival: Arrival) -> bytes:
         body, left_s = arrival.body, arrival.deadline - self._clock.monotonic()

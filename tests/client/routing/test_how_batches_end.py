@@ -12,6 +12,8 @@ from google.protobuf.message import Message
 from ringmill.client import many_keys
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.many_keys import KeyspaceRequests, raise_first
+from ringmill.client.routing.balancing import LeastConnections
+from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Method
 from ringmill.client.routing.router import Router
 from ringmill.client.routing.window import WINDOW_BYTES, WINDOW_REQUESTS
@@ -101,6 +103,23 @@ async def _call(db: AsyncKeyspace, how: str) -> None:
         async with db.pipeline() as batch:
             for key, value in pairs():
                 batch.put(key, value)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_balancer_hears_of_the_end_of_what_met_a_silent_node(
+    is_cancelled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, balancer = SendingCluster(), LeastConnections()
+    async with asyncio.timeout(PATIENCE_S), client_of(cluster, timeout_s=60, balancer=balancer) as db:
+        cluster.owners(KEYS[0].encode())[0].is_silent = True
+        batch = asyncio.create_task(db.mget(KEYS))
+        if is_cancelled:  # in the turn in which the requests are told
+            monkeypatch.setattr(Directory, "fell_silent", lambda *_: batch.cancel())
+            with pytest.raises(asyncio.CancelledError):
+                await batch
+        else:
+            assert await batch == [None] * len(KEYS)
+        assert [balancer.under_way(address) for address in cluster.nodes] == [0] * len(cluster.nodes)
 
 
 async def test_a_long_pipeline_of_a_client_that_was_closed_lets_others_run_between() -> None:

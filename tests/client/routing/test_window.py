@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.many_keys import raise_first
 from ringmill.client.operations import OperationNames
+from ringmill.client.routing.balancing import Balancer
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import GET, PUT, Abandon, Method
 from ringmill.client.routing.router import Router
@@ -81,9 +82,11 @@ class SendingCluster(FakeCluster):
 
 
 @asynccontextmanager
-async def client_of(cluster: FakeCluster, *, timeout_s: float = 0.4) -> AsyncIterator[AsyncKeyspace]:
+async def client_of(
+    cluster: FakeCluster, *, timeout_s: float = 0.4, balancer: Balancer | None = None
+) -> AsyncIterator[AsyncKeyspace]:
     entropy = SteadyEntropy()
-    async with Directory(list(cluster.nodes)[:1], cluster.dial) as directory:
+    async with Directory(list(cluster.nodes)[:1], cluster.dial, balancer) as directory:
         await directory.learn(timeout_s)
         yield AsyncKeyspace(
             "default", Router(directory, entropy, timeout_s), OperationNames(entropy, directory)

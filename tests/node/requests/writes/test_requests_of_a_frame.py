@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.errors import DeadlineExceeded, DiskFull, Overloaded, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, DiskFull, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.stubs.kv_pb2 import OperationId
@@ -91,9 +91,37 @@ def test_a_node_that_is_stopped_within_a_batch_applies_nothing_of_it_that_is_lat
         monkeypatch.setattr(writer, "_add", add_and_stop)
         await world.on("n1", handed_over(node, calls))
         told = [call.ended[0] for call in calls]
-        assert all(isinstance(each, DeadlineExceeded | Overloaded) for each in told)
+        assert all(isinstance(each, DeadlineExceeded) for each in told)
         assert {each.outcome for each in told if isinstance(each, RingmillError)} == {"failed"}
         assert await held(world, "n2", b"a") == await held(world, "n2", b"b") == []
+
+    world.run(story())
+
+
+def test_a_write_that_runs_out_of_time_takes_no_other_of_its_frame_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+
+    async def story() -> None:
+        node = world.nodes[NodeId("n1")]
+        writer, clock = node.requests._writer, StoppedClock(node.clock)
+        monkeypatch.setattr(node.service, "_clock", clock)
+        monkeypatch.setattr(writer, "_clock", clock)
+        times = {b"a": 60.0, b"b": 1.0, b"c": 60.0}
+        calls, add = [put(node, key, b"1", timeout_s=time_s) for key, time_s in times.items()], writer._add
+
+        def add_slowly(*given: Any) -> bool:
+            done = add(*given)
+            clock.ahead_s += 0.6
+            return done
+
+        monkeypatch.setattr(writer, "_add", add_slowly)
+        await world.on("n1", handed_over(node, calls))
+        (late,) = calls[1].ended
+        assert isinstance(late, DeadlineExceeded) and late.outcome == "failed"
+        assert [[type(told) for told in calls[number].ended] for number in (0, 2)] == [[bytes], [bytes]]
+        assert [await held(world, "n2", key) for key in times] == [[b"1"], [], [b"1"]]
 
     world.run(story())
 

@@ -19,7 +19,7 @@ from ringmill.cluster.errors import RingmillError, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.moves import advanced, left, may_leave, readers_barrier
-from ringmill.cluster.ring.plans.moving_rate import AT_ONCE, Beside, MeasuredMoves
+from ringmill.cluster.ring.plans.moving_rate import Beside, MeasuredMoves, copies_at_once
 from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
 from ringmill.cluster.sometimes import sometimes
@@ -71,6 +71,7 @@ class Mover:
         self._change = change
         self._filled: dict[PartitionId, Epoch] = {}
         self._begun: dict[Copy, None] = {}  # to be filled, since the start
+        self._copy_s = 0.0  # how long it took to fill a copy the last time; 0: not known yet
         self._has_changed = asyncio.Event()
         self.held_back: dict[PartitionId, str] = {}
         """Why a move could not go on at the last try."""
@@ -151,9 +152,11 @@ class Mover:
                 group.create_task(self._fill(partition, topology.row(partition), turns))
 
         fill_s = loop.time() - fills_from
+        self._copy_s = fill_s / len(startable) if startable else self._copy_s
+        most = copies_at_once(self._copy_s)
 
         def change(present: Topology, may_be_made: bool) -> Topology | None:
-            return advanced(present, self._seat, filled=self._filled, adopted=adopted, most=AT_ONCE)
+            return advanced(present, self._seat, filled=self._filled, adopted=adopted, most=most)
 
         await self._change(change, CHANGE_S)
         current = self._topology.topology()

@@ -19,12 +19,17 @@ __all__ = [
     "Copying",
     "MeasuredMoves",
     "MovingRate",
+    "copies_at_once",
     "measured_rate",
     "projected_s",
 ]
 
 AT_ONCE: Final = 8
-"""Partitions of one joiner that change hands in one epoch."""
+"""Partitions of one joiner that move together at first, and at least."""
+MOST_AT_ONCE: Final = 128
+TOGETHER_S: Final = 4.0
+"""How long it is to take to fill those that move together.  An epoch is some work for every node, and while a
+partition is joint its writes need one ack more."""
 LEAST_BYTES: Final = 1 << 20
 """Of fewer bytes it is the number of copies that takes the time, and no bytes per second are told."""
 _AROUND_S: Final = 0.6
@@ -49,6 +54,14 @@ class MovingRate:
 
     def fill_s(self, copies: int, size_bytes: float) -> float:
         return copies * self.copy_s + size_bytes / self.bytes_per_s
+
+
+def copies_at_once(copy_s: float) -> int:
+    """How many partitions of one joiner move together, each with as many epochs as one alone.
+
+    `copy_s`: how long it takes to fill a copy here, 0 when that is not known.
+    """
+    return max(AT_ONCE, min(MOST_AT_ONCE, int(TOGETHER_S / copy_s))) if copy_s > 0 else AT_ONCE
 
 
 class Beside(NamedTuple):
@@ -137,6 +150,8 @@ def projected_s(moves: Iterable[Copying], rate: MovingRate) -> float:
     for joiner, count in copies.items():
         beside = Beside(sum(host == hosts[joiner] for host in hosts.values()), len(hosts))
         fill_s = rate.fill_s(count, size_bytes[joiner]) if joiner is not None else 0.0
-        epochs = -(-count // AT_ONCE) + _OPENING_EPOCHS
-        ends.append(fill_s * beside.fills_longer + epochs * rate.epoch_s * beside.epochs_longer)
+        fill_s *= beside.fills_longer
+        further = max(0, count - AT_ONCE)  # than those that move first
+        epochs = 1 + -(-further // copies_at_once(fill_s / count)) + _OPENING_EPOCHS
+        ends.append(fill_s + epochs * rate.epoch_s * beside.epochs_longer)
     return _AROUND_S + max(ends) if ends else 0.0

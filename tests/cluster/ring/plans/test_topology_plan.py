@@ -60,7 +60,7 @@ def test_a_node_that_is_added_gets_its_share_from_all_the_others() -> None:
         (N1, 16 * MIB), (N2, 16 * MIB), (N3, 16 * MIB)
     ]  # fmt: skip
     usual = MovingRate()
-    assert plan.seconds == pytest.approx(0.6 + 8 * usual.epoch_s + usual.fill_s(48, 48 * MIB))
+    assert plan.seconds == pytest.approx(0.6 + 4 * usual.epoch_s + usual.fill_s(48, 48 * MIB))
     assert plan.epoch == 1 and not plan.short and not plan.unsettled
 
 

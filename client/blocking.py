@@ -363,8 +363,9 @@ class Client(Keyspace):
             self._subject.status(timeout=timeout), waiting_limit_s(self._timeout_s, timeout)
         )
 
-    def hot(self, *, timeout: Seconds | None = None) -> HotView:
-        return self._loop.run(self._subject.hot(timeout=timeout), waiting_limit_s(self._timeout_s, timeout))
+    def hot(self, *, status: ClusterStatus | None = None, timeout: Seconds | None = None) -> HotView:
+        asking = self._subject.hot(status=status, timeout=timeout)
+        return self._loop.run(asking, waiting_limit_s(self._timeout_s, timeout))
 
     hot.__doc__ = AsyncClient.hot.__doc__
 

@@ -348,14 +348,15 @@ class AsyncClient(AsyncKeyspace):
         timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
         return await cluster_status(self._directory, timeout_s)
 
-    async def hot(self, *, timeout: Seconds | None = None) -> HotView:
+    async def hot(self, *, status: ClusterStatus | None = None, timeout: Seconds | None = None) -> HotView:
         """The keys and partitions with the most requests at present, as all members that answer count them.
 
-        Keys are told, values are not.  Raises Unavailable when no member answers.
+        Keys are told, values are not.  With a `status` that was asked just now the members are not asked for
+        it again.  Raises Unavailable when no member answers.
         """
         timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
         until = asyncio.get_running_loop().time() + timeout_s
-        view = await self.ring.show(timeout=timeout_s)
+        view = await self.ring.show(status=status, timeout=timeout_s)
         left_s = max(0.1, until - asyncio.get_running_loop().time())
         return await ask_hot(self._directory, view, left_s)
 

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Final
 
 from ringmill.client.administration.member_plans import check_dead
-from ringmill.client.administration.status import ClusterStatus, cluster_status
+from ringmill.client.administration.status import ClusterStatus, checked_status, cluster_status
 from ringmill.client.arguments import Seconds, checked_endpoints, checked_name, checked_timeout_s
 from ringmill.client.routing.directory import none_reachable
 from ringmill.client.routing.links import Method
@@ -69,9 +69,12 @@ class AsyncRing:
     def __repr__(self) -> str:
         return "<ring>"
 
-    async def show(self, *, timeout: Seconds | None = None) -> RingView:
-        """Who owns what now.  Raises Unavailable when no member answers."""
-        topology, seen, sizes, _ = await self._look(timeout)
+    async def show(self, *, status: ClusterStatus | None = None, timeout: Seconds | None = None) -> RingView:
+        """Who owns what now.  With a `status` that was asked just now the members are not asked for it again.
+
+        Raises Unavailable when no member answers.
+        """
+        topology, seen, sizes, _ = await self._look(timeout, checked_status(status))
         loads = loads_of(topology, held=_held(seen), sizes=sizes)
         return RingView(topology, loads, {each.id: each.state for each in seen.nodes}, tuple(sizes))
 
@@ -151,11 +154,13 @@ class AsyncRing:
         except RingmillError as error:
             return error
 
-    async def _look(self, timeout: Seconds | None) -> tuple[Topology, ClusterStatus, list[float], MovingRate]:
+    async def _look(
+        self, timeout: Seconds | None, seen: ClusterStatus | None = None
+    ) -> tuple[Topology, ClusterStatus, list[float], MovingRate]:
         until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
         topology = await self._learn(until)
         left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
-        seen = await cluster_status(self._router.directory, left_s)
+        seen = seen or await cluster_status(self._router.directory, left_s)
         told = await gather_all(
             self._ask_sizes(each.address, left_s) for each in seen.nodes if each.pid is not None
         )

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field
 
 from ringmill.client.routing.directory import Directory, none_reachable
 from ringmill.client.routing.links import STATUS
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
 
-__all__ = ["ClusterStatus", "NodeStatus", "Ranges", "cluster_status", "combine"]
+__all__ = ["ClusterStatus", "NodeStatus", "Ranges", "checked_status", "cluster_status", "combine"]
 
 Answers = Mapping[str, StatusResponse | RingmillError]
 STATES = ("up", "slow", "suspect", "down")
@@ -96,6 +96,16 @@ class ClusterStatus:
     def hints(self) -> int:
         """The number of undelivered hints on all nodes that answered."""
         return sum(node.hints or 0 for node in self.nodes)
+
+
+def checked_status(status: ClusterStatus | None) -> ClusterStatus | None:
+    """A status that a caller has, if any.  Raises InvalidArgument for anything else."""
+    if status is not None and not isinstance(status, ClusterStatus):
+        raise InvalidArgument(
+            f"status is of type {type(status).__name__}, need a ClusterStatus",
+            hint="leave it out, or pass what status() told",
+        )
+    return status
 
 
 async def cluster_status(directory: Directory, timeout_s: float) -> ClusterStatus:

@@ -103,10 +103,14 @@ def _metered(cluster: LocalCluster, base_port: int | None) -> LocalCluster:
         return cluster
     first = cluster.nodes[0].port
     cluster = replace(cluster, metrics_shift=base_port - first)
-    taken = {node.port for node in cluster.nodes}
-    ports = [cluster.metrics_port(node) for node in cluster.nodes]
-    if clash := sorted(taken.intersection(ports)):
-        raise InvalidArgument(f"--metrics-base-port {base_port}: {clash[0]} is the port of a node already")
+    taken = {node.port: node.id for node in cluster.nodes}
+    ports = [node.port + base_port - first for node in cluster.nodes]
+    if clash := [port for port in ports if port in taken]:
+        raise InvalidArgument(
+            f"--metrics-base-port {base_port} and --base-port {first}: port {clash[0]} is the "
+            f"port of node {taken[clash[0]]}",
+            hint=f"leave {len(ports)} ports or more between the two",
+        )
     if not 0 < min(ports) <= max(ports) < LIMIT:
         raise InvalidArgument(
             f"--metrics-base-port {base_port}: the nodes would have ports {min(ports)} to {max(ports)}, "

@@ -58,6 +58,7 @@ WRONG: dict[str, list[object]] = {
         {"k": None}, {3: b"v"}, [("k", b"v"), ("k", bytes(2**20 + 1))],
     ],
     "value": [None, 3, 10**10, True, "text", [1], 1.5, object(), bytes(16 * 2**20 + 1), RELEASED],
+    "status": [3, True, "ok", b"ok", [], {}, object()],
     "context": [3, True, b"", b"token", [], object(), "", "not base64!", "A" * 100_000],
     "after": [3, True, b"", b"token", [], object(), "", "not base64!", "A" * 100_000],
     "patience": [*NO_SECONDS, timedelta(days=40)],

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Final
 
 from ringmill.client.connection import AsyncClient
+from ringmill.client.gateway.jobs.form_inputs import FormInputs
 from ringmill.client.gateway.jobs.kept_inputs import KeptInputs
 from ringmill.client.gateway.jobs.module_reader import ModuleReader
 from ringmill.client.gateway.jobs.reading_order import JobRequest, ReadingOrder
@@ -60,23 +61,19 @@ class GatewayJobs:
         self._folder = folder
         self._inputs = inputs
 
-    @property
-    def inputs(self) -> KeptInputs:
-        """Raises InvalidArgument when this gateway has no folder for them."""
-        if self._inputs is None:
-            raise InvalidArgument(
-                "this gateway keeps no inputs",
-                hint="it does with --jobs-folder; or name a path that nodes see",
-            )
-        return self._inputs
+    def form_inputs(self) -> FormInputs:
+        """For the inputs of one submission."""
+        return FormInputs(self._inputs)
 
     async def aclose(self) -> None:
         """End the processes that import modules, whatever they do."""
         await self._close()
 
-    async def submit(self, client: AsyncClient, request: JobRequest, name: str = "") -> JobTaken:
+    async def submit(
+        self, client: AsyncClient, request: JobRequest, sent: FormInputs, name: str = ""
+    ) -> JobTaken:
         """Read the module and hand the job over, as `client`.  With `name` its id follows from that, so that
-        a repeated submission is the same job.
+        a repeated submission is the same job.  `sent` are inputs that came with the request.
 
         Raises InvalidArgument for what is not valid, and when the name was that of another job; what
         `AsyncJobs.submit` raises.
@@ -86,6 +83,7 @@ class GatewayJobs:
         asked = replace(request, input=inputs)
         read = await self._reader.read(ReadingOrder(asked, job, self._folder, self._secrets))
         self._refuse_parts_without_a_folder(read.spec)
+        await sent.publish()
         await client.jobs.hand_over(read.bundle, read.spec)
         spec = read.spec
         shown = f"kv:{spec.output_keyspace}" if spec.output_keyspace else spec.output_url or spec.output

@@ -1,4 +1,4 @@
-"""Inputs that came with a submission: kept in a folder that all nodes see, each under the hash of its
+"""Inputs that came with submissions: kept in a folder that all nodes see, each under the hash of its
 content, so that one that is sent again is the same file.
 """
 
@@ -8,13 +8,14 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, ParamSpec, TypeVar
 
 from ringmill.cluster.errors import InvalidArgument, Unavailable
 from ringmill.cluster.ports import AppendFile, Entropy, FileSystem
 
-__all__ = ["KeptInputs"]
+__all__ = ["KeptInputs", "WrittenInput"]
 
 MOST_BYTES: Final = 256 << 20
 """Of one input."""
@@ -24,8 +25,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenInput:
+    """An input that is on the disk: where it was written, and the path that a job reads it by."""
+
+    partly: str
+    path: str
+
+    @property
+    def mark(self) -> str:
+        """The name that the file has, too, once a second form has found it there."""
+        folder, _, name = self.path.rpartition("/")
+        return f"{folder}/.{name}"
+
+
 class KeptInputs:
-    """Files below `folder`/inputs; nothing of it is removed here.
+    """Files in `folder`/inputs, which several gateways may share.
 
     The folder may be on a network, so no call of it is done on the event loop.
     """
@@ -35,11 +50,11 @@ class KeptInputs:
         self._folder = f"{folder}/inputs"
         self._entropy = entropy
 
-    async def keep(self, name: str, pieces: AsyncIterator[bytes]) -> str:
-        """Keep a file, and return its path.  It is on the disk by then.
+    async def write(self, name: str, pieces: AsyncIterator[bytes]) -> WrittenInput:
+        """Write a file, which does not have the name for jobs yet.  It is on the disk by then.
 
         Raises InvalidArgument for a name that jobs would pass over, or one that says more than a name, and
-        above 256 MiB; Unavailable when the disk refuses; what `pieces` raises.
+        above 256 MiB; Unavailable when the disk refuses; what `pieces` raises.  Then nothing of it is left.
         """
         if not _NAME.fullmatch(name):
             raise InvalidArgument(
@@ -47,14 +62,39 @@ class KeptInputs:
             )
         partly = f"{self._folder}/.{self._entropy.random_bytes('gateway.input', 8).hex()}"
         try:
-            return await self._keep(name, pieces, partly)
+            digest = await self._write(name, pieces, partly)
         except OSError as error:
-            raise Unavailable(f"input {name} cannot be kept: {error.strerror}", outcome="failed") from error
-        finally:
             await self._to_its_end(self._remove, partly)
+            raise Unavailable(f"input {name} cannot be kept: {error.strerror}", outcome="failed") from error
+        except BaseException:
+            await self._to_its_end(self._remove, partly)
+            raise
+        return WrittenInput(partly, f"{self._folder}/{digest}-{name}")
 
-    async def _keep(self, name: str, pieces: AsyncIterator[bytes], partly: str) -> str:
-        """Raises OSError."""
+    async def name(self, written: WrittenInput) -> bool:
+        """Give a file the name for jobs; whether no file had it.  Raises Unavailable."""
+        try:
+            return await self._to_its_end(self._name, written)
+        except OSError as error:
+            raise Unavailable(
+                f"input {written.path} cannot be kept: {error.strerror}", outcome="failed"
+            ) from error
+
+    async def withdraw(self, written: WrittenInput) -> None:
+        """Take the name from a file that has got it by `name`, unless another form has found it meanwhile.
+
+        What the disk refuses stays.
+        """
+        with suppress(OSError):
+            await self._to_its_end(self._withdraw, written)
+
+    async def forget(self, written: WrittenInput) -> None:
+        """Remove what was written; the file stays if it has a name for jobs."""
+        with suppress(OSError):
+            await self._to_its_end(self._remove, written.partly)
+
+    async def _write(self, name: str, pieces: AsyncIterator[bytes], partly: str) -> str:
+        """The hash of the content.  Raises OSError."""
         digest = sha256()
         with ExitStack() as opened:
             file = await self._to_its_end(self._create, partly, opened)
@@ -64,7 +104,7 @@ class KeptInputs:
                 digest.update(block)
                 await self._to_its_end(file.append, block)
             await self._to_its_end(file.sync)
-        return await self._to_its_end(self._name, partly, f"{self._folder}/{digest.hexdigest()}", name)
+        return digest.hexdigest()
 
     async def _to_its_end(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run it on a thread.  Who is cancelled waits for it too: what comes next undoes what it does."""
@@ -79,14 +119,39 @@ class KeptInputs:
         self._files.mkdir(self._folder)
         return opened.enter_context(closing(self._files.create(path)))
 
-    def _name(self, partly: str, place: str, name: str) -> str:
-        """Give what is written its name in the folder `place`, and return the path.  Raises OSError."""
-        self._files.mkdir(place)
-        with suppress(FileExistsError):  # a job may read it: it is not replaced by its equal
-            self._files.link(partly, f"{place}/{name}")
-        for folder in (place, self._folder):
-            self._files.fsync_dir(folder)
-        return f"{place}/{name}"
+    def _name(self, written: WrittenInput) -> bool:
+        is_new = self._linked(written.partly, written.path)
+        if not is_new:  # a job may read it: it is not replaced by its equal
+            is_new = not self._marked(written)
+        self._files.fsync_dir(self._folder)
+        return is_new
+
+    def _marked(self, written: WrittenInput) -> bool:
+        """Whether the file was there and has its mark now.  It is there in any case.  Raises OSError.
+
+        Who withdraws it looks for the mark before the removal and after it, so here it is put first.
+        """
+        try:
+            self._linked(written.path, written.mark)
+        except FileNotFoundError:
+            return not self._linked(written.partly, written.path)
+        self._linked(written.partly, written.path)
+        return True
+
+    def _withdraw(self, written: WrittenInput) -> None:
+        if self._files.exists(written.mark):
+            return
+        self._files.unlink(written.path)
+        if self._files.exists(written.mark):
+            self._linked(written.partly, written.path)
+
+    def _linked(self, source: str, target: str) -> bool:
+        """Whether the target was free and is the source now.  Raises OSError."""
+        try:
+            self._files.link(source, target)
+        except FileExistsError:
+            return False
+        return True
 
     def _remove(self, path: str) -> None:
         if self._files.exists(path):

@@ -129,12 +129,12 @@ class ClusterWatcher:
         seen = await db.status(timeout=ASK_S)
         at_s = self._now_s()
         if self._ring is None or self._ring["epoch"] < seen.epoch:
-            view = await _unless_refused(db.ring.show(timeout=ASK_S))
+            view = await _unless_refused(db.ring.show(status=seen, timeout=ASK_S))
             if view is not None:
                 self._ring = ring_picture(view.topology)
                 self._tell(PageMessage("ring", self._ring))
         if is_hot:
-            self._hot = await _unless_refused(db.hot(timeout=ASK_S))
+            self._hot = await _unless_refused(db.hot(status=seen, timeout=ASK_S))
         moves = await _unless_refused(db.members.moves(timeout=ASK_S))
         jobs = await _unless_refused(db.jobs.list())
         pace = await self._pace(seen)

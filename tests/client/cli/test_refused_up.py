@@ -34,6 +34,14 @@ REFUSED = {
     "a name that leads out of the folder": (["--cluster", "../x"], "is not a name"),
     "an empty name": (["--cluster", ""], "is not a name"),
     "a name with a slash": (["--cluster", "a/b"], "is not a name"),
+    "ports for metrics that the nodes have": (
+        ["--base-port", "7201", "--metrics-base-port", "7201"],
+        "--metrics-base-port 7201 and --base-port 7201: port 7201 is the port of node n1",
+    ),
+    "ports for metrics that run into those of nodes": (
+        ["--base-port", "7201", "--metrics-base-port", "7199"],
+        "--metrics-base-port 7199 and --base-port 7201: port 7201 is the port of node n1",
+    ),
     "endpoints": (["--endpoints", "127.0.0.1:7101"], "acts on local processes"),
     "a word too many": (["n1"], "unexpected extra argument"),
     "a name that no certificate can have": (["--tls", "--cluster", "My_C"], "--cluster 'My_C' cannot stand"),

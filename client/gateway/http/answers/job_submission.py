@@ -13,7 +13,7 @@ from ringmill.client.gateway.http.bodies import JSON_TYPE, json_answer, json_obj
 from ringmill.client.gateway.http.call import HttpCall
 from ringmill.client.gateway.http.idempotency import checked_idempotency_key
 from ringmill.client.gateway.http.problems import HttpRefusal
-from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
+from ringmill.client.gateway.jobs.form_inputs import FormInputs
 from ringmill.client.gateway.jobs.reading_order import JobRequest
 from ringmill.client.gateway.jobs.sent_sources import MOST_SOURCE_BYTES
 from ringmill.client.jobs.job_packing import JobOptions
@@ -57,17 +57,18 @@ async def submit_job(call: HttpCall) -> web.StreamResponse:
     await call.client.jobs.coordinator()  # who may not ask this may not have a module imported either
     name = call.request.headers.get("Idempotency-Key")
     name = "" if name is None else checked_idempotency_key(name)
-    taken = await jobs.submit(call.client, await _request(call, jobs), name)
+    async with jobs.form_inputs() as sent:
+        taken = await jobs.submit(call.client, await _request(call, sent), sent, name)
     place = f"/v1/jobs/{quote(taken.job)}"
     return json_answer({"job": taken.job, "output": taken.output}, status=202, headers={"Location": place})
 
 
-async def _request(call: HttpCall, jobs: GatewayJobs) -> JobRequest:
+async def _request(call: HttpCall, sent: FormInputs) -> JobRequest:
     kind = call.request.headers.get("Content-Type", JSON_TYPE).partition(";")[0].strip().lower()
     if kind == FORM_TYPE:
         try:
             async with reading_body(call.request, _BODY_S):
-                return await _request_in_parts(call, jobs)
+                return await _request_in_parts(call, sent)
         except RingmillError:
             raise
         except RecursionError as error:
@@ -89,7 +90,7 @@ async def _request(call: HttpCall, jobs: GatewayJobs) -> JobRequest:
     return _job_request(checked, {path: text.encode("utf-8", "replace") for path, text in sources.items()})
 
 
-async def _request_in_parts(call: HttpCall, jobs: GatewayJobs) -> JobRequest:
+async def _request_in_parts(call: HttpCall, sent: FormInputs) -> JobRequest:
     settings: dict[str, Any] | None = None
     sources: dict[str, bytes] = {}
     inputs: list[str] = []
@@ -106,7 +107,7 @@ async def _request_in_parts(call: HttpCall, jobs: GatewayJobs) -> JobRequest:
         elif part.name == "input" and file:
             if "input" in settings:
                 raise InvalidArgument("input is a part of the body and among the settings: give one of them")
-            inputs.append(await jobs.inputs.keep(file, room.pieces(part)))
+            inputs.append(await sent.take(file, room.pieces(part)))
         else:
             raise InvalidArgument(
                 f"the body has a part {str(part.name)[:40]!r} that is not expected here",

@@ -108,9 +108,10 @@ async def test_parts_for_a_keyspace_are_refused_where_there_is_no_folder_for_the
 
     with closing(OsFileSystem()) as files:
         jobs = GatewayJobs(reading.reader, ShownParts(files), OsEntropy(), closed)
+        request = request_of(JOB.format(output=", output=KvOutput('index')"))
         client = cast("AsyncClient", SimpleNamespace(jobs=SimpleNamespace(status=None, hand_over=hand_over)))
         with pytest.raises(InvalidArgument, match="this gateway has no folder in which the parts"):
-            await jobs.submit(client, request_of(JOB.format(output=", output=KvOutput('index')")))
+            await jobs.submit(client, request, jobs.form_inputs())
     assert handed == []
 
 

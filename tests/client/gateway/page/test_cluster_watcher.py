@@ -43,10 +43,11 @@ class Cluster:
     async def metrics(self, *, timeout: float) -> None:
         raise PermissionDenied("it needs the role read")
 
-    async def hot(self, *, timeout: float) -> None:
+    async def hot(self, *, status: ClusterStatus, timeout: float) -> None:
+        assert status.nodes, "it need not be asked again"
         raise PermissionDenied("it needs the role read")
 
-    async def _ring(self, *, timeout: float) -> RingView:
+    async def _ring(self, *, status: ClusterStatus, timeout: float) -> RingView:
         return RingView(ALONE, (), {}, ())
 
     async def _moves(self, *, timeout: float) -> MovesView:

@@ -120,6 +120,12 @@ async def test_a_submission_that_is_sent_again_is_the_same_job(
         found.append((answer.status, (await answer.json()).get("job", "")))
     assert found[0] == found[1] == (202, found[0][1])
     assert found[2] == (400, ""), "the id is that of another job"
+    form = aiohttp.FormData({"settings": json.dumps({"target": "m.py:mine", "reducers": 3})})
+    form.add_field("sources", COUNTED.encode(), filename="m.py")
+    form.add_field("input", b"c\n", filename="other.txt")
+    answer = await caller.post(f"{gateway}/v1/jobs", data=form, headers={"Idempotency-Key": "monday"})
+    assert answer.status == 400, await answer.text()
+    assert not list((shell.folder / "jobs").rglob("*other.txt")), "it was withdrawn"
 
 
 @pytest.mark.parametrize("how", HOSTILE)
@@ -175,6 +181,8 @@ async def test_what_is_wrong_with_a_submission_is_named(
 
 FIELD = '--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'
 SETTINGS = FIELD.format(name="settings", more="", value='{"target": "m.py:mine", "input": "/x"}')
+WITHOUT = SETTINGS.replace(', "input": "/x"', "")
+SOURCES = FIELD.format(name="sources", more='; filename="m.py"', value=COUNTED)
 INPUT = FIELD.format(name="input", more='; filename="left.txt"', value="left")
 CHARSET = FIELD.format(name="_charset_", more="", value="x" * 32)
 
@@ -184,11 +192,13 @@ CHARSET = FIELD.format(name="_charset_", more="", value="x" * 32)
     [
         (INPUT + SETTINGS, "the body does not begin with a part 'settings'"),
         (SETTINGS + INPUT, "input is a part of the body and among the settings"),
+        (WITHOUT + INPUT, "the request has no sources"),
+        (WITHOUT.replace("}", ', "params": {"no": "x"}}') + INPUT + SOURCES, "the job has no parameter no"),
         (SETTINGS.replace("m.py:mine", "m.py") + INPUT, "target is 'm.py', need FILE.py:NAME"),
         (CHARSET + SETTINGS, "the body is no multipart/form-data"),
         (SETTINGS.replace('"/x"', '{"a": ' * 450 + '"/x"' + "}" * 450), "need a text"),
     ],
-    ids=["late", "twice", "target", "charset", "deep"],
+    ids=["late", "twice", "no sources", "no parameter", "target", "charset", "deep"],
 )
 async def test_a_form_that_is_refused_keeps_no_input(
     shell: Shell, caller: Any, gateway: str, body: str, told: str
@@ -197,4 +207,4 @@ async def test_a_form_that_is_refused_keeps_no_input(
     answer = await caller.post(f"{gateway}/v1/jobs", data=f"{body}--b--\r\n", headers=headers)
     document = await answer.json()
     assert answer.status == 400 and told in document["detail"], document
-    assert not list((shell.folder / "jobs").rglob("left.txt"))
+    assert not list((shell.folder / "jobs").rglob("*left.txt"))

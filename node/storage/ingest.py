@@ -61,9 +61,9 @@ def write_table(
 class Ingest:
     """One table: ask what is `held`, `make` it, `add` it, and always `discard` what was not added.
 
-    Until then no merge forgets the sequence of a version: the table may turn out to hold an older one.  Nobody
-    may delete keys of its range or drop a prefix of them.  A snapshot that is taken before that may see the
-    table.
+    Until then no merge forgets the sequence of a version: the table may turn out to hold an older one.  And
+    nobody may delete keys of its range or drop a prefix of them.  A snapshot that is taken before that may
+    see the table.
     """
 
     def __init__(

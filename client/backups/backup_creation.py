@@ -183,7 +183,7 @@ async def _copied(
     """The nodes of which all tables are in the store now.  Raises OSError, CorruptData."""
     tables = [table for each in pinned for table in each.pin.tables]
     progress.tables, progress.total_bytes = len(tables), sum(table.bytes for table in tables)
-    copying = _Copying(store, await store.named_tables(), by, pace, progress)
+    copying = _Copying(store, by, pace, progress)
 
     async def one(each: _Pinned) -> BackedNode | None:
         try:
@@ -198,11 +198,8 @@ async def _copied(
 class _Copying:
     """Tables on their way, one of each node at a time."""
 
-    def __init__(
-        self, store: BackupStore, there: set[str], by: str, pace: BytePace, progress: BackupProgress
-    ) -> None:
+    def __init__(self, store: BackupStore, by: str, pace: BytePace, progress: BackupProgress) -> None:
         self._store = store
-        self._there = there  # hashes of whole tables
         self._by = by
         self._pace = pace
         self._progress = progress
@@ -216,12 +213,11 @@ class _Copying:
         digest = await pinned.calls.sha256(pinned.pin.pin, file)
         table = BackedTable(file, size, digest)
         async with self._turns.setdefault(digest, asyncio.Lock()):
-            if digest not in self._there and not await self._store.has_table(table):
+            if await self._store.has_table(table):  # an earlier backup may name it, and have lost it
+                self._progress.done_bytes += size
+            else:
                 await self._store.put_table(table, self._by, self._pieces(pinned, table))
                 self._progress.copied_tables += 1
-            else:
-                self._progress.done_bytes += size
-            self._there.add(digest)
         self._progress.step()
         return table
 

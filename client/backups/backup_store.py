@@ -22,7 +22,8 @@ from ringmill.cluster.ring.topology_entries import check_name
 __all__ = ["VERIFY_HINT", "BackupStore", "Pruned"]
 
 VERIFY_HINT: Final = (
-    "`ringmill backup verify` names all that is damaged; use another backup, or make a new one"
+    "`ringmill backup verify` names all that is damaged; use another backup, or delete those files and make "
+    "a new one"
 )
 _PIECE_BYTES: Final = 1 << 20
 _MANIFEST, _TABLE, _UNFINISHED = ".json", ".sst", ".tmp"
@@ -86,16 +87,15 @@ class BackupStore:
     def table_path(self, digest: str) -> str:
         return f"{self.place}/tables/{digest}{_TABLE}"
 
-    async def named_tables(self) -> set[str]:
-        """The hashes of all tables that some backup names.  Raises as `read`."""
-        return {digest for name in await self.names() for digest in (await self.read(name)).tables()}
-
     async def has_table(self, table: BackedTable) -> bool:
-        """Whether a whole table of this hash is there; one that is named by no backup may be cut short."""
+        """Whether a table of this hash and size is there; another size tells that it was cut short.  Raises
+        OSError."""
 
         def look() -> bool:
-            path = self.table_path(table.sha256)
-            return self.files.exists(path) and self.files.size(path) == table.bytes
+            try:
+                return self.files.size(self.table_path(table.sha256)) == table.bytes
+            except FileNotFoundError:
+                return False
 
         return await self.files.off_loop(look)
 
@@ -142,7 +142,7 @@ class BackupStore:
 
         No backup may be made meanwhile.  Raises what `read` raises, and then deletes nothing.
         """
-        named = await self.named_tables()
+        named = {digest for name in await self.names() for digest in (await self.read(name)).tables()}
         tables = size_bytes = 0
         for name in await self.files.off_loop(self._list, "tables"):
             if name.removesuffix(_TABLE) in named or not name.endswith((_TABLE, _UNFINISHED)):

@@ -3,7 +3,7 @@
 The new owners hold each acknowledged write before the former owner learns that it is none, so nothing is lost
 with its copy.  A copy that comes later has an epoch of its own and never sees what an earlier one left.
 
-Rules M3 and M6: docs/protocol/moves.md.
+Rules M3 and M6: docs/protocol/moves.md; E10, by which a full disk takes this: docs/protocol/engine.md.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class FormerCopies:
         found += [(registers_prefix(copy), None) for copy in registers]
         for first in range(0, len(found), DROPPED_AT_ONCE):
             turn = found[first : first + DROPPED_AT_ONCE]
-            await self._engine.wait_writable()
+            await self._engine.wait_writable(frees_space=True)
             await self._engine.drop_prefix(*(prefix for prefix, _ in turn))
             for _, copy in turn:
                 if copy is not None:

@@ -115,8 +115,7 @@ class Mover:
         if topology is None or not self._topology.serving:
             return topology is None or not self._concerns(topology)
         try:
-            await self._former_copies.sweep(topology)
-            await self._progress.keep_only({copy for _, copy in self._joining(topology, JOINT_1)})
+            await self._drop_former(topology)
             if not self._concerns(topology):
                 self.held_back.clear()
                 return True
@@ -126,6 +125,17 @@ class Mover:
         except (RingmillError, OSError) as error:
             _log.info("moves wait: %s", error)
             return False
+
+    async def _drop_former(self, topology: Topology) -> None:
+        """Raises what the engine raises, unless this node may leave: no member asks for its copies then, and
+        nobody ever sees them again (rule M3)."""
+        try:
+            await self._former_copies.sweep(topology)
+            await self._progress.keep_only({copy for _, copy in self._joining(topology, JOINT_1)})
+        except (RingmillError, OSError) as error:
+            if not may_leave(topology, self._seat):
+                raise
+            _log.info("a node leaves with its former copies: %s", error)
 
     async def _leave(self) -> bool:
         if self.hints:

@@ -4,8 +4,9 @@ Rule H1: a hint belongs to (partition, key) and names its target owners; a newer
 into it.  A target is removed only if the hint still holds what was delivered: if a newer write was merged in
 meanwhile, removing the target would lose that write.  Each change is one step (rule V9).  Hints for one owner
 are bounded in bytes and in time; what is over the bound is dropped, and the partition owed to that owner
-first (rule H2).  A hint that counts for its owner in a write's level is never dropped: one that is over the
-bound is refused instead, and does not count (rule H11).  Layout: docs/formats/hint.md.
+first (rule H2).  Striking off works on a full disk (rule E10).  A hint that counts for its owner in a write's
+level is never dropped: one that is over the bound is refused instead, and does not count (rule H11).  Layout:
+docs/formats/hint.md.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
@@ -253,7 +254,7 @@ class HintStore:
             self._strike_off(key, target, present)
             return True
 
-        return await change(self._engine, hint_key(key), step)
+        return await change(self._engine, hint_key(key), step, frees_space=True)
 
     async def readdress(self, key: HintKey, target: NodeId, owners: Sequence[NodeId]) -> None:
         """Replace a target that is no longer an owner by the present `owners`."""
@@ -374,18 +375,18 @@ class HintStore:
         self.note_lost()
 
     def _strike_off(self, key: HintKey, target: NodeId, present: Hint | None) -> None:
-        self._unnote(target, key)
-        if present is None:
-            return
-        left = tuple(node for node in present.targets if node != target)
-        if left:
-            counted = tuple(node for node in present.counted if node != target)
-            self._put(key, replace(present, targets=left, counted=counted))
-        else:
+        others = () if present is None else present.targets
+        left = tuple(node for node in others if node != target and self._waits(node, key))
+        if present is not None and left:
+            counted = tuple(node for node in present.counted if node in left)
+            with suppress(DiskFull):  # it goes once its last target has it; a start would deliver it again
+                self._put(key, replace(present, targets=left, counted=counted))
+        elif present is not None:
             batch = Batch()
             batch.delete(hint_key(key))
-            self._last = self._engine.apply(batch)
+            self._last = self._engine.apply(batch, frees_space=True)
             self.delivered += 1
+        self._unnote(target, key)
 
     def _put(self, key: HintKey, hint: Hint) -> Commit:
         batch = Batch()

@@ -286,12 +286,12 @@ class ObjectStore(StoredCount):
                     return False
                 batch = Batch()
                 batch.delete(key)
-                self._engine.apply(batch)
+                self._engine.apply(batch, frees_space=True)
                 self.note_forgotten(key, read)
                 self.forgotten += 1
                 return True
 
-            gone += await change(self._engine, key, step)
+            gone += await change(self._engine, key, step, frees_space=True)
         if gone:
             sometimes("a delete is forgotten")
         return gone

@@ -20,14 +20,17 @@ MAX_FETCHES: Final = 16
 T = TypeVar("T")
 
 
-async def change(engine: Engine, key: bytes, step: Callable[[bytes | None], T]) -> T:
+async def change(
+    engine: Engine, key: bytes, step: Callable[[bytes | None], T], *, frees_space: bool = False
+) -> T:
     """Run `step` on the present value; the step applies its own batch.
 
-    Waits while the engine holds writers back.  Raises what `step` and `fetch` raise, and Overloaded when the
-    value keeps changing before it can be used.
+    `frees_space`: that batch deletes, and may use the reserve of free space (rule E10).  Waits while the
+    engine holds writers back.  Raises what `step` and `fetch` raise, and Overloaded when the value keeps
+    changing before it can be used.
     """
     for fetched in range(MAX_FETCHES):
-        await engine.wait_writable()
+        await engine.wait_writable(frees_space=frees_space)
         try:
             present, is_present = await _present(engine, key)
         except OSError as error:

@@ -179,16 +179,18 @@ class Engine:
 
     # Writing
 
-    def apply(self, batch: Batch, *, is_control: bool = False) -> Commit:
+    def apply(self, batch: Batch, *, is_control: bool = False, frees_space: bool = False) -> Commit:
         """Make a batch visible atomically and queue it for the log.
 
-        Control state may use the reserve of free space.  Raises InvalidArgument (over 64 MiB), Overloaded
+        Control state may use the reserve of free space, and so may deletions (`frees_space`, rule E10).
+        Raises InvalidArgument (over 64 MiB), Overloaded
         (the caller did not `wait_writable`), DiskFull (read-only until there is space), StorageFailed (until
         the engine is opened again).
         """
         admission = self._admission
         if admission.refusal is not None:
-            admission.check(is_control=is_control)
+            admission.check(is_control=is_control or frees_space)
+            self._pressure.frees_space |= frees_space
         unflushed = self._unflushed
         memtable = unflushed.active
         if memtable.size_bytes >= 2 * self.options.memtable_bytes:
@@ -203,11 +205,14 @@ class Engine:
         return Commit(self._log, sequence)
 
     async def drop_prefix(self, *prefixes: bytes) -> Commit:
-        """Delete every key that begins with one of `prefixes`, at the cost of a marker for each."""
+        """Delete every key that begins with one of `prefixes`, at the cost of a marker for each.
+
+        Raises as `apply` for a batch that frees space.
+        """
         batch = Batch()
         for prefix in prefixes:
             batch.drop_prefix(prefix)
-        return self.apply(batch)
+        return self.apply(batch, frees_space=True)
 
     def ingest(self) -> Ingest:
         """Begin a table that is added beside the log, for keys of which the store holds nothing yet.
@@ -220,14 +225,15 @@ class Engine:
             tools=self._upkeep.tools, compactor=self._upkeep.compactor,
         )  # fmt: skip
 
-    async def wait_writable(self, *, is_control: bool = False) -> None:
+    async def wait_writable(self, *, is_control: bool = False, frees_space: bool = False) -> None:
         """Return when the engine accepts more writes; usually at once.
 
         Writers are slowed down when compaction falls behind, and stopped when it falls far behind.  Control
-        state takes the spare room of a full memtable before it waits (rule E8).  Raises what `apply` raises.
+        state takes the spare room of a full memtable before it waits; what frees space waits as any other
+        (rule E8).  Raises what `apply` raises.
         """
         if not (is_control and self.has_spare_room):
-            await self._admission.wait(is_control=is_control)
+            await self._admission.wait(is_control=is_control or frees_space)
 
     @property
     def is_writable(self) -> bool:

@@ -57,10 +57,11 @@ def write_table(
 
 
 class Ingest:
-    """One table: ask what is `held`, `make` it, `add` it, and `discard` what was not added.
+    """One table: ask what is `held`, `make` it, `add` it, and always `discard` what was not added.
 
-    Until then nobody may delete keys of its range or drop a prefix of them.  A snapshot that is taken before
-    that may see the table.
+    Until then no merge forgets the sequence of a version: the table may turn out to hold an older one.  And
+    nobody may delete keys of its range or drop a prefix of them.  A snapshot that is taken before that may
+    see the table.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Ingest:
         self._tools = tools
         self._compactor = compactor
         self._sequence = unflushed.sequence
+        self._snapshot = tools.snapshots.take(self._sequence)
         self._unnamed: int | None = None  # a file that nothing names
         self._meta: TableMeta | None = None
 
@@ -123,12 +125,14 @@ class Ingest:
                 return False
             await self._tools.installer.commit(VersionEdit(added=((level, meta),)), [meta])
             self._unnamed = None
+            self._snapshot.release()  # from now on a merge sees the table itself
             on_added()
         self._tools.on_change()
         return True
 
     def discard(self) -> None:
-        """Delete the file of a table that was not added."""
+        """Delete the file of a table that was not added, and let merges forget sequences again."""
+        self._snapshot.release()
         if self._unnamed is not None:
             discard_tables(self._tools.files, self._tools.folder, [self._unnamed])
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from typing import cast
 
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import DiskFull, RingmillError
 from ringmill.node.storage.engine import Batch, Engine, NotCached, Told
 from ringmill.node.storage.storage_errors import CorruptRange
 
@@ -60,6 +60,7 @@ class ForgetfulEngine:
         self.synced_sequence = len(self._log)
         self.sync_s = sync_s
         self.failure: RingmillError | None = None
+        self.is_full = False
         self.scan_failure: Exception | None = None
         self.cold: set[bytes] = set()
         self.fenced: set[bytes] = set()  # keys that begin so are damaged
@@ -126,9 +127,11 @@ class ForgetfulEngine:
         value = await self.get(key)
         return value, value == self._content.get(key)
 
-    def apply(self, batch: Batch, *, is_control: bool = False) -> ForgetfulCommit:
+    def apply(self, batch: Batch, *, is_control: bool = False, frees_space: bool = False) -> ForgetfulCommit:
         if self.failure is not None:
             raise self.failure
+        if self.is_full and not (is_control or frees_space):
+            raise DiskFull("read-only")
         self._log.append(list(batch.changes))
         self._take(self._log[-1])
         return ForgetfulCommit(self, len(self._log))
@@ -141,8 +144,9 @@ class ForgetfulEngine:
             raise self.failure
         self.synced_sequence = max(self.synced_sequence, target)
 
-    async def wait_writable(self, *, is_control: bool = False) -> None:
-        return
+    async def wait_writable(self, *, is_control: bool = False, frees_space: bool = False) -> None:
+        if self.is_full and not (is_control or frees_space):
+            raise DiskFull("read-only")
 
     @property
     def has_room(self) -> bool:

@@ -122,11 +122,11 @@ class RegisterStore:
                 raise ProtocolMismatch("what would remain of a register is not kept here")
             batch = Batch()
             batch.delete(key)
-            self._last = self._engine.apply(batch)
+            self._last = self._engine.apply(batch, frees_space=True)
             self.removed += 1
             return True
 
-        return await change(self._engine, key, step)
+        return await change(self._engine, key, step, frees_space=True)
 
     async def raise_floor(self, floor: int) -> None:
         """Agree to no ballot that counts to `floor` or less from now on.  Durable on return.

@@ -27,9 +27,11 @@ class WritePressure:
         self._unflushed = unflushed
         self._upkeep = upkeep
         self._admission = admission
+        self.frees_space = False  # the active memtable deletes what tables hold, and space is short
 
     def seal(self) -> None:
         """Begin a new memtable and log; the former one is flushed soon."""
+        self.frees_space = False
         self._unflushed.seal()
         self._upkeep.space.check()
         self._upkeep.wake()
@@ -57,11 +59,14 @@ class WritePressure:
         # a log may hold far more than the table it becomes: where space is short it is not kept for long
         is_hoarding = short is not None and admission.log_full is None
         limit = self._options.memtable_bytes // (_SHORT_SPACE_SHARE if is_hoarding else 1)
-        is_full = self._unflushed.active.size_bytes >= limit
+        rate = self._upkeep.write_rate()
+        # what a deletion deletes stays on the disk until a merge meets both (rule E10)
+        is_awaited = is_hoarding and self.frees_space and rate is None
+        is_full = is_awaited or self._unflushed.active.size_bytes >= limit
         if is_full and not self._unflushed.sealed and admission.failure is None:
             self.seal()
             is_full = False
-        admission.look(short, self._upkeep.write_rate(), is_full=is_full)
+        admission.look(short, rate, is_full=is_full)
         self._upkeep.wake()
 
     def pause(self, error: RingmillError) -> None:

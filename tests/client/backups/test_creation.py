@@ -65,6 +65,40 @@ def test_the_next_backup_copies_only_new_tables() -> None:
     run(story)
 
 
+def test_a_table_that_an_earlier_backup_lost_is_copied_again() -> None:
+    async def story(world: HealingWorld) -> None:
+        disk = LossyDisk()
+        backed = BackedWorld(world, disk)
+        await filled(world)
+        tables = (await backed.create("monday")).tables().values()
+        gone, short = (backed.store.table_path(table.sha256) for table in sorted(tables, key=str)[:2])
+        for path in (gone, short):
+            disk.unlink(path)
+        disk.create(short).append(b"its beginning")
+        second = await backed.create("tuesday")
+        assert second.tables().keys() == {table.sha256 for table in tables}, "no node has made others"
+        assert backed.progress.copied_tables == 2
+        assert await keys_of(backed, second) == {*KEYS}
+
+    run(story)
+
+
+def test_a_damaged_manifest_is_in_the_way_of_no_other_backup() -> None:
+    async def story(world: HealingWorld) -> None:
+        disk = LossyDisk()
+        backed = BackedWorld(world, disk)
+        await filled(world)
+        first = await backed.create("monday")
+        disk.unlink("backups/backups/monday.json")
+        disk.create("backups/backups/monday.json").append(b"{")
+        second = await backed.create("tuesday")
+        assert second.tables().keys() == first.tables().keys() and not backed.progress.copied_tables
+        with pytest.raises(CorruptData, match=r"monday\.json"):  # it may name any of the tables
+            await backed.store.prune()
+
+    run(story)
+
+
 def test_an_interrupted_backup_does_not_exist_and_is_taken_up() -> None:
     async def story(world: HealingWorld) -> None:
         disk = LossyDisk()

@@ -26,7 +26,7 @@ class Keys:
         self.is_counted = is_counted
         self.dropped: list[Copy] = []
 
-    async def wait_writable(self) -> None:
+    async def wait_writable(self, *, frees_space: bool) -> None:
         pass
 
     async def drop_prefix(self, *prefixes: bytes) -> None:

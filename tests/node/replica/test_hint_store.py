@@ -150,6 +150,23 @@ async def test_what_the_disk_refused_is_kept_when_it_takes_it(refusal: RingmillE
     assert engine.synced_sequence == 1
 
 
+async def test_a_full_disk_lets_go_of_what_is_delivered() -> None:
+    engine = ForgetfulEngine()
+    hints = await HintStore.open(engine.as_engine())
+    await hints.keep(KEY, [N2, N3], an_object(1))
+    other = KEY._replace(key=b"other")
+    await hints.keep(other, [N2, N3], an_object(1))
+    engine.is_full = True
+    delivered = encode_object(an_object(1))
+    assert await hints.strike_off(KEY, N2, delivered) and await hints.strike_off(other, N2, delivered)
+    assert hints.counts() == {N3: 2}
+    assert await hints.strike_off(KEY, N3, delivered)
+    assert await hints.get(KEY) is None and hints.counts() == {N3: 1}
+    engine.is_full = False
+    await hints.keep(other, [N4], an_object(2))  # the newer object may be new to N2 as well
+    assert hints.counts() == {N2: 1, N3: 1, N4: 1}
+
+
 async def test_a_hint_goes_to_those_present_owners_only_for_whom_there_is_room() -> None:
     size = len(KEY.key) + len(encode_object(an_object(1)))
     engine = ForgetfulEngine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -85,7 +86,9 @@ async def test_keys_of_which_the_store_knows_something_are_told(open_engine: Ope
     batch.delete(KEYS[2])
     batch.delete(KEYS[4])
     engine.apply(batch)
-    assert await engine.ingest().held(KEYS[0], KEYS[9]) == {*KEYS[1:5]}
+    ingest = engine.ingest()
+    assert await ingest.held(KEYS[0], KEYS[9]) == {*KEYS[1:5]}
+    ingest.discard()
 
 
 async def test_what_is_written_while_the_table_is_made_is_newer_whatever_is_merged(
@@ -109,6 +112,38 @@ async def test_what_is_written_while_the_table_is_made_is_newer_whatever_is_merg
     await engine.close()
     again = await open_engine()
     assert [await again.get(key) for key in KEYS] == [expected[key] for key in KEYS]
+
+
+async def test_what_is_merged_while_the_table_is_made_keeps_its_place_before_the_table(
+    open_engine: OpenEngine,
+) -> None:
+    engine = await open_engine()
+    engine.apply(put(b"first"))
+
+    async def write_and_merge() -> None:
+        engine.apply(put(KEYS[7]))
+        await engine.flush()
+        await engine.compact_range()  # all there is: no older table, no snapshot and no drop
+
+    assert await add_table(engine, meanwhile=write_and_merge)
+    with engine.snapshot():
+        engine.apply(put(b"last"))
+        await engine.flush()
+        await engine.compact_range()  # for the snapshot it has to tell versions apart by their sequences
+    assert await engine.get(KEYS[7]) == b"batch"
+    assert await engine.get(KEYS[8]) == b"table"
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_versions_are_kept_only_until_a_table_was_added_or_given_up(
+    disk: LossyDisk, *, is_killed: bool
+) -> None:
+    spawner = DyingSpawner()
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=spawner) as engine:
+        spawner.is_deadly = is_killed
+        with pytest.raises(ChildProcessError) if is_killed else nullcontext():
+            await add_table(engine)
+        assert engine.stats().snapshots == 0
 
 
 async def test_tables_sink_no_deeper_than_their_size_asks(

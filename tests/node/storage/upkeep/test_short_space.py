@@ -58,6 +58,29 @@ async def test_a_log_that_takes_the_space_is_flushed_and_writing_goes_on_by_itse
     assert await engine.get(b"after") == b"1"
 
 
+@pytest.mark.parametrize("by", ["drop", "deletes"])
+async def test_what_frees_space_is_taken_on_a_full_disk_and_the_space_returns_by_itself(
+    disk: LossyDisk, open_engine: OpenEngine, by: str
+) -> None:
+    engine = await open_engine(replace(TINY, memtable_bytes=10_000, reserve_bytes=20_000))
+    disk.capacity = disk.used + 150_000
+    await fill_until_refused(engine, lambda number: b"key%05d" % number)
+    with pytest.raises(DiskFull, match="read-only"):
+        engine.apply(one(b"key", b"1"))
+    if by == "drop":
+        await (await engine.drop_prefix(b"key")).synced()
+    else:
+        keys = [key async for key, _ in engine.scan()]
+        for key in keys:
+            batch = Batch()
+            batch.delete(key)
+            await engine.wait_writable(frees_space=True)
+            await engine.apply(batch, frees_space=True).synced()
+    await until_writable(engine)
+    await engine.apply(one(b"after", b"1")).synced()
+    assert [pair async for pair in engine.scan()] == [(b"after", b"1")]
+
+
 async def test_an_engine_is_writable_again_with_space_even_if_logs_and_compactions_hold_the_rest(
     disk: LossyDisk, open_engine: OpenEngine
 ) -> None:

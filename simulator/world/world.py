@@ -156,8 +156,10 @@ class World:
         alive = []
         for owner in self.topology.row(place.copy.partition).nodes:
             node = self.nodes[owner].node
+            if node is None or not node.membership.topology.serving:  # an old folder shows nobody anything
+                continue
             try:
-                encoded = b"" if node is None else node.replica.objects.read_now(place)[0]
+                encoded = node.replica.objects.read_now(place)[0]
             except (NotCached, RingmillError, OSError):
                 continue
             held = decode_object(encoded).siblings if encoded else ()

@@ -293,8 +293,9 @@ class SplitReader:
                 continue
             try:
                 block.append((at, json.loads(text)))
-            except ValueError as error:
-                self._refuse(at, text, ValueError(f"not JSON: {error}"))
+            except (ValueError, RecursionError) as error:
+                why = "nested too deeply" if isinstance(error, RecursionError) else error
+                self._refuse(at, text, ValueError(f"not JSON: {why}"))
         return block
 
     def _refuse(self, key: Any, value: Any, error: ValueError) -> None:

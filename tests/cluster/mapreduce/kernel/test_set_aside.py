@@ -144,6 +144,9 @@ def test_json_that_is_none_and_rows_that_do_not_fit_the_header_are_set_aside(
     assert [(each["offset"], each["record"]) for each in told] == [(9, {"n": 0}), (19, '{"n": ')]
     assert told[1]["error"].startswith("ValueError: not JSON: ") and not told[1]["where"]
     assert (done.records["map_in"], done.records["bad"]) == (4, 2)
+    source.write_text('{"n": 1}\n' + "[" * 5000 + "]" * 5000)
+    done = run(job(map=values, input=FileInput("jsonl"), on_bad_record="quarantine:9"))
+    assert done.records["bad"] == 1 and bad(tmp_path)[0]["error"] == "ValueError: not JSON: nested too deeply"
     source.write_text("n,m\n1,2\n3\n0,4\n")
     run(job(map=rows, input=FileInput("csv"), on_bad_record="quarantine:9"))
     told = bad(tmp_path)

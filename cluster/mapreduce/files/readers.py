@@ -40,6 +40,7 @@ Refused: TypeAlias = Callable[[Any, Any, Exception], None]  # key, text or row, 
 READ_BYTES: Final = 1 << 20
 BATCH_BYTES: Final = 4 << 20  # large, as what a map makes of a batch is put together with that of others
 BLOCK_RECORDS: Final = 1024
+FIELD_CHARS: Final = 64 << 20  # of csv: a quote that nothing ends may be followed by any amount of text
 RECORD_CHARS: Final = 400  # cut again where it is shown; a record may be as large as a file
 _BYTE_ORDER_MARK: Final = "\ufeff"  # Windows programs put it before UTF-8; it is no part of a field
 
@@ -260,28 +261,39 @@ class SplitReader:
             yield from (line + "\n" for line in lines)
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
-        lines = self._decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
-        rows = csv.reader(_without_mark(lines), strict=True)
-        block: Block = []
-        line = 0
+        lines = _without_mark(self._decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0)))
+        held: list[str] = []  # the lines since those of the last block, for whoever takes what is no row
+        csv.field_size_limit(FIELD_CHARS)  # of the process
+        rows = csv.reader(lines if self.refused is None else _held(lines, held), strict=True)
         try:
             header = None if self._hint in (list[str], list[list[str]]) else next(rows, None)
-            line = rows.line_num
-            for row in rows:
-                if row and header is None:
-                    block.append((line + 1, row))
-                elif row and len(row) == len(header or ()):
-                    block.append((line + 1, dict(zip(header or (), row, strict=True))))
-                elif row:
-                    wrong = ValueError(f"not CSV: {len(row)} fields where the header has {len(header or ())}")
-                    self._refuse(line + 1, row, wrong)
+        except csv.Error as error:
+            raise TaskFailed(
+                Cause.USER_ERROR, f"not CSV: {error}", (), f"{piece.file.path} line 1"
+            ) from error
+        block: Block = []
+        line = rows.line_num
+        held_from, is_over = 0, False
+        while not is_over:
+            try:
+                for row in rows:
+                    if row and header is None:
+                        block.append((line + 1, row))
+                    elif row and len(row) == len(header or ()):
+                        block.append((line + 1, dict(zip(header or (), row, strict=True))))
+                    elif row:
+                        wrong = f"not CSV: {len(row)} fields where the header has {len(header or ())}"
+                        self._refuse(line + 1, row, ValueError(wrong))
+                    line = rows.line_num
+                    if len(block) >= BLOCK_RECORDS:
+                        held.clear()
+                        held_from = line
+                        yield block
+                        block = []
+                is_over = True
+            except csv.Error as error:  # the next row begins with the next line
+                self._refuse(line + 1, "".join(held[line - held_from :]), ValueError(f"not CSV: {error}"))
                 line = rows.line_num
-                if len(block) >= BLOCK_RECORDS:
-                    yield block
-                    block = []
-        except (csv.Error, ValueError) as error:
-            message = f"not CSV: {error}"
-            raise TaskFailed(Cause.USER_ERROR, message, (), f"{piece.file.path} line {line + 1}") from error
         if block:
             yield block
 
@@ -471,6 +483,12 @@ def _between(marks: Sequence[tuple[int, int]], place: int) -> int:
     if after_place == before_place:
         return after
     return before + (after - before) * (place - before_place) // (after_place - before_place)
+
+
+def _held(lines: Iterator[str], held: list[str]) -> Iterator[str]:
+    for line in lines:
+        held.append(line)
+        yield line
 
 
 def _without_mark(lines: Iterator[str]) -> Iterator[str]:

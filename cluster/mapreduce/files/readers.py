@@ -32,7 +32,7 @@ from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
 
-__all__ = ["Block", "SplitReader", "open_unchanged"]
+__all__ = ["Block", "SplitReader", "open_unchanged", "pages"]
 
 Block: TypeAlias = list[tuple[Any, Any]]
 Refused: TypeAlias = Callable[[Any, Any, Exception], None]  # key, text or row, and why
@@ -211,7 +211,7 @@ class SplitReader:
             return self._keyspace_records(file)
         if self._format == "records":
             types = TypedRecords(self._key_hint, self._hint, self._where)
-            return types.unpacked(unpacked_blocks(file) if is_packed(piece.file.path) else _pages(file))
+            return types.unpacked(unpacked_blocks(file) if is_packed(piece.file.path) else pages(file))
         parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": self._json_lines}[
             self._format
         ]
@@ -248,7 +248,7 @@ class SplitReader:
 
     def _keyspace_records(self, file: ReadFile) -> Iterator[Block]:
         taken = record_of(self._key_hint, self._hint)
-        for rows in read_rows(_pages(file)):
+        for rows in read_rows(pages(file)):
             for start in range(0, len(rows), BLOCK_RECORDS):
                 yield list(map(taken, rows[start : start + BLOCK_RECORDS]))
 
@@ -336,7 +336,7 @@ def open_unchanged(noted: InputFile, files: FileSystem) -> ReadFile:
     return file
 
 
-def _pages(file: ReadFile) -> Iterator[bytes]:
+def pages(file: ReadFile) -> Iterator[bytes]:
     """All bytes of a file."""
     for at in range(0, file.size, READ_BYTES):
         yield file.pread(READ_BYTES, at)

@@ -26,7 +26,8 @@ from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.failures import TaskFailed, shown
 from ringmill.cluster.mapreduce.file_urls import is_url, output_url_of, path_of
 from ringmill.cluster.mapreduce.files.inputs import find_inputs, named_inputs
-from ringmill.cluster.mapreduce.files.keyspace_records import Content, Rows, encode_records
+from ringmill.cluster.mapreduce.files.keyspace_records import Content, encode_records, read_rows
+from ringmill.cluster.mapreduce.files.readers import pages
 from ringmill.cluster.mapreduce.kernel.typed_output import records_in
 from ringmill.cluster.mapreduce.local.in_process import LOCAL_JOB, Each, LocalResult, run_in_process
 from ringmill.cluster.ports import FileSystem
@@ -108,17 +109,25 @@ def run_local(
 def read_output(folder: str) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of each record that a job with KvOutput has left in a folder, in the order of its parts.
 
-    Raises InvalidArgument for a folder that is not there, or has other files; OSError.
+    A piece of a part is in memory at a time.  Raises InvalidArgument for a folder that is not there, or has
+    other files; OSError.
     """
     with closing(OsFileSystem()) as files:
         for found in find_inputs([os.path.abspath(folder)], files).files:
-            rows = Rows()
-            try:
-                records = [(key, value) for key, _, (value,) in rows.of(files.read_bytes(found.path))]
-                rows.finish()
-            except (TaskFailed, TypeError, ValueError) as error:
-                raise InvalidArgument(f"{found.path} is no output of a job with KvOutput") from error
-            yield from records
+            with closing(files.open_read(found.path)) as part:
+                blocks = read_rows(pages(part))
+                while (records := _values_of(blocks, found.path)) is not None:
+                    yield from records
+
+
+def _values_of(blocks: Iterator[list[list[Any]]], path: str) -> list[tuple[bytes, bytes]] | None:
+    """Key and value of each record of the next block; None at the end."""
+    try:
+        rows = next(blocks, None)
+        return None if rows is None else [(key, value) for key, _, (value,) in rows]
+    except (TaskFailed, TypeError, ValueError) as error:
+        why = f": {error.message}" if isinstance(error, TaskFailed) else ""
+        raise InvalidArgument(f"{path} is no output of a job with KvOutput{why}") from error
 
 
 def read_result(job: Runnable, folder: str) -> Iterator[tuple[Any, Any]]:

@@ -8,7 +8,7 @@ records first and long ones behind them: the buffer overshoots its bound by one 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from sys import getsizeof
 from types import NoneType
 from typing import Any, Final
@@ -67,8 +67,12 @@ class RecordSizes:
         self._values_bytes += self.batch * value_bytes
 
     def kept(self, values: int) -> None:
-        """The buffer was combined or emptied: this many values are left, of the mean size."""
+        """The buffer was folded or emptied: this many values are left, of the mean size."""
         self._values_bytes = values * self._value
+
+    def combined(self, values: Sequence[Any]) -> None:
+        """The buffer was combined: these values are left, which may be larger than those that came."""
+        self._values_bytes = footprint(values, _DEPTH + 1)
 
     def estimate(self, keys: int, overhead: int = GROUP_OVERHEAD) -> int:
         """Bytes that the buffer takes when it has this many keys, with `overhead` bytes beside each."""

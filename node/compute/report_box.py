@@ -44,6 +44,11 @@ class ReportBox:
         self._pause_s = _FIRST_PAUSE_S
         self._most = _MOST
 
+    @property
+    def waiting(self) -> int:
+        """Reports that have not arrived."""
+        return len(self._waiting)
+
     async def deliver(self, report: AttemptReport) -> None:
         """Returns once the report has arrived.  Raises NotFound when its job is over."""
         self._waiting[report.attempt] = report

@@ -68,7 +68,8 @@ __all__ = ["MOST_PUT_OFF_S", "Worker"]
 
 MOST_PUT_OFF_S: Final = 10.0
 """By which the requests of clients put an attempt off."""
-_MAX_ACCEPTED: Final = 64
+_MOST_WAITING: Final = 64
+"""Attempts that may wait for a slot; a coordinator that has a report already orders more by it."""
 _REPORT_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 5.0
 _OUTPUT_TAIL_BYTES: Final = 64 * 1024
@@ -93,6 +94,11 @@ class _Job:
     def knows(self, attempt: AttemptId) -> bool:
         """Whether it was ordered before (rule J1)."""
         return attempt in self.attempts or attempt in self.finished
+
+    @property
+    def unended(self) -> int:
+        """Attempts that wait for a slot or run."""
+        return len(self.attempts) - self.reports.waiting
 
     def end(self, attempt: AttemptId, _: asyncio.Task[None]) -> None:
         del self.attempts[attempt]
@@ -216,9 +222,13 @@ class Worker:
             raise InvalidArgument(f"an assignment for job {first.job!r} carries another job's description")
         job = self._heard(first.job, first.coordinator)
         new = [each for each in orders if not job.knows(each.attempt)]
-        accepted = sum(len(each.attempts) for each in self._jobs.values())
-        if new and accepted + len(new) > _MAX_ACCEPTED:
-            raise Overloaded(f"{self._node} has accepted {accepted} attempts; at most {_MAX_ACCEPTED} wait")
+        accepted = sum(each.unended for each in self._jobs.values())
+        most = self._slots + _MOST_WAITING
+        if new and accepted + len(new) > most:
+            raise Overloaded(
+                f"{self._node} has accepted {accepted} attempts; at most {most}, {_MOST_WAITING} more than "
+                "its slots"
+            )
         if len(new) < len(orders):
             sometimes("an assignment comes twice")
         for assignment in new:

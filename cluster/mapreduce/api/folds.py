@@ -43,6 +43,7 @@ Totals: TypeAlias = dict[Any, Any]
 Guard: TypeAlias = Callable[[Any], None]
 
 CHUNK: Final = 4096  # values of a long group in memory at a time
+_NOTHING: Final = object()  # is held of a key yet; None may be what a map gave by mistake
 _ORDERED: Final = (int, float, str, bytes, bool)
 
 
@@ -187,8 +188,8 @@ def _keep_least(guard: Guard, totals: Totals, pairs: Iterable[Pair]) -> None:
     held = totals.get
     for key, value in pairs:
         guard(value)
-        least = held(key)
-        if least is None or value < least:
+        least = held(key, _NOTHING)
+        if least is _NOTHING or value < least:
             totals[key] = value
 
 
@@ -196,8 +197,8 @@ def _keep_most(guard: Guard, totals: Totals, pairs: Iterable[Pair]) -> None:
     held = totals.get
     for key, value in pairs:
         guard(value)
-        most = held(key)
-        if most is None or value > most:
+        most = held(key, _NOTHING)
+        if most is _NOTHING or value > most:
             totals[key] = value
 
 

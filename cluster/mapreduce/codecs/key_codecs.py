@@ -434,4 +434,9 @@ def _number(key: Any) -> float:
         raise InvalidArgument(
             f"a key of type {type(key).__name__} where the hint says float: {shown(key, 100)}"
         )
-    return float(key)
+    try:
+        return float(key)
+    except OverflowError:
+        raise InvalidArgument(
+            f"a key of {key.bit_length()} bits where the hint says float: it is too large"
+        ) from None

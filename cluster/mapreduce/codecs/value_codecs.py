@@ -26,6 +26,7 @@ __all__ = ["ValueCodec", "pack_block", "unpack_block", "value_codec"]
 Convert = Callable[[Any], Any]
 
 _BIG_INT: Final = 1
+_UNFIT: Final = (AttributeError, TypeError, ValueError)
 _SCALARS: Final[dict[Any, tuple[type, ...]]] = {
     int: (int,),
     float: (float, int),
@@ -75,7 +76,22 @@ class ValueCodec:
     def to_wire(self, values: list[Any]) -> list[Any]:
         """Check and convert.  Raises InvalidArgument like `check`."""
         self.check(values)
-        return values if self._lower is None else list(map(self._lower, values))
+        if self._lower is None:
+            return values
+        try:
+            return list(map(self._lower, values))
+        except _UNFIT as error:
+            raise self._unfit(values) from error
+
+    def _unfit(self, values: list[Any]) -> InvalidArgument:
+        """The error for the first value of which a part is not what the hint says."""
+        assert self._lower is not None
+        for value in values:
+            try:
+                self._lower(value)
+            except _UNFIT as error:
+                return InvalidArgument(f"a value that is no {self._name}: {shown(value, 200)}: {error}")
+        return InvalidArgument(f"a value that is no {self._name}, and changes while it is looked at")
 
     def from_wire(self, values: Sequence[Any]) -> Sequence[Any]:
         """The values that `to_wire` was given."""

@@ -119,7 +119,7 @@ class _Search:
         part, rest = parts[0], parts[1:]
         if part == "**":
             yield from self._matching(folder, rest or ["*"])
-        wanted = re.compile(r"[^/]*" if part == "**" else _name_pattern(part))
+        wanted = _names(part)
         for name in self._files.list(folder):
             if not wanted.fullmatch(name):
                 continue
@@ -152,6 +152,14 @@ class _Search:
             yield path
         else:
             self.passed_over.add(path)
+
+
+def _names(glob: str) -> re.Pattern[str]:
+    """What the names are like that a part of a pattern stands for.  Raises InvalidArgument."""
+    try:
+        return re.compile(r"[^/]*" if glob == "**" else _name_pattern(glob))
+    except re.error as error:
+        raise InvalidArgument(f"{glob!r} in an input is no glob: {error.msg}") from error
 
 
 def _name_pattern(glob: str) -> str:

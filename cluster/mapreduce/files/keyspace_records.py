@@ -62,10 +62,13 @@ class Rows:
 
     def of(self, data: bytes) -> list[list[Any]]:
         """The rows that end in this block.  Raises TaskFailed for bytes that are no records."""
-        self._unpacker.feed(data)
-        self._taken += len(data)
         try:
+            self._unpacker.feed(data)
+            self._taken += len(data)
             return list(self._unpacker)
+        except msgpack.BufferFull as error:
+            message = f"a record of a keyspace has more than {MOST_BYTES} bytes"
+            raise TaskFailed(Cause.CORRUPT_DATA, message) from error
         except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
             raise TaskFailed(Cause.CORRUPT_DATA, f"no records of a keyspace: {error}") from error
 

@@ -32,7 +32,7 @@ from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
 
-__all__ = ["Block", "SplitReader", "open_unchanged"]
+__all__ = ["Block", "SplitReader", "open_unchanged", "pages"]
 
 Block: TypeAlias = list[tuple[Any, Any]]
 Refused: TypeAlias = Callable[[Any, Any, Exception], None]  # key, text or row, and why
@@ -40,6 +40,7 @@ Refused: TypeAlias = Callable[[Any, Any, Exception], None]  # key, text or row, 
 READ_BYTES: Final = 1 << 20
 BATCH_BYTES: Final = 4 << 20  # large, as what a map makes of a batch is put together with that of others
 BLOCK_RECORDS: Final = 1024
+FIELD_CHARS: Final = 64 << 20  # of csv: a quote that nothing ends may be followed by any amount of text
 RECORD_CHARS: Final = 400  # cut again where it is shown; a record may be as large as a file
 _BYTE_ORDER_MARK: Final = "\ufeff"  # Windows programs put it before UTF-8; it is no part of a field
 
@@ -210,7 +211,7 @@ class SplitReader:
             return self._keyspace_records(file)
         if self._format == "records":
             types = TypedRecords(self._key_hint, self._hint, self._where)
-            return types.unpacked(unpacked_blocks(file) if is_packed(piece.file.path) else _pages(file))
+            return types.unpacked(unpacked_blocks(file) if is_packed(piece.file.path) else pages(file))
         parse = {"lines": _text_lines, "bytes": _byte_lines, "raw": _raw_lines, "jsonl": self._json_lines}[
             self._format
         ]
@@ -247,7 +248,7 @@ class SplitReader:
 
     def _keyspace_records(self, file: ReadFile) -> Iterator[Block]:
         taken = record_of(self._key_hint, self._hint)
-        for rows in read_rows(_pages(file)):
+        for rows in read_rows(pages(file)):
             for start in range(0, len(rows), BLOCK_RECORDS):
                 yield list(map(taken, rows[start : start + BLOCK_RECORDS]))
 
@@ -260,28 +261,39 @@ class SplitReader:
             yield from (line + "\n" for line in lines)
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
-        lines = self._decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
-        rows = csv.reader(_without_mark(lines), strict=True)
-        block: Block = []
-        line = 0
+        lines = _without_mark(self._decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0)))
+        held: list[str] = []  # the lines since those of the last block, for whoever takes what is no row
+        csv.field_size_limit(FIELD_CHARS)  # of the process
+        rows = csv.reader(lines if self.refused is None else _held(lines, held), strict=True)
         try:
             header = None if self._hint in (list[str], list[list[str]]) else next(rows, None)
-            line = rows.line_num
-            for row in rows:
-                if row and header is None:
-                    block.append((line + 1, row))
-                elif row and len(row) == len(header or ()):
-                    block.append((line + 1, dict(zip(header or (), row, strict=True))))
-                elif row:
-                    wrong = ValueError(f"not CSV: {len(row)} fields where the header has {len(header or ())}")
-                    self._refuse(line + 1, row, wrong)
+        except csv.Error as error:
+            raise TaskFailed(
+                Cause.USER_ERROR, f"not CSV: {error}", (), f"{piece.file.path} line 1"
+            ) from error
+        block: Block = []
+        line = rows.line_num
+        held_from, is_over = 0, False
+        while not is_over:
+            try:
+                for row in rows:
+                    if row and header is None:
+                        block.append((line + 1, row))
+                    elif row and len(row) == len(header or ()):
+                        block.append((line + 1, dict(zip(header or (), row, strict=True))))
+                    elif row:
+                        wrong = f"not CSV: {len(row)} fields where the header has {len(header or ())}"
+                        self._refuse(line + 1, row, ValueError(wrong))
+                    line = rows.line_num
+                    if len(block) >= BLOCK_RECORDS:
+                        held.clear()
+                        held_from = line
+                        yield block
+                        block = []
+                is_over = True
+            except csv.Error as error:  # the next row begins with the next line
+                self._refuse(line + 1, "".join(held[line - held_from :]), ValueError(f"not CSV: {error}"))
                 line = rows.line_num
-                if len(block) >= BLOCK_RECORDS:
-                    yield block
-                    block = []
-        except (csv.Error, ValueError) as error:
-            message = f"not CSV: {error}"
-            raise TaskFailed(Cause.USER_ERROR, message, (), f"{piece.file.path} line {line + 1}") from error
         if block:
             yield block
 
@@ -293,8 +305,9 @@ class SplitReader:
                 continue
             try:
                 block.append((at, json.loads(text)))
-            except ValueError as error:
-                self._refuse(at, text, ValueError(f"not JSON: {error}"))
+            except (ValueError, RecursionError) as error:
+                why = "nested too deeply" if isinstance(error, RecursionError) else error
+                self._refuse(at, text, ValueError(f"not JSON: {why}"))
         return block
 
     def _refuse(self, key: Any, value: Any, error: ValueError) -> None:
@@ -323,7 +336,7 @@ def open_unchanged(noted: InputFile, files: FileSystem) -> ReadFile:
     return file
 
 
-def _pages(file: ReadFile) -> Iterator[bytes]:
+def pages(file: ReadFile) -> Iterator[bytes]:
     """All bytes of a file."""
     for at in range(0, file.size, READ_BYTES):
         yield file.pread(READ_BYTES, at)
@@ -470,6 +483,12 @@ def _between(marks: Sequence[tuple[int, int]], place: int) -> int:
     if after_place == before_place:
         return after
     return before + (after - before) * (place - before_place) // (after_place - before_place)
+
+
+def _held(lines: Iterator[str], held: list[str]) -> Iterator[str]:
+    for line in lines:
+        held.append(line)
+        yield line
 
 
 def _without_mark(lines: Iterator[str]) -> Iterator[str]:

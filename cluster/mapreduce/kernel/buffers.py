@@ -33,8 +33,8 @@ class Buffer(Protocol):
         """Take a batch of pairs; False when there are none.  Raises TypeError or ValueError for no pair."""
         ...
 
-    def shorten(self, sizes: RecordSizes) -> None:
-        """Combine the values of each key."""
+    def shorten(self, sizes: RecordSizes | None = None) -> None:
+        """Combine the values of each key; `sizes` learns what is left."""
         ...
 
     overhead: int  # bytes beside each key
@@ -75,7 +75,7 @@ class ListBuffer:
             return True
         return False
 
-    def shorten(self, sizes: RecordSizes) -> None:
+    def shorten(self, sizes: RecordSizes | None = None) -> None:
         if self._shorten is not None:
             self._count()
             groups = self._groups
@@ -83,7 +83,8 @@ class ListBuffer:
                 if len(values) > 1:
                     groups[key] = self._shorten(key, values)
             self._carried = self._held()
-            sizes.kept(self._carried)
+            if sizes is not None:
+                sizes.combined(list(chain.from_iterable(groups.values())))
 
     def leave(self) -> tuple[Sequence[Any], Sequence[Sequence[Any]]]:
         self._count()
@@ -125,7 +126,7 @@ class FoldBuffer:
             return True
         return False
 
-    def shorten(self, sizes: RecordSizes) -> None:
+    def shorten(self, sizes: RecordSizes | None = None) -> None:
         """Nothing to do: a key never has more than one value."""
 
     def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -158,7 +159,7 @@ class PairBuffer:
             return True
         return False
 
-    def shorten(self, sizes: RecordSizes) -> None:
+    def shorten(self, sizes: RecordSizes | None = None) -> None:
         """Nothing to do: nothing combines."""
 
     def leave(self) -> tuple[Sequence[Any], Sequence[Any]]:

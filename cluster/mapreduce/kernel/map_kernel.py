@@ -269,7 +269,7 @@ class MapKernel:
 
     def _write(self, path: str, *, is_last: bool = False) -> tuple[PartitionSlice, ...]:
         """Leave the buffer in a run, sorted, and empty it."""
-        self._buffer.shorten(self._sizes)
+        self._buffer.shorten()
         try:
             return self._write_sorted(path, is_last)
         except InvalidArgument as error:

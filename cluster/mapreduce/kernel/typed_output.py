@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from ringmill.cluster.mapreduce.api.formats import FileOutput
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
@@ -16,12 +16,11 @@ from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.inputs import find_inputs
+from ringmill.cluster.mapreduce.files.readers import pages
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
-from ringmill.cluster.ports import FileSystem, ReadFile
+from ringmill.cluster.ports import FileSystem
 
 __all__ = ["as_collected", "records_in"]
-
-READ_BYTES: Final = 1 << 20
 
 
 def as_collected(job: JobDefinition) -> JobDefinition:
@@ -37,14 +36,9 @@ def records_in(types: TypedRecords, folder: str, files: FileSystem) -> Iterator[
     """
     for found in find_inputs([folder], files).files:
         with closing(files.open_read(found.path)) as file:
-            blocks = unpacked_blocks(file) if is_packed(found.path) else _blocks(file)
+            blocks = unpacked_blocks(file) if is_packed(found.path) else pages(file)
             try:
                 for block in types.unpacked(blocks):
                     yield from block
             except TaskFailed as failure:
                 raise TaskFailed(failure.cause, failure.message, failure.frames, found.path) from failure
-
-
-def _blocks(file: ReadFile) -> Iterator[bytes]:
-    for at in range(0, file.size, READ_BYTES):
-        yield file.pread(READ_BYTES, at)

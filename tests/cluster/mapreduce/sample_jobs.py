@@ -67,6 +67,14 @@ def drawn(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, float]]:
     yield line, ctx.rng.random()
 
 
+def listed(offset: int, line: str) -> Iterator[tuple[str, list[int]]]:
+    yield line, [offset]
+
+
+def joined(word: str, lists: Iterable[list[int]]) -> Iterator[tuple[str, list[int]]]:
+    yield word, [each for some in lists for each in some]
+
+
 def booked(offset: int, line: str) -> Iterator[tuple[str, int]]:
     name, amount = line.split(" ")
     yield name, int(amount)
@@ -77,6 +85,7 @@ def unless_nothing(name: str, amounts: Iterable[int]) -> Iterator[tuple[str, int
         yield name, balance
 
 
+lists = job(map=listed, combine=joined, reduce=joined, output=FileOutput(format="jsonl"))
 balances = job(map=booked, combine=unless_nothing, reduce=total, reducers=1)
 places = job(map=place_of, reduce=all_places, output=FileOutput(format="jsonl"))
 counts = job(map=one, combine=total, reduce=total)

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.adapters.tracing.otel_tracer import OtelTracer
-from ringmill.cluster.errors import Conflict, InvalidArgument, Unavailable
+from ringmill.cluster.errors import Conflict, InvalidArgument, Overloaded, Unavailable
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
@@ -211,6 +211,28 @@ async def test_an_order_that_comes_twice_is_one_attempt_and_a_refused_report_is_
     await asyncio.sleep(0.05)
     assert bench.reports.empty()
     assert PollAnswer.decode(await bench.ask("task.poll", Poll("j-1", TERM).encode())).running == ()
+
+
+async def test_a_worker_takes_attempts_for_its_slots_and_some_that_wait_beside_reports_that_do(
+    bench: Bench,
+) -> None:
+    first = bench.map_assignment("a\n")
+
+    async def order(numbers: range) -> None:
+        orders = [replace(first, attempt=AttemptId("map", 0, number)) for number in numbers]
+        await bench.ask("task.start", encode_assignments(orders))
+
+    bench.refuse_reports = 1000
+    await order(range(1, 4))
+    await until(lambda: bench.worker.running == 0 and bench.worker._jobs["j-1"].reports.waiting == 3)
+    bench.worker._is_busy = lambda: True
+    await order(range(4, 69))
+    with pytest.raises(Overloaded, match="n1 has accepted 65 attempts; at most 65, 64 more than its slots"):
+        await order(range(69, 70))
+    bench.worker._slots = 100
+    await order(range(69, 168))
+    await bench.ask("task.cancel", Cancel("j-1", TERM).encode())
+    assert bench.worker.waiting == 0
 
 
 async def test_a_cancelled_attempt_ends_without_a_report_and_a_dropped_job_leaves_no_file(

@@ -143,6 +143,14 @@ def test_nan_has_no_place_in_an_order(fold: Fold, value: Any) -> None:
         folded(bound, [value, value], [])
 
 
+@pytest.mark.parametrize("values", [[None, 5], [5, None], [None, 5, None], [None, None]])
+@pytest.mark.parametrize("fold", [Min(), Max()])
+def test_none_has_no_place_in_an_order_wherever_it_comes(fold: Fold, values: list[Any]) -> None:
+    bound = fold.bind(int, "here")
+    with pytest.raises(TypeError):
+        folded(bound, values, [])
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [

@@ -13,6 +13,7 @@ from ringmill.client.jobs.job_ends import OutputEnd, checked_inputs, checked_out
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.files.keyspace_records import encode_records
 
 
 def counts(key: str, value: str) -> Iterator[tuple[str, int]]:
@@ -152,6 +153,14 @@ def test_other_files_are_not_read_as_records(tmp_path: Path, content: bytes) -> 
     (tmp_path / "part-00000").write_bytes(content)
     with pytest.raises(InvalidArgument, match="part-00000 is no output of a job with KvOutput"):
         list(read_output(str(tmp_path)))
+
+
+def test_a_part_may_be_larger_than_a_record_may_be(tmp_path: Path) -> None:
+    row = encode_records([(b"k", [b"x" * (1 << 20)])])
+    with (tmp_path / "part-00000").open("wb") as part:
+        for _ in range(65):
+            part.write(row)
+    assert sum(len(value) for _, value in read_output(str(tmp_path))) == 65 << 20
 
 
 def test_a_spec_tells_its_keyspaces() -> None:

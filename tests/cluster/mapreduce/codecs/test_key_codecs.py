@@ -95,8 +95,10 @@ def test_equal_floats_have_equal_bytes_and_nan_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hint", "key"), [(int, True), (int, "1"), (str, 1), (bytes, "a"), (tuple[int, int], (1,)), (float, "x")]
-)
+    ("hint", "key"),
+    [(int, True), (int, "1"), (str, 1), (bytes, "a"), (tuple[int, int], (1,)), (float, "x"),
+     (float, 10**400)],
+)  # fmt: skip
 def test_a_key_that_is_not_what_its_hint_says_is_refused(hint: Any, key: Any) -> None:
     with pytest.raises(InvalidArgument, match="a key of"):
         key_codec(hint, "here").encode(key)

@@ -80,6 +80,16 @@ def test_a_value_that_is_not_what_its_hint_says_is_refused_by_name(hint: Any, va
         value_codec(hint, "here").to_wire([value])
 
 
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [(list[Reading], [None]), (dict[str, Reading], {"a": 1}), (tuple[Reading, int], (None,)),
+     (dict[tuple[int, int], tuple[Reading, ...]], {(1, 2): 5})],
+)  # fmt: skip
+def test_a_part_of_a_value_that_is_not_what_its_hint_says_is_refused(hint: Any, value: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"a value that is no \w+\[.*Reading.*\]: [\[({]"):
+        value_codec(hint, "here").to_wire([value])
+
+
 @pytest.mark.parametrize("hint", [set[int], complex, tuple[int, int] | tuple[str, str], Reading | int])
 def test_what_msgpack_cannot_tell_apart_is_refused_at_declaration(hint: Any) -> None:
     with pytest.raises(InvalidArgument):

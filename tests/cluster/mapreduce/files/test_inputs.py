@@ -76,6 +76,8 @@ def test_inputs_are_files_folders_and_globs_sorted_and_each_once(tmp_path: Path,
     assert names("") == ["a.log", "a.txt", "b.txt", "deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
     with pytest.raises(InvalidArgument, match="names no file"):
         names("a.txt", "*.csv")
+    with pytest.raises(InvalidArgument, match=r"'\[z-a\]\*' in an input is no glob: bad character range z-a"):
+        names("[z-a]*")
 
 
 def test_a_glob_takes_what_a_shell_would_and_a_folder_leaves_out_names_of_other_engines_and_tells_them(

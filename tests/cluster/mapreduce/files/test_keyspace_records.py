@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.files import keyspace_records
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, encode_records, read_rows, record_of
 from ringmill.cluster.mapreduce.files.rendering import rendered
 
@@ -72,6 +73,17 @@ def test_rows_may_lie_across_blocks_and_a_torn_end_is_told() -> None:
         assert torn.value.cause is Cause.CORRUPT_DATA
     with pytest.raises(TaskFailed):
         record_of(bytes, bytes)([1, 2])
+
+
+def test_a_file_may_be_larger_than_a_record_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyspace_records, "MOST_BYTES", 3000)
+    data = encode_records((b"%d" % number, [b"v" * 1000]) for number in range(9))
+    blocks = [data[start : start + 500] for start in range(0, len(data), 500)]
+    assert sum(map(len, read_rows(blocks))) == 9
+    large = encode_records([(b"k", [b"v" * 4000])])
+    blocks += [large[start : start + 500] for start in range(0, len(large), 500)]
+    with pytest.raises(TaskFailed, match="a record of a keyspace has more than 3000 bytes"):
+        list(read_rows(blocks))
 
 
 def test_an_output_holds_text_and_bytes_as_they_are_and_all_else_as_json() -> None:

@@ -157,6 +157,14 @@ def test_a_buffer_beyond_its_bound_is_spilled_and_combining_comes_first(
     assert sum(each.records for each in done.partitions) < 30
 
 
+def test_a_buffer_whose_values_grow_as_they_are_combined_is_spilled(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    (tmp_path / "in").write_text("\n".join(f"k{number % 20}" for number in range(20_000)))
+    [done] = Bench(sample_jobs.lists, tmp_path, files, 100_000).map()
+    assert done.spills >= 20_000 * 32 // 100_000, "an offset takes 32 bytes and more"
+
+
 def test_a_group_twenty_times_the_memory_passes_through(tmp_path: Path, files: OsFileSystem) -> None:
     (tmp_path / "in").write_text("\n".join("k" + "x" * 99 for _ in range(4000)))
     bench = Bench(sample_jobs.sizes, tmp_path, files, 2 * MIB)

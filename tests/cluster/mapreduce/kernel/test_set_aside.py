@@ -134,6 +134,10 @@ def rows(line: int, row: dict[str, str]) -> Iterator[tuple[str, int]]:
     yield row["n"], 10 // int(row["n"])
 
 
+def widths(line: int, row: dict[str, str]) -> Iterator[tuple[str, int]]:
+    yield row["n"], len(row["m"])
+
+
 def test_json_that_is_none_and_rows_that_do_not_fit_the_header_are_set_aside(
     tmp_path: Path, run: Run
 ) -> None:
@@ -144,10 +148,37 @@ def test_json_that_is_none_and_rows_that_do_not_fit_the_header_are_set_aside(
     assert [(each["offset"], each["record"]) for each in told] == [(9, {"n": 0}), (19, '{"n": ')]
     assert told[1]["error"].startswith("ValueError: not JSON: ") and not told[1]["where"]
     assert (done.records["map_in"], done.records["bad"]) == (4, 2)
+    source.write_text('{"n": 1}\n' + "[" * 5000 + "]" * 5000)
+    done = run(job(map=values, input=FileInput("jsonl"), on_bad_record="quarantine:9"))
+    assert done.records["bad"] == 1 and bad(tmp_path)[0]["error"] == "ValueError: not JSON: nested too deeply"
     source.write_text("n,m\n1,2\n3\n0,4\n")
     run(job(map=rows, input=FileInput("csv"), on_bad_record="quarantine:9"))
     told = bad(tmp_path)
     assert [(each["line"], each["record"]) for each in told] == [(3, ["3"]), (4, {"n": "0", "m": "4"})]
+
+
+def test_a_row_of_csv_may_have_long_fields_and_one_that_is_none_is_set_aside(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in" / "a.txt"
+    source.write_text('n,m\n1,"' + "x" * 200_000 + '"\n2,"a"b\n3,c\n4,"d\ne"f\n5,g\n0,"\nh')
+    lengths = job(map=widths, input=FileInput("csv"))
+    assert run(replace(lengths, on_bad_record="quarantine:9")).records["map_in"] == 6
+    written = [line for part in sorted((tmp_path / "out").glob("part-*")) for line in part.open()]
+    assert sorted(written) == ["1\t200000\n", "3\t1\n", "5\t1\n"]
+    told = [(each["line"], each["error"], each["record"]) for each in bad(tmp_path)]
+    delimiter = "ValueError: not CSV: ',' expected after '\"'"
+    assert told == [
+        (3, delimiter, '2,"a"b\n'), (5, delimiter, '4,"d\ne"f\n'),
+        (8, "ValueError: not CSV: unexpected end of data", '0,"\nh\n'),
+    ]  # fmt: skip
+    with pytest.raises(JobFailed, match=r"not CSV: ',' expected .* line 3"):
+        run(lengths)
+    monkeypatch.setattr("ringmill.cluster.mapreduce.files.readers.FIELD_CHARS", 100_000)
+    run(replace(lengths, on_bad_record="quarantine:9"))
+    [(line, error, record), *_] = [(each["line"], each["error"], each["record"]) for each in bad(tmp_path)]
+    assert (line, error) == (2, "ValueError: not CSV: field larger than field limit (100000)")
+    assert len(record) == 16 * 1024
 
 
 @pytest.mark.parametrize("split", [1 << 20, 5])

@@ -236,14 +236,17 @@ class ClientLink:
 
         Calling what is returned says that nobody waits any more.
         """
-        if self._is_closed:
-            ended(self._closed("failed"))
+        try:
+            self._check_open()
+            session = self._opened_session()
+        except RingmillError as error:  # also a token that has changed, and is damaged
+            ended(error)
             return nothing
-        return self._opened_session().send(method, body, timeout_s, Priority.WRITE, ended)
+        return session.send(method, body, timeout_s, Priority.WRITE, ended)
 
     def _take_token(self, token: str) -> None:
-        self._held_token = token
         self._secret = secret_of(token, self._entropy)
+        self._held_token = token
         is_told = self._tells_token and token and not self._secret.token_id
         self._in_clear: Metadata = ((TOKEN_KEY, accepted_secrets(token)[0]),) if is_told else ()
 

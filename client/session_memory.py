@@ -2,7 +2,7 @@
 
 Each key has a context token, which covers what was read and written of it, and the dots and times of writes
 whose receipts had no context.  The keys that were used last are kept exactly.  Of those that had to be
-forgotten only one thing is known: whether all that was seen of them was at the keyspace's levels.
+forgotten only one thing is known: whether any answer about them was weak.
 
 Rules S1 to S3: docs/protocol/sessions.md.  Layout: docs/formats/session_token.md.  Pure: client/kv.py asks it
 before a request and tells it the answer.
@@ -48,7 +48,7 @@ class _Known(NamedTuple):
 
     context: bytes
     writes: tuple[_Write, ...]
-    is_weak: bool  # some of it was seen at lower levels than the keyspace's
+    is_weak: bool  # some of it was told as weak
     before: Forgotten  # what was seen before that and had been forgotten
 
     @property

@@ -86,6 +86,7 @@ class Operation:
     siblings: tuple[SeenSibling, ...] = ()  # of a read
     replicas: tuple[ReceiptLine, ...] = ()  # of a receipt
     is_weak: bool = False
+    is_at_r: bool = False  # a read at the keyspace's R; weak all the same where that is no majority
     error: str = ""
     timeout_s: float | None = None  # how long its client waited at most
     ttl_s: float | None = None  # of a put or touch
@@ -98,6 +99,11 @@ class Operation:
     @property
     def is_ok(self) -> bool:
         return self.outcome == "ok"
+
+    @property
+    def is_below(self) -> bool:
+        """Whether it was at a lower level than the keyspace's: r + w > n promises nothing of it then."""
+        return self.is_weak and not self.is_at_r
 
 
 @dataclass(frozen=True, slots=True)

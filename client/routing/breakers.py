@@ -10,6 +10,7 @@ Rule O6: docs/protocol/overload.md.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 __all__ = ["Breakers"]
@@ -60,6 +61,10 @@ class Breakers:
             breaker.open_until = now + breaker.open_s
             breaker.since, breaker.ended, breaker.failed = breaker.open_until, 0, 0
             self._open_until = max(self._open_until, breaker.open_until)
+
+    def keep(self, known: Container[str]) -> None:
+        """Forget all but these."""
+        self._breakers = {address: each for address, each in self._breakers.items() if address in known}
 
     def is_open(self, address: str, now: float) -> bool:
         breaker = self._breakers.get(address)

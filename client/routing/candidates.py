@@ -5,7 +5,7 @@ Pure.  Without a topology all endpoints are equally good, because any node forwa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Topology
@@ -33,6 +33,10 @@ class Suspects:
         if not self._silent:
             return list(addresses)
         return sorted(addresses, key=lambda address: address in self._silent)
+
+    def keep(self, known: Container[str]) -> None:
+        """Forget all but these."""
+        self._silent = {address: None for address in self._silent if address in known}
 
     def all(self) -> list[str]:
         """Every suspect, the one that has been silent longest first."""

@@ -21,6 +21,7 @@ from ringmill.client.routing.candidates import Suspects, coordinators
 from ringmill.client.routing.links import TOPOLOGY, Link, NoticingLink, SendingLink
 from ringmill.cluster.errors import DeadlineExceeded, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import PartitionId
+from ringmill.cluster.limits import MAX_TIMEOUT_S
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyRequest
@@ -29,6 +30,7 @@ __all__ = ["Directory"]
 
 PROBE_EVERY_S = 0.5
 PROBE_TIMEOUT_S = 1.0
+PROBES_AT_ONCE = 8
 PROOF_AGE_S = 1.0
 PROOF_TIMEOUT_S = 10.0
 STAGGER_S = 0.15
@@ -57,6 +59,7 @@ class Directory:
         self._answered_at: dict[str, float] = {}
         self._leaving: set[str] = set()
         self._proofs: dict[str, asyncio.Task[str]] = {}
+        self._retiring: dict[asyncio.Task[None], Link] = {}  # links to former members
         self._probing: asyncio.Task[None] | None = None
         self.lifetime = Lifetime()
         self.topology: Topology | None = None
@@ -81,11 +84,12 @@ class Directory:
             return
         # Tasks of our own rather than a TaskGroup: the user's exceptions pass through as themselves.
         begun = (self._probing, *self._checks.values(), *self._proofs.values())
-        tasks = [task for task in begun if task is not None]
+        tasks = [*self._retiring, *(task for task in begun if task is not None)]
+        links = [*self._links.values(), *self._retiring.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for link in list(self._links.values()):
+        for link in links:
             await link.close()
         self._links.clear()
         self._senders.clear()
@@ -295,7 +299,8 @@ class Directory:
         answer = await self.link(address).call(TOPOLOGY, known, timeout_s)
         self.check_cluster(answer.cluster, address)
         self.newest_time = max(self.newest_time, answer.hybrid_time)
-        if answer.document and answer.epoch > self.epoch:
+        is_newer = bool(answer.document) and answer.epoch > self.epoch
+        if is_newer:
             self.topology = Topology.decode(answer.document)
             self._orders.clear()
         if self.topology is None:
@@ -306,7 +311,29 @@ class Directory:
             )
         self._leaving.discard(address)
         self.clear(address)
+        if is_newer:
+            self._forget_former()
         return self.topology
+
+    def _forget_former(self) -> None:
+        """Drop what is known of addresses that are neither members' nor endpoints any more.
+
+        A link stays for as long as a request that was sent on it may take.
+        """
+        known = {*self.addresses()}
+        self._suspects.keep(known)
+        self._breakers.keep(known)
+        self._leaving &= known
+        self._answered_at = {address: at for address, at in self._answered_at.items() if address in known}
+        self._proofs = {
+            address: proof for address, proof in self._proofs.items() if address in known or not proof.done()
+        }
+        for address in [each for each in self._links if each not in known]:
+            self._senders.pop(address, None)
+            link = self._links.pop(address)
+            task = asyncio.create_task(_close_later(link), name="client-retiring")
+            self._retiring[task] = link
+            task.add_done_callback(self._retiring.pop)
 
     async def refresh(self, address: str, timeout_s: float) -> None:
         """Try to get the topology of the node that refused us; keep ours when it does not answer."""
@@ -359,9 +386,16 @@ class Directory:
     async def _probe_suspects(self) -> None:
         while self._suspects.all():
             await asyncio.sleep(PROBE_EVERY_S)
-            for address in self._suspects.all():
-                with contextlib.suppress(RingmillError):
-                    await self.pull(address, PROBE_TIMEOUT_S)
+            self._suspects.keep(self.addresses())  # a request to a former member may have ended since
+            suspects = self._suspects.all()
+            for first in range(0, len(suspects), PROBES_AT_ONCE):
+                few = suspects[first : first + PROBES_AT_ONCE]
+                await asyncio.gather(*(self.refresh(address, PROBE_TIMEOUT_S) for address in few))
+
+
+async def _close_later(link: Link) -> None:
+    await asyncio.sleep(MAX_TIMEOUT_S)
+    await link.close()
 
 
 async def _one_succeeds(waiting: set[asyncio.Task[bool]], patience_s: float) -> bool:

@@ -45,14 +45,15 @@ def majority(owners: int) -> int:
 
 
 def level_that_meets_all(owners: int, default_r: int, default_w: int) -> int:
-    """The number of owners among which there is one of every write at W, and of every read at R: both are
-    held by enough owners for that (rules S3 and G2)."""
+    """The number of owners among which there is one of every write at W, and one that holds what any read
+    showed that was not weak: both are held by enough owners for that (rules S3 and G2)."""
     return max(min(default_r, owners), owners - min(default_w, owners) + 1)
 
 
 def holders_for_a_strict_read(owners: int, default_r: int) -> int:
     """The number of owners that must hold the result of a strict read: N - R + 1.
 
-    Then no later read of R owners can miss it, so reads never go backwards (rule G2).
+    Then no later read of R owners can miss it, so reads never go backwards (rule G2).  They are R or fewer
+    when R is a majority; else a read of R owners finds out of too few, and is weak.
     """
     return owners - min(default_r, owners) + 1

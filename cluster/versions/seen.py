@@ -28,8 +28,8 @@ class Forgotten(IntEnum):
     """What a session no longer knows about the keys that it has forgotten."""
 
     NOTHING = 0
-    STRICT = 1  # all that it saw of them was at the keyspace's levels
-    WEAK = 2  # some of it was at lower ones
+    STRICT = 1  # no answer about them was weak
+    WEAK = 2  # some were
 
 
 class Needed(NamedTuple):

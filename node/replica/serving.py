@@ -21,7 +21,7 @@ from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dead import fresh_part
 from ringmill.cluster.versions.digests import RecentDigests
-from ringmill.cluster.versions.hybrid_time import HybridClock
+from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, peers_object, tell_held
@@ -241,7 +241,7 @@ class ReplicaServing:
             arrival.answer_later(self.read(arrival, most_bytes))
             return
         encoded, commit = self._objects.read_now(route.place)
-        answer = self._told(route, encoded, most_bytes)
+        answer = self._told(route, encoded, self._objects.proven(route.place), most_bytes)
         if commit is None:
             arrival.answer(answer)
         else:
@@ -290,13 +290,14 @@ class ReplicaServing:
         """The whole story of one; one of more than `most_bytes` is told by its digest."""
         request = Read.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
+        mark = self._objects.proven(route.place)  # a later one is no word about what is read (rule S1)
         encoded = await self._objects.read_synced(route.place)
         self._routes.check_same(route)  # what a former owner has dropped is no absence (rule M6)
-        return self._told(route, encoded, most_bytes)
+        return self._told(route, encoded, mark, most_bytes)
 
-    def _told(self, route: Route, encoded: bytes, most_bytes: int) -> bytes:
+    def _told(self, route: Route, encoded: bytes, mark: HybridTime, most_bytes: int) -> bytes:
         self._note_read(route, len(encoded))
-        row_epoch, mark = route.row.row_epoch, self._objects.proven(route.place)
+        row_epoch = route.row.row_epoch
         if len(encoded) <= most_bytes:
             return ReadAnswer(row_epoch, encoded, mark).encode()
         return DigestAnswer(row_epoch, self._digests.of(encoded), len(encoded), mark).encode()

@@ -1,9 +1,10 @@
 """Coordinates one read: asks `r` owners, merges their answers, repairs differences, and only then answers.
 
 Reads never go backwards: before a client sees a result, N - R + 1 owners are known to hold it, by equal
-answers or by a synced write-back, so no later read of R owners can miss it (rule G2).  Expiry is decided
-once, here, by the median of the cluster's clocks (rule G3).  The keyspace says which siblings are shown
-(rule V3).  An answer tells whether the key is hot (rule G7).
+answers or by a synced write-back, so no later read of R owners can miss it.  Where R is no majority, a read
+asks too few for that, and its answer is weak (rule G2).  Expiry is decided once, here, by the median of the
+cluster's clocks (rule G3).  The keyspace says which siblings are shown (rule V3).  An answer tells whether
+the key is hot (rule G7).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
 from ringmill.node.requests.request_values import LoneResult, ReadRequest, ReadResult
 
-__all__ = ["ReadBatch", "ReadEnded", "Reader", "holders_needed"]
+__all__ = ["ReadBatch", "ReadEnded", "Reader", "holders_needed", "strict_level"]
 
 ReadEnded: TypeAlias = Callable[[ReadResult | LoneResult | Exception], None]
 """Told once how a read ended for its client: what `Reader.read` returns, short where it can be, or raises."""
@@ -238,7 +239,7 @@ class Reader:
         if heat.passes():
             size_bytes = len(next(iter(collected.held.values())).encoded)
             heat.note(Work.READ, keyspace.id, route.key, route.partition, size_bytes)
-        is_weak = r < route.row.readers_for(route.row.level(keyspace.r))
+        is_weak = r < strict_level(route.row, keyspace.r)
         if keyspace.is_sloppy and not is_weak:
             is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
         return is_weak, bool(heat.turns) and heat.is_hot(keyspace.id, route.key)
@@ -345,6 +346,15 @@ def holders_needed(row: Row, default_r: int, *, asked: int) -> tuple[int, ...]:
     The new set may be larger by one than the old one, and N is that of each.
     """
     return tuple(min(holders_for_a_strict_read(len(each), default_r), asked) for each in row.sets)
+
+
+def strict_level(row: Row, default_r: int) -> int:
+    """How many owners a read has to ask, so that it is not weak: R, and those that have to hold what it
+    shows (rule G2).  The latter are more only where R is no majority."""
+    level = row.readers_for(row.level(default_r))
+    if 2 * default_r > len(row.nodes):
+        return level
+    return max(level, *(holders_for_a_strict_read(len(each), default_r) for each in row.sets))
 
 
 def _asked_of(route: Route, request: ReadRequest) -> int:

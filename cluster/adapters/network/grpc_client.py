@@ -62,7 +62,13 @@ from ringmill.cluster.adapters.network.tls.tls_diagnosis import tls_mismatch
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import DeadlineExceeded, PermissionDenied, RingmillError, Unavailable
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    PermissionDenied,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.ports import Ended, Priority
 from ringmill.cluster.traces.spans import carried_text
@@ -70,6 +76,7 @@ from ringmill.cluster.traces.trace_context import TRACEPARENT
 from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES
 from ringmill.cluster.wire.offers import CarrierName
+from ringmill.cluster.wire.parsing import parsed
 from ringmill.cluster.wire.sending_time import CLOCK_KEY, UNTIL_KEY, PeerClock, microseconds
 
 __all__ = ["ClientLink"]
@@ -160,11 +167,12 @@ class ClientLink:
         """One call with one answer.
 
         Raises what the servicer raised; Unavailable, "failed" when no connection could be made or who
-        listens is no node; DeadlineExceeded after `timeout_s`, connecting included.
+        listens is no node; DeadlineExceeded after `timeout_s`, connecting included; ProtocolMismatch for an
+        answer that cannot be read.
         """
         connected = self._connected if path in _HARMLESS else self._proved_connection
         channel, remaining_s = await connected(timeout_s)
-        method = channel.unary_unary(path, _serialized, answer.FromString)
+        method = channel.unary_unary(path, _serialized)
         sent_us = microseconds(self._clock.boottime())
         until = self._until(sent_us, remaining_s)
         asked = self._asked(path)
@@ -172,7 +180,7 @@ class ClientLink:
             told_with = (*metadata, *until, *self._shown(asked), *_of_trace())
             call = method(request, timeout=remaining_s, metadata=told_with)
             try:
-                message: AnswerT = await call
+                body: bytes = await call
                 told = await call.initial_metadata()
             except grpc.aio.AioRpcError as error:
                 if asked.is_given_by(error.initial_metadata()):
@@ -180,7 +188,7 @@ class ClientLink:
                 raise
             self._check_proof(asked, told)
             self._learn(told, sent_us)
-        return message
+        return self._message(answer, body)
 
     async def upload(
         self,
@@ -192,14 +200,14 @@ class ClientLink:
     ) -> AnswerT:
         """One call that sends many messages and gets one answer.  Raises as `unary`."""
         channel, remaining_s = await self._proved_connection(timeout_s)
-        method = channel.stream_unary(path, _serialized, answer.FromString)
+        method = channel.stream_unary(path, _serialized)
         asked = self._asked(path)
         with self._told(asked):
             told_with = (*metadata, *self._shown(asked), *_of_trace())
             call = method(requests, timeout=remaining_s, metadata=told_with)
-            message: AnswerT = await call
+            body: bytes = await call
             self._check_proof(asked, await call.initial_metadata())
-        return message
+        return self._message(answer, body)
 
     async def stream(
         self,
@@ -211,13 +219,13 @@ class ClientLink:
     ) -> AsyncIterator[AnswerT]:
         """One call with many answers; `timeout_s` None: for as long as it is read.  Raises as `unary`."""
         channel, remaining_s = await self._proved_connection(timeout_s)
-        method = channel.unary_stream(path, _serialized, answer.FromString)
+        method = channel.unary_stream(path, _serialized)
         asked = self._asked(path)
         with self._told(asked):
             call = method(request, timeout=remaining_s, metadata=(*metadata, *self._shown(asked)))
-            async for message in call:
+            async for body in call:
                 self._check_proof(asked, await call.initial_metadata())
-                yield message
+                yield self._message(answer, body)
             self._check_proof(asked, await call.initial_metadata())  # there may have been none
 
     async def session_call(
@@ -236,14 +244,28 @@ class ClientLink:
 
         Calling what is returned says that nobody waits any more.
         """
-        if self._is_closed:
-            ended(self._closed("failed"))
+        try:
+            self._check_open()
+            session = self._opened_session()
+        except RingmillError as error:  # also a token that has changed, and is damaged
+            ended(error)
             return nothing
-        return self._opened_session().send(method, body, timeout_s, Priority.WRITE, ended)
+        return session.send(method, body, timeout_s, Priority.WRITE, ended)
+
+    def _message(self, kind: type[AnswerT], body: bytes) -> AnswerT:
+        """An answer out of its bytes.  gRPC is not asked to decode it: it would give None for what is no
+        message, and no error.
+
+        Raises ProtocolMismatch, outcome unknown.
+        """
+        try:
+            return parsed(kind, body)
+        except ProtocolMismatch:
+            raise ProtocolMismatch(f"{self._address}: the answer cannot be read", outcome="unknown") from None
 
     def _take_token(self, token: str) -> None:
-        self._held_token = token
         self._secret = secret_of(token, self._entropy)
+        self._held_token = token
         is_told = self._tells_token and token and not self._secret.token_id
         self._in_clear: Metadata = ((TOKEN_KEY, accepted_secrets(token)[0]),) if is_told else ()
 

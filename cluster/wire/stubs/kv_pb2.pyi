@@ -472,7 +472,7 @@ class GetResponse(_message.Message):
     repaired: _builtins.int
     """owners written back to"""
     weak: _builtins.bool
-    """r below the keyspace's R"""
+    """r below the keyspace's R or below N - R + 1: a later read may show less"""
     epoch: _builtins.int
     hybrid_time: _builtins.int
     """the coordinator's present hybrid time"""

@@ -22,6 +22,7 @@ from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.together import Together
 from ringmill.cluster.versions.digests import RecentDigests
+from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
@@ -318,8 +319,10 @@ class Collector:
         """This node's own copy: at once when it is in memory and on the disk, else as soon as it is.
 
         It may be asked long after the route was found, in the place of an owner that is silent (rule M6).
+        The watermark is looked at first: a later one is no word about what was read (rule S1).
         """
         route = collection.route
+        mark = self._objects.proven(route.place)
         try:
             if not self._routes.is_current(route):
                 self._routes.check_same(route)
@@ -330,23 +333,24 @@ class Collector:
             collection.failed(self._replicas.node, error)
         else:
             if commit is None:
-                self._own(collection, encoded, None)
+                self._own(collection, encoded, mark, None)
             else:
-                commit.tell_synced(partial(self._own, collection, encoded))
+                commit.tell_synced(partial(self._own, collection, encoded, mark))
 
-    def _own(self, collection: Collection, encoded: bytes, failure: RingmillError | None) -> None:
+    def _own(
+        self, collection: Collection, encoded: bytes, mark: HybridTime, failure: RingmillError | None
+    ) -> None:
         if failure is not None:
             collection.failed(self._replicas.node, failure)
         else:
-            route = collection.route
-            mark = self._objects.proven(route.place)
-            collection.heard(self._replicas.node, encoded, route.row.row_epoch, mark)
+            collection.heard(self._replicas.node, encoded, collection.route.row.row_epoch, mark)
 
     async def _fetch_own(self, collection: Collection) -> None:
+        mark = self._objects.proven(collection.route.place)
         try:
             encoded = await self._objects.read_synced(collection.route.place)
             self._routes.check_same(collection.route)  # a former owner drops its copy meanwhile
         except RingmillError as error:
             collection.failed(self._replicas.node, error)
         else:
-            self._own(collection, encoded, None)
+            self._own(collection, encoded, mark, None)

@@ -189,7 +189,7 @@ class Session:
         except RingmillError as error:
             operations[place] = self._failed(begun, error)
         else:
-            operations[place] = self._answered(begun, self._router.last)
+            operations[place] = self._answered(begun, self._router.last, plan.level)
         return operations[place]
 
     async def _learn(self) -> None:
@@ -225,7 +225,7 @@ class Session:
         outcome: Outcome = "failed" if error.outcome == "failed" or begun.kind == "get" else "unknown"
         return replace(begun, returned=_now(), outcome=outcome, error=f"{error.code}: {error.message}")
 
-    def _answered(self, begun: Operation, answer: Message) -> Operation:
+    def _answered(self, begun: Operation, answer: Message, level: str) -> Operation:
         assert isinstance(answer, kv_pb2.GetResponse | kv_pb2.WriteReceipt)
         if answer.context:
             self._contexts[begun.key] = CausalContext(answer.context)
@@ -236,7 +236,7 @@ class Session:
                 SeenSibling(each.value, each.dot, ttl_left_s(each.expires_at_ms, answer.judged_at_ms))
                 for each in answer.siblings
             )
-            return replace(done, siblings=shown)
+            return replace(done, siblings=shown, is_at_r=level in ("", "all"))
         return replace(
             done,
             dot=answer.dot,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, ProtocolM
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.wire.offers import CarrierName
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
+from ringmill.node.services.table import Method, Service, Stream, Unary, Upload
 
 CHECK = "/grpc.health.v1.Health/Check"
 IDENTIFY = "/ringmill.v1.Topology/Identify"
@@ -39,6 +41,38 @@ async def test_a_method_nobody_serves_is_a_protocol_mismatch(nodes: Any) -> None
     async with ClientLink(nodes.addresses[N1]) as link:
         with pytest.raises(ProtocolMismatch):
             await link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 5)
+
+
+async def test_an_answer_that_is_no_message_of_its_method_is_a_protocol_mismatch(
+    nodes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def garbage(*_: Any) -> bytes:
+        return b"\xff"
+
+    async def much_garbage(*_: Any) -> AsyncIterator[bytes]:
+        yield b"\xff"
+
+    async def requests() -> AsyncIterator[IdentifyRequest]:
+        yield IdentifyRequest()
+
+    methods: dict[str, Method] = {
+        "Identify": Unary(garbage),
+        "Up": Upload(garbage),
+        "Down": Stream(much_garbage),
+    }
+    nodes.secret, nodes.tables = "", (Service("ringmill.v1.Topology", methods),)
+    await nodes.start("n1")
+    async with ClientLink(nodes.addresses[N1]) as link:
+        asked = IDENTIFY.replace
+        for told in (
+            link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 5),
+            link.upload(asked("Identify", "Up"), requests(), IdentifyResponse, 5),
+            anext(aiter(link.stream(asked("Identify", "Down"), IdentifyRequest(), IdentifyResponse, 5))),
+        ):
+            with pytest.raises(ProtocolMismatch, match="the answer cannot be read") as unread:
+                await told
+            assert unread.value.outcome == "unknown"
+    assert "Traceback" not in caplog.text
 
 
 async def test_nobody_listening_is_a_certain_failure_for_both_kinds_of_calls() -> None:

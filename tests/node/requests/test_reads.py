@@ -236,6 +236,23 @@ def test_a_read_below_the_keyspace_s_level_is_marked_weak() -> None:
     world.run(story())
 
 
+def test_where_reads_ask_less_than_a_majority_an_answer_that_a_later_one_may_lack_is_weak() -> None:
+    world = World(r=1, w=3)
+
+    async def story() -> None:
+        await put(world, "n1", b"old")
+        await lone_write(world, "n1", b"new")
+        shown = await get(world, "n1")
+        assert (values(shown), shown.is_weak) == ([b"new"], True)
+        assert values(await get(world, "n2")) == [b"old"]
+        assert (await get(world, "n1", "2")).is_weak
+        shown = await get(world, "n3", "3")
+        assert (values(shown), shown.is_weak) == ([b"new"], False)
+        assert values(await get(world, "n2")) == [b"new"]
+
+    world.run(story())
+
+
 def test_two_owners_of_a_short_cluster_answer_by_the_owners_there_are() -> None:
     world = World(1)
 

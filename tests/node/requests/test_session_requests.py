@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached
@@ -10,6 +12,7 @@ from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.versions.seen import Needed
 from ringmill.cluster.wire.request_options import ReadOptions, Seen
+from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
 from ringmill.simulator.bending import bent, method
 from tests.node.one_key import get, put, values
@@ -54,6 +57,53 @@ def test_a_weak_read_that_shows_it_at_once_asks_nobody_else() -> None:
         receipt = await put(world, "n1", b"v", level="3")
         shown = await read(world, "n2", Seen(receipt.context))
         assert shown.answered == ("n2",)
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("how", ["own, from the disk", "own, not synced yet", "another's"])
+def test_a_watermark_that_comes_after_a_copy_was_read_says_nothing_of_what_was_read(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner gets the write meanwhile, and all owners hold it: it was not deleted."""
+    world = World(nodes=4)
+    home = world.topology.keyspaces[0].id
+    partition = world.topology.partition_of(home, b"key")
+    first, *_, last = owners = world.topology.owners(partition)
+    (stranger,) = {*world.names} - {*owners}
+    place = Place(Copy(partition, world.topology.row(partition).copy_epochs[0]), home, b"key")
+    node = world.nodes
+
+    async def moves_on() -> None:
+        new = await node[last].objects.read(place)
+        await node[first].objects.apply(place, new, of_owner=True)
+        mark = node[first].objects._watermarks.of(partition)
+        mark.kept = mark.kept._replace(proven=new.newest)
+
+    async def story() -> None:
+        await put(world, first, b"old", level="3")
+        seen = Seen((await put_at_one_alone(world, last, b"new")).context)
+        read_synced = node[first].objects.read_synced
+
+        async def slowly(asked: Place) -> bytes:
+            encoded = await read_synced(asked)
+            await moves_on()
+            return encoded
+
+        if how == "own, not synced yet":
+            node[first].engine.can_sync.clear()
+            await put_at_one_alone(world, first, b"beside", durability="memory")
+            reading = asyncio.create_task(read(world, first, seen))
+            await asyncio.sleep(0.01)
+            await world.on(first, moves_on())
+            node[first].engine.can_sync.set()
+            shown = await reading
+        else:
+            node[first].engine.cold.add(place.stored_key)
+            monkeypatch.setattr(node[first].objects, "read_synced", slowly)
+            shown = await read(world, stranger if how == "another's" else first, seen)
+        assert b"new" in values(shown)
+        assert {first, last} <= {*shown.answered}
 
     world.run(story())
 

@@ -95,6 +95,18 @@ def test_c5_reads_of_two_sessions_that_go_back_on_a_write_of_unknown_outcome() -
     assert _found(ONE, unknown, READ_TWO, replace(earlier, invoked=4.5), finals=[]) == set()
 
 
+def test_c5_where_r_is_no_majority_a_weak_read_promises_nothing_and_is_promised_what_was_acknowledged() -> (
+    None
+):
+    unknown = replace(TWO, outcome="unknown", dot="")
+    shown = replace(READ_TWO, is_weak=True, is_at_r=True)
+    later = replace(_get(3, 6, 7, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1")), is_weak=True, is_at_r=True)
+    assert _found(ONE, unknown, shown, later, finals=[]) == set()
+    assert _found(ONE, unknown, READ_TWO, replace(later, session="b"), finals=[]) == {"C5"}
+    assert _found(ONE, TWO, later) == {"C1", "C5", "C6"}
+    assert _found(ONE, TWO, replace(later, is_at_r=False)) == set()
+
+
 def test_c5_a_session_that_goes_back() -> None:
     assert "C5" in _found(ONE, TWO, READ_TWO, _get(3, 6, 7, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1")))
 

@@ -3,7 +3,8 @@
 Addresses of nodes are those of their gRPC servers, and there the answering side says in the handshake where
 else it takes frames.  So the first dial asks over gRPC, and later ones go to the place that was told, until
 that fails: a node that was restarted has another port.  A side that offers nothing keeps the gRPC stream that
-it was asked on, so that nodes of different settings and releases go on talking.
+it was asked on, so that nodes of different settings and releases go on talking.  So does one whose place is
+not its own as seen from here: the path of a Unix socket means another one on another machine.
 
 With TLS each stream shows who is at either end (rule F7).  Frames between nodes go over such sockets alone
 then, as gRPC for Python shows neither side the certificate of the other.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 from ringmill.cluster.adapters.network.frame_stream import Carrier, FrameStream
 from ringmill.cluster.adapters.network.grpc_streams import GrpcCarrier
@@ -45,6 +47,14 @@ def carrier_named(
     return grpc if name == "grpc" else _OfferedCarrier(name, grpc, clock, max_frame_bytes, tls)
 
 
+class _Told(NamedTuple):
+    """Where a node takes frames, and which node that is, as it said over gRPC."""
+
+    place: Place
+    node: str
+    cluster: str
+
+
 class _OfferedCarrier:
     def __init__(
         self, name: CarrierName, grpc: Carrier, clock: Clock, max_frame_bytes: int, tls: TlsFiles | None
@@ -54,7 +64,7 @@ class _OfferedCarrier:
         self._grpc = grpc
         self._clock = clock
         self._max_frame_bytes = max_frame_bytes
-        self._places: dict[str, Place] = {}  # by address, as told at the last handshake
+        self._places: dict[str, _Told] = {}  # by address, as told at the last handshake
         self._noted: dict[str, str] = {}  # by address: why it is dialled over gRPC, as the log has it
 
     async def dial(
@@ -70,14 +80,14 @@ class _OfferedCarrier:
 
     async def _known(self, address: str, ours: Introduction, check: Check, node: str) -> FrameStream | None:
         """A stream to the place that was told last; None when there is none, or it is not that any more."""
-        place = self._places.pop(address, None)
-        if place is None:
+        told = self._places.pop(address, None)
+        if told is None:
             return None
         try:
-            stream = await self._by_socket(address, place, ours, check, node)
+            stream = await self._by_socket(address, told, ours, check, node)
         except (OSError, RingmillError):
             return None  # the node itself has the last word, over gRPC
-        self._places[address] = place
+        self._places[address] = told
         return stream
 
     async def _asked(
@@ -94,18 +104,23 @@ class _OfferedCarrier:
         place = offered(heard[0].offer, self._name)
         if place is None:
             return await self._over_grpc(asked, address, f"does not offer {self._name}", node)
+        told = _Told(place, heard[0].node, heard[0].cluster)
         try:
-            stream = await self._by_socket(address, place, ours, check, node)
+            stream = await self._by_socket(address, told, ours, check, node)
         except OSError as error:
             why = f"offers {self._name}, which cannot be reached: {error}"
-            return await self._over_grpc(asked, address, why, node)
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, RingmillError) or not isinstance(place, str):
+                await asked.close()
+                raise
+            why = f"offers {self._name}, and on this machine another one has its path: {error}"
+        else:
             await asked.close()
-            raise
-        await asked.close()
-        self._places[address] = place
-        self._noted.pop(address, None)
-        return stream
+            self._places[address] = told
+            self._noted.pop(address, None)
+            return stream
+        check(heard[0])  # who is checked last is shown the proof of this side
+        return await self._over_grpc(asked, address, why, node)
 
     async def _over_grpc(self, asked: FrameStream, address: str, why: str, node: str) -> FrameStream:
         """The stream that was asked on.  Raises Unavailable where it shows no certificates (rule F7)."""
@@ -116,10 +131,14 @@ class _OfferedCarrier:
         return asked
 
     async def _by_socket(
-        self, address: str, place: Place, ours: Introduction, check: Check, node: str
+        self, address: str, offer: _Told, ours: Introduction, check: Check, node: str
     ) -> SocketStream:
-        """Connect and shake hands.  Raises OSError when nobody listens there, and RingmillError."""
-        loop = asyncio.get_running_loop()
+        """Connect and shake hands.
+
+        Raises OSError when nobody listens there, or another node than the one that told of it, and
+        RingmillError.
+        """
+        loop, place = asyncio.get_running_loop(), offer.place
 
         def make() -> SocketStream:
             return SocketStream(address, is_dialled=True, max_frame_bytes=self._max_frame_bytes)
@@ -141,6 +160,8 @@ class _OfferedCarrier:
             stream.peer_clock = told.peer_clock(microseconds(self._clock.boottime()))
             stream.takes_traces = told.takes_traces
             check(told)
+            if (told.node, told.cluster) != (offer.node, offer.cluster):
+                raise ConnectionError(f"{told.node} of {told.cluster or 'no cluster'} listens at {place}")
         except BaseException:
             await stream.close()
             raise

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import ringmill.client.kv
 import ringmill.cluster.versions.objects
+import ringmill.node.requests.read
 from ringmill.client.routing.attempts import attempt_message
 from ringmill.cluster.errors import QuorumNotReached
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.tally import ReadTally, WriteTally
+from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
@@ -19,7 +21,7 @@ from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.operations.write_retries import WriteRetries
 from ringmill.node.requests.owners.collection import Collection, Held
-from ringmill.node.requests.read import Reader
+from ringmill.node.requests.read import Reader, strict_level
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 
@@ -86,6 +88,13 @@ def _holders_by_default_r() -> Bends:
     return (method(Reader._repair, repair_less),)
 
 
+def _weak_where_few_hold() -> Bends:
+    def level(row: Row, default_r: int) -> int:
+        return row.readers_for(row.level(default_r))
+
+    return (use(ringmill.node.requests.read, strict_level, level),)
+
+
 def _known_operation() -> Bends:
     return (method(StoredObject.find, lambda stored, operation: None),)
 
@@ -134,6 +143,7 @@ _OVERWRITTEN: Final = SimulationOptions(
     keys=1, operations=500, sessions=24, mix=(), faults=("stuck_link", "slow_link", "pause")
 )
 _CROWD: Final = SimulationOptions(nodes=3, keys=24, operations=800, sessions=48, faults=("loss", "pause"))
+_FEW_READ: Final = SimulationOptions(nodes=3, keys=4, w=3, r=1, faults=("loss", "pause"))
 
 QUORUMS: Final = (
     Ablation("w-acks", "a write is acknowledged at w owners, not at w - 1", _w_acks(), rules=("W1",)),
@@ -159,6 +169,13 @@ QUORUMS: Final = (
         "N - R + 1 holders, whatever r a read asked for",
         _holders_by_default_r(),
         _CROWD,
+        rules=("G2",),
+    ),
+    Ablation(
+        "weak-where-few-hold",
+        "an answer is weak where R is no majority, unless N - R + 1 owners hold it",
+        _weak_where_few_hold(),
+        _FEW_READ,
         rules=("G2",),
     ),
     Ablation(

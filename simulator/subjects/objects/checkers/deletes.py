@@ -1,7 +1,8 @@
 """C6: what was deleted, or replaced, never comes back.
 
-No strict read that began after a write with a context was acknowledged shows a dot that the context covers,
-nor the same value under another dot: then one write was applied twice, around the one that replaced it.
+No read of R owners that began after a write with a context was acknowledged shows a dot that the context
+covers, nor the same value under another dot: then one write was applied twice, around the one that replaced
+it.
 A touch gives the value another dot; one that began before the write was over may have kept it as a sibling,
 under a dot that the write's context does not cover.
 A receipt's own context counts as one: it says that the written value was the only one left.
@@ -20,7 +21,7 @@ __all__ = ["check_deletes"]
 def check_deletes(history: History) -> Iterator[Violation]:
     for key, operations in history.by_key().items():
         values = _values(operations)
-        reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_weak]
+        reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_below]
         touches = [each for each in operations if each.kind == "touch" and each.outcome != "failed"]
         for write in operations:
             replaced = _replaced_by(write)

@@ -1,9 +1,9 @@
 """C1: no acknowledged write is lost.
 
-At the end every owner's context covers the dot of every acknowledged write.  Before the end, a strict read
-that began after a strict write was acknowledged covers it too (r + w > n).  Covering is enough: a later
-write may have replaced the value, but nothing may have forgotten it.  A write that asked for memory only may
-be forgotten by the crash of a holder.
+At the end every owner's context covers the dot of every acknowledged write.  Before the end, a read of R
+owners that began after a strict write was acknowledged covers it too (r + w > n).  Covering is enough: a
+later write may have replaced the value, but nothing may have forgotten it.  A write that asked for memory
+only may be forgotten by the crash of a holder.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def check_damaged(history: History) -> Iterator[Violation]:
 
 
 def check_before_quiet(history: History) -> Iterator[Violation]:
-    """Every strict read knows every strict write that was acknowledged before it began."""
+    """Every read of R owners knows every strict write that was acknowledged before it began."""
     for key, operations in history.by_key().items():
         writes = [write for write in _acknowledged(history, operations) if not write.is_weak]
         for read in operations:
-            if read.is_write or not read.is_ok or read.is_weak:
+            if read.is_write or not read.is_ok or read.is_below:
                 continue
             for write in writes:
                 if (

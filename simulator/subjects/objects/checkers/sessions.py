@@ -1,7 +1,9 @@
 """C5: what one session may rely on at strict levels: monotonic reads, read your writes, writes follow reads.
 
 Monotonic writes follow from C1: a strict read knows every write acknowledged before it began.  Reads never go
-back for anybody: what one strict read showed no later strict read misses, whoever asks.
+back for anybody: what one strict read showed no later read of R owners misses, whoever asks.  Where R is no
+majority an answer is weak though R owners gave it: others need not show the same, and it shows what others
+were promised to.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def _one_session(key: bytes, operations: list[Operation]) -> Iterator[Violation]
     known: dict[str, int] = {}
     source: dict[str, int] = {}
     for operation in operations:
-        if not operation.is_ok or (operation.is_weak and not operation.has_token):
+        if not operation.is_ok or (operation.is_below and not operation.has_token):
             continue
         if operation.kind == "get":
             missing = [actor for actor, counter in known.items() if operation.seen.get(actor, 0) < counter]
@@ -40,18 +42,19 @@ def _one_session(key: bytes, operations: list[Operation]) -> Iterator[Violation]
                     f"then read {actor}:{operation.seen.get(actor, 0)}",
                     (source[actor], operation.index),
                 )
-            _learn(known, source, operation.seen, operation.index)
+            if not operation.is_weak or operation.has_token:
+                _learn(known, source, operation.seen, operation.index)
         else:
             actor, _, counter = operation.dot.rpartition(":")
             _learn(known, source, {actor: int(counter)}, operation.index)
 
 
 def _reads_never_go_back(key: bytes, operations: list[Operation]) -> Iterator[Violation]:
-    """Of each strict read that began after another had been answered.  O(reads squared)."""
-    reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_weak]
+    """Of each read of R owners that began after a strict one had been answered.  O(reads squared)."""
+    reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_below]
     for later in reads:
         for read in reads:
-            if read.returned is None or read.returned >= later.invoked:
+            if read.is_weak or read.returned is None or read.returned >= later.invoked:
                 continue
             actor = next((who for who, count in read.seen.items() if later.seen.get(who, 0) < count), None)
             if actor is not None:

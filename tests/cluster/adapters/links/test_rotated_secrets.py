@@ -15,7 +15,7 @@ from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.handshake import Introduction
 from ringmill.cluster.adapters.network.link_proofs import LinkSecret
 from ringmill.cluster.adapters.os_entropy import OsEntropy
-from ringmill.cluster.errors import PermissionDenied, RingmillError, Unavailable
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
@@ -85,6 +85,26 @@ async def test_nodes_that_are_a_step_apart_talk_both_ways_and_the_last_step_ends
     stranger = await nodes.start("n3", secret="old")
     with pytest.raises((Unavailable, PermissionDenied)):
         await ask(stranger, N1)
+
+
+async def test_a_followed_token_that_is_damaged_is_told_to_each_caller_until_it_is_whole(nodes: Any) -> None:
+    text = nodes.secret = "old"
+    nodes.tables = TABLES
+    await nodes.start("n1", handlers={"kv.put": echo})
+    told: list[bytes | RingmillError] = []
+    async with AsyncExitStack() as stack:
+        following = link(stack, nodes.addresses[N1], lambda: text)
+        assert await put(following) == b"x"
+        text = "rm1_damaged"
+        for _ in range(2):
+            following.session_send("kv.put", b"x", 5, told.append)()
+            with pytest.raises(InvalidArgument, match="is damaged"):
+                await following.unary(
+                    "/ringmill.v1.Topology/Identify", IdentifyRequest(), IdentifyResponse, 5
+                )
+        text = "old"
+        assert await put(following) == b"x"
+    assert [type(each) for each in told] == [InvalidArgument] * 2
 
 
 async def test_what_is_under_way_at_a_step_ends_well(nodes: Any) -> None:

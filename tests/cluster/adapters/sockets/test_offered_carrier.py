@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_streams import DialledStream
+from ringmill.cluster.adapters.network.sockets.offered_carrier import _Told
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName, Place, offer_text, offered
+from tests.cluster.adapters.conftest import SECRET
 from tests.log_records import own_records
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
@@ -116,7 +119,7 @@ async def test_another_node_at_the_place_that_was_told_is_not_taken_for_the_one_
     nodes.carrier = "tcp"
     n3 = await nodes.start("n3")
     n3.serve("echo", lambda _: b"I am n3")
-    n1._carrier._places[nodes.addresses[N2]] = nodes.places[N3]
+    n1._carrier._places[nodes.addresses[N2]] = _Told(nodes.places[N3], "n3", "c1")
     assert await echo(n1, N2) == b"hi"
     n2.offer(peers=offer_text(nodes.places[N3]), clients="")
     n1.set_peers({})
@@ -124,6 +127,29 @@ async def test_another_node_at_the_place_that_was_told_is_not_taken_for_the_one_
     with pytest.raises(Unavailable, match="is n3, not n2") as caught:
         await echo(n1, N2)
     assert caught.value.outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    ("name", "cluster", "secret"), [("n3", "c1", ""), ("n2", "c2", ""), ("n3", "c1", SECRET)]
+)
+async def test_the_socket_of_another_node_on_this_machine_is_not_taken_for_that_of_one_elsewhere(
+    nodes: Any, name: str, cluster: str, secret: str
+) -> None:
+    """The path of a Unix socket means something on the machine of its node alone."""
+    nodes.carrier, nodes.secret = "unix", secret
+    n2 = await nodes.start("n2", handlers={"kv.get": lambda _: b"n2"})
+    address = nodes.addresses[N2]
+    other = await nodes.start(name, cluster=cluster, handlers={"kv.get": lambda _: b"another"})
+    n2.offer(peers="", clients=offer_text(nodes.places[NodeId(name)]))
+    async with ClientLink(address, transport="unix", token=secret) as link:
+        assert await link.session_call("kv.get", b"", 20) == b"n2"
+        carrier: Any = link._carrier
+        carrier._places[address] = _Told(nodes.places[NodeId(name)], "n2", "c1")  # as it was told before
+        assert link._session is not None
+        await link._session.close()
+        link._session = None
+        assert await link.session_call("kv.get", b"", 20) == b"n2"
+    assert other.streams() == (0, 0)
 
 
 @pytest.mark.parametrize("place", [1, 41234, 65535, "/tmp/a folder/ü%/n1"])

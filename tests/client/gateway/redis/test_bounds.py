@@ -18,6 +18,7 @@ from ringmill.client.gateway.redis.protocol.replies import Reply, encode_reply
 from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.store.key_queues import KeyQueues
+from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.client.registers.registers import RegisterValue
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.limits import MAX_VALUE_BYTES
@@ -192,6 +193,30 @@ async def test_replies_about_one_key_are_made_about_a_mib_at_a_time() -> None:
     told = await asyncio.gather(*(queues.ask(b"text", lambda entry, _: entry.get(bytes)) for _ in range(100)))
     assert told == [LARGE] * 100
     assert 50 <= registers.reads <= 60
+
+
+class SlowClock(SystemClock):
+    """Stands still but for what is added."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+async def test_changes_that_take_long_are_made_a_few_at_a_time() -> None:
+    registers, clock = Registers(), SlowClock()
+
+    async def connect() -> AsyncClient:
+        return cast("AsyncClient", registers)
+
+    def slow(entry: Entry, _now_ms: int) -> Reply:
+        clock.now_s += 0.004
+        return b""
+
+    queues = KeyQueues(connect, "db", has_token=False, timeout_s=20.0, clock=clock)
+    assert await asyncio.gather(*(queues.ask(b"text", slow) for _ in range(30))) == [b""] * 30
+    assert registers.reads == 10
 
 
 async def test_arguments_under_way_have_a_bound() -> None:

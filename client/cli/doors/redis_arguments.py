@@ -12,6 +12,7 @@ from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.redis.redis_door import RedisDoor
 from ringmill.client.gateway.redis.store.key_index import INDEX_SUFFIX
 from ringmill.client.local.tcp_ports import is_loopback
+from ringmill.cluster.adapters.c_library import give_back_memory
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
@@ -38,6 +39,7 @@ def redis_door(place: str, databases: Sequence[str], clients: ClientsByToken, ti
         entropy=OsEntropy(),
         timeout_s=timeout_s,
         names=names,
+        give_back=give_back_memory,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ringmill.client.gateway.clients_by_token import ClientsByToken
@@ -20,6 +20,7 @@ from ringmill.cluster.ports import Clock, Entropy
 __all__ = ["RedisDoor"]
 
 _LOOK_EVERY_S: Final = 1.0
+_WORTH_GIVING_BACK: Final = 64 * 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -37,8 +38,10 @@ class RedisDoor:
         timeout_s: float,
         names: Mapping[int, str] | None = None,
         limits: RedisLimits | None = None,
+        give_back: Callable[[], None] | None = None,
     ) -> None:
-        """`names` are the keyspaces of databases that do not have the usual name."""
+        """`names` are the keyspaces of databases that do not have the usual name.  `give_back` is called when
+        much less memory is needed than before."""
         command_table.load_commands()
         self.limits = limits or RedisLimits()
         self.databases = ServedDatabases(clients, names or {}, timeout_s=timeout_s, clock=clock)
@@ -52,6 +55,8 @@ class RedisDoor:
         self._ids = itertools.count(1)
         self._connections: dict[int, RedisConnection] = {}
         self._told_bytes = 0  # by all of them together; what has been answered since is told later
+        self._most_bytes = 0  # of these, since memory was given back
+        self._give_back = give_back
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._server: asyncio.Server | None = None
@@ -108,6 +113,7 @@ class RedisDoor:
     def has_grown(self, by: int) -> None:
         """As `DoorOfConnection.has_grown`: the connection that holds most makes room for the others."""
         self._told_bytes += by
+        self._most_bytes = max(self._most_bytes, self._told_bytes)
         if self._told_bytes > self.limits.most_held_bytes:
             self._make_room()
 
@@ -137,3 +143,6 @@ class RedisDoor:
                 if why := connection.lateness(now_s):
                     connection.give_up(why)
             self._make_room()  # what a connection holds grows by more than what comes
+            if self._give_back is not None and self._most_bytes - self._told_bytes > _WORTH_GIVING_BACK:
+                self._most_bytes = self._told_bytes
+                self._give_back()

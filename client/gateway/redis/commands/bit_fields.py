@@ -19,6 +19,8 @@ _TYPE: Final = re.compile(rb"i([1-9]|[1-5][0-9]|6[0-4])|u([1-9]|[1-5][0-9]|6[0-3
 _NO_TYPE: Final = (
     "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."
 )
+MOST_WORDS: Final = 8192
+"""Behind the key: each number is read and written by itself, which takes some microseconds."""
 _OVERFLOWS: Final = (b"WRAP", b"SAT", b"FAIL")
 
 
@@ -123,6 +125,8 @@ def _taken(call: KeyCall, steps: Sequence[_Step]) -> Reply:
 
 
 def _steps(args: Sequence[bytes]) -> list[_Step]:
+    if len(args) > MOST_WORDS:
+        raise RedisError(f"ERR the command has {len(args)} words behind the key, the limit is {MOST_WORDS}")
     words, overflow, steps = deque(args), b"WRAP", list[_Step]()
     while words:
         word = words.popleft().upper()

@@ -84,14 +84,14 @@ def _bitpos(call: KeyCall) -> Reply:
         raise RedisError("ERR The bit argument must be 1 or 0.")
     if len(call.args) > 4:
         raise syntax_error()
-    value, bit = call.entry.get_or_new(bytes), call.args[0].decode()
+    value, bit = call.entry.get_or_new(bytes), int(call.args[0])
     if call.entry.value is None:
-        return -1 if bit == "1" else 0
+        return -bit
     start, end = _bit_range(call.args[1:], value)
-    place = _bits(value, start, end).find(bit)
+    place = _first_bit(value, start, end, bit)
     if place < 0:  # behind a string whose end was not given, all bits are 0
-        return len(value) * 8 if bit == "0" and len(call.args) < 3 and start < end else -1
-    return start + place
+        return len(value) * 8 if not bit and len(call.args) < 3 and start < end else -1
+    return place
 
 
 @waiting_command("BITOP", -4, "write denyoom", keys=(2, -1, 1))
@@ -131,8 +131,19 @@ def _bit_range(args: Sequence[bytes], value: bytes) -> tuple[int, int]:
     return start * factor, end * factor
 
 
-def _bits(value: bytes, start: int, end: int) -> str:
-    return f"{_number(value, start, end):0{end - start}b}" if start < end else ""
+def _first_bit(value: bytes, start: int, end: int, bit: int) -> int:
+    """Where the first bit of a range is that is this one; -1: nowhere."""
+    at, behind = start // 8, (end + 7) // 8
+    if start >= end:
+        return -1
+    others = 0x00 if bit else 0xFF
+    part = bytearray(value[at:behind])
+    for place, outside in ((0, 0xFF00 >> start % 8 & 0xFF), (-1, 0xFF >> (end - 1) % 8 + 1)):
+        part[place] = (part[place] & ~outside) | (others & outside)
+    skipped = len(part) - len(part.lstrip(bytes([others])))
+    if skipped == len(part):
+        return -1
+    return (at + skipped) * 8 + 8 - (part[skipped] ^ others).bit_length()
 
 
 def _number(value: bytes, start: int, end: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import counted_keys
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import glob
+from ringmill.client.gateway.redis.commands.arguments.globs import MOST_STEPS, Matching
 from ringmill.client.gateway.redis.commands.command_spec import (
     COMMANDS,
     CommandSpec,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 SMALL: Final = b"%d" % MOST_IN_LISTPACK
+_MOST_PATTERNS: Final = 100
 _SETTINGS: Final = {
     b"appendonly": b"yes",
     b"appendfsync": b"always",
@@ -68,8 +69,8 @@ def _command_list(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
         return names
     if len(args) != 3 or [word.upper() for word in args[:2]] != [b"FILTERBY", b"PATTERN"]:
         raise syntax_error()
-    wanted = glob(args[2].lower())
-    return [name for name in names if isinstance(name, bytes) and wanted.fullmatch(name)]
+    wanted = Matching(args[2].lower(), MOST_STEPS)
+    return [name for name in names if isinstance(name, bytes) and wanted.matches(name)]
 
 
 @for_connection("COMMAND|GETKEYS", -3, "loading")
@@ -124,9 +125,11 @@ def _info_row(spec: CommandSpec) -> Reply:
 @for_connection("CONFIG|GET", -3, "admin")
 def _config_get(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """A few settings that callers ask for."""
-    wanted = [glob(pattern.lower()) for pattern in args]
+    if len(args) > _MOST_PATTERNS:
+        raise RedisError(f"ERR the command has {len(args)} patterns, the limit is {_MOST_PATTERNS}")
+    wanted = [Matching(pattern.lower(), MOST_STEPS) for pattern in args]
     return {
-        name: value for name, value in _SETTINGS.items() if any(pattern.fullmatch(name) for pattern in wanted)
+        name: value for name, value in _SETTINGS.items() if any(pattern.matches(name) for pattern in wanted)
     }
 
 

@@ -250,19 +250,19 @@ class RedisConnection(asyncio.Protocol):
         self._unanswered -= 1
         self._begun_bytes -= one.size
         assert one.reply is not None
-        self.room.ready += len(one.reply)
+        size = len(one.reply)
+        self.room.ready += size
         waiting = self._waiting
         if waiting and waiting[0].reply is not None:
             ready: list[bytes] = []
             while waiting and (reply := waiting[0].reply) is not None:
                 ready.append(reply)
-                waiting.popleft()
-            data = b"".join(ready)
-            self.room.ready -= len(data)
-            self._send(data)
+                waiting.popleft().reply = None  # the queue of its key may hold it until others are answered
+            self.room.ready -= sum(map(len, ready))
+            self._send(ready)
         if self._awaits_all and not self._unanswered:
             self._is_held = self._awaits_all = False
-        if len(one.reply) > _LONG:
+        if size > _LONG:
             self._tell_growth()
         if not self._pump_is_due and (self._backlog or self._may_go_on or self._ends_after):
             self._pump_is_due = True
@@ -422,11 +422,11 @@ class RedisConnection(asyncio.Protocol):
         if self._waiting:
             self._waits()(reply)
         elif not self.reply_mode.is_silent:
-            self._send(self.room.encoded(reply, self.version))
+            self._send([self.room.encoded(reply, self.version)])
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, answers: list[bytes]) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+            self._transport.writelines(answers)
 
     def _unsent(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()

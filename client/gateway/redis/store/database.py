@@ -10,7 +10,7 @@ from typing import Final
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.clients_by_token import ClientsByToken
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import glob, literal_prefix
+from ringmill.client.gateway.redis.commands.arguments.globs import Matching, literal_prefix
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.store.key_index import KeyIndex, NamedKey
 from ringmill.client.gateway.redis.store.key_queues import KeyQueues
@@ -23,6 +23,8 @@ __all__ = ["Database"]
 
 MOST_CURSORS: Final = 10_000
 _FIRST_CURSOR: Final = 1 << 16
+_STEPS_AT_ONCE: Final = 1 << 18
+"""Comparisons of patterns with names: some milliseconds."""
 
 
 class Database:
@@ -50,6 +52,7 @@ class Database:
         Raises RedisError.
         """
         found: list[bytes] = []
+        matching = None if pattern is None else Matching(pattern)
         place = ""
         if cursor:
             if cursor not in self._cursors:
@@ -61,7 +64,7 @@ class Database:
             while True:
                 wanted = min(count, MAX_SCAN_ITEMS) - len(found)
                 page = await index.page(place, literal_prefix(pattern or b"")[:MAX_KEY_BYTES], wanted)
-                found += await self._present(page.names, pattern, type_wanted)
+                found += await self._present(page.names, matching, type_wanted)
                 place, looked_at = page.cursor, looked_at + len(page.names)
                 if not place or looked_at >= MAX_SCAN_ITEMS or len(found) >= count:
                     return self._number_of(place), found
@@ -84,12 +87,11 @@ class Database:
         return KeyIndex(await self._client(), self.name, self._clock)
 
     async def _present(
-        self, names: Sequence[NamedKey], pattern: bytes | None, type_wanted: bytes | None
+        self, names: Sequence[NamedKey], matching: Matching | None, type_wanted: bytes | None
     ) -> list[bytes]:
         """Those that have a value; old names of keys that have none are removed."""
-        if pattern is not None:
-            matches = glob(pattern)
-            names = [name for name in names if matches.fullmatch(name.key)]
+        if matching is not None:
+            names = [name async for name in _matched(names, matching)]
         types = await self.keys.ask_each([name.key for name in names], _type_of)
         present, absent = [], []
         for name, told in zip(names, types, strict=True):
@@ -118,6 +120,17 @@ class Database:
         if len(self._cursors) > MOST_CURSORS:
             self._cursors.popitem(last=False)
         return number
+
+
+async def _matched(names: Sequence[NamedKey], matching: Matching) -> AsyncIterator[NamedKey]:
+    """Those that the pattern matches.  Other callers are served meanwhile, however long it takes."""
+    pause_at = _STEPS_AT_ONCE
+    for name in names:
+        if matching.steps > pause_at:
+            pause_at = matching.steps + _STEPS_AT_ONCE
+            await asyncio.sleep(0)
+        if matching.matches(name.key):
+            yield name
 
 
 def _type_of(entry: Entry, _now_ms: int) -> Reply:

@@ -30,6 +30,8 @@ __all__ = ["Change", "Done", "KeyQueues", "reply_of"]
 MOST_AT_ONCE: Final = 1000
 ENOUGH_BYTES: Final = 1 << 20
 """Of replies that are made at once; the changes behind them are made when these have been taken."""
+ENOUGH_S: Final = 0.01
+"""For changes that are made at once; other callers get their turn before those behind them are made."""
 MOST_ASKED: Final = 200
 _LONGEST_PAUSE_S: Final = 0.1
 _log = logging.getLogger(__name__)
@@ -128,7 +130,8 @@ class KeyQueues:
             return [GATEWAY_FAILED] * len(batch)
 
     async def _made(self, key: bytes, changes: list[Change]) -> list[Reply]:
-        """Make the first changes as one, as many as have replies of about 1 MiB, and return their replies."""
+        """Make the first changes as one, as many as take 10 ms and have replies of about 1 MiB, and return
+        their replies."""
         client = await self._connect()
         registers = self._registers_of(client)
         until = self._clock.monotonic() + self._timeout_s
@@ -138,7 +141,7 @@ class KeyQueues:
             found = await registers.get(name, timeout=self._left_s(until))
             now_ms = int(self._clock.wall() * 1000)
             entry = Entry.decode(found.value, now_ms)
-            replies = _first_replies(changes, entry, now_ms)
+            replies = self._first_replies(changes, entry, now_ms)
             if not entry.is_changed:
                 left_s = self._left_s(until)
                 if entry.has_expired and not await _forget(registers, name, found.version, left_s):
@@ -182,6 +185,19 @@ class KeyQueues:
         else:
             await registers.cas(name, new, expect_version=version, timeout=timeout_s)
 
+    def _first_replies(self, changes: list[Change], entry: Entry, now_ms: int) -> list[Reply]:
+        if len(changes) == 1:
+            return [reply_of(changes[0], entry, now_ms)]
+        replies, size = [], 0
+        until = self._clock.monotonic() + ENOUGH_S
+        for change in changes:
+            reply = reply_of(change, entry, now_ms)
+            replies.append(reply)
+            size += reply_size(reply)
+            if size >= ENOUGH_BYTES or self._clock.monotonic() >= until:
+                break
+        return replies
+
     def _left_s(self, until: float) -> float:
         left_s = until - self._clock.monotonic()
         if left_s <= 0:
@@ -191,19 +207,6 @@ class KeyQueues:
 
 class _TooLarge(Exception):
     """What a key would hold has no room in a register."""
-
-
-def _first_replies(changes: list[Change], entry: Entry, now_ms: int) -> list[Reply]:
-    if len(changes) == 1:
-        return [reply_of(changes[0], entry, now_ms)]
-    replies, size = [], 0
-    for change in changes:
-        reply = reply_of(change, entry, now_ms)
-        replies.append(reply)
-        size += reply_size(reply)
-        if size >= ENOUGH_BYTES:
-            break
-    return replies
 
 
 def reply_of(change: Change, entry: Entry, now_ms: int) -> Reply:

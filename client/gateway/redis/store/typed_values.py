@@ -23,7 +23,9 @@ class SortedSet(dict[bytes, float]):
 
     def in_order(self) -> list[tuple[bytes, float]]:
         """By score, and by the member's bytes where scores are equal."""
-        return sorted(self.items(), key=lambda pair: (pair[1], pair[0]))
+        members = sorted(self)
+        members.sort(key=self.__getitem__)  # those with one score stay in their order
+        return list(zip(members, map(self.__getitem__, members), strict=True))
 
 
 RedisValue: TypeAlias = "bytes | dict[bytes, bytes] | set[bytes] | SortedSet | list[bytes]"

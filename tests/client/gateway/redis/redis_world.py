@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -99,12 +99,14 @@ class Spoken:
 
 
 @asynccontextmanager
-async def redis_door(registers: Registers, **limits: Any) -> AsyncIterator[tuple[RedisDoor, Any]]:
+async def redis_door(
+    registers: Registers, *, give_back: Callable[[], None] | None = None, **limits: Any
+) -> AsyncIterator[tuple[RedisDoor, Any]]:
     """The door, and what opens a connection to it."""
     clients = ClientsByToken(lambda token: cast("AsyncClient", registers))
     door = RedisDoor(
         "127.0.0.1", 0, clients, clock=SystemClock(), entropy=OsEntropy(), timeout_s=20.0,
-        limits=RedisLimits(**limits),
+        limits=RedisLimits(**limits), give_back=give_back,
     )  # fmt: skip
     port = int((await door.open()).rpartition(":")[2])
     opened: list[Spoken] = []

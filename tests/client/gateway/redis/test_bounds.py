@@ -12,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringmill.client.connection import AsyncClient
+from ringmill.client.gateway.redis import redis_door as redis_door_module
+from ringmill.client.gateway.redis.protocol import replies as replies_module
 from ringmill.client.gateway.redis.protocol.replies import Reply, encode_reply
 from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.store.key_queues import KeyQueues
+from ringmill.client.gateway.redis.store.typed_values import Entry
+from ringmill.client.registers.registers import RegisterValue
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 from tests.client.gateway.redis.redis_world import Registers, Spoken, redis_door
@@ -191,6 +195,30 @@ async def test_replies_about_one_key_are_made_about_a_mib_at_a_time() -> None:
     assert 50 <= registers.reads <= 60
 
 
+class SlowClock(SystemClock):
+    """Stands still but for what is added."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+async def test_changes_that_take_long_are_made_a_few_at_a_time() -> None:
+    registers, clock = Registers(), SlowClock()
+
+    async def connect() -> AsyncClient:
+        return cast("AsyncClient", registers)
+
+    def slow(entry: Entry, _now_ms: int) -> Reply:
+        clock.now_s += 0.004
+        return b""
+
+    queues = KeyQueues(connect, "db", has_token=False, timeout_s=20.0, clock=clock)
+    assert await asyncio.gather(*(queues.ask(b"text", slow) for _ in range(30))) == [b""] * 30
+    assert registers.reads == 10
+
+
 async def test_arguments_under_way_have_a_bound() -> None:
     registers = Registers()
     async with redis_door(registers, most_begun_bytes=3 * MIB) as (door, connect):
@@ -284,3 +312,44 @@ async def test_a_value_above_the_limit_is_refused_when_its_length_is_told() -> N
         caller.writer.write(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1073741824\r\n")
         assert await caller.heard() == b"-ERR Protocol error: invalid bulk length"
         assert await caller.reader.read() == b""
+
+
+class Halting(Registers):
+    """Answers ten reads, and others once it may."""
+
+    async def get(self, key: bytes, *, timeout: float) -> RegisterValue:
+        if self.reads == 10:
+            await self.may_answer.wait()
+        return await super().get(key, timeout=timeout)
+
+
+@pytest.mark.usefixtures("peak")
+async def test_an_answer_that_was_taken_is_held_no_longer_while_others_of_its_key_wait() -> None:
+    registers = Halting()
+    registers.hold(b"text", LARGE)
+    async with redis_door(registers) as (_, connect):
+        caller = await connect()
+        caller.say(b"GET", b"text", times=30)
+        for at in range(30):
+            assert len(await caller.bulk()) == len(LARGE)
+            if at == 19:
+                held = tracemalloc.take_snapshot().filter_traces(
+                    [tracemalloc.Filter(True, replies_module.__file__)]
+                )
+                assert sum(each.size for each in held.traces) < 2 * MIB
+                registers.may_answer.set()
+
+
+async def test_memory_is_given_back_when_much_less_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back = asyncio.Event()
+    monkeypatch.setattr(redis_door_module, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(redis_door_module, "_WORTH_GIVING_BACK", MIB)
+    async with redis_door(Registers(), give_back=given_back.set) as (door, connect):
+        begun, other = await connect(), await connect()
+        begun.writer.write(b"*9\r\n" + b"$%d\r\n%b\r\n" % (len(LARGE), LARGE) * 3)
+        async with asyncio.timeout(20):
+            while sum(each.held_bytes for each in door.connections()) < 3 * MIB // 2:
+                assert await other.ask(b"PING") == b"+PONG"
+            assert not given_back.is_set()
+            begun.writer.close()
+            await given_back.wait()

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
-    glob,
-    literal_prefix,
-    one_integer,
-)
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.protocol.replies import (
     NullArray,
     RedisError,
@@ -49,28 +43,3 @@ def test_numbers_are_written_as_redis_writes_them() -> None:
 def test_what_is_no_integer_is_refused(text: bytes) -> None:
     with pytest.raises(RedisError, match="not an integer or out of range"):
         one_integer(text)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "text", "matches"),
-    [
-        (b"*", b"", True),
-        (b"h?llo", b"hello", True),
-        (b"h[^e]llo", b"hello", False),
-        (b"h[a-c]llo", b"hbllo", True),
-        (b"a*b*c", b"a-b-b-c", True),
-        (b"a*b*c", b"a-c-b", False),
-        (rb"a\*", b"a*", True),
-        (rb"a\*", b"ab", False),
-        (b"[", b"[", False),
-    ],
-)
-def test_patterns(pattern: bytes, text: bytes, matches: bool) -> None:
-    assert bool(glob(pattern).fullmatch(text)) is matches
-    assert text.startswith(literal_prefix(pattern)) or not matches
-
-
-def test_no_pattern_takes_long() -> None:
-    before = time.process_time()
-    assert not glob(b"a*" * 50 + b"b").fullmatch(b"a" * 1024)
-    assert time.process_time() - before < 5, "tries that multiply would take longer than the sun shines"

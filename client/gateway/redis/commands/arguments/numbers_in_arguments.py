@@ -1,11 +1,10 @@
-"""Numbers, ranges and patterns in the arguments of commands, with the errors of Redis for bad ones."""
+"""Numbers and ranges in the arguments of commands, with the errors of Redis for bad ones."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error
@@ -15,9 +14,7 @@ from ringmill.cluster.limits import MAX_VALUE_BYTES
 __all__ = [
     "TOO_LONG",
     "count_of_pop",
-    "glob",
     "index_range",
-    "literal_prefix",
     "one_float",
     "one_integer",
     "score_text",
@@ -83,62 +80,3 @@ def index_range(start: int, stop: int, length: int) -> tuple[int, int]:
     if stop < 0:
         stop += length
     return start, max(start, min(stop + 1, length))
-
-
-def literal_prefix(pattern: bytes) -> bytes:
-    """What every text begins with that the pattern matches."""
-    for at, one in enumerate(pattern):
-        if one in b"*?[\\":
-            return pattern[:at]
-    return pattern
-
-
-@lru_cache(256)
-def glob(pattern: bytes) -> re.Pattern[bytes]:
-    """A pattern with *, ?, [ab], [^a], [a-c] and \\ as a regular expression for whole texts.
-
-    What stands between two stars is matched where it is found first and never again elsewhere, so no pattern
-    takes long: any other place would leave less for the rest.
-    """
-    pieces: list[list[bytes]] = [[]]
-    at = 0
-    while at < len(pattern):
-        one = pattern[at : at + 1]
-        at += 1
-        if one == b"*":
-            pieces.append([])
-        elif one == b"?":
-            pieces[-1].append(b".")
-        elif one == b"[":
-            group, at = _group(pattern, at)
-            pieces[-1].append(group)
-        else:
-            if one == b"\\" and at < len(pattern):
-                one = pattern[at : at + 1]
-                at += 1
-            pieces[-1].append(re.escape(one))
-    first, *others = (b"".join(piece) for piece in pieces)
-    amid = b"".join(b"(?>.*?%b)" % piece for piece in others[:-1] if piece)
-    return re.compile(first + amid + (b".*" + others[-1] if others else b""), re.DOTALL)
-
-
-def _group(pattern: bytes, at: int) -> tuple[bytes, int]:
-    """The expression of a group whose bracket was taken, and the place behind it."""
-    is_negated = pattern[at : at + 1] == b"^"
-    at += is_negated
-    inside: list[bytes] = []
-    while at < len(pattern) and pattern[at : at + 1] != b"]":
-        if pattern[at : at + 1] == b"\\" and at + 1 < len(pattern):
-            at += 1
-            inside.append(re.escape(pattern[at : at + 1]))
-        elif pattern[at + 1 : at + 2] == b"-" and at + 2 < len(pattern):
-            low, high = sorted((pattern[at], pattern[at + 2]))
-            inside.append(re.escape(bytes([low])) + b"-" + re.escape(bytes([high])))
-            at += 2
-        else:
-            inside.append(re.escape(pattern[at : at + 1]))
-        at += 1
-    at = min(at + 1, len(pattern))
-    if not inside:
-        return (b"." if is_negated else b"(?!)"), at
-    return b"[" + (b"^" if is_negated else b"") + b"".join(inside) + b"]", at

@@ -13,11 +13,14 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import glob, one_integer
+from ringmill.client.gateway.redis.commands.arguments.globs import MOST_STEPS, Matching
+from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error
 
 __all__ = ["page_of_members"]
 
+_BEHIND_PLACE: Final = 2
+"""Bits of a hash that are not of the place, so that a place fits into every caller's cursor."""
 LEAST_PAGE: Final = 256
 """Members of a page at least, whatever COUNT says: a page costs a read of the whole value."""
 
@@ -30,12 +33,12 @@ def page_of_members(
     Raises RedisError.
     """
     begin = one_integer(cursor, "ERR invalid cursor", 0)
-    pattern, count = None, LEAST_PAGE
+    matching, count = None, LEAST_PAGE
     if len(options) % 2:
         raise syntax_error()
     for word, text in zip(options[::2], options[1::2], strict=True):
         if word.upper() == b"MATCH":
-            pattern = glob(text)
+            matching = Matching(text, MOST_STEPS)
         elif word.upper() != b"COUNT" or (asked := one_integer(text)) < 1:
             raise syntax_error()
         else:
@@ -43,20 +46,18 @@ def page_of_members(
     following, page = 0, list(members)
     if begin or len(page) > count:
         following, page = _page(page, begin, count)
-    return b"%d" % following, [one for one in page if pattern is None or pattern.fullmatch(one)]
+    return b"%d" % following, [one for one in page if matching is None or matching.matches(one)]
 
 
 def _page(members: list[bytes], begin: int, count: int) -> tuple[int, list[bytes]]:
     """Members whose place is `begin` or behind it, and where the next page begins; those at one place are in
     one page."""
-    placed = [(_place(member), member) for member in members]
-    places = [place for place, _ in placed if place >= begin]
-    if len(places) <= count:
-        return 0, [member for place, member in placed if place >= begin]
-    end = heapq.nsmallest(count, places)[-1]
-    return end + 1, [member for place, member in placed if begin <= place <= end]
-
-
-def _place(member: bytes) -> int:
-    """Of 62 bits, so that it fits into every caller's cursor."""
-    return xxh3_64_intdigest(member) >> 2
+    hashes = list(map(xxh3_64_intdigest, members))
+    places = [place for place in hashes if place >= begin << _BEHIND_PLACE]
+    end = 1 << 64
+    if len(places) > count:
+        end = (heapq.nsmallest(count, places)[-1] >> _BEHIND_PLACE) + 1 << _BEHIND_PLACE
+    page = [
+        member for place, member in zip(hashes, members, strict=True) if begin << _BEHIND_PLACE <= place < end
+    ]
+    return (end >> _BEHIND_PLACE if len(places) > count else 0), page

@@ -20,15 +20,12 @@ def drawn_members(members: Sequence[bytes], count: int, entropy: Entropy) -> lis
     them may come more than once.  Raises RedisError when it is out of range."""
     if count < -_MOST:
         raise RedisError(f"ERR value is out of range, it must be at least {-_MOST}")
+    much = (-count if members else 0) if count < 0 else min(count, len(members))
+    numbers = struct.unpack(f">{much}Q", entropy.random_bytes(_STREAM, 8 * much))
     if count < 0:
-        numbers = struct.unpack(f">{-count}Q", entropy.random_bytes(_STREAM, -8 * count)) if members else ()
         return [members[number * len(members) >> 64] for number in numbers]
-    pool, much = list(members), min(count, len(members))
-    for place in range(much):
-        other = place + _below(len(pool) - place, entropy)
+    pool, size = list(members), len(members)
+    for place, number in enumerate(numbers):
+        other = place + (number * (size - place) >> 64)
         pool[place], pool[other] = pool[other], pool[place]
     return pool[:much]
-
-
-def _below(bound: int, entropy: Entropy) -> int:
-    return min(int(entropy.uniform(_STREAM) * bound), bound - 1)

@@ -104,9 +104,10 @@ class NodeDisk:
         self.lossy.flip(path, self._draws.randrange(first, size), 1 << self._draws.randrange(8))
 
     def spoil(self, *, tables_only: bool) -> int:
-        """Let a sector of some of the store's files be unreadable; how many there are."""
+        """Let a sector of some of the engine's files be unreadable; how many there are."""
         names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
         self.is_rotten = True
+        names = [name for name in names if name == CURRENT or parse_name(name) is not None]
         paths = [f"{_STORE}/{name}" for name in names if name.endswith(".sst") or not tables_only]
         paths = [path for path in paths if self.lossy.is_file(path) and self.lossy.size(path)]
         paths = [path for path in paths if self._draws.random() < _SPOILED_SHARE]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -155,6 +156,11 @@ async def test_a_disk_that_reads_nothing_and_writes_nothing_fences_nothing(
     await engine.wait_idle()
     assert not engine.corrupt_ranges()
     assert await outcomes(engine, keys) == {key: b"value of " + key for key in keys}
+
+
+def test_the_error_crosses_from_a_child_as_itself() -> None:
+    told = pickle.loads(pickle.dumps(UnreadableBlock("data/00000007.sst", 4096, "it cannot be read")))
+    assert (type(told), told.file, told.offset) == (UnreadableBlock, "data/00000007.sst", 4096)
 
 
 async def test_a_log_that_cannot_be_read_is_flushed_from_memory(

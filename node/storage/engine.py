@@ -31,7 +31,7 @@ from ringmill.node.storage.log.write_ahead_log import Told, WriteAheadLog
 from ringmill.node.storage.names import LOCK
 from ringmill.node.storage.read.reading import Reading
 from ringmill.node.storage.recovery.opening import Opened, open_folder, sweep
-from ringmill.node.storage.storage_errors import CorruptBlock, NotCached, StorageFailed
+from ringmill.node.storage.storage_errors import CorruptBlock, NotCached, StorageFailed, UnreadableBlock
 from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.unflushed import Unflushed
 from ringmill.node.storage.upkeep.admission import Admission
@@ -48,6 +48,7 @@ __all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot"
 
 _log = logging.getLogger(__name__)
 
+_READ_AGAIN_S: Final = (1.0, 4.0)
 _SPARE_SHARE: Final = 1.5  # of a memtable's size; at twice its size a batch is refused
 _SCRUB_BYTES_PER_S: Final = 16 << 20  # 1 GiB a minute, so that requests keep the disk; chosen, not measured
 
@@ -140,7 +141,7 @@ class Engine:
         files.mkdir(folder)
         lock = files.lock(f"{folder}/{LOCK}")
         try:
-            opened = await files.off_loop(_recover, files, folder, options)
+            opened = await _opened(files, folder, options)
             tables = await VersionSet.begin(files, folder, opened.version, opened.tables, opened.next_id)
             await files.off_loop(sweep, files, folder, opened)
         except BaseException:
@@ -473,8 +474,19 @@ class Engine:
         self._pressure.refuse(error)
 
 
-def _recover(files: FileSystem, folder: str, options: EngineOptions) -> Opened:
-    """Blocks.  Raises OSError."""
-    opened = open_folder(files, folder)
+async def _opened(files: FileSystem, folder: str, options: EngineOptions) -> Opened:
+    """What the disk cannot read is read again some seconds later before it counts as lost (rule E11)."""
+    for pause_s in _READ_AGAIN_S:
+        try:
+            return await files.off_loop(_recover, files, folder, options, is_patient=True)
+        except UnreadableBlock as error:
+            _log.warning("a file of the store is read again in %g s: %s", pause_s, error)
+            await asyncio.sleep(pause_s)
+    return await files.off_loop(_recover, files, folder, options, is_patient=False)
+
+
+def _recover(files: FileSystem, folder: str, options: EngineOptions, *, is_patient: bool) -> Opened:
+    """Blocks.  Raises OSError, UnreadableBlock."""
+    opened = open_folder(files, folder, is_patient=is_patient)
     replace_torn_log(files, folder, options, opened)
     return opened

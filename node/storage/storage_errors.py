@@ -6,10 +6,21 @@ themselves.
 
 from __future__ import annotations
 
-from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
-from ringmill.cluster.os_errors import is_full
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["CorruptBlock", "CorruptRange", "NotCached", "StorageFailed", "write_failed"]
+from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.cluster.os_errors import Meaning, is_full, meaning_of
+
+__all__ = [
+    "CorruptBlock",
+    "CorruptRange",
+    "NotCached",
+    "StorageFailed",
+    "UnreadableBlock",
+    "damage_at",
+    "write_failed",
+]
 
 
 class CorruptBlock(CorruptData):
@@ -27,7 +38,23 @@ class CorruptBlock(CorruptData):
         self.why = why
 
     def __reduce__(self) -> tuple[type[CorruptBlock], tuple[str, int, str]]:
-        return CorruptBlock, (self.file, self.offset, self.why)
+        return type(self), (self.file, self.offset, self.why)
+
+
+class UnreadableBlock(CorruptBlock):
+    """The disk does not give the bytes.  That may pass, so it is no loss before rule E11 says so."""
+
+
+@contextmanager
+def damage_at(file: str, offset: int) -> Iterator[None]:
+    """A read in this block that the disk fails is damage.  Raises UnreadableBlock, OSError of other
+    meanings."""
+    try:
+        yield
+    except OSError as error:
+        if meaning_of(error) is not Meaning.BROKEN:
+            raise
+        raise UnreadableBlock(file, offset, f"it cannot be read: {error.strerror or error}") from error
 
 
 class CorruptRange(CorruptData):

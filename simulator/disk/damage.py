@@ -126,14 +126,23 @@ async def check_flip(sample: Sample, number: int, mask: int) -> str:
     return await check_flips(sample, [(number, mask)])
 
 
-async def check_flips(sample: Sample, hits: Sequence[tuple[int, int]], *, reopens: int = 0) -> str:
-    """The same of several flips at once, and again `reopens` times, each after a write and a kill."""
+async def check_flips(
+    sample: Sample, hits: Sequence[tuple[int, int]], *, bad: Sequence[int] = (), reopens: int = 0
+) -> str:
+    """The same of several flips at once, and again `reopens` times, each after a write and a kill.
+
+    The sectors of the `bad` bytes cannot be read.
+    """
     disk = LossyDisk.after(sample.moment.crash(CrashModel.PREFIX, Random(0)))
     places = [(*sample.place(number), mask) for number, mask in hits]
     for name, offset, mask in places:
         disk.flip(name, offset, mask)
     story = ", ".join(f"byte {offset} of {name} ^ {mask:#x}" for name, offset, mask in places)
     asked = tuple(sorted({key for name, offset, _ in places for key in sample.touched(name, offset)}))
+    for name, offset in map(sample.place, bad):
+        disk.spoil(name, offset)
+        story += f" the sector of byte {offset} of {name}"
+        asked = sample.keys
     model, written = dict(sample.model), dict[bytes, bytes]()
     is_corrupt = False
     for number in range(reopens + 1):

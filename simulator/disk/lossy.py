@@ -20,11 +20,12 @@ from typing import Final, ParamSpec, TypeVar
 from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
 from ringmill.simulator.disk.moment import CrashModel, Moment, NameChange, Survivors, Write
 
-__all__ = ["Hook", "LossyDisk"]
+__all__ = ["SECTOR_BYTES", "Hook", "LossyDisk"]
 
 Hook = Callable[[str, str], None]
 """Sees (call, path) before anything changes; raise OSError for a fault of the disk."""
 
+SECTOR_BYTES: Final = 512
 _PROMISES: Final = 64  # a lying disk may have lied about this many of its last events
 
 P = ParamSpec("P")
@@ -38,6 +39,7 @@ class _File:
     synced: int = 0
     writes: list[Write] = field(default_factory=list)
     holes: list[Write] = field(default_factory=list)  # readable, but no sync brings them to the disk
+    bad: set[int] = field(default_factory=set)  # numbers of sectors that cannot be read
     frozen: bytes | None = b""  # the content as bytes, while it is unchanged
 
 
@@ -96,7 +98,11 @@ class LossyDisk:
     def cut_power(self, model: CrashModel, random: Random) -> LossyDisk:
         """The disk found after a power cut now; this one answers nothing any more."""
         self.is_cut = True
-        return LossyDisk.after(self.moment().crash(model, random))
+        survivors = self.moment().crash(model, random)
+        found = LossyDisk.after(survivors)
+        for name, number in survivors.links.items():
+            found._file(name).bad |= self._files[number].bad
+        return found
 
     def after_kill(self) -> LossyDisk:
         """A copy as it is found when the process dies now and the power does not: all but the locks."""
@@ -111,6 +117,15 @@ class LossyDisk:
         file = self._file(path)
         file.content[offset] ^= mask
         file.frozen = None
+
+    def spoil(self, path: str, offset: int) -> None:
+        """Let the sector at an offset be unreadable from now on, also after a power cut."""
+        self._file(path).bad.add(offset // SECTOR_BYTES)
+
+    def mend(self) -> None:
+        """Let all sectors be readable: the errors have passed."""
+        for file in self._files.values():
+            file.bad.clear()
 
     @property
     def used(self) -> int:
@@ -138,7 +153,9 @@ class LossyDisk:
 
     def read_bytes(self, path: str) -> bytes:
         self._enter("read", path)
-        return bytes(self._file(path).content)
+        file = self._file(path)
+        _check_sectors(path, file, 0, len(file.content))
+        return bytes(file.content)
 
     def mkdir(self, path: str) -> None:
         self._enter("mkdir", path)
@@ -174,6 +191,7 @@ class LossyDisk:
     def rewrite(self, path: str) -> None:
         self._enter("rewrite", path)
         file = self._file(path)
+        _check_sectors(path, file, 0, len(file.content))
         file.writes, file.holes = sorted([*file.holes, *file.writes], key=lambda write: write.order), []
         self._settle(file)
 
@@ -327,6 +345,12 @@ class LossyDisk:
         self._files = {number: file for number, file in self._files.items() if number in reachable}
 
 
+def _check_sectors(path: str, file: _File, start: int, end: int) -> None:
+    """Raises OSError when bytes [start, end) cannot be read."""
+    if any(start < (sector + 1) * SECTOR_BYTES and sector * SECTOR_BYTES < end for sector in file.bad):
+        raise OSError(errno.EIO, "Input/output error", path)
+
+
 def _touches(change: NameChange, folder: str) -> bool:
     """Whether a sync of the folder covers a change: a rename changes both folders, and syncing either is
     enough."""
@@ -371,6 +395,7 @@ class _LossyAppendFile(_LossyOpenFile):
 class _LossyReadFile(_LossyOpenFile):
     def pread(self, size: int, offset: int) -> bytes:
         self._disk._enter("pread", self._path)
+        _check_sectors(self._path, self._file, offset, offset + size)
         return bytes(self._file.content[offset : offset + size])
 
     def pread_cached(self, size: int, offset: int) -> bytes | None:

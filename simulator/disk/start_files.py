@@ -27,6 +27,7 @@ __all__ = ["END_CHANCE", "NodeDisk", "StartAppendFile", "StartFiles"]
 _DATA: Final = "/data"
 _STORE: Final = f"{_DATA}/store"
 _END_BYTES: Final = 64
+_SPOILED_SHARE: Final = 0.3
 END_CHANCE: Final = 0.25
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -101,6 +102,18 @@ class NodeDisk:
         size = self.lossy.size(path)
         first = max(0, size - _END_BYTES) if end_chance and self._draws.random() < end_chance else 0
         self.lossy.flip(path, self._draws.randrange(first, size), 1 << self._draws.randrange(8))
+
+    def spoil(self, *, tables_only: bool) -> int:
+        """Let a sector of some of the engine's files be unreadable; how many there are."""
+        names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
+        self.is_rotten = True
+        names = [name for name in names if name == CURRENT or parse_name(name) is not None]
+        paths = [f"{_STORE}/{name}" for name in names if name.endswith(".sst") or not tables_only]
+        paths = [path for path in paths if self.lossy.is_file(path) and self.lossy.size(path)]
+        paths = [path for path in paths if self._draws.random() < _SPOILED_SHARE]
+        for path in paths:
+            self.lossy.spoil(path, self._draws.randrange(self.lossy.size(path)))
+        return len(paths)
 
     def rot_everywhere(self) -> int:
         """Flip one bit permanently in every file of the node.  Returns the number of files."""

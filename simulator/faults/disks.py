@@ -21,6 +21,7 @@ __all__ = ["KINDS"]
 
 _ERROR_CHANCE: Final = 0.3
 _NEWER_S: Final = 0.5
+_PASSES_CHANCE: Final = 0.3
 _AT_ONCE: Final = 1e12  # bytes a second
 
 
@@ -126,6 +127,26 @@ async def _rot(fault: Fault, ground: Ground) -> None:
     ground.start([name])
 
 
+async def _spoil(fault: Fault, ground: Ground) -> None:
+    """The disk cannot read some sectors any more, or not for a while.
+
+    Reads and merges meet them in tables while clients write, or a crash has the next start meet them in any
+    file.
+    """
+    name = fault.nodes[0]
+    node = ground.nodes[name]
+    is_crash = ground.draws.random() < 0.5
+    if is_crash:
+        ground.kill([name], ground.crash_model(), "crash")
+    for _ in range(node.disk.spoil(tables_only=not is_crash)):
+        ground.trace.fault(fault.kind, name)
+    if is_crash:
+        ground.start([name])
+    if ground.draws.random() < _PASSES_CHANCE:
+        await asyncio.sleep(fault.lasts_s)
+        node.disk.lossy.mend()
+
+
 def _early_and_slow(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
     return replace(early(draws, name, nodes, horizon_s), amount=draws.choice((0.2, 0.8)))
 
@@ -139,4 +160,5 @@ KINDS: Final = (
     FaultKind("disk_lies", _lie, chance=0.08, loses=True),
     FaultKind("bit_rot", _rot, chance=0.1, spoils=True),
     FaultKind("bit_flip_found", _flip_bits_and_check, draw=_early_and_slow, chance=0.35, spoils=True),
+    FaultKind("bad_sector", _spoil, chance=0.1, spoils=True),
 )

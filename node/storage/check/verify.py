@@ -15,8 +15,7 @@ from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.log.framing import Damage
 from ringmill.node.storage.log.log_format import read_log
 from ringmill.node.storage.names import CURRENT, FilePart, log_name, manifest_name
-from ringmill.node.storage.storage_errors import CorruptBlock
-from ringmill.node.storage.table.table_format import TRAILER_BYTES
+from ringmill.node.storage.storage_errors import CorruptBlock, damage_at
 from ringmill.node.storage.table.table_reader import Table, open_table
 from ringmill.node.storage.version.manifest import read_current, read_manifest
 
@@ -91,7 +90,11 @@ def _check_table(files: FileSystem, folder: str, part: FilePart) -> Iterator[Che
 
 def _check_log(files: FileSystem, folder: str, part: FilePart) -> Iterator[Checked]:
     path = f"{folder}/{log_name(part.name.file_id)}"
-    data = _read(files, path, part.size)
+    try:
+        data = _read(files, path, part.size)
+    except CorruptBlock as error:
+        yield Checked(part.size or 0, [error])
+        return
     start, damages = 0, list[CorruptBlock]()
     for offset, end, item in read_log(part.name.file_id, data):
         if isinstance(item, Damage):
@@ -116,11 +119,12 @@ def _check_manifest(files: FileSystem, folder: str, part: FilePart) -> Iterator[
 
 
 def _read(files: FileSystem, path: str, size: int | None) -> bytes:
-    file = files.open_read(path)
-    try:
-        return file.pread(file.size if size is None else size, 0)
-    finally:
-        file.close()
+    with damage_at(path, 0):
+        file = files.open_read(path)
+        try:
+            return file.pread(file.size if size is None else size, 0)
+        finally:
+            file.close()
 
 
 def _steps(table: Table) -> Iterator[tuple[int, int]]:
@@ -137,9 +141,9 @@ def _steps(table: Table) -> Iterator[tuple[int, int]]:
 
 def _check_blocks(table: Table, first: int, last: int) -> list[CorruptBlock]:
     damages = []
-    for handle in table.handles[first:last]:
+    for number in range(first, last):
         try:
-            table.decode(handle, table.file.pread(handle.size + TRAILER_BYTES, handle.offset))
+            table.read_block(number)
         except CorruptBlock as error:
             damages.append(error)
     return damages

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.read.drop_index import DropIndex
-from ringmill.node.storage.storage_errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock, UnreadableBlock, damage_at
 from ringmill.node.storage.table.block import VALUE, Block
 from ringmill.node.storage.table.run_merge import RunMerge
 from ringmill.node.storage.table.table_format import TRAILER_BYTES
@@ -220,20 +221,26 @@ def _meets(table: Table, span: Range) -> bool:
 
 
 async def _read_blocks(table: Table, first: int, last: int, span: Range) -> list[Block]:
-    """Blocks [first, last) with one read."""
+    """Blocks [first, last) with one read, or one by one where the disk cannot read them all."""
     handles = table.handles
     start = handles[first].offset
     size = handles[last - 1].offset + handles[last - 1].size + TRAILER_BYTES - start
-    data = table.file.pread_cached(size, start)
-    if data is None:
-        data = await table.file.pread_off_loop(size, start)
+    data: bytes | None = None
+    with suppress(UnreadableBlock), damage_at(table.file.path, start):
+        data = table.file.pread_cached(size, start)
+        if data is None:
+            data = await table.file.pread_off_loop(size, start)
     if span.on_read is not None:
         span.on_read(size)
     blocks = []
-    for handle in handles[first:last]:
+    for number in range(first, last):
+        handle = handles[number]
         at = handle.offset - start
         try:
-            blocks.append(table.decode(handle, data[at : at + handle.size + TRAILER_BYTES]))
+            if data is None:
+                blocks.append(await table.read_block_off_loop(number))
+            else:
+                blocks.append(table.decode(handle, data[at : at + handle.size + TRAILER_BYTES]))
         except CorruptBlock as error:
             if span.on_damage is None:
                 raise

@@ -19,6 +19,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.batch import DROP_PREFIX, PUT, MalformedBatch, parse_changes
 from ringmill.node.storage.log.framing import Damage
 from ringmill.node.storage.log.log_format import BatchGroup, Header, LogItem, SyncMark, read_log
+from ringmill.node.storage.log.readable_parts import Readable, read_parts
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import CorruptBlock
@@ -57,6 +58,7 @@ class Recovered:
     damaged: list[int] = field(default_factory=list)  # ids of logs with damage, the tail apart
     losses: list[Loss] = field(default_factory=list)
     tail: tuple[int, int] | None = None  # the last log's id and where it ends, if it ends torn
+    unread_end: tuple[int, int] | None = None  # the same, if the disk cannot read what follows
 
     def lose(self, loss: Loss, file_id: int) -> None:
         """Note that log `file_id` lost batches; all later batches have higher sequences."""
@@ -87,8 +89,9 @@ def recover_logs(
     *,
     newest_snapshot: int = 0,
     are_sealed: bool = False,
+    reads_around: bool = False,
 ) -> Recovered:
-    """Read the logs `log_ids` in order.  Blocks.  Raises OSError.
+    """Read the logs `log_ids` in order.  Blocks.  Raises OSError; UnreadableBlock unless it `reads_around`.
 
     `flushed_sequence` is the last batch in a table; the first log continues after it.  Versions that a
     snapshot up to `newest_snapshot` may see are kept.  If all logs are sealed, none may have a torn tail.
@@ -96,16 +99,15 @@ def recover_logs(
     recovered = Recovered(Memtable(flushed_sequence + 1), flushed_sequence, newest_snapshot)
     for number, file_id in enumerate(log_ids):
         is_last = not are_sealed and number == len(log_ids) - 1
-        _recover_log(files, folder, file_id, recovered, is_last=is_last)
+        path = f"{folder}/{log_name(file_id)}"
+        read = read_parts(files, path, reads_around=reads_around)
+        _recover_log(path, file_id, read, recovered, is_last=is_last)
     return recovered
 
 
-def _recover_log(
-    files: FileSystem, folder: str, file_id: int, recovered: Recovered, *, is_last: bool
-) -> None:
-    path = f"{folder}/{log_name(file_id)}"
-    data = files.read_bytes(path)
-    pieces, durable_after = _pieces(file_id, data)
+def _recover_log(path: str, file_id: int, read: Readable, recovered: Recovered, *, is_last: bool) -> None:
+    pieces, durable_after = _pieces(file_id, read.data)
+    may_be_torn = is_last and read.is_whole  # a power cut tears what was not synced, and leaves it readable
     if any(not isinstance(piece.item, Damage) for piece in pieces):
         recovered.newest_readable = file_id
     damage: _Piece | None = None  # since the last group
@@ -116,7 +118,7 @@ def _recover_log(
             continue
         if item.first_sequence > expected:
             at = (damage or piece).offset
-            if is_last and durable < expected:
+            if may_be_torn and durable < expected:
                 recovered.tail = file_id, at
                 return
             why = "batches are missing before it"
@@ -125,11 +127,13 @@ def _recover_log(
             recovered.note_damage(file_id)
             damage = None
         _replay(recovered, file_id, path, piece.offset, item)
-    if not _check_end(path, file_id, len(data), pieces, durable_after, recovered) and damage is not None:
-        if is_last:
+    size = len(read.data)
+    if not _check_end(path, file_id, size, pieces, durable_after, recovered) and damage is not None:
+        if may_be_torn:
             recovered.tail = file_id, damage.offset
         else:
             recovered.note_damage(file_id)
+            recovered.unread_end = (file_id, damage.offset) if is_last else None
 
 
 def _replay(recovered: Recovered, file_id: int, path: str, offset: int, item: BatchGroup) -> None:
@@ -169,8 +173,14 @@ def _check_end(
 def expect_all(folder: str, recovered: Recovered, newest_log: int, stopped_at: int | None) -> None:
     """Compare with the manifest, which names the newest log and the last batch of a clean stop.
 
-    The first reveals a log that is missing or entirely unreadable; the second reveals any loss.
+    The first reveals a log that is missing or entirely unreadable; the second reveals any loss.  Without it
+    nobody knows how much an end held that cannot be read.
     """
+    if recovered.unread_end is not None and stopped_at is None:
+        file_id, offset = recovered.unread_end
+        first, why = recovered.last_sequence + 1, "what its end held cannot be read"
+        path = f"{folder}/{log_name(file_id)}"
+        recovered.lose(Loss(path, offset, first, recovered.last_sequence + LEAP, why), file_id)
     path, expected = f"{folder}/{log_name(newest_log)}", recovered.last_sequence + 1
     if stopped_at is not None:
         if stopped_at >= expected:

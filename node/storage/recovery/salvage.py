@@ -17,11 +17,11 @@ from typing import Final
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.names import FileName
 from ringmill.node.storage.recovery.log_recovery import LEAP, Recovered
-from ringmill.node.storage.storage_errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock, UnreadableBlock
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.table.table_reader import Table, open_table
 from ringmill.node.storage.version.manifest import readable_edits
-from ringmill.node.storage.version.version import CorruptMark, Drop, Version
+from ringmill.node.storage.version.version import CorruptMark, Drop, Version, VersionEdit
 
 __all__ = ["FRESH_IDS", "Salvage", "fence_all", "salvage"]
 
@@ -51,18 +51,22 @@ class Salvage:
         )
 
 
-def salvage(files: FileSystem, folder: str, found: Iterable[FileName]) -> Salvage:
-    """Read all that can be read of manifests and tables.  Blocks.  Raises OSError."""
+def salvage(files: FileSystem, folder: str, found: Iterable[FileName], *, is_patient: bool) -> Salvage:
+    """Read all that can be read of manifests and tables.  Blocks.
+
+    Raises OSError; UnreadableBlock while it `is_patient`.
+    """
     result = Salvage()
     known: dict[int, TableMeta] = {}
     names = sorted(found, key=lambda name: name.file_id)
     for name in names:
         result.reserved_ids = max(result.reserved_ids, name.file_id + 1)
         if name.kind == "manifest":
-            _read_edits(files, folder, name.file_id, result, known)
+            edits = readable_edits(files, folder, name.file_id, reads_around=not is_patient)
+            _note_edits(edits, result, known)
     for name in names:
         if name.kind == "table":
-            _open(files, folder, name.file_id, result, known)
+            _open(files, folder, name.file_id, result, known, is_patient=is_patient)
     return result
 
 
@@ -72,10 +76,8 @@ def fence_all(recovered: Recovered, highest_sequence: int) -> CorruptMark:
     return CorruptMark(b"", None, recovered.last_sequence)
 
 
-def _read_edits(
-    files: FileSystem, folder: str, file_id: int, result: Salvage, known: dict[int, TableMeta]
-) -> None:
-    for edit in readable_edits(files, folder, file_id):
+def _note_edits(edits: Iterable[VersionEdit], result: Salvage, known: dict[int, TableMeta]) -> None:
+    for edit in edits:
         metas = [*(meta for _, meta in edit.added), *edit.salvaged_added]
         known.update((meta.file_id, meta) for meta in metas)
         result.drops.update(dict.fromkeys(edit.drops_added))
@@ -90,12 +92,22 @@ def _read_edits(
 
 
 def _open(
-    files: FileSystem, folder: str, file_id: int, result: Salvage, known: Mapping[int, TableMeta]
+    files: FileSystem,
+    folder: str,
+    file_id: int,
+    result: Salvage,
+    known: Mapping[int, TableMeta],
+    *,
+    is_patient: bool,
 ) -> None:
     """Open a table; one whose index or footer cannot be read is left to the quarantine."""
     try:
         table = open_table(files, folder, file_id, known.get(file_id))
-    except CorruptBlock:
+    except CorruptBlock as error:
+        if is_patient and isinstance(error, UnreadableBlock):
+            for opened in result.tables.values():
+                opened.close()
+            raise
         result.unreadable.append(file_id)
         return
     result.tables[file_id] = table

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ringmill.cluster.ports import FileSystem, ReadFile
 from ringmill.node.storage.checksum import checksum
 from ringmill.node.storage.names import table_name
-from ringmill.node.storage.storage_errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock, damage_at
 from ringmill.node.storage.table.block import Block, MalformedBlock, decode_block
 from ringmill.node.storage.table.compression import CannotDecompress, decompress
 from ringmill.node.storage.table.filter import WORD_BYTES, load_filter
@@ -87,20 +87,25 @@ class Table:
     def read_block(self, number: int) -> Block:
         """May block on the disk.  Raises CorruptBlock, OSError."""
         handle = self.handles[number]
-        return self.decode(handle, self.file.pread(handle.size + TRAILER_BYTES, handle.offset))
+        with damage_at(self.file.path, handle.offset):
+            data = self.file.pread(handle.size + TRAILER_BYTES, handle.offset)
+        return self.decode(handle, data)
 
     def read_block_cached(self, number: int) -> Block | None:
         """The block if the page cache has it.  Raises CorruptBlock, OSError."""
         starts = self.handles.starts
         offset = starts[number]
         size = starts[number + 1] - offset
-        data = self.file.pread_cached(size, offset)
+        with damage_at(self.file.path, offset):
+            data = self.file.pread_cached(size, offset)
         return None if data is None else self._decode(offset, size - TRAILER_BYTES, data)
 
     async def read_block_off_loop(self, number: int) -> Block:
         """Raises CorruptBlock, OSError."""
         handle = self.handles[number]
-        return self.decode(handle, await self.file.pread_off_loop(handle.size + TRAILER_BYTES, handle.offset))
+        with damage_at(self.file.path, handle.offset):
+            data = await self.file.pread_off_loop(handle.size + TRAILER_BYTES, handle.offset)
+        return self.decode(handle, data)
 
     def decode(self, handle: Handle, data: bytes) -> Block:
         return self._decode(handle.offset, handle.size, data)
@@ -121,7 +126,9 @@ def open_table(files: FileSystem, folder: str, file_id: int, expected: TableMeta
     If that is known, the table opens even with a damaged filter or damaged properties.  Blocks.  Raises
     CorruptBlock, OSError.
     """
-    file = files.open_read(f"{folder}/{table_name(file_id)}")
+    path = f"{folder}/{table_name(file_id)}"
+    with damage_at(path, 0):
+        file = files.open_read(path)
     try:
         footer = read_footer(file, file_id)
         last_keys, handles = decode_index(_read(file, footer.file_id, footer.index_at))
@@ -165,14 +172,17 @@ def read_footer(file: ReadFile, file_id: int) -> Footer:
     at = file.size - FOOTER_BYTES
     if at < 0:
         raise CorruptBlock(file.path, 0, f"a table of {file.size} bytes")
+    with damage_at(file.path, at):
+        data = file.pread(FOOTER_BYTES, at)
     try:
-        return decode_footer(file.pread(FOOTER_BYTES, at), file_id, at)
+        return decode_footer(data, file_id, at)
     except MalformedTable as error:
         raise CorruptBlock(file.path, at, str(error)) from None
 
 
 def _read(file: ReadFile, file_id: int, handle: Handle) -> bytes:
-    data = file.pread(handle.size + TRAILER_BYTES, handle.offset)
+    with damage_at(file.path, handle.offset):
+        data = file.pread(handle.size + TRAILER_BYTES, handle.offset)
     return _checked(file.path, file_id, handle.offset, handle.size, data)
 
 

@@ -72,10 +72,14 @@ class TablesWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            with suppress(OSError):
-                if self._table is not None:
-                    self._table.abandon()
-            discard_tables(self._files, self._folder, self._made)
+            self.discard()
+
+    def discard(self) -> None:
+        """Close and delete all files of this writer."""
+        with suppress(OSError):
+            if self._table is not None:
+                self._table.abandon()
+        discard_tables(self._files, self._folder, self._made)
 
     def add(self, keys: Sequence[bytes], cells: Sequence[bytes]) -> None:
         """Append a sorted run whose keys are above all keys added before."""

@@ -2,13 +2,14 @@
 
 `compact` is a function of immutable files: it can be killed at any time, and its output is garbage until the
 manifest names it.  A damaged block costs only its own key range: the rest is written, and the range is
-reported.
+reported.  A block that the disk cannot read is judged by node/storage/table/unreadable.py (rule E11).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -16,12 +17,13 @@ from typing import Final
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.storage.storage_errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock, UnreadableBlock, damage_at
 from ringmill.node.storage.table.block import cell_head
 from ringmill.node.storage.table.run_merge import RunMerge, kept_versions
 from ringmill.node.storage.table.table_format import TRAILER_BYTES, TableMeta
 from ringmill.node.storage.table.table_reader import Table, open_table
 from ringmill.node.storage.table.table_writer import TableShape, TablesWriter
+from ringmill.node.storage.table.unreadable import Place, Unreadable
 from ringmill.node.storage.version.version import CorruptMark, Drop, mark_of
 
 __all__ = ["CompactionJob", "CompactionResult", "compact"]
@@ -41,6 +43,7 @@ class CompactionJob:
     file_ids: tuple[int, ...]
     shape: TableShape
     has_marks: bool  # a mark tells by a version's sequence whether it may be shown
+    suspects: frozenset[Place] = frozenset()  # blocks that could not be read some time ago
 
     @property
     def is_settled(self) -> bool:
@@ -54,16 +57,18 @@ class CompactionJob:
 class CompactionResult:
     tables: list[TableMeta] = field(default_factory=list)
     damaged: dict[int, list[CorruptMark]] = field(default_factory=dict)  # by file id
+    unreadable: list[Place] = field(default_factory=list)  # not judged yet: then there are no tables
 
 
 def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
     """Write the compacted runs under temporary names, synced.  Raises OSError."""
-    result = CompactionResult()
-    runs = [_run_chunks(files, job.folder, run, result.damaged) for run in job.runs]
+    result, unreadable = CompactionResult(), Unreadable(job.suspects)
+    runs = [_run_chunks(files, job.folder, run, result.damaged, unreadable) for run in job.runs]
+    file_ids = iter(job.file_ids)
     merge = _merge_versions if _needs_versions(job) else _merge_newest
     has_tombstones = any(meta.tombstones for run in job.runs for meta in run)
     may_forget = _forgets(job.older)
-    with TablesWriter(files, job.folder, iter(job.file_ids), job.shape) as writer:
+    with TablesWriter(files, job.folder, file_ids, job.shape) as writer:
         for keys, cells in merge(runs, job):
             # A damaged block is met before any key of its range is merged: what is newer there stays
             # readable.
@@ -73,6 +78,10 @@ def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
             else:
                 writer.add(keys, cells)
         result.tables = writer.finish()
+        unreadable.look_again(files, job.folder, file_ids if not result.tables else None)
+        if unreadable.unjudged:
+            writer.discard()
+            return CompactionResult(unreadable=unreadable.unjudged)
     return result
 
 
@@ -158,21 +167,28 @@ def _forgets(older: tuple[tuple[bytes, bytes], ...]) -> Callable[[bytes], bool]:
 
 
 def _run_chunks(
-    files: FileSystem, folder: str, run: tuple[TableMeta, ...], damaged: dict[int, list[CorruptMark]]
+    files: FileSystem,
+    folder: str,
+    run: tuple[TableMeta, ...],
+    damaged: dict[int, list[CorruptMark]],
+    unreadable: Unreadable,
 ) -> Iterator[Chunk]:
     for meta in run:
         try:
             table = open_table(files, folder, meta.file_id, meta)
-        except (CorruptBlock, FileNotFoundError):
+        except (CorruptBlock, FileNotFoundError) as error:
+            unreadable.note(meta, error)
             damaged[meta.file_id] = [mark_of(meta)]
             continue
         try:
-            yield from _table_chunks(table, damaged)
+            yield from _table_chunks(table, damaged, unreadable)
         finally:
             table.close()
 
 
-def _table_chunks(table: Table, damaged: dict[int, list[CorruptMark]]) -> Iterator[Chunk]:
+def _table_chunks(
+    table: Table, damaged: dict[int, list[CorruptMark]], unreadable: Unreadable
+) -> Iterator[Chunk]:
     number = 0
     while number < len(table.handles):
         keys: list[bytes] = []
@@ -182,13 +198,19 @@ def _table_chunks(table: Table, damaged: dict[int, list[CorruptMark]]) -> Iterat
         while last < len(table.handles) and table.handles[last].offset - first < _READ_BYTES:
             last += 1
         size = table.handles[last - 1].offset + table.handles[last - 1].size + TRAILER_BYTES - first
-        data = table.file.pread(size, first)
+        data: bytes | None = None
+        with suppress(UnreadableBlock), damage_at(table.file.path, first):
+            data = table.file.pread(size, first)
         for at in range(number, last):
             handle = table.handles[at]
             start = handle.offset - first
             try:
-                block = table.decode(handle, data[start : start + handle.size + TRAILER_BYTES])
-            except CorruptBlock:
+                if data is None:
+                    block = table.read_block(at)
+                else:
+                    block = table.decode(handle, data[start : start + handle.size + TRAILER_BYTES])
+            except CorruptBlock as error:
+                unreadable.note(table.meta, error)
                 low, high = table.bounds(at)
                 mark = CorruptMark(low, high + b"\0", table.meta.last_sequence)
                 sometimes("a compaction meets a damaged block")

@@ -13,9 +13,10 @@ from ringmill.cluster.overload.giving_way import put_off
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.names import table_name
-from ringmill.node.storage.storage_errors import StorageFailed
+from ringmill.node.storage.storage_errors import StorageFailed, UnreadableBlock
 from ringmill.node.storage.table.table_format import TableMeta
-from ringmill.node.storage.upkeep.compaction_child import CompactionJob, compact
+from ringmill.node.storage.table.unreadable import Place
+from ringmill.node.storage.upkeep.compaction_child import CompactionJob, CompactionResult, compact
 from ringmill.node.storage.upkeep.compaction_pick import (
     CompactionPick,
     Situation,
@@ -30,10 +31,12 @@ from ringmill.node.storage.upkeep.table_shape import table_shape
 from ringmill.node.storage.upkeep.upkeep_tools import RETRY_S, UpkeepTools
 from ringmill.node.storage.version.version import Drop, VersionEdit
 
-__all__ = ["MOST_PUT_OFF_S", "Compactor"]
+__all__ = ["MOST_PUT_OFF_S", "READ_AGAIN_S", "Compactor"]
 
 MOST_PUT_OFF_S: Final = 60.0
 """A node that is never at rest still compacts, one such compaction a minute."""
+READ_AGAIN_S: Final = 5.0
+"""So long after a read that the disk failed the next one may find that the block is lost."""
 
 
 class Compactor:
@@ -46,6 +49,8 @@ class Compactor:
         """While it is held, no table moves to another level."""
         self._purged: dict[int, int] = {}
         self._damaged: dict[int, None] = {}
+        self._unreadable: list[Place] = []  # by the last merge
+        self._suspects: set[Place] = set()  # not read by an earlier merge, either (rule E11)
 
     def wake(self) -> None:
         self._wanted.set()
@@ -80,7 +85,9 @@ class Compactor:
                 sometimes("a compaction fails and is tried again")
                 self._tools.counters.failed_compactions += 1
                 self._tools.note_failure("compaction", error)
-                await asyncio.sleep(RETRY_S)
+                unreadable, self._unreadable = self._unreadable, []
+                await asyncio.sleep(READ_AGAIN_S if unreadable else RETRY_S)
+                self._suspects.update(unreadable)
             else:
                 await self._wanted.wait()
 
@@ -122,6 +129,7 @@ class Compactor:
         job = await self._job(pick)
         with self._tools.discarding(job.file_ids):
             result = await self._tools.children.run(compact, self._paced_files(), job)
+            self._check(result)
             edit = VersionEdit(
                 added=tuple((pick.target_level, meta) for meta in result.tables),
                 removed=_ids(pick.inputs),
@@ -131,6 +139,16 @@ class Compactor:
             await self._tools.installer.commit(edit, result.tables, damaged=damaged)
         self._remember(pick, job, result.tables)
 
+    def _check(self, result: CompactionResult) -> None:
+        """Raises UnreadableBlock when the disk could not read a block that may be readable later."""
+        if result.unreadable:
+            self._unreadable = result.unreadable
+            for file_id, _ in result.unreadable:
+                self.report_damage(file_id)
+            file_id, offset = result.unreadable[0]
+            path = f"{self._tools.folder}/{table_name(file_id)}"
+            raise UnreadableBlock(path, offset, "it cannot be read now, and is read again")
+
     def _remember(self, pick: CompactionPick, job: CompactionJob, made: list[TableMeta]) -> None:
         oldest = min(job.snapshots, default=None)
         newest_drop = max(
@@ -139,6 +157,8 @@ class Compactor:
         for meta in pick.inputs:
             self._purged.pop(meta.file_id, None)
             self._damaged.pop(meta.file_id, None)
+        gone = _ids(pick.inputs)
+        self._suspects = {place for place in self._suspects if place[0] not in gone}
         self._purged |= {meta.file_id: newest_drop for meta in made}
         self._tools.counters.compactions += 1
         self._tools.counters.compaction_read_bytes += sum(meta.size for meta in pick.inputs)
@@ -164,6 +184,7 @@ class Compactor:
             file_ids=tuple(await self._tools.tables.take_ids(count)),
             shape=table_shape(self._tools.options, is_split=is_split),
             has_marks=bool(version.marks),
+            suspects=frozenset(self._suspects),
         )
 
     def _next_pick(self) -> CompactionPick | None:

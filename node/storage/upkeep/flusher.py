@@ -9,7 +9,7 @@ import asyncio
 
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.names import log_name
-from ringmill.node.storage.storage_errors import StorageFailed
+from ringmill.node.storage.storage_errors import StorageFailed, UnreadableBlock
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.table.table_writer import discard_tables
 from ringmill.node.storage.unflushed import SealedMemtable
@@ -74,7 +74,7 @@ class Flusher:
         try:
             with self._tools.discarding(job.file_ids):
                 result = await self._tools.children.run(flush_logs, self._tools.files, job)
-        except FileNotFoundError:
+        except (FileNotFoundError, UnreadableBlock):
             return None
         if not result.losses and result.last_sequence == sealed.last_sequence:
             return result.tables

@@ -15,8 +15,9 @@ from typing import Final
 from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.node.storage.checksum import checksum
 from ringmill.node.storage.log.framing import Damage, Record, frame, read_records
+from ringmill.node.storage.log.readable_parts import read_parts
 from ringmill.node.storage.names import CURRENT, current_temporary, manifest_name, parse_name
-from ringmill.node.storage.storage_errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock, damage_at
 from ringmill.node.storage.version.version import (
     MalformedEdit,
     Version,
@@ -112,7 +113,8 @@ def _write_pointer(files: FileSystem, path: str, file_id: int) -> None:
 def read_current(files: FileSystem, folder: str) -> int:
     """File id of the manifest in force.  Blocks.  Raises CorruptBlock, FileNotFoundError."""
     path = f"{folder}/{CURRENT}"
-    text = files.read_bytes(path)
+    with damage_at(path, 0):
+        text = files.read_bytes(path)
     named = parse_name(text.decode("ascii", "replace").partition(" ")[0])
     if named is None or named.kind != "manifest" or text != _pointer(named.file_id):
         raise CorruptBlock(path, 0, f"{text[:40]!r} names no manifest, or its checksum is wrong")
@@ -152,7 +154,7 @@ def read_edits(
     path = f"{folder}/{manifest_name(file_id)}"
     number = -1
     damage: Damage | None = None
-    data = files.read_bytes(path)
+    data = read_parts(files, path, reads_around=False).data
     if synced_bytes is not None and len(data) < synced_bytes:
         raise CorruptBlock(path, len(data), f"{synced_bytes} bytes were synced, {len(data)} are left")
     for record in read_records(file_id, data[:synced_bytes]):
@@ -171,14 +173,24 @@ def read_edits(
 
 
 def has_torn_end(files: FileSystem, folder: str, file_id: int) -> bool:
-    """Whether the last edit of a manifest is torn by a power cut or damaged.  Blocks."""
-    records = list(read_records(file_id, files.read_bytes(f"{folder}/{manifest_name(file_id)}")))
+    """Whether the last edit of a manifest is torn by a power cut or damaged.  Blocks.
+
+    Raises UnreadableBlock, OSError.
+    """
+    read = read_parts(files, f"{folder}/{manifest_name(file_id)}", reads_around=False)
+    records = list(read_records(file_id, read.data))
     return not records or isinstance(records[-1], Damage)
 
 
-def readable_edits(files: FileSystem, folder: str, file_id: int) -> Iterator[VersionEdit]:
-    """Every readable edit of a damaged manifest, even if others between them are missing.  Blocks."""
-    for record in read_records(file_id, files.read_bytes(f"{folder}/{manifest_name(file_id)}")):
+def readable_edits(
+    files: FileSystem, folder: str, file_id: int, *, reads_around: bool
+) -> Iterator[VersionEdit]:
+    """Every readable edit of a damaged manifest, even if others between them are missing.  Blocks.
+
+    Raises OSError; UnreadableBlock unless it `reads_around`.
+    """
+    read = read_parts(files, f"{folder}/{manifest_name(file_id)}", reads_around=reads_around)
+    for record in read_records(file_id, read.data):
         if isinstance(record, Record) and record.payload[:1] == bytes([_EDIT_KIND]):
             with suppress(MalformedEdit):
                 yield decode_edit(record.payload[_EDIT.size :])

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.lossy import SECTOR_BYTES, LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
 
 HONEST = [model for model in CrashModel if model is not CrashModel.LYING]
@@ -158,3 +158,17 @@ def test_links_share_one_file() -> None:
     assert disk.list("d") == ["b"]
     disk.remove_tree("d")
     assert not disk.exists("d")
+
+
+def test_a_bad_sector_cannot_be_read_after_a_kill_or_a_power_cut_either_until_it_is_mended() -> None:
+    disk = disk_with_file()
+    disk.spoil("d/a", 3)
+    for found in (disk.after_kill(), disk.cut_power(CrashModel.PREFIX, Random(1))):
+        file = found.open_read("d/a")
+        with pytest.raises(OSError, match="Input/output error"):
+            found.read_bytes("d/a")
+        with pytest.raises(OSError, match="Input/output error"):
+            file.pread(1, 0)
+        assert file.pread(2000, SECTOR_BYTES) == b"x" * (file.size - SECTOR_BYTES)
+        found.mend()
+        assert found.read_bytes("d/a").startswith(b"synced")

@@ -47,7 +47,7 @@ def _recovered_synced() -> Bends:
         use(
             ringmill.node.storage.recovery.opening,
             ringmill.node.storage.recovery.opening._make_durable,
-            lambda files, folder, name: None,
+            lambda files, folder, name, *, reads_around: True,
         ),
     )
 
@@ -102,9 +102,9 @@ def _corruption_is_an_error() -> Bends:
 def _file_ids_reserved() -> Bends:
     """A start goes on above the highest number that it finds, whatever the manifest has reserved."""
 
-    def open_by_names(files: FileSystem, folder: str) -> Opened:
+    def open_by_names(files: FileSystem, folder: str, *, is_patient: bool = False) -> Opened:
         found = [parsed.file_id for name in files.list(folder) if (parsed := parse_name(name))]
-        opened = ringmill.node.storage.recovery.opening.open_folder(files, folder)
+        opened = ringmill.node.storage.recovery.opening.open_folder(files, folder, is_patient=is_patient)
         opened.next_id = max(found, default=0) + 1
         return opened
 

@@ -179,7 +179,7 @@ class Engine:
     def apply(self, batch: Batch, *, is_control: bool = False, frees_space: bool = False) -> Commit:
         """Make a batch visible atomically and queue it for the log.
 
-        Control state may use the reserve of free space, and so may deletions (`frees_space`, rule E10).
+        Control state may use the reserve of free space, and so may deletions (`frees_space`, rule E11).
         Raises InvalidArgument (over 64 MiB), Overloaded
         (the caller did not `wait_writable`), DiskFull (read-only until there is space), StorageFailed (until
         the engine is opened again).

@@ -3,7 +3,8 @@
 A pass reads the copies that may hold something dead, and removes it from the engine; the space returns when
 the engine merges its tables, which is asked for once a good part of the store is garbage.
 
-Rule P1: docs/protocol/deletes.md.  M3, which keeps tombstones while a copy is filled: docs/protocol/moves.md.
+Rule P1: docs/protocol/deletes.md.  E12, by which tables are merged: docs/protocol/engine.md.  M3, which keeps
+tombstones while a copy is filled: docs/protocol/moves.md.
 """
 
 from __future__ import annotations
@@ -159,8 +160,14 @@ class Forgetting:
         )
         if not self._garbage_bytes or not (self._is_merge_wanted or self._garbage_bytes >= enough):
             return
-        self._garbage_bytes, self._is_merge_wanted = 0, False
+        garbage_bytes, self._garbage_bytes = self._garbage_bytes, 0
+        is_wanted, self._is_merge_wanted = self._is_merge_wanted, False
         prefix = kind_prefix(Kind.OBJECT)
-        await self._engine.flush()
-        await self._engine.compact_range(prefix, prefix_end(prefix))
+        try:
+            await self._engine.flush()
+            await self._engine.compact_range(prefix, prefix_end(prefix))
+        except (RingmillError, OSError):
+            self._garbage_bytes += garbage_bytes  # the next round tries again
+            self._is_merge_wanted |= is_wanted
+            raise
         sometimes("tables are merged to give back the space of deletes")

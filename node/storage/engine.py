@@ -262,7 +262,11 @@ class Engine:
         await self.wait_idle()
 
     async def compact_range(self, start: bytes = b"", end: bytes | None = None) -> None:
-        """Compact all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
+        """Compact all tables that overlap [start, end) into one level, a few at a time (rule E12).
+
+        What is written meanwhile is left out.  Raises DiskFull when some were left as they are, for want of
+        room; OSError, RingmillError.
+        """
         await self._upkeep.compactor.compact_range(start, end)
 
     async def checkpoint(self, folder: str) -> None:

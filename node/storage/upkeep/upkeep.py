@@ -45,6 +45,7 @@ class Upkeep:
         self._progress = asyncio.Event()
         self._is_over = False
         self.installer = TableInstaller(folder, files, tables)
+        self.space = SpaceWatch(folder, options, files, lambda: tables.version)
         self.tools = tools = UpkeepTools(
             folder=folder,
             options=options,
@@ -54,6 +55,7 @@ class Upkeep:
             installer=self.installer,
             snapshots=snapshots,
             counters=counters,
+            space=self.space,
             on_change=self._changed,
             is_busy=is_busy,
         )
@@ -62,7 +64,6 @@ class Upkeep:
         for table in tables.view.tables.values():
             if table.is_hurt:
                 self.compactor.report_damage(table.file_id)
-        self.space = SpaceWatch(folder, options, files, lambda: tables.version)
         self.space.check()
 
     async def run(self) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.engine_options import EngineOptions
+from ringmill.node.storage.upkeep.space import SpaceWatch
 from ringmill.node.storage.upkeep.stats import EngineCounters
 from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.table_installer import TableInstaller
@@ -33,5 +34,6 @@ class UpkeepTools:
     installer: TableInstaller
     snapshots: Snapshots
     counters: EngineCounters
+    space: SpaceWatch
     on_change: Callable[[], None]
     is_busy: Callable[[], bool]

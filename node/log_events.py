@@ -56,7 +56,7 @@ EVENTS: Final = {
     "the plan is not given up yet: %s": "moves.not_given_up",
     "partition %d is not filled yet: %s": "moves.not_filled",
     "moves wait: %s": "moves.waiting",
-    "a node leaves with its former copies: %s": "moves.left_with_copies",
+    "former copies are dropped later: %s": "moves.copies_left",
     "%s does not know of topology epoch %d yet: %s": "moves.awaiting_member",
     "hints for %s wait %.2f s more: %s": "hints.waiting",
     "a hint for %s is kept, but cannot be delivered: %s": "hints.undeliverable",

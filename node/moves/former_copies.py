@@ -3,7 +3,7 @@
 The new owners hold each acknowledged write before the former owner learns that it is none, so nothing is lost
 with its copy.  A copy that comes later has an epoch of its own and never sees what an earlier one left.
 
-Rules M3 and M6: docs/protocol/moves.md; E10, by which a full disk takes this: docs/protocol/engine.md.
+Rules M3 and M6: docs/protocol/moves.md; E11, by which a full disk takes this: docs/protocol/engine.md.
 """
 
 from __future__ import annotations

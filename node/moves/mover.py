@@ -115,27 +115,27 @@ class Mover:
         if topology is None or not self._topology.serving:
             return topology is None or not self._concerns(topology)
         try:
-            await self._drop_former(topology)
+            is_tidy = await self._tidy(topology)
             if not self._concerns(topology):
                 self.held_back.clear()
-                return True
+                return is_tidy
             if may_leave(topology, self._seat):
                 return await self._leave()
-            return await self._advance(topology)
+            return await self._advance(topology) and is_tidy
         except (RingmillError, OSError) as error:
             _log.info("moves wait: %s", error)
             return False
 
-    async def _drop_former(self, topology: Topology) -> None:
-        """Raises what the engine raises, unless this node may leave: no member asks for its copies then, and
-        nobody ever sees them again (rule M3)."""
+    async def _tidy(self, topology: Topology) -> bool:
+        """Drop what former moves have left.  Returns False when it has to be tried again: no move waits for
+        that, nor a node that may leave, as nobody ever sees such a copy (rule M3)."""
         try:
             await self._former_copies.sweep(topology)
             await self._progress.keep_only({copy for _, copy in self._joining(topology, JOINT_1)})
         except (RingmillError, OSError) as error:
-            if not may_leave(topology, self._seat):
-                raise
-            _log.info("a node leaves with its former copies: %s", error)
+            _log.info("former copies are dropped later: %s", error)
+            return False
+        return True
 
     async def _leave(self) -> bool:
         if self.hints:

@@ -3,16 +3,19 @@
 A pass reads the copies that may hold something dead, and removes it from the engine; the space returns when
 the engine merges its tables, which is asked for once a good part of the store is garbage.
 
-Rule P1: docs/protocol/deletes.md.  M3, which keeps tombstones while a copy is filled: docs/protocol/moves.md.
+Rule P1: docs/protocol/deletes.md.  E12, by which tables are merged: docs/protocol/engine.md.  M3, which keeps
+tombstones while a copy is filled: docs/protocol/moves.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from contextlib import aclosing
 from typing import Final
 
+from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.sometimes import sometimes
@@ -41,6 +44,8 @@ BATCH: Final = 256
 TURN_S: Final = 0.005
 """What SCAN_TURN objects take, about: the pause after them grows by as much for each step of the stretch."""
 
+_log = logging.getLogger(__name__)
+
 
 class Forgetting:
     """`forgotten` counts objects since the start."""
@@ -68,17 +73,22 @@ class Forgetting:
         self._garbage_bytes = 0
         self._is_merge_wanted = False
         self.forgotten = 0
+        self.held_back: dict[PartitionId, str] = {}
+        """Why a partition could not be looked through in the last round."""
 
     def merge_soon(self) -> None:
         """Merge tables after the next round, however little it has to give back."""
         self._is_merge_wanted = True
 
     async def round(self) -> None:
-        """One pass over every copy that may hold something dead.  Raises CorruptData, OSError, and what
-        writing raises."""
+        """One pass over every copy that may hold something dead; one that fails keeps no other waiting.
+
+        Raises what merging tables raises.
+        """
         document = self._topology.current
         if document is None or not self._objects.is_counted:
             return
+        before, self.held_back = self.held_back, {}
         for partition, mark in list(self._watermarks.known().items()):
             row = document.rows[partition]
             copy = Copy(partition, row.copy_epoch_of(self._node))
@@ -86,7 +96,12 @@ class Forgetting:
             if row.is_joint or self._node not in row.nodes or proven == ZERO:
                 continue
             if self._objects.dead.may_hold_dead(copy, millis(proven)):
-                await self._pass(copy, proven)
+                try:
+                    await self._pass(copy, proven)
+                except (RingmillError, OSError) as error:
+                    self.held_back[partition] = str(error) or type(error).__name__
+        if fresh := [why for partition, why in self.held_back.items() if partition not in before]:
+            _log.warning("deletes of %d partitions are not forgotten: %s", len(fresh), fresh[0])
         await self._merge_tables()
 
     async def _pass(self, copy: Copy, proven: HybridTime) -> None:
@@ -145,8 +160,14 @@ class Forgetting:
         )
         if not self._garbage_bytes or not (self._is_merge_wanted or self._garbage_bytes >= enough):
             return
-        self._garbage_bytes, self._is_merge_wanted = 0, False
+        garbage_bytes, self._garbage_bytes = self._garbage_bytes, 0
+        is_wanted, self._is_merge_wanted = self._is_merge_wanted, False
         prefix = kind_prefix(Kind.OBJECT)
-        await self._engine.flush()
-        await self._engine.compact_range(prefix, prefix_end(prefix))
+        try:
+            await self._engine.flush()
+            await self._engine.compact_range(prefix, prefix_end(prefix))
+        except (RingmillError, OSError):
+            self._garbage_bytes += garbage_bytes  # the next round tries again
+            self._is_merge_wanted |= is_wanted
+            raise
         sometimes("tables are merged to give back the space of deletes")

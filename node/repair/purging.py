@@ -108,17 +108,22 @@ class Purging:
         self._is_asked = True
         self._woken.set()
 
+    def why_kept(self, partition: PartitionId) -> str:
+        """Why deletes of a partition are not forgotten now; "" when nothing is known to hold them back."""
+        return self.held_back.get(partition) or self._forgetting.held_back.get(partition, "")
+
     @property
     def story(self) -> str:
         """Why deletes are not forgotten now, in one line for people; "" when nothing is known to hold them
         back."""
         if not self._options.after_s:
             return "the node runs with --purge-after off"
-        if not self.held_back:
+        held_back = self._forgetting.held_back | self.held_back
+        if not held_back:
             return self._removal.story
-        reasons = sorted({*self.held_back.values()})
+        reasons = sorted({*held_back.values()})
         more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
-        number = len(self.held_back)
+        number = len(held_back)
         told = "1 partition keeps its deletes" if number == 1 else f"{number} partitions keep their deletes"
         return f"{told}: {reasons[0]}{more}"
 

@@ -100,6 +100,7 @@ class RegisterRemoval:
         self._gate = gate
         self._due: dict[Copy, int] = {}  # when to look again, in ms since 1970
         self._waiting: set[Copy] = set()  # in which registers were found that could not be removed yet
+        self._unread: dict[Copy, str] = {}  # which could not be looked through in the last round
         self.held_back: dict[PartitionId, str] = {}
         """Why registers of a partition were not removed at the last try."""
 
@@ -113,9 +114,11 @@ class RegisterRemoval:
         return f"{told} deleted registers: {min(self.held_back.values())}"
 
     async def round(self, document: Topology) -> None:
-        """One pass over the copies that may hold something old enough.  Raises CorruptData, OSError."""
+        """One pass over the copies that may hold something old enough; one that fails keeps no other
+        waiting."""
         self._note_emptied()
         self.held_back = {}
+        before, self._unread = self._unread, {}
         for number, row in enumerate(document.rows):
             partition = PartitionId(number)
             copy = Copy(partition, row.copy_epoch_of(self._node))
@@ -123,7 +126,12 @@ class RegisterRemoval:
                 continue
             if copy in self._waiting and self._is_held_back(partition, row):
                 continue  # what was found waits, and is not looked for again
-            self._due[copy] = await self._pass(document, partition, row)
+            try:
+                self._due[copy] = await self._pass(document, partition, row)
+            except (RingmillError, OSError) as error:
+                self.held_back[partition] = self._unread[copy] = str(error) or type(error).__name__
+        if fresh := [why for copy, why in self._unread.items() if copy not in before]:
+            _log.warning("deleted registers of %d partitions are not removed: %s", len(fresh), fresh[0])
 
     def _note_emptied(self) -> None:
         due_ms = self._hybrid.wall_ms() + round(self._options.after_s * 1000)

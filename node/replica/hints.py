@@ -4,7 +4,7 @@ Rule H1: a hint belongs to (partition, key) and names its target owners; a newer
 into it.  A target is removed only if the hint still holds what was delivered: if a newer write was merged in
 meanwhile, removing the target would lose that write.  Each change is one step (rule V9).  Hints for one owner
 are bounded in bytes and in time; what is over the bound is dropped, and the partition owed to that owner
-first (rule H2).  Striking off works on a full disk (rule E10).  A hint that counts for its owner in a write's
+first (rule H2).  Striking off works on a full disk (rule E11).  A hint that counts for its owner in a write's
 level is never dropped: one that is over the bound is refused instead, and does not count (rule H11).  Layout:
 docs/formats/hint.md.
 """

@@ -25,7 +25,7 @@ async def change(
 ) -> T:
     """Run `step` on the present value; the step applies its own batch.
 
-    `frees_space`: that batch deletes, and may use the reserve of free space (rule E10).  Waits while the
+    `frees_space`: that batch deletes, and may use the reserve of free space (rule E11).  Waits while the
     engine holds writers back.  Raises what `step` and `fetch` raise, and Overloaded when the value keeps
     changing before it can be used.
     """

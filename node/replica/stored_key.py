@@ -29,6 +29,7 @@ __all__ = [
     "parse_copy",
     "parse_hint_key",
     "parse_object_key",
+    "partition_prefix",
     "prefix_end",
     "registers_prefix",
 ]
@@ -36,7 +37,7 @@ __all__ = [
 _OBJECT: Final = struct.Struct(">BHQQI")  # kind, partition, copy epoch, keyspace epoch, keyspace ordinal
 _REGISTER: Final = _OBJECT
 _HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspace ordinal
-_HINTS: Final = struct.Struct(">BH")  # kind, partition
+_PARTITION: Final = struct.Struct(">BH")  # kind, partition
 _COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
 COPY_PREFIX_BYTES: Final = _COPY.size
 
@@ -93,6 +94,11 @@ def copy_prefix(copy: Copy) -> bytes:
     return _COPY.pack(Kind.OBJECT, *copy)
 
 
+def partition_prefix(partition: int) -> bytes:
+    """The common prefix of all object keys of a partition's copies."""
+    return _PARTITION.pack(Kind.OBJECT, partition)
+
+
 def keyspace_prefix(keyspace: KeyspaceId) -> bytes:
     """What follows in the keys of all objects of a keyspace on the prefix of their copy."""
     return keyspace_bytes(keyspace)
@@ -118,7 +124,7 @@ def hint_key(hint: HintKey) -> bytes:
 
 def hints_prefix(partition: PartitionId) -> bytes:
     """The common prefix of all hints about keys of a partition."""
-    return _HINTS.pack(Kind.HINT, partition)
+    return _PARTITION.pack(Kind.HINT, partition)
 
 
 def parse_hint_key(stored: bytes) -> HintKey:

@@ -117,5 +117,5 @@ class RepairService:
             proven_ms=millis(self._replica.watermarks.proven(partition)),
             tombstones=self._replica.objects.dead.tombstones(Copy(partition, row.copy_epoch_of(self._node))),
             leads=self._node == min(row.whole),
-            held_back=self._purging.held_back.get(partition, ""),
+            held_back=self._purging.why_kept(partition),
         )

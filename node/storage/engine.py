@@ -183,7 +183,7 @@ class Engine:
     def apply(self, batch: Batch, *, is_control: bool = False, frees_space: bool = False) -> Commit:
         """Make a batch visible atomically and queue it for the log.
 
-        Control state may use the reserve of free space, and so may deletions (`frees_space`, rule E10).
+        Control state may use the reserve of free space, and so may deletions (`frees_space`, rule E11).
         Raises InvalidArgument (over 64 MiB), Overloaded
         (the caller did not `wait_writable`), DiskFull (read-only until there is space), StorageFailed (until
         the engine is opened again).
@@ -266,7 +266,11 @@ class Engine:
         await self.wait_idle()
 
     async def compact_range(self, start: bytes = b"", end: bytes | None = None) -> None:
-        """Compact all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
+        """Compact all tables that overlap [start, end) into one level, a few at a time (rule E12).
+
+        What is written meanwhile is left out.  Raises DiskFull when some were left as they are, for want of
+        room; OSError, RingmillError.
+        """
         await self._upkeep.compactor.compact_range(start, end)
 
     async def checkpoint(self, folder: str) -> None:
@@ -475,7 +479,7 @@ class Engine:
 
 
 async def _opened(files: FileSystem, folder: str, options: EngineOptions) -> Opened:
-    """What the disk cannot read is read again some seconds later before it counts as lost (rule E11)."""
+    """What the disk cannot read is read again some seconds later before it counts as lost (rule E10)."""
     for pause_s in _READ_AGAIN_S:
         try:
             return await files.off_loop(_recover, files, folder, options, is_patient=True)

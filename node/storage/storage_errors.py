@@ -42,7 +42,7 @@ class CorruptBlock(CorruptData):
 
 
 class UnreadableBlock(CorruptBlock):
-    """The disk does not give the bytes.  That may pass, so it is no loss before rule E11 says so."""
+    """The disk does not give the bytes.  That may pass, so it is no loss before rule E10 says so."""
 
 
 @contextmanager

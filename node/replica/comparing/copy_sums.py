@@ -7,21 +7,23 @@ the order of changes, nor on how an object came about.  Two owners whose sums ar
 64 bits make a false equality as likely as once in 10^19 comparisons of copies that differ.
 
 Sums are in memory only.  The scan that counts what is stored after a start makes them too, and until it has
-passed a copy nothing is said of that copy; nor from the moment on at which a damaged range of it is healed,
-as what was lost cannot be taken out (rule H10; docs/decisions/sums-are-made-again-at-each-start.md).
+passed a copy nothing is said of that copy; nor of one that it could not read whole, nor from the moment on at
+which a damaged range of a copy is healed, as what was lost cannot be taken out (rule H10;
+docs/decisions/sums-are-made-again-at-each-start.md).
 """
 
 from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Sequence
 from operator import xor
 from struct import Struct
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES, Copy, copy_prefix
+from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES, Copy, copy_prefix, prefix_end
 
 __all__ = ["GROUPS", "GROUP_LEAVES", "LEAVES", "SUM_BYTES", "CopySums", "LeafSums", "leaf_of", "object_name"]
 
@@ -32,6 +34,9 @@ SUM_BYTES: Final = 8
 _NAME: Final = Struct("<QI")
 _ITEMS: Final = LEAVES  # where the number of objects stands, behind the sums
 _BLANK: Final = bytes((LEAVES + 1) * SUM_BYTES)
+KeyRange = tuple[bytes, bytes]
+"""Stored keys from the first to before the second."""
+
 _WORD: Final = (1 << 64) - 1  # while a pass counts, more may be forgotten than was counted so far
 
 
@@ -75,6 +80,7 @@ class CopySums:
     def __init__(self) -> None:
         self._sums: dict[bytes, array[int]] = {}  # by the copy's prefix
         self._unknown: dict[bytes, None] | None = None  # None: every copy
+        self._unread: list[KeyRange] = []  # copies in these are unknown, too
         self._forgotten: dict[bytes, None] = {}  # during the present pass
 
     def change(self, stored_key: bytes, old: bytes | None, new: bytes) -> None:
@@ -114,7 +120,7 @@ class CopySums:
     def of(self, copy: Copy) -> LeafSums | None:
         """What the copy holds now, synced or not; None while that is not known."""
         prefix = copy_prefix(copy)
-        if self._unknown is None or prefix in self._unknown:
+        if self._is_unknown(prefix):
             return None
         return LeafSums(self._sums.get(prefix))
 
@@ -132,21 +138,33 @@ class CopySums:
     def begin(self) -> None:
         """A pass over a snapshot that is taken now begins; changes from now on are told by `change`."""
         self._forgotten = {}
-        if self._unknown is None:
-            self._sums.clear()
-        else:
-            for prefix in self._unknown:
-                self._sums.pop(prefix, None)
+        for prefix in [each for each in self._sums if self._is_unknown(each)]:
+            del self._sums[prefix]
 
     def add(self, stored_key: bytes, encoded: bytes) -> None:
         """An object of the snapshot."""
-        if self._unknown is None or stored_key[:COPY_PREFIX_BYTES] in self._unknown:
+        if self._is_unknown(stored_key[:COPY_PREFIX_BYTES]):
             self.change(stored_key, None, encoded)
 
-    def end(self) -> None:
-        """The pass has seen everything.  One that has not is not ended, and the next one begins anew."""
-        self._unknown = self._forgotten
+    def end(self, unread: Sequence[KeyRange] = ()) -> None:
+        """The pass has seen all but these ranges of keys.  What was not known of them stays unknown."""
+        if self._unknown is None:
+            still, self._unread = dict[bytes, None](), list(unread)
+        else:
+            still = {prefix: None for prefix in self._unknown if _is_in(prefix, unread)}
+            both = [(max(a, c), min(b, d)) for a, b in self._unread for c, d in unread]
+            self._unread = [(start, end) for start, end in both if start < end]
+        self._unknown = still | self._forgotten
         self._forgotten = {}
+
+    def _is_unknown(self, prefix: bytes) -> bool:
+        return self._unknown is None or prefix in self._unknown or _is_in(prefix, self._unread)
+
+
+def _is_in(prefix: bytes, ranges: Sequence[KeyRange]) -> bool:
+    """Whether a copy has keys in one of these."""
+    behind = prefix_end(prefix)
+    return any(start < behind and prefix < end for start, end in ranges)
 
 
 def _hashed(data: bytes) -> bytes:

@@ -17,13 +17,12 @@ from ringmill.cluster.versions.hybrid_time import millis
 from ringmill.cluster.versions.object_codec import outline
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.comparing.copy_sums import CopySums
+from ringmill.node.replica.comparing.readable_objects import Unread, readable_objects
 from ringmill.node.replica.purging.dead_counts import DeadCounts
 from ringmill.node.replica.stored_key import (
     COPY_PREFIX_BYTES,
     Copy,
-    Kind,
     copy_prefix,
-    kind_prefix,
     parse_copy,
     prefix_end,
 )
@@ -118,8 +117,8 @@ class StoredCount:
 
         One count at a time.
 
-        A million objects take half a minute, in slices between which requests are served.  Unreadable data
-        ends the count, and the figures are then too low: they are only for people, so a node must not fail
+        A million objects take half a minute, in slices between which requests are served.  What cannot be
+        read is left out, and the figures are then too low: they are only for people, so a node must not fail
         for them.
         """
         self._keys.clear()
@@ -127,22 +126,26 @@ class StoredCount:
         self.is_counted = False
         self.dead.clear()
         self.sums.begin()
-        prefix = kind_prefix(Kind.OBJECT)
+        unread: list[Unread] = []
         with self._engine.snapshot() as snapshot:  # no await before: later changes count themselves
-            scan = self._engine.scan(prefix, prefix_end(prefix), snapshot=snapshot)
-            try:
-                async with aclosing(scan):
-                    await self._count(scan)
-                self.sums.end()
-            except (RingmillError, OSError) as error:
-                _log.warning("keys and bytes are counted only up to the first unreadable data: %s", error)
+            async with aclosing(readable_objects(self._engine, snapshot, unread)) as found:
+                await self._count(found, unread)
+        self.sums.end([(part.start, part.end) for part in unread])
+        if unread:
+            _log.warning("keys and bytes are counted without what cannot be read: %s", unread[0].error)
         self.is_counted = True
 
-    async def _count(self, scan: AsyncIterator[tuple[bytes, bytes]]) -> None:
+    async def _count(self, found: AsyncIterator[tuple[bytes, bytes]], unread: list[Unread]) -> None:
         """The scan itself never waits while its blocks are cached, so the pause is made here."""
         in_slice = 0
-        async for key, encoded in scan:
-            has_value, expires_at_ms, newest = outline(encoded)
+        async for key, encoded in found:
+            try:
+                has_value, expires_at_ms, newest = outline(encoded)
+            except RingmillError as error:
+                prefix = key[:COPY_PREFIX_BYTES]
+                if not unread or unread[-1].start != prefix:
+                    unread.append(Unread(prefix, prefix_end(prefix), error))
+                continue
             if not has_value:
                 self.dead.change(key, 1)
                 self.dead.dead_from(key, millis(newest))

@@ -1,7 +1,7 @@
 """Opens a folder: a new one, one that was closed in order, or one left by a crash.
 
 The steps: read the manifest, logs and tables; write a new manifest; delete the files that it does not name.
-Rules E3, E5, E6, E7 and E11: docs/protocol/engine.md.
+Rules E3, E5, E6, E7 and E10: docs/protocol/engine.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Opened:
 
 def open_folder(files: FileSystem, folder: str, *, is_patient: bool = False) -> Opened:
     """Blocks.  Raises OSError; UnreadableBlock for what the disk cannot read while it `is_patient`, and when
-    it can read no file (rule E11)."""
+    it can read no file (rule E10)."""
     found = {name: parsed for name in files.list(folder) if (parsed := parse_name(name))}
     try:
         stored = _find_version(files, folder, found, is_patient=is_patient)

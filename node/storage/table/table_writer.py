@@ -40,6 +40,7 @@ class TableShape:
     table_bytes: int
     compression: str
     filter_bits_per_key: int
+    cuts: tuple[bytes, ...] = ()  # ascending: a table ends before each of these keys
 
 
 class TablesWriter:
@@ -57,6 +58,7 @@ class TablesWriter:
         self._folder = folder
         self._file_ids = file_ids
         self._shape = shape
+        self._cuts = list(reversed(shape.cuts))
         self.forget_sequences = False
         self._compressor = Compressor(shape.compression)
         self._table: _OpenTable | None = None
@@ -83,6 +85,13 @@ class TablesWriter:
 
     def add(self, keys: Sequence[bytes], cells: Sequence[bytes]) -> None:
         """Append a sorted run whose keys are above all keys added before."""
+        while self._cuts and keys and self._cuts[-1] <= keys[-1]:
+            at = bisect_left(keys, self._cuts.pop())
+            self._keys += keys[:at]
+            self._cells += cells[:at]
+            self._write_blocks(keep_rest=False)
+            self._close_table()
+            keys, cells = keys[at:], cells[at:]
         self._keys += keys
         self._cells += cells
         self._write_blocks(keep_rest=True)

@@ -4,7 +4,7 @@ The errors of a whole disk, of its cable or of a network in between come and go.
 out of reach until other owners heal it, and stays so where there is none.  So a block counts as lost only
 when nothing else explains it.
 
-Rule E11: docs/protocol/engine.md.
+Rule E10: docs/protocol/engine.md.
 """
 
 from __future__ import annotations

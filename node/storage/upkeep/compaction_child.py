@@ -2,7 +2,7 @@
 
 `compact` is a function of immutable files: it can be killed at any time, and its output is garbage until the
 manifest names it.  A damaged block costs only its own key range: the rest is written, and the range is
-reported.  A block that the disk cannot read is judged by node/storage/table/unreadable.py (rule E11).
+reported.  A block that the disk cannot read is judged by node/storage/table/unreadable.py (rule E10).
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ from ringmill.node.storage.version.version import LEVELS, Drop, Version
 
 __all__ = [
     "CompactionPick",
+    "RangePicks",
     "Situation",
     "level_below_all",
     "may_hold",
     "older_ranges",
-    "pick_all",
     "pick_damaged",
     "pick_compaction",
     "useless_tables",
@@ -51,11 +51,16 @@ class CompactionPick:
     runs: tuple[tuple[TableMeta, ...], ...]
     is_move: bool = False  # nothing to rewrite: the tables only change their level
     why: str = ""
+    cuts: tuple[bytes, ...] = ()  # a table of the output ends before each of these keys
     can_wait: bool = False  # it returns space or saves reads, and no write is held up without it
 
     @property
     def inputs(self) -> list[TableMeta]:
         return [meta for run in self.runs for meta in run]
+
+    @property
+    def input_bytes(self) -> int:
+        return _bytes(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,30 +108,93 @@ def pick_damaged(version: Version, file_ids: Iterable[int]) -> CompactionPick | 
     return None
 
 
-def pick_all(
-    version: Version, start: bytes, end: bytes | None, options: EngineOptions
-) -> CompactionPick | None:
-    """All tables that overlap [start, end), compacted into the deepest level among theirs."""
-    metas = version.tables()
-    chosen = [meta for meta in metas if meta.largest >= start and (end is None or meta.smallest < end)]
-    if not chosen:
+class RangePicks:
+    """The compactions one by one that bring all tables of [start, end) into one level (rule E12).
+
+    With levels, each table sinks as in `pick_compaction`: level by level, table by table.  One with too much
+    below it, as it spans many keys, is cut first, so that none is larger than an ordinary compaction.  Tables
+    that lie deepest already are rewritten where they hold garbage.  What is flushed after `version` is left
+    out.  Without levels there is one pick, of all.
+    """
+
+    def __init__(self, version: Version, start: bytes, end: bytes | None, options: EngineOptions) -> None:
+        self._start = start
+        self._end = end
+        self._options = options
+        self._flushed_sequence = version.flushed_sequence
+        self._newest_id = max((meta.file_id for meta in version.tables()), default=0)
+        self._deepest = max(
+            (level for level in range(1, LEVELS) if any(map(self._is_within, version.levels[level]))),
+            default=1,
+        )
+        self._level = 0
+        self._passed: set[int] = set()  # files that were picked in level 0, or to be cut
+        self._from = b""  # tables of a deeper level that begin before were picked
+
+    def following(self, version: Version) -> CompactionPick | None:
+        """The next one, or None when there is none.  Each table is picked once, whatever comes of it."""
+        if self._options.strategy != "leveled":
+            return self._all(version)
+        while self._level <= self._deepest:
+            pick = self._sinking(version) if self._level < self._deepest else self._garbage(version)
+            if pick is not None:
+                return replace(pick, why="range", is_move=pick.is_move and pick.target_level < self._deepest)
+            self._level += 1
+            self._from = b""
         return None
-    grown = chosen
-    while True:  # tables that overlap a chosen one must be included
-        low, high = _range(grown)
-        more = [meta for meta in metas if meta.overlaps(low, high)]
-        if len(more) == len(grown):
-            break
-        grown = more
-    ids = {meta.file_id for meta in grown}
-    runs: list[tuple[TableMeta, ...]] = [(meta,) for meta in version.levels[0] if meta.file_id in ids]
-    deepest = 0 if options.strategy != "leveled" else 1
-    for level in range(1, LEVELS):
-        run = tuple(meta for meta in version.levels[level] if meta.file_id in ids)
-        if run:
-            runs.append(run)
-            deepest = level
-    return CompactionPick(deepest, tuple(runs), why="range")
+
+    def _sinking(self, version: Version) -> CompactionPick | None:
+        if self._level:
+            return self._sinking_deep(version)
+        former = [meta for meta in version.levels[0] if meta.first_sequence <= self._flushed_sequence]
+        waiting = [meta for meta in former if self._is_within(meta) and meta.file_id not in self._passed]
+        if not waiting:
+            return None
+        pick = _sink_level0(version, former, waiting[-1])
+        self._passed.update(meta.file_id for meta in pick.inputs)
+        return pick
+
+    def _sinking_deep(self, version: Version) -> CompactionPick | None:
+        while (chosen := self._next(version)) is not None:
+            pick = _sink(version, self._level, chosen)
+            cuts = _cuts(pick.inputs[1:], self._options.level1_bytes)
+            if not cuts:
+                return pick
+            if chosen.file_id not in self._passed:
+                self._passed.add(chosen.file_id)
+                self._from = chosen.smallest  # its pieces are next
+                return CompactionPick(self._level, ((chosen,),), cuts=cuts)
+        return None
+
+    def _garbage(self, version: Version) -> CompactionPick | None:
+        """A table of the deepest level that holds what nobody needs, and was not made by one of these."""
+        while (chosen := self._next(version)) is not None:
+            drops = any(may_hold(chosen, drop) for drop in version.drops)
+            if chosen.file_id <= self._newest_id and (chosen.tombstones or chosen.has_versions or drops):
+                return CompactionPick(self._level, ((chosen,),))
+        return None
+
+    def _next(self, version: Version) -> TableMeta | None:
+        tables = version.levels[self._level]
+        chosen = next(
+            (meta for meta in tables if self._is_within(meta) and meta.smallest >= self._from), None
+        )
+        if chosen is not None:
+            self._from = chosen.largest + b"\0"
+        return chosen
+
+    def _all(self, version: Version) -> CompactionPick | None:
+        """All that overlap, and what overlaps one of these, into the deepest level among theirs."""
+        chosen = list(filter(self._is_within, version.tables()))
+        if self._passed or not chosen:
+            return None
+        self._passed = {meta.file_id for meta in _overlap_closure(version.tables(), chosen)}
+        levels = [tuple(meta for meta in level if meta.file_id in self._passed) for level in version.levels]
+        runs = (*((meta,) for meta in levels[0]), *filter(None, levels[1:]))
+        return CompactionPick(max(level for level in range(LEVELS) if levels[level]), runs, why="range")
+
+    def _is_within(self, meta: TableMeta) -> bool:
+        return meta.largest >= self._start and (self._end is None or meta.smallest < self._end)
 
 
 def older_ranges(version: Version, pick: CompactionPick) -> list[tuple[bytes, bytes]]:
@@ -171,7 +239,7 @@ def _pick_leveled(version: Version, options: EngineOptions) -> CompactionPick | 
     if score < 1:
         return None
     if level == 0:
-        return _sink_level0(version)
+        return _sink_level0(version, version.levels[0], version.levels[0][-1])
 
     def cost(meta: TableMeta) -> tuple[float, float, int]:
         """Bytes of the next level to rewrite per byte of the table; among equals more deletions come
@@ -188,25 +256,40 @@ def _score(level: int, tables: Sequence[TableMeta], options: EngineOptions) -> f
     return _bytes(tables) / (options.level1_bytes * float(options.level_growth) ** (level - 1))
 
 
-def _sink_level0(version: Version) -> CompactionPick:
-    """The oldest table of level 0 with all that overlap it, so that nothing newer sinks below something
-    older."""
-    chosen = [version.levels[0][-1]]
-    while True:
-        low, high = _range(chosen)
-        grown = [meta for meta in version.levels[0] if meta.overlaps(low, high)]
-        if len(grown) == len(chosen):
-            break
-        chosen = grown
+def _sink_level0(version: Version, tables: Sequence[TableMeta], oldest: TableMeta) -> CompactionPick:
+    """One of these tables of level 0 with all of them that overlap it, so that nothing newer sinks below
+    something older."""
+    chosen = _overlap_closure(tables, [oldest])
     below = _overlapping(version.levels[1], *_range(chosen))
     runs = tuple((meta,) for meta in chosen) + ((below,) if below else ())
     return CompactionPick(1, runs, is_move=_may_move(version, 1, runs), why="level 0")
+
+
+def _overlap_closure(tables: Sequence[TableMeta], chosen: list[TableMeta]) -> list[TableMeta]:
+    """With all tables that overlap one of these."""
+    while True:
+        low, high = _range(chosen)
+        grown = [meta for meta in tables if meta.overlaps(low, high)]
+        if len(grown) == len(chosen):
+            return grown
+        chosen = grown
 
 
 def _sink(version: Version, level: int, chosen: TableMeta) -> CompactionPick:
     below = _overlapping(version.levels[level + 1], chosen.smallest, chosen.largest)
     runs = ((chosen,), below) if below else ((chosen,),)
     return CompactionPick(level + 1, runs, is_move=_may_move(version, level + 1, runs), why=f"level {level}")
+
+
+def _cuts(below: Sequence[TableMeta], most_bytes: int) -> tuple[bytes, ...]:
+    """Where to cut a table that lies above these, so that each piece meets no more than so much of them."""
+    cuts, size_bytes = list[bytes](), 0
+    for meta in below:
+        size_bytes += meta.size
+        if size_bytes > most_bytes and size_bytes > meta.size:
+            cuts.append(meta.smallest)
+            size_bytes = meta.size
+    return tuple(cuts)
 
 
 def _may_move(version: Version, target: int, runs: tuple[tuple[TableMeta, ...], ...]) -> bool:
@@ -278,7 +361,7 @@ def _pick_tombstones(version: Version, situation: Situation) -> CompactionPick |
     for level, tables in enumerate(version.levels[:-1]):
         worst = max(filter(is_free, tables), key=share, default=None)
         if worst is not None and share(worst) >= _TOMBSTONE_SHARE and _has_older(version, worst):
-            pick = _sink_level0(version) if level == 0 else _sink(version, level, worst)
+            pick = _sink(version, level, worst) if level else _sink_level0(version, tables, tables[-1])
             return replace(pick, can_wait=True)
     return None
 

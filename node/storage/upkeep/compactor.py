@@ -19,10 +19,10 @@ from ringmill.node.storage.table.unreadable import Place
 from ringmill.node.storage.upkeep.compaction_child import CompactionJob, CompactionResult, compact
 from ringmill.node.storage.upkeep.compaction_pick import (
     CompactionPick,
+    RangePicks,
     Situation,
     may_hold,
     older_ranges,
-    pick_all,
     pick_compaction,
     pick_damaged,
     useless_tables,
@@ -50,7 +50,7 @@ class Compactor:
         self._purged: dict[int, int] = {}
         self._damaged: dict[int, None] = {}
         self._unreadable: list[Place] = []  # by the last merge
-        self._suspects: set[Place] = set()  # not read by an earlier merge, either (rule E11)
+        self._suspects: set[Place] = set()  # not read by an earlier merge, either (rule E10)
 
     def wake(self) -> None:
         self._wanted.set()
@@ -92,11 +92,24 @@ class Compactor:
                 await self._wanted.wait()
 
     async def compact_range(self, start: bytes, end: bytes | None) -> None:
-        """Compact all tables that overlap [start, end) into one level.  Raises OSError, RingmillError."""
-        async with self.one_at_a_time:
-            pick = pick_all(self._tools.tables.version, start, end, self._tools.options)
-            if pick is not None:
-                await self._merge(pick)
+        """Compact all tables that overlap [start, end) into one level, a few at a time (rule E12).
+
+        Raises DiskFull when some were left as they are, for want of the room that it takes to merge them;
+        OSError, RingmillError.
+        """
+        tools = self._tools
+        picks, refusal = RangePicks(tools.tables.version, start, end, tools.options), None
+        while True:
+            async with self.one_at_a_time:  # between two of them a more urgent one has its turn
+                pick = picks.following(tools.tables.version)
+                if pick is None:
+                    break
+                no_room = None if pick.is_move else tools.space.refusal_of_merge(pick.input_bytes)
+                if no_room is None:
+                    await self._merge(pick)
+                refusal = refusal or no_room
+        if refusal is not None:
+            raise refusal
 
     async def _put_off(self) -> None:
         """Let requests go first, for a while, if the next compaction can wait (rule O8)."""
@@ -174,7 +187,7 @@ class Compactor:
         version = self._tools.tables.version
         most_bytes = sum(meta.raw_bytes + 24 * meta.entries for meta in pick.inputs)
         is_split = pick.target_level > 0
-        count = most_bytes // self._tools.options.table_bytes + 2 if is_split else 1
+        count = most_bytes // self._tools.options.table_bytes + 2 + len(pick.cuts) if is_split else 1
         return CompactionJob(
             folder=self._tools.folder,
             runs=pick.runs,
@@ -182,7 +195,7 @@ class Compactor:
             snapshots=self._tools.snapshots.live(),
             drops=version.drops,
             file_ids=tuple(await self._tools.tables.take_ids(count)),
-            shape=table_shape(self._tools.options, is_split=is_split),
+            shape=table_shape(self._tools.options, is_split=is_split, cuts=pick.cuts),
             has_marks=bool(version.marks),
             suspects=frozenset(self._suspects),
         )

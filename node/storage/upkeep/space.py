@@ -76,6 +76,20 @@ class SpaceWatch:
                 hint=f"free {total - free} bytes; writing goes on by itself",
             )
 
+    def refusal_of_merge(self, input_bytes: int) -> DiskFull | None:
+        """Why tables of this size cannot be merged now without the room of logs and control state (rule E12);
+        None: they can."""
+        needed = needed_space(self._version(), self._options)
+        total = needed.control_bytes + needed.log_bytes + input_bytes
+        free = self._files.free_space(self._folder)
+        if free >= total:
+            return None
+        return DiskFull(
+            f"{free} bytes are free where {self._folder} lies, {total} are needed to merge tables",
+            detail={"free": free, "needed": total},
+            hint=f"free {total - free} bytes; it is tried again by itself",
+        )
+
     async def run(self, on_look: Callable[[], None]) -> None:
         """Look twice a second until cancelled, once while there is plenty; calls `on_look` after each
         look."""

@@ -46,6 +46,7 @@ class Upkeep:
         self._progress = asyncio.Event()
         self._is_over = False
         self.installer = TableInstaller(folder, files, tables)
+        self.space = SpaceWatch(folder, options, files, lambda: tables.version)
         self.tools = tools = UpkeepTools(
             folder=folder,
             options=options,
@@ -56,6 +57,7 @@ class Upkeep:
             snapshots=snapshots,
             counters=counters,
             complaints=Complaints(f"the store in {folder}", LoopClock()),
+            space=self.space,
             on_change=self._changed,
             is_busy=is_busy,
         )
@@ -64,7 +66,6 @@ class Upkeep:
         for table in tables.view.tables.values():
             if table.is_hurt:
                 self.compactor.report_damage(table.file_id)
-        self.space = SpaceWatch(folder, options, files, lambda: tables.version)
         self.space.check()
 
     async def run(self) -> None:

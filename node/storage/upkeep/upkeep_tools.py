@@ -13,6 +13,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Children, FileSystem
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_writer import discard_tables
+from ringmill.node.storage.upkeep.space import SpaceWatch
 from ringmill.node.storage.upkeep.stats import EngineCounters
 from ringmill.node.storage.version.snapshots import Snapshots
 from ringmill.node.storage.version.table_installer import TableInstaller
@@ -46,6 +47,7 @@ class UpkeepTools:
     snapshots: Snapshots
     counters: EngineCounters
     complaints: Complaints
+    space: SpaceWatch
     on_change: Callable[[], None]
     is_busy: Callable[[], bool]
 

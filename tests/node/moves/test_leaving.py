@@ -11,7 +11,7 @@ from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.moves.former_copies import FormerCopies
 from ringmill.node.storage.upkeep.space import needed_space
-from tests.node.moves.test_new_copies import change, until
+from tests.node.moves.test_new_copies import change, turned, until
 from tests.node.repair.healing_world import HealingWorld, run
 
 LEAVER, AWAY = NodeId("n4"), NodeId("n3")
@@ -42,16 +42,16 @@ def test_a_node_with_a_full_disk_delivers_its_hints_and_leaves() -> None:
     run(story, nodes=4)
 
 
-def test_a_node_that_cannot_drop_its_copies_leaves_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = FormerCopies.sweep
-
+def test_copies_that_cannot_be_dropped_are_in_the_way_of_no_move_and_of_no_leaver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def damaged(copies: FormerCopies, topology: Topology) -> None:
-        if copies._node == LEAVER:
-            raise CorruptData("a damaged block")
-        await sweep(copies, topology)
+        raise CorruptData("a damaged block")
 
     async def story(world: HealingWorld) -> None:
         monkeypatch.setattr(FormerCopies, "sweep", damaged)
+        await change(world, turned)
+        await until(lambda: not world.world.topology.is_moving)
         await leave(world)
         await until(lambda: not world.world.topology.has_member(LEAVER))
 

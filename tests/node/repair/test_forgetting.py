@@ -1,4 +1,4 @@
-"""A pass for what is dead is of one copy: the next copy of the same partition has a pass of its own."""
+"""A pass for what is dead is of one copy: the next copy has a pass of its own, whatever became of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks that the disk cannot read: fenced when they are lost, not for an error that passes (rule E11)."""
+"""Blocks that the disk cannot read: fenced when they are lost, not for an error that passes (rule E10)."""
 
 from __future__ import annotations
 

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
 from ringmill.cluster.overload.giving_way import LOOK_S
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.engine_options import COMPRESSIONS, STRATEGIES
+from ringmill.node.storage.upkeep.compaction_child import compact
 from ringmill.node.storage.upkeep.compactor import MOST_PUT_OFF_S
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -81,6 +83,40 @@ async def test_deletes_give_their_space_back(open_engine: OpenEngine) -> None:
     await engine.flush()
     assert [pair async for pair in engine.scan()] == []
     assert engine.stats().table_bytes < full / 4
+
+
+class SlowCompactions(TurnSpawner):
+    """`meanwhile` is done during each."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if function is compact and self.meanwhile is not None:
+            await self.meanwhile()
+        return await super().run(function, *args, **kwargs)
+
+
+async def test_a_range_that_is_compacted_keeps_no_other_compaction_waiting(disk: LossyDisk) -> None:
+    spawner, seen = SlowCompactions(), list[int]()
+    async with await Engine.open(FOLDER, TINY, files=disk, spawner=spawner) as engine:
+        await churn(engine, 13, 3000, 1500)
+        await engine.flush()
+        counters = engine.stats().counters
+
+        async def fill_a_memtable() -> None:
+            before = counters.flushes
+            while counters.flushes == before:
+                batch = Batch()
+                batch.put(b"key%04d" % len(seen), bytes(100))
+                engine.apply(batch)
+                await asyncio.sleep(0)
+            seen.append(engine.stats().unmerged_tables)
+
+        spawner.meanwhile = fill_a_memtable
+        await engine.compact_range()
+        spawner.meanwhile = None
+        assert len(seen) > TINY.slow_at_tables
+        assert max(seen) < TINY.slow_at_tables
 
 
 async def test_what_only_returns_space_waits_while_requests_do_and_a_minute_at_most(

@@ -10,9 +10,9 @@ from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.upkeep.back_pressure import write_rate
 from ringmill.node.storage.upkeep.compaction_pick import (
+    RangePicks,
     Situation,
     older_ranges,
-    pick_all,
     pick_compaction,
     useless_tables,
 )
@@ -117,13 +117,63 @@ def test_a_past_window_becomes_one_table() -> None:
     assert [meta.file_id for meta in pick.inputs] == [8, 7]
 
 
-def test_a_range_takes_along_what_overlaps_it() -> None:
+def test_a_range_without_levels_takes_along_what_overlaps_it() -> None:
     rows = version([table(9, "a-d")], [table(3, "c-f"), table(4, "x-z")], [table(1, "e-h")])
-    pick = pick_all(rows, b"a", b"b", OPTIONS)
+    picks = RangePicks(rows, b"a", b"b", replace(OPTIONS, strategy="size_tiered"))
+    pick = picks.following(rows)
     assert pick is not None
     assert [meta.file_id for meta in pick.inputs] == [9, 3, 1]
     assert pick.target_level == 2
     assert older_ranges(rows, pick) == []
+    assert picks.following(rows) is None
+
+
+def test_the_tables_of_a_range_sink_one_by_one_to_the_deepest_level() -> None:
+    rows = version(
+        [table(13, "a-d"), table(12, "k-m"), table(11, "c-f")],
+        [table(5, "b-c"), table(6, "e-h"), table(7, "x-z")],
+        [table(2, "a-f"), table(3, "g-l", tombstones=3), table(4, "m-n"), table(1, "p-q", tombstones=3)],
+    ).apply(VersionEdit(flushed_sequence=130))
+    picks, ids, made = RangePicks(rows, b"a", b"o", OPTIONS), list[tuple[int, list[int]]](), 20
+    while pick := picks.following(rows):
+        ids.append((pick.target_level, [meta.file_id for meta in pick.inputs]))
+        low, high = min(m.smallest for m in pick.inputs), max(m.largest for m in pick.inputs)
+        whole = table(made, f"{low.decode()}-{high.decode()}", sequence=max(ids[-1][1]) * 10)
+        flushed = ((0, table(made + 1, "a-z")),)  # meanwhile, and left out
+        rows = rows.apply(VersionEdit(((pick.target_level, whole), *flushed), tuple(ids[-1][1])))
+        made += 2
+    assert ids == [(1, [13, 11, 5, 6]), (1, [12]), (2, [20, 2, 3]), (2, [22, 24, 4])]
+    assert {meta.file_id for level in rows.levels[1:] for meta in level} == {7, 26, 1}
+
+
+def test_a_table_with_too_much_below_it_is_cut_before_it_sinks() -> None:
+    below = [table(n, f"{low}a-{low}z", size=400) for n, low in enumerate("bcdef", 1)]
+    rows = version([], [table(9, "a-z")], below)
+    picks = RangePicks(rows, b"", None, OPTIONS)  # level 1 has 1000 bytes
+    pick = picks.following(rows)
+    assert pick is not None and not pick.is_move
+    assert (pick.target_level, pick.runs, pick.cuts) == (1, ((table(9, "a-z"),),), (b"da", b"fa"))
+    assert picks.following(rows) is None, "it was not cut, as there was no room"
+
+    picks = RangePicks(rows, b"", None, OPTIONS)
+    assert picks.following(rows) is not None
+    pieces = [table(10, "a-cz", size=40), table(11, "db-ex", size=40), table(12, "fb-z", size=20)]
+    rows = rows.apply(VersionEdit(tuple((1, piece) for piece in pieces), (9,)))
+    for expected in ([10, 1, 2], [11, 3, 4], [12, 5]):
+        pick = picks.following(rows)
+        assert pick is not None and [meta.file_id for meta in pick.inputs] == expected
+
+
+def test_what_lies_deepest_is_rewritten_where_it_holds_garbage() -> None:
+    rows = version(
+        [], [], [table(1, "a-c"), table(2, "d-f", tombstones=3), table(3, "pa-pz"), table(4, "q-z")]
+    ).apply(VersionEdit(drops_added=(Drop(b"p", 50),)))
+    picks = RangePicks(rows, b"", None, OPTIONS)
+    for file_id in (2, 3):
+        pick = picks.following(rows)
+        assert pick is not None and not pick.is_move
+        assert (pick.target_level, [meta.file_id for meta in pick.inputs]) == (2, [file_id])
+    assert picks.following(rows) is None
 
 
 def test_an_edit_that_makes_a_level_overlap_is_refused() -> None:

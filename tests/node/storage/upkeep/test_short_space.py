@@ -81,6 +81,35 @@ async def test_what_frees_space_is_taken_on_a_full_disk_and_the_space_returns_by
     assert [pair async for pair in engine.scan()] == [(b"after", b"1")]
 
 
+async def test_a_range_is_compacted_in_pieces_and_waits_for_the_room_that_one_takes(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    options = replace(TINY, memtable_bytes=10_000, table_bytes=10_000, level1_bytes=40_000, reserve_bytes=0)
+    engine = await open_engine(options)
+    keys, random = [b"key%05d" % number for number in range(4000)], Random(2)
+    for key in keys:
+        await engine.wait_writable()
+        engine.apply(one(key, random.randbytes(60)))
+    await engine.flush()
+    for key in random.sample(keys, 1000):
+        await engine.wait_writable()
+        engine.apply(one(key, b"newer"))
+    await engine.flush()
+    assert sum(level.entries for level in engine.stats().levels) > len(keys)
+    full, log_bytes = engine.stats().table_bytes, 2 * options.memtable_bytes
+    disk.capacity = disk.used + log_bytes
+    with pytest.raises(DiskFull, match="are needed to merge"):
+        await engine.compact_range()
+    disk.capacity = disk.used + log_bytes + full // 2
+    async with asyncio.timeout(PATIENCE_S):
+        while engine.stats().levels[-1].entries != len(keys):
+            with suppress(DiskFull):  # what is replaced goes a little later
+                await engine.compact_range()
+            await asyncio.sleep(0)
+    assert [level.entries for level in engine.stats().levels if level.tables] == [len(keys)]
+    assert len([pair async for pair in engine.scan()]) == len(keys)
+
+
 async def test_an_engine_is_writable_again_with_space_even_if_logs_and_compactions_hold_the_rest(
     disk: LossyDisk, open_engine: OpenEngine
 ) -> None:

@@ -24,6 +24,7 @@ from ringmill.node.identity.room import Storage, open_storage
 from ringmill.node.jobs.job_coordinator import JobCoordinator
 from ringmill.node.jobs.room import open_jobs
 from ringmill.node.membership.room import Membership, open_membership
+from ringmill.node.moves.owed_copies import Owing
 from ringmill.node.moves.room import Moves, open_moves
 from ringmill.node.node_options import NodeOptions
 from ringmill.node.repair.room import Repair, open_repair
@@ -74,7 +75,8 @@ async def running_node(config: NodeConfig, doors: Doors, options: NodeOptions) -
         async with open_storage(core) as storage:
             async with _running(core, storage) as node:
                 yield node
-            await node.repair.note_stop()
+            if not node.moves.mover.owed:
+                await node.repair.note_stop()
     except BaseExceptionGroup as group:  # raised by a loop; the caller reads one error
         if refused := group.subgroup(FolderRefused):
             raise first_error(refused) from None
@@ -113,9 +115,9 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             change=membership.epochs.change,
             settle_register=requests.settle_register,
             pull=repair.exchange.pull,
+            owing=Owing(repair.anti_entropy.owes, not repair.anti_entropy.is_done, repair.exchange.push),
         )
-        topology.on_change(moves.mover.take)
-        topology.on_change(moves.giving_up.take)
+        topology.on_change(moves.take)
         serve_replica(core, replica, topology, identity.start)
         kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()

@@ -208,14 +208,10 @@ class History:
         """May nobody have forgotten this acknowledged write?
 
         Somebody may when it was held in memory only and one of its holders crashed since, or when all its
-        holders lost their disks, or some bits of them.  One below the keyspace's W may also be with a holder
-        that is no owner any more: moves bring what W owners hold, and its hints may be over their bound.
+        holders lost their disks, or some bits of them.
         """
         holders = [replica.node for replica in write.replicas if replica.role == "owner"]
-        gone = {*self.lost, *self.damaged}
-        if write.is_weak and (owners := {final.node for final in self.finals if final.key == write.key}):
-            gone |= {*holders} - owners
-        if holders and gone >= {*holders}:
+        if holders and {*self.lost, *self.damaged} >= {*holders}:
             return False
         return write.is_synced or not any(
             at >= write.invoked for node in holders for at in self.crashed.get(node, ())

@@ -44,7 +44,8 @@ class MovesView:
     """What moves.  `left` counts seats that are still to change hands, `joint` those that do now.
 
     `leaving` are members that own nothing any more, or will not soon, with the writes that each still has to
-    deliver; `held_back` says by partition why a move waits; `read_bytes` is what each node has read to fill
+    deliver; `held_back` says by partition why a move waits, or why a former owner
+    keeps its copy; `read_bytes` is what each node has read to fill
     copies, since it started.  `silent` are members that do not answer, so what they know is missing.
     """
 

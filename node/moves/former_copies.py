@@ -1,7 +1,9 @@
 """Drops the copies that this node has no seat for: an owner left a partition, or a move was given up.
 
-The new owners hold each acknowledged write before the former owner learns that it is none, so nothing is lost
-with its copy.  A copy that comes later has an epoch of its own and never sees what an earlier one left.
+The new owners hold each write that was acknowledged at W before the former owner learns that it is none, so
+none is lost with its copy.  A copy of which others may lack something stays until they have it
+(node/moves/owed_copies.py).  A copy that comes later has an epoch of its own and never sees what an earlier
+one left.
 
 Rules M3 and M6: docs/protocol/moves.md; E11, by which a full disk takes this: docs/protocol/engine.md.
 """
@@ -16,6 +18,7 @@ from typing import Final
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
+from ringmill.node.moves.owed_copies import OwedCopies
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.stored_key import (
     Copy,
@@ -34,20 +37,23 @@ DROPPED_AT_ONCE: Final = 64
 
 
 class FormerCopies:
-    def __init__(self, node: NodeId, *, engine: Engine, objects: ObjectStore) -> None:
+    def __init__(self, node: NodeId, *, engine: Engine, objects: ObjectStore, owed: OwedCopies) -> None:
         self._node = node
         self._engine = engine
         self._objects = objects
+        self.owed = owed
+        self._kept: frozenset[Copy] = frozenset()  # no row names them, and something of them is owed
         self._swept = Epoch(0)
         self._own: frozenset[Copy] = frozenset()
         self._is_sure = False  # no key is left of a copy that was dropped
 
     async def sweep(self, topology: Topology) -> None:
-        """Drop whatever no row of this document names.  Raises what the engine raises.
+        """Drop whatever no row of this document names, and is not owed.  Raises what the engine raises.
 
         What has a seat less than before is known.  All copies are looked at again at a start and once nothing
         moves any more: a write that was under way when its copy was dropped may have left a key.
         """
+        await self._drop_settled()
         if topology.epoch == self._swept:
             return
         own = frozenset(
@@ -55,7 +61,7 @@ class FormerCopies:
             for number, row in enumerate(topology.rows)
             if self._node in row.nodes
         )
-        gone = sorted(self._own - own)
+        gone = sorted(self._unowed(self._own - own))
         is_next = topology.epoch == self._swept + 1
         self._is_sure = self._is_sure and is_next and not (gone or topology.is_moving)
         await self._drop(gone, gone)
@@ -67,12 +73,27 @@ class FormerCopies:
         self._is_sure = self._is_sure or looks_through
         self._own, self._swept = own, topology.epoch
 
+    async def _drop_settled(self) -> None:
+        settled = sorted(copy for copy in self._kept if copy not in self.owed)
+        if settled:
+            await self._drop(settled, settled)
+            self._kept = self._kept.difference(settled)
+
+    def _unowed(self, copies: Collection[Copy]) -> list[Copy]:
+        """Those of which nothing is owed; the others are kept."""
+        owed = [copy for copy in copies if copy in self.owed]
+        self._kept = self._kept.union(owed)
+        return [copy for copy in copies if copy not in self._kept]
+
     async def _strangers(self, own: Collection[Copy]) -> list[Copy]:
         """Drop the copies of the store that are none of `own`, and return them."""
         known = self._objects.copies() if self._objects.is_counted else None
         present = [each async for each in self._copies(Kind.OBJECT)] if known is None else known
         objects = [copy for copy in present if copy not in own]
-        registers = [copy async for copy in self._copies(Kind.REGISTER) if copy not in own]
+        if not self._swept:
+            self.owed.find(objects)
+        objects = self._unowed(objects)
+        registers = self._unowed([copy async for copy in self._copies(Kind.REGISTER) if copy not in own])
         await self._drop(objects, registers)
         return [*objects, *registers]
 

@@ -78,6 +78,15 @@ class Mover:
         self.pace = MeasuredMoves()
         """What the moves to this node have taken since its start."""
 
+    def wake(self) -> None:
+        """Look again at what there is to do."""
+        self._has_changed.set()
+
+    @property
+    def owed(self) -> int:
+        """Former copies that are kept, as others may lack something of them."""
+        return len(self._former_copies.owed)
+
     @property
     def hints(self) -> int:
         """Writes that this node keeps for others."""
@@ -140,6 +149,8 @@ class Mover:
     async def _leave(self) -> bool:
         if self.hints:
             sometimes("a leaving node delivers its hints first")
+            return False
+        if not self._former_copies.owed.is_settled:
             return False
         await self._change(lambda present, may_be_made: left(present, self._seat), CHANGE_S)
         return True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringmill.cluster.ring.topology import Owner
+from ringmill.cluster.ids import PartitionId
+from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.moves.adopting import Adopting
@@ -15,6 +16,7 @@ from ringmill.node.moves.filling import Filling, Pull, Settle
 from ringmill.node.moves.former_copies import FormerCopies
 from ringmill.node.moves.giving_up import GivingUp
 from ringmill.node.moves.mover import Advance, Mover
+from ringmill.node.moves.owed_copies import OwedCopies, Owing
 from ringmill.node.replica.room import Replica
 
 __all__ = ["Moves", "open_moves"]
@@ -26,9 +28,21 @@ class Moves:
     filling: Filling
     giving_up: GivingUp
     progress: MoveProgress
+    owed_copies: OwedCopies
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return [self.mover.run(), self.giving_up.run()]
+        return [self.mover.run(), self.giving_up.run(), self.owed_copies.run()]
+
+    def take(self, topology: Topology) -> None:
+        """A document is held from now on."""
+        self.owed_copies.take(topology)
+        self.mover.take(topology)
+        self.giving_up.take(topology)
+
+    @property
+    def held_back(self) -> Mapping[PartitionId, str]:
+        """Why a move to this node waits, or this node's former copy is kept."""
+        return {**self.owed_copies.held_back, **self.mover.held_back}
 
 
 def open_moves(
@@ -41,6 +55,7 @@ def open_moves(
     change: Advance,
     settle_register: Settle,
     pull: Pull,
+    owing: Owing,
 ) -> Moves:
     progress = MoveProgress(replica.control)
     filling = Filling(
@@ -58,17 +73,19 @@ def open_moves(
         clock=core.hybrid,
         options=core.options.moves,
     )
+    owed = OwedCopies(core.node, owing, topology=topology, liveness=liveness)
     mover = Mover(
         seat,
         topology=topology,
         watermarks=replica.watermarks,
         progress=progress,
         filling=filling,
-        former_copies=FormerCopies(core.node, engine=replica.engine, objects=replica.objects),
+        former_copies=FormerCopies(core.node, engine=replica.engine, objects=replica.objects, owed=owed),
         transport=core.transport,
         change=change,
         count_hints=lambda: sum(replica.hints.counts().values()),
     )
+    owed.on_settled = mover.wake
     core.serve(Adopting(topology, replica.watermarks).handlers())
     giving_up = GivingUp(core.node, topology=topology, liveness=liveness, change=change)
-    return Moves(mover=mover, filling=filling, giving_up=giving_up, progress=progress)
+    return Moves(mover=mover, filling=filling, giving_up=giving_up, progress=progress, owed_copies=owed)

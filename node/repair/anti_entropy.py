@@ -81,12 +81,22 @@ class AntiEntropy:
         self._asked.clear()
         self._woken.set()
 
-    def owe(self, partition: PartitionId, node: NodeId) -> None:
-        """An owner may lack something of a partition that this node holds (rule H2)."""
+    def owe(self, partition: PartitionId, node: NodeId) -> bool:
+        """An owner may lack something of a partition (rule H2).  False when this node does not own it, and
+        so cannot bring it."""
+        if self._node not in self._document().rows[partition].whole:
+            return False
         if not self._owed:
             self._woken.set()
         self._owed.owe(partition, node)
         self._asked.pop((partition, node), None)
+        return True
+
+    def owes(self, partition: PartitionId) -> bool:
+        """Whether another owner of a partition may lack something that this node holds."""
+        return self._is_all_owed or any(
+            (partition, node) not in self._asked for node in self._owed.of(partition)
+        )
 
     def compare_now(self, partitions: Iterable[PartitionId]) -> None:
         """Compare these with all their other owners, as somebody asks for it."""

@@ -10,9 +10,10 @@
    ordinary repair writes, synced before the next unit begins.
 
 No unit needs a checkpoint: what was mended differs no more, so a comparison that was cut off goes on with
-what is left.  A new copy of a partition takes what differs and brings nothing.
+what is left.  A new copy of a partition takes what differs and brings nothing; a former copy brings what the
+other lacks and takes nothing.
 
-Rule H10: docs/protocol/repair.md.  Rules M3 and M4: docs/protocol/moves.md.
+Rule H10: docs/protocol/repair.md.  Rules M3, M4 and M6: docs/protocol/moves.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Unavailable, WrongEpoch
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Stale, Unavailable, WrongEpoch
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
@@ -92,13 +93,15 @@ class _Unit:
 
 class _Other(NamedTuple):
     """The owner that this node compares with, under one row.  `prefix` is that of this node's copy, `attempt`
-    names what they are compared for (rule P2).  A new copy brings it nothing (rule M3)."""
+    names what they are compared for (rule P2).  A new copy brings it nothing (rule M3), a former one takes
+    nothing from it (rule M6)."""
 
     node: NodeId
     row: Row
     prefix: bytes
-    attempt: str
-    is_brought: bool
+    attempt: str = ""
+    is_brought: bool = True
+    is_taken_from: bool = True
 
 
 class Exchange:
@@ -149,10 +152,11 @@ class Exchange:
         """
         self._comparisons.take_turn(partition, peer)
         try:
-            leaves = await self._differing(partition, row, peer, self._options.looks)
+            copy = self._copy_of(partition, row)
+            leaves = await self._differing(copy, row, peer, self._options.looks)
             if leaves:
                 self._comparisons.differing += 1
-                await self._walk(self._other(partition, row, peer, attempt), leaves)
+                await self._walk(_Other(peer, row, copy_prefix(copy), attempt), leaves)
             else:
                 sometimes("copies that differed for a moment need no repair")
         finally:
@@ -166,21 +170,32 @@ class Exchange:
         """
         self._comparisons.take_turn(partition, peer)
         try:
-            leaves = await self._differing(partition, row, peer, 1)
-            other = self._other(partition, row, peer, "", is_brought=False)
+            copy = self._copy_of(partition, row)
+            leaves = await self._differing(copy, row, peer, 1)
+            other = _Other(peer, row, copy_prefix(copy), is_brought=False)
             return await self._walk(other, leaves) if leaves else 0
         finally:
             self._comparisons.end_turn(partition)
 
-    def _other(
-        self, partition: PartitionId, row: Row, peer: NodeId, attempt: str, *, is_brought: bool = True
-    ) -> _Other:
-        prefix = copy_prefix(Copy(partition, row.copy_epoch_of(self._node)))
-        return _Other(peer, row, prefix, attempt, is_brought)
+    async def push(self, copy: Copy, row: Row, peer: NodeId) -> None:
+        """Make an owner's copy hold, synced, what a former copy of this node holds, and take nothing.
 
-    async def _differing(self, partition: PartitionId, row: Row, peer: NodeId, looks: int) -> list[int]:
+        What the owner knows to be deleted and forgotten (rule P3) it need not hold.  Raises as `mend`.
+        """
+        self._comparisons.take_turn(copy.partition, peer)
+        try:
+            leaves = await self._differing(copy, row, peer, 1)
+            if leaves:
+                await self._walk(_Other(peer, row, copy_prefix(copy), is_taken_from=False), leaves)
+        finally:
+            self._comparisons.end_turn(copy.partition)
+
+    def _copy_of(self, partition: PartitionId, row: Row) -> Copy:
+        return Copy(partition, row.copy_epoch_of(self._node))
+
+    async def _differing(self, copy: Copy, row: Row, peer: NodeId, looks: int) -> list[int]:
         """The leaves that were equal at none of `looks` looks; of a small copy those whose groups were."""
-        mine = await self._mine(partition, row)
+        partition, mine = copy.partition, await self._mine(copy)
         is_small = mine.items * NAME_BYTES < LEAVES * SUM_BYTES  # their names are shorter than the sums
         groups = bytes(_unequal(mine.of_groups(), await self._sums(partition, row, peer, b"")))
         leaves = [
@@ -191,7 +206,7 @@ class Exchange:
             if look:
                 await asyncio.sleep(self._options.settle_s)
             asked = b"" if is_small else groups
-            mine = await self._mine(partition, row)
+            mine = await self._mine(copy)
             theirs = await self._sums(partition, row, peer, asked)
             if is_small:
                 unequal = {*_unequal(mine.of_groups(), theirs)}
@@ -264,7 +279,9 @@ class Exchange:
         between nodes, which must not keep the others waiting.
         """
         prefix = other.prefix
-        theirs = [*answer.items, *await self._newer(other, unit, answer.contexts)]
+        theirs: list[tuple[bytes, bytes]] = []
+        if other.is_taken_from:
+            theirs = [*answer.items, *await self._newer(other, unit, answer.contexts)]
         merged: dict[bytes, bytes] = {}
         for key, encoded in theirs:
             place = parse_object_key(prefix + key)
@@ -337,16 +354,18 @@ class Exchange:
             other.node, DELIVER, Deliver(self._epoch, tuple(items), other.attempt).encode()
         )
         refused = [refusal for refusal in DeliverAnswer.decode(body, len(items)).refusals if refusal]
+        if not other.is_taken_from:
+            refused = [refusal for refusal in refused if not refusal.startswith(Stale.code)]
         self._comparisons.pushed += len(items) - len(refused)
         sometimes("an owner brings another one what it lacks")
         if refused:
             raise Unavailable(f"{other.node} refused {len(refused)} of {len(items)} objects: {refused[0]}")
 
-    async def _mine(self, partition: PartitionId, row: Row) -> LeafSums:
+    async def _mine(self, copy: Copy) -> LeafSums:
         """What is on this node's disk.  Raises Unavailable when it cannot tell."""
-        sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch_of(self._node)))
+        sums = known_sums(self._engine, self._objects, copy)
         if sums is None:
-            raise Unavailable(f"what partition {partition} holds here is not known now")
+            raise Unavailable(f"what partition {copy.partition} holds here is not known now")
         await self._objects.wait_synced()
         return sums
 

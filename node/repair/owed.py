@@ -60,6 +60,9 @@ class Owed:
     def to(self, node: NodeId) -> list[PartitionId]:
         return [partition for partition, pairs in self._pairs.items() if node in pairs]
 
+    def of(self, partition: PartitionId) -> list[NodeId]:
+        return list(self._pairs.get(partition, _NONE))
+
     def partitions(self) -> list[PartitionId]:
         return list(self._pairs)
 

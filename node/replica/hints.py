@@ -89,8 +89,9 @@ class HintStore:
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
         self.dropped = 0  # over the bound, since the start
         self.delivered = 0  # to all their targets, likewise
-        self.on_dropped: Callable[[PartitionId, NodeId], None] = self._lose_dropped
-        """Told before a hint is dropped; until somebody listens, it counts as lost."""
+        self.on_dropped: Callable[[PartitionId, NodeId], bool] = self._lose_dropped
+        """Told before a hint is dropped, and says whether it may be; until somebody listens, it counts as
+        lost."""
 
     @classmethod
     async def open(
@@ -306,10 +307,14 @@ class HintStore:
             self._admit_counted(asked, key, size)
         counted = {*former.counted, *asked} if is_counted else set(former.counted)
         wanted = sorted({*former.targets, *asked})
-        over = [target for target in wanted if self._is_dropped(target, key, size, target in counted)]
-        for target in over:
+        over = [
+            target
+            for target in wanted
+            if self._is_dropped(target, key, size, target in counted)
+            and self.on_dropped(key.partition, target)
+        ]
+        for _ in over:
             sometimes("a hint over the bound is dropped")
-            self.on_dropped(key.partition, target)
             self.dropped += 1
         left = tuple(target for target in wanted if target not in over)
         if not left:
@@ -371,8 +376,9 @@ class HintStore:
     def _now(self) -> float:
         return 0.0 if self._clock is None else self._clock.monotonic()
 
-    def _lose_dropped(self, partition: PartitionId, target: NodeId) -> None:
+    def _lose_dropped(self, partition: PartitionId, target: NodeId) -> bool:
         self.note_lost()
+        return True
 
     def _strike_off(self, key: HintKey, target: NodeId, present: Hint | None) -> None:
         others = () if present is None else present.targets

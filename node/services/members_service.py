@@ -85,7 +85,7 @@ class MembersService:
         return await self._made(change, request.timeout_ms, call)
 
     async def _get_moves(self, request: GetMovesRequest, call: Call) -> GetMovesResponse:
-        held_back = {int(partition): why for partition, why in self._moves.mover.held_back.items()}
+        held_back = {int(partition): why for partition, why in self._moves.held_back.items()}
         return GetMovesResponse(
             moved_bytes=self._moves.filling.moved_bytes, held_back=held_back, hints=self._moves.mover.hints
         )

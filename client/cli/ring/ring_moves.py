@@ -177,7 +177,7 @@ def _waits(held_back: Iterable[str]) -> list[str]:
 
 def _story(view: MovesView) -> list[str]:
     if view.is_over:
-        return [f"epoch {view.epoch}: nothing moves"]
+        return [f"epoch {view.epoch}: nothing moves", *_waits(view.held_back.values())]
     lines = [
         f"epoch {view.epoch}: {view.left} seats of partitions are still to change hands, {view.joint} do now"
         + ("; paused" if view.is_paused else "")

@@ -303,7 +303,7 @@ class GetMovesResponse(_message.Message):
     """that this node still has to deliver"""
     @_builtins.property
     def held_back(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
-        """by partition: why a move to this node waits"""
+        """by partition: why a move to this node waits, or its former copy is kept"""
 
     def __init__(
         self,

@@ -28,7 +28,10 @@ from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.moves.filling import Filling
 from ringmill.node.moves.former_copies import FormerCopies
 from ringmill.node.moves.mover import Mover
+from ringmill.node.moves.owed_copies import OwedCopies
+from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.exchange import Exchange
+from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.stored_key import Copy
 from ringmill.simulator.bending import Ablation, Bends, constant, method, use
@@ -38,6 +41,8 @@ from ringmill.simulator.subjects.objects.ablations.healing import without_compar
 __all__ = ["MOVE_ABLATIONS"]
 
 _STEP_S: Final = 0.6
+_MOVED_S: Final = 30.0
+"""In a run whose load ends before that."""
 _OBJECTS: Final = ("objects", "moves")
 _DELETES: Final = ("deletes", "moves")
 _REGISTERS: Final = ("registers", "moves")
@@ -214,6 +219,25 @@ def _leaver_waits() -> Bends:
     )
 
 
+def _owed_kept() -> Bends:
+    """A former owner drops its copy at once.  All hints are over the bound, and owners compare only what is
+    owed until the moves are over.  Partitions turn, and nothing else."""
+    one_round = AntiEntropy._round
+
+    async def late_round(anti_entropy: AntiEntropy, *, is_due: bool) -> None:
+        is_late = asyncio.get_running_loop().time() > _MOVED_S
+        if not is_late:
+            anti_entropy._returned.clear()
+        await one_round(anti_entropy, is_due=is_due and is_late)
+
+    return (
+        method(OwedCopies._keep, lambda owed, copies: None),
+        method(HintStore._has_room, lambda hints, target, key, size: False),
+        method(AntiEntropy._round, late_round),
+        constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
+    )
+
+
 def _filled_first() -> Bends:
     """Nor are owners compared, which would bring what a copy lacks.  Partitions turn, and nothing else."""
 
@@ -362,6 +386,22 @@ MOVE_ABLATIONS: Final = (
             load_s=12.0,
         ),
         rules=("M6",),
+    ),
+    Ablation(
+        "owed-kept",
+        "a former owner keeps its copy until others have what it owes them",
+        _owed_kept(),
+        SimulationOptions(
+            _OBJECTS,
+            operations=500,
+            sessions=24,
+            keys=64,
+            mix=("cold", "weak", "writes"),
+            faults=("loss", "split_one", "one_way"),
+            core=0.0,
+            load_s=10.0,
+        ),
+        rules=("M6", "H2"),
     ),
     Ablation(
         "registers-brought",

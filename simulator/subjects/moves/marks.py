@@ -12,6 +12,8 @@ MOVE_MARKS: Final = (
     "a new copy gets a table",
     "a joiner's copy is healed before it counts",
     "a former owner drops its copy",
+    "a former owner keeps a copy of which others may lack something",
+    "a former owner brings what others may lack before it drops its copy",
     "a source of a move is read whole as what differs is not known",
     "a source of a move tells only what differs",
     "a copy that is being filled takes no hint",

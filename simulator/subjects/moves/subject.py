@@ -130,9 +130,9 @@ class MoveWorkload:
             f"{number} {row.phase}" for number, row in enumerate(topology.rows) if row.is_joint or row.wanted
         ]
         why = {
-            node.name: dict(node.node.moves.mover.held_back)
+            node.name: dict(node.node.moves.held_back)
             for node in self._world.living()
-            if node.node and node.node.moves.mover.held_back
+            if node.node and node.node.moves.held_back
         }
         told = {each.id: each.state for each in topology.members if each.state != "up"}
         return [

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from typing import Any, cast
 
 from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.topology import Member, Row, Topology, first_topology
 from ringmill.node.moves.former_copies import FormerCopies
+from ringmill.node.moves.owed_copies import OwedCopies, Owing
 from ringmill.node.replica.stored_key import Copy, Place, copy_prefix, parse_copy
 
 NODE = NodeId("n1")
 PARTITIONS = 64
+NOTHING = cast("Any", None)
+OWED = OwedCopies(NODE, Owing(lambda _: False, False, NOTHING), topology=NOTHING, liveness=NOTHING)
 
 
 class Keys:
@@ -68,7 +72,7 @@ async def test_documents_that_take_no_seat_cost_no_look_at_the_store() -> None:
     topology = cluster()
     copies = [Copy(PartitionId(each), topology.rows[each].copy_epoch_of(NODE)) for each in range(PARTITIONS)]
     keys = Keys(copies)
-    former = FormerCopies(NODE, engine=keys, objects=keys)  # type: ignore[arg-type]
+    former = FormerCopies(NODE, engine=keys, objects=keys, owed=OWED)  # type: ignore[arg-type]
     await former.sweep(topology)
     looked = keys.scans
     for _ in range(3):
@@ -89,7 +93,7 @@ async def test_what_is_counted_is_known_without_a_look_at_the_store() -> None:
     topology = cluster()
     copies = [Copy(PartitionId(each), Epoch(9)) for each in range(PARTITIONS)]
     keys = Keys(copies, is_counted=True)
-    await FormerCopies(NODE, engine=keys, objects=keys).sweep(topology)  # type: ignore[arg-type]
+    await FormerCopies(NODE, engine=keys, objects=keys, owed=OWED).sweep(topology)  # type: ignore[arg-type]
     assert not keys.keys and keys.dropped == copies
     assert keys.scans == 1, "of registers, which are not counted"
 
@@ -107,6 +111,6 @@ async def test_requests_have_their_turn_while_the_store_is_looked_through() -> N
             await asyncio.sleep(0)
 
     other = asyncio.create_task(request())
-    await FormerCopies(NODE, engine=keys, objects=keys).sweep(topology)  # type: ignore[arg-type]
+    await FormerCopies(NODE, engine=keys, objects=keys, owed=OWED).sweep(topology)  # type: ignore[arg-type]
     await other
     assert not keys.keys and turns >= PARTITIONS

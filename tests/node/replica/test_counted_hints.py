@@ -67,7 +67,12 @@ async def test_who_has_vouched_counts_in_no_older_write() -> None:
 async def test_what_counted_stays_when_a_newer_write_is_over_the_bound() -> None:
     hints = await open_hints(ForgetfulEngine())
     dropped: list[NodeId] = []
-    hints.on_dropped = lambda partition, target: dropped.append(target)
+
+    def on_dropped(partition: PartitionId, target: NodeId) -> bool:
+        dropped.append(target)
+        return True
+
+    hints.on_dropped = on_dropped
     await hints.keep_counted(KEY, N3, an_object(1))
     await hints.keep(KEY, [N2, N3], an_object(1, "n9#1", 400))
     held = await hints.get(KEY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
@@ -85,12 +87,25 @@ class Watch:
     wall = boottime = monotonic
 
 
+def noting(told: list[NodeId], *, is_owed: bool = True) -> Callable[[PartitionId, NodeId], bool]:
+    def on_dropped(partition: PartitionId, node: NodeId) -> bool:
+        told.append(node)
+        return is_owed
+
+    return on_dropped
+
+
 async def test_hints_for_one_owner_are_bounded_and_who_misses_one_is_told_before() -> None:
     size = len(KEY.key) + len(encode_object(an_object(1)))
     engine = ForgetfulEngine()
     hints = await HintStore.open(engine.as_engine(), HintOptions(most_bytes=2 * size))
     told: list[tuple[PartitionId, NodeId, int]] = []
-    hints.on_dropped = lambda partition, node: told.append((partition, node, hints.total))
+
+    def on_dropped(partition: PartitionId, node: NodeId) -> bool:
+        told.append((partition, node, hints.total))
+        return True
+
+    hints.on_dropped = on_dropped
     others = [KEY._replace(key=b"%d" % number * len(KEY.key)) for number in range(3)]
     assert await hints.keep(others[0], [N2], an_object(1)) is not None
     assert await hints.keep(others[1], [N2], an_object(1)) is not None
@@ -111,7 +126,7 @@ async def test_an_owner_that_is_away_for_long_gets_no_more_hints() -> None:
     watch = Watch()
     hints = await HintStore.open(ForgetfulEngine().as_engine(), HintOptions(longest_s=60), watch)
     told: list[NodeId] = []
-    hints.on_dropped = lambda partition, node: told.append(node)
+    hints.on_dropped = noting(told)
     other = KEY._replace(key=b"other")
     assert await hints.keep(KEY, [N2], an_object(1)) is not None
     watch.now = 61
@@ -119,6 +134,13 @@ async def test_an_owner_that_is_away_for_long_gets_no_more_hints() -> None:
     assert told == [N2] and hints.counts() == {N2: 1}
     assert await hints.strike_off(KEY, N2, encode_object(an_object(1)))
     assert await hints.keep(other, [N2], an_object(1)) is not None
+
+
+async def test_a_hint_that_nothing_else_makes_up_for_is_kept_over_the_bound() -> None:
+    hints = await HintStore.open(ForgetfulEngine().as_engine(), HintOptions(most_bytes=1))
+    hints.on_dropped = noting([], is_owed=False)
+    assert await hints.keep(KEY, [N2], an_object(1)) is not None
+    assert hints.counts() == {N2: 1} and not hints.dropped
 
 
 def test_a_damaged_hint_is_an_error() -> None:
@@ -172,7 +194,7 @@ async def test_a_hint_goes_to_those_present_owners_only_for_whom_there_is_room()
     engine = ForgetfulEngine()
     hints = await HintStore.open(engine.as_engine(), HintOptions(most_bytes=size))
     told: list[NodeId] = []
-    hints.on_dropped = lambda partition, node: told.append(node)
+    hints.on_dropped = noting(told)
     await hints.keep(KEY._replace(key=b"oth"), [N3], an_object(1))
     await hints.keep(KEY, [N2], an_object(1))
     await hints.readdress(KEY, N2, [N3, N4])
@@ -185,7 +207,7 @@ async def test_a_hint_goes_to_those_present_owners_only_for_whom_there_is_room()
 async def test_a_hint_for_whose_present_owners_there_is_no_room_goes() -> None:
     size = len(KEY.key) + len(encode_object(an_object(1)))
     hints = await HintStore.open(ForgetfulEngine().as_engine(), HintOptions(most_bytes=size))
-    hints.on_dropped = lambda partition, node: None
+    hints.on_dropped = noting([])
     await hints.keep(KEY._replace(key=b"oth"), [N3], an_object(1))
     await hints.keep(KEY, [N2], an_object(1))
     await hints.readdress(KEY, N2, [N3])

@@ -18,6 +18,7 @@ MOVES = usual_options(("objects", "moves"))
     [
         ("rows-compared", 12),
         ("leaver-waits", 7),
+        ("owed-kept", 23),
         ("owners-know-the-joint", 5),
         ("joint-reads", 5),
         ("filled-first", 2),

@@ -71,7 +71,7 @@ def _compared_now_and_then() -> Bends:
 
 def _dropped_are_owed() -> Bends:
     """Hints over the bound are dropped, and nobody is told."""
-    return (method(AntiEntropy.owe, lambda anti_entropy, partition, node: None), *without_rounds())
+    return (method(AntiEntropy.owe, lambda anti_entropy, partition, node: True), *without_rounds())
 
 
 def _sums_follow_deletes() -> Bends:

@@ -112,3 +112,8 @@ def test_moves_that_wait_for_the_same_are_one_line_whatever_each_try_met() -> No
         "waits: 1 partition, the topology has changed",
         "n1 did not answer",
     ]
+
+
+def test_a_former_copy_that_is_kept_is_told_of_when_nothing_moves() -> None:
+    view = MovesView(4, 0, 0, False, (), {}, {3: "n1 keeps its former copy"}, {}, ())
+    assert _story(view) == ["epoch 4: nothing moves", "waits: 1 partition, n1 keeps its former copy"]

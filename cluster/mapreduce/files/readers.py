@@ -9,14 +9,14 @@ See: docs/formats/job.md, "Records".
 
 from __future__ import annotations
 
-import csv
 import json
 import operator
 import posixpath
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, islice
+from io import StringIO
+from itertools import accumulate, chain, islice
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
@@ -28,6 +28,7 @@ from ringmill.cluster.mapreduce.files.columnar import column_batches, lines_as_c
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.followed_reads import FollowedFile
 from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
+from ringmill.cluster.mapreduce.files.parsing.csv_rows import csv_blocks
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
@@ -251,39 +252,20 @@ class SplitReader:
             for start in range(0, len(rows), BLOCK_RECORDS):
                 yield list(map(taken, rows[start : start + BLOCK_RECORDS]))
 
-    def _decoded_lines(self, blocks: Iterable[tuple[int, bytes]]) -> Iterator[str]:
+    def _decoded_lines(self, blocks: Iterable[tuple[int, bytes]]) -> Iterator[Iterable[str]]:
         count = 0
         for _, data in blocks:
-            lines = data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
-            count += len(lines)
+            text = data.decode("utf-8", "surrogateescape")
+            if not count:
+                text = text.removeprefix(_BYTE_ORDER_MARK)
+            count += text.count("\n") + (not text.endswith("\n"))
             self._marks.append((count, self._bytes_read))
-            yield from (line + "\n" for line in lines)
+            yield StringIO(text, newline="\n")  # whose lines end with LF alone
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         lines = self._decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
-        rows = csv.reader(_without_mark(lines), strict=True)
-        block: Block = []
-        line = 0
-        try:
-            header = None if self._hint in (list[str], list[list[str]]) else next(rows, None)
-            line = rows.line_num
-            for row in rows:
-                if row and header is None:
-                    block.append((line + 1, row))
-                elif row and len(row) == len(header or ()):
-                    block.append((line + 1, dict(zip(header or (), row, strict=True))))
-                elif row:
-                    wrong = ValueError(f"not CSV: {len(row)} fields where the header has {len(header or ())}")
-                    self._refuse(line + 1, row, wrong)
-                line = rows.line_num
-                if len(block) >= BLOCK_RECORDS:
-                    yield block
-                    block = []
-        except (csv.Error, ValueError) as error:
-            message = f"not CSV: {error}"
-            raise TaskFailed(Cause.USER_ERROR, message, (), f"{piece.file.path} line {line + 1}") from error
-        if block:
-            yield block
+        has_header = self._hint not in (list[str], list[list[str]])
+        return csv_blocks(chain.from_iterable(lines), piece.file.path, self._refuse, has_header=has_header)
 
     def _json_lines(self, offset: int, data: bytes, path: str) -> Block:
         block: Block = []
@@ -470,10 +452,3 @@ def _between(marks: Sequence[tuple[int, int]], place: int) -> int:
     if after_place == before_place:
         return after
     return before + (after - before) * (place - before_place) // (after_place - before_place)
-
-
-def _without_mark(lines: Iterator[str]) -> Iterator[str]:
-    first = next(lines, None)
-    if first is not None:
-        yield first.removeprefix(_BYTE_ORDER_MARK)
-        yield from lines

@@ -18,11 +18,12 @@ from ringmill.cluster.ring.topology import Owner
 from ringmill.node.backups.room import Backups, open_backups
 from ringmill.node.compute.room import Compute, open_compute
 from ringmill.node.config import NodeConfig
+from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core, Doors
 from ringmill.node.identity.identity import FolderRefused, Identity
 from ringmill.node.identity.room import Storage, open_storage
 from ringmill.node.jobs.job_coordinator import JobCoordinator
-from ringmill.node.jobs.room import open_jobs
+from ringmill.node.jobs.room import bundle_loops, open_jobs
 from ringmill.node.membership.room import Membership, open_membership
 from ringmill.node.moves.owed_copies import Owing
 from ringmill.node.moves.room import Moves, open_moves
@@ -131,7 +132,13 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 topology=topology,
                 liveness=liveness,
             ) as jobs,
-            _loops(*membership.loops(), *repair.loops(), *moves.loops(), *replica.loops()),
+            _loops(
+                *membership.loops(),
+                *repair.loops(),
+                *moves.loops(),
+                *replica.loops(),
+                *bundle_loops(core, compute.bundles, requests.own_registers()),
+            ),
         ):
             yield Node(
                 core=core,
@@ -146,14 +153,18 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 registers=registers,
                 compute=compute,
                 jobs=jobs,
-                access=AccessControl(
-                    core.node,
-                    core.clock,
-                    lambda: topology.current,
-                    has_token=bool(core.config.token),
-                    asks_all=core.config.tls is not None and bool(core.config.token),
-                ),
+                access=_access(core, topology),
             )
+
+
+def _access(core: Core, topology: TopologyView) -> AccessControl:
+    return AccessControl(
+        core.node,
+        core.clock,
+        lambda: topology.current,
+        has_token=bool(core.config.token),
+        asks_all=core.config.tls is not None and bool(core.config.token),
+    )
 
 
 @asynccontextmanager

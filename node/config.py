@@ -74,6 +74,8 @@ class NodeConfig:
     gate: bool = True  # whether requests that the node has no room for are refused (rule O3)
     hint_bytes: int = 1 << 30  # kept for one owner at most
     hint_age_s: float = 3 * 3600.0  # no more are kept for an owner for whom some have waited as long
+    bundle_bytes: int = 1 << 30  # of the code of jobs that this node keeps
+    bundle_age_s: float = 7 * 86_400.0  # for which code that no open job needs is kept without use
     pass_vote_after_s: float = 600.0  # a voter that is down for as long loses its vote (rule T3)
     peer_transport: CarrierName = "grpc"  # what other nodes are dialled by, and offered beside gRPC
     client_transport: CarrierName = "grpc"  # what clients are offered beside gRPC
@@ -190,6 +192,8 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         gate=value["gate"] == "on",
         hint_bytes=int(number("hint_bytes")),
         hint_age_s=number("hint_age"),
+        bundle_bytes=int(number("bundle_bytes")),
+        bundle_age_s=number("bundle_age"),
         pass_vote_after_s=number("pass_vote_after"),
         peer_transport=_carrier(str(value["peer_transport"] or ("grpc" if tls is None else "tcp"))),
         client_transport=_carrier(text("client_transport")),

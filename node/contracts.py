@@ -6,8 +6,8 @@ cluster/ports.py declares the doors to the world.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
@@ -19,9 +19,11 @@ from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.objects import OperationId
 
 __all__ = [
+    "BundleShelf",
     "BundleSource",
     "ChangedDocument",
     "ControlState",
+    "KeptBundle",
     "KeyspaceAccess",
     "LivenessView",
     "RegisterAccess",
@@ -123,11 +125,33 @@ class LazyState(Protocol):
         ...
 
 
+class KeptBundle(NamedTuple):
+    """A bundle on this node's disk."""
+
+    sha256: str
+    size: int  # bytes
+    used_at: float  # seconds of the wall clock
+
+
 class BundleSource(Protocol):
     """The code bundles of this node (node/compute/bundles.py)."""
 
     async def ensure(self, sha256: str, source: NodeId) -> str:
         """The path of a bundle on this node, fetched from `source` when it is not here yet."""
+        ...
+
+
+class BundleShelf(Protocol):
+    """The same, for who says which of them are needed."""
+
+    def excess(
+        self, in_use: Collection[str] = (), *, most_bytes: int, longest_s: float, least_s: float
+    ) -> list[KeptBundle]:
+        """Those beyond the bounds, the longest unused first; none of those in use.  Raises OSError."""
+        ...
+
+    def drop(self, bundle: KeptBundle) -> None:
+        """Forget one.  Raises OSError."""
         ...
 
 

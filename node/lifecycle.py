@@ -58,6 +58,7 @@ from ringmill.node.metrics.families import families_of
 from ringmill.node.metrics.family import Family
 from ringmill.node.metrics.process_meters import ProcessMeters
 from ringmill.node.node_options import (
+    BundleOptions,
     CompareOptions,
     CoordinatorOptions,
     HintOptions,
@@ -406,6 +407,7 @@ def _options(config: NodeConfig) -> NodeOptions:
     containment = _containment(config)
     return NodeOptions(
         worker=WorkerOptions(containment=containment),
+        bundles=BundleOptions(most_bytes=config.bundle_bytes, longest_s=config.bundle_age_s, every_s=600.0),
         coordinator=CoordinatorOptions(containment=containment),
         storage=EngineOptions(sync_turns=SYNC_TURNS),
         hints=HintOptions(most_bytes=config.hint_bytes, longest_s=config.hint_age_s),

@@ -47,6 +47,8 @@ EVENTS: Final = {
     "topology epoch %d heard of, not yet had: %s": "topology.awaited",
     "epoch %d is forgotten: %s": "topology.forgotten",
     "earlier epochs are forgotten: %s": "topology.history_forgotten",
+    "dropped bundles that no open job needs: %d, of %d bytes": "bundles.dropped",
+    "bundles beyond their bounds are kept: %s": "bundles.kept",
     "from topology epoch %d on the voters are %s": "topology.voters",
     "%s has been down for %.0f s and loses its vote": "topology.vote_lost",
     "the vote of %s, down for %.0f s, is not passed on: %s": "topology.vote_kept",

@@ -177,6 +177,16 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BundleOptions:
+    """How long code that no open job needs is kept (node/jobs/bundle_bounds.py)."""
+
+    most_bytes: int = 1 << 30  # of all bundles of this node
+    longest_s: float = 7 * 86_400.0  # since it was used last
+    least_s: float = 600.0  # since then it is always kept: a job that needs it may be on its way
+    every_s: float = 0.0  # between two looks; 0 for none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorOptions:
     """How a job's coordinator follows its workers."""
 
@@ -192,8 +202,8 @@ class CoordinatorOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
-    """The options of all rooms: `hints`, `compare` and `purge` of repair, `worker` of compute,
-    `coordinator` of jobs."""
+    """The options of all rooms: `hints`, `compare` and `purge` of repair, `worker` of compute, `bundles`
+    and `coordinator` of jobs."""
 
     storage: EngineOptions = field(default_factory=EngineOptions)
     replica: ReplicaOptions = field(default_factory=ReplicaOptions)
@@ -206,4 +216,5 @@ class NodeOptions:
     moves: MoveOptions = field(default_factory=MoveOptions)
     purge: PurgeOptions = field(default_factory=PurgeOptions)
     worker: WorkerOptions = field(default_factory=WorkerOptions)
+    bundles: BundleOptions = field(default_factory=BundleOptions)
     coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)

@@ -8,13 +8,16 @@ A bundle of more than one chunk spreads as a tree: a node sends it to two others
 everybody else who asks.  Who gets it neither there nor from those that are named there, or gets other bytes,
 comes back to the first node and is not sent away again.
 
+What no open job needs is dropped when it has not been used for long, or takes too much room with the others
+(node/jobs/bundle_bounds.py says which jobs are open).
+
 See: docs/formats/bundle.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,7 +28,8 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, Ring
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, check_bundle
 from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
-from ringmill.cluster.ports import FileSystem, Handler, Incoming, Priority, Transport
+from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
+from ringmill.node.contracts import KeptBundle
 
 __all__ = ["BUNDLE_FETCH", "BundleStore"]
 
@@ -37,17 +41,20 @@ _SHA256_DIGITS: Final = 64
 _COPIES: Final = 2  # that a node sends of a bundle, if nobody comes back
 _ARRIVES_WITHIN_S: Final = 2.5
 _MOST_HOPS: Final = 20
+_NANO: Final = 1_000_000_000
 
 
 class BundleStore:
     """The bundles in one folder.  `handlers` serves them to peers."""
 
-    def __init__(self, folder: str, *, files: FileSystem, transport: Transport) -> None:
+    def __init__(self, folder: str, *, files: FileSystem, transport: Transport, clock: Clock) -> None:
         if not folder.startswith("/"):
             raise InvalidArgument(f"bundle folder {folder!r} must be absolute: task processes import from it")
         self._folder = folder
         self._files = files
         self._transport = transport
+        self._clock = clock
+        self._used: dict[str, float] = {}  # by SHA-256, in seconds of the wall clock; since this start
         self._arrivals = 0
         self._pulling: dict[str, asyncio.Lock] = {}
         self._sent_to: dict[str, list[NodeId]] = {}  # bundles by SHA-256, the one named last at the end
@@ -85,6 +92,7 @@ class BundleStore:
                 raise InvalidArgument(f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
         data = bytes(arrived)
         check_bundle(data, sha256)
+        self._used[sha256] = self._clock.wall()
         if not self.has(sha256):
             await self._keep(target, data)
         return len(data)
@@ -110,12 +118,53 @@ class BundleStore:
     async def ensure(self, sha256: str, source: NodeId) -> str:
         """The path of a bundle, fetched from `source` if it is not here; one fetch at a time for each
         bundle."""
+        self._used[sha256] = self._clock.wall()
         if not self.has(sha256):
             async with self._pulling.setdefault(sha256, asyncio.Lock()):
                 if not self.has(sha256):
                     await self._fetch(sha256, source)
             self._pulling.pop(sha256, None)
         return self.path(sha256)
+
+    def excess(
+        self, in_use: Collection[str] = (), *, most_bytes: int, longest_s: float, least_s: float
+    ) -> list[KeptBundle]:
+        """The bundles that nobody has used for `longest_s` seconds, or beyond `most_bytes` together, the
+        longest unused first.
+
+        Those `in_use`, and those used within `least_s` seconds, are none of them; they take room as well.
+        A bundle counts as used when it arrives, and whenever a job or an attempt asks for it.
+        """
+        now, kept = self._clock.wall(), sorted(self._kept(), key=lambda bundle: bundle.used_at)
+        too_much = sum(bundle.size for bundle in kept) - most_bytes
+        excess = []
+        for bundle in kept:
+            unused_s = now - bundle.used_at
+            if bundle.sha256 in in_use or unused_s < least_s:
+                continue
+            if too_much > 0 or unused_s > longest_s:
+                too_much -= bundle.size
+                excess.append(bundle)
+        return excess
+
+    def drop(self, bundle: KeptBundle) -> None:
+        """Forget a bundle; whoever needs it again fetches it.  Raises OSError."""
+        with suppress(FileNotFoundError):
+            self._files.unlink(self.path(bundle.sha256))
+        self._used.pop(bundle.sha256, None)
+        self._sent_to.pop(bundle.sha256, None)
+
+    def _kept(self) -> list[KeptBundle]:
+        kept = []
+        for name in self._files.list(self._folder) if self._files.is_dir(self._folder) else ():
+            sha256, _, rest = name.partition(".")
+            if rest != "zip" or len(sha256) != _SHA256_DIGITS or sha256 in self._pulling:
+                continue
+            path = self.path(sha256)
+            arrived_at = self._files.mtime_ns(path) / _NANO
+            used_at = max(arrived_at, self._used.get(sha256, 0.0))
+            kept.append(KeptBundle(sha256, self._files.size(path), used_at))
+        return kept
 
     async def _fetch(self, sha256: str, source: NodeId) -> None:
         way = _Way(source)

@@ -25,7 +25,9 @@ class Compute:
 @asynccontextmanager
 async def open_compute(core: Core, start: Start, keyspaces: KeyspaceAccess) -> AsyncIterator[Compute]:
     """Leaving ends every attempt."""
-    bundles = BundleStore(core.folder("bundles"), files=core.doors.files, transport=core.transport)
+    bundles = BundleStore(
+        core.folder("bundles"), files=core.doors.files, transport=core.transport, clock=core.clock
+    )
     worker = Worker(
         core.node,
         start=f"{start.number}.{start.boot}",

@@ -100,6 +100,18 @@ NODE_SETTINGS: Final = (
         help="seconds after which no more hints are kept for an owner that is away",
     ),
     Setting(
+        name="bundle_bytes",
+        kind="count",
+        default=1 << 30,
+        help="bytes of code of jobs that the node keeps; what an open job needs is always kept",
+    ),
+    Setting(
+        name="bundle_age",
+        kind="seconds",
+        default=604_800.0,
+        help="seconds after which code of jobs is dropped that no open job needs and nobody has used",
+    ),
+    Setting(
         name="pass_vote_after",
         kind="seconds",
         default=600.0,

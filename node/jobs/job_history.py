@@ -45,6 +45,21 @@ class JobHistory:
         _, stored = await self._find(job)
         return iter(()) if stored is None else attempts_of(stored.machine)
 
+    async def code_in_use(self) -> set[str]:
+        """The SHA-256 of the bundles of all jobs that are open.
+
+        Raises RingmillError; Unavailable while one of them is not told whole.
+        """
+        code = set()
+        for row in await self.rows():
+            if row.is_over:
+                continue
+            stored = replay((await read_journal(self._cells, row.journal)).entries)
+            if stored is None:
+                raise Unavailable(f"the journal of job {row.job} is not whole", outcome="failed")
+            code.add(stored.spec.bundle_sha256)
+        return code
+
     async def _find(self, job: str) -> tuple[IndexRow, StoredJob | None]:
         """A job that is over, without its journal when it ended by a fault of its coordinator."""
         row = next((each for each in await self.rows() if each.job == job), None)

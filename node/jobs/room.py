@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.node.contracts import (
+    BundleShelf,
     BundleSource,
     KeyspaceAccess,
     LivenessView,
@@ -14,9 +16,12 @@ from ringmill.node.contracts import (
     TopologyView,
 )
 from ringmill.node.core import Core
+from ringmill.node.jobs.bundle_bounds import keep_bundles_bounded
 from ringmill.node.jobs.job_coordinator import JobCoordinator
+from ringmill.node.jobs.job_history import JobHistory
+from ringmill.node.jobs.journal.cells import Cells
 
-__all__ = ["open_jobs"]
+__all__ = ["bundle_loops", "open_jobs"]
 
 
 @asynccontextmanager
@@ -49,3 +54,12 @@ async def open_jobs(
     async with jobs:
         core.serve(jobs.handlers())
         yield jobs
+
+
+def bundle_loops(
+    core: Core, shelf: BundleShelf, registers: RegisterAccess
+) -> Sequence[Coroutine[Any, Any, None]]:
+    """What runs as long as the node, so that its disk does not fill with code of jobs that are over."""
+    if core.options.bundles.every_s <= 0:
+        return ()
+    return (keep_bundles_bounded(shelf, JobHistory(Cells(registers)), core.options.bundles),)

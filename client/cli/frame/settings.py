@@ -28,11 +28,12 @@ NAMES = (
     "tls_ca", "tls_cert", "tls_key", "token", "token_file",
 )  # fmt: skip
 NODES_OWN = (
-    "advertise", "client_transport", "compare_every", "config", "containment", "data", "frames_port",
-    "gate", "hint_age", "hint_bytes", "id", "join", "listen", "log_bytes", "log_file", "log_files",
-    "log_format", "metrics", "node_tls_ca", "node_tls_cert", "node_tls_key", "node_token_file",
-    "pass_vote_after", "peer_transport", "profile", "purge_after", "purge_after_least", "scrub_every",
-    "seeds", "slots", "tls_clients", "tls_crl", "trace_one_in", "traces", "zone",
+    "advertise", "bundle_age", "bundle_bytes", "client_transport", "compare_every", "config",
+    "containment", "data", "frames_port", "gate", "hint_age", "hint_bytes", "id", "join", "listen",
+    "log_bytes", "log_file", "log_files", "log_format", "metrics", "node_tls_ca", "node_tls_cert",
+    "node_tls_key", "node_token_file", "pass_vote_after", "peer_transport", "profile", "purge_after",
+    "purge_after_least", "scrub_every", "seeds", "slots", "tls_clients", "tls_crl", "trace_one_in",
+    "traces", "zone",
 )  # fmt: skip
 """RINGMILL_* variables of nodes (node/configuration/node_settings.py) that mean nothing to a command."""
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")

@@ -36,6 +36,9 @@ _ALL: Final = (1 << 64) - 1
 class KeyCodec(Protocol):
     """Turns the keys of one type into bytes and back."""
 
+    plain: type | None
+    """The type, if its keys are equal exactly when their bytes are: a dict may have them as they are."""
+
     def encode(self, key: Any) -> bytes:
         """A whole key.  Raises InvalidArgument for one that its hint does not allow."""
         ...
@@ -68,6 +71,10 @@ class _Part(Protocol):
         """Where the next one starts."""
         ...
 
+    def heads(self, data: Sequence[bytes]) -> list[bytes]:
+        """The bytes of the key with which each begins."""
+        ...
+
 
 class _OneByOne:
     """What a part does that knows nothing better."""
@@ -78,9 +85,14 @@ class _OneByOne:
     def skip(self: _Part, data: bytes, at: int) -> int:
         return self.take(data, at)[1]
 
+    def heads(self: _Part, data: Sequence[bytes]) -> list[bytes]:
+        return [each[: self.skip(each, 0)] for each in data]
+
 
 class _Codec:
     """A key made of one self-delimiting part."""
+
+    plain: type | None = None
 
     def __init__(self, part: _Part) -> None:
         self._part = part
@@ -101,6 +113,8 @@ class _Codec:
 class _Text:
     """A whole str: its UTF-8, with surrogates as three bytes each, which keeps code point order."""
 
+    plain: type | None = str
+
     def encode(self, key: str) -> bytes:
         return _exactly(str, key).encode("utf-8", "surrogatepass")
 
@@ -114,11 +128,13 @@ class _Text:
         return [key.encode("utf-8", "surrogatepass") for key in keys]
 
     def decode_all(self, data: list[bytes]) -> list[str]:
-        return list(map(self.decode, data))
+        return [each.decode("utf-8", "surrogatepass") for each in data]
 
 
 class _Raw:
     """A whole bytes key: itself."""
+
+    plain: type | None = bytes
 
     def encode(self, key: bytes) -> bytes:
         return _exactly(bytes, key)
@@ -145,6 +161,9 @@ class _BytesPart(_OneByOne):
     def skip(self, data: bytes, at: int) -> int:
         return data.index(_TERMINATOR, at) + 2
 
+    def heads(self, data: Sequence[bytes]) -> list[bytes]:
+        return [each[: each.index(_TERMINATOR) + 2] for each in data]
+
 
 class _TextPart(_OneByOne):
     def put(self, key: str) -> bytes:
@@ -162,6 +181,9 @@ class _TextPart(_OneByOne):
 
     def skip(self, data: bytes, at: int) -> int:
         return _BYTES.skip(data, at)
+
+    def heads(self, data: Sequence[bytes]) -> list[bytes]:
+        return _BYTES.heads(data)
 
 
 class _IntPart(_OneByOne):
@@ -323,6 +345,10 @@ class KeyPrefix:
         for part in self._parts:
             at = part.skip(data, at)
         return data[:at]
+
+    def cut_all(self, data: Sequence[bytes]) -> list[bytes]:
+        """`cut` of each."""
+        return self._parts[0].heads(data) if len(self._parts) == 1 else list(map(self.cut, data))
 
     def decode(self, data: bytes) -> Any:
         """The prefix that `cut` left."""

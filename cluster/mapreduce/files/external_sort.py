@@ -14,20 +14,36 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
-from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups, read_keys, read_pairs
+from ringmill.cluster.mapreduce.files.run_file import (
+    Group,
+    RunWriter,
+    read_group_lists,
+    read_groups,
+    read_keys,
+    read_pairs,
+)
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["MERGE_FACTOR", "merge_groups", "merge_keys", "merge_pairs", "merge_slices", "narrow"]
+__all__ = [
+    "MERGE_FACTOR",
+    "merge_group_lists",
+    "merge_groups",
+    "merge_keys",
+    "merge_pairs",
+    "merge_slices",
+    "narrow",
+]
 
 MERGE_FACTOR: Final = 64
 
 _KEY = itemgetter(0)
 _VALUES = itemgetter(1)
 
+T = TypeVar("T")
 LazyGroup: TypeAlias = tuple[bytes, Iterator[Any]]
 
 
@@ -72,28 +88,39 @@ def merge_keys(slices: Sequence[Slice], values: ValueCodec, files: FileSystem) -
 def merge_pairs(
     slices: Sequence[Slice], values: ValueCodec, files: FileSystem
 ) -> Iterator[list[tuple[bytes, Any]]]:
-    """The records of sorted slices in one sorted stream of blocks; those of one key in slice order.
+    """The records of sorted slices in one sorted stream of blocks; those of one key in slice order."""
+    return _merged_lists([map(list, read_pairs(files, each, values)) for each in slices])
 
-    A block holds what is below the smallest of the last keys at hand.  Records of that key come after it, all
-    of one slice before those of the next, as more of them may lie in a later chunk.
+
+def merge_group_lists(
+    slices: Sequence[Slice], values: ValueCodec, files: FileSystem
+) -> Iterator[list[Group]]:
+    """What `merge_slices` gives, in blocks."""
+    return _merged_lists([read_group_lists(files, each, values) for each in slices])
+
+
+def _merged_lists(streams: Sequence[Iterator[list[tuple[bytes, T]]]]) -> Iterator[list[tuple[bytes, T]]]:
+    """Sorted lists of each stream as one sorted stream of blocks; what has one key in the order of streams.
+
+    A block holds what is below the smallest of the last keys at hand.  What has that key comes after it, all
+    of one stream before that of the next, as more of it may lie in a later list.
     """
-    streams = [map(list, read_pairs(files, each, values)) for each in slices]
-    held: list[list[tuple[bytes, Any]]] = [next(stream, []) for stream in streams]
-    while last := [pairs[-1][0] for pairs in held if pairs]:
+    held: list[list[tuple[bytes, T]]] = [next(stream, []) for stream in streams]
+    while last := [items[-1][0] for items in held if items]:
         bound = min(last)
-        block: list[tuple[bytes, Any]] = []
-        for number, pairs in enumerate(held):
-            cut = bisect_left(pairs, bound, key=_KEY)
-            block += pairs[:cut]
-            held[number] = pairs[cut:]
+        block: list[tuple[bytes, T]] = []
+        for number, items in enumerate(held):
+            cut = bisect_left(items, bound, key=_KEY)
+            block += items[:cut]
+            held[number] = items[cut:]
         block.sort(key=_KEY)
         yield block
         for number, stream in enumerate(streams):
-            pairs = held[number]
-            while pairs and (cut := bisect_right(pairs, bound, key=_KEY)):
-                yield pairs[:cut]
-                pairs = pairs[cut:] or next(stream, [])
-            held[number] = pairs
+            items = held[number]
+            while items and (cut := bisect_right(items, bound, key=_KEY)):
+                yield items[:cut]
+                items = items[cut:] or next(stream, [])
+            held[number] = items
 
 
 def narrow(

@@ -9,14 +9,14 @@ See: docs/formats/job.md, "Records".
 
 from __future__ import annotations
 
-import csv
 import json
 import operator
 import posixpath
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, islice
+from io import StringIO
+from itertools import accumulate, chain, islice
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
@@ -28,6 +28,7 @@ from ringmill.cluster.mapreduce.files.columnar import column_batches, lines_as_c
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.followed_reads import FollowedFile
 from ringmill.cluster.mapreduce.files.keyspace_records import read_rows, record_of
+from ringmill.cluster.mapreduce.files.parsing.csv_rows import csv_blocks
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
 from ringmill.cluster.ports import FileSystem, ReadFile
@@ -40,7 +41,6 @@ Refused: TypeAlias = Callable[[Any, Any, Exception], None]  # key, text or row, 
 READ_BYTES: Final = 1 << 20
 BATCH_BYTES: Final = 4 << 20  # large, as what a map makes of a batch is put together with that of others
 BLOCK_RECORDS: Final = 1024
-FIELD_CHARS: Final = 64 << 20  # of csv: a quote that nothing ends may be followed by any amount of text
 RECORD_CHARS: Final = 400  # cut again where it is shown; a record may be as large as a file
 _BYTE_ORDER_MARK: Final = "\ufeff"  # Windows programs put it before UTF-8; it is no part of a field
 
@@ -252,50 +252,25 @@ class SplitReader:
             for start in range(0, len(rows), BLOCK_RECORDS):
                 yield list(map(taken, rows[start : start + BLOCK_RECORDS]))
 
-    def _decoded_lines(self, blocks: Iterable[tuple[int, bytes]]) -> Iterator[str]:
+    def _decoded_lines(self, blocks: Iterable[tuple[int, bytes]]) -> Iterator[Iterable[str]]:
         count = 0
         for _, data in blocks:
-            lines = data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
-            count += len(lines)
+            text = data.decode("utf-8", "surrogateescape")
+            if not count:
+                text = text.removeprefix(_BYTE_ORDER_MARK)
+            count += text.count("\n") + (not text.endswith("\n"))
             self._marks.append((count, self._bytes_read))
-            yield from (line + "\n" for line in lines)
+            yield StringIO(text, newline="\n")  # whose lines end with LF alone
 
     def _csv(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
-        lines = _without_mark(self._decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0)))
-        held: list[str] = []  # the lines since those of the last block, for whoever takes what is no row
-        csv.field_size_limit(FIELD_CHARS)  # of the process
-        rows = csv.reader(lines if self.refused is None else _held(lines, held), strict=True)
-        try:
-            header = None if self._hint in (list[str], list[list[str]]) else next(rows, None)
-        except csv.Error as error:
-            raise TaskFailed(
-                Cause.USER_ERROR, f"not CSV: {error}", (), f"{piece.file.path} line 1"
-            ) from error
-        block: Block = []
-        line = rows.line_num
-        held_from, is_over = 0, False
-        while not is_over:
-            try:
-                for row in rows:
-                    if row and header is None:
-                        block.append((line + 1, row))
-                    elif row and len(row) == len(header or ()):
-                        block.append((line + 1, dict(zip(header or (), row, strict=True))))
-                    elif row:
-                        wrong = f"not CSV: {len(row)} fields where the header has {len(header or ())}"
-                        self._refuse(line + 1, row, ValueError(wrong))
-                    line = rows.line_num
-                    if len(block) >= BLOCK_RECORDS:
-                        held.clear()
-                        held_from = line
-                        yield block
-                        block = []
-                is_over = True
-            except csv.Error as error:  # the next row begins with the next line
-                self._refuse(line + 1, "".join(held[line - held_from :]), ValueError(f"not CSV: {error}"))
-                line = rows.line_num
-        if block:
-            yield block
+        lines = self._decoded_lines(_cut_at_lines(_all_blocks(piece, file), 0))
+        return csv_blocks(
+            chain.from_iterable(lines),
+            piece.file.path,
+            self._refuse,
+            has_header=self._hint not in (list[str], list[list[str]]),
+            holds_lines=self.refused is not None,
+        )
 
     def _json_lines(self, offset: int, data: bytes, path: str) -> Block:
         block: Block = []
@@ -483,16 +458,3 @@ def _between(marks: Sequence[tuple[int, int]], place: int) -> int:
     if after_place == before_place:
         return after
     return before + (after - before) * (place - before_place) // (after_place - before_place)
-
-
-def _held(lines: Iterator[str], held: list[str]) -> Iterator[str]:
-    for line in lines:
-        held.append(line)
-        yield line
-
-
-def _without_mark(lines: Iterator[str]) -> Iterator[str]:
-    first = next(lines, None)
-    if first is not None:
-        yield first.removeprefix(_BYTE_ORDER_MARK)
-        yield from lines

@@ -10,9 +10,11 @@ Layout and limits: docs/formats/run.md.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import chain, islice, repeat
+from itertools import accumulate, chain, islice, repeat
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -27,7 +29,17 @@ from ringmill.cluster.mapreduce.footprint import footprint
 from ringmill.cluster.mapreduce.outputs import PartitionSlice, Slice
 from ringmill.cluster.ports import AppendFile, FileSystem
 
-__all__ = ["Group", "RunWriter", "read_groups", "read_index", "read_keys", "read_mark", "read_pairs"]
+__all__ = [
+    "Group",
+    "RunWriter",
+    "gather_groups",
+    "read_group_lists",
+    "read_groups",
+    "read_index",
+    "read_keys",
+    "read_mark",
+    "read_pairs",
+]
 
 Group: TypeAlias = tuple[bytes, Sequence[Any]]
 """An encoded key and values of it; a key's values may come as several neighbouring groups."""
@@ -40,6 +52,7 @@ TRAILER: Final = struct.Struct("<II8s")  # crc32c of the index, its size, END
 END: Final = b"RMRUNEND"
 TARGET_RAW_BYTES: Final = 128 << 10
 MAX_RAW_BYTES: Final = 1 << 30
+MOST_A_GROUP: Final = 4  # values a group of a window: with more, long groups are cut, or fewer taken
 FIRST_WINDOW: Final = 16  # groups and values of the first chunk, whose size nothing tells yet
 STRIDE: Final = 16  # groups taken between two looks at what they hold
 BATCH_BYTES: Final = 1 << 20  # of values in memory at a time; small ones take far more there than in a chunk
@@ -95,6 +108,23 @@ class RunWriter:
                     self._write_flat(keys[at:end], values[at:end])
                     at = end
 
+    def write_lists(
+        self, blocks: Iterable[tuple[Sequence[bytes], Sequence[Sequence[Any]]]], mark: bytes = b""
+    ) -> None:
+        """The next partition, of groups that are in memory already; none is without values.
+
+        Raises like `write_partition`.
+        """
+        with self._stretch(mark):
+            for keys, lists in blocks:
+                ends = list(accumulate(map(len, lists), initial=0))  # the values before each group
+                at = 0
+                while at < len(keys):
+                    end = bisect_right(ends, ends[at] + MOST_A_GROUP * self._window) - 1
+                    end = max(at + 1, min(end, at + self._window))
+                    self._write_groups(keys[at:end], lists[at:end])
+                    at = end
+
     def write_other(self, values: Sequence[Any], codec: ValueCodec) -> None:
         """The next partition, of values of another kind in their order, under empty keys."""
         own, self._values = self._values, codec
@@ -140,7 +170,7 @@ class RunWriter:
     def _write_groups(self, keys: Sequence[bytes], lists: Sequence[Sequence[Any]]) -> None:
         counts = list(map(len, lists))
         records = sum(counts)
-        if records > 4 * self._window and max(counts) > self._window:
+        if records > MOST_A_GROUP * self._window and max(counts) > self._window:
             self._write_long(keys, lists)
             return
         flat = list(chain.from_iterable(lists))
@@ -275,14 +305,44 @@ def read_groups(
     Calls `gone` with the bytes that have been taken, chunk by chunk.
     """
     for keys, counts, flat in _read_chunks(files, slice_, values, gone):
+        if keys:  # else a mark
+            yield from _groups_of(keys, counts, flat)
+
+
+def _groups_of(keys: Sequence[bytes], counts: Sequence[int] | None, flat: Sequence[Any]) -> Iterator[Group]:
+    if counts is None:
+        return zip(keys, zip(flat, strict=True), strict=True)
+    return zip(keys, map(list, map(islice, repeat(iter(flat)), counts)), strict=True)
+
+
+def read_group_lists(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[list[Group]]:
+    """The groups of a slice, a list for each chunk.  Raises CorruptData."""
+    for keys, counts, flat in _read_chunks(files, slice_, values):
+        if keys:
+            yield list(_groups_of(keys, counts, flat))
+
+
+def gather_groups(
+    files: FileSystem,
+    slice_: Slice,
+    values: ValueCodec,
+    into: defaultdict[bytes, list[Any]],
+    gone: Callable[[int], None] = _untold,
+) -> None:
+    """Add the values of a slice to those of their keys.  Raises CorruptData.
+
+    Calls `gone` as `read_groups` does.
+    """
+    for keys, counts, flat in _read_chunks(files, slice_, values, gone):
         if not keys:  # a mark
             continue
         if counts is None:
-            yield from zip(keys, zip(flat, strict=True), strict=True)
+            for key, value in zip(keys, flat, strict=True):
+                into[key].append(value)
             continue
         rest = iter(flat)
         for key, count in zip(keys, counts, strict=True):
-            yield key, list(islice(rest, count))
+            into[key].extend(islice(rest, count))
 
 
 def read_pairs(

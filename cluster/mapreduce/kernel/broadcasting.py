@@ -9,7 +9,7 @@ I/O only through the FileSystem passed in.  Rule J20: docs/protocol/jobs.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Final, TypeAlias
@@ -17,7 +17,9 @@ from typing import Any, Final, TypeAlias
 from ringmill.cluster.mapreduce.api.branches import columns_of
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.joining.join_steps import JoinedMap, rows_of
+from ringmill.cluster.mapreduce.api.sources import Branch
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.calls import pairs_over
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, key_codec
 from ringmill.cluster.mapreduce.context import Context
@@ -29,7 +31,7 @@ from ringmill.cluster.ports import FileSystem
 
 __all__ = ["as_planned", "broadcast_form", "check_side_data"]
 
-Partners: TypeAlias = dict[bytes, list[Any]]
+Partners: TypeAlias = dict[Any, list[Any]]
 
 _BROADCAST: Final = "broadcast"
 
@@ -94,18 +96,25 @@ def _read_partners(
         files=files, context=context, columns=columns_of(branch.input), key_hint=signature.first,
         where=signature.where,
     )  # fmt: skip
-    given = {"ctx": context} if signature.wants_context else {}
-    partners: defaultdict[bytes, list[Any]] = defaultdict(list)
-    records: Iterable[tuple[Any, ...]] = chain.from_iterable(reader.records())
-    if branch.is_batch:
-        batches = reader.batches(signature.second)
-        records = batches if signature.first is not None else ((batch,) for _, batch in batches)
+    partners: defaultdict[Any, list[Any]] = defaultdict(list)
     try:
-        for key, row in chain.from_iterable(rows_of(branch, record, given) for record in records):
-            partners[keys.encode(key)].append(row)
+        for key, row in _rows(branch, reader, context):
+            partners[key if type(key) is keys.plain else keys.encode(key)].append(row)
     except (TypeError, ValueError) as error:
         told = not_pairs(error, "map", signature.where)
         raise classify(told, job.user_files, reader.position, reader.record) from error
     except Exception as error:
         raise classify(error, job.user_files, reader.position, reader.record) from error
     return dict(partners)
+
+
+def _rows(branch: Branch, reader: SplitReader, context: Context) -> Iterator[tuple[Any, Any]]:
+    signature = branch.signature
+    if not branch.is_batch:
+        records = chain.from_iterable(reader.records())
+        return pairs_over(branch.map, records, context, wants_context=signature.wants_context)
+    given = {"ctx": context} if signature.wants_context else {}
+    batches: Iterable[tuple[Any, ...]] = reader.batches(signature.second)
+    if signature.first is None:
+        batches = ((batch,) for _, batch in batches)
+    return chain.from_iterable(rows_of(branch, batch, given) for batch in batches)

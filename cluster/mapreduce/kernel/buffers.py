@@ -15,11 +15,13 @@ from typing import Any, Final, Protocol, TypeAlias
 from ringmill.cluster.mapreduce.api.folds import BoundFold
 from ringmill.cluster.mapreduce.footprint import GROUP_OVERHEAD, RecordSizes, footprint
 
-__all__ = ["Buffer", "FoldBuffer", "KeyBuffer", "ListBuffer", "PairBuffer", "Shorten"]
+__all__ = ["Buffer", "FoldBuffer", "KeyBuffer", "ListBuffer", "LongGroup", "PairBuffer", "Shorten"]
 
 Pair: TypeAlias = tuple[Any, Any]
-Shorten: TypeAlias = Callable[[Any, Iterable[Any]], list[Any]]
-"""The values that stand for the given values of a key."""
+LongGroup: TypeAlias = tuple[Any, Iterable[Any]]
+"""A key, and at least two values."""
+Shorten: TypeAlias = Callable[[Iterable[LongGroup]], Iterable[tuple[Any, list[Any]]]]
+"""Each key with the values that stand for those given."""
 
 _SLOT: Final = 8  # of a list
 
@@ -79,9 +81,7 @@ class ListBuffer:
         if self._shorten is not None:
             self._count()
             groups = self._groups
-            for key, values in groups.items():
-                if len(values) > 1:
-                    groups[key] = self._shorten(key, values)
+            groups.update(self._shorten(group for group in groups.items() if len(group[1]) > 1))
             self._carried = self._held()
             if sizes is not None:
                 sizes.combined(list(chain.from_iterable(groups.values())))

@@ -20,12 +20,12 @@ from ringmill.cluster.mapreduce.api.bad_records import MOST_BAD_RECORDS
 from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.calls import pairs_over
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import classify, not_pairs
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import Split
-from ringmill.cluster.mapreduce.kernel.calls import results_of
 from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
 from ringmill.cluster.ports import FileSystem
 
@@ -67,7 +67,7 @@ def _sampled_keys(job: JobDefinition, spec: JobSpec, split: Split, files: FileSy
         else:
             pairs = _pairs(job, reader, context, quarantines=spec.bad_records > 0)
         encoded = job.key_codec.encode_all([key for key, _ in pairs])
-        return encoded if job.group_prefix is None else list(map(job.group_prefix.cut, encoded))
+        return encoded if job.group_prefix is None else job.group_prefix.cut_all(encoded)
     except (TypeError, ValueError) as error:
         told = not_pairs(error, "map", signature.where)
         raise classify(told, job.user_files, reader.position, reader.record) from error
@@ -79,11 +79,12 @@ def _pairs(
     job: JobDefinition, reader: SplitReader, context: Context, quarantines: bool
 ) -> Iterator[tuple[Any, Any]]:
     """Those of bad records count for nothing here: the maps that read them set them aside."""
-    mapper = partial(job.map, ctx=context) if job.map_signature.wants_context else job.map
-    records = chain.from_iterable(reader.records())
-    aside = SetAside(MOST_BAD_RECORDS, job.user_files, reader, context) if quarantines else None
-    results = aside.results_of(mapper, records) if aside is not None else results_of(mapper, records)
-    yield from chain.from_iterable(results)
+    records, wants_context = chain.from_iterable(reader.records()), job.map_signature.wants_context
+    if not quarantines:
+        return pairs_over(job.map, records, context, wants_context=wants_context)
+    mapper = partial(job.map, ctx=context) if wants_context else job.map
+    aside = SetAside(MOST_BAD_RECORDS, job.user_files, reader, context)
+    return chain.from_iterable(aside.results_of(mapper, records))
 
 
 def _batch_pairs(job: JobDefinition, reader: SplitReader, context: Context) -> Iterator[tuple[Any, Any]]:

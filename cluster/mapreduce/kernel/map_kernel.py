@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
-from operator import itemgetter
+from itertools import chain, compress, islice, repeat
+from operator import itemgetter, mod
 from typing import Any, Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
@@ -27,11 +27,12 @@ from ringmill.cluster.mapreduce.api.commands import ExternalCommand
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Count, Sum
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
+from ringmill.cluster.mapreduce.calls import pairs_over
 from ringmill.cluster.mapreduce.codecs.signatures import Gives
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
-from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_slices, narrow
+from ringmill.cluster.mapreduce.files.external_sort import merge_group_lists, merge_groups, narrow
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered, rendered_keys
 from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups
@@ -41,10 +42,10 @@ from ringmill.cluster.mapreduce.kernel.buffers import (
     FoldBuffer,
     KeyBuffer,
     ListBuffer,
+    LongGroup,
     PairBuffer,
     Shorten,
 )
-from ringmill.cluster.mapreduce.kernel.calls import results_of
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles, cut_at
 from ringmill.cluster.mapreduce.kernel.key_ranges import digest_of_ranges
 from ringmill.cluster.mapreduce.kernel.set_aside import LINES, SetAside
@@ -118,11 +119,10 @@ class MapKernel:
 
         Raises what the job's functions raise, TaskFailed for output that is not what was declared, OSError.
         """
-        records = chain.from_iterable(blocks)
-        results = (
-            results_of(self._map, records) if not self._aside else self._aside.results_of(self._map, records)
-        )
-        return self._run(chain.from_iterable(results))
+        records, wants_context = chain.from_iterable(blocks), self._job.map_signature.wants_context
+        if self._aside is not None:
+            return self._run(chain.from_iterable(self._aside.results_of(self._map, records)))
+        return self._run(pairs_over(self._job.map, records, self._context, wants_context=wants_context))
 
     def run_batches(self, batches: Iterable[tuple[int, Any]]) -> MapTotals:
         """Map every batch, given with where it begins, and leave one run.  Raises like `run`."""
@@ -292,13 +292,13 @@ class MapKernel:
         has_lists = self._buffer.has_lists
         if has_lists and set(map(len, values)) == {1}:  # what a combine leaves, as a rule
             has_lists, values = False, list(chain.from_iterable(values))
-        if has_lists:
-            self._write_groups(writer, zip(places, encoded, values, strict=True))
-        elif len(kept := dict(zip(encoded, values, strict=True))) == len(encoded):
-            self._write_singles(writer, zip(places, encoded, strict=True), kept)
+        if len(kept := dict(zip(encoded, values, strict=True))) == len(encoded):
+            placed: Iterable[tuple[int, bytes]] = zip(places, encoded, strict=True)
+            placed = compress(placed, values) if has_lists else placed  # a combine may leave nothing
+            self._write_kept(writer.write_lists if has_lists else writer.write_singles, placed, kept)
         else:  # keys that differ for Python have the same bytes: reduce merges them
-            singles = zip(values, strict=True)
-            self._write_groups(writer, zip(places, encoded, singles, strict=True))
+            groups = values if has_lists else zip(values, strict=True)
+            self._write_groups(writer, zip(places, encoded, groups, strict=True))
         return self._finish(writer) if is_last else writer.finish()
 
     def _write_groups(self, writer: RunWriter, placed: Iterable[tuple[int, bytes, Sequence[Any]]]) -> None:
@@ -310,28 +310,32 @@ class MapKernel:
             writer.write_partition(filter(_VALUES, bucket), self._mark)
             bucket.clear()
 
-    def _write_singles(
-        self, writer: RunWriter, placed: Iterable[tuple[int, bytes]], values: dict[bytes, Any]
+    def _write_kept(
+        self,
+        write: Callable[[Iterable[tuple[list[bytes], list[Any]]], bytes], None],
+        placed: Iterable[tuple[int, bytes]],
+        kept: dict[bytes, Any],
     ) -> None:
+        """Write what is kept of each key with `write`, partition by partition."""
         buckets: list[list[bytes]] = [[] for _ in range(self._partitions)]
         for place, key in placed:
             buckets[place].append(key)
         for bucket in buckets:
             bucket.sort()
-            writer.write_singles(((bucket, list(map(values.__getitem__, bucket))),), self._mark)
+            write(((bucket, list(map(kept.__getitem__, bucket))),), self._mark)
 
     def _places(self, keys: Sequence[Any], encoded: Sequence[bytes]) -> Iterator[int]:
         """The partition of each key."""
         count, chosen = self._partitions, self._job.partition
         if (prefix := self._job.group_prefix) is not None:  # a group has one part
             keys = keys if chosen is None else list(map(prefix.of, keys))
-            encoded = list(map(prefix.cut, encoded))
+            encoded = prefix.cut_all(encoded)
         if self._ranges is not None:
             return map(partial(bisect_right, self._ranges), encoded)
         if chosen is not None:
             return (_checked_place(chosen(key, count), key, count) for key in keys)
         # By the hash of the encoding, so that every node and every attempt sends a key to the same reducer.
-        return (number % count for number in map(xxh3_64_intdigest, encoded))
+        return map(mod, map(xxh3_64_intdigest, encoded), repeat(count))
 
     def _merge_spills(self) -> tuple[str, tuple[PartitionSlice, ...]]:
         path = f"{self._folder}/{RUN_NAME}"
@@ -345,7 +349,11 @@ class MapKernel:
                 name_of=partial(self._merge_name, partition),
                 compression=self._compression,
             )
-            writer.write_partition(self._recombined(narrowed), self._mark)
+            if self._shorten is None:  # the groups stay in the pieces in which they were spilled
+                merged = merge_group_lists(narrowed, self._job.value_codec, self._files)
+                writer.write_lists(map(_unzipped, merged), self._mark)
+            else:
+                writer.write_partition(self._recombined(narrowed, self._shorten), self._mark)
         for spill, _ in self._spills:
             self._files.unlink(spill)
         return path, self._finish(writer)
@@ -353,14 +361,8 @@ class MapKernel:
     def _merge_name(self, partition: int, number: int) -> str:
         return f"{self._folder}/merge-{partition:05d}-{number:05d}.run"
 
-    def _recombined(self, slices: Sequence[Slice]) -> Iterator[Group]:
-        """The merged groups, shortened by the combiner.
-
-        Without one they stay in the pieces in which they were spilled: each fits into a chunk.
-        """
-        if self._shorten is None:
-            yield from merge_slices(slices, self._job.value_codec, self._files)
-            return
+    def _recombined(self, slices: Sequence[Slice], shorten: Shorten) -> Iterator[Group]:
+        """The merged groups, shortened by the combiner."""
         streams = [read_groups(self._files, each, self._job.value_codec) for each in slices]
         for key, values in merge_groups(streams):
             first = list(islice(values, 2))
@@ -368,8 +370,9 @@ class MapKernel:
                 yield key, first
             else:
                 decoded = self._job.key_codec.decode(key)
-                if shortened := self._shorten(decoded, chain(first, values)):
-                    yield key, shortened
+                for _, kept in shorten(((decoded, chain(first, values)),)):
+                    if kept:
+                        yield key, kept
 
     def _writer(self, path: str) -> RunWriter:
         return RunWriter(self._files, path, self._job.value_codec, self._compression)
@@ -390,7 +393,7 @@ def _buffer_for(job: JobDefinition, shorten: Shorten | None) -> Buffer:
 
 
 def _shortening(job: JobDefinition, context: Context) -> Shorten | None:
-    """What combines the values of a key: a fold, the job's function, or nothing."""
+    """What combines the values of keys: a fold, the job's function, or nothing."""
     if job.combine_fold is not None:
         return partial(_folded, job.combine_fold, job.value_codec)
     combine, signature = job.combine, job.combine_signature
@@ -400,25 +403,30 @@ def _shortening(job: JobDefinition, context: Context) -> Shorten | None:
     return partial(_combined, partial(combine, ctx=context) if wants else combine, signature.where)
 
 
-def _folded(fold: BoundFold, codec: ValueCodec, key: Any, values: Iterable[Any]) -> list[Any]:
-    held = list(values)
-    codec.check(held)
-    return fold.shorten(held)
+def _folded(
+    fold: BoundFold, codec: ValueCodec, groups: Iterable[LongGroup]
+) -> Iterator[tuple[Any, list[Any]]]:
+    for key, values in groups:
+        held = list(values)
+        codec.check(held)
+        yield key, fold.shorten(held)
 
 
 def _combined(
-    combine: Callable[..., Iterable[tuple[Any, Any]]], where: str, key: Any, values: Iterable[Any]
-) -> list[Any]:
-    kept = []
-    try:
-        for out_key, value in combine(key, iter(values)):
-            if out_key != key:
-                keys = f"the key {shown(key, 100)}, not give {shown(out_key, 100)}"
-                raise TaskFailed(Cause.USER_ERROR, f"combine {where} must keep {keys}")
-            kept.append(value)
-    except (TypeError, ValueError) as error:
-        raise not_pairs(error, "combine", where) from error
-    return kept
+    combine: Callable[..., Iterable[tuple[Any, Any]]], where: str, groups: Iterable[LongGroup]
+) -> Iterator[tuple[Any, list[Any]]]:
+    """In one loop, as a job has more groups than it has of anything but pairs."""
+    for key, values in groups:
+        kept = []
+        try:
+            for out_key, value in combine(key, iter(values)):
+                if out_key is not key and out_key != key:
+                    keys = f"the key {shown(key, 100)}, not give {shown(out_key, 100)}"
+                    raise TaskFailed(Cause.USER_ERROR, f"combine {where} must keep {keys}")
+                kept.append(value)
+        except (TypeError, ValueError) as error:
+            raise not_pairs(error, "combine", where) from error
+        yield key, kept
 
 
 def _checked_place(place: Any, key: Any, count: int) -> int:
@@ -428,6 +436,10 @@ def _checked_place(place: Any, key: Any, count: int) -> int:
         )
         raise TaskFailed(Cause.USER_ERROR, message)
     return place
+
+
+def _unzipped(groups: Sequence[Group]) -> tuple[list[bytes], list[Sequence[Any]]]:
+    return list(map(_KEY, groups)), list(map(_VALUES, groups))
 
 
 def _slice_of(path: str, where: PartitionSlice) -> Slice:

@@ -10,8 +10,8 @@ I/O only through the FileSystem passed in.  Rule J14: docs/protocol/jobs.md.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter, length_hint
 from typing import Any, Final
@@ -19,13 +19,13 @@ from typing import Any, Final
 from ringmill.cluster.mapreduce.api.commands import ExternalCommand
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
+from ringmill.cluster.mapreduce.calls import pairs_over
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_pairs, narrow
 from ringmill.cluster.mapreduce.files.part_file import PartFile, PartTotals
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
-from ringmill.cluster.mapreduce.files.run_file import read_groups, read_mark, read_pairs
-from ringmill.cluster.mapreduce.kernel.calls import results_of
+from ringmill.cluster.mapreduce.files.run_file import gather_groups, read_groups, read_mark, read_pairs
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
 from ringmill.cluster.mapreduce.kernel.set_aside import LINES
 from ringmill.cluster.mapreduce.outputs import Slice
@@ -33,13 +33,14 @@ from ringmill.cluster.ports import FileSystem
 
 __all__ = ["ReduceKernel"]
 
+_KEY: Final = itemgetter(0)
 _VALUE: Final = itemgetter(1)
 _GATHERING: Final = 0.2  # of the work of a reduce that fits into memory
 _BLOWUP: Final = 8  # bytes of Python objects a byte of msgpack becomes, about
 
 
 class ReduceKernel:
-    """Runs one reduce task.  `groups` counts those that went in."""
+    """Runs one reduce task."""
 
     def __init__(
         self,
@@ -64,9 +65,16 @@ class ReduceKernel:
         self._bytes_gone = 0
         self._bytes_due = 1
         self._groups_due = 1
-        self._left: Iterator[bytes] | None = None  # groups in memory
+        self._left: Iterator[bytes] | None = None  # keys in memory
+        self._keys_in_memory = 0  # that are a group each
         self._reading = 1.0  # the part of reading in the work; the rest goes by groups
-        self.groups = 0
+        self._counted_groups = 0
+
+    @property
+    def groups(self) -> int:
+        """How many went in."""
+        begun = self._keys_in_memory - length_hint(self._left) if self._left and self._keys_in_memory else 0
+        return self._counted_groups + begun
 
     @property
     def share(self) -> float:
@@ -87,7 +95,7 @@ class ReduceKernel:
     def _set_aside(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
         for each in slices:
             for _, lines in read_groups(self._files, each, LINES):
-                self.groups += 1
+                self._counted_groups += 1
                 for line in lines:
                     yield 1, line
 
@@ -116,7 +124,7 @@ class ReduceKernel:
         self._reading, self._groups_due = 0.0, _records_of(slices)  # a group is a record here
         kept = KeyFiles(self._job, self._files, self._compression)
         for records, data in kept.rendered(slices, self._merge_name):
-            self.groups += records
+            self._counted_groups += records
             yield records, data
 
     def _passed_on(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
@@ -124,7 +132,7 @@ class ReduceKernel:
         self._bytes_due = _bytes_of(slices)
         for each in slices:
             for _, batches in read_groups(self._files, each, self._job.value_codec, self._gone):
-                self.groups += 1
+                self._counted_groups += 1
                 yield from batches
 
     def _pairs(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
@@ -134,17 +142,17 @@ class ReduceKernel:
             return self._merged(slices)
         fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory
         fold = self._job.reduce_fold
-        prefix = self._job.group_prefix
-        if fits and fold is not None and fold.merge is not None and prefix is None:
+        if fits and fold is not None and fold.merge is not None and self._job.group_prefix is None:
             return self._folded(slices, fold.merge)
         groups = self._gathered(slices) if fits else self._streamed(slices)
-        if prefix is not None:
-            groups = _regrouped(groups, prefix.cut)
-        decode = self._job.key_codec.decode if prefix is None else prefix.decode
-        decoded = ((decode(key), values) for key, values in self._counted(groups))
-        if isinstance(self._job.reduce, ExternalCommand):
-            return self._job.reduce.reduced(decoded, self._context)
-        return chain.from_iterable(results_of(self._reduce(), decoded))
+        reduce, signature = self._job.reduce, self._job.reduce_signature
+        if isinstance(reduce, ExternalCommand):
+            return reduce.reduced(groups, self._context)
+        if fold is not None:
+            return ((key, fold.finish(values)) for key, values in groups)
+        assert reduce is not None
+        assert signature is not None
+        return pairs_over(reduce, groups, self._context, wants_context=signature.wants_context)
 
     def _merged(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
         """The records as they are, sorted, of a job without reduce."""
@@ -152,7 +160,7 @@ class ReduceKernel:
         self._reading, self._groups_due = 0.0, _records_of(slices)
         narrowed = self._narrowed(slices)
         for block in merge_pairs(narrowed, codec, self._files):
-            self.groups += len(block)
+            self._counted_groups += len(block)
             yield from zip(decode_all([key for key, _ in block]), map(_VALUE, block), strict=True)
 
     def _folded(
@@ -172,7 +180,7 @@ class ReduceKernel:
         self._phases.enter("reduce")
         decoded = self._job.key_codec.decode_all(keys)
         for key, value in zip(decoded, map(totals.__getitem__, keys), strict=True):
-            self.groups += 1
+            self._counted_groups += 1
             yield key, value
 
     def _compare_marks(self, slices: Sequence[Slice]) -> None:
@@ -184,34 +192,38 @@ class ReduceKernel:
                 "order; order='total' needs a map that gives the same for the same record",
             )
 
-    def _counted(
-        self, groups: Iterator[tuple[bytes, Iterator[Any]]]
-    ) -> Iterator[tuple[bytes, Iterator[Any]]]:
-        for group in groups:
-            self.groups += 1
-            yield group
-
-    def _gathered(self, slices: Sequence[Slice]) -> Iterator[tuple[bytes, Iterator[Any]]]:
+    def _gathered(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Iterator[Any]]]:
+        """Groups that lie in memory: no step of Python for each, but for those by a part of the key."""
         self._phases.enter("merge")
         self._reading, self._bytes_due, self._groups_due = _GATHERING, _bytes_of(slices), _records_of(slices)
-        gathered: dict[bytes, list[Any]] = {}
+        gathered: defaultdict[bytes, list[Any]] = defaultdict(list)
         for each in slices:
-            for key, values in read_groups(self._files, each, self._job.value_codec, self._gone):
-                if key in gathered:
-                    gathered[key].extend(values)
-                else:
-                    gathered[key] = list(values)
+            gather_groups(self._files, each, self._job.value_codec, gathered, self._gone)
         in_order = sorted(gathered)
         self._groups_due = max(1, len(in_order))
         self._phases.enter("reduce")
         self._left = iter(in_order)
-        for key in self._left:
-            yield key, iter(gathered[key])
+        lists = map(gathered.__getitem__, self._left)
+        if (prefix := self._job.group_prefix) is not None:
+            heads = zip(prefix.cut_all(in_order), lists, strict=True)
+            return self._counted(_regrouped(heads), prefix.decode)
+        self._keys_in_memory = len(in_order)
+        return zip(self._job.key_codec.decode_all(in_order), map(iter, lists), strict=True)
 
-    def _streamed(self, slices: Sequence[Slice]) -> Iterator[tuple[bytes, Iterator[Any]]]:
-        codec, narrowed = self._job.value_codec, self._narrowed(slices)
+    def _streamed(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Iterator[Any]]]:
+        codec, narrowed, prefix = self._job.value_codec, self._narrowed(slices), self._job.group_prefix
         self._bytes_due = _bytes_of(narrowed)
-        return merge_groups([read_groups(self._files, each, codec, self._gone) for each in narrowed])
+        groups = merge_groups([read_groups(self._files, each, codec, self._gone) for each in narrowed])
+        if prefix is None:
+            return self._counted(groups, self._job.key_codec.decode)
+        return self._counted(_regrouped((prefix.cut(key), values) for key, values in groups), prefix.decode)
+
+    def _counted(
+        self, groups: Iterator[tuple[bytes, Iterator[Any]]], decode: Callable[[bytes], Any]
+    ) -> Iterator[tuple[Any, Iterator[Any]]]:
+        for key, values in groups:
+            self._counted_groups += 1
+            yield decode(key), values
 
     def _narrowed(self, slices: Sequence[Slice]) -> Sequence[Slice]:
         """As few as can be merged at once."""
@@ -229,14 +241,6 @@ class ReduceKernel:
     def _merge_name(self, number: int) -> str:
         return f"{self._folder}/merge-{number:05d}.run"
 
-    def _reduce(self) -> Callable[..., Iterable[tuple[Any, Any]]]:
-        signature, fold = self._job.reduce_signature, self._job.reduce_fold
-        if fold is not None:
-            return partial(_finished, fold.finish)
-        assert self._job.reduce is not None
-        assert signature is not None
-        return partial(self._job.reduce, ctx=self._context) if signature.wants_context else self._job.reduce
-
 
 def _bytes_of(slices: Sequence[Slice]) -> int:
     return max(1, sum(each.length for each in slices))
@@ -246,16 +250,7 @@ def _records_of(slices: Sequence[Slice]) -> int:
     return max(1, sum(each.records for each in slices))
 
 
-def _regrouped(
-    groups: Iterator[tuple[bytes, Iterator[Any]]], cut: Callable[[bytes], bytes]
-) -> Iterator[tuple[bytes, Iterator[Any]]]:
-    """Neighbours whose keys have the same prefix as one group, whose values still come as they are read."""
-    for prefix, pieces in groupby(groups, lambda group: cut(group[0])):
-        yield prefix, chain.from_iterable(map(_VALUE, pieces))
-
-
-def _finished(
-    finish: Callable[[Iterable[Any]], Any], key: Any, values: Iterable[Any]
-) -> tuple[tuple[Any, Any]]:
-    """What a fold does with a group."""
-    return ((key, finish(values)),)
+def _regrouped(groups: Iterable[tuple[bytes, Iterable[Any]]]) -> Iterator[tuple[bytes, Iterator[Any]]]:
+    """Neighbours with the same key as one group, whose values still come as they are read."""
+    for key, pieces in groupby(groups, _KEY):
+        yield key, chain.from_iterable(map(_VALUE, pieces))

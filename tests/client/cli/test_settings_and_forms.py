@@ -84,7 +84,17 @@ def test_an_unknown_setting_is_warned_about() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["HINT_BYTES", "HINT_AGE", "COMPARE_EVERY", "GATE", "PURGE_AFTER", "PASS_VOTE_AFTER"]
+    "name",
+    [
+        "BUNDLE_AGE",
+        "BUNDLE_BYTES",
+        "HINT_BYTES",
+        "HINT_AGE",
+        "COMPARE_EVERY",
+        "GATE",
+        "PURGE_AFTER",
+        "PASS_VOTE_AFTER",
+    ],
 )
 def test_what_the_nodes_of_a_local_cluster_read_is_nothing_to_warn_about(name: str) -> None:
     assert Settings.gathered({f"RINGMILL_{name}": "60"}, []).warnings == []

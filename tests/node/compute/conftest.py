@@ -20,7 +20,7 @@ from tests.node.held_keyspaces import HeldKeyspaces
 @pytest.fixture
 async def bench(wire: Any, tmp_path: Path) -> AsyncIterator[Bench]:
     end, files, processes = wire.end(ME), OsFileSystem(), TaskProcesses()
-    bundles = BundleStore(str(tmp_path / "bundles"), files=files, transport=end)
+    bundles = BundleStore(str(tmp_path / "bundles"), files=files, transport=end, clock=SystemClock())
     code = build_bundle("trials", {"trials.py": SOURCE}.get)
     await bundles.put(code.sha256, once(code.data))
     worker = Worker(

@@ -3,16 +3,19 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, build_bundle
+from ringmill.cluster.ports import Clock
 from ringmill.node.compute.bundles import BundleStore
 
 BUNDLE = build_bundle("big", {"big.py": b"# " + b"x" * 2_500_000}.get)  # three chunks
@@ -35,7 +38,7 @@ def damage(path: str, data: bytes = CODE[:-1] + b"?") -> None:
 
 def store(wire: Any, node: str, folder: Path) -> BundleStore:
     end = wire.end(node)
-    made = BundleStore(str(folder / node), files=OsFileSystem(), transport=end)
+    made = BundleStore(str(folder / node), files=OsFileSystem(), transport=end, clock=SystemClock())
     for method, handler in made.handlers().items():
         end.serve(method, handler)
     return made
@@ -131,3 +134,44 @@ async def test_names_and_sizes_have_limits(wire: Any, tmp_path: Path) -> None:
         await here.put(NAME, pieces(bytes(MAX_BUNDLE_BYTES + 1), MAX_BUNDLE_BYTES))
     with pytest.raises(NotFound):
         await store(wire, "n2", tmp_path).ensure(NAME, NodeId("n1"))
+
+
+async def test_what_nobody_has_used_for_long_or_takes_too_much_room_is_to_go_the_longest_unused_first(
+    wire: Any, tmp_path: Path
+) -> None:
+    now = start = SystemClock().wall()
+    clock = SimpleNamespace(wall=lambda: now)
+    kept = BundleStore(
+        str(tmp_path / "kept"), files=OsFileSystem(), transport=wire.end("n1"), clock=cast("Clock", clock)
+    )
+    bundles = [build_bundle(name, {f"{name}.py": b"#" * 1000}.get) for name in ("a", "b", "c", "d")]
+    names = [bundle.sha256 for bundle in bundles]
+    for bundle in bundles:
+        now += 100
+        await kept.put(bundle.sha256, pieces(bundle.data))
+    (tmp_path / "kept" / "notes.txt").write_text("not of this store")
+    size = len(bundles[0].data)
+
+    def to_go(most: int = 1 << 30, longest_s: float = 1e9, in_use: Sequence[str] = ()) -> list[str]:
+        found = kept.excess(in_use, most_bytes=most, longest_s=longest_s, least_s=150.0)
+        return [bundle.sha256 for bundle in found]
+
+    now = start + 1000
+    assert to_go() == []
+    assert to_go(longest_s=750) == names[:2]
+    assert to_go(most=2 * size) == names[:2]
+    assert to_go(most=2 * size, in_use=names[:1]) == names[1:3], "what is in use takes room"
+    await kept.ensure(names[0], NodeId("n2"))
+    assert to_go(most=0) == names[1:], "it was used just now"
+    now += 200
+    assert to_go(most=2 * size) == names[1:3]
+    restarted = BundleStore(
+        str(tmp_path / "kept"), files=OsFileSystem(), transport=wire.end("n3"), clock=cast("Clock", clock)
+    )
+    assert len(restarted.excess(most_bytes=0, longest_s=1e9, least_s=150.0)) == 4, (
+        "then the time of arrival counts"
+    )
+    for each in kept.excess(most_bytes=2 * size, longest_s=1e9, least_s=150.0):
+        kept.drop(each)
+        kept.drop(each)
+    assert [kept.has(name) for name in names] == [True, False, False, True]

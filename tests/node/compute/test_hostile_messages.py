@@ -108,7 +108,7 @@ async def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     async with AsyncExitStack() as stack:
         mine = await stack.enter_async_context(transport(N1))
         stranger = await stack.enter_async_context(transport(N2))
-        bundles = BundleStore(str(tmp_path / "bundles"), files=files, transport=mine)
+        bundles = BundleStore(str(tmp_path / "bundles"), files=files, transport=mine, clock=SystemClock())
         await bundles.put(CODE.sha256, code())
         worker = Worker(
             N1, start="1", folder=str(tmp_path / "scratch"), slots=1, bundles=bundles, clock=clock,

@@ -43,7 +43,9 @@ class OneNode:
         self.folder = cluster.folder / name
         self.end = cluster.wire.end(name)
         self.processes = TaskProcesses()
-        self.bundles = BundleStore(f"{self.folder}/bundles", files=cluster.files, transport=self.end)
+        self.bundles = BundleStore(
+            f"{self.folder}/bundles", files=cluster.files, transport=self.end, clock=cluster.clock
+        )
         self.registers = Registers(cluster.held, lambda: name in cluster.wire.cut)
         self.coordinator = self.new_coordinator()
 

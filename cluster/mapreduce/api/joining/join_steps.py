@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.sources import Branch
+from ringmill.cluster.mapreduce.calls import pairs_over
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec
 from ringmill.cluster.mapreduce.codecs.signatures import Signature
 from ringmill.cluster.mapreduce.context import Context
@@ -28,7 +29,8 @@ LEFT: Final = 0  # the numbers of the two sources
 RIGHT: Final = 1
 _FIRST: Final = 0  # in a group
 _SECOND: Final = 1
-_SAMPLED: Final = 8  # of this number of rows the first is measured
+_SAMPLED: Final = 8  # of this number of rows one is measured
+_MEASURED: Final = 2  # of them: not the first, as most keys have but one
 _MIB: Final = 1 << 20
 
 
@@ -73,12 +75,19 @@ class ColumnRows:
     column: str
 
     def __call__(self, line: int, row: dict[str, str]) -> Iterator[Pair]:
-        try:
-            key = row[self.column]
-        except KeyError:
-            message = f"there is no column {self.column!r}; there are {', '.join(row)}"
-            raise TaskFailed(Cause.USER_ERROR, message) from None
-        yield key, row
+        return self._keyed([(line, row)])
+
+    def over(self, records: Iterable[Pair], context: Context) -> Iterator[Pair]:
+        return self._keyed(records)
+
+    def _keyed(self, records: Iterable[Pair]) -> Iterator[Pair]:
+        column = self.column
+        for _, row in records:
+            try:
+                yield row[column], row
+            except KeyError:
+                message = f"there is no column {column!r}; there are {', '.join(row)}"
+                raise TaskFailed(Cause.USER_ERROR, message) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +98,17 @@ class SideRows:
     side: int
 
     def __call__(self, *record: Any, **context: Any) -> Iterator[tuple[Pair, tuple[int, Any, Any]]]:
+        return self._sided(rows_of(self.branch, record, context))
+
+    def over(self, records: Iterable[Pair], context: Context) -> Iterator[tuple[Pair, tuple[int, Any, Any]]]:
+        return self._sided(_rows_over(self.branch, records, context))
+
+    def _sided(self, rows: Iterable[Pair]) -> Iterator[tuple[Pair, tuple[int, Any, Any]]]:
         if self.side == RIGHT:
-            for key, row in rows_of(self.branch, record, context):
+            for key, row in rows:
                 yield (key, _FIRST), (RIGHT, None, row)
         else:
-            for key, row in rows_of(self.branch, record, context):
+            for key, row in rows:
                 yield (key, _SECOND), (LEFT, row, None)
 
 
@@ -104,30 +119,33 @@ class Merging:
     joining: Joining
 
     def __call__(self, key: Any, rows: Iterable[tuple[int, Any, Any]], ctx: Context) -> Iterator[Pair]:
-        return chain.from_iterable(self._pairs(key, rows, ctx))
+        return self.over([(key, rows)], ctx)
 
-    def _pairs(
-        self, key: Any, rows: Iterable[tuple[int, Any, Any]], context: Context
-    ) -> Iterator[Iterable[Pair]]:
-        written = self.joining.written(context)
-        partners: list[Any] = []
-        size, has_left = 0, False
-        for side, left, right in rows:
-            if side == RIGHT:
-                partners.append(right)
-                if len(partners) % _SAMPLED == 1:
-                    size += _SAMPLED * footprint(right)
-                if size > context.memory_bytes:
-                    raise self._too_many(key, len(partners), context.memory_bytes)
-                continue
-            has_left = True
-            for right in partners:  # noqa: PLW2901 - that of the left row's own is None
-                yield written(key, left, right)
-            if not partners and self.joining.keeps(LEFT):
-                yield written(key, left, None)
-        if not has_left and self.joining.keeps(RIGHT):
-            for right in partners:
-                yield written(key, None, right)
+    def over(self, records: Iterable[Pair], context: Context) -> Iterator[Pair]:
+        return chain.from_iterable(self._pairs(records, context))
+
+    def _pairs(self, groups: Iterable[Pair], context: Context) -> Iterator[Iterable[Pair]]:
+        written, limit = self.joining.written(context), context.memory_bytes
+        keeps_left, keeps_right = self.joining.keeps(LEFT), self.joining.keeps(RIGHT)
+        for key, rows in groups:
+            partners: list[Any] = []
+            size, has_left = 0, False
+            for side, left, right in rows:
+                if side == RIGHT:
+                    partners.append(right)
+                    if len(partners) % _SAMPLED == _MEASURED:
+                        size += _SAMPLED * footprint(right)
+                        if size > limit:
+                            raise self._too_many(key, len(partners), limit)
+                    continue
+                has_left = True
+                for right in partners:  # noqa: PLW2901 - that of the left row's own is None
+                    yield written(key, left, right)
+                if keeps_left and not partners:
+                    yield written(key, left, None)
+            if keeps_right and not has_left:
+                for right in partners:
+                    yield written(key, None, right)
 
     def _too_many(self, key: Any, rows: int, limit_bytes: int) -> TaskFailed:
         right = self.joining.right.name
@@ -141,24 +159,37 @@ class Merging:
 
 @dataclass(frozen=True, slots=True)
 class JoinedMap:
-    """The map of one side where each task has all rows of the other, by the bytes of their keys."""
+    """The map of one side where each task has all rows of the other, by their keys.
+
+    `partners` has keys as they are if `keys.plain` is their type, else as bytes.
+    """
 
     joining: Joining
     side: int
-    partners: dict[bytes, list[Any]]
+    partners: dict[Any, list[Any]]
     keys: KeyCodec
 
     def __call__(self, *record: Any, ctx: Context) -> Iterator[Pair]:
-        return chain.from_iterable(self._pairs(record, ctx))
-
-    def _pairs(self, record: Sequence[Any], context: Context) -> Iterator[Iterable[Pair]]:
         branch = self.joining.sides[self.side]
-        given = {"ctx": context} if branch.signature.wants_context else {}
-        written, encode, known = self.joining.written(context), self.keys.encode, self.partners
+        given = {"ctx": ctx} if branch.signature.wants_context else {}
+        return chain.from_iterable(self._pairs(rows_of(branch, record, given), ctx))
+
+    def over(self, records: Iterable[Pair], context: Context) -> Iterator[Pair]:
+        rows = _rows_over(self.joining.sides[self.side], records, context)
+        return chain.from_iterable(self._pairs(rows, context))
+
+    def _pairs(self, rows: Iterable[Pair], context: Context) -> Iterator[Iterable[Pair]]:
+        written, partners_of, is_left = self.joining.written(context), self.partners.get, self.side == LEFT
+        plain, encode = self.keys.plain, self.keys.encode
         unmatched: tuple[Any, ...] = (None,) if self.joining.keeps(self.side) else ()
-        for key, row in rows_of(branch, record, given):
-            for partner in known.get(encode(key), unmatched):
-                yield written(key, row, partner) if self.side == LEFT else written(key, partner, row)
+        for key, row in rows:
+            alike = key if type(key) is plain else encode(key)
+            for partner in partners_of(alike, unmatched):
+                yield written(key, row, partner) if is_left else written(key, partner, row)
+
+
+def _rows_over(branch: Branch, records: Iterable[Pair], context: Context) -> Iterator[Pair]:
+    return pairs_over(branch.map, records, context, wants_context=branch.signature.wants_context)
 
 
 def rows_of(branch: Branch, record: Sequence[Any], context: dict[str, Any]) -> Iterable[Pair]:

@@ -170,11 +170,11 @@ def test_a_row_of_csv_may_have_long_fields_and_one_that_is_none_is_set_aside(
     delimiter = "ValueError: not CSV: ',' expected after '\"'"
     assert told == [
         (3, delimiter, '2,"a"b\n'), (5, delimiter, '4,"d\ne"f\n'),
-        (8, "ValueError: not CSV: unexpected end of data", '0,"\nh\n'),
+        (8, "ValueError: not CSV: unexpected end of data", '0,"\nh'),
     ]  # fmt: skip
     with pytest.raises(JobFailed, match=r"not CSV: ',' expected .* line 3"):
         run(lengths)
-    monkeypatch.setattr("ringmill.cluster.mapreduce.files.readers.FIELD_CHARS", 100_000)
+    monkeypatch.setattr("ringmill.cluster.mapreduce.files.parsing.csv_rows.FIELD_CHARS", 100_000)
     run(replace(lengths, on_bad_record="quarantine:9"))
     [(line, error, record), *_] = [(each["line"], each["error"], each["record"]) for each in bad(tmp_path)]
     assert (line, error) == (2, "ValueError: not CSV: field larger than field limit (100000)")

@@ -88,7 +88,8 @@ async def test_a_merge_that_fails_leaves_no_table_behind_not_even_whole_ones(
         await engine.compact_range()
     assert names_of(disk, ".tmp") == []
     assert [path for path in disk.opened if path.endswith(".tmp")] == []
-    assert len(names_of(disk, ".sst")) == engine.stats().tables  # a piece may have been merged before
+    in_force = sum(level.tables for level in engine.stats().levels)
+    assert len(names_of(disk, ".sst")) == in_force  # a piece may have been merged before
     disk.hook = None
     await engine.compact_range()
     assert len([pair async for pair in engine.scan()]) == 400

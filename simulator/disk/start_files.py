@@ -77,13 +77,22 @@ class NodeDisk:
 
         But for the manifest of a start that left nothing else behind.
         """
-        folder, _, name = path.rpartition("/")
-        parsed = parse_name(name)
-        if folder != _STORE or parsed is None or name.startswith(CURRENT) or self.has_lied:
+        parsed = self._numbered(path)
+        if parsed is None or self.has_lied:
             return
         former = self._numbers.setdefault(parsed.file_id, parsed)
         if former is not parsed and not former.kind == parsed.kind == "manifest":
             self.reused.append(ReusedNumber(f"{self.name} makes {path}, a {former.kind} had its number"))
+
+    def note_gone(self, path: str) -> None:
+        """A start has deleted a file of its own before it has begun a manifest: nothing names its number."""
+        parsed = self._numbered(path)
+        if parsed is not None:
+            self._numbers.pop(parsed.file_id, None)
+
+    def _numbered(self, path: str) -> FileName | None:
+        folder, _, name = path.rpartition("/")
+        return None if folder != _STORE or name.startswith(CURRENT) else parse_name(name)
 
     def rot(self, *, end_chance: float = 0.0) -> int:
         """Flip one bit in every table that has any; how many there were."""
@@ -162,6 +171,7 @@ class StartFiles:
     def __init__(self, disk: NodeDisk) -> None:
         self.disk = disk
         self.is_sealed = False
+        self._made: set[str] | None = set()  # what this start has made; None once it has begun a manifest
         self._lossy = disk.lossy
         self._locks: list[FileLock] = []
 
@@ -175,6 +185,10 @@ class StartFiles:
         self.check_writable(path)
         made = self._lossy.create(path)
         self.disk.note_new(path)
+        if "MANIFEST" in path:
+            self._made = None
+        elif self._made is not None:
+            self._made.add(path)
         return StartAppendFile(self, made)
 
     def open_append(self, path: str) -> AppendFile:
@@ -221,6 +235,8 @@ class StartFiles:
     def unlink(self, path: str) -> None:
         self.check_writable(path)
         self._lossy.unlink(path)
+        if self._made and path in self._made:
+            self.disk.note_gone(path)
 
     def remove_tree(self, path: str) -> None:
         self.check_writable(path)

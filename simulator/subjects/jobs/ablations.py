@@ -122,8 +122,13 @@ def _read_maps_count() -> Bends:
 
 
 def _lost_attempts_noticed() -> Bends:
-    """A coordinator never learns that a worker has forgotten an attempt, and no backup hides that."""
-    return (method(Orders.at, lambda orders, node: Polled((), ())), *_slow_tasks_backed_up())
+    """A coordinator never learns that a worker has forgotten an attempt, or a whole job, and no backup hides
+    that."""
+    return (
+        method(Orders.at, lambda orders, node: Polled((), ())),
+        method(Worker._start_of_new, lambda worker: worker._start),
+        *_slow_tasks_backed_up(),
+    )
 
 
 def _stray_frees_its_name() -> Bends:
@@ -324,7 +329,7 @@ JOB_ABLATIONS: Final = (
     ),
     Ablation(
         "lost-attempts-noticed",
-        "an attempt its worker has forgotten is lost",
+        "an attempt its worker has forgotten is lost, alone or with its job",
         _lost_attempts_noticed(),
         _SLOW_PAUSED,
         rules=("J5",),

@@ -52,7 +52,12 @@ class _Told(NamedTuple):
 
     place: Place
     node: str
-    cluster: str
+    cluster: str  # "" before it belongs to one
+
+    def is_place_of(self, told: Introduction) -> bool:
+        """Whether it is the same node that says this of itself at the place."""
+        may_be_of = {told.cluster, self.cluster} - {""}  # it may have come to belong to one in between
+        return told.node == self.node and len(may_be_of) < 2
 
 
 class _OfferedCarrier:
@@ -160,7 +165,7 @@ class _OfferedCarrier:
             stream.peer_clock = told.peer_clock(microseconds(self._clock.boottime()))
             stream.takes_traces = told.takes_traces
             check(told)
-            if (told.node, told.cluster) != (offer.node, offer.cluster):
+            if not offer.is_place_of(told):
                 raise ConnectionError(f"{told.node} of {told.cluster or 'no cluster'} listens at {place}")
         except BaseException:
             await stream.close()

@@ -152,6 +152,23 @@ async def test_the_socket_of_another_node_on_this_machine_is_not_taken_for_that_
     assert other.streams() == (0, 0)
 
 
+async def test_a_node_that_is_taken_into_its_cluster_between_two_handshakes_is_still_the_same(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n1, n2 = await start_pair(nodes, "tcp")
+    kinds = dialled_by(nodes, monkeypatch, N1)
+    by_socket, cluster = n1._carrier._by_socket, n2._cluster
+    n2._cluster = None
+
+    async def later(*given: Any) -> Any:
+        n2._cluster = cluster
+        return await by_socket(*given)
+
+    monkeypatch.setattr(n1._carrier, "_by_socket", later)
+    assert await echo(n1, N2) == b"hi"
+    assert kinds == [SocketStream]
+
+
 @pytest.mark.parametrize("place", [1, 41234, 65535, "/tmp/a folder/ü%/n1"])
 def test_an_offer_is_read_as_it_was_made(place: Place) -> None:
     text = offer_text(place)

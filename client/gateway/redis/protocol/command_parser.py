@@ -26,6 +26,8 @@ _LONGEST_NUMBER: Final = 32
 _DROP_AT: Final = 1 << 16
 _SHORT: Final = {b"$%d" % length: length for length in range(1024)}
 """Lengths of most arguments, by their lines."""
+_FEW: Final = {b"*%d" % count: count for count in range(1, 64)}
+"""How many arguments most commands have, by their lines."""
 
 
 class ProtocolFault(Exception):
@@ -103,15 +105,41 @@ class CommandParser:
         line = self._number_line("too big mbulk count string")
         if line is None:
             return False
-        count = _number(line[1:])
+        count = _FEW.get(line)
+        if count is None:
+            count = _number(line[1:])
         if count is None or count > MOST_ARGUMENTS:
             raise ProtocolFault("Protocol error: invalid multibulk length")
         self._missing = max(0, count)  # an empty array is skipped, as Redis does
         return True
 
+    def _take_short(self) -> bool:
+        """Take the arguments if all of them are short and have arrived; else nothing is taken.
+
+        Most commands are like that, and no step more than needed is made for them.
+        """
+        data, at, arguments, taken = self._data, self._at, list[bytes](), 0
+        for _ in range(self._missing):
+            end = data.find(b"\r\n", at, at + 6)
+            length = _SHORT.get(data[at:end]) if end > 0 else None
+            if length is None:
+                return False
+            at = end + 2 + length
+            if data[at : at + 2] != b"\r\n":
+                return False
+            arguments.append(data[end + 2 : at])
+            at += 2
+            taken += length
+        if taken > MAX_COMMAND_BYTES:
+            return False
+        self._arguments, self._taken, self._at, self._missing = arguments, taken, at, 0
+        return True
+
     def _take_arguments(self) -> bool:
         """Take what has arrived; False when some of the command has not."""
         data = self._data
+        if type(data) is bytes and not self._arguments and not self._left_to_drop and self._take_short():
+            return True
         while self._missing or self._left_to_drop:
             if self._left_to_drop:
                 if not self._drop():

@@ -216,9 +216,13 @@ class RedisConnection(asyncio.Protocol):
     @property
     def held_bytes(self) -> int:
         """What it has sent that is not answered, and answers that it has not taken."""
-        queued = sum(one.held_bytes for one in (self.queued, self.executed) if one is not None)
-        backlog = self._size if self._backlog else 0  # the command that was to begin last, and no other
-        return self._parser.held_bytes + backlog + self._begun_bytes + queued + self.room.used
+        held = self._parser.held_bytes + self._begun_bytes + self.room.used
+        if self._backlog:  # it has the command that was to begin last, and no other
+            held += self._size
+        for one in (self.queued, self.executed):
+            if one is not None:
+                held += one.held_bytes
+        return held
 
     def give_up(self, why: str) -> None:
         """End it, after an error when the caller has sent part of a command and takes its answers."""
@@ -257,8 +261,8 @@ class RedisConnection(asyncio.Protocol):
             ready: list[bytes] = []
             while waiting and (reply := waiting[0].reply) is not None:
                 ready.append(reply)
+                self.room.ready -= len(reply)
                 waiting.popleft().reply = None  # the queue of its key may hold it until others are answered
-            self.room.ready -= sum(map(len, ready))
             self._send(ready)
         if self._awaits_all and not self._unanswered:
             self._is_held = self._awaits_all = False

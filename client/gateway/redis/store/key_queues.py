@@ -62,8 +62,7 @@ class KeyQueues:
         self._has_token = has_token
         self._timeout_s = timeout_s
         self._clock = clock
-        self._queues: dict[bytes, deque[tuple[Change, Done]]] = {}
-        self._workers: dict[bytes, asyncio.Task[None]] = {}
+        self._queues: dict[bytes, _Queue] = {}
         self._client: AsyncClient | None = None
         self._registers: AsyncRegisters | None = None  # of that client
 
@@ -71,8 +70,8 @@ class KeyQueues:
         """Have a change made; `done` gets the reply, an error too."""
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = deque()
-            self._workers[key] = asyncio.create_task(self._work(key, queue))
+            queue = self._queues[key] = _Queue()
+            queue.worker = asyncio.get_running_loop().create_task(self._work(key, queue))
         queue.append((change, done))
 
     def ask(self, key: bytes, change: Change) -> asyncio.Future[Reply]:
@@ -100,20 +99,17 @@ class KeyQueues:
         """An error of the cluster as these callers are told it."""
         return told_error(error, self._has_token, self._name)
 
-    async def _work(self, key: bytes, queue: deque[tuple[Change, Done]]) -> None:
+    async def _work(self, key: bytes, queue: _Queue) -> None:
         try:
             while queue:
                 batch = [queue.popleft() for _ in range(min(len(queue), MOST_AT_ONCE))]
-                await self._finish(key, batch)
+                while batch:
+                    replies = await self._replies(key, batch)
+                    for (_, done), reply in zip(batch, replies, strict=False):
+                        done(reply)
+                    del batch[: len(replies)]
         finally:
-            del self._queues[key], self._workers[key]
-
-    async def _finish(self, key: bytes, batch: list[tuple[Change, Done]]) -> None:
-        while batch:
-            replies = await self._replies(key, batch)
-            for (_, done), reply in zip(batch, replies, strict=False):
-                done(reply)
-            batch = batch[len(replies) :]
+            del self._queues[key]
 
     async def _replies(self, key: bytes, batch: list[tuple[Change, Done]]) -> list[Reply]:
         """Those of the first changes, of at least one."""
@@ -203,6 +199,12 @@ class KeyQueues:
         if left_s <= 0:
             raise DeadlineExceeded(f"others changed the key for {self._timeout_s:g} s, and nothing was done")
         return left_s
+
+
+class _Queue(deque[tuple[Change, Done]]):
+    """What waits for a key, and the task that does it."""
+
+    worker: asyncio.Task[None]
 
 
 class _TooLarge(Exception):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
@@ -58,6 +58,13 @@ class Clock(Protocol):
     def boottime(self) -> float:
         """Like monotonic, but counts the time the machine slept (CLOCK_BOOTTIME where there is one)."""
         ...
+
+
+class CoreTime(NamedTuple):
+    """What the thread of the loop has had of the processors so far, in seconds."""
+
+    ran_s: float = 0.0
+    waited_s: float = 0.0  # for its turn, while others ran
 
 
 class Entropy(Protocol):
@@ -196,10 +203,11 @@ class AppendFile(Protocol):
         """Hand bytes to the operating system, unsynced.  Raises OSError; then nothing is certain."""
         ...
 
-    async def append_and_sync(self, data: Buffer) -> None:
+    async def append_and_sync(self, data: Buffer, *, off_loop: bool = False) -> None:
         """Write + fdatasync; earlier unsynced appends become durable too.
 
-        Where a sync is known to be short it may be done before this first waits.
+        Where a sync is known to be short it may be done before this first waits, unless `off_loop`: for what
+        no request waits for.
         """
         ...
 

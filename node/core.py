@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ringmill.cluster.access.cluster_secret import HeldSecret
@@ -10,7 +10,16 @@ from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
-from ringmill.cluster.ports import BatchHandler, BatchTransport, Clock, Entropy, FileSystem, Handler, Spawner
+from ringmill.cluster.ports import (
+    BatchHandler,
+    BatchTransport,
+    Clock,
+    CoreTime,
+    Entropy,
+    FileSystem,
+    Handler,
+    Spawner,
+)
 from ringmill.cluster.traces.spans import CallTracer
 from ringmill.cluster.versions.context_token import ContextSeal
 from ringmill.cluster.versions.hybrid_time import HybridClock
@@ -31,6 +40,7 @@ class Doors:
     spawner: Spawner
     transport: BatchTransport
     tracer: CallTracer | None = None  # records what this node does for requests that are traced
+    core_time: Callable[[], CoreTime] = CoreTime  # of the loop's thread; nothing where nobody tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

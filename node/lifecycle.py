@@ -19,6 +19,7 @@ from functools import partial
 from importlib.metadata import version
 
 from ringmill.cluster.adapters.containment.level import level_of_kernel
+from ringmill.cluster.adapters.files.core_wait import CoreWait
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder
 from ringmill.cluster.adapters.files.rotated_log import RotatedLog
@@ -122,8 +123,9 @@ async def run_node(config: NodeConfig) -> None:
             transport.clients_prove = tls is not None and bool(config.token)
             files = OsFileSystem()
             doors = Doors(
-                clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport, tracer=tracer
-            )
+                clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport,
+                tracer=tracer, core_time=CoreWait().core_time,
+            )  # fmt: skip
             options = _options(config)
             async with running_node(config, doors, options) as node:
                 _acquaint(config, node, transport)

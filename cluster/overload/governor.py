@@ -13,11 +13,17 @@ from __future__ import annotations
 from typing import Final
 
 from ringmill.cluster.overload.ladder import Rung
+from ringmill.cluster.ports import CoreTime
 
-__all__ = ["stretch"]
+__all__ = ["core_pause_s", "stretch"]
 
 BUSY: Final = 10.0
 CROWDED: Final = 100.0
+CROWDED_SHARE: Final = 0.5
+"""Of the time that a loop needs, the part in which it waits for a core while the processors are crowded."""
+PAUSED: Final = 8.0
+"""How much longer work takes then, pauses included.  Two copies are filled at once, so a joiner is at work a
+quarter of the time.  Chosen by scripts/bench/rebalance.py."""
 IDLE_SHARE: Final = 0.1
 """Below it a node counts as idle, so a few requests slow nothing down."""
 
@@ -32,3 +38,16 @@ def stretch(busy_share: float, step: Rung) -> float:
     if busy_share < IDLE_SHARE:
         return 1.0
     return 1.0 + (BUSY - 1.0) * min(1.0, busy_share) ** 2
+
+
+def core_pause_s(took_s: float, used: CoreTime, beside: int) -> float:
+    """How long background work pauses after a part of it that took `took_s`.
+
+    `used` is what the loop had of the processors meanwhile.  A loop that waited for them half of the time
+    that it needed shares them with others that want them all: then the work pauses for seven times what it
+    took.  `beside` is how many nodes of this host do such work, each of which takes that much longer.
+    With processors to spare nothing pauses.
+    """
+    needed_s = used.ran_s + used.waited_s
+    crowded = min(1.0, used.waited_s / needed_s / CROWDED_SHARE) if needed_s > 0 else 0.0
+    return took_s * crowded * (PAUSED * beside - 1.0)

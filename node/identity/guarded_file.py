@@ -43,7 +43,7 @@ async def replace_file(files: FileSystem, path: str, data: bytes) -> None:
         files.unlink(beside)
     file = files.create(beside)
     try:
-        await file.append_and_sync(data)
+        await file.append_and_sync(data, off_loop=True)
     finally:
         file.close()
     files.rename(beside, path)

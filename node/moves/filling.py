@@ -19,7 +19,7 @@ from ringmill.cluster.consensus.ballots import NO_BALLOT
 from ringmill.cluster.errors import CorruptData, RingmillError, Unavailable, WrongEpoch
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
-from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.ports import CoreTime, Priority, Transport
 from ringmill.cluster.ring.moves import sources_for
 from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.cluster.sometimes import sometimes
@@ -27,6 +27,7 @@ from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.node.contracts import TopologyView
 from ringmill.node.moves.adopting import ask_adopted
 from ringmill.node.moves.brought_table import TableOfCopy
+from ringmill.node.moves.fill_pace import FillPace
 from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.moves.table_of_pages import Item
 from ringmill.node.node_options import MoveOptions
@@ -45,8 +46,6 @@ __all__ = ["Filling", "Pull", "Settle"]
 _log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S: Final = 5.0
-BYTES_PER_S: Final = 24 << 20
-"""The most that one copy is filled with, so that requests keep disks and loops.  Chosen, not measured."""
 CHECKPOINT_BYTES: Final = 1 << 20
 MERGE_TURN: Final = 64  # objects merged in one turn of the loop, about a millisecond
 
@@ -76,6 +75,7 @@ class Filling:
         pull: Pull,
         progress: MoveProgress,
         gate: Gate,
+        core_time: Callable[[], CoreTime],
         clock: HybridClock,
         options: MoveOptions,
     ) -> None:
@@ -90,10 +90,13 @@ class Filling:
         self._pull = pull
         self._progress = progress
         self._gate = gate
+        self._core_time = core_time
         self._clock = clock
         self._options = options
         self._unnoted = 0  # bytes whose place is not on the disk
         self.moved_bytes = 0
+        self.beside = 1
+        """How many nodes of this host are being filled, this one included."""
 
     async def begin(self, partitions: Collection[PartitionId]) -> dict[PartitionId, RingmillError]:
         """Let copies be filled: their watermarks are known, and that they are is noted, on the disk.
@@ -171,14 +174,14 @@ class Filling:
         if not self._progress.is_begun(copy):  # its watermark is not known, and would never be asked for
             raise WrongEpoch(f"the copy of partition {partition} is that of another move")
         failures: dict[NodeId, str] = {}
-        need = sources_for(topology, row)
+        need, pace = sources_for(topology, row), FillPace(self._gate, self._core_time, self.beside)
         for node in self._in_turn(row, partition):
             if self._progress.is_filled_from(copy, node):
                 continue
             if len(self._progress.sources(copy)) >= need:
                 break
             try:
-                await self._fill_from(node, copy, row)
+                await self._fill_from(node, copy, row, pace)
             except WrongEpoch:
                 self._check_same(partition, row)
                 raise
@@ -193,13 +196,14 @@ class Filling:
         self._check_whole(copy)
         self._watermarks.end_filling(partition)
         sometimes("a joiner's copy is filled")
+        await pace.rest()
 
     def _in_turn(self, row: Row, partition: PartitionId) -> list[NodeId]:
         """All old owners, another one first for each partition."""
         first = partition % len(row.whole)
         return [*row.whole[first:], *row.whole[:first]]
 
-    async def _fill_from(self, node: NodeId, copy: Copy, row: Row) -> None:
+    async def _fill_from(self, node: NodeId, copy: Copy, row: Row, pace: FillPace) -> None:
         """The first source is read page by page; of a further one, which holds nearly the same, only what
         differs, if both can tell."""
         if self._progress.sources(copy) and not self._progress.cursor(copy, node):
@@ -213,13 +217,13 @@ class Filling:
                 sometimes("a source of a move tells only what differs")
                 await self._note(copy, node, None, came)
                 return
-        await self._read_whole(node, copy, row)
+        await self._read_whole(node, copy, row, pace)
 
-    async def _read_whole(self, node: NodeId, copy: Copy, row: Row) -> None:
+    async def _read_whole(self, node: NodeId, copy: Copy, row: Row, pace: FillPace) -> None:
         cursor = self._progress.cursor(copy, node)
         is_first = not self._progress.sources(copy)
         while True:
-            pages = await self._read_pages(node, copy, row, cursor)
+            pages = await self._read_pages(node, copy, row, cursor, pace)
             is_long = sum(len(page.body) for page in pages) >= self._options.least_table_bytes
             size_bytes = await self._bring(copy, cursor, pages, as_table=is_first and is_long)
             self._check_same(copy.partition, row)
@@ -227,8 +231,11 @@ class Filling:
             await self._note(copy, node, cursor or None, size_bytes)
             if not cursor:
                 return
+            await pace.rest()
 
-    async def _read_pages(self, node: NodeId, copy: Copy, row: Row, start: bytes) -> list[PageBody]:
+    async def _read_pages(
+        self, node: NodeId, copy: Copy, row: Row, start: bytes, pace: FillPace
+    ) -> list[PageBody]:
         """What fills a table, or all that is left."""
         pages: list[PageBody] = []
         in_all = 0
@@ -242,8 +249,7 @@ class Filling:
             start = page.covered_to
             if not start:
                 return pages
-            pause_s = len(page.body) / BYTES_PER_S
-            await asyncio.sleep(pause_s * self._gate.stretch)  # requests go first (rule O8)
+            await pace.rest(len(page.body))  # requests go first (rule O8)
             if in_all >= self._options.table_bytes:
                 return pages
 

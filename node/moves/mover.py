@@ -28,6 +28,7 @@ from ringmill.node.moves.adopting import ask_adopted
 from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.moves.filling import Filling
 from ringmill.node.moves.former_copies import FormerCopies
+from ringmill.node.moves.taking_turns import joiners_of, take_turn
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stored_key import Copy
 
@@ -168,6 +169,7 @@ class Mover:
             if self._filled.get(partition) != topology.row(partition).row_epoch
         ]
         startable = await self._begin(joining)
+        self._filling.beside = self._beside(topology).on_host
         async with asyncio.TaskGroup() as group:
             for partition in startable:
                 group.create_task(self._fill(partition, topology.row(partition), turns))
@@ -179,6 +181,7 @@ class Mover:
         def change(present: Topology, may_be_made: bool) -> Topology | None:
             return advanced(present, self._seat, filled=self._filled, adopted=adopted, most=most)
 
+        await take_turn(self._seat.node, self._topology)
         await self._change(change, CHANGE_S)
         current = self._topology.topology()
         if current.epoch > topology.epoch:
@@ -257,10 +260,9 @@ class Mover:
 
     def _beside(self, topology: Topology) -> Beside:
         """The nodes that partitions move to."""
-        joiners = {row.joiner for row in topology.rows if row.joiner is not None} | {self._seat}
-        joiners |= {seat for row in topology.rows for seat in row.wanted if seat not in row.owners}
+        joiners = joiners_of(topology) | {self._seat.node}
         host = {member.id: member.host for member in topology.members}
-        on_host = sum(host[joiner.node] == host[self._seat.node] for joiner in joiners)
+        on_host = sum(host[joiner] == host[self._seat.node] for joiner in joiners)
         return Beside(on_host, len(joiners))
 
     def _concerns(self, topology: Topology) -> bool:

@@ -70,6 +70,7 @@ def open_moves(
         pull=pull,
         progress=progress,
         gate=core.gate,
+        core_time=core.doors.core_time,
         clock=core.hybrid,
         options=core.options.moves,
     )

@@ -27,6 +27,7 @@ __all__ = ["PORTS", "ROOT", "BenchCluster", "free_ports", "python_of"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PORTS = range(20_000, 32_000, 16)
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # else each command and node compiles 400 modules anew
 
 
 class BenchCluster:
@@ -79,7 +80,7 @@ class BenchCluster:
     def command(self, *arguments: str) -> str:
         """What `ringmill ARGUMENTS` printed.  Raises SystemExit with its stderr when it fails."""
         command = [str(python_of(self._checkout).parent / "ringmill"), *arguments]
-        environment = {**os.environ, "RINGMILL_HOME": str(self._home), **self._environment}
+        environment = {**os.environ, **COMPILED, "RINGMILL_HOME": str(self._home), **self._environment}
         done = subprocess.run(
             command, cwd=self._checkout, env=environment, capture_output=True, text=True, check=False
         )

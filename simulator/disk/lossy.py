@@ -383,7 +383,7 @@ class _LossyAppendFile(_LossyOpenFile):
     def append(self, data: Buffer) -> None:
         self._disk._append(self._path, self._file, data)
 
-    async def append_and_sync(self, data: Buffer) -> None:
+    async def append_and_sync(self, data: Buffer, *, off_loop: bool = False) -> None:
         self._disk._append(self._path, self._file, data)
         await asyncio.sleep(0)
         self._disk._sync(self._path, self._file)

@@ -319,7 +319,7 @@ class StartAppendFile:
             self._files.disk.note_full()
             raise
 
-    async def append_and_sync(self, data: Buffer) -> None:
+    async def append_and_sync(self, data: Buffer, *, off_loop: bool = False) -> None:
         self.append(data)
         await self._files.disk.take_time()
         self.sync()

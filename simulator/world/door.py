@@ -114,9 +114,9 @@ class _DoorFile:
         self._before(self.path)
         self._inner.append(data)
 
-    async def append_and_sync(self, data: Buffer) -> None:
+    async def append_and_sync(self, data: Buffer, *, off_loop: bool = False) -> None:
         self._before(self.path)
-        await self._inner.append_and_sync(data)
+        await self._inner.append_and_sync(data, off_loop=off_loop)
 
     def sync(self) -> None:
         self._before(self.path)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from ringmill.cluster.ports import CoreTime
+
 __all__ = ["CoreWait"]
 
 _SCHEDSTAT = "/proc/thread-self/schedstat"  # nanoseconds that it ran, and that it waited; its turns
@@ -25,15 +27,20 @@ class CoreWait:
 
     def so_far_s(self) -> float:
         """Seconds since the thread began; always 0 where the system does not tell, and after `close`."""
+        return self.core_time().waited_s
+
+    def core_time(self) -> CoreTime:
+        """That, and how long it ran."""
         if self._is_closed:
-            return 0.0
+            return CoreTime()
         try:
             if self._descriptor < 0:
                 self._descriptor = os.open(_SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)
-            return int(os.pread(self._descriptor, _LINE_BYTES, 0).split()[1]) * 1e-9
-        except (OSError, ValueError, IndexError):
+            ran_ns, waited_ns, *_ = os.pread(self._descriptor, _LINE_BYTES, 0).split()
+            return CoreTime(int(ran_ns) * 1e-9, int(waited_ns) * 1e-9)
+        except (OSError, ValueError):
             self.close()
-            return 0.0
+            return CoreTime()
 
     def close(self) -> None:
         self._is_closed = True

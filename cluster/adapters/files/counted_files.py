@@ -53,6 +53,6 @@ class _CountedAppend:
         self._counter.bytes_moved += len(data)
         self._file.append(data)
 
-    async def append_and_sync(self, data: Buffer) -> None:
+    async def append_and_sync(self, data: Buffer, *, off_loop: bool = False) -> None:
         self._counter.bytes_moved += len(data)
-        await self._file.append_and_sync(data)
+        await self._file.append_and_sync(data, off_loop=off_loop)

@@ -208,8 +208,8 @@ class _OsAppendFile:
             error.filename = self._path
             raise
 
-    async def append_and_sync(self, data: Buffer) -> None:
-        if self._place.is_loop(len(data)):
+    async def append_and_sync(self, data: Buffer, *, off_loop: bool = False) -> None:
+        if not off_loop and self._place.is_loop(len(data)):
             waited_s = self._core_wait.so_far_s()
             took_s = self._append_then_sync(data)
             self._place.took(took_s - (self._core_wait.so_far_s() - waited_s))

@@ -143,7 +143,7 @@ class _UrlWriter:
             self._file.write(data)
         self.size += memoryview(data).nbytes
 
-    async def append_and_sync(self, data: Buffer) -> None:
+    async def append_and_sync(self, data: Buffer, *, off_loop: bool = False) -> None:
         self.append(data)
 
     def sync(self) -> None:

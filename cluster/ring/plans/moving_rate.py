@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from ringmill.cluster.ids import NodeId
 
 __all__ = [
-    "AT_ONCE",
+    "AT_FIRST",
     "LEAST_BYTES",
     "Beside",
     "Copying",
@@ -24,21 +24,22 @@ __all__ = [
     "projected_s",
 ]
 
-AT_ONCE: Final = 8
-"""Partitions of one joiner that move together at first, and at least."""
-MOST_AT_ONCE: Final = 128
-TOGETHER_S: Final = 4.0
+AT_FIRST: Final = 32
+"""Partitions of one joiner that move together until it is known how long a copy takes here."""
+TOGETHER_S: Final = 15.0
 """How long it is to take to fill those that move together.  An epoch is some work for every node, and while a
 partition is joint its writes need one ack more."""
+_LEAST_TOGETHER: Final = 8
+_MOST_TOGETHER: Final = 128
 LEAST_BYTES: Final = 1 << 20
 """Of fewer bytes it is the number of copies that takes the time, and no bytes per second are told."""
 _AROUND_S: Final = 0.6
 """To decide on the plan, and to see that it is over."""
 _OPENING_EPOCHS: Final = 2  # that a joiner needs beyond those in which a part of its partitions changes hands
-_FILLS_SHARE: Final = 0.6
+_FILLS_SHARE: Final = 1.0
 _EPOCHS_SHARE: Final = 0.6
 """How much longer a step takes for each further joiner: 0 if they worked beside each other, 1 if in turn.
-Fills share the processors of a host, epochs follow one another (scripts/bench/rebalance.py)."""
+Fills share what they leave of the processors of a host (rule O8), epochs follow one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ class MovingRate:
     The defaults are what two cores did that ran all nodes (scripts/bench/rebalance.py).
     """
 
-    bytes_per_s: float = 20 * 1024 * 1024
+    bytes_per_s: float = 6 * 1024 * 1024
     epoch_s: float = 0.1
-    copy_s: float = 0.01
+    copy_s: float = 0.035
 
     def fill_s(self, copies: int, size_bytes: float) -> float:
         return copies * self.copy_s + size_bytes / self.bytes_per_s
@@ -61,7 +62,9 @@ def copies_at_once(copy_s: float) -> int:
 
     `copy_s`: how long it takes to fill a copy here, 0 when that is not known.
     """
-    return max(AT_ONCE, min(MOST_AT_ONCE, int(TOGETHER_S / copy_s))) if copy_s > 0 else AT_ONCE
+    if copy_s <= 0:
+        return AT_FIRST
+    return max(_LEAST_TOGETHER, min(_MOST_TOGETHER, int(TOGETHER_S / copy_s)))
 
 
 class Beside(NamedTuple):
@@ -151,7 +154,7 @@ def projected_s(moves: Iterable[Copying], rate: MovingRate) -> float:
         beside = Beside(sum(host == hosts[joiner] for host in hosts.values()), len(hosts))
         fill_s = rate.fill_s(count, size_bytes[joiner]) if joiner is not None else 0.0
         fill_s *= beside.fills_longer
-        further = max(0, count - AT_ONCE)  # than those that move first
+        further = max(0, count - AT_FIRST)  # than those that move first
         epochs = 1 + -(-further // copies_at_once(fill_s / count)) + _OPENING_EPOCHS
         ends.append(fill_s + epochs * rate.epoch_s * beside.epochs_longer)
     return _AROUND_S + max(ends) if ends else 0.0

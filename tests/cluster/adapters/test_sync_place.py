@@ -137,6 +137,23 @@ async def test_after_a_slow_sync_the_loop_goes_on_during_those_that_follow(
     file.close()
 
 
+async def test_what_no_request_waits_for_is_never_synced_on_the_loop(
+    files: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    def sync(_: int) -> None:
+        threads.append(threading.current_thread().name.split("_")[0])
+
+    monkeypatch.setattr(os_files, "_data_sync", sync)
+    file = files.create(str(tmp_path / "a"))
+    await file.append_and_sync(b"1", off_loop=True)
+    await file.append_and_sync(b"2")
+    assert threads == ["sync", "MainThread"]
+    assert (tmp_path / "a").read_bytes() == b"12"
+    file.close()
+
+
 async def test_no_sync_on_the_loop_overtakes_one_in_the_thread_whose_caller_has_gone(
     files: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

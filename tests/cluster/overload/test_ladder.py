@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ringmill.cluster.overload.governor import BUSY, CROWDED, stretch
+from ringmill.cluster.overload.governor import BUSY, CROWDED, PAUSED, core_pause_s, stretch
 from ringmill.cluster.overload.ladder import FALL_S, HOLD_S, RISE_S, Ladder, Rung
+from ringmill.cluster.ports import CoreTime
 
 
 def steps_while(ladder: Ladder, refused: bool, *, now: float, seconds: float) -> tuple[list[Rung], float]:
@@ -59,3 +60,10 @@ def test_background_work_gives_way_the_more_the_busier_and_always_has_a_hundredt
     assert stretch(0.0, Rung.NONE) == stretch(0.05, Rung.NONE) == 1
     assert 1 < stretch(0.5, Rung.NONE) < stretch(1.0, Rung.NONE) == BUSY
     assert stretch(0.0, Rung.BACKGROUND) == stretch(1.0, Rung.SCANS) == CROWDED == 100
+
+
+def test_work_pauses_the_longer_the_more_it_waited_for_a_core_and_not_on_an_idle_host() -> None:
+    assert core_pause_s(2.0, CoreTime(1.0, 0.0), 1) == core_pause_s(2.0, CoreTime(), 3) == 0
+    some, much = (core_pause_s(2.0, CoreTime(1.0, waited_s), 1) for waited_s in (0.25, 1.0))
+    assert 0 < some < much == core_pause_s(2.0, CoreTime(1.0, 9.0), 1) == 2.0 * (PAUSED - 1)
+    assert core_pause_s(2.0, CoreTime(1.0, 1.0), 3) == 2.0 * (3 * PAUSED - 1)

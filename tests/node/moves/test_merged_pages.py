@@ -40,6 +40,7 @@ def filling_on(engine: ForgetfulEngine) -> tuple[Filling, Any]:
         pull=nothing,
         progress=nothing,
         gate=nothing,
+        core_time=nothing,
         clock=nothing,
         options=nothing,
     )

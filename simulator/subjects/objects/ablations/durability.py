@@ -65,10 +65,10 @@ def _failed_sync_is_final() -> Bends:
     """A sync that failed is tried again, and what waited for it is acknowledged when that works."""
     append_and_sync = StartAppendFile.append_and_sync
 
-    async def insist(file: StartAppendFile, data: bytes) -> None:
+    async def insist(file: StartAppendFile, data: bytes, *, off_loop: bool = False) -> None:
         size = file.size + len(data)
         try:
-            await append_and_sync(file, data)
+            await append_and_sync(file, data, off_loop=off_loop)
         except OSError as error:
             if error.errno != errno.EIO or file.size != size:
                 raise  # the append has failed

@@ -12,11 +12,13 @@ from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.plans.copy_sources import known_sizes
 from ringmill.cluster.ring.plans.member_changes import MemberChanges, members_after
 from ringmill.cluster.ring.plans.moving_rate import (
-    AT_ONCE,
+    AT_FIRST,
+    TOGETHER_S,
     Beside,
     Copying,
     MeasuredMoves,
     MovingRate,
+    copies_at_once,
     measured_rate,
     projected_s,
 )
@@ -195,9 +197,11 @@ def test_joiners_hold_each_other_up_in_filling_on_one_host_and_in_epochs_anywher
 
     around, here, apart = 0.6, Beside(2, 2), Beside(1, 2)
     assert 1 < apart.epochs_longer == here.epochs_longer < 2
-    assert 1 == apart.fills_longer < here.fills_longer < 2
-    assert seconds(copies("a", "h", AT_ONCE, size=0)) == pytest.approx(around + 7)
-    assert seconds(copies("a", "h", AT_ONCE + 1, size=0)) == pytest.approx(around + 8.5)
+    assert 1 == apart.fills_longer < here.fills_longer <= 2
+    assert seconds(copies("a", "h", AT_FIRST, size=0)) == pytest.approx(around + 0.5 * AT_FIRST + 3)
+    more = AT_FIRST + copies_at_once(0.5)
+    assert seconds(copies("a", "h", more, size=0)) == pytest.approx(around + 0.5 * more + 4)
+    assert seconds(copies("a", "h", more + 1, size=0)) == pytest.approx(around + 0.5 * (more + 1) + 5)
     assert seconds(copies("a", "h", 4)) == pytest.approx(around + 7)
     both = 4 * here.fills_longer + 3 * here.epochs_longer
     assert seconds(copies("a", "h", 4), copies("b", "h", 4)) == pytest.approx(around + both)
@@ -205,6 +209,12 @@ def test_joiners_hold_each_other_up_in_filling_on_one_host_and_in_epochs_anywher
     assert seconds(copies("a", "h", 4), copies("b", "i", 4)) == pytest.approx(around + both)
     assert projected_s([Copying(None, "", 0)], rate) == around + 3
     assert projected_s([], rate) == 0
+
+
+def test_as_many_partitions_move_together_as_are_filled_in_some_seconds() -> None:
+    assert copies_at_once(0) == AT_FIRST
+    assert copies_at_once(TOGETHER_S / 50) == 50
+    assert 1 < copies_at_once(TOGETHER_S) < AT_FIRST < copies_at_once(TOGETHER_S / 1e6) < 1000
 
 
 def test_a_rate_is_what_nodes_measured_and_else_the_usual_one() -> None:

@@ -6,8 +6,7 @@ themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
 from ringmill.cluster.os_errors import Meaning, is_full, meaning_of
@@ -45,16 +44,27 @@ class UnreadableBlock(CorruptBlock):
     """The disk does not give the bytes.  That may pass, so it is no loss before rule E10 says so."""
 
 
-@contextmanager
-def damage_at(file: str, offset: int) -> Iterator[None]:
-    """A read in this block that the disk fails is damage.  Raises UnreadableBlock, OSError of other
-    meanings."""
-    try:
-        yield
-    except OSError as error:
-        if meaning_of(error) is not Meaning.BROKEN:
-            raise
-        raise UnreadableBlock(file, offset, f"it cannot be read: {error.strerror or error}") from error
+class damage_at:  # noqa: N801  (a context manager read as a phrase)
+    """A read in this block that the disk fails is damage of `file` at `offset`.
+
+    Raises UnreadableBlock; an OSError of another meaning stays as it is.
+    """
+
+    __slots__ = ("_file", "_offset")
+
+    def __init__(self, file: str, offset: int) -> None:
+        self._file = file
+        self._offset = offset
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError) and meaning_of(error) is Meaning.BROKEN:
+            why = f"it cannot be read: {error.strerror or error}"
+            raise UnreadableBlock(self._file, self._offset, why) from error
 
 
 class CorruptRange(CorruptData):

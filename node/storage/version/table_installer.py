@@ -51,7 +51,7 @@ class TableInstaller:
                 raise
             await self._tables.commit(edit)
             for file_id in finished_logs:
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # what stays is deleted when the folder is opened next
                     await self._files.off_loop(self._files.unlink, f"{self._folder}/{log_name(file_id)}")
 
     async def _rename(self, new: Sequence[TableMeta]) -> None:

@@ -238,7 +238,8 @@ class VersionSet:
             self._doubtful.clear()
             self._sweep_wanted.set()
         former.close()
-        self._files.unlink(f"{self._folder}/{manifest_name(former.file_id)}")
+        with suppress(OSError):  # what stays is deleted when the folder is opened next
+            self._files.unlink(f"{self._folder}/{manifest_name(former.file_id)}")
 
     def _discard(self, view: View) -> None:
         """Have the tables closed and deleted that only `view` held."""

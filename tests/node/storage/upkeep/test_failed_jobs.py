@@ -14,6 +14,7 @@ from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.upkeep import compactor, flusher
 from ringmill.node.storage.upkeep.compaction_child import compact
 from ringmill.node.storage.upkeep.flush_child import flush_logs
+from ringmill.node.storage.version import manifest
 from ringmill.node.storage.version.manifest import read_current, read_manifest
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import Hook, LossyDisk
@@ -93,6 +94,29 @@ async def test_a_merge_that_fails_leaves_no_table_behind_not_even_whole_ones(
     disk.hook = None
     await engine.compact_range()
     assert len([pair async for pair in engine.scan()]) == 400
+
+
+@pytest.mark.parametrize("name", [".log", "MANIFEST"])
+async def test_a_file_that_cannot_be_deleted_stays_until_the_next_start(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", 0)  # each edit but one begins a new one
+    engine = await open_engine(UNMERGED)
+    disk.hook = failing("unlink", errno.EIO, name=name)
+    await fill(engine, 5)
+    async with asyncio.timeout(PATIENCE_S):
+        await engine.flush()
+    await fill(engine, 5)
+    await engine.flush()
+    disk.hook = None
+    assert engine.stats().counters.flushes == 2
+    assert engine.stats().counters.failed_flushes == 0
+    left = [found for found in disk.list(FOLDER) if name in found][:-1]
+    assert left
+    await engine.close()
+    again = await open_engine(UNMERGED)
+    assert len([pair async for pair in again.scan()]) == 5
+    assert not set(left) & set(disk.list(FOLDER))
 
 
 class Killed:

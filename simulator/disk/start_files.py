@@ -85,7 +85,7 @@ class NodeDisk:
             self.reused.append(ReusedNumber(f"{self.name} makes {path}, a {former.kind} had its number"))
 
     def note_gone(self, path: str) -> None:
-        """A start has deleted a file of its own before it has begun a manifest: nothing names its number."""
+        """A start has deleted a file of its own, and no manifest in force can name its number."""
         parsed = self._numbered(path)
         if parsed is not None:
             self._numbers.pop(parsed.file_id, None)
@@ -172,6 +172,7 @@ class StartFiles:
         self.disk = disk
         self.is_sealed = False
         self._made: set[str] | None = set()  # what this start has made; None once it has begun a manifest
+        self._unnamed: set[str] = set()  # manifests of this start that CURRENT has not named yet
         self._lossy = disk.lossy
         self._locks: list[FileLock] = []
 
@@ -187,6 +188,7 @@ class StartFiles:
         self.disk.note_new(path)
         if "MANIFEST" in path:
             self._made = None
+            self._unnamed.add(path)
         elif self._made is not None:
             self._made.add(path)
         return StartAppendFile(self, made)
@@ -226,6 +228,8 @@ class StartFiles:
 
     def rename(self, source: str, target: str) -> None:
         self.check_writable(target)
+        if target == f"{_STORE}/{CURRENT}":
+            self._unnamed.clear()  # even if it fails
         self._lossy.rename(source, target)
 
     def link(self, source: str, target: str) -> None:
@@ -235,7 +239,7 @@ class StartFiles:
     def unlink(self, path: str) -> None:
         self.check_writable(path)
         self._lossy.unlink(path)
-        if self._made and path in self._made:
+        if path in self._unnamed or (self._made and path in self._made):
             self.disk.note_gone(path)
 
     def remove_tree(self, path: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from inspect import isgeneratorfunction
 from itertools import chain, starmap
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 from ringmill.cluster.mapreduce.context import Context
 
@@ -15,13 +15,14 @@ __all__ = ["Passing", "pairs_over", "results_of"]
 Pair: TypeAlias = tuple[Any, Any]
 
 
-@runtime_checkable
-class Passing(Protocol):
+class Passing:
     """A map or reduce of the engine's own that takes many records or groups, so that none costs a call."""
 
-    def over(self, records: Iterable[Pair], context: Context, /) -> Iterator[Pair]:
+    __slots__ = ()
+
+    def over(self, records: Iterable[Pair], context: Context) -> Iterator[Pair]:
         """The pairs of all of them.  It takes one when it is done with those before."""
-        ...
+        raise NotImplementedError
 
 
 def pairs_over(

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.sources import Branch
-from ringmill.cluster.mapreduce.calls import pairs_over
+from ringmill.cluster.mapreduce.calls import Passing, pairs_over
 from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec
 from ringmill.cluster.mapreduce.codecs.signatures import Signature
 from ringmill.cluster.mapreduce.context import Context
@@ -69,7 +69,7 @@ class Joining:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnRows:
+class ColumnRows(Passing):
     """The map of a source that is joined by the name of a column."""
 
     column: str
@@ -91,7 +91,7 @@ class ColumnRows:
 
 
 @dataclass(frozen=True, slots=True)
-class SideRows:
+class SideRows(Passing):
     """The map of a source whose rows meet those of the other one in reduce."""
 
     branch: Branch
@@ -113,7 +113,7 @@ class SideRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Merging:
+class Merging(Passing):
     """The reduce: pairs of rows, left by left, each with all of the right."""
 
     joining: Joining
@@ -158,7 +158,7 @@ class Merging:
 
 
 @dataclass(frozen=True, slots=True)
-class JoinedMap:
+class JoinedMap(Passing):
     """The map of one side where each task has all rows of the other, by their keys.
 
     `partners` has keys as they are if `keys.plain` is their type, else as bytes.

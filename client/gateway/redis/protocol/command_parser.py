@@ -113,14 +113,14 @@ class CommandParser:
         self._missing = max(0, count)  # an empty array is skipped, as Redis does
         return True
 
-    def _take_short(self) -> bool:
+    def _take_short(self, data: bytes) -> bool:
         """Take the arguments if all of them are short and have arrived; else nothing is taken.
 
         Most commands are like that, and no step more than needed is made for them.
         """
-        data, at, arguments, taken = self._data, self._at, list[bytes](), 0
+        at, arguments, taken = self._at, list[bytes](), 0
         for _ in range(self._missing):
-            end = data.find(b"\r\n", at, at + 6)
+            end = data.find(b"\r\n", at, at + 7)
             length = _SHORT.get(data[at:end]) if end > 0 else None
             if length is None:
                 return False
@@ -138,7 +138,7 @@ class CommandParser:
     def _take_arguments(self) -> bool:
         """Take what has arrived; False when some of the command has not."""
         data = self._data
-        if type(data) is bytes and not self._arguments and not self._left_to_drop and self._take_short():
+        if isinstance(data, bytes) and not (self._arguments or self._left_to_drop) and self._take_short(data):
             return True
         while self._missing or self._left_to_drop:
             if self._left_to_drop:

@@ -120,7 +120,7 @@ class CommandParser:
         """
         at, arguments, taken = self._at, list[bytes](), 0
         for _ in range(self._missing):
-            end = data.find(b"\r\n", at, at + 6)
+            end = data.find(b"\r\n", at, at + 7)
             length = _SHORT.get(data[at:end]) if end > 0 else None
             if length is None:
                 return False
@@ -138,7 +138,7 @@ class CommandParser:
     def _take_arguments(self) -> bool:
         """Take what has arrived; False when some of the command has not."""
         data = self._data
-        if type(data) is bytes and not (self._arguments or self._left_to_drop) and self._take_short(data):
+        if isinstance(data, bytes) and not (self._arguments or self._left_to_drop) and self._take_short(data):
             return True
         while self._missing or self._left_to_drop:
             if self._left_to_drop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -17,6 +17,8 @@ import ringmill.node.repair.hint_delivery
 import ringmill.simulator.subjects.deletes.tunables
 import ringmill.simulator.subjects.moves.faults
 import ringmill.simulator.subjects.moves.kinds
+import ringmill.simulator.subjects.moves.tunables
+from ringmill.client.routing.directory import Directory
 from ringmill.cluster.errors import RingmillError, Stale, Unavailable
 from ringmill.cluster.ids import FIRST_EPOCH, Epoch, NodeId, PartitionId
 from ringmill.cluster.quorum.receipt import Durability
@@ -25,15 +27,19 @@ from ringmill.cluster.ring.moves import check_arrow, readers_barrier, sources_fo
 from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
 from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.moves.brought_table import TableOfCopy
 from ringmill.node.moves.filling import Filling
 from ringmill.node.moves.former_copies import FormerCopies
 from ringmill.node.moves.mover import Mover
 from ringmill.node.moves.owed_copies import OwedCopies
+from ringmill.node.node_options import MoveOptions
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.exchange import Exchange
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.stored_key import Copy
+from ringmill.node.requests.flights import Flights
+from ringmill.node.storage.ingest import Ingest
 from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
@@ -41,6 +47,7 @@ from ringmill.simulator.subjects.objects.ablations.healing import without_compar
 __all__ = ["MOVE_ABLATIONS"]
 
 _STEP_S: Final = 0.6
+_TABLE_S: Final = 1.0
 _MOVED_S: Final = 30.0
 """In a run whose load ends before that."""
 _OBJECTS: Final = ("objects", "moves")
@@ -184,6 +191,45 @@ def _both_sets_read() -> Bends:
 def _enough_sources() -> Bends:
     """And a copy is filled from the first that answers."""
     return (use(ringmill.node.moves.filling, sources_for, lambda topology, row: 1), *_long_joints())
+
+
+def _turn(number: int) -> int:
+    """Another one each 50 us, and no pattern in `number` of them."""
+    return int(asyncio.get_running_loop().time() * 20_000) * 2_654_435_761 // 65_536 % number
+
+
+def _late_merged() -> Bends:
+    """What a write of the joint has brought while a table was made hides what the table holds of its key.
+    Each table takes a while.  Owners coordinate in turn, and each write is left to a hint for one of them,
+    which waits until the moves are over: so the next one may come from an owner that lacks what the source
+    has.  Partitions turn, and nothing else."""
+    make, addresses = Ingest.make, Directory.addresses_of
+
+    def in_turn(directory: Directory, partition: PartitionId, turn: int = 0) -> list[str]:
+        return addresses(directory, partition, _turn(3))
+
+    def one_left_out(
+        flights: Flights, owners: Sequence[NodeId], w: int, *, is_sloppy: bool
+    ) -> tuple[NodeId, ...]:
+        others = [node for node in owners if node != flights._node]
+        return (others[_turn(len(others))],) if len(others) >= w else ()
+
+    async def make_long(ingest: Ingest, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        told = await make(ingest, function, *args, **kwargs)
+        await asyncio.sleep(_TABLE_S)
+        return told
+
+    return (
+        method(TableOfCopy._written_meanwhile, lambda table: []),
+        method(Ingest.make, make_long),
+        method(Directory.addresses_of, in_turn),
+        method(Flights._deferred, one_left_out),
+        constant(ringmill.simulator.subjects.moves.tunables, "LEAST_BYTES", (1,)),
+        constant(ringmill.simulator.subjects.moves.tunables, "TABLE_BYTES", (MoveOptions().table_bytes,)),
+        constant(ringmill.node.repair.hint_delivery, "ROUND_S", 15.0),
+        constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
+        *without_comparing(),
+    )
 
 
 def _empty_start() -> Bends:
@@ -355,6 +401,23 @@ MOVE_ABLATIONS: Final = (
         "a copy is filled from enough old owners",
         _enough_sources(),
         _crowded("loss", "split_one", "pause"),
+        rules=("M4",),
+    ),
+    Ablation(
+        "late-merged",
+        "what is written while a table is made is merged with what the table holds",
+        _late_merged(),
+        SimulationOptions(
+            _OBJECTS,
+            operations=800,
+            sessions=24,
+            keys=64,
+            mix=("cold", "writes"),
+            faults=(),
+            core=0.0,
+            load_s=10.0,
+            quiet_s=600.0,
+        ),
         rules=("M4",),
     ),
     Ablation(

@@ -36,10 +36,11 @@ LEAST_BYTES: Final = 1 << 20
 _AROUND_S: Final = 0.6
 """To decide on the plan, and to see that it is over."""
 _OPENING_EPOCHS: Final = 2  # that a joiner needs beyond those in which a part of its partitions changes hands
-_FILLS_SHARE: Final = 1.0
+_FILLS_SHARE: Final = 1.4
 _EPOCHS_SHARE: Final = 0.6
-"""How much longer a step takes for each further joiner: 0 if they worked beside each other, 1 if in turn.
-Fills share what they leave of the processors of a host (rule O8), epochs follow one another."""
+"""How much longer a step takes for each further joiner: 0 if they worked beside each other, 1 if in turn,
+more if they pause for each other (rule O8).  Fills share the processors of a host, epochs follow one another
+(scripts/bench/rebalance.py)."""
 
 
 @dataclass(frozen=True, slots=True)

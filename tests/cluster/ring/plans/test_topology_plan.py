@@ -197,7 +197,7 @@ def test_joiners_hold_each_other_up_in_filling_on_one_host_and_in_epochs_anywher
 
     around, here, apart = 0.6, Beside(2, 2), Beside(1, 2)
     assert 1 < apart.epochs_longer == here.epochs_longer < 2
-    assert 1 == apart.fills_longer < here.fills_longer <= 2
+    assert 1 == apart.fills_longer < here.fills_longer < 3
     assert seconds(copies("a", "h", AT_FIRST, size=0)) == pytest.approx(around + 0.5 * AT_FIRST + 3)
     more = AT_FIRST + copies_at_once(0.5)
     assert seconds(copies("a", "h", more, size=0)) == pytest.approx(around + 0.5 * more + 4)

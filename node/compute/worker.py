@@ -85,8 +85,8 @@ class _Job:
     coordinator: NodeId
     heard_at: float
     reports: ReportBox
-    attempts: dict[AttemptId, asyncio.Task[None]]
     trace: bytes = b""  # of which trace it is, as its coordinator has said with an order
+    attempts: dict[AttemptId, asyncio.Task[None]] = field(default_factory=dict)
     finished: set[AttemptId] = field(default_factory=set)
 
     def knows(self, attempt: AttemptId) -> bool:
@@ -264,9 +264,7 @@ class Worker:
     def _heard(self, job: str, coordinator: NodeId) -> _Job:
         known = self._jobs.get(job)
         if known is None:
-            attempts: dict[AttemptId, asyncio.Task[None]] = {}
-            reports = ReportBox(self._send, self._group.create_task, attempts.__len__)
-            known = self._jobs[job] = _Job(coordinator, 0.0, reports, attempts)
+            known = self._jobs[job] = _Job(coordinator, 0.0, ReportBox(self._send, self._group.create_task))
         known.coordinator = coordinator  # it has the newest term
         known.trace = carried_trace() or known.trace
         known.heard_at = self._clock.monotonic()

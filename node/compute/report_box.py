@@ -1,8 +1,7 @@
 """The reports on attempts of one job that have ended, until the job's coordinator has them.
 
 Those that end while others are on their way travel together in the next message: a task of a millisecond
-costs less than telling of it.  So they also wait for each other a moment, while the worker has more to do
-than it does before an answer comes.  A report that cannot be delivered is told as a failure.
+costs less than telling of it.  A report that cannot be delivered is told as a failure.
 
 See: docs/formats/worker_messages.md.
 """
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,30 +23,24 @@ __all__ = ["ReportBox"]
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _MOST: Final = 16
-_GATHER_S: Final = 0.02  # for which they wait for each other at most
-_ENOUGH_TO_DO: Final = 8  # attempts: half of the orders that a worker has when its tasks are short
 _MOST_BYTES: Final = 256 * 1024  # of printed output, which is what reports may be large by
 
 
 class ReportBox:
     """`send` carries reports to the coordinator.  `begin` runs a coroutine in a task of the worker: an
-    attempt that is stopped while it delivers must not take what comes back for others with it.  `known` tells
-    how many attempts of the job the worker has, with those that are reported here."""
+    attempt that is stopped while it delivers must not take what comes back for others with it."""
 
     def __init__(
         self,
         send: Callable[[Sequence[AttemptReport]], Awaitable[None]],
         begin: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        known: Callable[[], int],
     ) -> None:
         self._send = send
         self._begin = begin
-        self._known = known
         self._waiting: dict[AttemptId, AttemptReport] = {}
         self._sending: asyncio.Task[None] | None = None
         self._is_over: NotFound | None = None
         self._changed = asyncio.Event()
-        self._arrived = asyncio.Event()
         self._pause_s = _FIRST_PAUSE_S
         self._most = _MOST
 
@@ -60,7 +52,6 @@ class ReportBox:
     async def deliver(self, report: AttemptReport) -> None:
         """Returns once the report has arrived.  Raises NotFound when its job is over."""
         self._waiting[report.attempt] = report
-        self._arrived.set()
         if self._sending is None:
             self._sending = self._begin(self._send_all())
         try:
@@ -79,24 +70,9 @@ class ReportBox:
     async def _send_all(self) -> None:
         try:
             while self._waiting and self._is_over is None:
-                if self._may_wait():
-                    await self._gather()
-                if self._waiting:  # whose attempts may have been stopped
-                    await self._send_some()
+                await self._send_some()
         finally:
             self._sending = None
-
-    def _may_wait(self) -> bool:
-        """Whether the worker has enough to do, and there is room in a message."""
-        waiting = len(self._waiting)
-        return waiting < self._most and self._known() - waiting > _ENOUGH_TO_DO
-
-    async def _gather(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GATHER_S):
-                while self._may_wait():
-                    self._arrived.clear()
-                    await self._arrived.wait()
 
     async def _send_some(self) -> None:
         """One message, and a pause when it did not arrive."""

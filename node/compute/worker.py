@@ -87,8 +87,8 @@ class _Job:
     coordinator: NodeId
     heard_at: float
     reports: ReportBox
-    attempts: dict[AttemptId, asyncio.Task[None]]
     trace: bytes = b""  # of which trace it is, as its coordinator has said with an order
+    attempts: dict[AttemptId, asyncio.Task[None]] = field(default_factory=dict)
     finished: set[AttemptId] = field(default_factory=set)
 
     def knows(self, attempt: AttemptId) -> bool:
@@ -276,9 +276,8 @@ class Worker:
     def _heard(self, job: str, coordinator: NodeId) -> _Job:
         known = self._jobs.get(job)
         if known is None:
-            attempts: dict[AttemptId, asyncio.Task[None]] = {}
-            reports = ReportBox(self._send, self._group.create_task, attempts.__len__)
-            known = self._jobs[job] = _Job(self._start_of_new(), coordinator, 0.0, reports, attempts)
+            reports = ReportBox(self._send, self._group.create_task)
+            known = self._jobs[job] = _Job(self._start_of_new(), coordinator, 0.0, reports)
         known.coordinator = coordinator  # it has the newest term
         known.trace = carried_trace() or known.trace
         known.heard_at = self._clock.monotonic()

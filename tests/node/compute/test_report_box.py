@@ -26,11 +26,10 @@ class Coordinator:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, refused: int = -1) -> None:
         monkeypatch.setattr(report_box, "_FIRST_PAUSE_S", 0.001)
-        self.box = ReportBox(self.take, asyncio.create_task, lambda: self.known)
+        self.box = ReportBox(self.take, asyncio.create_task)
         self.ready = asyncio.Event()
         self.refused = refused
         self.silent = 0
-        self.known = 0
         self.messages: list[list[int]] = []
         self.kept: list[AttemptReport] = []
 
@@ -88,37 +87,4 @@ async def test_one_that_is_stopped_takes_nothing_of_others_with_it_and_the_end_o
         raise NotFound("the job is over")
 
     with pytest.raises(NotFound):
-        await ReportBox(is_over, asyncio.create_task, lambda: 0).deliver(ended(2))
-
-
-async def test_reports_of_short_tasks_wait_for_each_other_while_the_worker_has_enough_to_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(report_box, "_GATHER_S", 3600.0)
-    n1 = Coordinator(monkeypatch)
-    n1.ready.set()
-    n1.known = 16  # with those that are reported
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        for task in range(7):
-            group.create_task(n1.box.deliver(ended(task)))
-            for _ in range(3):
-                await asyncio.sleep(0)
-        assert n1.messages == []
-        group.create_task(n1.box.deliver(ended(7)))
-    assert n1.messages == [list(range(8))], "then it has only eight to do"
-    n1.known = 8
-    await n1.told([ended(8)])
-    assert n1.messages[1:] == [[8]]
-
-
-async def test_a_report_waits_for_others_no_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    n1 = Coordinator(monkeypatch)
-    n1.known = 100
-    await n1.told([ended(0)])
-    assert n1.messages == [[0]]
-    stopped = asyncio.create_task(n1.box.deliver(ended(1)))
-    await asyncio.sleep(0)
-    stopped.cancel()
-    await asyncio.wait([stopped])
-    await n1.told([ended(2)])
-    assert n1.messages[1:] == [[2]], "of what was stopped meanwhile nothing is told"
+        await ReportBox(is_over, asyncio.create_task).deliver(ended(2))

@@ -116,6 +116,27 @@ def test_csv_rows_may_hold_line_ends_and_come_by_name_when_map_takes_a_dict(
     assert failed.value.position == f"{path} line 1"
 
 
+def test_every_row_of_a_long_csv_has_its_line_and_the_first_wrong_one_is_named(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path = tmp_path / "in.csv"
+    rows, line, expected = ["name,note"], 2, []
+    for number in range(2500):
+        note, lines = ('"two\nlines"', 2) if number % 700 == 5 else ("\n" if number == 1300 else "x", 1)
+        rows.append(f"{number},{note}" if note != "\n" else "")
+        if note != "\n":
+            expected.append((line, {"name": str(number), "note": note.strip('"')}))
+        line += lines
+    path.write_text("\n".join(rows))
+    assert whole(files, path, "csv", dict[str, str]) == expected
+    assert whole(files, path, "csv", list[str])[1:] == [(at, list(row.values())) for at, row in expected]
+    for wrong, said in ((f"{'x,' * 3}y", "4 fields where the header has 2"), ('"x"y,z', "not CSV: ")):
+        path.write_text("\n".join([*rows, wrong, '"x"y']) + "\n")
+        with pytest.raises(TaskFailed, match=said) as failed:
+            whole(files, path, "csv", dict[str, str])
+        assert failed.value.position == f"{path} line {line}"
+
+
 @pytest.mark.parametrize("change", ["grown", "touched", "gone"])
 def test_a_file_that_changed_since_the_job_was_planned_fails_it_by_name(
     tmp_path: Path, files: OsFileSystem, change: str

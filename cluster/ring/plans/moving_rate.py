@@ -47,12 +47,12 @@ more if they pause for each other (rule O8).  Fills share the processors of a ho
 class MovingRate:
     """What a joiner takes that is the only one: for each copy, for its bytes, and for an epoch of moves.
 
-    The defaults are what two cores did that ran all nodes (scripts/bench/rebalance.py).
+    The defaults are what two cores did that ran all nodes and little else (scripts/bench/rebalance.py).
     """
 
-    bytes_per_s: float = 6 * 1024 * 1024
+    bytes_per_s: float = 16 * 1024 * 1024
     epoch_s: float = 0.1
-    copy_s: float = 0.035
+    copy_s: float = 0.015
 
     def fill_s(self, copies: int, size_bytes: float) -> float:
         return copies * self.copy_s + size_bytes / self.bytes_per_s

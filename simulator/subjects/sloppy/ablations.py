@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.quorum.tally import SloppyTally
+from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.hint_delivery import HintDelivery
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.requests import flight
@@ -49,12 +50,17 @@ def _one_seat() -> Bends:
 
 
 def _counted_kept() -> Bends:
-    """The bound takes hints that have counted, too."""
+    """The bound takes hints that have counted, too, wherever they wait."""
+    owe = AntiEntropy.owe
+
+    def owe_and_drop(anti_entropy: AntiEntropy, partition: PartitionId, node: NodeId) -> bool:
+        owe(anti_entropy, partition, node)
+        return True
 
     def is_dropped(hints: HintStore, target: Any, key: Any, size: int, is_counted: bool) -> bool:
         return not hints._has_room(target, key, size)
 
-    return (method(HintStore._is_dropped, is_dropped),)
+    return (method(HintStore._is_dropped, is_dropped), method(AntiEntropy.owe, owe_and_drop))
 
 
 def _one_owner_each() -> Bends:

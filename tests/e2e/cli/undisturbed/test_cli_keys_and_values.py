@@ -38,16 +38,16 @@ def test_bytes_come_back_as_they_were(shell: Shell) -> None:
 
 
 def test_two_writers_with_the_same_old_context_make_siblings_and_a_merge_leaves_one(shell: Shell) -> None:
-    old = shell.ok("put", "cart", "empty", "-o", "json").json["context"]
-    shell.ok("put", "cart", "A", "--context", old)
-    shell.ok("put", "cart", "B", "--context", old)
-    both = shell.ok("get", "cart", "-o", "json").json
+    old = shell.ok("put", "basket", "empty", "-o", "json").json["context"]
+    shell.ok("put", "basket", "A", "--context", old)
+    shell.ok("put", "basket", "B", "--context", old)
+    both = shell.ok("get", "basket", "-o", "json").json
     assert sorted(one["value"] for one in both["siblings"]) == ["A", "B"]
-    refused = shell.run("get", "cart", "-o", "raw")
+    refused = shell.run("get", "basket", "-o", "raw")
     assert refused.code == 1 and "--sibling" in refused.err
-    assert shell.ok("get", "cart", "-o", "raw", "--sibling", "2").out in (b"A", b"B")
-    shell.ok("put", "cart", "A+B", "--context", both["context"])
-    assert shell.ok("get", "cart").out == b"A+B\n"
+    assert shell.ok("get", "basket", "-o", "raw", "--sibling", "2").out in (b"A", b"B")
+    shell.ok("put", "basket", "A+B", "--context", both["context"])
+    assert shell.ok("get", "basket").out == b"A+B\n"
 
 
 def test_a_context_that_names_writes_to_come_is_refused_by_whichever_owner_takes_the_put(

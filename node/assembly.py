@@ -76,7 +76,7 @@ async def running_node(config: NodeConfig, doors: Doors, options: NodeOptions) -
         async with open_storage(core) as storage:
             async with _running(core, storage) as node:
                 yield node
-            if not node.moves.mover.owed:
+            if node.moves.mover.owes_nothing:
                 await node.repair.note_stop()
     except BaseExceptionGroup as group:  # raised by a loop; the caller reads one error
         if refused := group.subgroup(FolderRefused):

@@ -205,17 +205,15 @@ class AsyncJobs:
         """Submit a packed job to the first member that accepts it; returns its id.
 
         A repeated submission is the same job, so one of unknown outcome is repeated at the next member.
-        Raises InvalidArgument for a job that is not valid; Unavailable or DeadlineExceeded, whose outcome is
-        "unknown" when the job may have been accepted.
+        Raises InvalidArgument, Unavailable or DeadlineExceeded: "unknown" when it may have been accepted.
         """
         self._directory.lifetime.check()
         with request_span(self._tracing, f"{SERVICE}Submit"):
             return await self._submit(bundle, spec)
 
     async def _submit(self, bundle: Bundle, spec: JobSpec) -> str:
-        failures: dict[str, str] = {}
+        failures, late = dict[str, str](), list[str]()
         perhaps: RingmillError | None = None
-        late: list[str] = []
         patient_s = self._timeout_s * SILENCE_SHARE
         for patience_s, addresses in ((STAGGER_S, self._directory.addresses()), (patient_s, late)):
             for address in addresses:
@@ -231,6 +229,8 @@ class AsyncJobs:
                 except (Unavailable, DeadlineExceeded) as error:
                     self._note(address, error, failures)
                     perhaps = perhaps if error.outcome == "failed" else error
+                except RingmillError as error:
+                    raise (error.with_outcome("unknown") if perhaps else error) from None
                 else:
                     return spec.job
         raise perhaps or none_reachable(list(failures), failures)

@@ -120,10 +120,14 @@ class BundleStore:
         bundle."""
         self._used[sha256] = self._clock.wall()
         if not self.has(sha256):
-            async with self._pulling.setdefault(sha256, asyncio.Lock()):
-                if not self.has(sha256):
-                    await self._fetch(sha256, source)
-            self._pulling.pop(sha256, None)
+            try:
+                async with self._pulling.setdefault(sha256, asyncio.Lock()):
+                    if not self.has(sha256):
+                        await self._fetch(sha256, source)
+                self._pulling.pop(sha256, None)
+            except BaseException:
+                self._used.pop(sha256, None)
+                raise
         return self.path(sha256)
 
     def excess(
@@ -158,13 +162,18 @@ class BundleStore:
         kept = []
         for name in self._files.list(self._folder) if self._files.is_dir(self._folder) else ():
             sha256, _, rest = name.partition(".")
-            if rest != "zip" or len(sha256) != _SHA256_DIGITS or sha256 in self._pulling:
+            if rest != "zip" or len(sha256) != _SHA256_DIGITS or self._is_pulled(sha256):
                 continue
             path = self.path(sha256)
             arrived_at = self._files.mtime_ns(path) / _NANO
             used_at = max(arrived_at, self._used.get(sha256, 0.0))
             kept.append(KeptBundle(sha256, self._files.size(path), used_at))
         return kept
+
+    def _is_pulled(self, sha256: str) -> bool:
+        """Whether it is being fetched; the lock of a fetch that failed may be left."""
+        pulling = self._pulling.get(sha256)
+        return pulling is not None and pulling.locked()
 
     async def _fetch(self, sha256: str, source: NodeId) -> None:
         way = _Way(source)

@@ -18,6 +18,9 @@ __all__ = ["FillPace"]
 
 BYTES_PER_S: Final = 24 << 20
 """The most that one copy is filled with.  Chosen, not measured."""
+LONGEST_S: Final = 30.0
+_AT_WORK: Final = 4.0
+"""Times what the loop needed of a processor: a part that took longer waited for a source or for the disk."""
 
 
 class FillPace:
@@ -37,7 +40,8 @@ class FillPace:
         now, used = asyncio.get_running_loop().time(), self._core_time()
         meanwhile = CoreTime(used.ran_s - self._used.ran_s, used.waited_s - self._used.waited_s)
         pause_s = size_bytes / BYTES_PER_S * self._gate.stretch
-        pause_s = max(pause_s, core_pause_s(now - self._since, meanwhile, self._beside))
+        took_s = min(now - self._since, _AT_WORK * (meanwhile.ran_s + meanwhile.waited_s))
+        pause_s = max(pause_s, min(core_pause_s(took_s, meanwhile, self._beside), LONGEST_S))
         if pause_s > 0:
             await asyncio.sleep(pause_s)
         self._begin()

@@ -89,6 +89,11 @@ class Mover:
         return len(self._former_copies.owed)
 
     @property
+    def owes_nothing(self) -> bool:
+        """No former copy is kept, nor may one still be found that an earlier start has kept (rule M6)."""
+        return self._former_copies.owed.is_settled
+
+    @property
     def hints(self) -> int:
         """Writes that this node keeps for others."""
         return self._count_hints()
@@ -151,7 +156,7 @@ class Mover:
         if self.hints:
             sometimes("a leaving node delivers its hints first")
             return False
-        if not self._former_copies.owed.is_settled:
+        if not self.owes_nothing:
             return False
         await self._change(lambda present, may_be_made: left(present, self._seat), CHANGE_S)
         return True

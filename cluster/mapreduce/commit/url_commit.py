@@ -50,19 +50,16 @@ def commit_to_store(
     is_begun = again and overwrite and present is None  # an earlier call may have removed the former one
     targets = [f"{url}/{part.name}" for part in parts]
     try:
-        if present is not None:
+        if present is not None or is_begun:
             _check(files, parts)
+        if present is not None:
             files.unlink(success)
         for part, target in zip(parts, targets, strict=True):
             _copy(files, part, target)
         if overwrite:
             _remove_others(files, url, {part.name for part in parts})
         _write(files, success, wanted)
-    except CorruptData:
-        if present is None and not is_begun:
-            _remove(files, targets)
-        raise
-    except OSError as error:
+    except (CorruptData, OSError) as error:
         if is_begun or not _is_as_before(files, success, present):
             raise _may_show(error) from error
         if present is None:
@@ -70,7 +67,10 @@ def commit_to_store(
         raise
 
 
-def _may_show(error: OSError) -> OutputMayShow:
+def _may_show(error: OSError | CorruptData) -> OutputMayShow | CorruptData:
+    """What is told when the former output may count no more."""
+    if isinstance(error, CorruptData):  # nothing brings the part back, so it is not tried again
+        return CorruptData(f"{error.message}; the former output counts no more")
     text = f"{error.strerror or error}; the output may show, or the former one is gone"
     return OutputMayShow(error.errno, text, error.filename)
 

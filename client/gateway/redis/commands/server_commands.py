@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import counted_keys
-from ringmill.client.gateway.redis.commands.arguments.globs import MOST_STEPS, Matching
+from ringmill.client.gateway.redis.commands.arguments.globs import MOST_PATTERN_BYTES, MOST_STEPS, Matching
 from ringmill.client.gateway.redis.commands.command_spec import (
     COMMANDS,
     CommandSpec,
@@ -127,6 +127,8 @@ def _config_get(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """A few settings that callers ask for."""
     if len(args) > _MOST_PATTERNS:
         raise RedisError(f"ERR the command has {len(args)} patterns, the limit is {_MOST_PATTERNS}")
+    if (size := sum(map(len, args))) > MOST_PATTERN_BYTES:
+        raise RedisError(f"ERR the patterns have {size} bytes, the limit is {MOST_PATTERN_BYTES}")
     wanted = [Matching(pattern.lower(), MOST_STEPS) for pattern in args]
     return {
         name: value for name, value in _SETTINGS.items() if any(pattern.matches(name) for pattern in wanted)

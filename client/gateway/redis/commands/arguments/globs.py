@@ -15,7 +15,7 @@ from typing import Final
 
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 
-__all__ = ["MOST_STEPS", "Matching", "literal_prefix"]
+__all__ = ["MOST_PATTERN_BYTES", "MOST_STEPS", "Matching", "literal_prefix"]
 
 MOST_PATTERN_BYTES: Final = 4096
 MOST_STEPS: Final = 1 << 22

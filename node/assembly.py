@@ -119,7 +119,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             owing=Owing(repair.anti_entropy.owes, not repair.anti_entropy.is_done, repair.exchange.push),
         )
         topology.on_change(moves.take)
-        serve_replica(core, replica, topology, identity.start)
+        serve_replica(core, replica, topology, identity.start, moves.owed_copies.may_owe)
         kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()
         async with (

@@ -92,6 +92,11 @@ class OwedCopies:
         """Nothing is owed, nor has this start still to find what the one before may have left."""
         return self._has_looked and not self._owed
 
+    def may_owe(self, partition: PartitionId) -> bool:
+        """Whether a former copy of the partition may hold what the owners lack: then no watermark may pass
+        it, as they would refuse what it brings (rules P2 and P3)."""
+        return not self._has_looked or any(copy.partition == partition for copy in self._owed)
+
     def _keep(self, copies: Collection[Copy]) -> None:
         for copy in sorted(copies):
             sometimes("a former owner keeps a copy of which others may lack something")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError, Stale, Unavailable
+from ringmill.cluster.errors import CorruptData, DiskFull, InvalidArgument, RingmillError, Stale, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.overload.gate import Gate
@@ -116,17 +116,18 @@ class HintDelivery:
     async def _readdress_all(self, target: NodeId, keys: Sequence[HintKey]) -> None:
         """They would wait for a node that may never be back, and hold watermarks back meanwhile (rule P2)."""
         try:
-            moved, damage = 0, None
+            moved = 0
+            failure: CorruptData | DiskFull | None = None
             for key in keys:
                 try:
                     moved += await self._is_readdressed(key, target)
-                except CorruptData as error:
-                    damage = error
+                except (CorruptData, DiskFull) as error:
+                    failure = error
                     self._hints.stand_behind(target, [key])
             if moved:
                 sometimes("hints for a former owner that is away go to the present ones")
-            elif damage is not None:
-                raise damage
+            elif failure is not None:
+                raise failure
         except RingmillError as error:
             self._leave_alone(target, error)
 
@@ -169,8 +170,8 @@ class HintDelivery:
         """Send one batch and remove the target from the hints that it accepted.
 
         Returns how many hints were tried, and how many the target refused for damage of its own copy.  Raises
-        what the call raises; Unavailable when everything was refused for another reason; CorruptData when no
-        hint of the batch can be read.
+        what the call raises; Unavailable when everything was refused for another reason; CorruptData or
+        DiskFull when no hint of the batch can be read or go to other owners.
         """
         items = await self._load(target, keys)
         if not items:
@@ -211,7 +212,7 @@ class HintDelivery:
         was dropped goes to nobody.
         """
         items: list[tuple[HintKey, HintItem]] = []
-        damage: CorruptData | None = None
+        failure: CorruptData | DiskFull | None = None
         size_bytes = moved = 0
         for key in keys:
             topology = self._topology.topology()
@@ -220,20 +221,20 @@ class HintDelivery:
                     moved += 1
                     continue
                 hint = await self._hints.get(key)
-            except CorruptData as error:
-                damage = error
+            except (CorruptData, DiskFull) as error:
+                failure = error
                 self._hints.stand_behind(target, [key])
                 continue
             encoded = b"" if hint is None else hint.encoded
-            if hint is None or target not in hint.targets or topology.has_dropped(key.keyspace):
+            if hint is None or topology.has_dropped(key.keyspace):
                 await self._hints.strike_off(key, target, encoded)
                 continue
             if items and size_bytes + len(encoded) > self._options.batch_bytes:
                 break
             items.append((key, HintItem(key.keyspace, key.key, encoded)))
             size_bytes += len(encoded)
-        if damage is not None and not items and not moved:
-            raise damage
+        if failure is not None and not items and not moved:
+            raise failure
         return items
 
     async def _is_readdressed(self, key: HintKey, target: NodeId) -> bool:

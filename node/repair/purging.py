@@ -245,17 +245,18 @@ class Purging:
         mark: HybridTime,
         document: Topology,
     ) -> dict[PartitionId, dict[NodeId, str]]:
-        """The tokens of the partitions for which every member that is no owner says that no hint waits there.
+        """The tokens of the partitions for which every member that is no owner says that no hint waits there,
+        nor a former copy of which others may lack something (rule M6).
 
         They are asked after all owners have noted the attempt: what an owner sends to a fallback from then on
         it has made after its note, so above the watermark, or holds itself when the owners are compared.
         """
-        if not tokens or not any(keyspace.is_sloppy for keyspace in document.keyspaces):
-            return tokens
         members = [member.id for member in document.members if member.id not in owners]
+        if not tokens or not members:
+            return tokens
         away = [node for node in members if not self._seems_up(node)]
         if away:
-            why = f"{', '.join(away)} is away, and may hold writes of a sloppy keyspace"
+            why = f"{', '.join(away)} is away, and may hold writes that an owner lacks"
             self.held_back.update(dict.fromkeys(tokens, why))
             return {}
         pairs = tuple((partition, rows[partition].row_epoch) for partition in tokens)

@@ -258,7 +258,11 @@ class HintStore:
         return await change(self._engine, hint_key(key), step, frees_space=True)
 
     async def readdress(self, key: HintKey, target: NodeId, owners: Sequence[NodeId]) -> None:
-        """Replace a target that is no longer an owner by the present `owners`."""
+        """Replace a target that is no longer an owner by the present `owners`.
+
+        On a full disk they are noted in memory, and the hint stays as it is stored: a start reads the former
+        target again.  Raises CorruptData and what the engine raises.
+        """
         assert target not in owners, f"{target} is an owner"
 
         def step(value: bytes | None) -> None:
@@ -275,7 +279,17 @@ class HintStore:
                 )
             self._strike_off(key, target, present)
 
-        await change(self._engine, hint_key(key), step)
+        def step_in_memory(value: bytes | None) -> None:
+            present = None if value is None else decode_hint(value)
+            if present is not None:
+                for owner in owners:
+                    self._note(owner, key, len(key.key) + len(present.encoded))
+            self._strike_off(key, target, present)
+
+        try:
+            await change(self._engine, hint_key(key), step)
+        except DiskFull:
+            await change(self._engine, hint_key(key), step_in_memory, frees_space=True)
 
     async def _change(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit | None:
         return await change(
@@ -381,10 +395,10 @@ class HintStore:
         return True
 
     def _strike_off(self, key: HintKey, target: NodeId, present: Hint | None) -> None:
-        others = () if present is None else present.targets
-        left = tuple(node for node in others if node != target and self._waits(node, key))
+        left = tuple(sorted(node for node in self._by_target if node != target and self._waits(node, key)))
         if present is not None and left:
-            counted = tuple(node for node in present.counted if node in left)
+            added = {*left}.difference(present.targets)  # in memory, maybe for one that has counted
+            counted = tuple(node for node in left if node in added or node in present.counted)
             with suppress(DiskFull):  # it goes once its last target has it; a start would deliver it again
                 self._put(key, replace(present, targets=left, counted=counted))
         elif present is not None:

@@ -3,11 +3,11 @@ for other owners."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringmill.cluster.ids import Start
+from ringmill.cluster.ids import PartitionId, Start
 from ringmill.cluster.versions.dots import BOOT_DIGITS
 from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
@@ -77,8 +77,17 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
     )
 
 
-def serve_replica(core: Core, replica: Replica, topology: TopologyView, start: Start) -> None:
-    """Answer peers that apply, read, deliver and compare objects."""
+def serve_replica(
+    core: Core,
+    replica: Replica,
+    topology: TopologyView,
+    start: Start,
+    may_owe: Callable[[PartitionId], bool],
+) -> None:
+    """Answer peers that apply, read, deliver and compare objects.
+
+    `may_owe`: whether a former copy of a partition may hold what its owners lack (rule M6).
+    """
     routes = Routes(core.node, topology)
     serving = ReplicaServing(
         routes=routes,
@@ -119,6 +128,7 @@ def serve_replica(core: Core, replica: Replica, topology: TopologyView, start: S
         watermarks=replica.watermarks,
         hybrid=core.hybrid,
         after_s=core.options.purge.after_s,
+        may_owe=may_owe,
     )
     core.serve(purging.handlers())
     removal = RemovalServing(

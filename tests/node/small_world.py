@@ -134,7 +134,7 @@ class Node:
         topology.confirm_start()
         await topology.start()
         await topology.take_first(self._document)
-        serve_replica(core, replica, topology, storage.identity.start)
+        serve_replica(core, replica, topology, storage.identity.start, lambda _: False)
         self.hints, self.objects = replica.hints, replica.objects
         async with open_requests(
             core,

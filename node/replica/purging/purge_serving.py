@@ -5,7 +5,7 @@ Rules P1 and P2: docs/protocol/deletes.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -42,6 +42,7 @@ __all__ = ["PurgeServing"]
 BEHIND: Final = 0.8
 """Of the age of what is forgotten: a watermark that is less far behind an owner's own clock is refused, so
 that no clock, however far ahead, has fresh writes of another node taken for old ones."""
+OWED: Final = "a former copy there may hold what the owners lack"
 
 
 class PurgeServing:
@@ -56,7 +57,9 @@ class PurgeServing:
         watermarks: Watermarks,
         hybrid: HybridClock,
         after_s: float,
+        may_owe: Callable[[PartitionId], bool],
     ) -> None:
+        """`may_owe`: whether a former copy of the partition may wait here to be brought (rule M6)."""
         self._start = start
         self._routes = routes
         self._engine = engine
@@ -65,6 +68,7 @@ class PurgeServing:
         self._watermarks = watermarks
         self._hybrid = hybrid
         self._after_s = after_s
+        self._may_owe = may_owe
         self._notes = 0  # since the start
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -134,6 +138,8 @@ class PurgeServing:
         if partition in hinted:
             sometimes("hints hold back a watermark")
             return "hints wait there for another owner"
+        if self._may_owe(partition):
+            return OWED
         if known_sums(self._engine, self._objects, self._routes.copy_of(partition, row)) is None:
             return "damaged, or not counted yet"
         return ""
@@ -147,7 +153,7 @@ class PurgeServing:
 
     async def vouch(self, incoming: Incoming) -> bytes:
         """Of a member that is no owner: no hint waits here that has counted in a write at or below the
-        watermark, and none will (rule W7)."""
+        watermark, and none will (rule W7); nor is a former copy still to be brought (rule M6)."""
         asked = AskNote.decode(incoming.body)
         rows = [
             await self._row(partition, asked.epoch, incoming.sender, is_owner=False)
@@ -162,6 +168,8 @@ class PurgeServing:
                 why = "its owners have changed"
             if not why and partition in hinted:
                 why = "hints wait there for an owner"
+            if not why and self._may_owe(partition):
+                why = OWED
             if not why:
                 self._hints.vouch(partition, asked.mark)
             refusals.append(why)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.ids import NodeId
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.storage.storage_errors import NotCached
 from ringmill.simulator.checkers.violation import Violation
@@ -90,10 +91,10 @@ class DeleteWorkload(ObjectWorkload):
     def _remembered(self) -> bool:
         """Whether some owner still has to forget a key, and may."""
         self._left = {}
+        if any(self._world.topology.has_member(NodeId(name)) for name in self._world.history.lost):
+            return False  # each member has to vouch (P2)
         for key in self._keys:
             row = self._world.row(key)
-            if set(row.nodes) & set(self._world.history.lost):
-                continue
             for owner in row.nodes:
                 if why := self._holds(self._world.nodes[owner], key):
                     self._left[key] = f"{owner} {why}"

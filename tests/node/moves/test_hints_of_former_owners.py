@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.errors import CorruptData, DiskFull, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Topology
-from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.hints import Hint, HintStore
 from ringmill.node.replica.stored_key import HintKey
+from ringmill.node.storage.engine import Commit
 from tests.node.moves.test_new_copies import change, until
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -48,7 +49,10 @@ def test_hints_for_an_owner_that_is_away_do_not_wait_for_it() -> None:
     run(story, nodes=4)
 
 
-def test_a_damaged_hint_for_a_former_owner_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", [CorruptData("a damaged block"), DiskFull("read-only")])
+def test_a_hint_that_cannot_be_readdressed_keeps_no_other_waiting(
+    failure: RingmillError, monkeypatch: pytest.MonkeyPatch
+) -> None:
     readdress = HintStore.readdress
     tried: list[bytes] = []
 
@@ -56,7 +60,7 @@ def test_a_damaged_hint_for_a_former_owner_keeps_no_other_waiting(monkeypatch: p
         async def damaged(hints: HintStore, key: HintKey, target: NodeId, owners: Sequence[NodeId]) -> None:
             tried.append(key.key)
             if key.key == lost[0]:
-                raise CorruptData("a damaged block")
+                raise failure
             await readdress(hints, key, target, owners)
 
         await world.down(AWAY)
@@ -71,5 +75,28 @@ def test_a_damaged_hint_for_a_former_owner_keeps_no_other_waiting(monkeypatch: p
         await change(world, in_its_place)
         await until(lambda: tried.count(lost[0]) >= 3)
         assert hints.counts()[AWAY] == 1
+
+    run(story, nodes=4)
+
+
+def test_on_a_full_disk_a_hint_for_a_former_owner_is_delivered_to_the_present_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(hints: HintStore, key: HintKey, hint: Hint) -> Commit:
+        raise DiskFull("read-only")
+
+    async def story(world: HealingWorld) -> None:
+        await world.down(AWAY)
+        keys = (b"key%d" % number for number in range(1000))
+        rows = ((key, world.world.row(key).whole) for key in keys)
+        lost = next(key for key, owners in rows if {"n1", AWAY} <= {*owners} and JOINER not in owners)
+        await world.put("n1", lost, b"v")
+        hints, delivery = world["n1"].replica.hints, world["n1"].repair.delivery
+        await until(lambda: hints.counts() == {AWAY: 1})
+        before = delivery.delivered
+        monkeypatch.setattr(HintStore, "_put", refuse)
+        await change(world, in_its_place)
+        await until(lambda: not hints.total)
+        assert delivery.delivered == before + 2, "the joiner and the one that stayed"
 
     run(story, nodes=4)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from ringmill.cluster.errors import Unavailable
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Row, Topology
+from ringmill.node.moves.owed_copies import OwedCopies, Owing
+from ringmill.node.node_options import PurgeOptions
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.exchange import Exchange
 from ringmill.node.replica.hints import HintStore
@@ -17,6 +20,8 @@ from ringmill.node.replica.stored_key import Copy
 from ringmill.simulator.disk.moment import CrashModel
 from tests.node.moves.test_new_copies import NAMES, change, get, stored, until
 from tests.node.repair.healing_world import HealingWorld, run
+
+NOTHING: Any = None
 
 
 class Seats:
@@ -138,3 +143,38 @@ def test_an_owner_that_cannot_take_it_is_waited_for_as_long_as_the_copy_is_tried
         assert await get(world, seats.stay[0], seats.key, "one") == [b"v"]
 
     run(story, nodes=4)
+
+
+@pytest.mark.parametrize("vouches", [True, False])
+def test_no_watermark_passes_what_is_still_to_be_brought(
+    vouches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The present owners would take it for something that was deleted and forgotten (P2, P3)."""
+    pushes = Pushes(monkeypatch)
+    if not vouches:
+        monkeypatch.setattr(OwedCopies, "may_owe", lambda owed, partition: False)
+
+    async def story(world: HealingWorld) -> None:
+        seats = await leave(world)
+        first = min(*seats.stay, seats.joiner)
+        keys = (b"other%d" % number for number in range(1000))
+        other = next(key for key in keys if world.world.partition(key) == seats.partition)
+        await world.put(first, other, b"v", "all")
+        await world.delete(first, other, "all")
+        await asyncio.sleep(12.0)
+        assert world[first].replica.objects.dead.total == int(vouches)
+        if vouches:
+            assert "former copy" in world[first].repair.purging.why_kept(seats.partition)
+        pushes.held.clear()
+        await until(lambda: not world[seats.leaver].moves.mover.owed)
+        assert await get(world, first, seats.key, "all") == ([b"v"] if vouches else [])
+        await until(lambda: not world[first].replica.objects.dead.total)
+
+    run(story, nodes=4, purge=PurgeOptions(after_s=5.0, every_s=0.5, settle_s=1.0))
+
+
+def test_a_start_that_has_not_looked_yet_may_owe_everything() -> None:
+    owed = OwedCopies(NodeId("n1"), Owing(lambda _: False, True, NOTHING), topology=NOTHING, liveness=NOTHING)
+    assert owed.may_owe(PartitionId(1)) and owed.may_owe(PartitionId(2))
+    owed.find([Copy(PartitionId(1), Epoch(1))])
+    assert owed.may_owe(PartitionId(1)) and not owed.may_owe(PartitionId(2))

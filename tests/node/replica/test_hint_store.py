@@ -189,6 +189,35 @@ async def test_a_full_disk_lets_go_of_what_is_delivered() -> None:
     assert hints.counts() == {N2: 1, N3: 1, N4: 1}
 
 
+async def test_on_a_full_disk_a_hint_for_a_former_owner_waits_for_the_present_ones() -> None:
+    engine = ForgetfulEngine()
+    hints = await HintStore.open(engine.as_engine())
+    await (await hints.keep_counted(KEY, N2, an_object(1))).synced()
+    engine.is_full = True
+    await hints.readdress(KEY, N2, [N3, N4])
+    assert hints.counts() == {N3: 1, N4: 1}
+    assert (await HintStore.open(engine.after_crash().as_engine())).counts() == {N2: 1}
+    delivered = encode_object(an_object(1))
+    engine.is_full = False
+    assert await hints.strike_off(KEY, N3, delivered)
+    assert await hints.get(KEY) == Hint((N4,), delivered, (N4,))
+    assert await hints.strike_off(KEY, N4, delivered)
+    assert await hints.get(KEY) is None and not hints.total
+
+
+async def test_on_a_full_disk_a_hint_for_two_present_owners_goes_with_the_last() -> None:
+    engine = ForgetfulEngine()
+    hints = await HintStore.open(engine.as_engine())
+    await hints.keep(KEY, [N2], an_object(1))
+    engine.is_full = True
+    await hints.readdress(KEY, N2, [N3, N4])
+    delivered = encode_object(an_object(1))
+    assert await hints.strike_off(KEY, N3, delivered)
+    assert await hints.get(KEY) is not None and hints.counts() == {N4: 1}
+    assert await hints.strike_off(KEY, N4, delivered)
+    assert await hints.get(KEY) is None and not hints.total
+
+
 async def test_a_hint_goes_to_those_present_owners_only_for_whom_there_is_room() -> None:
     size = len(KEY.key) + len(encode_object(an_object(1)))
     engine = ForgetfulEngine()

@@ -139,18 +139,19 @@ class Engine:
         Raises BlockingIOError when another process has it open, CorruptData, OSError.
         """
         files.mkdir(folder)
-        lock = files.lock(f"{folder}/{LOCK}")
-        try:
+        with ExitStack() as held:
+            lock = files.lock(f"{folder}/{LOCK}")
+            held.callback(lock.release)
             opened = await _opened(files, folder, options)
+            held.callback(opened.close)
             tables = await VersionSet.begin(files, folder, opened.version, opened.tables, opened.next_id)
+            held.callback(tables.close)
             await files.off_loop(sweep, files, folder, opened)
-        except BaseException:
-            lock.release()
-            raise
-        engine = cls(
-            folder=folder, options=options, files=files, spawner=spawner,
-            lock=lock, opened=opened, tables=tables, is_busy=is_busy,
-        )  # fmt: skip
+            engine = cls(
+                folder=folder, options=options, files=files, spawner=spawner,
+                lock=lock, opened=opened, tables=tables, is_busy=is_busy,
+            )  # fmt: skip
+            held.pop_all()
         engine._runner = asyncio.create_task(engine._run(), name=f"engine {folder}")
         if opened.recovered.damaged:
             engine._scrubbing.leave_damaged_log()

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
+from ringmill.node.storage import engine as engine_module
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.upkeep import compactor, flusher
 from ringmill.node.storage.upkeep.compaction_child import compact
@@ -114,9 +115,36 @@ async def test_a_file_that_cannot_be_deleted_stays_until_the_next_start(
     left = [found for found in disk.list(FOLDER) if name in found][:-1]
     assert left
     await engine.close()
+    disk.hook = failing("unlink", errno.EIO, name=name)
+    still = await open_engine(UNMERGED)  # a start that cannot delete it, either
+    assert set(left) <= set(disk.list(FOLDER))
+    await still.close()
+    disk.hook = None
     again = await open_engine(UNMERGED)
     assert len([pair async for pair in again.scan()]) == 5
     assert not set(left) & set(disk.list(FOLDER))
+
+
+async def test_a_start_that_fails_leaves_no_file_open(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await open_engine(UNMERGED)
+    await fill(engine, 5)
+    await engine.flush()
+    await engine.close()
+    disk.hook = failing("create", errno.ENOSPC, name="MANIFEST")
+    with pytest.raises(OSError, match="injected"):
+        await open_engine(UNMERGED)
+    disk.hook = None
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="injected"):
+        patch.setattr(engine_module, "sweep", broken)
+        await open_engine(UNMERGED)
+    assert disk.opened == []
+    assert len([pair async for pair in (await open_engine(UNMERGED)).scan()]) == 5
 
 
 class Killed:

@@ -164,7 +164,7 @@ class Forgetting:
         is_wanted, self._is_merge_wanted = self._is_merge_wanted, False
         prefix = kind_prefix(Kind.OBJECT)
         try:
-            await self._engine.flush()
+            await self._engine.write_tables()
             await self._engine.compact_range(prefix, prefix_end(prefix))
         except (RingmillError, OSError):
             self._garbage_bytes += garbage_bytes  # the next round tries again

@@ -107,16 +107,10 @@ class Engine:
             report=self._scrubbing.report, check=self._admission.raise_failure,
         )  # fmt: skip
         sight = EngineView(
-            tables=tables,
-            cache=self._cache,
-            snapshots=self._snapshots,
-            memtables=self._unflushed.memtables,
-            drops=self._reading.drops,
-            sequence=lambda: self.sequence,
-            report=self._scrubbing.report,
-            apply=self.apply,
-            wait_writable=self.wait_writable,
-        )
+            tables=tables, cache=self._cache, snapshots=self._snapshots, memtables=self._unflushed.memtables,
+            drops=self._reading.drops, sequence=lambda: self.sequence, report=self._scrubbing.report,
+            apply=self.apply, wait_writable=self.wait_writable,
+        )  # fmt: skip
         self._healing = DamageMarks(sight, self._upkeep.installer)
         self._stopping = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
@@ -139,18 +133,19 @@ class Engine:
         Raises BlockingIOError when another process has it open, CorruptData, OSError.
         """
         files.mkdir(folder)
-        lock = files.lock(f"{folder}/{LOCK}")
-        try:
+        with ExitStack() as held:
+            lock = files.lock(f"{folder}/{LOCK}")
+            held.callback(lock.release)
             opened = await _opened(files, folder, options)
+            held.callback(opened.close)
             tables = await VersionSet.begin(files, folder, opened.version, opened.tables, opened.next_id)
+            held.callback(tables.close)
             await files.off_loop(sweep, files, folder, opened)
-        except BaseException:
-            lock.release()
-            raise
-        engine = cls(
-            folder=folder, options=options, files=files, spawner=spawner,
-            lock=lock, opened=opened, tables=tables, is_busy=is_busy,
-        )  # fmt: skip
+            engine = cls(
+                folder=folder, options=options, files=files, spawner=spawner,
+                lock=lock, opened=opened, tables=tables, is_busy=is_busy,
+            )  # fmt: skip
+            held.pop_all()
         engine._runner = asyncio.create_task(engine._run(), name=f"engine {folder}")
         if opened.recovered.damaged:
             engine._scrubbing.leave_damaged_log()
@@ -255,15 +250,25 @@ class Engine:
         return self._admission.refusal is None and size_bytes < _SPARE_SHARE * self.options.memtable_bytes
 
     async def wait_idle(self) -> None:
-        """Return when all sealed memtables are flushed and no compaction is due.  Raises StorageFailed."""
+        """Return when all sealed memtables are flushed and no compaction is due that has room.  Raises
+        StorageFailed."""
         await self._upkeep.wait_idle()
         self._admission.raise_failure()
 
     async def flush(self) -> None:
-        """Seal the memtable and return when it was flushed to a table.  Raises StorageFailed."""
+        """Seal the memtable and return when it was flushed to a table, and what is due was merged.  Raises
+        StorageFailed."""
         if self._unflushed.active.values or self._unflushed.active.drops:
             self._pressure.seal_unless_failed()
         await self.wait_idle()
+
+    async def write_tables(self) -> None:
+        """Seal the memtable and return when it was flushed, while merges go on.  Raises StorageFailed."""
+        sequence = self.sequence
+        if self._unflushed.active.values or self._unflushed.active.drops:
+            self._pressure.seal_unless_failed()
+        await self._upkeep.wait_flushed(sequence)
+        self._admission.raise_failure()
 
     async def compact_range(self, start: bytes = b"", end: bytes | None = None) -> None:
         """Compact all tables that overlap [start, end) into one level, a few at a time (rule E12).
@@ -290,10 +295,7 @@ class Engine:
         """
         sequence = self.sequence
         with self._snapshots.take(sequence):  # no flush or merge drops what was current then
-            if self._unflushed.active.values or self._unflushed.active.drops:
-                self._pressure.seal_unless_failed()
-            await self._upkeep.wait_flushed(sequence)
-            self._admission.raise_failure()
+            await self.write_tables()
             pins = ExitStack()
             return PinnedTables(pins.enter_context(self._tables.pin()), pins, sequence, start, end)
 

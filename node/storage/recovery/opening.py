@@ -7,6 +7,7 @@ Rules E3, E5, E6, E7 and E10: docs/protocol/engine.md.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ringmill.cluster.ports import FileSystem
@@ -35,6 +36,10 @@ class Opened:
     recovered: Recovered
     next_id: int
     unneeded: list[str]  # names to delete once a new manifest is in force
+
+    def close(self) -> None:
+        for table in self.tables.values():
+            table.close()
 
 
 def open_folder(files: FileSystem, folder: str, *, is_patient: bool = False) -> Opened:
@@ -120,7 +125,8 @@ def sweep(files: FileSystem, folder: str, opened: Opened) -> None:
     Call it after the new manifest is in force; until then the previous one may need any of these files.
     """
     for name in opened.unneeded:
-        files.unlink(f"{folder}/{name}")
+        with suppress(OSError):  # what stays is never named again, and is deleted at a later start
+            files.unlink(f"{folder}/{name}")
 
 
 def _unneeded(found: dict[str, FileName], keep: set[int], recovered: Recovered) -> list[str]:

@@ -11,9 +11,10 @@ The ideas are LevelDB's, RocksDB's and Cassandra's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from typing import Final
 
 from ringmill.node.storage.engine_options import EngineOptions
@@ -53,6 +54,7 @@ class CompactionPick:
     why: str = ""
     cuts: tuple[bytes, ...] = ()  # a table of the output ends before each of these keys
     can_wait: bool = False  # it returns space or saves reads, and no write is held up without it
+    is_repair: bool = False  # it takes damage out of service
 
     @property
     def inputs(self) -> list[TableMeta]:
@@ -70,17 +72,24 @@ class Situation:
     oldest_snapshot: int | None = None
     purged: Mapping[int, int] | None = None  # drops up to this sequence were applied to a table, by file id
     missed_reads: Mapping[int, int] | None = None  # reads that found nothing in a table, by file id
+    aside: Set[int] = frozenset()  # tables of a merge that failed, by file id: others go first
 
 
-def pick_compaction(version: Version, options: EngineOptions, situation: Situation) -> CompactionPick | None:
-    """The most urgent compaction, or None when none is worthwhile."""
-    by_size = {"leveled": _pick_leveled, "size_tiered": _pick_tiered, "time_window": _pick_window}
-    return (
-        by_size[options.strategy](version, options)
-        or _pick_dropped(version, situation)
-        or _pick_tombstones(version, situation)
-        or _pick_missed(version, options, situation)
+def pick_compaction(
+    version: Version,
+    options: EngineOptions,
+    situation: Situation,
+    may_run: Callable[[CompactionPick], bool] = lambda _: True,
+) -> CompactionPick | None:
+    """The most urgent compaction that `may_run`, or None when none is worthwhile."""
+    by_size = {"leveled": _by_level, "size_tiered": _by_tier, "time_window": _by_window}
+    picks = chain(
+        by_size[options.strategy](version, options),
+        _dropped(version, situation),
+        _tombstones(version, options, situation),
+        _missed(version, options, situation),
     )
+    return next(filter(may_run, picks), None)
 
 
 def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
@@ -98,13 +107,19 @@ def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
     return [meta for meta in version.tables() if is_useless(meta)]
 
 
-def pick_damaged(version: Version, file_ids: Iterable[int]) -> CompactionPick | None:
+def pick_damaged(
+    version: Version,
+    file_ids: Iterable[int],
+    may_run: Callable[[CompactionPick], bool] = lambda _: True,
+) -> CompactionPick | None:
     """Rewrite a damaged table in its level: good blocks are kept, the rest becomes a mark."""
     wanted = set(file_ids)
     for level, tables in enumerate(version.levels):
         for meta in tables:
             if meta.file_id in wanted:
-                return CompactionPick(level, ((meta,),), why="damage")
+                pick = CompactionPick(level, ((meta,),), why="damage", is_repair=True)
+                if may_run(pick):
+                    return pick
     return None
 
 
@@ -233,21 +248,23 @@ def may_hold(meta: TableMeta, drop: Drop) -> bool:
     return meta.first_sequence <= drop.sequence and meta.smallest[:size] <= drop.prefix <= meta.largest[:size]
 
 
-def _pick_leveled(version: Version, options: EngineOptions) -> CompactionPick | None:
+def _by_level(version: Version, options: EngineOptions) -> Iterator[CompactionPick]:
     scores = [(_score(level, tables, options), -level) for level, tables in enumerate(version.levels[:-1])]
-    score, level = max(scores)
-    if score < 1:
-        return None
-    if level == 0:
-        return _sink_level0(version, version.levels[0], version.levels[0][-1])
+    for score, level in sorted(scores, reverse=True):
+        if score < 1:
+            return
+        if level == 0:
+            yield _sink_level0(version, version.levels[0], version.levels[0][-1])
+            continue
+        cost = partial(_cost, version.levels[1 - level])
+        for meta in sorted(version.levels[-level], key=cost):
+            yield _sink(version, -level, meta)
 
-    def cost(meta: TableMeta) -> tuple[float, float, int]:
-        """Bytes of the next level to rewrite per byte of the table; among equals more deletions come
-        first."""
-        below = _bytes(_overlapping(version.levels[1 - level], meta.smallest, meta.largest))
-        return below / meta.size, -meta.tombstones / meta.entries, meta.file_id
 
-    return _sink(version, -level, min(version.levels[-level], key=cost))
+def _cost(next_level: Sequence[TableMeta], meta: TableMeta) -> tuple[float, float, int]:
+    """Bytes of the next level to rewrite per byte of the table; among equals more deletions come first."""
+    below = _bytes(_overlapping(next_level, meta.smallest, meta.largest))
+    return below / meta.size, -meta.tombstones / meta.entries, meta.file_id
 
 
 def _score(level: int, tables: Sequence[TableMeta], options: EngineOptions) -> float:
@@ -281,6 +298,15 @@ def _sink(version: Version, level: int, chosen: TableMeta) -> CompactionPick:
     return CompactionPick(level + 1, runs, is_move=_may_move(version, level + 1, runs), why=f"level {level}")
 
 
+def _sink_later(version: Version, level: int, chosen: TableMeta, options: EngineOptions) -> CompactionPick:
+    """Like `_sink`, but one with too much below it is cut first, and its pieces sink (rule E12)."""
+    pick = _sink(version, level, chosen)
+    cuts = _cuts(pick.inputs[1:], options.level1_bytes)
+    if cuts:
+        pick = CompactionPick(level, ((chosen,),), cuts=cuts, why=pick.why)
+    return replace(pick, can_wait=True)
+
+
 def _cuts(below: Sequence[TableMeta], most_bytes: int) -> tuple[bytes, ...]:
     """Where to cut a table that lies above these, so that each piece meets no more than so much of them."""
     cuts, size_bytes = list[bytes](), 0
@@ -302,11 +328,11 @@ def _may_move(version: Version, target: int, runs: tuple[tuple[TableMeta, ...], 
     return not meta.tombstones or deeper
 
 
-def _pick_tiered(version: Version, _: EngineOptions) -> CompactionPick | None:
-    return _merge_neighbours(version.levels[0])
+def _by_tier(version: Version, _: EngineOptions) -> Iterator[CompactionPick]:
+    return _neighbours(version.levels[0])
 
 
-def _merge_neighbours(tables: Sequence[TableMeta]) -> CompactionPick | None:
+def _neighbours(tables: Sequence[TableMeta]) -> Iterator[CompactionPick]:
     """At least four tables in a row of about one size; the smallest such row first."""
     rows = []
     for first in range(len(tables)):
@@ -317,13 +343,11 @@ def _merge_neighbours(tables: Sequence[TableMeta]) -> CompactionPick | None:
             average = total / len(row)
             if len(row) >= _TIER_TABLES and all(average / 2 <= meta.size <= average * 1.5 for meta in row):
                 rows.append((average, -len(row), first))
-    if not rows:
-        return None
-    _, length, first = min(rows)
-    return CompactionPick(0, tuple((meta,) for meta in tables[first : first - length]), why="tier")
+    for _, length, first in sorted(rows):
+        yield CompactionPick(0, tuple((meta,) for meta in tables[first : first - length]), why="tier")
 
 
-def _pick_window(version: Version, options: EngineOptions) -> CompactionPick | None:
+def _by_window(version: Version, options: EngineOptions) -> Iterator[CompactionPick]:
     """Tables of one past window become one; those of the newest window are merged by size."""
 
     def window(meta: TableMeta) -> int:
@@ -332,11 +356,12 @@ def _pick_window(version: Version, options: EngineOptions) -> CompactionPick | N
     windows = [list(group) for _, group in groupby(version.levels[0], key=window)]
     for past in reversed(windows[1:]):
         if len(past) > 1:
-            return CompactionPick(0, tuple((meta,) for meta in past), why="window")
-    return _merge_neighbours(windows[0]) if windows else None
+            yield CompactionPick(0, tuple((meta,) for meta in past), why="window")
+    if windows:
+        yield from _neighbours(windows[0])
 
 
-def _pick_dropped(version: Version, situation: Situation) -> CompactionPick | None:
+def _dropped(version: Version, situation: Situation) -> Iterator[CompactionPick]:
     """A table that still holds keys of a dropped prefix."""
     purged = situation.purged or {}
     for drop in version.drops:
@@ -345,11 +370,10 @@ def _pick_dropped(version: Version, situation: Situation) -> CompactionPick | No
         for level, tables in enumerate(version.levels):
             for meta in tables:
                 if may_hold(meta, drop) and purged.get(meta.file_id, 0) < drop.sequence:
-                    return CompactionPick(level, ((meta,),), why="drop", can_wait=True)
-    return None
+                    yield CompactionPick(level, ((meta,),), why="drop", can_wait=True)
 
 
-def _pick_tombstones(version: Version, situation: Situation) -> CompactionPick | None:
+def _tombstones(version: Version, options: EngineOptions, situation: Situation) -> Iterator[CompactionPick]:
     """The table with the largest share of deletions, one level deeper, where what they delete lies."""
 
     def share(meta: TableMeta) -> float:
@@ -359,25 +383,27 @@ def _pick_tombstones(version: Version, situation: Situation) -> CompactionPick |
         return situation.oldest_snapshot is None or meta.last_sequence <= situation.oldest_snapshot
 
     for level, tables in enumerate(version.levels[:-1]):
-        worst = max(filter(is_free, tables), key=share, default=None)
-        if worst is not None and share(worst) >= _TOMBSTONE_SHARE and _has_older(version, worst):
-            pick = _sink(version, level, worst) if level else _sink_level0(version, tables, tables[-1])
-            return replace(pick, can_wait=True)
-    return None
+        free = [meta for meta in tables if is_free(meta) and meta.file_id not in situation.aside]
+        worst = max(free, key=share, default=None)
+        if worst is None or share(worst) < _TOMBSTONE_SHARE or not _has_older(version, worst):
+            continue
+        if level:
+            yield _sink_later(version, level, worst, options)
+        else:
+            yield replace(_sink_level0(version, tables, tables[-1]), can_wait=True)
 
 
-def _pick_missed(version: Version, options: EngineOptions, situation: Situation) -> CompactionPick | None:
+def _missed(version: Version, options: EngineOptions, situation: Situation) -> Iterator[CompactionPick]:
     """A table where many reads found nothing moves down, so that later reads ask one table less."""
     missed = situation.missed_reads or {}
     if options.strategy != "leveled":
-        return None
+        return
     for level, tables in enumerate(version.levels[1:-1], start=1):
         for meta in tables:
             if missed.get(meta.file_id, 0) * options.block_bytes > _MISSED_SHARE * meta.size and any(
                 _overlapping(deeper, meta.smallest, meta.largest) for deeper in version.levels[level + 1 :]
             ):
-                return replace(_sink(version, level, meta), can_wait=True)
-    return None
+                yield _sink_later(version, level, meta, options)
 
 
 def _has_older(version: Version, meta: TableMeta) -> bool:

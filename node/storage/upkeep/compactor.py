@@ -7,6 +7,7 @@ It also removes dropped keys and takes damaged tables out of service.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Set
 from typing import Final
 
 from ringmill.cluster.overload.giving_way import put_off
@@ -50,6 +51,8 @@ class Compactor:
         self._purged: dict[int, int] = {}
         self._damaged: dict[int, None] = {}
         self._unreadable: list[Place] = []  # by the last merge
+        self._merging: CompactionPick | None = None  # the engine's own
+        self._aside: set[int] = set()  # tables of merges that failed a moment ago
         self._suspects: set[Place] = set()  # not read by an earlier merge, either (rule E10)
 
     def wake(self) -> None:
@@ -64,18 +67,23 @@ class Compactor:
         return is_news
 
     def is_due(self) -> bool:
+        """Whether there is something to do for which there is room, now or when it is tried again."""
+        return self._is_due_now() or self._next_pick(frozenset()) is not None
+
+    def _is_due_now(self) -> bool:
         version, situation = self._tools.tables.version, self._situation()
-        return bool(useless_tables(version, situation)) or self._next_pick() is not None
+        return bool(useless_tables(version, situation)) or self._next_pick(self._aside) is not None
 
     async def run(self) -> None:
         """Compact until cancelled.
 
-        A compaction that fails is tried again; a failed log or manifest ends it.
+        A compaction that fails is tried again, and others have their turn before; a failed log or manifest
+        ends it.
         """
         while True:
             self._wanted.clear()
             try:
-                while self.is_due():
+                while self._is_due_now():
                     await self._put_off()
                     await self._step()
                 await self._forget_finished_drops()
@@ -85,11 +93,25 @@ class Compactor:
                 sometimes("a compaction fails and is tried again")
                 self._tools.counters.failed_compactions += 1
                 self._tools.note_failure("compaction", error)
-                unreadable, self._unreadable = self._unreadable, []
-                await asyncio.sleep(READ_AGAIN_S if unreadable else RETRY_S)
-                self._suspects.update(unreadable)
+                if self._merging is None:
+                    await asyncio.sleep(RETRY_S)
+                else:
+                    self._put_aside(self._merging)
             else:
                 await self._wanted.wait()
+
+    def _put_aside(self, failed: CompactionPick) -> None:
+        """Let merges of other tables go first, for a while."""
+        unreadable, self._unreadable = self._unreadable, []
+        ids = frozenset(_ids(failed.inputs))
+        self._aside |= ids
+
+        def try_again() -> None:
+            self._aside -= ids
+            self._suspects.update(unreadable)
+            self._wanted.set()
+
+        asyncio.get_running_loop().call_later(READ_AGAIN_S if unreadable else RETRY_S, try_again)
 
     async def compact_range(self, start: bytes, end: bytes | None) -> None:
         """Compact all tables that overlap [start, end) into one level, a few at a time (rule E12).
@@ -117,19 +139,21 @@ class Compactor:
 
     def _can_wait(self) -> bool:
         useless = useless_tables(self._tools.tables.version, self._situation())
-        pick = self._next_pick()
+        pick = self._next_pick(self._aside)
         return not useless and pick is not None and pick.can_wait
 
     async def _step(self) -> None:
+        self._merging = None
         async with self.one_at_a_time:
             useless = useless_tables(self._tools.tables.version, self._situation())
             if useless:
                 await self._tools.installer.commit(VersionEdit(removed=_ids(useless)))
                 self._tools.on_change()
                 return
-            pick = self._next_pick()
+            self._merging = pick = self._next_pick(self._aside)
             if pick is not None:
                 await self._merge(pick)
+        self._merging = None
 
     async def _merge(self, pick: CompactionPick) -> None:
         if pick.is_move:
@@ -200,16 +224,30 @@ class Compactor:
             suspects=frozenset(self._suspects),
         )
 
-    def _next_pick(self) -> CompactionPick | None:
-        version = self._tools.tables.version
-        return pick_damaged(version, self._damaged) or pick_compaction(
-            version, self._tools.options, self._situation()
+    def _next_pick(self, aside: Set[int]) -> CompactionPick | None:
+        """The most urgent one for which there is room, of tables that are not `aside`."""
+        version, situation = self._tools.tables.version, self._situation(aside)
+
+        def may_run(pick: CompactionPick) -> bool:
+            return aside.isdisjoint(_ids(pick.inputs)) and self._has_room(pick)
+
+        return pick_damaged(version, self._damaged, may_run) or pick_compaction(
+            version, self._tools.options, situation, may_run
         )
 
-    def _situation(self) -> Situation:
+    def _has_room(self, pick: CompactionPick) -> bool:
+        """What holds up no write waits for its room (rule E12); the rest is tried."""
+        if pick.is_move or not (pick.can_wait or pick.is_repair):
+            return True
+        try:
+            return self._tools.space.refusal_of_merge(pick.input_bytes) is None
+        except OSError:  # if the system cannot tell, the next look will
+            return False
+
+    def _situation(self, aside: Set[int] = frozenset()) -> Situation:
         live = self._tools.snapshots.live()
         missed = {table.file_id: table.misses for table in self._tools.tables.view.tables.values()}
-        return Situation(live[0] if live else None, self._purged, missed)
+        return Situation(live[0] if live else None, self._purged, missed, aside)
 
     async def _forget_finished_drops(self) -> None:
         """Remove drops from the manifest that have nothing left to hide."""

@@ -29,14 +29,19 @@ def replace_torn_log(files: FileSystem, folder: str, options: EngineOptions, ope
     """Move what all logs held into a table of `opened`'s version when the last log ends torn.
 
     Blocks, for about as long as a flush.  Raises OSError; the folder then holds what it held, and a table
-    that no manifest names.
+    that no manifest names, and `opened` is closed.
     """
     recovered = opened.recovered
     if recovered.tail is None:
         return
     sometimes("a log with a torn end is replaced by a table")
     torn_log, _ = recovered.tail
-    metas = _write_table(files, folder, options, opened)
+    try:
+        metas = _write_table(files, folder, options, opened)
+        opened.tables |= {meta.file_id: open_table(files, folder, meta.file_id, meta) for meta in metas}
+    except BaseException:
+        opened.close()
+        raise
     edit = VersionEdit(
         added=tuple((0, meta) for meta in metas),
         oldest_log=torn_log + 1,
@@ -44,7 +49,6 @@ def replace_torn_log(files: FileSystem, folder: str, options: EngineOptions, ope
         drops_added=tuple(Drop(prefix, sequence) for prefix, sequence in recovered.memtable.drops),
     )
     opened.version = opened.version.apply(edit)
-    opened.tables |= {meta.file_id: open_table(files, folder, meta.file_id, meta) for meta in metas}
     opened.unneeded += [log_name(file_id) for file_id in recovered.log_ids]
     recovered.memtable, recovered.log_ids = Memtable(recovered.last_sequence + 1), []
     recovered.damaged = []

@@ -73,7 +73,7 @@ class Upkeep:
             group.create_task(self._flusher.run())
             group.create_task(self.compactor.run())
             group.create_task(self._tables.sweep())
-            group.create_task(self.space.run(self._on_change))
+            group.create_task(self.space.run(self._looked))
 
     def wake(self) -> None:
         self._flusher.wake()
@@ -84,7 +84,8 @@ class Upkeep:
         return write_rate(unmerged_tables(self._tables.version, self._options), self._options)
 
     async def wait_idle(self) -> None:
-        """Return when nothing is left to flush or to compact, or when that ended permanently."""
+        """Return when nothing is left to flush, or to compact for which there is room, or when that ended
+        permanently."""
         while not self._is_over and (self._sealed or self.compactor.is_due()):
             self._progress.clear()
             await self._progress.wait()
@@ -102,5 +103,8 @@ class Upkeep:
 
     def _changed(self) -> None:
         self.space.check()
+        self._looked()
+
+    def _looked(self) -> None:
         self._progress.set()
         self._on_change()

@@ -10,9 +10,10 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
+from ringmill.node.storage import engine as engine_module
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.upkeep import compactor, flusher
-from ringmill.node.storage.upkeep.compaction_child import compact
+from ringmill.node.storage.upkeep.compaction_child import CompactionJob, compact
 from ringmill.node.storage.upkeep.flush_child import flush_logs
 from ringmill.node.storage.version import manifest
 from ringmill.node.storage.version.manifest import read_current, read_manifest
@@ -114,9 +115,36 @@ async def test_a_file_that_cannot_be_deleted_stays_until_the_next_start(
     left = [found for found in disk.list(FOLDER) if name in found][:-1]
     assert left
     await engine.close()
+    disk.hook = failing("unlink", errno.EIO, name=name)
+    still = await open_engine(UNMERGED)  # a start that cannot delete it, either
+    assert set(left) <= set(disk.list(FOLDER))
+    await still.close()
+    disk.hook = None
     again = await open_engine(UNMERGED)
     assert len([pair async for pair in again.scan()]) == 5
     assert not set(left) & set(disk.list(FOLDER))
+
+
+async def test_a_start_that_fails_leaves_no_file_open(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await open_engine(UNMERGED)
+    await fill(engine, 5)
+    await engine.flush()
+    await engine.close()
+    disk.hook = failing("create", errno.ENOSPC, name="MANIFEST")
+    with pytest.raises(OSError, match="injected"):
+        await open_engine(UNMERGED)
+    disk.hook = None
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="injected"):
+        patch.setattr(engine_module, "sweep", broken)
+        await open_engine(UNMERGED)
+    assert disk.opened == []
+    assert len([pair async for pair in (await open_engine(UNMERGED)).scan()]) == 5
 
 
 class Killed:
@@ -173,6 +201,39 @@ async def test_an_error_that_nobody_expected_is_logged_once_with_its_stack_and_t
         assert len([pair async for pair in engine.scan()]) == 5
     told = [record for record in caplog.records if record.exc_info]
     assert [record.getMessage() for record in told] == [f"the store in {FOLDER}: {job} failed"]
+
+
+class FailsAt(TurnSpawner):
+    """Every merge of this table fails."""
+
+    file_id = -1
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        for job in args:
+            if isinstance(job, CompactionJob) and any(
+                m.file_id == self.file_id for run in job.runs for m in run
+            ):
+                raise OSError(errno.ENOSPC, "injected")
+        return await super().run(function, *args, **kwargs)
+
+
+async def test_a_merge_that_always_fails_keeps_no_other_from_its_turn(disk: LossyDisk) -> None:
+    children = FailsAt()
+    async with await Engine.open(FOLDER, UNMERGED, files=disk, spawner=children) as engine:
+        for _ in range(2):
+            await fill(engine, 5)
+            await engine.flush()
+        first, second = (meta.file_id for meta in engine._tables.version.tables())
+        children.file_id = first
+        for file_id in (first, second):
+            engine._upkeep.compactor.report_damage(file_id)
+        await until(lambda: engine.stats().counters.compactions)
+        left = {meta.file_id for meta in engine._tables.version.tables()}
+        assert first in left and second not in left
+        children.file_id = -1
+        async with asyncio.timeout(PATIENCE_S):  # and is tried again
+            await engine.wait_idle()
+        assert engine.stats().counters.compactions == 2
 
 
 async def test_a_full_disk_when_a_drop_is_forgotten_does_not_end_the_store(

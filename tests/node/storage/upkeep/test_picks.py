@@ -164,6 +164,22 @@ def test_a_table_with_too_much_below_it_is_cut_before_it_sinks() -> None:
         assert pick is not None and [meta.file_id for meta in pick.inputs] == expected
 
 
+@pytest.mark.parametrize(("tombstones", "missed"), [(5, {}), (0, {9: 1000})])
+def test_a_merge_that_can_wait_is_cut_too_and_gives_way_to_others_when_it_fails(
+    tombstones: int, missed: dict[int, int]
+) -> None:
+    below = [table(n, f"{low}a-{low}z", size=400) for n, low in enumerate("bcdef", 1)]
+    upper = [table(9, "a-g", tombstones=tombstones), table(8, "za-zz", tombstones=4)]
+    rows = version([], upper, [*below, table(7, "zb-zc")])
+    pick = pick_compaction(
+        rows, OPTIONS, Situation(missed_reads=missed, aside=frozenset() if tombstones else {8})
+    )
+    assert pick is not None and pick.can_wait and not pick.is_move
+    assert (pick.target_level, pick.runs, pick.cuts) == (1, ((upper[0],),), (b"da", b"fa"))
+    pick = pick_compaction(rows, OPTIONS, Situation(missed_reads=missed, aside={9}))
+    assert pick is not None and [meta.file_id for meta in pick.inputs] == [8, 7]
+
+
 def test_what_lies_deepest_is_rewritten_where_it_holds_garbage() -> None:
     rows = version(
         [], [], [table(1, "a-c"), table(2, "d-f", tombstones=3), table(3, "pa-pz"), table(4, "q-z")]

@@ -14,7 +14,7 @@ from ringmill.cluster.errors import DiskFull
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.upkeep.space import needed_space
 from ringmill.node.storage.version.version import Version
-from ringmill.simulator.disk.engine_trace import TINY
+from ringmill.simulator.disk.engine_trace import FOLDER, TINY
 from ringmill.simulator.disk.lossy import LossyDisk
 
 OpenEngine = Callable[..., Awaitable[Engine]]
@@ -108,6 +108,48 @@ async def test_a_range_is_compacted_in_pieces_and_waits_for_the_room_that_one_ta
             await asyncio.sleep(0)
     assert [level.entries for level in engine.stats().levels if level.tables] == [len(keys)]
     assert len([pair async for pair in engine.scan()]) == len(keys)
+
+
+@pytest.mark.parametrize("by", ["deletes", "damage"])
+async def test_what_can_wait_waits_for_its_room_and_keeps_nobody_waiting(
+    disk: LossyDisk, open_engine: OpenEngine, by: str
+) -> None:
+    options = replace(
+        TINY, memtable_bytes=10_000, table_bytes=200_000, level1_bytes=1 << 20, reserve_bytes=0,
+        level0_tables=100, slow_at_tables=100, stop_at_tables=100,
+    )  # fmt: skip
+    engine = await open_engine(options)
+    keys, random = [b"key%05d" % number for number in range(1000)], Random(3)
+    for key in random.sample(keys, len(keys)):
+        await engine.wait_writable()
+        engine.apply(one(key, random.randbytes(100)))
+    await engine.flush()
+    await engine.compact_range()
+    merged = engine.stats().counters.compactions
+    in_force = sum(level.tables for level in engine.stats().levels)
+    async with asyncio.timeout(PATIENCE_S):  # what was replaced is deleted
+        while sum(name.endswith(".sst") for name in disk.list(FOLDER)) > in_force:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    disk.capacity = disk.used + 2 * options.memtable_bytes + 20_000
+    if by == "deletes":
+        for key in keys[::4]:
+            batch = Batch()
+            batch.delete(key)
+            await engine.wait_writable(frees_space=True)
+            engine.apply(batch, frees_space=True)
+    else:
+        large = max(engine._tables.version.tables(), key=lambda meta: meta.size)
+        engine._upkeep.compactor.report_damage(large.file_id)
+    async with asyncio.timeout(PATIENCE_S):
+        await engine.flush()
+    counters = engine.stats().counters
+    assert (counters.failed_compactions, counters.compactions) == (0, merged)
+    disk.capacity = None
+    async with asyncio.timeout(PATIENCE_S):  # the room is there again
+        await engine.wait_idle()
+    assert engine.stats().counters.compactions > merged
+    kept = [key async for key, _ in engine.scan()]
+    assert kept == ([key for key in keys if key not in keys[::4]] if by == "deletes" else keys)
 
 
 async def test_an_engine_is_writable_again_with_space_even_if_logs_and_compactions_hold_the_rest(

@@ -230,6 +230,10 @@ async def test_a_merge_that_always_fails_keeps_no_other_from_its_turn(disk: Loss
         await until(lambda: engine.stats().counters.compactions)
         left = {meta.file_id for meta in engine._tables.version.tables()}
         assert first in left and second not in left
+        await fill(engine, 5)
+        async with asyncio.timeout(PATIENCE_S):  # who waits for a flush alone waits for no merge
+            await engine.write_tables()
+        assert len(engine._tables.version.levels[0]) == 3
         children.file_id = -1
         async with asyncio.timeout(PATIENCE_S):  # and is tried again
             await engine.wait_idle()

@@ -66,14 +66,18 @@ def check_free(ports: Sequence[int], *, are_settled: bool = False) -> None:
             raise PortTaken(f"port {port} is taken by {owner_of(port)}", detail={"port": port}, hint=hint)
 
 
-def free_base(count: int, start: int = 7101) -> int:
-    """The first port at or above `start` from which `count` consecutive ports are free."""
+def free_base(count: int, start: int = 7101, *, apart: int = 1) -> int:
+    """The first port of `start`, `start + apart` and so on from which `count` consecutive ports are free.
+
+    Clusters that look for theirs in the same places, and get more nodes later, leave each other room by
+    `apart`.
+    """
     base = start
     while base + count < LIMIT:
         taken = [port for port in range(base, base + count) if not is_free(port)]
         if not taken:
             return base
-        base = taken[-1] + 1
+        base += -(-(taken[-1] + 1 - base) // apart) * apart
     raise RingmillError(f"no {count} free ports in a row between {start} and {LIMIT}")
 
 

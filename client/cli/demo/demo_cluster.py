@@ -21,6 +21,7 @@ __all__ = ["kill_under_load", "quorums", "start", "until"]
 
 NODES = 5
 BASE_PORT = 7301
+PORTS_APART = 16  # of tours that run at once
 UP_GOAL_S = 2.0
 UP_LIMIT_S = 10.0
 PATIENCE_S = 30.0
@@ -31,7 +32,8 @@ def start(story: Story, folder: str) -> LocalCluster:
     """Five processes, one cluster."""
     story.chapter("Five nodes, each a process with a folder of its own")
     begun = time.perf_counter()
-    base = free_base(NODES + 1, story.settings.base_port or BASE_PORT)  # another node comes later
+    first = story.settings.base_port or BASE_PORT
+    base = free_base(NODES + 1, first, apart=PORTS_APART)  # another node comes later
     cluster, _ = bring_up("demo", folder, {"nodes": NODES, "base_port": base}, None)
     took_s = time.perf_counter() - begun
     pids = {node.pid for node in cluster.nodes if local_cluster.node_state(node) == "running"}

@@ -88,6 +88,8 @@ def test_a_taken_port_is_named_with_its_owner_and_another_range_is_offered() -> 
             local_cluster.planned("c", "/nowhere", Plan(nodes=2, base_port=base))
         assert taken.value.code == "PORT_TAKEN", "no fault of this program"
         assert tcp_ports.free_base(2, base) > base + 1
+        roomy = tcp_ports.free_base(2, base, apart=16)
+        assert roomy > base and (roomy - base) % 16 == 0
 
 
 def test_no_other_range_is_offered_for_nodes_that_exist() -> None:

@@ -129,7 +129,9 @@ async def _check_that_it_goes_on(node: NodeProcess, ground: Ground) -> None:
     others = [each.node for each in ground.nodes.values() if each is not node and each.node]
     known = [other.membership.starts.remembered(serving.identity.disk) for other in others]
     against = sum(each is not None and each.start != start for each in known)
-    if against < others_needed(len(ground.nodes)):
+    topology = serving.membership.topology.current
+    standing = [] if topology is None else [each for each in topology.members if not each.is_given_up]
+    if against < others_needed(len(standing)):
         node.failures.append(EndedByFew(f"{node.name} served and was ended by {against} members"))
 
 

@@ -124,10 +124,11 @@ class BundleStore:
                 async with self._pulling.setdefault(sha256, asyncio.Lock()):
                     if not self.has(sha256):
                         await self._fetch(sha256, source)
-                self._pulling.pop(sha256, None)
             except BaseException:
                 self._used.pop(sha256, None)
                 raise
+            finally:
+                self._pulling.pop(sha256, None)
         return self.path(sha256)
 
     def excess(
@@ -162,18 +163,13 @@ class BundleStore:
         kept = []
         for name in self._files.list(self._folder) if self._files.is_dir(self._folder) else ():
             sha256, _, rest = name.partition(".")
-            if rest != "zip" or len(sha256) != _SHA256_DIGITS or self._is_pulled(sha256):
+            if rest != "zip" or len(sha256) != _SHA256_DIGITS or sha256 in self._pulling:
                 continue
             path = self.path(sha256)
             arrived_at = self._files.mtime_ns(path) / _NANO
             used_at = max(arrived_at, self._used.get(sha256, 0.0))
             kept.append(KeptBundle(sha256, self._files.size(path), used_at))
         return kept
-
-    def _is_pulled(self, sha256: str) -> bool:
-        """Whether it is being fetched; the lock of a fetch that failed may be left."""
-        pulling = self._pulling.get(sha256)
-        return pulling is not None and pulling.locked()
 
     async def _fetch(self, sha256: str, source: NodeId) -> None:
         way = _Way(source)

@@ -136,6 +136,18 @@ async def test_names_and_sizes_have_limits(wire: Any, tmp_path: Path) -> None:
         await store(wire, "n2", tmp_path).ensure(NAME, NodeId("n1"))
 
 
+async def test_a_bundle_that_could_not_be_fetched_at_first_counts_like_any_other(
+    wire: Any, tmp_path: Path
+) -> None:
+    kept = store(wire, "n2", tmp_path)
+    store(wire, "n1", tmp_path)
+    with pytest.raises(NotFound):
+        await kept.ensure(NAME, NodeId("n1"))
+    await kept.put(NAME, pieces(CODE))
+    found = kept.excess(most_bytes=0, longest_s=1e9, least_s=-1.0)
+    assert [bundle.sha256 for bundle in found] == [NAME]
+
+
 async def test_what_nobody_has_used_for_long_or_takes_too_much_room_is_to_go_the_longest_unused_first(
     wire: Any, tmp_path: Path
 ) -> None:

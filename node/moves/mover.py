@@ -84,11 +84,6 @@ class Mover:
         self._has_changed.set()
 
     @property
-    def owed(self) -> int:
-        """Former copies that are kept, as others may lack something of them."""
-        return len(self._former_copies.owed)
-
-    @property
     def owes_nothing(self) -> bool:
         """No former copy is kept, nor may one still be found that an earlier start has kept (rule M6)."""
         return self._former_copies.owed.is_settled

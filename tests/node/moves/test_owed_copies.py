@@ -78,7 +78,7 @@ async def leave(world: HealingWorld) -> Seats:
     await put_at_the_leaver_alone(world, seats)
     await change(world, seats.turned)
     await until(lambda: not world.world.topology.is_moving)
-    await until(lambda: world[seats.leaver].moves.mover.owed == 1)
+    await until(lambda: len(world[seats.leaver].moves.owed_copies) == 1)
     return seats
 
 
@@ -91,7 +91,7 @@ def test_what_the_leaver_alone_holds_is_brought_before_its_copy_goes(monkeypatch
         await until(lambda: "not now" in moves.held_back[seats.partition])
         assert await stored(world, seats.leaver, seats.copy) == 1, "nobody else has the write"
         pushes.held.clear()
-        await until(lambda: not (moves.mover.owed or moves.held_back))
+        await until(lambda: not (len(moves.owed_copies) or moves.held_back))
         for name in (*seats.stay, seats.joiner):
             assert await get(world, name, seats.key, "one") == [b"v"]
         await asyncio.sleep(1.0)
@@ -109,7 +109,7 @@ def test_a_start_after_a_kill_finds_the_copy_owed_still(monkeypatch: pytest.Monk
         moves = (await world.up(seats.leaver)).moves
         await until(lambda: seats.partition in moves.held_back)
         pushes.held.clear()
-        await until(lambda: not moves.mover.owed)
+        await until(lambda: not len(moves.owed_copies))
         assert await get(world, seats.stay[0], seats.key, "all") == [b"v"]
 
     run(story, nodes=4)
@@ -122,7 +122,7 @@ def test_a_stop_that_leaves_an_owed_copy_behind_is_no_clean_one(monkeypatch: pyt
         seats = await leave(world)
         await world.down(seats.leaver)
         node = await world.up(seats.leaver)
-        await until(lambda: node.moves.mover.owed >= 1)
+        await until(lambda: len(node.moves.owed_copies) >= 1)
 
     run(story, nodes=4)
 
@@ -138,8 +138,8 @@ def test_an_owner_that_cannot_take_it_is_waited_for_as_long_as_the_copy_is_tried
         moves = world[seats.leaver].moves
         pushes.held = {seats.joiner}
         await asyncio.sleep(5.0)
-        assert moves.mover.owed == 1 and seats.joiner in moves.held_back[seats.partition]
-        await until(lambda: not moves.mover.owed)
+        assert len(moves.owed_copies) == 1 and seats.joiner in moves.held_back[seats.partition]
+        await until(lambda: not len(moves.owed_copies))
         assert await get(world, seats.stay[0], seats.key, "one") == [b"v"]
 
     run(story, nodes=4)
@@ -166,7 +166,7 @@ def test_no_watermark_passes_what_is_still_to_be_brought(
         if vouches:
             assert "former copy" in world[first].repair.purging.why_kept(seats.partition)
         pushes.held.clear()
-        await until(lambda: not world[seats.leaver].moves.mover.owed)
+        await until(lambda: not len(world[seats.leaver].moves.owed_copies))
         assert await get(world, first, seats.key, "all") == ([b"v"] if vouches else [])
         await until(lambda: not world[first].replica.objects.dead.total)
 

@@ -21,6 +21,7 @@ from ringmill.cluster.membership.start_rules import (
     others_needed,
 )
 from ringmill.node.identity.identity import FolderRefused, read_identity
+from ringmill.node.membership.starts import standing
 from ringmill.node.storage.recovery.log_extent import found_logs
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
@@ -130,8 +131,8 @@ async def _check_that_it_goes_on(node: NodeProcess, ground: Ground) -> None:
     known = [other.membership.starts.remembered(serving.identity.disk) for other in others]
     against = sum(each is not None and each.start != start for each in known)
     topology = serving.membership.topology.current
-    standing = [] if topology is None else [each for each in topology.members if not each.is_given_up]
-    if against < others_needed(len(standing)):
+    assert topology is not None, "it served"
+    if against < others_needed(standing(topology)):
         node.failures.append(EndedByFew(f"{node.name} served and was ended by {against} members"))
 
 

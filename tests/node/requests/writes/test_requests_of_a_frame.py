@@ -68,6 +68,14 @@ class StoppedClock:
         return self.clock.boottime() + self.ahead_s
 
 
+def stopped_clock(node: Node, monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
+    """The clock of the node's writes, which can be set ahead."""
+    clock = StoppedClock(node.clock)
+    monkeypatch.setattr(node.service, "_clock", clock)
+    monkeypatch.setattr(node.requests._writer, "_clock", clock)
+    return clock
+
+
 @pytest.mark.parametrize("taken_in", [1, 2])
 def test_a_node_that_is_stopped_within_a_batch_applies_nothing_of_it_that_is_late(
     taken_in: int, monkeypatch: pytest.MonkeyPatch
@@ -76,9 +84,7 @@ def test_a_node_that_is_stopped_within_a_batch_applies_nothing_of_it_that_is_lat
 
     async def story() -> None:
         node = world.nodes[NodeId("n1")]
-        writer, clock = node.requests._writer, StoppedClock(node.clock)
-        monkeypatch.setattr(node.service, "_clock", clock)
-        monkeypatch.setattr(writer, "_clock", clock)
+        writer, clock = node.requests._writer, stopped_clock(node, monkeypatch)
         calls, add = [put(node, b"a", b"1"), put(node, b"b", b"2")], writer._add
         added = 0
 
@@ -105,9 +111,7 @@ def test_a_write_that_runs_out_of_time_takes_no_other_of_its_frame_with_it(
 
     async def story() -> None:
         node = world.nodes[NodeId("n1")]
-        writer, clock = node.requests._writer, StoppedClock(node.clock)
-        monkeypatch.setattr(node.service, "_clock", clock)
-        monkeypatch.setattr(writer, "_clock", clock)
+        writer, clock = node.requests._writer, stopped_clock(node, monkeypatch)
         times = {b"a": 60.0, b"b": 1.0, b"c": 60.0}
         calls, add = [put(node, key, b"1", timeout_s=time_s) for key, time_s in times.items()], writer._add
 

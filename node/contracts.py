@@ -200,11 +200,29 @@ class KeyspaceAccess(Protocol):
     def read(
         self, source: KeyspacePath, span: PartitionSpan, level: str, patience_s: float
     ) -> AsyncGenerator[Sequence[tuple[bytes, Content]], None]:
-        """What is shown of all keys of these partitions, page by page, in the order of partition and key.
+        """What is shown of all keys of these partitions, page by page, in the order of partition and key, now
+        or in the snapshot that the span names.
 
         A page that fails is asked for again for `patience_s`.  Raises NotFound when the keyspace is there no
         more; RingmillError.
         """
+        ...
+
+    async def hold_snapshot(self, name: str, keyspace: KeyspaceEntry) -> int:
+        """Have the owners keep what they hold now, under this name, for spans that say it.
+
+        Returns the time by which its expiry is judged, in milliseconds since 1970.
+
+        Raises Unavailable when too few owners of some partition do.
+        """
+        ...
+
+    async def keep_snapshot(self, name: str) -> None:
+        """Have them keep it for a while longer."""
+        ...
+
+    async def release_snapshot(self, name: str) -> None:
+        """It is not read any more.  One that is gone is no error."""
         ...
 
     async def put(

@@ -58,6 +58,7 @@ from ringmill.node.jobs import reported
 from ringmill.node.jobs.attempt_logs import AttemptLogs
 from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
+from ringmill.node.jobs.keyspaces.kept_snapshot import keep_snapshot, snapshot_name
 from ringmill.node.jobs.keyspaces.keyspace_commit import KeyspaceCommit
 from ringmill.node.jobs.publication import publish
 from ringmill.node.jobs.stages.dropping import drop_everywhere
@@ -140,14 +141,17 @@ class JobDriver:
             async with self._group:
                 writing = self._group.create_task(self.journal.write())
                 self._go_on()
-                watching = self._group.create_task(self._watch_workers())
+                beside = [self._group.create_task(self._watch_workers())]
+                if snapshot_name(self.spec):
+                    beside.append(self._group.create_task(keep_snapshot(self.spec, self._world.keyspaces)))
                 while not self._machine.is_over:
                     self._note_deaths()
                     self._release_slots()
                     self._world.slots.deal(self._world.members())
                     self._orders.send()
                     await self._sleep()
-                watching.cancel()
+                for each in beside:
+                    each.cancel()
                 if self._planning is not None:  # a killed chain waits for no function
                     self._planning.cancel()
                 await self.journal.flush()
@@ -466,5 +470,7 @@ class JobDriver:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""
         await drop_everywhere(self._world, self.spec.job, self._term)
         files, spec = self._world.files, self.spec
+        if name := snapshot_name(spec):
+            await self._world.keyspaces.release_snapshot(name)
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
             await files.off_loop(remove_every_staging, files, spec, self._term)

@@ -38,6 +38,7 @@ from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
+from ringmill.node.jobs.keyspaces.kept_snapshot import snapshot_name
 from ringmill.node.jobs.keyspaces.keyspace_plan import keyspace_splits, output_id
 from ringmill.node.jobs.surroundings import Surroundings
 
@@ -167,8 +168,13 @@ class Tenure:
         planned = f"{self.term}.{self._accepted}"
         spec = replace(spec, planned=planned, output_id=await output_id(spec, self._world.keyspaces))
         splits = await keyspace_splits(spec, self._world.keyspaces)
-        plan = await self._world.job_steps.plan(spec)
-        await self._check_still(spec)
+        try:
+            plan = await self._world.job_steps.plan(spec)
+            await self._check_still(spec)
+        except BaseException:
+            if name := snapshot_name(spec):
+                await self._world.keyspaces.release_snapshot(name)
+            raise
         cut = plan.splits or splits
         links = tuple(each.rounds for each in spec.chain)
         machine = JobMachine(

@@ -6,7 +6,7 @@ when this node may have lost something of the range, because it is then no sourc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +23,7 @@ from ringmill.node.replica.packing import check_fields, pack, unpack
 from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.stored_key import Copy, copy_prefix, prefix_end
 from ringmill.node.storage.engine import Engine
+from ringmill.node.storage.version.snapshots import Snapshot
 
 __all__ = [
     "PAGE",
@@ -35,6 +36,7 @@ __all__ = [
     "ReadPage",
     "ask_page",
     "ask_page_body",
+    "checked_page",
     "read_page",
 ]
 
@@ -132,20 +134,32 @@ class PageServing:
         return {PAGE: self.answer}
 
     async def answer(self, incoming: Incoming) -> bytes:
-        """Raises WrongEpoch when this node is not an owner, or the owners change while the page is read;
-        CorruptData when it may have lost some of the range."""
-        request = ReadPage.decode(incoming.body)
-        row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
+        """Raises as `page`."""
+        page = await self.page(ReadPage.decode(incoming.body), incoming.sender)
+        return page.encode()
+
+    async def page(
+        self, request: ReadPage, sender: NodeId, snapshot_of: Callable[[Copy], Snapshot] | None = None
+    ) -> Page:
+        """What this node holds, or what it held when the snapshot was taken.
+
+        Raises WrongEpoch when this node is not an owner, or the owners change while the page is read;
+        CorruptData when it may have lost some of the range; what `snapshot_of` raises.
+        """
+        row = await self._routes.row_of(request.partition, request.epoch, sender=sender)
         try:
             copy, most_items = self._routes.copy_of(request.partition, row), min(self._most_items, PAGE_ITEMS)
-            page = await read_page(self._engine, request, row, copy, most_items)
+            snapshot = snapshot_of(copy) if snapshot_of is not None else None
+            page = await read_page(self._engine, request, row, copy, most_items, snapshot)
+            if snapshot_of is not None:
+                snapshot_of(copy)  # damage that was found meanwhile may be healed by now
         except OSError as error:
             # not Unavailable: other ranges may be read, so the asker need not pass this owner over for all
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
             raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
         await self._objects.wait_synced()
         self._routes.check_row(request.partition, row.row_epoch)  # rule M6
-        return page.encode()
+        return page
 
 
 async def ask_page(
@@ -177,6 +191,11 @@ async def ask_page_body(
 ) -> PageBody:
     """The same, without unpacking it."""
     answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=priority)
+    return checked_page(answer, node, request, row)
+
+
+def checked_page(answer: bytes, node: NodeId, request: ReadPage, row: Row) -> PageBody:
+    """A page that a node has answered with.  Raises as `ask_page`."""
     page = PageBody.of(answer)
     if page.row_epoch != row.row_epoch:
         raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")
@@ -185,13 +204,23 @@ async def ask_page_body(
     return page
 
 
-async def read_page(engine: Engine, request: ReadPage, row: Row, copy: Copy, most_items: int) -> Page:
-    """What this node holds, synced or not.  Raises CorruptData when it may have lost some of it, OSError."""
+async def read_page(
+    engine: Engine,
+    request: ReadPage,
+    row: Row,
+    copy: Copy,
+    most_items: int,
+    snapshot: Snapshot | None = None,
+) -> Page:
+    """What this node holds, synced or not, or what it held when the snapshot was taken.
+
+    Raises CorruptData when it may have lost some of it, OSError.
+    """
     prefix = copy_prefix(copy)
     end = prefix + request.end if request.end else prefix_end(prefix)
     items: list[tuple[bytes, bytes]] = []
     size_bytes = 0
-    async with aclosing(engine.scan(prefix + request.start, end)) as scan:
+    async with aclosing(engine.scan(prefix + request.start, end, snapshot=snapshot)) as scan:
         async for key, encoded in scan:
             size_bytes += len(encoded)
             if items and (size_bytes > PAGE_BYTES or len(items) == most_items):

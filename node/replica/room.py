@@ -29,6 +29,8 @@ from ringmill.node.replica.registers.remains_store import RemainsStore
 from ringmill.node.replica.registers.removal_serving import RemovalServing
 from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.serving import ReplicaServing
+from ringmill.node.replica.snapshots.held_snapshots import HeldSnapshots
+from ringmill.node.replica.snapshots.snapshot_serving import SnapshotServing
 from ringmill.node.replica.watching.change_feed import ChangeFeed
 from ringmill.node.replica.watching.feed_serving import FeedServing
 from ringmill.node.storage.engine import Engine
@@ -114,7 +116,9 @@ def serve_replica(
         engine=replica.engine,
         clock=core.clock,
     )
-    core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers()})
+    held = HeldSnapshots(core.node, engine=replica.engine, topology=topology)
+    snapshots = SnapshotServing(held=held, pages=pages)
+    core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers(), **snapshots.handlers()})
     core.serve(exchange.handlers())
     core.serve(FeedServing(replica.objects.feed, core.clock).handlers())
     fallbacks = FallbackServing(routes=routes, hints=replica.hints, hybrid=core.hybrid)

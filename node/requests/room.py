@@ -15,6 +15,7 @@ from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
 from ringmill.node.requests.flights import Flights
+from ringmill.node.requests.for_jobs.job_snapshots import JobSnapshots
 from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.operations.own_operations import OwnOperations
@@ -89,6 +90,9 @@ async def open_requests(
         core.serve(forwarder.handlers(writer.write))
         held = HeldWatches(options)
         scanner = _scanner(core, replica, routes, topology, liveness, timekeeper)
+        snapshots = JobSnapshots(
+            transport=core.transport, topology=topology, liveness=liveness, hybrid=core.hybrid
+        )
         yield Requests(
             watches=_watches(core, replica, routes, reader, held),
             prefix_watches=_prefix_watches(core, routes, held),
@@ -99,7 +103,7 @@ async def open_requests(
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=scanner,
-            own_keyspaces=_own_keyspaces(core, routes, scanner, writer, changes),
+            own_keyspaces=_own_keyspaces(core, routes, scanner, writer, changes, snapshots),
         )
 
 
@@ -196,10 +200,21 @@ def _explainer(
 
 
 def _own_keyspaces(
-    core: Core, routes: Routes, scanner: Scanner, writer: Writer, changes: TopologyChanges
+    core: Core,
+    routes: Routes,
+    scanner: Scanner,
+    writer: Writer,
+    changes: TopologyChanges,
+    snapshots: JobSnapshots,
 ) -> OwnKeyspaces:
     return OwnKeyspaces(
-        routes=routes, scanner=scanner, writer=writer, hybrid=core.hybrid, clock=core.clock, changes=changes
+        routes=routes,
+        scanner=scanner,
+        writer=writer,
+        hybrid=core.hybrid,
+        clock=core.clock,
+        changes=changes,
+        snapshots=snapshots,
     )
 
 

@@ -290,8 +290,7 @@ class Engine:
     async def pin_tables(self, start: bytes, end: bytes) -> PinnedTables:
         """The tables that hold what the store holds in [start, end) in the first step of this call.
 
-        Flushing goes on until all of it is in tables, merging as ever.  The caller releases them.  Raises
-        StorageFailed.
+        Flushing goes on until all of it is in tables.  The caller releases them.  Raises StorageFailed.
         """
         sequence = self.sequence
         with self._snapshots.take(sequence):  # no flush or merge drops what was current then
@@ -320,9 +319,13 @@ class Engine:
 
     @property
     def damage_found(self) -> asyncio.Event:
-        """Set when a range is marked, and at opening when there are marks; clear it before you look at
-        them."""
+        """Set when a range is marked, and at opening when there are marks; clear it, then look at them."""
         return self._healing.found
+
+    @property
+    def marks_found(self) -> int:
+        """How often ranges were marked.  What is healed is written again, so an older snapshot lacks it."""
+        return self._healing.times_found
 
     async def mark_healed(self, mark: CorruptMark, start: bytes = b"", end: bytes | None = None) -> None:
         """Make [start, end) of a mark readable again, after the caller has merged other copies in.
@@ -443,10 +446,8 @@ class Engine:
     # Inside
 
     async def _run(self) -> None:
-        """Own the background tasks until `close`, then end them in order.
-
-        A fault of one of them ends them all, and is logged: the store refuses everything from then on.
-        """
+        """Own the background tasks until `close`, then end them in order.  A fault of one of them ends them
+        all, and is logged: the store refuses everything from then on."""
         try:
             async with asyncio.TaskGroup() as group:
                 log = group.create_task(self._log.run())

@@ -48,6 +48,9 @@ class HeldSnapshot:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
         self.is_released = True
 
 
@@ -64,6 +67,7 @@ class ForgetfulEngine:
         self.scan_failure: Exception | None = None
         self.cold: set[bytes] = set()
         self.fenced: set[bytes] = set()  # keys that begin so are damaged
+        self.marks_found = 0
         self.is_cached = False  # a scan then never waits
         self.can_sync = asyncio.Event()
         self.can_sync.set()
@@ -153,6 +157,9 @@ class ForgetfulEngine:
         return True
 
     has_spare_room = has_room
+
+    def may_lack(self, start: bytes, end: bytes) -> bool:
+        return any(start <= prefix < end for prefix in self.fenced)
 
     def snapshot(self) -> HeldSnapshot:
         return HeldSnapshot(dict(self._content))

@@ -36,6 +36,9 @@ class HeldKeyspaces:
         self.errors: list[RingmillError] = []
         self.change_errors: list[RingmillError] = []
         self.page_keys = 3
+        self.snapshots: dict[str, dict[str, dict[bytes, Content]]] = {}
+        self.kept: list[str] = []
+        self.released: list[str] = []
         members = [Member(NodeId(f"n{n}"), DiskId(f"{n:032x}"), f"h:{n}") for n in range(1, 4)]
         self._document = first_topology("held", members, partitions=PARTITIONS)
 
@@ -49,7 +52,10 @@ class HeldKeyspaces:
     ) -> AsyncGenerator[Sequence[tuple[bytes, Content]], None]:
         if source.keyspace not in self.entries:
             raise NotFound(f"keyspace {source.keyspace!r} is there no more")
-        id, held = self.entries[source.keyspace].id, self.held[source.keyspace]
+        if span.snapshot and span.snapshot not in self.snapshots:
+            raise NotFound(f"snapshot {span.snapshot} cannot be read any more")
+        shown = self.snapshots[span.snapshot] if span.snapshot else self.held
+        id, held = self.entries[source.keyspace].id, shown[source.keyspace]
         placed = sorted((partition_of(position(id, key), PARTITIONS), key) for key in held)
         page: list[tuple[bytes, Content]] = []
         for partition, key in placed:
@@ -59,6 +65,17 @@ class HeldKeyspaces:
                 yield page
                 page = []
         yield page
+
+    async def hold_snapshot(self, name: str, keyspace: KeyspaceEntry) -> int:
+        self.snapshots[name] = {each: dict(held) for each, held in self.held.items()}
+        return self.now_ms()
+
+    async def keep_snapshot(self, name: str) -> None:
+        self.kept.append(name)
+
+    async def release_snapshot(self, name: str) -> None:
+        self.released.append(name)
+        self.snapshots.pop(name, None)
 
     async def put(
         self,

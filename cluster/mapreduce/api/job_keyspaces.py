@@ -30,7 +30,7 @@ __all__ = [
     "is_keyspace_path",
 ]
 
-Consistency: TypeAlias = Literal["quorum", "one"]
+Consistency: TypeAlias = Literal["quorum", "one", "snapshot"]
 KvMode: TypeAlias = Literal["merge", "replace"]
 _SCHEME: Final = "kv:"
 
@@ -78,7 +78,8 @@ class KvInput:
     set[bytes] or frozenset[bytes] of a set, dict[bytes, bytes] of a map.
 
     `keyspace` and `prefix` are what is read where a submission names no input.  With consistency "quorum"
-    the answers of a majority of each partition's owners are merged; with "one" one owner is believed.
+    the answers of a majority of each partition's owners are merged; with "one" one owner is believed.  With
+    "snapshot" the same majority tells what it held when the job began.
     """
 
     keyspace: str = ""
@@ -89,8 +90,7 @@ class KvInput:
         given: str = self.consistency
         if given not in get_args(Consistency):
             raise InvalidArgument(
-                f"consistency {given!r:.80} is unknown; there are {', '.join(get_args(Consistency))}",
-                hint="no job reads a snapshot: it reads each partition at some moment of its run",
+                f"consistency {given!r:.80} is unknown; there are {', '.join(get_args(Consistency))}"
             )
         if self.prefix and not self.keyspace:
             raise InvalidArgument("a prefix without a keyspace")

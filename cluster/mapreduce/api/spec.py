@@ -86,7 +86,7 @@ class JobSpec:
     split_bytes: int = 0  # size aimed at for splits; 0 for what follows from the input's size
     bad_records: int = 0  # that may be set aside; 0 when one fails the job
     weight: int = 1  # of its share of the slots, beside other jobs; no result depends on it
-    consistency: str = ""  # of an input that is a keyspace: quorum, one
+    consistency: str = ""  # of an input that is a keyspace: quorum, one, snapshot
     output_keyspace: str = ""  # where the output is put; empty for a folder
     sources: tuple[SourceOf, ...] = ()  # of a job of several inputs; those of each follow in `inputs`
     side: Mapping[str, str] = field(default_factory=dict)  # absolute paths of files that every task may read

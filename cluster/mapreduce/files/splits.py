@@ -98,6 +98,8 @@ class PartitionSpan(NamedTuple):
     last: int
     size: int
     keyspace: tuple[int, int]
+    snapshot: str = ""  # the name of the one that is read; empty for what the keyspace holds then
+    at_ms: int = 0  # when it was taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +125,11 @@ class Split:
     def to_wire(self) -> list[Any]:
         """The msgpack-able form: [index, pieces, splits, sample, source, span].
 
-        Of a piece: [path, size, mtime_ns, start, end].
+        Of a piece: [path, size, mtime_ns, start, end].  Of a span: its fields, the last two with a snapshot.
         """
         span = None if self.span is None else [*self.span[:3], list(self.span.keyspace)]
+        if span is not None and self.span is not None and self.span.snapshot:
+            span += [self.span.snapshot, self.span.at_ms]
         return [self.index, _rows(self.pieces), self.splits, _rows(self.sample), self.source, span]
 
     @classmethod
@@ -133,8 +137,8 @@ class Split:
         index, pieces, splits, sample, source, row = fields
         span = None
         if row is not None:
-            first, last, size, (epoch, ordinal) = row
-            span = PartitionSpan(first, last, size, (epoch, ordinal))
+            first, last, size, (epoch, ordinal), *held = row
+            span = PartitionSpan(first, last, size, (epoch, ordinal), *held)
         return cls(index, _from_rows(pieces), splits, _from_rows(sample), source, span)
 
 

@@ -20,6 +20,7 @@ from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, PartitionSpan, 
 from ringmill.cluster.ring.hashing import hash_tag, partition_of, position
 from ringmill.cluster.ring.keyspaces.generations import check_may_be_replaced
 from ringmill.node.contracts import KeyspaceAccess
+from ringmill.node.jobs.keyspaces.kept_snapshot import snapshot_name
 
 __all__ = ["keyspace_splits", "output_id"]
 
@@ -51,7 +52,8 @@ async def output_id(spec: JobSpec, keyspaces: KeyspaceAccess) -> str:
 async def keyspace_splits(spec: JobSpec, keyspaces: KeyspaceAccess) -> tuple[Split, ...]:
     """The splits of the keyspace that a job reads; none for a job that reads files.
 
-    Raises InvalidArgument for a keyspace that is not there or holds registers; QuorumNotReached, Unavailable.
+    For a job that reads a snapshot this is the moment that it shows.  Raises InvalidArgument for a keyspace
+    that is not there or holds registers; QuorumNotReached, Unavailable.
     """
     source = spec.source
     if source is None:
@@ -63,11 +65,15 @@ async def keyspace_splits(spec: JobSpec, keyspaces: KeyspaceAccess) -> tuple[Spl
     each, is_whole = await _size_of_one(
         source, (keyspace.id.epoch, keyspace.id.ordinal), partitions, spec.consistency, keyspaces
     )
+    name = snapshot_name(spec)
+    at_ms = await keyspaces.hold_snapshot(name, keyspace) if name else 0
     target = split_bytes(each * len(partitions), SPLIT_SIZES.pinned(spec.split_bytes))
     width = max(1, target // max(1, each)) if is_whole else 1
     firsts = partitions[::width]
     spans = [
-        PartitionSpan(first, last, each * (last - first + 1), (keyspace.id.epoch, keyspace.id.ordinal))
+        PartitionSpan(
+            first, last, each * (last - first + 1), (keyspace.id.epoch, keyspace.id.ordinal), name, at_ms
+        )
         for first in firsts
         for last in (min(first + width - 1, partitions[-1]),)
     ]

@@ -32,8 +32,9 @@ from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.cluster.wire.scan_cursor import ScanBounds, ScanCursor, encode_cursor
 from ringmill.node.contracts import TopologyChanges
 from ringmill.node.replica.routes import Routes
+from ringmill.node.requests.for_jobs.job_snapshots import SNAPSHOT_LEVEL, JobSnapshots
 from ringmill.node.requests.request_values import ANY_EPOCH, WriteRequest
-from ringmill.node.requests.scans.scan_values import ScanRequest, ScanResult
+from ringmill.node.requests.scans.scan_values import HeldAt, ScanRequest, ScanResult
 from ringmill.node.requests.scans.scanner import Scanner
 from ringmill.node.requests.write import Writer
 
@@ -57,6 +58,7 @@ class OwnKeyspaces:
         hybrid: HybridClock,
         clock: Clock,
         changes: TopologyChanges,
+        snapshots: JobSnapshots,
     ) -> None:
         self._routes = routes
         self._scanner = scanner
@@ -64,6 +66,7 @@ class OwnKeyspaces:
         self._hybrid = hybrid
         self._clock = clock
         self._changes = changes
+        self._snapshots = snapshots
 
     async def find(self, name: str) -> tuple[KeyspaceEntry, range]:
         topology, keyspace = await self._routes.objects_named(name, ANY_EPOCH, FIND_S)
@@ -73,18 +76,29 @@ class OwnKeyspaces:
         self, source: KeyspacePath, span: PartitionSpan, level: str, patience_s: float
     ) -> AsyncGenerator[Sequence[tuple[bytes, Content]], None]:
         wanted, bounds = KeyspaceId(*span.keyspace), ScanBounds(source.prefix)
+        snapshot = HeldAt(span.snapshot, span.at_ms) if span.snapshot else None
         cursor = encode_cursor(ScanCursor(wanted, PartitionId(span.first), source.prefix, bounds))
         while cursor:
             keyspace = await self._found(source.keyspace, wanted)
             request = ScanRequest(
                 source.keyspace,
                 cursor=cursor,
-                options=ReadOptions(level, PAGE_S),
+                options=ReadOptions(SNAPSHOT_LEVEL if level == "snapshot" else level, PAGE_S),
                 until=PartitionId(span.last),
+                snapshot=snapshot,
             )
             page = await self._patiently(request, patience_s)
             cursor = page.cursor
             yield [(item.key, _content(keyspace.policy, item.siblings)) for item in page.items]
+
+    async def hold_snapshot(self, name: str, keyspace: KeyspaceEntry) -> int:
+        return await self._snapshots.hold(name, keyspace)
+
+    async def keep_snapshot(self, name: str) -> None:
+        await self._snapshots.keep(name)
+
+    async def release_snapshot(self, name: str) -> None:
+        await self._snapshots.release(name)
 
     async def _patiently(self, request: ScanRequest, patience_s: float) -> ScanResult:
         ends_at = self._clock.monotonic() + patience_s

@@ -1,5 +1,5 @@
 """Asks owners for what they hold in one key range of a partition, until r have answered under one row epoch
-(rule L1).
+(rule L1), of what they hold now or of the snapshot that a job reads (rule J27).
 
 The nearest live ones first.  One that fails, as one with damage in the range does (rule L4), is replaced at
 once, and one that is silent after a while.  An answer comes from the disk of its owner, and in pieces that do
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import ProtocolMismatch, QuorumNotReached, RingmillError, WrongEpoch
+from ringmill.cluster.errors import NotFound, ProtocolMismatch, QuorumNotReached, RingmillError, WrongEpoch
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.quorum.tally import ReadTally
@@ -21,7 +21,8 @@ from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.contracts import LivenessView
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.replica.pages import ReadPage, ask_page
+from ringmill.node.replica.pages import Page, ReadPage, ask_page
+from ringmill.node.replica.snapshots.snapshot_serving import ReadSnapshotPage, ask_snapshot_page
 from ringmill.node.replica.stored_key import Copy, Place, keyspace_prefix, prefix_end
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.nearest import nearest_first
@@ -43,6 +44,7 @@ class KeyRange(NamedTuple):
     keyspace: KeyspaceId
     low: bytes
     high: bytes
+    snapshot: str = ""  # the name of what the owners hold for a job; empty for what they hold now
 
     def request(self, epoch: Epoch) -> ReadPage:
         prefix = keyspace_prefix(self.keyspace)
@@ -64,10 +66,12 @@ class OwnerRanges:
     ) -> dict[NodeId, OwnerRange]:
         """The answers of `r` owners of the row, as it is in `epoch`.
 
-        Raises QuorumNotReached, which names the owners that answered and why the others did not.
+        Raises QuorumNotReached, which names the owners that answered and why the others did not; NotFound
+        when too many of them have lost a snapshot (rule J27).
         """
         tally = ReadTally(r, nearest_first(self._liveness, self._node, row.readers), row.row_epoch)
         answers: dict[NodeId, OwnerRange] = {}
+        without: set[NodeId] = set()  # their snapshot is gone, and does not come back
         asking: dict[asyncio.Task[OwnerRange], NodeId] = {}
         request = wanted.request(epoch)
         try:
@@ -76,8 +80,10 @@ class OwnerRanges:
                     asked = self._ask(node, wanted, request, row, deadline)
                     asking[asyncio.create_task(asked, name="scan-owner")] = node
                 if tally.is_lost:
+                    if len(row.readers) - len(without) < r:
+                        raise _gone(wanted.snapshot, tally)
                     raise _lost(tally, deadline)
-                if not await _hear(tally, answers, asking, deadline):
+                if not await _hear(tally, answers, without, asking, deadline):
                     if deadline.left_s <= 0:
                         raise _lost(tally, deadline)
                     sometimes("a scan replaces a silent owner")
@@ -92,9 +98,7 @@ class OwnerRanges:
         self, node: NodeId, wanted: KeyRange, request: ReadPage, row: Row, deadline: Deadline
     ) -> OwnerRange:
         """Raises what the owner raised, and ProtocolMismatch for what it cannot hold."""
-        page = await ask_page(
-            self._transport, node, request, row, timeout_s=deadline.left_s, priority=Priority.BULK
-        )
+        page = await self._page(node, wanted, request, row, deadline)
         copy = Copy(wanted.partition, row.copy_epoch_of(self._node))
         skipped = len(keyspace_prefix(wanted.keyspace))
         objects: dict[bytes, bytes] = {}
@@ -109,10 +113,21 @@ class OwnerRanges:
                 await asyncio.sleep(0)
         return OwnerRange(objects, page.covered_to[skipped:])
 
+    async def _page(
+        self, node: NodeId, wanted: KeyRange, request: ReadPage, row: Row, deadline: Deadline
+    ) -> Page:
+        if wanted.snapshot:
+            read = ReadSnapshotPage(request, wanted.snapshot)
+            return await ask_snapshot_page(self._transport, node, read, row, timeout_s=deadline.left_s)
+        return await ask_page(
+            self._transport, node, request, row, timeout_s=deadline.left_s, priority=Priority.BULK
+        )
+
 
 async def _hear(
     tally: ReadTally,
     answers: dict[NodeId, OwnerRange],
+    without: set[NodeId],
     asking: dict[asyncio.Task[OwnerRange], NodeId],
     deadline: Deadline,
 ) -> bool:
@@ -127,11 +142,22 @@ async def _hear(
         except RingmillError as error:
             sometimes("an owner cannot tell of a range that is scanned")
             tally.record_failure(node, str(error) or type(error).__name__)
+            if isinstance(error, NotFound):
+                without.add(node)
             tally.newer_epoch = max(tally.newer_epoch, WrongEpoch.epoch_of(error))
         else:
             tally.record_answer(node, tally.row_epoch)  # as ask_page has checked
             answers[node] = answer
     return bool(done)
+
+
+def _gone(snapshot: str, tally: ReadTally) -> NotFound:
+    sometimes("a snapshot is lost while a job reads it")
+    why = "; ".join(f"{node}: {reason}" for node, reason in sorted(tally.reasons("no answer yet").items()))
+    return NotFound(
+        f"snapshot {snapshot} cannot be read any more: {why}",
+        hint="run the job again: it takes a new one",
+    )
 
 
 def _lost(tally: ReadTally, deadline: Deadline) -> QuorumNotReached:

@@ -11,7 +11,14 @@ from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.cluster.wire.scan_cursor import ScanBounds
 from ringmill.node.requests.request_values import ANY_EPOCH
 
-__all__ = ["ScanRequest", "ScanResult", "ScannedKey"]
+__all__ = ["HeldAt", "ScanRequest", "ScanResult", "ScannedKey"]
+
+
+class HeldAt(NamedTuple):
+    """A snapshot that owners hold for a job, and when it was taken: expiry is judged as of then."""
+
+    name: str
+    at_ms: int
 
 
 class ScanRequest(NamedTuple):
@@ -31,6 +38,7 @@ class ScanRequest(NamedTuple):
     epoch: Epoch = ANY_EPOCH
     left_s: float | None = None
     until: PartitionId | None = None  # the last partition; only with a cursor
+    snapshot: HeldAt | None = None  # what is read in place of what owners hold now
 
 
 class ScannedKey(NamedTuple):

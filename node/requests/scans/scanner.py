@@ -27,7 +27,7 @@ from ringmill.node.requests.request_limits import check_shown, time_allowed
 from ringmill.node.requests.scans.merging import OwnerRange, end_of, keys_before, merged_of
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
 from ringmill.node.requests.scans.page_filling import PageFilling, checked_limit
-from ringmill.node.requests.scans.scan_values import ScannedKey, ScanRequest, ScanResult
+from ringmill.node.requests.scans.scan_values import HeldAt, ScannedKey, ScanRequest, ScanResult
 from ringmill.node.requests.scans.walk import Step, Walk, walk_of
 
 __all__ = ["Scanner"]
@@ -52,6 +52,7 @@ class _Scan(NamedTuple):
     begun: Step | None
     deadline: Deadline
     deleted_too: bool
+    snapshot: HeldAt | None
 
 
 class Scanner:
@@ -90,7 +91,8 @@ class Scanner:
         is_weak = parse_level(level, row.size, keyspace.r) < row.level(keyspace.r)
         walk, begun = walk_of(request, keyspace.id, topology.partitions)
         ended = await self._fill(
-            _Scan(topology, keyspace, walk, level, begun, deadline, request.deleted_too), filling
+            _Scan(topology, keyspace, walk, level, begun, deadline, request.deleted_too, request.snapshot),
+            filling,
         )
         return ScanResult(
             items=tuple(filling.items),
@@ -134,6 +136,8 @@ class Scanner:
             row = self._topology.check_row(at.partition, topology.epoch)
             r = row.readers_for(parse_level(scan.level, row.size, scan.keyspace.r))
             wanted = scan.walk.range_from(at)
+            if scan.snapshot is not None:
+                wanted = wanted._replace(snapshot=scan.snapshot.name)
             return list((await self._ranges.read(wanted, row, topology.epoch, r, deadline)).values())
         except RingmillError as error:
             return error
@@ -166,9 +170,13 @@ class Scanner:
     async def _shown(self, scan: _Scan, key: bytes, merged: StoredObject) -> ScannedKey | None:
         """What a reader is shown of a key (rules G3, V3); None when it has no value."""
         self._hybrid.observe(merged.newest)
-        if any(sibling.expires_at_ms for sibling in merged.siblings):
-            await self._timekeeper.wait_compared(scan.deadline.left_s / 2)
-        siblings = merged.shown(scan.keyspace.policy, self._hybrid.expiry_ms())
+        if scan.snapshot is not None:
+            judged_at_ms = scan.snapshot.at_ms
+        else:
+            if any(sibling.expires_at_ms for sibling in merged.siblings):
+                await self._timekeeper.wait_compared(scan.deadline.left_s / 2)
+            judged_at_ms = self._hybrid.expiry_ms()
+        siblings = merged.shown(scan.keyspace.policy, judged_at_ms)
         if not siblings and (merged.is_absent or not scan.deleted_too):
             return None
         check_shown(merged)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
+from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.files.keyspace_records import Content
+from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.mapreduce.machine.job_events import NOT_LOADED, LoadMoved
 from ringmill.cluster.ring.keyspaces.generations import Generation
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.keyspaces.loading import Loader
+from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
 from ringmill.simulator.bending import Ablation, Bends, method
 from ringmill.simulator.options import SimulationOptions
 
@@ -46,7 +51,25 @@ def _flip_found() -> Bends:
     return (method(Generation.shown_in, lambda generation, topology: False),)
 
 
+def _snapshot_read() -> Bends:
+    """A job of a snapshot reads what its keyspace holds by then."""
+    read = OwnKeyspaces.read
+
+    def present(
+        keyspaces: OwnKeyspaces, source: KeyspacePath, span: PartitionSpan, level: str, patience_s: float
+    ) -> AsyncGenerator[Sequence[tuple[bytes, Content]], None]:
+        return read(keyspaces, source, span._replace(snapshot=""), level, patience_s)
+
+    return (method(OwnKeyspaces.read, present),)
+
+
 LOAD_ABLATIONS: Final = (
+    Ablation(
+        "snapshot-read",
+        "a job of a snapshot reads what was held when it was planned",
+        _snapshot_read(),
+        rules=("J27",),
+    ),
     Ablation(
         "replaced-in-one-step",
         "a keyspace is replaced by one change of the topology",

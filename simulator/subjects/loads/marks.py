@@ -11,5 +11,6 @@ LOAD_MARKS: Final = (
     "a record that was put before is found, and put no more",
     "a keyspace is replaced",
     "a keyspace that was replaced is found so",
+    "a snapshot is lost while a job reads it",
     "a client hears of a newer topology by an answer",
 )

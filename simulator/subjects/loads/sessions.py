@@ -1,10 +1,12 @@
 """Clients beside a job that loads a keyspace: one fills what it reads, and what it will replace, one
-overwrites what it has put, one reads what is there in the end."""
+overwrites what it has put, one changes what it reads while it reads a snapshot, one reads what is there in
+the end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Unpack
 
@@ -18,6 +20,7 @@ __all__ = ["MINE", "LoadHistory", "LoadSession"]
 
 MINE: Final = b"mine"
 _AGAIN_S: Final = 0.2
+_SOON_S: Final = 0.005
 
 
 @dataclass(slots=True)
@@ -61,6 +64,14 @@ class LoadSession(PlannedClient):
             else:
                 del left[keyspace, key]
         history.is_filled = not left
+
+    async def meddle(self, late: Mapping[bytes, bytes], is_accepted: Callable[[], bool]) -> None:
+        """Put these into what the job reads, each of them once, as soon as it is accepted."""
+        while not is_accepted():  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(_SOON_S)
+        for key, value in late.items():
+            with suppress(RingmillError):
+                await self._source.put(key, value)
 
     async def overwrite(
         self, keys: Collection[bytes], former: Mapping[bytes, bytes], history: LoadHistory, pause_s: float

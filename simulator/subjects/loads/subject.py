@@ -20,7 +20,12 @@ from ringmill.simulator.subjects.loads.checkers import check_load
 from ringmill.simulator.subjects.loads.faults import KINDS
 from ringmill.simulator.subjects.loads.marks import LOAD_MARKS
 from ringmill.simulator.subjects.loads.sessions import LoadHistory, LoadSession
-from ringmill.simulator.subjects.loads.workload import draw_load, load_keyspaces, packed_load
+from ringmill.simulator.subjects.loads.workload import (
+    SNAPSHOT_CHANCE,
+    draw_load,
+    load_keyspaces,
+    packed_load,
+)
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.subjects.working_off import client_in
 from ringmill.simulator.world.seeds import SeededEntropy, stream
@@ -29,7 +34,7 @@ from ringmill.simulator.world.world import World
 
 __all__ = ["LOADS", "LoadWorkload"]
 
-_FILL, _JOB, _OVER, _LAST = "l-fill", "l-job", "l-over", "l-last"
+_FILL, _JOB, _OVER, _LATE, _LAST = "l-fill", "l-job", "l-over", "l-late", "l-last"
 _PATIENT_S: Final = 60.0
 _REST_S: Final = 0.25
 _LOOK_S: Final = 120.0
@@ -41,7 +46,8 @@ class LoadWorkload:
     def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._seed = seed
         self._bundle = packed_load()
-        self._plan = draw_load(stream(seed, "loads"), self._bundle.sha256)
+        reads_snapshot = stream(seed, "loads/snapshot").random() < SNAPSHOT_CHANCE
+        self._plan = draw_load(stream(seed, "loads"), self._bundle.sha256, reads_snapshot=reads_snapshot)
         self._seen = LoadHistory()
         spec = self._plan.job.spec
         self._record = JobRecord(spec.job, spec.output)
@@ -53,12 +59,13 @@ class LoadWorkload:
     def plan(self) -> list[str]:
         return [
             *(f"put {key!r} {value!r}" for key, value in self._plan.source.items()),
+            *(f"put {key!r} {value!r} once the job is accepted" for key, value in self._plan.late.items()),
             f"{self._plan.job.spec.job}, and writes over {', '.join(map(repr, sorted(self._plan.taken)))}",
         ]
 
     def join(self, world: World) -> None:
         self._world = world
-        world.ground.clients += [_FILL, _JOB, _OVER, _LAST]
+        world.ground.clients += [_FILL, _JOB, _OVER, _LATE, _LAST]
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [self._have_it_run()]
@@ -115,6 +122,9 @@ class LoadWorkload:
         over = asyncio.ensure_future(
             self._ask(_OVER, lambda client: client.overwrite(plan.taken, plan.former, self._seen, pause_s))
         )
+        meddling = asyncio.ensure_future(
+            self._ask(_LATE, lambda client: client.meddle(plan.late, lambda: self._record.is_accepted))
+        )
         process, transport = self._world.client(_JOB)
         entropy = SeededEntropy(self._seed, f"client/{_JOB}")
         session = JobSession(transport, self._world.addresses, entropy, 2.0)
@@ -123,7 +133,8 @@ class LoadWorkload:
             await self._world.loop.spawn(process, work)
         finally:
             over.cancel()
-            await asyncio.gather(over, return_exceptions=True)
+            meddling.cancel()
+            await asyncio.gather(over, meddling, return_exceptions=True)
 
     async def _ask(self, name: str, what: Any) -> None:
         timeout_s = 5.0 if name == _LAST else stream(self._seed, f"client/{name}").choice((1.0, 5.0))

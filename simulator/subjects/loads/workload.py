@@ -21,6 +21,7 @@ from ringmill.simulator.world.node_process import SHARED
 __all__ = [
     "FORMER",
     "INDEX",
+    "SNAPSHOT_CHANCE",
     "ONLY_BEFORE",
     "SOURCE",
     "LoadPlan",
@@ -33,7 +34,9 @@ SOURCE: Final = "source"
 INDEX: Final = "index"
 _MODULE: Final = "words_of_keys"
 _WORDS: Final = tuple(f"w{number:02}" for number in range(12))
+_EVERY_WORD: Final = " ".join(_WORDS).encode()
 _SOURCES: Final = 10
+SNAPSHOT_CHANCE: Final = 0.4
 _REPLACES_CHANCE: Final = 0.4
 FORMER: Final = b"former"
 ONLY_BEFORE: Final = b"only-before"
@@ -47,6 +50,7 @@ class LoadPlan:
     taken: Collection[bytes]  # keys of the index that a client overwrites as soon as it sees them
     job: PlannedJob
     former: Mapping[bytes, bytes]  # what the index holds before a job that replaces it; else empty
+    late: Mapping[bytes, bytes]  # what a client puts into the source once a job of a snapshot is accepted
 
     @property
     def replaces(self) -> bool:
@@ -67,7 +71,7 @@ def packed_load() -> Bundle:
     return build_bundle(_MODULE, sources.get)
 
 
-def draw_load(draws: Random, bundle_sha256: str) -> LoadPlan:
+def draw_load(draws: Random, bundle_sha256: str, *, reads_snapshot: bool) -> LoadPlan:
     texts = {f"s{number}": draws.sample(_WORDS, 3) for number in range(_SOURCES)}
     held = {word: sorted(key for key, words in texts.items() if word in words) for word in _WORDS}
     records = {
@@ -77,7 +81,8 @@ def draw_load(draws: Random, bundle_sha256: str) -> LoadPlan:
     spec = JobSpec(
         job="job-load", module=_MODULE, name="holders", bundle_sha256=bundle_sha256,
         inputs=(f"kv:{SOURCE}",), output=f"{SHARED}/{INDEX}.job-load", input_format="kv",
-        output_format="kv", reducers=2, consistency="quorum", output_keyspace=INDEX,
+        output_format="kv", reducers=2, output_keyspace=INDEX,
+        consistency="snapshot" if reads_snapshot else "quorum",
         split_bytes=draws.choice((40, 1 << 20)), overwrite=replaces,
     )  # fmt: skip
     return LoadPlan(
@@ -86,4 +91,7 @@ def draw_load(draws: Random, bundle_sha256: str) -> LoadPlan:
         frozenset(draws.sample(sorted(records), len(records) // 2)),
         PlannedJob(0, spec, 0.0, None, is_repeated=True),
         dict.fromkeys([*records, ONLY_BEFORE], FORMER) if replaces else {},
+        {f"{kind}{number}".encode(): _EVERY_WORD for number in range(_SOURCES) for kind in ("s", "late")}
+        if reads_snapshot
+        else {},
     )

@@ -49,6 +49,41 @@ async def test_each_key_is_read_once_and_each_record_is_put(cluster: Any) -> Non
     assert cluster.leftovers() == []
 
 
+async def test_a_job_of_a_snapshot_reads_what_was_there_when_it_was_planned(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every map after the first finds other values in the keyspace, which nobody reads."""
+    monkeypatch.setattr("ringmill.node.jobs.keyspaces.kept_snapshot._KEEP_EVERY_S", 0.01)
+    cluster.keyspaces.held["default"] = dict(USERS)
+    held = cluster.keyspaces.held["default"]
+    cluster.on_report = lambda report: held.update({key: [b"x" * 100] for key in held})
+    view = await cluster.run(spec_of(cluster, consistency="snapshot"))
+    assert (view.state, view.error) == ("SUCCEEDED", None)
+    assert cluster.keyspaces.held["index"] == expected(cluster)
+    (name,) = set(cluster.keyspaces.kept)
+    assert name.startswith("job-1.")
+    await cluster.until(lambda: cluster.keyspaces.released == [name])
+
+
+async def test_a_job_whose_snapshot_is_lost_fails_and_says_so(cluster: Any) -> None:
+    cluster.keyspaces.held["default"] = dict(USERS)
+    cluster.on_report = lambda report: cluster.keyspaces.snapshots.clear()
+    view = await cluster.run(spec_of(cluster, consistency="snapshot", split_bytes=1))
+    assert view.state == "FAILED"
+    assert view.error is not None
+    error = from_wire(view.error)
+    assert (error.detail["cause"], "cannot be read any more" in error.message) == ("InputChanged", True)
+
+
+async def test_a_job_that_cannot_be_planned_gives_its_snapshot_back(cluster: Any) -> None:
+    cluster.keyspaces.held["default"] = dict(USERS)
+    spec = spec_of(cluster, consistency="snapshot", output_keyspace="", output=str(cluster.folder))
+    with pytest.raises(InvalidArgument, match="exists"):
+        await cluster.submit(spec)
+    assert cluster.keyspaces.snapshots == {}
+    assert len(cluster.keyspaces.released) == 1
+
+
 async def test_a_prefix_reads_some_keys_and_a_folder_takes_the_records(cluster: Any) -> None:
     cluster.keyspaces.held["default"] = dict(USERS)
     spec = spec_of(cluster, inputs=("kv:default/u1",), output_keyspace="")

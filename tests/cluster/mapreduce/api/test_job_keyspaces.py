@@ -68,8 +68,8 @@ def test_a_job_that_no_keyspace_suits_is_refused_when_it_is_declared(given: Any,
 
 
 def test_what_is_not_there_yet_is_refused_by_name() -> None:
-    consistency: Any = "snapshot"
-    with pytest.raises(InvalidArgument, match="'snapshot' is unknown; there are quorum, one"):
+    consistency: Any = "strict"
+    with pytest.raises(InvalidArgument, match="'strict' is unknown; there are quorum, one, snapshot"):
         KvInput(consistency=consistency)
     mode: Any = "append"
     with pytest.raises(InvalidArgument, match="'append' is unknown; there are merge, replace"):

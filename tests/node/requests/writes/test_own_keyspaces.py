@@ -30,7 +30,7 @@ async def test_a_put_that_is_sent_once_more_looks_again_whether_the_keyspace_is_
         if request.attempt:
             raise DeadlineExceeded("nobody can tell", detail={"earlier": "unknown"}, outcome="unknown")
 
-    parts: dict[str, Any] = dict.fromkeys(("scanner", "hybrid", "clock", "changes"))
+    parts: dict[str, Any] = dict.fromkeys(("scanner", "hybrid", "clock", "changes", "snapshots"))
     keyspaces = OwnKeyspaces(
         routes=cast("Any", SimpleNamespace(objects_named=objects_named)),
         writer=cast("Any", SimpleNamespace(write=write)),

@@ -76,6 +76,7 @@ EVENTS: Final = {
     "damage found, so the table is written anew: %s": "scrub.rewriting",
     "the manifest cannot be used, so all keys are fenced until they are healed: %s": "store.fenced",
     "a file of the store is read again in %g s: %s": "store.read_again",
+    "a file of the data folder is read again in %g s: %s": "folder.read_again",
     "control state is taken from its second copy: %s": "store.control_from_copy",
     "control state has no second copy: %s": "store.control_without_copy",
     "keys and bytes are counted without what cannot be read: %s": "store.counted_in_part",

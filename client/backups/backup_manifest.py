@@ -115,7 +115,7 @@ class BackupManifest:
             )
         except RingmillError:
             raise
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise CorruptData(f"{path} is no manifest of a backup: {error}", hint=_HINT) from error
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["input_of", "is_url", "output_url_of", "path_of"]
+__all__ = ["input_of", "is_of_one_process", "is_url", "output_url_of", "path_of"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _CHAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
@@ -20,6 +20,12 @@ _OF_ONE_PROCESS: Final = frozenset({"memory"})
 def is_url(text: str) -> bool:
     """Whether it is no path: paths begin with / or are relative, and file:// is taken off."""
     return _SCHEME.match(text) is not None
+
+
+def is_of_one_process(text: str) -> bool:
+    """Whether what the URL names lies in the memory of the process that asks for it."""
+    found = _SCHEME.match(text)
+    return found is not None and found[1].lower() in _OF_ONE_PROCESS
 
 
 def path_of(name: str, text: str) -> str:
@@ -45,7 +51,7 @@ def input_of(name: str, text: str) -> str:
     found = _SCHEME.match(path)
     if _CHAIN.match(path) or (found and "::" in path):
         raise InvalidArgument(f"{name} {text[:200]!r} chains URLs by '::', which is not read")
-    if found and found[1].lower() in _OF_ONE_PROCESS:
+    if is_of_one_process(path):
         raise InvalidArgument(
             f"{name} {text[:200]!r} lies in the memory of one process, and tasks run in others",
             hint="write it to a file, or to a store that all nodes see",

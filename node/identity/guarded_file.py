@@ -1,22 +1,30 @@
 """A small file that survives a flipped bit: its content is written three times, each with a checksum.
 
-It is replaced as a whole: written beside, synced, renamed, its folder synced.  Layout:
-docs/formats/control.md.
+It is replaced as a whole: written beside, synced, renamed, its folder synced.  What the disk cannot read of
+it counts as damaged, once it cannot be read some seconds later either (rule E10: docs/protocol/engine.md).
+Layout: docs/formats/control.md.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import posixpath
 import struct
+from collections.abc import Iterable
 from typing import Final
 from zlib import crc32
 
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import FileSystem
+from ringmill.node.storage.log.readable_parts import read_parts
 
-__all__ = ["COPIES", "decode_copies", "encode_copies", "replace_file"]
+__all__ = ["COPIES", "decode_copies", "encode_copies", "read_around", "replace_file", "wait_readable"]
+
+_log = logging.getLogger(__name__)
 
 COPIES: Final = 3
+READ_AGAIN_S: Final = (1.0, 4.0)
 _MAGIC: Final = b"RMCOPY1\n"
 _HEAD: Final = struct.Struct(">8sII")  # magic, length of the content, checksum of the content
 
@@ -34,6 +42,26 @@ def decode_copies(data: bytes) -> bytes:
         if copy[: _HEAD.size] == _HEAD.pack(_MAGIC, len(content), crc32(content)):
             return content
     raise CorruptData(f"none of {COPIES} copies in a file of {len(data)} bytes is sound")
+
+
+def read_around(files: FileSystem, path: str) -> bytes:
+    """A file's bytes, with zeros in place of those that the disk cannot read.  Raises OSError."""
+    return read_parts(files, path, reads_around=True).data
+
+
+async def wait_readable(files: FileSystem, paths: Iterable[str]) -> None:
+    """Give what the disk cannot read of files some seconds, as the error may pass (E10).  Raises OSError."""
+    left = _unreadable(files, paths)
+    for pause_s in READ_AGAIN_S if left else ():
+        _log.warning("a file of the data folder is read again in %g s: %s", pause_s, ", ".join(left))
+        await asyncio.sleep(pause_s)
+        if not (left := _unreadable(files, left)):
+            return
+
+
+def _unreadable(files: FileSystem, paths: Iterable[str]) -> list[str]:
+    there = [path for path in paths if files.exists(path)]
+    return [path for path in there if not read_parts(files, path, reads_around=True).is_whole]
 
 
 async def replace_file(files: FileSystem, path: str, data: bytes) -> None:

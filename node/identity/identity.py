@@ -17,9 +17,11 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId, Start
 from ringmill.cluster.membership.start_rules import EARLIER_STARTS
 from ringmill.cluster.ports import Entropy, FileSystem
-from ringmill.node.identity.guarded_file import replace_file
+from ringmill.node.identity.guarded_file import replace_file, wait_readable
 from ringmill.node.identity.identity_record import IdentityRecord, newest_record, record_copies
+from ringmill.node.identity.store_name import FILE_NAME as STORE_NAME
 from ringmill.node.identity.store_name import left_files, missing_from_store, name_store, newest_manifest
+from ringmill.node.storage.log.readable_parts import Readable, read_parts
 
 __all__ = ["FILE_NAMES", "FolderRefused", "Identity", "check_store", "read_identity", "take_store"]
 
@@ -126,9 +128,12 @@ async def take_store(files: FileSystem, folder: str) -> None:
     """Check the store like `check_store`, then forget the files that the last stop recorded.
 
     After that an engine may be opened.  Opening changes these files long before the identity records the
-    start, and a start killed in between must not make the next one report a lost store.  Raises what
-    `check_store` raises.
+    start, and a start killed in between must not make the next one report a lost store.  What the disk cannot
+    read of these files is read again some seconds later (rule E10).  Raises what `check_store` raises.
     """
+    await wait_readable(
+        files, [posixpath.join(folder, name) for name in (*FILE_NAMES, f"store/{STORE_NAME}")]
+    )
     check_store(files, folder)
     record = read_identity(files, folder)
     if record is not None and record.left:
@@ -153,10 +158,13 @@ def check_store(files: FileSystem, folder: str) -> None:
 
 
 def read_identity(files: FileSystem, folder: str) -> IdentityRecord | None:
-    """The record in force, None for a folder without identity.  Raises CorruptData, OSError."""
+    """The record in force, None for a folder without identity.  Raises CorruptData, OSError.
+
+    A file that the disk cannot read counts as damaged: the other one has all that was ever served under.
+    """
     paths = [path for name in FILE_NAMES if files.exists(path := posixpath.join(folder, name))]
-    contents = [files.read_bytes(path) for path in paths]
-    found = newest_record(contents)
+    contents = [read_parts(files, path, reads_around=True) for path in paths]
+    found = newest_record(content.data for content in contents)
     if found is None and paths:
         raise CorruptData(
             f"every copy of the identity of {folder} is damaged, or of another version "
@@ -191,9 +199,12 @@ def _old_copy(folder: str, record: IdentityRecord, known: Start) -> FolderRefuse
     )
 
 
-def _sizes(paths: list[str], contents: list[bytes]) -> str:
-    pairs = zip(paths, contents, strict=True)
-    return ", ".join(f"{posixpath.basename(path)}: {len(content)} bytes" for path, content in pairs)
+def _sizes(paths: list[str], contents: list[Readable]) -> str:
+    return ", ".join(
+        f"{posixpath.basename(path)}: {len(content.data)} bytes"
+        f"{'' if content.is_whole else ' that the disk cannot read'}"
+        for path, content in zip(paths, contents, strict=True)
+    )
 
 
 def _make_folder(files: FileSystem, folder: str) -> None:

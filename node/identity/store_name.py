@@ -15,7 +15,7 @@ from typing import Final
 
 from ringmill.cluster.ids import DiskId
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.identity.guarded_file import replace_file
+from ringmill.node.identity.guarded_file import read_around, replace_file
 from ringmill.node.identity.identity_record import IdentityRecord
 from ringmill.node.storage.names import CURRENT, parse_name
 
@@ -36,7 +36,7 @@ def _wrong_name(files: FileSystem, store: str, disk: DiskId) -> str:
     """Why the name in the store is wrong; damaged copies are ignored, because the start rewrites them."""
     if not files.exists(f"{store}/{FILE_NAME}"):
         return f"the file {FILE_NAME} is missing"
-    names = {name for name in files.read_bytes(f"{store}/{FILE_NAME}").split() if _is_a_name(name)}
+    names = {name for name in read_around(files, f"{store}/{FILE_NAME}").split() if _is_a_name(name)}
     return f"it belongs to disk {min(names).decode()}" if names and disk.encode() not in names else ""
 
 
@@ -64,7 +64,7 @@ async def name_store(files: FileSystem, store: str, disk: DiskId) -> None:
     """Write the name of the disk into the store, several times over.  Raises OSError."""
     content = b"%s\n" % disk.encode() * _COPIES
     path = f"{store}/{FILE_NAME}"
-    if files.exists(path) and files.read_bytes(path) == content:
+    if files.exists(path) and read_around(files, path) == content:
         return
     await replace_file(files, path, content)
 

@@ -149,9 +149,8 @@ class KeptAttempts:
                 body = await self._transport.call(
                     node, FATE, AskFate(some).encode(), timeout_s=timeout_s, priority=Priority.REPAIR
                 )
-            except (RingmillError, OSError):
-                each: tuple[Fate, ...] = (Fate.SILENT,) * len(some)
-            else:
                 each = Fates.decode(body, len(some)).each
+            except (RingmillError, OSError):  # also an answer that cannot be read
+                each = (Fate.SILENT,) * len(some)
             fates.update(zip((partition for partition, _ in some), each, strict=True))
         return fates

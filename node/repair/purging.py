@@ -151,7 +151,10 @@ class Purging:
         document = self._topology.current
         if document is None or not self._topology.serving:
             return
-        await self._kept_attempts.round(document)
+        try:
+            await self._kept_attempts.round(document)
+        except (RingmillError, OSError) as error:  # its partitions are held back, and no others
+            _log.debug("what came of earlier attempts is found out later: %s", error)
         if self._options.after_s and not self._hybrid.jumped_ms:
             mark = hybrid_time(max(0, self._hybrid.wall_ms() - round(self._options.after_s * 1000)))
             due = self._due(document, mark)

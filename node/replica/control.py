@@ -36,7 +36,7 @@ class ControlStore:
         Raises CorruptData when neither can be read.
         """
         prefix = kind_prefix(Kind.META)
-        copied = second.read()
+        copied = await second.read()
         try:
             values = {key[1:].decode(): value async for key, value in engine.scan(prefix, prefix_end(prefix))}
         except CorruptData as error:

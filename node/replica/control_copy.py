@@ -14,7 +14,13 @@ import msgpack
 from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
 from ringmill.cluster.os_errors import is_full
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.identity.guarded_file import decode_copies, encode_copies, replace_file
+from ringmill.node.identity.guarded_file import (
+    decode_copies,
+    encode_copies,
+    read_around,
+    replace_file,
+    wait_readable,
+)
 
 __all__ = ["FILE_NAME", "ControlCopy", "decode_control", "encode_control"]
 
@@ -29,19 +35,20 @@ class ControlCopy:
         self._path = f"{folder}/{FILE_NAME}"
         self._files = files
 
-    def read(self) -> dict[str, bytes] | None:
-        """The last written values; None when nothing can be read."""
+    async def read(self) -> dict[str, bytes] | None:
+        """The last written values; None when nothing can be read, some seconds later either (rule E10)."""
+        await wait_readable(self._files, [self._path])
         if not self._files.exists(self._path):
             return None
         try:
-            return decode_control(self._files.read_bytes(self._path))
+            return decode_control(read_around(self._files, self._path))
         except CorruptData:
             return None
 
     def holds(self, values: Mapping[str, bytes]) -> bool:
         """Whether the file holds exactly these values and is undamaged."""
         exists = self._files.exists(self._path)
-        return exists and self._files.read_bytes(self._path) == encode_control(values)
+        return exists and read_around(self._files, self._path) == encode_control(values)
 
     async def write(self, values: Mapping[str, bytes]) -> None:
         """Write the values durably.  Raises Unavailable and DiskFull; then they may or may not be stored."""

@@ -55,12 +55,13 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class RefusedHint:
-    """A hint that the disk refused.  It is kept in memory.  There are few, because a node with a full disk
-    coordinates no new writes, and an overloaded one refuses the writes themselves (rule H7).
+    """A hint that the disk refused.  It is kept in memory.  Mostly there are few, because a node with a full
+    disk coordinates no new writes, and an overloaded one refuses the writes themselves (rule H7).
     """
 
     targets: tuple[NodeId, ...]
     stored: StoredObject
+    size: int  # of key and object, in bytes
 
 
 class HintStore:
@@ -83,6 +84,7 @@ class HintStore:
         }
         self._since = dict.fromkeys(index, self._now())  # the first of those that wait was kept then
         self._refused: dict[HintKey, RefusedHint] = {}
+        self._refused_bytes = 0
         self._vouched: dict[PartitionId, HybridTime] = {}  # since the start
         self._has_lost = False
         self._last: Commit | None = None  # of the newest change; those before it are synced with it
@@ -193,17 +195,15 @@ class HintStore:
         """Keep an object for these owners, merged into the hint that exists already.
 
         Visible at once, durable with the returned commit; None when it was dropped, over the bound of all of
-        them.  Raises CorruptData and Unavailable; also DiskFull,
+        them or that of memory.  Raises CorruptData and Unavailable; also DiskFull,
         Overloaded, CorruptBlock or CorruptRange, after which `keep_refused` tries again later.
         """
         names = tuple(targets)
         try:
             return await self._change(key, names, stored)
         except (DiskFull, Overloaded, CorruptBlock, CorruptRange):
-            former = self._refused.get(key, RefusedHint((), stored))
-            every = tuple(sorted({*former.targets, *names}))
-            self._refused[key] = RefusedHint(every, merge(former.stored, stored))
-            self.kept.set()
+            if not self._keep_in_memory(key, names, stored):
+                return None
             raise
         except RingmillError:
             self.note_lost()
@@ -240,6 +240,7 @@ class HintStore:
                 self.note_lost()
             if self._refused.get(key) is refused:
                 del self._refused[key]
+                self._refused_bytes -= refused.size
 
     async def strike_off(self, key: HintKey, target: NodeId, delivered: bytes) -> bool:
         """Remove a target that holds `delivered` durably, if the hint still holds just that.
@@ -290,6 +291,22 @@ class HintStore:
             await change(self._engine, hint_key(key), step)
         except DiskFull:
             await change(self._engine, hint_key(key), step_in_memory, frees_space=True)
+
+    def _keep_in_memory(self, key: HintKey, targets: tuple[NodeId, ...], stored: StoredObject) -> bool:
+        """Until the disk takes it.  False when it was dropped, over the bound (rule H7)."""
+        former = self._refused.get(key, RefusedHint((), stored, 0))
+        merged = merge(former.stored, stored)
+        size = len(key.key) + len(encode_object(merged))
+        total = self._refused_bytes - former.size + size
+        if total > min(self._options.most_refused_bytes, self._options.most_bytes):
+            may_go = [self.on_dropped(key.partition, target) for target in targets]
+            if all(may_go):
+                self.dropped += len(targets)
+                return False  # an earlier one of the key stays as it is
+        self._refused[key] = RefusedHint(tuple(sorted({*former.targets, *targets})), merged, size)
+        self._refused_bytes = total
+        self.kept.set()
+        return True
 
     async def _change(self, key: HintKey, targets: Iterable[NodeId], stored: StoredObject) -> Commit | None:
         return await change(

@@ -16,6 +16,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from ringmill.cluster.ports import AppendFile, Buffer, FileLock, FileSystem, ReadFile
 from ringmill.node.identity.identity import FILE_NAMES as IDENTITY_NAMES
+from ringmill.node.identity.store_name import FILE_NAME as STORE_NAME
 from ringmill.node.replica.control_copy import FILE_NAME as CONTROL_NAME
 from ringmill.node.storage.names import CURRENT, FileName, parse_name
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -28,6 +29,7 @@ _DATA: Final = "/data"
 _STORE: Final = f"{_DATA}/store"
 _END_BYTES: Final = 64
 _SPOILED_SHARE: Final = 0.3
+_OWN_SPOILED_CHANCE: Final = 0.5
 END_CHANCE: Final = 0.25
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,7 +115,11 @@ class NodeDisk:
         self.lossy.flip(path, self._draws.randrange(first, size), 1 << self._draws.randrange(8))
 
     def spoil(self, *, tables_only: bool) -> int:
-        """Let a sector of some of the engine's files be unreadable; how many there are."""
+        """Let a sector of some of the engine's files be unreadable, and of one of the node's own; how many.
+
+        One of the two files of the identity stays sound, and so does one copy of the control state.
+        """
+        was_sound = not self.is_rotten
         names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
         self.is_rotten = True
         names = [name for name in names if name == CURRENT or parse_name(name) is not None]
@@ -122,7 +128,18 @@ class NodeDisk:
         paths = [path for path in paths if self._draws.random() < _SPOILED_SHARE]
         for path in paths:
             self.lossy.spoil(path, self._draws.randrange(self.lossy.size(path)))
-        return len(paths)
+        own = [] if tables_only or not was_sound else self._spoil_own(is_engine_sound=not paths)
+        return len(paths) + len(own)
+
+    def _spoil_own(self, *, is_engine_sound: bool) -> list[str]:
+        names = (*IDENTITY_NAMES, f"store/{STORE_NAME}", *((CONTROL_NAME,) if is_engine_sound else ()))
+        there = [
+            path for name in names if self.lossy.is_file(path := f"{_DATA}/{name}") and self.lossy.size(path)
+        ]
+        own = [self._draws.choice(there)] if there and self._draws.random() < _OWN_SPOILED_CHANCE else []
+        for path in own:
+            self.lossy.spoil(path, self._draws.randrange(self.lossy.size(path)))
+        return own
 
     def rot_everywhere(self) -> int:
         """Flip one bit permanently in every file of the node.  Returns the number of files."""

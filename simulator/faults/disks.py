@@ -131,7 +131,7 @@ async def _spoil(fault: Fault, ground: Ground) -> None:
     """The disk cannot read some sectors any more, or not for a while.
 
     Reads and merges meet them in tables while clients write, or a crash has the next start meet them in any
-    file.
+    file, those that say whose the folder is among them.
     """
     name = fault.nodes[0]
     node = ground.nodes[name]

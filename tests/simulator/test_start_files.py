@@ -1,5 +1,7 @@
 """The disk of a simulated node over all its starts, as its files are seen by one start."""
 
+from ringmill.node.identity.identity import FILE_NAMES
+from ringmill.node.replica.control_copy import FILE_NAME as CONTROL
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.disk.start_files import NodeDisk, StartFiles
 from ringmill.simulator.trace import Trace
@@ -44,3 +46,26 @@ def test_a_new_disk_counts_anew() -> None:
     disk.lossy.mkdir(STORE)
     StartFiles(disk).create(f"{STORE}/00000003.log")
     assert disk.reused == []
+
+
+def test_bad_sectors_reach_every_file_of_the_node_and_leave_one_of_its_identity() -> None:
+    names = [*FILE_NAMES, CONTROL, "store/STORE", "store/00000003.log"]
+    bad = set[str]()
+    for seed in range(60):
+        disk = NodeDisk("n1", stream(seed, "disk"), Trace(lambda: 0.0), latency_s=0.0)
+        disk.lossy.mkdir(STORE)
+        for name in names:
+            file = disk.lossy.create(f"/data/{name}")
+            file.append(b"content")
+            file.close()
+        disk.spoil(tables_only=False)
+        now = set[str]()
+        for name in names:
+            try:
+                disk.lossy.read_bytes(f"/data/{name}")
+            except OSError:
+                now.add(name)
+        assert not now.issuperset(FILE_NAMES)
+        assert not now.issuperset({CONTROL, "store/00000003.log"})
+        bad |= now
+    assert bad == set(names)

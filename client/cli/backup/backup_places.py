@@ -10,8 +10,9 @@ import click
 from ringmill.client.cli.backup.opened_store import moment, opened_store, place_argument
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.frame.failure_text import FileFailed
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, ProtocolMismatch, RingmillError
 
 if TYPE_CHECKING:
     from ringmill.client.backups.backup_manifest import BackupManifest
@@ -73,14 +74,18 @@ def list_backups(settings: Settings, place: str) -> ExitCode:
 
 
 async def _all_read(store: BackupStore) -> tuple[list[BackupManifest], dict[str, RingmillError]]:
-    """Those that can be read, and why each other one cannot."""
+    """Those that can be read, and why each other one cannot: damaged, by a strange name, or no file."""
     found: list[BackupManifest] = []
     unread: dict[str, RingmillError] = {}
     for name in await store.names():
         try:
             found.append(await store.read(name))
-        except (CorruptData, ProtocolMismatch) as error:
+        except NotFound:  # deleted since
+            continue
+        except (CorruptData, ProtocolMismatch, InvalidArgument) as error:
             unread[name] = error
+        except OSError as error:
+            unread[name] = FileFailed.of(error)
     return found, unread
 
 

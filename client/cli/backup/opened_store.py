@@ -15,7 +15,7 @@ from ringmill.client.cli.frame.amounts import amount_of
 from ringmill.client.cli.frame.progress_bar import Bar
 from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.file_urls import input_of, is_url
+from ringmill.cluster.mapreduce.file_urls import input_of, is_of_one_process, is_url
 
 __all__ = ["moment", "opened_store", "place_argument", "rate_option", "backup_bar", "pace_of"]
 
@@ -28,6 +28,11 @@ rate_option = click.option(
 @contextmanager
 def opened_store(place: str) -> Iterator[BackupStore]:
     """A path, file:///PATH, or a URL for which fsspec has what it needs.  Raises InvalidArgument."""
+    if is_of_one_process(place):
+        raise InvalidArgument(
+            f"URL {place[:200]!r} lies in the memory of this command, and would end with it",
+            hint="name a folder, or the URL of a store",
+        )
     found = input_of("URL", place)
     if not found.strip("/"):
         raise InvalidArgument("URL names no folder", hint="file:///backups/cluster, for example")

@@ -2,9 +2,9 @@
 
 Leveled: level 0 holds flushed tables, and every deeper level is `level_growth` times larger than the one
 above. The level that is furthest over its size gives a table to the next.  A table that overlaps nothing
-there moves without being rewritten.  Size-tiered and time-window keep all tables in level 0, where their
-sequence ranges are disjoint, and compact neighbours.  When no level is over its size, deletions and dropped
-prefixes are removed.
+there moves without being rewritten; one that overlaps too much is cut first.  Size-tiered and time-window
+keep all tables in level 0, where their sequence ranges are disjoint, and compact neighbours.  When no level
+is over its size, deletions and dropped prefixes are removed.
 
 The ideas are LevelDB's, RocksDB's and Cassandra's.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from functools import partial
 from itertools import chain, groupby
 from typing import Final
@@ -24,6 +25,7 @@ from ringmill.node.storage.version.version import LEVELS, Drop, Version
 __all__ = [
     "CompactionPick",
     "RangePicks",
+    "NeededRoom",
     "Situation",
     "level_below_all",
     "may_hold",
@@ -44,6 +46,14 @@ table.  LevelDB's allowed_seeks is the model; the number is chosen, not measured
 """
 
 
+class NeededRoom(Enum):
+    """What has to be free before tables are merged (rule E12)."""
+
+    SPARE = auto()  # as much as the input has, beside the room of logs and control state
+    BARE = auto()  # as much as the input has, while space is short
+    ANY = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class CompactionPick:
     """Merge `runs` (newest first; the tables of a run are disjoint and in key order) into `target_level`."""
@@ -54,7 +64,8 @@ class CompactionPick:
     why: str = ""
     cuts: tuple[bytes, ...] = ()  # a table of the output ends before each of these keys
     can_wait: bool = False  # it returns space or saves reads, and no write is held up without it
-    is_repair: bool = False  # it takes damage out of service
+    room: NeededRoom = NeededRoom.SPARE
+    is_least: bool = False  # writers wait for it, and no smaller one could help them
 
     @property
     def inputs(self) -> list[TableMeta]:
@@ -81,15 +92,19 @@ def pick_compaction(
     situation: Situation,
     may_run: Callable[[CompactionPick], bool] = lambda _: True,
 ) -> CompactionPick | None:
-    """The most urgent compaction that `may_run`, or None when none is worthwhile."""
-    by_size = {"leveled": _by_level, "size_tiered": _by_tier, "time_window": _by_window}
-    picks = chain(
-        by_size[options.strategy](version, options),
-        _dropped(version, situation),
-        _tombstones(version, options, situation),
-        _missed(version, options, situation),
-    )
-    return next(filter(may_run, picks), None)
+    """The most urgent compaction that `may_run`, or None when none is worthwhile.
+
+    Where none has room to spare they come once more, as what merges give back may be all that helps (E11).
+    """
+    by_size = {"leveled": _by_level, "size_tiered": _by_tier, "time_window": _by_window}[options.strategy]
+
+    def picks() -> Iterator[CompactionPick]:
+        yield from by_size(version, options)
+        yield from _dropped(version, situation)
+        yield from _tombstones(version, options, situation)
+        yield from _missed(version, options, situation)
+
+    return next(filter(may_run, chain(picks(), map(_in_need, picks()))), None)
 
 
 def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
@@ -117,7 +132,7 @@ def pick_damaged(
     for level, tables in enumerate(version.levels):
         for meta in tables:
             if meta.file_id in wanted:
-                pick = CompactionPick(level, ((meta,),), why="damage", is_repair=True)
+                pick = CompactionPick(level, ((meta,),), why="damage")
                 if may_run(pick):
                     return pick
     return None
@@ -254,11 +269,22 @@ def _by_level(version: Version, options: EngineOptions) -> Iterator[CompactionPi
         if score < 1:
             return
         if level == 0:
-            yield _sink_level0(version, version.levels[0], version.levels[0][-1])
+            yield from _down_from_level0(version)
             continue
         cost = partial(_cost, version.levels[1 - level])
         for meta in sorted(version.levels[-level], key=cost):
-            yield _sink(version, -level, meta)
+            yield _sink_in_pieces(version, -level, meta, options)
+
+
+def _down_from_level0(version: Version) -> Iterator[CompactionPick]:
+    """The oldest table with all that overlap it, or alone, which takes less room."""
+    tables = version.levels[0]
+    yield _sink_level0(version, tables, tables[-1])
+    yield replace(_sink_level0(version, tables[-1:], tables[-1]), is_least=True)
+
+
+def _in_need(pick: CompactionPick) -> CompactionPick:
+    return replace(pick, room=NeededRoom.ANY if pick.is_least else NeededRoom.BARE)
 
 
 def _cost(next_level: Sequence[TableMeta], meta: TableMeta) -> tuple[float, float, int]:
@@ -298,13 +324,13 @@ def _sink(version: Version, level: int, chosen: TableMeta) -> CompactionPick:
     return CompactionPick(level + 1, runs, is_move=_may_move(version, level + 1, runs), why=f"level {level}")
 
 
-def _sink_later(version: Version, level: int, chosen: TableMeta, options: EngineOptions) -> CompactionPick:
+def _sink_in_pieces(
+    version: Version, level: int, chosen: TableMeta, options: EngineOptions
+) -> CompactionPick:
     """Like `_sink`, but one with too much below it is cut first, and its pieces sink (rule E12)."""
     pick = _sink(version, level, chosen)
     cuts = _cuts(pick.inputs[1:], options.level1_bytes)
-    if cuts:
-        pick = CompactionPick(level, ((chosen,),), cuts=cuts, why=pick.why)
-    return replace(pick, can_wait=True)
+    return CompactionPick(level, ((chosen,),), cuts=cuts, why=pick.why) if cuts else pick
 
 
 def _cuts(below: Sequence[TableMeta], most_bytes: int) -> tuple[bytes, ...]:
@@ -388,7 +414,7 @@ def _tombstones(version: Version, options: EngineOptions, situation: Situation) 
         if worst is None or share(worst) < _TOMBSTONE_SHARE or not _has_older(version, worst):
             continue
         if level:
-            yield _sink_later(version, level, worst, options)
+            yield replace(_sink_in_pieces(version, level, worst, options), can_wait=True)
         else:
             yield replace(_sink_level0(version, tables, tables[-1]), can_wait=True)
 
@@ -403,7 +429,7 @@ def _missed(version: Version, options: EngineOptions, situation: Situation) -> I
             if missed.get(meta.file_id, 0) * options.block_bytes > _MISSED_SHARE * meta.size and any(
                 _overlapping(deeper, meta.smallest, meta.largest) for deeper in version.levels[level + 1 :]
             ):
-                yield _sink_later(version, level, meta, options)
+                yield replace(_sink_in_pieces(version, level, meta, options), can_wait=True)
 
 
 def _has_older(version: Version, meta: TableMeta) -> bool:

@@ -20,6 +20,7 @@ from ringmill.node.storage.table.unreadable import Place
 from ringmill.node.storage.upkeep.compaction_child import CompactionJob, CompactionResult, compact
 from ringmill.node.storage.upkeep.compaction_pick import (
     CompactionPick,
+    NeededRoom,
     RangePicks,
     Situation,
     may_hold,
@@ -236,11 +237,14 @@ class Compactor:
         )
 
     def _has_room(self, pick: CompactionPick) -> bool:
-        """What holds up no write waits for its room (rule E12); the rest is tried."""
-        if pick.is_move or not (pick.can_wait or pick.is_repair):
+        """Rule E12."""
+        if pick.is_move or pick.room is NeededRoom.ANY:
             return True
+        space = self._tools.space
         try:
-            return self._tools.space.refusal_of_merge(pick.input_bytes) is None
+            if pick.room is NeededRoom.BARE:
+                return space.refusal is not None and space.free_bytes() >= pick.input_bytes
+            return space.refusal_of_merge(pick.input_bytes) is None
         except OSError:  # if the system cannot tell, the next look will
             return False
 

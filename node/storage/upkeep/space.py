@@ -81,7 +81,7 @@ class SpaceWatch:
         None: they can."""
         needed = needed_space(self._version(), self._options)
         total = needed.control_bytes + needed.log_bytes + input_bytes
-        free = self._files.free_space(self._folder)
+        free = self.free_bytes()
         if free >= total:
             return None
         return DiskFull(
@@ -89,6 +89,10 @@ class SpaceWatch:
             detail={"free": free, "needed": total},
             hint=f"free {total - free} bytes; it is tried again by itself",
         )
+
+    def free_bytes(self) -> int:
+        """Raises OSError."""
+        return self._files.free_space(self._folder)
 
     async def run(self, on_look: Callable[[], None]) -> None:
         """Look twice a second until cancelled, once while there is plenty; calls `on_look` after each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId, Start
 from ringmill.cluster.membership.start_rules import EARLIER_STARTS
-from ringmill.node.identity.identity import FILE_NAMES, FolderRefused, Identity, read_identity
+from ringmill.node.identity import guarded_file
+from ringmill.node.identity.identity import FILE_NAMES, FolderRefused, Identity, read_identity, take_store
 from ringmill.node.identity.identity_record import (
     IdentityRecord,
     newest_record,
     record_copies,
     sound_copies,
 )
-from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.node.identity.store_name import name_store
+from ringmill.simulator.disk.lossy import SECTOR_BYTES, LossyDisk
 from ringmill.simulator.disk.moment import CrashModel, Moment
 from ringmill.simulator.world.seeds import SeededEntropy, stream
 
@@ -157,6 +160,75 @@ async def test_a_folder_whose_copies_are_all_damaged_is_refused(tmp_path: Path) 
         await start(tmp_path)
     with pytest.raises(CorruptData, match=r"IDENTITY: 400 bytes, IDENTITY.copy: 400 bytes"):
         read_identity(OsFileSystem(), str(tmp_path / "data"))
+
+
+async def on_a_disk(disk: LossyDisk, seed: int = 1) -> Identity:
+    """A start as a node begins it."""
+    await take_store(disk, "data")
+    disk.mkdir("data/store")
+    return await Identity.open("data", N1, files=disk, entropy=SeededEntropy(seed, "identity"))
+
+
+def spoil(disk: LossyDisk, *names: str) -> None:
+    for name in names:
+        for offset in range(0, disk.size(f"data/{name}"), SECTOR_BYTES):
+            disk.spoil(f"data/{name}", offset)
+
+
+@pytest.mark.parametrize("name", [*FILE_NAMES, "store/STORE"])
+async def test_a_file_that_the_disk_cannot_read_counts_as_damaged_and_is_written_anew(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded_file, "READ_AGAIN_S", (0.0, 0.0))
+    disk = LossyDisk()
+    first = await on_a_disk(disk)
+    await on_a_disk(disk, 2)
+    spoil(disk, name)
+    third = await on_a_disk(disk, 3)
+    assert (third.disk, third.start.number) == (first.disk, 3)
+    assert disk.read_bytes(f"data/{name}")
+
+
+@pytest.mark.parametrize("names", [FILE_NAMES, (*FILE_NAMES, "store/STORE")])
+async def test_an_error_that_passes_within_seconds_costs_no_identity(
+    names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded_file, "READ_AGAIN_S", (0.0, 0.2))
+    disk = LossyDisk()
+    first = await on_a_disk(disk)
+    await on_a_disk(disk, 2)
+    spoil(disk, *names)
+    asyncio.get_running_loop().call_later(0.1, disk.mend)
+    third = await on_a_disk(disk, 3)
+    assert (third.disk, third.start.number) == (first.disk, 3)
+
+
+async def test_a_store_of_another_disk_is_not_taken_while_its_name_cannot_be_read_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guarded_file, "READ_AGAIN_S", (0.0, 0.2))
+    disk = LossyDisk()
+    for seed in (1, 2):
+        await on_a_disk(disk, seed)
+    disk.unlink("data/store/STORE")
+    await name_store(disk, "data/store", DiskId("ab" * 16))
+    spoil(disk, "store/STORE")
+    asyncio.get_running_loop().call_later(0.1, disk.mend)
+    with pytest.raises(FolderRefused, match="it belongs to disk abab"):
+        await on_a_disk(disk, 3)
+
+
+async def test_a_folder_whose_copies_cannot_be_read_is_refused_by_name_and_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guarded_file, "READ_AGAIN_S", (0.0, 0.0))
+    disk = LossyDisk()
+    await on_a_disk(disk)
+    spoil(disk, *FILE_NAMES)
+    with pytest.raises(CorruptData, match=r"IDENTITY: \d+ bytes that the disk cannot read, IDENTITY.copy: "):
+        await on_a_disk(disk, 2)
+    disk.mend()
+    assert (await on_a_disk(disk, 3)).start.number == 2
 
 
 async def test_a_folder_that_was_found_to_be_an_old_copy_stays_one(tmp_path: Path) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 
 import pytest
 
-from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.errors import DiskFull, QuorumNotReached
 from ringmill.cluster.ids import Actor, Epoch, NodeId, PartitionId
-from ringmill.cluster.ports import Priority
+from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.quorum.watermark import Note
+from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 from ringmill.cluster.wire.request_options import ReadOptions, Seen, WriteOptions
 from ringmill.node.node_options import PurgeOptions
+from ringmill.node.replica.purging.purge_serving import PurgeServing
 from ringmill.node.replica.replica_messages import DELIVER, Deliver, DeliverAnswer, HintItem
 from ringmill.node.requests.request_values import ReadRequest, WriteRequest
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 from tests.node.repair.healing_world import HealingWorld, run
-from tests.node.repair.test_purging import NAMES, SOON, VALUE, tombstones, until
+from tests.node.repair.test_purging import KEYS, NAMES, SOON, VALUE, fill, tombstones, until
 
 BY_HAND = PurgeOptions(after_s=5.0, every_s=1000.0, settle_s=1000.0)
 OLD, OPEN = HybridTime(5 << 16), HybridTime(9 << 16)
@@ -118,5 +120,42 @@ def test_a_session_goes_on_with_a_key_that_it_deleted_and_that_is_forgotten(is_t
                 continue
             assert not (await world.inside(name, world[name].requests.get(get))).siblings[1:]
             await world.inside(name, world[name].requests.put(put))
+
+    run(story, purge=SOON)
+
+
+def test_an_answer_that_nobody_can_read_keeps_no_other_partition_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def rubbish(self: PurgeServing, incoming: Incoming) -> bytes:
+        return b"\xc1"
+
+    monkeypatch.setattr(PurgeServing, "fate", rubbish)
+
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        bad = world.world.partition(KEYS[0])
+        for name in NAMES:
+            keep_open(world, name, bad)
+        for key in KEYS:
+            await world.delete("n2", key, "all")
+        stay = sum(world.world.partition(key) == bad for key in KEYS)
+        assert 0 < stay < len(KEYS)
+        await until(lambda: tombstones(world) == stay * len(NAMES))
+
+    run(story, purge=SOON)
+
+
+def test_what_cannot_be_stored_of_earlier_attempts_keeps_no_delete_waiting() -> None:
+    async def no_room(document: Topology) -> None:
+        raise DiskFull("no space left")
+
+    async def story(world: HealingWorld) -> None:
+        for name in NAMES:
+            world[name].repair.purging._kept_attempts.round = no_room  # type: ignore[method-assign]
+        await fill(world)
+        for key in KEYS:
+            await world.delete("n2", key, "all")
+        await until(lambda: not tombstones(world))
 
     run(story, purge=SOON)

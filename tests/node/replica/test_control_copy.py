@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from dataclasses import replace
 
 import pytest
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.node.identity import guarded_file
 from ringmill.node.identity.guarded_file import decode_copies, encode_copies
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import FILE_NAME, ControlCopy, decode_control, encode_control
@@ -76,9 +78,44 @@ async def test_a_second_copy_that_is_damaged_or_old_is_written_again(disk: Lossy
     third = 8 * len(former) // 3
     for number in range(3):
         disk.flip(f"data/{FILE_NAME}", (200 + number * third) // 8, 1)
-    assert ControlCopy("data", disk).read() is None
+    assert await ControlCopy("data", disk).read() is None
     await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
     assert disk.read_bytes(f"data/{FILE_NAME}") == former
+
+
+def spoil(disk: LossyDisk, bytes_of_it: range) -> None:
+    for offset in bytes_of_it:
+        disk.spoil(f"data/{FILE_NAME}", offset)
+
+
+@pytest.mark.parametrize("is_engine_damaged", [False, True])
+async def test_a_sector_of_it_that_the_disk_cannot_read_costs_one_copy_of_three(
+    disk: LossyDisk, is_engine_damaged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded_file, "READ_AGAIN_S", (0.0, 0.0))
+    engine = ForgetfulEngine()
+    store = await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
+    await store.put_synced("topology", b"t" * 20_000)
+    engine.scan_failure = CorruptRange("versions up to 7 may be lost") if is_engine_damaged else None
+    spoil(disk, range(30_000, 30_001))
+    again = await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
+    assert again.get("topology") == b"t" * 20_000
+    assert disk.read_bytes(f"data/{FILE_NAME}")  # a new file, on other sectors
+
+
+async def test_one_that_cannot_be_read_at_all_is_written_again_and_waited_for_first(
+    disk: LossyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded_file, "READ_AGAIN_S", (0.0, 0.2))
+    engine = ForgetfulEngine()
+    store = await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))
+    await store.put_synced("topology", b"one")
+    spoil(disk, range(disk.size(f"data/{FILE_NAME}")))
+    assert (await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))).get("topology") == b"one"
+    spoil(disk, range(disk.size(f"data/{FILE_NAME}")))
+    engine.scan_failure = CorruptRange("versions up to 7 may be lost")
+    asyncio.get_running_loop().call_later(0.1, disk.mend)
+    assert (await ControlStore.open(engine.as_engine(), ControlCopy("data", disk))).get("topology") == b"one"
 
 
 async def test_without_any_readable_copy_the_start_is_refused(disk: LossyDisk) -> None:

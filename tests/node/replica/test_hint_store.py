@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +18,9 @@ from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, Stor
 from ringmill.node.node_options import HintOptions
 from ringmill.node.replica.hints import Hint, HintStore, decode_hint, encode_hint
 from ringmill.node.replica.stored_key import HintKey
+from ringmill.node.storage.engine import Engine
+from ringmill.simulator.disk.engine_trace import TINY, TurnSpawner
+from ringmill.simulator.disk.lossy import LossyDisk
 from tests.node.forgetful_engine import ForgetfulEngine
 
 KEY = HintKey(PartitionId(1), KeyspaceId(1, 0), b"key")
@@ -170,6 +176,48 @@ async def test_what_the_disk_refused_is_kept_when_it_takes_it(refusal: RingmillE
     assert held.encoded == encode_object(merge(an_object(1), an_object(2)))
     assert hints.counts() == {N2: 1, N3: 1}
     assert engine.synced_sequence == 1
+
+
+@pytest.mark.parametrize("is_owed", [True, False])
+async def test_what_the_disk_refuses_is_bounded_in_memory_and_what_is_over_is_owed(is_owed: bool) -> None:
+    engine, told = ForgetfulEngine(), list[NodeId]()
+    size = len(KEY.key) + len(encode_object(an_object(1)))
+    hints = await HintStore.open(engine.as_engine(), HintOptions(most_refused_bytes=2 * size))
+    hints.on_dropped = noting(told, is_owed=is_owed)
+    engine.failure = DiskFull("no room")
+    keys = [KEY._replace(key=b"ke%d" % number) for number in range(4)]
+    dropped = 0
+    for key in (*keys, keys[0]):
+        with suppress(DiskFull):
+            dropped += await hints.keep(key, [N3], an_object(1)) is None
+    assert (dropped, told) == ((2, [N3, N3]) if is_owed else (0, [N3, N3, N3]))
+    assert hints.counts() == {N3: 2 if is_owed else 4}
+    engine.failure = None
+    await hints.keep_refused()
+    assert hints.is_whole and hints.counts() == {N3: 2 if is_owed else 4}
+    engine.failure = DiskFull("no room")
+    with pytest.raises(DiskFull):  # there is room again
+        await hints.keep(keys[0], [N3], an_object(1))
+
+
+async def test_what_a_full_disk_refused_outlives_a_crash_once_there_is_space() -> None:
+    disk, options = LossyDisk(), replace(TINY, reserve_bytes=20_000)
+    async with await Engine.open("data", options, files=disk, spawner=TurnSpawner()) as engine:
+        hints = await HintStore.open(engine)
+        disk.capacity = disk.used
+        engine._upkeep.space.check()
+        engine._pressure.look()
+        with pytest.raises(DiskFull):
+            await hints.keep(KEY, [N3], an_object(1))
+        assert hints.counts() == {N3: 1} and not hints.is_whole
+        disk.capacity = None
+        async with asyncio.timeout(5):
+            while not hints.is_whole:
+                await hints.keep_refused()
+                await asyncio.sleep(0.05)
+        killed = disk.after_kill()
+    async with await Engine.open("data", options, files=killed, spawner=TurnSpawner()) as engine:
+        assert (await HintStore.open(engine)).counts() == {N3: 1}
 
 
 async def test_a_full_disk_lets_go_of_what_is_delivered() -> None:

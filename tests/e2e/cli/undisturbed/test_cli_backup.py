@@ -118,7 +118,7 @@ def test_a_damaged_manifest_is_named_beside_the_others(shell: Shell, store: str,
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (("create", "memory://x"), "memory of one process"),
+        (("create", "memory://x"), "memory of this command"),
         (("create", "STORE", "no spaces"), "is no name"),
         (("create", "STORE", "--rate", "fast"), "--rate: 'fast' is not a size"),
         (("create", "nosuch://x"), "cannot be read"),

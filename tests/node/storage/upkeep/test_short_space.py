@@ -152,6 +152,37 @@ async def test_what_can_wait_waits_for_its_room_and_keeps_nobody_waiting(
     assert kept == ([key for key in keys if key not in keys[::4]] if by == "deletes" else keys)
 
 
+async def test_merges_that_keep_the_levels_in_shape_wait_for_their_room(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    wide = replace(
+        TINY, memtable_bytes=100_000, table_bytes=100_000, reserve_bytes=0,
+        level0_tables=1, level1_bytes=10_000, level_growth=10,
+    )  # fmt: skip
+    keys, random = [b"key%05d" % number for number in range(2000)], Random(4)
+    for options in (wide, replace(wide, level1_bytes=1 << 20)):  # into level 3, and above it into level 1
+        engine = await open_engine(options)
+        for key in keys:
+            await engine.wait_writable()
+            engine.apply(one(key, random.randbytes(60)))
+        await engine.flush()
+        await engine.wait_idle()
+        found = [level.level for level in engine.stats().levels if level.tables]
+        assert found == ([2, 3] if options is wide else [1, 2, 3])
+        await engine.close()
+    disk.capacity = disk.used + 5_000
+    narrow = await open_engine(wide)
+    async with asyncio.timeout(PATIENCE_S):
+        await narrow.wait_idle()
+    counters = narrow.stats().counters
+    assert (counters.failed_compactions, counters.compactions) == (0, 0)
+    disk.capacity = None
+    async with asyncio.timeout(PATIENCE_S):
+        await narrow.wait_idle()
+    assert narrow.stats().counters.compactions
+    assert [key async for key, _ in narrow.scan()] == keys
+
+
 async def test_an_engine_is_writable_again_with_space_even_if_logs_and_compactions_hold_the_rest(
     disk: LossyDisk, open_engine: OpenEngine
 ) -> None:

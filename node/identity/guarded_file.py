@@ -6,8 +6,10 @@ docs/formats/control.md.
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 import struct
+from contextlib import suppress
 from typing import Final
 from zlib import crc32
 
@@ -37,7 +39,11 @@ def decode_copies(data: bytes) -> bytes:
 
 
 async def replace_file(files: FileSystem, path: str, data: bytes) -> None:
-    """Replace a file atomically and durably.  Raises OSError."""
+    """Replace a file atomically and durably.  Raises OSError.
+
+    Off the loop: a rename, too, may wait for the journal of the file system.  Who is cancelled goes once that
+    is over, as a late rename would take the file of the next replacement.
+    """
     beside = path + ".new"
     if files.exists(beside):  # left by a crash
         files.unlink(beside)
@@ -46,5 +52,16 @@ async def replace_file(files: FileSystem, path: str, data: bytes) -> None:
         await file.append_and_sync(data, off_loop=True)
     finally:
         file.close()
+    placing = asyncio.ensure_future(files.off_loop(_put_in_place, files, beside, path))
+    try:
+        await asyncio.shield(placing)
+    except asyncio.CancelledError:
+        while not placing.done():
+            with suppress(asyncio.CancelledError):  # however often
+                await asyncio.wait([placing])
+        raise
+
+
+def _put_in_place(files: FileSystem, beside: str, path: str) -> None:
     files.rename(beside, path)
-    await files.off_loop(files.fsync_dir, posixpath.dirname(path))
+    files.fsync_dir(posixpath.dirname(path))

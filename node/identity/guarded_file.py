@@ -41,27 +41,29 @@ def decode_copies(data: bytes) -> bytes:
 async def replace_file(files: FileSystem, path: str, data: bytes) -> None:
     """Replace a file atomically and durably.  Raises OSError.
 
-    Off the loop: a rename, too, may wait for the journal of the file system.  Who is cancelled goes once that
-    is over, as a late rename would take the file of the next replacement.
+    Off the loop, all of it: a rename, too, may wait for the journal of the file system.  Who is cancelled
+    goes once it is over, as a late rename would take the file of the next replacement.
     """
+    replacing = asyncio.ensure_future(files.off_loop(_replace, files, path, data))
+    try:
+        await asyncio.shield(replacing)
+    except asyncio.CancelledError:
+        while not replacing.done():
+            with suppress(asyncio.CancelledError):  # however often
+                await asyncio.wait([replacing])
+        replacing.exception()  # nobody waits for it
+        raise
+
+
+def _replace(files: FileSystem, path: str, data: bytes) -> None:
     beside = path + ".new"
     if files.exists(beside):  # left by a crash
         files.unlink(beside)
     file = files.create(beside)
     try:
-        await file.append_and_sync(data, off_loop=True)
+        file.append(data)
+        file.sync()
     finally:
         file.close()
-    placing = asyncio.ensure_future(files.off_loop(_put_in_place, files, beside, path))
-    try:
-        await asyncio.shield(placing)
-    except asyncio.CancelledError:
-        while not placing.done():
-            with suppress(asyncio.CancelledError):  # however often
-                await asyncio.wait([placing])
-        raise
-
-
-def _put_in_place(files: FileSystem, beside: str, path: str) -> None:
     files.rename(beside, path)
     files.fsync_dir(posixpath.dirname(path))

@@ -29,7 +29,7 @@ _THIRD_VERSION: Final = 3
 _FOURTH_VERSION: Final = 4
 _FIFTH_VERSION: Final = 5
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
-_MOST_ROWS: Final = 32_768  # that a table keeps: those of the largest cluster, and of some epochs more
+_KEPT: Final = 4  # times as many rows as a document has, before those of earlier ones are forgotten
 
 
 class Document(NamedTuple):
@@ -49,18 +49,11 @@ class Document(NamedTuple):
     access: Access
 
 
-class _Written(NamedTuple):
-    """`row` is held so that no other one gets its identity."""
-
-    row: Row
-    packed: bytes
-
-
 class RowTable:
     """The rows of documents with one table of seats, in one form: they name a seat by its place there.
 
-    A row is found by what is unpacked, so that it is the same object as in the document before, and written by
-    the bytes that it had.
+    A row is found by what is unpacked, so that it is the same object as in the document before, and written
+    by the bytes that it had.
     """
 
     def __init__(self, seats: tuple[Owner, ...], version: int) -> None:
@@ -68,39 +61,33 @@ class RowTable:
         self._index = {seat: i for i, seat in enumerate(seats)}
         self._version = version
         self._read: dict[Any, Row] = {}
-        self._written: dict[int, _Written] = {}  # by the identity of the row
 
     def read(self, entries: Sequence[Any]) -> tuple[Row, ...]:
         """Raises InvalidArgument.  True for 1 is found like 1; it is not what `pack` writes."""
         known = self._read
         try:
-            return tuple([known.get(entry) or self._read_anew(entry) for entry in entries])
+            rows = tuple([known.get(entry) or self._read_anew(entry) for entry in entries])
         except TypeError:  # a map among them, which cannot be looked up
             return tuple([self._row(entry) for entry in entries])
+        if len(known) > _KEPT * len(rows):
+            self._read = dict(zip(entries, rows, strict=True))
+        return rows
 
     def pack(self, rows: Sequence[Row]) -> list[bytes]:
         """The bytes of each row, all of whose seats are in the table."""
-        known = self._written
-        return [(known.get(id(row)) or self._write_anew(row)).packed for row in rows]
+        return [row.written[1] if row.written[0] is self else self._write_anew(row) for row in rows]
 
     def _read_anew(self, entry: Any) -> Row:
-        self._make_room()
         row = self._read[entry] = self._row(entry)
         return row
 
     def _row(self, entry: Any) -> Row:
         return (_row if self._version < _FIFTH_VERSION else _moving_row)(entry, self._seats)
 
-    def _write_anew(self, row: Row) -> _Written:
-        self._make_room()
+    def _write_anew(self, row: Row) -> bytes:
         packed: bytes = msgpack.packb(_packed_row(row, self._index, self._version))
-        written = self._written[id(row)] = _Written(row, packed)
-        return written
-
-    def _make_room(self) -> None:
-        for known in (self._read, self._written):
-            if len(known) >= _MOST_ROWS:
-                known.clear()
+        object.__setattr__(row, "written", (self, packed))
+        return packed
 
 
 @lru_cache(maxsize=8)

@@ -187,6 +187,8 @@ class Row:
     """Nothing moves, and all copies are of one epoch: versions of the document before 5 can say it."""
     sound_beside: object = field(init=False, default=None, repr=False, compare=False)
     """Set by whoever has checked it: beside what it may stand (cluster/ring/topology.py)."""
+    written: tuple[object, bytes] = field(init=False, default=(None, b""), repr=False, compare=False)
+    """Set by whoever has written it: by which table, and the bytes (cluster/ring/document.py)."""
     _copies: dict[NodeId, Epoch] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

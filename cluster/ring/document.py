@@ -1,5 +1,7 @@
 """The bytes of a topology document: one msgpack array, version first.
 
+Nearly all rows of a document are those of the one before, so each is read and written once: RowTable.
+
 Layout and limits: docs/formats/topology.md.  This module checks shapes and types; what the values must
 satisfy is checked by their owners, topology_entries.py and topology.py.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -18,7 +20,7 @@ from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, Access, TokenEntry
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner, Row
 
-__all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "pack_document", "unpack_document"]
+__all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "RowTable", "pack_document", "unpack_document"]
 
 FORMAT_VERSION: Final = 6
 _FIRST_VERSION: Final = 1
@@ -27,7 +29,7 @@ _THIRD_VERSION: Final = 3
 _FOURTH_VERSION: Final = 4
 _FIFTH_VERSION: Final = 5
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
-T = TypeVar("T")
+_KEPT: Final = 4  # times as many rows as a document has, before those of earlier ones are forgotten
 
 
 class Document(NamedTuple):
@@ -47,6 +49,52 @@ class Document(NamedTuple):
     access: Access
 
 
+class RowTable:
+    """The rows of documents with one table of seats, in one form: they name a seat by its place there.
+
+    A row is found by what is unpacked, so that it is the same object as in the document before, and written
+    by the bytes that it had.
+    """
+
+    def __init__(self, seats: tuple[Owner, ...], version: int) -> None:
+        self._seats = seats
+        self._index = {seat: i for i, seat in enumerate(seats)}
+        self._version = version
+        self._read: dict[Any, Row] = {}
+
+    def read(self, entries: Sequence[Any]) -> tuple[Row, ...]:
+        """Raises InvalidArgument.  True for 1 is found like 1; it is not what `pack` writes."""
+        known = self._read
+        try:
+            rows = tuple([known.get(entry) or self._read_anew(entry) for entry in entries])
+        except TypeError:  # a map among them, which cannot be looked up
+            return tuple([self._row(entry) for entry in entries])
+        if len(known) > _KEPT * len(rows):
+            self._read = dict(zip(entries, rows, strict=True))
+        return rows
+
+    def pack(self, rows: Sequence[Row]) -> list[bytes]:
+        """The bytes of each row, all of whose seats are in the table."""
+        return [row.written[1] if row.written[0] is self else self._write_anew(row) for row in rows]
+
+    def _read_anew(self, entry: Any) -> Row:
+        row = self._read[entry] = self._row(entry)
+        return row
+
+    def _row(self, entry: Any) -> Row:
+        return (_row if self._version < _FIFTH_VERSION else _moving_row)(entry, self._seats)
+
+    def _write_anew(self, row: Row) -> bytes:
+        packed: bytes = msgpack.packb(_packed_row(row, self._index, self._version))
+        object.__setattr__(row, "written", (self, packed))
+        return packed
+
+
+@lru_cache(maxsize=8)
+def _table(seats: tuple[Owner, ...], is_old: bool) -> RowTable:
+    return RowTable(seats, _FIRST_VERSION if is_old else FORMAT_VERSION)
+
+
 def pack_document(document: Document) -> bytes:
     """The one encoding of a document.  Owners are written as indexes into the sorted table of seats.
 
@@ -55,30 +103,29 @@ def pack_document(document: Document) -> bytes:
     version = max(_lowest_version(each) for each in document.keyspaces)
     if document.former:
         version = _FOURTH_VERSION
-    if document.is_paused or not all(_is_settled(row) for row in document.rows):
+    if document.is_paused or not all(row.is_plain for row in document.rows):
         version = _FIFTH_VERSION
     if document.access != OPEN_TO_ALL:
         version = FORMAT_VERSION
-    later = [document.former, document.is_paused, _packed_access(document.access)]
-    seats = sorted({*document.voters, *(seat for row in document.rows for seat in (*row.seats, *row.wanted))})
+    seats = tuple(sorted({*document.voters}.union(*[row.named for row in document.rows])))
+    rows = _table(seats, version < _FIFTH_VERSION).pack(document.rows)
     index = {seat: i for i, seat in enumerate(seats)}
-    packed: bytes = msgpack.packb(
-        [
-            version,
-            document.epoch,
-            document.cluster,
-            document.name,
-            document.partitions,
-            document.n,
-            [_packed_keyspace(keyspace, version) for keyspace in document.keyspaces],
-            [[m.id, m.disk, m.address, m.zone, m.weight, m.state] for m in document.members],
-            [list(seat) for seat in seats],
-            [_packed_row(row, index, version) for row in document.rows],
-            [index[voter] for voter in document.voters],
-            *later[: max(0, version - _THIRD_VERSION)],
-        ]
-    )
-    return packed
+    later = [document.former, document.is_paused, _packed_access(document.access)]
+    head = [
+        version,
+        document.epoch,
+        document.cluster,
+        document.name,
+        document.partitions,
+        document.n,
+        [_packed_keyspace(keyspace, version) for keyspace in document.keyspaces],
+        [[m.id, m.disk, m.address, m.zone, m.weight, m.state] for m in document.members],
+        [list(seat) for seat in seats],
+    ]
+    tail = [[index[voter] for voter in document.voters], *later[: max(0, version - _THIRD_VERSION)]]
+    packer = msgpack.Packer()
+    fields = [packer.pack_array_header(len(head) + 1 + len(tail)), *map(packer.pack, head)]
+    return b"".join([*fields, packer.pack_array_header(len(rows)), *rows, *map(packer.pack, tail)])
 
 
 def unpack_document(data: bytes) -> Document:
@@ -86,10 +133,10 @@ def unpack_document(data: bytes) -> Document:
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InvalidArgument(f"topology document of {len(data)} bytes, the limit is {MAX_DOCUMENT_BYTES}")
     try:
-        fields = msgpack.unpackb(data)
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        fields = msgpack.unpackb(data, use_list=False)
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise InvalidArgument(f"{len(data)} bytes are no topology document: {error}") from error
-    if not isinstance(fields, list) or not fields:
+    if not isinstance(fields, tuple) or not fields:
         raise InvalidArgument(f"a topology document is a msgpack array, got {type(fields).__name__}")
     if fields[0] not in range(_FIRST_VERSION, FORMAT_VERSION + 1):
         raise ProtocolMismatch(
@@ -100,15 +147,15 @@ def unpack_document(data: bytes) -> Document:
 
 
 def _read(fields: Sequence[Any]) -> Document:
-    later_types: tuple[type, ...] = (str, bool, list)
+    later_types: tuple[type, ...] = (str, bool, tuple)
     last = later_types[: max(0, fields[0] - _THIRD_VERSION)]
-    types: tuple[type, ...] = (int, int, str, str, int, int, list, list, list, list, list, *last)
+    types: tuple[type, ...] = (int, int, str, str, int, int, tuple, tuple, tuple, tuple, tuple, *last)
     head = _typed("document", fields, types)
     version, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters, *later = head
     former = later[0] if version >= _FOURTH_VERSION else ""
     is_paused = later[1] if version >= _FIFTH_VERSION else False
     access = _access(later[2]) if version >= FORMAT_VERSION else OPEN_TO_ALL
-    owners = [_owner(seat) for seat in seats]
+    owners = tuple([_owner(seat) for seat in seats])
     return Document(
         Epoch(epoch),
         ClusterId(cluster),
@@ -117,19 +164,12 @@ def _read(fields: Sequence[Any]) -> Document:
         n,
         tuple(_keyspace(entry, version) for entry in keyspaces),
         tuple(_member(entry) for entry in members),
-        tuple(
-            _row(entry, owners) if version < _FIFTH_VERSION else _moving_row(entry, owners) for entry in rows
-        ),
+        _table(owners, version < _FIFTH_VERSION).read(rows),
         tuple(_seat(owners, voter) for voter in voters),
         ClusterId(former),
         is_paused,
         access,
     )
-
-
-def _is_settled(row: Row) -> bool:
-    """Whether releases before version 5 can say it: nothing moves, and all copies are of one epoch."""
-    return row.joiner is None and not row.wanted and len(set(row.copy_epochs)) <= 1
 
 
 def _packed_row(row: Row, index: Mapping[Owner, int], version: int) -> list[Any]:
@@ -168,7 +208,7 @@ def _packed_access(access: Access) -> list[Any]:
 
 
 def _access(entry: Any) -> Access:
-    is_required, tokens = _typed("access", entry, (bool, list))
+    is_required, tokens = _typed("access", entry, (bool, tuple))
     return Access(is_required, tuple(_token(each) for each in tokens))
 
 
@@ -192,7 +232,7 @@ def _owner(entry: Any) -> Owner:
 
 
 def _row(entry: Any, owners: Sequence[Owner]) -> Row:
-    head = entry[:3] if isinstance(entry, list) else entry
+    head = entry[:3] if isinstance(entry, tuple) else entry
     phase, row_epoch, copy_epoch = _typed("row", head, (str, int, int))
     seats = tuple(_seat(owners, i) for i in entry[3:])
     return _same_row(seats, phase, Epoch(row_epoch), (Epoch(copy_epoch),) * len(seats), None, None, ())
@@ -200,7 +240,7 @@ def _row(entry: Any, owners: Sequence[Owner]) -> Row:
 
 def _moving_row(entry: Any, owners: Sequence[Owner]) -> Row:
     phase, row_epoch, seats, copy_epochs, joins, wanted = _typed(
-        "row", entry, (str, int, list, list, list, list)
+        "row", entry, (str, int, tuple, tuple, tuple, tuple)
     )
     if any(type(each) is not int for each in copy_epochs) or len(joins) > 2:
         raise InvalidArgument("a row's copy epochs are integers, and one seat joins it and one leaves it")
@@ -230,12 +270,12 @@ def _seat(owners: Sequence[Owner], index: Any) -> Owner:
 
 def _shown(value: Any) -> str:
     """An array is not shown: it may be nested deeper than Python can print."""
-    return f"of type {type(value).__name__}" if isinstance(value, list | dict) else str(value)[:20]
+    return f"of type {type(value).__name__}" if isinstance(value, tuple | dict) else str(value)[:20]
 
 
-def _typed(what: str, entry: Any, types: Sequence[type]) -> list[Any]:
-    """`entry` as a list whose items have exactly these types."""
-    if not isinstance(entry, list) or len(entry) != len(types):
+def _typed(what: str, entry: Any, types: Sequence[type]) -> tuple[Any, ...]:
+    """`entry` as an array whose items have exactly these types."""
+    if not isinstance(entry, tuple) or len(entry) != len(types):
         raise InvalidArgument(f"{what} is not an array of {len(types)} items")
     for i, (item, wanted) in enumerate(zip(entry, types, strict=True)):
         if type(item) is not wanted:

@@ -89,7 +89,8 @@ def is_newly_seated(former: Topology | None, topology: Topology, seat: Owner) ->
     if former is None:
         return any(seat in row.owners and row.row_epoch > FIRST_EPOCH for row in topology.rows)
     return any(
-        seat in after.owners
+        after is not before
+        and seat in after.owners
         and (seat not in before.seats or before.copy_epoch_of(seat.node) != after.copy_epoch_of(seat.node))
         for before, after in zip(former.rows, topology.rows, strict=True)
     )

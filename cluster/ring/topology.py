@@ -83,6 +83,7 @@ class Topology:
     _by_id: dict[KeyspaceId, KeyspaceEntry] = field(init=False, repr=False, compare=False)
     _bits_below: int = field(init=False, repr=False, compare=False)  # of a position
     _encoded: bytes = field(init=False, default=b"", repr=False, compare=False)  # b"": not asked for yet
+    _moving: int = field(init=False, default=-1, repr=False, compare=False)  # -1: not counted yet
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {keyspace.name: keyspace for keyspace in self.keyspaces})
@@ -166,7 +167,10 @@ class Topology:
     @property
     def moving(self) -> int:
         """How many partitions move, or wait for that."""
-        return sum(bool(row.is_joint or row.wanted) for row in self.rows)
+        if self._moving < 0:
+            moving = sum([row.joiner is not None or row.wanted != () for row in self.rows])
+            object.__setattr__(self, "_moving", moving)
+        return self._moving
 
     @property
     def is_short(self) -> bool:
@@ -227,15 +231,11 @@ class Topology:
     def _check_seats(self) -> None:
         replicas = min(self.n, len(self.members))
         known = {member.id for member in self.members}
-        members = {member.seat for member in self.members}
+        around = _around(replicas, frozenset([member.seat for member in self.members]))
         check_between("number of rows", len(self.rows), self.partitions, self.partitions)
         for row in self.rows:
-            row.check(epoch=self.epoch, replicas=replicas)
-            if not members.issuperset((*row.seats, *row.wanted)):
-                named = dict.fromkeys((*row.nodes, *(seat.node for seat in row.wanted)))
-                raise InvalidArgument(
-                    f"a row names {', '.join(named)}: not all are members, with these disks"
-                )
+            if row.sound_beside is not around or row.row_epoch > self.epoch:
+                around.check(row, self.epoch)
         check_between("number of voters", len(self.voters), 1, MAX_VOTERS)
         if len(self.voters) % 2 == 0 or not known.issuperset(voter.node for voter in self.voters):
             raise InvalidArgument(f"{len(self.voters)} voters: need an odd number, all of them members")
@@ -298,6 +298,24 @@ def choose_voters(members: Sequence[Member]) -> tuple[Owner, ...]:
     deepest = max((len(seats) for seats in by_zone.values()), default=0)
     in_turn = [seats[i] for i in range(deepest) for seats in by_zone.values() if i < len(seats)]
     return tuple(in_turn[: min(MAX_VOTERS, (len(in_turn) - 1) | 1)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a row is checked beside.  One that was found sound needs no second look in a later document."""
+
+    replicas: int
+    seats: frozenset[Owner]  # of the members
+
+    def check(self, row: Row, epoch: Epoch) -> None:
+        row.check(epoch=epoch, replicas=self.replicas)
+        if not self.seats.issuperset(row.named):
+            named = dict.fromkeys((*row.nodes, *(seat.node for seat in row.wanted)))
+            raise InvalidArgument(f"a row names {', '.join(named)}: not all are members, with these disks")
+        object.__setattr__(row, "sound_beside", self)
+
+
+_around = lru_cache(maxsize=8)(_Around)
 
 
 @lru_cache(maxsize=8)

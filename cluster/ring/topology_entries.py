@@ -181,6 +181,14 @@ class Row:
     """Of the owners: those who coordinate, and who are sources."""
     readers: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
     """Whom reads ask: the joiner only once it is filled."""
+    named: tuple[Owner, ...] = field(init=False, repr=False, compare=False)
+    """The owners, the joiner, and those that are wanted."""
+    is_plain: bool = field(init=False, repr=False, compare=False)
+    """Nothing moves, and all copies are of one epoch: versions of the document before 5 can say it."""
+    sound_beside: object = field(init=False, default=None, repr=False, compare=False)
+    """Set by whoever has checked it: beside what it may stand (cluster/ring/topology.py)."""
+    written: tuple[object, bytes] = field(init=False, default=(None, b""), repr=False, compare=False)
+    """Set by whoever has written it: by which table, and the bytes (cluster/ring/document.py)."""
     _copies: dict[NodeId, Epoch] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -189,6 +197,9 @@ class Row:
         object.__setattr__(self, "nodes", nodes)
         object.__setattr__(self, "whole", whole)
         object.__setattr__(self, "readers", whole if self.phase == JOINT_1 else nodes)
+        object.__setattr__(self, "named", (*self.seats, *self.wanted))
+        is_plain = self.joiner is None and not self.wanted and len(set(self.copy_epochs)) <= 1
+        object.__setattr__(self, "is_plain", is_plain)
         object.__setattr__(self, "_copies", dict(zip(nodes, self.copy_epochs, strict=False)))
 
     @property

@@ -66,7 +66,7 @@ class Bringing:
             await self._merge(route, _object(encoded))
             if number % _TURN == 0:
                 await asyncio.sleep(0)
-        await self._objects.wait_synced()
+        await self._objects.wait_synced(is_urgent=False)
 
     def _check(self, route: Route, partition: PartitionId) -> None:
         if route.partition != partition:

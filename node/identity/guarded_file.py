@@ -12,6 +12,7 @@ import logging
 import posixpath
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 from zlib import crc32
 
@@ -65,14 +66,31 @@ def _unreadable(files: FileSystem, paths: Iterable[str]) -> list[str]:
 
 
 async def replace_file(files: FileSystem, path: str, data: bytes) -> None:
-    """Replace a file atomically and durably.  Raises OSError."""
+    """Replace a file atomically and durably.  Raises OSError.
+
+    Off the loop, all of it: a rename, too, may wait for the journal of the file system.  Who is cancelled
+    goes once it is over, as a late rename would take the file of the next replacement.
+    """
+    replacing = asyncio.ensure_future(files.off_loop(_replace, files, path, data))
+    try:
+        await asyncio.shield(replacing)
+    except asyncio.CancelledError:
+        while not replacing.done():
+            with suppress(asyncio.CancelledError):  # however often
+                await asyncio.wait([replacing])
+        replacing.exception()  # nobody waits for it
+        raise
+
+
+def _replace(files: FileSystem, path: str, data: bytes) -> None:
     beside = path + ".new"
     if files.exists(beside):  # left by a crash
         files.unlink(beside)
     file = files.create(beside)
     try:
-        await file.append_and_sync(data, off_loop=True)
+        file.append(data)
+        file.sync()
     finally:
         file.close()
     files.rename(beside, path)
-    await files.off_loop(files.fsync_dir, posixpath.dirname(path))
+    files.fsync_dir(posixpath.dirname(path))

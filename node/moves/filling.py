@@ -192,7 +192,7 @@ class Filling:
             raise _too_few(need, self._progress.sources(copy), failures)
         await self._bring_registers(topology, row, copy)
         self._check_same(partition, row)
-        await self._objects.wait_synced()
+        await self._objects.wait_synced(is_urgent=False)
         self._check_whole(copy)
         self._watermarks.end_filling(partition)
         sometimes("a joiner's copy is filled")
@@ -300,7 +300,7 @@ class Filling:
                 batch = ObjectBatch()
                 await self._objects.apply(place, peers_object(encoded), of_owner=True)
         self._objects.commit(batch)
-        await self._objects.wait_synced()
+        await self._objects.wait_synced(is_urgent=False)
 
     async def _bring_registers(self, topology: Topology, row: Row, copy: Copy) -> None:
         """Enough old owners tell of their registers that each one which was ever agreed on is among them."""

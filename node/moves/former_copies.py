@@ -16,7 +16,7 @@ from contextlib import aclosing
 from typing import Final
 
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
-from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.moves.owed_copies import OwedCopies
 from ringmill.node.replica.object_store import ObjectStore
@@ -44,7 +44,8 @@ class FormerCopies:
         self.owed = owed
         self._kept: frozenset[Copy] = frozenset()  # no row names them, and something of them is owed
         self._swept = Epoch(0)
-        self._own: frozenset[Copy] = frozenset()
+        self._rows: tuple[Row, ...] = ()  # of the document that was swept for
+        self._own: dict[PartitionId, Copy] = {}
         self._is_sure = False  # no key is left of a copy that was dropped
 
     async def sweep(self, topology: Topology) -> None:
@@ -56,22 +57,33 @@ class FormerCopies:
         await self._drop_settled()
         if topology.epoch == self._swept:
             return
-        own = frozenset(
-            Copy(PartitionId(number), row.copy_epoch_of(self._node))
-            for number, row in enumerate(topology.rows)
-            if self._node in row.nodes
-        )
-        gone = sorted(self._unowed(self._own - own))
+        own, left = self._own_after(topology)
+        gone = sorted(self._unowed(left))
         is_next = topology.epoch == self._swept + 1
         self._is_sure = self._is_sure and is_next and not (gone or topology.is_moving)
         await self._drop(gone, gone)
         looks_through = not self._swept or not (self._is_sure or topology.is_moving)
         if looks_through:
-            gone += await self._strangers(own)
+            gone += await self._strangers(frozenset(own.values()))
         if gone:
             sometimes("a former owner drops its copy")
         self._is_sure = self._is_sure or looks_through
-        self._own, self._swept = own, topology.epoch
+        self._own, self._rows, self._swept = own, topology.rows, topology.epoch
+
+    def _own_after(self, topology: Topology) -> tuple[dict[PartitionId, Copy], list[Copy]]:
+        """This node's copies by a document, and those of the last sweep that are none any more."""
+        own, left = dict(self._own), list[Copy]()
+        former = self._rows or (None,) * len(topology.rows)
+        for number, (before, row) in enumerate(zip(former, topology.rows, strict=True)):
+            if row is before:
+                continue  # as nearly all are
+            copy = Copy(PartitionId(number), row.copy_epoch_of(self._node))
+            owned = own.pop(copy.partition, copy)
+            if owned != copy:
+                left.append(owned)
+            if self._node in row.nodes:
+                own[copy.partition] = copy
+        return own, left
 
     async def _drop_settled(self) -> None:
         settled = sorted(copy for copy in self._kept if copy not in self.owed)

@@ -60,7 +60,8 @@ class OwedCopies:
         self._owing = owing
         self._topology = topology
         self._liveness = liveness
-        self._owned: frozenset[Copy] = frozenset()
+        self._rows: tuple[Row, ...] = ()  # of the newest document
+        self._owned: dict[PartitionId, Copy] = {}
         self._owed: dict[Copy, int] = {}  # with the number of tries
         self._has_looked = not owing.is_unsure
         self._wanted = asyncio.Event()
@@ -74,12 +75,18 @@ class OwedCopies:
 
         A copy that was being filled is none: what it holds its owners have brought.
         """
-        rows = list(enumerate(topology.rows))
-        present = {
-            Copy(PartitionId(n), row.copy_epoch_of(self._node)) for n, row in rows if self._node in row.nodes
-        }
-        self._keep([copy for copy in self._owned - present if self._owing.owes(copy.partition)])
-        self._owned = frozenset(copy for copy in present if self._node in topology.rows[copy.partition].whole)
+        former, self._rows = self._rows or (None,) * len(topology.rows), topology.rows
+        left: list[Copy] = []
+        for number, (before, row) in enumerate(zip(former, topology.rows, strict=True)):
+            if row is before:
+                continue  # as nearly all are
+            copy = Copy(PartitionId(number), row.copy_epoch_of(self._node))
+            owned = self._owned.pop(copy.partition, copy)
+            if owned != copy:
+                left.append(owned)
+            if self._node in row.whole:
+                self._owned[copy.partition] = copy
+        self._keep([copy for copy in left if self._owing.owes(copy.partition)])
 
     def find(self, copies: Collection[Copy]) -> None:
         """A start has found these, which no row names."""

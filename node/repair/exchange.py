@@ -140,7 +140,7 @@ class Exchange:
 
         Raises what the call raises.
         """
-        await self._objects.wait_synced()
+        await self._objects.wait_synced(is_urgent=False)
         body = await self._ask(peer, ROOTS, AskRoots(self._epoch, tuple(roots)).encode())
         return Verdicts.decode(body, len(roots)).each
 
@@ -229,7 +229,7 @@ class Exchange:
         start, too_large, in_all = b"", None, 0
         while True:
             unit = await self._read(other.prefix, bytes(bits), start)
-            await self._objects.wait_synced()
+            await self._objects.wait_synced(is_urgent=False)
             request = AskDifference(
                 self._epoch, partition, bytes(bits), start, unit.end, b"".join(unit.names)
             )
@@ -289,7 +289,7 @@ class Exchange:
                 place, decode_object(encoded), other.attempt, of_owner=not other.is_brought
             )
             merged[key] = b"" if applied.encoded == encoded else applied.encoded
-        await self._objects.wait_synced()
+        await self._objects.wait_synced(is_urgent=False)
         self._comparisons.pulled += len(theirs)
         if theirs:
             sometimes("an owner gets what only another one held")
@@ -366,7 +366,7 @@ class Exchange:
         sums = known_sums(self._engine, self._objects, copy)
         if sums is None:
             raise Unavailable(f"what partition {copy.partition} holds here is not known now")
-        await self._objects.wait_synced()
+        await self._objects.wait_synced(is_urgent=False)
         return sums
 
     async def _sums(self, partition: PartitionId, row: Row, peer: NodeId, groups: bytes) -> bytes:

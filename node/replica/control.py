@@ -84,4 +84,4 @@ class ControlStore:
         batch = Batch()
         for name, value in values.items():
             batch.put(meta_key(name), value)
-        await self._engine.apply(batch, is_control=True).synced()
+        await self._engine.apply(batch, is_control=True).synced(is_urgent=False)

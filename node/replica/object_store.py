@@ -267,10 +267,10 @@ class ObjectStore(StoredCount):
         self._forget_synced()
         return commit
 
-    async def wait_synced(self) -> None:
-        """Return once everything that was applied before the call is durable."""
+    async def wait_synced(self, *, is_urgent: bool = True) -> None:
+        """Return once all that was applied before is durable; `is_urgent` as in Commit.synced."""
         if self._commits:
-            await self._commits[-1][0].synced()
+            await self._commits[-1][0].synced(is_urgent=is_urgent)
 
     async def forget(self, dead: Iterable[tuple[Place, bytes]]) -> int:
         """Remove objects that are dead at their partition's watermark, if they still are what was read; for

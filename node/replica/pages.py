@@ -157,7 +157,7 @@ class PageServing:
             # not Unavailable: other ranges may be read, so the asker need not pass this owner over for all
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
             raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
-        await self._objects.wait_synced()
+        await self._objects.wait_synced(is_urgent=incoming.priority < Priority.REPAIR)
         self._routes.check_row(request.partition, row.row_epoch)  # rule M6
         return page
 

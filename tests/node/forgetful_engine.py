@@ -25,7 +25,7 @@ class ForgetfulCommit:
     def is_synced(self) -> bool:
         return self._engine.synced_sequence >= self.sequence
 
-    async def synced(self) -> None:
+    async def synced(self, *, is_urgent: bool = True) -> None:
         while not self.is_synced:
             await self._engine.sync()
 

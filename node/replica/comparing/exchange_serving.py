@@ -66,7 +66,7 @@ class ExchangeServing:
     async def roots(self, incoming: Incoming) -> bytes:
         request = AskRoots.decode(incoming.body)
         verdicts = bytes([await self._judge(one, request, incoming) for one in request.roots])
-        await self._objects.wait_synced()
+        await self._objects.wait_synced(is_urgent=False)
         for one, verdict in zip(request.roots, verdicts, strict=True):
             if verdict == EQUAL:
                 self._comparisons.note_equal(one.partition, incoming.sender)
@@ -92,7 +92,8 @@ class ExchangeServing:
         if sums is None:
             raise Unavailable(f"what partition {request.partition} holds is not known now")
         shown = sums.of_leaves(request.groups) if request.groups else sums.of_groups()
-        await self._objects.wait_synced()  # later writes are not on the disk by then, so they are not in it
+        # later writes are not on the disk by then, so they are not in it
+        await self._objects.wait_synced(is_urgent=False)
         return Sums(row.row_epoch, shown).encode()
 
     async def difference(self, incoming: Incoming) -> bytes:
@@ -109,7 +110,7 @@ class ExchangeServing:
         except OSError as error:
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
             raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
-        await self._objects.wait_synced()
+        await self._objects.wait_synced(is_urgent=False)
         self._routes.check_row(request.partition, row.row_epoch)  # rule M6
         return answer.encode()
 

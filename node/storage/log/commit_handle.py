@@ -23,10 +23,13 @@ class Commit:
     def is_synced(self) -> bool:
         return self._log.synced_sequence >= self.sequence
 
-    async def synced(self) -> None:
-        """Return when the batch survives a power cut.  Joins the next group commit."""
+    async def synced(self, *, is_urgent: bool = True) -> None:
+        """Return when the batch survives a power cut.  Joins the next group commit.
+
+        `is_urgent` False: no request waits for it, so the loop does not wait for the disk either.
+        """
         if self._log.synced_sequence < self.sequence:
-            await self._log.until_synced(self.sequence)
+            await self._log.until_synced(self.sequence, is_urgent=is_urgent)
 
     async def buffered(self) -> None:
         """Return when the batch survives the end of this process, but not yet a power cut."""

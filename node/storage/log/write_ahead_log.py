@@ -120,6 +120,7 @@ class WriteAheadLog:
         self._is_ending = False
         self._broken: tuple[LogFile, int, OSError] | None = None
         self._wanted = 0  # highest sequence that someone waits to see durable
+        self._urgent = 0  # the same of those that a request waits for
         self._marked = next_sequence - 1
         self._mark_timer: asyncio.TimerHandle | None = None
         self._sync_waiters: list[Waiter] = []
@@ -173,10 +174,15 @@ class WriteAheadLog:
             if not self.write_now():
                 await self._join(self._write_waiters, sequence)
 
-    async def until_synced(self, sequence: int) -> None:
-        """Return when the disk has the batch.  Raises StorageFailed, DiskFull."""
+    async def until_synced(self, sequence: int, *, is_urgent: bool = True) -> None:
+        """Return when the disk has the batch.  Raises StorageFailed, DiskFull.
+
+        With `is_urgent` False no request waits for it, and its sync need not hold up the loop.
+        """
         if self.synced_sequence < sequence:
             self._wanted = max(self._wanted, sequence)
+            if is_urgent:
+                self._urgent = max(self._urgent, sequence)
             await self._join(self._sync_waiters, sequence)
 
     def tell_synced(self, sequence: int, told: Told) -> None:
@@ -185,6 +191,7 @@ class WriteAheadLog:
             told(None)
         else:
             self._wanted = max(self._wanted, sequence)
+            self._urgent = max(self._urgent, sequence)
             self._tell(self._sync_waiters, sequence, told)
 
     def tell_buffered(self, sequence: int, told: Told) -> None:
@@ -327,7 +334,7 @@ class WriteAheadLog:
         last = log.written_sequence
         self._in_flight = True
         try:
-            await log.file.append_and_sync(data)
+            await log.file.append_and_sync(data, off_loop=self._urgent <= self.synced_sequence)
         finally:
             self._in_flight = False
         log.synced_sizes[-1] = log.file.size  # nothing else is appended while a sync is in flight

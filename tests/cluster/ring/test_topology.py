@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId, PartitionId
-from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Owner, Topology, first_topology
+from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Owner, Row, Topology, first_topology
 
 
 def member(index: int, zone: str = "a", weight: int = 1) -> Member:
@@ -146,3 +146,51 @@ def test_an_unknown_keyspace_is_refused_with_the_list_of_those_there_are() -> No
     with pytest.raises(InvalidArgument, match="no keyspace 'nope'") as refused:
         topology.keyspace_named("nope")
     assert refused.value.hint == "there are: default, registers"
+
+
+def following(topology: Topology, **changes: object) -> Topology:
+    """The next document, in which one row says that it has changed."""
+    epoch = Epoch(topology.epoch + 1)
+    rows = (replace(topology.rows[0], row_epoch=epoch), *topology.rows[1:])
+    return replace(topology, epoch=epoch, **{"rows": rows, **changes})  # type: ignore[arg-type]
+
+
+def test_of_a_later_document_only_rows_that_changed_are_read_and_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held, checked = Topology.decode(following(five_nodes()).encode()), list[Row]()
+    later = bytes(following(held).encode())
+    check = Row.check
+
+    def noted(row: Row, *, epoch: int, replicas: int) -> None:
+        checked.append(row)
+        check(row, epoch=epoch, replicas=replicas)
+
+    monkeypatch.setattr(Row, "check", noted)
+    decoded = Topology.decode(later)
+    assert checked == [decoded.rows[0]]
+    assert all(row is before for row, before in zip(decoded.rows[1:], held.rows[1:], strict=True))
+
+
+def test_a_row_that_was_sound_is_refused_where_it_may_not_stand() -> None:
+    held = Topology.decode(following(five_nodes()).encode())
+    strangers = following(held, members=tuple(replace(m, disk=DiskId("e" * 32)) if m.id == "n5" else m
+                                              for m in held.members))  # fmt: skip
+    early = replace(held, epoch=Epoch(1))
+    for document, message in ((strangers, "not all are members"), (early, "row epoch is 2, need 1 to 1")):
+        with pytest.raises(InvalidArgument, match=message):
+            Topology.decode(document.encode())
+
+
+def test_a_row_that_only_equals_a_known_one_is_refused() -> None:
+    encoded = following(five_nodes()).encode()
+    Topology.decode(encoded)
+    fields = msgpack.unpackb(encoded)
+    assert fields[9][7][1] == 1  # its row epoch
+    for other in (True, 1.0):
+        fields[9][7][1] = other
+        with pytest.raises(InvalidArgument):
+            Topology.decode(msgpack.packb(fields))
+    fields[9][7][1] = {"1": 1}
+    with pytest.raises(InvalidArgument, match="row item 1 is dict, need int"):
+        Topology.decode(msgpack.packb(fields))

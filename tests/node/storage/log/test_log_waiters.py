@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from ringmill.cluster.errors import Unavailable
 from ringmill.node.storage.engine import Batch, Commit, Engine
+from ringmill.simulator.disk import lossy
 from ringmill.simulator.disk.engine_trace import TINY
 from tests.node.storage.conftest import OpenEngine
 
@@ -75,3 +79,24 @@ async def test_what_is_handed_to_the_system_in_those_turns_is_synced_all_the_sam
     await commit.buffered()
     assert not commit.is_synced
     await commit.synced()
+
+
+async def test_the_loop_waits_for_the_disk_only_where_a_request_does(
+    open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await open_engine()
+    await apply(engine, b"first").synced()
+    sync, places = lossy._LossyAppendFile.append_and_sync, list[bool]()
+
+    async def noted(file: Any, data: bytes, *, off_loop: bool = False) -> None:
+        places.append(off_loop)
+        await sync(file, data, off_loop=off_loop)
+
+    monkeypatch.setattr(lossy._LossyAppendFile, "append_and_sync", noted)
+    await apply(engine, b"a").synced(is_urgent=False)
+    await apply(engine, b"b").synced()
+    idle = asyncio.ensure_future(apply(engine, b"c").synced(is_urgent=False))
+    apply(engine, b"d").tell_synced(lambda _: None)
+    await idle
+    await apply(engine, b"e").synced(is_urgent=False)
+    assert places == [True, False, False, True]

@@ -36,6 +36,7 @@ class Reading:
         snapshots: Snapshots,
         report: Callable[[CorruptBlock], None],
         check: Callable[[], None],
+        sorted_at_once: int,
     ) -> None:
         self._unflushed = unflushed
         self._tables = tables
@@ -43,6 +44,7 @@ class Reading:
         self._snapshots = snapshots
         self._report = report
         self._check = check
+        self._sorted_at_once = sorted_at_once
         self.scans = 0  # begun since the start
         self.scanned_bytes = 0  # of blocks that they read; memtables are not counted
         self.is_plain = True  # no drop, mark or failure: `get_nowait` may return what it finds first
@@ -103,7 +105,10 @@ class Reading:
         """As Engine.scan_chunks."""
         sequence = self._sequence(snapshot)
         drops = tuple(drop for drop in self._drops if drop.sequence <= sequence)
-        span = Range(start, end, sequence, reverse, drops, on_read=self._note_read)
+        span = Range(
+            start, end, sequence, reverse, drops,
+            on_read=self._note_read, sorted_at_once=self._sorted_at_once,
+        )  # fmt: skip
         self.scans += 1
         memtables = self._unflushed.memtables()
         with self._snapshots.take(sequence), self._tables.pin() as view:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.memtable import RUN_KEYS, Memtable
 from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.storage_errors import CorruptBlock, UnreadableBlock, damage_at
 from ringmill.node.storage.table.block import VALUE, Block
@@ -41,6 +41,7 @@ class Range:
     drops: tuple[Drop, ...] = ()
     on_damage: Callable[[CorruptBlock], None] | None = None  # called with a damaged block, then skips it
     on_read: Callable[[int], None] | None = None  # called with the bytes of blocks that are read
+    sorted_at_once: int = RUN_KEYS  # of each memtable
 
 
 async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) -> AsyncGenerator[Chunk, None]:
@@ -53,7 +54,7 @@ async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) ->
     span = replace(span, drops=tuple(drop for drop in span.drops if _meets_drop(drop, span)))
     drops = DropIndex(span.drops)
     for memtable in memtables:
-        await memtable.sort()
+        await memtable.sort(span.sorted_at_once)
         runs += [_MemtableRun(memtable, keys, span, drops) for keys in memtable.slices(span.start, span.end)]
     runs += [_TableRun((table,), span, drops) for table in view.newest]
     runs += [_TableRun(level.tables, span, drops) for level in view.levels]

@@ -53,7 +53,8 @@ class Memtable:
     async def sort(self, run_keys: int = RUN_KEYS) -> None:
         """Make `slices` cover all present keys; pauses now and then so that the loop can run other tasks.
 
-        Who comes during a pause sorts on from there, and so does who comes after one that was cancelled.
+        Who comes during a pause sorts on from there, and so does who comes after one that was cancelled
+        (rule E13).
         """
         values = self.values
         goal = len(values)

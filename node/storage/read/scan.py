@@ -1,7 +1,8 @@
 """Scans a key range in either order, over memtables and a pinned view, as of one sequence number.
 
-Chunks of each run are filtered (versions above the sequence left out, deletions as None) and merged, newest
-run first.  Blocks come from the page cache if it has them, else from a thread.
+Each memtable is sorted first (rule E13).  Chunks of each run are filtered (versions above the sequence left
+out, deletions as None) and merged, newest run first.  Blocks come from the page cache if it has them, else
+from a thread.
 """
 
 from __future__ import annotations

@@ -67,4 +67,5 @@ async def test_scans_at_the_same_time_return_every_key(open_engine: OpenEngine) 
     async def scanned() -> list[bytes]:
         return [key async for key, _ in engine.scan()]
 
-    assert await asyncio.gather(scanned(), scanned(), scanned()) == [sorted(KEYS[:100])] * 3
+    found = await asyncio.gather(scanned(), scanned(), scanned())
+    assert list(found) == [sorted(KEYS[:100])] * 3

@@ -66,8 +66,8 @@ class Admission:
             self.check(is_control=is_control)
         if self._rate:
             pause_s = min(self.unpaced_bytes / self._rate, _LONGEST_PAUSE_S)
-            self.unpaced_bytes = max(0, self.unpaced_bytes - int(pause_s * self._rate))
-            if pause_s >= _SHORTEST_PAUSE_S:
+            if pause_s >= _SHORTEST_PAUSE_S:  # what is less adds up
+                self.unpaced_bytes = max(0, self.unpaced_bytes - int(pause_s * self._rate))
                 self._counters.slowed_writes += 1
                 await asyncio.sleep(pause_s)
                 await self._wait_for_room()

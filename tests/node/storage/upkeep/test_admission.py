@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from ringmill.node.storage.upkeep import admission
 from ringmill.node.storage.upkeep.admission import Admission
 from ringmill.node.storage.upkeep.stats import EngineCounters
 
@@ -22,7 +21,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         slept.append(delay_s)
         await at_once(0)
 
-    monkeypatch.setattr(admission.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     return slept
 
 
@@ -59,3 +58,12 @@ async def test_no_writer_waits_longer_than_a_second_and_the_rate_holds(pauses: l
     for _ in range(4):
         await writers.wait(is_control=False)
     assert pauses == [1.0, 1.0, 0.5]
+
+
+async def test_many_small_writes_are_slowed_as_a_large_one_is(pauses: list[float]) -> None:
+    writers = begun()
+    writers.look(None, 4.0 * MIB, is_full=False)
+    for _ in range(1024):
+        writers.unpaced_bytes += 1024
+        await writers.wait(is_control=False)
+    assert 0.2 < sum(pauses) <= 0.25

@@ -31,6 +31,7 @@ __all__ = [
     "UnresolvedSiblings",
     "WrongEpoch",
     "from_wire",
+    "sound",
     "to_wire",
 ]
 
@@ -267,7 +268,23 @@ _BY_CODE: Final[dict[str, type[RingmillError]]] = {
 
 def to_wire(error: RingmillError) -> list[Any]:
     """The msgpack-able form that crosses between processes: [code, message, detail, hint, outcome]."""
-    return [error.code, error.message, error.detail, error.hint, error.outcome]
+    return [error.code, sound(error.message), _sound_in(error.detail), sound(error.hint), error.outcome]
+
+
+def sound(text: str) -> str:
+    """A text that can be UTF-8: a name of a file that is none has lone surrogates, which are shown as
+    escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _sound_in(value: Any) -> Any:
+    if isinstance(value, str):
+        return sound(value)
+    if isinstance(value, dict):
+        return {_sound_in(name): _sound_in(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_sound_in(each) for each in value]
+    return value
 
 
 def from_wire(fields: Sequence[Any]) -> RingmillError:

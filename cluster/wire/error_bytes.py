@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgpack
 
-from ringmill.cluster.errors import ProtocolMismatch, RingmillError, from_wire, to_wire
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError, from_wire, sound, to_wire
 
 __all__ = ["ERROR_METADATA_KEY", "MAX_METADATA_ERROR_BYTES", "decode_error", "encode_error"]
 
@@ -21,8 +21,20 @@ _MESSAGE_CHARACTERS: Final = 1024  # kept of a message when an error has to be c
 
 
 def encode_error(error: RingmillError, *, max_bytes: int | None = None) -> bytes:
-    """The error as bytes, cut to `max_bytes`: the largest details give way first, each leaving a note."""
-    code, message, detail, hint, outcome = to_wire(error)
+    """The error as bytes, cut to `max_bytes`: the largest details give way first, each leaving a note.
+
+    Nothing that an error holds makes this raise: details that are no msgpack are left out.
+    """
+    try:
+        return _cut(to_wire(error), max_bytes)
+    except Exception as cause:  # noqa: BLE001  whatever a detail is made of: its caller hears of the rest
+        note = {"detail": f"left out: {type(cause).__name__}"}
+        message, hint = sound(str(error.message)), sound(str(error.hint))
+        return _cut([error.code, message, note, hint, error.outcome], max_bytes)
+
+
+def _cut(fields: list[Any], max_bytes: int | None) -> bytes:
+    code, message, detail, hint, outcome = fields
     packed = _pack([code, message, detail, hint, outcome])
     if max_bytes is None or len(packed) <= max_bytes:
         return packed
@@ -49,4 +61,4 @@ def decode_error(packed: bytes) -> RingmillError:
 
 
 def _pack(value: object) -> bytes:
-    return bytes(msgpack.packb(value, default=str))
+    return bytes(msgpack.packb(value, default=str, unicode_errors="backslashreplace"))

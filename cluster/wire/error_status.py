@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 import grpc
 
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import RingmillError, sound
 from ringmill.cluster.wire.error_bytes import (
     ERROR_METADATA_KEY,
     MAX_METADATA_ERROR_BYTES,
@@ -43,7 +43,7 @@ def status_of(error: RingmillError) -> grpc.StatusCode:
 def status_details(error: RingmillError) -> str:
     """What a client that knows only gRPC shows."""
     text = f"{error.message} ({error.hint})" if error.hint else error.message
-    return text[:_DETAILS_CHARACTERS]
+    return sound(text)[:_DETAILS_CHARACTERS]
 
 
 def trailing_metadata(error: RingmillError) -> tuple[tuple[str, bytes], ...]:

@@ -105,6 +105,7 @@ class Engine:
         self._reading = Reading(
             unflushed=self._unflushed, tables=tables, cache=self._cache, snapshots=self._snapshots,
             report=self._scrubbing.report, check=self._admission.raise_failure,
+            sorted_at_once=options.sorted_at_once,
         )  # fmt: skip
         sight = EngineView(
             tables=tables, cache=self._cache, snapshots=self._snapshots, memtables=self._unflushed.memtables,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.node.storage.memtable import RUN_KEYS
 
 __all__ = ["COMPRESSIONS", "STRATEGIES", "EngineOptions"]
 
@@ -13,6 +14,14 @@ COMPRESSIONS: Final = ("none", "zstd", "lz4")
 STRATEGIES: Final = ("leveled", "size_tiered", "time_window")
 
 MIB: Final = 1 << 20
+_AT_LEAST_1: Final = (
+    "memtable_bytes",
+    "block_bytes",
+    "table_bytes",
+    "level1_bytes",
+    "level0_tables",
+    "sorted_at_once",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,7 @@ class EngineOptions:
     compaction_bytes_per_s: int = 0  # most that a compaction reads, and so writes; 0 means no limit
     reserve_bytes: int = 64 * MIB  # free space that only control state may use
     sync_turns: int = 0  # of the event loop that a sync leaves to others, who may add to it
+    sorted_at_once: int = RUN_KEYS  # keys of a memtable that a scan sorts before others have their turn
 
     def __post_init__(self) -> None:
         if self.compression not in COMPRESSIONS:
@@ -47,6 +57,6 @@ class EngineOptions:
             raise InvalidArgument(
                 f"slow_at_tables {self.slow_at_tables} must lie in 1..stop_at_tables {self.stop_at_tables}"
             )
-        for name in ("memtable_bytes", "block_bytes", "table_bytes", "level1_bytes", "level0_tables"):
+        for name in _AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} is {getattr(self, name)}, at least 1 is needed")

@@ -11,17 +11,17 @@ from bisect import bisect_left
 from itertools import islice
 from typing import Final
 
-__all__ = ["Memtable"]
+__all__ = ["RUN_KEYS", "Memtable"]
 
 Entry = tuple[int, bytes | None]  # sequence and value; None is a deletion
 
-_RUN_KEYS: Final = 4096  # keys sorted without a pause, about a millisecond
+RUN_KEYS: Final = 4096  # sorted without a pause, which takes about a millisecond
 
 
 class Memtable:
     """Versions of keys from `first_sequence` on."""
 
-    __slots__ = ("_indexed", "_runs", "drops", "first_sequence", "older", "size_bytes", "values")
+    __slots__ = ("_fresh", "_indexed", "_runs", "drops", "first_sequence", "older", "size_bytes", "values")
 
     def __init__(self, first_sequence: int) -> None:
         self.first_sequence = first_sequence
@@ -30,7 +30,8 @@ class Memtable:
         self.drops: list[tuple[bytes, int]] = []
         self.size_bytes = 0
         self._runs: list[list[bytes]] = []
-        self._indexed = 0
+        self._indexed = 0  # keys in runs: the first of the dict, which keeps the order of insertion
+        self._fresh: list[bytes] = []  # those that follow them, newest first
 
     def put(self, sequence: int, key: bytes, value: bytes | None, newest_snapshot: int) -> None:
         """Store a version; the one it replaces is kept if a snapshot up to `newest_snapshot` sees it."""
@@ -49,18 +50,24 @@ class Memtable:
                 return old
         return None
 
-    async def sort(self) -> None:
-        """Make `slices` cover all present keys; pauses now and then so that the loop can run other tasks."""
+    async def sort(self, run_keys: int = RUN_KEYS) -> None:
+        """Make `slices` cover all present keys; pauses now and then so that the loop can run other tasks.
+
+        Who comes during a pause sorts on from there, and so does who comes after one that was cancelled
+        (rule E13).
+        """
         values = self.values
         goal = len(values)
         while self._indexed < goal:
-            # dicts keep the order of insertion, so what is not sorted yet stands at the end
-            fresh = list(islice(reversed(values), len(values) - self._indexed))
-            self._indexed = len(values)
-            for start in range(0, len(fresh), _RUN_KEYS):
-                self._add_run(sorted(fresh[start : start + _RUN_KEYS]))
-                if start + _RUN_KEYS < len(fresh):
-                    await asyncio.sleep(0)
+            fresh = self._fresh
+            if not fresh:
+                fresh += islice(reversed(values), len(values) - self._indexed)
+            run = sorted(fresh[-run_keys:])
+            del fresh[-run_keys:]
+            self._add_run(run)
+            self._indexed += len(run)  # only now: whoever finds the goal reached takes the runs as they are
+            if self._indexed < goal:
+                await asyncio.sleep(0)
 
     def slices(self, start: bytes, end: bytes | None) -> list[list[bytes]]:
         """The sorted keys in [start, end) of each run; keys put since the last `sort` may be missing."""

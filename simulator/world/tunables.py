@@ -64,6 +64,7 @@ def draw_tunables(draws: Random) -> Tunables:
     membership = replace(drawn.node.membership, voter_down_s=draws.choice((600.0, 2.0)), voter_turn_s=1.0)
     storage = replace(storage, sync_turns=draws.choice((0, 6)))
     requests = replace(late_acks, together_least=draws.choice((2, 2, 1)))  # a client's frame has one request
+    storage = replace(storage, sorted_at_once=draws.choice((EngineOptions().sorted_at_once, 1, 3)))
     node = replace(
         drawn.node,
         storage=storage,

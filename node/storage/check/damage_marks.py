@@ -86,6 +86,7 @@ class DamageMarks:
             removed = tuple(piece for piece in former if piece not in left)
             added = tuple(piece for piece in left if piece not in former)
             edit = VersionEdit(marks_removed=removed, marks_added=added)
+            self._sight.snapshots.note_healed(removed, self._sight.sequence())
             await self._installer.commit(
                 VersionEdit(marks_removed=removed, marks_added=added, salvaged_removed=self._finished(edit))
             )

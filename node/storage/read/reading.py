@@ -1,6 +1,6 @@
 """Reading an open store: one key or a range, now or as of a snapshot, judged by marks and drops.
 
-What was never synced is not shown any more once the log has failed.
+What was never synced is not shown any more once the log has failed.  Rule H5: docs/protocol/repair.md.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.unflushed import Unflushed
 from ringmill.node.storage.version.snapshots import Snapshot, Snapshots
-from ringmill.node.storage.version.version import Drop
-from ringmill.node.storage.version.version_set import VersionSet
+from ringmill.node.storage.version.version import CorruptMark, Drop
+from ringmill.node.storage.version.version_set import VersionSet, View
 
 __all__ = ["Reading"]
 
@@ -36,6 +36,7 @@ class Reading:
         snapshots: Snapshots,
         report: Callable[[CorruptBlock], None],
         check: Callable[[], None],
+        sorted_at_once: int,
     ) -> None:
         self._unflushed = unflushed
         self._tables = tables
@@ -43,6 +44,7 @@ class Reading:
         self._snapshots = snapshots
         self._report = report
         self._check = check
+        self._sorted_at_once = sorted_at_once
         self.scans = 0  # begun since the start
         self.scanned_bytes = 0  # of blocks that they read; memtables are not counted
         self.is_plain = True  # no drop, mark or failure: `get_nowait` may return what it finds first
@@ -66,20 +68,21 @@ class Reading:
                     raise
         if self.is_plain:
             return None if entry is None else entry[1]
-        return self._judge(key, entry, unflushed.sequence)
+        return self._judge(key, entry, unflushed.sequence, self._tables.version.marks)
 
     async def get(self, key: bytes, snapshot: Snapshot | None) -> bytes | None:
         """As Engine.get."""
         sequence = self._sequence(snapshot)
         entry = self._unflushed.find(key, sequence)
-        if entry is None:
-            with self._tables.pin() as view:
-                try:
-                    entry = await find_off_loop(view, self._cache, key, sequence)
-                except CorruptBlock as error:
-                    self._report(error)
-                    raise
-        return self._judge(key, entry, sequence)
+        if entry is not None:
+            return self._judge(key, entry, sequence, self._marks(self._tables.view, snapshot))
+        with self._tables.pin() as view:
+            try:
+                entry = await find_off_loop(view, self._cache, key, sequence)
+            except CorruptBlock as error:
+                self._report(error)
+                raise
+            return self._judge(key, entry, sequence, self._marks(view, snapshot))
 
     async def get_for_change(self, key: bytes) -> tuple[bytes | None, bool]:
         """As Engine.get_for_change."""
@@ -103,12 +106,20 @@ class Reading:
         """As Engine.scan_chunks."""
         sequence = self._sequence(snapshot)
         drops = tuple(drop for drop in self._drops if drop.sequence <= sequence)
-        span = Range(start, end, sequence, reverse, drops, on_read=self._note_read)
+        span = Range(
+            start, end, sequence, reverse, drops,
+            on_read=self._note_read, sorted_at_once=self._sorted_at_once,
+        )  # fmt: skip
         self.scans += 1
         memtables = self._unflushed.memtables()
         with self._snapshots.take(sequence), self._tables.pin() as view:
+
+            def check(low: bytes, high: bytes | None) -> None:
+                self._check()
+                check_span(low, high, self._marks(view, snapshot))
+
             try:
-                async for pairs in checked_chunks(memtables, view, span, self._check_span):
+                async for pairs in checked_chunks(memtables, view, span, check):
                     yield pairs
             except CorruptBlock as error:
                 self._report(error)
@@ -132,11 +143,16 @@ class Reading:
     def _sequence(self, snapshot: Snapshot | None) -> int:
         return self._unflushed.sequence if snapshot is None else snapshot.sequence
 
-    def _judge(self, key: bytes, entry: Found | None, sequence: int) -> bytes | None:
+    def _marks(self, view: View, snapshot: Snapshot | None) -> tuple[CorruptMark, ...]:
+        """Those by which a read is judged that began with `view`: what healed a range since is not in it."""
+        marks = self._tables.version.marks
+        if view.version.marks != marks:
+            marks += view.version.marks
+        return marks if snapshot is None else marks + self._snapshots.healed_since(snapshot.sequence)
+
+    def _judge(
+        self, key: bytes, entry: Found | None, sequence: int, marks: tuple[CorruptMark, ...]
+    ) -> bytes | None:
         if entry is not None and entry[0] > self._unflushed.log.synced_sequence:
             self._check()
-        return judge_entry(key, entry, sequence, self._tables.version.marks, self._index)
-
-    def _check_span(self, low: bytes, high: bytes | None) -> None:
-        self._check()
-        check_span(low, high, self._tables.version.marks)
+        return judge_entry(key, entry, sequence, marks, self._index)

@@ -1,7 +1,8 @@
 """Scans a key range in either order, over memtables and a pinned view, as of one sequence number.
 
-Chunks of each run are filtered (versions above the sequence left out, deletions as None) and merged, newest
-run first.  Blocks come from the page cache if it has them, else from a thread.
+Each memtable is sorted first (rule E13).  Chunks of each run are filtered (versions above the sequence left
+out, deletions as None) and merged, newest run first.  Blocks come from the page cache if it has them, else
+from a thread.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.memtable import RUN_KEYS, Memtable
 from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.storage_errors import CorruptBlock, UnreadableBlock, damage_at
 from ringmill.node.storage.table.block import VALUE, Block
@@ -41,6 +42,7 @@ class Range:
     drops: tuple[Drop, ...] = ()
     on_damage: Callable[[CorruptBlock], None] | None = None  # called with a damaged block, then skips it
     on_read: Callable[[int], None] | None = None  # called with the bytes of blocks that are read
+    sorted_at_once: int = RUN_KEYS  # of each memtable
 
 
 async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) -> AsyncGenerator[Chunk, None]:
@@ -53,7 +55,7 @@ async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) ->
     span = replace(span, drops=tuple(drop for drop in span.drops if _meets_drop(drop, span)))
     drops = DropIndex(span.drops)
     for memtable in memtables:
-        await memtable.sort()
+        await memtable.sort(span.sorted_at_once)
         runs += [_MemtableRun(memtable, keys, span, drops) for keys in memtable.slices(span.start, span.end)]
     runs += [_TableRun((table,), span, drops) for table in view.newest]
     runs += [_TableRun(level.tables, span, drops) for level in view.levels]

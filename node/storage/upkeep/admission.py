@@ -15,6 +15,7 @@ from ringmill.node.storage.upkeep.stats import EngineCounters
 __all__ = ["Admission"]
 
 _SHORTEST_PAUSE_S: Final = 0.001
+_LONGEST_PAUSE_S: Final = 1.0  # of one writer: what it does not wait for is left to those behind it
 
 
 class Admission:
@@ -64,8 +65,9 @@ class Admission:
         if self.refusal is not None:
             self.check(is_control=is_control)
         if self._rate:
-            pause_s, self.unpaced_bytes = self.unpaced_bytes / self._rate, 0
-            if pause_s >= _SHORTEST_PAUSE_S:
+            pause_s = min(self.unpaced_bytes / self._rate, _LONGEST_PAUSE_S)
+            if pause_s >= _SHORTEST_PAUSE_S:  # what is less adds up
+                self.unpaced_bytes = max(0, self.unpaced_bytes - int(pause_s * self._rate))
                 self._counters.slowed_writes += 1
                 await asyncio.sleep(pause_s)
                 await self._wait_for_room()
@@ -84,6 +86,8 @@ class Admission:
         """Update the refusal for low space, the write rate (bytes per second) and the state of the
         memtable."""
         self.refusal = self.failure or self.log_full or short_of_space
+        if self._rate is None:
+            self.unpaced_bytes = 0  # what was written without a rate is no debt
         self._rate = rate
         if self.refusal or (not is_full and rate != 0):
             self._has_room.set()

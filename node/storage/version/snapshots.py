@@ -1,8 +1,13 @@
-"""The sequence numbers of live snapshots: flush and compaction keep the versions that these can see."""
+"""The sequence numbers of live snapshots: flush and compaction keep the versions that these can see.
+
+What healing has written is newer than an older snapshot, which sees the damage to its end (rule H5).
+"""
 
 from __future__ import annotations
 
 from types import TracebackType
+
+from ringmill.node.storage.version.version import CorruptMark
 
 __all__ = ["Snapshot", "Snapshots"]
 
@@ -12,6 +17,7 @@ class Snapshots:
 
     def __init__(self) -> None:
         self._held: dict[int, int] = {}
+        self._healed: dict[int, tuple[CorruptMark, ...]] = {}  # since that snapshot was taken
         self.newest = 0
 
     def take(self, sequence: int) -> Snapshot:
@@ -23,7 +29,18 @@ class Snapshots:
         self._held[sequence] -= 1
         if not self._held[sequence]:
             del self._held[sequence]
+            self._healed.pop(sequence, None)
             self.newest = max(self._held, default=0)
+
+    def note_healed(self, marks: tuple[CorruptMark, ...], sequence: int) -> None:
+        """What healed these marks is written up to batch `sequence`, and no older snapshot sees all of it."""
+        for held in self._held:
+            if held < sequence and marks:
+                self._healed[held] = (*self._healed.get(held, ()), *marks)
+
+    def healed_since(self, sequence: int) -> tuple[CorruptMark, ...]:
+        """Marks that are in force for a live snapshot, though not any more for what is read as of now."""
+        return self._healed.get(sequence, ())
 
     def live(self) -> tuple[int, ...]:
         """Ascending."""

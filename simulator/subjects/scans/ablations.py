@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
+from itertools import islice
 from typing import Final
 
 import ringmill.node.requests.scans.scanner
@@ -16,6 +18,7 @@ from ringmill.node.replica.stored_key import Copy, copy_prefix
 from ringmill.node.requests.scans.merging import OwnerRange, end_of, merged_of
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
 from ringmill.node.requests.scans.walk import Step, Walk
+from ringmill.node.storage.memtable import RUN_KEYS, Memtable
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 
@@ -98,8 +101,25 @@ def _damage_told() -> Bends:
     return (method(PageServing.answer, answer_survivors),)
 
 
+def _sorted_counts() -> Bends:
+    """Keys count as sorted before they are: who scans meanwhile takes the runs as they are."""
+
+    async def sort(memtable: Memtable, run_keys: int = RUN_KEYS) -> None:
+        values = memtable.values
+        while memtable._indexed < len(values):
+            fresh = list(islice(reversed(values), len(values) - memtable._indexed))
+            memtable._indexed = len(values)
+            for start in range(0, len(fresh), run_keys):
+                memtable._add_run(sorted(fresh[start : start + run_keys]))
+                await asyncio.sleep(0)
+
+    return (method(Memtable.sort, sort),)
+
+
 _ROT_AT_R_1: Final = SimulationOptions(_SCANS, r=1, w=3, faults=("bit_rot", "bit_flip", "crash"))
 """No other answer makes good for what one leaves out."""
+
+_ONE_ANSWER: Final = SimulationOptions(_SCANS, nodes=3, r=1, w=3, faults=("pause",))
 
 SCAN_ABLATIONS: Final = (
     Ablation("scan-asks-r", "a scan asks r owners of each partition", _r_answers(), _of(), rules=("L1",)),
@@ -131,5 +151,12 @@ SCAN_ABLATIONS: Final = (
         _damage_told(),
         _ROT_AT_R_1,
         rules=("L4",),
+    ),
+    Ablation(
+        "sorted-keys-count",
+        "keys of a memtable count as sorted once they are in a sorted run",
+        _sorted_counts(),
+        _ONE_ANSWER,
+        rules=("E13",),
     ),
 )

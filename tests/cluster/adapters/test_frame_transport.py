@@ -139,6 +139,20 @@ async def test_a_ringmill_error_crosses_as_itself(nodes: Any) -> None:
     assert (caught.value.detail, caught.value.hint) == ({"current": b"2"}, "read again")
 
 
+async def test_an_error_with_a_path_that_is_no_utf8_ends_its_call_alone(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1"), await nodes.start("n2")
+
+    async def refuse(_: Incoming) -> bytes:
+        await asyncio.sleep(0)
+        raise InvalidArgument("output /tmp/caf\udce9 exists")
+
+    n2.serve("refuse", refuse)
+    n2.serve("echo", echo)
+    with pytest.raises(InvalidArgument, match=r"/tmp/caf\\udce9"):
+        await n1.call(N2, "refuse", b"", timeout_s=5, priority=WRITE)
+    assert await n1.call(N2, "echo", b"hi", timeout_s=5, priority=WRITE) == b"hi"
+
+
 async def test_any_other_error_is_logged_once_and_crosses_as_internal(
     nodes: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,6 +1,7 @@
 """Frames carry what was put in, and refuse everything else before they allocate for it."""
 
 import struct
+from pathlib import Path
 
 import google_crc32c
 import msgpack
@@ -8,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmill.cluster.errors import Conflict, ProtocolMismatch
+from ringmill.cluster.errors import Conflict, InvalidArgument, ProtocolMismatch, to_wire
 from ringmill.cluster.traces.trace_context import TRACE_BYTES
 from ringmill.cluster.wire.error_bytes import decode_error, encode_error
+from ringmill.cluster.wire.error_status import status_details
 from ringmill.cluster.wire.frames import (
     OPERATION_OVERHEAD_BYTES,
     decode_answers,
@@ -141,6 +143,37 @@ def test_an_error_too_long_for_metadata_loses_its_largest_detail_first() -> None
     packed = encode_error(error, max_bytes=4096)
     assert len(packed) <= 4096
     assert decode_error(packed).detail == {"current": "(100005 bytes left out)", "key": "a"}
+
+
+def test_an_error_with_a_path_that_is_no_utf8_crosses() -> None:
+    path = "/tmp/caf\udce9"
+    error = InvalidArgument(f"output {path} exists", detail={path: [path], "file": Path(path)}, hint=path)
+    received = decode_error(encode_error(error))
+    shown = "/tmp/caf\\udce9"
+    assert isinstance(received, InvalidArgument)
+    assert (received.message, received.hint) == (f"output {shown} exists", shown)
+    assert received.detail == {shown: [shown], "file": shown}
+    assert msgpack.packb(to_wire(InvalidArgument(path, detail={"files": [path]}, hint=path)))
+    assert status_details(error) == f"output {shown} exists ({shown})"
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise OSError("it has gone")
+
+
+def endless() -> dict[str, object]:
+    detail: dict[str, object] = {}
+    detail["self"] = detail
+    return detail
+
+
+@pytest.mark.parametrize("detail", [{"value": Unspeakable()}, endless()])
+def test_an_error_whose_details_are_no_msgpack_crosses_without_them(detail: dict[str, object]) -> None:
+    received = decode_error(encode_error(Conflict("expected 1", detail=detail, hint="read again")))
+    assert isinstance(received, Conflict)
+    assert (received.message, received.hint) == ("expected 1", "read again")
+    assert list(received.detail) == ["detail"]
 
 
 @given(st.text(max_size=3000), st.dictionaries(st.text(max_size=50), st.binary(max_size=900), max_size=9))

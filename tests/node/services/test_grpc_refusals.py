@@ -130,6 +130,15 @@ async def test_an_error_with_a_large_detail_still_arrives() -> None:
     assert caught.value.detail == {"current": "(1000005 bytes left out)"}
 
 
+async def test_an_error_with_a_path_that_is_no_utf8_arrives() -> None:
+    async with link_to_what_raises(InvalidArgument("output /tmp/caf\udce9 exists")) as (link, _):
+        with pytest.raises(InvalidArgument, match=r"output /tmp/caf\\udce9 exists"):
+            await link.unary(STATUS, StatusRequest(), StatusResponse, 5)
+        with pytest.raises(InvalidArgument, match=r"output /tmp/caf\\udce9 exists"):
+            async for _status in link.stream(WATCH, WatchRequest(), JobStatus, 5):
+                pass
+
+
 async def test_any_other_error_is_logged_once_and_is_internal(caplog: pytest.LogCaptureFixture) -> None:
     async with link_to_what_raises(ZeroDivisionError("by accident")) as (link, _):
         with caplog.at_level(logging.ERROR), pytest.raises(RingmillError, match="by accident") as caught:

@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.read import reading
+from ringmill.node.storage.read.lookup import find_off_loop
 from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
+from ringmill.node.storage.table.block_cache import BlockCache
 from ringmill.node.storage.version.version import CorruptMark, without
+from ringmill.node.storage.version.version_set import View
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY
 from ringmill.simulator.disk.lossy import LossyDisk
 
@@ -117,6 +121,63 @@ async def test_a_mark_is_healed_piece_by_piece_and_each_piece_survives_a_restart
     await again.mark_healed(left)
     assert not again.corrupt_ranges()
     assert await again.get(lost[2]) == b"old" * 8
+
+
+async def heal(engine: Engine, mark: CorruptMark) -> None:
+    """As a healer does: what other copies hold is written before the range is readable."""
+    await write(engine, [key for key in KEYS if mark.covers(key)], b"healed")
+    await engine.mark_healed(mark)
+
+
+async def test_a_get_that_began_before_a_heal_does_not_show_what_survived(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await open_engine(CALM)
+    mark = await marked(disk, engine)
+
+    async def slow(
+        view: View, cache: BlockCache, key: bytes, sequence: int
+    ) -> tuple[int, bytes | None] | None:
+        found = await find_off_loop(view, cache, key, sequence)
+        await heal(engine, mark)
+        return found
+
+    monkeypatch.setattr(reading, "find_off_loop", slow)
+    with pytest.raises(CorruptRange):
+        await engine.get(KEYS[0])
+    assert await engine.get(KEYS[0]) == b"healed"
+
+
+async def test_a_scan_that_began_before_a_heal_does_not_show_what_survived(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine(CALM)
+    mark = await marked(disk, engine)
+    shown = list[tuple[bytes, bytes]]()
+    with pytest.raises(CorruptRange):
+        async for key, value in engine.scan(reverse=True):
+            if not shown:
+                await heal(engine, mark)
+            shown.append((key, value))
+    assert shown
+    assert not [key for key, _ in shown if mark.covers(key)]
+    assert dict([pair async for pair in engine.scan()])[KEYS[0]] == b"healed"
+
+
+async def test_a_snapshot_from_before_a_heal_does_not_show_what_survived(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine(CALM)
+    mark = await marked(disk, engine)
+    with engine.snapshot() as before:
+        await heal(engine, mark)
+        with pytest.raises(CorruptRange):
+            await engine.get(KEYS[0], snapshot=before)
+        with pytest.raises(CorruptRange):
+            _ = [pair async for pair in engine.scan(snapshot=before)]
+        assert await engine.get(KEYS[-1], snapshot=before) == b"new" * 8
+        with engine.snapshot() as behind:
+            assert dict([pair async for pair in engine.scan(snapshot=behind)])[KEYS[0]] == b"healed"
 
 
 async def test_a_mark_that_came_while_another_was_healed_stays(

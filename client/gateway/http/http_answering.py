@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -22,6 +22,7 @@ from ringmill.client.gateway.http.idempotency import IdempotencyMemory, checked_
 from ringmill.client.gateway.http.problems import HttpRefusal, challenge, http_refusal_of, problem_answer
 from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token, request_id_of
 from ringmill.client.gateway.http.request_spans import answered_in_span
+from ringmill.client.gateway.http.streams import HAS_BEGUN
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.parameters import IDEMPOTENCY_KEY, read_query
 from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
@@ -87,6 +88,8 @@ class HttpAnswering:
             )
             answer = problem_answer(internal, request_id)
         if not answer.prepared:
+            if HAS_BEGUN in request:
+                _cut_off(request, f"request {request_id}")
             _finish(request, answer, common)
         return answer
 
@@ -173,6 +176,14 @@ def _checked_bearer(request: web.BaseRequest) -> str:
         raise HttpRefusal(
             401, "PERMISSION_DENIED", error.message, headers=challenge(is_bad_token=True)
         ) from error
+
+
+def _cut_off(request: web.BaseRequest, what: str) -> NoReturn:
+    """End the connection amid an answer: its caller sees that it is not whole."""
+    _log.warning("%s has failed amid its answer: the connection is closed", what)
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionAbortedError("an answer has broken off")
 
 
 def _finish(request: web.BaseRequest, answer: web.StreamResponse, common: Mapping[str, str]) -> None:

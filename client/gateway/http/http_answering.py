@@ -101,14 +101,15 @@ class HttpAnswering:
             )
         matched = self._table.match(request.method, raw_path)
         query = read_query(matched.route.parameters, _pairs(raw_query))
-        slot = Slot(self._admission)
         if not matched.route.needs_cluster:
+            slot = Slot(self._admission, "")
             return await matched.route.handler(HttpCall(request, matched.path, query, None, common, slot))
         token = _checked_bearer(request)
         # A token that no node has confirmed yet may be made up: its requests count for the address.
         is_known = bool(token) and self._clients.knows(token)
-        self._admission.check_rate(f"token {token}" if is_known else f"address {request.remote}")
-        with slot:
+        caller = f"token {token}" if is_known else f"address {request.remote}"
+        self._admission.check_rate(caller)
+        with Slot(self._admission, caller) as slot:
             client, cache = await self._clients.client(token), self._admission.cache
             call = HttpCall(request, matched.path, query, client, common, slot, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)

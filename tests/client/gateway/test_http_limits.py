@@ -10,7 +10,7 @@ import pytest
 
 from ringmill.client.gateway.http import bodies, connection_guard
 from ringmill.client.gateway.http.http_admission import HttpAdmission
-from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room
+from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room, SharedRoom
 from ringmill.client.gateway.protection.read_cache import ReadCache
 from ringmill.cluster.errors import PermissionDenied, QuorumNotReached
 from ringmill.cluster.wire.stubs import kv_pb2
@@ -264,3 +264,27 @@ async def test_a_gateway_that_imports_no_modules_says_so_and_nothing_is_asked(no
     async with http_door(node[1]) as caller:
         told = await caller.ask("POST", "/v1/jobs", json={"target": "m.py:mine", "sources": {"m.py": ""}})
     assert (told.status, told.json["code"], told.json["outcome"]) == (501, "NOT_OFFERED", "failed")
+
+
+async def test_half_sent_bodies_are_in_the_way_of_no_request_and_one_caller_has_a_share(node: Node) -> None:
+    one, address = node
+    admission = HttpAdmission(requests=Room(3), bodies=SharedRoom(6, 4))
+    async with http_door(address, admission=admission) as caller:
+        host, _, port = caller.url.removeprefix("http://").partition(":")
+        head = b"PUT /v1/kv/default/k%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha"
+        assert (await caller.ask("GET", "/v1/kv/default/none")).status == 404, "the gateway is connected"
+        halves = [await asyncio.open_connection(host, int(port)) for _ in range(4)]
+        for number, (_, writer) in enumerate(halves):
+            writer.write(head % number)
+        status, problem = 0, dict[str, Any]()
+        async with asyncio.timeout(10):
+            while status != 503:
+                status, problem = await spoken(caller, head % 9 + b"l")
+        assert problem["code"] == "BUSY" and "bodies" in problem["detail"]
+        assert (await caller.ask("GET", "/v1/kv/default/none")).status == 404
+        assert (await caller.ask("PUT", "/v1/kv/default/short", data=b"v")).status == 200, "it came at once"
+        for reader, writer in halves:
+            writer.write(b"lf")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+    assert [one.values[b"k%d" % number] for number in range(4)] == [[b"half"]] * 4

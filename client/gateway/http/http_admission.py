@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +56,7 @@ class Slot:
         self._caller = caller
         self._in: Room | None = None
         self._users = 0
+        self._at_end: list[Callable[[], None]] = []
 
     def __enter__(self) -> Slot:
         """Raises HttpRefusal 503 when there is no room."""
@@ -75,6 +76,10 @@ class Slot:
         """The place is taken until this has ended too: it goes on when the caller hangs up."""
         self._users += 1
         work.add_done_callback(self._leave)
+
+    def at_end(self, do: Callable[[], None]) -> None:
+        """Done when the place is free, also for what goes on when the caller hangs up."""
+        self._at_end.append(do)
 
     @contextmanager
     def while_a_body_comes(self) -> Iterator[None]:
@@ -105,8 +110,12 @@ class Slot:
 
     def _leave(self, _: object = None) -> None:
         self._users -= 1
-        if not self._users and self._in is not None:
+        if self._users:
+            return
+        if self._in is not None:
             self._in.leave()
+        for do in self._at_end:
+            do()
 
     def _enter(self, room: Room, what: str) -> None:
         if not room.enter():

@@ -114,33 +114,36 @@ class HttpAnswering:
             slot.at_end(partial(self._clients.give_back, token))
             call = HttpCall(request, matched.path, query, client, common, slot, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)
-            asked = partial(self._asked, call, matched.route, token)
+            asked = partial(self._asked, call, matched.route, token, caller)
             return await answered_in_span(self._tracing, request, matched.route, asked)
 
-    async def _asked(self, call: HttpCall, route: HttpRoute, token: str) -> web.StreamResponse:
+    async def _asked(self, call: HttpCall, route: HttpRoute, token: str, caller: str) -> web.StreamResponse:
         """Answer what is asked of the cluster; a write that its caller has named, once."""
         name = call.request.headers.get(IDEMPOTENCY_KEY.name)
         if name is None or IDEMPOTENCY_KEY not in route.parameters:
             return await _handled(call, route)
-        return await self._once(call, route, checked_idempotency_key(name), token)
+        return await self._once(call, route, (token, checked_idempotency_key(name)), caller)
 
-    async def _once(self, call: HttpCall, route: HttpRoute, name: str, token: str) -> web.StreamResponse:
+    async def _once(
+        self, call: HttpCall, route: HttpRoute, name: tuple[str, str], caller: str
+    ) -> web.StreamResponse:
         body = await value_of_body(call)
         conditions = [call.request.headers.get(each, "") for each in ("If-Match", "If-None-Match")]
-        asked = "\0".join((call.request.raw_path, *conditions)).encode("utf-8", "surrogateescape")
-        has_token = bool(token)
+        request = (call.request.method, call.request.raw_path, *conditions)
+        asked = "\0".join(request).encode("utf-8", "surrogateescape")
 
         async def do(operation: OperationName) -> web.Response:
             call.operation = operation
             try:
                 answer = await _handled(call, route)
             except RingmillError as error:
-                raise http_refusal_of(error, has_token=has_token) from error
+                raise http_refusal_of(error, has_token=call.has_token) from error
             assert isinstance(answer, web.Response), "a write is answered whole"
             return answer
 
         return await self._memory.once(
-            (token, call.request.method, call.request.raw_path.partition("?")[0], name),
+            name,
+            caller,
             sha256(asked + b"\0" + body).digest(),
             lambda: name_of_write(call.client),
             do,

@@ -230,8 +230,11 @@ async def test_a_write_that_is_named_is_done_once(node: Node) -> None:
         assert [each.headers.get("Idempotency-Replayed") for each in told] == [None, "true"]
         other = await caller.ask("PUT", "/v1/kv/default/once", data=b"w", headers=named)
         assert (other.status, other.json["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
-        elsewhere = await caller.ask("PUT", "/v1/kv/default/once2", data=b"w", headers=named)
-        assert elsewhere.status == 200
+        elsewhere = await caller.ask("PUT", "/v1/kv/default/once2", data=b"v", headers=named)
+        assert elsewhere.status == 422, "a name is of one request"
+        removed = await caller.ask("DELETE", "/v1/kv/default/once", headers={"Idempotency-Key": "order-7"})
+        assert removed.status == 422
+        assert b"once2" not in one.values
 
 
 async def test_a_named_write_of_unknown_outcome_is_sent_again_as_a_later_attempt(

@@ -291,3 +291,17 @@ async def test_half_sent_bodies_are_in_the_way_of_no_request_and_one_caller_has_
             assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
             writer.close()
     assert [one.values[b"k%d" % number] for number in range(4)] == [[b"half"]] * 4
+
+
+async def test_a_reader_that_shares_the_read_of_another_keeps_its_own_time(node: Node) -> None:
+    one, address = node
+    async with http_door(address, admission=HttpAdmission(cache=ReadCache(60.0))) as caller:
+        before = one.waiting
+        patient = asyncio.create_task(caller.ask("GET", f"/v1/kv/default/{SLOW}?timeout=50"))
+        while one.waiting < before + 1:  # noqa: ASYNC110 - the node is in another thread
+            await asyncio.sleep(0.01)
+        hasty = caller.ask("GET", f"/v1/kv/default/{SLOW}?timeout=0.3")
+        told = await asyncio.wait_for(hasty, 10)
+        assert (told.status, told.json["code"], one.waiting) == (504, "DEADLINE_EXCEEDED", before + 1)
+        patient.cancel()
+        await asyncio.wait([patient])

@@ -67,7 +67,7 @@ from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.wire.request_options import ReadOptions, WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs import keyspaces_pb2, kv_pb2
 
-__all__ = ["AsyncKeyspace", "name_of_write", "read", "touch", "under_name", "write"]
+__all__ = ["AsyncKeyspace", "name_of_write", "read", "time_of_read", "touch", "under_name", "write"]
 
 T = TypeVar("T")
 Options = TypeVar("Options", ReadOptions, WriteOptions)
@@ -274,6 +274,11 @@ class AsyncKeyspace:
 def name_of_write(space: AsyncKeyspace) -> OperationName:
     """A name for a write that may be sent by several calls (`under_name`)."""
     return space._operations.next()
+
+
+def time_of_read(space: AsyncKeyspace, timeout: Seconds | None) -> float:
+    """The seconds that a read with this timeout may take.  Raises InvalidArgument."""
+    return space._router.timeout_s if timeout is None else checked_timeout_s(timeout)
 
 
 def under_name(space: AsyncKeyspace, name: OperationName) -> AsyncKeyspace:

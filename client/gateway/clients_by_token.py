@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -24,7 +25,10 @@ LOOK_S: Final = 1.0
 
 
 class ClientsByToken:
-    """Opens a client at the first request with a token, and keeps those that were used last."""
+    """Opens a client at the first request with a token, and keeps those that were used last.
+
+    One that is in use is not closed for a newer one: more than `most` are open when more are in use.
+    """
 
     def __init__(self, connect: Callable[[str], AsyncClient], most: int = MOST_TOKENS) -> None:
         """`connect` makes a client whose requests have a token; "" makes one that shows none."""
@@ -33,10 +37,37 @@ class ClientsByToken:
         self._clients: OrderedDict[str, AsyncClient] = OrderedDict()
         self._opening: dict[str, asyncio.Task[AsyncClient]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._users: dict[str, int] = {}
         self._is_closed = False
 
+    @asynccontextmanager
+    async def lent(self, token: str = "") -> AsyncIterator[AsyncClient]:
+        """The connected client for a token, which stays open within this block.  Raises as `client`."""
+        client = await self.taken(token)
+        try:
+            yield client
+        finally:
+            self.give_back(token)
+
+    async def taken(self, token: str) -> AsyncClient:
+        """The same until `give_back`, which is to be called once."""
+        self._users[token] = self._users.get(token, 0) + 1
+        try:
+            return await self.client(token)
+        except BaseException:
+            self.give_back(token)
+            raise
+
+    def give_back(self, token: str) -> None:
+        """One of those who use the client of this token has left."""
+        self._users[token] -= 1
+        if not self._users[token]:
+            del self._users[token]
+            self._close_unused()
+
     async def client(self, token: str = "") -> AsyncClient:
-        """The connected client for a token; "" for a caller who shows none.
+        """The connected client for a token; "" for a caller who shows none.  It may be closed for a newer one
+        at any time: `lent` and `taken` give one that is not.
 
         Raises PermissionDenied for a token that no node knows, Overloaded while many others are tried, and
         what connecting raises; the next call tries again.
@@ -85,7 +116,8 @@ class ClientsByToken:
     async def _answers_others(self) -> bool:
         """Whether the cluster answers a caller without a token now."""
         try:
-            await (await self.client()).status(timeout=LOOK_S)
+            async with self.lent() as client:
+                await client.status(timeout=LOOK_S)
         except RingmillError:
             return False
         return True
@@ -98,9 +130,17 @@ class ClientsByToken:
             self._close_later(opening.result())
             return
         self._clients[token] = opening.result()
-        while len(self._clients) > self._most:
-            _, oldest = self._clients.popitem(last=False)
-            self._close_later(oldest)
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        """Those that were asked for longest ago, when there are too many."""
+        too_many = len(self._clients) - self._most
+        if too_many <= 0:
+            return
+        newest = next(reversed(self._clients))
+        unused = [token for token in self._clients if token not in self._users and token != newest]
+        for token in unused[:too_many]:
+            self._close_later(self._clients.pop(token))
 
     def _close_later(self, client: AsyncClient) -> None:
         closing = asyncio.create_task(client.aclose())

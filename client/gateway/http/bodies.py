@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final
 
 from aiohttp import web
@@ -26,15 +26,16 @@ BODY_S: Final = 30.0
 """For how long a caller may take to send a body, in seconds."""
 
 
-async def read_body(request: web.BaseRequest, most_bytes: int, what: str) -> bytes:
+async def read_body(call: HttpCall, most_bytes: int, what: str) -> bytes:
     """The whole body.  Raises HttpRefusal 413 above the limit, 408 when it does not come in time, 415 when it
     is compressed."""
     parts: list[bytes] = []
     size = 0
+    request = call.request
     told = request.content_length
     if told is not None and told > most_bytes:
         raise _too_large(what, told, most_bytes)
-    async with reading_body(request):
+    async with reading_body(call):
         async for part in request.content.iter_any():
             size += len(part)
             if size > most_bytes:
@@ -44,22 +45,24 @@ async def read_body(request: web.BaseRequest, most_bytes: int, what: str) -> byt
 
 
 @asynccontextmanager
-async def reading_body(request: web.BaseRequest, within_s: float | None = None) -> AsyncIterator[None]:
+async def reading_body(call: HttpCall, within_s: float | None = None) -> AsyncIterator[None]:
     """The body is read in this block.  Raises HttpRefusal 408 when that takes longer than `within_s` seconds,
-    30 unless it is given, 415 for a body that is compressed, 400 for one that breaks off."""
-    within_s = within_s or BODY_S
+    30 unless it is given, 415 for a body that is compressed, 400 for one that breaks off, 503 when too many
+    are on their way."""
+    request, within_s = call.request, within_s or BODY_S
     coding = request.headers.get("Content-Encoding", "identity")
     if coding != "identity":
         raise HttpRefusal(
             415, "UNSUPPORTED_CODING", f"Content-Encoding is {coding[:40]!r}: send the body as it is"
         )
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # it is no part of the answer
+    has_come = request.content.is_eof()  # with the head, as short ones do: neither room nor timer is needed
     try:
-        has_come = request.content.is_eof()  # with the head, as short ones do: no timer is needed
-        async with asyncio.timeout(None if has_come else within_s):
-            yield
+        with nullcontext() if has_come else call.slot.while_a_body_comes():
+            if request.headers.get("Expect", "").lower() == "100-continue":
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # it is no part of the answer
+            async with asyncio.timeout(None if has_come else within_s):
+                yield
     except TimeoutError:
         raise HttpRefusal(
             408, "BODY_TOO_SLOW", f"the body did not come within {within_s:g} s",
@@ -72,16 +75,16 @@ async def reading_body(request: web.BaseRequest, within_s: float | None = None) 
 async def value_of_body(call: HttpCall) -> bytes:
     """The body as a value, within the limit of values.  Raises HttpRefusal."""
     if call.body is None:
-        call.body = await read_body(call.request, MAX_VALUE_BYTES, "the value")
+        call.body = await read_body(call, MAX_VALUE_BYTES, "the value")
     return call.body
 
 
-async def json_object(request: web.BaseRequest, most_bytes: int, known: frozenset[str]) -> dict[str, Any]:
+async def json_object(call: HttpCall, most_bytes: int, known: frozenset[str]) -> dict[str, Any]:
     """The body as a JSON object with no other members than those.  Raises HttpRefusal; InvalidArgument."""
-    kind = request.headers.get("Content-Type", JSON_TYPE).partition(";")[0].strip().lower()
+    kind = call.request.headers.get("Content-Type", JSON_TYPE).partition(";")[0].strip().lower()
     if kind != JSON_TYPE:
         raise HttpRefusal(415, "UNSUPPORTED_TYPE", f"Content-Type is {kind[:40]!r}; send {JSON_TYPE}")
-    body = await read_body(request, most_bytes, "the body")
+    body = await read_body(call, most_bytes, "the body")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +16,7 @@ from ringmill.client.gateway.http.http_admission import Slot
 from ringmill.client.gateway.http.problems import HttpRefusal
 from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
 from ringmill.client.gateway.protection.read_cache import ReadCache
-from ringmill.client.kv import AsyncKeyspace, under_name
+from ringmill.client.kv import AsyncKeyspace, time_of_read, under_name
 from ringmill.client.operations import OperationName
 from ringmill.client.registers.registers import AsyncRegisters, registers_under_name
 from ringmill.client.values import Item
@@ -36,9 +36,14 @@ class CallersCache:
         self, space: AsyncKeyspace, key: bytes, options: Mapping[str, Any], slot: Slot
     ) -> tuple[Item, bool]:
         """The item, and whether it came from a read of another request.  Raises as `AsyncKeyspace.get`."""
-        reader = self.token, options.get("r")
-        place = space.name, key
-        return await self.cache.get(place, reader, lambda: space.get(key, **options), slot.stays_for)
+        level = {name: value for name, value in options.items() if name != "timeout"}
+        place, reader = (space.name, key), (self.token, level.get("r"))
+
+        def load(left_s: float) -> Coroutine[Any, Any, Item]:
+            return space.get(key, **level, timeout=left_s)
+
+        within_s = time_of_read(space, options.get("timeout"))
+        return await self.cache.get(place, reader, load, slot.stays_for, within_s)
 
     def drop_all(self) -> None:
         """A keyspace has gone: nothing of it is to be told."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from ringmill.client.gateway.http.problems import HttpRefusal
-from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room
+from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room, SharedRoom
 from ringmill.client.gateway.protection.read_cache import ReadCache
 
 __all__ = ["HttpAdmission", "Slot"]
 
 MOST_REQUESTS = 256
 MOST_STREAMS = 500
+MOST_BODIES = 256
+BODIES_OF_ONE = 200
+"""Bodies on their way of one caller: an address, or a token that nodes have confirmed."""
 BATCHES_AT_ONCE = 4
 """Others wait: what each reads takes memory until it is told."""
 
@@ -26,6 +31,7 @@ class HttpAdmission:
     callers: CallerLimits = field(default_factory=CallerLimits)
     requests: Room = field(default_factory=lambda: Room(MOST_REQUESTS))
     streams: Room = field(default_factory=lambda: Room(MOST_STREAMS))
+    bodies: SharedRoom = field(default_factory=lambda: SharedRoom(MOST_BODIES, BODIES_OF_ONE))
     cache: ReadCache | None = None
     batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BATCHES_AT_ONCE))
 
@@ -44,10 +50,13 @@ class HttpAdmission:
 class Slot:
     """The place of one request among those that are under way, or of a stream among the streams."""
 
-    def __init__(self, admission: HttpAdmission) -> None:
+    def __init__(self, admission: HttpAdmission, caller: str) -> None:
+        """`caller` is whose share of the bodies it takes."""
         self._rooms = admission
+        self._caller = caller
         self._in: Room | None = None
         self._users = 0
+        self._at_end: list[Callable[[], None]] = []
 
     def __enter__(self) -> Slot:
         """Raises HttpRefusal 503 when there is no room."""
@@ -68,6 +77,30 @@ class Slot:
         self._users += 1
         work.add_done_callback(self._leave)
 
+    def at_end(self, do: Callable[[], None]) -> None:
+        """Done when the place is free, also for what goes on when the caller hangs up."""
+        self._at_end.append(do)
+
+    @contextmanager
+    def while_a_body_comes(self) -> Iterator[None]:
+        """A caller that sends its body slowly, or not at all, has no place among the requests meanwhile.
+
+        Raises HttpRefusal 503 when too many bodies are on their way, and afterwards when there are too many
+        requests.
+        """
+        bodies, former = self._rooms.bodies, self._in
+        if not bodies.enter(self._caller):
+            raise _busy(f"has bodies of other requests on their way, {bodies.share} of one caller at most")
+        self._in = None
+        if former is not None:
+            former.leave()
+        try:
+            yield
+        finally:
+            bodies.leave(self._caller)
+        if former is not None:
+            self._enter(former, "requests")
+
     def becomes_a_stream(self) -> None:
         """It goes on until its caller leaves it, so it is counted as such.  Raises HttpRefusal 503."""
         former = self._in
@@ -77,13 +110,19 @@ class Slot:
 
     def _leave(self, _: object = None) -> None:
         self._users -= 1
-        if not self._users and self._in is not None:
+        if self._users:
+            return
+        if self._in is not None:
             self._in.leave()
+        for do in self._at_end:
+            do()
 
     def _enter(self, room: Room, what: str) -> None:
         if not room.enter():
-            raise HttpRefusal(
-                503, "BUSY", f"this gateway has {room.most} {what} under way, and takes no more",
-                headers={"Retry-After": "1"},
-            )  # fmt: skip
+            raise _busy(f"has {room.most} {what} under way")
         self._in = room
+
+
+def _busy(why: str) -> HttpRefusal:
+    told = f"this gateway {why}, and takes no more"
+    return HttpRefusal(503, "BUSY", told, headers={"Retry-After": "1"})

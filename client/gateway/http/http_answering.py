@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -22,6 +22,7 @@ from ringmill.client.gateway.http.idempotency import IdempotencyMemory, checked_
 from ringmill.client.gateway.http.problems import HttpRefusal, challenge, http_refusal_of, problem_answer
 from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token, request_id_of
 from ringmill.client.gateway.http.request_spans import answered_in_span
+from ringmill.client.gateway.http.streams import HAS_BEGUN
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.parameters import IDEMPOTENCY_KEY, read_query
 from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
@@ -87,6 +88,8 @@ class HttpAnswering:
             )
             answer = problem_answer(internal, request_id)
         if not answer.prepared:
+            if HAS_BEGUN in request:
+                _cut_off(request, f"request {request_id}")
             _finish(request, answer, common)
         return answer
 
@@ -98,44 +101,49 @@ class HttpAnswering:
             )
         matched = self._table.match(request.method, raw_path)
         query = read_query(matched.route.parameters, _pairs(raw_query))
-        slot = Slot(self._admission)
         if not matched.route.needs_cluster:
+            slot = Slot(self._admission, "")
             return await matched.route.handler(HttpCall(request, matched.path, query, None, common, slot))
         token = _checked_bearer(request)
         # A token that no node has confirmed yet may be made up: its requests count for the address.
         is_known = bool(token) and self._clients.knows(token)
-        self._admission.check_rate(f"token {token}" if is_known else f"address {request.remote}")
-        with slot:
-            client, cache = await self._clients.client(token), self._admission.cache
+        caller = f"token {token}" if is_known else f"address {request.remote}"
+        self._admission.check_rate(caller)
+        with Slot(self._admission, caller) as slot:
+            client, cache = await self._clients.taken(token), self._admission.cache
+            slot.at_end(partial(self._clients.give_back, token))
             call = HttpCall(request, matched.path, query, client, common, slot, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)
-            asked = partial(self._asked, call, matched.route, token)
+            asked = partial(self._asked, call, matched.route, token, caller)
             return await answered_in_span(self._tracing, request, matched.route, asked)
 
-    async def _asked(self, call: HttpCall, route: HttpRoute, token: str) -> web.StreamResponse:
+    async def _asked(self, call: HttpCall, route: HttpRoute, token: str, caller: str) -> web.StreamResponse:
         """Answer what is asked of the cluster; a write that its caller has named, once."""
         name = call.request.headers.get(IDEMPOTENCY_KEY.name)
         if name is None or IDEMPOTENCY_KEY not in route.parameters:
             return await _handled(call, route)
-        return await self._once(call, route, checked_idempotency_key(name), token)
+        return await self._once(call, route, (token, checked_idempotency_key(name)), caller)
 
-    async def _once(self, call: HttpCall, route: HttpRoute, name: str, token: str) -> web.StreamResponse:
+    async def _once(
+        self, call: HttpCall, route: HttpRoute, name: tuple[str, str], caller: str
+    ) -> web.StreamResponse:
         body = await value_of_body(call)
         conditions = [call.request.headers.get(each, "") for each in ("If-Match", "If-None-Match")]
-        asked = "\0".join((call.request.raw_path, *conditions)).encode("utf-8", "surrogateescape")
-        has_token = bool(token)
+        request = (call.request.method, call.request.raw_path, *conditions)
+        asked = "\0".join(request).encode("utf-8", "surrogateescape")
 
         async def do(operation: OperationName) -> web.Response:
             call.operation = operation
             try:
                 answer = await _handled(call, route)
             except RingmillError as error:
-                raise http_refusal_of(error, has_token=has_token) from error
+                raise http_refusal_of(error, has_token=call.has_token) from error
             assert isinstance(answer, web.Response), "a write is answered whole"
             return answer
 
         return await self._memory.once(
-            (token, call.request.method, call.request.raw_path.partition("?")[0], name),
+            name,
+            caller,
             sha256(asked + b"\0" + body).digest(),
             lambda: name_of_write(call.client),
             do,
@@ -173,6 +181,14 @@ def _checked_bearer(request: web.BaseRequest) -> str:
         raise HttpRefusal(
             401, "PERMISSION_DENIED", error.message, headers=challenge(is_bad_token=True)
         ) from error
+
+
+def _cut_off(request: web.BaseRequest, what: str) -> NoReturn:
+    """End the connection amid an answer: its caller sees that it is not whole."""
+    _log.warning("%s has failed amid its answer: the connection is closed", what)
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionAbortedError("an answer has broken off")
 
 
 def _finish(request: web.BaseRequest, answer: web.StreamResponse, common: Mapping[str, str]) -> None:

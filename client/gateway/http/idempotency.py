@@ -3,6 +3,7 @@
 The gateway keeps the name of the operation, and then its answer, for a while.  A repeat within it gets that
 answer, or waits for the one that is under way.  A write whose outcome is unknown keeps its operation id: the
 repeat is a later attempt of it, and nodes ask first whether it was done (rule V4: docs/protocol/versions.md).
+The name of a write that certainly was not done is forgotten: what only fails pushes no other name out.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class _Named:
     fingerprint: bytes
     operation: OperationName
     since: float
+    caller: str
     under_way: asyncio.Task[Answer] | None = None
     answer: tuple[int, bytes, dict[str, str]] | None = None
 
@@ -52,11 +54,13 @@ class IdempotencyMemory:
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self._most = most
-        self._named: OrderedDict[tuple[str, ...], _Named] = OrderedDict()
+        self._named: OrderedDict[tuple[str, str], _Named] = OrderedDict()
+        self._of_callers: dict[str, OrderedDict[tuple[str, str], None]] = {}
 
     async def once(
         self,
-        name: tuple[str, ...],
+        name: tuple[str, str],
+        caller: str,
         fingerprint: bytes,
         operation: Callable[[], OperationName],
         do: Callable[[OperationName], Awaitable[web.Response]],
@@ -64,14 +68,16 @@ class IdempotencyMemory:
     ) -> web.Response:
         """The answer of `do`, or that of an earlier one of the same name.
 
-        `name` holds the caller, the path and the key.  `do` goes on when its caller leaves; `begun` gets its
-        task.  Raises HttpRefusal 422 when the name was that of another request; what `do` raises.
+        `name` is the token and the key, `fingerprint` is of all that was asked, its method and path too.
+        When names are too many, the `caller` who has most loses its oldest.  `do` goes on when its caller
+        leaves; `begun` gets its task.  Raises HttpRefusal 422 when the name was that of another request; what
+        `do` raises.
         """
         now = asyncio.get_running_loop().time()
         self._forget(now)
         found = self._named.get(name)
         if found is None:
-            found = self._named[name] = _Named(fingerprint, operation(), now)
+            found = self._keep(name, _Named(fingerprint, operation(), now, caller))
         elif found.fingerprint != fingerprint:
             raise HttpRefusal(
                 422, "IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key was that of another request",
@@ -82,7 +88,7 @@ class IdempotencyMemory:
             replayed = {**headers, "Idempotency-Replayed": "true"}
             return web.Response(status=status, body=body, headers=replayed)
         if found.under_way is None:
-            found.under_way = asyncio.create_task(self._do(found, do), name="named-write")
+            found.under_way = asyncio.create_task(self._do(name, found, do), name="named-write")
             begun(found.under_way)
         told = await asyncio.shield(found.under_way)
         if isinstance(told, HttpRefusal):
@@ -92,15 +98,26 @@ class IdempotencyMemory:
         headers = {each: told.headers[each] for each in ("Content-Type", "ETag") if each in told.headers}
         return web.Response(status=told.status, body=told.body, headers=headers)
 
-    async def _do(self, named: _Named, do: Callable[[OperationName], Awaitable[web.Response]]) -> Answer:
+    async def _do(
+        self,
+        name: tuple[str, str],
+        named: _Named,
+        do: Callable[[OperationName], Awaitable[web.Response]],
+    ) -> Answer:
         """Do it, and keep the answer if it is certain."""
+        operation = named.operation
+        later = operation._replace(attempt=operation.attempt + 1)
         try:
-            answer = await do(named.operation)
+            answer = await do(operation)
         except HttpRefusal as refusal:
             if refusal.outcome != "failed":
-                operation = named.operation
-                named.operation = operation._replace(attempt=operation.attempt + 1)
+                named.operation = later
+            elif not operation.attempt:
+                self._drop(name)
             return refusal
+        except BaseException:
+            named.operation = later  # it may have been done
+            raise
         finally:
             named.under_way = None
         if isinstance(answer.body, bytes):
@@ -108,11 +125,31 @@ class IdempotencyMemory:
             named.answer = answer.status, answer.body, kept
         return answer
 
+    def _keep(self, name: tuple[str, str], named: _Named) -> _Named:
+        if len(self._named) >= self._most:
+            self._make_room()
+        self._of_callers.setdefault(named.caller, OrderedDict())[name] = None
+        self._named[name] = named
+        return named
+
+    def _make_room(self) -> None:
+        """Forget the oldest name that is not under way, of the caller who has most."""
+        most = max(self._of_callers.values(), key=len)
+        oldest = next((name for name in most if self._named[name].under_way is None), None)
+        if oldest is not None:
+            self._drop(oldest)
+
     def _forget(self, now: float) -> None:
-        """The oldest, when they are too old or too many; none that is under way."""
+        """Those that are too old; none that is under way."""
         while self._named:
             name, oldest = next(iter(self._named.items()))
-            is_over = now - oldest.since > KEPT_S or len(self._named) > self._most
-            if not is_over or oldest.under_way is not None:
+            if now - oldest.since <= KEPT_S or oldest.under_way is not None:
                 return
-            del self._named[name]
+            self._drop(name)
+
+    def _drop(self, name: tuple[str, str]) -> None:
+        caller = self._named.pop(name).caller
+        of_caller = self._of_callers[caller]
+        del of_caller[name]
+        if not of_caller:
+            del self._of_callers[caller]

@@ -11,21 +11,29 @@ from aiohttp import web
 
 from ringmill.client.gateway.http.call import HttpCall
 from ringmill.client.gateway.http.connection_guard import ANSWER_S
+from ringmill.cluster.errors import CorruptData
 
-__all__ = ["BEAT_S", "EVENTS_TYPE", "LINES_TYPE", "OpenStream", "event_text", "with_beats"]
+__all__ = [
+    "BEAT_S", "EVENTS_TYPE", "HAS_BEGUN", "LINES_TYPE", "OpenStream", "event_text", "with_beats",
+]  # fmt: skip
 
 LINES_TYPE: Final = "application/x-ndjson"
 EVENTS_TYPE: Final = "text/event-stream"
 BEAT_S: Final = 15.0
 """Between two signs of life of a stream that has nothing to tell, in seconds."""
+HAS_BEGUN: Final = web.RequestKey("has_begun", bool)
+"""Is in a request of which an answer has begun: no other one can be told."""
 T = TypeVar("T")
 
 
 class OpenStream:
-    """One answer, written piece by piece."""
+    """One answer, written piece by piece.  Once it has begun, an error ends the connection amid it."""
 
-    def __init__(self, call: HttpCall, content_type: str) -> None:
+    def __init__(self, call: HttpCall, content_type: str, length: int | None = None) -> None:
+        """`length` is the number of bytes, if it is known."""
         self._call = call
+        self._length = length
+        self._written = 0
         self._answer = web.StreamResponse(
             headers={
                 **call.common,
@@ -35,12 +43,23 @@ class OpenStream:
                 "Server": "ringmill",
             }
         )
+        self._answer.content_length = length
 
-    async def begin(self) -> None:
+    async def begin(self) -> bool:
+        """Send the head.  False for HEAD: nothing else is to be written."""
+        self._call.request[HAS_BEGUN] = True
         await self._answer.prepare(self._call.request)
+        return self._has_body
+
+    @property
+    def _has_body(self) -> bool:
+        return self._call.request.method != "HEAD"
 
     async def write(self, data: bytes) -> None:
         """Raises ConnectionResetError when the caller is gone, or has not taken it in time."""
+        if not self._has_body:
+            return
+        self._written += len(data)
         try:
             async with asyncio.timeout(ANSWER_S):
                 await self._answer.write(data)
@@ -50,14 +69,17 @@ class OpenStream:
             raise ConnectionResetError("the caller does not take its answer") from None
 
     async def end(self) -> web.StreamResponse:
-        """The whole answer."""
+        """The whole answer.  Raises CorruptData when it is not as long as was told."""
+        if self._has_body and self._length not in (None, self._written):
+            raise CorruptData(f"{self._written} bytes came, and {self._length} were told")
         await self._answer.write_eof()
         return self._answer
 
 
 def event_text(name: str, document: object, id: str = "") -> bytes:
     """One Server-Sent Event; `id` is what comes back as Last-Event-ID."""
-    told = json.dumps(document, ensure_ascii=False)  # JSON has no line ends
+    told = json.dumps(document, ensure_ascii=False)  # JSON has no line ends but those of Unicode
+    told = told.replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
     head = f"id: {id}\n" if id else ""
     return f"{head}event: {name}\ndata: {told}\n\n".encode("utf-8", "backslashreplace")
 

@@ -16,7 +16,7 @@ from ringmill.client.administration.top_view import TopView, top_view
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.page.live_view import live_view, ring_picture
 from ringmill.client.gateway.page.timeline import Timeline
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import ClientClosed, RingmillError
 
 __all__ = ["ClusterWatcher", "PageMessage"]
 
@@ -90,12 +90,15 @@ class ClusterWatcher:
 
     async def aclose(self) -> None:
         """Look no more, and let all subscribers end."""
-        for queue in self._lookers:
-            queue.put_nowait(_END)
-        self._lookers.clear()
+        self._end_all()
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
+
+    def _end_all(self) -> None:
+        for queue in self._lookers:
+            queue.put_nowait(_END)
+        self._lookers.clear()
 
     def _known(self) -> list[PageMessage]:
         known = [PageMessage("history", {"samples": list(self._samples), "events": self._told_events()})]
@@ -114,6 +117,9 @@ class ClusterWatcher:
             until = loop.time() + EVERY_S
             try:
                 await self._look(is_hot=looks % HOT_EVERY == 0)
+            except ClientClosed:  # nothing comes any more: pages open again, with another client
+                self._end_all()
+                return
             except RingmillError as error:
                 self._tell(PageMessage("trouble", {"at_s": self._now_s(), "message": str(error)}))
             except Exception:
@@ -163,5 +169,7 @@ async def _unless_refused(asking: Awaitable[T]) -> T | None:
     """The answer; None when this client may not ask, or nobody answers."""
     try:
         return await asking
+    except ClientClosed:
+        raise
     except RingmillError:
         return None

@@ -82,7 +82,8 @@ class LivePage:
         async with aclosing(self._watcher(call.client).subscribe()) as messages:
             message = await anext(messages)  # it is there at once, so the watcher is in use before this waits
             await self._close_idle()
-            await stream.begin()
+            if not await stream.begin():
+                return await stream.end()
             await stream.write(event_text(message.kind, message.body))
             async for message in messages:
                 await stream.write(event_text(message.kind, message.body))

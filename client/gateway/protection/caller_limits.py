@@ -12,7 +12,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from ringmill.client.gateway.protection.rate_limits import SlidingWindow, TokenBucket
 
-__all__ = ["CallerLimits", "Room", "WindowLimit"]
+__all__ = ["CallerLimits", "Room", "SharedRoom", "WindowLimit"]
 
 MOST_CALLERS: Final = 10_000
 
@@ -94,3 +94,27 @@ class Room:
     def leave(self) -> None:
         """One of those that have entered is over."""
         self.taken -= 1
+
+
+class SharedRoom:
+    """A room in which one caller has a share at most."""
+
+    def __init__(self, most: int, share: int) -> None:
+        self.share = share
+        self._room = Room(most)
+        self._taken: dict[str, int] = {}
+
+    def enter(self, caller: str) -> bool:
+        """Whether there was room for one more of this caller, which is counted then."""
+        taken = self._taken.get(caller, 0)
+        if taken >= self.share or not self._room.enter():
+            return False
+        self._taken[caller] = taken + 1
+        return True
+
+    def leave(self, caller: str) -> None:
+        """One of this caller's is over."""
+        self._room.leave()
+        self._taken[caller] -= 1
+        if not self._taken[caller]:
+            del self._taken[caller]

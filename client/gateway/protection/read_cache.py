@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringmill.client.values import Item
+from ringmill.cluster.errors import DeadlineExceeded
 
 __all__ = ["ReadCache"]
 
 MOST_BYTES: Final = 64 << 20
-_OVERHEAD: Final = 500
-"""Bytes of an item beside its values."""
+_OVERHEAD: Final = 1500
+"""Bytes of an item beside its name and values, with its place in the cache."""
+_OF_SIBLING: Final = 200
+"""Bytes of a sibling beside its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +47,48 @@ class ReadCache:
         self,
         place: Hashable,
         reader: Hashable,
-        load: Callable[[], Awaitable[Item]],
+        load: Callable[[float], Awaitable[Item]],
         begun: Callable[[asyncio.Task[Item]], None],
+        within_s: float = 5.0,
     ) -> tuple[Item, bool]:
         """The item, and whether no read of this call's own was needed.
 
-        A read goes on when its caller leaves; `begun` gets its task.  Raises what `load` raises; an error is
-        told to those who wait for it, and is not kept.
+        `load` gets the seconds that are left of `within_s`.  That of another caller is waited for as long,
+        and when its time ends before this call's, the item is loaded again.  A read goes on when its caller
+        leaves; `begun` gets its task.  Raises DeadlineExceeded, and what `load` raises; an error is told to
+        those who wait for it, and is not kept.
         """
-        name, now = (place, reader), asyncio.get_running_loop().time()
-        kept = self._kept.get(name)
-        if kept is not None and now < kept.until:
-            self._kept.move_to_end(name)
-            return kept.item, True
-        reading = self._under_way.get(name)
-        is_shared = reading is not None
-        if reading is None:
-            reading = self._under_way[name] = asyncio.create_task(self._load(name, load), name="cached-read")
-            begun(reading)
-        return await asyncio.shield(reading), is_shared
+        name, clock = (place, reader), asyncio.get_running_loop().time
+        until = clock() + within_s
+        while (left_s := until - clock()) > 0:
+            kept = self._kept.get(name)
+            if kept is not None and clock() < kept.until:
+                self._kept.move_to_end(name)
+                return kept.item, True
+            reading = self._under_way.get(name)
+            if reading is None:
+                return await asyncio.shield(self._begin(name, load, left_s, begun)), False
+            try:
+                async with asyncio.timeout(left_s):
+                    return await asyncio.shield(reading), True
+            except DeadlineExceeded:
+                continue  # that was the other one's time
+            except TimeoutError:
+                break
+        raise DeadlineExceeded(f"the read was not answered within {within_s:g} s")
+
+    def _begin(
+        self,
+        name: tuple[Hashable, Hashable],
+        load: Callable[[float], Awaitable[Item]],
+        left_s: float,
+        begun: Callable[[asyncio.Task[Item]], None],
+    ) -> asyncio.Task[Item]:
+        reading = asyncio.create_task(self._load(name, load(left_s)), name="cached-read")
+        self._under_way[name] = reading
+        reading.add_done_callback(_look_at)
+        begun(reading)
+        return reading
 
     def drop(self, place: Hashable) -> None:
         """Keep nothing of it: it is being written.  A read under way is not kept, either."""
@@ -76,10 +102,10 @@ class ReadCache:
         for place in [*self._readers, *(name[0] for name in self._under_way)]:
             self.drop(place)
 
-    async def _load(self, name: tuple[Hashable, Hashable], load: Callable[[], Awaitable[Item]]) -> Item:
+    async def _load(self, name: tuple[Hashable, Hashable], loading: Awaitable[Item]) -> Item:
         this = asyncio.current_task()
         try:
-            item = await load()
+            item = await loading
         finally:
             is_current = self._under_way.get(name) is this
             if is_current:
@@ -90,7 +116,8 @@ class ReadCache:
 
     def _keep(self, name: tuple[Hashable, Hashable], item: Item) -> None:
         lives_s = min([self.ttl_s, *(each for each in item.ttls if each is not None)])
-        size = sum(map(len, item.siblings)) + len(item.context.token) + _OVERHEAD
+        size = sum(len(each) + _OF_SIBLING for each in item.siblings) + len(item.context.token)
+        size += _length(name) + _OVERHEAD
         if size > self._most_bytes:
             return
         self._forget(name)
@@ -112,3 +139,16 @@ class ReadCache:
             readers.discard(name[1])
             if not readers:
                 del self._readers[name[0]]
+
+
+def _length(name: Hashable) -> int:
+    """Of all texts and bytes in it."""
+    if isinstance(name, tuple):
+        return sum(map(_length, name))
+    return len(name) if isinstance(name, str | bytes) else 0
+
+
+def _look_at(reading: asyncio.Task[Item]) -> None:
+    """Its error is nobody's when all who waited have left."""
+    if not reading.cancelled():
+        reading.exception()

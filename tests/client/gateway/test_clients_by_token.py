@@ -9,6 +9,7 @@ import pytest
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.clients_by_token import MOST_OPENING, ClientsByToken
+from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
 from ringmill.cluster.errors import Overloaded, PermissionDenied, Unavailable
 
 GOOD = {"", "good", "other", "third"}
@@ -75,6 +76,42 @@ async def test_wrong_tokens_push_no_good_one_out() -> None:
     await world.clients.client("third")
     await asyncio.sleep(0)
     assert "good" in world.closed and "third" not in world.closed
+
+
+async def test_a_client_that_is_in_use_is_closed_when_its_last_user_has_left() -> None:
+    world = World(most=1)
+    async with world.clients.lent("good") as good:
+        again = await world.clients.taken("good")
+        for token in ("other", "third"):
+            async with world.clients.lent(token):
+                await asyncio.sleep(0)
+                assert "good" not in world.closed, "somebody has a request under way"
+        assert again is good and world.clients.knows("good")
+    await asyncio.sleep(0)
+    assert "good" not in world.closed
+    world.clients.give_back("good")
+    await asyncio.sleep(0)
+    open_ones = [token for token in ("good", "other", "third") if world.clients.knows(token)]
+    assert len(open_ones) == 1 and len(world.closed) == 2
+
+
+async def test_a_token_that_opens_nothing_has_no_users() -> None:
+    world = World()
+    with pytest.raises(PermissionDenied):
+        await world.clients.taken("wrong")
+    assert not world.clients._users
+
+
+async def test_what_goes_on_when_its_caller_has_left_has_its_client_open() -> None:
+    ended: list[str] = []
+    with Slot(HttpAdmission(), "address") as slot:
+        slot.at_end(lambda: ended.append("slot"))
+        work = asyncio.create_task(asyncio.sleep(0.01))
+        slot.stays_for(work)
+    assert not ended
+    await work
+    await asyncio.sleep(0)
+    assert ended == ["slot"]
 
 
 async def test_strangers_have_few_tokens_tried_at_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ringmill.client.gateway.http import bodies, connection_guard
 from ringmill.client.gateway.http.http_admission import HttpAdmission
-from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room
+from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room, SharedRoom
 from ringmill.client.gateway.protection.read_cache import ReadCache
 from ringmill.cluster.errors import PermissionDenied, QuorumNotReached
 from ringmill.cluster.wire.stubs import kv_pb2
@@ -230,8 +230,11 @@ async def test_a_write_that_is_named_is_done_once(node: Node) -> None:
         assert [each.headers.get("Idempotency-Replayed") for each in told] == [None, "true"]
         other = await caller.ask("PUT", "/v1/kv/default/once", data=b"w", headers=named)
         assert (other.status, other.json["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
-        elsewhere = await caller.ask("PUT", "/v1/kv/default/once2", data=b"w", headers=named)
-        assert elsewhere.status == 200
+        elsewhere = await caller.ask("PUT", "/v1/kv/default/once2", data=b"v", headers=named)
+        assert elsewhere.status == 422, "a name is of one request"
+        removed = await caller.ask("DELETE", "/v1/kv/default/once", headers={"Idempotency-Key": "order-7"})
+        assert removed.status == 422
+        assert b"once2" not in one.values
 
 
 async def test_a_named_write_of_unknown_outcome_is_sent_again_as_a_later_attempt(
@@ -264,3 +267,41 @@ async def test_a_gateway_that_imports_no_modules_says_so_and_nothing_is_asked(no
     async with http_door(node[1]) as caller:
         told = await caller.ask("POST", "/v1/jobs", json={"target": "m.py:mine", "sources": {"m.py": ""}})
     assert (told.status, told.json["code"], told.json["outcome"]) == (501, "NOT_OFFERED", "failed")
+
+
+async def test_half_sent_bodies_are_in_the_way_of_no_request_and_one_caller_has_a_share(node: Node) -> None:
+    one, address = node
+    admission = HttpAdmission(requests=Room(3), bodies=SharedRoom(6, 4))
+    async with http_door(address, admission=admission) as caller:
+        host, _, port = caller.url.removeprefix("http://").partition(":")
+        head = b"PUT /v1/kv/default/k%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha"
+        assert (await caller.ask("GET", "/v1/kv/default/none")).status == 404, "the gateway is connected"
+        halves = [await asyncio.open_connection(host, int(port)) for _ in range(4)]
+        for number, (_, writer) in enumerate(halves):
+            writer.write(head % number)
+        status, problem = 0, dict[str, Any]()
+        async with asyncio.timeout(10):
+            while status != 503:
+                status, problem = await spoken(caller, head % 9 + b"l")
+        assert problem["code"] == "BUSY" and "bodies" in problem["detail"]
+        assert (await caller.ask("GET", "/v1/kv/default/none")).status == 404
+        assert (await caller.ask("PUT", "/v1/kv/default/short", data=b"v")).status == 200, "it came at once"
+        for reader, writer in halves:
+            writer.write(b"lf")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+    assert [one.values[b"k%d" % number] for number in range(4)] == [[b"half"]] * 4
+
+
+async def test_a_reader_that_shares_the_read_of_another_keeps_its_own_time(node: Node) -> None:
+    one, address = node
+    async with http_door(address, admission=HttpAdmission(cache=ReadCache(60.0))) as caller:
+        before = one.waiting
+        patient = asyncio.create_task(caller.ask("GET", f"/v1/kv/default/{SLOW}?timeout=50"))
+        while one.waiting < before + 1:  # noqa: ASYNC110 - the node is in another thread
+            await asyncio.sleep(0.01)
+        hasty = caller.ask("GET", f"/v1/kv/default/{SLOW}?timeout=0.3")
+        told = await asyncio.wait_for(hasty, 10)
+        assert (told.status, told.json["code"], one.waiting) == (504, "DEADLINE_EXCEEDED", before + 1)
+        patient.cancel()
+        await asyncio.wait([patient])

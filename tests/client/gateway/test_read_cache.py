@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tracemalloc
 
 import pytest
 
-from ringmill import CausalContext, Item, NotFound
+from ringmill import CausalContext, DeadlineExceeded, Item, NotFound
 from ringmill.client.gateway.protection.read_cache import ReadCache
 
 
@@ -27,7 +29,7 @@ class Store:
         self.has_begun = asyncio.Event()
         self.may_go_on = asyncio.Event()
 
-    async def load(self) -> Item:
+    async def load(self, _: float = 5.0) -> Item:
         self.reads += 1
         self.has_begun.set()
         found = item(self.value)
@@ -73,7 +75,7 @@ async def test_a_caller_gets_nothing_that_another_one_has_read() -> None:
 async def test_an_error_is_told_to_all_who_wait_and_is_not_kept() -> None:
     store, cache = Store(), ReadCache(60.0)
 
-    async def load() -> Item:
+    async def load(_: float) -> Item:
         await store.load()
         raise NotFound("not found: k")
 
@@ -89,10 +91,10 @@ async def test_an_error_is_told_to_all_who_wait_and_is_not_kept() -> None:
 
 
 async def test_a_value_is_kept_no_longer_than_it_lives_and_all_within_the_bytes() -> None:
-    store, cache = Store(), ReadCache(60.0, most_bytes=3000)
+    store, cache = Store(), ReadCache(60.0, most_bytes=4500)
     store.may_go_on.set()
 
-    async def expired() -> Item:
+    async def expired(_: float) -> Item:
         return item(b"v", ttl=0.0)
 
     await cache.get("short", "", expired, uncounted)
@@ -102,3 +104,57 @@ async def test_a_value_is_kept_no_longer_than_it_lives_and_all_within_the_bytes(
         await cache.get(name, "", store.load, uncounted)
     assert not (await cache.get("a", "", store.load, uncounted))[1], "the oldest made room"
     assert (await cache.get("d", "", store.load, uncounted))[1]
+
+
+async def test_a_caller_waits_for_the_read_of_another_one_as_long_as_its_own_time() -> None:
+    store, cache = Store(), ReadCache(60.0)
+    patient = asyncio.create_task(cache.get("k", "", store.load, uncounted, 60.0))
+    await store.has_begun.wait()
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.wait_for(cache.get("k", "", store.load, uncounted, 0.05), 10)
+    store.may_go_on.set()
+    assert (await patient)[0].newest == b"old" and store.reads == 1
+
+
+async def test_when_the_time_of_another_reader_ends_the_item_is_loaded_again() -> None:
+    store, cache = Store(), ReadCache(60.0)
+    given: list[float] = []
+
+    async def load(left_s: float) -> Item:
+        given.append(left_s)
+        if len(given) == 1:
+            await store.load()
+            raise DeadlineExceeded("the read was not answered")
+        return item(b"new")
+
+    hasty = asyncio.create_task(cache.get("k", "", load, uncounted, 0.5))
+    await store.has_begun.wait()
+    patient = [asyncio.create_task(cache.get("k", "", load, uncounted, 60.0)) for _ in range(10)]
+    await asyncio.sleep(0)
+    store.may_go_on.set()
+    with pytest.raises(DeadlineExceeded):
+        await hasty
+    assert {found.newest for found, _ in await asyncio.gather(*patient)} == {b"new"}
+    assert len(given) == 2 and 50 < given[1] < 60
+
+
+@pytest.mark.parametrize(("key_bytes", "siblings"), [(10, 1), (1000, 1), (10, 20)])
+async def test_the_bytes_of_the_cache_are_those_that_it_takes(key_bytes: int, siblings: int) -> None:
+    most = 2 << 20
+    cache = ReadCache(60.0, most)
+
+    async def load(_: float) -> Item:
+        values = tuple(os.urandom(10) for _ in range(siblings))
+        dots = tuple(f"n1#1:{os.urandom(4).hex()}" for _ in range(siblings))
+        return Item(values, CausalContext(os.urandom(30)), dots, ttls=(None,) * siblings)
+
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(3000):
+            place = (f"space {number}", os.urandom(key_bytes))
+            await cache.get(place, (f"token {number}", None), load, uncounted)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert most / 2 < taken <= most

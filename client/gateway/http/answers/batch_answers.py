@@ -56,7 +56,7 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
     not valid, 400 names it, and none is done.  Reads whose values have no room within 4 MiB have the outcome
     413; ask for them again.
     """
-    document = await json_object(call.request, BATCH_BYTES, frozenset({"operations"}))
+    document = await json_object(call, BATCH_BYTES, frozenset({"operations"}))
     operations = document.get("operations")
     if not isinstance(operations, list) or not 1 <= len(operations) <= BATCH_OPERATIONS:
         raise InvalidArgument(f"operations must be a list of 1 to {BATCH_OPERATIONS} operations")

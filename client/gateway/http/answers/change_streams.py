@@ -15,6 +15,7 @@ from ringmill.client.gateway.http.problems import http_refusal_of, problem_docum
 from ringmill.client.gateway.http.streams import (
     BEAT_S,
     EVENTS_TYPE,
+    HAS_BEGUN,
     OpenStream,
     event_text,
     with_beats,
@@ -32,8 +33,11 @@ _MOST_MESSAGE: Final = 1024
 
 def is_watch(call: HttpCall) -> bool:
     """Whether the caller wants changes: it accepts events before all else, or opens a WebSocket."""
-    is_socket = call.request.headers.get("Upgrade", "").lower() == "websocket"
-    return is_socket or call.accepts_explicitly(EVENTS_TYPE)
+    return _is_socket(call) or call.accepts_explicitly(EVENTS_TYPE)
+
+
+def _is_socket(call: HttpCall) -> bool:
+    return call.request.method == "GET" and call.request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 async def key_changes(call: HttpCall) -> web.StreamResponse:
@@ -65,7 +69,7 @@ def _refuse(call: HttpCall, *names: str) -> None:
 
 async def _told(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.StreamResponse:
     async with aclosing(cast("AsyncGenerator[KeyChange, None]", changes)) as found:
-        if call.request.headers.get("Upgrade", "").lower() == "websocket":
+        if _is_socket(call):
             return await _over_socket(call, found)
         return await _as_events(call, found)
 
@@ -79,8 +83,9 @@ async def _as_events(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.S
         try:
             async for change in beating:
                 if not is_open:
-                    await stream.begin()
                     is_open = True
+                    if not await stream.begin():
+                        break
                 await stream.write(b": nothing new\n\n" if change is None else _event(change))
         except RingmillError as error:
             if not is_open:
@@ -100,6 +105,7 @@ async def _over_socket(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web
     call.slot.becomes_a_stream()
     socket = web.WebSocketResponse(heartbeat=BEAT_S, max_msg_size=_MOST_MESSAGE)
     await socket.prepare(call.request)
+    call.request[HAS_BEGUN] = True
     hearing = asyncio.ensure_future(socket.receive())
     beats = with_beats(changes, BEAT_S)
     async with aclosing(cast("AsyncGenerator[KeyChange | None, None]", beats)) as beating:

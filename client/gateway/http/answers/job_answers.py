@@ -73,7 +73,8 @@ async def _followed(call: HttpCall, job: str) -> web.StreamResponse:
     first = await call.client.jobs.status(job)  # what it raises is still told by the status
     call.slot.becomes_a_stream()
     stream = OpenStream(call, EVENTS_TYPE)
-    await stream.begin()
+    if not await stream.begin():
+        return await stream.end()
     if first.is_over:
         await stream.write(_event(first))
         return await stream.end()

@@ -67,7 +67,7 @@ async def _request(call: HttpCall, sent: FormInputs) -> JobRequest:
     kind = call.request.headers.get("Content-Type", JSON_TYPE).partition(";")[0].strip().lower()
     if kind == FORM_TYPE:
         try:
-            async with reading_body(call.request, _BODY_S):
+            async with reading_body(call, _BODY_S):
                 return await _request_in_parts(call, sent)
         except RingmillError:
             raise
@@ -79,7 +79,7 @@ async def _request(call: HttpCall, sent: FormInputs) -> JobRequest:
         raise HttpRefusal(
             415, "UNSUPPORTED_TYPE", f"Content-Type is {kind[:40]!r}; send {JSON_TYPE} or {FORM_TYPE}"
         )
-    document = await json_object(call.request, _MOST_JSON_BYTES, frozenset((*_TYPES, "sources")))
+    document = await json_object(call, _MOST_JSON_BYTES, frozenset((*_TYPES, "sources")))
     sources = document.pop("sources", {})
     if not isinstance(sources, dict) or not all(isinstance(each, str) for each in sources.values()):
         raise InvalidArgument("sources is an object: the text of each file by its path")

@@ -42,14 +42,14 @@ async def create_keyspace(call: HttpCall) -> web.StreamResponse:
 
     A keyspace that exists with these settings is fine: `changed` is false then.  With others it is 409.
     """
-    settings = _settings(await json_object(call.request, _MOST_BYTES, frozenset(_TYPES)))
+    settings = _settings(await json_object(call, _MOST_BYTES, frozenset(_TYPES)))
     info = await call.client.keyspaces.create(call.named("keyspace"), **settings, **call.options("timeout"))
     return json_answer({**_document(info), "changed": info.changed}, status=201 if info.changed else 200)
 
 
 async def alter_keyspace(call: HttpCall) -> web.StreamResponse:
     """Change what requests mean when they do not say; what is not given stays.  A `ttl` of 0 is no expiry."""
-    settings = _settings(await json_object(call.request, _MOST_BYTES, _ALTERED))
+    settings = _settings(await json_object(call, _MOST_BYTES, _ALTERED))
     if not settings:
         raise InvalidArgument("nothing is to be changed", hint='{"ttl": 3600}, for example')
     info = await call.client.keyspaces.alter(call.named("keyspace"), **settings, **call.options("timeout"))

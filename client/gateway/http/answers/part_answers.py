@@ -13,6 +13,7 @@ from ringmill.client.gateway.http.streams import OpenStream
 from ringmill.client.gateway.jobs.shown_parts import ShownParts
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.errors import NotFound
+from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 
 __all__ = ["get_job_part", "list_job_parts"]
 
@@ -37,12 +38,14 @@ async def get_job_part(call: HttpCall) -> web.StreamResponse:
     part = next((each for each in await parts.parts(state) if each.name == name), None)
     if part is None:
         raise NotFound(f"job {state.job} has no part {name[:40]!r}")
-    content = parts.content(state, part, unpacked=call.query.get("unpacked", False))
+    is_unpacked = call.query.get("unpacked", False)
+    content = parts.content(state, part, unpacked=is_unpacked)
     async with aclosing(content):
         first = await anext(content, b"")  # what it raises is still told by the status
-        stream = OpenStream(call, _BYTES)
-        await stream.begin()
-        if call.request.method != "HEAD":
+        call.slot.becomes_a_stream()
+        is_as_it_lies = not (is_unpacked and is_packed(part.name))
+        stream = OpenStream(call, _BYTES, part.size if is_as_it_lies else None)
+        if await stream.begin():
             await stream.write(first)
             async for block in content:
                 await stream.write(block)

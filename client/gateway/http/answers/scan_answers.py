@@ -35,8 +35,10 @@ async def scan_keys(call: HttpCall) -> web.StreamResponse:
     wanted = call.options("start", "end", "limit", "keys_only", "cursor", "r", "timeout")
     scanning = call.space.scan(prefix=call.prefix, **wanted)
     page = await scanning.page()  # what it raises is still told by the status
+    call.slot.becomes_a_stream()
     stream = OpenStream(call, LINES_TYPE)
-    await stream.begin()
+    if not await stream.begin():
+        return await stream.end()
     keys = 0
     while page:
         keys += len(page)

@@ -48,6 +48,9 @@ function lost(message) {
   put(at("reasons"), el("li", {}, message));
 }
 
+// What a line of an event has behind this name.  Only "\n" ends a line, whatever else JSON may hold.
+const field = (event, name) => event.split("\n").find((line) => line.startsWith(name))?.slice(name.length);
+
 // A stream by fetch, as EventSource cannot send a token.
 async function listen() {
   const answer = await fetch("/page/live", { headers: asked() });
@@ -61,7 +64,7 @@ async function listen() {
     const parts = (rest + value).split("\n\n");
     rest = parts.pop();
     for (const part of parts) {
-      const kind = /^event: (.*)$/m.exec(part)?.[1], data = /^data: (.*)$/m.exec(part)?.[1];
+      const kind = field(part, "event: "), data = field(part, "data: ");
       if (kind && data && told[kind]) told[kind](JSON.parse(data));
     }
     draw();

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ringmill.client.gateway.redis.protocol.inline_words import words_of
+from ringmill.client.gateway.redis.protocol.inline_words import is_foreign, words_of
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
-__all__ = ["CommandParser", "ProtocolFault", "TooLargeCommand", "command_size"]
+__all__ = ["CommandParser", "ForeignProtocol", "ProtocolFault", "TooLargeCommand", "command_size"]
 
 MOST_ARGUMENTS: Final = 64 * 1024
 MAX_COMMAND_BYTES: Final = 8 * MAX_VALUE_BYTES
@@ -32,6 +32,10 @@ _FEW: Final = {b"*%d" % count: count for count in range(1, 64)}
 
 class ProtocolFault(Exception):
     """What a caller sent is no command; nothing that follows on its connection can be read."""
+
+
+class ForeignProtocol(ProtocolFault):
+    """It is HTTP or TLS, such as a browser sends to any port of this machine for any page."""
 
 
 class TooLargeCommand(list[bytes]):
@@ -204,6 +208,8 @@ class CommandParser:
         words = words_of(line.rstrip(b"\r"))
         if words is None:
             raise ProtocolFault("Protocol error: unbalanced quotes in request")
+        if words and is_foreign(words):
+            raise ForeignProtocol("Protocol error: this is no HTTP server")
         return words
 
     def _drop_taken(self, at_least: int) -> None:

@@ -5,11 +5,28 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["words_of"]
+__all__ = ["is_foreign", "words_of"]
 
 _SPACES: Final = b" \t\r\x00\x0b\x0c"
 _ESCAPES: Final = {ord("n"): b"\n", ord("r"): b"\r", ord("t"): b"\t", ord("b"): b"\b", ord("a"): b"\a"}
 _HEX: Final = re.compile(rb"\\x([0-9a-fA-F]{2})")
+
+_OF_HTTP: Final = (b"POST", b"HOST:")
+"""No command of Redis begins with one of these."""
+_HTTP_METHODS: Final = frozenset(
+    (b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT")
+)
+_HTTP_VERSION: Final = re.compile(rb"HTTP/[0-9](\.[0-9])?", re.IGNORECASE)
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+
+
+def is_foreign(words: list[bytes]) -> bool:
+    """Whether the words of a line are of HTTP or TLS: what follows may be made by a page in a browser."""
+    first = words[0].upper()
+    if first in _OF_HTTP or first.startswith(_TLS_HANDSHAKE):
+        return True
+    is_request = len(words) == 3 and first in _HTTP_METHODS
+    return is_request and _HTTP_VERSION.fullmatch(words[2]) is not None
 
 
 def words_of(line: bytes) -> list[bytes] | None:

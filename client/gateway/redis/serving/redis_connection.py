@@ -22,6 +22,7 @@ from ringmill.client.gateway.redis.commands.connections.queued_commands import (
 )
 from ringmill.client.gateway.redis.protocol.command_parser import (
     CommandParser,
+    ForeignProtocol,
     ProtocolFault,
     command_size,
 )
@@ -299,6 +300,11 @@ class RedisConnection(asyncio.Protocol):
                     self._read_on()
                     return
                 self._begin(command)
+        except ForeignProtocol as foreign:
+            _log.warning("the connection of %s is closed: %s", self.address, foreign)
+            self._parser, self._ends_after = CommandParser(), True
+            self.abort()
+            return
         except ProtocolFault as fault:
             self._answered(RedisError(f"ERR {fault}"))
             self._ends_after = self._is_refused = True

@@ -49,8 +49,8 @@ class ServedDatabases:
 
     async def existing(self, token: str) -> list[Database]:
         """Those whose keyspaces exist.  Raises RingmillError."""
-        client = await self._clients.client(token)
-        present = {info.name for info in await client.keyspaces.list()}
+        async with self._clients.lent(token) as client:
+            present = {info.name for info in await client.keyspaces.list()}
         return [self.database(token, number) for number, name in self._names.items() if name in present]
 
     async def check_token(self, token: str) -> None:
@@ -59,8 +59,8 @@ class ServedDatabases:
         Raises RedisError when it does not, RingmillError when it cannot be asked.
         """
         try:
-            client = await self._clients.client(token)
-            await client.registers.get(_ANY_KEY)
+            async with self._clients.lent(token) as client:
+                await client.registers.get(_ANY_KEY)
         except PermissionDenied as error:
             raise RedisError("WRONGPASS invalid username-password pair or user is disabled.") from error
         except QuorumNotReached:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from ringmill.client.connection import AsyncClient
@@ -42,7 +43,7 @@ class Database:
         self._clock = clock
         self._cursors: OrderedDict[int, str] = OrderedDict()
         self._numbers = itertools.count(_FIRST_CURSOR + int(clock.wall() * 1000))
-        self.keys = KeyQueues(self._client, name, has_token=bool(token), timeout_s=timeout_s, clock=clock)
+        self.keys = KeyQueues(self._lent, name, has_token=bool(token), timeout_s=timeout_s, clock=clock)
 
     async def scan(
         self, cursor: int, pattern: bytes | None, count: int, type_wanted: bytes | None
@@ -60,14 +61,15 @@ class Database:
             place = self._cursors[cursor]
             self._cursors.move_to_end(cursor)
         try:
-            index, looked_at = await self._index(), 0
-            while True:
-                wanted = min(count, MAX_SCAN_ITEMS) - len(found)
-                page = await index.page(place, literal_prefix(pattern or b"")[:MAX_KEY_BYTES], wanted)
-                found += await self._present(page.names, matching, type_wanted)
-                place, looked_at = page.cursor, looked_at + len(page.names)
-                if not place or looked_at >= MAX_SCAN_ITEMS or len(found) >= count:
-                    return self._number_of(place), found
+            async with self._lent() as client:
+                index, looked_at = self._index_of(client), 0
+                while True:
+                    wanted = min(count, MAX_SCAN_ITEMS) - len(found)
+                    page = await index.page(place, literal_prefix(pattern or b"")[:MAX_KEY_BYTES], wanted)
+                    found += await self._present(page.names, matching, type_wanted)
+                    place, looked_at = page.cursor, looked_at + len(page.names)
+                    if not place or looked_at >= MAX_SCAN_ITEMS or len(found) >= count:
+                        return self._number_of(place), found
         except RingmillError as error:
             raise self.keys.told(error) from error
 
@@ -80,11 +82,11 @@ class Database:
             if not cursor:
                 return
 
-    async def _client(self) -> AsyncClient:
-        return await self._clients.client(self._token)
+    def _lent(self) -> AbstractAsyncContextManager[AsyncClient]:
+        return self._clients.lent(self._token)
 
-    async def _index(self) -> KeyIndex:
-        return KeyIndex(await self._client(), self.name, self._clock)
+    def _index_of(self, client: AsyncClient) -> KeyIndex:
+        return KeyIndex(client, self.name, self._clock)
 
     async def _present(
         self, names: Sequence[NamedKey], matching: Matching | None, type_wanted: bytes | None
@@ -108,9 +110,10 @@ class Database:
         old = [name for name in absent if name.is_old]
         if not old:
             return
-        index = await self._index()
-        # Who may only read leaves them to others.
-        await asyncio.gather(*(index.remove(name) for name in old), return_exceptions=True)
+        async with self._lent() as client:
+            index = self._index_of(client)
+            # Who may only read leaves them to others.
+            await asyncio.gather(*(index.remove(name) for name in old), return_exceptions=True)
 
     def _number_of(self, place: str) -> int:
         if not place:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, TypeAlias
 
 from ringmill.client.connection import AsyncClient
@@ -48,7 +49,7 @@ class KeyQueues:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[AsyncClient]],
+        lent: Callable[[], AbstractAsyncContextManager[AsyncClient]],
         name: str,
         *,
         has_token: bool,
@@ -57,7 +58,7 @@ class KeyQueues:
     ) -> None:
         """`name` is that of the keyspace of registers; what takes longer than `timeout_s` ends with an
         error."""
-        self._connect = connect
+        self._lent = lent
         self._name = name
         self._has_token = has_token
         self._timeout_s = timeout_s
@@ -128,7 +129,10 @@ class KeyQueues:
     async def _made(self, key: bytes, changes: list[Change]) -> list[Reply]:
         """Make the first changes as one, as many as take 10 ms and have replies of about 1 MiB, and return
         their replies."""
-        client = await self._connect()
+        async with self._lent() as client:
+            return await self._made_by(client, key, changes)
+
+    async def _made_by(self, client: AsyncClient, key: bytes, changes: list[Change]) -> list[Reply]:
         registers = self._registers_of(client)
         until = self._clock.monotonic() + self._timeout_s
         pause_s = 0.0

@@ -15,7 +15,7 @@ from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ran
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.page import cluster_watcher
 from ringmill.client.gateway.page.cluster_watcher import ClusterWatcher, PageMessage
-from ringmill.cluster.errors import PermissionDenied, Unavailable
+from ringmill.cluster.errors import ClientClosed, PermissionDenied, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, first_topology
 
@@ -28,13 +28,15 @@ class Cluster:
 
     def __init__(self) -> None:
         self.looks = 0
-        self.is_gone = False
+        self.is_gone = self.is_closed = False
         self.ring = SimpleNamespace(show=self._ring)
         self.members = SimpleNamespace(moves=self._moves)
         self.jobs = SimpleNamespace(list=self._refuse)
 
     async def status(self, *, timeout: float) -> ClusterStatus:
         self.looks += 1
+        if self.is_closed:
+            raise ClientClosed("this client is closed")
         if self.is_gone:
             raise Unavailable("nobody answers")
         node = NodeStatus(id="n1", address="127.0.0.1:1", state="up", membership="up", owns=16)
@@ -105,6 +107,16 @@ async def test_a_cluster_that_is_gone_is_told_and_looked_for_again(cluster: Clus
     cluster.is_gone = False
     assert "live" in [each.kind for each in await first(watcher, 5)]
     await watcher.aclose()
+
+
+async def test_pages_end_with_the_client_that_looks_for_them(cluster: Cluster) -> None:
+    watcher = watcher_of(cluster)
+    messages = watcher.subscribe()
+    await anext(messages)
+    cluster.is_closed = True
+    async with asyncio.timeout(10):
+        assert "trouble" not in [each.kind async for each in messages]
+    assert not watcher.has_lookers
 
 
 async def test_a_page_that_reads_nothing_is_let_go(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

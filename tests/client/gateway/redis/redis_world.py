@@ -18,7 +18,7 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Conflict, PermissionDenied
 
-__all__ = ["Registers", "Spoken", "redis_door"]
+__all__ = ["Registers", "Spoken", "lending", "redis_door"]
 
 
 class Registers:
@@ -71,6 +71,12 @@ class Registers:
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+
+@asynccontextmanager
+async def lending(registers: Registers) -> AsyncIterator[AsyncClient]:
+    """As `ClientsByToken.lent`."""
+    yield cast("AsyncClient", registers)
 
 
 class Spoken:

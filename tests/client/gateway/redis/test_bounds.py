@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from collections.abc import Iterator
-from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis import redis_door as redis_door_module
 from ringmill.client.gateway.redis.protocol import replies as replies_module
 from ringmill.client.gateway.redis.protocol.replies import Reply, encode_reply
@@ -22,7 +20,7 @@ from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.client.registers.registers import RegisterValue
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.limits import MAX_VALUE_BYTES
-from tests.client.gateway.redis.redis_world import Registers, Spoken, redis_door
+from tests.client.gateway.redis.redis_world import Registers, Spoken, lending, redis_door
 
 LARGE = b"v" * (MAX_VALUE_BYTES - 64)
 MIB = 1 << 20
@@ -185,11 +183,7 @@ async def test_an_answer_without_room_is_left_out_and_the_error_says_that_it_was
 
 async def test_replies_about_one_key_are_made_about_a_mib_at_a_time() -> None:
     registers = large_world()
-
-    async def connect() -> AsyncClient:
-        return cast("AsyncClient", registers)
-
-    queues = KeyQueues(connect, "db", has_token=False, timeout_s=20.0, clock=SystemClock())
+    queues = KeyQueues(lambda: lending(registers), "db", has_token=False, timeout_s=20.0, clock=SystemClock())
     told = await asyncio.gather(*(queues.ask(b"text", lambda entry, _: entry.get(bytes)) for _ in range(100)))
     assert told == [LARGE] * 100
     assert 50 <= registers.reads <= 60
@@ -207,14 +201,11 @@ class SlowClock(SystemClock):
 async def test_changes_that_take_long_are_made_a_few_at_a_time() -> None:
     registers, clock = Registers(), SlowClock()
 
-    async def connect() -> AsyncClient:
-        return cast("AsyncClient", registers)
-
     def slow(entry: Entry, _now_ms: int) -> Reply:
         clock.now_s += 0.004
         return b""
 
-    queues = KeyQueues(connect, "db", has_token=False, timeout_s=20.0, clock=clock)
+    queues = KeyQueues(lambda: lending(registers), "db", has_token=False, timeout_s=20.0, clock=clock)
     assert await asyncio.gather(*(queues.ask(b"text", slow) for _ in range(30))) == [b""] * 30
     assert registers.reads == 10
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ringmill.client.gateway.redis.protocol.command_parser import (
     MAX_DROPPED_BYTES,
     CommandParser,
+    ForeignProtocol,
     ProtocolFault,
     TooLargeCommand,
 )
@@ -95,6 +96,28 @@ def test_bad_bytes_are_refused_by_what_is_wrong(data: bytes, why: str) -> None:
     parser.feed(data)
     with pytest.raises(ProtocolFault, match=why.replace("$", r"\$")):
         taken(parser)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"POST / HTTP/1.1", b"post x", b"Host: 127.0.0.1:6379", b"HOST:", b"GET /?FLUSHALL HTTP/1.1",
+        b"OPTIONS / http/1.0", b"PUT /a HTTP/2", b"\x16\x03\x01\x02\x00\x01",
+    ],
+)  # fmt: skip
+def test_what_a_browser_sends_is_no_command_and_what_follows_is_not_read(line: bytes) -> None:
+    parser = CommandParser()
+    parser.feed(b"PING\r\n" + line + b"\r\nFLUSHALL\r\n")
+    assert parser.next_command() == [b"PING"]
+    with pytest.raises(ForeignProtocol):
+        parser.next_command()
+
+
+@pytest.mark.parametrize("line", [b"GET HTTP/1.1", b"SET a HTTP/1.1", b"GET a b", b"hostess: a", b"posts a"])
+def test_words_of_http_among_commands_are_commands(line: bytes) -> None:
+    parser = CommandParser()
+    parser.feed(line + b"\r\n")
+    assert taken(parser) == [line.split()]
 
 
 def test_a_word_may_not_go_on_behind_a_quote() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import stored
 from ringmill.client.gateway.redis.commands.command_spec import COMMANDS
 from ringmill.client.gateway.redis.commands.command_table import load_commands
@@ -17,7 +16,7 @@ from ringmill.client.gateway.redis.store.key_queues import Change, KeyQueues
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Conflict
-from tests.client.gateway.redis.redis_world import Registers
+from tests.client.gateway.redis.redis_world import Registers, lending
 
 
 class Contended(Registers):
@@ -69,11 +68,7 @@ async def test_what_is_stored_is_not_altered_by_a_try_that_has_failed(
 ) -> None:
     registers = Contended()
     registers.hold(b"from", {b"n": b"0"})
-
-    async def connect() -> AsyncClient:
-        return cast("AsyncClient", registers)
-
-    queues = KeyQueues(connect, "db", has_token=False, timeout_s=20.0, clock=SystemClock())
+    queues = KeyQueues(lambda: lending(registers), "db", has_token=False, timeout_s=20.0, clock=SystemClock())
     database = SimpleNamespace(keys=CountedBeside(queues))
     databases = SimpleNamespace(database=lambda token, number: database)
     await store(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -63,6 +64,22 @@ async def told(port: int, said: bytes, *, and_ends: bool = False) -> bytes:
 async def test_what_ends_a_connection_is_told_behind_what_came_before(said: bytes, answers: bytes) -> None:
     async with redis_door() as port:
         assert await told(port, said) == answers
+
+
+async def test_a_page_in_a_browser_has_no_command_run() -> None:
+    """As fetch("http://127.0.0.1:6379/", {method: "POST", mode: "no-cors", body: "PING"}) sends it."""
+    body = b"PING\r\n" * 3
+    head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with redis_door() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        writer.write(body)
+        heard = b""
+        with contextlib.suppress(ConnectionError):
+            while part := await asyncio.wait_for(reader.read(1 << 16), 20):
+                heard += part
+        writer.close()
+        assert heard == b""
 
 
 async def test_a_caller_that_has_said_all_gets_every_answer() -> None:

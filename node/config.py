@@ -393,12 +393,13 @@ def data_folder(given: str, flag: str) -> str:
 
 
 def token_mark(path: str) -> object:
-    """What differs after the token file was written or replaced."""
+    """What differs after the token file was written or replaced, or became another's to read."""
     try:
         found = os.stat(path)
     except OSError as error:
         return error.errno
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    whose = found.st_uid, found.st_gid, found.st_mode
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, *whose
 
 
 def token_again(path: str) -> str:

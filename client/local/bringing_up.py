@@ -12,7 +12,7 @@ from ringmill.client.local.authority.local_tls import check_can_have_tls
 from ringmill.client.local.local_cluster import Plan, Started
 from ringmill.client.local.local_state import LocalCluster, LocalNode, check_home, load_cluster, save_cluster
 from ringmill.client.local.tcp_ports import LIMIT
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import Conflict, InvalidArgument, RingmillError
 from ringmill.cluster.ring.topology_entries import check_name
 from ringmill.cluster.wire.offers import CarrierName
 
@@ -42,8 +42,9 @@ def bring_up(
 
     `base_port` is for a new cluster whose plan names none.  Given transports, and ports for metrics, apply to
     the nodes that start from now on.  Everything is checked before the first file is written.  A failure
-    stops only the nodes that this call started. Raises InvalidArgument when the cluster exists with other
-    settings than `plan`, or when `plan` is not valid.  `tell` gets what a user should know besides.
+    stops only the nodes that this call started.  Raises InvalidArgument when the cluster exists with other
+    settings than `plan`, or when `plan` is not valid; Conflict when nodes are on other
+    disks than it names: then all are left running.  `tell` gets what a user should know besides.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
     carriers = (peer_transport, client_transport)
@@ -65,6 +66,9 @@ def bring_up(
             except InvalidArgument as error:
                 cluster, started = _without_strangers(cluster, started, error, tell)
                 _form(cluster, started, timeout_s or UP_TIMEOUT_S)
+        except Conflict as error:  # nodes on other disks wait for the operator's word, the others serve
+            error.detail["changed"] = f"{' '.join(one.node.id for one in started)} started and left running"
+            raise
         except BaseException as error:
             local_cluster.stop_nodes([one.node for one in started])  # nothing half-started is left running
             if isinstance(error, RingmillError):

@@ -1,8 +1,9 @@
 """Forms a cluster: waits until all nodes listen, asks who they are, gives them the first topology.
 
 Each step can be repeated: nodes that already belong to the cluster keep their document, and a node without
-one gets the document that the others hold.  A node that has just started may be busy, so a call that timed
-out is made again until the deadline of the whole. Rule T4: docs/protocol/topology.md.
+one gets the first document here, and a later one from the members.  A node on another disk than the document
+names gets none, whatever is repeated, so it is told apart.  A node that has just started may be busy, so a
+call that timed out is made again until the deadline of the whole. Rule T4: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from ringmill.client.connection import open_link
 from ringmill.client.routing.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Link, Method
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
-from ringmill.cluster.ids import DiskId, NodeId
-from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.ids import FIRST_EPOCH, DiskId, NodeId
+from ringmill.cluster.ring.topology import Member, Owner, Topology, first_topology
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest
 from ringmill.cluster.wire.stubs.topology_pb2 import (
     GetTopologyRequest,
@@ -87,7 +88,8 @@ async def form(effort: Effort, shape: Shape) -> Formed:
 
     Raises RingmillError when another process answers; InvalidArgument when nodes belong to different
     clusters, or to one that does not name them all; what `effort.check` raises; DeadlineExceeded, which names
-    what was still missing, when time ran out.
+    what was still missing, when time ran out; Conflict, with `other_disks` in its detail, when all but nodes
+    on other disks than the cluster names are ready.
     """
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
@@ -96,14 +98,18 @@ async def form(effort: Effort, shape: Shape) -> Formed:
         identities = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
         _check_distinct(effort, identities)
         topology = await _document(effort, links, identities, shape)
-        document = InitRequest(document=topology.encode())
-        lacking = [
-            address for address, one in zip(effort.addresses, identities, strict=True) if not one.cluster
-        ]
-        await _all(_asked(effort, links, address, INIT, document) for address in lacking)
-        await _all(_ready(effort, links, address) for address in effort.addresses)
-    by_address = dict(zip(effort.addresses, identities, strict=True))
-    return Formed(topology, tuple(by_address[address].node for address in lacking))
+        by_address = dict(zip(effort.addresses, identities, strict=True))
+        seated = {address: one for address, one in by_address.items() if topology.has_seat(_seat(one))}
+        lacking = {address: one for address, one in seated.items() if not one.cluster}
+        if topology.epoch == FIRST_EPOCH:  # a later one is offered by the members
+            document = InitRequest(document=topology.encode())
+            await _all(_asked(effort, links, address, INIT, document) for address in lacking)
+        for address in by_address.keys() - seated.keys():
+            effort.waiting[address] = f"is on another disk than cluster {topology.name} names"
+        await _all(_ready(effort, links, address) for address in seated)
+    if len(seated) < len(by_address):
+        raise _other_disks(topology, [one for address, one in by_address.items() if address not in seated])
+    return Formed(topology, tuple(one.node for one in lacking.values()))
 
 
 async def wait_ready(effort: Effort) -> None:
@@ -165,17 +171,19 @@ def _check_distinct(effort: Effort, identities: Sequence[IdentifyResponse]) -> N
 async def _document(
     effort: Effort, links: Mapping[str, Link], identities: Sequence[IdentifyResponse], shape: Shape
 ) -> Topology:
-    """The document that some node holds already, or a new one of epoch 1."""
-    holders = {one.cluster: address for address, one in zip(effort.addresses, identities, strict=True)}
-    holders.pop("", None)
-    if len(holders) > 1:
+    """The newest document that some node holds already, or a new one of epoch 1."""
+    holders = {address: one.cluster for address, one in zip(effort.addresses, identities, strict=True)}
+    holders = {address: cluster for address, cluster in holders.items() if cluster}
+    if len({*holders.values()}) > 1:
+        one_each = {cluster: address for address, cluster in holders.items()}
         raise InvalidArgument(
-            f"{' and '.join(_named(effort, one) for one in holders.values())} belong to different clusters",
+            f"{' and '.join(_named(effort, one) for one in one_each.values())} belong to different clusters",
             hint="list the nodes of one cluster only, or start the others on new data folders",
         )
-    for address in holders.values():
-        answer = await _asked(effort, links, address, TOPOLOGY, GetTopologyRequest())
-        topology = Topology.decode(answer.document)
+    if holders:
+        known = GetTopologyRequest()
+        answers = await _all(_asked(effort, links, address, TOPOLOGY, known) for address in holders)
+        topology = max((Topology.decode(answer.document) for answer in answers), key=lambda each: each.epoch)
         _check_members(topology, identities)
         return topology
     members = [
@@ -193,6 +201,10 @@ async def _document(
     )
 
 
+def _seat(one: IdentifyResponse) -> Owner:
+    return Owner(NodeId(one.node), DiskId(one.disk))
+
+
 def _check_members(topology: Topology, identities: Sequence[IdentifyResponse]) -> None:
     """Raise InvalidArgument for a node that the cluster's document does not know."""
     strangers = [one.node for one in identities if not topology.has_member(NodeId(one.node))]
@@ -203,6 +215,18 @@ def _check_members(topology: Topology, identities: Sequence[IdentifyResponse]) -
             detail={"strangers": strangers},
             hint="`ringmill cluster add` gives a cluster that was formed another node",
         )
+
+
+def _other_disks(topology: Topology, found: Sequence[IdentifyResponse]) -> Conflict:
+    """Nothing gives these nodes their places but an operator's word."""
+    names = [one.node for one in found]
+    disks = [f"{one.node} has disk {one.disk}, not {topology.member(NodeId(one.node)).disk}" for one in found]
+    return Conflict(
+        f"cluster {topology.name} names other disks: {'; '.join(disks)}",
+        detail={"other_disks": names},
+        hint=f"give {' '.join(names)} the former data folder back, or if that is lost "
+        f"`ringmill cluster replace {names[0]}`",
+    )
 
 
 async def _listens(effort: Effort, address: str) -> None:

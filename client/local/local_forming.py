@@ -15,7 +15,7 @@ from ringmill.client.local import cluster_forming, local_cluster
 from ringmill.client.local.cluster_forming import Effort, Shape
 from ringmill.client.local.local_state import LocalCluster, LocalNode, read_token
 from ringmill.client.local.log_files import tail
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError
+from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 
 __all__ = ["RESTART_TIMEOUT_S", "form_local", "start_again", "wait_local_ready"]
@@ -28,7 +28,8 @@ Processes = Mapping[str, "Popen[bytes]"]
 async def form_local(cluster: LocalCluster, started: Processes, timeout_s: float) -> Topology:
     """Form one cluster of the nodes of `cluster`, and wait until each is ready to serve.
 
-    Raises RingmillError with the end of its log when a process ended; DeadlineExceeded when time ran out.
+    Raises RingmillError with the end of its log when a process ended; DeadlineExceeded when time ran out;
+    Conflict when all but nodes on other disks are ready.
     """
     zones = {node.address: node.zone for node in cluster.nodes}
     shape = Shape(cluster.name, cluster.replicas, cluster.partitions, zones)
@@ -38,6 +39,9 @@ async def form_local(cluster: LocalCluster, started: Processes, timeout_s: float
         ).topology
     except DeadlineExceeded as error:
         raise _too_slow(cluster, error) from None
+    except Conflict as error:
+        error.hint = _lost_hint(cluster, error.detail["other_disks"])
+        raise
 
 
 async def wait_local_ready(
@@ -53,9 +57,8 @@ async def wait_local_ready(
             names = [effort.names[address] for address in effort.unformed]
             slow.detail["empty"] = names
             slow.hint = (
-                f"the folder of {' '.join(names)} is empty: give it back, or if its disk is lost "
-                f"`ringmill --cluster {cluster.name} cluster replace {names[0]}`; a node that was never a "
-                f"member is added by `cluster add {names[0]}`"
+                f"{_lost_hint(cluster, names)}; a node that was never a member is added by "
+                f"`cluster add {names[0]}`"
             )
         raise slow from None
 
@@ -115,6 +118,13 @@ def _watch(
         )
 
     return check
+
+
+def _lost_hint(cluster: LocalCluster, nodes: Sequence[str]) -> str:
+    return (
+        f"the folder of {' '.join(nodes)} is empty or another one: give the former one back, or if "
+        f"it is lost `ringmill --cluster {cluster.name} cluster replace {nodes[0]}`"
+    )
 
 
 def _too_slow(cluster: LocalCluster, error: DeadlineExceeded) -> DeadlineExceeded:

@@ -1,7 +1,8 @@
 """Reads the file of a node's token again when it changes, so that the secret is rotated without a restart.
 
 A file that cannot be read, holds no token or has no secret in common with the one in force leaves that one as
-it is, and the log says so once.  Rule F9: docs/protocol/requests.md.
+it is, and the log says so once.  What the system could not read, as for want of descriptors, is read again
+at the next look.  Rule F9: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class WatchedToken:
         self._path = path
         self._secret = secret
         self._mark: object = None  # it may have changed since it was read
+        self._told = ""
 
     async def run(self) -> None:
         """Look every second, until cancelled."""
@@ -43,11 +45,17 @@ class WatchedToken:
         try:
             text = token_again(self._path)
             if text == self._secret.text:
+                self._told = ""
                 return
             self._secret.change(text)
         except InvalidArgument as error:
-            _log.warning("the former token stays in force: %s: %s", self._path, error.message)
+            if isinstance(error.__cause__, OSError):
+                self._mark = None
+            if error.message != self._told:
+                _log.warning("the former token stays in force: %s: %s", self._path, error.message)
+            self._told = error.message
             return
+        self._told = ""
         now = cluster_secret(text)
         also = "a next one is accepted, too" if now.next else "the former one is accepted, too"
         _log.info(

@@ -1,10 +1,10 @@
-"""Hands the topology to a member on a new disk, which may know neither a document nor a member to ask.
+"""Hands the topology to members that may know neither a document nor a member to ask.
 
-A node that runs on an empty folder belongs to no cluster.  Once the topology names its disk, every member
-that holds this document tells it, again and again until it answers; so it makes no difference who asked for
-the replacement, and which nodes stop meanwhile.
+A node that runs on an empty folder, or was away when the cluster was formed, belongs to no cluster.  Once the
+topology names its disk, every member that holds this document tells it, again and again until it answers; so
+it makes no difference who asked for the replacement, and which nodes stop meanwhile.
 
-Rules T2 and T8: docs/protocol/topology.md.
+Rules T2, T4 and T8: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 from ringmill.cluster.beats import next_beat
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
-from ringmill.cluster.ids import FIRST_EPOCH, Epoch, NodeId
+from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -50,7 +50,7 @@ class Offering:
         return {OFFER: self._take}
 
     async def run(self) -> None:
-        """Tell each member whose disk was replaced, until cancelled."""
+        """Tell each member that may have no document, until cancelled."""
         while True:
             await self._has_untold.wait()
             await self._tell_all()
@@ -60,15 +60,13 @@ class Offering:
                 self._has_untold.clear()
 
     def _look(self, topology: Topology) -> None:
-        """Note whom to tell.  After a start: all whose disk may have been replaced; most know it already."""
+        """Note whom to tell: whose disk is new, and of the first document known here all members, of which
+        most know it already.  Who is a member no more is told nothing."""
         former, self._former = self._former, topology
-        if former is None:
-            rows = [row for row in topology.rows if row.row_epoch > FIRST_EPOCH]
-            changed = {node for row in rows for node in row.nodes}
-            changed |= {member.id for member in topology.members if member.state == "joining"}
-        else:
-            known = {member.seat for member in former.members if former.cluster == topology.cluster}
-            changed = {member.id for member in topology.members if member.seat not in known}
+        known = former.members if former is not None and former.cluster == topology.cluster else ()
+        before = {member.seat for member in known}
+        changed = {member.id for member in topology.members if member.seat not in before}
+        self._untold &= topology.addresses().keys()
         self._untold |= changed - {self._seat.node}
         if self._untold:
             self._has_untold.set()
@@ -80,7 +78,9 @@ class Offering:
 
     async def _tell(self, node: NodeId) -> None:
         topology = self._topology.current
-        if topology is None or not self._topology.may_speak:
+        if (
+            topology is None or not self._topology.serving
+        ):  # one that does not count is offered by nobody (T4)
             return
         try:
             if await self._offer(node, topology, b"") < topology.epoch:

@@ -42,7 +42,6 @@ no newer one.  Exempt from epoch checks."""
 
 _STORED_AS: Final = "topology"
 _PULL_TIMEOUT_S: Final = 1.0
-_ANY: Final = Epoch(0)
 _log = logging.getLogger(__name__)
 
 
@@ -162,6 +161,7 @@ class TopologyAgent:
     async def start(self) -> None:
         """Load the stored document, then fetch the newest from the members; if nobody answers, use our own.
 
+        All of them are waited for: one that has missed an epoch too answers that it has nothing newer.
         Raises CorruptData when the stored document cannot be read.
         """
         stored = self._store.get(_STORED_AS)
@@ -177,7 +177,7 @@ class TopologyAgent:
         if self._remember is not None:
             self._remember(topology)
         self._take(topology)
-        await self._pull_from_any(self._others())
+        await self._pull_from_all(self._others())
 
     async def take_first(self, document: bytes) -> Topology:
         """Adopt the first document of a cluster durably; the same document again changes nothing (T4).
@@ -207,9 +207,9 @@ class TopologyAgent:
         Raises Unavailable (nothing happened) when no member that answers has it.
         """
         if epoch > self.epoch and ask is not None:
-            await self._pull_from_any([ask], enough=epoch)
+            await self._pull_from_all([ask], enough=epoch)
         if epoch > self.epoch:
-            await self._pull_from_any([node for node in self._others() if node != ask], enough=epoch)
+            await self._pull_from_all([node for node in self._others() if node != ask], enough=epoch)
         if epoch > self.epoch:
             raise Unavailable(f"no member answered with topology epoch {epoch}; known is {self.epoch}")
 
@@ -249,7 +249,7 @@ class TopologyAgent:
             addresses = named.addresses()
             addresses.pop(self._seat.node, None)
             self._transport.set_peers(addresses)
-            await self._pull_from_any(addresses)
+            await self._pull_from_all(addresses)
 
     def heard_of(self, epoch: Epoch, node: NodeId) -> None:
         """Note from gossip that `node` knows `epoch`; `run` fetches it if it is newer."""
@@ -336,30 +336,31 @@ class TopologyAgent:
         members = self._current.members if self._current else ()
         return [member.id for member in members if member.id != self._seat.node]
 
-    async def _pull_from_any(self, nodes: Iterable[NodeId], *, enough: Epoch = _ANY) -> None:
-        """Ask all at once, until the known epoch is at least `enough`."""
-        pulls: list[asyncio.Task[None]] = []
+    async def _pull_from_all(self, nodes: Iterable[NodeId], *, enough: Epoch | None = None) -> None:
+        """Ask all at once; those that have not answered yet no longer once `enough` is known."""
+        asked: set[asyncio.Task[None]] = set()
 
         async def ask(node: NodeId) -> None:
-            if await self._pull(node) and self.epoch >= enough:
-                for pull in pulls:
-                    if pull is not asyncio.current_task():
-                        pull.cancel()
+            this = asyncio.current_task()
+            assert this is not None
+            await self._pull(node, answered=lambda: asked.discard(this))
+            if enough is not None and self.epoch >= enough:
+                for pull in asked - {this}:
+                    pull.cancel()
 
         async with asyncio.TaskGroup() as tasks:
-            pulls += [tasks.create_task(ask(node)) for node in nodes]
+            asked |= {tasks.create_task(ask(node)) for node in nodes}
 
-    async def _pull(self, node: NodeId) -> bool:
-        """Whether `node` answered with something sound; a newer document of it is then adopted."""
+    async def _pull(self, node: NodeId, *, answered: Callable[[], None]) -> None:
+        """Adopt what `node` answers if it is newer; `answered` is called before that."""
         try:
             answer = await self._ask_for_newer(node, self.epoch)
+            answered()
             if answer:
                 await self.be_given(answer)
         except RingmillError as error:
             known = self._current is not None and self._current.has_member(node)
             _log.log(logging.INFO if known else logging.DEBUG, "no topology from %s: %s", node, error)
-            return False
-        return True
 
     async def _ask_for_newer(self, node: NodeId, known: Epoch) -> bytes:
         body = known.to_bytes(8, "big")

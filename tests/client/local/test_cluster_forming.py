@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from google.protobuf.message import Message
@@ -14,8 +14,10 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from ringmill.client.local import cluster_forming
 from ringmill.client.local.cluster_forming import Effort, Shape, form, wait_ready
 from ringmill.client.routing.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Method
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
-from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.ids import DiskId, Epoch, NodeId
+from ringmill.cluster.ring.replacement import replaced
+from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusResponse
 from ringmill.cluster.wire.stubs.topology_pb2 import (
     GetTopologyResponse,
@@ -52,6 +54,9 @@ class FakeNode:
             return IdentifyResponse(node=self.name, disk=self.disk, address=self.address, cluster=cluster)
         if method is INIT:
             assert isinstance(request, InitRequest)
+            offered = Topology.decode(request.document)
+            if offered.epoch != 1 or not offered.has_seat(Owner(NodeId(self.name), DiskId(self.disk))):
+                raise InvalidArgument("no first document of this node")  # as TopologyAgent.take_first
             self.document = self.document or request.document
             return InitResponse()
         if method is TOPOLOGY:
@@ -142,6 +147,50 @@ async def test_a_node_that_lacks_the_document_is_given_the_one_that_others_hold(
         nodes[2].document = b""
         formed = await form(effort(nodes), SHAPE)
         assert formed.joined == ("n3",) and nodes[2].document == nodes[0].document
+
+
+async def test_a_later_document_is_left_to_the_members() -> None:
+    """A node that missed the first one is offered the newest by any member."""
+    async with running("n1", "n2", "n3") as nodes:
+        formed = await form(effort(nodes), SHAPE)
+        later = replace(formed.topology, epoch=Epoch(2)).encode()
+        nodes[0].document = nodes[1].document = later
+        nodes[2].document = b""
+
+        async def offer() -> None:
+            await asyncio.sleep(0.1)
+            nodes[2].document = later
+
+        offering = asyncio.create_task(offer())
+        again = await form(effort(nodes), SHAPE)
+        assert (again.joined, again.topology.epoch) == (("n3",), 2)
+        await offering
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+async def test_a_node_on_another_disk_is_named_when_the_others_are_ready(is_empty: bool) -> None:
+    async with running("n1", "n2", "n3") as nodes:
+        await form(effort(nodes), SHAPE)
+        nodes[1].troubles = [Unavailable("busy")] * 4
+        nodes[2].disk = "f" * 32
+        if is_empty:
+            nodes[2].document = b""
+        with pytest.raises(Conflict, match=f"n3 has disk {'f' * 32}, not 0*2$") as refused:
+            await form(effort(nodes, 5), SHAPE)
+        assert refused.value.detail["other_disks"] == ["n3"] and "cluster replace n3" in refused.value.hint
+        assert not nodes[1].troubles
+
+
+async def test_the_newest_document_says_who_is_on_the_named_disk() -> None:
+    """n2 has missed that the disk of n3 was replaced."""
+    async with running("n1", "n2", "n3") as nodes:
+        topology = (await form(effort(nodes), SHAPE)).topology
+        nodes[2].disk = "f" * 32
+        newer = replaced(topology, NodeId("n3"), topology.member(NodeId("n3")).disk, DiskId("f" * 32))
+        assert newer is not None
+        nodes[0].document = nodes[2].document = newer.encode()
+        for order in (nodes, nodes[::-1]):
+            assert (await form(effort(order), SHAPE)).topology.epoch == 2
 
 
 async def test_nodes_of_two_clusters_are_refused_and_nothing_is_changed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 
@@ -44,3 +45,35 @@ def test_a_file_of_no_use_leaves_the_former_token_and_is_told_once(
     path.chmod(0o600)
     watched.look()
     assert held.text == "one\nnext two", "and it is read again once it is well"
+
+
+def test_a_file_that_its_owner_alone_may_read_after_all_is_taken_over(tmp_path: Path) -> None:
+    path, held = tmp_path / "token", HeldSecret("one")
+    watched = WatchedToken(str(path), held)
+    keep_token(str(path), "one\nnext two")
+    path.chmod(0o644)
+    watched.look()
+    assert held.text == "one"
+    path.chmod(0o600)
+    watched.look()
+    assert held.text == "one\nnext two"
+
+
+def test_a_file_that_could_not_be_read_is_read_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it differs in nothing; and the log says it once."""
+    path, held = tmp_path / "token", HeldSecret("one")
+    watched = WatchedToken(str(path), held)
+    keep_token(str(path), "one\nnext two")
+
+    def no_descriptors(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as short, caplog.at_level(logging.WARNING):
+        short.setattr(Path, "read_text", no_descriptors)
+        for _ in range(3):
+            watched.look()
+    assert held.text == "one" and len(caplog.records) == 1
+    watched.look()
+    assert held.text == "one\nnext two"

@@ -102,6 +102,34 @@ def test_disks_that_come_back_are_foreign_and_nothing_of_them_is_merged(is_forei
         run(story)
 
 
+def test_a_given_up_disk_stays_so_though_another_one_of_them_answers_first() -> None:
+    """Both know the former cluster alone, and would confirm each other's starts before they are offered the
+    document, and then keep to what they serve."""
+
+    async def untold(offering: Offering, node: NodeId) -> None:
+        pass
+
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        kill(world, "n1", "n2", "n3")
+        world.world.nodes["n1"].start()
+        await world.world.nodes["n1"].up()
+        await go_on(world, "n1", "n2", "n3")
+        await until(lambda: world["n1"].membership.topology.serving)
+        link = world.world.network.link
+        link("n1", "n3").is_cut = link("n3", "n1").is_cut = True
+        link("n1", "n2").latency_s = link("n2", "n1").latency_s = 0.05
+        for name in ("n3", "n2"):
+            world.world.nodes[name].start()
+            await world.world.nodes[name].up()
+        await asyncio.sleep(30)
+        assert world["n2"].membership.topology.is_displaced
+        assert not world["n3"].membership.topology.serving
+
+    with bent(method(Offering._tell, untold)):
+        run(story)
+
+
 def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
     """A third cluster would name the second one as the former, so a member of the first could not follow."""
 

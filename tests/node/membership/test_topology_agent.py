@@ -20,12 +20,16 @@ N1, N2, N3 = (NodeId(f"n{i}") for i in (1, 2, 3))
 
 
 class Network:
-    """Calls between transports in one process; a node in `deaf` never answers, one in `gone` refuses."""
+    """Calls between transports in one process; a node in `deaf` never answers, one in `gone` refuses.
+
+    One in `slow` answers after a while.
+    """
 
     def __init__(self) -> None:
         self.handlers: dict[tuple[NodeId, str], Handler] = {}
         self.deaf: set[NodeId] = set()
         self.gone: set[NodeId] = set()
+        self.slow: set[NodeId] = set()
 
 
 class NetworkTransport:
@@ -48,6 +52,8 @@ class NetworkTransport:
         if to in self.network.deaf:
             await asyncio.sleep(0)
             raise DeadlineExceeded(f"{to} did not answer", outcome="unknown")
+        if to in self.network.slow:
+            await asyncio.sleep(0.05)
         deadline = SystemClock().monotonic() + timeout_s
         answer = handler(Incoming(self.me, method, body, deadline, priority))
         return answer if isinstance(answer, bytes) else await answer
@@ -189,6 +195,31 @@ async def test_a_restart_takes_the_newest_document_a_member_has(network: Network
     await one.restart().start()
     assert one.agent.epoch == 7
     assert Topology.decode(one.disk.durable["topology"]).epoch == 7
+
+
+async def test_a_restart_waits_for_each_member_when_one_has_missed_an_epoch_too(network: Network) -> None:
+    one, two, three = (Node(network, i) for i in (1, 2, 3))
+    for node in (one, two):
+        node.is_given(document())
+        await node.restart().start()
+    three.is_given(later(document(), 7))
+    await three.restart().start()
+    network.slow.add(N3)
+    await one.restart().start()
+    assert one.agent.epoch == 7
+
+
+async def test_a_document_that_has_come_is_adopted_though_an_older_one_is_enough(network: Network) -> None:
+    one, two, three = (Node(network, i) for i in (1, 2, 3))
+    one.disk = KeptValues(sync_s=0.2)
+    one.is_given(document())
+    await one.restart().start()
+    for node, epoch in ((two, 3), (three, 7)):
+        node.is_given(later(document(), epoch))
+        await node.restart().start()
+    network.slow.add(N3)
+    await one.agent.know(Epoch(2))
+    assert one.agent.epoch == 7
 
 
 async def test_a_restart_serves_by_its_own_document_when_nobody_answers(network: Network) -> None:

@@ -183,10 +183,11 @@ def _read_key(path: str) -> bytes:
     return _read("--tls-key", path)
 
 
-def file_mark(path: str) -> tuple[int, int, int]:
-    """What differs after the file was written or replaced."""
+def file_mark(path: str) -> tuple[int, ...]:
+    """What differs after the file was written or replaced, or became another's to read."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
-        return (0, 0, 0)
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+        return ()
+    whose = found.st_uid, found.st_gid, found.st_mode
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, *whose

@@ -3,7 +3,8 @@
 A node has all of them, a client the authority's alone, or also its own.  They are looked at whenever a
 connection is made, and read when a file differs from what was read last, so a new certificate or a longer
 list of revoked ones needs no restart.  Files that cannot be used, as while they are being replaced, leave the
-former ones in force, and the log says so once.
+former ones in force, and the log says so once.  What the system could not read, as for want of descriptors,
+is read again some seconds later.
 
 A socket that is open is ended within some seconds when the certificate of its other side is revoked.
 Rule F7: docs/protocol/requests.md.
@@ -14,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -59,6 +62,8 @@ class TlsFiles:
         self._paths = CertificatePaths(ca, cert, key, crl)
         self._lock = threading.Lock()  # gRPC asks in a thread of its own
         self._looked_at = self._signature()
+        self._again_at = math.inf  # files that differ in nothing are read again, as they could not be read
+        self._told = ""
         self._now = load(self._paths, demands=demands)
 
     def client_context(self) -> ssl.SSLContext:
@@ -204,17 +209,27 @@ class TlsFiles:
     def _current(self) -> Loaded:
         with self._lock:
             signature = self._signature()
-            if signature != self._looked_at:
-                self._looked_at = signature
-                try:
-                    self._now = self._load_again()
-                    _log.info("the certificates were read again: %s", self._paths.ca)
-                except InvalidArgument as error:
-                    _log.warning("the former certificates stay in force: %s", error)
+            if signature != self._looked_at or time.monotonic() >= self._again_at:
+                if signature != self._looked_at:
+                    self._told = ""
+                self._looked_at, self._again_at = signature, math.inf
+                self._read_again()
             return self._now
 
+    def _read_again(self) -> None:
+        try:
+            self._now = self._load_again()
+        except InvalidArgument as error:
+            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, ssl.SSLError):
+                self._again_at = time.monotonic() + LOOK_EVERY_S
+            if error.message != self._told:
+                _log.warning("the former certificates stay in force: %s", error)
+            self._told = error.message
+        else:
+            _log.info("the certificates were read again: %s", self._paths.ca)
+
     def _signature(self) -> tuple[object, ...]:
-        """What differs after a file was written or replaced."""
+        """What differs after a file was written or replaced, or became another's to read."""
         return tuple(file_mark(path) for path in self._paths if path)
 
     def _load_again(self) -> Loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from ringmill.client.local.authority.authority import Authority
+from ringmill.cluster.adapters.network.tls import certificate_loading, tls_files
 from ringmill.cluster.adapters.network.tls.certificate_names import Holder, holder_of
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
@@ -85,6 +87,43 @@ def test_files_are_read_again_and_the_former_stay_when_they_cannot_be(
     lines = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(lines) == 2, "once for each change"
     assert "the former certificates stay in force: --tls-cert" in lines[0].getMessage()
+
+
+def test_a_key_that_its_owner_alone_may_read_after_all_is_read(authority: Authority) -> None:
+    tls = files_of(authority)
+    first = tls.client_context()
+    authority.issue("n1", replace=True)
+    key = authority.files.key("n1")
+    os.chmod(key, 0o640)
+    assert tls.client_context() is first
+    os.chmod(key, 0o600)
+    assert tls.client_context() is not first
+
+
+def test_files_that_could_not_be_read_are_read_again(
+    authority: Authority, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when they differ in nothing; not at once, and the log says it once."""
+    tls = files_of(authority)
+    first = tls.client_context()
+    authority.issue("n1", replace=True)
+    now = 1000.0
+    monkeypatch.setattr(tls_files.time, "monotonic", lambda: now)
+
+    def no_descriptors(path: str, mode: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as short:
+        short.setattr(certificate_loading, "open", no_descriptors, raising=False)
+        for _ in range(3):
+            assert tls.client_context() is first
+            now += 10
+    lines = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(lines) == 1
+    now -= 10
+    assert tls.client_context() is first, "not at once"
+    now += 10
+    assert tls.client_context() is not first
 
 
 def test_a_node_says_when_its_certificate_ends_soon(

@@ -60,3 +60,15 @@ def test_a_node_that_lost_its_folder_is_filled_again(three: Shell) -> None:
             assert db.get(f"k{number}", r=2).value == b"v%d" % number
         for number in range(REGISTERS):
             assert db.registers.incr(f"r{number}") == 2
+
+
+def test_a_cluster_that_comes_up_beside_a_lost_folder_serves_and_names_it(three: Shell) -> None:
+    three.ok("put", "key", "value")
+    three.ok("cluster", "down")
+    shutil.rmtree(three.folder / "home" / "default" / "n3")
+    came_up = three.run("cluster", "up", "--timeout", "60s")
+    assert came_up.code != 0 and "n3 has disk" in came_up.err
+    assert "cluster replace n3" in came_up.err and "n1 n2 n3 started and left running" in came_up.err
+    assert three.ok("get", "key").out.strip() == b"value"
+    three.ok("cluster", "replace", "n3", "--yes")
+    three.ok("cluster", "status", "--wait", "healthy", "--timeout", "60s")

@@ -1,7 +1,7 @@
 """An entry of a map: its name and its value in the bytes of one sibling.
 
-Of an entry that was put several times at the same time the newest put decides, before anything else does: once
-it has expired, the entry is gone, though an older put without a ttl may be left.
+Of an entry that was put several times at the same time the newest put decides, before anything else does:
+once it has expired, the entry is gone, though an older put without a ttl may be left.
 
 Pure.  Rule V10: docs/protocol/versions.md.  Layout: docs/formats/object.md.
 """

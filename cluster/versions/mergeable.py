@@ -152,7 +152,8 @@ def after_update(present: StoredObject, update: Update, sibling: Sibling, expiry
     """The object after an update; `sibling` has its dot, and gets its value here.
 
     What has expired by `expiry_ms` goes, too: else a set whose elements all have a ttl would be full one day.
-    Of a map so does what was hidden by it.  Raises InvalidArgument when the update goes beyond a limit, CorruptData for a value of another policy.
+    Of a map so does what was hidden by it.
+    Raises InvalidArgument when the update goes beyond a limit, CorruptData for a value of another policy.
     """
     actor = sibling.dot.actor
     gone = _gone(present, update, expiry_ms)

@@ -84,7 +84,7 @@ class RegisterHealing:
             lowest = max([floor, *(self._bounds[node, part.row.row_epoch] for node in pages)])
             await self._registers.raise_floor(lowest)
             told = _newest(pages.values(), prefix, start, stop)
-            # A copy counts as accepted (rule R3).  Should it be lost in turn, the ceiling must not be below it.
+            # A copy counts as accepted (rule R3).  Should it be lost, the ceiling must not be below it.
             highest = max((state.accepted.counter for state in told.values()), default=0)
             await self._registers.raise_ceiling(highest)
             for key, state in told.items():

@@ -104,7 +104,7 @@ class RegisterStore:
             self._put(key, told)
 
     async def drop_survivor(self, key: bytes, floor: int) -> bool:
-        """Delete what survived of a register in a damaged range, of which no other owner knows (rules R2, R5).
+        """Delete what survived damage of a register that no other owner knows (rules R2, R5).
 
         `floor`: enough other owners agree to nothing up to there, and neither may this one.  A register that
         somebody has healed and touched since stays.  Returns whether it was deleted.  Durable after

@@ -12,8 +12,8 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import NodeId, Start
 from ringmill.cluster.limits import MAX_TOTAL
 from ringmill.cluster.versions.dots import Dot, actor_of
-from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.entries import entry_name
+from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.mergeable import (
     Add,
     PutElement,

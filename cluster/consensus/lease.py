@@ -17,6 +17,8 @@ from ringmill.cluster.errors import InvalidArgument
 __all__ = ["HELD_SHARE", "LeaseRecord", "LeaseWatch", "decode_lease", "encode_lease", "held_until"]
 
 HELD_SHARE: Final = 0.7
+_MOST_BYTES: Final = 16 << 10
+_MOST: Final = 1 << 60
 
 
 class LeaseRecord(NamedTuple):
@@ -52,12 +54,16 @@ def decode_lease(value: bytes | None) -> LeaseRecord:
     if value is None:
         return NO_LEASE
     try:
+        if len(value) > _MOST_BYTES:  # any client may set a register to anything
+            raise ValueError(f"{len(value)} bytes")
         fields = json.loads(value)
         record = LeaseRecord(**fields)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise InvalidArgument(f"the register holds {value[:60]!r}, which is no lease") from None
     numbers = (record.term, record.renewal, record.duration_ms)
-    if type(record.holder) is not str or any(type(each) is not int or each < 0 for each in numbers):
+    if type(record.holder) is not str or any(
+        type(each) is not int or not 0 <= each <= _MOST for each in numbers
+    ):
         raise InvalidArgument(f"the register holds {value[:60]!r}, which is no lease")
     return record
 

@@ -9,7 +9,7 @@ replaces, and readers fold the siblings that are left:
 - set: one sibling for each element that was added.  Adding it again replaces it, and so does removing it:
   what is added at the same time as it is removed stays (an observed-remove set, Bieniusa et al., 2012).
 - map: the same, each sibling an entry, its name and its value.  Of an entry that was put twice at the same
-  time readers are shown the newest by hybrid time.
+  time readers are shown the newest by hybrid time, and nothing once that one has expired.
 
 A removal leaves a tombstone, which the next update of the key replaces.  Rule V10: docs/protocol/versions.md.
 Layout: docs/formats/object.md.  Pure.
@@ -18,13 +18,14 @@ Layout: docs/formats/object.md.  Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.limits import MAX_OBJECT_BYTES, MAX_TOTAL
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.objects import Sibling, StoredObject, supersede_chosen
+from ringmill.cluster.versions.entries import entry_bytes, entry_data, entry_name, newest_of_each
+from ringmill.cluster.versions.objects import Sibling, StoredObject, newest_first, supersede_chosen
 from ringmill.cluster.versions.own_share import own_share_bytes
 
 __all__ = [
@@ -37,10 +38,7 @@ __all__ = [
     "count_of",
     "elements_of",
     "entries_of",
-    "entry_name",
 ]
-
-_LENGTH_BYTES: Final = 2
 
 
 class Update(Protocol):
@@ -85,9 +83,13 @@ class Add(NamedTuple):
 
 
 class PutElement(NamedTuple):
-    """Add an element to a set."""
+    """Add an element to a set.
+
+    With a ttl it replaces every addition that was answered before: one that lives longer would outlive it.
+    """
 
     element: bytes
+    has_ttl: bool = False
 
     @property
     def is_repeatable(self) -> bool:
@@ -95,7 +97,7 @@ class PutElement(NamedTuple):
 
     @property
     def observes(self) -> bool:
-        return False
+        return self.has_ttl
 
     def replaces(self, sibling: Sibling, actor: Actor) -> bool:
         return sibling.value is None or sibling.value == self.element
@@ -122,7 +124,7 @@ class PutEntry(NamedTuple):
         return sibling.value is None or entry_name(sibling.value) == self.name
 
     def value(self, replaced: Sequence[Sibling]) -> bytes:
-        return len(self.name).to_bytes(_LENGTH_BYTES, "big") + self.name + self.data
+        return entry_bytes(self.name, self.data)
 
 
 class Remove(NamedTuple):
@@ -150,10 +152,12 @@ def after_update(present: StoredObject, update: Update, sibling: Sibling, expiry
     """The object after an update; `sibling` has its dot, and gets its value here.
 
     What has expired by `expiry_ms` goes, too: else a set whose elements all have a ttl would be full one day.
+    Of a map so does what was hidden by it.
     Raises InvalidArgument when the update goes beyond a limit, CorruptData for a value of another policy.
     """
     actor = sibling.dot.actor
-    replaced = [old for old in present.siblings if old.is_expired(expiry_ms) or update.replaces(old, actor)]
+    gone = _gone(present, update, expiry_ms)
+    replaced = [old for old in present.siblings if old in gone or update.replaces(old, actor)]
     stored = supersede_chosen(present, replaced, sibling._replace(value=update.value(replaced)))
     size = _size(stored)
     own_bytes = own_share_bytes(stored, actor) if size > MAX_OBJECT_BYTES else 0
@@ -165,6 +169,20 @@ def after_update(present: StoredObject, update: Update, sibling: Sibling, expiry
     if isinstance(update, Add) and len(stored.siblings) > 1:
         sometimes("several nodes have counted in one counter")
     return stored
+
+
+def _gone(present: StoredObject, update: Update, expiry_ms: int) -> Sequence[Sibling]:
+    """What no reader is shown any more since it, or what hides it, has expired."""
+    expired = [old for old in present.siblings if old.is_expired(expiry_ms)]
+    if not expired or not (isinstance(update, PutEntry) or getattr(update, "named", None) is entry_name):
+        return expired
+    deciding = newest_of_each(newest_first(present.siblings))
+    names = {entry_name(one.value) for one in deciding if one.value is not None and one in expired}
+    return [
+        old
+        for old in present.siblings
+        if old in expired or (old.value is not None and entry_name(old.value) in names)
+    ]
 
 
 def count_of(values: Iterable[bytes]) -> int:
@@ -181,17 +199,8 @@ def entries_of(newest_first: Iterable[bytes]) -> dict[bytes, bytes]:
     """The entries of a map, sorted by name, of each the newest value.  Raises CorruptData."""
     found: dict[bytes, bytes] = {}
     for value in newest_first:
-        name = entry_name(value)
-        found.setdefault(name, value[_LENGTH_BYTES + len(name) :])
+        found.setdefault(entry_name(value), entry_data(value))
     return dict(sorted(found.items()))
-
-
-def entry_name(entry: bytes) -> bytes:
-    """Of a map's entry.  Raises CorruptData."""
-    end = _LENGTH_BYTES + int.from_bytes(entry[:_LENGTH_BYTES], "big")
-    if len(entry) < max(end, _LENGTH_BYTES + 1):
-        raise CorruptData(f"a value of {len(entry)} bytes is no entry of a map")
-    return entry[_LENGTH_BYTES:end]
 
 
 def _size(stored: StoredObject) -> int:

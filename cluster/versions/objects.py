@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector
+from ringmill.cluster.versions.entries import newest_of_each
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.replaced import entry_of, forgets_since, knows, remember, union
 
@@ -125,7 +126,10 @@ class StoredObject(NamedTuple):
         return tuple(sibling for sibling in newest_first(self.visible())[:1] if sibling.is_live(wall_ms))
 
     def shown(self, policy: str, wall_ms: int) -> tuple[Sibling, ...]:
-        """The siblings that a reader gets under the policy of the keyspace (rule V3)."""
+        """The siblings that a reader gets under the policy of the keyspace (rules V3 and V10)."""
+        if policy == "map":  # of each entry the newest decides (rule V10)
+            newest = newest_of_each(newest_first(self.visible()))
+            return tuple(sibling for sibling in newest if sibling.is_live(wall_ms))
         return self.last(wall_ms) if policy == "lww" else self.live(wall_ms)
 
 

@@ -4,6 +4,9 @@ No ballot that this owner has ever agreed to counts above its ceiling.  Other ow
 nothing up to there, enough of them that no change in which a lost agreement counts can still come about.
 Then they tell what they have accepted; the highest of each register is put in place, and this owner agrees to
 nothing up to its old ceiling either.  A register whose change had come about is held by one of them at least.
+So what has survived here of a register that none of them tells of is deleted: the others may have removed it.
+
+Registers are told and put in place a page at a time, and no faster than objects are healed.
 
 A disk that took the place of a lost one does not know the ceiling of that one.  But a round under the former
 row in which the lost owner counts had a promise of one of those that are asked, who refuse its messages since
@@ -14,24 +17,34 @@ Rules R2 (docs/protocol/registers.md) and H12.
 
 from __future__ import annotations
 
-from ringmill.cluster.consensus.acceptor import AcceptorState
-from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
+import asyncio
+from collections.abc import Collection, Iterable
+from contextlib import aclosing
+from typing import Final
+
+from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable, WrongEpoch
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
 from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
 from ringmill.node.repair.damage.parts import Part
+from ringmill.node.repair.healing import BYTES_PER_S
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.remains_store import RemainsStore
 from ringmill.node.replica.stored_key import Copy, registers_prefix
+from ringmill.node.storage.engine import Engine
 
 __all__ = ["RegisterHealing"]
 
-_CALL_TIMEOUT_S = 5.0
+_CALL_TIMEOUT_S: Final = 5.0
+_SURVIVORS: Final = 256
+"""Keys that are looked at in one go."""
 
 
 class RegisterHealing:
@@ -41,9 +54,11 @@ class RegisterHealing:
         *,
         registers: RegisterStore,
         remains: RemainsStore,
+        engine: Engine,
         topology: TopologyView,
         transport: Transport,
         loss: AcceptedLoss,
+        gate: Gate,
     ) -> None:
         self._node = node
         self._registers = registers
@@ -51,75 +66,120 @@ class RegisterHealing:
         self._topology = topology
         self._transport = transport
         self._loss = loss
+        self._engine = engine
+        self._gate = gate
         self._bounds: dict[tuple[NodeId, Epoch], int] = {}
         """What another owner has agreed to under rows before this epoch counts no higher."""
 
     async def heal(self, part: Part) -> None:
         """Raises Unavailable when too few other owners answer, and what the engine raises."""
         assert part.partition is not None and part.row is not None and part.end is not None
-        floor = lowest = self._registers.ceiling
-        newest: dict[bytes, tuple[Ballot, bytes]] = {}
-        failures: dict[NodeId, str] = {}
+        prefix = registers_prefix(Copy(part.partition, part.row.copy_epoch_of(self._node)))
+        floor, failures = self._registers.ceiling, dict[NodeId, str]()
+        start = part.start
+        while start < part.end:
+            pages = await self._ask(part, start[len(prefix) :], floor, failures)
+            ends = (prefix + page.covered_to if page.covered_to else part.end for page in pages.values())
+            stop = min(part.end, *ends) if pages else part.end
+            lowest = max([floor, *(self._bounds[node, part.row.row_epoch] for node in pages)])
+            await self._registers.raise_floor(lowest)
+            told = _newest(pages.values(), prefix, start, stop)
+            # A copy counts as accepted (rule R3).  Should it be lost, the ceiling must not be below it.
+            highest = max((state.accepted.counter for state in told.values()), default=0)
+            await self._registers.raise_ceiling(highest)
+            for key, state in told.items():
+                await self._registers.put_healed(key, state)
+            if len(pages) >= sources_needed(part.row):
+                await self._drop_survivors(start, stop, floor, told)
+            await self._registers.wait_synced()
+            start = stop
+            size_bytes = sum(len(value) for page in pages.values() for _, _, value in page.items)
+            await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
+        sometimes("damaged registers are healed from other owners")
+
+    async def _drop_survivors(self, start: bytes, stop: bytes, floor: int, told: Collection[bytes]) -> None:
+        """What survived of registers that no other owner has accepted anything of was removed since, or has
+        never come about, and cannot any more: what knew of the removal may have been lost (rule R5).
+
+        Only where enough owners were asked; by the word of rule H12 a survivor may be the last copy.
+        """
+        while start < stop:
+            keys, end = list[bytes](), stop
+            async with aclosing(self._engine.survivors(start, stop)) as scan:
+                async for key, _ in scan:
+                    if len(keys) == _SURVIVORS:
+                        end = key
+                        break
+                    keys.append(key)
+            for key in keys:
+                if key not in told and await self._registers.drop_survivor(key, floor):
+                    sometimes("a register that no other owner knows has survived damage")
+            start = end
+
+    async def _ask(
+        self, part: Part, start: bytes, floor: int, failures: dict[NodeId, str]
+    ) -> dict[NodeId, RegistersPage]:
+        """A page from every other owner that can give one; one that could not is not asked again.
+
+        Raises Unavailable when these are too few.
+        """
+        assert part.row is not None
         others = [node for node in part.row.whole if node != self._node]
         self._loss.check_has_source(self._node, others)
-        told: list[NodeId] = []
-        for node in others:
+        pages: dict[NodeId, RegistersPage] = {}
+
+        async def ask(node: NodeId) -> None:
             try:
-                pages = await self._ask_all(node, part, floor)
+                pages[node] = await self._page(node, part, start, floor)
             except RingmillError as error:
                 failures[node] = f"{error.code}: {error.message}"
-                continue
-            told.append(node)
-            lowest = max(lowest, self._bounds[node, part.row.row_epoch])
-            for key, accepted, value in pages:
-                if accepted > newest.get(key, (NO_BALLOT, b""))[0]:
-                    newest[key] = accepted, value
+
+        await gather_all(ask(node) for node in others if node not in failures)
         usual = sources_needed(part.row)
-        if not self._loss.are_enough(told, others, usual):
+        if not self._loss.are_enough(pages, others, usual):
             need = self._loss.sources_needed(others, usual)
             why = (
                 "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
                 or "there are no more"
             )
             raise Unavailable(
-                f"{need} other owners are needed, {len(told)} answered ({why})",
+                f"{need} other owners are needed, {len(pages)} answered ({why})",
                 detail={"missing": sorted(failures)},
             )
-        await self._registers.raise_floor(lowest)
-        lost = {key: told for key, told in newest.items() if part.start <= key < part.end}
-        # A copy counts as accepted (rule R3).  Should it be lost in turn, the ceiling must not be below it.
-        await self._registers.raise_ceiling(max((ballot.counter for ballot, _ in lost.values()), default=0))
-        for key, (accepted, value) in sorted(lost.items()):
-            await self._registers.put_healed(key, AcceptorState(accepted, accepted, value))
-        await self._registers.wait_synced()
-        sometimes("damaged registers are healed from other owners")
+        return pages
 
-    async def _ask_all(self, node: NodeId, part: Part, floor: int) -> list[tuple[bytes, Ballot, bytes]]:
-        """All registers of the partition as another owner has accepted them, by stored key.
+    async def _page(self, node: NodeId, part: Part, start: bytes, floor: int) -> RegistersPage:
+        """Registers of the partition from a key on, as another owner has accepted them.
 
-        Raises what the calls raise, WrongEpoch, ProtocolMismatch.
+        Raises what the call raises, WrongEpoch, ProtocolMismatch.
         """
-        topology = self._topology.topology()
         assert part.partition is not None and part.row is not None
-        prefix = registers_prefix(Copy(part.partition, part.row.copy_epoch_of(self._node)))
-        found: list[tuple[bytes, Ballot, bytes]] = []
-        start = b""
-        while True:
-            request = AskRegisters(topology.epoch, part.partition, floor, start)
-            body = await self._transport.call(
-                node, REGISTER_PAGE, request.encode(), timeout_s=_CALL_TIMEOUT_S, priority=Priority.REPAIR
-            )
-            page = RegistersPage.decode(body)
-            if page.row_epoch != part.row.row_epoch:
-                raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}")
-            self._bounds.setdefault((node, page.row_epoch), page.ceiling)
-            await self._remains.add(part.partition, page.remains)  # a disk that is new knows none (rule R5)
-            found += [(prefix + key, accepted, value) for key, accepted, value in page.items]
-            if not page.covered_to:
-                return found
-            if page.covered_to <= start:
-                raise ProtocolMismatch(f"{node} answered with a page that does not lead on")
-            start = page.covered_to
+        request = AskRegisters(self._topology.topology().epoch, part.partition, floor, start)
+        body = await self._transport.call(
+            node, REGISTER_PAGE, request.encode(), timeout_s=_CALL_TIMEOUT_S, priority=Priority.REPAIR
+        )
+        page = RegistersPage.decode(body)
+        if page.row_epoch != part.row.row_epoch:
+            raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}")
+        if page.covered_to and page.covered_to <= start:
+            raise ProtocolMismatch(f"{node} answered with a page that does not lead on")
+        self._bounds.setdefault((node, page.row_epoch), page.ceiling)
+        await self._remains.add(part.partition, page.remains)  # a disk that is new knows none (rule R5)
+        return page
+
+
+def _newest(
+    pages: Iterable[RegistersPage], prefix: bytes, start: bytes, stop: bytes
+) -> dict[bytes, AcceptorState]:
+    """What the pages tell of the registers in [start, stop), in key order, as the last accepted state."""
+    newest: dict[bytes, AcceptorState] = {}
+    for page in pages:
+        for key, accepted, value in page.items:
+            stored_key = prefix + key
+            is_newer = accepted > newest.get(stored_key, UNTOUCHED).accepted
+            if start <= stored_key < stop and is_newer:
+                newest[stored_key] = AcceptorState(accepted, accepted, value)
+    return dict(sorted(newest.items()))
 
 
 def sources_needed(row: Row) -> int:

@@ -139,9 +139,11 @@ def _register_healing(
         core.node,
         registers=replica.registers,
         remains=replica.remains,
+        engine=replica.engine,
         topology=topology,
         transport=core.transport,
         loss=loss,
+        gate=core.gate,
     )
 
 

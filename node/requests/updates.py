@@ -12,7 +12,8 @@ from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument
 from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_TOTAL
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.versions.mergeable import Add, PutElement, PutEntry, Remove, Update, entry_name
+from ringmill.cluster.versions.entries import entry_name
+from ringmill.cluster.versions.mergeable import Add, PutElement, PutEntry, Remove, Update
 from ringmill.node.requests.request_values import WriteRequest
 
 __all__ = ["update_of"]
@@ -78,7 +79,7 @@ def _put(request: WriteRequest, keyspace: KeyspaceEntry) -> Update | None:
         if keyspace.policy == "map":
             return PutEntry(request.entry, request.value)
         if not request.value:
-            return PutElement(request.entry)
+            return PutElement(request.entry, bool(request.options.ttl_ms or keyspace.ttl_ms))
     raise _unsuited(keyspace)
 
 

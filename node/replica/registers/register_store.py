@@ -99,8 +99,33 @@ class RegisterStore:
 
         try:
             await change(self._engine, key, step)
-        except CorruptData:  # nobody has healed it before
+        except CorruptData:  # nobody has healed it before, and nobody else writes it
+            await self._engine.wait_writable()
             self._put(key, told)
+
+    async def drop_survivor(self, key: bytes, floor: int) -> bool:
+        """Delete what survived damage of a register that no other owner knows (rules R2, R5).
+
+        `floor`: enough other owners agree to nothing up to there, and neither may this one.  A register that
+        somebody has healed and touched since stays.  Returns whether it was deleted.  Durable after
+        `wait_synced`.  Raises what the engine raises.
+        """
+
+        def drop() -> bool:
+            batch = Batch()
+            batch.delete(key)
+            self._last = self._engine.apply(batch, frees_space=True)
+            return True
+
+        def step(encoded: bytes | None) -> bool:
+            is_old = encoded is not None and decode_acceptor(encoded).promised.counter <= floor
+            return is_old and drop()
+
+        try:
+            return await change(self._engine, key, step, frees_space=True)
+        except CorruptData:
+            await self._engine.wait_writable(frees_space=True)
+            return drop()
 
     async def remove(self, key: bytes, floor: int, remains: Remains, admit: Admit) -> bool:
         """Remove a register that has no value, and has not been touched above `floor` (rule R5).

@@ -12,6 +12,7 @@ REGISTER_MARKS: Final = (
     "a change of a register is found to be done",
     "nobody can tell whether a change of a register was done",
     "damaged registers are healed from other owners",
+    "a register that no other owner knows has survived damage",
     "registers without a value are removed",
     "an owner has missed the delete of a register",
     "an owner that is away holds back the removal of registers",

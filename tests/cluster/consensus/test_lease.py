@@ -33,7 +33,11 @@ def test_a_record_comes_back_from_its_bytes(record: LeaseRecord) -> None:
         b'{"holder":1,"term":1,"renewal":0,"duration_ms":1}',
         b'{"holder":"a","term":-1,"renewal":0,"duration_ms":1}',
         b'{"holder":"a","term":1.5,"renewal":0,"duration_ms":1}',
+        b'{"holder":"a","term":1,"renewal":0,"duration_ms":1%s}' % (b"0" * 400),
+        b"[" * 4_000,
+        b'{"holder":"%s","term":1,"renewal":0,"duration_ms":1}' % (b"a" * 20_000),
     ],
+    ids=lambda value: value[:60].decode(),
 )
 def test_a_register_that_is_no_lease_is_refused(value: bytes) -> None:
     with pytest.raises(InvalidArgument, match="is no lease"):

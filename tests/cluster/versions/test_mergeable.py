@@ -12,6 +12,7 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import NodeId, Start
 from ringmill.cluster.limits import MAX_TOTAL
 from ringmill.cluster.versions.dots import Dot, actor_of
+from ringmill.cluster.versions.entries import entry_name
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.mergeable import (
     Add,
@@ -23,7 +24,6 @@ from ringmill.cluster.versions.mergeable import (
     count_of,
     elements_of,
     entries_of,
-    entry_name,
 )
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, newest_first

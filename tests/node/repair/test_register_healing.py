@@ -7,16 +7,27 @@ from itertools import count
 
 import pytest
 
+import ringmill.node.replica.registers.register_serving
+import ringmill.node.replica.registers.register_store
+from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.register import Incr
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
-from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.errors import CorruptData, QuorumNotReached
 from ringmill.cluster.ids import KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
-from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, RegisterAnswer, RegisterRequest
+from ringmill.node.repair.damage.parts import Part, PartKind
+from ringmill.node.replica.registers.register_messages import (
+    ACCEPT,
+    PREPARE,
+    RegisterAnswer,
+    RegisterRequest,
+    RegistersPage,
+)
 from ringmill.node.replica.registers.register_store import RegisterStore
+from ringmill.node.replica.stored_key import Copy, registers_prefix
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -176,5 +187,69 @@ def test_without_the_floor_a_change_is_lost(monkeypatch: pytest.MonkeyPatch) -> 
     async def story(world: HealingWorld) -> None:
         agreed, value = await late_accept(world)
         assert (agreed, value) == (2, None), "a majority has accepted it, and it is gone"
+
+    run(story)
+
+
+def test_one_damaged_block_is_healed_a_page_at_a_time_and_nothing_beside_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serving = ringmill.node.replica.registers.register_serving
+    monkeypatch.setattr(serving, "_PAGE_ITEMS", 4)
+    asked: list[bytes] = []
+    put: list[bytes] = []
+
+    async def story(world: HealingWorld) -> None:
+        topology = world.world.topology
+        partition = topology.partition_of(SPACE, KEYS[0])
+        keys = [k for k in (b"%04d" % n for n in range(1500)) if topology.partition_of(SPACE, k) == partition]
+        for key in keys[:60]:
+            await incr(world, "n2", key)
+        row = topology.row(partition)
+        prefix = registers_prefix(Copy(partition, row.copy_epochs[0]))
+        place = prefix + SPACE.epoch.to_bytes(8, "big") + SPACE.ordinal.to_bytes(4, "big")
+        part = Part(place + keys[20], place + keys[30], PartKind.REGISTERS, partition, row)
+        assert part.end is not None
+        store = world["n1"].replica.registers
+        put_healed, page = store.put_healed, RegistersPage.encode
+
+        async def noted(key: bytes, told: AcceptorState) -> None:
+            put.append(key)
+            await put_healed(key, told)
+
+        def noted_page(told: RegistersPage) -> bytes:
+            asked.extend(key for key, _, _ in told.items)
+            return page(told)
+
+        monkeypatch.setattr(store, "put_healed", noted)
+        monkeypatch.setattr(RegistersPage, "encode", noted_page)
+        await world.inside("n1", world["n1"].replica.engine.fence(part.start, part.end))
+        await healed(world, "n1")
+        assert put == [place + key for key in keys[20:30]]
+        assert {prefix + key for key in asked} == {place + key for key in keys[20:32]}, "three pages of four"
+
+    run(story)
+
+
+def test_healed_registers_wait_for_room_also_where_nothing_can_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(world: HealingWorld) -> None:
+        store, engine = world["n1"].replica.registers, world["n1"].replica.engine
+        waited: list[bytes] = []
+
+        async def unreadable(*_: object, **__: object) -> None:
+            raise CorruptData("a block that the disk had to read")
+
+        async def wait_writable(**_: bool) -> None:
+            waited.append(b"")
+
+        monkeypatch.setattr(ringmill.node.replica.registers.register_store, "change", unreadable)
+        monkeypatch.setattr(engine, "wait_writable", wait_writable)
+        topology = world.world.topology
+        partition = topology.partition_of(SPACE, KEYS[0])
+        prefix = registers_prefix(Copy(partition, topology.row(partition).copy_epochs[0]))
+        await world.inside("n1", store.put_healed(prefix + b"0" * 12 + KEYS[0], UNTOUCHED))
+        assert waited
 
     run(story)

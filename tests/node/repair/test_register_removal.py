@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -23,10 +24,11 @@ from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.node_options import PurgeOptions
 from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE
+from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.removal_messages import CLOSE, AskClose, CloseAnswer
 from ringmill.node.replica.stored_key import Copy, prefix_end, registers_prefix
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
-from ringmill.simulator.bending import bent, use
+from ringmill.simulator.bending import bent, method, use
 from tests.node.repair.healing_world import HealingWorld, run
 from tests.node.repair.test_register_healing import ask, healed
 
@@ -251,3 +253,38 @@ def test_a_damaged_owner_takes_no_part_until_it_is_healed() -> None:
         assert [await read(world, name, KEY) for name in NAMES] == [(2, None)] * 3
 
     run(story, purge=SOON)
+
+
+def damage_batches_of(world: HealingWorld, name: str, key: bytes) -> None:
+    """In the logs each batch that names the key is lost; what tables hold of it survives."""
+    disk = world.world.nodes[name].disk
+    disk.is_rotten = True
+    for each in disk.lossy.list("/data/store"):
+        if each.endswith(".log"):
+            path = f"/data/store/{each}"
+            for found in re.finditer(re.escape(key), disk.lossy.read_bytes(path)):
+                disk.lossy.flip(path, found.start(), 4)
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_damage_does_not_bring_a_removed_register_back_from_an_older_table(is_deleted: bool) -> None:
+    async def kept(store: RegisterStore, key: bytes, floor: int) -> bool:
+        return False
+
+    async def story(world: HealingWorld) -> None:
+        engine = world["n1"].replica.engine
+        await cas(world, "n1", KEY, b"a")
+        await world.inside("n1", engine.flush())
+        await cas(world, "n1", KEY, None)
+        await gone(world, KEY)
+        await world.down("n1")
+        damage_batches_of(world, "n1", KEY)
+        await world.up("n1")
+        await healed(world, "n1")
+        assert world["n1"].repair.healing.healed
+        assert await held(world, "n1", KEY) != is_deleted
+        if is_deleted:
+            assert [await read(world, name, KEY) for name in NAMES] == [(2, None)] * 3
+
+    with bent(*([] if is_deleted else [method(RegisterStore.drop_survivor, kept)])):
+        run(story, purge=SOON)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Actor, KeyspaceId
 from ringmill.cluster.limits import MAX_ENTRIES, MAX_TOTAL
 from ringmill.cluster.quorum.receipt import QuorumReceipt
@@ -200,6 +201,53 @@ def test_a_set_whose_elements_have_expired_has_room_again() -> None:
         await asyncio.sleep(61)
         await update(world, "n1", "set", entry=b"new")
         assert await shown(world, "n2", "set") == [b"new"]
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("keyspace_ttl_ms", [0, 10_000])
+def test_an_element_that_is_added_again_with_a_ttl_expires_though_its_coordinator_had_missed_it(
+    keyspace_ttl_ms: int,
+) -> None:
+    expiring = KeyspaceEntry(KeyspaceId(1, 2), "set", policy="set", ttl_ms=keyspace_ttl_ms)
+    world = World(3, keyspaces=[expiring])
+
+    async def story() -> None:
+        world.cut("n1", "n2")
+        await update(
+            world, "n1", "set", entry=b"e", ttl_ms=60_000 if keyspace_ttl_ms else 0
+        )  # n1, n3 have it
+        await update(world, "n2", "set", entry=b"e", ttl_ms=0 if keyspace_ttl_ms else 10_000)
+        world.cut("n1", "n2", is_cut=False)
+        assert elements_of(await shown(world, "n3", "set", "all")) == {b"e"}
+        await asyncio.sleep(11)
+        assert await shown(world, "n3", "set", "all") == []
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_an_entry_whose_newest_put_has_expired_is_gone_though_an_older_put_is_left(is_changed: bool) -> None:
+    world = world_of(3)
+
+    async def story() -> None:
+        world.nodes["n2"].clock.jump(0.2)
+        await gather_all(  # neither knows of the other
+            [
+                update(world, "n1", "map", b"older", entry=b"colour"),
+                update(world, "n2", "map", b"newer", entry=b"colour", ttl_ms=10_000),
+            ]
+        )
+        home = world.topology.keyspace_named("map").id
+        partition = world.topology.partition_of(home, b"key")
+        place = Place(Copy(partition, world.topology.row(partition).copy_epochs[0]), home, b"key")
+        assert len((await world.on("n3", world.nodes["n3"].objects.read(place))).siblings) == 2
+        assert entries_of(await shown(world, "n3", "map", "all")) == {b"colour": b"newer"}
+        await asyncio.sleep(11)
+        assert await shown(world, "n3", "map", "all") == []
+        if is_changed:  # which takes what has expired away
+            await update(world, "n3", "map", b"of another entry", entry=b"size")
+            assert set(entries_of(await shown(world, "n1", "map", "all"))) == {b"size"}
 
     world.run(story())
 

@@ -304,7 +304,10 @@ async def write(
     data = checked_key(key)
 
     def message_with(options: WriteOptions) -> WriteMessage:
-        return write_message(space.name, data, value, options, space._operations, entry=entry, amount=amount)
+        newest = memory.newest if memory is not None else 0
+        return write_message(
+            space.name, data, value, options, space._operations, entry=entry, amount=amount, newest=newest
+        )
 
     return await _written(space, data, DELETE if value is None else PUT, message_with, options, memory)
 
@@ -319,7 +322,8 @@ async def touch(
     data = checked_key(key)
 
     def message_with(options: WriteOptions) -> WriteMessage:
-        return touch_message(space.name, data, options, space._operations)
+        newest = memory.newest if memory is not None else 0
+        return touch_message(space.name, data, options, space._operations, newest)
 
     return await _written(space, data, TOUCH, message_with, options, memory)
 
@@ -335,6 +339,14 @@ async def _written(
     """Send one write, and note in the session's memory what came of it."""
 
     async def send(options: WriteOptions) -> kv_pb2.WriteReceipt:
+        try:
+            return await send_once(options)
+        except InvalidArgument as error:
+            if not space._operations.retreat(error):
+                raise
+        return await send_once(options)
+
+    async def send_once(options: WriteOptions) -> kv_pb2.WriteReceipt:
         request = message_with(options)
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
@@ -347,8 +359,6 @@ async def _written(
             timeout_s=options.timeout_s or None,
         )
 
-    if memory is not None:
-        space._operations.observe(memory.newest)
     if memory is not None and not options.context and not options.is_blind:
         options, answer = await _under_session(space, data, options, memory, send)
     else:

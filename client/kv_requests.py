@@ -136,14 +136,17 @@ def write_message(
     *,
     entry: bytes = b"",
     amount: int = 0,
+    newest: int = 0,
 ) -> WriteMessage:
     """A put or, with None as the value, a delete.  It has an operation id of its own.
+
+    `newest` is the newest time that its session has seen.
 
     Of an `entry`, or of an `amount` to add, where the keyspace has such values (client/merging/).
     """
     message = kv_pb2.DeleteRequest() if value is None else kv_pb2.PutRequest(value=value)
     message.keyspace, message.key = keyspace, key
-    _name(message, operations)
+    _name(message, operations, newest)
     options.fill(message)
     if entry:
         message.entry = entry
@@ -153,11 +156,11 @@ def write_message(
 
 
 def touch_message(
-    keyspace: str, key: bytes, options: WriteOptions, operations: OperationNames
+    keyspace: str, key: bytes, options: WriteOptions, operations: OperationNames, newest: int = 0
 ) -> kv_pb2.TouchRequest:
-    """A touch.  It has an operation id of its own."""
+    """A touch.  It has an operation id of its own.  `newest` as of `write_message`."""
     message = kv_pb2.TouchRequest(keyspace=keyspace, key=key)
-    _name(message, operations)
+    _name(message, operations, newest)
     options.fill(message)
     return message
 
@@ -184,8 +187,8 @@ def found_item(answer: kv_pb2.GetResponse, keyspace: str, key: bytes, default: T
     return default
 
 
-def _name(message: WriteMessage, operations: OperationNames) -> None:
-    name, operation = operations.next(), message.operation
+def _name(message: WriteMessage, operations: OperationNames, newest: int) -> None:
+    name, operation = operations.next(newest), message.operation
     operation.session, operation.sequence, operation.birth = name.session, name.sequence, name.birth
     if name.attempt:
         message.attempt = name.attempt

@@ -130,6 +130,11 @@ class KeyspaceRequests:
             whole_s=options.timeout_s or self.router.timeout_s,
         )
 
+    def refused(self, error: RingmillError) -> RingmillError:
+        """What a write ended with."""
+        self._operations.retreat(error)
+        return error
+
     def receipt(self, answer: Message) -> Receipt:
         """What a write's answer says."""
         message = cast("WriteReceipt", answer)
@@ -171,7 +176,7 @@ async def write_many(
 
     def note(index: int, told: Message | RingmillError) -> None:
         if isinstance(told, RingmillError):
-            outcomes[index] = _placed(told, index)
+            outcomes[index] = _placed(requests.refused(told), index)
         else:
             outcomes[index] = requests.receipt(told)
 

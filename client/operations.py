@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Entropy
 
 __all__ = ["OperationName", "OperationNames"]
 
 SEQUENCE_LIMIT = 2**32
+_SESSION_LEAD = 60_000 << 16
+"""As hybrid time: how far the birth of a session's write may be above what the client itself has heard.  The
+session may have been elsewhere; but its token is not signed, and may say anything."""
 
 
 class OperationName(NamedTuple):
@@ -44,16 +48,33 @@ class OperationNames:
         self._newest = 0
         self._open_session()
 
-    def next(self) -> OperationName:
-        """An id that no other write has; starts a new session when this one has used all its numbers."""
+    def next(self, seen: int = 0) -> OperationName:
+        """An id that no other write has; starts a new session when this one has used all its numbers.
+
+        `seen` is the newest time that the session of this write has seen.  It counts for this write alone,
+        and as far as it is no more than a minute above what this client has heard.
+        """
         if self._sequence + 1 >= SEQUENCE_LIMIT:
             self._open_session()
         self._sequence += 1
-        return OperationName(self._session, self._sequence, max(self._newest, self._learning.newest_time))
+        heard = max(self._newest, self._learning.newest_time)
+        if seen > heard > 0:
+            heard = min(seen, heard + _SESSION_LEAD)
+        return OperationName(self._session, self._sequence, heard)
 
     def observe(self, hybrid_time: int) -> None:
         """Remember a hybrid time that an answer carried, if it is the newest."""
         self._newest = max(self._newest, hybrid_time)
+
+    def retreat(self, error: RingmillError) -> bool:
+        """A node may refuse a write as born after its time: a clock that was far ahead has been heard of.
+        Later writes are born at that node's time.  Whether the write can be sent under another name."""
+        newest = error.detail.get("newest_birth")
+        if not isinstance(newest, int):
+            return False
+        self._newest = min(self._newest, newest)
+        self._learning.newest_time = min(self._learning.newest_time, newest)
+        return error.outcome == "failed"
 
     def named(self, name: OperationName) -> OperationNames:
         """The same, but the next write gets this name, which an earlier call of it may have had."""
@@ -71,8 +92,12 @@ class _OneOperation(OperationNames):
         self._behind = behind
         self._name = name
 
-    def next(self) -> OperationName:
+    def next(self, seen: int = 0) -> OperationName:
         return self._name
 
     def observe(self, hybrid_time: int) -> None:
         self._behind.observe(hybrid_time)
+
+    def retreat(self, error: RingmillError) -> bool:
+        self._behind.retreat(error)
+        return False

@@ -242,7 +242,10 @@ class AsyncPipeline:
 
     def _note_write(self, queued: QueuedWrite, told: Message | RingmillError) -> None:
         self._note_outcome(told)
-        queued.outcome(told if isinstance(told, RingmillError) else self._requests.receipt(told))
+        if isinstance(told, RingmillError):
+            queued.outcome(self._requests.refused(told))
+        else:
+            queued.outcome(self._requests.receipt(told))
 
     def _note_read(self, queued: QueuedRead, told: Message | RingmillError) -> None:
         self._note_outcome(told)

@@ -37,6 +37,7 @@ _ENTRY_BYTES: Final = 32  # of an entry besides its context and writes
 _TIME_BYTES: Final = 9
 _HEAD: Final = bytes([FORMAT_VERSION])
 _CHECK_BYTES: Final = 4
+_NAME_BYTES: Final = 8
 
 
 _Write: TypeAlias = tuple[str, int]
@@ -166,8 +167,8 @@ class SessionMemory:
             for name, context, writes, is_weak, before in entries:
                 if context:
                     joined(b"", context)
-                known = _Known(bytes(context), tuple(map(_write, writes)), bool(is_weak), Forgotten(before))
-                memory._keep(bytes(name), known)
+                known = _Known(_bytes(context), tuple(map(_write, writes)), bool(is_weak), Forgotten(before))
+                memory._keep(_bytes(name, _NAME_BYTES), known)
         except InvalidArgument:
             raise
         except (ValueError, TypeError, msgpack.UnpackException) as error:
@@ -229,6 +230,13 @@ def _time(newest: object) -> int:
     if not isinstance(newest, int) or not 0 <= newest < 1 << 64:
         raise ValueError("no hybrid time")
     return newest
+
+
+def _bytes(told: object, size: int | None = None) -> bytes:
+    """As it is: of a number Python would make as many bytes."""
+    if not isinstance(told, bytes) or size not in {None, len(told)}:
+        raise ValueError("no name or context")
+    return told
 
 
 def _write(told: Any) -> _Write:

@@ -199,7 +199,11 @@ class AsyncRegisters:
             return attempt_message(request, epoch, timeout_ms, attempt)
 
         target = Target(self.name, request.key)
-        answer = await self._router.ask(method, prepare, target=target, timeout_s=timeout_s)
+        try:
+            answer = await self._router.ask(method, prepare, target=target, timeout_s=timeout_s)
+        except InvalidArgument as error:
+            self._operations.retreat(error)
+            raise
         self._operations.observe(answer.hybrid_time)
         return answer
 

@@ -75,6 +75,11 @@ class HybridClock:
         """Whether expiry goes by the cluster's clocks already, and not by this node's alone."""
         return self._median_ms is not None
 
+    @property
+    def latest(self) -> HybridTime:
+        """The highest reading or stamp up to now; no clock is looked at."""
+        return self._last
+
     def follow(self) -> None:
         """Follow slow drift, as of a clock being steered; a jump is not followed."""
         if not self.jumped_ms:

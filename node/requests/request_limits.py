@@ -20,13 +20,15 @@ from ringmill.cluster.limits import (
     MAX_TTL_MS,
     MAX_VALUE_BYTES,
 )
-from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.hybrid_time import HybridClock, hybrid_time, millis
+from ringmill.cluster.versions.objects import OperationId, StoredObject
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
     "MAX_SIBLINGS",
     "admit_growth",
+    "check_birth",
     "check_key",
     "check_shown",
     "check_ttl",
@@ -39,9 +41,31 @@ MAX_SIBLINGS: Final = 100
 WARN_SIBLINGS: Final = 25
 DEFAULT_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 0.1
+_BIRTH_AHEAD_MS: Final = 86_400_000
+"""A day: no clock that is right but set to another zone's time is as far from the others."""
 _MOST: Final = {"counter": sys.maxsize, "set": MAX_ENTRIES, "map": MAX_ENTRIES}
 
 _log = logging.getLogger(__name__)
+
+
+def check_birth(operation: OperationId | None, hybrid: HybridClock) -> None:
+    """Refuse a write that is named by a time which no clock tells yet: all that is forgotten or remembered of
+    its object would be older than that (rule V4).
+
+    The median of the cluster's clocks counts, so that a node whose own clock is behind takes what is born by
+    the others'.  A node that has not compared the clocks yet refuses nothing.
+    """
+    if operation is None or operation.birth <= hybrid.latest or not hybrid.knows_shared_time:
+        return
+    newest = hybrid_time(max(hybrid.wall_ms(), hybrid.expiry_ms()) + _BIRTH_AHEAD_MS)
+    if operation.birth > newest:
+        raise InvalidArgument(
+            f"the write is named by a time {millis(operation.birth)} ms after 1970, more than a day ahead of "
+            "the clocks of this cluster",
+            detail={"newest_birth": hybrid_time(millis(newest) - _BIRTH_AHEAD_MS)},
+            hint="the client has it from a node whose clock was far ahead, or made it up; "
+            "`ringmill doctor` compares the clocks",
+        )
 
 
 def check_key(key: bytes) -> None:

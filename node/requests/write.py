@@ -53,6 +53,7 @@ from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.request_limits import (
     admit_growth,
+    check_birth,
     check_key,
     check_ttl,
     check_value,
@@ -166,6 +167,7 @@ class Writer:
         check_key(request.key)
         check_value(request.value)
         check_ttl(options.ttl_ms)
+        check_birth(request.operation, self._hybrid)
         allowed_s = time_allowed(options.timeout_s, request.left_s)
         return parse_durability(options.durability), Deadline.after(allowed_s, self._clock)
 

@@ -152,6 +152,17 @@ def test_what_is_no_token_is_refused(cut: int) -> None:
         SessionMemory.decode(whole, ClusterId("d" * 32))
 
 
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize("forged", [8, b"seven b", "texts be"])
+def test_an_entry_whose_name_or_context_is_none_is_refused(at: int, forged: object) -> None:
+    """Of a number Python makes as many bytes: 200 million of them from 5."""
+    entry: list[object] = [b"eight by", b"", [], False, 0]
+    entry[at] = forged
+    body = b"\x02" + msgpack.packb([CLUSTER, 0, 0, [entry]])
+    with pytest.raises(InvalidArgument):
+        SessionMemory.decode(body + crc32(body).to_bytes(4, "big"))
+
+
 def test_what_was_seen_in_a_keyspace_that_is_gone_is_forgotten_key_by_key() -> None:
     memory = SessionMemory(CLUSTER)
     read(memory, b"k", n1=3)

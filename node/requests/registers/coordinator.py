@@ -37,7 +37,7 @@ from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.operations.own_operations import OwnOperations
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
 from ringmill.node.requests.registers.rounds import Rounds
-from ringmill.node.requests.request_limits import check_key, check_value, time_allowed
+from ringmill.node.requests.request_limits import check_birth, check_key, check_value, time_allowed
 
 __all__ = ["RegisterCoordinator"]
 
@@ -119,6 +119,7 @@ class RegisterCoordinator:
         DeadlineExceeded, with outcome "unknown" if it may have been applied or may still be; InvalidArgument,
         WrongEpoch, Unavailable.
         """
+        check_birth(request.operation, self._hybrid)
         route, deadline = await self._admitted(request.where)
         if isinstance(change := request.change, Cas):
             check_value(change.value)

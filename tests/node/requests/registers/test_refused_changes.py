@@ -11,7 +11,7 @@ from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import ABSENT, Cas, Incr
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.ids import KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -101,5 +101,20 @@ def test_one_that_a_single_owner_has_accepted_is_refused_only_once_it_is_dead(
         world.cut("n1", "n3")
         found = await world.on("n1", world.nodes["n1"].requests.read_register(WHERE))
         assert (found.version, found.value) == (present.version, first), told.value
+
+    world.run(story())
+
+
+def test_one_that_is_born_after_all_clocks_is_refused() -> None:
+    """Else the register forgets every change that is not as new."""
+    world = World()
+
+    async def story() -> None:
+        node = world.nodes["n1"]
+        node.hybrid.expiry_follows(node.hybrid.offset_ms)
+        forged = change(Incr(1), 1)._replace(operation=OperationId(1, 1, HybridTime(2**64 - 1)))
+        with pytest.raises(InvalidArgument, match="more than a day ahead"):
+            await world.on("n1", node.requests.change_register(forged))
+        assert (await world.on("n1", node.requests.read_register(WHERE))).version == 0
 
     world.run(story())

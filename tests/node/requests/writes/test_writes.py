@@ -17,7 +17,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.quorum.receipt import Durability
-from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.hybrid_time import HybridTime, millis
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.versions.replaced import MOST
 from ringmill.node.requests.forward import FORWARDS
@@ -71,6 +71,45 @@ def test_what_one_client_wrote_last_is_shown_first_whichever_clock_ran_ahead() -
         later = await put(world, "n2", b"later", operation=OperationId(7, 2, earlier.time))
         assert later.time > earlier.time
         assert values(await get(world, "n3", "2")) == [b"later", b"earlier"]
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("birth", [2**64 - 1, None])
+def test_a_write_that_is_born_after_all_clocks_is_refused_and_leaves_nothing(birth: int | None) -> None:
+    """Else its object forgets every operation that is not as new, and no later attempt on it is done."""
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"before")
+        node = world.nodes["n1"]
+        node.hybrid.expiry_follows(node.hybrid.offset_ms)
+        now = node.hybrid.now()
+        name = OperationId(7, 1, HybridTime(birth or now + (86_401_000 << 16)))
+        with pytest.raises(InvalidArgument, match="more than a day ahead") as told:
+            await put(world, "n1", b"forged", operation=name)
+        assert told.value.outcome == "failed"
+        assert abs(millis(told.value.detail["newest_birth"]) - millis(now)) < 1000
+        assert values(await get(world, "n2", "all")) == [b"before"]
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("behind_s", [0.0, 400 * 86_400.0])
+def test_a_write_that_is_born_by_a_clock_of_another_zone_is_taken_also_where_the_own_clock_is_behind(
+    behind_s: float,
+) -> None:
+    world = World()
+
+    async def story() -> None:
+        node = world.nodes["n1"]
+        shared_ms = node.hybrid.offset_ms
+        name = OperationId(7, 1, HybridTime(node.hybrid.now() + (14 * 3_600_000 << 16)))
+        node.clock.jump(-behind_s)
+        node.hybrid.accept_jump()
+        node.hybrid.expiry_follows(shared_ms)
+        await put(world, "n1", b"v", operation=name)
+        assert values(await get(world, "n2", "all")) == [b"v"]
 
     world.run(story())
 

@@ -10,7 +10,7 @@ import errno
 from enum import Enum, auto
 from typing import Final
 
-__all__ = ["Meaning", "is_full", "meaning_of", "no_space", "passes", "told"]
+__all__ = ["Meaning", "is_full", "is_other_kind", "meaning_of", "no_space", "passes", "told"]
 
 
 class Meaning(Enum):
@@ -32,6 +32,8 @@ _MEANINGS: Final[dict[int, Meaning]] = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN), Meaning.EXHAUSTED),
 }
 
+_OTHER_KIND: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO, errno.ENODEV})
+
 
 def meaning_of(error: OSError) -> Meaning:
     """The meaning of an error.  An errno that is not listed means a failing device."""
@@ -45,6 +47,11 @@ def passes(error: OSError) -> bool:
 
 def is_full(error: OSError) -> bool:
     return meaning_of(error) is Meaning.FULL
+
+
+def is_other_kind(error: OSError) -> bool:
+    """Whether a link, a pipe, a device or a folder is where a file was to be opened below a folder."""
+    return error.errno in _OTHER_KIND
 
 
 def told(error: OSError) -> str:

@@ -1,5 +1,8 @@
 """Inputs and outputs that are written as URLs: file:// is a path, all others go through fsspec.
 
+fsspec's local:// is a path, too, for what is written.  A store follows links and has no rename, so files of
+this machine are never written as one: code of a job may have put a link there.
+
 Pure: what the URL names is read and written in cluster/adapters/files/url_files.py.
 """
 
@@ -10,10 +13,12 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["input_of", "is_of_one_process", "is_url", "output_url_of", "path_of"]
+__all__ = ["input_of", "is_of_one_process", "is_url", "output_url_of", "path_of", "refuse_local_store"]
 
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # fsspec takes one letter for a drive
 _CHAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
+_FILE: Final = frozenset({"file"})
+_OF_THIS_MACHINE: Final = frozenset({"file", "local"})
 _OF_ONE_PROCESS: Final = frozenset({"memory"})
 
 
@@ -29,11 +34,12 @@ def is_of_one_process(text: str) -> bool:
 
 
 def path_of(name: str, text: str) -> str:
-    """The path that `text` is or, as file://PATH, names; characters stand for themselves, as in fsspec.
+    """The path that `text` is or, as file://PATH or local://PATH, names; characters stand for themselves, as
+    in fsspec.
 
     Raises InvalidArgument, which says `name`, for another URL.
     """
-    path = _without_file(name, text)
+    path = _without(_OF_THIS_MACHINE, name, text)
     if is_url(path):
         raise InvalidArgument(
             f"{name} {text[:200]!r} is a URL; inputs and outputs may be, {name} is a path that all nodes see",
@@ -47,7 +53,7 @@ def input_of(name: str, text: str) -> str:
 
     Raises InvalidArgument for one that no two processes see alike.
     """
-    path = _without_file(name, text)
+    path = _without(_FILE, name, text)
     found = _SCHEME.match(path)
     if _CHAIN.match(path) or (found and "::" in path):
         raise InvalidArgument(f"{name} {text[:200]!r} chains URLs by '::', which is not read")
@@ -60,14 +66,15 @@ def input_of(name: str, text: str) -> str:
 
 
 def output_url_of(text: object) -> str:
-    """The URL that an output is given as, without slashes at its end; "" for a path, which file:// is too.
+    """The URL that an output is given as, without slashes at its end; "" for a path, which file:// and local://
+    are too.
 
     Raises InvalidArgument for one that no two processes see alike, or that names no folder.
     """
     if not isinstance(text, str) or "://" not in text:
         return ""
     url = input_of("output", text)
-    if not is_url(url):
+    if not is_url(_without(_OF_THIS_MACHINE, "output", url)):
         return ""
     url = url.rstrip("/")
     if not is_url(f"{url}/") or url.endswith(":"):
@@ -75,9 +82,17 @@ def output_url_of(text: object) -> str:
     return url
 
 
-def _without_file(name: str, text: str) -> str:
+def refuse_local_store(url: str) -> None:
+    """Raise InvalidArgument for what is no URL of a store: the file system of this machine is none."""
+    found = _SCHEME.match(url)
+    if found is None or found[1].lower() in _OF_THIS_MACHINE:
+        raise InvalidArgument(f"output {url[:200]!r} is a folder, and no store; give its path")
+
+
+def _without(schemes: frozenset[str], name: str, text: str) -> str:
+    """The path, where `text` is a URL of one of these schemes; else `text`."""
     found = _SCHEME.match(text)
-    if found is None or found[1].lower() != "file":
+    if found is None or found[1].lower() not in schemes:
         return text
     path = text[found.end() :]
     if not path.startswith("/"):

@@ -55,7 +55,7 @@ class UrlFiles(OsFileSystem):
         if not is_url(path):
             super().unlink(path)
             return
-        with _stored(path) as (store, name):
+        with _written(path) as (store, name):
             store.rm_file(name)
 
     def open_read(self, path: str) -> ReadFile:
@@ -134,7 +134,7 @@ class _UrlWriter:
 
     def __init__(self, url: str) -> None:
         self.path, self.size = url, 0
-        with _stored(url) as (store, name):
+        with _written(url) as (store, name):
             store.makedirs(store._parent(name), exist_ok=True)
             self._file = store.open(name, "wb")
 
@@ -170,6 +170,16 @@ def _stored(url: str) -> Iterator[tuple[Any, str]]:
             f"{url:.200} cannot be read: {error}", hint="install what fsspec needs for it, on every node"
         ) from error
     with _told(url):
+        yield store, name
+
+
+@contextmanager
+def _written(url: str) -> Iterator[tuple[Any, str]]:
+    """The same for what is changed there.  Raises InvalidArgument where files of this machine would be, under
+    the name of a store: whoever writes local:// knows that they are."""
+    with _stored(url) as (store, name):
+        if getattr(store, "local_file", False) and not url.startswith("local://"):
+            raise InvalidArgument(f"{url:.200} is a file of this machine, and no store; give its path")
         yield store, name
 
 

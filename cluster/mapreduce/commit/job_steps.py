@@ -26,6 +26,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 )
 from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
 from ringmill.cluster.mapreduce.file_errors import refusal_of
+from ringmill.cluster.mapreduce.file_urls import refuse_local_store
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
 from ringmill.cluster.mapreduce.files.inputs import find_inputs
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes
@@ -45,6 +46,7 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         if spec.output_url:
+            refuse_local_store(spec.output_url)
             refuse_existing(files, spec.output_url, overwrite=spec.overwrite)
         plan = input_plan_of(spec, files, sizes)
         if later := later_inputs(spec):

@@ -24,8 +24,8 @@ from ringmill.cluster.mapreduce.api.chains.stage_specs import chain_folder
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name, staging_folder
-from ringmill.cluster.os_errors import Meaning, meaning_of
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.os_errors import Meaning, is_other_kind, meaning_of
+from ringmill.cluster.ports import FileSystem, ReadFile
 from ringmill.cluster.sometimes import sometimes
 
 __all__ = [
@@ -77,8 +77,23 @@ class StagedPart:
         )  # fmt: skip
 
     def is_at(self, path: str, files: FileSystem) -> bool:
-        """Whether a file that is there holds what the attempt has written.  Raises OSError."""
-        return files.size(path) == self.size and _checksum(files, path) == self.crc32c
+        """Whether a file that is there holds what the attempt has written.  Raises like `opened`."""
+        with contextlib.closing(self.opened(path, files)) as file:
+            return file.size == self.size and _checksum(file) == self.crc32c
+
+    def opened(self, path: str, files: FileSystem) -> ReadFile:
+        """A file that is there, to be read: the one way to open what a task has left.
+
+        Raises CorruptData for what the job's code has put in its place, which is neither followed nor waited
+        for: a link, a pipe, a device.  Raises OSError.
+        """
+        folder = posixpath.dirname(posixpath.dirname(path))  # of the attempt's own, which nobody else makes
+        try:
+            return files.open_below(folder, path)
+        except OSError as error:
+            if not is_other_kind(error):
+                raise
+            raise _no_file(self) from error
 
 
 def attempt_folder(output: str, staging: str, attempt: AttemptId) -> str:
@@ -321,10 +336,7 @@ def _move(files: FileSystem, part: StagedPart, target: str) -> None:
     with contextlib.suppress(FileNotFoundError):  # moved before, or missing: the target shows which
         files.rename(part.path, target)
         if files.is_link(target) or not files.is_file(target):  # put there by the job's code: whoever reads
-            raise CorruptData(  # the output would follow the link, or wait at the pipe
-                f"part {part.partition} is a link or no regular file, and not what its task wrote",
-                detail={"partition": part.partition},
-            )
+            raise _no_file(part)  # the output would follow the link, or wait at the pipe
         return
     if not files.exists(target) or not part.is_at(target, files):
         sometimes("a part of an output is gone")
@@ -344,13 +356,16 @@ def _write_success(files: FileSystem, path: str, content: bytes) -> None:
     file.close()
 
 
-def _checksum(files: FileSystem, path: str) -> int:
-    file = files.open_read(path)
+def _no_file(part: StagedPart) -> CorruptData:
+    return CorruptData(
+        f"part {part.partition} is a link or no regular file, and not what its task wrote",
+        detail={"partition": part.partition},
+    )
+
+
+def _checksum(file: ReadFile) -> int:
     crc = at = 0
-    try:
-        while data := file.pread(_READ_BYTES, at):
-            crc = google_crc32c.extend(crc, data)
-            at += len(data)
-    finally:
-        file.close()
+    while data := file.pread(_READ_BYTES, at):
+        crc = google_crc32c.extend(crc, data)
+        at += len(data)
     return crc

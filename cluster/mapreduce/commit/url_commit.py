@@ -20,6 +20,7 @@ import google_crc32c
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.mapreduce.commit.output_commit import SUCCESS, OutputMayShow, StagedPart, manifest
+from ringmill.cluster.mapreduce.file_urls import refuse_local_store
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["commit_to_store"]
@@ -32,10 +33,11 @@ def commit_to_store(
 ) -> None:
     """Returns when _SUCCESS is in the store.  `again` says that an earlier call may have done some of it.
 
-    Raises InvalidArgument when another job has made the output; CorruptData when a staged part is gone or is
-    not what its task wrote; OutputMayShow when the output may count, or the former one counts no more; any
-    other OSError when neither is the case.
+    Raises InvalidArgument when another job has made the output, or the URL is of no store; CorruptData when a
+    staged part is gone or is not what its task wrote; OutputMayShow when the output may count, or the former
+    one counts no more; any other OSError when neither is the case.
     """
+    refuse_local_store(url)  # of a job that a former version has accepted
     success, wanted = f"{url}/{SUCCESS}", manifest(parts)
     try:
         present = files.read_bytes(success) if files.exists(success) else None
@@ -104,18 +106,23 @@ def _is_as_before(files: FileSystem, success: str, present: bytes | None) -> boo
 
 def _copy(files: FileSystem, part: StagedPart, target: str) -> None:
     try:
-        source = files.open_read(part.path)
+        source = part.opened(part.path, files)
     except FileNotFoundError as error:
         raise _gone(part) from error
-    copy, crc, at = files.create(target), 0, 0
-    try:
-        while data := source.pread(_PIECE_BYTES, at):
-            copy.append(data)
-            crc, at = google_crc32c.extend(crc, data), at + len(data)
-    finally:
-        source.close()
-    if (at, crc) != (part.size, part.crc32c):
-        raise _damaged(part)
+    with contextlib.closing(source):
+        if source.size != part.size:
+            raise _damaged(part)
+        copy, crc, at = files.create(target), 0, 0
+        try:
+            while data := source.pread(_PIECE_BYTES, at):
+                copy.append(data)
+                crc, at = google_crc32c.extend(crc, data), at + len(data)
+            if (at, crc) != (part.size, part.crc32c):
+                raise _damaged(part)
+        except BaseException:
+            with contextlib.suppress(OSError):  # now: a file that nobody holds any more would be closed, and
+                copy.close()  # so stored, behind its removal
+            raise
     copy.close()  # a store has an object when its writer closes it
 
 

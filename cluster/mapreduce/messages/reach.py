@@ -95,7 +95,7 @@ class TaskContainment:
 
     def refuse_secrets(self, spec: JobSpec) -> None:
         """Raises InvalidArgument for a job that names what is the cluster's own; links are not followed."""
-        named = {"input": spec.inputs, "side": spec.side.values(), "output": (spec.output,)}
+        named = {"input": spec.inputs, "side": spec.side.values(), "output": (spec.output, spec.output_url)}
         for what, paths in named.items() if self.is_on else ():
             for path in paths:
                 if any(is_within(path_here(path), each) for each in self.secrets):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import count
 from typing import Final, NamedTuple, TypeVar
 
@@ -179,7 +180,7 @@ class Loader:
                     ordinal += 1
 
     async def _read(self, part: StagedPart, at: int) -> bytes:
-        return await self._patiently(lambda: _page(self._files, part.path, at))
+        return await self._patiently(lambda: _page(self._files, part, at))
 
     async def _check(self, part: StagedPart) -> None:
         """Raises CorruptData for a part that is not what its attempt has reported."""
@@ -199,9 +200,6 @@ class Loader:
         raise AssertionError("count has no end")
 
 
-def _page(files: FileSystem, path: str, at: int) -> bytes:
-    file = files.open_read(path)
-    try:
+def _page(files: FileSystem, part: StagedPart, at: int) -> bytes:
+    with closing(part.opened(part.path, files)) as file:
         return file.pread(READ_BYTES, at)
-    finally:
-        file.close()

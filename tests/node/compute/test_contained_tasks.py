@@ -275,10 +275,13 @@ def test_a_pattern_permits_its_folder_unless_that_holds_everything() -> None:
     assert store is not None and store.network and store.reads == ()
 
 
-@pytest.mark.parametrize("field", ["inputs", "output", "side"])
+@pytest.mark.parametrize("field", ["inputs", "output", "output_url", "side"])
 def test_a_job_that_names_what_is_of_the_cluster_is_refused(field: str) -> None:
     containment = TaskContainment(is_on=True, secrets=("/srv/node",))
-    named: Any = {"inputs": ("/srv/node/log",), "output": "/srv/node/out", "side": {"x": "/srv/node/token"}}
+    named: Any = {
+        "inputs": ("/srv/node/log",), "output": "/srv/node/out", "output_url": "local:///srv/node/out",
+        "side": {"x": "/srv/node/token"},
+    }  # fmt: skip
     spec = JobSpec(
         job="j", module="m", name="n", bundle_sha256="", output_format="tsv", input_format="lines",
         reducers=1, **({"inputs": ("/a",), "output": "/out"} | {field: named[field]}),

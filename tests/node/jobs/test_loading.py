@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,13 @@ class Bench:
         path = self.folder / f"part-{number}"
         path.write_bytes(data)
         return StagedPart(number, str(path), len(data), google_crc32c.value(data), len(keys), path.name)
+
+    def replace(self, path: Path, kind: str) -> None:
+        kept = path.rename(self.folder / "kept")
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to(kept if kind == "link" else "/dev/zero")
 
     def loader(self) -> Loader:
         return Loader(
@@ -145,3 +153,12 @@ async def test_a_keyspace_that_is_dropped_in_the_midst_says_how_far_the_load_was
     with pytest.raises(InvalidArgument, match="0 of 10 records are in keyspace 'index'") as failed:
         await bench.loader().run(NOT_LOADED)
     assert failed.value.outcome == "unknown"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+async def test_a_part_that_is_no_file_is_neither_followed_nor_waited_for(bench: Bench, kind: str) -> None:
+    bench.replace(Path(bench.parts[0].path), kind)
+    with pytest.raises(CorruptData, match="part 0 is a link or no regular file") as failed:
+        async with asyncio.timeout(10):
+            await bench.loader().run(NOT_LOADED)
+    assert failed.value.outcome == "failed" and bench.keyspaces.puts == []

@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import google_crc32c
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from examples.wordcount import wordcount
 from ringmill import run_local
@@ -19,6 +24,27 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.mapreduce.commit.output_commit import OutputMayShow, StagedPart, manifest
 from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
 from ringmill.cluster.ports import AppendFile
+
+
+class Shelf(DirFileSystem):  # type: ignore[misc]
+    """A store whose objects a test can look at: files of this machine."""
+
+    protocol = "shelf"
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__("/", fs=LocalFileSystem())
+
+
+class Here(LocalFileSystem):  # type: ignore[misc]
+    """What somebody may have installed: the files of this machine under one more name."""
+
+    protocol = "here"
+
+
+@pytest.fixture(autouse=True)
+def stores() -> None:
+    for each in (Shelf, Here):
+        fsspec.register_implementation(each.protocol, each, clobber=True)
 
 
 class Failing(UrlFiles):
@@ -80,7 +106,7 @@ def test_whichever_step_fails_no_manifest_stands_beside_other_parts(
                 (out / name).write_bytes(b"former")
         with closing(Failing(fails_at)) as files:
             try:
-                commit_to_store(files, f"local://{out}", parts, overwrite=overwrite, again=False)
+                commit_to_store(files, f"shelf://{out}", parts, overwrite=overwrite, again=False)
             except OutputMayShow:
                 assert overwrite and not (out / "_SUCCESS").exists()
             except OSError:
@@ -91,7 +117,7 @@ def test_whichever_step_fails_no_manifest_stands_beside_other_parts(
             else:
                 assert fails_at > len(files.story) and is_whole(out, parts)
             files.left = 0
-            commit_to_store(files, f"local://{out}", parts, overwrite=overwrite, again=True)
+            commit_to_store(files, f"shelf://{out}", parts, overwrite=overwrite, again=True)
         assert is_whole(out, parts) and names(out) == ["_SUCCESS", *(part.name for part in parts)]
 
 
@@ -128,17 +154,17 @@ def test_a_second_try_does_not_take_what_the_first_has_begun_to_replace_for_noth
         for again, away in ((False, "part-00001"), (True, "part-00001"), (True, "_SUCCESS")):
             files.away = (away,)
             with pytest.raises(OutputMayShow):
-                commit_to_store(files, f"local://{former}", parts, overwrite=True, again=again)
+                commit_to_store(files, f"shelf://{former}", parts, overwrite=True, again=again)
             assert names(former) == ["part-00000", "part-00001"], "nothing is removed beside it"
         files.away = ("nothing",)
-        commit_to_store(files, f"local://{former}", parts, overwrite=True, again=True)
+        commit_to_store(files, f"shelf://{former}", parts, overwrite=True, again=True)
     assert is_whole(former, parts)
 
 
 def test_a_first_try_that_sees_nothing_has_changed_nothing(former: Path, parts: list[StagedPart]) -> None:
     with closing(Away()) as files, pytest.raises(OSError, match="away") as failed:
         files.away = ("_SUCCESS",)
-        commit_to_store(files, f"local://{former}", parts, overwrite=True, again=False)
+        commit_to_store(files, f"shelf://{former}", parts, overwrite=True, again=False)
     assert not isinstance(failed.value, OutputMayShow) and "_SUCCESS" in names(former)
 
 
@@ -150,7 +176,7 @@ def test_a_former_output_stands_when_a_part_for_the_new_one_is_damaged(
     if is_gone:
         Path(parts[1].path).unlink()
     with closing(UrlFiles()) as files, pytest.raises(CorruptData):
-        commit_to_store(files, f"local://{former}", parts, overwrite=True, again=False)
+        commit_to_store(files, f"shelf://{former}", parts, overwrite=True, again=False)
     assert {path.read_bytes() for path in former.iterdir()} == {b"former"} and len(names(former)) == 3
 
 
@@ -159,18 +185,18 @@ def test_a_commit_that_is_done_is_found_done_and_another_output_is_kept(
 ) -> None:
     out = tmp_path / "out"
     with closing(Failing(0)) as files:
-        commit_to_store(files, f"local://{out}", parts, overwrite=False, again=False)
+        commit_to_store(files, f"shelf://{out}", parts, overwrite=False, again=False)
         files.story.clear()
-        commit_to_store(files, f"local://{out}", parts, overwrite=False, again=True)
+        commit_to_store(files, f"shelf://{out}", parts, overwrite=False, again=True)
         assert files.story == []
         with pytest.raises(InvalidArgument, match="another job was faster"):
-            commit_to_store(files, f"local://{out}", parts[:2], overwrite=False, again=True)
+            commit_to_store(files, f"shelf://{out}", parts[:2], overwrite=False, again=True)
         Path(parts[1].path).write_bytes(b"damaged")
         with pytest.raises(CorruptData, match="not what its task wrote"):
-            commit_to_store(files, f"local://{tmp_path}/other", parts, overwrite=False, again=False)
+            commit_to_store(files, f"shelf://{tmp_path}/other", parts, overwrite=False, again=False)
         Path(parts[1].path).unlink()
         with pytest.raises(CorruptData, match="part 1 is not at"):
-            commit_to_store(files, f"local://{tmp_path}/third", parts, overwrite=False, again=False)
+            commit_to_store(files, f"shelf://{tmp_path}/third", parts, overwrite=False, again=False)
     assert names(tmp_path / "other") == names(tmp_path / "third") == []
 
 
@@ -180,16 +206,86 @@ def test_a_local_run_writes_to_a_store_what_it_writes_to_a_folder(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.txt").write_text("a b a\n" * 100)
     run_local(wordcount, "in.txt", "folder")
-    result = run_local(wordcount, "in.txt", f"local://{tmp_path}/store/", processes=2)
-    assert result.output == f"local://{tmp_path}/store" and result.parts[0].startswith(result.output)
+    result = run_local(wordcount, "in.txt", f"shelf://{tmp_path}/store/", processes=2)
+    assert result.output == f"shelf://{tmp_path}/store" and result.parts[0].startswith(result.output)
     for part in (tmp_path / "folder").iterdir():
         assert part.read_bytes() == (tmp_path / "store" / part.name).read_bytes()
     assert json.loads((tmp_path / "store" / "_SUCCESS").read_text())["parts"]
     with pytest.raises(InvalidArgument, match="exists"):
-        run_local(wordcount, "in.txt", f"local://{tmp_path}/store")
-    run_local(wordcount, result.output, f"local://{tmp_path}/store", overwrite=True, reducers=1)
+        run_local(wordcount, "in.txt", f"shelf://{tmp_path}/store")
+    run_local(wordcount, result.output, f"shelf://{tmp_path}/store", overwrite=True, reducers=1)
     assert names(tmp_path / "store") == ["_SUCCESS", "part-00000"]
-    for wrong in ("memory://x", "simplecache::local:///x"):
+    run_local(wordcount, "in.txt", f"local://{tmp_path}/path", reducers=1)
+    assert names(tmp_path / "path") == ["_SUCCESS", "part-00000"]
+    for wrong in ("memory://x", "simplecache::local:///x", "local://path", f"here://{tmp_path}/x"):
         with pytest.raises(InvalidArgument):
             run_local(wordcount, "in.txt", wrong)
-    assert names(tmp_path) == ["folder", "in.txt", "store"], "nothing lies beside them"
+    assert names(tmp_path) == ["folder", "in.txt", "path", "store"], "nothing lies beside them"
+
+
+@pytest.mark.parametrize("scheme", ["local", "LOCAL", "file", "here", "c"])
+def test_files_of_this_machine_are_no_store(tmp_path: Path, parts: list[StagedPart], scheme: str) -> None:
+    """A contained job may put links in a folder of /dev/shm: its output goes elsewhere, by no word of it."""
+    (kept := tmp_path / "kept").mkdir()
+    (kept / "_SUCCESS").write_bytes(b"former")
+    (kept / "notes").write_bytes(b"of the user")
+    (out := tmp_path / "out").mkdir()
+    (out / "part-00000").symlink_to(kept / "notes")
+    (tmp_path / "linked").symlink_to(kept)
+    with closing(UrlFiles()) as files:
+        for place in (out, tmp_path / "linked"):
+            with pytest.raises(InvalidArgument):
+                commit_to_store(files, f"{scheme}://{place}", parts, overwrite=True, again=False)
+    assert (names(kept), (kept / "notes").read_bytes()) == (["_SUCCESS", "notes"], b"of the user")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+def test_a_part_that_is_no_file_is_neither_followed_nor_waited_for(
+    tmp_path: Path, former: Path, parts: list[StagedPart], kind: str, overwrite: bool
+) -> None:
+    (tmp_path / "token").write_bytes(Path(parts[1].path).read_bytes())
+    Path(parts[1].path).unlink()
+    if kind == "link":
+        Path(parts[1].path).symlink_to(tmp_path / "token")
+    elif kind == "pipe":
+        os.mkfifo(parts[1].path)
+    else:
+        Path(parts[1].path).symlink_to("/dev/zero")
+    out = former if overwrite else tmp_path / "new"
+    with closing(Failing(0)) as files, pytest.raises(CorruptData, match="1 is a link or no regular file"):
+        commit_to_store(files, f"shelf://{out}", parts, overwrite=overwrite, again=False)
+    assert names(out) == (["_SUCCESS", "part-00000", "part-00001"] if overwrite else [])
+
+
+class Late(Shelf):
+    """A store that takes an object when its file is closed, also by the end of its program."""
+
+    protocol = "late"
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        return _LateFile(path) if mode == "wb" else super()._open(path, mode, **kwargs)
+
+
+class _LateFile:
+    def __init__(self, path: str) -> None:
+        self.path, self.data, self.is_open = path, b"", True
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def close(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            Path(self.path).write_bytes(self.data)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def test_nothing_of_a_damaged_part_comes_after_its_removal(tmp_path: Path, parts: list[StagedPart]) -> None:
+    fsspec.register_implementation("late", Late, clobber=True)
+    Path(parts[1].path).write_bytes(b"X" * parts[1].size)
+    with closing(UrlFiles()) as files, suppress(CorruptData):
+        commit_to_store(files, f"late://{tmp_path}/out", parts, overwrite=False, again=False)
+    assert names(tmp_path / "out") == []

@@ -135,18 +135,18 @@ class PageServing:
 
     async def answer(self, incoming: Incoming) -> bytes:
         """Raises as `page`."""
-        page = await self.page(ReadPage.decode(incoming.body), incoming.sender)
+        page = await self.page(ReadPage.decode(incoming.body), incoming)
         return page.encode()
 
     async def page(
-        self, request: ReadPage, sender: NodeId, snapshot_of: Callable[[Copy], Snapshot] | None = None
+        self, request: ReadPage, incoming: Incoming, snapshot_of: Callable[[Copy], Snapshot] | None = None
     ) -> Page:
         """What this node holds, or what it held when the snapshot was taken.
 
         Raises WrongEpoch when this node is not an owner, or the owners change while the page is read;
         CorruptData when it may have lost some of the range; what `snapshot_of` raises.
         """
-        row = await self._routes.row_of(request.partition, request.epoch, sender=sender)
+        row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         try:
             copy, most_items = self._routes.copy_of(request.partition, row), min(self._most_items, PAGE_ITEMS)
             snapshot = snapshot_of(copy) if snapshot_of is not None else None

@@ -81,7 +81,7 @@ class SnapshotServing:
         """Raises as a page does; NotFound when the snapshot does not speak for the partition."""
         asked = ReadSnapshotPage.decode(incoming.body)
         page = await self._pages.page(
-            asked.wanted, incoming.sender, lambda copy: self._held.of(asked.snapshot, copy)
+            asked.wanted, incoming, lambda copy: self._held.of(asked.snapshot, copy)
         )
         return page.encode()
 

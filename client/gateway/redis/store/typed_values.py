@@ -68,7 +68,7 @@ class Entry:
             value = _value_of(letter, content)
         except (ValueError, TypeError, msgpack.UnpackException):
             return cls(ForeignValue(stored))
-        if type(expires_at_ms) is not int:
+        if type(expires_at_ms) is not int or expires_at_ms < 0:
             return cls(ForeignValue(stored))
         if expires_at_ms and expires_at_ms <= now_ms:
             return cls(has_expired=True)

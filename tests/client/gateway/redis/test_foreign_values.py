@@ -17,7 +17,8 @@ from tests.client.gateway.redis.redis_world import Registers, Spoken, lending, r
 
 FOREIGN = [
     b"", b"plain text", b"\xc1", b"42", msgpack.packb(["s", "soon", b"v"]), msgpack.packb(["s", None, b"v"]),
-    msgpack.packb(["s", [1], b"v"]), msgpack.packb(["s", -5, b"v"]), msgpack.packb(["x", 0, b"v"]), msgpack.packb({"a": 1}),
+    msgpack.packb(["s", [1], b"v"]), msgpack.packb(["s", -5, b"v"]),
+    msgpack.packb(["x", 0, b"v"]), msgpack.packb({"a": 1}),
     msgpack.packb(["t", 0, [[1]]]),
 ]  # fmt: skip
 

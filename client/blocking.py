@@ -193,6 +193,11 @@ class Lease:
         """Whether this client may act as the holder now."""
         return self._subject.is_held
 
+    @property
+    def left_s(self) -> float:
+        """For how many seconds from now this client may act as the holder, if no renewal succeeds."""
+        return self._subject.left_s
+
     acquire = blocking(AsyncLease.acquire)
     release = blocking(AsyncLease.release)
 

@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from ringmill.client.administration.node_metrics import NodeMetrics
@@ -22,13 +23,31 @@ COMPARED_LONG_S: Final = 3600.0
 LEAST_FREE_BYTES: Final = 1 << 30
 WAITING_TABLES: Final = 8  # from here on writes are slowed down
 _STATUS: Final = "ringmill cluster status"
+_UNTOLD: Final = f"look again, with a token of the role read if one is required: {_STATUS}"
 
 
 def check_cluster(facts: ClusterFacts, now_s: float) -> Iterator[Finding]:
     """All checks.  `now_s` is the wall clock, since 1970."""
     for check in CLUSTER_CHECKS:
-        yield check(facts)
-    yield compared(facts, now_s)
+        found = check(facts)
+        yield _with_untold(found, facts) if check in _BY_FIGURES else found
+    yield _with_untold(compared(facts, now_s), facts)
+
+
+def _with_untold(found: Finding, facts: ClusterFacts) -> Finding:
+    """The same of a check that goes by figures.  Nothing is well of members that answer and tell none; those
+    that do not answer are named by `nodes`."""
+    untold = [node.id for node in facts.status.nodes if node.uptime_s is not None]
+    untold = [node for node in untold if node not in facts.metrics]
+    if not untold:
+        return found
+    why = facts.refused.get("metrics", "")
+    complaint = f"no figures of {', '.join(untold)}{f': {why}' if why else ''}"
+    if found.verdict != "ok":
+        return replace(found, told=f"{found.told}; {complaint}")
+    if not facts.metrics:
+        return warn(found.check, complaint, _UNTOLD)
+    return warn(found.check, f"{complaint}; of the others: {found.told}", _UNTOLD)
 
 
 def nodes(facts: ClusterFacts) -> Finding:
@@ -67,16 +86,12 @@ def epochs(facts: ClusterFacts) -> Finding:
 def versions(facts: ClusterFacts) -> Finding:
     """All nodes, and this client, run the same release."""
     by_node = {node: _info(told, "build", "version") for node, told in facts.metrics.items()}
-    silent = [node.id for node in facts.status.nodes if node.uptime_s is not None and node.id not in by_node]
     found = [
         f"{node} runs {version}, this client {facts.version}"
         for node, version in sorted(by_node.items())
         if version != facts.version
     ]
-    found += [f"{node} tells no version" for node in silent] if "metrics" not in facts.refused else []
     pythons = {_info(told, "build", "python") for told in facts.metrics.values()}
-    if not by_node:
-        return warn("versions", f"no node told its version: {facts.refused.get('metrics', 'nobody answers')}")
     return unwell(
         "versions",
         "warning",
@@ -252,7 +267,7 @@ def pressure(facts: ClusterFacts) -> Finding:
 
 
 def access(facts: ClusterFacts) -> Finding:
-    """A cluster that speaks TLS asks clients for a token."""
+    """A cluster that speaks TLS asks clients for a token: one without has to be refused."""
     if facts.has_tls and not facts.has_token and facts.metrics:
         return bad(
             "access",
@@ -261,6 +276,10 @@ def access(facts: ClusterFacts) -> Finding:
         )
     if not facts.has_tls:
         return well("access", "without TLS nodes listen on loopback only")
+    if facts.has_token:
+        return well("access", "the nodes speak TLS, and this client shows a token")
+    if "metrics" not in facts.refused:
+        return warn("access", "no node has said whether it asks for a token", _UNTOLD)
     return well("access", "the nodes speak TLS and ask for a token")
 
 
@@ -268,6 +287,10 @@ CLUSTER_CHECKS: Final[Sequence[Callable[[ClusterFacts], Finding]]] = (
     nodes, epochs, versions, partitions, clocks, disks, stores, compaction, hints, moves, jobs,
     containment, pressure, access,
 )  # fmt: skip
+
+
+_BY_FIGURES: Final = (versions, clocks, disks, stores, compaction, hints, pressure)
+"""Checks of what nodes have counted."""
 
 
 def compared(facts: ClusterFacts, now_s: float) -> Finding:

@@ -133,7 +133,7 @@ class ClientsByToken:
         self._close_unused()
 
     def _close_unused(self) -> None:
-        """Those that were asked for longest ago, when there are too many."""
+        """Oldest first, when there are too many."""
         too_many = len(self._clients) - self._most
         if too_many <= 0:
             return

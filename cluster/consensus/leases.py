@@ -82,7 +82,12 @@ class AsyncLease:
     @property
     def is_held(self) -> bool:
         """Whether this client may act as the holder now."""
-        return not self.lost.is_set() and self._clock.boottime() < self._until
+        return self.left_s > 0
+
+    @property
+    def left_s(self) -> float:
+        """For how many seconds from now this client may act as the holder, if no renewal succeeds."""
+        return 0.0 if self.lost.is_set() else max(0.0, self._until - self._clock.boottime())
 
     def check(self) -> int:
         """The term.  Raises Unavailable when the lease is not held any more."""

@@ -40,8 +40,14 @@ class Exposition:
         ProcessCollector(registry=self._registry)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """The metrics of this moment in the form that an Accept header asks for, and their content type."""
-        encode, content_type = choose_encoder(accept)
+        """The metrics of this moment in the form that an Accept header asks for, and their content type.
+
+        They are in the plainest form for a header that cannot be read.
+        """
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # of a version that is no number
+            encode, content_type = choose_encoder("")
         return encode(self._registry), content_type
 
 

@@ -22,7 +22,7 @@ from ringmill.client.registers.registers import AsyncRegisters, registers_under_
 from ringmill.client.values import Item
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["CallersCache", "HttpCall"]
+__all__ = ["CallersCache", "HttpCall", "takes_gzip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +155,23 @@ class HttpCall:
             )
         return chosen
 
+    def prefers(self, media_type: str, others: tuple[str, ...]) -> bool:
+        """Whether Accept names exactly this type, and gives it no less weight than each of the others."""
+        accepted = self.request.headers.get("Accept", "")
+        return _names(accepted, media_type) and _first_accepted(accepted, (media_type, *others)) == media_type
+
     def accepts_explicitly(self, media_type: str) -> bool:
         """Whether Accept names exactly this type."""
         return _names(self.request.headers.get("Accept", ""), media_type)
+
+
+@lru_cache(256)
+def takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding takes gzip, and no less than the answer as it is (RFC 9110, 12.5.3)."""
+    weights = dict(_media_range(each) for each in accepted.split(","))
+    others = weights.get("*", 0.0)
+    weight = weights.get("gzip", weights.get("x-gzip", others))
+    return weight > 0 and weight >= weights.get("identity", 0.0)
 
 
 @lru_cache(256)

@@ -8,7 +8,7 @@ from typing import Final
 from ringmill.client.values import CausalContext
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["MOST_ETAG", "etag_of", "given_etag"]
+__all__ = ["MOST_ETAG", "etag_of", "given_etag", "weak_etag"]
 
 MOST_ETAG: Final = 7000
 """Characters that fit into a header of common servers and proxies.  A longer context is told in JSON only."""
@@ -35,3 +35,8 @@ def given_etag(name: str, header: str) -> str:
             hint="send the ETag of the read, unchanged",
         )
     return found[1]
+
+
+def weak_etag(header: str) -> str:
+    """The same tag for an answer whose bytes are others, and mean the same."""
+    return header if header.startswith("W/") else f"W/{header}"

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl
 
@@ -16,7 +17,8 @@ from aiohttp.hdrs import ACCEPT_ENCODING
 from ringmill.client.arguments import checked_token
 from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.http.bodies import value_of_body
-from ringmill.client.gateway.http.call import CallersCache, HttpCall
+from ringmill.client.gateway.http.call import CallersCache, HttpCall, takes_gzip
+from ringmill.client.gateway.http.etags import weak_etag
 from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
 from ringmill.client.gateway.http.idempotency import IdempotencyMemory, checked_idempotency_key
 from ringmill.client.gateway.http.problems import HttpRefusal, challenge, http_refusal_of, problem_answer
@@ -194,11 +196,25 @@ def _cut_off(request: web.BaseRequest, what: str) -> NoReturn:
 def _finish(request: web.BaseRequest, answer: web.StreamResponse, common: Mapping[str, str]) -> None:
     """Headers that every answer has, and gzip where the caller takes it and it saves something."""
     for name, value in common.items():
-        has_another = name == "Vary" and name in answer.headers
-        answer.headers[name] = f"{answer.headers[name]}, {value}" if has_another else value
+        if name == "Vary":
+            _vary(answer, value)
+        else:
+            answer.headers[name] = value
     answer.headers["X-Content-Type-Options"] = "nosniff"
     answer.headers["Server"] = "ringmill"
     body: Any = getattr(answer, "body", None)
     is_long = isinstance(body, bytes) and len(body) >= _LEAST_GZIPPED
-    if is_long and answer.content_type in _GZIPPED and "gzip" in request.headers.get(ACCEPT_ENCODING, ""):
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        _vary(answer, ACCEPT_ENCODING)  # as the answer that the caller has
+    if not is_long or answer.content_type not in _GZIPPED:
+        return
+    _vary(answer, ACCEPT_ENCODING)
+    if takes_gzip(request.headers.get(ACCEPT_ENCODING, "")):
         answer.enable_compression(web.ContentCoding.gzip)
+        if "ETag" in answer.headers:  # that of other bytes, which mean the same (RFC 9110, 8.8.1)
+            answer.headers["ETag"] = weak_etag(answer.headers["ETag"])
+
+
+def _vary(answer: web.StreamResponse, name: str) -> None:
+    former = answer.headers.get("Vary")
+    answer.headers["Vary"] = name if former is None else f"{former}, {name}"

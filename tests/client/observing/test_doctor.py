@@ -135,6 +135,38 @@ def test_what_a_client_may_not_ask_is_said_and_not_taken_for_well() -> None:
     assert "role jobs" in found["jobs"].told and not is_wrong(found.values())
 
 
+FIGURED = {"versions", "clocks", "disks", "stores", "compaction", "hints", "overload", "comparing"}
+
+
+@pytest.mark.parametrize(
+    ("told_by", "refused"), [((), {"metrics": "needs the role read"}), ((), {}), (("n1",), {})]
+)
+def test_what_a_member_has_not_told_is_not_well_and_the_member_is_named(
+    told_by: Sequence[str], refused: dict[str, str]
+) -> None:
+    given = replace(facts(), metrics={name: told(name) for name in told_by}, refused=refused)
+    found = checked(given)
+    assert set(found) == FIGURED and not is_wrong(found.values())
+    for each in found.values():
+        assert "n2" in each.told and ("n1" in each.told) is not bool(told_by), each
+        assert refused.get("metrics", "") in each.told
+        assert "--rolling" not in each.remedy, "no release is to blame"
+
+
+def test_what_is_amiss_is_told_with_who_tells_nothing() -> None:
+    full = {"n1": told("n1", disk_free_bytes=GIB / 2)}
+    found = checked(replace(facts(), metrics=full))["disks"]
+    assert found.verdict == "wrong" and "free some space" in found.remedy
+    assert "n1 has 512 MiB" in found.told and "no figures of n2" in found.told
+
+
+def test_nobody_is_said_to_ask_for_a_token_when_nobody_was_heard() -> None:
+    given = replace(facts(), metrics={}, has_tls=True, has_token=False)
+    assert checked(given)["access"].verdict == "warning"
+    asked = replace(given, refused={"metrics": "a token is required"})
+    assert "access" not in checked(asked)
+
+
 MACHINE = MachineFacts(folder="x/demo", states={"n1": "running", "n2": "running"}, modes={"x/demo": 0o700})
 
 

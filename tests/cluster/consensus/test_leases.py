@@ -80,9 +80,10 @@ def test_it_is_renewed_for_as_long_as_it_is_held_and_free_afterwards(world: Worl
             for _ in range(300):
                 await asyncio.sleep(0.1)
                 assert lease.is_held
+                assert 2.0 < lease.left_s <= 4.2, "renewed every third of 6 s, for 0.7 of them"
             assert lease.check() == 1
             assert decode_lease(world.register.seen.value).renewal >= 14
-        assert not lease.is_held
+        assert not lease.is_held and lease.left_s == 0
         with pytest.raises(Unavailable, match="is not held any more"):
             lease.check()
         begun = world.now

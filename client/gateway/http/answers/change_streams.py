@@ -31,9 +31,10 @@ told by the status."""
 _MOST_MESSAGE: Final = 1024
 
 
-def is_watch(call: HttpCall) -> bool:
-    """Whether the caller wants changes: it accepts events before all else, or opens a WebSocket."""
-    return _is_socket(call) or call.accepts_explicitly(EVENTS_TYPE)
+def is_watch(call: HttpCall, others: tuple[str, ...]) -> bool:
+    """Whether the caller wants changes: it accepts events no less than the other forms that there are, or
+    opens a WebSocket."""
+    return _is_socket(call) or call.prefers(EVENTS_TYPE, others)
 
 
 def _is_socket(call: HttpCall) -> bool:

@@ -8,7 +8,7 @@ from typing import cast
 
 from aiohttp import web
 
-from ringmill.client.gateway.http.bodies import json_answer
+from ringmill.client.gateway.http.bodies import JSON_TYPE, json_answer
 from ringmill.client.gateway.http.call import HttpCall
 from ringmill.client.gateway.http.problems import http_refusal_of, problem_document
 from ringmill.client.gateway.http.streams import BEAT_S, EVENTS_TYPE, OpenStream, event_text, with_beats
@@ -31,7 +31,7 @@ async def get_job(call: HttpCall) -> web.StreamResponse:
     With Accept: text/event-stream an event at once and at every change, until the job is over.
     """
     job = call.named("job")
-    if call.accepts_explicitly(EVENTS_TYPE):
+    if call.prefers(EVENTS_TYPE, (JSON_TYPE,)):
         return await _followed(call, job)
     return json_answer((await call.client.jobs.status(job)).to_dict())
 

@@ -23,6 +23,7 @@ __all__ = ["BYTES_TYPE", "MULTIPART_TYPE", "delete_key", "get_key", "put_key", "
 
 BYTES_TYPE: Final = "application/octet-stream"
 MULTIPART_TYPE: Final = "multipart/mixed"
+_FORMS: Final = (BYTES_TYPE, JSON_TYPE, MULTIPART_TYPE)
 
 
 async def get_key(call: HttpCall) -> web.StreamResponse:
@@ -34,10 +35,10 @@ async def get_key(call: HttpCall) -> web.StreamResponse:
     With Accept: text/event-stream, or as a WebSocket, it is a watch: an event for what the key holds now, and
     for each change from then on.  The id of an event is the context, and goes on (Last-Event-ID).
     """
-    if is_watch(call):
+    if is_watch(call, _FORMS):
         return await key_changes(call)
     _refuse_after(call)
-    form = call.chosen((BYTES_TYPE, JSON_TYPE, MULTIPART_TYPE))
+    form = call.chosen(_FORMS)
     key = call.key
     options = call.options("r", "timeout")
     headers = {"Vary": "Accept", "Cache-Control": "no-cache"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from aiohttp import web
 
@@ -11,32 +12,40 @@ from ringmill.client.gateway.http.streams import EVENTS_TYPE, OpenStream, event_
 
 __all__ = ["hold_lease"]
 
-_SIGN_S = 1.0
-"""Between two signs of life: by them a caller that has gone is noticed, and its lease given up."""
+_DURATION_S: Final = 6.0
+_LONGEST_SILENCE_S: Final = 2.0
+_SIGN: Final = b": held\n\n"
 
 
 async def hold_lease(call: HttpCall) -> web.StreamResponse:
     """Wait until the lease in this register is free, take it, and hold it as long as this stream is open.
 
     The first event is `held`, with the `term`: a number that grows with every holder, and that whatever is
-    done under the lease has to carry.  A sign of life comes every second.  An event `lost`, the end of the
-    stream, or two seconds of silence mean that the caller may no longer act as the holder.
+    done under the lease has to carry.  Signs of life come after it, two in each `silence` of the event: that
+    is two seconds, or a third of a `duration` below six.  An event `lost`, the end of the stream, or that
+    number of seconds without a sign mean that the caller may no longer act as the holder.
     When the lease is not free within `wait` seconds, 504.
     """
-    lease = call.registers.lease(
-        call.key, duration=call.query.get("duration", 6.0), owner=call.query.get("owner", "")
-    )
+    duration_s = call.query.get("duration", _DURATION_S)
+    lease = call.registers.lease(call.key, duration=duration_s, owner=call.query.get("owner", ""))
+    # A sign lets the caller act for all of the silence, so it is sent only while the lease outlasts that.
+    # Renewals come every third of the duration, and each holds the lease for 0.7 of it (rule R6).
+    silence_s = min(_LONGEST_SILENCE_S, duration_s / 3)
     call.slot.becomes_a_stream()
     await lease.acquire(call.query.get("wait", 0.0))
     try:
         stream = OpenStream(call, EVENTS_TYPE)
         await stream.begin()
-        await stream.write(event_text("held", {"term": lease.term}, str(lease.term)))
+        sign = event_text("held", {"term": lease.term, "silence": silence_s}, str(lease.term))
         while lease.is_held:
+            pause_s = silence_s / 10  # a renewal is due
+            if lease.left_s >= silence_s:
+                await stream.write(sign)
+                sign, pause_s = _SIGN, silence_s / 2
             try:
-                await asyncio.wait_for(lease.lost.wait(), _SIGN_S)
+                await asyncio.wait_for(lease.lost.wait(), pause_s)
             except TimeoutError:
-                await stream.write(b": held\n\n")
+                continue
         await stream.write(event_text("lost", {"term": lease.term}))
         return await stream.end()
     finally:

@@ -29,7 +29,7 @@ async def scan_keys(call: HttpCall) -> web.StreamResponse:
     it is now, unless `from_now`, and for each change from then on.  The id of an event goes on
     (Last-Event-ID).
     """
-    if is_watch(call):
+    if is_watch(call, (LINES_TYPE,)):
         return await prefix_changes(call)
     keys_only = call.query.get("keys_only", False)
     wanted = call.options("start", "end", "limit", "keys_only", "cursor", "r", "timeout")

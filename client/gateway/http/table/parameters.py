@@ -27,6 +27,9 @@ Schema = Mapping[str, Any]
 SHORTEST_TIMEOUT_S: Final = 0.1
 """Below it nothing can be done, and an error would blame the cluster."""
 
+SHORTEST_LEASE_S: Final = 3
+"""A holder learns from its stream that a lease is lost: below it signs of life would have to come faster."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -120,6 +123,15 @@ def _wait(name: str, given: str) -> float:
     return wait_s
 
 
+def _duration(name: str, given: str) -> float:
+    duration_s = as_number(name, given)
+    if not duration_s >= SHORTEST_LEASE_S:
+        raise InvalidArgument(
+            f"{name} is {given[:40]}; a lease over HTTP lasts at least {SHORTEST_LEASE_S:g} s"
+        )
+    return duration_s
+
+
 def _durability(_: str, given: str) -> Any:
     return durability_named(given)
 
@@ -199,9 +211,9 @@ OWNER = Parameter(
 )
 DURATION = Parameter(
     "duration",
-    "Seconds for which others wait for a holder that has vanished.",
-    {"type": "number", "minimum": 0.5, "maximum": MAX_TIMEOUT_S},
-    as_number,
+    "Seconds for which others wait for a holder that has vanished; 6 unless it is given.",
+    {"type": "number", "minimum": SHORTEST_LEASE_S, "maximum": MAX_TIMEOUT_S},
+    _duration,
 )
 WAIT = Parameter(
     "wait",

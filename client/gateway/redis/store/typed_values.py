@@ -13,9 +13,8 @@ from typing import Final, TypeAlias, TypeVar
 import msgpack
 
 from ringmill.client.gateway.redis.protocol.replies import RedisError
-from ringmill.cluster.errors import CorruptData
 
-__all__ = ["Entry", "RedisValue", "SortedSet", "type_name"]
+__all__ = ["Entry", "ForeignValue", "RedisValue", "SortedSet", "type_name"]
 
 
 class SortedSet(dict[bytes, float]):
@@ -28,13 +27,22 @@ class SortedSet(dict[bytes, float]):
         return list(zip(members, map(self.__getitem__, members), strict=True))
 
 
+class ForeignValue(bytes):
+    """What a register holds that no gateway for Redis has written.  It can be removed and replaced."""
+
+
 RedisValue: TypeAlias = "bytes | dict[bytes, bytes] | set[bytes] | SortedSet | list[bytes]"
 T = TypeVar("T", bytes, dict[bytes, bytes], set[bytes], SortedSet, list[bytes])
 
 WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
-_LETTERS: Final[dict[type, str]] = {bytes: "s", dict: "h", set: "t", SortedSet: "z", list: "l"}
+FOREIGN: Final = (
+    "WRONGTYPE no gateway for Redis has written what the key holds; DEL, UNLINK and a plain SET work on it"
+)
+_LETTERS: Final[dict[type, str]] = {
+    bytes: "s", dict: "h", set: "t", SortedSet: "z", list: "l", ForeignValue: "?"
+}  # fmt: skip
 _NAMES: Final[dict[type, str]] = {
-    bytes: "string", dict: "hash", set: "set", SortedSet: "zset", list: "list"
+    bytes: "string", dict: "hash", set: "set", SortedSet: "zset", list: "list", ForeignValue: "foreign"
 }  # fmt: skip
 
 
@@ -52,14 +60,16 @@ class Entry:
 
     @classmethod
     def decode(cls, stored: bytes | None, now_ms: int) -> Entry:
-        """What a register holds at that moment.  Raises CorruptData when no gateway wrote it."""
+        """What a register holds at that moment: a ForeignValue when no gateway wrote it."""
         if stored is None:
             return cls()
         try:
             letter, expires_at_ms, content = msgpack.unpackb(stored, strict_map_key=False)
             value = _value_of(letter, content)
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise CorruptData("the register holds no value of a Redis database") from error
+        except (ValueError, TypeError, msgpack.UnpackException):
+            return cls(ForeignValue(stored))
+        if type(expires_at_ms) is not int or expires_at_ms < 0:
+            return cls(ForeignValue(stored))
         if expires_at_ms and expires_at_ms <= now_ms:
             return cls(has_expired=True)
         return cls(value, expires_at_ms)
@@ -69,6 +79,8 @@ class Entry:
         value = self.value
         if value is None:
             return None
+        if type(value) is ForeignValue:
+            return bytes(value)
         letter = _LETTERS[type(value)]
         content = list(value) if letter == "t" else value
         packed: bytes = msgpack.packb([letter, self.expires_at_ms, content])
@@ -92,7 +104,7 @@ class Entry:
         if value is None:
             return None
         if type(value) is not kind:
-            raise RedisError(WRONG_TYPE)
+            raise RedisError(FOREIGN if type(value) is ForeignValue else WRONG_TYPE)
         return value
 
     def get_or_new(self, kind: type[T]) -> T:
@@ -102,13 +114,15 @@ class Entry:
 
     def set(self, value: RedisValue | None) -> None:
         """Put a value there; one that is empty and no string removes the key, with its expiry."""
-        if value is None or (not value and type(value) is not bytes):
+        if value is None or (not value and not isinstance(value, bytes)):
             value, self.expires_at_ms = None, 0
         self.value = value
         self.is_changed = True
 
     def expire(self, at_ms: int) -> None:
-        """Let the value expire at that time; 0: never."""
+        """Let the value expire at that time; 0: never.  Raises RedisError for a foreign value."""
+        if at_ms and type(self.value) is ForeignValue:
+            raise RedisError(FOREIGN)
         self.expires_at_ms = at_ms
         self.is_changed = True
 

@@ -284,20 +284,6 @@ async def test_a_start_that_is_cancelled_as_its_answer_comes_leaves_no_process(
     assert is_alive(first.pid)
 
 
-async def test_a_start_that_is_cancelled_before_it_is_ordered_leaves_no_descriptor(
-    processes: TaskProcesses, tmp_path: Path
-) -> None:
-    await start(processes, tmp_path)
-    before = len(os.listdir("/proc/self/fd"))
-    for turns in range(5):
-        starting = asyncio.create_task(start(processes, tmp_path))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        starting.cancel()
-        await asyncio.wait([starting])
-    await until(lambda: len(os.listdir("/proc/self/fd")) == before, "the end of all that was begun")
-
-
 async def test_a_task_that_stops_its_forkserver_is_killed_when_it_is_told_to(
     processes: TaskProcesses, tmp_path: Path
 ) -> None:

@@ -111,7 +111,8 @@ class JobDriver:
         self._up: dict[NodeId, bool] = {}
         self._met_at: dict[NodeId, float] = {}
         self._orders = Orders(self, world, self._group.create_task)
-        self._spans = JobSpans.of(world.tracer, job.spec)
+        self._trace = job.trace
+        self._spans = JobSpans.of(world.tracer, job.spec, job.trace, is_taken_over=resumed is not None)
         self._ahead = OrdersAhead()
         self._looked_into: set[asyncio.Task[None]] = set()  # failed writers of parts, not in the journal yet
         self.journal = JobJournal(
@@ -320,7 +321,7 @@ class JobDriver:
 
     def _stored(self) -> StoredJob:
         at = self._now if self._ended is None else self._ended
-        return StoredJob(self.spec, self.submitted_at, at, self._machine)
+        return StoredJob(self.spec, self.submitted_at, at, self._machine, self._trace)
 
     def _snapshot(self) -> bytes:
         return self._stored().encode()

@@ -32,7 +32,7 @@ from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob, replay
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.traces.spans import in_no_span
+from ringmill.cluster.traces.spans import carried_trace, in_no_span
 from ringmill.node.contracts import BundleSource
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
@@ -180,7 +180,8 @@ class Tenure:
         machine = JobMachine(
             JobPlan(spec.job, cut, stage_of(spec, START).partitions, plan.notes, spec.bad_records, links)
         )
-        job = StoredJob(replace(spec, noted=plan.noted), self._world.clock.wall(), 0.0, machine)
+        noted = replace(spec, noted=plan.noted)
+        job = StoredJob(noted, self._world.clock.wall(), 0.0, machine, carried_trace())
         journal = f"{spec.job}.{spec.planned}"
         driver = JobDriver(job, self._world, journal=journal, term=self.term)
         row = IndexRow(spec.job, journal, spec.title, spec.shown_output, job.submitted_at)

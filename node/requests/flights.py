@@ -21,6 +21,7 @@ from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.together import Together
+from ringmill.cluster.traces.spans import Span, Tracer, carried_trace
 from ringmill.cluster.versions.context_token import ContextSeal
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
@@ -56,6 +57,7 @@ class Flights:
         options: RequestOptions,
         heat: KeyHeat,
         seal: ContextSeal,
+        tracer: Tracer | None = None,
     ) -> None:
         self._node = replicas.node
         self._replicas = replicas
@@ -66,6 +68,7 @@ class Flights:
         self._options = options
         self._heat = heat
         self._seal = seal
+        self._tracer = tracer
         self._wheel = DeadlineWheel()
         self._one_by_one: dict[NodeId, None] = {}  # of an earlier release, as far as this start knows
 
@@ -87,7 +90,7 @@ class Flights:
             waiting.setdefault((commit, flight.durability), []).append(flight)
         sent.launch()
         for (commit, durability), together in waiting.items():
-            tell_held(commit, durability, partial(self._held, together, durability))
+            tell_held(commit, durability, partial(self._held, together, durability, self._own_span()))
 
     def answer_due(self, flight: Flight) -> None:
         if flight.is_met:
@@ -135,8 +138,23 @@ class Flights:
         down = [node for node in owners if node != self._node and not self._liveness.is_up(node)]
         return tuple(down) if is_sloppy or len(owners) - len(down) >= w else ()
 
-    def _held(self, flights: Sequence[Flight], durability: Durability, failure: RingmillError | None) -> None:
+    def _own_span(self) -> Span | None:
+        """Of this node's own copy, from the tick in which the others hear of the write until it has acked."""
+        if self._tracer is None or not (parent := carried_trace()):
+            return None
+        notes = {"db.operation.name": "apply"}
+        return self._tracer.begin("ringmill.replica.apply", kind="internal", parent=parent, notes=notes)
+
+    def _held(
+        self,
+        flights: Sequence[Flight],
+        durability: Durability,
+        span: Span | None,
+        failure: RingmillError | None,
+    ) -> None:
         """This node's own acks, of writes that became durable together."""
+        if span is not None:
+            span.end(failure)
         for flight in flights:
             if failure is None:
                 flight.acked(self._node, durability, flight.route.row.row_epoch)

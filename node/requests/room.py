@@ -147,6 +147,7 @@ def _flights(
         options=core.options.requests,
         heat=core.heat,
         seal=core.seal,
+        tracer=core.doors.tracer,
     )
 
 

@@ -40,7 +40,11 @@ class CapturedOutput(asyncio.Protocol):
         read_end, write_end = os.pipe()
         loop = asyncio.get_running_loop()
         self._read_end = os.fdopen(read_end, "rb", 0)
-        self._transport, _ = await loop.connect_read_pipe(lambda: self, self._read_end)
+        try:
+            self._transport, _ = await loop.connect_read_pipe(lambda: self, self._read_end)
+        except BaseException:
+            os.close(write_end)
+            raise
         return write_end
 
     def tail(self) -> bytes:

@@ -179,8 +179,8 @@ class TaskProcesses:
         self._last_id += 1
         task_id = self._last_id
         output = CapturedOutput()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         pipe = await output.open()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         task = self._tasks[task_id] = ForkedTask(self, task_id, output)
         answered = self._pids[task_id] = asyncio.get_running_loop().create_future()
         marked = {**environment, _MARK: self._mark}

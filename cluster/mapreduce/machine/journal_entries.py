@@ -78,12 +78,16 @@ class JournalEntry:
 
 @dataclass(slots=True)
 class StoredJob:
-    """A job as its journal tells it.  `at` is the time of its last event, in seconds of the job."""
+    """A job as its journal tells it.  `at` is the time of its last event, in seconds of the job.
+
+    `trace` is the place of its submission in a trace, b"" for a job that is not traced.
+    """
 
     spec: JobSpec
     submitted_at: float  # wall clock
     at: float
     machine: JobMachine
+    trace: bytes = b""
 
     @property
     def stage(self) -> JobSpec:
@@ -91,12 +95,14 @@ class StoredJob:
         return stage_of(self.spec, self.machine.chain.place)
 
     def encode(self) -> bytes:
-        return _packed([self.spec.encode(), self.submitted_at, self.at, snapshot(self.machine)])
+        row = [self.spec.encode(), self.submitted_at, self.at, snapshot(self.machine)]
+        return _packed([*row, self.trace] if self.trace else row)
 
     @classmethod
     def decode(cls, data: bytes) -> StoredJob:
-        spec, submitted_at, at, machine = _unpacked(data)
-        return cls(JobSpec.decode(spec), submitted_at, at, restored(machine))
+        spec, submitted_at, at, machine, *traced = _unpacked(data)
+        (trace,) = traced or (b"",)
+        return cls(JobSpec.decode(spec), submitted_at, at, restored(machine), bytes(trace))
 
     def handle_all(self, data: bytes) -> None:
         """The events of a batch."""

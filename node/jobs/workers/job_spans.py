@@ -2,7 +2,8 @@
 
 A job has one if its submission is traced.  Orders to workers carry the job's place in the trace, and both
 sides know the span of a stage by what its tasks run: orders that travel with the answer to a report carry
-none.  Another coordinator, which goes on with the job, does not record it.
+none.  Another coordinator, which goes on with the job, has a span of its own for its part: the journal tells
+the place of the submission.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, Self
 
 from ringmill.cluster.errors import JobFailed
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.traces.spans import Span, Tracer, carried_trace, spanned
+from ringmill.cluster.traces.spans import Span, Tracer, spanned
 from ringmill.cluster.traces.stage_places import stage_place
 
 __all__ = ["JobSpans"]
@@ -31,12 +32,13 @@ class JobSpans:
         self._stages: dict[bytes, Span | None] = {}
 
     @classmethod
-    def of(cls, tracer: Tracer | None, spec: JobSpec) -> Self:
-        """The spans of a job that is accepted now, below the span of its submission."""
-        parent = carried_trace()
+    def of(cls, tracer: Tracer | None, spec: JobSpec, parent: bytes, *, is_taken_over: bool) -> Self:
+        """The spans of a job that is accepted or taken over now, below the span of its submission."""
         if tracer is None or not parent:
             return cls(tracer, spec.job, None)
-        notes = {"ringmill.job": spec.job, "ringmill.job.name": spec.title}
+        notes: dict[str, str | int | bool] = {"ringmill.job": spec.job, "ringmill.job.name": spec.title}
+        if is_taken_over:
+            notes["ringmill.job.taken_over"] = True
         span = tracer.begin("ringmill.job", kind="internal", parent=parent, notes=notes)
         return cls(tracer, spec.job, span)
 

@@ -98,13 +98,18 @@ def pick_compaction(
     """
     by_size = {"leveled": _by_level, "size_tiered": _by_tier, "time_window": _by_window}[options.strategy]
 
-    def picks() -> Iterator[CompactionPick]:
-        yield from by_size(version, options)
-        yield from _dropped(version, situation)
-        yield from _tombstones(version, options, situation)
-        yield from _missed(version, options, situation)
-
-    return next(filter(may_run, chain(picks(), map(_in_need, picks()))), None)
+    picks = chain(
+        by_size(version, options),
+        _dropped(version, situation),
+        _tombstones(version, options, situation),
+        _missed(version, options, situation),
+    )
+    refused: list[CompactionPick] = []
+    for pick in picks:
+        if may_run(pick):
+            return pick
+        refused.append(pick)
+    return next(filter(may_run, map(_in_need, refused)), None)
 
 
 def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:

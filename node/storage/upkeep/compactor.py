@@ -228,25 +228,17 @@ class Compactor:
     def _next_pick(self, aside: Set[int]) -> CompactionPick | None:
         """The most urgent one for which there is room, of tables that are not `aside`."""
         version, situation = self._tools.tables.version, self._situation(aside)
+        try:
+            spare, bare = self._tools.space.rooms_for_merges()
+        except OSError:  # if the system cannot tell, the next look will
+            spare = bare = -1
 
         def may_run(pick: CompactionPick) -> bool:
-            return aside.isdisjoint(_ids(pick.inputs)) and self._has_room(pick)
+            return aside.isdisjoint(_ids(pick.inputs)) and _has_room(pick, spare, bare)
 
         return pick_damaged(version, self._damaged, may_run) or pick_compaction(
             version, self._tools.options, situation, may_run
         )
-
-    def _has_room(self, pick: CompactionPick) -> bool:
-        """Rule E12."""
-        if pick.is_move or pick.room is NeededRoom.ANY:
-            return True
-        space = self._tools.space
-        try:
-            if pick.room is NeededRoom.BARE:
-                return space.refusal is not None and space.free_bytes() >= pick.input_bytes
-            return space.refusal_of_merge(pick.input_bytes) is None
-        except OSError:  # if the system cannot tell, the next look will
-            return False
 
     def _situation(self, aside: Set[int] = frozenset()) -> Situation:
         live = self._tools.snapshots.live()
@@ -275,3 +267,10 @@ class Compactor:
 
 def _ids(tables: list[TableMeta]) -> tuple[int, ...]:
     return tuple(meta.file_id for meta in tables)
+
+
+def _has_room(pick: CompactionPick, spare: int, bare: int) -> bool:
+    """Rule E12."""
+    if pick.is_move or pick.room is NeededRoom.ANY:
+        return True
+    return pick.input_bytes <= (spare if pick.room is NeededRoom.SPARE else bare)

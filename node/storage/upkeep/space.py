@@ -79,9 +79,8 @@ class SpaceWatch:
     def refusal_of_merge(self, input_bytes: int) -> DiskFull | None:
         """Why tables of this size cannot be merged now without the room of logs and control state (rule E12);
         None: they can."""
-        needed = needed_space(self._version(), self._options)
-        total = needed.control_bytes + needed.log_bytes + input_bytes
-        free = self.free_bytes()
+        total = self._kept_bytes + input_bytes
+        free = self._files.free_space(self._folder)
         if free >= total:
             return None
         return DiskFull(
@@ -90,9 +89,16 @@ class SpaceWatch:
             hint=f"free {total - free} bytes; it is tried again by itself",
         )
 
-    def free_bytes(self) -> int:
-        """Raises OSError."""
-        return self._files.free_space(self._folder)
+    def rooms_for_merges(self) -> tuple[int, int]:
+        """The most bytes of a merge's input beside the room of logs and control state, and without it while
+        space is short.  Raises OSError."""
+        free = self._files.free_space(self._folder)
+        return free - self._kept_bytes, free if self.refusal is not None else -1
+
+    @property
+    def _kept_bytes(self) -> int:
+        """The room of logs and control state."""
+        return self._options.reserve_bytes + 2 * self._options.memtable_bytes
 
     async def run(self, on_look: Callable[[], None]) -> None:
         """Look twice a second until cancelled, once while there is plenty; calls `on_look` after each

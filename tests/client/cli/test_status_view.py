@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
-from ringmill.client.cli.cluster import status_view
+from ringmill.client.cli.cluster import cluster_status, status_view
 from ringmill.client.cli.frame.output import span
 from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode
 
@@ -45,6 +46,24 @@ def test_a_paused_node_is_called_so_and_resume_is_the_hint() -> None:
 def test_a_node_paused_just_now_is_no_healthy_cluster() -> None:
     shown = status_view.with_paused(seen("ok", "up", "up", "up"), CLUSTER)
     assert (shown.health, shown.reasons) == ("degraded", ("n2 is paused",))
+
+
+@pytest.mark.parametrize(("target", "looks"), [("healthy", 1), ("settled", 2)])
+def test_moves_are_waited_for_by_settled_alone(
+    target: str, looks: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = seen("ok", "up", "up", "up")
+    left = [replace(told, moving=3), told]
+
+    async def look(settings: Settings, timeout_s: float) -> ClusterStatus:
+        return left.pop(0)
+
+    monkeypatch.setattr(cluster_status, "look", look)
+    monkeypatch.setattr(cluster_status, "POLL_S", 0.0)
+    assert main(["cluster", "status", "--wait", target, "--endpoints", "127.0.0.1:7101"]) == 0
+    assert len(left) == 2 - looks
+    waited = "3 partitions move, or wait for that" in capsys.readouterr().err.partition("left: ")[2]
+    assert waited is (target == "settled")
 
 
 def test_nothing_is_added_for_a_cluster_that_is_not_of_this_machine() -> None:

@@ -97,10 +97,11 @@ async def test_a_put_has_one_root_and_its_coordinator_and_replicas_below_it(
     async with ringmill.connect(cluster.endpoints, token=cluster.token, session=session) as db:
         with trace.get_tracer("app").start_as_current_span("app"):
             await db.put(KEY, VALUE, w=3)
-    found = traces.tree(lambda names: len(names) >= 5)
+    found = traces.tree(lambda names: len(names) >= 6)
     assert found == [
         "None > app",
         "app > ringmill.put",
+        "ringmill.kv.put > ringmill.replica.apply",
         "ringmill.kv.put > ringmill.replica.apply",
         "ringmill.kv.put > ringmill.replica.apply",
         "ringmill.put > ringmill.kv.put",

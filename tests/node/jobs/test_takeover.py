@@ -4,12 +4,16 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import msgpack
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from ringmill.cluster.adapters.tracing.otel_tracer import OtelTracer
 from ringmill.cluster.errors import DeadlineExceeded, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -18,6 +22,7 @@ from ringmill.cluster.mapreduce.machine.journal_entries import JournalEntry, rep
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.cluster.ports import Incoming, Priority
+from ringmill.cluster.traces.spans import Span, spanned
 from ringmill.node.jobs import job_coordinator, job_driver
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_step_runner import JobStepRunner
@@ -90,6 +95,30 @@ async def test_a_job_goes_on_with_another_coordinator_and_no_finished_task_runs_
     with pytest.raises(NotFound, match="were kept by"):
         await other.logs("job-1", "")
     assert other.views() == []
+
+
+async def test_who_takes_a_traced_job_over_records_it_below_its_submission(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    for node in cluster.nodes.values():
+        node.coordinator._world = replace(node.coordinator._world, tracer=OtelTracer(provider))
+    cluster.write_much()
+    stop_the_journal_after_a_map(cluster, monkeypatch)
+    with spanned(Span(b"t" * 16 + b"submitsp" + b"\x01")):
+        await cluster.submit(cluster.spec())
+    coordinator = await next_coordinator(cluster)
+    async for _ in coordinator.watch("job-1"):
+        pass
+    await cluster.until(lambda: not coordinator._tenure or not coordinator._tenure.open_jobs)
+    found = [each for each in spans.get_finished_spans() if each.name == "ringmill.job"]
+    (taken,) = [each for each in found if (each.attributes or {}).get("ringmill.job.taken_over")]
+    assert taken.parent is not None and taken.parent.span_id == int.from_bytes(b"submitsp", "big")
+    assert (taken.attributes or {})["ringmill.job.state"] == "SUCCEEDED"
+    stages = [each for each in spans.get_finished_spans() if each.name == "ringmill.stage"]
+    below = [each for each in stages if each.parent and each.parent.span_id == taken.context.span_id]
+    assert (below[-1].attributes or {})["ringmill.stage"] == "reduce"
 
 
 async def test_a_list_of_jobs_that_is_none_is_told_once_however_often_it_is_read(

@@ -57,6 +57,15 @@ class Writer:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.parametrize("trace", [b"", b"t" * 16 + b"submitsp" + b"\x01"])
+def test_a_job_that_is_traced_tells_where_it_was_submitted_and_any_other_has_the_former_layout(
+    trace: bytes,
+) -> None:
+    job = StoredJob(SPEC, 1.0, 0.5, JobMachine(JobPlan("j-1", (), 1)), trace)
+    assert StoredJob.decode(job.encode()).trace == trace
+    assert len(msgpack.unpackb(job.encode(), unicode_errors="surrogatepass")) == (5 if trace else 4)
+
+
 async def test_what_was_written_is_read_also_when_slots_are_used_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

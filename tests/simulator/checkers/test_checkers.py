@@ -218,3 +218,21 @@ def test_c22_calls_that_fail_though_nothing_goes_wrong() -> None:
     good = replace(READ_TWO, timeout_s=1.0)
     assert _found(ONE, TWO, *[good] * 44, *[late] * 6) == {"C22"}
     assert _found(ONE, TWO, *[good] * 46, *[late] * 4) == set()
+
+
+def test_c1_a_buffered_write_outlives_a_kill_and_not_a_power_cut() -> None:
+    buffered = replace(ONE, is_synced=False, is_buffered=True)
+    history = History([buffered], [Final(KEY, "n2", {}, ())], crashed={"n1": [2.0]})
+    assert "C1" in {found.property for found in check_all(history)}
+    history.power_cuts = {"n1": [2.0]}
+    assert check_all(history) == []
+
+
+def test_c1_a_memory_write_that_one_holder_keeps_is_known_in_the_end() -> None:
+    lines = tuple(ReceiptLine(node, "owner", "memory") for node in ("n1", "n2"))
+    memory = replace(ONE, is_synced=False, replicas=lines)
+    missed = _get(1, 4, 5, {}, session="b")
+    history = History([memory, missed], [Final(KEY, "n3", {}, ())], crashed={"n1": [2.0]})
+    assert [found.operations for found in check_all(history)] == [(0,)], "the read may miss it, owners not"
+    history.crashed["n2"] = [9.0]
+    assert check_all(history) == []

@@ -81,6 +81,9 @@ class Operation:
     given: Vector | None = None  # context handed in; None: none was
     is_blind: bool = False  # a put that asked for a true sibling
     is_synced: bool = True  # a write that asked for the disk before its acknowledgement
+    is_buffered: bool = (
+        False  # one that asked for the page cache: a kill of its holders takes nothing from it
+    )
     dot: str = ""  # of a write that was acknowledged
     seen: Vector = field(default_factory=dict)  # context handed out
     siblings: tuple[SeenSibling, ...] = ()  # of a read
@@ -170,18 +173,23 @@ class CoreHistory:
         return ", ".join(f"{node} ({way})" for node, way in self.rest.items())
 
 
+def _holders(write: Operation) -> list[str]:
+    return [replica.node for replica in write.replicas if replica.role == "owner"]
+
+
 @dataclass(slots=True)
 class History:
     """All operations in the order of their start, and what the owners hold at the end.
 
     `handed_over` is what they hold when all hints are delivered and nobody has read yet; `crashed` says when
-    each node forgot what was in its memory.
+    each node forgot what was in its memory, `power_cuts` when it forgot its page cache as well.
     """
 
     operations: list[Operation] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
     handed_over: list[Final] = field(default_factory=list)
     crashed: dict[str, list[float]] = field(default_factory=dict)
+    power_cuts: dict[str, list[float]] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)  # nodes whose disk was destroyed
     shown_by_lost: list[Final] = field(default_factory=list)  # what those and damaged ones showed before
     damaged: list[str] = field(default_factory=list)  # nodes on whose disks bits have turned: healed since
@@ -207,15 +215,23 @@ class History:
     def is_firm(self, write: Operation) -> bool:
         """May nobody have forgotten this acknowledged write?
 
-        Somebody may when it was held in memory only and one of its holders crashed since, or when all its
-        holders lost their disks, or some bits of them.
+        Somebody may when it was held in memory only and one of its holders crashed since, or in the page
+        cache and one of them lost power, or when all its holders lost their disks, or some bits of them.
         """
-        holders = [replica.node for replica in write.replicas if replica.role == "owner"]
+        holders = _holders(write)
         if holders and {*self.lost, *self.damaged} >= {*holders}:
             return False
-        return write.is_synced or not any(
-            at >= write.invoked for node in holders for at in self.crashed.get(node, ())
-        )
+        return write.is_synced or not any(self._has_forgotten(node, write) for node in holders)
+
+    def is_left(self, write: Operation) -> bool:
+        """Does a holder that has forgotten nothing keep this acknowledged write?  Then all owners know it in
+        the end, whatever reads may have missed meanwhile."""
+        broken = {*self.lost, *self.damaged}
+        return any(node not in broken and not self._has_forgotten(node, write) for node in _holders(write))
+
+    def _has_forgotten(self, node: str, write: Operation) -> bool:
+        times = self.power_cuts if write.is_buffered else self.crashed
+        return any(at >= write.invoked for at in times.get(node, ()))
 
     def remember_purged(self) -> None:
         """Take what owners have forgotten for known, in what reads and owners showed afterwards: who finds
@@ -253,15 +269,15 @@ class History:
         return _by_key(self.handed_over)
 
     def to_lines(self) -> Iterable[str]:
-        """JSON lines: one an operation, one a final, one a node that crashed, one a job, one a sighting."""
+        """JSON lines: one an operation, a final, a node that crashed or lost power, a job, a sighting."""
         for operation in self.operations:
             yield json.dumps({"op": _jsonable(asdict(operation))}, sort_keys=True)
         for final in self.finals:
             yield json.dumps({"final": _jsonable(asdict(final))}, sort_keys=True)
         for final in self.handed_over:
             yield json.dumps({"handed_over": _jsonable(asdict(final))}, sort_keys=True)
-        for node, times in sorted(self.crashed.items()):
-            yield json.dumps({"crashed": [node, times]})
+        for name, of_nodes in (("crashed", self.crashed), ("power_cut", self.power_cuts)):
+            yield from (json.dumps({name: [node, times]}) for node, times in sorted(of_nodes.items()))
         for final in self.shown_by_lost:
             yield json.dumps({"shown_by_lost": _jsonable(asdict(final))}, sort_keys=True)
         for key, value in self.shown_by_liars:
@@ -290,6 +306,9 @@ class History:
             elif "crashed" in row:
                 node, times = row["crashed"]
                 history.crashed[node] = times
+            elif "power_cut" in row:
+                node, times = row["power_cut"]
+                history.power_cuts[node] = times
             elif "lost" in row:
                 history.lost.append(row["lost"])
             elif "damaged" in row:

@@ -9,7 +9,7 @@ __all__ = ["Violation"]
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    property: str  # C1 to C21
+    property: str  # C1 to C22
     key: bytes
     story: str
     operations: tuple[int, ...] = ()  # indexes in the history

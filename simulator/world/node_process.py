@@ -95,6 +95,7 @@ class NodeProcess:
             self.host, stream(world.seed, f"{self.host}/disk"), world.trace, latency_s=world.tunables.disk_s
         )
         self.crashes: list[float] = []  # when it forgot what was in memory
+        self.power_cuts: list[float] = []  # when it forgot what was in the page cache, too
         self.failures: list[BaseException] = []  # what ended a start, or was raised by a handler: bugs
         self.has_twin = False  # a copy of its folder was started beside it
         self._world = world
@@ -173,6 +174,8 @@ class NodeProcess:
         world.trace.note(self.name, f"is killed {model.value if model else 'alone'}")
         if is_crash:
             self.crashes.append(world.loop.time())
+            if model is not None:
+                self.power_cuts.append(world.loop.time())
         self.failures += self._bugs_of(start)
         world.loop.kill(start.process)
         self._cut_children_short(start)

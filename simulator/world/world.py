@@ -240,6 +240,7 @@ class World:
 
     def close(self) -> None:
         self.history.crashed = {node.name: list(node.crashes) for node in self._every_node()}
+        self.history.power_cuts = {node.name: list(node.power_cuts) for node in self._every_node()}
         for node in self._every_node():
             if node.spawner is not None:
                 node.spawner.kill_all()

@@ -19,17 +19,9 @@ from ringmill.simulator.job_history import JobRecord, Told
 
 __all__ = ["check_jobs"]
 
-_NEVER: Final = frozenset(
-    {
-        "UserError",
-        "OutOfMemory",
-        "Timeout",
-        "NoProgress",
-        "BadBundle",
-        "InputChanged",
-        "CorruptData",
-    }
-)
+_OF_A_LOSS: Final = frozenset({"LostNode", "FetchFailed", "UNAVAILABLE"})
+_OF_A_JOURNAL: Final = "JOB_FAILED"
+_DAMAGE: Final = ("bit_flip", "bit_rot", "disk_lies", "disk_lost", "folder_restored", "store_lost")
 _OF_THE_DISK: Final = frozenset({"EngineError", "DiskFull", "DISK_FULL"})
 _BY_FAULTS: Final = ("disk_error", "disk_full", "commit_error", "crash_all")
 _TASK_TRIES: Final = 3
@@ -123,7 +115,9 @@ def _is_excused(told: Told, history: History, job: JobRecord) -> bool:
         return job.submits + sum(other.output == job.output for other in history.jobs.jobs) > _ONE_SUBMIT
     if told.cause == "CORRUPT_DATA":  # a part is gone: another run of the same job has made its folder anew
         return job.submits > 1 or bool(fired.get("part_lost"))
-    return told.cause not in _NEVER
+    if told.cause == _OF_A_JOURNAL:  # it cannot be read or gone on with
+        return any(fired.get(kind) for kind in _DAMAGE)
+    return told.cause in _OF_A_LOSS and bool(fired)  # else a task's own, or a fault of the coordinator
 
 
 _ONE_SUBMIT: Final = 2  # of one job

@@ -178,6 +178,7 @@ class Session:
             given=_vector(given.token, plan.key) if given else None,
             is_blind=given == EMPTY,
             is_synced=plan.durability == "",
+            is_buffered=plan.durability == "buffered",
             timeout_s=self._timeout_s,
             ttl_s=plan.ttl_s,
             has_token=self.memory is not None,

@@ -190,3 +190,49 @@ def test_c17_a_read_that_misses_what_the_core_has_acknowledged() -> None:
     stale = _get(2, 4, 5, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1"))
     history = History([ONE, TWO, stale], END, core=CoreHistory({"n4": "dead"}, [], [1, 2]))
     assert {v.property for v in check_progress(history)} == {"C17"}
+
+
+def test_c22_a_call_that_outlives_its_time() -> None:
+    late = replace(READ_TWO, returned=6, timeout_s=1.0)
+    assert _found(ONE, TWO, replace(READ_TWO, timeout_s=1.0)) == set()
+    assert _found(ONE, TWO, late) == {"C22"}
+    hanging = replace(READ_TWO, returned=None, outcome="unknown", timeout_s=1.0)
+    after = replace(_get(3, 9, 10, {"n1#1": 2}, SeenSibling(b"2", "n1#1:2")), timeout_s=1.0)
+    assert _found(ONE, TWO, hanging, after) == {"C22"}
+    assert _found(ONE, TWO, replace(hanging, invoked=9.5), after) == set(), "the run ended before"
+
+
+def test_c22_an_error_that_no_fault_explains() -> None:
+    history = History([ONE, TWO], END, fired={"crash": 1})
+    for code, is_wrong in (("INTERNAL", True), ("STALE", True), ("UNAVAILABLE", False)):
+        failed = replace(READ_TWO, outcome="failed", timeout_s=1.0, error=f"{code}: what it says")
+        history.operations[2:] = [failed]
+        assert {found.property for found in check_all(history)} == ({"C22"} if is_wrong else set()), code
+
+
+def test_c22_calls_that_fail_though_nothing_goes_wrong() -> None:
+    failed = replace(READ_TWO, outcome="failed", timeout_s=1.0, error="UNAVAILABLE: no node")
+    assert _found(ONE, TWO, failed) == {"C22"}
+    late = replace(failed, error="DEADLINE_EXCEEDED: too late")
+    assert _found(ONE, TWO, late) == set(), "disks are slow"
+    good = replace(READ_TWO, timeout_s=1.0)
+    assert _found(ONE, TWO, *[good] * 44, *[late] * 6) == {"C22"}
+    assert _found(ONE, TWO, *[good] * 46, *[late] * 4) == set()
+
+
+def test_c1_a_buffered_write_outlives_a_kill_and_not_a_power_cut() -> None:
+    buffered = replace(ONE, is_synced=False, is_buffered=True)
+    history = History([buffered], [Final(KEY, "n2", {}, ())], crashed={"n1": [2.0]})
+    assert "C1" in {found.property for found in check_all(history)}
+    history.power_cuts = {"n1": [2.0]}
+    assert check_all(history) == []
+
+
+def test_c1_a_memory_write_that_one_holder_keeps_is_known_in_the_end() -> None:
+    lines = tuple(ReceiptLine(node, "owner", "memory") for node in ("n1", "n2"))
+    memory = replace(ONE, is_synced=False, replicas=lines)
+    missed = _get(1, 4, 5, {}, session="b")
+    history = History([memory, missed], [Final(KEY, "n3", {}, ())], crashed={"n1": [2.0]})
+    assert [found.operations for found in check_all(history)] == [(0,)], "the read may miss it, owners not"
+    history.crashed["n2"] = [9.0]
+    assert check_all(history) == []

@@ -48,3 +48,23 @@ def test_c9_kills_of_another_job_do_not_excuse_this_one(struck: dict[str, int], 
         fired={"kill_tasks": 11}, jobs=JobHistory([record(told("FAILED", "Killed"))], struck=struck)
     )
     assert [v.property for v in check_jobs(history)] == ([] if is_excused else ["C9"])
+
+
+@pytest.mark.parametrize(
+    ("cause", "fired", "is_excused"),
+    [
+        ("INTERNAL", "crash", False),
+        ("", "crash", False),
+        ("Cancelled", "crash", False),
+        ("LostNode", "crash", True),
+        ("JOB_FAILED", "crash", False),
+        ("JOB_FAILED", "bit_flip", True),
+    ],
+)
+def test_c9_a_cause_that_the_faults_of_the_run_cannot_have(cause: str, fired: str, is_excused: bool) -> None:
+    history = History(fired={fired: 1}, jobs=JobHistory([record(told("FAILED", cause))]))
+    assert (not list(check_jobs(history))) is is_excused
+
+
+def test_c9_nothing_is_lost_where_nothing_goes_wrong() -> None:
+    assert list(check_jobs(History(jobs=JobHistory([record(told("FAILED", "LostNode"))]))))

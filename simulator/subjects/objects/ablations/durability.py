@@ -19,8 +19,10 @@ from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery.opening import Opened, open_folder
 from ringmill.node.storage.upkeep.torn_log import replace_torn_log
 from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.disk.start_files import StartAppendFile, StartFiles
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.world.node_process import NodeProcess
 
 __all__ = ["DURABILITY"]
 
@@ -111,6 +113,19 @@ def _file_ids_reserved() -> Bends:
     return (use(ringmill.node.storage.engine, open_folder, open_by_names),)
 
 
+def _handed_to_the_system() -> Bends:
+    """A node holds what it writes back in a buffer of its own, which goes with its process."""
+    kill = NodeProcess.kill
+
+    def lose_buffers(node: NodeProcess, model: CrashModel | None, *, is_crash: bool = True) -> None:
+        cuts = len(node.power_cuts)
+        kill(node, model or CrashModel.PREFIX, is_crash=is_crash)
+        if model is None:
+            del node.power_cuts[cuts:]
+
+    return (method(NodeProcess.kill, lose_buffers),)
+
+
 _ALONE: Final = SimulationOptions(nodes=1, n=1, w=1, r=1)  # other owners would heal what a disk has lost
 _ROT: Final = SimulationOptions(nodes=3, w=3, r=1, keys=24, faults=("bit_flip",))  # one owner alone answers
 _CRASHES: Final = replace(_ALONE, faults=("crash", "crash_all"))
@@ -120,6 +135,13 @@ _MIDST: Final = SimulationOptions(faults=("crash_child",))
 DURABILITY: Final = (
     Ablation(
         "sync-before-ack", "an ack at `sync` waits for the disk", _sync_before_ack(), rules=("E1", "W2")
+    ),
+    Ablation(
+        "handed-to-the-system",
+        "an ack at `buffered` waits until the system has the bytes",
+        _handed_to_the_system(),
+        replace(_ALONE, mix=("memory",), faults=("crash", "crash_all")),
+        rules=("W2",),
     ),
     Ablation(
         "folder-sync", "a file's name is made durable before the file counts", _folder_sync(), rules=("E1",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import ringmill.simulator.world.transport
+from ringmill.client.routing.router import Router
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.mergeable import Update
 from ringmill.cluster.wire.sending_time import left_us
@@ -59,11 +60,29 @@ def _touch_observes() -> Bends:
     return (method(Writer._observe, trust_own),)
 
 
+def _call_ends() -> Bends:
+    """A client waits ten seconds longer for an answer than its caller does."""
+    send = Router._send
+
+    def wait_on(router: Router, *given: Any) -> None:
+        *rest, timeout_s = given
+        send(router, *rest, timeout_s + 10.0)
+
+    return (method(Router._send, wait_on),)
+
+
 _SKEWED: Final = SimulationOptions(nodes=3, keys=2, operations=200, faults=("skewed_clock",))
 _STEPS: Final = SimulationOptions(faults=("host_clock_step",))
 _LATE_SOCKETS: Final = SimulationOptions(keys=2, operations=200, faults=("pause", "late_socket"))
 
 TIME: Final = (
+    Ablation(
+        "call-ends",
+        "a call ends when its time is over, whoever is silent",
+        _call_ends(),
+        SimulationOptions(faults=("pause", "split_one", "one_way")),
+        rules=("D1",),
+    ),
     Ablation(
         "judged-from-sending",
         "a deadline counts from the sending of a request, not from its reading",

@@ -25,6 +25,7 @@ from ringmill.simulator.subjects.objects.checkers.invention import check_inventi
 from ringmill.simulator.subjects.objects.checkers.late_work import check_late_work
 from ringmill.simulator.subjects.objects.checkers.liars import check_liars
 from ringmill.simulator.subjects.objects.checkers.progress import check_progress
+from ringmill.simulator.subjects.objects.checkers.promptness import check_promptness
 from ringmill.simulator.subjects.objects.checkers.sessions import check_sessions
 from ringmill.simulator.subjects.objects.checkers.siblings import check_siblings
 
@@ -46,6 +47,7 @@ CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_clock_steps,
     check_expiry,
     check_progress,
+    check_promptness,
 )
 
 

@@ -1,0 +1,61 @@
+"""C22: a call ends within its time, by an answer or by an error that its run can explain.
+
+A call that no answer comes for ends by its client's own clock.  Some errors say that the product is wrong,
+and no fault excuses them.  Where nothing goes wrong, hardly any call fails, and those only for lack of time:
+disks are slow in some runs, and clients impatient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History, Operation
+
+__all__ = ["check_promptness"]
+
+_SLACK_S: Final = 0.1
+_NEVER: Final = frozenset({"INTERNAL", "INVALID_ARGUMENT", "PERMISSION_DENIED", "PROTOCOL_MISMATCH", "STALE"})
+_ANSWERS: Final = frozenset({"", "NOT_FOUND", "UNRESOLVED_SIBLINGS"})
+_LATE: Final = frozenset({"DEADLINE_EXCEEDED", "QUORUM_NOT_REACHED"})
+_FEW: Final = 0.1
+"""Of the calls of a run without faults, these may be late.  The most that was seen is 0.03."""
+_ENOUGH: Final = 50
+
+
+def check_promptness(history: History) -> Iterator[Violation]:
+    calls = [call for call in history.operations if call.timeout_s is not None]
+    last = max((call.returned or call.invoked for call in calls), default=0.0)
+    failed = []
+    for call in calls:
+        yield from _in_time(call, last)
+        code = _code_of(call)
+        if code in _NEVER:
+            yield _violation(call, f"ended with {call.error}")
+        if not history.fired and code not in _ANSWERS | _LATE:
+            yield _violation(call, f"ended with {call.error}, and nothing went wrong")
+        if code not in _ANSWERS:
+            failed.append(call)
+    if not history.fired and len(calls) >= _ENOUGH and len(failed) > _FEW * len(calls):
+        yield _violation(
+            failed[0], f"and {len(failed) - 1} more of {len(calls)} failed, and nothing went wrong"
+        )
+
+
+def _in_time(call: Operation, last: float) -> Iterator[Violation]:
+    assert call.timeout_s is not None
+    ended = call.returned if call.returned is not None else last
+    late_s = ended - call.invoked - call.timeout_s
+    if late_s > _SLACK_S:
+        how = f"returned {late_s:.3f} s after" if call.returned is not None else "had no answer long after"
+        yield _violation(call, f"{how} its {call.timeout_s:g} s were over")
+
+
+def _code_of(call: Operation) -> str:
+    """The error's code; empty for none."""
+    return call.error.partition(":")[0]
+
+
+def _violation(call: Operation, story: str) -> Violation:
+    return Violation("C22", call.key, f"{call.kind} {story}", (call.index,))

@@ -63,7 +63,7 @@ class Engine:
         options: EngineOptions,
         files: FileSystem,
         spawner: Children,
-        lock: FileLock,
+        lock: FileLock | None,
         opened: Opened,
         tables: VersionSet,
         is_busy: Callable[[], bool],
@@ -125,17 +125,20 @@ class Engine:
         files: FileSystem,
         spawner: Children,
         is_busy: Callable[[], bool] = never,
+        is_locked: bool = False,
     ) -> Engine:
         """Open a folder, making it when missing, and recover what its logs hold.
 
-        While `is_busy` returns True, compactions that can wait are put off.
+        While `is_busy` returns True, compactions that can wait are put off.  `is_locked`: the caller holds the
+        folder's lock, and releases it after this engine is closed.
 
         Raises BlockingIOError when another process has it open, CorruptData, OSError.
         """
         files.mkdir(folder)
         with ExitStack() as held:
-            lock = files.lock(f"{folder}/{LOCK}")
-            held.callback(lock.release)
+            lock = None if is_locked else files.lock(f"{folder}/{LOCK}")
+            if lock is not None:
+                held.callback(lock.release)
             opened = await _opened(files, folder, options)
             held.callback(opened.close)
             tables = await VersionSet.begin(files, folder, opened.version, opened.tables, opened.next_id)
@@ -171,7 +174,8 @@ class Engine:
             await runner
         finally:
             self._tables.close()
-            self._lock.release()
+            if self._lock is not None:
+                self._lock.release()
 
     # Writing
 

@@ -32,6 +32,13 @@ class Storage:
     found: FoundLogs  # what lay there before the engine was opened
 
 
+class _Held:
+    """The store's lock as the engine has it: `open_storage` releases it, after the engine is closed."""
+
+    def release(self) -> None:
+        pass
+
+
 async def _open_engine(core: Core, folder: str) -> Engine:
     doors, gate = core.doors, core.gate
     return await Engine.open(
@@ -40,7 +47,7 @@ async def _open_engine(core: Core, folder: str) -> Engine:
         files=doors.files,
         spawner=doors.spawner,
         is_busy=lambda: gate.step >= Rung.COMPACTION,  # rule O8
-        is_locked=True,
+        lock=_Held(),
     )
 
 

@@ -63,7 +63,7 @@ class Engine:
         options: EngineOptions,
         files: FileSystem,
         spawner: Children,
-        lock: FileLock | None,
+        lock: FileLock,
         opened: Opened,
         tables: VersionSet,
         is_busy: Callable[[], bool],
@@ -125,20 +125,18 @@ class Engine:
         files: FileSystem,
         spawner: Children,
         is_busy: Callable[[], bool] = never,
-        is_locked: bool = False,
+        lock: FileLock | None = None,
     ) -> Engine:
         """Open a folder, making it when missing, and recover what its logs hold.
 
-        While `is_busy` returns True, compactions that can wait are put off.  `is_locked`: the caller holds the
-        folder's lock, and releases it after this engine is closed.
+        While `is_busy` returns True, compactions that can wait are put off.  `lock`: of the folder, if held.
 
         Raises BlockingIOError when another process has it open, CorruptData, OSError.
         """
         files.mkdir(folder)
         with ExitStack() as held:
-            lock = None if is_locked else files.lock(f"{folder}/{LOCK}")
-            if lock is not None:
-                held.callback(lock.release)
+            lock = lock or files.lock(f"{folder}/{LOCK}")
+            held.callback(lock.release)
             opened = await _opened(files, folder, options)
             held.callback(opened.close)
             tables = await VersionSet.begin(files, folder, opened.version, opened.tables, opened.next_id)
@@ -174,8 +172,7 @@ class Engine:
             await runner
         finally:
             self._tables.close()
-            if self._lock is not None:
-                self._lock.release()
+            self._lock.release()
 
     # Writing
 

@@ -152,6 +152,8 @@ def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
         gone = ["n1", "n2", "n3"]
         kill(world, *gone)
         made, _ = await go_on(world, "n4", *gone)
+        with pytest.raises(Unavailable, match="already, and n5, n6, n7 has not gone over yet"):
+            await go_on(world, "n4", *gone)
         gone += [name for name in made.voter_nodes if name != "n4"]
         kill(world, *gone[3:])
         with pytest.raises(Unavailable, match="n7 has not gone over to the cluster of n4 yet"):

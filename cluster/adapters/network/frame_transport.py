@@ -83,8 +83,9 @@ class FrameTransport:
     """Calls between nodes, by id.  `async with` owns its connections and tasks.
 
     `cluster` is the one that this node belongs to, None until it has joined one; a peer of another one is
-    refused on either side, but for control links between a cluster and the one it was made of.  So is one that does not know the `secret`; "" asks nobody for it.  Clients may
-    dial this node at the `addresses` ("host:port"); what it proves to them holds these.
+    refused on either side, but for control links between a cluster and the one it was made of.  So is one
+    that does not know the `secret`; "" asks nobody for it.  Clients may dial this node at the `addresses`
+    ("host:port"); what it proves to them holds these.
     """
 
     def __init__(

@@ -64,7 +64,8 @@ class LettingJoin:
         """Make the newcomer a member, unless it is one.
 
         Raises PermissionDenied for a token that is none here, has expired or is used up; Conflict while
-        partitions move; InvalidArgument; what a change of the topology raises.
+        partitions move; InvalidArgument, also for a member at another address; what a change of the topology
+        raises.
         """
         if not self._secret.text:
             raise InvalidArgument(
@@ -89,6 +90,7 @@ class LettingJoin:
         told = await self._epochs.change(change, within_s - asked_s)
         if not told.topology.has_seat(newcomer.seat):
             raise Unavailable(f"{newcomer.id} was added and is no member any more", outcome="unknown")
+        _check_address(told.topology.member(newcomer.id), newcomer)
         if told.was_made:
             _log.info("%s joined at %s, by a join token", newcomer.id, newcomer.address)
         salt = self._entropy.random_bytes("join salt", JOIN_NONCE_BYTES)
@@ -120,6 +122,15 @@ class LettingJoin:
                 f"the join token for {grant.node} is used up: {grant.node} is a member, on another disk",
                 hint=f"`ringmill cluster replace {grant.node}` gives it another disk",
             )
+
+
+def _check_address(known: Member, newcomer: Member) -> None:
+    """Raises InvalidArgument for one that listens where nobody dials it."""
+    if known.address != newcomer.address:
+        raise InvalidArgument(
+            f"{newcomer.id} joined at {known.address}, where all dial it, and now is at {newcomer.address}",
+            hint=f"start it with --listen {known.address}, or --advertise if others dial it there",
+        )
 
 
 def share_to_ask(within_s: float) -> float:

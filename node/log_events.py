@@ -45,6 +45,7 @@ EVENTS: Final = {
     "seed %s has not let %s join: %s": "member.not_let_in",
     "start %d of %s on an old copy of its data is refused": "member.old_copy_refused",
     "topology epoch %d heard of, not yet had: %s": "topology.awaited",
+    "that the first document counts is not on the disk yet: %s": "topology.not_formed",
     "epoch %d is forgotten: %s": "topology.forgotten",
     "earlier epochs are forgotten: %s": "topology.history_forgotten",
     "dropped bundles that no open job needs: %d, of %d bytes": "bundles.dropped",

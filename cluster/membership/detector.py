@@ -108,7 +108,6 @@ class Detector:
         now: float,
     ) -> None:
         self.epoch = 0  # of the newest topology this node knows; its messages carry it
-        self.superseded_by: Start | None = None  # a later start of this node's own id was heard of
         self._me = me
         self._disk = disk
         self._rank = Rank(start, 0)
@@ -342,12 +341,11 @@ class Detector:
         return [*instructions, self._ping(held.node, now, round=None, is_full=False)]
 
     def _hear_of_me(self, claim: Claim, now: float) -> None:
-        """Refute what is said of this start; of a later start of the same id, only take note."""
-        if claim.disk != self._disk:
+        """Refute what is said of this start.  That there is a later one is said by the members that noted it
+        (rule I3)."""
+        if claim.disk != self._disk or claim.rank.start > self._rank.start:
             return
-        if claim.rank.start > self._rank.start:
-            self.superseded_by = max(claim.rank.start, self.superseded_by or claim.rank.start)
-        elif claim.state is not UP and claim.rank >= self._rank and not self._is_leaving:
+        if claim.state is not UP and claim.rank >= self._rank and not self._is_leaving:
             self._refute(claim, now)
 
     def _refute(self, claim: Claim, now: float) -> None:

@@ -8,7 +8,7 @@ Pure.  Rules T2 and T8: docs/protocol/topology.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
@@ -88,11 +88,28 @@ def is_newly_seated(former: Topology | None, topology: Topology, seat: Owner) ->
     """
     if former is None:
         return any(seat in row.owners and row.row_epoch > FIRST_EPOCH for row in topology.rows)
-    return any(
+    both = zip(former.rows, topology.rows, strict=True)
+    owned = [(before, after) for before, after in both if seat in after.owners]
+    return _may_be_seated_again(former, topology, owned) or any(
         after is not before
-        and seat in after.owners
         and (seat not in before.seats or before.copy_epoch_of(seat.node) != after.copy_epoch_of(seat.node))
-        for before, after in zip(former.rows, topology.rows, strict=True)
+        for before, after in owned
+    )
+
+
+def _may_be_seated_again(former: Topology, topology: Topology, owned: Sequence[tuple[Row, Row]]) -> bool:
+    """Whether a disk with these rows may have lost its place to another one, and got it back, by documents
+    that its node has skipped.
+
+    Each of the two changes all of its rows.  So does the replacement of somebody who owns the same ones, and
+    that shows: where each row shows another change, this disk has missed nothing that it would serve.  A
+    cluster that was made of the former one has changed all rows (T9).
+    """
+    second = former.epoch + 2
+    if topology.cluster != former.cluster or topology.epoch < second or not owned:
+        return False
+    return all(after.row_epoch >= second for _, after in owned) and any(
+        replace(before, row_epoch=after.row_epoch) == after for before, after in owned
     )
 
 

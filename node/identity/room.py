@@ -1,8 +1,8 @@
 """The node's data folder, opened: whose it is, which start this is, and the storage engine in it.
 
-The order here is the rule (I6, docs/protocol/identity.md): the folder is checked before an engine may make a
-store in it, the engine's lock is held before the start is counted, and what a stop leaves is noted behind the
-closed engine.
+The order here is the rule (I6, docs/protocol/identity.md): the store's lock is held before anything is
+written, the folder is checked before an engine may make a store in it, and what a stop leaves is noted behind
+the closed engine, and before the lock is released.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ringmill.cluster.overload.ladder import Rung
 from ringmill.node.core import Core
 from ringmill.node.identity.identity import Identity, take_store
 from ringmill.node.storage.engine import Engine
+from ringmill.node.storage.names import LOCK
 from ringmill.node.storage.recovery.log_extent import found_logs
 
 __all__ = ["Storage", "open_storage"]
@@ -31,6 +32,13 @@ class Storage:
     found: FoundLogs  # what lay there before the engine was opened
 
 
+class _Held:
+    """The store's lock as the engine has it: `open_storage` releases it, after the engine is closed."""
+
+    def release(self) -> None:
+        pass
+
+
 async def _open_engine(core: Core, folder: str) -> Engine:
     doors, gate = core.doors, core.gate
     return await Engine.open(
@@ -39,6 +47,7 @@ async def _open_engine(core: Core, folder: str) -> Engine:
         files=doors.files,
         spawner=doors.spawner,
         is_busy=lambda: gate.step >= Rung.COMPACTION,  # rule O8
+        lock=_Held(),
     )
 
 
@@ -52,14 +61,19 @@ async def open_storage(
     FolderRefused when it is not the one that the cluster counts on, CorruptData, OSError.
     """
     files, folder, store = core.doors.files, core.config.data, core.folder("store")
-    await take_store(files, folder)
-    highest, logs = found_logs(files, store)
-    found = FoundLogs(highest, tuple(LogMark(*log) for log in logs))
-    async with await open_engine(core, store) as engine:
-        identity = await Identity.open(folder, core.node, files=files, entropy=core.doors.entropy)
-        yield Storage(identity=identity, engine=engine, found=found)
-    if engine.sequence == engine.synced_sequence:
-        await _note_left(identity)
+    files.mkdir(store)
+    lock = files.lock(f"{store}/{LOCK}")
+    try:
+        await take_store(files, folder)
+        highest, logs = found_logs(files, store)
+        found = FoundLogs(highest, tuple(LogMark(*log) for log in logs))
+        async with await open_engine(core, store) as engine:
+            identity = await Identity.open(folder, core.node, files=files, entropy=core.doors.entropy)
+            yield Storage(identity=identity, engine=engine, found=found)
+        if engine.sequence == engine.synced_sequence:
+            await _note_left(identity)
+    finally:
+        lock.release()
 
 
 async def _note_left(identity: Identity) -> None:

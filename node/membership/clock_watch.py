@@ -158,11 +158,12 @@ class ClockWatch:
             _log.debug("%s", self._reason)
 
     def _others(self) -> list[NodeId] | None:
-        """The other members; None before there is a topology."""
+        """The other members whose disks were not given up (T9); None before there is a topology."""
         topology = self._topology.current
         if topology is None:
             return None
-        return [member.id for member in topology.members if member.id != self._node]
+        standing = (member.id for member in topology.members if not member.is_given_up)
+        return [node for node in standing if node != self._node]
 
     async def _ask(self, node: NodeId, within_s: float) -> float | None:
         """Another node's wall clock against this one's boot clock, milliseconds; None when it is silent."""

@@ -54,15 +54,23 @@ class Forming:
         self._given.set()
 
     async def run(self) -> None:
-        """Ask until a majority is known.  Between rounds there is a pause that doubles up to a second."""
+        """Ask until a majority is known, and that is on the disk.
+
+        Between rounds there is a pause that doubles up to a second.
+        """
         await self._given.wait()
-        pause_s = _PAUSE_S
+        pause_s, told = _PAUSE_S, ""
         while not self.is_done:
             assert self._first is not None
-            if await self._holders(self._first) > len(self._first.voters) // 2:
-                await self._store.put_synced(_STORED_AS, self._first.cluster.encode())
-                self._done.set()
-                return
+            try:
+                if await self._holders(self._first) > len(self._first.voters) // 2:
+                    await self._store.put_synced(_STORED_AS, self._first.cluster.encode())
+                    self._done.set()
+                    return
+            except RingmillError as error:
+                if error.message != told:
+                    _log.warning("that the first document counts is not on the disk yet: %s", error)
+                told = error.message
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_CAP_S)
 

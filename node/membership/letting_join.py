@@ -10,12 +10,13 @@ Rule T11: docs/protocol/topology.md.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 from ringmill.cluster.access.cluster_secret import HeldSecret, accepted_secrets
 from ringmill.cluster.errors import Conflict, InvalidArgument, PermissionDenied, Unavailable
-from ringmill.cluster.ids import Epoch
+from ringmill.cluster.ids import DiskId, Epoch
 from ringmill.cluster.ports import Clock, Entropy
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
@@ -25,7 +26,7 @@ from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
 
-__all__ = ["Admitted", "LettingJoin", "refuse_former_disk"]
+__all__ = ["Admitted", "LettingJoin", "refuse_former_disk", "share_to_ask"]
 
 _SKEW_S: Final = 300.0  # that the clock of who made a token may be ahead
 _log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ class LettingJoin:
         """Make the newcomer a member, unless it is one.
 
         Raises PermissionDenied for a token that is none here, has expired or is used up; Conflict while
-        partitions move; InvalidArgument; what a change of the topology raises.
+        partitions move; InvalidArgument, also for a member at another address; what a change of the topology
+        raises.
         """
         if not self._secret.text:
             raise InvalidArgument(
@@ -74,17 +76,21 @@ class LettingJoin:
         if grant.cluster != self._topology.topology().cluster:
             raise PermissionDenied(f"the join token for {newcomer.id} is of another cluster")
 
+        asked_s = share_to_ask(within_s)
+        former = await self._starts.former_disks([newcomer.disk], asked_s)
+
         def change(topology: Topology, may_be_done: bool) -> Topology | None:
             if not topology.has_seat(newcomer.seat):
                 self._check_unused(grant, topology)
             following = with_members(topology, MemberChanges(add=[newcomer]))
             if following is not None:
-                refuse_former_disk(self._starts, newcomer)
+                refuse_former_disk(self._starts, former, newcomer)
             return following
 
-        told = await self._epochs.change(change, within_s)
+        told = await self._epochs.change(change, within_s - asked_s)
         if not told.topology.has_seat(newcomer.seat):
             raise Unavailable(f"{newcomer.id} was added and is no member any more", outcome="unknown")
+        _check_address(told.topology.member(newcomer.id), newcomer)
         if told.was_made:
             _log.info("%s joined at %s, by a join token", newcomer.id, newcomer.address)
         salt = self._entropy.random_bytes("join salt", JOIN_NONCE_BYTES)
@@ -118,9 +124,26 @@ class LettingJoin:
             )
 
 
-def refuse_former_disk(starts: Starts, member: Member) -> None:
-    """Raise Conflict for a disk that was in the cluster before: its data is an old copy (I2)."""
-    if starts.remembered(member.disk) is not None:
+def _check_address(known: Member, newcomer: Member) -> None:
+    """Raises InvalidArgument for one that listens where nobody dials it."""
+    if known.address != newcomer.address:
+        raise InvalidArgument(
+            f"{newcomer.id} joined at {known.address}, where all dial it, and now is at {newcomer.address}",
+            hint=f"start it with --listen {known.address}, or --advertise if others dial it there",
+        )
+
+
+def share_to_ask(within_s: float) -> float:
+    """How much of the time for a change members may take to say which disks they remember."""
+    return min(1.0, within_s / 4)
+
+
+def refuse_former_disk(starts: Starts, former: Collection[DiskId], member: Member) -> None:
+    """Raise Conflict for a disk that was in the cluster before: its data is an old copy (I2).
+
+    `former` is what all members remembered just now.
+    """
+    if member.disk in former or starts.remembered(member.disk) is not None:
         raise Conflict(
             f"disk {member.disk} of {member.id} was in the cluster before: it is an old copy",
             hint="`ringmill node reset DIR` makes its folder that of an empty disk",

@@ -39,10 +39,13 @@ class Recovering:
         Raises InvalidArgument when these are not the members to do without: one of them answers, another one
         does not, or the others can still decide; Unavailable when this node has no place in its cluster, or
         another one that is left has not gone over yet from the former one; what the store raises.
+
+        So it does when the word was given before: who asks again learns whether it has reached all.
         """
         if self._topology.current is None or self._topology.is_displaced:
             raise Unavailable(f"{self._node} has no place in a cluster, so it goes on with none")
         if is_recovered(self._topology.current, lost):
+            await self._check_gone_over(self._topology.current)
             return self._topology.current, False
         check_recoverable(self._topology.current, lost)
         if self._node in lost:
@@ -60,6 +63,32 @@ class Recovering:
         )
         await self._topology.adopt(following)
         return following, True
+
+    async def _check_gone_over(self, made: Topology) -> None:
+        """Raises Unavailable unless all members that are left say that they are of this cluster."""
+        left = [each.id for each in made.members if not each.is_given_up and each.id != self._node]
+        have = await gather_all(self._has_gone_over(node, made) for node in left)
+        if others := sorted(node for node, has in zip(left, have, strict=True) if not has):
+            raise Unavailable(
+                f"the cluster goes on without the lost members already, and {', '.join(others)} has not gone "
+                "over yet",
+                hint="it is given the new topology as soon as it answers: start it if it does not run, and "
+                "ask again",
+                outcome="failed",
+            )
+
+    async def _has_gone_over(self, node: NodeId, made: Topology) -> bool:
+        try:
+            told = await self._pulled(node)
+            return bool(told) and Topology.decode(told).cluster == made.cluster
+        except RingmillError:
+            return False
+
+    async def _pulled(self, node: NodeId) -> bytes:
+        body = Epoch(0).to_bytes(8, "big")
+        return await self._transport.call(
+            node, PULL, body, timeout_s=_ASK_TIMEOUT_S, priority=Priority.CONTROL
+        )
 
     async def _check_silent(self, topology: Topology, lost: Collection[NodeId]) -> None:
         """Raises InvalidArgument unless exactly `lost` are silent, and what `_answers` raises."""
@@ -82,11 +111,8 @@ class Recovering:
 
         Raises Unavailable for one that is left and in the former cluster: a third one would leave it there.
         """
-        body = Epoch(0).to_bytes(8, "big")
         try:
-            told = await self._transport.call(
-                node, PULL, body, timeout_s=_ASK_TIMEOUT_S, priority=Priority.CONTROL
-            )
+            told = await self._pulled(node)
         except RingmillError as error:
             return error.was_told
         try:

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
 import msgpack
 
 from ringmill.cluster.beats import next_beat
-from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import DiskId, NodeId, Start
 from ringmill.cluster.membership.start_rules import (
     Announcement,
@@ -43,7 +44,7 @@ from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.membership.topology_agent import TopologyAgent
 
-__all__ = ["START_TELL", "START_WHO", "Starts", "standing"]
+__all__ = ["START_KNOWN", "START_TELL", "START_WHO", "Starts", "standing"]
 
 START_TELL: Final = "start.tell"
 """Peer method: an Announcement; answers a Reply."""
@@ -51,8 +52,13 @@ START_TELL: Final = "start.tell"
 START_WHO: Final = "start.who"
 """Peer method: nothing; answers msgpack [start number, boot id] of the start that listens at the address."""
 
+START_KNOWN: Final = "start.known"
+"""Peer method: msgpack list of disks; answers those that are remembered, and not named any more."""
+
 _STORED_AS: Final = "starts"
 _TELL_TIMEOUT_S: Final = 2.0  # a member syncs a start before it answers
+_KNOWN_TIMEOUT_S: Final = 1.0
+_MOST_DISKS: Final = 1024
 _WHO_TIMEOUT_S: Final = 0.5  # answered from memory, and a start that is alive has its loop free
 # A start serves only when half of the members have noted it (I3), so the first pause is short.
 _PAUSE_S: Final = 0.02
@@ -104,11 +110,24 @@ class Starts:
         topology.on_change(lambda _: self._has_members.set())
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {START_TELL: self._answer_tell, START_WHO: self._answer_who}
+        return {
+            START_TELL: self._answer_tell,
+            START_WHO: self._answer_who,
+            START_KNOWN: self._answer_known,
+        }
 
     def remembered(self, disk: DiskId) -> Remembered | None:
         """What this node durably knows about a disk."""
         return self._durable.get(disk)
+
+    async def former_disks(self, disks: Collection[DiskId], within_s: float) -> frozenset[DiskId]:
+        """Those of `disks` that were in the cluster before, as far as the members that answer remember.
+
+        One alone may have forgotten: it was cut off when they started, or is on a new disk itself.
+        """
+        asked = self._others() if disks else []
+        told = await gather_all(self._ask_known(node, disks, within_s) for node in asked)
+        return frozenset(self._former(disks)).union(*told) & {*disks}
 
     # This node's own start.
 
@@ -279,6 +298,25 @@ class Starts:
             return False
         return (number, boot) == start
 
+    def _former(self, disks: Collection[DiskId]) -> list[DiskId]:
+        topology = self._topology.current
+        named = {member.disk for member in topology.members} if topology is not None else set()
+        return [disk for disk in disks if disk in self._durable and disk not in named]
+
+    async def _ask_known(self, node: NodeId, disks: Collection[DiskId], within_s: float) -> frozenset[DiskId]:
+        within_s = min(within_s, _KNOWN_TIMEOUT_S)
+        try:
+            answer = await self._transport.call(
+                node, START_KNOWN, _packed(disks), timeout_s=within_s, priority=Priority.CONTROL
+            )
+            return frozenset(_disks(answer))
+        except RingmillError as error:
+            _log.debug("%s does not say which disks it remembers: %s", node, error)
+            return frozenset()
+
+    def _answer_known(self, incoming: Incoming) -> bytes:
+        return _packed(self._former(_disks(incoming.body)))
+
     def _answer_who(self, incoming: Incoming) -> bytes:
         packed: bytes = msgpack.packb(self._announcement.start)
         return packed
@@ -287,3 +325,23 @@ class Starts:
 def standing(topology: Topology) -> int:
     """How many members can note a start: those whose disks were not given up (T9)."""
     return sum(not member.is_given_up for member in topology.members)
+
+
+def _packed(disks: Collection[DiskId]) -> bytes:
+    packed: bytes = msgpack.packb(list(disks))
+    return packed
+
+
+def _disks(told: bytes) -> list[DiskId]:
+    """Raises ProtocolMismatch."""
+    try:
+        disks = msgpack.unpackb(told)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise ProtocolMismatch(f"{len(told)} bytes name no disks: {error}") from error
+    if (
+        not isinstance(disks, list)
+        or len(disks) > _MOST_DISKS
+        or any(type(each) is not str for each in disks)
+    ):
+        raise ProtocolMismatch(f"disks are a list of up to {_MOST_DISKS} texts")
+    return [DiskId(each) for each in disks]

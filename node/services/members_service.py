@@ -28,7 +28,7 @@ from ringmill.cluster.wire.stubs.members_pb2 import (
     SteerMovesRequest,
 )
 from ringmill.node.membership.epoch_proposer import TopologyChange
-from ringmill.node.membership.letting_join import refuse_former_disk
+from ringmill.node.membership.letting_join import refuse_former_disk, share_to_ask
 from ringmill.node.membership.room import Membership
 from ringmill.node.moves.room import Moves
 from ringmill.node.requests.request_limits import time_allowed
@@ -64,14 +64,19 @@ class MembersService:
             zones={NodeId(node): zone for node, zone in request.zones.items()},
         )
         dead = {NodeId(node) for node in request.dead}
+        allowed_s = time_allowed(request.timeout_ms / 1000, call.left_s)
+        asked_s = share_to_ask(allowed_s) if fresh else 0.0
+        disks = [member.disk for member in fresh.values()]
+        starts = self._membership.starts
+        former = await starts.former_disks(disks, asked_s)
 
         def change(topology: Topology, may_be_done: bool) -> Topology | None:
             following = with_members(topology, changes, dead)
             for member in fresh.values() if following is not None else ():
-                refuse_former_disk(self._membership.starts, member)
+                refuse_former_disk(starts, former, member)
             return following
 
-        return await self._made(change, request.timeout_ms, call)
+        return await self._made(change, allowed_s - asked_s)
 
     async def _steer_moves(self, request: SteerMovesRequest, call: Call) -> ChangeMembersResponse:
         """Raises InvalidArgument when there is nothing to pause; else as `_change`."""
@@ -82,7 +87,7 @@ class MembersService:
                 return aborted(topology)
             return paused(topology, is_paused=verb == SteerMovesRequest.PAUSE)
 
-        return await self._made(change, request.timeout_ms, call)
+        return await self._made(change, time_allowed(request.timeout_ms / 1000, call.left_s))
 
     async def _get_moves(self, request: GetMovesRequest, call: Call) -> GetMovesResponse:
         held_back = {int(partition): why for partition, why in self._moves.held_back.items()}
@@ -90,8 +95,8 @@ class MembersService:
             moved_bytes=self._moves.filling.moved_bytes, held_back=held_back, hints=self._moves.mover.hints
         )
 
-    async def _made(self, change: TopologyChange, timeout_ms: int, call: Call) -> ChangeMembersResponse:
-        told = await self._membership.epochs.change(change, time_allowed(timeout_ms / 1000, call.left_s))
+    async def _made(self, change: TopologyChange, allowed_s: float) -> ChangeMembersResponse:
+        told = await self._membership.epochs.change(change, allowed_s)
         return ChangeMembersResponse(epoch=told.topology.epoch, changed=told.was_made)
 
     async def _join(self, request: JoinRequest, call: Call) -> JoinResponse:
@@ -112,18 +117,22 @@ class MembersService:
     async def _replace_disk(self, request: ReplaceDiskRequest, call: Call) -> ReplaceDiskResponse:
         """Raises Conflict for a disk that was in the cluster before: its data is an old copy (I2)."""
         node, former, disk = NodeId(request.node), DiskId(request.former), DiskId(request.disk)
+        allowed_s = time_allowed(request.timeout_ms / 1000, call.left_s)
+        asked_s = share_to_ask(allowed_s)
+        starts = self._membership.starts
+        were_here = await starts.former_disks([disk], asked_s)
 
         def change(topology: Topology, may_be_done: bool) -> Topology | None:
             following = replaced(topology, node, former, disk)
-            if following is not None and self._membership.starts.remembered(disk) is not None:
+            is_former = disk in were_here or starts.remembered(disk) is not None
+            if following is not None and is_former:
                 raise Conflict(
                     f"disk {disk} of {node} was in the cluster before, and has forgotten what came after",
                     hint="`ringmill node reset DIR` makes its folder that of an empty disk",
                 )
             return following
 
-        allowed_s = time_allowed(request.timeout_ms / 1000, call.left_s)
-        told = await self._membership.epochs.change(change, allowed_s)
+        told = await self._membership.epochs.change(change, allowed_s - asked_s)
         return ReplaceDiskResponse(epoch=told.topology.epoch, changed=told.was_made)
 
 

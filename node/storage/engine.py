@@ -126,16 +126,17 @@ class Engine:
         files: FileSystem,
         spawner: Children,
         is_busy: Callable[[], bool] = never,
+        lock: FileLock | None = None,
     ) -> Engine:
         """Open a folder, making it when missing, and recover what its logs hold.
 
-        While `is_busy` returns True, compactions that can wait are put off.
+        While `is_busy` returns True, compactions that can wait are put off.  `lock`: of the folder, if held.
 
         Raises BlockingIOError when another process has it open, CorruptData, OSError.
         """
         files.mkdir(folder)
         with ExitStack() as held:
-            lock = files.lock(f"{folder}/{LOCK}")
+            lock = lock or files.lock(f"{folder}/{LOCK}")
             held.callback(lock.release)
             opened = await _opened(files, folder, options)
             held.callback(opened.close)

@@ -34,13 +34,14 @@ ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
 
 @dataclass(frozen=True, slots=True)
 class Dialler:
-    """Who dialled a stream and what it may ask: methods that begin with `prefix`, classes from `floor` on.
+    """Who dialled a stream and what it may ask: methods that begin with `prefix` or one of them, classes from
+    `floor` on.
 
     Answers on it gather company (`gathers`) or leave at once, as PacedWriter has it.
     """
 
     node: NodeId
-    prefix: str = ""
+    prefix: str | tuple[str, ...] = ""
     floor: Priority = Priority.CONTROL
     gathers: bool = True
     max_frame_bytes: int = MAX_FRAME_BYTES

@@ -47,6 +47,8 @@ from ringmill.cluster.wire.sending_time import microseconds
 __all__ = ["CLIENT_PREFIX", "Welcome", "FrameTransport"]
 
 CLIENT_PREFIX: Final = "kv."  # methods that a client may call on its session
+BETWEEN_CLUSTERS: Final = ("topology.pull", "topology.offer")
+"""What a node may ask that has not gone over to the cluster made of its own yet, and be asked (rule T9)."""
 
 PROOF_TIMEOUT_S: Final = 5.0  # for an admitted node to prove itself
 RETIRING_S: Final = 30.0  # for what is under way on a link that a newer one has replaced
@@ -81,8 +83,9 @@ class FrameTransport:
     """Calls between nodes, by id.  `async with` owns its connections and tasks.
 
     `cluster` is the one that this node belongs to, None until it has joined one; a peer of another one is
-    refused on either side.  So is one that does not know the `secret`; "" asks nobody for it.  Clients may
-    dial this node at the `addresses` ("host:port"); what it proves to them holds these.
+    refused on either side, but for control links between a cluster and the one it was made of.  So is one
+    that does not know the `secret`; "" asks nobody for it.  Clients may dial this node at the `addresses`
+    ("host:port"); what it proves to them holds these.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class FrameTransport:
         self._clock = clock
         self._entropy = entropy
         self._cluster = cluster
+        self._former = ""
         self._secret = LinkSecret(secret, entropy)
         self.door = ClientDoor(node_id, secret, tuple(addresses), entropy)
         """Who clients are."""
@@ -143,9 +147,16 @@ class FrameTransport:
         else:
             await self._group.__aexit__(None, None, None)
 
-    def join(self, cluster: ClusterId) -> None:
-        """The node belongs to this cluster from now on."""
-        self._cluster = cluster
+    def join(self, cluster: ClusterId, former: str = "") -> None:
+        """The node belongs to this cluster from now on, which was made of `former` ("": of none).
+
+        When it goes over from another one, links on which little may be asked are replaced, on either side.
+        """
+        goes_over = self._cluster is not None and cluster != self._cluster
+        self._cluster, self._former = cluster, former
+        if goes_over:
+            self._replace_links()
+            self._answering.end_streams(lambda dialler: dialler.prefix == BETWEEN_CLUSTERS, ENDING_S)
 
     def change_secret(self, secret: str) -> None:
         """The cluster's secret is this one from now on (rule F9).
@@ -155,10 +166,7 @@ class FrameTransport:
         """
         self._secret.change(secret)
         self.door.change(secret)
-        for node in list(self._links):
-            for link in self._links.pop(node):
-                self._retiring.add(link)
-                self._group.create_task(self._retire(link))
+        self._replace_links()
         count = self._answering.end_streams(
             lambda dialler: bool(dialler.keys) and not self._secret.knows_one_of(dialler.keys), ENDING_S
         )
@@ -168,6 +176,12 @@ class FrameTransport:
     def end_idle(self, most: int) -> int:
         """End the streams of clients that have asked nothing for long; see `Answering.end_idle`."""
         return self._answering.end_idle(most)
+
+    def _replace_links(self) -> None:
+        for node in list(self._links):
+            for link in self._links.pop(node):
+                self._retiring.add(link)
+                self._group.create_task(self._retire(link))
 
     async def _retire(self, link: FrameLink) -> None:
         await link.retire(RETIRING_S)
@@ -239,8 +253,12 @@ class FrameTransport:
             )
         if told.node == self._node_id:
             raise ProtocolMismatch(f"{self._node_id} was dialled by a node of the same name")
-        self._check_cluster(told)
-        dialler = Dialler(NodeId(told.node), gathers=told.traffic_class != _CONTROL)
+        self._check_cluster(told, told.traffic_class)
+        dialler = Dialler(
+            NodeId(told.node),
+            BETWEEN_CLUSTERS if self._is_foreign(told) else "",
+            gathers=told.traffic_class != _CONTROL,
+        )
         return self._admitted(dialler, told)
 
     def admit_client(self, told: Introduction) -> Welcome:
@@ -346,6 +364,7 @@ class FrameTransport:
         ours = Introduction(
             self._node_id,
             self._cluster or "",
+            former=self._former,
             clock_us=microseconds(self._clock.boottime()),
             offer=self._peer_offer if dialler.node else self._client_offer,
             takes_traces=self._answering.tracer is not None,
@@ -372,13 +391,19 @@ class FrameTransport:
         shown = b"".join(secret.proof(own, told, ours, address) for address in addresses)
         return Welcome(dialler, replace(ours, proof=shown), is_proof, keys_shown)
 
-    def _check_cluster(self, told: Introduction) -> None:
-        ours = self._cluster or ""
-        if told.cluster and ours and told.cluster != ours:
-            raise ProtocolMismatch(
-                f"{told.node} is of cluster {told.cluster}, {self._node_id} of cluster {ours}",
-                hint="one of the two addresses belongs to another cluster; see `ringmill cluster status`",
-            )
+    def _is_foreign(self, told: Introduction) -> bool:
+        return bool(told.cluster and self._cluster) and told.cluster != self._cluster
+
+    def _check_cluster(self, told: Introduction, traffic_class: str) -> None:
+        """Raises ProtocolMismatch for another cluster, unless one of the two was made of the other (T9)."""
+        if not self._is_foreign(told):
+            return
+        if traffic_class == _CONTROL and (told.former == self._cluster or told.cluster == self._former):
+            return
+        raise ProtocolMismatch(
+            f"{told.node} is of cluster {told.cluster}, {self._node_id} of cluster {self._cluster}",
+            hint="one of the two addresses belongs to another cluster; see `ringmill cluster status`",
+        )
 
     def _open(self, to: NodeId) -> tuple[FrameLink, ...]:
         """The links to a peer, not dialled yet."""
@@ -402,13 +427,13 @@ class FrameTransport:
         return links
 
     async def _dial(self, to: NodeId, address: str, traffic_class: str) -> FrameStream:
-        ours = Introduction(self._node_id, self._cluster or "", traffic_class)
+        ours = Introduction(self._node_id, self._cluster or "", traffic_class, former=self._former)
         proof = DialledProof(self._secret, ours, BETWEEN_NODES)
 
         def check(told: Introduction) -> None:
             if told.node != to:
                 raise Unavailable(f"{address} is {told.node or 'no node'}, not {to}")
-            self._check_cluster(told)
+            self._check_cluster(told, traffic_class)
             if not proof.is_given_by(told):
                 raise Unavailable(
                     f"who listens at {address} did not prove to be {to}",

@@ -42,6 +42,7 @@ CHALLENGE_KEY: Final = "ringmill-challenge"  # of plain calls alone: what a call
 CALLER_PROOF_KEY: Final = "ringmill-caller-proof"
 _NODE_KEY: Final = "ringmill-node"
 _CLUSTER_KEY: Final = "ringmill-cluster"
+_FORMER_KEY: Final = "ringmill-former"
 _CLASS_KEY: Final = "ringmill-class"
 _RUNS_KEY: Final = "ringmill-runs"
 _TRACES_KEY: Final = "ringmill-traces"
@@ -65,12 +66,14 @@ class Introduction:
     proof: bytes = b""  # of the answering side alone: that it knows the cluster's secret
     token_id: str = ""  # of a client alone: which token of its own it has (rule F8)
     takes_traces: bool = False  # of the answering side alone: it records the traces of what it is asked
+    former: str = ""  # the cluster that its own was made of, when most voters were lost (rule T9)
 
     @classmethod
     def of(cls, told: Mapping[str, str]) -> Introduction:
         return cls(
             node=told.get(_NODE_KEY, ""),
             cluster=told.get(_CLUSTER_KEY, ""),
+            former=told.get(_FORMER_KEY, ""),
             traffic_class=told.get(_CLASS_KEY, ""),
             clock_us=clock_reading(told.get(CLOCK_KEY)),
             takes_runs=told.get(_RUNS_KEY) == "1",
@@ -83,6 +86,8 @@ class Introduction:
 
     def texts(self) -> dict[str, str]:
         told = {_NODE_KEY: self.node, _CLUSTER_KEY: self.cluster} if self.node else {}
+        if self.former:
+            told[_FORMER_KEY] = self.former
         if self.traffic_class:
             told[_CLASS_KEY] = self.traffic_class
         if self.takes_runs:

@@ -229,6 +229,40 @@ async def test_a_peer_of_another_cluster_is_refused_by_name(nodes: Any) -> None:
     assert caught.value.outcome == "failed"
 
 
+async def test_a_cluster_and_the_one_that_it_was_made_of_exchange_documents_alone(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1", cluster="c1"), await nodes.start("n2", cluster="c1")
+    methods = ("topology.pull", "topology.offer", "echo")
+    for node in (n1, n2):
+        for method in methods:
+            node.serve(method, echo)
+    n1.join("c2", "c1")
+
+    async def ask(by: FrameTransport, of: NodeId, method: str, priority: Priority) -> bytes:
+        return await by.call(of, method, b"hi", timeout_s=5, priority=priority)
+
+    for by, of in ((n1, N2), (n2, N1)):
+        for method in methods[:2]:
+            assert await ask(by, of, method, Priority.CONTROL) == b"hi"
+            with pytest.raises(RingmillError, match="of cluster"):
+                await ask(by, of, method, WRITE)
+        with pytest.raises(ProtocolMismatch):
+            await ask(by, of, "echo", Priority.CONTROL)
+    n2.join("c2", "c1")
+    await asyncio.sleep(0.1)  # until the links of little use have ended
+    for by, of in ((n1, N2), (n2, N1)):
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(Unavailable, ProtocolMismatch):
+                    assert await ask(by, of, "echo", Priority.CONTROL) == b"hi"
+                    assert await ask(by, of, "echo", WRITE) == b"hi"
+                    break
+                await asyncio.sleep(0.05)
+    n1.join("c3", "c2")
+    n1.join("c4", "c3")
+    with pytest.raises(ProtocolMismatch, match="of cluster"):
+        await ask(n1, N2, "topology.pull", Priority.CONTROL)
+
+
 async def test_a_node_without_a_cluster_may_be_asked(nodes: Any) -> None:
     n1, n2 = await nodes.start("n1", cluster="c1"), await nodes.start("n2", cluster=None)
     n2.serve("echo", echo)

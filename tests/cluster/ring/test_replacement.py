@@ -6,6 +6,7 @@ import pytest
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.recovery import recovered
 from ringmill.cluster.ring.replacement import check_safe, is_newly_seated, plan_replacement, replaced
 from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Member, Owner, Topology, first_topology
@@ -50,6 +51,30 @@ def test_only_the_new_disk_begins_without_its_data() -> None:
     assert not is_newly_seated(None, before, Owner(N1, OLD))
     other = next(owner for owner in after.rows[0].owners if owner.node != N1)
     assert not is_newly_seated(before, after, other)
+
+
+def test_a_disk_that_was_replaced_and_named_again_is_known_by_its_rows() -> None:
+    """Its node has skipped the document in which another disk had its place."""
+    first = topology()
+    second = replaced(first, N1, OLD, NEW)
+    assert second is not None
+    third = replaced(second, N1, NEW, OLD)
+    assert third is not None
+    assert is_newly_seated(first, third, Owner(N1, OLD))
+    assert is_newly_seated(second, third, Owner(N1, OLD))
+    for other in (Owner(each.id, each.disk) for each in first.members if each.id != N1):
+        assert not is_newly_seated(first, third, other)
+
+
+def test_a_node_that_missed_what_became_of_others_has_lost_nothing() -> None:
+    """Of three owners each has all rows, so all of them change with each replacement."""
+    first = topology(3)
+    second = replaced(first, NodeId("n2"), DiskId("2" * 32), NEW)
+    assert second is not None
+    third = replaced(second, NodeId("n3"), DiskId("3" * 32), DiskId("b" * 32))
+    assert third is not None
+    assert not is_newly_seated(first, third, Owner(N1, OLD))
+    assert not is_newly_seated(first, recovered(first, {NodeId("n2"), NodeId("n3")}), Owner(N1, OLD))
 
 
 def test_a_plan_names_the_owners_that_are_missing() -> None:

@@ -12,7 +12,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import BatchTransport
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Core, Doors
-from ringmill.node.identity.identity import FolderRefused, Identity, check_store
+from ringmill.node.identity.identity import FILE_NAMES, FolderRefused, Identity, check_store
 from ringmill.node.identity.room import open_storage
 from ringmill.node.node_options import NodeOptions
 from ringmill.node.storage.batch import Batch
@@ -68,6 +68,33 @@ async def stopped(*, is_rotten: bool) -> LossyDisk:
         if (parsed := parse_name(name)) and parsed.kind == "manifest":
             disk.flip(f"{STORE}/{name}", 60, 1)
     return disk
+
+
+async def test_nothing_is_written_without_the_lock_of_the_store() -> None:
+    """Else a start, or the end of a stop, writes over the identity of another process on the folder."""
+    disk = LossyDisk()
+    await start_and_stop(disk, seed=1)
+    unlocked: list[tuple[str, str]] = []
+
+    def look(call: str, path: str) -> None:
+        if f"{STORE}/LOCK" not in disk._locks:
+            unlocked.append((call, path))
+
+    disk.hook = look
+    await start_and_stop(disk, seed=2)
+    assert {call for call, _ in unlocked} <= {"mkdir", "lock"}, unlocked
+
+
+async def test_a_start_on_a_folder_that_is_in_use_changes_nothing() -> None:
+    disk = LossyDisk()
+    await start_and_stop(disk, seed=1)
+    before = [disk.read_bytes(f"{FOLDER}/{name}") for name in FILE_NAMES]
+    lock = disk.lock(f"{STORE}/LOCK")
+    with pytest.raises(BlockingIOError):
+        await start_and_stop(disk, seed=2)
+    assert [disk.read_bytes(f"{FOLDER}/{name}") for name in FILE_NAMES] == before
+    lock.release()
+    await start_and_stop(disk, seed=3)
 
 
 @pytest.mark.parametrize("is_rotten", [False, True])

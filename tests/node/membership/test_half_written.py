@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ringmill.cluster.errors import CorruptData, DiskFull, InvalidArgument
@@ -52,3 +54,30 @@ async def test_a_stored_document_that_is_cut_short_stops_the_start() -> None:
     node.disk.durable["topology"] = document().encode()[:-3]
     with pytest.raises(CorruptData, match="stored topology of n1 is damaged"):
         await node.restart().start()
+
+
+async def test_a_disk_that_is_full_just_as_a_cluster_is_formed_ends_no_node() -> None:
+    """The node notes that the document counts once there is room."""
+
+    class FullThen(KeptValues):
+        tries = 0
+
+        async def put_synced(self, name: str, value: bytes) -> None:
+            if name == "topology-formed":
+                self.tries += 1
+                if self.tries < 3:
+                    raise DiskFull("no space left")
+            await super().put_synced(name, value)
+
+    network = Network()
+    disk = FullThen()
+    nodes = [Node(network, 1, disk), Node(network, 2)]
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(node.agent.run()) for node in nodes]
+        for node in nodes:
+            await node.agent.take_first(document().encode())
+        async with asyncio.timeout(10):
+            await nodes[0].agent.wait_formed()
+        for task in running:
+            task.cancel()
+    assert nodes[0].agent.serving and disk.durable["topology-formed"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ringmill.cluster.access.cluster_secret import HeldSecret
-from ringmill.cluster.errors import PermissionDenied, RingmillError, Unavailable
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, DiskId, NodeId
 from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Member, Topology
@@ -97,6 +98,20 @@ def test_a_token_is_used_up_by_its_node_which_may_ask_again_though_it_has_expire
         await asyncio.sleep(60)
         assert await door.ask(token, at="n3") == SECRET
         await refused(door.ask(token, member=newcomer_on(5)), "has expired")
+
+    door.world.run(story())
+
+
+def test_a_member_that_listens_elsewhere_by_now_is_told_where_it_is_dialled() -> None:
+    door = Door()
+
+    async def story() -> None:
+        token = door.token()
+        await door.ask(token)
+        elsewhere = replace(newcomer_on(4), address="127.0.0.1:7110")
+        with pytest.raises(InvalidArgument, match=r"joined at \S+:7109, .* is at \S+:7110"):
+            await door.ask(token, member=elsewhere)
+        assert await door.ask(token) == SECRET
 
     door.world.run(story())
 

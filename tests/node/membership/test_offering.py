@@ -15,7 +15,6 @@ from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.simulator.disk.moment import CrashModel
-from ringmill.simulator.run import quiet
 from tests.node.membership.test_replacement import until
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -47,10 +46,8 @@ async def change(world: HealingWorld, by: str, make: Any) -> None:
 @pytest.mark.parametrize("is_restarted", [False, True])
 def test_a_node_that_was_away_when_the_cluster_was_formed_comes_in(is_restarted: bool) -> None:
     """Also after an epoch: then no command can give it the first document, which is all that it takes."""
-    world = HealingWorld(4)
 
-    async def story() -> None:
-        await form_without_n4(world)
+    async def story(world: HealingWorld) -> None:
         await change(world, "n1", lambda topology: created(topology, NewKeyspace("carts")))
         for name in ("n1", "n2", "n3") if is_restarted else ():
             world.world.nodes[name].kill(CrashModel.PREFIX)
@@ -61,12 +58,7 @@ def test_a_node_that_was_away_when_the_cluster_was_formed_comes_in(is_restarted:
         await until(lambda: agent(world, "n4").serving)
         assert agent(world, "n4").epoch == agent(world, "n1").epoch
 
-    with quiet():
-        try:
-            world.world.loop.run_until_complete(story())
-            assert not world.world.bugs(), world.world.bugs()
-        finally:
-            world.world.loop.drop_everything()
+    run(story, nodes=4, forms=form_without_n4)
 
 
 def test_who_is_no_member_any_more_is_told_nothing() -> None:

@@ -130,6 +130,18 @@ def test_a_given_up_disk_stays_so_though_another_one_of_them_answers_first() -> 
         run(story)
 
 
+def test_given_up_members_are_not_waited_for_when_a_clock_has_jumped() -> None:
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        kill(world, "n2", "n3")
+        await go_on(world, "n1", "n2", "n3")
+        world.world.nodes["n1"].clock.jump(7200.0)
+        await world.put("n1", KEYS[0], b"later", "1")
+        assert await world.get("n1", KEYS[0], "1") == [b"later"]
+
+    run(story)
+
+
 def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
     """A third cluster would name the second one as the former, so a member of the first could not follow."""
 
@@ -140,6 +152,8 @@ def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
         gone = ["n1", "n2", "n3"]
         kill(world, *gone)
         made, _ = await go_on(world, "n4", *gone)
+        with pytest.raises(Unavailable, match="already, and n5, n6, n7 has not gone over yet"):
+            await go_on(world, "n4", *gone)
         gone += [name for name in made.voter_nodes if name != "n4"]
         kill(world, *gone[3:])
         with pytest.raises(Unavailable, match="n7 has not gone over to the cluster of n4 yet"):

@@ -9,13 +9,14 @@ import pytest
 
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.register import Incr
-from ringmill.cluster.errors import RingmillError, WrongEpoch
+from ringmill.cluster.errors import Conflict, RingmillError, WrongEpoch
 from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring.replacement import replaced
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
+from ringmill.cluster.wire.stubs.members_pb2 import ReplaceDiskRequest
 from ringmill.node.membership import room
 from ringmill.node.membership.epoch_proposer import TopologyChanged
 from ringmill.node.membership.room import fence_copies
@@ -24,6 +25,8 @@ from ringmill.node.replica.room import Replica
 from ringmill.node.replica.stored_key import Kind, kind_prefix
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead
 from ringmill.node.services.figures import figures_of
+from ringmill.node.services.members_service import MembersService
+from ringmill.node.services.table import Call
 from ringmill.simulator.bending import bent, use
 from ringmill.simulator.disk.moment import CrashModel
 from tests.node.repair.healing_world import HealingWorld, run
@@ -242,3 +245,27 @@ def test_a_change_is_never_lost_for_an_acceptor_that_is_not_filled(abstains: boo
 
     with bent(*(() if abstains else (use(room, fence_copies, fence_objects),))):
         run(story, nodes=5)
+
+
+def test_a_former_disk_is_refused_also_by_a_member_that_has_forgotten_it() -> None:
+    """n4 has lost its own disk since, and with it what it remembered."""
+
+    async def story(world: HealingWorld) -> None:
+        topology = world["n1"].membership.topology.topology()
+        former = {name: topology.member(NodeId(name)).disk for name in ("n1", "n4")}
+        for name in ("n1", "n4"):
+            disk = await lose(world, name)
+            await replace(world, "n2", name, disk)
+            await until(lambda name=name: is_filled(world, name))
+        starts = world["n4"].membership.starts
+        assert starts.remembered(former["n1"]) is None
+        now = world["n1"].identity.disk
+        request = ReplaceDiskRequest(node="n1", former=now, disk=former["n1"], timeout_ms=5000)
+        service = MembersService(world["n4"].membership, world["n4"].moves)
+        with pytest.raises(Conflict, match="was in the cluster before"):
+            await world.inside("n4", service._replace_disk(request, Call(left_s=5.0)))
+        request.disk, request.former = now, former["n1"]
+        again = await world.inside("n4", service._replace_disk(request, Call(left_s=5.0)))
+        assert not again.changed, "the disk that is named is none of them"
+
+    run(story, nodes=4)

@@ -115,15 +115,20 @@ def run(
     seed: int = 1,
     purge: PurgeOptions | None = None,
     keyspaces: Sequence[KeyspaceEntry] = (),
+    forms: Callable[[HealingWorld], Awaitable[None]] | None = None,
 ) -> None:
     """Form a cluster, tell the story, and require that no node met a bug."""
     with quiet():
-        _run(HealingWorld(nodes, seed, purge, keyspaces), story)  # nobody here keeps the world
+        _run(HealingWorld(nodes, seed, purge, keyspaces), story, forms)  # nobody here keeps the world
 
 
-def _run(world: HealingWorld, story: Callable[[HealingWorld], Awaitable[None]]) -> None:
+def _run(
+    world: HealingWorld,
+    story: Callable[[HealingWorld], Awaitable[None]],
+    forms: Callable[[HealingWorld], Awaitable[None]] | None,
+) -> None:
     async def told() -> None:
-        await world.world.form()
+        await (world.world.form() if forms is None else forms(world))
         await story(world)
 
     try:

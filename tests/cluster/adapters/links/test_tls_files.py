@@ -108,7 +108,7 @@ def test_files_that_could_not_be_read_are_read_again(
     first = tls.client_context()
     authority.issue("n1", replace=True)
     now = 1000.0
-    monkeypatch.setattr(tls_files.time, "monotonic", lambda: now)
+    monkeypatch.setattr(f"{tls_files.__name__}.time.monotonic", lambda: now)
 
     def no_descriptors(path: str, mode: str) -> None:
         raise OSError(errno.EMFILE, "Too many open files")

@@ -102,6 +102,7 @@ async def test_a_file_that_cannot_be_deleted_stays_until_the_next_start(
     disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", 0)  # each edit but one begins a new one
+    monkeypatch.setattr(manifest, "MOST_GROWTH", 0)
     engine = await open_engine(UNMERGED)
     disk.hook = failing("unlink", errno.EIO, name=name)
     await fill(engine, 5)

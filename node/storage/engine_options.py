@@ -34,7 +34,7 @@ class EngineOptions:
     filter_bits_per_key: int = 12
     block_cache_bytes: int = 64 * MIB
     table_bytes: int = 32 * MIB
-    strategy: str = "leveled"
+    strategy: str = "leveled"  # as at every node: rules E9 and E12 need levels
     level0_tables: int = 4  # compaction starts at this many tables in level 0
     level1_bytes: int = 128 * MIB
     level_growth: int = 10

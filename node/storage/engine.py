@@ -282,8 +282,6 @@ class Engine:
     async def checkpoint(self, folder: str) -> None:
         """Make a copy of this store in `folder` by hard links, on the same file system.
 
-        For whoever uses the engine by itself; backups of a cluster read pinned tables.
-
         Raises FileExistsError when it holds files already, StorageFailed, OSError.
         """
         self._pressure.seal()

@@ -45,9 +45,8 @@ _EDIT_KIND: Final = 2
 _HEADER: Final = Struct("<B8sHQ")
 _EDIT: Final = Struct("<BQ")  # kind, number of the edit
 MAX_MANIFEST_BYTES: Final = 4 << 20  # past this a new manifest is begun
-MOST_GROWTH: Final = (
-    2  # and past so many times what it began with, or a large store would begin one for each edit
-)
+MOST_GROWTH: Final = 2
+"""Times what it began with is what it may grow to besides: a large store would begin one for each edit."""
 
 
 class ManifestFile:

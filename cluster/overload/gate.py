@@ -141,6 +141,8 @@ class Gate:
         now = self._clock.monotonic()
         self._renew_cohorts(now)  # what is under way may have become old since anything began
         free = self.work.limit - self.in_use - self.waiting
+        if not self.waiting:
+            self.work.queued(0, now)  # what was let in at once has not told of that
         total = self.work.queue_limit(now)
         room: dict[int, float] = {line: self._room(each, total) for line, each in self._lines.items()}
         if most_cost <= min(room.values()):

@@ -91,7 +91,12 @@ class HybridClock:
 
     def expiry_follows(self, median_ms: float) -> None:
         """From now on values expire by this median of the cluster's wall clocks, each against the own boot
-        clock."""
+        clock.
+
+        The first median begins anew: what the own clock said alone binds nobody, however far ahead it was.
+        """
+        if self._median_ms is None:
+            self._last_expiry_ms = 0
         self._median_ms = median_ms
 
     def wall_ms(self) -> int:
@@ -125,7 +130,7 @@ class HybridClock:
 
     def expiry_ms(self) -> int:
         """What expiry is judged by, milliseconds since 1970: the median of the cluster's wall clocks, the own
-        one until they were compared.  Never below an earlier reading."""
+        one until they were compared.  Never below an earlier reading, from the first comparison on."""
         offset_ms = self.offset_ms if self._median_ms is None else self._median_ms
         self._last_expiry_ms = max(self._last_expiry_ms, int(self._clock.boottime() * 1000 + offset_ms))
         return self._last_expiry_ms

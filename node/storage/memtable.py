@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from itertools import islice
-from typing import Final
 
-__all__ = ["RUN_KEYS", "Memtable"]
+__all__ = ["Memtable"]
 
 Entry = tuple[int, bytes | None]  # sequence and value; None is a deletion
-
-RUN_KEYS: Final = 4096  # sorted without a pause, which takes about a millisecond
 
 
 class Memtable:
@@ -50,8 +47,8 @@ class Memtable:
                 return old
         return None
 
-    async def sort(self, run_keys: int = RUN_KEYS) -> None:
-        """Make `slices` cover all present keys; pauses now and then so that the loop can run other tasks.
+    async def sort(self, run_keys: int) -> None:
+        """Make `slices` cover all present keys; after each `run_keys` of them other tasks have their turn.
 
         Who comes during a pause sorts on from there, and so does who comes after one that was cancelled
         (rule E13).

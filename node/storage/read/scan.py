@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from ringmill.node.storage.memtable import RUN_KEYS, Memtable
+from ringmill.node.storage.engine_options import SORTED_AT_ONCE
+from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.storage_errors import CorruptBlock, UnreadableBlock, damage_at
 from ringmill.node.storage.table.block import VALUE, Block
@@ -42,7 +43,7 @@ class Range:
     drops: tuple[Drop, ...] = ()
     on_damage: Callable[[CorruptBlock], None] | None = None  # called with a damaged block, then skips it
     on_read: Callable[[int], None] | None = None  # called with the bytes of blocks that are read
-    sorted_at_once: int = RUN_KEYS  # of each memtable
+    sorted_at_once: int = SORTED_AT_ONCE  # of each memtable
 
 
 async def scan_chunks(memtables: Sequence[Memtable], view: View, span: Range) -> AsyncGenerator[Chunk, None]:

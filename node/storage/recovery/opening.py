@@ -36,6 +36,7 @@ class Opened:
     recovered: Recovered
     next_id: int
     unneeded: list[str]  # names to delete once a new manifest is in force
+    is_salvaged: bool = False
 
     def close(self) -> None:
         for table in self.tables.values():
@@ -96,12 +97,12 @@ def _open_salvaged(files: FileSystem, folder: str, found: dict[str, FileName], *
     manifests = [name for name, parsed in found.items() if parsed.kind == "manifest"]
     lost = [table_name(file_id) for file_id in salvaged.unreadable]
     keep_aside(files, folder, [CURRENT, *manifests, *logs, *lost])
-    recovered.tail = None
-    recovered.damaged = list(recovered.log_ids)
+    # a table replaces the logs, or the next one would begin far above them: batches would be missing
+    recovered.tail = _highest(found), 0
     mark = fence_all(recovered, salvaged.highest_sequence)
     version = version.apply(VersionEdit(marks_added=(mark,), newest_log=max(recovered.log_ids, default=0)))
     unneeded = _unneeded(found, set(salvaged.tables), recovered)
-    return Opened(version, salvaged.tables, recovered, version.reserved_ids, unneeded)
+    return Opened(version, salvaged.tables, recovered, version.reserved_ids, unneeded, is_salvaged=True)
 
 
 def _recover(

@@ -38,7 +38,7 @@ class Salvage:
     unreadable: list[int] = field(default_factory=list)  # file ids of tables
     drops: dict[Drop, None] = field(default_factory=dict)
     highest_sequence: int = 0
-    flushed_sequence: int = 0
+    flushed_sequence: int = 0  # by the edits alone: a table that was added beside the logs proves nothing
     reserved_ids: int = 1
 
     def version(self) -> Version:
@@ -111,7 +111,6 @@ def _open(
         result.unreadable.append(file_id)
         return
     result.tables[file_id] = table
-    result.flushed_sequence = max(result.flushed_sequence, table.meta.last_sequence)
     _note(result, table.meta.last_sequence)
 
 

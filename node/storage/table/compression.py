@@ -38,8 +38,11 @@ class Compressor:
         self._zstd = zstandard.ZstdCompressor(level=1)
 
     def compress(self, data: bytes) -> tuple[int, bytes]:
-        """(code, bytes); the code is that of "none" when compressing saves less than an eighth."""
-        if self._code == _NONE:
+        """(code, bytes); the code is that of "none" when compressing saves less than an eighth.
+
+        So it is for what is too large to be expanded again, as the index of a table with long keys may be.
+        """
+        if self._code == _NONE or len(data) > MAX_BLOCK_BYTES:
             return _NONE, data
         small = (
             self._zstd.compress(data) if self._code == _ZSTD else lz4.block.compress(data, store_size=True)

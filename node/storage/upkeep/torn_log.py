@@ -1,4 +1,5 @@
-"""Ends a log with a torn end: what a start could read of it goes into a table, and the log stays as it is.
+"""Ends a log with a torn end, and all logs where the manifest is lost: what a start could read of them goes
+into a table, and they stay as they are.
 
 Cutting the end off in place would make the log shorter before anything else on the disk says why.  If power
 failed then, the next start would find a log that lacks bytes which other members know as synced, and they
@@ -26,7 +27,8 @@ __all__ = ["replace_torn_log"]
 
 
 def replace_torn_log(files: FileSystem, folder: str, options: EngineOptions, opened: Opened) -> None:
-    """Move what all logs held into a table of `opened`'s version when the last log ends torn.
+    """Move what all logs held into a table of `opened`'s version when the last log ends torn, or the manifest
+    was lost.
 
     Blocks, for about as long as a flush.  Raises OSError; the folder then holds what it held, and a table
     that no manifest names, and `opened` is closed.
@@ -34,7 +36,8 @@ def replace_torn_log(files: FileSystem, folder: str, options: EngineOptions, ope
     recovered = opened.recovered
     if recovered.tail is None:
         return
-    sometimes("a log with a torn end is replaced by a table")
+    if not opened.is_salvaged:
+        sometimes("a log with a torn end is replaced by a table")
     torn_log, _ = recovered.tail
     try:
         metas = _write_table(files, folder, options, opened)

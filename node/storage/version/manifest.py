@@ -45,6 +45,8 @@ _EDIT_KIND: Final = 2
 _HEADER: Final = Struct("<B8sHQ")
 _EDIT: Final = Struct("<BQ")  # kind, number of the edit
 MAX_MANIFEST_BYTES: Final = 4 << 20  # past this a new manifest is begun
+MOST_GROWTH: Final = 2
+"""Times what it began with is what it may grow to besides: a large store would begin one for each edit."""
 
 
 class ManifestFile:
@@ -54,11 +56,12 @@ class ManifestFile:
         self.file_id = file_id
         self.synced_bytes = file.size
         self._file = file
+        self._first_bytes = file.size  # header and first edit
         self._edits = edits
 
     @property
     def is_long(self) -> bool:
-        return self._file.size > MAX_MANIFEST_BYTES
+        return self._file.size > max(MAX_MANIFEST_BYTES, MOST_GROWTH * self._first_bytes)
 
     async def append(self, edit: VersionEdit) -> None:
         """Make an edit durable.  Raises OSError; after that the file must not be written again."""

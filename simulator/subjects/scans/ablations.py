@@ -18,7 +18,7 @@ from ringmill.node.replica.stored_key import Copy, copy_prefix
 from ringmill.node.requests.scans.merging import OwnerRange, end_of, merged_of
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
 from ringmill.node.requests.scans.walk import Step, Walk
-from ringmill.node.storage.memtable import RUN_KEYS, Memtable
+from ringmill.node.storage.memtable import Memtable
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 
@@ -104,7 +104,7 @@ def _damage_told() -> Bends:
 def _sorted_counts() -> Bends:
     """Keys count as sorted before they are: who scans meanwhile takes the runs as they are."""
 
-    async def sort(memtable: Memtable, run_keys: int = RUN_KEYS) -> None:
+    async def sort(memtable: Memtable, run_keys: int) -> None:
         values = memtable.values
         while memtable._indexed < len(values):
             fresh = list(islice(reversed(values), len(values) - memtable._indexed))

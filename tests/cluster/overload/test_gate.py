@@ -189,6 +189,17 @@ async def test_what_has_become_old_since_anything_began_leaves_its_room_to_a_fra
     assert gate.screen(frame, 400) == (frame, [])
 
 
+async def test_a_node_at_rest_lets_as_much_of_a_burst_wait_however_long_it_has_rested() -> None:
+    clock = MovedClock()
+    gate = Gate("n1", clock, WorkLimitOptions(first_rate=6000.0))
+    frame = [(number, "kv.get", 1, int(Priority.READ), b"") for number in range(2500)]
+    taken = []
+    for rested_s in (0.5, 5.0):
+        clock.now += rested_s
+        taken.append(len(gate.screen(frame, 2500 * 60)[0]))
+    assert taken == [2500, 2500]
+
+
 async def test_control_is_never_screened_out() -> None:
     gate, handled = a_gate(), Handled()
     gate.guard(handled, Priority.READ)([Call() for _ in range(50)])

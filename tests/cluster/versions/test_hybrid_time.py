@@ -85,3 +85,19 @@ def test_a_clock_that_is_steered_slowly_keeps_stamping() -> None:
         clock.wall_s += 0.05
         stamps.append(hybrid.stamp())
     assert millis(stamps[-1]) - millis(stamps[0]) == 99 * 10_050
+
+
+def test_what_the_own_clock_said_before_the_clocks_were_compared_binds_expiry_to_nothing() -> None:
+    year_s = 365 * 86_400
+    clock = SteeredClock()
+    hybrid = HybridClock(clock)
+    clock.wall_s += year_s
+    assert hybrid.expiry_ms() == (1_000_000 + year_s) * 1000
+    clock.wall_s -= year_s
+    assert hybrid.expiry_ms() == (1_000_000 + year_s) * 1000  # nobody else has told the time
+    hybrid.expiry_follows(hybrid.offset_ms)
+    assert hybrid.expiry_ms() == 1_000_000_000
+    hybrid.expiry_follows(hybrid.offset_ms - 2000)
+    assert hybrid.expiry_ms() == 1_000_000_000  # from here on it never goes back
+    clock.pass_time(3)
+    assert hybrid.expiry_ms() == 1_000_001_000

@@ -27,9 +27,9 @@ def covered(memtable: Memtable) -> list[bytes]:
 
 async def test_who_sorts_beside_another_has_all_keys_in_the_end() -> None:
     memtable = filled()
-    first = asyncio.create_task(memtable.sort())
+    first = asyncio.create_task(memtable.sort(4096))
     await asyncio.sleep(0)
-    await memtable.sort()
+    await memtable.sort(4096)
     assert covered(memtable) == sorted(KEYS)
     await first
     assert covered(memtable) == sorted(KEYS)
@@ -37,23 +37,23 @@ async def test_who_sorts_beside_another_has_all_keys_in_the_end() -> None:
 
 async def test_a_sort_that_is_cancelled_is_gone_on_with() -> None:
     memtable = filled()
-    first = asyncio.create_task(memtable.sort())
+    first = asyncio.create_task(memtable.sort(4096))
     await asyncio.sleep(0)
     first.cancel()
     with suppress(asyncio.CancelledError):
         await first
-    await memtable.sort()
+    await memtable.sort(4096)
     assert covered(memtable) == sorted(KEYS)
 
 
 async def test_keys_that_are_put_during_a_pause_are_sorted_later() -> None:
     memtable = filled()
-    first = asyncio.create_task(memtable.sort())
+    first = asyncio.create_task(memtable.sort(4096))
     await asyncio.sleep(0)
     memtable.put(len(KEYS) + 1, b"later", b"v", 0)
     memtable.put(len(KEYS) + 2, KEYS[0], b"again", 0)
     await first
-    await memtable.sort()
+    await memtable.sort(4096)
     assert covered(memtable) == sorted([*KEYS, b"later"])
 
 

@@ -202,6 +202,38 @@ async def test_no_false_alarm_while_files_come_grow_and_go(tmp_path: Path) -> No
     assert passes > 1
 
 
+async def test_merges_give_space_back_while_a_scrub_goes_on(disk: LossyDisk, open_engine: OpenEngine) -> None:
+    engine = await open_engine(TINY)
+    await fill(engine, 300)
+    await engine.wait_idle()
+    scrub = asyncio.create_task(engine.verify(bytes_per_s=200))
+    await asyncio.sleep(0.05)
+    for _ in range(3):
+        await fill(engine, 300)
+        await engine.flush()
+    async with asyncio.timeout(10):
+        while len(files_of(disk, ".sst")) > len(engine._tables.version.tables()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    scrub.cancel()
+    await asyncio.wait([scrub])
+
+
+async def test_a_table_that_is_merged_while_it_is_scrubbed_is_no_damage(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine(TINY)
+    await fill(engine, 300)
+    await engine.wait_idle()
+    former = files_of(disk, ".sst")
+    scrub = asyncio.create_task(engine.verify(bytes_per_s=100_000))
+    await asyncio.sleep(0.01)
+    await fill(engine, 300)
+    await engine.compact_range()
+    assert not set(former) & set(files_of(disk, ".sst"))
+    assert await scrub == []
+    assert not engine.stats().counters.damaged_tables
+
+
 async def test_a_scrub_that_outlives_its_engine_finds_nothing_wrong(
     disk: LossyDisk, open_engine: OpenEngine
 ) -> None:

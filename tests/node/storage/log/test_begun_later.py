@@ -74,6 +74,7 @@ async def test_a_log_is_begun_later(
     await engine.apply(one(b"before")).synced()
     if (call, name) == ("create", "MANIFEST"):
         monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", 0)  # the next edit but one begins a new one
+        monkeypatch.setattr(manifest, "MOST_GROWTH", 0)
         await engine.fence(b"nobody", b"nothing")
     disk.hook = failing(call, name, code)
     flushing = asyncio.create_task(engine.flush())

@@ -13,11 +13,14 @@ import msgpack
 import pytest
 
 from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.ingest import TablePlace, write_table
 from ringmill.node.storage.log.framing import Record, frame, read_records
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery import opening, salvage, salvaged_tables
 from ringmill.node.storage.storage_errors import CorruptRange
+from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel, Moment
@@ -26,6 +29,7 @@ OpenEngine = Callable[..., Awaitable[Engine]]
 Model = dict[bytes, bytes]
 P = ParamSpec("P")
 T = TypeVar("T")
+CALM = replace(TINY, memtable_bytes=1 << 20)
 FEW = replace(TINY, level0_tables=100, slow_at_tables=100, stop_at_tables=100)
 
 
@@ -114,6 +118,57 @@ async def test_without_a_manifest_the_newest_value_of_every_key_survives_and_hea
     assert not third._tables.version.salvaged
     await third.compact_range()
     assert dict([pair async for pair in third.scan()]) == model
+
+
+@pytest.mark.parametrize("is_flushed", [True, False])
+async def test_a_folder_that_was_healed_is_whole_at_the_next_start(
+    disk: LossyDisk, open_engine: OpenEngine, is_flushed: bool
+) -> None:
+    engine = await open_engine(CALM)
+    for number in range(50):
+        await put(engine, b"key%03d" % number, b"value")
+    if is_flushed:
+        await engine.flush()
+    await engine.close()
+    destroy_manifests(disk)
+    again = await open_engine(CALM)
+    await expect_fenced(again)
+    (mark,) = again.corrupt_ranges()
+    await again.mark_healed(mark)
+    await again.close()
+    third = await open_engine(CALM)
+    assert not third.corrupt_ranges()
+    assert len([pair async for pair in third.scan()]) == 50
+    await put(third, b"since", b"1")
+    await kill(third)
+    fourth = await Engine.open(FOLDER, CALM, files=disk.after_kill(), spawner=TurnSpawner())
+    assert not fourth.corrupt_ranges()
+    assert await fourth.get(b"since") == b"1"
+    await fourth.close()
+
+
+def made(files: FileSystem, place: TablePlace, keys: list[bytes]) -> tuple[TableMeta | None, None]:
+    return write_table(files, place, keys, [b"ingested"] * len(keys)), None
+
+
+async def test_what_the_logs_hold_survives_beside_a_table_that_was_added_later(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine(CALM)
+    await put(engine, b"x", b"old")
+    await engine.flush()
+    await put(engine, b"x", b"new")
+    await put(engine, b"y", b"in the log alone")
+    ingest = engine.ingest()
+    await ingest.make(made, [b"z1", b"z2"])
+    assert await ingest.add(lambda: None)
+    ingest.discard()
+    await engine.close()
+    destroy_manifests(disk)
+    again = await open_engine(CALM)
+    assert dict([pair async for pair in again.survivors()]) == {
+        b"x": b"new", b"y": b"in the log alone", b"z1": b"ingested", b"z2": b"ingested",
+    }  # fmt: skip
 
 
 async def test_what_was_deleted_since_the_salvage_stays_deleted(
@@ -268,7 +323,7 @@ class LeavesChildren:
 
 
 async def numbers_given_twice(disk: LossyDisk) -> list[int]:
-    """Of files, after six starts on damaged manifests, three of them killed with a child at work."""
+    """Of files, after eight starts on damaged manifests, four of them killed with a child at work."""
     given: list[int] = []
 
     def remember(call: str, path: str) -> None:
@@ -277,8 +332,8 @@ async def numbers_given_twice(disk: LossyDisk) -> list[int]:
             given.append(named.file_id)
 
     disk.hook = remember
-    random, spawner = Random(7), LeavesChildren()
-    for number in range(6):
+    random, spawner = Random(1), LeavesChildren()
+    for number in range(8):
         engine = await Engine.open(FOLDER, TINY, files=disk, spawner=spawner)
         await fill(engine, random.randrange(100), 60)
         if number % 2:

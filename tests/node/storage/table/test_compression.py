@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from ringmill.node.storage.table import compression
 from ringmill.node.storage.table.compression import Compressor, decompress
 
 
@@ -22,3 +23,12 @@ def test_blocks_are_expanded_by_several_threads_at_once(name: str) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(one, range(1000)))
+
+
+@pytest.mark.parametrize("name", ["zstd", "lz4", "none"])
+def test_what_is_too_large_to_be_expanded_is_not_compressed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "MAX_BLOCK_BYTES", 1000)
+    for size in (1000, 1001, 5000):
+        assert decompress(*Compressor(name).compress(bytes(size))) == bytes(size)

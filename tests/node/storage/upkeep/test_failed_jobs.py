@@ -102,6 +102,7 @@ async def test_a_file_that_cannot_be_deleted_stays_until_the_next_start(
     disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", 0)  # each edit but one begins a new one
+    monkeypatch.setattr(manifest, "MOST_GROWTH", 0)
     engine = await open_engine(UNMERGED)
     disk.hook = failing("unlink", errno.EIO, name=name)
     await fill(engine, 5)
@@ -256,6 +257,27 @@ async def test_a_full_disk_when_a_drop_is_forgotten_does_not_end_the_store(
     await engine.flush()
     await until(lambda: not read_manifest(disk, FOLDER, read_current(disk, FOLDER)).drops)
     assert len([pair async for pair in engine.scan()]) == 6
+
+
+async def test_a_failed_merge_and_a_drop_that_cannot_be_forgotten_are_tried_again_after_a_pause(
+    disk: LossyDisk,
+) -> None:
+    children = FailsAt()
+    async with await Engine.open(
+        FOLDER, replace(UNMERGED, reserve_bytes=0), files=disk, spawner=children
+    ) as engine:
+        await fill(engine, 5)
+        held = engine.snapshot()
+        await engine.drop_prefix(b"nobody has it")
+        await engine.flush()
+        (children.file_id,) = (meta.file_id for meta in engine._tables.version.tables())
+        disk.hook = failing("append", errno.ENOSPC, name="MANIFEST")
+        held.release()
+        engine._upkeep.compactor.report_damage(children.file_id)
+        await until(lambda: engine.stats().counters.failed_compactions >= 2)
+        await asyncio.sleep(0.3)
+        assert engine.stats().counters.failed_compactions <= 3
+        disk.hook, children.file_id = None, -1
 
 
 @pytest.mark.parametrize("call", ["fsync_dir", "open_read"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from itertools import pairwise
 
 import pytest
 
 from ringmill.node.storage.names import manifest_name
+from ringmill.node.storage.version import manifest
 from ringmill.node.storage.version.manifest import read_current, read_manifest
-from ringmill.node.storage.version.version import Version
+from ringmill.node.storage.version.version import Drop, Version
 from ringmill.node.storage.version.version_set import VersionSet
 from ringmill.simulator.disk.engine_trace import FOLDER
 from ringmill.simulator.disk.lossy import Hook, LossyDisk
@@ -45,4 +47,24 @@ async def test_a_manifest_that_fails_is_closed_and_deleted_unless_it_may_be_in_f
     await tables.note_log(9)
     assert read_manifest(disk, FOLDER, read_current(disk, FOLDER)).newest_log == 9
     assert disk.opened == [f"{FOLDER}/{manifest_name(read_current(disk, FOLDER))}"]
+    tables.close()
+
+
+async def test_a_manifest_that_is_long_from_its_first_edit_takes_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", 500)
+    disk, used = LossyDisk(), list[int]()
+    disk.mkdir(FOLDER)
+    many = Version(drops=tuple(Drop(b"prefix%04d" % number, number) for number in range(200)))
+    tables = await VersionSet.begin(disk, FOLDER, many, {}, 1)
+    first_bytes = tables.manifest_part.size
+    assert first_bytes is not None and first_bytes > 2000
+    for number in range(2, 200):
+        await tables.note_log(number)
+        used.append(read_current(disk, FOLDER))
+    changes = sum(one != other for one, other in pairwise(used))
+    assert 1 <= changes <= 4
+    assert (tables.manifest_part.size or 0) <= 2 * first_bytes + 100
+    assert read_manifest(disk, FOLDER, used[-1]).newest_log == 199
     tables.close()

@@ -173,7 +173,7 @@ class RegisterRemoval:
                 seen += 1
                 if seen % SCAN_TURN == 0:
                     await asyncio.sleep(TURN_S * (self._gate.stretch - 1.0))  # requests go first (rule O8)
-        if any(each.remains != NO_REMAINS for each in old):  # promises alone are taken along
+        if old:
             is_whole &= await self._remove(document, partition, row, old)
         copy = Copy(partition, row.copy_epoch_of(self._node))
         if is_whole:

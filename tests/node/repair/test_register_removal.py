@@ -17,7 +17,7 @@ from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Cas, Register
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import Remains, with_remains
-from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.errors import Conflict, DeadlineExceeded
 from ringmill.cluster.ids import KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
@@ -45,6 +45,12 @@ async def cas(
     named = OperationId(1, operation, HybridTime(0)) if operation else None
     request = ChangeRequest(RegisterRead("", key), Cas(None, value), named, attempt)
     return await world.inside(name, world[name].requests.change_register(request))
+
+
+async def cas_in_vain(world: HealingWorld, name: str, key: bytes) -> None:
+    request = ChangeRequest(RegisterRead("", key), Cas(b"what it never held", b"a"), None)
+    with pytest.raises(Conflict):
+        await world.inside(name, world[name].requests.change_register(request))
 
 
 async def read(world: HealingWorld, name: str, key: bytes) -> tuple[int, bytes | None]:
@@ -82,6 +88,18 @@ def test_a_removed_register_counts_on() -> None:
         await world.down("n3")
         await world.up("n3")
         assert await read(world, "n3", KEY) == (5, None)
+
+    run(story, purge=SOON)
+
+
+def test_of_a_change_that_was_refused_before_there_was_a_register_nothing_is_left() -> None:
+    async def story(world: HealingWorld) -> None:
+        await asyncio.sleep(2)  # every copy was looked through
+        await cas_in_vain(world, "n1", KEY)
+        assert await held(world, "n2", KEY)
+        await gone(world, KEY)
+        assert [await read(world, name, KEY) for name in NAMES] == [(0, None)] * 3
+        assert (await cas(world, "n2", KEY, b"a")).version == 1
 
     run(story, purge=SOON)
 

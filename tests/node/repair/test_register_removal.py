@@ -35,7 +35,7 @@ from tests.node.repair.test_register_healing import ask, healed
 NAMES = ("n1", "n2", "n3")
 SPACE = KeyspaceId(1, 1)
 SOON = PurgeOptions(after_s=5.0, every_s=0.5)
-KEY = b"register 1"
+KEY, OTHER = b"register 1", b"register 2"
 LATE = Ballot(3, NodeId("n9"), 1, "")
 
 
@@ -102,6 +102,51 @@ def test_of_a_change_that_was_refused_before_there_was_a_register_nothing_is_lef
         assert (await cas(world, "n2", KEY, b"a")).version == 1
 
     run(story, purge=SOON)
+
+
+def test_what_reads_of_absent_keys_write_down_is_removed_long_before_what_was_deleted() -> None:
+    """Each makes a register at all owners once the partition has remains: who may only read must not fill disks."""
+
+    async def story(world: HealingWorld) -> None:
+        topology = world.world.topology
+        partition = topology.partition_of(SPACE, KEY)
+        for name in NAMES:
+            await world.inside(name, world[name].replica.remains.add(partition, Remains(20)))
+        await asyncio.sleep(2)
+        assert await read(world, "n1", KEY) == (20, None)
+        assert await held(world, "n2", KEY)
+        await cas(world, "n1", OTHER, b"a")
+        await cas(world, "n1", OTHER, None)
+        await asyncio.sleep(620)
+        assert [await held(world, name, KEY) for name in NAMES] == [False] * 3
+        assert [await held(world, name, OTHER) for name in NAMES] == [True] * 3
+        assert await read(world, "n1", KEY) == (20, None)
+
+    run(story, purge=PurgeOptions(after_s=86_400.0, every_s=0.5))
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_round_that_has_only_promises_keeps_what_was_shown_of_its_register_from_going_back(
+    is_written: bool,
+) -> None:
+    """Owners that have accepted nothing of a register and keep the same remains may have promised it, and do not
+    tell: what they keep is written down before it is shown."""
+
+    async def story(world: HealingWorld) -> None:
+        partition = world.world.topology.partition_of(SPACE, KEY)
+        waiting = Ballot(50, NodeId("n9"), 1, "")
+        told = [await ask(world, PREPARE, KEY, name, waiting) for name in NAMES]
+        assert not any(each.value for each in told)
+        for name in NAMES:
+            await world.inside(name, world[name].replica.remains.add(partition, Remains(20)))
+        assert await read(world, "n1", KEY) == (20, None)
+        for name in NAMES:
+            await ask(world, ACCEPT, KEY, name, waiting, encode_register(Register(1, b"late")))
+        assert await read(world, "n1", KEY) == ((20, None) if is_written else (1, b"late"))
+
+    coordinator = ringmill.node.requests.registers.coordinator
+    with bent(*([] if is_written else [use(coordinator, coordinator._told, shown_at_once)])):
+        run(story)
 
 
 def test_registers_of_the_cluster_itself_stay_and_begin_with_version_one() -> None:

@@ -105,7 +105,7 @@ def test_of_a_change_that_was_refused_before_there_was_a_register_nothing_is_lef
 
 
 def test_what_reads_of_absent_keys_write_down_is_removed_long_before_what_was_deleted() -> None:
-    """Each makes a register at all owners once the partition has remains: who may only read must not fill disks."""
+    """Each makes a register at all owners where there are remains: who may only read must not fill disks."""
 
     async def story(world: HealingWorld) -> None:
         topology = world.world.topology
@@ -129,8 +129,8 @@ def test_what_reads_of_absent_keys_write_down_is_removed_long_before_what_was_de
 def test_a_round_that_has_only_promises_keeps_what_was_shown_of_its_register_from_going_back(
     is_written: bool,
 ) -> None:
-    """Owners that have accepted nothing of a register and keep the same remains may have promised it, and do not
-    tell: what they keep is written down before it is shown."""
+    """Owners that have accepted nothing of a register and keep the same remains may have promised it, and do
+    not tell: what they keep is written down before it is shown."""
 
     async def story(world: HealingWorld) -> None:
         partition = world.world.topology.partition_of(SPACE, KEY)

@@ -25,7 +25,6 @@ VARIABLES
     promised, accepted,     \* of each owner: ballots
     ceiling, floor,         \* of each owner: counters
     damaged,    \* owners whose state is lost
-    survived,   \* of each damaged owner: what it had accepted earlier and is left on its disk, or 0
     sources,    \* of each damaged owner: what others told it, <<owner, accepted>>
     begun,      \* of each ballot: what had been told to anybody when its round began
     told,       \* the longest value that any client was told
@@ -39,7 +38,7 @@ VARIABLES
     wrong       \* promises to clients that were broken
 
 rounds == <<asked, proposed, promises, votes, ended, begun>>
-owners == <<promised, accepted, ceiling, floor, damaged, survived, sources, copies, damages>>
+owners == <<promised, accepted, ceiling, floor, damaged, sources, copies, damages>>
 removal == <<removing, closed, kept>>
 clients == <<told, refused, wrong>>
 reader == <<heard, reading, reads>>
@@ -100,7 +99,7 @@ Init ==
     /\ ended = {}
     /\ promised = [owner \in Owners |-> 0] /\ accepted = [owner \in Owners |-> 0]
     /\ ceiling = [owner \in Owners |-> 0] /\ floor = [owner \in Owners |-> 0]
-    /\ damaged = {} /\ survived = [owner \in Owners |-> 0]
+    /\ damaged = {}
     /\ sources = [owner \in Owners |-> {}]
     /\ begun = [ballot \in Ballots |-> <<>>]
     /\ told = <<>> /\ refused = {} /\ wrong = {}
@@ -185,7 +184,7 @@ Prepare(owner, ballot) ==
     /\ promised' = [promised EXCEPT ![owner] = ballot]
     /\ promises' = promises \cup {<<owner, ballot, accepted[owner], kept[owner]>>}
     /\ ceiling' = [ceiling EXCEPT ![owner] = Max(@, Counter(ballot))]
-    /\ UNCHANGED <<asked, proposed, votes, ended, begun, accepted, floor, damaged, survived, sources, copies, damages, removal, clients, reader>>
+    /\ UNCHANGED <<asked, proposed, votes, ended, begun, accepted, floor, damaged, sources, copies, damages, removal, clients, reader>>
 
 Accept(owner, ballot) ==
     /\ proposed[ballot] # None /\ Answers(owner)
@@ -196,19 +195,15 @@ Accept(owner, ballot) ==
     /\ accepted' = [accepted EXCEPT ![owner] = ballot]
     /\ votes' = votes \cup {<<owner, ballot>>}
     /\ ceiling' = [ceiling EXCEPT ![owner] = Max(@, Counter(ballot))]
-    /\ UNCHANGED <<asked, proposed, promises, ended, begun, floor, damaged, survived, sources, copies, damages, removal, clients, reader>>
+    /\ UNCHANGED <<asked, proposed, promises, ended, begun, floor, damaged, sources, copies, damages, removal, clients, reader>>
 
 (* Only with R1 switched off: an owner that answered before it had synced starts again. *)
 ForgetPromise(owner) ==
     /\ "synced" \in Off
     /\ promised' = [promised EXCEPT ![owner] = accepted[owner]]
-    /\ UNCHANGED <<rounds, accepted, ceiling, floor, damaged, survived, sources, copies, damages, removal, clients, reader>>
+    /\ UNCHANGED <<rounds, accepted, ceiling, floor, damaged, sources, copies, damages, removal, clients, reader>>
 
-(***************************************************************************)
-(* At most a minority at a time loses its state; the bounds are kept apart *)
-(* from it.  What had been accepted earlier may survive in an older place. *)
-(* It matters only with its rule switched off.                             *)
-(***************************************************************************)
+(* At most a minority at a time loses its state; the bounds are kept apart from it. *)
 Damage(owner) ==
     /\ damages < Damages
     /\ owner \notin damaged
@@ -218,8 +213,6 @@ Damage(owner) ==
     /\ promised' = [promised EXCEPT ![owner] = 0]
     /\ accepted' = [accepted EXCEPT ![owner] = 0]
     /\ sources' = [sources EXCEPT ![owner] = {}]
-    /\ \E old \in {0} \cup (IF "survivors" \in Off THEN {ballot \in Ballots : owner \in Holders(ballot)} ELSE {}) :
-        survived' = [survived EXCEPT ![owner] = old]
     /\ UNCHANGED <<rounds, ceiling, floor, copies, removal, clients, reader>>
 
 (* Another owner agrees to nothing up to the ceiling of the damaged one, and then tells what it has. *)
@@ -230,13 +223,12 @@ TellOwner(source, owner) ==
        IN /\ floor' = [floor EXCEPT ![source] = Max(@, least)]
           /\ ceiling' = [ceiling EXCEPT ![source] = Max(@, least)]
     /\ sources' = [sources EXCEPT ![owner] = @ \cup {<<source, accepted[source]>>}]
-    /\ UNCHANGED <<rounds, promised, accepted, damaged, survived, copies, damages, removal, clients, reader>>
+    /\ UNCHANGED <<rounds, promised, accepted, damaged, copies, damages, removal, clients, reader>>
 
 Heal(owner) ==
     /\ owner \in damaged
     /\ Cardinality(sources[owner]) >= Needed
-    /\ LET best == Highest({0} \cup {each[2] : each \in sources[owner]})
-           newest == IF best = 0 THEN survived[owner] ELSE best
+    /\ LET newest == Highest({0} \cup {each[2] : each \in sources[owner]})
        IN /\ copies' = copies \cup {<<owner, newest>>}
           /\ accepted' = [accepted EXCEPT ![owner] = newest]
           /\ promised' = [promised EXCEPT ![owner] = newest]
@@ -244,7 +236,6 @@ Heal(owner) ==
     /\ floor' = [floor EXCEPT ![owner] = IF "own floor" \in Off THEN @ ELSE Max(@, ceiling[owner])]
     /\ damaged' = damaged \ {owner}
     /\ sources' = [sources EXCEPT ![owner] = {}]
-    /\ survived' = [survived EXCEPT ![owner] = 0]
     /\ UNCHANGED <<rounds, damages, removal, clients, reader>>
 
 -----------------------------------------------------------------------------
@@ -294,7 +285,7 @@ Close(owner) ==
     /\ ceiling' = [ceiling EXCEPT ![owner] = Max(@, removing[1])]
     /\ kept' = [kept EXCEPT ![owner] = IF "remains" \in Off THEN @ ELSE removing[2]]
     /\ closed' = closed \cup {owner}
-    /\ UNCHANGED <<rounds, promised, accepted, damaged, survived, sources, copies, damages, removing, clients, reader>>
+    /\ UNCHANGED <<rounds, promised, accepted, damaged, sources, copies, damages, removing, clients, reader>>
 
 Remove(owner) ==
     /\ removing # None /\ closed = Owners /\ Answers(owner)
@@ -302,7 +293,7 @@ Remove(owner) ==
     /\ Empty(Value(accepted[owner])) /\ Len(Value(accepted[owner])) <= Len(proposed[removing[2]])
     /\ promised' = [promised EXCEPT ![owner] = 0]
     /\ accepted' = [accepted EXCEPT ![owner] = 0]
-    /\ UNCHANGED <<rounds, ceiling, floor, damaged, survived, sources, copies, damages, removal, clients, reader>>
+    /\ UNCHANGED <<rounds, ceiling, floor, damaged, sources, copies, damages, removal, clients, reader>>
 
 -----------------------------------------------------------------------------
 Next ==

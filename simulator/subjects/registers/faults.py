@@ -10,7 +10,7 @@ from typing import Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.node.storage.engine import Engine
-from ringmill.simulator.faults.fault import Fault, FaultKind
+from ringmill.simulator.faults.fault import Fault, FaultKind, as_soon_as
 from ringmill.simulator.world.ground import Ground
 
 __all__ = ["KINDS"]
@@ -23,15 +23,17 @@ def _draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> F
 
 
 async def _rot_logs(fault: Fault, ground: Ground) -> None:
-    """What a node holds goes into tables; some seconds later it stops in order, and all that its logs have
-    noted since is damaged when it starts again."""
+    """What a node holds goes into tables; once it has removed a register, or some seconds later, it stops in
+    order, and nearly all that its logs have noted since is damaged when it starts again."""
     name = fault.nodes[0]
     node = ground.nodes[name]
     if not node.is_running or node.node is None or node.node.membership.topology.current is None:
         return
     flushing = node.inside(_flush(node.node.replica.engine))
     await asyncio.wait([flushing], timeout=fault.lasts_s)  # a node that is killed meanwhile ends nothing
-    await asyncio.sleep(fault.lasts_s)
+    removed, start = node.node.replica.registers, node.current
+    before = removed.removed
+    await as_soon_as(lambda: removed.removed > before or node.current is not start, fault)
     if node.node is None or node.node.membership.topology.current is None:
         return
     node.resume()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
@@ -37,7 +37,7 @@ from ringmill.node.contracts import BundleSource
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
-from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
+from ringmill.node.jobs.journal.journal_reader import read_journal, sealed, slots_used
 from ringmill.node.jobs.keyspaces.kept_snapshot import snapshot_name
 from ringmill.node.jobs.keyspaces.keyspace_plan import keyspace_splits, output_id
 from ringmill.node.jobs.surroundings import Surroundings
@@ -52,6 +52,7 @@ _AGAIN_S: Final = 0.05
 _WIND_UP_S: Final = 1.0
 _CODE_TRIES: Final = 120
 _CODE_PAUSE_S: Final = 0.5
+_DELETE_PAUSE_S: Final = 0.5
 
 
 class Tenure:
@@ -253,8 +254,7 @@ class Tenure:
         view = driver.view()
         over = row.ended(self._world.node, view.state, view.seconds, view.why)
         counted = over.counted(driver.journal.number, view.summary.retried, view.flow)
-        for dropped in await self._index.put(counted):
-            await self._delete(dropped)
+        await self._forget(await self._index.put(counted))
 
     def _crash(self, driver: JobDriver, error: BaseException) -> None:
         _log.error("job %s ends by a fault of its coordinator", driver.spec.job, exc_info=error)
@@ -264,7 +264,7 @@ class Tenure:
         try:
             found = await sealed(self._world.cells, row.journal, self.term, self._world.node)
             if found is None:
-                await self._index.drop(row.job)  # it was never accepted
+                await self._drop(row)
                 return
             job, read = found
             resumed = job.machine.handle(TakenOver(self._world.node), job.at)
@@ -273,7 +273,9 @@ class Tenure:
         except Exception as error:  # noqa: BLE001 - neither damage nor another version may end the node
             _log.error("job %s cannot go on: %s", row.job, error)
             why = f"its journal cannot be gone on with: {error}"
-            await self._index.put(row.ended(self._world.node, "FAILED", row.seconds, why))
+            over = row.ended(self._world.node, "FAILED", row.seconds, why)
+            entries = await slots_used(self._world.cells, row.journal)
+            await self._forget(await self._index.put(over.counted(entries, row.retried, row.flow)))
             return
         sometimes("a job is taken over")
         if job.machine.state in ("PENDING", "RUNNING", "PLANNING") or job.machine.chain.links:
@@ -308,14 +310,33 @@ class Tenure:
                 node, JOB_OPEN, sha256.encode(), timeout_s=_SPREAD_TIMEOUT_S, priority=Priority.CONTROL
             )
 
-    async def _delete(self, row: IndexRow) -> None:
-        """Of a job that ended long ago nothing is kept."""
+    async def _forget(self, rows: Sequence[IndexRow]) -> None:
+        """Of jobs that ended long ago nothing is kept.  One whose journal cannot be deleted now stays in the
+        list, and its turn comes again with the next job that ends."""
+        for row in rows:
+            if await self._is_deleted(row):
+                await self._index.drop(row)
+                self._jobs.pop(row.job, None)
+
+    async def _drop(self, row: IndexRow) -> None:
+        """Of a job that was never accepted: its journal goes first, or nobody would know of it any more."""
+        row_of_all = replace(row, entries=await slots_used(self._world.cells, row.journal))
+        while not await self._is_deleted(row_of_all):  # noqa: ASYNC110 - nothing tells when owners are back
+            await asyncio.sleep(_DELETE_PAUSE_S)
+        await self._index.drop(row)
+
+    async def _is_deleted(self, row: IndexRow) -> bool:
+        """Whether nothing of its journal is left."""
         cells = self._world.cells
-        with suppress(RingmillError):
+        try:
             for slot in range(min(row.entries, SLOTS)):
                 key = entry_key(row.journal, slot)
-                await cells.set(key, None, (await cells.look(key)).version)
-        self._jobs.pop(row.job, None)
+                seen = await cells.look(key)
+                if seen.value is not None:
+                    await cells.set(key, None, seen.version)
+        except RingmillError:
+            return False
+        return True
 
     @contextmanager
     def _being_busy(self) -> Iterator[None]:

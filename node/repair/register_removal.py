@@ -59,6 +59,9 @@ MOST_SETTLED: Final = 32
 """Registers of one batch that are settled before the next try; each is a round."""
 TURN_S: Final = 0.005
 """What SCAN_TURN registers take, about: the pause after them grows by that for each step of the stretch."""
+UNUSED_S: Final = 600.0
+"""After which registers are removed that hold no change of their own: each read of a key that is absent may
+leave one where others were removed."""
 _NEVER: Final = 1 << 62
 
 _log = logging.getLogger(__name__)
@@ -134,10 +137,13 @@ class RegisterRemoval:
             _log.warning("deleted registers of %d partitions are not removed: %s", len(fresh), fresh[0])
 
     def _note_emptied(self) -> None:
-        due_ms = self._hybrid.wall_ms() + round(self._options.after_s * 1000)
-        for copy in self._registers.emptied:
-            self._due[copy] = min(self._due.get(copy, 0), due_ms)
-        self._registers.emptied.clear()
+        after_s = self._options.after_s
+        soon_s = min(after_s, UNUSED_S)
+        for copies, age_s in ((self._registers.emptied, after_s), (self._registers.unused, soon_s)):
+            due_ms = self._hybrid.wall_ms() + round(age_s * 1000)
+            for copy in copies:
+                self._due[copy] = min(self._due.get(copy, 0), due_ms)
+            copies.clear()
 
     def _is_held_back(self, partition: PartitionId, row: Row) -> bool:
         """Whether registers of the partition have to wait as an owner is away; notes that."""
@@ -173,7 +179,7 @@ class RegisterRemoval:
                 seen += 1
                 if seen % SCAN_TURN == 0:
                     await asyncio.sleep(TURN_S * (self._gate.stretch - 1.0))  # requests go first (rule O8)
-        if any(each.remains != NO_REMAINS for each in old):  # promises alone are taken along
+        if old:
             is_whole &= await self._remove(document, partition, row, old)
         copy = Copy(partition, row.copy_epoch_of(self._node))
         if is_whole:

@@ -152,6 +152,20 @@ class NodeDisk:
             self._flip(path, END_CHANCE)
         return len(paths)
 
+    def rot_logs(self) -> int:
+        """Damage nearly all that logs have noted; how many there were.
+
+        Their ends stay: what is lost there could not be told from what a power cut takes.
+        """
+        self.is_rotten = True
+        names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
+        paths = [f"{_STORE}/{name}" for name in names if name.endswith(".log")]
+        paths = [path for path in paths if self.lossy.size(path)]
+        for path in paths:
+            for offset in range(_END_BYTES, self.lossy.size(path) * 9 // 10, _END_BYTES):
+                self.lossy.flip(path, offset, 1 << self._draws.randrange(8))
+        return len(paths)
+
     @property
     def may_end_a_start(self) -> bool:
         return self.was_faulty or self.has_lied or self.lossy.capacity is not None

@@ -96,17 +96,23 @@ class JobIndex:
             await self._write(self.rows)
 
     async def put(self, row: IndexRow) -> list[IndexRow]:
-        """Keep a row; returns those of old jobs that are not kept any more.  Raises Fenced."""
+        """Keep a row; returns those of old jobs that need not be kept any more.  Raises Fenced.
+
+        Their journals are deleted first, and they are dropped then: what is in no list has no owner.  Where
+        that fails again and again, up to twice as much is kept.
+        """
         async with self._turn:
             rows = {**self.rows, row.job: row}
-            dropped = _too_many([each for each in rows.values() if each.is_over])
+            over = [each for each in rows.values() if each.is_over]
+            dropped = _too_many(over, 2)
             await self._write({name: each for name, each in rows.items() if each not in dropped})
-            return dropped
+            return _too_many(over[len(dropped) :])
 
-    async def drop(self, job: str) -> None:
-        """Forget a job.  Raises Fenced."""
+    async def drop(self, row: IndexRow) -> None:
+        """Forget a job, unless its row is another one by now.  Raises Fenced."""
         async with self._turn:
-            await self._write({name: row for name, row in self.rows.items() if name != job})
+            if self.rows.get(row.job) == row:
+                await self._write({name: each for name, each in self.rows.items() if name != row.job})
 
     async def _write(self, rows: dict[str, IndexRow]) -> None:
         value = _packed([_VERSION, self._term, [astuple(row) for row in rows.values()]])
@@ -115,12 +121,13 @@ class JobIndex:
         self._version, self.rows = self._version + 1, rows
 
 
-def _too_many(over: list[IndexRow]) -> list[IndexRow]:
-    """Those of the jobs that are over, oldest first, that are not kept any more; the last one always is."""
-    left_bytes = _MAX_OVER_BYTES
+def _too_many(over: list[IndexRow], times: int = 1) -> list[IndexRow]:
+    """Those of the jobs that are over, oldest first, that are beyond the bounds, or `times` as much; the last
+    one never is."""
+    left_bytes = times * _MAX_OVER_BYTES
     for kept, row in enumerate(reversed(over)):
         left_bytes -= len(_packed(astuple(row)))
-        if kept and (kept == _MAX_OVER or left_bytes < 0):
+        if kept and (kept == times * _MAX_OVER or left_bytes < 0):
             return over[: len(over) - kept]
     return []
 

@@ -21,7 +21,7 @@ from ringmill.cluster.mapreduce.machine.journal_entries import (
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs.journal.cells import Cells, Fenced, entry_key
 
-__all__ = ["JournalRead", "read_journal", "sealed"]
+__all__ = ["JournalRead", "read_journal", "sealed", "slots_used"]
 
 _AT_ONCE: Final = 16
 _STEPS: Final = tuple(1 << bit for bit in range(SLOTS.bit_length()))  # most journals are short
@@ -62,7 +62,8 @@ async def sealed(cells: Cells, journal: str, term: int, node: NodeId) -> tuple[S
     """The job, with a TakenOver of this term as its last entry: no former coordinator adds another one.
 
     None for a journal that has no whole snapshot, and will not have one any more: its submission was not
-    accepted.  Raises Fenced when one of a higher term has sealed it.
+    accepted.  So it is with one that was deleted: a coordinator that had found that out did not come to drop
+    the job, or is the next one already.  Raises Fenced when one of a higher term has sealed it.
     """
     read = await read_journal(cells, journal)
     while True:
@@ -75,6 +76,8 @@ async def sealed(cells: Cells, journal: str, term: int, node: NodeId) -> tuple[S
         if found is None:
             read.entries.append(seal)
             return None if job is None else (job, read)
+        if found.value is None and not read.entries:
+            return None
         if found.value is None:
             raise Fenced(f"the journal {journal} was deleted", outcome="failed")
         other = JournalEntry.decode(found.value)
@@ -82,6 +85,18 @@ async def sealed(cells: Cells, journal: str, term: int, node: NodeId) -> tuple[S
             raise Fenced(f"a coordinator of term {other.term} has {journal}", outcome="failed")
         sometimes("a former coordinator wrote while its journal was sealed")
         read = await read_journal(cells, journal)
+
+
+async def slots_used(cells: Cells, journal: str) -> int:
+    """Of how many slots something was ever written, whether it can be read or is deleted."""
+    low, high = -1, SLOTS  # `low` was, `high` was not
+    while high - low > 1:
+        middle = low + min((high - low) // 2, low + 2)  # most journals are short
+        if (await cells.read(entry_key(journal, middle))).version:
+            low = middle
+        else:
+            high = middle
+    return low + 1
 
 
 async def _last(cells: Cells, journal: str) -> JournalEntry | None:

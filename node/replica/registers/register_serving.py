@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Final
 
 from ringmill.cluster.consensus.acceptor import AcceptorState
-from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
 from ringmill.cluster.consensus.register_codec import decode_acceptor, decode_register
 from ringmill.cluster.consensus.remains import NO_REMAINS, OWN_PREFIX, Remains, empty_register
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
@@ -69,6 +69,8 @@ class RegisterServing:
         request, route = await self._asked(incoming)
         key, ballot = route.place.register_key, request.ballot
         state, is_done = await self._registers.prepare(key, ballot, lambda: self._admit(incoming, route))
+        if state.accepted == NO_BALLOT and not route.key.startswith(OWN_PREFIX):
+            self._registers.unused.add(route.place.copy)  # nothing may follow, as where a cas is refused
         return self._answer(route, state, is_done)
 
     async def accept(self, incoming: Incoming) -> bytes:
@@ -76,8 +78,10 @@ class RegisterServing:
         if not request.value:
             raise ProtocolMismatch("an accept without a value")
         # What is no register could never be read or changed again.
-        if decode_register(request.value).value is None:
-            self._registers.emptied.add(route.place.copy)
+        register = decode_register(request.value)
+        if register.value is None:
+            noted = self._registers.emptied if register.applied else self._registers.unused
+            noted.add(route.place.copy)
         state, is_done = await self._registers.accept(
             route.place.register_key, request.ballot, request.value, lambda: self._admit(incoming, route)
         )

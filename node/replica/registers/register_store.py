@@ -48,6 +48,8 @@ class RegisterStore:
         """Registers, since the start."""
         self.emptied: set[Copy] = set()
         """Copies in which a register has lost its value since somebody emptied this set."""
+        self.unused: set[Copy] = set()
+        """The same of registers that nothing has changed yet: promised alone, or read behind removed ones."""
         self.ceiling, self.floor = _bounds(control.get(_CONTROL))
 
     async def prepare(self, key: bytes, ballot: Ballot, admit: Admit) -> tuple[AcceptorState, bool]:

@@ -116,7 +116,7 @@ REMOVAL_ABLATIONS: Final = (
         "survivors-dropped",
         "a register that no other owner knows is not healed by what has survived of it",
         _survivors_are_dropped(),
-        _of("bit_flip_found", "bit_rot", "crash", "split_one"),
+        _of("log_rot"),
         rules=("R2", "R5"),
     ),
 )

@@ -25,6 +25,7 @@ from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.registers.ablations import REGISTER_ABLATIONS
 from ringmill.simulator.subjects.registers.checkers import check_leases, check_registers
 from ringmill.simulator.subjects.registers.contenders import contend
+from ringmill.simulator.subjects.registers.faults import KINDS
 from ringmill.simulator.subjects.registers.marks import REGISTER_MARKS
 from ringmill.simulator.subjects.registers.removal_ablations import REMOVAL_ABLATIONS
 from ringmill.simulator.subjects.registers.sessions import RegisterSession
@@ -206,5 +207,6 @@ REGISTERS: Final = Subject(
     fields=_fields,
     ablations=(*REGISTER_ABLATIONS, *REMOVAL_ABLATIONS),
     marks=REGISTER_MARKS,
+    faults=KINDS,
     tuned=tuned,
 )

@@ -26,7 +26,7 @@ from ringmill.cluster.traces.spans import Span, spanned
 from ringmill.node.jobs import job_coordinator, job_driver
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_step_runner import JobStepRunner
-from ringmill.node.jobs.journal import cells
+from ringmill.node.jobs.journal import cells, job_index
 from ringmill.node.jobs.journal.cells import INDEX, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
 from ringmill.node.jobs.journal.job_journal import JobJournal
@@ -306,6 +306,70 @@ async def test_a_job_whose_journal_cannot_be_read_ends_and_another_one_runs(
     assert listed == {"job-1": "FAILED", "job-2": "SUCCEEDED"}
     (lost,) = [v for v in (await cluster.nodes[N2].coordinator.all_views()).jobs if v.job == "job-1"]
     assert "its journal cannot be gone on with" in lost.why
+    assert listed_jobs(cluster.held[INDEX][1])[1]["job-1"].entries == 1, "so that it can be deleted one day"
+
+
+async def test_of_a_job_that_was_never_accepted_nothing_is_kept(cluster: Any) -> None:
+    row = IndexRow("job-1", "job-1.1.1", "trials:counting", "/out", 1.0)
+    cluster.held[INDEX] = 1, packed_list(row, term=0)
+    part = JournalEntry(1, 0, 0, "snapshot", 0, 2, b"its second piece was never written")
+    cluster.held[entry_key(row.journal, 0)] = 1, part.encode()
+    registers = cluster.nodes[N1].registers
+    failing = iter((True, True))
+
+    def fail_twice(key: bytes) -> None:
+        if key == entry_key(row.journal, 1) and cluster.held.get(key) and next(failing, False):
+            raise Unavailable("no owner answers", outcome="failed")
+
+    registers.before_write = fail_twice
+    cluster.write_input("one two\n")
+    assert (await cluster.run(cluster.spec("job-2"))).state == "SUCCEEDED"
+    await cluster.until(lambda: "job-1" not in listed_jobs(cluster.held[INDEX][1])[1])
+    assert next(failing, None) is None, "it is tried again"
+    left = {key: value for key, (_, value) in cluster.held.items() if key.startswith(b"ringmill/job/job-1.")}
+    assert list(left.values()) == [None, None], "the piece and the seal"
+
+
+async def test_a_journal_that_was_deleted_before_its_job_was_dropped_does_not_end_a_tenure(
+    cluster: Any,
+) -> None:
+    row = IndexRow("job-1", "job-1.1.1", "trials:counting", "/out", 1.0)
+    cluster.held[INDEX] = 1, packed_list(row, term=0)
+    cluster.held[entry_key(row.journal, 0)] = 2, None
+    cluster.write_input("one two\n")
+    assert (await cluster.run(cluster.spec("job-2"))).state == "SUCCEEDED"
+    await cluster.until(lambda: "job-1" not in listed_jobs(cluster.held[INDEX][1])[1])
+
+
+async def test_a_job_leaves_the_list_once_its_journal_is_deleted(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_index, "_MAX_OVER", 2)
+    cluster.write_input("one two\n")
+    for job in ("job-1", "job-2"):
+        assert (await cluster.run(cluster.spec(job, out=job))).state == "SUCCEEDED"
+    registers = cluster.nodes[N1].registers
+    prefix, is_away = b"ringmill/job/job-1.", [True]
+
+    def away(key: bytes) -> None:
+        if key.startswith(prefix) and is_away[0]:
+            raise Unavailable("no owner answers", outcome="failed")
+
+    registers.before_write = away
+
+    def listed() -> list[str]:
+        return sorted(listed_jobs(cluster.held[INDEX][1])[1])
+
+    def is_over(job: str) -> bool:
+        return job in listed() and listed_jobs(cluster.held[INDEX][1])[1][job].is_over
+
+    assert (await cluster.run(cluster.spec("job-3", out="job-3"))).state == "SUCCEEDED"
+    await cluster.until(lambda: is_over("job-3"))
+    assert listed() == ["job-1", "job-2", "job-3"]
+    is_away[0] = False
+    assert (await cluster.run(cluster.spec("job-4", out="job-4"))).state == "SUCCEEDED"
+    await cluster.until(lambda: listed() == ["job-3", "job-4"])
+    assert not [key for key, (_, value) in cluster.held.items() if key.startswith(prefix) and value]
 
 
 def packed_list(*rows: IndexRow, term: int) -> bytes:

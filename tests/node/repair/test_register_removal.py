@@ -17,7 +17,7 @@ from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Cas, Register
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import Remains, with_remains
-from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.errors import Conflict, DeadlineExceeded
 from ringmill.cluster.ids import KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
@@ -35,7 +35,7 @@ from tests.node.repair.test_register_healing import ask, healed
 NAMES = ("n1", "n2", "n3")
 SPACE = KeyspaceId(1, 1)
 SOON = PurgeOptions(after_s=5.0, every_s=0.5)
-KEY = b"register 1"
+KEY, OTHER = b"register 1", b"register 2"
 LATE = Ballot(3, NodeId("n9"), 1, "")
 
 
@@ -45,6 +45,12 @@ async def cas(
     named = OperationId(1, operation, HybridTime(0)) if operation else None
     request = ChangeRequest(RegisterRead("", key), Cas(None, value), named, attempt)
     return await world.inside(name, world[name].requests.change_register(request))
+
+
+async def cas_in_vain(world: HealingWorld, name: str, key: bytes) -> None:
+    request = ChangeRequest(RegisterRead("", key), Cas(b"what it never held", b"a"), None)
+    with pytest.raises(Conflict):
+        await world.inside(name, world[name].requests.change_register(request))
 
 
 async def read(world: HealingWorld, name: str, key: bytes) -> tuple[int, bytes | None]:
@@ -84,6 +90,63 @@ def test_a_removed_register_counts_on() -> None:
         assert await read(world, "n3", KEY) == (5, None)
 
     run(story, purge=SOON)
+
+
+def test_of_a_change_that_was_refused_before_there_was_a_register_nothing_is_left() -> None:
+    async def story(world: HealingWorld) -> None:
+        await asyncio.sleep(2)  # every copy was looked through
+        await cas_in_vain(world, "n1", KEY)
+        assert await held(world, "n2", KEY)
+        await gone(world, KEY)
+        assert [await read(world, name, KEY) for name in NAMES] == [(0, None)] * 3
+        assert (await cas(world, "n2", KEY, b"a")).version == 1
+
+    run(story, purge=SOON)
+
+
+def test_what_reads_of_absent_keys_write_down_is_removed_long_before_what_was_deleted() -> None:
+    """Each makes a register at all owners where there are remains: who may only read must not fill disks."""
+
+    async def story(world: HealingWorld) -> None:
+        topology = world.world.topology
+        partition = topology.partition_of(SPACE, KEY)
+        for name in NAMES:
+            await world.inside(name, world[name].replica.remains.add(partition, Remains(20)))
+        await asyncio.sleep(2)
+        assert await read(world, "n1", KEY) == (20, None)
+        assert await held(world, "n2", KEY)
+        await cas(world, "n1", OTHER, b"a")
+        await cas(world, "n1", OTHER, None)
+        await asyncio.sleep(620)
+        assert [await held(world, name, KEY) for name in NAMES] == [False] * 3
+        assert [await held(world, name, OTHER) for name in NAMES] == [True] * 3
+        assert await read(world, "n1", KEY) == (20, None)
+
+    run(story, purge=PurgeOptions(after_s=86_400.0, every_s=0.5))
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_round_that_has_only_promises_keeps_what_was_shown_of_its_register_from_going_back(
+    is_written: bool,
+) -> None:
+    """Owners that have accepted nothing of a register and keep the same remains may have promised it, and do
+    not tell: what they keep is written down before it is shown."""
+
+    async def story(world: HealingWorld) -> None:
+        partition = world.world.topology.partition_of(SPACE, KEY)
+        waiting = Ballot(50, NodeId("n9"), 1, "")
+        told = [await ask(world, PREPARE, KEY, name, waiting) for name in NAMES]
+        assert not any(each.value for each in told)
+        for name in NAMES:
+            await world.inside(name, world[name].replica.remains.add(partition, Remains(20)))
+        assert await read(world, "n1", KEY) == (20, None)
+        for name in NAMES:
+            await ask(world, ACCEPT, KEY, name, waiting, encode_register(Register(1, b"late")))
+        assert await read(world, "n1", KEY) == ((20, None) if is_written else (1, b"late"))
+
+    coordinator = ringmill.node.requests.registers.coordinator
+    with bent(*([] if is_written else [use(coordinator, coordinator._told, shown_at_once)])):
+        run(story)
 
 
 def test_registers_of_the_cluster_itself_stay_and_begin_with_version_one() -> None:

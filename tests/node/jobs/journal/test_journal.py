@@ -20,10 +20,10 @@ from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob, replay
 from ringmill.cluster.mapreduce.machine.machine_snapshot import snapshot
 from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW, JobFlow
 from ringmill.node.jobs.journal import journal_reader
-from ringmill.node.jobs.journal.cells import INDEX, Cells, Fenced, SeenCell
+from ringmill.node.jobs.journal.cells import INDEX, Cells, Fenced, SeenCell, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex, listed_jobs
 from ringmill.node.jobs.journal.job_journal import JobJournal
-from ringmill.node.jobs.journal.journal_reader import read_journal, sealed
+from ringmill.node.jobs.journal.journal_reader import read_journal, sealed, slots_used
 from tests.node.jobs.registers import Registers
 
 N1, N2 = NodeId("n1"), NodeId("n2")
@@ -158,7 +158,7 @@ async def test_the_list_of_jobs_is_changed_by_the_newest_coordinator_alone() -> 
     await newer.seal()
     assert list(newer.rows) == ["j-1"]
     with pytest.raises(Fenced):
-        await former.drop("j-1")
+        await former.drop(row)
     with pytest.raises(Fenced):
         JobIndex(cells, 1, await cells.read(INDEX))
     assert listed_jobs((await cells.read(INDEX)).value) == (2, {"j-1": row})
@@ -171,18 +171,42 @@ async def test_the_list_keeps_a_bounded_history_of_the_jobs_that_are_over() -> N
     rows = [IndexRow(f"j-{at}", f"j-{at}.1.1", "wc:wc", "/out", float(at)) for at in range(103)]
     await index.put(rows[0])
     dropped = []
+
+    async def put(row: IndexRow) -> None:
+        for each in await index.put(row):
+            assert each.job in listed_jobs((await cells.read(INDEX)).value)[1], "its journal is deleted first"
+            dropped.append(each)
+            await index.drop(each)
+
     for row in rows[1:]:
-        dropped += await index.put(row.ended(N1, "SUCCEEDED", 2.5).counted(7, 1, JobFlow(4, 40, 2, 20)))
+        await put(row.ended(N1, "SUCCEEDED", 2.5).counted(7, 1, JobFlow(4, 40, 2, 20)))
     assert [row.job for row in dropped] == ["j-1", "j-2"], "j-0 is not over"
     _, kept = listed_jobs((await cells.read(INDEX)).value)
     assert list(kept) == ["j-0", *[row.job for row in rows[3:]]]
     assert (kept["j-3"].seconds, kept["j-3"].retried, kept["j-3"].flow) == (2.5, 1, JobFlow(4, 40, 2, 20))
     long = replace(rows[1], output="/" + 40_000 * "o")
     for at in range(5):
-        await index.put(replace(long, job=f"long-{at}").ended(N1, "FAILED", 1.0, "why\nwhere"))
+        await put(replace(long, job=f"long-{at}").ended(N1, "FAILED", 1.0, "why\nwhere"))
     _, kept = listed_jobs((await cells.read(INDEX)).value)
     assert list(kept) == ["j-0", "long-2", "long-3", "long-4"], "three have 120 KB"
     assert kept["long-4"].why == "why"
+
+
+async def test_the_list_stays_bounded_where_journals_cannot_be_deleted() -> None:
+    registers = Registers()
+    index = JobIndex(cells := Cells(registers), 1, await Cells(registers).read(INDEX))
+    for at in range(210):
+        row = IndexRow(f"j-{at}", f"j-{at}.1.1", "wc:wc", "/out", float(at))
+        left = await index.put(row.ended(N1, "SUCCEEDED", 2.5))
+    assert [row.job for row in left] == [f"j-{at}" for at in range(10, 110)]
+    _, kept = listed_jobs((await cells.read(INDEX)).value)
+    assert list(kept) == [f"j-{at}" for at in range(10, 210)]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 17, 18, 4096])
+async def test_used_slots_are_counted_whatever_is_left_in_them(number: int) -> None:
+    registers = Registers({entry_key("j-1.1.1", slot): (2, None) for slot in range(number)})
+    assert await slots_used(Cells(registers), "j-1.1.1") == number
 
 
 async def test_a_list_of_the_former_version_is_read() -> None:

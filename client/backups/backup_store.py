@@ -47,7 +47,7 @@ class BackupStore:
 
     def check_is_there(self) -> None:
         """Raises NotFound for a folder of this machine that is not there; stores have no folders."""
-        if self.is_local and not self.files.exists(self.place):
+        if self.is_local and not self.files.is_dir(self.place):
             raise NotFound(f"there is no folder {self.place}", hint="`ringmill backup create` makes one")
 
     # Manifests

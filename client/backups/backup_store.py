@@ -45,6 +45,11 @@ class BackupStore:
         self.is_local = not is_url(place)
         self.files = files
 
+    def check_is_there(self) -> None:
+        """Raises NotFound for a folder of this machine that is not there; stores have no folders."""
+        if self.is_local and not self.files.is_dir(self.place):
+            raise NotFound(f"there is no folder {self.place}", hint="`ringmill backup create` makes one")
+
     # Manifests
 
     async def names(self) -> list[str]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
+from ringmill.client.cli.frame import standard_streams
 from ringmill.client.cli.frame.global_options import check_given, global_options
 from ringmill.client.cli.near_misses import did_you_mean
 
@@ -85,6 +86,7 @@ class LazyGroup(click.Group):
             return super().resolve_command(ctx, args)
         if word in self._verbs:
             check_given(ctx, self._verbs[word].refused.split(), f"{ctx.command_path} {word}")
+            standard_streams.runs(f"{ctx.command_path} {word}")
         elif not word.startswith("-"):
             told = f"there is no verb {word!r} in `{ctx.command_path}`"
             raise click.UsageError(f"{told}{did_you_mean(ctx.command_path, word, self._verbs)}", ctx)

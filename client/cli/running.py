@@ -6,14 +6,13 @@ ExitCode or raises; the table of codes is client/cli/frame/exit_codes.py.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Sequence
 
 import click
 
-from ringmill.client.cli.frame import exit_codes, failure_text
+from ringmill.client.cli.frame import exit_codes, failure_text, standard_streams
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import FORMS, Settings
 from ringmill.cluster.errors import InvalidArgument, RingmillError
@@ -25,16 +24,26 @@ SETTINGS_FILES = (os.path.expanduser("~/.config/ringmill/config.toml"), "ringmil
 
 def run_command(command: click.Command, name: str, arguments: Sequence[str]) -> int:
     """Run `command` (`name` in usage and help) with `arguments` and return the exit code."""
-    _mend_standard_streams()
+    standard_streams.mend()
     settings = Settings(output=_form_asked_for(arguments, os.environ.get("RINGMILL_OUTPUT", "")))
+    code = _ended(command, name, arguments, settings)
+    try:
+        standard_streams.flush_stdout()
+    except standard_streams.NobodyReads:
+        standard_streams.abandon(1)
+    except RingmillError as error:
+        return code or _failed(error, settings)
+    return code
+
+
+def _ended(command: click.Command, name: str, arguments: Sequence[str], settings: Settings) -> ExitCode:
     try:
         settings = Settings.gathered(os.environ, SETTINGS_FILES)
         for warning in settings.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        code = _run(command, name, list(arguments), settings)
-        _flush()
-    except BrokenPipeError:
-        _abandon_stdout()
+        return _run(command, name, list(arguments), settings)
+    except standard_streams.NobodyReads:
+        standard_streams.abandon(1)
         return ExitCode.DONE
     except RingmillError as error:
         return _failed(error, settings)
@@ -44,7 +53,6 @@ def run_command(command: click.Command, name: str, arguments: Sequence[str]) -> 
         return _failed(failure_text.FileFailed.of(error), settings)
     except Exception as error:  # noqa: BLE001 - the last boundary: nobody is shown a trace who did not ask
         return _failed(_internal(error), settings, error)
-    return code
 
 
 def _run(command: click.Command, name: str, arguments: list[str], settings: Settings) -> ExitCode:
@@ -114,43 +122,6 @@ def _internal(error: Exception) -> RingmillError:
         hint="--debug shows the trace; please report it",
         outcome="unknown",
     )
-
-
-def _mend_standard_streams() -> None:
-    """Replace closed output streams, and let none fail on a character it cannot encode.
-
-    The system would give a closed stream's descriptor to the next socket, and an error meant for a closed
-    stderr would be printed among the answers.  A closed stdin stays None, so that a verb that reads it can
-    report that.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the rest of the process
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the rest of the process
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _flush() -> None:
-    """Raises FileFailed when the answer cannot be written, BrokenPipeError when nobody reads it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _abandon_stdout()
-        raise failure_text.FileFailed(f"the answer cannot be written to stdout: {error.strerror}") from error
-
-
-def _abandon_stdout() -> None:
-    """Send what is left to /dev/null, so that the interpreter's last flush prints no error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def settings_for_completion() -> Settings:

@@ -32,10 +32,13 @@ from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
 
 __all__ = [
-    "JobOptions", "OpenFiles", "PackedJob", "chunks_of", "described_job", "job_id_stem", "packed_job_of",
+    "ID_BYTES", "JobOptions", "OpenFiles", "PackedJob", "chunks_of", "described_job", "job_id_stem",
+    "packed_job_of",
 ]  # fmt: skip
 
 CHUNK_BYTES: Final = 1 << 20
+ID_BYTES: Final = 8
+"""Random bytes at the end of an id.  Two jobs of one id are one job, so none may be drawn twice."""
 
 OpenFiles = Callable[[], AbstractContextManager[FileSystem]]
 
@@ -111,7 +114,7 @@ async def packed_job_of(
             loaded = load_job(target, opened, os.getcwd())
     except OSError as error:
         raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
-    job = f"{job_id_stem(loaded.name)}-{entropy.random_bytes('client.job', 3).hex()}"
+    job = f"{job_id_stem(loaded.name)}-{entropy.random_bytes('client.job', ID_BYTES).hex()}"
     spec = described_job(loaded, job, await with_outputs(input, status), output, options)
     return PackedJob(loaded.bundle, spec, loaded.definition)
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ringmill.client.jobs.collected import collected_by, take_collected
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -43,6 +43,7 @@ __all__ = [
     "run_local",
 ]
 
+_NAME_BYTES: Final = 8  # random, so that none is drawn twice
 Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 """Paths, folders and globs; by source where a job has several."""
 
@@ -182,7 +183,7 @@ def _written(records: Iterable[tuple[bytes, Content]], folder: str, files: FileS
 
 def new_name(stem: str = LOCAL_JOB) -> str:
     """A name that no other run on this machine has."""
-    return f"{stem}-{OsEntropy().random_bytes('run_local', 3).hex()}"
+    return f"{stem}-{OsEntropy().random_bytes('run_local', _NAME_BYTES).hex()}"
 
 
 def absolute_inputs(job: Runnable, input: Input) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from ringmill.client.local import processes, tcp_ports
@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 DEFAULT_REPLICAS = 3
+_LOCK = ".lock"
 MAX_NODES = 100
 STOP_PATIENCE_S = 6.0
 KILL_PATIENCE_S = 5.0
@@ -85,10 +86,30 @@ def exclusively(folder: str) -> Iterator[None]:
     """
     check_home(os.path.dirname(folder))
     check_home(folder)
-    make_private_folder(folder)
-    with os.fdopen(open_private(os.path.join(folder, ".lock"), os.O_WRONLY | os.O_CREAT), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        while True:
+            make_private_folder(folder)
+            path = os.path.join(folder, _LOCK)
+            try:
+                file = os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT), "w")
+            except FileNotFoundError:
+                if os.path.isdir(folder):
+                    raise
+                continue  # purged just now
+            held.enter_context(file)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(path, file.fileno()):
+                break
+            held.pop_all().close()  # purged by who held it: others may lock the file that is there now
         yield
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))
 
 
 def required_cluster(folder: str) -> LocalCluster:
@@ -221,9 +242,20 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:
 
 
 def purge(cluster: LocalCluster) -> None:
-    """Remove data, logs and token of a cluster whose processes have ended."""
+    """Remove data, logs and token of a cluster whose processes have ended, by whoever holds its lock.
+
+    The lock goes last: whoever waits for it finds nothing of the cluster.
+    """
     assert all(node_state(node) == "stopped" for node in cluster.nodes)
-    remove_tree(cluster.folder)
+    for name in os.listdir(cluster.folder):
+        path = os.path.join(cluster.folder, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            remove_tree(path)
+        elif name != _LOCK:
+            os.unlink(path)
+    os.unlink(os.path.join(cluster.folder, _LOCK))
+    with suppress(OSError):  # another command begins a cluster here
+        os.rmdir(cluster.folder)
 
 
 def _start(cluster: LocalCluster, node: LocalNode) -> Started:

@@ -20,7 +20,8 @@ _CONNECT_S: Final = 1.0
 
 
 def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None = None) -> LocalNode:
-    """The node that comes next, on the port after the last one; or the one of that name that is there.
+    """The node that comes next, on the first port after the last one that no node has, also for metrics; or
+    the one of that name that is there.
 
     Raises InvalidArgument for what is no name, and for one whose folder another node left: its disk was in
     the cluster before (I2).
@@ -31,7 +32,7 @@ def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None =
         return cluster.node(name)
     names = [*(node.id for node in cluster.nodes), *os.listdir(cluster.folder)]
     numbers = [int(each[1:]) for each in names if each[:1] == "n" and each[1:].isdecimal()]
-    port = max(node.port for node in cluster.nodes) + 1
+    port = _free_port(cluster)
     host = cluster.nodes[0].address.rpartition(":")[0]
     fresh = LocalNode(name or f"n{max(numbers, default=0) + 1}", f"{host}:{port}", zone or "")
     folder = cluster.data_folder(fresh)
@@ -41,6 +42,14 @@ def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None =
         f"{folder} holds the data of a former {fresh.id}",
         hint=f"choose another name; `ringmill node reset {folder}` frees this one",
     )
+
+
+def _free_port(cluster: LocalCluster) -> int:
+    taken = {port for node in cluster.nodes for port in (node.port, cluster.metrics_port(node))}
+    port = max(node.port for node in cluster.nodes) + 1
+    while not taken.isdisjoint((port, port + cluster.metrics_shift)):
+        port += 1
+    return port
 
 
 def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> bool:

@@ -184,6 +184,16 @@ class AsyncRegisters:
     async def _change(
         self, method: Method[RegisterAnswer], request: Change, timeout: Seconds | None
     ) -> RegisterAnswer:
+        try:
+            return await self._change_once(method, request, timeout)
+        except InvalidArgument as error:
+            if not self._operations.retreat(error):
+                raise
+        return await self._change_once(method, request, timeout)
+
+    async def _change_once(
+        self, method: Method[RegisterAnswer], request: Change, timeout: Seconds | None
+    ) -> RegisterAnswer:
         name, operation = self._operations.next(), request.operation
         operation.session, operation.sequence, operation.birth = name.session, name.sequence, name.birth
         if name.attempt:
@@ -199,11 +209,7 @@ class AsyncRegisters:
             return attempt_message(request, epoch, timeout_ms, attempt)
 
         target = Target(self.name, request.key)
-        try:
-            answer = await self._router.ask(method, prepare, target=target, timeout_s=timeout_s)
-        except InvalidArgument as error:
-            self._operations.retreat(error)
-            raise
+        answer = await self._router.ask(method, prepare, target=target, timeout_s=timeout_s)
         self._operations.observe(answer.hybrid_time)
         return answer
 

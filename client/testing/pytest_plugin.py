@@ -12,7 +12,7 @@ Nothing of ringmill is loaded before the first test that asks for a cluster.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +28,6 @@ __all__ = [
     "ringmill_shared_cluster",
 ]
 
-LOG_LINES = 20
 _OPEN = pytest.StashKey["list[ScratchCluster]"]()
 
 
@@ -76,9 +75,9 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and call.when == "call":
         for cluster in item.stash.get(_OPEN, []):
-            for node in cluster.nodes:
-                title = f"ringmill {node}, {cluster.state(node)}"
-                report.sections.append((title, cluster.log(node, LOG_LINES)))
+            with suppress(Exception):  # whatever the test did to it, its own failure is what is shown
+                for node, state, end in cluster.last_logs():
+                    report.sections.append((f"ringmill {node}, {state}", end))
     return report
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
@@ -31,6 +32,7 @@ POLL_S: Final = 0.05
 LOWEST_PORT: Final = 12_000
 PORTS: Final = 15_000
 STEP: Final = 37
+LOG_LINES: Final = 20
 
 
 class ScratchCluster:
@@ -68,6 +70,7 @@ class ScratchCluster:
         self._folder = ""
         self._cluster: LocalCluster | None = None
         self._guard: ScratchGuard | None = None
+        self._last_logs: list[tuple[str, str, str]] = []
 
     def __enter__(self) -> ScratchCluster:
         home = tempfile.mkdtemp(prefix="ringmill-") if self._home is None else self._home
@@ -96,6 +99,7 @@ class ScratchCluster:
         guard, self._guard = self._guard, None
         if cluster is not None:
             end_nodes(cluster.nodes)  # data is thrown away: no need to flush it
+            self._last_logs = _logs_of(cluster, lambda _: "closed")
         if guard is not None:
             guard.dismiss()
         if self._home is None and self._folder:
@@ -173,15 +177,22 @@ class ScratchCluster:
 
         Raises DeadlineExceeded, which says what is still amiss.  Call it outside of an event loop.
         """
-        until = time.monotonic() + checked_timeout_s(timeout)
+        timeout_s = checked_timeout_s(timeout)
+        until = time.monotonic() + timeout_s
         while amiss := asyncio.run(self._amiss()):
             if time.monotonic() >= until:
-                raise DeadlineExceeded(f"the cluster is not healthy after {timeout:g} s: {amiss}")
+                raise DeadlineExceeded(f"the cluster is not healthy after {timeout_s:g} s: {amiss}")
             time.sleep(POLL_S)
 
     def log(self, node: str, lines: int = 200) -> str:
         """The last lines of a node's log."""
         return "\n".join(tail(self._state.log_path(self._state.node(node)), lines))
+
+    def last_logs(self) -> list[tuple[str, str, str]]:
+        """Of each node its name, its state and the end of its log, also once the cluster was closed."""
+        if self._cluster is None:
+            return self._last_logs
+        return _logs_of(self._cluster, local_cluster.node_state)
 
     @property
     def _state(self) -> LocalCluster:
@@ -205,3 +216,10 @@ class ScratchCluster:
         except RingmillError as error:
             return str(error)
         return "" if seen.health == "ok" else "; ".join(seen.reasons)
+
+
+def _logs_of(cluster: LocalCluster, state_of: Callable[[LocalNode], str]) -> list[tuple[str, str, str]]:
+    return [
+        (node.id, state_of(node), "\n".join(tail(cluster.log_path(node), LOG_LINES)))
+        for node in cluster.nodes
+    ]

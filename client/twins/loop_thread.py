@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ringmill.client.lifetime import closed, forked
 from ringmill.client.twins.blocking_pipeline import Pipeline
-from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError
+from ringmill.cluster.errors import ClientClosed, DeadlineExceeded, RingmillError, Unavailable
 
 __all__ = ["LoopThread"]
 
@@ -29,7 +29,8 @@ T = TypeVar("T")
 class LoopThread:
     """An event loop in a thread of its own.
 
-    `close`, losing the last reference or the interpreter's exit ends it.
+    `close`, losing the last reference or the interpreter's exit ends it.  Making one raises Unavailable when
+    the system has no room for it.
     """
 
     def __init__(self, at_the_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -44,7 +45,14 @@ class LoopThread:
             daemon=True,
         )
         self._thread.start()
-        self._loop, stop = started.result()
+        try:
+            self._loop, stop = started.result()
+        except OSError as error:
+            raise Unavailable(
+                f"the client's event loop cannot be made: {error.strerror or error}",
+                hint="`ulimit -n` shows how many files and sockets this process may have open",
+                outcome="failed",
+            ) from error
         self._end = weakref.finalize(self, _end, self._loop, stop, self._thread, self._process)
 
     def run(self, work: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
@@ -134,9 +142,15 @@ def _serve(
         if left := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(left, timeout=LINGER_S)
 
+    serving = until_stopped()
     try:
-        asyncio.run(until_stopped())
+        asyncio.run(serving)
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)
     finally:
+        serving.close()
         for pipeline in list(pipelines.values()):
             pipeline.loop_ended()
 

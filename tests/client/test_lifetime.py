@@ -6,6 +6,7 @@ Whatever the order of things is, a caller is told in the words of this library, 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -268,3 +269,22 @@ def test_a_client_that_nobody_closes_leaves_no_word_at_the_end(node: Node, progr
 
 def test_what_a_closed_client_raises_is_unavailable_for_who_catches_that() -> None:
     assert issubclass(ClientClosed, Unavailable)
+
+
+def test_a_client_whose_loop_cannot_be_made_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> asyncio.AbstractEventLoop:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(asyncio.events, "new_event_loop", full)
+    told: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            Client(["127.0.0.1:1"])
+        except Unavailable as error:
+            told.append(error)
+
+    making = threading.Thread(target=make, daemon=True)
+    making.start()
+    making.join(20)
+    assert [str(each) for each in told] == ["the client's event loop cannot be made: Too many open files"]

@@ -61,6 +61,7 @@ def _of_local_cluster(settings: Settings, stack: ExitStack) -> tuple[str, set[st
             "the secret of nodes that --endpoints names is in files of their hosts",
             hint="name a copy of their token file with --token-file; it is rewritten, for you to copy back",
         )
+    local_cluster.required_cluster(settings.cluster_folder)
     stack.enter_context(local_cluster.exclusively(settings.cluster_folder))
     cluster = local_cluster.required_cluster(settings.cluster_folder)
     stopped = {node.id for node in cluster.nodes if local_cluster.node_state(node) == "stopped"}

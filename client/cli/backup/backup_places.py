@@ -32,6 +32,7 @@ def list_backups(settings: Settings, place: str) -> ExitCode:
     Names those that cannot be read behind the others, and exits with 1 when there is one.
     """
     with opened_store(place) as store:
+        store.check_is_there()
         found, unread = asyncio.run(_all_read(store))
     document: list[dict[str, Any]] = [
         {
@@ -106,6 +107,7 @@ def delete(settings: Settings, place: str, name: str) -> None:
 def prune(settings: Settings, place: str) -> None:
     """Delete the tables that no backup names.  Make no backup there meanwhile."""
     with opened_store(place) as store:
+        store.check_is_there()
         pruned = asyncio.run(store.prune())
     document = {"tables": pruned.tables, "bytes": pruned.size_bytes}
     output.fields(settings, document, [("deleted", f"{pruned.tables} tables of {pruned.size_bytes:,} bytes")])

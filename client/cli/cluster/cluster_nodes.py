@@ -31,6 +31,7 @@ def stop(settings: Settings, nodes: tuple[str, ...]) -> None:
             raise local_cluster.not_running(node)
         return local_cluster.stop_nodes([node])[node.id]
 
+    local_cluster.required_cluster(settings.cluster_folder)
     with local_cluster.exclusively(settings.cluster_folder):
         _each(settings, nodes, act)
     output.next_command(settings, "ringmill cluster status", f"ringmill cluster restart {' '.join(nodes)}")
@@ -98,6 +99,7 @@ def restart(settings: Settings, nodes: tuple[str, ...], rolling: bool, force: bo
     if rolling:
         from ringmill.client.cli.cluster.cluster_rolling import restart_rolling
 
+        local_cluster.required_cluster(settings.cluster_folder)
         with local_cluster.exclusively(settings.cluster_folder):
             cluster = asyncio.run(restart_rolling(settings, nodes, is_forced=force))
     else:
@@ -141,7 +143,7 @@ def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -
 
 def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) -> LocalCluster:
     """Stop and start the named nodes and wait until they serve.  Returns the cluster with its new pids."""
-
+    local_cluster.required_cluster(folder)
     with local_cluster.exclusively(folder):
         cluster = local_cluster.required_cluster(folder)
         chosen = cluster.chosen(names)

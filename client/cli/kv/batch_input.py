@@ -1,81 +1,169 @@
 """What `mget` and `mput` are given: keys or pairs, from arguments or line by line from stdin, in batches.
 
-A batch has at most 1,000 items or 4 MiB, so that a long input is in memory piece by piece only.
+A batch has at most 1,000 items or 4 MiB, so that a long input is in memory piece by piece only.  An item that
+is none is refused by its place, and after all that came before it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, BinaryIO, Final, TypeVar
 
+from ringmill.client.arguments import checked_key, checked_value
+from ringmill.client.cli.frame.failure_text import FileFailed
 from ringmill.client.cli.kv.fields import bytes_of
 from ringmill.client.cli.kv.kv_arguments import key_of
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
-__all__ = ["BATCH_BYTES", "BATCH_ITEMS", "FORMATS", "in_batches", "keys_given", "pairs_given"]
+__all__ = [
+    "BATCH_BYTES", "BATCH_ITEMS", "FORMATS", "KEY_FORMATS", "in_batches", "keys_given", "pairs_given",
+    "read_aside",
+]  # fmt: skip
 
 BATCH_ITEMS: Final = 1000
 BATCH_BYTES: Final = 4 << 20
 FORMATS: Final = ("tsv", "jsonl", "pairs")
+KEY_FORMATS: Final = ("tsv", "jsonl", "raw")
 _LINE_BYTES: Final = 8 * MAX_VALUE_BYTES  # the longest way to write a value, and a key
 T = TypeVar("T")
 
 
-def keys_given(words: Sequence[str], is_hex: bool) -> Iterator[bytes]:
-    """The keys in the arguments; `-` stands for those on stdin, one a line."""
-    for word in words:
-        if word == "-":
-            yield from (key_of(line, is_hex) for line in _lines())
-        else:
-            yield key_of(word, is_hex)
+def keys_given(words: Sequence[str], form: str, is_hex: bool) -> Iterator[bytes]:
+    """The keys in the arguments; `-` stands for those on stdin, one a line, in the form that was named.
+
+    Raises InvalidArgument.
+    """
+    return _given(words, form, key_of, _KEY_READERS[form], checked_key, is_hex)
 
 
 def pairs_given(words: Sequence[str], form: str, is_hex: bool) -> Iterator[tuple[bytes, bytes]]:
-    """The pairs KEY=VALUE in the arguments; `-` stands for those on stdin, in the form that was named."""
-    read = _READERS[form]
-    for word in words:
-        if word != "-":
-            yield _pair(word, is_hex)
-            continue
-        for number, line in enumerate(_lines(), 1):
-            try:
-                pair = read(line, is_hex)
-            except (InvalidArgument, ValueError) as error:  # of JSON and base64, too
-                raise InvalidArgument(
-                    f"line {number} of stdin is no {form}: {error}",
-                    hint="all lines before it were written; --format names another form",
-                ) from error
-            yield pair
+    """The pairs KEY=VALUE in the arguments; `-` stands for those on stdin, in the form that was named.
+
+    Raises InvalidArgument.
+    """
+    return _given(words, form, _pair, _READERS[form], _checked_pair, is_hex)
 
 
 def in_batches(items: Iterator[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Raises what `items` raises, after what it gave before."""
     batch: list[T] = []
     size_bytes = 0
-    for item in items:
-        if batch and (len(batch) == BATCH_ITEMS or size_bytes + size_of(item) > BATCH_BYTES):
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(item)
-        size_bytes += size_of(item)
+    failure: InvalidArgument | FileFailed | None = None
+    try:
+        for item in items:
+            if batch and (len(batch) == BATCH_ITEMS or size_bytes + size_of(item) > BATCH_BYTES):
+                yield batch
+                batch, size_bytes = [], 0
+            batch.append(item)
+            size_bytes += size_of(item)
+    except (InvalidArgument, FileFailed) as error:
+        failure = error
     if batch:
+        yield batch
+    if failure is not None:
+        raise failure
+
+
+async def read_aside(batches: Iterator[T]) -> AsyncIterator[T]:
+    """The same, each read by a thread of its own, so that Ctrl-C ends who waits for stdin.
+
+    The thread that waits then is left behind; it does not keep the process alive.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        told: asyncio.Future[T | None] = loop.create_future()
+
+        def settle(found: T | None, failure: Exception | None, told: asyncio.Future[T | None] = told) -> None:
+            if told.done():  # cancelled
+                return
+            if failure is not None:
+                told.set_exception(failure)
+            else:
+                told.set_result(found)
+
+        def read(settle: Callable[[T | None, Exception | None], None] = settle) -> None:
+            found, failure = None, None
+            try:
+                found = next(batches, None)
+            except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+                failure = error
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(settle, found, failure)
+
+        threading.Thread(target=read, name="stdin", daemon=True).start()
+        batch = await told
+        if batch is None:
+            return
         yield batch
 
 
-def _lines() -> Iterator[str]:
-    """Lines of stdin without their ends; empty ones are left out."""
+def _given(
+    words: Sequence[str],
+    form: str,
+    of_word: Callable[[str, bool], T],
+    of_line: Callable[[str, bool], T],
+    checked: Callable[[T], T],
+    is_hex: bool,
+) -> Iterator[T]:
+    for at, word in enumerate(words, 1):
+        if word != "-":
+            try:
+                item = checked(of_word(word, is_hex))
+            except InvalidArgument as error:
+                raise InvalidArgument(
+                    f"argument {at}: {error}", detail=error.detail, hint=error.hint
+                ) from error
+            yield item
+            continue
+        for number, line in _lines():
+            try:
+                item = checked(of_line(line, is_hex))
+            except (InvalidArgument, ValueError) as error:  # of JSON and base64, too
+                raise InvalidArgument(
+                    f"line {number} of stdin, as {form}: {error}", hint="--format names another form"
+                ) from error
+            yield item
+
+
+def _lines() -> Iterator[tuple[int, str]]:
+    """Lines of stdin without their ends, by their numbers; empty ones are left out."""
+    source, number = _stdin(), 0
+    while line := _line(source):
+        number += 1
+        if len(line) == _LINE_BYTES and not line.endswith(b"\n"):
+            raise InvalidArgument(f"line {number} of stdin has more than {_LINE_BYTES} bytes")
+        if line := line.rstrip(b"\r\n"):
+            yield number, line.decode("utf-8", "surrogateescape")
+
+
+def _line(source: BinaryIO) -> bytes:
+    try:
+        return source.readline(_LINE_BYTES)
+    except OSError as error:
+        raise FileFailed(f"stdin cannot be read: {error.strerror}") from error
+
+
+def _stdin() -> BinaryIO:
+    """A reader of its own: the interpreter's cannot be closed at the end while a thread waits in it."""
     if sys.stdin is None:
         raise InvalidArgument("stdin is closed, so there is nothing to read")
-    source = sys.stdin.buffer
-    while line := source.readline(_LINE_BYTES):
-        if len(line) == _LINE_BYTES and not line.endswith(b"\n"):
-            raise InvalidArgument(f"a line of stdin has more than {_LINE_BYTES} bytes")
-        if line := line.rstrip(b"\r\n"):
-            yield line.decode("utf-8", "surrogateescape")
+    try:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except io.UnsupportedOperation:  # no file of the system's
+        return sys.stdin.buffer
+
+
+def _checked_pair(pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    return checked_key(pair[0]), checked_value(pair[1])
 
 
 def _pair(text: str, is_hex: bool) -> tuple[bytes, bytes]:
@@ -94,10 +182,15 @@ def _tsv(line: str, is_hex: bool) -> tuple[bytes, bytes]:
 
 
 def _json(line: str, is_hex: bool) -> tuple[bytes, bytes]:
+    document = _object(line)
+    return _member(document, "key", is_hex), _member(document, "value", is_hex)
+
+
+def _object(line: str) -> dict[str, Any]:
     document = json.loads(line)
     if not isinstance(document, dict):
         raise InvalidArgument("it is not an object")
-    return _member(document, "key", is_hex), _member(document, "value", is_hex)
+    return document
 
 
 def _member(document: dict[str, Any], name: str, is_hex: bool) -> bytes:
@@ -113,8 +206,25 @@ def _member(document: dict[str, Any], name: str, is_hex: bool) -> bytes:
     raise InvalidArgument(f"it needs one of {name!r} and '{name}_b64', as a text")
 
 
+def _field(line: str, is_hex: bool) -> bytes:
+    if is_hex:
+        return key_of(line, is_hex)
+    if "\t" in line:
+        raise InvalidArgument("it has a tab, and should be a key alone")
+    return bytes_of(line)
+
+
+def _key_member(line: str, is_hex: bool) -> bytes:
+    return _member(_object(line), "key", is_hex)
+
+
 _READERS: Final[dict[str, Callable[[str, bool], tuple[bytes, bytes]]]] = {
     "tsv": _tsv,
     "jsonl": _json,
     "pairs": _pair,
+}
+_KEY_READERS: Final[dict[str, Callable[[str, bool], bytes]]] = {
+    "tsv": _field,
+    "jsonl": _key_member,
+    "raw": key_of,
 }

@@ -14,9 +14,16 @@ from ringmill.client.arguments import durability_named, level_named
 from ringmill.client.cli.frame import exit_codes, output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.failure_text import Interrupted
+from ringmill.client.cli.frame.failure_text import FileFailed, Interrupted
 from ringmill.client.cli.frame.settings import Settings, seconds
-from ringmill.client.cli.kv.batch_input import FORMATS, in_batches, keys_given, pairs_given
+from ringmill.client.cli.kv.batch_input import (
+    FORMATS,
+    KEY_FORMATS,
+    in_batches,
+    keys_given,
+    pairs_given,
+    read_aside,
+)
 from ringmill.client.cli.kv.fields import field_of
 from ringmill.client.cli.kv.kv_arguments import keyspace_option
 from ringmill.client.kv import AsyncKeyspace
@@ -49,6 +56,11 @@ class _Told:
             self._next = time.monotonic() + _TELL_EVERY_S
             output.note(f"{self._doing}: {self.items:,} keys so far, {self.failed:,} failed")
 
+    def changed(self) -> str:
+        """What is known to be done, and what is not."""
+        done = f"pairs written before it: {self.items - self.failed:,}"
+        return f"{done}; failed or unknown: {self.failed:,}" if self.failed else done
+
     def end(self) -> ExitCode:
         if self._settings.is_terminal or self.failed:
             output.note(f"{self._doing}: {self.items:,} keys, {self.failed:,} failed")
@@ -57,22 +69,38 @@ class _Told:
 
 @click.command()
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(KEY_FORMATS),
+    default="tsv",
+    show_default=True,
+    help="of stdin: keys as `ringmill scan --keys-only` prints them; a JSON object a line; or as they are",
+)
 @click.option("-r", "r", metavar="LEVEL", help="owners that must answer: a number, one, quorum or all")
 @keyspace_option
 @click.pass_obj
-def mget(settings: Settings, keys: tuple[str, ...], r: str | None, keyspace: str, is_hex: bool) -> ExitCode:
+def mget(
+    settings: Settings, keys: tuple[str, ...], form: str, r: str | None, keyspace: str, is_hex: bool
+) -> ExitCode:
     """Print many keys and their values; - reads keys from stdin, one a line.
 
     A key that is not found, or that cannot be read, is named on stderr, and the exit code is that of the
     worst of them.  With -o json each key has a line with its value or its error.
     """
-    return print_many(settings, keys, r, keyspace, is_hex=is_hex)
+    return print_many(settings, keys, r, keyspace, is_hex=is_hex, form=form)
 
 
 def print_many(
-    settings: Settings, keys: Sequence[str], r: str | None, keyspace: str, *, is_hex: bool
+    settings: Settings,
+    keys: Sequence[str],
+    r: str | None,
+    keyspace: str,
+    *,
+    is_hex: bool,
+    form: str = KEY_FORMATS[0],
 ) -> ExitCode:
-    """What `mget` does.  Raises InvalidArgument for -o raw, and for a level that is none."""
+    """What `mget` does.  Raises InvalidArgument for -o raw, for a level that is none, and for a key."""
     _refuse_raw(settings)
     level = None if r is None else level_named(r, "r")
     told = _Told(settings, "read")
@@ -80,13 +108,13 @@ def print_many(
     async def run() -> None:
         async with open_client(settings, session=True) as db:
             space = db if keyspace == "default" else db.keyspace(keyspace)
-            for batch in in_batches(keys_given(keys, is_hex), len):
+            async for batch in read_aside(in_batches(keys_given(keys, form, is_hex), len)):
                 found = await space.mget(batch, r=level)
                 outcomes = [NotFound("not found") if each is None else each for each in found]
                 for key, outcome in zip(batch, outcomes, strict=True):
                     _print_item(settings, key, outcome, is_hex)
-                sys.stdout.flush()
                 told.count(outcomes)
+                sys.stdout.flush()
 
     asyncio.run(run())
     return told.end()
@@ -140,6 +168,11 @@ def mput(
             hint="putting all of them again does no harm",
             outcome="unknown",
         ) from interruption
+    except (InvalidArgument, FileFailed) as error:
+        if told.items:
+            error.detail["changed"] = told.changed()
+            error.outcome = "unknown"
+        raise
     return told.end()
 
 
@@ -154,12 +187,12 @@ async def _put_all(
 ) -> None:
     async with open_client(settings, session=True) as db:
         space: AsyncKeyspace = db if keyspace == "default" else db.keyspace(keyspace)
-        for batch in in_batches(given, lambda pair: len(pair[0]) + len(pair[1])):
+        async for batch in read_aside(in_batches(given, lambda pair: len(pair[0]) + len(pair[1]))):
             outcomes = await space.mput(batch, **wanted)
             for (key, _), outcome in zip(batch, outcomes, strict=True):
                 _print_receipt(settings, key, outcome, is_hex)
-            sys.stdout.flush()
             told.count(outcomes)
+            sys.stdout.flush()
 
 
 def _print_item(settings: Settings, key: bytes, outcome: Item | RingmillError, is_hex: bool) -> None:

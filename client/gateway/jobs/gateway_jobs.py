@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from hashlib import sha256
-from typing import Final
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.jobs.form_inputs import FormInputs
@@ -13,15 +12,13 @@ from ringmill.client.gateway.jobs.kept_inputs import KeptInputs
 from ringmill.client.gateway.jobs.module_reader import ModuleReader
 from ringmill.client.gateway.jobs.reading_order import JobRequest, ReadingOrder
 from ringmill.client.gateway.jobs.shown_parts import ShownParts
-from ringmill.client.jobs.job_packing import job_id_stem
+from ringmill.client.jobs.job_packing import ID_BYTES, job_id_stem
 from ringmill.client.jobs.outputs_of_jobs import with_outputs
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import Entropy
 
 __all__ = ["GatewayJobs", "JobTaken"]
-
-_ID_BYTES: Final = 8
 
 
 class JobTaken:
@@ -99,7 +96,7 @@ class GatewayJobs:
 
     def _id_of(self, target: str, name: str) -> str:
         if name:
-            tail = sha256(name.encode()).digest()[:_ID_BYTES]
+            tail = sha256(name.encode()).digest()[:ID_BYTES]
         else:
-            tail = self._entropy.random_bytes("gateway.job", _ID_BYTES)
+            tail = self._entropy.random_bytes("gateway.job", ID_BYTES)
         return f"{job_id_stem(target.rpartition(':')[2])}-{tail.hex()}"

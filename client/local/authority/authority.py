@@ -24,7 +24,7 @@ from ringmill.client.local.authority.certificates import (
     pem_key,
 )
 from ringmill.cluster.adapters.network.tls.certificate_names import CLUSTER_NAME, Holder
-from ringmill.cluster.errors import Conflict, CorruptData, InvalidArgument, NotFound
+from ringmill.cluster.errors import Conflict, CorruptData, InvalidArgument, NotFound, PermissionDenied
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -89,13 +89,15 @@ class Authority:
     ) -> Issued:
         """Write a certificate and its key; `hosts` are names and addresses, with or without a port.
 
-        With `replace` the present one of that name makes room, and its hosts are kept when none are given.
+        With `replace` the present one of that name makes room, and its hosts are kept when none are given; so
+        does what an interrupted call has left, a key without the certificate that goes with it.
         Raises InvalidArgument, which names the flag; Conflict when there is one and `replace` is not given.
         """
         _check_holder(name, days, is_node=is_node)
         with self.files.alone():
             issued = self.files.issued()
             holder = Holder(self.cluster, name, is_node)
+            replace = replace or not self.is_whole(str(holder))
             if not replace and self.files.has(self.files.key(str(holder))):
                 raise Conflict(
                     f"{self.files.key(str(holder))} is there already", hint="move it away, or use --replace"
@@ -117,11 +119,27 @@ class Authority:
                 fingerprint=fingerprint(certificate),
                 hosts=list(wanted),
             )
+            # An end between the key and the certificate leaves two that do not fit; then this is done again.
             # The serial is noted before the certificate is there: what exists can be revoked.
             self.files.write_issued([*issued, one])
             self.files.replace(self.files.key(one.name), pem_key(key))
             self.files.replace(self.files.certificate(one.name), _pem(certificate))
         return one
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a node, or "client/NAME", has a key and a certificate that belong together, as far as they
+        can be read here."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        try:
+            certificate = x509.load_pem_x509_certificate(self.files.read(self.files.certificate(name)))
+            key = load_pem_private_key(self.files.read(self.files.key(name)), None)
+        except (PermissionDenied, TypeError):  # others can write it, or it has a password
+            return True
+        except (NotFound, ValueError):
+            return False
+        return key.public_key() == certificate.public_key()
 
     def revoke(self, asked: str) -> list[Issued]:
         """Revoke the certificate with a serial number, or all of a node or of "client/NAME".

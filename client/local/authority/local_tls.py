@@ -20,12 +20,13 @@ def check_can_have_tls(name: str) -> None:
 
 
 def certify(cluster: LocalCluster) -> None:
-    """Make the authority, if there is none, and a certificate for each node that has none."""
+    """Make the authority, if there is none, and a certificate for each node that has none, or none that goes
+    with its key."""
     authority = authority_of(cluster.folder)
     if not authority.files.has(authority.files.bundle):
         authority.init(cluster.name)
     for node in cluster.nodes:
-        if not authority.files.has(authority.files.certificate(node.id)):
+        if not authority.is_whole(node.id):
             authority.issue(node.id, [node.address, "localhost"], replace=True)
 
 

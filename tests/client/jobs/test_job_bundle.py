@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from ringmill.client.jobs.job_modules import load_job_module
+from ringmill.client.jobs.job_packing import packed_job_of
+from ringmill.client.jobs.job_values import JobState
+from ringmill.client.jobs.run_local import new_name
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.os_entropy import OsEntropy
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,3 +47,33 @@ def test_a_packed_job_loads_from_its_bundle_alone_in_another_process(tmp_path: P
         [sys.executable, "-c", program, bundle], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("[('HEY', 1)]\n", "")
+
+
+async def test_no_id_of_a_job_is_drawn_twice(tmp_path: Path) -> None:
+    """Two jobs of one id are one job: with 3 random bytes one in 17 million pairs was."""
+    name = "a_job_whose_name_is_longer_than_forty_characters"
+    (tmp_path / "job.py").write_text(JOB.replace("from {helper} import shout\n", "shout = str.upper\n"))
+    (tmp_path / "job.py").write_text((tmp_path / "job.py").read_text().replace("loud", name))
+
+    async def unknown(job: str) -> JobState:
+        raise AssertionError(job)
+
+    packed = await packed_job_of(
+        f"{tmp_path}/job.py:{name}",
+        files=lambda: closing(OsFileSystem()),
+        entropy=OsEntropy(),
+        status=unknown,
+        input=str(tmp_path / "job.py"),
+        output=str(tmp_path / "out"),
+        reducers=None,
+        params=None,
+        overwrite=False,
+        split_mib=None,
+        side=None,
+        on_bad_record=None,
+        weight=1,
+        network=False,
+    )
+    stem, _, tail = packed.spec.job.rpartition("-")
+    assert (len(tail), len(stem)) == (16, 40)
+    assert len(new_name().rpartition("-")[2]) == 16

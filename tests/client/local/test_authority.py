@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from ringmill.client.cli.main import main
 from ringmill.client.local.authority.authority import Authority
+from ringmill.client.local.authority.authority_files import AuthorityFolder
+from ringmill.client.local.authority.local_tls import authority_of, certify
+from ringmill.client.local.local_state import LocalCluster, LocalNode
 from ringmill.cluster.errors import Conflict
 
 
@@ -94,6 +103,55 @@ def test_a_key_is_changed_in_two_steps(tmp_path: Path, capsys: pytest.CaptureFix
     assert states[former.serial] == "revoked"
     assert states[fresh.serial] == "valid"
     assert len(list((tmp_path / "ca").glob("ca-*.key"))) == 1, "the former key is gone"
+
+
+@pytest.mark.parametrize("by", ["issue", "issue again", "cluster up"])
+def test_a_key_without_its_certificate_is_what_an_interrupted_issue_left_and_is_mended(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = LocalNode("n1", "127.0.0.1:7101", "")
+    cluster = LocalCluster("prod", str(tmp_path), 1, 16, (node,), tls=True, peer_transport="tcp")
+    certify(cluster)
+    authority = authority_of(str(tmp_path))
+    replace = AuthorityFolder.replace
+
+    def killed(files: AuthorityFolder, path: str, data: bytes) -> None:
+        if path.endswith("n1.pem"):
+            raise KeyboardInterrupt
+        replace(files, path, data)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(AuthorityFolder, "replace", killed)
+        authority.issue("n1", replace=True)
+    assert not authority.is_whole("n1")
+    match by:
+        case "issue":
+            authority.issue("n1")
+        case "issue again":
+            Path(authority.files.certificate("n1")).unlink()
+            authority.issue("n1", ["127.0.0.1"])
+        case _:
+            certify(cluster)
+    assert authority.is_whole("n1")
+    names = _names(Path(authority.files.certificate("n1")))
+    assert [str(each) for each in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
+    issued = len(authority.files.issued())
+    certify(cluster)
+    assert len(authority.files.issued()) == issued == 3
+    with pytest.raises(Conflict, match="is there already"):
+        authority.issue("n1")
+
+
+def test_a_key_with_a_password_is_left_alone(tmp_path: Path) -> None:
+    authority = Authority(str(tmp_path / "ca"))
+    authority.init("prod")
+    authority.issue("n1", ["h"])
+    path = Path(authority.files.key("n1"))
+    key = load_pem_private_key(path.read_bytes(), None)
+    secret = BestAvailableEncryption(b"secret")
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
+    with pytest.raises(Conflict, match="is there already"):
+        authority.issue("n1")
 
 
 def test_what_ends_soon_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,16 @@ def test_the_folder_of_a_node_that_left_is_not_taken_again(tmp_path: Path) -> No
     assert next_node(cluster, "n1") == nodes[0], "one that is there is begun again"
 
 
+def test_a_newcomer_takes_no_port_at_which_a_node_serves_metrics(tmp_path: Path) -> None:
+    nodes = tuple(LocalNode(f"n{each}", f"127.0.0.1:{7100 + each}", "") for each in range(1, 6))
+    cluster = LocalCluster("c", str(tmp_path), 1, 16, nodes, metrics_shift=5)  # 7106 to 7110
+    assert next_node(cluster).port == 7111
+    below = LocalCluster("c", str(tmp_path), 1, 16, nodes, metrics_shift=-5)  # 7096 to 7100
+    assert next_node(below).port == 7111, "else its metrics would be at the port of a node"
+    far = LocalCluster("c", str(tmp_path), 1, 16, nodes, metrics_shift=100)
+    assert next_node(far).port == 7106
+
+
 @pytest.mark.parametrize("code", [1, None])
 def test_a_newcomer_that_does_not_start_leaves_its_name_free(
     code: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

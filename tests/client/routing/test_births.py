@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.message import Message
 
 from ringmill.client.kv import name_of_write, under_name, write
 from ringmill.client.kv_requests import put_options
+from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.session_memory import SessionMemory
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId
-from tests.client.routing.test_router import KEY, FakeCluster, client_of
+from ringmill.cluster.wire.stubs.registers_pb2 import IncrRequest, RegisterAnswer
+from tests.client.routing.test_router import KEY, FakeCluster, SteadyEntropy, client_of
 
 FORGED = 2**64 - 1
 MINUTE = 60_000 << 16
@@ -61,3 +65,26 @@ async def test_a_write_that_is_refused_as_born_too_late_is_sent_again_as_another
         refusals.append(InvalidArgument("ahead", detail={"newest_birth": 30}))
         assert isinstance((await db.mput([(KEY, b"3")]))[0], InvalidArgument)
         assert name_of_write(db).birth == 30
+
+
+async def test_a_change_of_a_register_is_sent_again_as_well() -> None:
+    cluster = FakeCluster()
+    births: list[int] = []
+    answer = cluster.answer
+
+    def told(request: Message) -> Message:
+        if not isinstance(request, IncrRequest):
+            return answer(request)
+        births.append(request.operation.birth)
+        if request.operation.birth == FORGED:
+            raise InvalidArgument("ahead", detail={"newest_birth": 50})
+        return RegisterAnswer(version=1, number=5)
+
+    cluster.answer = told  # type: ignore[method-assign]
+    async with client_of(cluster) as db:
+        db._operations.observe(FORGED)
+        registers = AsyncRegisters(
+            db._router, db._operations, clock=SystemClock(), entropy=SteadyEntropy(), name="default"
+        )
+        assert await registers.incr("n") == 5
+    assert births == [FORGED, 50]

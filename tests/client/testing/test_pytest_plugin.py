@@ -25,6 +25,31 @@ def test_a_failed_test_shows_the_logs_of_its_nodes(pytester: pytest.Pytester) ->
     ended.stdout.fnmatch_lines(["*assert 'stopped' == 'running'*", "*ringmill n1, stopped*", "*n1*"])
 
 
+CLOSED = """
+import shutil
+
+def test_closes_its_cluster_and_fails(ringmill_cluster):
+    ringmill_cluster.close()
+    assert ringmill_cluster.folder == "elsewhere"
+
+def test_removes_its_folder_and_fails(ringmill_clusters):
+    cluster = ringmill_clusters(nodes=1)
+    shutil.rmtree(cluster.folder)
+    assert cluster.folder == "gone"
+"""
+
+
+def test_a_test_that_has_closed_its_cluster_fails_by_itself_and_shows_the_logs(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeini("[pytest]\nringmill_nodes = 1\n")
+    pytester.makepyfile(CLOSED)
+    ended = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    ended.assert_outcomes(failed=2)
+    ended.stdout.fnmatch_lines(["*== 'elsewhere'*", "*ringmill n1, closed*", "*n1*"])
+    ended.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
 def test_a_number_that_is_none_is_one_clear_error(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nringmill_nodes = three\n")
     pytester.makepyfile("def test_it(ringmill_cluster):\n    pass\n")

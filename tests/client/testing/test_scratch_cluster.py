@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import pytest
 from ringmill.client.local.local_state import load_cluster
 from ringmill.client.local.processes import our_environment, wait_gone
 from ringmill.client.testing.scratch_cluster import ScratchCluster
-from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, RingmillError
 
 HELD = """
 import sys, time
@@ -39,7 +40,7 @@ def test_nodes_are_killed_paused_and_started_again() -> None:
             db.get("k", r=2, timeout=0.5)
         cluster.resume("n3")
         cluster.restart("n2")
-        cluster.wait_healthy()
+        cluster.wait_healthy(timedelta(seconds=20))
         assert db.get("k", r=3).value == b"v"
         with pytest.raises(NotFound, match="n9"):
             cluster.kill("n9")
@@ -74,3 +75,12 @@ def _line(pid: int) -> list[str]:
         return psutil.Process(pid).cmdline()
     except psutil.Error:
         return []
+
+
+def test_how_long_it_waited_is_told_whatever_kind_of_time_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def amiss(_: ScratchCluster) -> str:
+        return "n1 is down"
+
+    monkeypatch.setattr(ScratchCluster, "_amiss", amiss)
+    with pytest.raises(DeadlineExceeded, match=r"not healthy after 0\.05 s: n1 is down"):
+        ScratchCluster().wait_healthy(timedelta(milliseconds=50))

@@ -1,0 +1,98 @@
+"""What `mput -` and `mget -` read: lines that are none, keys as they are printed, and Ctrl-C meanwhile."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.local.processes import our_environment
+from tests.client.one_node import OneNode
+
+PROGRAM = [sys.executable, "-P", "-m", "ringmill"]
+
+
+def run(node: tuple[OneNode, str], *line: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+    node[0].values.clear()
+    return subprocess.run(
+        [*PROGRAM, "--endpoints", node[1], *line],
+        input=stdin,
+        env=our_environment(),
+        timeout=60,
+        check=False,
+        capture_output=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (b"no value", "1 fields"),
+        (b"\tv", "key is empty"),
+        (b"k\t" + bytes(2**20 + 1).replace(b"\0", b"v"), "1048577 bytes"),
+        (b"k" * 1025 + b"\tv", "1025 bytes"),
+    ],
+    ids=["no pair", "no key", "long value", "long key"],
+)
+def test_what_came_before_a_line_that_is_none_is_written_and_told(
+    node: tuple[OneNode, str], wrong: bytes, why: str
+) -> None:
+    lines = [b"k%d\tv" % number for number in range(1500)]
+    stdin = b"\n".join([*lines[:1200], b"", wrong, *lines[1200:]])
+    told = run(node, "-o", "json", "mput", "-", stdin=stdin)
+    assert told.returncode == ExitCode.USAGE
+    assert len(node[0].values) == 1200 == len(told.stdout.splitlines())
+    error = json.loads(told.stderr)["error"]
+    assert "line 1202 of stdin" in error["message"] and why in error["message"]
+    assert (error["outcome"], error["detail"]["changed"]) == ("unknown", "pairs written before it: 1,200")
+
+
+def test_where_nothing_came_before_nothing_was_changed(node: tuple[OneNode, str]) -> None:
+    told = run(node, "mput", "-", stdin=b"wrong\nk\tv\n")
+    assert told.returncode == ExitCode.USAGE and b"nothing was changed" in told.stderr
+    told = run(node, "mput", "k=v", "=v", stdin=b"")
+    assert told.returncode == ExitCode.USAGE and b"argument 2: " in told.stderr
+    assert b"pairs written before it: 1\n" in told.stderr and node[0].values == {b"k": [b"v"]}
+
+
+def test_keys_are_read_as_scan_prints_them(node: tuple[OneNode, str]) -> None:
+    told = run(node, "-o", "json", "mget", "-", stdin=b"a\\tb\n\\xff\n\\\\n\n")
+    keys = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [one.get("key", one.get("key_b64")) for one in keys] == ["a\tb", "/w==", "\\n"]
+    told = run(node, "-o", "json", "mget", "--format", "raw", "-", stdin=b"a\\tb\na\tb\n")
+    assert [json.loads(line)["key"] for line in told.stdout.splitlines()] == ["a\\tb", "a\tb"]
+    told = run(
+        node, "-o", "json", "mget", "--format", "jsonl", "-", stdin=b'{"key": "a"}\n{"key_b64": "/w=="}\n'
+    )
+    assert [next(iter(json.loads(line).values())) for line in told.stdout.splitlines()] == ["a", "/w=="]
+    told = run(node, "mget", "-", stdin=b"k\tv\n")
+    assert told.returncode == ExitCode.USAGE and b"line 1 of stdin, as tsv: it has a tab" in told.stderr
+
+
+@pytest.mark.parametrize("verb", ["mput", "mget"])
+def test_the_first_interrupt_ends_who_waits_for_stdin(node: tuple[OneNode, str], verb: str) -> None:
+    node[0].values.clear()
+    line = [*PROGRAM, "--endpoints", node[1], "mput", "k=v", "-"]
+    waiting = subprocess.Popen(
+        [*line[:-3], verb, *line[-2:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=our_environment(),
+    )
+    try:
+        time.sleep(4)  # into the read of stdin; whenever it comes, the end is the same
+        waiting.send_signal(signal.SIGINT)
+        out, err = waiting.stdout, waiting.stderr
+        assert out is not None and err is not None
+        assert waiting.wait(15) == ExitCode.INTERRUPTED
+        told = err.read()
+        assert b"interrupted" in told and b"Traceback" not in told and b"Fatal" not in told
+    finally:
+        waiting.kill()
+        waiting.communicate(timeout=20)

@@ -260,7 +260,7 @@ class AttemptRunner:
                 self.progress = self._weighed(AttemptProgress.from_wire(said.body))
         except (EOFError, BrokenPipeError) as error:
             raise await self._broken_off(process, error) from error
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
 
     def _result(self, spec: JobSpec, body: Any, folder: str) -> MapOutput | ReduceOutput:

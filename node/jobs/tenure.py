@@ -30,6 +30,7 @@ from ringmill.cluster.mapreduce.machine.job_events import TakenOver
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob, replay
+from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.traces.spans import in_no_span
@@ -245,9 +246,14 @@ class Tenure:
             self._world.slot_freed()
         view = driver.view()
         over = row.ended(self._world.node, view.state, view.seconds, view.why)
-        counted = over.counted(driver.journal.number, view.summary.retried, view.flow)
-        for dropped in await self._index.put(counted):
-            await self._delete(dropped)
+        entries, retried = driver.journal.number, view.summary.retried
+        try:
+            dropped = await self._index.put(over.counted(entries, retried, view.flow))
+        except (InvalidArgument, ValueError, OverflowError) as error:  # no figure may end the node
+            _log.error("the figures of job %s are not kept: %s", row.job, error)
+            dropped = await self._index.put(over.counted(entries, retried, NO_FLOW))
+        for each in dropped:
+            await self._delete(each)
 
     def _crash(self, driver: JobDriver, error: BaseException) -> None:
         _log.error("job %s ends by a fault of its coordinator", driver.spec.job, exc_info=error)

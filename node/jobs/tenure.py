@@ -131,7 +131,8 @@ class Tenure:
         """Accept a job; every check that can refuse it is made here.  A repeated submission is the same job.
 
         Raises InvalidArgument for a job that is not valid, or whose name another job has; NotFound when its
-        code is nowhere; Unavailable, with outcome "unknown" when it may have been accepted.
+        code is nowhere; Overloaded when too many jobs are open; Unavailable, with outcome "unknown" when it
+        may have been accepted.
         """
         with self._being_busy():
             while spec.job in self._work and spec.job not in self._jobs:  # noqa: ASYNC110 - it is replayed
@@ -142,6 +143,8 @@ class Tenure:
                 async with self._planning:  # never two of one job
                     known = await self._known(spec.job)
                     if known is None:
+                        begun = [self._jobs[each].spec for each in self._work if each in self._jobs]
+                        self._index.check_room(spec, begun)
                         known = await self._accept_new(spec)
             if known.asked != spec.asked:
                 raise InvalidArgument(f"job id {spec.job!r} is taken by another job")

@@ -165,12 +165,16 @@ class TaskProcesses:
         """As Spawner.start_task (ringmill.cluster.ports).  Raises ChildProcessError when no process could be
         made."""
         for tries_left in reversed(range(_START_TRIES)):
-            await self._ensure_forkserver()
             try:
+                await self._ensure_forkserver()
                 return await self._start_task(workdir, environment, limits)
             except _ForkserverGone as error:
                 if not tries_left:
                     raise ChildProcessError(f"{error}, {_START_TRIES} times") from error
+            except ChildProcessError:
+                raise
+            except OSError as error:  # this process has no descriptors left, say
+                raise ChildProcessError(f"no process could be made: {error.strerror}") from error
         raise AssertionError("the last try returns or raises")
 
     async def _start_task(
@@ -180,7 +184,12 @@ class TaskProcesses:
         task_id = self._last_id
         output = CapturedOutput()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        pipe = await output.open()
+        try:
+            pipe = await output.open()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         task = self._tasks[task_id] = ForkedTask(self, task_id, output)
         answered = self._pids[task_id] = asyncio.get_running_loop().create_future()
         marked = {**environment, _MARK: self._mark}

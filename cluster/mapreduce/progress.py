@@ -29,7 +29,8 @@ class AttemptProgress:
 
     def to_wire(self) -> list[Any]:
         """The msgpack-able form: the fields in their order."""
-        return [self.bytes_done, self.bytes_total, self.status, self.position]
+        status, position = self.status[:_MOST_CHARS], self.position[:_MOST_CHARS]
+        return [self.bytes_done, self.bytes_total, status, position]
 
     @classmethod
     def from_wire(cls, said: Any) -> AttemptProgress:

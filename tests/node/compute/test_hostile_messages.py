@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -30,6 +31,7 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.messages.task_messages import Said
 from ringmill.cluster.mapreduce.messages.worker_messages import (
     AttemptReport,
     ReduceAssignment,
@@ -251,3 +253,32 @@ def test_counts_that_no_attempt_can_have_are_refused_by_the_coordinator_too(tmp_
         report = AttemptReport("j-1", attempt, N1, "1", "done", body)
         with pytest.raises(ProtocolMismatch, match="is no number from 0 to"):
             event_of(report, spec_of(tmp_path / "out"), 1)
+
+
+async def test_progress_without_end_ends_its_attempt(bench: Bench) -> None:
+    failure = await bench.fails(bench.map_assignment("poison\n", "flood"))
+    assert failure.cause is Cause.USER_ERROR
+    assert "told of its progress more than 100 times a second" in failure.message
+
+
+LARGE: list[tuple[str, bytes]] = [
+    ("progress", msgpack.packb(["progress", [1, 1, "", "x" * (1 << 20)]])),
+    ("failed", msgpack.packb(["failed", ["UserError", "x" * (1 << 20), [], "", ""]])),
+    ("kind", b"\xdc\x00\x02\xa8progress" + msgpack.packb([1, 1, "", "x" * (1 << 20)])),
+    ("maps", b"\x92\xa4done\xdd\x00\x10\x00\x00" + b"\x80" * (1 << 20)),
+    ("lists", b"\x92\xa4done\xdd\x00\x10\x00\x00" + b"\x90" * (1 << 20)),
+]
+
+
+@pytest.mark.parametrize(("what", "message"), LARGE, ids=[each[0] for each in LARGE])
+def test_what_a_task_says_takes_little_memory(what: str, message: bytes) -> None:
+    tracemalloc.start()
+    try:
+        if what == "lists":
+            Said.decode(message)
+        else:
+            with pytest.raises(ValueError, match=r"of at most|more than 16 maps"):
+                Said.decode(message)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()

@@ -44,6 +44,8 @@ def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
     if "poison" in line:
         if ctx.params["mode"] in FORGED:
             say(FORGED[ctx.params["mode"]])
+        if ctx.params["mode"] == "flood":
+            flood()
         act(ctx.params["mode"], ctx.params["flag"])
         if ctx.params["mode"] == "long log":
             for _ in range(1200):
@@ -71,6 +73,14 @@ def say(message: list[object]) -> None:
     answer = msgpack.packb(message)
     os.write(3, len(answer).to_bytes(4, "big") + answer)
     time.sleep(60)
+
+
+def flood() -> None:
+    """Progress in the smallest of messages, without end."""
+    answer = msgpack.packb(["progress", [1, 1, "", ""]])
+    framed = (len(answer).to_bytes(4, "big") + answer) * 100
+    while True:
+        os.write(3, framed)
 
 
 def act(mode: str, flag: str) -> None:  # noqa: PLR0912, PLR0915

@@ -62,7 +62,7 @@ class AttemptFigures:
                 if are_times and _is_level(level):
                     spent = {name: each / _MICRO for name, each in zip(PHASES, times, strict=True) if each}
                     return cls(spent, cpu / _MICRO, peak, *level)
-        raise ValueError(f"no figures: {said!r:.80}")
+        raise ValueError("no figures")
 
 
 def _is_level(rest: list[Any]) -> bool:

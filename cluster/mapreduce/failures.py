@@ -100,7 +100,11 @@ class TaskFailed(Exception):
 
     @classmethod
     def from_wire(cls, fields: list[Any]) -> TaskFailed:
+        """Decode a failure, which user code may have forged.  Raises ValueError or TypeError."""
         cause, message, frames, position, record = fields
+        for text in (message, position, record, *frames):
+            if not isinstance(text, str):
+                raise TypeError(f"no failure: {type(text).__name__} in place of a text")
         return cls(Cause(cause), message, tuple(frames), position, record)
 
     def as_job_error(self, task: str, attempt: int) -> JobFailed:

@@ -1,20 +1,32 @@
 """The outputs of map and reduce attempts, made by the kernels and used by the job's state machine.
 
-Pure.  This file is below both, so that neither imports the other.
+Pure.  This file is below both, so that neither imports the other.  User code shares the process of an attempt
+and may have forged what it tells, so whoever decodes an output gets sound fields or one of two errors.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.mapreduce.context import MAX_COUNT
 
-__all__ = ["MapOutput", "PartitionSlice", "ReduceOutput", "Slice", "part_name", "staging_folder"]
+__all__ = [
+    "MOST_COUNTED",
+    "MapOutput",
+    "PartitionSlice",
+    "ReduceOutput",
+    "Slice",
+    "part_name",
+    "staging_folder",
+]
 
 
+MOST_COUNTED: Final = 1 << 46
+"""Bytes, records and groups that one attempt may tell of: those of 100,000 stay below 2^63 together."""
+_MOST_SPILLS: Final = (1 << 31) - 1
 _SUFFIXES: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 
@@ -64,9 +76,16 @@ class MapOutput:
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> MapOutput:
+        """Raises ValueError or TypeError for what no attempt can have made."""
         file, partitions, counters, bytes_in, records_in, records_out, spills, log = fields
-        rows = tuple(PartitionSlice(*row) for row in partitions)
-        return cls(file, rows, _counted(counters), bytes_in, records_in, records_out, spills, tuple(log))
+        rows = tuple(PartitionSlice(*_numbers(row)) for row in partitions)
+        _numbers(map(sum, zip(*((row.length, row.raw_bytes, row.records) for row in rows), strict=True)))
+        _numbers((bytes_in, records_in, records_out))
+        _number(spills, most=_MOST_SPILLS)
+        return cls(
+            _text(file), rows, _counted(counters), bytes_in, records_in, records_out, spills,
+            tuple(map(_text, log)),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +109,13 @@ class ReduceOutput:
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> ReduceOutput:
+        """Raises ValueError or TypeError for what no attempt can have made."""
         partition, file, size, crc32c, counters, groups, records_in, records_out, log = fields
+        _numbers((partition, size, crc32c, groups, records_in, records_out))
         return cls(
-            partition, file, size, crc32c, _counted(counters), groups, records_in, records_out, tuple(log)
-        )
+            partition, _text(file), size, crc32c, _counted(counters), groups, records_in, records_out,
+            tuple(map(_text, log)),
+        )  # fmt: skip
 
 
 def staging_folder(output: str, staging: str) -> str:
@@ -114,8 +136,28 @@ def part_name(partition: int, compression: str = "none") -> str:
 def _counted(counters: Any) -> Mapping[str, int]:
     """Check counters from a task process, which user code may have forged.  Raises ValueError."""
     if not isinstance(counters, dict):
-        raise ValueError(f"no counters: {counters!r:.80}")
+        raise ValueError(f"no counters: {type(counters).__name__}")
     for name, count in counters.items():
-        if not isinstance(name, str) or type(count) is not int or abs(count) > MAX_COUNT:
+        if not isinstance(name, str) or not isinstance(count, int | float):
+            raise ValueError(f"no counter: {name!r:.80} {type(count).__name__}")
+        if type(count) is not int or abs(count) > MAX_COUNT:
             raise ValueError(f"no counter: {name!r:.80} {count!r:.80}")
     return counters
+
+
+def _numbers(values: Iterable[Any]) -> list[int]:
+    """Counts of bytes or records.  Raises ValueError, as all below."""
+    return [_number(each) for each in values]
+
+
+def _number(value: Any, *, most: int = MOST_COUNTED) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        shown = value if isinstance(value, int | float) else type(value).__name__
+        raise ValueError(f"{shown} is no number from 0 to {most}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"no text: {type(value).__name__}")
+    return value

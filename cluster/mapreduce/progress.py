@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, TaskMeter
 
 __all__ = ["AttemptProgress", "Progress"]
+
+_MOST_BYTES: Final = 1 << 53
+_MOST_CHARS: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +29,21 @@ class AttemptProgress:
 
     def to_wire(self) -> list[Any]:
         """The msgpack-able form: the fields in their order."""
-        return [self.bytes_done, self.bytes_total, self.status, self.position]
+        status, position = self.status[:_MOST_CHARS], self.position[:_MOST_CHARS]
+        return [self.bytes_done, self.bytes_total, status, position]
 
     @classmethod
     def from_wire(cls, said: Any) -> AttemptProgress:
         """Decode the progress from a task process, which user code may have forged.  Raises ValueError."""
         match said:
-            case [int(done), int(total), str(status), str(position)]:
-                return cls(done, total, status, position)
+            case [int(done), int(total), str(status), str(position)] if _are_counts(done, total):
+                return cls(done, total, status[:_MOST_CHARS], position[:_MOST_CHARS])
             case _:
-                raise ValueError(f"no progress: {said!r:.80}")
+                raise ValueError("no progress")
+
+
+def _are_counts(*values: int) -> bool:
+    return all(type(each) is int and 0 <= each <= _MOST_BYTES for each in values)
 
 
 class Progress:

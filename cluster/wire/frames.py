@@ -169,7 +169,9 @@ def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | Non
     """The entries of a frame, its stamp, and what it says of traces."""
     version, body = _checked(kind, frame, max_bytes)
     try:  # msgpack bounds every length it meets by the bytes it was given
-        fields = msgpack.unpackb(body, use_list=False)
+        fields = msgpack.unpackb(
+            body, use_list=False, object_pairs_hook=_refuse, ext_hook=_refuse, max_ext_len=0
+        )
     except (ValueError, msgpack.UnpackException) as error:
         raise ProtocolMismatch(f"a frame's body is no msgpack: {error}") from error
     if not isinstance(fields, tuple):
@@ -180,6 +182,11 @@ def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | Non
     if not (is_traced or _shape(fields) == _STAMPED_SHAPE) or fields[0] < 0:
         raise ProtocolMismatch("a frame's body is no stamp and array")
     return list(fields[1]), fields[0], fields[2] if is_traced else ()
+
+
+def _refuse(*_: object) -> None:
+    """A frame has neither maps nor what msgpack calls extensions: a byte of the one takes 64 in memory."""
+    raise ValueError("a map or an extension")
 
 
 def _checked(kind: int, frame: bytes, max_bytes: int) -> tuple[int, bytes]:

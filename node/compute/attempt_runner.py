@@ -45,6 +45,8 @@ _FETCHED: Final = "in"
 _LEFT: Final = "out"  # what a contained process has left, once it is out of its reach
 _FETCHING: Final = 0.2  # of the work of a reduce
 _LAST_WORDS_S: Final = 5.0
+_IN_ONE_TURN: Final = 16  # messages of progress, of which an honest process sends two a second
+_AT_ONCE, _A_SECOND = 1000, 100
 
 Result = TypeVar("Result", MapOutput, ReduceOutput)
 
@@ -245,6 +247,7 @@ class AttemptRunner:
         self, process: TaskProcess, spec: JobSpec, run: RunAttempt
     ) -> MapOutput | ReduceOutput:
         """Send the task and listen until it is done or has failed."""
+        pace = _ProgressPace()
         try:
             await process.send(replace(run, trace=carried_text()).encode())
             while True:
@@ -258,9 +261,10 @@ class AttemptRunner:
                 if said.kind == "other":
                     raise NeedsAnotherProcess
                 self.progress = self._weighed(AttemptProgress.from_wire(said.body))
+                await pace.told()
         except (EOFError, BrokenPipeError) as error:
             raise await self._broken_off(process, error) from error
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
 
     def _result(self, spec: JobSpec, body: Any, folder: str) -> MapOutput | ReduceOutput:
@@ -322,3 +326,20 @@ def _at(path: str, file: str, result: Result) -> Result:
     if file != path:
         raise ValueError(f"the output {file!r:.200} is not {path}")
     return result
+
+
+class _ProgressPace:
+    """Bounds how often progress is told: user code may write it without end, and each is work of the loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self._told = 0
+
+    async def told(self) -> None:
+        """Gives way to others now and then.  Raises ValueError when it is told too often."""
+        self._told += 1
+        if self._told % _IN_ONE_TURN == 0:
+            await asyncio.sleep(0)
+        if self._told > _AT_ONCE + _A_SECOND * (self._loop.time() - self._begun):
+            raise ValueError(f"told of its progress more than {_A_SECOND} times a second")

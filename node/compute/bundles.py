@@ -24,7 +24,7 @@ from typing import Final
 
 import msgpack
 
-from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, check_bundle
 from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
@@ -213,7 +213,12 @@ class BundleStore:
             path, offset = self.path(sha256), whole_number(offset)
         if not self.has(sha256) and not await self._arrives(sha256):
             raise NotFound(f"no bundle {sha256[:12]} on this node")
-        file = self._files.open_read(path)
+        try:  # without waiting: a task may read the file, and so hold on to it
+            file = await self._files.off_loop(self._files.open_below, self._folder, path)
+        except OSError as error:
+            raise Unavailable(
+                f"bundle {sha256[:12]} cannot be read: {error.strerror}", outcome="failed"
+            ) from error
         try:
             named = ""
             if file.size > _CHUNK_BYTES and not insists:

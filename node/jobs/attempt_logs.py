@@ -38,10 +38,11 @@ class AttemptLogs:
             self.keep(report, cause=str(failure.cause), lines=[f"{failure} (as {first})", peak])
 
     def keep(self, report: AttemptReport, *, cause: str = "", lines: Sequence[str] = ()) -> None:
-        """Keep the output of an ended attempt, and after it the lines that its code logged."""
+        """Keep the output of an ended attempt, and after it the lines that its code logged, in which a
+        lone surrogate that stands for no byte is shown as its escape."""
         attempt = report.attempt
         task = f"{attempt.stage}-{attempt.task}"
-        output = report.output + "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+        output = report.output + b"".join(map(_encoded, lines))
         self._logs.append(AttemptLog(task, attempt.number, report.node, cause, output))
         self._size += len(output)
         while self._size > MAX_BYTES:
@@ -52,3 +53,10 @@ class AttemptLogs:
     def of(self, task: str) -> list[AttemptLog]:
         """The logs of one task, or of all tasks if it is "", in the order in which attempts ended."""
         return [log for log in self._logs if task in ("", log.task)]
+
+
+def _encoded(line: str) -> bytes:
+    try:
+        return f"{line}\n".encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return f"{line}\n".encode("utf-8", "backslashreplace")

@@ -71,7 +71,7 @@ class JobStepRunner:
             answer = await self._have_done(step, _UNTIL_TIMEOUT_S)
         except TaskFailed as failure:
             raise failure.as_job_error("until", 1) from failure
-        return bool(answer == [True])
+        return tuple(answer) == (True,)
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
@@ -101,7 +101,8 @@ class JobStepRunner:
         try:
             async with asyncio.timeout(timeout_s):
                 await process.send(step.encode())
-                said = Said.decode(await process.receive())
+                decode = Said.decode if step.what == "until" else Said.decode_of_step
+                said = decode(await process.receive())
         except TimeoutError as error:
             text = f"{step.what} of the job took longer than {timeout_s:g} s"
             raise RingmillError(text, outcome=_outcome(step)) from error

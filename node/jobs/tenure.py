@@ -30,6 +30,7 @@ from ringmill.cluster.mapreduce.machine.job_events import TakenOver
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob, replay
+from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.traces.spans import carried_trace, in_no_span
@@ -132,7 +133,8 @@ class Tenure:
         """Accept a job; every check that can refuse it is made here.  A repeated submission is the same job.
 
         Raises InvalidArgument for a job that is not valid, or whose name another job has; NotFound when its
-        code is nowhere; Unavailable, with outcome "unknown" when it may have been accepted.
+        code is nowhere; Overloaded when too many jobs are open; Unavailable, with outcome "unknown" when it
+        may have been accepted.
         """
         with self._being_busy():
             while spec.job in self._work and spec.job not in self._jobs:  # noqa: ASYNC110 - it is replayed
@@ -143,6 +145,8 @@ class Tenure:
                 async with self._planning:  # never two of one job
                     known = await self._known(spec.job)
                     if known is None:
+                        begun = [self._jobs[each].spec for each in self._work if each in self._jobs]
+                        self._index.check_room(spec, begun)
                         known = await self._accept_new(spec)
             if known.asked != spec.asked:
                 raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
@@ -253,8 +257,13 @@ class Tenure:
             self._world.slot_freed()
         view = driver.view()
         over = row.ended(self._world.node, view.state, view.seconds, view.why)
-        counted = over.counted(driver.journal.number, view.summary.retried, view.flow)
-        await self._forget(await self._index.put(counted))
+        entries, retried = driver.journal.number, view.summary.retried
+        try:
+            dropped = await self._index.put(over.counted(entries, retried, view.flow))
+        except (InvalidArgument, ValueError, OverflowError) as error:  # no figure may end the node
+            _log.error("the figures of job %s are not kept: %s", row.job, error)
+            dropped = await self._index.put(over.counted(entries, retried, NO_FLOW))
+        await self._forget(dropped)
 
     def _crash(self, driver: JobDriver, error: BaseException) -> None:
         _log.error("job %s ends by a fault of its coordinator", driver.spec.job, exc_info=error)

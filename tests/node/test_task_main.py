@@ -31,7 +31,7 @@ def test_progress_is_told_of_the_attempt_that_runs_alone(monkeypatch: pytest.Mon
                 progress.follow(partial(AttemptProgress, attempt, 9))
                 message = node.receive()
                 assert message is not None
-                assert Said.decode(message) == Said("progress", [attempt, 9, "", ""])
+                assert Said.decode(message) == Said("progress", (attempt, 9, "", ""))
             time.sleep(5 * EVERY_S)  # it waits to be woken
         ours.setblocking(False)
         with pytest.raises(BlockingIOError):

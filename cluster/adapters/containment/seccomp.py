@@ -72,7 +72,9 @@ _REFUSED: Final = {  # name: its number on x86-64 and on AArch64; -1 where there
 }  # fmt: skip
 
 _SOCKET, _SOCKETPAIR, _CLONE, _CLONE3 = (41, 198), (53, 199), (56, 220), (435, 435)
-_PRLIMIT, _SETPRIORITY = (302, 261), (141, 140)
+_PRLIMIT, _SETPRIORITY, _FCNTL = (302, 261), (141, 140), (72, 25)
+_SCHEDULING: Final = ((142, 118), (144, 119), (314, 274))  # sched_setparam, sched_setscheduler, sched_setattr
+_SET_LEASE: Final = 1024  # F_SETLEASE
 _FAMILIES_OF_NETWORKS: Final = (2, 10, 16)  # AF_INET, AF_INET6, AF_NETLINK: the C library asks for routes
 _NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW* of clone(); clone3() has them where a filter cannot look
 _KIND_OF_SOCKET: Final = 0xF  # without SOCK_NONBLOCK and SOCK_CLOEXEC
@@ -153,7 +155,11 @@ def _instructions(machine: str, *, network: bool) -> Iterator[_Instruction]:
     yield from _judged(_CLONE[column], [
         _argument(0), _Instruction(_IF_BITS, _NEW_NAMESPACES, 0, 1), _Instruction(_RETURN, _EPERM),
     ])  # fmt: skip
-    yield from _judged(_PRLIMIT[column], [_argument(0), *_unless_equal(0, _EPERM)])  # of another process
+    for numbers in (_PRLIMIT, *_SCHEDULING):  # of another process
+        yield from _judged(numbers[column], [_argument(0), *_unless_equal(0, _EPERM)])
+    yield from _judged(_FCNTL[column], [  # whoever opens a file with a lease waits for its holder
+        _argument(1), *_if_equal(_SET_LEASE, _EPERM),
+    ])  # fmt: skip
     yield from _judged(_SETPRIORITY[column], [
         _argument(0), *_unless_equal(0, _EPERM),  # of a group, or of all of this user
         _argument(1), *_unless_equal(0, _EPERM),

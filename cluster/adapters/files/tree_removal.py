@@ -1,16 +1,14 @@
 """Removes folders in which code that is not trusted may have written.
 
-Such code can nest folders deeper than shutil.rmtree follows them, which calls itself for each level, and take
-from its own user the right to a folder.  Where that fails, folders are unlocked, and those inside are moved
-up to the top, so that no level is deeper than two.  No link is followed, as names count relative to open
-folders.
+Such code can nest folders deeper than shutil.rmtree follows them, which calls itself, or keeps a descriptor
+open, for each level, and take from its own user the right to a folder.  So folders are unlocked, and those
+inside are moved up to the top: no level is deeper than two, and two descriptors are enough.  No link is
+followed, as names count relative to open folders.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 import uuid
 from contextlib import suppress
 from typing import Final
@@ -23,46 +21,47 @@ _ALL_RIGHTS: Final = 0o700
 
 
 def remove_tree(path: str) -> None:
-    """Delete a folder and all in it; a missing one is no error.  Raises OSError."""
+    """Delete a folder and all in it; a missing one is no error, nor is what somebody else deletes meanwhile.
+
+    Raises OSError.
+    """
     if not os.path.lexists(path):
         return
-    try:
-        shutil.rmtree(path)
-    except (PermissionError, RecursionError):
-        _remove_flat(path)
+    with suppress(FileNotFoundError):
+        top = _opened(path, None)
+        try:
+            while entries := _entries(top):
+                for name, is_folder in entries:
+                    with suppress(FileNotFoundError):
+                        _remove(name, top, is_folder=is_folder)
+        finally:
+            os.close(top)
+        os.rmdir(path)
 
 
-def _remove_flat(path: str) -> None:
-    top = _opened(path, None)
-    try:
-        while names := os.listdir(top):
-            for name in names:
-                _remove(name, top)
-    finally:
-        os.close(top)
-    os.rmdir(path)
-
-
-def _remove(name: str, top: int) -> None:
+def _remove(name: str, top: int, *, is_folder: bool) -> None:
     """A file, or a folder whose inner ones are moved to the top."""
-    if not _is_folder(name, top):
+    if not is_folder:
         os.unlink(name, dir_fd=top)
         return
     folder = _opened(name, top)
     try:
-        for inner in os.listdir(folder):
-            if _is_folder(inner, folder):
-                os.close(_opened(inner, folder))  # who moves a folder needs the right to write in it
-                os.rename(inner, uuid.uuid4().hex, src_dir_fd=folder, dst_dir_fd=top)
-            else:
-                os.unlink(inner, dir_fd=folder)
+        for inner, is_inner_folder in _entries(folder):
+            with suppress(FileNotFoundError):
+                if is_inner_folder:
+                    os.close(_opened(inner, folder))  # who moves a folder needs the right to write in it
+                    os.rename(inner, uuid.uuid4().hex, src_dir_fd=folder, dst_dir_fd=top)
+                else:
+                    os.unlink(inner, dir_fd=folder)
     finally:
         os.close(folder)
     os.rmdir(name, dir_fd=top)
 
 
-def _is_folder(name: str, folder: int) -> bool:
-    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+def _entries(folder: int) -> list[tuple[str, bool]]:
+    """Each name, and whether it is that of a folder."""
+    with os.scandir(folder) as entries:
+        return [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
 
 
 def _opened(name: str, folder: int | None) -> int:

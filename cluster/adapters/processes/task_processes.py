@@ -165,12 +165,16 @@ class TaskProcesses:
         """As Spawner.start_task (ringmill.cluster.ports).  Raises ChildProcessError when no process could be
         made."""
         for tries_left in reversed(range(_START_TRIES)):
-            await self._ensure_forkserver()
             try:
+                await self._ensure_forkserver()
                 return await self._start_task(workdir, environment, limits)
             except _ForkserverGone as error:
                 if not tries_left:
                     raise ChildProcessError(f"{error}, {_START_TRIES} times") from error
+            except ChildProcessError:
+                raise
+            except OSError as error:  # this process has no descriptors left, say
+                raise ChildProcessError(f"no process could be made: {error.strerror}") from error
         raise AssertionError("the last try returns or raises")
 
     async def _start_task(
@@ -180,7 +184,11 @@ class TaskProcesses:
         task_id = self._last_id
         output = CapturedOutput()
         pipe = await output.open()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:
+            os.close(pipe)  # its other end is closed when that is read
+            raise
         task = self._tasks[task_id] = ForkedTask(self, task_id, output)
         answered = self._pids[task_id] = asyncio.get_running_loop().create_future()
         marked = {**environment, _MARK: self._mark}

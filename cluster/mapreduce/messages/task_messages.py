@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import count
+from typing import Any, Final
 
 import msgpack
 
@@ -22,7 +23,19 @@ from ringmill.cluster.mapreduce.outputs import Slice
 
 __all__ = ["JobStep", "RunAttempt", "Said", "decode_request"]
 
-_KINDS = frozenset({"progress", "done", "failed", "refused", "other"})
+_KINDS: Final = frozenset({"progress", "done", "failed", "refused", "other"})
+_MOST_MAPS: Final = 16  # the counters, or the details of an error
+_MOST_BYTES: Final = {
+    bytes(msgpack.packb([kind, None]))[:-1]: size
+    for kind, size in {
+        "progress": 16 << 10,  # a status and a position, which are cut
+        "done": 8 << 20,  # 1,000 lines of log, 1,000 counters, a row for each partition
+        "failed": 256 << 10,  # 50 frames, which are cut
+        "refused": 1 << 20,
+        "other": 64,
+    }.items()
+}
+"""What a message begins with, and how large it may be then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +107,34 @@ class Said:
 
     @classmethod
     def decode(cls, message: bytes) -> Said:
-        """Raises ValueError for anything that is not such a message."""
-        match msgpack.unpackb(message, unicode_errors="surrogatepass"):
+        """What a process says that runs user code, its arrays as tuples.
+
+        Raises ValueError for anything that is not such a message, or larger than it can be: the size of each
+        kind is looked at before it is unpacked.
+        """
+        most = next((size for start, size in _MOST_BYTES.items() if message.startswith(start)), 0)
+        if len(message) > most:
+            raise ValueError(f"a message of {len(message)} bytes, of at most {most}: {message[:20]!r}")
+        maps = count(1)
+
+        def few_maps(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+            if next(maps) > _MOST_MAPS:
+                raise ValueError(f"more than {_MOST_MAPS} maps in a message")
+            return dict(pairs)
+
+        fields = msgpack.unpackb(
+            message, unicode_errors="surrogatepass", use_list=False, object_pairs_hook=few_maps, max_ext_len=0
+        )
+        return cls._of(fields, message)
+
+    @classmethod
+    def decode_of_step(cls, message: bytes) -> Said:
+        """What a process says that runs none.  Raises ValueError for anything that is not such a message."""
+        return cls._of(msgpack.unpackb(message, unicode_errors="surrogatepass"), message)
+
+    @classmethod
+    def _of(cls, fields: Any, message: bytes) -> Said:
+        match fields:
             case [str(kind), body] if kind in _KINDS:
                 return cls(kind, body)
             case _:

@@ -21,7 +21,7 @@ def well_formed(what: str) -> Iterator[None]:
         yield
     except RingmillError:
         raise
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise ProtocolMismatch(f"not {what}: {type(error).__name__}: {error!s:.200}") from error
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgpack
 
-from ringmill.cluster.errors import ProtocolMismatch
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, SliceSource, StartMap, StartReduce
 from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
@@ -234,7 +234,10 @@ class AttemptReport:
 
 
 def encode_reports(reports: Sequence[AttemptReport]) -> bytes:
-    """Reports on attempts of one job by one worker in one start; at least one."""
+    """Reports on attempts of one job by one worker in one start; at least one.
+
+    Raises InvalidArgument for one that no message can carry.
+    """
     first = reports[0]
     rows = [
         (
@@ -249,7 +252,12 @@ def encode_reports(reports: Sequence[AttemptReport]) -> bytes:
         )
         for each in reports
     ]
-    return _packed(first.job, first.node, first.start, rows)
+    try:
+        return _packed(first.job, first.node, first.start, rows)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise InvalidArgument(
+            f"a report that cannot be sent: {type(error).__name__}: {error!s:.200}"
+        ) from error
 
 
 def decode_reports(body: bytes) -> list[AttemptReport]:

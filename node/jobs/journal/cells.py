@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import Conflict, RingmillError, Unavailable
+from ringmill.cluster.errors import Conflict, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.node.contracts import RegisterAccess
 
@@ -65,6 +65,7 @@ class Cells:
         """Change a register that is in this version, until it is certain whether it was changed.
 
         Returns None when the change came about, by this call or by an earlier one, else what is there.
+        Raises InvalidArgument for what no register takes, such as a value above 1 MiB: nothing was changed.
         """
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -73,6 +74,8 @@ class Cells:
             except Conflict as conflict:
                 seen = SeenCell(int(conflict.detail["version"]), conflict.detail["current"])
                 return None if seen.value == value else seen  # each value names its term and is written once
+            except InvalidArgument:
+                raise
             except RingmillError:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -8,14 +8,15 @@ Layout: docs/formats/job.md, "Journal".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Final, Self
 
 import msgpack
 
-from ringmill.cluster.errors import CorruptData, ProtocolMismatch
+from ringmill.cluster.errors import CorruptData, InvalidArgument, Overloaded, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.summary.job_flow import JobFlow
 from ringmill.node.jobs.journal.cells import INDEX, Cells, Fenced, SeenCell
 
@@ -26,6 +27,10 @@ _KNOWN: Final = (1, 2)  # rows of version 1 end with the number of entries
 _MAX_OVER: Final = 100
 _MAX_OVER_BYTES: Final = 128 << 10  # of those that are over: each change of the list writes all of it
 _MAX_WHY_CHARS: Final = 200
+_MAX_TOLD_BYTES: Final = 8 << 10  # module, name and output of one job
+_MAX_OPEN_BYTES: Final = 704 << 10  # of those that are open: a register has room for 1 MiB
+_ROW_BYTES: Final = 256  # of a row beside what its job is told as
+_ROOM_AGAIN_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,27 @@ class JobIndex:
             await self._write({name: each for name, each in rows.items() if each not in dropped})
             return _too_many(over[len(dropped) :])
 
+    def check_room(self, spec: JobSpec, beginning: Iterable[JobSpec]) -> None:
+        """Before a job is accepted, beside those `beginning`, which may not be in the list yet.
+
+        Raises InvalidArgument for one whose row would be too large; Overloaded when too many jobs are open.
+        """
+        wanted = _told_bytes(spec.title, spec.shown_output)
+        if wanted > _MAX_TOLD_BYTES:
+            raise InvalidArgument(
+                f"module, name and output of a job have {wanted} bytes together; "
+                f"{_MAX_TOLD_BYTES} are allowed"
+            )
+        told = {row.job: _told_bytes(row.title, row.output) for row in self.rows.values() if not row.is_over}
+        told |= {each.job: _told_bytes(each.title, each.shown_output) for each in beginning}
+        if sum(told.values()) + wanted + _ROW_BYTES * (len(told) + 1) > _MAX_OPEN_BYTES:
+            raise Overloaded(
+                f"{len(told)} jobs are open, as many as the cluster's list of jobs has room for",
+                detail={"retry_after": _ROOM_AGAIN_S},
+                hint="submit it again when some of them have ended",
+                outcome="failed",
+            )
+
     async def drop(self, row: IndexRow) -> None:
         """Forget a job, unless its row is another one by now.  Raises Fenced."""
         async with self._turn:
@@ -119,6 +145,10 @@ class JobIndex:
         if await self._cells.write(INDEX, value, self._version) is not None:
             raise Fenced("another coordinator has the jobs", outcome="failed")
         self._version, self.rows = self._version + 1, rows
+
+
+def _told_bytes(title: str, output: str) -> int:
+    return len(f"{title}{output}".encode(errors="surrogatepass"))
 
 
 def _too_many(over: list[IndexRow], times: int = 1) -> list[IndexRow]:

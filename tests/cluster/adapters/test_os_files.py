@@ -219,6 +219,21 @@ def test_folders_nested_without_end_are_removed_and_links_in_them_are_not_follow
     assert os.listdir(tmp_path) == ["kept"] and os.listdir(kept) == ["file"]
 
 
+FEW_DESCRIPTORS = """
+import os, resource, sys
+from ringmill.cluster.adapters.files.tree_removal import remove_tree
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+remove_tree(sys.argv[1])
+"""
+
+
+def test_deep_folders_take_no_descriptor_a_level(tmp_path: Path) -> None:
+    (deep := tmp_path / "deep").mkdir()
+    nested(deep, 500)
+    subprocess.run([sys.executable, "-c", FEW_DESCRIPTORS, str(deep)], check=True)
+    assert os.listdir(tmp_path) == []
+
+
 AS_NOBODY = """
 import os
 from ringmill.cluster.adapters.files.tree_removal import remove_tree

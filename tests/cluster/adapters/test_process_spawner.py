@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import operator
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from ringmill.cluster.adapters.processes.captured_output import CapturedOutput
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
+from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.wire.frames import decode_operations
 
@@ -150,3 +155,24 @@ async def test_a_task_process_starts_in_its_folder_and_ends_with_the_spawner(tmp
             await asyncio.sleep(0.01)
     await spawner.close()
     await until_gone(task.pid)
+
+
+@pytest.mark.parametrize(("where", "name"), [(socket, "socketpair"), (CapturedOutput, "open")])
+async def test_a_node_without_descriptors_makes_no_task_process_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    processes = TaskProcesses()
+    try:
+        for _ in range(2):
+            with monkeypatch.context() as patched:
+                patched.setattr(where, name, refuse)
+                with pytest.raises(ChildProcessError, match="Too many open files"):
+                    await processes.start_task(workdir=str(tmp_path), environment={}, limits={})
+            task = await processes.start_task(workdir=str(tmp_path), environment={}, limits={})
+            task.kill()
+            await task.wait()
+    finally:
+        await processes.close()

@@ -18,11 +18,13 @@ NUMBERS = {
     "x86_64": {"read": 0, "ptrace": 101, "socket": 41, "socketpair": 53, "clone": 56, "clone3": 435,
                "prlimit": 302, "setpriority": 141, "chmod": 90, "fchmod": 91, "execve": 59,
                "mount": 165, "unshare": 272, "init_module": 175, "bpf": 321, "io_uring_setup": 425,
-               "keyctl": 250},
+               "keyctl": 250, "fcntl": 72, "sched_setparam": 142, "sched_setscheduler": 144,
+               "sched_setattr": 314},
     "aarch64": {"read": 63, "ptrace": 117, "socket": 198, "socketpair": 199, "clone": 220, "clone3": 435,
                 "prlimit": 261, "setpriority": 140, "chmod": 53, "fchmod": 52, "execve": 221,
                 "mount": 40, "unshare": 97, "init_module": 105, "bpf": 280, "io_uring_setup": 425,
-                "keyctl": 219},
+                "keyctl": 219, "fcntl": 25, "sched_setparam": 118, "sched_setscheduler": 119,
+               "sched_setattr": 274},
 }  # fmt: skip
 
 
@@ -57,6 +59,10 @@ def test_a_filter_refuses_by_number_and_by_argument(machine: str) -> None:
     assert {of(name) for name in ("ptrace", "chmod", *past_it)} == {REFUSED} and of("clone3") == ABSENT
     assert of("clone", 0x01200011) == ALLOWED and of("clone", 0x10000011) == REFUSED
     assert of("prlimit", 0, 7) == ALLOWED and of("prlimit", 77, 7) == REFUSED
+    for scheduling in ("sched_setparam", "sched_setscheduler", "sched_setattr"):
+        assert of(scheduling, 0, 3) == ALLOWED and of(scheduling, 77, 3) == REFUSED
+    assert {of("fcntl", 3, command) for command in (0, 1, 4, 6, 1030)} == {ALLOWED}
+    assert of("fcntl", 3, 1024) == REFUSED, "a lease"
     assert {of("setpriority", *who) for who in ((0, 77), (2, 0), (1, 0))} == {REFUSED}
     assert {of("socketpair", 1, kind | 0o2000000) for kind in (1, 5)} == {ALLOWED}
     assert {of("socketpair", 1, kind | 0o2000000) for kind in (2, 3)} == {REFUSED}

@@ -1,6 +1,7 @@
 """Frames carry what was put in, and refuse everything else before they allocate for it."""
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import google_crc32c
@@ -103,7 +104,8 @@ def test_rubbish_under_a_good_checksum_is_refused_too(rubbish: bytes, version: i
         (sealed(b"\x90", kind=2), "frame kind 2"),
         (sealed(b"\x90")[:-1] + b"\x91", "checksum"),
         (sealed(b"\xdd\xff\xff\xff\xff"), "no msgpack"),
-        (sealed(msgpack.packb({"a": 1})), "not an array"),
+        (sealed(msgpack.packb({"a": 1})), "no msgpack: a map"),
+        (sealed(msgpack.packb(7)), "not an array"),
         (sealed(msgpack.packb([[1, "kv.put", 5, 1]])), "operation that is none"),
         (sealed(msgpack.packb([[1, "kv.put", 5, 1, "text"]])), "operation that is none"),
         (sealed(msgpack.packb([]), version=2), "no stamp and array"),
@@ -112,7 +114,8 @@ def test_rubbish_under_a_good_checksum_is_refused_too(rubbish: bytes, version: i
         (sealed(msgpack.packb([7, [], [[1]]]), version=2), "trace that is none"),
         (sealed(msgpack.packb([7, [], [[1, b"t" * 24]]]), version=2), "trace that is none"),
         (sealed(msgpack.packb([7, [], [["1", b"t" * 25]]]), version=2), "trace that is none"),
-        (sealed(msgpack.packb([7, [], {}]), version=2), "no stamp and array"),
+        (sealed(msgpack.packb([7, [], {}]), version=2), "no msgpack: a map"),
+        (sealed(msgpack.packb([7, [], b""]), version=2), "no stamp and array"),
         (sealed(msgpack.packb([7, [], [], []]), version=2), "no stamp and array"),
     ],
 )
@@ -181,3 +184,18 @@ def test_an_error_always_fits_its_limit(message: str, detail: dict[str, bytes]) 
     packed = encode_error(Conflict(message, detail=detail, hint=message), max_bytes=2048)
     assert len(packed) <= 2048
     assert isinstance(decode_error(packed), Conflict)
+
+
+@pytest.mark.parametrize("one", [b"\x80", b"\x81\x01\x01", b"\xd4\x05x", b"\xc7\x00\x05"])
+def test_a_frame_takes_no_more_memory_than_its_arrays(one: bytes) -> None:
+    """An empty map of one byte took 64 in memory."""
+    count = (1 << 20) // len(one)
+    body = b"\x92\x00\xdd" + count.to_bytes(4, "big") + one * count
+    frame = struct.pack(">BBI", 2, 1, google_crc32c.value(body)) + body
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolMismatch, match="no msgpack"):
+            decode_operations(frame)
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()

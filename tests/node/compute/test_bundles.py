@@ -1,7 +1,10 @@
 """Bundles are kept by the hash of their bytes and fetched from the node that has them."""
 
 import asyncio
+import fcntl
 import hashlib
+import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, build_bundle
 from ringmill.cluster.ports import Clock
@@ -187,3 +190,21 @@ async def test_what_nobody_has_used_for_long_or_takes_too_much_room_is_to_go_the
         kept.drop(each)
         kept.drop(each)
     assert [kept.has(name) for name in names] == [True, False, False, True]
+
+
+async def test_a_bundle_that_somebody_has_leased_is_not_waited_for(wire: Any, tmp_path: Path) -> None:
+    """Else whoever opens it waits for the holder of the lease, 45 s as Linux comes."""
+    here, there = store(wire, "n1", tmp_path), store(wire, "n2", tmp_path)
+    await here.put(NAME, pieces(CODE))
+    former = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        with open(here.path(NAME), "rb") as held:  # noqa: ASYNC230
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            begun = time.monotonic()
+            with pytest.raises(Unavailable, match="cannot be read: Resource temporarily unavailable"):
+                await there.ensure(NAME, NodeId("n1"))
+            assert time.monotonic() - begun < 10
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    finally:
+        signal.signal(signal.SIGIO, former)
+    assert contents(await there.ensure(NAME, NodeId("n1"))) == CODE

@@ -149,7 +149,7 @@ def tries_to_escape(premises: Premises, listening: dict[str, str]) -> list[str]:
         f"read_in_a_child {root}/of_user/diary", f"list {root}/node/store", f"write {root}/node/store/x",
         f"append {root}/other", f"shorten {root}/inputs/lines", f"rename {root}/other",
         f"mkdir {root}/made", f"signal {os.getpid()}", "signal_parent", "environment", "memory", "limits",
-        "priority", "ptrace", "unshare", "shmget", "keyctl", "listen",
+        "priority", "schedule", "lease", "ptrace", "unshare", "shmget", "keyctl", "listen",
         *(f"{name} {where}" for name, where in listening.items()),
     ]  # fmt: skip
 

@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -28,19 +29,24 @@ from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder
-from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.messages.task_messages import Said
 from ringmill.cluster.mapreduce.messages.worker_messages import (
     AttemptReport,
     ReduceAssignment,
     encode_assignments,
+    encode_reports,
 )
 from ringmill.cluster.ports import Priority
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.worker import Worker
+from ringmill.node.jobs.reported import event_of
 from ringmill.node.node_options import WorkerOptions
 from ringmill.node.services.server import NodeServer, Services
 from tests.log_records import own_records
+from tests.node.compute.trials import FORGED, nested
+from tests.node.compute.worker_bench import Bench
 from tests.node.held_keyspaces import HeldKeyspaces
 
 CODE = build_bundle("trials", {"trials.py": Path(__file__).with_name("trials.py").read_bytes()}.get)
@@ -220,3 +226,59 @@ async def test_a_link_where_an_attempt_is_to_work_is_not_followed(victim: Victim
     await victim.send("task.start", the_order(tmp_path / "out", AttemptId("reduce", 0, 2)))
     assert "has put a link at" in (await victim.failure()).message
     assert os.listdir(victim.foreign) == ["thesis"]
+
+
+@pytest.mark.parametrize("mode", FORGED)
+async def test_one_forged_message_of_a_task_fails_its_attempt_and_no_more(bench: Bench, mode: str) -> None:
+    bench.worker._options = replace(bench.worker._options, progress_every_s=0.05)
+    failure = await bench.fails(bench.map_assignment("poison\n", mode))
+    assert failure.cause is Cause.USER_ERROR and "wrote into the task's own pipe" in failure.message
+    assert (await bench.run(bench.map_assignment("all well\n", number=2))).kind == "done"
+
+
+async def test_a_report_that_no_message_can_carry_is_told_as_a_failure(bench: Bench) -> None:
+    made = bench.worker._report(bench.map_assignment("x\n"), "done", body=[1 << 64])
+    for unfit in (made, replace(made, body=[nested(1100)]), replace(made, body=[object()])):
+        with pytest.raises(InvalidArgument, match="a report that cannot be sent"):
+            encode_reports([unfit])
+
+
+def test_counts_that_no_attempt_can_have_are_refused_by_the_coordinator_too(tmp_path: Path) -> None:
+    for what, most in (("map", (1 << 46) + 1), ("map", (1 << 63) - 1), ("reduce", -1), ("reduce", 1 << 47)):
+        attempt = AttemptId("map" if what == "map" else "reduce", 0, 1)
+        body = ["/run", [[0] * 5] * 2, {}, 0, most, 0, 0, []]
+        if what == "reduce":
+            part = f"{attempt_folder(str(tmp_path / 'out'), 'j-1', attempt)}/part-00000"
+            body = [0, part, 0, 0, {}, 0, 0, most, []]
+        report = AttemptReport("j-1", attempt, N1, "1", "done", body)
+        with pytest.raises(ProtocolMismatch, match="is no number from 0 to"):
+            event_of(report, spec_of(tmp_path / "out"), 1)
+
+
+async def test_progress_without_end_ends_its_attempt(bench: Bench) -> None:
+    failure = await bench.fails(bench.map_assignment("poison\n", "flood"))
+    assert failure.cause is Cause.USER_ERROR
+    assert "told of its progress more than 100 times a second" in failure.message
+
+
+LARGE: list[tuple[str, bytes]] = [
+    ("progress", msgpack.packb(["progress", [1, 1, "", "x" * (1 << 20)]])),
+    ("failed", msgpack.packb(["failed", ["UserError", "x" * (1 << 20), [], "", ""]])),
+    ("kind", b"\xdc\x00\x02\xa8progress" + msgpack.packb([1, 1, "", "x" * (1 << 20)])),
+    ("maps", b"\x92\xa4done\xdd\x00\x10\x00\x00" + b"\x80" * (1 << 20)),
+    ("lists", b"\x92\xa4done\xdd\x00\x10\x00\x00" + b"\x90" * (1 << 20)),
+]
+
+
+@pytest.mark.parametrize(("what", "message"), LARGE, ids=[each[0] for each in LARGE])
+def test_what_a_task_says_takes_little_memory(what: str, message: bytes) -> None:
+    tracemalloc.start()
+    try:
+        if what == "lists":
+            Said.decode(message)
+        else:
+            with pytest.raises(ValueError, match=r"of at most|more than 16 maps"):
+                Said.decode(message)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()

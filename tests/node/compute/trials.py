@@ -1,6 +1,7 @@
 """A job that counts words, but for what its parameter `mode` makes of a line that says "poison"."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -15,12 +16,42 @@ from ringmill import Context, KvInput, KvOutput, job
 NO_FIGURES = [[0] * 9, 0, 0]
 
 
+def nested(depth: int) -> list[object]:
+    """Lists in each other, as deep as msgpack reads them."""
+    made: list[object] = []
+    for _ in range(depth):
+        made = [made]
+    return made
+
+
+SURROGATES = json.loads('"half a \\ud83d"')
+FORGED: dict[str, list[object]] = {
+    "forged progress": ["progress", [(1 << 64) - 1, (1 << 64) - 1, "", ""]],
+    "forged signs": ["progress", [-1, -1, "", ""]],
+    "nested progress": ["progress", nested(1000)],
+    "nested status": ["progress", [1, 1, nested(1000), ""]],
+    "nested log": ["done", [["/run", [[0] * 5] * 2, {}, 0, 0, 0, 0, [nested(1000)]], NO_FIGURES]],
+    "nested counter": ["done", [["/run", [[0] * 5] * 2, {"x": nested(1000)}, 0, 0, 0, 0, []], NO_FIGURES]],
+    "nested failure": ["failed", ["UserError", nested(1000), [], "", ""]],
+    "nested frames": ["failed", ["UserError", "", [nested(1000)], "", ""]],
+    "forged counts": ["done", [["/run", [[0] * 5] * 2, {}, (1 << 63) - 1, 0, 0, 0, []], NO_FIGURES]],
+    "forged slices": ["done", [["/run", [[0, 1 << 46, 0, 0, 0]] * 2, {}, 0, 0, 0, 0, []], NO_FIGURES]],
+    "forged spills": ["done", [["/run", [[0] * 5] * 2, {}, 0, 0, 0, 1 << 32, []], NO_FIGURES]],
+}
+
+
 def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
     if "poison" in line:
+        if ctx.params["mode"] in FORGED:
+            say(FORGED[ctx.params["mode"]])
+        if ctx.params["mode"] == "flood":
+            flood()
         act(ctx.params["mode"], ctx.params["flag"])
         if ctx.params["mode"] == "long log":
             for _ in range(1200):
                 ctx.log("long " * 10_000)
+        if ctx.params["mode"] == "log surrogates":
+            ctx.log(SURROGATES)
         if ctx.params["mode"] == "half counts":
             ctx.count("lines", 0.5)  # type: ignore[arg-type]
         if ctx.params["mode"] == "trespass":
@@ -37,7 +68,22 @@ def total(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
     yield word, sum(counts)
 
 
-def act(mode: str, flag: str) -> None:  # noqa: PLR0912
+def say(message: list[object]) -> None:
+    """In place of the task process itself."""
+    answer = msgpack.packb(message)
+    os.write(3, len(answer).to_bytes(4, "big") + answer)
+    time.sleep(60)
+
+
+def flood() -> None:
+    """Progress in the smallest of messages, without end."""
+    answer = msgpack.packb(["progress", [1, 1, "", ""]])
+    framed = (len(answer).to_bytes(4, "big") + answer) * 100
+    while True:
+        os.write(3, framed)
+
+
+def act(mode: str, flag: str) -> None:  # noqa: PLR0912, PLR0915
     if mode == "raise":
         raise KeyError("no such thing")
     if mode == "exit":
@@ -82,6 +128,8 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912
         answer = msgpack.packb(["done", [output, NO_FIGURES]])
         os.write(3, len(answer).to_bytes(4, "big") + answer)
         time.sleep(60)
+    if mode == "raise surrogates":
+        raise ValueError(SURROGATES)
     if mode == "endless message":
         os.write(3, b"\xff\xff\xff\xff")
         time.sleep(60)

@@ -12,9 +12,9 @@ def ended(task: int, output: bytes) -> AttemptReport:
 
 def test_logs_are_found_by_task_with_what_the_code_logged_at_their_end() -> None:
     logs = AttemptLogs()
-    logs.keep(ended(0, b"printed\n"), lines=["logged", "\udcff"])
+    logs.keep(ended(0, b"printed\n"), lines=["logged", "\udcff", "half \ud83d"])
     logs.keep(ended(1, b""), cause="Killed")
-    assert [log.output for log in logs.of("map-0")] == [b"printed\nlogged\n\xff\n"]
+    assert [log.output for log in logs.of("map-0")] == [b"printed\nlogged\n\xff\nhalf \\ud83d\n"]
     assert [(log.task, log.cause) for log in logs.of("")] == [("map-0", ""), ("map-1", "Killed")]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,16 +19,19 @@ from ringmill.cluster.consensus.register import Cas, Register
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import Remains, with_remains
 from ringmill.cluster.errors import DeadlineExceeded
-from ringmill.cluster.ids import KeyspaceId, NodeId
+from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
+from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.node_options import PurgeOptions
+from ringmill.node.repair.register_removal import RegisterRemoval
 from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE
 from ringmill.node.replica.registers.removal_messages import CLOSE, AskClose, CloseAnswer
 from ringmill.node.replica.stored_key import Copy, prefix_end, registers_prefix
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
 from ringmill.simulator.bending import bent, use
+from tests.node.forgetful_engine import ForgetfulEngine
 from tests.node.repair.healing_world import HealingWorld, run
 from tests.node.repair.test_register_healing import ask, healed
 
@@ -251,3 +256,28 @@ def test_a_damaged_owner_takes_no_part_until_it_is_healed() -> None:
         assert [await read(world, name, KEY) for name in NAMES] == [(2, None)] * 3
 
     run(story, purge=SOON)
+
+
+async def test_copies_that_are_looked_through_at_once_leave_turns_of_the_loop_to_requests() -> None:
+    """As many are new when a node has joined; a scan that finds nothing need not wait for anything."""
+    members = [
+        Member(NodeId(name), DiskId(f"{n:032x}"), f"127.0.0.1:{7000 + n}") for n, name in enumerate(NAMES)
+    ]
+    topology = first_topology("demo", members, partitions=256)
+    around: Any = SimpleNamespace(emptied=set(), wall_ms=lambda: 1, stretch=1.0)
+    removal = RegisterRemoval(
+        NodeId("n1"), registers=around, engine=ForgetfulEngine().as_engine(), liveness=around,
+        transport=around, hybrid=around, options=SOON, gate=around, settle=around,
+    )  # fmt: skip
+    turns = 0
+
+    async def requests() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    others = asyncio.create_task(requests())
+    await removal.round(topology)
+    others.cancel()
+    assert turns >= topology.partitions - 1

@@ -129,6 +129,7 @@ class RegisterRemoval:
                 continue
             if copy in self._waiting and self._is_held_back(partition, row):
                 continue  # what was found waits, and is not looked for again
+            await asyncio.sleep(0)  # a scan may never have to wait, and there are hundreds of new copies
             try:
                 self._due[copy] = await self._pass(document, partition, row)
             except (RingmillError, OSError) as error:

@@ -2,7 +2,8 @@
 
 Small values by name, apart from users' data and all held in memory.  They are stored twice, in the engine and
 in a separate file (node/replica/control_copy.py), so that they survive damage of the engine's files.  A value
-is on the disk in both places before `put_synced` returns and `get` shows it (rule T1).
+is on the disk in both places before `put_synced` returns and `get` shows it (rule T1).  Both are written at
+once: requests of a new epoch wait for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import logging
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.cluster.gathering import gather_all
 from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.stored_key import Kind, kind_prefix, meta_key, prefix_end
 from ringmill.node.storage.batch import Batch
@@ -62,8 +64,7 @@ class ControlStore:
         """
         async with self._writing:
             changed = {**self._put_along, name: value}
-            await self._second.write({**self._values, **changed})
-            await self._put(changed)
+            await gather_all([self._second.write({**self._values, **changed}), self._put(changed)])
             self._values.update(changed)
             self._put_along = {
                 each: along for each, along in self._put_along.items() if changed.get(each) is not along

@@ -209,7 +209,9 @@ class _OsAppendFile:
             raise
 
     async def append_and_sync(self, data: Buffer, *, off_loop: bool = False) -> None:
-        if not off_loop and self._place.is_loop(len(data)):
+        if off_loop:
+            self._place.asked_for_thread()
+        elif self._place.is_loop(len(data)):
             waited_s = self._core_wait.so_far_s()
             took_s = self._append_then_sync(data)
             self._place.took(took_s - (self._core_wait.so_far_s() - waited_s))

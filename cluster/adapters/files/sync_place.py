@@ -10,7 +10,8 @@ of what a sync takes.
 How long a sync in the thread took says little: before it can look at the clock again it waits for the
 interpreter, which the loop may hold for 5 ms and longer.  So those are counted, and only one that no such
 wait explains is slow.  One that is in the thread keeps all others there until it has ended: on the loop they
-would wait for the same disk.
+would wait for the same disk.  One that was asked for there, as no request waits for it, keeps some more
+there: while a copy is filled or tables are compared, others like it follow.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ MOST_BYTES: Final = 256 * 1024  # more takes long to copy alone
 _MEANT: Final = 16  # syncs over which the average is taken
 _PER_SECOND: Final = 1_000  # syncs in the thread for a second on the loop
 _MOST: Final = 4_096
+_BESIDE: Final = 16  # syncs that go to the thread after one that was asked for there
 
 
 class SyncPlace:
@@ -49,6 +51,10 @@ class SyncPlace:
             if not sync.cancelled() and sync.exception() is None:
                 self._took_in_thread(sync.result())
         return not self._in_thread and not self._under_way and size_bytes <= MOST_BYTES
+
+    def asked_for_thread(self) -> None:
+        """The next sync is to be in the thread whatever its size, as no request waits for it."""
+        self._in_thread = max(self._in_thread, _BESIDE)
 
     def begun(self, sync: Future[float]) -> None:
         """It was given to the thread, which takes one after the other; it returns how long it took."""

@@ -137,7 +137,7 @@ async def test_after_a_slow_sync_the_loop_goes_on_during_those_that_follow(
     file.close()
 
 
-async def test_what_no_request_waits_for_is_never_synced_on_the_loop(
+async def test_what_no_request_waits_for_is_never_synced_on_the_loop_nor_what_follows_it_soon(
     files: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
@@ -148,9 +148,10 @@ async def test_what_no_request_waits_for_is_never_synced_on_the_loop(
     monkeypatch.setattr(os_files, "_data_sync", sync)
     file = files.create(str(tmp_path / "a"))
     await file.append_and_sync(b"1", off_loop=True)
-    await file.append_and_sync(b"2")
-    assert threads == ["sync", "MainThread"]
-    assert (tmp_path / "a").read_bytes() == b"12"
+    for _ in range(20):
+        await file.append_and_sync(b"2")
+    assert threads == ["sync"] * 16 + ["MainThread"] * 5
+    assert (tmp_path / "a").read_bytes() == b"1" + b"2" * 20
     file.close()
 
 

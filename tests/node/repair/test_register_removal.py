@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,17 +20,20 @@ from ringmill.cluster.consensus.register import Cas, Register
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import Remains, with_remains
 from ringmill.cluster.errors import Conflict, DeadlineExceeded
-from ringmill.cluster.ids import KeyspaceId, NodeId
+from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
+from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.node_options import PurgeOptions
+from ringmill.node.repair.register_removal import RegisterRemoval
 from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.removal_messages import CLOSE, AskClose, CloseAnswer
 from ringmill.node.replica.stored_key import Copy, prefix_end, registers_prefix
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
 from ringmill.simulator.bending import bent, method, use
+from tests.node.forgetful_engine import ForgetfulEngine
 from tests.node.repair.healing_world import HealingWorld, run
 from tests.node.repair.test_register_healing import ask, healed
 
@@ -351,3 +356,28 @@ def test_damage_does_not_bring_a_removed_register_back_from_an_older_table(is_de
 
     with bent(*([] if is_deleted else [method(RegisterStore.drop_survivor, kept)])):
         run(story, purge=SOON)
+
+
+async def test_copies_that_are_looked_through_at_once_leave_turns_of_the_loop_to_requests() -> None:
+    """As many are new when a node has joined; a scan that finds nothing need not wait for anything."""
+    members = [
+        Member(NodeId(name), DiskId(f"{n:032x}"), f"127.0.0.1:{7000 + n}") for n, name in enumerate(NAMES)
+    ]
+    topology = first_topology("demo", members, partitions=256)
+    around: Any = SimpleNamespace(emptied=set(), wall_ms=lambda: 1, stretch=1.0)
+    removal = RegisterRemoval(
+        NodeId("n1"), registers=around, engine=ForgetfulEngine().as_engine(), liveness=around,
+        transport=around, hybrid=around, options=SOON, gate=around, settle=around,
+    )  # fmt: skip
+    turns = 0
+
+    async def requests() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    others = asyncio.create_task(requests())
+    await removal.round(topology)
+    others.cancel()
+    assert turns >= topology.partitions - 1

@@ -275,8 +275,7 @@ class Engine:
     async def compact_range(self, start: bytes = b"", end: bytes | None = None) -> None:
         """Compact all tables that overlap [start, end) into one level, a few at a time (rule E12).
 
-        What is written meanwhile is left out.  Raises DiskFull when some were left as they are, for want of
-        room; OSError, RingmillError.
+        What is written meanwhile is left out.  Raises DiskFull when some were left, OSError, RingmillError.
         """
         await self._upkeep.compactor.compact_range(start, end)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import ringmill.simulator.world.transport
-from ringmill.client.routing.router import Router
+from ringmill.client.routing.attempts import Attempts
+from ringmill.client.routing.links import Method
+from ringmill.client.routing.router import Prepare, Router
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.mergeable import Update
 from ringmill.cluster.wire.sending_time import left_us
@@ -64,9 +66,15 @@ def _call_ends() -> Bends:
     """A client waits ten seconds longer for an answer than its caller does."""
     send = Router._send
 
-    def wait_on(router: Router, *given: Any) -> None:
-        *rest, timeout_s = given
-        send(router, *rest, timeout_s + 10.0)
+    def wait_on(
+        router: Router,
+        address: str,
+        what: Method[Any],
+        prepare: Prepare,
+        attempts: Attempts,
+        timeout_s: float,
+    ) -> None:
+        send(router, address, what, prepare, attempts, timeout_s + 10.0)
 
     return (method(Router._send, wait_on),)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final as Constant
 
+from ringmill.simulator.checkers.promptness import check_promptness
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.subjects.objects.checkers.clock_steps import check_clock_steps
@@ -25,7 +26,6 @@ from ringmill.simulator.subjects.objects.checkers.invention import check_inventi
 from ringmill.simulator.subjects.objects.checkers.late_work import check_late_work
 from ringmill.simulator.subjects.objects.checkers.liars import check_liars
 from ringmill.simulator.subjects.objects.checkers.progress import check_progress
-from ringmill.simulator.subjects.objects.checkers.promptness import check_promptness
 from ringmill.simulator.subjects.objects.checkers.sessions import check_sessions
 from ringmill.simulator.subjects.objects.checkers.siblings import check_siblings
 

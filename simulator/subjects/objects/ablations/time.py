@@ -67,14 +67,9 @@ def _call_ends() -> Bends:
     send = Router._send
 
     def wait_on(
-        router: Router,
-        address: str,
-        what: Method[Any],
-        prepare: Prepare,
-        attempts: Attempts,
-        timeout_s: float,
+        router: Router, address: str, asked: Method[Any], prepare: Prepare, given: Attempts, timeout_s: float
     ) -> None:
-        send(router, address, what, prepare, attempts, timeout_s + 10.0)
+        send(router, address, asked, prepare, given, timeout_s + 10.0)
 
     return (method(Router._send, wait_on),)
 

@@ -313,7 +313,11 @@ def test_roots_are_told_once_they_are_on_the_disk(gated: str) -> None:
         await asyncio.sleep(5)
         is_synced = asyncio.Event()
         objects = world[gated].replica.objects
-        objects.wait_synced = is_synced.wait  # type: ignore[assignment, method-assign]
+
+        async def wait_synced(*, is_urgent: bool = True) -> None:
+            await is_synced.wait()
+
+        objects.wait_synced = wait_synced  # type: ignore[method-assign]
         exchange, row = world["n1"].repair.anti_entropy._exchange, world.world.row(KEYS[0])
         root = exchange.root(world.world.partition(KEYS[0]), row)
         assert root is not None

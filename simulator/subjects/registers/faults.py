@@ -29,11 +29,11 @@ async def _rot_logs(fault: Fault, ground: Ground) -> None:
     node = ground.nodes[name]
     if not node.is_running or node.node is None or node.node.membership.topology.current is None:
         return
+    registers, start = node.node.replica.registers, node.current
     flushing = node.inside(_flush(node.node.replica.engine))
     await asyncio.wait([flushing], timeout=fault.lasts_s)  # a node that is killed meanwhile ends nothing
-    removed, start = node.node.replica.registers, node.current
-    before = removed.removed
-    await as_soon_as(lambda: removed.removed > before or node.current is not start, fault)
+    before = registers.removed
+    await as_soon_as(lambda: registers.removed > before or node.current is not start, fault)
     if node.node is None or node.node.membership.topology.current is None:
         return
     node.resume()

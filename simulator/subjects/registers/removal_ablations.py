@@ -15,7 +15,6 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.node.repair.register_removal import RegisterRemoval
-from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.removal_messages import CLOSE, AskClose, KeyState
 from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
@@ -81,15 +80,6 @@ def _versions_go_on() -> Bends:
     return (use(ringmill.node.requests.registers.coordinator, with_remains, as_it_is), *_always())
 
 
-def _survivors_are_dropped() -> Bends:
-    """Only what other owners tell of is put in the place of what has survived in a damaged range."""
-
-    async def kept(store: RegisterStore, key: bytes, floor: int) -> bool:
-        return False
-
-    return (method(RegisterStore.drop_survivor, kept), *_always())
-
-
 REMOVAL_ABLATIONS: Final = (
     Ablation(
         "all-owners-empty",
@@ -111,12 +101,5 @@ REMOVAL_ABLATIONS: Final = (
         _versions_go_on(),
         _of(),
         rules=("R5",),
-    ),
-    Ablation(
-        "survivors-dropped",
-        "a register that no other owner knows is not healed by what has survived of it",
-        _survivors_are_dropped(),
-        _of("log_rot"),
-        rules=("R2", "R5"),
     ),
 )

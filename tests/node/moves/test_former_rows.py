@@ -31,7 +31,8 @@ def test_a_write_that_waits_is_not_applied_once_its_partition_moves(attempt: int
             return await write(*given)
 
         objects.write = moved_first  # type: ignore[method-assign, assignment]
-        request = WriteRequest("", KEY, b"v", WriteOptions(), attempt=attempt)
+        options = WriteOptions(timeout_s=30)  # the move of its partition has its turn within seconds
+        request = WriteRequest("", KEY, b"v", options, attempt=attempt)
         with pytest.raises(WrongEpoch) as told:
             await world.inside(name, asked.requests.put(request))
         assert told.value.outcome == ("unknown" if attempt else "failed")

@@ -7,6 +7,7 @@ Rule J27: docs/protocol/jobs.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError, Unavailable
@@ -53,8 +54,9 @@ class JobSnapshots:
         """
         body = pack([name])
         try:
-            held = dict(await gather_all(self._held_by(node, body) for node in self._up()))
-            self._check_enough(self._topology.topology(), keyspace, held)
+            up = self._up()
+            told = dict(zip(up, await gather_all(self._held_by(node, body) for node in up), strict=True))
+            self._check_enough(self._topology.topology(), keyspace, told)
         except BaseException:
             await self.release(name)
             raise
@@ -68,12 +70,12 @@ class JobSnapshots:
         """Whoever does not hear of it releases its snapshot after a while by itself."""
         await self._tell(RELEASE_SNAPSHOT, name)
 
-    async def _held_by(self, node: NodeId, body: bytes) -> tuple[NodeId, set[PartitionId]]:
+    async def _held_by(self, node: NodeId, body: bytes) -> set[PartitionId] | RingmillError:
+        """The partitions that its snapshot speaks for, or why it took none."""
         try:
-            answer = await self._call(node, HOLD_SNAPSHOT, body)
-            return node, held_partitions(answer)
-        except RingmillError:
-            return node, set()
+            return held_partitions(await self._call(node, HOLD_SNAPSHOT, body))
+        except RingmillError as error:
+            return error
 
     async def _tell(self, method: str, name: str) -> None:
         body = pack([name])
@@ -94,15 +96,28 @@ class JobSnapshots:
         return [member.id for member in members if self._liveness.is_up(member.id)]
 
     def _check_enough(
-        self, topology: Topology, keyspace: KeyspaceEntry, held: dict[NodeId, set[PartitionId]]
+        self,
+        topology: Topology,
+        keyspace: KeyspaceEntry,
+        told: Mapping[NodeId, set[PartitionId] | RingmillError],
     ) -> None:
         for number, row in enumerate(topology.rows):
             wanted = row.readers_for(parse_level(SNAPSHOT_LEVEL, row.size, keyspace.r))
-            holding = [node for node in row.readers if PartitionId(number) in held.get(node, ())]
-            if len(holding) < wanted:
+            reasons = {node: _reason(told.get(node), PartitionId(number)) for node in row.readers}
+            if sum(not why for why in reasons.values()) < wanted:
+                why_not = "; ".join(f"{node}: {why}" for node, why in reasons.items() if why)
                 raise Unavailable(
-                    f"a snapshot of keyspace {keyspace.name!r} needs {wanted} owners of partition {number}, "
-                    f"and {len(holding)} took one",
-                    hint="start the nodes that are down, or read with consistency quorum",
+                    f"a snapshot of keyspace {keyspace.name!r} needs {wanted} owners of partition {number} "
+                    f"({why_not})",
+                    hint="mend that, or read with consistency quorum",
                     outcome="failed",
                 )
+
+
+def _reason(told: set[PartitionId] | RingmillError | None, partition: PartitionId) -> str:
+    """Why a node has no snapshot of the partition; empty if it has one."""
+    if told is None:
+        return "is down"
+    if isinstance(told, RingmillError):
+        return told.message
+    return "" if partition in told else "may lack some of it"

@@ -364,7 +364,7 @@ async def test_copies_that_are_looked_through_at_once_leave_turns_of_the_loop_to
         Member(NodeId(name), DiskId(f"{n:032x}"), f"127.0.0.1:{7000 + n}") for n, name in enumerate(NAMES)
     ]
     topology = first_topology("demo", members, partitions=256)
-    around: Any = SimpleNamespace(emptied=set(), wall_ms=lambda: 1, stretch=1.0)
+    around: Any = SimpleNamespace(emptied=set(), unused=set(), wall_ms=lambda: 1, stretch=1.0)
     removal = RegisterRemoval(
         NodeId("n1"), registers=around, engine=ForgetfulEngine().as_engine(), liveness=around,
         transport=around, hybrid=around, options=SOON, gate=around, settle=around,

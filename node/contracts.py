@@ -213,7 +213,7 @@ class KeyspaceAccess(Protocol):
 
         Returns the time by which its expiry is judged, in milliseconds since 1970.
 
-        Raises Unavailable when too few owners of some partition do.
+        Raises QuorumNotReached when too few owners of some partition do.
         """
         ...
 

@@ -17,13 +17,14 @@ Layout: docs/formats/object.md.  Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.limits import MAX_OBJECT_BYTES, MAX_TOTAL
 from ringmill.cluster.sometimes import sometimes
+from ringmill.cluster.versions.dots import Dot
 from ringmill.cluster.versions.entries import entry_bytes, entry_data, entry_name, newest_of_each
 from ringmill.cluster.versions.objects import Sibling, StoredObject, newest_first, supersede_chosen
 from ringmill.cluster.versions.own_share import own_share_bytes
@@ -157,7 +158,7 @@ def after_update(present: StoredObject, update: Update, sibling: Sibling, expiry
     """
     actor = sibling.dot.actor
     gone = _gone(present, update, expiry_ms)
-    replaced = [old for old in present.siblings if old in gone or update.replaces(old, actor)]
+    replaced = [old for old in present.siblings if old.dot in gone or update.replaces(old, actor)]
     stored = supersede_chosen(present, replaced, sibling._replace(value=update.value(replaced)))
     size = _size(stored)
     own_bytes = own_share_bytes(stored, actor) if size > MAX_OBJECT_BYTES else 0
@@ -171,18 +172,15 @@ def after_update(present: StoredObject, update: Update, sibling: Sibling, expiry
     return stored
 
 
-def _gone(present: StoredObject, update: Update, expiry_ms: int) -> Sequence[Sibling]:
+def _gone(present: StoredObject, update: Update, expiry_ms: int) -> Collection[Dot]:
     """What no reader is shown any more since it, or what hides it, has expired."""
-    expired = [old for old in present.siblings if old.is_expired(expiry_ms)]
+    expired = {old.dot for old in present.siblings if old.is_expired(expiry_ms)}
     if not expired or not (isinstance(update, PutEntry) or getattr(update, "named", None) is entry_name):
         return expired
     deciding = newest_of_each(newest_first(present.siblings))
-    names = {entry_name(one.value) for one in deciding if one.value is not None and one in expired}
-    return [
-        old
-        for old in present.siblings
-        if old in expired or (old.value is not None and entry_name(old.value) in names)
-    ]
+    names = {entry_name(one.value) for one in deciding if one.value is not None and one.dot in expired}
+    hidden = (old for old in present.siblings if old.value is not None and entry_name(old.value) in names)
+    return expired | {old.dot for old in hidden}
 
 
 def count_of(values: Iterable[bytes]) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from ringmill.cluster.errors import RingmillError, Unavailable, from_wire
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
-from ringmill.cluster.mapreduce.failures import TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, Said
@@ -71,7 +71,7 @@ class JobStepRunner:
             answer = await self._have_done(step, _UNTIL_TIMEOUT_S)
         except TaskFailed as failure:
             raise failure.as_job_error("until", 1) from failure
-        return tuple(answer) == (True,)
+        return answer in ((True,), [True])
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
@@ -115,8 +115,16 @@ class JobStepRunner:
         if said.kind == "refused":
             raise from_wire(said.body)
         if said.kind == "failed":
-            raise TaskFailed.from_wire(said.body)
+            raise _failure(said.body)
         return said.body
+
+
+def _failure(body: Any) -> TaskFailed:
+    """What a step says of its failure; the job's code may have written it."""
+    try:
+        return TaskFailed.from_wire(body)
+    except (TypeError, ValueError) as error:
+        return TaskFailed(Cause.USER_ERROR, f"wrote into its own pipe: {error}")
 
 
 class _Interrupted(Unavailable):

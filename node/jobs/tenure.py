@@ -245,8 +245,10 @@ class Tenure:
         self._look_whether_idle()
 
     async def _drive(self, driver: JobDriver, row: IndexRow) -> None:
+        has_crashed = True
         try:
             await driver.run()
+            has_crashed = False
         except BaseExceptionGroup as group:
             if group.subgroup(Fenced) is not None:
                 raise Fenced(f"job {row.job} has another coordinator", outcome="failed") from group
@@ -258,6 +260,8 @@ class Tenure:
         view = driver.view()
         over = row.ended(self._world.node, view.state, view.seconds, view.why)
         entries, retried = driver.journal.number, view.summary.retried
+        if has_crashed:  # an entry that was under way may have been written
+            entries = await slots_used(self._world.cells, row.journal)
         try:
             dropped = await self._index.put(over.counted(entries, retried, view.flow))
         except (InvalidArgument, ValueError, OverflowError) as error:  # no figure may end the node
@@ -288,7 +292,7 @@ class Tenure:
             return
         sometimes("a job is taken over")
         if job.machine.state in ("PENDING", "RUNNING", "PLANNING") or job.machine.chain.links:
-            await self._fetch_code(job.spec.bundle_sha256)
+            await self._fetch_code(job.spec)
         if not job.machine.is_over:
             job.at = max(job.at, self._world.clock.wall() - job.submitted_at)
         driver = JobDriver(
@@ -298,12 +302,14 @@ class Tenure:
         self._jobs[row.job] = driver
         await self._drive(driver, row)
 
-    async def _fetch_code(self, sha256: str) -> None:
+    async def _fetch_code(self, spec: JobSpec) -> None:
         """Workers that lack the code ask this node for it.  A node that has it may be back soon."""
         for _ in range(_CODE_TRIES):
+            if name := snapshot_name(spec):  # nobody else does it before the job is driven (rule J27)
+                await self._world.keyspaces.keep_snapshot(name)
             for node in self._world.members_up():
                 with suppress(RingmillError):
-                    await self._bundles.ensure(sha256, node)
+                    await self._bundles.ensure(spec.bundle_sha256, node)
                     return
             await asyncio.sleep(_CODE_PAUSE_S)
 
@@ -323,8 +329,7 @@ class Tenure:
         """Of jobs that ended long ago nothing is kept.  One whose journal cannot be deleted now stays in the
         list, and its turn comes again with the next job that ends."""
         for row in rows:
-            if await self._is_deleted(row):
-                await self._index.drop(row)
+            if await self._is_deleted(row) and await self._index.drop(row):
                 self._jobs.pop(row.job, None)
 
     async def _drop(self, row: IndexRow) -> None:

@@ -91,7 +91,11 @@ async def open_requests(
         held = HeldWatches(options)
         scanner = _scanner(core, replica, routes, topology, liveness, timekeeper)
         snapshots = JobSnapshots(
-            transport=core.transport, topology=topology, liveness=liveness, hybrid=core.hybrid
+            transport=core.transport,
+            topology=topology,
+            liveness=liveness,
+            hybrid=core.hybrid,
+            timekeeper=timekeeper,
         )
         yield Requests(
             watches=_watches(core, replica, routes, reader, held),

@@ -46,10 +46,7 @@ class SyncPlace:
 
     def is_loop(self, size_bytes: int) -> bool:
         """Whether to sync this number of bytes on the loop."""
-        while self._under_way and self._under_way[0].done():
-            sync = self._under_way.popleft()
-            if not sync.cancelled() and sync.exception() is None:
-                self._took_in_thread(sync.result())
+        self._heed_done()
         return not self._in_thread and not self._under_way and size_bytes <= MOST_BYTES
 
     def asked_for_thread(self) -> None:
@@ -58,6 +55,7 @@ class SyncPlace:
 
     def begun(self, sync: Future[float]) -> None:
         """It was given to the thread, which takes one after the other; it returns how long it took."""
+        self._heed_done()  # for hours nobody may ask for the loop
         self._under_way.append(sync)
 
     def took(self, took_s: float) -> None:
@@ -69,6 +67,12 @@ class SyncPlace:
             self._in_thread = max(self._in_thread, self._backoff)
         elif self._backoff:
             self._backoff -= 1
+
+    def _heed_done(self) -> None:
+        while self._under_way and self._under_way[0].done():
+            sync = self._under_way.popleft()
+            if not sync.cancelled() and sync.exception() is None:
+                self._took_in_thread(sync.result())
 
     def _took_in_thread(self, took_s: float) -> None:
         if took_s > LONG_IN_THREAD_S:

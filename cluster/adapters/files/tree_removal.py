@@ -8,7 +8,9 @@ followed, as names count relative to open folders.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import uuid
 from contextlib import suppress
 from typing import Final
@@ -49,13 +51,27 @@ def _remove(name: str, top: int, *, is_folder: bool) -> None:
         for inner, is_inner_folder in _entries(folder):
             with suppress(FileNotFoundError):
                 if is_inner_folder:
-                    os.close(_opened(inner, folder))  # who moves a folder needs the right to write in it
-                    os.rename(inner, uuid.uuid4().hex, src_dir_fd=folder, dst_dir_fd=top)
+                    _raise_to(top, inner, folder)
                 else:
                     os.unlink(inner, dir_fd=folder)
     finally:
         os.close(folder)
     os.rmdir(name, dir_fd=top)
+
+
+def _raise_to(top: int, inner: str, folder: int) -> None:
+    """Move a folder up, or delete it where it cannot be moved."""
+    with suppress(OSError):  # one that is empty may be another user's
+        os.rmdir(inner, dir_fd=folder)
+        return
+    os.close(_opened(inner, folder))  # who moves a folder needs the right to write in it
+    try:
+        os.rename(inner, uuid.uuid4().hex, src_dir_fd=folder, dst_dir_fd=top)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # overlayfs moves no folder of a lower layer, which no code has nested since the image was made
+        shutil.rmtree(inner, dir_fd=folder)
 
 
 def _entries(folder: int) -> list[tuple[str, bool]]:

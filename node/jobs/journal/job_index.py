@@ -134,11 +134,16 @@ class JobIndex:
                 outcome="failed",
             )
 
-    async def drop(self, row: IndexRow) -> None:
-        """Forget a job, unless its row is another one by now.  Raises Fenced."""
+    async def drop(self, row: IndexRow) -> bool:
+        """Forget a job, unless its row is another one by now, as it was submitted again; whether it was its.
+
+        Raises Fenced.
+        """
         async with self._turn:
-            if self.rows.get(row.job) == row:
-                await self._write({name: each for name, each in self.rows.items() if name != row.job})
+            if self.rows.get(row.job) != row:
+                return False
+            await self._write({name: each for name, each in self.rows.items() if name != row.job})
+            return True
 
     async def _write(self, rows: dict[str, IndexRow]) -> None:
         value = _packed([_VERSION, self._term, [astuple(row) for row in rows.values()]])

@@ -24,6 +24,7 @@ from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Copy
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit, Engine
+from ringmill.node.storage.storage_errors import CorruptBlock
 
 __all__ = ["RegisterStore"]
 
@@ -101,6 +102,8 @@ class RegisterStore:
 
         try:
             await change(self._engine, key, step)
+        except CorruptBlock:  # a disk that cannot be read now tells nothing of what was promised
+            raise
         except CorruptData:  # nobody has healed it before, and nobody else writes it
             await self._engine.wait_writable()
             self._put(key, told)
@@ -125,6 +128,8 @@ class RegisterStore:
 
         try:
             return await change(self._engine, key, step, frees_space=True)
+        except CorruptBlock:
+            raise
         except CorruptData:
             await self._engine.wait_writable(frees_space=True)
             return drop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Priority, Transport
@@ -18,7 +18,7 @@ from ringmill.cluster.quorum.levels import parse_level
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.hybrid_time import HybridClock
-from ringmill.node.contracts import LivenessView, TopologyView
+from ringmill.node.contracts import LivenessView, TimeKeeper, TopologyView
 from ringmill.node.replica.packing import pack
 from ringmill.node.replica.snapshots.snapshot_serving import (
     HOLD_SNAPSHOT,
@@ -41,16 +41,18 @@ class JobSnapshots:
         topology: TopologyView,
         liveness: LivenessView,
         hybrid: HybridClock,
+        timekeeper: TimeKeeper,
     ) -> None:
         self._transport = transport
         self._topology = topology
         self._liveness = liveness
         self._hybrid = hybrid
+        self._timekeeper = timekeeper
 
     async def hold(self, name: str, keyspace: KeyspaceEntry) -> int:
         """Have every member that is up take a snapshot; returns the time by which its expiry is judged.
 
-        Raises Unavailable when fewer than a majority of some partition's owners have one.
+        Raises QuorumNotReached when fewer than a majority of some partition's owners have one.
         """
         body = pack([name])
         try:
@@ -60,6 +62,7 @@ class JobSnapshots:
         except BaseException:
             await self.release(name)
             raise
+        await self._timekeeper.wait_compared(_CALL_S)  # a wrong clock would hide what has not expired
         return self._hybrid.expiry_ms()
 
     async def keep(self, name: str) -> None:
@@ -105,12 +108,13 @@ class JobSnapshots:
             wanted = row.readers_for(parse_level(SNAPSHOT_LEVEL, row.size, keyspace.r))
             reasons = {node: _reason(told.get(node), PartitionId(number)) for node in row.readers}
             if sum(not why for why in reasons.values()) < wanted:
-                why_not = "; ".join(f"{node}: {why}" for node, why in reasons.items() if why)
-                raise Unavailable(
-                    f"a snapshot of keyspace {keyspace.name!r} needs {wanted} owners of partition {number} "
-                    f"({why_not})",
-                    hint="mend that, or read with consistency quorum",
+                raise QuorumNotReached.of(
+                    f"snapshot of partition {number} of {keyspace.name}",
+                    wanted,
+                    [node for node, why in reasons.items() if not why],
+                    {node: why for node, why in reasons.items() if why},
                     outcome="failed",
+                    hint="mend that, or read with consistency quorum",
                 )
 
 

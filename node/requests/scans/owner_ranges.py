@@ -80,7 +80,7 @@ class OwnerRanges:
                     asked = self._ask(node, wanted, request, row, deadline)
                     asking[asyncio.create_task(asked, name="scan-owner")] = node
                 if tally.is_lost:
-                    if len(row.readers) - len(without) < r:
+                    if not row.is_joint and len(row.readers) - len(without) < r:
                         raise _gone(wanted.snapshot, tally)
                     raise _lost(tally, deadline)
                 if not await _hear(tally, answers, without, asking, deadline):

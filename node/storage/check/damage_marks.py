@@ -56,6 +56,7 @@ class DamageMarks:
         self._tables = sight.tables
         self._installer = installer
         self._known: set[CorruptMark] = set()
+        self._remaining: set[CorruptMark] = set()  # of marks that are being lifted: no news
         self._pieces: dict[CorruptMark, tuple[CorruptMark, ...]] = {}
         self._one_at_a_time = asyncio.Lock()
         self.found = asyncio.Event()
@@ -64,7 +65,7 @@ class DamageMarks:
     def look(self) -> None:
         """Look for new marks; call it when the version may have changed."""
         marks = set(self._tables.version.marks)
-        if not marks <= self._known:
+        if not marks <= self._known | self._remaining:
             self.found.set()
             self.times_found += 1
         self._known = marks
@@ -82,14 +83,20 @@ class DamageMarks:
             for piece in former:
                 await self._restore(piece, start, end)
             left = tuple(piece for whole in former for piece in without(whole, start, end))
-            self._known.update(left)
+            self._remaining.update(left)
             removed = tuple(piece for piece in former if piece not in left)
             added = tuple(piece for piece in left if piece not in former)
             edit = VersionEdit(marks_removed=removed, marks_added=added)
             self._sight.snapshots.note_healed(removed, self._sight.sequence())
-            await self._installer.commit(
-                VersionEdit(marks_removed=removed, marks_added=added, salvaged_removed=self._finished(edit))
-            )
+            try:
+                await self._installer.commit(
+                    VersionEdit(
+                        marks_removed=removed, marks_added=added, salvaged_removed=self._finished(edit)
+                    )
+                )
+                self._known.update(left)
+            finally:
+                self._remaining.clear()
             if left:
                 self._pieces[mark] = left
             else:

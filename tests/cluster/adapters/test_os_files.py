@@ -251,3 +251,20 @@ def test_folders_that_their_own_user_may_not_read_are_removed(tmp_path: Path) ->
     """By a user that is not root, whom no mode holds."""
     os.chmod(tmp_path, 0o777)
     subprocess.run([sys.executable, "-c", AS_NOBODY], cwd=tmp_path, check=True)
+
+
+def test_folders_that_cannot_be_moved_are_removed_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Overlayfs moves no folder that an image brought along."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    (tree := tmp_path / "tree").mkdir()
+    nested(tree, 5)
+    (tree / "empty").mkdir()
+    (tree / "deeper" / "file").write_bytes(b"x")
+    monkeypatch.setattr(os, "rename", refuse)
+    remove_tree(str(tree))
+    assert os.listdir(tmp_path) == []

@@ -30,6 +30,16 @@ def test_short_syncs_stay_on_the_loop_and_large_ones_do_not() -> None:
         place.took(SHORT_S)
 
 
+def test_syncs_that_no_request_waits_for_are_not_kept_until_one_does() -> None:
+    place = SyncPlace()
+    for _ in range(1_000):
+        place.asked_for_thread()
+        sync: Future[float] = Future()
+        sync.set_result(0.001)
+        place.begun(sync)
+    assert len(place._under_way) == 1
+
+
 def test_one_slow_sync_among_short_ones_stays_an_exception() -> None:
     place = SyncPlace()
     for number in range(1_000):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ from ringmill.node.storage.read import reading
 from ringmill.node.storage.read.lookup import find_off_loop
 from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
 from ringmill.node.storage.table.block_cache import BlockCache
-from ringmill.node.storage.version.version import CorruptMark, without
+from ringmill.node.storage.version.table_installer import TableInstaller
+from ringmill.node.storage.version.version import CorruptMark, VersionEdit, without
 from ringmill.node.storage.version.version_set import View
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -113,6 +115,7 @@ async def test_a_mark_is_healed_piece_by_piece_and_each_piece_survives_a_restart
     assert not engine.damage_found.is_set()  # what is left was known before
     await engine.close()
     again = await open_engine(CALM)
+    assert again.marks_found == 1
     assert await again.get(lost[0]) == await again.get(lost[1]) == b"old" * 8
     with pytest.raises(CorruptRange):
         await again.get(lost[2])
@@ -121,6 +124,25 @@ async def test_a_mark_is_healed_piece_by_piece_and_each_piece_survives_a_restart
     await again.mark_healed(left)
     assert not again.corrupt_ranges()
     assert await again.get(lost[2]) == b"old" * 8
+
+
+async def test_what_is_left_of_a_mark_is_no_news_to_who_looks_while_it_is_written_down(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await open_engine(CALM)
+    mark = await marked(disk, engine)
+    lost = [key for key in KEYS if mark.covers(key)]
+    found, commit = engine.marks_found, TableInstaller.commit
+
+    async def look_beside(installer: TableInstaller, edit: VersionEdit, *rest: Any) -> None:
+        engine._on_change()  # as a flush does that has just ended
+        await commit(installer, edit, *rest)
+        engine._on_change()
+
+    monkeypatch.setattr(TableInstaller, "commit", look_beside)
+    await engine.mark_healed(mark, lost[1], lost[2])
+    assert len(engine.corrupt_ranges()) == 2
+    assert (engine.marks_found, engine.damage_found.is_set()) == (found, False)
 
 
 async def heal(engine: Engine, mark: CorruptMark) -> None:

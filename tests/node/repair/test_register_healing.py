@@ -221,19 +221,18 @@ def test_one_damaged_block_is_healed_a_page_at_a_time_and_nothing_beside_it_is_r
             asked.extend(key for key, _, _ in told.items)
             return page(told)
 
-        monkeypatch.setattr(store, "put_healed", noted)
-        monkeypatch.setattr(RegistersPage, "encode", noted_page)
-        await world.inside("n1", world["n1"].replica.engine.fence(part.start, part.end))
-        await healed(world, "n1")
+        with pytest.MonkeyPatch.context() as patch:  # ended here, as it keeps what it has patched
+            patch.setattr(store, "put_healed", noted)
+            patch.setattr(RegistersPage, "encode", noted_page)
+            await world.inside("n1", world["n1"].replica.engine.fence(part.start, part.end))
+            await healed(world, "n1")
         assert put == [place + key for key in keys[20:30]]
         assert {prefix + key for key in asked} == {place + key for key in keys[20:32]}, "three pages of four"
 
     run(story)
 
 
-def test_healed_registers_wait_for_room_also_where_nothing_can_be_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_healed_registers_wait_for_room_also_where_nothing_can_be_read() -> None:
     async def story(world: HealingWorld) -> None:
         store, engine = world["n1"].replica.registers, world["n1"].replica.engine
         waited: list[bytes] = []
@@ -244,12 +243,13 @@ def test_healed_registers_wait_for_room_also_where_nothing_can_be_read(
         async def wait_writable(**_: bool) -> None:
             waited.append(b"")
 
-        monkeypatch.setattr(ringmill.node.replica.registers.register_store, "change", unreadable)
-        monkeypatch.setattr(engine, "wait_writable", wait_writable)
         topology = world.world.topology
         partition = topology.partition_of(SPACE, KEYS[0])
         prefix = registers_prefix(Copy(partition, topology.row(partition).copy_epochs[0]))
-        await world.inside("n1", store.put_healed(prefix + b"0" * 12 + KEYS[0], UNTOUCHED))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ringmill.node.replica.registers.register_store, "change", unreadable)
+            patch.setattr(engine, "wait_writable", wait_writable)
+            await world.inside("n1", store.put_healed(prefix + b"0" * 12 + KEYS[0], UNTOUCHED))
         assert waited
 
     run(story)

@@ -1,7 +1,7 @@
-"""A cluster whose voters are mostly gone goes on as another cluster: the document, and what it may cost.
+"""A cluster most of whose voters are gone goes on as another cluster: the document, and what it may cost.
 
-Nobody can decide on a next epoch any more (T2), so an operator names the members that are gone permanently,
-and those that are left take up a document in which the lost disks have no place.  It has a new cluster id,
+Nobody can decide on a next epoch any more (T2), or too few are left to note that one of them has started
+(I3), so an operator names the members that are gone permanently, and those that are left take up a document in which the lost disks have no place.  It has a new cluster id,
 and an epoch and row epochs far above all that the lost ones can have known: what they still send is refused,
 and their old disks are foreign.  The same word on the same document makes the same document.
 
@@ -17,6 +17,7 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId, PartitionId
+from ringmill.cluster.membership.start_rules import others_needed
 from ringmill.cluster.ring.replacement import estimated_keys
 from ringmill.cluster.ring.topology import Topology, choose_voters, cluster_id
 from ringmill.cluster.ring.topology_entries import GIVEN_UP, NORMAL, Owner, Row
@@ -82,9 +83,10 @@ def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
 
 
 def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
-    """Raise InvalidArgument unless these are members, not all of them, and have most of the votes.
+    """Raise InvalidArgument unless these are members, not all of them, without whom it does not go on.
 
-    Not either when the cluster goes on without these already.
+    They have most of the votes, or are as many as leave fewer than a start needs to be noted by.  Not either
+    when the cluster goes on without these already.
     """
     for node in lost:
         topology.member(node)
@@ -93,12 +95,19 @@ def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
     if len(set(lost)) == len(topology.members):
         raise InvalidArgument("no member would be left", hint="begin anew: `ringmill cluster form`")
     votes = sum(voter in lost for voter in topology.voter_nodes)
-    if 2 * votes < len(topology.voters):
+    if 2 * votes < len(topology.voters) and not _leaves_too_few(topology, lost):
         raise InvalidArgument(
             f"{', '.join(sorted(set(lost)))}: only {votes} of the {len(topology.voters)} votes, "
             "so the others can still decide",
             hint="`ringmill cluster replace NODE` gives a lost disk its place back",
         )
+
+
+def _leaves_too_few(topology: Topology, lost: Collection[NodeId]) -> bool:
+    """Whether those that are left could not serve again, once they have all stopped (I3)."""
+    standing = [each.id for each in topology.members if not each.is_given_up]
+    left = sum(node not in lost for node in standing)
+    return left - 1 < others_needed(len(standing))
 
 
 def is_recovered(topology: Topology, lost: Collection[NodeId]) -> bool:

@@ -1,9 +1,10 @@
-"""A cluster most of whose voters are gone goes on as another cluster: the document, and what it may cost.
+"""A cluster most of which is gone goes on as another cluster: the document, and what it may cost.
 
 Nobody can decide on a next epoch any more (T2), or too few are left to note that one of them has started
-(I3), so an operator names the members that are gone permanently, and those that are left take up a document in which the lost disks have no place.  It has a new cluster id,
-and an epoch and row epochs far above all that the lost ones can have known: what they still send is refused,
-and their old disks are foreign.  The same word on the same document makes the same document.
+(I3).  So an operator names the members that are gone permanently, and those that are left take up a document
+in which the lost disks have no place.  It has a new cluster id, and an epoch and row epochs far above all
+that the lost ones can have known: what they still send is refused, and their old disks are foreign.  The same
+word on the same document makes the same document.
 
 Pure.  Rule T9: docs/protocol/topology.md.
 """
@@ -17,7 +18,6 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId, PartitionId
-from ringmill.cluster.membership.start_rules import others_needed
 from ringmill.cluster.ring.replacement import estimated_keys
 from ringmill.cluster.ring.topology import Topology, choose_voters, cluster_id
 from ringmill.cluster.ring.topology_entries import GIVEN_UP, NORMAL, Owner, Row
@@ -104,10 +104,11 @@ def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
 
 
 def _leaves_too_few(topology: Topology, lost: Collection[NodeId]) -> bool:
-    """Whether those that are left could not serve again, once they have all stopped (I3)."""
+    """Whether those that are left could not serve again, once they have all stopped (I3): a start needs half
+    of the members beside itself, as cluster/membership/start_rules.py has it."""
     standing = [each.id for each in topology.members if not each.is_given_up]
     left = sum(node not in lost for node in standing)
-    return left - 1 < others_needed(len(standing))
+    return left - 1 < len(standing) // 2
 
 
 def is_recovered(topology: Topology, lost: Collection[NodeId]) -> bool:

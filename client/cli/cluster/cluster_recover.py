@@ -1,4 +1,4 @@
-"""`ringmill cluster recover NODE...`: the operator's word that members are gone, without whom it does not go on."""
+"""`ringmill cluster recover NODE...`: the operator's word that the cluster goes on without these members."""
 
 from __future__ import annotations
 

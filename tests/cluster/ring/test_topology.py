@@ -210,7 +210,7 @@ def test_a_refused_document_leaves_no_row_behind() -> None:
         forged[9] = [*[[NORMAL, epoch, 1, 0] for epoch in range(first, first + 1000)], 0]
         with pytest.raises(InvalidArgument):
             Topology.decode(msgpack.packb(forged))
-        forged[9] = forged[9][: forged[4] - 1] + [0]
+        forged[9] = [*forged[9][: forged[4] - 1], 0]
         with pytest.raises(InvalidArgument, match="row is not an array"):
             Topology.decode(msgpack.packb(forged))
     assert before and table._read == before

@@ -176,7 +176,7 @@ def test_who_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_g
         kill(world, *lost)
         made, _ = await go_on(world, "n4", *lost)
         world.world.network.link("n4", "n5").latency_s = 0.1
-        with pytest.raises(Unavailable, match="already, and .*n7 has not gone over yet"):
+        with pytest.raises(Unavailable, match=r"already, and .*n7 has not gone over yet"):
             await go_on(world, "n5", *lost)
         assert world["n5"].membership.topology.current == made
 

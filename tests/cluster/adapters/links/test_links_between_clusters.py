@@ -38,7 +38,8 @@ async def test_a_link_that_was_admitted_before_its_side_went_over_is_dialled_ane
         nonlocal has_waited
         has_waited = True
         n2.join(C2, C1)
-        return await proved(*given)
+        shown: bytes = await proved(*given)
+        return shown
 
     monkeypatch.setattr(n2, "_proved", joined_meanwhile)
     async with asyncio.timeout(10):

@@ -233,7 +233,7 @@ class AsyncMembers:
         return plan_recovery(topology, names, seen.keys_by_node())
 
     async def recover(self, lost: Collection[str], *, timeout: Seconds | None = None) -> Recovery:
-        """Go on without the members `lost`, which had most of the votes, as a cluster with another id.
+        """Go on without the members `lost`, as a cluster with another id.
 
         Their disks are refused from then on; `replace` gives each an empty one.  What only they had is lost,
         changes of keyspaces, too.  Give this word once: two words that name other members make two clusters.

@@ -19,6 +19,7 @@ from ringmill.cluster.wire.offers import CarrierName
 __all__ = ["bring_up"]
 
 UP_TIMEOUT_S = 30.0
+CHECK_S = 2.0  # for nodes that were not started here
 
 
 def _say_nothing(_words: str) -> None:
@@ -43,8 +44,8 @@ def bring_up(
     `base_port` is for a new cluster whose plan names none.  Given transports, and ports for metrics, apply to
     the nodes that start from now on.  Everything is checked before the first file is written.  A failure
     stops only the nodes that this call started.  Raises InvalidArgument when the cluster exists with other
-    settings than `plan`, or when `plan` is not valid; Conflict when nodes are on other
-    disks than it names: then all are left running.  `tell` gets what a user should know besides.
+    settings than `plan`, or when `plan` is not valid; Conflict when nodes are on other disks than it names,
+    whoever started them: then all are left running.  `tell` gets what a user should know besides.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
     carriers = (peer_transport, client_transport)
@@ -58,6 +59,7 @@ def bring_up(
         stopped = [node for node in cluster.nodes if local_cluster.node_state(node) == "stopped"]
         if not stopped:
             save_cluster(cluster)
+            _check_disks(cluster)
             return cluster, []
         cluster, started = local_cluster.start_nodes(cluster, stopped)
         try:
@@ -66,10 +68,11 @@ def bring_up(
             except InvalidArgument as error:
                 cluster, started = _without_strangers(cluster, started, error, tell)
                 _form(cluster, started, timeout_s or UP_TIMEOUT_S)
-        except Conflict as error:  # nodes on other disks wait for the operator's word, the others serve
-            error.detail["changed"] = f"{' '.join(one.node.id for one in started)} started and left running"
-            raise
         except BaseException as error:
+            if isinstance(error, Conflict) and "other_disks" in error.detail:  # an operator has to say a word
+                names = " ".join(one.node.id for one in started)
+                error.detail["changed"] = f"{names} started and left running"
+                raise
             local_cluster.stop_nodes([one.node for one in started])  # nothing half-started is left running
             if isinstance(error, RingmillError):
                 error.detail["changed"] = _undone(cluster, stopped, is_new=is_new)
@@ -165,6 +168,15 @@ def _form(cluster: LocalCluster, started: Sequence[Started], timeout_s: float) -
     from ringmill.client.local.local_forming import form_local
 
     asyncio.run(form_local(cluster, {one.node.id: one.process for one in started}, timeout_s))
+
+
+def _check_disks(cluster: LocalCluster) -> None:
+    """Raise Conflict when nodes that run are on other disks than the cluster names."""
+    try:
+        _form(cluster, (), CHECK_S)
+    except RingmillError as error:
+        if "other_disks" in error.detail:
+            raise
 
 
 def _check_shape(cluster: LocalCluster, plan: dict[str, int]) -> None:

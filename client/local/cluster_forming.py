@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -60,6 +60,13 @@ class Formed:
     joined: tuple[str, ...]
 
 
+class _Stray(NamedTuple):
+    """A node on another disk than the document names."""
+
+    topology: Topology
+    found: IdentifyResponse
+
+
 def _no_process(address: str) -> None:
     """No process to check: this command did not start the node."""
 
@@ -89,8 +96,22 @@ async def form(effort: Effort, shape: Shape) -> Formed:
     Raises RingmillError when another process answers; InvalidArgument when nodes belong to different
     clusters, or to one that does not name them all; what `effort.check` raises; DeadlineExceeded, which names
     what was still missing, when time ran out; Conflict, with `other_disks` in its detail, when all but nodes
-    on other disks than the cluster names are ready.
+    on other disks than the cluster names are ready, or when time ran out and there are such nodes.
     """
+    strays: list[_Stray] = []
+    try:
+        formed = await _formed(effort, shape, strays)
+    except DeadlineExceeded as error:
+        if strays:  # the others may wait for these
+            raise _other_disks(strays, error) from None
+        raise
+    if strays:
+        raise _other_disks(strays)
+    return formed
+
+
+async def _formed(effort: Effort, shape: Shape, strays: list[_Stray]) -> Formed:
+    """As `form`, which is told of the nodes on other disks by `strays`."""
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
         await _all(_check_process(effort, links, address) for address in effort.addresses)
@@ -104,11 +125,10 @@ async def form(effort: Effort, shape: Shape) -> Formed:
         if topology.epoch == FIRST_EPOCH:  # a later one is offered by the members
             document = InitRequest(document=topology.encode())
             await _all(_asked(effort, links, address, INIT, document) for address in lacking)
+        strays += [_Stray(topology, one) for address, one in by_address.items() if address not in seated]
         for address in by_address.keys() - seated.keys():
-            effort.waiting[address] = f"is on another disk than cluster {topology.name} names"
+            effort.waiting.pop(address, None)
         await _all(_ready(effort, links, address) for address in seated)
-    if len(seated) < len(by_address):
-        raise _other_disks(topology, [one for address, one in by_address.items() if address not in seated])
     return Formed(topology, tuple(one.node for one in lacking.values()))
 
 
@@ -217,15 +237,25 @@ def _check_members(topology: Topology, identities: Sequence[IdentifyResponse]) -
         )
 
 
-def _other_disks(topology: Topology, found: Sequence[IdentifyResponse]) -> Conflict:
-    """Nothing gives these nodes their places but an operator's word."""
-    names = [one.node for one in found]
-    disks = [f"{one.node} has disk {one.disk}, not {topology.member(NodeId(one.node)).disk}" for one in found]
+def _other_disks(strays: Sequence[_Stray], late: DeadlineExceeded | None = None) -> Conflict:
+    """Nothing gives these nodes their places but an operator's word.  `late`: what is said of the others."""
+    names = [found.node for _, found in strays]
+    disks = [
+        f"{found.node} has disk {found.disk}, not {topology.member(NodeId(found.node)).disk}"
+        for topology, found in strays
+    ]
+    message = f"cluster {strays[0].topology.name} names other disks: {'; '.join(disks)}"
+    hint = (
+        f"give {' '.join(names)} the former data folder back, or if that is lost "
+        f"`ringmill cluster replace {names[0]}`"
+    )
+    if late is None:
+        return Conflict(message, detail={"other_disks": names}, hint=hint)
     return Conflict(
-        f"cluster {topology.name} names other disks: {'; '.join(disks)}",
-        detail={"other_disks": names},
-        hint=f"give {' '.join(names)} the former data folder back, or if that is lost "
-        f"`ringmill cluster replace {names[0]}`",
+        f"{message}; {late.message}",
+        detail={**late.detail, "other_disks": names},
+        hint=f"{hint}; if the others cannot serve without, end these and `ringmill cluster recover "
+        f"{' '.join(names)}` first",
     )
 
 

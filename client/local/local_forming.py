@@ -29,7 +29,7 @@ async def form_local(cluster: LocalCluster, started: Processes, timeout_s: float
     """Form one cluster of the nodes of `cluster`, and wait until each is ready to serve.
 
     Raises RingmillError with the end of its log when a process ended; DeadlineExceeded when time ran out;
-    Conflict when all but nodes on other disks are ready.
+    Conflict as `cluster_forming.form`.
     """
     zones = {node.address: node.zone for node in cluster.nodes}
     shape = Shape(cluster.name, cluster.replicas, cluster.partitions, zones)
@@ -40,7 +40,14 @@ async def form_local(cluster: LocalCluster, started: Processes, timeout_s: float
     except DeadlineExceeded as error:
         raise _too_slow(cluster, error) from None
     except Conflict as error:
-        error.hint = _lost_hint(cluster, error.detail["other_disks"])
+        if names := error.detail.get("other_disks"):
+            error.hint = _lost_hint(cluster, names)
+            if "waiting" in error.detail:
+                program = f"ringmill --cluster {cluster.name} cluster"
+                error.hint += (
+                    f"; if the others cannot serve without, `{program} kill {' '.join(names)}` and "
+                    f"`{program} recover {' '.join(names)}` first"
+                )
         raise
 
 

@@ -18,7 +18,8 @@ from ringmill.cluster.access.scram import KeptKeys
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, Access, TokenEntry
-from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner, Row
+from ringmill.cluster.ring.hashing import MAX_PARTITIONS
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner, Row, check_between
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "RowTable", "pack_document", "unpack_document"]
 
@@ -64,22 +65,29 @@ class RowTable:
 
     def read(self, entries: Sequence[Any]) -> tuple[Row, ...]:
         """Raises InvalidArgument.  True for 1 is found like 1; it is not what `pack` writes."""
-        known = self._read
+        known, new = self._read, dict[Any, Row]()
         try:
-            rows = tuple([known.get(entry) or self._read_anew(entry) for entry in entries])
+            rows = tuple([known.get(entry) or self._read_anew(entry, new) for entry in entries])
         except TypeError:  # a map among them, which cannot be looked up
             return tuple([self._row(entry) for entry in entries])
-        if len(known) > _KEPT * len(rows):
+        if len(known) + len(new) > _KEPT * len(rows):
             self._read = dict(zip(entries, rows, strict=True))
+        else:
+            known.update(new)
         return rows
 
     def pack(self, rows: Sequence[Row]) -> list[bytes]:
         """The bytes of each row, all of whose seats are in the table."""
-        return [row.written[1] if row.written[0] is self else self._write_anew(row) for row in rows]
+        return [self._written(row) for row in rows]
 
-    def _read_anew(self, entry: Any) -> Row:
-        row = self._read[entry] = self._row(entry)
+    def _read_anew(self, entry: Any, new: dict[Any, Row]) -> Row:
+        """Kept apart until all rows are read, so that a document that is refused leaves none behind."""
+        row = new[entry] = self._row(entry)
         return row
+
+    def _written(self, row: Row) -> bytes:
+        table, packed = row.written  # together: a thread may write the row for another table
+        return packed if table is self else self._write_anew(row)
 
     def _row(self, entry: Any) -> Row:
         return (_row if self._version < _FIFTH_VERSION else _moving_row)(entry, self._seats)
@@ -156,6 +164,8 @@ def _read(fields: Sequence[Any]) -> Document:
     is_paused = later[1] if version >= _FIFTH_VERSION else False
     access = _access(later[2]) if version >= FORMAT_VERSION else OPEN_TO_ALL
     owners = tuple([_owner(seat) for seat in seats])
+    check_between("number of rows", len(rows), 1, MAX_PARTITIONS)
+    check_between("number of rows", len(rows), partitions, partitions)
     return Document(
         Epoch(epoch),
         ClusterId(cluster),

@@ -1,9 +1,10 @@
-"""A cluster whose voters are mostly gone goes on as another cluster: the document, and what it may cost.
+"""A cluster most of which is gone goes on as another cluster: the document, and what it may cost.
 
-Nobody can decide on a next epoch any more (T2), so an operator names the members that are gone permanently,
-and those that are left take up a document in which the lost disks have no place.  It has a new cluster id,
-and an epoch and row epochs far above all that the lost ones can have known: what they still send is refused,
-and their old disks are foreign.  The same word on the same document makes the same document.
+Nobody can decide on a next epoch any more (T2), or too few are left to note that one of them has started
+(I3).  So an operator names the members that are gone permanently, and those that are left take up a document
+in which the lost disks have no place.  It has a new cluster id, and an epoch and row epochs far above all
+that the lost ones can have known: what they still send is refused, and their old disks are foreign.  The same
+word on the same document makes the same document.
 
 Pure.  Rule T9: docs/protocol/topology.md.
 """
@@ -82,9 +83,10 @@ def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
 
 
 def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
-    """Raise InvalidArgument unless these are members, not all of them, and have most of the votes.
+    """Raise InvalidArgument unless these are members, not all of them, without whom it does not go on.
 
-    Not either when the cluster goes on without these already.
+    They have most of the votes, or are as many as leave fewer than a start needs to be noted by.  Not either
+    when the cluster goes on without these already.
     """
     for node in lost:
         topology.member(node)
@@ -93,12 +95,20 @@ def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
     if len(set(lost)) == len(topology.members):
         raise InvalidArgument("no member would be left", hint="begin anew: `ringmill cluster form`")
     votes = sum(voter in lost for voter in topology.voter_nodes)
-    if 2 * votes < len(topology.voters):
+    if 2 * votes < len(topology.voters) and not _leaves_too_few(topology, lost):
         raise InvalidArgument(
             f"{', '.join(sorted(set(lost)))}: only {votes} of the {len(topology.voters)} votes, "
             "so the others can still decide",
             hint="`ringmill cluster replace NODE` gives a lost disk its place back",
         )
+
+
+def _leaves_too_few(topology: Topology, lost: Collection[NodeId]) -> bool:
+    """Whether those that are left could not serve again, once they have all stopped (I3): a start needs half
+    of the members beside itself, as cluster/membership/start_rules.py has it."""
+    standing = [each.id for each in topology.members if not each.is_given_up]
+    left = sum(node not in lost for node in standing)
+    return left - 1 < len(standing) // 2
 
 
 def is_recovered(topology: Topology, lost: Collection[NodeId]) -> bool:

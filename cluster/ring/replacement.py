@@ -101,9 +101,10 @@ def _may_be_seated_again(former: Topology, topology: Topology, owned: Sequence[t
     """Whether a disk with these rows may have lost its place to another one, and got it back, by documents
     that its node has skipped.
 
-    Each of the two changes all of its rows.  So does the replacement of somebody who owns the same ones, and
-    that shows: where each row shows another change, this disk has missed nothing that it would serve.  A
-    cluster that was made of the former one has changed all rows (T9).
+    Each of the two changes all of its rows, and shows nothing but row epochs.  So does the replacement of
+    somebody who owns the same ones, but that shows in the rows.  Known limit: where each row shows another
+    change, this says no, though the disk may have been replaced besides.  A cluster that was made of the
+    former one has changed all rows (T9).
     """
     second = former.epoch + 2
     if topology.cluster != former.cluster or topology.epoch < second or not owned:

@@ -53,6 +53,7 @@ class Recovering:
         await self._check_silent(self._topology.current, lost)
         current = self._topology.current  # of those that are left, the newest
         if is_recovered(current, lost):
+            await self._check_gone_over(current)
             return current, False
         following = recovered(current, lost)
         _log.warning(

@@ -80,7 +80,7 @@ cluster = LazyGroup(
         ),
         "recover": Verb(
             "ringmill.client.cli.cluster.cluster_recover:recover",
-            "go on without members that had most of the votes",
+            "go on without members that had most of the votes, or are half of all",
         ),
         "add": Verb(
             "ringmill.client.cli.ring.ring_members:add",

@@ -1,4 +1,4 @@
-"""`ringmill cluster recover NODE...`: the operator's word that members with most of the votes are gone."""
+"""`ringmill cluster recover NODE...`: the operator's word that the cluster goes on without these members."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ __all__ = ["recover"]
 @click.option("--yes", is_flag=True, help="do not ask")
 @click.pass_obj
 def recover(settings: Settings, lost: tuple[str, ...], accepts_loss: bool, yes: bool) -> None:
-    """Go on without the members NODE..., which are gone permanently and had most of the votes.
+    """Go on without the members NODE..., which are gone permanently.
+
+    They had most of the votes, or are half of the members or more: the others could not serve again.
 
     The others become a cluster with another id: the disks of NODE... are refused from then on, and nothing of
     them is merged, should they come back.  All other members must be up.

@@ -49,6 +49,7 @@ class Dialler:
     is_screened: bool = False  # a client's: the gate looks at it, and its answers are counted (rule O5)
     standing: Standing | None = None  # what its client may ask (rule F8)
     keys: frozenset[bytes] = frozenset()  # of the cluster's secrets that it has proved (rule F9)
+    cluster: str = ""  # of which a node said to be when it dialled (rule T9)
 
 
 class AnsweredStream:

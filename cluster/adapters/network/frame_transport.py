@@ -150,13 +150,17 @@ class FrameTransport:
     def join(self, cluster: ClusterId, former: str = "") -> None:
         """The node belongs to this cluster from now on, which was made of `former` ("": of none).
 
-        When it goes over from another one, links on which little may be asked are replaced, on either side.
+        When it goes over from another one, its links are replaced, and streams are ended whose diallers said
+        that they were of the former one, or may ask little as this node was.
         """
         goes_over = self._cluster is not None and cluster != self._cluster
         self._cluster, self._former = cluster, former
         if goes_over:
             self._replace_links()
-            self._answering.end_streams(lambda dialler: dialler.prefix == BETWEEN_CLUSTERS, ENDING_S)
+            self._answering.end_streams(
+                lambda each: bool(each.node) and (each.cluster != cluster or each.prefix == BETWEEN_CLUSTERS),
+                ENDING_S,
+            )
 
     def change_secret(self, secret: str) -> None:
         """The cluster's secret is this one from now on (rule F9).
@@ -258,6 +262,7 @@ class FrameTransport:
             NodeId(told.node),
             BETWEEN_CLUSTERS if self._is_foreign(told) else "",
             gathers=told.traffic_class != _CONTROL,
+            cluster=told.cluster,
         )
         return self._admitted(dialler, told)
 
@@ -306,12 +311,20 @@ class FrameTransport:
         """Answer an accepted stream until either side ends it.
 
         Raises PermissionDenied and ProtocolMismatch, which the dialler is to be told; Unavailable when the
-        dialler is gone, or this node is going: what was asked for goes on.
+        dialler is gone, or this node is going: what was asked for goes on.  So it does when the node has gone
+        over to another cluster since it admitted a peer, which dials anew.
         """
         dialler, node = welcome.dialler, welcome.dialler.node
         if welcome.is_proof is not None:
             given = await self._proved(stream, welcome.is_proof, node)
             dialler = replace(dialler, keys=welcome.keys_shown(given))
+        admitted_as = welcome.introduction.cluster
+        if node and admitted_as and admitted_as != self._cluster:
+            raise Unavailable(
+                f"{self._node_id} has gone over to another cluster meanwhile",
+                hint="dial it anew",
+                outcome="failed",
+            )
         if node:
             self._is_alive(node)
         await self._answering.serve(stream, dialler)

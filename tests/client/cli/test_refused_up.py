@@ -17,7 +17,7 @@ from ringmill.client.local import bringing_up, local_cluster, processes
 from ringmill.client.local.local_cluster import Plan, Started
 from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
 from ringmill.client.local.tcp_ports import free_base
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError
+from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError
 
 REFUSED = {
     "partitions that are no power of two": (["--partitions", "100"], "power of two"),
@@ -155,6 +155,49 @@ def test_a_failed_up_ends_what_it_started_and_nothing_else(tmp_path: Path) -> No
         for one in (runs, starts):
             one.process.kill()
             one.process.wait()
+
+
+@pytest.mark.parametrize("is_disk", [True, False])
+def test_an_up_leaves_its_nodes_running_when_some_are_on_other_disks(tmp_path: Path, is_disk: bool) -> None:
+    folder = tmp_path / "c"
+    one = _sleeper(tmp_path, "n1")
+    save_cluster(LocalCluster("c", str(folder), 1, 16, (LocalNode("n1", "127.0.0.1:1", ""),)))
+
+    def form(*_: object) -> None:
+        raise Conflict("no", detail={"other_disks": ["n1"]} if is_disk else {})
+
+    try:
+        with (
+            patch.object(local_cluster, "start_nodes", lambda cluster, _: (cluster, [one])),
+            patch.object(bringing_up, "_form", form),
+            pytest.raises(Conflict) as caught,
+        ):
+            bringing_up.bring_up("c", str(folder), {}, None)
+        assert local_cluster.node_state(one.node) == ("running" if is_disk else "stopped")
+        assert ("left running" if is_disk else "stopped again") in caught.value.detail["changed"]
+    finally:
+        one.process.kill()
+        one.process.wait()
+
+
+def test_an_up_of_nodes_that_all_run_names_those_on_other_disks_again(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    one = _sleeper(tmp_path, "n1")
+    save_cluster(LocalCluster("c", str(folder), 1, 16, (one.node,)))
+    errors = [DeadlineExceeded("slow"), Conflict("n1 is elsewhere", detail={"other_disks": ["n1"]})]
+
+    def form(*_: object) -> None:
+        raise errors.pop(0)
+
+    try:
+        with patch.object(bringing_up, "_form", form):
+            assert bringing_up.bring_up("c", str(folder), {}, None)[1] == []
+            with pytest.raises(Conflict, match="n1 is elsewhere"):
+                bringing_up.bring_up("c", str(folder), {}, None)
+        assert local_cluster.node_state(one.node) == "running"
+    finally:
+        one.process.kill()
+        one.process.wait()
 
 
 def test_an_up_forgets_a_node_that_is_no_member_any_more(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
@@ -13,6 +14,8 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from ringmill.client.local import cluster_forming
 from ringmill.client.local.cluster_forming import Effort, Shape, form, wait_ready
+from ringmill.client.local.local_forming import form_local
+from ringmill.client.local.local_state import LocalCluster
 from ringmill.client.routing.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Method
 from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
@@ -179,6 +182,31 @@ async def test_a_node_on_another_disk_is_named_when_the_others_are_ready(is_empt
             await form(effort(nodes, 5), SHAPE)
         assert refused.value.detail["other_disks"] == ["n3"] and "cluster replace n3" in refused.value.hint
         assert not nodes[1].troubles
+
+
+async def test_a_node_on_another_disk_is_named_though_the_others_cannot_serve_without_it() -> None:
+    """Of two nodes one has lost its disk, and the other waits until somebody notes its start."""
+    async with running("n1", "n2") as nodes:
+        await form(effort(nodes), SHAPE)
+        nodes[0].serves = False
+        nodes[1].disk, nodes[1].document = "f" * 32, b""
+        with pytest.raises(Conflict, match=f"n2 has disk {'f' * 32}, not 0*1; not ready after 0") as refused:
+            await form(effort(nodes, 0.3), SHAPE)
+        waiting = {nodes[0].address: "answers, is not ready to serve"}
+        assert refused.value.detail == {"other_disks": ["n2"], "waiting": waiting}
+        assert "cluster recover n2" in refused.value.hint
+
+
+async def test_a_conflict_about_anything_else_is_told_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object) -> None:
+        raise Conflict("another cluster", hint="look")
+
+    monkeypatch.setattr(cluster_forming, "form", refused)
+    with pytest.raises(Conflict, match="another cluster") as caught:
+        await form_local(LocalCluster("c", str(tmp_path), 1, 16, ()), {}, 1.0)
+    assert caught.value.hint == "look"
 
 
 async def test_the_newest_document_says_who_is_on_the_named_disk() -> None:

@@ -1,19 +1,53 @@
-"""Recoveries that an operator begins with different members share nothing."""
+"""When members may be given up, and that recoveries without different ones share nothing."""
 
 from itertools import combinations, pairwise
 
-from ringmill.cluster.ids import DiskId, NodeId
-from ringmill.cluster.ring.recovery import EPOCHS_PASSED, recovered
-from ringmill.cluster.ring.topology import Member, first_topology
+import pytest
 
-NAMES = [NodeId(f"n{number}") for number in range(1, 6)]
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.membership.start_rules import others_needed
+from ringmill.cluster.ring.recovery import EPOCHS_PASSED, check_recoverable, recovered
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
+
+NAMES = [NodeId(f"n{number}") for number in range(1, 10)]
+
+
+def formed(size: int) -> Topology:
+    members = [Member(node, DiskId(f"{at:032x}"), f"127.0.0.1:{7000 + at}") for at, node in enumerate(NAMES)]
+    return first_topology("some", members[:size])
 
 
 def test_two_recoveries_without_different_members_come_to_no_common_epoch() -> None:
-    members = [Member(node, DiskId(f"{at:032x}"), f"127.0.0.1:{7000 + at}") for at, node in enumerate(NAMES)]
-    before = first_topology("five", members)
-    made = [recovered(before, lost) for lost in (*combinations(NAMES, 3), *combinations(NAMES, 4))]
+    before, names = formed(5), NAMES[:5]
+    made = [recovered(before, lost) for lost in (*combinations(names, 3), *combinations(names, 4))]
     epochs = sorted(each.epoch for each in made)
     assert min(later - former for former, later in pairwise(epochs)) >= EPOCHS_PASSED
     assert {row.row_epoch for row in made[0].rows} == {made[0].epoch}
     assert recovered(before, NAMES[2::-1]) == made[0]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 6, 8, 9])
+def test_a_loss_that_leaves_too_few_to_confirm_a_start_may_be_accepted_whoever_votes(size: int) -> None:
+    """With half of the members, each that starts again waits for one more that notes its start."""
+    topology = formed(size)
+    in_order = sorted(NAMES[:size], key=lambda node: node in topology.voter_nodes)
+    for count in range(1, size):
+        lost = in_order[:count]
+        if size - count - 1 < others_needed(size):
+            assert recovered(topology, lost).former == topology.cluster
+            continue
+        if 2 * len({*lost} & {*topology.voter_nodes}) < len(topology.voters):
+            with pytest.raises(InvalidArgument, match="can still decide"):
+                check_recoverable(topology, lost)
+
+
+def test_members_that_were_given_up_before_are_none_that_could_confirm() -> None:
+    once = recovered(formed(9), NAMES[:5])
+    assert len(once.voters) == 3
+    others = [node for node in NAMES[5:] if node not in once.voter_nodes]
+    lost = [*NAMES[:5], *others, once.voter_nodes[0]]
+    assert len(lost) == 7
+    assert recovered(once, lost).former == once.cluster
+    with pytest.raises(InvalidArgument, match="can still decide"):
+        check_recoverable(once, [*NAMES[:5], *others])

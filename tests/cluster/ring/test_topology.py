@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ring import document as document_bytes
+from ringmill.cluster.ring.document import RowTable
 from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Owner, Row, Topology, first_topology
+from ringmill.cluster.ring.topology_entries import NORMAL
 
 
 def member(index: int, zone: str = "a", weight: int = 1) -> Member:
@@ -194,3 +197,56 @@ def test_a_row_that_only_equals_a_known_one_is_refused() -> None:
     fields[9][7][1] = {"1": 1}
     with pytest.raises(InvalidArgument, match="row item 1 is dict, need int"):
         Topology.decode(msgpack.packb(fields))
+
+
+def test_a_refused_document_leaves_no_row_behind() -> None:
+    held = five_nodes()
+    fields = msgpack.unpackb(held.encode())
+    table = document_bytes._table(tuple(sorted({seat for row in held.rows for seat in row.named})), True)
+    Topology.decode(held.encode())
+    before = dict(table._read)
+    for first in range(2, 4002, 1000):
+        forged = [*fields]
+        forged[9] = [*[[NORMAL, epoch, 1, 0] for epoch in range(first, first + 1000)], 0]
+        with pytest.raises(InvalidArgument):
+            Topology.decode(msgpack.packb(forged))
+        forged[9] = [*forged[9][: forged[4] - 1], 0]
+        with pytest.raises(InvalidArgument, match="row is not an array"):
+            Topology.decode(msgpack.packb(forged))
+    assert before and table._read == before
+
+
+def test_a_document_of_too_many_rows_is_refused_before_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = msgpack.unpackb(five_nodes().encode())
+
+    def read(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(RowTable, "read", read)
+    fields[9] += fields[9][:1]
+    with pytest.raises(InvalidArgument, match="number of rows"):
+        Topology.decode(msgpack.packb(fields))
+    fields[4], fields[9] = 8192, fields[9][:1] * 8192
+    with pytest.raises(InvalidArgument, match="number of rows is 8192"):
+        Topology.decode(msgpack.packb(fields))
+
+
+def test_a_row_that_is_written_for_two_tables_at_once_has_the_bytes_of_each() -> None:
+    """A thread may write it for another document while one looks whose bytes it has."""
+    seats = tuple(Owner(NodeId(name), DiskId(f"{at:032x}")) for at, name in enumerate(("n1", "n2")))
+    mine, theirs = RowTable(seats, 1), RowTable(seats[::-1], 1)
+    row = Row(seats[:1], NORMAL, Epoch(1), (Epoch(1),))
+    (wanted,), (others,) = mine.pack([row]), theirs.pack([row])
+
+    class Watched:
+        """As a row: its bytes change between two looks."""
+
+        looks = 0
+
+        @property
+        def written(self) -> tuple[object, bytes]:
+            self.looks += 1
+            return (mine, wanted) if self.looks == 1 else (theirs, others)
+
+    assert wanted != others
+    assert mine.pack([Watched()]) == [wanted]  # type: ignore[list-item]

@@ -165,6 +165,47 @@ def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
         run(story, nodes=7)
 
 
+def test_who_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_gone_over() -> None:
+    """n5 hears last from n4, which has gone over."""
+
+    async def untold(offering: Offering, node: NodeId) -> None:
+        pass
+
+    async def story(world: HealingWorld) -> None:
+        lost = ["n1", "n2", "n3"]
+        kill(world, *lost)
+        made, _ = await go_on(world, "n4", *lost)
+        world.world.network.link("n4", "n5").latency_s = 0.1
+        with pytest.raises(Unavailable, match=r"already, and .*n7 has not gone over yet"):
+            await go_on(world, "n5", *lost)
+        assert world["n5"].membership.topology.current == made
+
+    with bent(method(Offering._tell, untold)):
+        run(story, nodes=7)
+
+
+@pytest.mark.parametrize("nodes", [2, 4])
+def test_half_of_the_members_go_on_without_the_others_though_they_have_most_votes(nodes: int) -> None:
+    """They have started again, so that none of them serves: too few can note that they did."""
+
+    async def story(world: HealingWorld) -> None:
+        names = [f"n{number}" for number in range(1, nodes + 1)]
+        await world.put("n1", KEYS[0], b"v", "all")
+        voters = world["n1"].membership.topology.topology().voter_nodes
+        names.sort(key=lambda name: name not in voters)
+        left, lost = names[: nodes // 2], names[nodes // 2 :]
+        kill(world, *names)
+        for name in left:
+            world.world.nodes[name].start()
+            await world.world.nodes[name].up()
+        await asyncio.sleep(10)
+        assert not any(world[name].membership.topology.serving for name in left)
+        await go_on(world, left[0], *lost)
+        await until(lambda: all(world[name].membership.topology.serving for name in left))
+
+    run(story, nodes=nodes)
+
+
 def test_members_that_are_left_go_over_and_gone_partitions_begin_empty() -> None:
     """Of five, all of them voters, three are lost; some keys had no other owner."""
 

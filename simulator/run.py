@@ -150,6 +150,7 @@ def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, i
     found += [*_found_bugs(world), *check_core(world.history)]
     history.fired = dict(sorted(world.trace.faults.items()))
     history.first_fired_at = dict(world.trace.first_at)
+    history.spoiling = frozenset(kind.name for kind in _kinds(options) if kind.spoils or kind.loses)
     history.jobs.struck = dict(world.trace.struck)
     found += check_purged(history)
     history.remember_purged()

@@ -203,7 +203,7 @@ def test_c22_a_call_that_outlives_its_time() -> None:
 
 
 def test_c22_an_error_that_no_fault_explains() -> None:
-    history = History([ONE, TWO], END, fired={"crash": 1})
+    history = History([ONE, TWO], END, first_fired_at={"crash": 0.0})
     for code, is_wrong in (("INTERNAL", True), ("STALE", True), ("UNAVAILABLE", False)):
         failed = replace(READ_TWO, outcome="failed", timeout_s=1.0, error=f"{code}: what it says")
         history.operations[2:] = [failed]
@@ -218,6 +218,30 @@ def test_c22_calls_that_fail_though_nothing_goes_wrong() -> None:
     good = replace(READ_TWO, timeout_s=1.0)
     assert _found(ONE, TWO, *[good] * 44, *[late] * 6) == {"C22"}
     assert _found(ONE, TWO, *[good] * 46, *[late] * 4) == set()
+
+
+def test_c22_what_fails_before_the_first_fault_is_judged_in_runs_with_faults_too() -> None:
+    failed = replace(READ_TWO, outcome="failed", timeout_s=1.0, error="UNAVAILABLE: no node")
+    for first_at, is_wrong in (
+        ({"crash": 5.5, "loss": 9.0}, True),
+        ({"late_work": 1.0, "child_cut": 1.0}, True),
+        ({"crash": 4.5, "loss": 9.0}, False),
+    ):
+        history = History([ONE, TWO, failed], END, first_fired_at=first_at)
+        assert {found.property for found in check_all(history)} == ({"C22"} if is_wrong else set()), first_at
+
+
+def test_c22_damaged_data_that_nothing_had_damaged() -> None:
+    failed = replace(READ_TWO, outcome="failed", timeout_s=1.0, error="CORRUPT_DATA: a block")
+    for first_at, is_wrong in (
+        ({"crash": 1.0}, True),
+        ({"crash": 1.0, "bit_flip": 5.5}, True),
+        ({"bit_flip": 4.5}, False),
+    ):
+        history = History(
+            [ONE, TWO, failed], END, first_fired_at=first_at, spoiling=frozenset({"bit_flip", "disk_lost"})
+        )
+        assert {found.property for found in check_all(history)} == ({"C22"} if is_wrong else set()), first_at
 
 
 def test_c1_a_buffered_write_outlives_a_kill_and_not_a_power_cut() -> None:

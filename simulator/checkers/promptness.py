@@ -14,7 +14,7 @@ from typing import Final
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History, Operation
 
-__all__ = ["check_promptness"]
+__all__ = ["check_errors", "check_promptness"]
 
 _SLACK_S: Final = 0.1
 _NEVER: Final = frozenset({"INTERNAL", "INVALID_ARGUMENT", "PERMISSION_DENIED", "PROTOCOL_MISMATCH", "STALE"})
@@ -33,18 +33,34 @@ def check_promptness(history: History) -> Iterator[Violation]:
     damaged_at = _first(history, history.spoiling)
     for call in calls:
         yield from _in_time(call, last)
-        code = _code_of(call)
-        if code in _NEVER or (code == _DAMAGED and _end(call) < damaged_at):
+        if _is_wrong(call.error, _end(call.returned), damaged_at):
             yield _violation(call, f"ended with {call.error}")
     yield from _untroubled(calls, _first(history, history.first_fired_at.keys() - _EFFECTS))
+
+
+def check_errors(history: History) -> Iterator[Violation]:
+    """The same errors of calls about registers, counters, sets and maps, and of scans."""
+    damaged_at = _first(history, history.spoiling)
+    for call in (*history.registers, *history.merging, *history.scan_writes):
+        if _is_wrong(call.error, _end(call.returned), damaged_at):
+            yield Violation("C22", call.key, f"{call.kind} ended with {call.error}")
+    for scan in history.scans:
+        for error in scan.errors:
+            if _is_wrong(error, _end(scan.returned), damaged_at):
+                yield Violation("C22", scan.prefix, f"a page of a scan ended with {error}")
+
+
+def _is_wrong(error: str, at: float, damaged_at: float) -> bool:
+    code = _code_of(error)
+    return code in _NEVER or (code == _DAMAGED and at < damaged_at)
 
 
 def _untroubled(calls: Iterable[Operation], until: float) -> Iterator[Violation]:
     """What has ended before anything went wrong."""
     calls = [call for call in calls if call.returned is not None and call.returned < until]
-    failed = [call for call in calls if _code_of(call) not in _ANSWERS]
+    failed = [call for call in calls if _code_of(call.error) not in _ANSWERS]
     for call in failed:
-        if _code_of(call) not in _LATE:
+        if _code_of(call.error) not in _LATE:
             yield _violation(call, f"ended with {call.error}, and nothing had gone wrong")
     if len(calls) >= _ENOUGH and len(failed) > _FEW * len(calls):
         yield _violation(
@@ -56,8 +72,8 @@ def _first(history: History, kinds: Iterable[str]) -> float:
     return min((history.first_fired_at.get(kind, inf) for kind in kinds), default=inf)
 
 
-def _end(call: Operation) -> float:
-    return inf if call.returned is None else call.returned
+def _end(returned: float | None) -> float:
+    return inf if returned is None else returned
 
 
 def _in_time(call: Operation, last: float) -> Iterator[Violation]:
@@ -69,9 +85,9 @@ def _in_time(call: Operation, last: float) -> Iterator[Violation]:
         yield _violation(call, f"{how} its {call.timeout_s:g} s were over")
 
 
-def _code_of(call: Operation) -> str:
-    """The error's code; empty for none."""
-    return call.error.partition(":")[0]
+def _code_of(error: str) -> str:
+    """Empty for none."""
+    return error.partition(":")[0]
 
 
 def _violation(call: Operation, story: str) -> Violation:

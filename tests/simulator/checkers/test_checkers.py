@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from ringmill.client.checked.merging_calls import MergingCall
+from ringmill.client.checked.register_calls import RegisterCall
 from ringmill.simulator.checkers.core import check_core
+from ringmill.simulator.checkers.promptness import check_errors
 from ringmill.simulator.history import (
     BesideDamage,
     CoreHistory,
@@ -14,6 +17,7 @@ from ringmill.simulator.history import (
     ReceiptLine,
     SeenSibling,
 )
+from ringmill.simulator.scan_history import ScanRecord
 from ringmill.simulator.subjects.objects.checkers.damage import check_beside_damage
 from ringmill.simulator.subjects.objects.checkers.durability import check_damaged
 from ringmill.simulator.subjects.objects.checkers.every import check_all
@@ -242,6 +246,18 @@ def test_c22_damaged_data_that_nothing_had_damaged() -> None:
             [ONE, TWO, failed], END, first_fired_at=first_at, spoiling=frozenset({"bit_flip", "disk_lost"})
         )
         assert {found.property for found in check_all(history)} == ({"C22"} if is_wrong else set()), first_at
+
+
+def test_c22_errors_of_registers_counters_and_scans_are_judged_too() -> None:
+    register = RegisterCall("a", "get", KEY, 1.0, returned=2.0, outcome="failed")
+    counter = MergingCall("a", "counter", "add", KEY, 1.0, returned=2.0, outcome="failed")
+    scan = ScanRecord("a", b"", 1.0, returned=2.0)
+    for code, is_wrong in (("STALE", True), ("CORRUPT_DATA", True), ("UNAVAILABLE", False)):
+        register.error = counter.error = f"{code}: why"
+        scan.errors = [f"{code}: why"]
+        history = History(registers=[register], merging=[counter], scans=[scan], scan_writes=[ONE])
+        found = [violation.property for violation in check_errors(history)]
+        assert found == ["C22"] * (3 if is_wrong else 0), code
 
 
 def test_c1_a_buffered_write_outlives_a_kill_and_not_a_power_cut() -> None:

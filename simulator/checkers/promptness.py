@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Final
 
+from ringmill.client.checked.merging_calls import MergingCall
+from ringmill.client.checked.register_calls import RegisterCall
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History, Operation
 
@@ -41,7 +43,8 @@ def check_promptness(history: History) -> Iterator[Violation]:
 def check_errors(history: History) -> Iterator[Violation]:
     """The same errors of calls about registers, counters, sets and maps, and of scans."""
     damaged_at = _first(history, history.spoiling)
-    for call in (*history.registers, *history.merging, *history.scan_writes):
+    calls: list[RegisterCall | MergingCall | Operation] = [*history.registers, *history.merging]
+    for call in [*calls, *history.scan_writes]:
         if _is_wrong(call.error, _end(call.returned), damaged_at):
             yield Violation("C22", call.key, f"{call.kind} ended with {call.error}")
     for scan in history.scans:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
+from ringmill.simulator.checkers.job_excuses import is_excused
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.job_history import JobRecord
-from ringmill.simulator.subjects.jobs.excuses import is_excused
 
 __all__ = ["check_jobs"]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from ringmill.simulator.checkers.job_excuses import is_excused
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.job_history import JobRecord
-from ringmill.simulator.subjects.jobs.excuses import is_excused
 from ringmill.simulator.subjects.loads.sessions import MINE, LoadHistory
 from ringmill.simulator.subjects.loads.workload import ONLY_BEFORE, LoadPlan
 
@@ -19,9 +19,7 @@ __all__ = ["check_load"]
 _HAS_BEGUN: Final = "records are in keyspace"
 
 
-def check_load(
-    plan: LoadPlan, record: JobRecord, seen: LoadHistory, history: History
-) -> Iterator[Violation]:
+def check_load(plan: LoadPlan, record: JobRecord, seen: LoadHistory, history: History) -> Iterator[Violation]:
     if record.lost_as:
         yield _violation(b"", f"was accepted and never ended; at last {record.lost_as}")
     for story in seen.unread:

@@ -189,7 +189,7 @@ class Session:
             await self._send(plan, given)
         except RingmillError as error:
             operations[place] = self._failed(begun, error)
-        except asyncio.CancelledError:  # whoever drives the run has given it up: it may be as long as it likes
+        except asyncio.CancelledError:  # its driver has given it up
             if _now() - begun.invoked <= self._timeout_s:
                 operations[place] = replace(begun, timeout_s=None)
             raise

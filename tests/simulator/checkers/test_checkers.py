@@ -250,7 +250,7 @@ def test_c22_damaged_data_that_nothing_had_damaged() -> None:
 
 def test_c22_errors_of_registers_counters_and_scans_are_judged_too() -> None:
     register = RegisterCall("a", "get", KEY, 1.0, returned=2.0, outcome="failed")
-    counter = MergingCall("a", "counter", "add", KEY, 1.0, returned=2.0, outcome="failed")
+    counter = MergingCall("a", "counter", "count", KEY, 1.0, returned=2.0, outcome="failed")
     scan = ScanRecord("a", b"", 1.0, returned=2.0)
     for code, is_wrong in (("STALE", True), ("CORRUPT_DATA", True), ("UNAVAILABLE", False)):
         register.error = counter.error = f"{code}: why"

@@ -5,7 +5,7 @@ A fault excuses only what is told after it has begun.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ringmill.simulator.history import History
@@ -23,43 +23,43 @@ _TAKES_NOTHING: Final = frozenset(
     )
 )  # fmt: skip
 """All other kinds can take a node, its files or the network from a job for a while."""
-_OF_A_JOURNAL: Final = "JOB_FAILED"
 _BUG: Final = "hit a fault of its coordinator"
 _DAMAGE: Final = (
     "bad_sector", "bit_flip", "bit_flip_found", "bit_rot", "disk_lies", "disk_lost", "disk_replaced",
     "folder_restored", "log_rot", "store_lost",
 )  # fmt: skip
-_OF_THE_DISK: Final = frozenset({"EngineError", "DiskFull", "DISK_FULL"})
 _BY_THE_DISK: Final = ("commit_error", "crash_all", "disk_error", "disk_full")
-_OF_A_SNAPSHOT: Final = "InputChanged"
 _ENDS_A_SNAPSHOT: Final = (
     *_DAMAGE, "crash", "crash_all", "crash_child", "crash_keeper", "crash_loader", "crash_mapper",
     "disk_error", "disk_full", "folder_copied", "full_beside_silence", "restart", "split_joint",
     "split_leaver", "stop_beside_silence", "strand_owner",
 )  # fmt: skip
 """The node is started again, what it holds is damaged, or its copies move."""
+_BY_KINDS: Final[Mapping[str, Sequence[str]]] = {
+    "EngineError": _BY_THE_DISK,
+    "DiskFull": _BY_THE_DISK,
+    "DISK_FULL": _BY_THE_DISK,
+    "JOB_FAILED": _DAMAGE,  # its journal cannot be read or gone on with
+    "InputChanged": _ENDS_A_SNAPSHOT,
+}
 _TASK_TRIES: Final = 3
 
 
 def is_excused(told: Told, history: History, job: JobRecord) -> bool:
     """Can the faults that had fired by then have had this cause?"""
-
-    def fired(kinds: Iterable[str]) -> bool:
-        return any(history.first_fired_at.get(kind, told.at + 1) <= told.at for kind in kinds)
-
+    fired = {kind for kind, at in history.first_fired_at.items() if at <= told.at}
     others = sum(other.output == job.output for other in history.jobs.jobs if other is not job)
     if _BUG in told.error:
         return False
-    if told.cause in _OF_THE_DISK:
-        return fired(_BY_THE_DISK)
-    if told.cause == "Killed":
-        return history.jobs.struck.get(job.job, 0) >= _TASK_TRIES
-    if told.cause == "INVALID_ARGUMENT":  # the output exists: another submit of the same work was faster
-        return job.submits + others > 1
-    if told.cause == "CORRUPT_DATA":  # a part is gone: another run of the same job has made its folder anew
-        return job.submits > 1 or fired(["part_lost"])
-    if told.cause == _OF_A_JOURNAL:  # it cannot be read or gone on with
-        return fired(_DAMAGE)
-    if told.cause == _OF_A_SNAPSHOT:
-        return fired(_ENDS_A_SNAPSHOT)
-    return told.cause in _OF_A_LOSS and fired(history.first_fired_at.keys() - _TAKES_NOTHING)
+    match told.cause:
+        case "Killed":
+            excuse = history.jobs.struck.get(job.job, 0) >= _TASK_TRIES
+        case "INVALID_ARGUMENT":  # the output exists: another submit of the same work was faster
+            excuse = job.submits + others > 1
+        case "CORRUPT_DATA":  # a part is gone: another run of the same job has made its folder anew
+            excuse = job.submits > 1 or "part_lost" in fired
+        case cause if cause in _OF_A_LOSS:
+            excuse = bool(fired - _TAKES_NOTHING)
+        case cause:
+            excuse = not fired.isdisjoint(_BY_KINDS.get(cause, ()))
+    return excuse

@@ -19,7 +19,7 @@ _OF_A_LOSS: Final = frozenset(
 _TAKES_NOTHING: Final = frozenset(
     (
         "child_cut", "child_kill", "clock_drift", "commit_error", "disk_slow", "duplicate", "kill_tasks",
-        "late_work", "part_lost", "reorder", "slow_node", "task_kill",
+        "late_work", "left_slow_disk", "part_lost", "reorder", "slow_node", "task_kill",
     )
 )  # fmt: skip
 """All other kinds can take a node, its files or the network from a job for a while."""
@@ -31,7 +31,7 @@ _DAMAGE: Final = (
 _BY_THE_DISK: Final = ("commit_error", "crash_all", "disk_error", "disk_full")
 _ENDS_A_SNAPSHOT: Final = (
     *_DAMAGE, "crash", "crash_all", "crash_child", "crash_keeper", "crash_loader", "crash_mapper",
-    "disk_error", "disk_full", "folder_copied", "full_beside_silence", "restart", "split_joint",
+    "disk_error", "disk_full", "folder_copied", "full_beside_silence", "left_dead", "restart", "split_joint",
     "split_leaver", "stop_beside_silence", "strand_owner",
 )  # fmt: skip
 """The node is started again, what it holds is damaged, or its copies move."""

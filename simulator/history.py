@@ -91,7 +91,7 @@ class Operation:
     is_weak: bool = False
     is_at_r: bool = False  # a read at the keyspace's R; weak all the same where that is no majority
     error: str = ""
-    timeout_s: float | None = None  # how long its client waited at most
+    timeout_s: float | None = None  # how long its client waited at most; None also if the driver gave it up
     ttl_s: float | None = None  # of a put or touch
     has_token: bool = False  # its session keeps what it has seen, so that its weak requests are judged, too
 
@@ -200,6 +200,7 @@ class History:
     purged: list[Purged] = field(default_factory=list)  # likewise
     fired: Mapping[str, int] = field(default_factory=dict)  # faults by kind, how often; likewise
     first_fired_at: Mapping[str, float] = field(default_factory=dict)  # likewise
+    spoiling: frozenset[str] = frozenset()  # kinds that destroy synced bytes of a node; likewise
     jobs: JobHistory = field(default_factory=JobHistory)
     registers: list[RegisterCall] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)

@@ -18,6 +18,7 @@ from typing import Final
 
 from ringmill.cluster.sometimes import heard_by
 from ringmill.simulator.checkers.core import check_core
+from ringmill.simulator.checkers.promptness import check_errors
 from ringmill.simulator.checkers.purged import check_purged
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.faults.core import break_rest, draw_rest
@@ -150,8 +151,9 @@ def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, i
     found += [*_found_bugs(world), *check_core(world.history)]
     history.fired = dict(sorted(world.trace.faults.items()))
     history.first_fired_at = dict(world.trace.first_at)
+    history.spoiling = frozenset(kind.name for kind in _kinds(options) if kind.spoils or kind.loses)
     history.jobs.struck = dict(world.trace.struck)
-    found += check_purged(history)
+    found += [*check_errors(history), *check_purged(history)]
     history.remember_purged()
     for workload in workloads.values():
         found += workload.check(history)

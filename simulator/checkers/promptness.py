@@ -1,46 +1,82 @@
 """C22: a call ends within its time, by an answer or by an error that its run can explain.
 
 A call that no answer comes for ends by its client's own clock.  Some errors say that the product is wrong,
-and no fault excuses them.  Where nothing goes wrong, hardly any call fails, and those only for lack of time:
-disks are slow in some runs, and clients impatient.
+and no fault excuses them; damaged data is told where something has damaged it.  Until the first fault fires,
+hardly any call fails, and those only for lack of time: disks are slow in some runs, and clients impatient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import inf
 from typing import Final
 
+from ringmill.client.checked.merging_calls import MergingCall
+from ringmill.client.checked.register_calls import RegisterCall
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History, Operation
 
-__all__ = ["check_promptness"]
+__all__ = ["check_errors", "check_promptness"]
 
 _SLACK_S: Final = 0.1
 _NEVER: Final = frozenset({"INTERNAL", "INVALID_ARGUMENT", "PERMISSION_DENIED", "PROTOCOL_MISMATCH", "STALE"})
 _ANSWERS: Final = frozenset({"", "NOT_FOUND", "UNRESOLVED_SIBLINGS"})
 _LATE: Final = frozenset({"DEADLINE_EXCEEDED", "QUORUM_NOT_REACHED"})
+_DAMAGED: Final = "CORRUPT_DATA"
+_EFFECTS: Final = frozenset({"child_cut", "late_work"})  # counted as faults are, and none
 _FEW: Final = 0.1
-"""Of the calls of a run without faults, these may be late.  The most that was seen is 0.03."""
+"""Of the calls before the first fault, these may be late.  The most that was seen is 0.03."""
 _ENOUGH: Final = 50
 
 
 def check_promptness(history: History) -> Iterator[Violation]:
     calls = [call for call in history.operations if call.timeout_s is not None]
     last = max((call.returned or call.invoked for call in calls), default=0.0)
-    failed = []
+    damaged_at = _first(history, history.spoiling)
     for call in calls:
         yield from _in_time(call, last)
-        code = _code_of(call)
-        if code in _NEVER:
+        if _is_wrong(call.error, _end(call.returned), damaged_at):
             yield _violation(call, f"ended with {call.error}")
-        if not history.fired and code not in _ANSWERS | _LATE:
-            yield _violation(call, f"ended with {call.error}, and nothing went wrong")
-        if code not in _ANSWERS:
-            failed.append(call)
-    if not history.fired and len(calls) >= _ENOUGH and len(failed) > _FEW * len(calls):
+    yield from _untroubled(calls, _first(history, history.first_fired_at.keys() - _EFFECTS))
+
+
+def check_errors(history: History) -> Iterator[Violation]:
+    """The same errors of calls about registers, counters, sets and maps, and of scans."""
+    damaged_at = _first(history, history.spoiling)
+    calls: list[RegisterCall | MergingCall | Operation] = [*history.registers, *history.merging]
+    for call in [*calls, *history.scan_writes]:
+        if _is_wrong(call.error, _end(call.returned), damaged_at):
+            yield Violation("C22", call.key, f"{call.kind} ended with {call.error}")
+    for scan in history.scans:
+        for error in scan.errors:
+            if _is_wrong(error, _end(scan.returned), damaged_at):
+                yield Violation("C22", scan.prefix, f"a page of a scan ended with {error}")
+
+
+def _is_wrong(error: str, at: float, damaged_at: float) -> bool:
+    code = _code_of(error)
+    return code in _NEVER or (code == _DAMAGED and at < damaged_at)
+
+
+def _untroubled(calls: Iterable[Operation], until: float) -> Iterator[Violation]:
+    """What has ended before anything went wrong."""
+    calls = [call for call in calls if call.returned is not None and call.returned < until]
+    failed = [call for call in calls if _code_of(call.error) not in _ANSWERS]
+    for call in failed:
+        if _code_of(call.error) not in _LATE:
+            yield _violation(call, f"ended with {call.error}, and nothing had gone wrong")
+    if len(calls) >= _ENOUGH and len(failed) > _FEW * len(calls):
         yield _violation(
-            failed[0], f"and {len(failed) - 1} more of {len(calls)} failed, and nothing went wrong"
+            failed[0], f"and {len(failed) - 1} more of {len(calls)} failed, and nothing had gone wrong"
         )
+
+
+def _first(history: History, kinds: Iterable[str]) -> float:
+    return min((history.first_fired_at.get(kind, inf) for kind in kinds), default=inf)
+
+
+def _end(returned: float | None) -> float:
+    return inf if returned is None else returned
 
 
 def _in_time(call: Operation, last: float) -> Iterator[Violation]:
@@ -52,9 +88,9 @@ def _in_time(call: Operation, last: float) -> Iterator[Violation]:
         yield _violation(call, f"{how} its {call.timeout_s:g} s were over")
 
 
-def _code_of(call: Operation) -> str:
-    """The error's code; empty for none."""
-    return call.error.partition(":")[0]
+def _code_of(error: str) -> str:
+    """Empty for none."""
+    return error.partition(":")[0]
 
 
 def _violation(call: Operation, story: str) -> Violation:

@@ -117,29 +117,28 @@ class NodeDisk:
     def spoil(self, *, tables_only: bool) -> int:
         """Let a sector of some of the engine's files be unreadable, and of one of the node's own; how many.
 
-        One of the two files of the identity stays sound, and so does one copy of the control state.
+        One of the two files of the identity stays sound, and so does one copy of the control state: where
+        `CONTROL` is the own file, the engine's files are spared.
         """
-        was_sound = not self.is_rotten
-        names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
+        own = [] if tables_only or self.is_rotten else self._draw_own()
         self.is_rotten = True
+        names = self.lossy.list(_STORE) if self.lossy.is_dir(_STORE) else []
         names = [name for name in names if name == CURRENT or parse_name(name) is not None]
         paths = [f"{_STORE}/{name}" for name in names if name.endswith(".sst") or not tables_only]
         paths = [path for path in paths if self.lossy.is_file(path) and self.lossy.size(path)]
         paths = [path for path in paths if self._draws.random() < _SPOILED_SHARE]
+        paths = own if own == [f"{_DATA}/{CONTROL_NAME}"] else [*own, *paths]
         for path in paths:
             self.lossy.spoil(path, self._draws.randrange(self.lossy.size(path)))
-        own = [] if tables_only or not was_sound else self._spoil_own(is_engine_sound=not paths)
-        return len(paths) + len(own)
+        return len(paths)
 
-    def _spoil_own(self, *, is_engine_sound: bool) -> list[str]:
-        names = (*IDENTITY_NAMES, f"store/{STORE_NAME}", *((CONTROL_NAME,) if is_engine_sound else ()))
+    def _draw_own(self) -> list[str]:
+        """At most one of the node's own files."""
+        names = (*IDENTITY_NAMES, f"store/{STORE_NAME}", CONTROL_NAME)
         there = [
             path for name in names if self.lossy.is_file(path := f"{_DATA}/{name}") and self.lossy.size(path)
         ]
-        own = [self._draws.choice(there)] if there and self._draws.random() < _OWN_SPOILED_CHANCE else []
-        for path in own:
-            self.lossy.spoil(path, self._draws.randrange(self.lossy.size(path)))
-        return own
+        return [self._draws.choice(there)] if there and self._draws.random() < _OWN_SPOILED_CHANCE else []
 
     def rot_everywhere(self) -> int:
         """Flip one bit permanently in every file of the node.  Returns the number of files."""

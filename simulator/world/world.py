@@ -24,7 +24,7 @@ from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.network import Network
-from ringmill.simulator.world.node_process import NodeProcess, SharedWorld
+from ringmill.simulator.world.node_process import SHARED, NodeProcess, SharedWorld
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tasks import TaskPace
 from ringmill.simulator.world.transport import SimulatedTransport
@@ -54,6 +54,8 @@ class World:
             self.loop, stream(seed, "network"), self.trace, repeats_all=options.repeats_forwards
         )
         self.shared = FolderTree()
+        self.shared.mkdir(SHARED)  # where it is mounted, which no power cut changes
+        self.shared.fsync_dir("")
         self.history = History()
         around = SharedWorld(
             seed,

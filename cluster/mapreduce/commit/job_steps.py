@@ -79,10 +79,15 @@ def plan_stage(
 
 def _make_staging(spec: JobSpec, files: FileSystem) -> None:
     staging = staging_folder(spec.output, spec.staging)
-    files.mkdir(staging)
     folder = posixpath.dirname(staging)
-    files.fsync_dir(folder)  # a job that was accepted outlives a power cut (J6)
-    if posixpath.basename(folder).endswith(STAGES):
+    named_in = [folder]
+    while not files.exists(folder) and folder != posixpath.dirname(folder):  # it is made, too
+        folder = posixpath.dirname(folder)
+        named_in.append(folder)
+    files.mkdir(staging)
+    for each in named_in:  # a job that was accepted outlives a power cut (J6)
+        files.fsync_dir(each)
+    if len(named_in) == 1 and posixpath.basename(folder).endswith(STAGES):
         files.fsync_dir(posixpath.dirname(folder))
 
 

@@ -13,18 +13,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
+from ringmill.simulator.checkers.job_excuses import is_excused
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
-from ringmill.simulator.job_history import JobRecord, Told
+from ringmill.simulator.job_history import JobRecord
 
 __all__ = ["check_jobs"]
 
-_OF_A_LOSS: Final = frozenset({"LostNode", "FetchFailed", "UNAVAILABLE"})
-_OF_A_JOURNAL: Final = "JOB_FAILED"
-_DAMAGE: Final = ("bit_flip", "bit_rot", "disk_lies", "disk_lost", "folder_restored", "store_lost")
-_OF_THE_DISK: Final = frozenset({"EngineError", "DiskFull", "DISK_FULL"})
-_BY_FAULTS: Final = ("disk_error", "disk_full", "commit_error", "crash_all")
-_TASK_TRIES: Final = 3
 _SLOW_NODE: Final = "slow_node"
 _HELD_UP_S: Final = 60.0  # jobs beside a slow node took 26 s at most in 300 seeds
 _TRIES_OF_A_SLOW_TASK: Final = 2
@@ -100,27 +95,8 @@ def _not_held_up(history: History, job: JobRecord) -> Iterator[Violation]:
 
 def _failed_with_cause(history: History, job: JobRecord) -> Iterator[Violation]:
     for told in {told.cause: told for told in job.told if told.state == "FAILED"}.values():
-        if not _is_excused(told, history, job):
+        if not is_excused(told, history, job):
             yield _violation(job.job, f"failed on {told.node} though it need not: {told.error}")
-
-
-def _is_excused(told: Told, history: History, job: JobRecord) -> bool:
-    fired = history.fired
-    if told.cause in _OF_THE_DISK:
-        began = [history.first_fired_at[kind] for kind in _BY_FAULTS if kind in history.first_fired_at]
-        return any(at <= told.at for at in began)
-    if told.cause == "Killed":
-        return history.jobs.struck.get(job.job, 0) >= _TASK_TRIES
-    if told.cause == "INVALID_ARGUMENT":  # the output exists: another submit of the same work was faster
-        return job.submits + sum(other.output == job.output for other in history.jobs.jobs) > _ONE_SUBMIT
-    if told.cause == "CORRUPT_DATA":  # a part is gone: another run of the same job has made its folder anew
-        return job.submits > 1 or bool(fired.get("part_lost"))
-    if told.cause == _OF_A_JOURNAL:  # it cannot be read or gone on with
-        return any(fired.get(kind) for kind in _DAMAGE)
-    return told.cause in _OF_A_LOSS and bool(fired)  # else a task's own, or a fault of the coordinator
-
-
-_ONE_SUBMIT: Final = 2  # of one job
 
 
 def _invisible(history: History, output: str) -> Iterator[Violation]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from ringmill.simulator.checkers.job_excuses import is_excused
 from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import History
 from ringmill.simulator.job_history import JobRecord
 from ringmill.simulator.subjects.loads.sessions import MINE, LoadHistory
 from ringmill.simulator.subjects.loads.workload import ONLY_BEFORE, LoadPlan
@@ -17,9 +19,7 @@ __all__ = ["check_load"]
 _HAS_BEGUN: Final = "records are in keyspace"
 
 
-def check_load(
-    plan: LoadPlan, record: JobRecord, seen: LoadHistory, *, has_faults: bool
-) -> Iterator[Violation]:
+def check_load(plan: LoadPlan, record: JobRecord, seen: LoadHistory, history: History) -> Iterator[Violation]:
     if record.lost_as:
         yield _violation(b"", f"was accepted and never ended; at last {record.lost_as}")
     for story in seen.unread:
@@ -35,8 +35,8 @@ def check_load(
             yield from _kept(key, value, seen)
         if seen.held.get(ONLY_BEFORE):
             yield _violation(ONLY_BEFORE, "is there, and the job has replaced the keyspace")
-    elif "FAILED" in ends and not has_faults:
-        yield _violation(b"", f"failed though nothing went wrong: {ends['FAILED'].error}")
+    elif "FAILED" in ends and not is_excused(ends["FAILED"], history, record):
+        yield _violation(b"", f"failed though it need not: {ends['FAILED'].error}")
     elif "FAILED" in ends and record.submits == 1:
         yield from _untouched(plan, seen, ends["FAILED"].error)
 

@@ -106,7 +106,7 @@ class LoadWorkload:
         """Nothing is left to be noted."""
 
     def check(self, history: History) -> list[Violation]:
-        return list(check_load(self._plan, self._record, self._seen, has_faults=bool(history.fired)))
+        return list(check_load(self._plan, self._record, self._seen, history))
 
     def figures(self, history: History) -> Figures:
         ended = self._record.told[-1].state if self._record.told else "UNKNOWN"

@@ -189,6 +189,10 @@ class Session:
             await self._send(plan, given)
         except RingmillError as error:
             operations[place] = self._failed(begun, error)
+        except asyncio.CancelledError:  # its driver has given it up
+            if _now() - begun.invoked <= self._timeout_s:
+                operations[place] = replace(begun, timeout_s=None)
+            raise
         else:
             operations[place] = self._answered(begun, self._router.last, plan.level)
         return operations[place]

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from ringmill.client.checked.merging_calls import MergingCall
+from ringmill.client.checked.register_calls import RegisterCall
 from ringmill.simulator.checkers.core import check_core
+from ringmill.simulator.checkers.promptness import check_errors
 from ringmill.simulator.history import (
     BesideDamage,
     CoreHistory,
@@ -14,6 +17,7 @@ from ringmill.simulator.history import (
     ReceiptLine,
     SeenSibling,
 )
+from ringmill.simulator.scan_history import ScanRecord
 from ringmill.simulator.subjects.objects.checkers.damage import check_beside_damage
 from ringmill.simulator.subjects.objects.checkers.durability import check_damaged
 from ringmill.simulator.subjects.objects.checkers.every import check_all
@@ -203,7 +207,7 @@ def test_c22_a_call_that_outlives_its_time() -> None:
 
 
 def test_c22_an_error_that_no_fault_explains() -> None:
-    history = History([ONE, TWO], END, fired={"crash": 1})
+    history = History([ONE, TWO], END, first_fired_at={"crash": 0.0})
     for code, is_wrong in (("INTERNAL", True), ("STALE", True), ("UNAVAILABLE", False)):
         failed = replace(READ_TWO, outcome="failed", timeout_s=1.0, error=f"{code}: what it says")
         history.operations[2:] = [failed]
@@ -218,6 +222,42 @@ def test_c22_calls_that_fail_though_nothing_goes_wrong() -> None:
     good = replace(READ_TWO, timeout_s=1.0)
     assert _found(ONE, TWO, *[good] * 44, *[late] * 6) == {"C22"}
     assert _found(ONE, TWO, *[good] * 46, *[late] * 4) == set()
+
+
+def test_c22_what_fails_before_the_first_fault_is_judged_in_runs_with_faults_too() -> None:
+    failed = replace(READ_TWO, outcome="failed", timeout_s=1.0, error="UNAVAILABLE: no node")
+    for first_at, is_wrong in (
+        ({"crash": 5.5, "loss": 9.0}, True),
+        ({"late_work": 1.0, "child_cut": 1.0}, True),
+        ({"crash": 4.5, "loss": 9.0}, False),
+    ):
+        history = History([ONE, TWO, failed], END, first_fired_at=first_at)
+        assert {found.property for found in check_all(history)} == ({"C22"} if is_wrong else set()), first_at
+
+
+def test_c22_damaged_data_that_nothing_had_damaged() -> None:
+    failed = replace(READ_TWO, outcome="failed", timeout_s=1.0, error="CORRUPT_DATA: a block")
+    for first_at, is_wrong in (
+        ({"crash": 1.0}, True),
+        ({"crash": 1.0, "bit_flip": 5.5}, True),
+        ({"bit_flip": 4.5}, False),
+    ):
+        history = History(
+            [ONE, TWO, failed], END, first_fired_at=first_at, spoiling=frozenset({"bit_flip", "disk_lost"})
+        )
+        assert {found.property for found in check_all(history)} == ({"C22"} if is_wrong else set()), first_at
+
+
+def test_c22_errors_of_registers_counters_and_scans_are_judged_too() -> None:
+    register = RegisterCall("a", "get", KEY, 1.0, returned=2.0, outcome="failed")
+    counter = MergingCall("a", "counter", "count", KEY, 1.0, returned=2.0, outcome="failed")
+    scan = ScanRecord("a", b"", 1.0, returned=2.0)
+    for code, is_wrong in (("STALE", True), ("CORRUPT_DATA", True), ("UNAVAILABLE", False)):
+        register.error = counter.error = f"{code}: why"
+        scan.errors = [f"{code}: why"]
+        history = History(registers=[register], merging=[counter], scans=[scan], scan_writes=[ONE])
+        found = [violation.property for violation in check_errors(history)]
+        assert found == ["C22"] * (3 if is_wrong else 0), code
 
 
 def test_c1_a_buffered_write_outlives_a_kill_and_not_a_power_cut() -> None:

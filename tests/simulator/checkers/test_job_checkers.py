@@ -1,10 +1,18 @@
 """What C9 excuses and what C17 asks of a job."""
 
+from random import Random
+
 import pytest
 
 from ringmill.simulator.history import History
 from ringmill.simulator.job_history import JobHistory, JobRecord, Told
 from ringmill.simulator.subjects.jobs.checkers import check_jobs
+from ringmill.simulator.subjects.loads.checkers import check_load
+from ringmill.simulator.subjects.loads.sessions import LoadHistory
+from ringmill.simulator.subjects.loads.workload import draw_load
+
+PLAN = draw_load(Random(1), "", reads_snapshot=True)
+HELD = LoadHistory(held={b"absent": ()})
 
 
 def told(state: str, cause: str = "", at: float = 10.0) -> Told:
@@ -59,11 +67,36 @@ def test_c9_kills_of_another_job_do_not_excuse_this_one(struck: dict[str, int], 
         ("LostNode", "crash", True),
         ("JOB_FAILED", "crash", False),
         ("JOB_FAILED", "bit_flip", True),
+        ("JOB_FAILED", "bit_flip_found", True),
+        ("JOB_FAILED", "bad_sector", True),
+        ("JOB_FAILED", "disk_replaced", True),
+        ("JOB_FAILED", "log_rot", True),
+        ("UNAVAILABLE", "split_one", True),
+        ("UNAVAILABLE", "clock_drift", False),
+        ("LostNode", "late_work", False),
+        ("FetchFailed", "disk_slow", False),
+        ("FetchFailed", "shuffle_damage", True),
+        ("InputChanged", "split_one", False),
+        ("InputChanged", "clock_jump", False),
+        ("InputChanged", "restart", True),
+        ("InputChanged", "bit_flip", True),
+        ("InputChanged", "split_leaver", True),
     ],
 )
 def test_c9_a_cause_that_the_faults_of_the_run_cannot_have(cause: str, fired: str, is_excused: bool) -> None:
-    history = History(fired={fired: 1}, jobs=JobHistory([record(told("FAILED", cause))]))
+    told_at_ten = record(told("FAILED", cause))
+    history = History(fired={fired: 1}, first_fired_at={fired: 9.0}, jobs=JobHistory([told_at_ten]))
     assert (not list(check_jobs(history))) is is_excused
+    assert (not list(check_load(PLAN, told_at_ten, HELD, history))) is is_excused
+    history = History(fired={fired: 1}, first_fired_at={fired: 10.5}, jobs=JobHistory([told_at_ten]))
+    assert list(check_jobs(history)) and list(check_load(PLAN, told_at_ten, HELD, history)), "it came later"
+
+
+def test_c9_a_fault_of_the_coordinator_is_never_excused() -> None:
+    story = "JOB_FAILED: job j hit a fault of its coordinator: X"
+    bug = Told(10.0, "n1", "FAILED", {}, {}, story, "JOB_FAILED")
+    history = History(fired={"bit_rot": 1}, first_fired_at={"bit_rot": 1.0}, jobs=JobHistory([record(bug)]))
+    assert [v.property for v in check_jobs(history)] == ["C9"]
 
 
 def test_c9_nothing_is_lost_where_nothing_goes_wrong() -> None:

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.kv.batch_input import BATCH_ITEMS
 from ringmill.client.local.processes import our_environment
 from tests.client.one_node import OneNode
 
@@ -74,24 +75,30 @@ def test_keys_are_read_as_scan_prints_them(node: tuple[OneNode, str]) -> None:
     assert told.returncode == ExitCode.USAGE and b"line 1 of stdin, as tsv: it has a tab" in told.stderr
 
 
-@pytest.mark.parametrize("verb", ["mput", "mget"])
-def test_the_first_interrupt_ends_who_waits_for_stdin(node: tuple[OneNode, str], verb: str) -> None:
+@pytest.mark.parametrize(("verb", "line"), [("mput", b"k\tv\n"), ("mget", b"k\n")])
+def test_the_first_interrupt_ends_who_waits_for_stdin(
+    node: tuple[OneNode, str], verb: str, line: bytes
+) -> None:
     node[0].values.clear()
-    line = [*PROGRAM, "--endpoints", node[1], "mput", "k=v", "-"]
+    before = node[0].framed
     waiting = subprocess.Popen(
-        [*line[:-3], verb, *line[-2:]],
+        [*PROGRAM, "--endpoints", node[1], verb, "-"],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=our_environment(),
     )
     try:
-        time.sleep(4)  # into the read of stdin; whenever it comes, the end is the same
+        assert waiting.stdin is not None and waiting.stderr is not None
+        waiting.stdin.write(line * (BATCH_ITEMS + 1))
+        waiting.stdin.flush()
+        until = time.monotonic() + 60
+        while node[0].framed < before + BATCH_ITEMS:  # then it reads the next batch, or is about to
+            assert waiting.poll() is None and time.monotonic() < until
+            time.sleep(0.01)
         waiting.send_signal(signal.SIGINT)
-        out, err = waiting.stdout, waiting.stderr
-        assert out is not None and err is not None
-        assert waiting.wait(15) == ExitCode.INTERRUPTED
-        told = err.read()
+        assert waiting.wait(30) == ExitCode.INTERRUPTED
+        told = waiting.stderr.read()
         assert b"interrupted" in told and b"Traceback" not in told and b"Fatal" not in told
     finally:
         waiting.kill()

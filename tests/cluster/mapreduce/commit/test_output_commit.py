@@ -324,6 +324,17 @@ def planned_job(output: Path, planned: str) -> JobSpec:
     )  # fmt: skip
 
 
+def test_folders_that_are_made_for_an_output_outlive_a_power_cut(tmp_path: Path) -> None:
+    files = FolderTree()
+    files.mkdir("/there")
+    files.fsync_dir("")
+    files.create("/there/in").close()
+    spec = replace(planned_job(tmp_path / "out", ""), inputs=("/there/in",), output="/there/new/newer/out")
+    plan_job(spec, files)
+    files.cut_power(CrashModel.TORN, Random(1))
+    assert files.is_dir(staging_folder(spec.output, spec.staging))
+
+
 def test_a_coordinator_that_plans_late_touches_no_folder_of_another_one(tmp_path: Path) -> None:
     files, output = OsFileSystem(), tmp_path / "out"
     specs = [planned_job(output, planned) for planned in ("1.1", "2.1", "3.1")]

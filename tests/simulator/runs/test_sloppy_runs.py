@@ -36,7 +36,7 @@ def test_a_read_that_asks_a_fallback_while_its_node_stops_is_no_bug() -> None:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("fallback-synced", 87),
+        ("fallback-synced", 51),
         ("one-seat", 13),
         ("counted-kept", 13),
         ("one-owner-each", 1),

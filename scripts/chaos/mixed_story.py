@@ -19,7 +19,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.subjects.merging.workload import keyspaces_for
-from ringmill.simulator.subjects.objects.checkers.every import check_all
+from ringmill.simulator.subjects.objects.checkers.every import check_real
 from ringmill.simulator.world.seeds import stream
 
 __all__ = ["MixedOptions", "MixedResult", "run_mixed"]
@@ -108,7 +108,7 @@ async def _story(nodes: RealNodes, links: Links, result: MixedResult, tell: Call
         history.crashed, history.fired = nodes.crashed, injector.fired
         result.faults = dict(sorted(injector.fired.items()))
         result.figures = {name: load.figures() for name, load in loads.items()}
-        result.violations += check_all(history)
+        result.violations += check_real(history)
         result.violations += [found for load in loads.values() for found in load.check()]
         result.violations += [
             Violation("run", b"", f"nothing that {name} asked was answered")

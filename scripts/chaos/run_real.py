@@ -17,7 +17,7 @@ from chaos.real_nodes import RealNodes
 from ringmill.cluster.errors import RingmillError
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
-from ringmill.simulator.subjects.objects.checkers.every import check_all
+from ringmill.simulator.subjects.objects.checkers.every import check_real
 from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
 from ringmill.simulator.world.seeds import stream
 
@@ -67,7 +67,7 @@ async def run_chaos(options: ChaosOptions, folder: str) -> ChaosResult:
         nodes.stop()
     result.tracebacks = nodes.tracebacks()
     result.history.crashed = nodes.crashed
-    result.violations += check_all(result.history)
+    result.violations += check_real(result.history)
     result.stale_s = staleness_s(result.history)
     return result
 

@@ -32,7 +32,7 @@ def test_a_seed_that_once_failed_stays_mended() -> None:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("promises-kept", 20),
+        ("promises-kept", 1),
         ("acceptors-synced", 1),
         ("change-known", 16),
         ("lease-waited-out", 43),

@@ -30,7 +30,7 @@ def test_no_seed_breaks_a_promise_of_scans(first: int) -> None:
         ("scan-sees-tombstones", 10),
         ("nearest-end", 2),
         ("cursor-is-next", 1),
-        ("sorted-keys-count", 30),
+        ("sorted-keys-count", 58),
     ],
 )
 def test_a_safeguard_of_scans_that_is_off_is_missed(name: str, first: int) -> None:

@@ -37,7 +37,7 @@ def test_a_read_that_asks_a_fallback_while_its_node_stops_is_no_bug() -> None:
     ("name", "first"),
     [
         ("fallback-synced", 51),
-        ("one-seat", 13),
+        ("one-seat", 34),
         ("counted-kept", 13),
         ("one-owner-each", 1),
         ("counted-delivered", 6),

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.well_formed import text
 from ringmill.cluster.os_errors import Meaning, meaning_of
 
 __all__ = ["Cause", "TaskFailed", "as_raised", "cause_of", "classify", "not_pairs", "shown", "too_many_bad"]
@@ -102,10 +103,7 @@ class TaskFailed(Exception):
     def from_wire(cls, fields: list[Any]) -> TaskFailed:
         """Decode a failure, which user code may have forged.  Raises ValueError or TypeError."""
         cause, message, frames, position, record = fields
-        for text in (message, position, record, *frames):
-            if not isinstance(text, str):
-                raise TypeError(f"no failure: {type(text).__name__} in place of a text")
-        return cls(Cause(cause), message, tuple(frames), position, record)
+        return cls(Cause(cause), text(message), tuple(map(text, frames)), text(position), text(record))
 
     def as_job_error(self, task: str, attempt: int) -> JobFailed:
         """The error that the user gets when this failure makes the job fail."""
@@ -128,9 +126,9 @@ class TaskFailed(Exception):
 
 def too_many_bad(most: int) -> JobFailed:
     """The error of a job whose tasks together have set more records aside than may be."""
-    text = f"more than {most} bad records, as many as may be set aside (on_bad_record='quarantine:{most}')"
+    story = f"more than {most} bad records, as many as may be set aside (on_bad_record='quarantine:{most}')"
     hint = "`ringmill job logs JOB` shows the first of each task"
-    return JobFailed(text, hint=hint, detail={"cause": str(Cause.USER_ERROR)})
+    return JobFailed(story, hint=hint, detail={"cause": str(Cause.USER_ERROR)})
 
 
 def classify(

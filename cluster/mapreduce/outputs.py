@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.mapreduce.context import MAX_COUNT
+from ringmill.cluster.mapreduce.well_formed import text, whole_number
 
 __all__ = [
     "MOST_COUNTED",
@@ -81,10 +82,10 @@ class MapOutput:
         rows = tuple(PartitionSlice(*_numbers(row)) for row in partitions)
         _numbers(map(sum, zip(*((row.length, row.raw_bytes, row.records) for row in rows), strict=True)))
         _numbers((bytes_in, records_in, records_out))
-        _number(spills, most=_MOST_SPILLS)
+        whole_number(spills, most=_MOST_SPILLS)
         return cls(
-            _text(file), rows, _counted(counters), bytes_in, records_in, records_out, spills,
-            tuple(map(_text, log)),
+            text(file), rows, _counted(counters), bytes_in, records_in, records_out, spills,
+            tuple(map(text, log)),
         )  # fmt: skip
 
 
@@ -113,8 +114,8 @@ class ReduceOutput:
         partition, file, size, crc32c, counters, groups, records_in, records_out, log = fields
         _numbers((partition, size, crc32c, groups, records_in, records_out))
         return cls(
-            partition, _text(file), size, crc32c, _counted(counters), groups, records_in, records_out,
-            tuple(map(_text, log)),
+            partition, text(file), size, crc32c, _counted(counters), groups, records_in, records_out,
+            tuple(map(text, log)),
         )  # fmt: skip
 
 
@@ -146,18 +147,5 @@ def _counted(counters: Any) -> Mapping[str, int]:
 
 
 def _numbers(values: Iterable[Any]) -> list[int]:
-    """Counts of bytes or records.  Raises ValueError, as all below."""
-    return [_number(each) for each in values]
-
-
-def _number(value: Any, *, most: int = MOST_COUNTED) -> int:
-    if type(value) is not int or not 0 <= value <= most:
-        shown = value if isinstance(value, int | float) else type(value).__name__
-        raise ValueError(f"{shown} is no number from 0 to {most}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"no text: {type(value).__name__}")
-    return value
+    """Counts of bytes or records.  Raises ValueError."""
+    return [whole_number(each, most=MOST_COUNTED) for each in values]

@@ -27,7 +27,7 @@ import msgpack
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, check_bundle
-from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
+from ringmill.cluster.mapreduce.well_formed import text, well_formed, whole_number
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
 from ringmill.node.contracts import KeptBundle
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import msgpack
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, Overloaded
-from ringmill.cluster.mapreduce.messages.well_formed import well_formed, whole_number
+from ringmill.cluster.mapreduce.well_formed import well_formed, whole_number
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem, Handler, Incoming
 

@@ -35,7 +35,6 @@ from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import (
     TASK_CANCEL,
     TASK_POLL,
@@ -50,6 +49,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     encode_reports,
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput
+from ringmill.cluster.mapreduce.well_formed import well_formed
 from ringmill.cluster.overload.giving_way import never, put_off
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.cluster.sometimes import sometimes

@@ -33,9 +33,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     PauseRequested,
     ResumeRequested,
 )
-from ringmill.cluster.mapreduce.messages.well_formed import well_formed
 from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, decode_reports
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
+from ringmill.cluster.mapreduce.well_formed import well_formed
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.overload.giving_way import never, put_off
 from ringmill.cluster.ports import Clock, Entropy, FileSystem, Handler, Incoming, TaskStarter, Transport

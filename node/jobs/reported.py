@@ -23,9 +23,9 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     MapDone,
     ReduceDone,
 )
-from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.well_formed import text, well_formed, whole_number
 
 __all__ = ["Reported", "event_of"]
 

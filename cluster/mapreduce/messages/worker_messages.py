@@ -23,7 +23,7 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, SliceSource, StartMap, StartReduce
-from ringmill.cluster.mapreduce.messages.well_formed import text, well_formed, whole_number
+from ringmill.cluster.mapreduce.well_formed import text, well_formed, whole_number
 
 __all__ = [
     "TASK_CANCEL",

@@ -1,8 +1,9 @@
 """The node's one gRPC server: every service on one port, with health and reflection.
 
-It listens and limits messages and connections; the given handlers answer the calls.  A port that is taken is
-an error that names it, never a second listener.  A connection that has not finished the gRPC handshake after
-5 s is closed.  With credentials it speaks TLS, and nothing else.  Rules F3 and F7: docs/protocol/requests.md.
+It listens and limits messages, streams and connections; the given handlers answer the calls.  A port that is
+taken is an error that names it, never a second listener.  A connection that has not finished the gRPC
+handshake after 5 s is closed.  With credentials it speaks TLS, and nothing else.  Rules F3 and F7:
+docs/protocol/requests.md.
 
 A gateway for another protocol is another file beside this one, on node/requests/facade.py.
 """
@@ -17,6 +18,8 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.flow_control import FLOW_CONTROL
@@ -38,6 +41,7 @@ from ringmill.cluster.wire.stubs import (
 )
 from ringmill.cluster.wire.stubs.peer_pb2_grpc import PeerServicer, add_PeerServicer_to_server
 from ringmill.node.services.grpc_calls.over_grpc import GrpcHandlers
+from ringmill.node.services.grpc_calls.timed_bodies import TimedBodies, TimedServer
 
 __all__ = ["LIVENESS", "READINESS", "STARTUP", "NodeServer", "Services"]
 
@@ -49,6 +53,8 @@ _MESSAGE_OVERHEAD_BYTES: Final = 1024
 IDLE_S: Final = 30.0
 """After which a connection without a call is closed: whoever keeps many takes the room of others.  A client
 that calls again connects again.  Chosen, not measured."""
+MOST_STREAMS: Final = 1000
+"""On one connection.  A gateway may follow 500 jobs over one; what is more waits at the side that asks."""
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a taken port is an error
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # diallers ping every 10 s
@@ -56,6 +62,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.server_handshake_timeout_ms", 5_000),  # a silent connection is closed
+    ("grpc.max_concurrent_streams", MOST_STREAMS),
     *FLOW_CONTROL,
 )
 
@@ -155,10 +162,12 @@ class NodeServer:
         server, services = self._server, self._services
         add_PeerServicer_to_server(services.streams.servicer(), server)
         server.add_registered_method_handlers(*_session_route(services.streams))
+        bodies = TimedBodies()
         for service, methods in services.methods.items():
-            server.add_registered_method_handlers(service, methods)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(_SERVICE_NAMES, server)
+            server.add_registered_method_handlers(service, bodies.handlers(methods))
+        timed = TimedServer(server, bodies)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, timed)
+        add_ServerReflectionServicer_to_server(ReflectionServicer(_SERVICE_NAMES), timed)
 
     async def _set(self, service: str, *, is_serving: bool) -> None:
         status = HealthCheckResponse.SERVING if is_serving else HealthCheckResponse.NOT_SERVING

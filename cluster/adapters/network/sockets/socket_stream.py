@@ -3,7 +3,8 @@
 The event loop hands over bytes as they come; all whole frames among them wait for the reader together and
 wake it once.  Bytes that wait are bounded on both sides: who is slow to read stops the reading from the
 socket, and who meets a full socket waits in `write`.  A side that takes no byte for 15 s while there is
-something to write is given up, as gRPC gives up a connection whose pings are not answered.
+something to write is given up, as gRPC gives up a connection whose pings are not answered.  Who has dialled
+and sends a frame by half is given up after 15 to 30 s.
 
 Rule F3: docs/protocol/requests.md.  Layout of the bytes: docs/formats/frame.md, "Sockets".
 """
@@ -27,6 +28,8 @@ from ringmill.cluster.wire.socket_layout import SocketParser, farewell, frame_le
 __all__ = ["SocketStream"]
 
 STALL_S: Final = 15.0
+LOOK_S: Final = 15.0
+"""A frame that is under way at two looks has come by half; at one it may be that this process was stopped."""
 END_S: Final = 1.0  # for the last bytes to be taken
 READ_HIGH_BYTES: Final = 1024 * 1024
 _READ_LOW_BYTES: Final = 256 * 1024
@@ -70,6 +73,8 @@ class SocketStream(asyncio.Protocol):
         self._is_ended = False  # no more frames will come
         self._is_ending = False  # what still comes is of no interest
         self._failure: RingmillError | None = None
+        self._looks = 0  # at which the frame that is under way now was under way
+        self._look: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._reader: asyncio.Future[None] | None = None
@@ -169,6 +174,10 @@ class SocketStream(asyncio.Protocol):
         if self._is_ending:
             return
         frames = self._parser.feed(data)
+        if frames:
+            self._looks = 0
+        if self._look is None and not self._is_dialled and self._parser.is_within:
+            self._look = self._loop.call_later(LOOK_S, self._look_at_half)
         self._frames.extend(frames)
         self.waiting_bytes += sum(map(len, frames))
         self._failure = self._failure or self._parser.failure
@@ -189,6 +198,8 @@ class SocketStream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_ended = True
+        if self._look is not None:
+            self._look.cancel()
         self._is_full = False
         if exc is not None and self._failure is None:
             self._failure = Unavailable(f"{self.name}: the stream broke: {exc}", outcome="unknown")
@@ -208,6 +219,19 @@ class SocketStream(asyncio.Protocol):
     def _send(self, data: bytes) -> None:
         if not self._transport.is_closing():
             self._transport.write(data)
+
+    def _look_at_half(self) -> None:
+        """Give up who sends no more of a frame; not one that is not read, as others of its frames wait."""
+        self._look = None
+        if self._is_ended or self._is_ending or self._failure is not None:
+            return
+        self._looks = self._looks + 1 if self._parser.is_within and not self._is_held else 0
+        if self._looks == 2:
+            reason = f"{self.name}: half a frame came and no more of it"
+            self._failure = Unavailable(reason, outcome="unknown")
+            self._wake()
+        elif self._parser.is_within:
+            self._look = self._loop.call_later(LOOK_S, self._look_at_half)
 
     def _let_go(self) -> None:
         """Read from the socket again."""

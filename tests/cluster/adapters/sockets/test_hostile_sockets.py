@@ -318,3 +318,36 @@ async def test_answers_that_were_given_before_the_end_arrive(nodes: Any) -> None
     go_on.set()
     await draining
     assert await asked == bytes(3_000_000)
+
+
+async def test_who_sends_half_a_frame_and_no_more_is_not_kept(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_stream, "LOOK_S", 0.05)
+    caller.writer.write(HELLO)
+    caller.send_frame(call(1, 100))
+    caller.writer.write(struct.pack(">I", MAX_CLIENT_MESSAGE_BYTES) + bytes(70_000))
+    told = await caller.hear()
+    assert isinstance(told, Unavailable)
+    assert "half a frame came and no more of it" in told.message
+
+
+async def test_who_has_sent_whole_frames_is_kept_whatever_it_does_not_say(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_stream, "LOOK_S", 0.02)
+    caller.writer.write(HELLO)
+    most = 8
+    for number in range(1, most):
+        whole = frame_length(call(number, 100)) + call(number, 100)
+        caller.writer.write(whole[:50])
+        await asyncio.sleep(0.01)
+        caller.writer.write(whole[50:])
+    await asyncio.sleep(0.1)
+    caller.send_frame(call(most, 100))
+    answered: list[int] = []
+    async with asyncio.timeout(20):
+        while len(answered) < most:
+            for frame in caller.heard.feed(await caller.reader.read(65536)):
+                answered += [answer[0] for answer in decode_answers(frame)[0]]
+    assert sorted(answered) == list(range(1, most + 1))

@@ -1,0 +1,126 @@
+"""Requests that come by half keep the room that gRPC makes for them for a time, and are bounded together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from ringmill.cluster.adapters.network.frame_transport import FrameTransport
+from ringmill.cluster.adapters.network.grpc_acceptor import MOST_OF_A_CONNECTION, GrpcAcceptor
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
+from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
+from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import Overloaded
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.wire.error_status import error_in_metadata
+from ringmill.cluster.wire.stubs.kv_pb2 import Frame, GetRequest, GetResponse
+from ringmill.node.services.grpc_calls import timed_bodies
+from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
+from ringmill.node.services.server import MOST_STREAMS, NodeServer, Services
+from ringmill.node.services.table import Call, Service, stream, unary
+from tests.node.services.raw_http2 import MAX_STREAMS, RawHttp2
+
+GET = "/ringmill.v1.Kv/Get"
+SESSION = "/ringmill.v1.Kv/Session"
+LONG = 30 << 20
+PATHS = [
+    GET,
+    "/ringmill.v1.Kv/Watch",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+]
+
+
+async def epoch_seven(request: GetRequest, call: Call) -> GetResponse:
+    return GetResponse(epoch=7)
+
+
+async def epochs(request: GetRequest, call: Call) -> AsyncIterator[GetResponse]:
+    yield GetResponse(epoch=7)
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[str]:
+    clock = SystemClock()
+    transport = FrameTransport(NodeId("n1"), GrpcCarrier(LINK, clock=clock), clock=clock, entropy=OsEntropy())
+    table = Service(
+        "ringmill.v1.Kv", {"Get": unary(GetRequest, epoch_seven), "Watch": stream(GetRequest, epochs)}
+    )
+    async with transport:
+        services = Services(GrpcAcceptor(transport), grpc_handlers([table], clock))
+        async with NodeServer("127.0.0.1:0", services) as server:
+            yield server.address
+
+
+@pytest.fixture
+async def caller(address: str) -> AsyncIterator[RawHttp2]:
+    caller = await RawHttp2().open(address)
+    yield caller
+    await caller.close()
+
+
+async def assert_answers(address: str) -> None:
+    async with ClientLink(address) as link:
+        assert (await link.unary(GET, GetRequest(), GetResponse, 20)).epoch == 7
+
+
+async def test_a_call_whose_request_does_not_come_whole_is_ended(
+    address: str, caller: RawHttp2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timed_bodies, "BODY_S", 0.05)
+    async with asyncio.timeout(20):
+        for ended in [caller.begin(path, LONG, b"beginning") for path in PATHS]:
+            await ended.wait()
+    await assert_answers(address)
+
+
+async def test_the_oldest_of_too_many_slow_requests_is_ended(
+    address: str, caller: RawHttp2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timed_bodies, "MOST_SLOW", 2)
+    monkeypatch.setattr(timed_bodies, "SLOW_S", 0.0)
+    first, second, third = (caller.begin(GET, LONG, b"") for _ in range(3))
+    async with asyncio.timeout(20):
+        await first.wait()
+    assert not second.is_set()
+    await assert_answers(address)
+    async with asyncio.timeout(20):
+        await second.wait()
+    assert not third.is_set()
+
+
+async def test_requests_that_have_just_begun_give_way_to_none(
+    address: str, caller: RawHttp2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timed_bodies, "MOST_SLOW", 2)
+    begun = [caller.begin(GET, LONG, b"") for _ in range(5)]
+    await assert_answers(address)
+    assert not any(each.is_set() for each in begun)
+
+
+async def test_a_connection_has_so_many_streams_at_most(caller: RawHttp2) -> None:
+    assert caller.settings[MAX_STREAMS] == MOST_STREAMS
+
+
+async def test_a_connection_has_few_streams_of_frames(address: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        session = channel.stream_stream(SESSION, Frame.SerializeToString, Frame.FromString)
+        sessions = [session() for _ in range(MOST_OF_A_CONNECTION)]
+        for each in sessions:
+            await each.initial_metadata()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await session().read()
+        assert isinstance(error_in_metadata(caught.value.trailing_metadata()), Overloaded)
+        async with grpc.aio.insecure_channel(address) as other:
+            another = other.stream_stream(SESSION, Frame.SerializeToString, Frame.FromString)
+            await another().initial_metadata()
+        sessions.pop().cancel()
+        while True:  # its place is free once the node has heard of it
+            again = session()
+            if dict(await again.initial_metadata()):
+                break

@@ -54,6 +54,7 @@ class RedisDoor:
         self._clock = clock
         self._ids = itertools.count(1)
         self._connections: dict[int, RedisConnection] = {}
+        self._gone: dict[int, RedisConnection] = {}  # of which commands are under way
         self._told_bytes = 0  # by all of them together; what has been answered since is told later
         self._most_bytes = 0  # of these, since memory was given back
         self._give_back = give_back
@@ -106,12 +107,22 @@ class RedisDoor:
 
     def closed(self, connection: RedisConnection) -> None:
         if self._connections.pop(connection.id, None) is not None:
-            self._told_bytes -= connection.told_bytes
+            self._gone[connection.id] = connection
+            if connection.held_bytes:
+                self.has_grown(0)
+            else:
+                self.has_ended(connection)
         if not self._connections:
             self._is_empty.set()
 
+    def has_ended(self, connection: RedisConnection) -> None:
+        """As `DoorOfConnection.has_ended`."""
+        if self._gone.pop(connection.id, None) is not None:
+            self._told_bytes -= connection.told_bytes
+
     def has_grown(self, by: int) -> None:
-        """As `DoorOfConnection.has_grown`: the connection that holds most makes room for the others."""
+        """As `DoorOfConnection.has_grown`: those that have gone make room for the others, what holds most
+        before what holds less, and then the connection that holds most."""
         self._told_bytes += by
         self._most_bytes = max(self._most_bytes, self._told_bytes)
         if self._told_bytes > self.limits.most_held_bytes:
@@ -119,15 +130,20 @@ class RedisDoor:
 
     def _make_room(self) -> None:
         most = self.limits.most_held_bytes
-        held = {each: each.held_bytes for each in self.connections()}
+        held = {each: each.held_bytes for each in (*self._gone.values(), *self.connections())}
         for each, size in held.items():
             each.told_bytes = size
         self._told_bytes = total = sum(held.values())
         while total > most and held:
-            largest = max(held, key=lambda each: held[each])
-            total -= held[largest]
+            largest = max(held, key=lambda each: (each.is_gone, held[each]))
             size = held.pop(largest)
-            largest.give_up(f"this connection has {size} bytes under way; all together may have {most}")
+            total -= size
+            if largest.is_gone:
+                _log.warning("what %s had under way as it went is dropped: %d bytes", largest.address, size)
+                largest.drop()
+                self.has_ended(largest)
+            else:
+                largest.give_up(f"this connection has {size} bytes under way; all together may have {most}")
 
     def monotonic(self) -> float:
         return self._clock.monotonic()

@@ -3,7 +3,7 @@
 Commands are begun in the order in which they come, and those on different keys are under way together; the
 answers go out in that order.  Those on one key wait in its queue (store/key_queues.py), so each sees the
 effects of the former ones.  A command that is not about single keys begins when all former ones have ended,
-and those behind it wait.
+and those behind it wait.  What has begun is done though its connection has gone, and is counted until then.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ class DoorOfConnection(Protocol):
         ...
 
     def closed(self, connection: RedisConnection) -> None:
-        """Note that it has ended."""
+        """Note that it has ended.  What it has begun may go on, until it `has_ended`."""
+        ...
+
+    def has_ended(self, connection: RedisConnection) -> None:
+        """Note that nothing that a closed connection has begun goes on."""
         ...
 
     def connections(self) -> Sequence[RedisConnection]:
@@ -84,26 +88,50 @@ class DoorOfConnection(Protocol):
         ...
 
 
+class _Droppable:
+    """A Change that waits in the queue of its key, and may be dropped there with all that it holds."""
+
+    __slots__ = ("_change",)
+
+    def __init__(self, change: Change) -> None:
+        self._change: Change | None = change
+
+    def __call__(self, entry: Entry, now_ms: int) -> Reply:
+        if self._change is None:
+            raise RedisError("ERR the connection has gone, and what it had under way was too much")
+        return self._change(entry, now_ms)
+
+    def drop(self) -> None:
+        self._change = None
+
+
 class _Waiting:
     """A command that is under way: its answer goes out once those before it are there."""
 
-    __slots__ = ("connection", "is_silent", "reply", "size", "version")
+    __slots__ = ("changes", "connection", "is_silent", "reply", "size", "version")
 
     def __init__(self, connection: RedisConnection, size: int) -> None:
         """`size` is that of the command, in bytes."""
         self.connection = connection
         self.size = size
+        self.changes: list[_Droppable] = []
         self.reply: bytes | None = None
         self.version = connection.version
         self.is_silent = connection.reply_mode.is_silent
 
     def __call__(self, reply: Reply) -> None:
         try:
-            self.reply = b"" if self.is_silent else self.connection.room.encoded(reply, self.version)
+            is_heard = not self.is_silent and not self.connection.is_gone
+            self.reply = self.connection.room.encoded(reply, self.version) if is_heard else b""
         except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
             _log.exception("an answer could not be encoded")
             self.reply = encode_reply(GATEWAY_FAILED, self.version)
         self.connection.is_answered(self)
+
+    def droppable(self, change: Change) -> Change:
+        """The same change; it is dropped with this command."""
+        self.changes.append(_Droppable(change))
+        return self.changes[-1]
 
 
 class RedisConnection(asyncio.Protocol):
@@ -144,6 +172,7 @@ class RedisConnection(asyncio.Protocol):
         self._ends_after = False  # no command is read any more; it closes when all are answered
         self._is_refused = False  # what it has sent cannot be read on
         self._lingers = False  # what still comes is dropped
+        self.is_gone = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_is_due = False
 
@@ -175,7 +204,8 @@ class RedisConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._backlog.clear()
-        self._ends_after = True
+        self._parser, self.queued = CommandParser(), None
+        self._ends_after = self.is_gone = True
         self.door.closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -237,6 +267,18 @@ class RedisConnection(asyncio.Protocol):
         self._parser = CommandParser()
         self._close_if_answered()
 
+    def drop(self) -> None:
+        """Do nothing more of what has begun, now that the caller has gone, and hold nothing of it."""
+        for one in self._waiting:
+            for change in one.changes:
+                change.drop()
+            self._begun_bytes -= one.size
+            one.size = 0
+        for task in self._tasks:
+            task.cancel()
+        if self.executed is not None:
+            self.executed.drop()
+
     def lateness(self, now_s: float) -> str:
         """Why the connection is to be closed now: the caller is silent, or takes no answers; "" when not."""
         limits = self.door.limits
@@ -269,6 +311,10 @@ class RedisConnection(asyncio.Protocol):
             self._is_held = self._awaits_all = False
         if size > _LONG:
             self._tell_growth()
+        if self.is_gone:
+            if not self._unanswered:
+                self.door.has_ended(self)
+            return
         if not self._pump_is_due and (self._backlog or self._may_go_on or self._ends_after):
             self._pump_is_due = True
             asyncio.get_running_loop().call_soon(self._pump_now)
@@ -364,7 +410,8 @@ class RedisConnection(asyncio.Protocol):
     def _run(self, spec: CommandSpec, args: list[bytes]) -> None:
         if spec.one_key is not None:
             key = args.pop(place_of_key(spec))
-            self.database.keys.submit(key, self._change(spec, args), self._waits())
+            done = self._waits()
+            self.database.keys.submit(key, done.droppable(self._change(spec, args)), done)
         elif spec.each_key is not None:
             self._run_parts(spec, args)
         elif spec.waiting is not None:
@@ -387,6 +434,7 @@ class RedisConnection(asyncio.Protocol):
         parts = spec.each_key(args, self.version)
         gathered = self.room.gather(len(parts.changes))
         done = self._waits()
+        combine = parts.combine  # and not the changes, which may be dropped
         replies: list[Reply] = [None] * len(parts.changes)
         left = len(replies)
 
@@ -398,13 +446,13 @@ class RedisConnection(asyncio.Protocol):
                 if not left:
                     gathered.close()
                     errors = [one for one in replies if isinstance(one, RedisError)]
-                    done(errors[0] if errors else _combined(parts.combine, replies))
+                    done(errors[0] if errors else _combined(combine, replies))
 
             return take
 
         keys = self.database.keys
         for place, (key, change) in enumerate(parts.changes):
-            keys.submit(key, gathered.bounded(change), taker(place))
+            keys.submit(key, done.droppable(gathered.bounded(change)), taker(place))
 
     async def _finish(self, work: Coroutine[Any, Any, Reply], done: _Waiting) -> None:
         reply: Reply

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import tracemalloc
 from collections.abc import Iterator
 
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringmill.client.gateway.redis import redis_door as redis_door_module
+from ringmill.client.gateway.redis.protocol import command_parser
 from ringmill.client.gateway.redis.protocol import replies as replies_module
 from ringmill.client.gateway.redis.protocol.replies import Reply, encode_reply
 from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
@@ -258,6 +261,48 @@ async def test_many_that_hold_little_each_have_the_same_bound() -> None:
             assert await other.ask(b"PING") == b"+PONG"
             assert sum(each.held_bytes for each in door.connections()) <= 9 * MIB
         assert b"all together may have %d" % (8 * MIB) in await first_line(begun)
+
+
+def held_by_arguments() -> int:
+    traces = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, command_parser.__file__)])
+    return sum(each.size for each in traces.traces)
+
+
+def reset(caller: Spoken) -> None:
+    """End the connection without a word; after an end in order its commands would be answered first."""
+    caller.writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
+    caller.writer.transport.abort()
+
+
+@pytest.mark.usefixtures("peak")
+@pytest.mark.parametrize("how", ["alone", "among keys", "in a transaction"])
+async def test_commands_of_connections_that_have_gone_have_the_same_bound(how: str) -> None:
+    registers = Registers()
+    value = LARGE[: MIB // 4]
+    async with redis_door(registers, most_held_bytes=2 * MIB) as (door, connect):
+        other = await connect()
+        assert await other.ask(b"PING") == b"+PONG"
+        for number in range(0, 18, 3):
+            keys = [b"k%d" % each for each in range(number, number + 3)]
+            registers.waiting.update(keys)
+            caller = await connect()
+            if how == "among keys":
+                caller.say(b"MSET", *[word for key in keys for word in (key, value)])
+            elif how == "alone":
+                for key in keys:
+                    caller.say(b"SET", key, value)
+            else:
+                for words in ([b"MULTI"], *[[b"SET", keys[0], value]] * 3, [b"EXEC"]):
+                    caller.say(*words)
+            await registers.has_been_asked(number + 3 if how != "in a transaction" else number // 3 + 1)
+            reset(caller)
+            while len(door.connections()) > 1 and how != "in a transaction":  # of that it is not read on
+                assert await other.ask(b"PING") == b"+PONG"
+        assert held_by_arguments() < 9 * MIB // 4
+        registers.may_answer.set()
+        assert await other.ask(b"GET", b"k15") == b"$%d" % len(value), "the last one had room, and was done"
 
 
 async def test_a_transaction_under_way_and_a_command_behind_others_are_counted() -> None:

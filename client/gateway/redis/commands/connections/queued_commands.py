@@ -110,6 +110,11 @@ class QueuedCommands:
         """Queue a command whose answer is known, as it is about no key."""
         self._changes.append((lambda _entry, _now_ms: reply, False))
 
+    def drop(self) -> None:
+        """Do none of them, and hold them no longer."""
+        self._changes.clear()
+        self._command_bytes = self._answer_bytes = 0
+
     def change(self, entry: Entry, now_ms: int) -> Reply:
         """A Change: all of them in their order, unless the watched key holds something else by now.
 

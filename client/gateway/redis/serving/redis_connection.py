@@ -286,7 +286,8 @@ class RedisConnection(asyncio.Protocol):
             return f"it has taken no answer for {limits.unread_s:g} s"
         if self._unanswered or self._backlog:
             return ""
-        if self._amid_since_s and now_s - self._amid_since_s > limits.command_s:
+        is_amid = self._parser.is_amid_command  # what was amid a command then may have been begun since
+        if is_amid and now_s - self._amid_since_s > limits.command_s:
             return f"the end of a command has not come for {limits.command_s:g} s"
         if now_s - self.active_s > limits.idle_s:
             return f"no command for {limits.idle_s:g} s"

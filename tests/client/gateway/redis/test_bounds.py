@@ -342,6 +342,21 @@ async def test_half_a_command_and_then_silence_ends_the_connection() -> None:
         assert await other.ask(b"PING") == b"+PONG"
 
 
+async def test_commands_that_had_to_wait_for_others_have_come_whole() -> None:
+    async with redis_door(Registers()) as (door, connect):
+        caller = await connect()
+        caller.say(b"GET", b"a")
+        caller.say(b"WATCH", b"a")  # waits for the answer before it, and what follows for this one
+        caller.say(b"PING")
+        assert [await caller.heard() for _ in range(3)] == [b"$-1", b"+OK", b"+PONG"]
+        (connection,) = door.connections()
+        assert connection.lateness(door.monotonic() + 31) == ""
+        caller.writer.write(b"*1\r\n$4\r\nPI")
+        while not connection.held_bytes:
+            await asyncio.sleep(0)
+        assert "the end of a command has not come" in connection.lateness(door.monotonic() + 31)
+
+
 async def test_a_value_above_the_limit_is_refused_when_its_length_is_told() -> None:
     async with redis_door(Registers()) as (_, connect):
         caller = await connect()

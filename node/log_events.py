@@ -23,6 +23,7 @@ EVENTS: Final = {
     "%s listens on %s, start %d": "node.listening",
     "%s takes frames at %s": "node.listening_for_frames",
     "%s serves metrics at %s": "node.serving_metrics",
+    "a page could not be made": "node.metrics_not_made",
     "%s records traces to %s": "node.recording_traces",
     "traces are lost: %s takes none": "traces.lost",
     "traces are sent again: %s takes them": "traces.sent_again",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Sequence
 
@@ -11,12 +12,15 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parsed_text
 
+from ringmill.cluster.access.raw_tokens import TOKEN_KEY, raw_caller
+from ringmill.cluster.adapters.network.http import page_port
 from ringmill.cluster.adapters.network.http.page_port import MOST_CONNECTIONS, PagePort, ServedText
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, Unavailable
 from ringmill.cluster.meters.histogram import Histogram
 from ringmill.node.metrics.exposition import Exposition
 from ringmill.node.metrics.family import Family, Sample, by_label, counter, gauge, histogram
 from tests.cluster.adapters.conftest import free_port
+from tests.log_records import own_records
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
@@ -89,22 +93,78 @@ async def test_the_port_answers_one_path(raised: Exception | None, status: int) 
             await PagePort(address, "/metrics", make).__aenter__()
 
 
+PAGE = ServedText(b"1\n", "text/plain")
+
+
+async def answered(host: str, port: int) -> bytes:
+    async with aiohttp.ClientSession(f"http://{host}:{port}") as caller, caller.get("/metrics") as answer:
+        return await answer.read()
+
+
 async def test_who_holds_connections_open_takes_a_bounded_number_of_them() -> None:
     host, port = "127.0.0.1", free_port()
-    async with PagePort(f"{host}:{port}", "/metrics", lambda token, accept: ServedText(b"1\n", "text/plain")):
+    async with PagePort(f"{host}:{port}", "/metrics", lambda token, accept: PAGE):
         held = [await asyncio.open_connection(host, port) for _ in range(MOST_CONNECTIONS)]
-        reader, writer = await asyncio.open_connection(host, port)
-        assert await asyncio.wait_for(reader.read(), 10) == b""
-        held.pop()[1].close()
-        async with aiohttp.ClientSession(f"http://{host}:{port}") as caller:
-            for _ in range(100):
-                try:
-                    async with caller.get("/metrics") as answer:
-                        assert await answer.read() == b"1\n"
-                        break
-                except aiohttp.ClientError:
-                    await asyncio.sleep(0.05)  # until the node has seen that one is closed
-            else:
-                raise AssertionError("a connection that was closed still counts")
-        for _, open_one in [*held, (reader, writer)]:
+        held.append(await asyncio.open_connection(host, port))
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(held[0][0].read(), 10) == b"", "the one that was silent for longest"
+        assert await answered(host, port) == b"1\n"
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(held[1][0].read(), 10) == b""
+        assert not any(reader.at_eof() or reader.exception() for reader, _ in held[2:])
+        for _, open_one in held:
             open_one.close()
+
+
+async def test_who_connects_and_sends_half_a_request_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_port, "HEAD_S", 0.1)
+    host, port = "127.0.0.1", free_port()
+    async with PagePort(f"{host}:{port}", "/metrics", lambda token, accept: PAGE):
+        silent, half, asking = [await asyncio.open_connection(host, port) for _ in range(3)]
+        half[1].write(b"GET /metrics HTTP/1.1\r\nHost: ")
+        asking[1].write(b"GET /metrics HTTP/1.1\r\nHost: n1\r\n\r\n")
+        assert (await asking[0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        for reader, _ in (silent, half):
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+        await asyncio.sleep(0.1)
+        asking[1].write(b"GET /metrics HTTP/1.1\r\nHost: n1\r\n\r\n")
+        assert b"HTTP/1.1 200 " in await asking[0].readuntil(b"\r\n\r\n"), "between two requests it is kept"
+        for _, writer in (silent, half, asking):
+            writer.close()
+
+
+async def test_malformed_requests_and_tokens_are_answered_and_fill_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    host, port = "127.0.0.1", free_port()
+
+    def make(token: str, accept: str) -> ServedText:
+        raw_caller("sesame", {TOKEN_KEY: token})
+        return PAGE
+
+    wrong = b"GET /metrics HTTP/1.1\r\nHost: n1\r\nAuthorization: Bearer \xff\r\nConnection: close\r\n\r\n"
+    malformed = b"GET /metrics HTTP/1.1\r\nHost: n1\r\nno field\r\n\r\n"
+    async with PagePort(f"{host}:{port}", "/metrics", make):
+        for sent, status in [(wrong, b"HTTP/1.1 401 "), *[(malformed, b"HTTP/1.0 400 ")] * 20]:
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(sent)
+            assert (await asyncio.wait_for(reader.read(), 10)).startswith(status)
+            writer.close()
+    assert own_records(caplog) == []
+    assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
+
+
+async def test_a_page_that_cannot_be_made_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    host, port = "127.0.0.1", free_port()
+
+    def make(token: str, accept: str) -> ServedText:
+        raise ValueError("no figure")
+
+    async with (
+        PagePort(f"{host}:{port}", "/metrics", make),
+        aiohttp.ClientSession() as caller,
+        caller.get(f"http://{host}:{port}/metrics") as answer,
+    ):
+        assert answer.status == 500
+    assert [record.message for record in own_records(caplog)] == ["a page could not be made"]

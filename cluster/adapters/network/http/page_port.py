@@ -2,11 +2,15 @@
 
 aiohttp is imported here and nowhere else in a node, when one with such a port starts.  With TLS files the
 port speaks TLS only; each connection is looked at with the certificates of that moment.
+
+The port has few connections.  A new one takes the place of the one that has said nothing for longest, so
+nobody can shut the port by holding them.  What is no HTTP is answered, and fills no log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,8 +26,14 @@ __all__ = ["MOST_CONNECTIONS", "PagePort", "ServedText"]
 _BEARER: Final = "bearer "
 _MOST_HEADER_BYTES: Final = 8190
 _HANDSHAKE_S: Final = 5.0
+HEAD_S: Final = 5.0  # from connecting, or from the first byte of a request, to the end of its head
+_IDLE_S: Final = 75.0  # between two requests; Prometheus asks each minute or more often
 MOST_CONNECTIONS: Final = 16
 _CLOSE_S: Final = 1.0  # for answers under way, once the port closes
+
+_log = logging.getLogger(__name__)
+_silent = logging.getLogger("ringmill.page.http")
+_silent.disabled = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +58,13 @@ class PagePort:
         self._path = path
         self._make = make
         self._tls = tls
+        self._open: dict[_OpenPage, None] = {}  # who has said nothing for longest comes first
 
     async def __aenter__(self) -> Self:
         """Raises InvalidArgument, naming the address, when it cannot be listened on."""
         app = web.Application(client_max_size=1024)
         app.router.add_get(self._path, self._answer)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=_CLOSE_S,
-            max_line_size=_MOST_HEADER_BYTES,
-            max_field_size=_MOST_HEADER_BYTES,
-        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S)
         await self._runner.setup()
         host, _, port = self.address.rpartition(":")
         context = self._context()
@@ -84,10 +89,9 @@ class PagePort:
         await self._runner.cleanup()
 
     def _accept(self) -> asyncio.BaseProtocol:
-        """Who holds many connections open, and asks nothing, must not use up the descriptors of the node."""
         server = self._runner.server
         assert server is not None
-        return server() if len(server.connections) < MOST_CONNECTIONS else _Closing()
+        return _OpenPage(server, self._open)
 
     def _context(self) -> ssl.SSLContext | None:
         tls = self._tls
@@ -110,14 +114,65 @@ class PagePort:
             return web.Response(status=401, text=f"{error.message}\n", headers={"WWW-Authenticate": "Bearer"})
         except RingmillError as error:
             return web.Response(status=503, text=f"{error.message}\n")
+        except Exception:  # noqa: BLE001 - the boundary: whoever asks is answered
+            _log.error("a page could not be made", exc_info=True)
+            return web.Response(status=500)
         return web.Response(body=page.body, headers={"Content-Type": page.content_type})
 
 
-class _Closing(asyncio.Protocol):
-    """Closes a connection at once."""
+class _OpenPage(web.RequestHandler):
+    """One connection, in the order of those that are open."""
+
+    __slots__ = ("_head_timer", "_order")
+
+    def __init__(self, server: web.Server, order: dict[_OpenPage, None]) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=_IDLE_S,
+            logger=_silent,
+            access_log=None,  # type: ignore[arg-type]  # None switches it off
+            max_line_size=_MOST_HEADER_BYTES,
+            max_field_size=_MOST_HEADER_BYTES,
+        )
+        self._order = order
+        self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+        super().connection_made(transport)
+        if len(self._order) >= MOST_CONNECTIONS:
+            next(iter(self._order)).leave()
+        self._order[self] = None
+        self._expect_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._order.pop(self, None)
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self in self._order:
+            self._order[self] = self._order.pop(self)
+        super().data_received(data)
+        if self._messages:
+            self._head_came()
+        elif self._head_timer is None:
+            self._expect_head()
+
+    def leave(self) -> None:
+        """End it at once, whatever it has not been sent yet."""
+        self._order.pop(self, None)
+        self._head_came()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _expect_head(self) -> None:
+        self._head_timer = asyncio.get_running_loop().call_later(HEAD_S, self.leave)
+
+    def _head_came(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 def _token_of(headers: Mapping[str, str]) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 import ringmill.node.requests.request_limits
-from ringmill.cluster.errors import InvalidArgument, QuorumNotReached
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
+from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.node.replica.stored_key import Copy, Place
+from ringmill.node.requests.request_values import ReadRequest
 from ringmill.node.storage.storage_errors import StorageFailed
 from tests.node.one_key import get, lone_write, put, values
 from tests.node.small_world import World
@@ -128,6 +132,31 @@ def test_a_replica_shows_nothing_that_it_could_still_forget() -> None:
         node.engine.can_sync.set()
         assert values(await get(world, "n1", "all")) == [b"v"]
         assert node.engine.synced_sequence > 0
+
+    world.run(story())
+
+
+def test_a_read_that_came_late_and_runs_out_of_time_may_be_tried_again() -> None:
+    """Its quarter of the caller's time was spent on its way: no owner is to blame (rule D1)."""
+    world = World()
+
+    async def story() -> None:
+        requests = world.nodes["n1"].requests
+        for other in ("n2", "n3"):
+            world.cut("n1", other)
+        late = ReadRequest("", b"key", ReadOptions(timeout_s=1.25), left_s=0.05)
+        batch, told = requests.read_batch(), asyncio.get_running_loop().create_future()
+        assert batch.add(late, told.set_result)
+        batch.launch()
+        assert isinstance(await told, DeadlineExceeded)
+        with pytest.raises(
+            DeadlineExceeded, match=r"of 1.25 s the read had 0.05 s left when it came"
+        ) as ended:
+            await world.on("n1", requests.get(late))
+        assert ended.value.outcome == "failed"
+        for in_time in (late._replace(left_s=1.2), late._replace(options=ReadOptions(timeout_s=0.05))):
+            with pytest.raises(QuorumNotReached):
+                await world.on("n1", requests.get(in_time))
 
     world.run(story())
 

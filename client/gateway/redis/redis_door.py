@@ -44,7 +44,9 @@ class RedisDoor:
         much less memory is needed than before."""
         command_table.load_commands()
         self.limits = limits or RedisLimits()
-        self.databases = ServedDatabases(clients, names or {}, timeout_s=timeout_s, clock=clock)
+        self.databases = ServedDatabases(
+            clients, names or {}, timeout_s=timeout_s, clock=clock, entropy=entropy
+        )
         self.entropy = entropy
         self.began_s = clock.monotonic()
         self.connections_made = 0

@@ -10,7 +10,7 @@ from ringmill.client.gateway.clients_by_token import MOST_TOKENS, ClientsByToken
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.cluster.errors import PermissionDenied, QuorumNotReached
-from ringmill.cluster.ports import Clock
+from ringmill.cluster.ports import Clock, Entropy
 
 __all__ = ["DATABASES", "ServedDatabases"]
 
@@ -24,12 +24,19 @@ class ServedDatabases:
     """Numbers mean keyspaces: of registers, with the names of the keys in one of objects beside."""
 
     def __init__(
-        self, clients: ClientsByToken, names: Mapping[int, str], *, timeout_s: float, clock: Clock
+        self,
+        clients: ClientsByToken,
+        names: Mapping[int, str],
+        *,
+        timeout_s: float,
+        clock: Clock,
+        entropy: Entropy,
     ) -> None:
         """`names` are the keyspaces of some numbers, in the place of `redis<n>`."""
         self._clients = clients
         self._names = {number: f"redis{number}" for number in range(DATABASES)} | dict(names)
         self._timeout_s = timeout_s
+        self._entropy = entropy
         self._clock = clock
         self._open: OrderedDict[tuple[str, int], Database] = OrderedDict()
 
@@ -40,7 +47,12 @@ class ServedDatabases:
         place = (token, number)
         if place not in self._open:
             self._open[place] = Database(
-                self._clients, token, self._names[number], timeout_s=self._timeout_s, clock=self._clock
+                self._clients,
+                token,
+                self._names[number],
+                timeout_s=self._timeout_s,
+                clock=self._clock,
+                entropy=self._entropy,
             )
         self._open.move_to_end(place)
         if len(self._open) > MOST_TOKENS * len(self._names):

@@ -18,12 +18,13 @@ from ringmill.client.gateway.redis.store.key_queues import KeyQueues
 from ringmill.client.gateway.redis.store.typed_values import Entry, type_name
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_SCAN_ITEMS
-from ringmill.cluster.ports import Clock
+from ringmill.cluster.ports import Clock, Entropy
 
 __all__ = ["Database"]
 
 MOST_CURSORS: Final = 10_000
-_FIRST_CURSOR: Final = 1 << 16
+_CURSORS: Final = 1 << 32
+"""Of one database and start, which are drawn; below 2 to the 63rd, as some clients know no larger number."""
 _STEPS_AT_ONCE: Final = 1 << 18
 """Comparisons of patterns with names: some milliseconds."""
 
@@ -35,14 +36,22 @@ class Database:
     """
 
     def __init__(
-        self, clients: ClientsByToken, token: str, name: str, *, timeout_s: float, clock: Clock
+        self,
+        clients: ClientsByToken,
+        token: str,
+        name: str,
+        *,
+        timeout_s: float,
+        clock: Clock,
+        entropy: Entropy,
     ) -> None:
         self.name = name
         self._clients = clients
         self._token = token
         self._clock = clock
         self._cursors: OrderedDict[int, str] = OrderedDict()
-        self._numbers = itertools.count(_FIRST_CURSOR + int(clock.wall() * 1000))
+        drawn = int.from_bytes(entropy.random_bytes("redis.cursors", 4)) >> 1
+        self._numbers = itertools.count(drawn * _CURSORS + 1)
         self.keys = KeyQueues(self._lent, name, has_token=bool(token), timeout_s=timeout_s, clock=clock)
 
     async def scan(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
-from ringmill.client.gateway.redis.store.typed_values import Entry
+from ringmill.client.gateway.redis.store.typed_values import FOREIGN, Entry, ForeignValue
 
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
@@ -35,6 +35,8 @@ async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     source = Entry()
 
     def read(entry: Entry, _now_ms: int) -> Reply:
+        if type(entry.value) is ForeignValue:
+            raise RedisError(FOREIGN)
         source.value, source.expires_at_ms = copy(entry.value), entry.expires_at_ms
         return int(entry.value is not None)
 

@@ -7,6 +7,7 @@ Layout and limits: docs/redis.md.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -14,7 +15,7 @@ import msgpack
 
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 
-__all__ = ["Entry", "ForeignValue", "RedisValue", "SortedSet", "type_name"]
+__all__ = ["FOREIGN", "Entry", "ForeignValue", "RedisValue", "SortedSet", "type_name"]
 
 
 class SortedSet(dict[bytes, float]):
@@ -127,18 +128,25 @@ class Entry:
         self.is_changed = True
 
 
+def _are_all(members: Iterable[object], kind: type) -> bool:
+    return set(map(type, members)) <= {kind}
+
+
 def type_name(value: RedisValue | None) -> str:
     """What TYPE says of it."""
     return "none" if value is None else _NAMES[type(value)]
 
 
 def _value_of(letter: str, content: object) -> RedisValue:
+    """Raises ValueError for what no gateway has written: members are looked at, too."""
     if letter == "s" and isinstance(content, bytes):
         return content
     if letter == "h" and isinstance(content, dict):
-        return content
-    if letter == "z" and isinstance(content, dict):
-        return SortedSet(content)
-    if letter in ("t", "l") and isinstance(content, list):
+        if _are_all(content, bytes) and _are_all(content.values(), bytes):
+            return content
+    elif letter == "z" and isinstance(content, dict):
+        if _are_all(content, bytes) and _are_all(content.values(), float):
+            return SortedSet(content)
+    elif letter in ("t", "l") and isinstance(content, list) and _are_all(content, bytes):
         return set(content) if letter == "t" else content
     raise ValueError(f"no type {letter!r} with a content of type {type(content).__name__}")

@@ -19,7 +19,9 @@ FOREIGN = [
     b"", b"plain text", b"\xc1", b"42", msgpack.packb(["s", "soon", b"v"]), msgpack.packb(["s", None, b"v"]),
     msgpack.packb(["s", [1], b"v"]), msgpack.packb(["s", -5, b"v"]),
     msgpack.packb(["x", 0, b"v"]), msgpack.packb({"a": 1}),
-    msgpack.packb(["t", 0, [[1]]]),
+    msgpack.packb(["t", 0, [[1]]]), msgpack.packb(["t", 0, [b"a", "text"]]), msgpack.packb(["l", 0, [None]]),
+    msgpack.packb(["h", 0, {1: 2}]), msgpack.packb(["h", 0, {b"a": 2}]), msgpack.packb(["h", 0, {"a": b"2"}]),
+    msgpack.packb(["z", 0, {b"a": b"1"}]), msgpack.packb(["z", 0, {1: 1.0}]),
 ]  # fmt: skip
 
 
@@ -32,8 +34,19 @@ async def test_it_can_be_looked_for_removed_and_replaced(stored: bytes) -> None:
         assert await caller.ask(b"TYPE", b"k") == b"+foreign"
         assert await caller.ask(b"EXISTS", b"k") == b":1"
         assert await caller.ask(b"TTL", b"k") == b":-1"
-        for words in ((b"GET", b"k"), (b"HGETALL", b"k"), (b"INCR", b"k"), (b"EXPIRE", b"k", b"9")):
+        for words in (
+            (b"GET", b"k"),
+            (b"HGETALL", b"k"),
+            (b"INCR", b"k"),
+            (b"EXPIRE", b"k", b"9"),
+            (b"COPY", b"k", b"l"),
+        ):
             assert (await caller.ask(*words)).startswith(b"-WRONGTYPE no gateway for Redis has written")
+        assert await caller.ask(b"EXISTS", b"l") == b":0"
+        assert await caller.ask(b"PERSIST", b"k") == b":0"
+        assert await caller.ask(b"SETNX", b"k", b"v") == b":0"
+        assert await caller.ask(b"SET", b"k", b"v", b"NX") == b"$-1"
+        assert (await caller.ask(b"MGET", b"k"), await caller.heard()) == (b"*1", b"$-1")
         assert await caller.ask(b"DEL", b"k") == b":1"
         assert await caller.ask(b"EXISTS", b"k") == b":0"
         registers.values[b"k"] = (stored, 1)

@@ -33,7 +33,8 @@ LOOKERS: Final = 64
 
 
 class PageMessage(NamedTuple):
-    """What a page is told: "history" once, "ring" when it changed, new "events", "live" each second."""
+    """What a page is told: "history" once, "ring" when it changed, new "events", and each second "live", or
+    "trouble" when nobody answers."""
 
     kind: str
     body: Any
@@ -55,6 +56,7 @@ class ClusterWatcher:
         self._samples: deque[dict[str, Any]] = deque(maxlen=MOST_SAMPLES)
         self._ring: dict[str, Any] | None = None
         self._live: dict[str, Any] | None = None
+        self._trouble: PageMessage | None = None  # instead of a newer look
         self._hot: HotView | None = None
         self._metrics: Mapping[str, NodeMetrics] = {}
         self._lookers: set[asyncio.Queue[PageMessage]] = set()
@@ -106,6 +108,8 @@ class ClusterWatcher:
             known.append(PageMessage("ring", self._ring))
         if self._live is not None:
             known.append(PageMessage("live", self._live))
+        if self._trouble is not None:
+            known.append(self._trouble)
         return known
 
     def _told_events(self) -> list[dict[str, Any]]:
@@ -121,12 +125,10 @@ class ClusterWatcher:
                 self._end_all()
                 return
             except RingmillError as error:
-                self._tell(PageMessage("trouble", {"at_s": self._now_s(), "message": str(error)}))
+                self._tell_trouble(str(error))
             except Exception:
                 log.exception("the live page could not be told what the cluster does")
-                self._tell(
-                    PageMessage("trouble", {"at_s": self._now_s(), "message": "an error in the gateway"})
-                )
+                self._tell_trouble("an error in the gateway")
             looks += 1
             await asyncio.sleep(max(0.0, until - loop.time()))
 
@@ -149,7 +151,12 @@ class ClusterWatcher:
         self._live = live_view(at_s, seen, self._hot, moves, None if jobs is None else jobs.jobs, pace)
         sample = {name: self._live[name] for name in ("at_s", "requests_s", "pace")} | {"hints": seen.hints}
         self._samples.append({**sample, "work": {each["id"]: each["work_s"] for each in self._live["nodes"]}})
+        self._trouble = None
         self._tell(PageMessage("live", self._live))
+
+    def _tell_trouble(self, message: str) -> None:
+        self._trouble = PageMessage("trouble", {"at_s": self._now_s(), "message": message})
+        self._tell(self._trouble)
 
     async def _pace(self, seen: ClusterStatus) -> TopView | None:
         """What happened since the last look; None when that cannot be said."""

@@ -2,15 +2,18 @@
 
 import { at, bytes, count, el, put, span, swatch } from "./dom.js";
 
-const HEALTH = { ok: "healthy", degraded: "degraded", unavailable: "unavailable" };
+const HEALTH = { ok: "healthy", degraded: "degraded", unavailable: "unavailable", lost: "no answer" };
 
-export function drawHealth(live) {
-  at("cluster").textContent = live.cluster;
-  document.title = `${HEALTH[live.health] ?? live.health} · ${live.cluster} · Ringmill`;
+// With `trouble`, why nobody answers, all else is how it was before; `live` is null if nobody has answered yet.
+export function drawHealth(live, trouble) {
+  const state = trouble === null ? live.health : "lost", told = HEALTH[state] ?? state;
+  document.title = [told, live?.cluster, "Ringmill"].filter(Boolean).join(" · ");
   const health = at("health");
-  if (health.textContent !== HEALTH[live.health]) health.textContent = HEALTH[live.health] ?? live.health;
-  health.dataset.health = live.health;
-  put(at("reasons"), live.reasons.map((reason) => el("li", {}, reason)));
+  if (health.textContent !== told) health.textContent = told;
+  health.dataset.health = state;
+  put(at("reasons"), (trouble === null ? live.reasons : [trouble]).map((reason) => el("li", {}, reason)));
+  if (!live) return;
+  at("cluster").textContent = live.cluster;
   const up = live.nodes.filter((node) => node.state === "up" || node.state === "slow").length;
   const facts = {
     nodes: `${up} of ${live.nodes.length} up`, epoch: live.epoch, "job coordinator": live.coordinator || "none",

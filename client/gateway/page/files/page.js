@@ -9,16 +9,16 @@ import { drawRing } from "./ring.js";
 import { drawTimeline } from "./timeline.js";
 
 const KEPT_SAMPLES = 300, KEPT_EVENTS = 500, AGAIN_MS = 1000;
-const seen = { ring: null, live: null, samples: [], events: [], job: null };
+const seen = { ring: null, live: null, trouble: null, samples: [], events: [], job: null };
 let token = sessionStorage.getItem("ringmill-token") ?? "";
 
 const asked = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
 function draw() {
-  const { ring, live } = seen;
+  const { ring, live, trouble } = seen;
   if (ring) drawRing(ring, live);
+  if (live || trouble !== null) drawHealth(live, trouble);
   if (!live) return;
-  drawHealth(live);
   drawNodes(live, ring);
   drawCharts(seen.samples, ring);
   drawTimeline(seen.events, live);
@@ -33,20 +33,15 @@ const told = {
   events: (events) => { seen.events = [...seen.events, ...events].slice(-KEPT_EVENTS); },
   live: (live) => {
     seen.live = live;
+    seen.trouble = null;
     const work = Object.fromEntries(live.nodes.map((node) => [node.id, node.work_s]));
     const hints = live.nodes.reduce((sum, node) => sum + (node.hints ?? 0), 0);
     seen.samples = [...seen.samples, { at_s: live.at_s, requests_s: live.requests_s, hints, work, pace: live.pace }].slice(-KEPT_SAMPLES);
     at("token-form").hidden = live.jobs !== null;
     lookAtJob();
   },
-  trouble: ({ message }) => lost(message),
+  trouble: ({ message }) => { seen.trouble = message; },
 };
-
-function lost(message) {
-  at("health").textContent = "no answer";
-  at("health").dataset.health = "lost";
-  put(at("reasons"), el("li", {}, message));
-}
 
 // What a line of an event has behind this name.  Only "\n" ends a line, whatever else JSON may hold.
 const field = (event, name) => event.split("\n").find((line) => line.startsWith(name))?.slice(name.length);
@@ -73,7 +68,7 @@ async function listen() {
 
 async function keepListening() {
   for (;;) {
-    try { await listen(); } catch (error) { lost(String(error.message ?? error)); }
+    try { await listen(); } catch (error) { seen.trouble = String(error.message ?? error); draw(); }
     await new Promise((again) => setTimeout(again, AGAIN_MS));
   }
 }

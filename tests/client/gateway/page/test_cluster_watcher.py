@@ -104,10 +104,10 @@ async def test_a_cluster_that_is_gone_is_told_and_looked_for_again(cluster: Clus
     cluster.is_gone = True
     told = await first(watcher, 2)
     assert told[1].kind == "trouble" and "nobody answers" in told[1].body["message"]
-    assert [each.kind for each in await first(watcher, 2)] == ["history", "trouble"], "the next page, at once"
+    assert [each.kind for each in watcher._known()] == ["history", "trouble"], "the next page, at once"
     cluster.is_gone = False
     assert "live" in [each.kind for each in await first(watcher, 6)]
-    assert [each.kind for each in await first(watcher, 3)] == ["history", "ring", "live"]
+    assert [each.kind for each in watcher._known()] == ["history", "ring", "live"]
     await watcher.aclose()
 
 

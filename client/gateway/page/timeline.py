@@ -78,7 +78,7 @@ def _of_node(before: NodeStatus | None, now: NodeStatus) -> Iterator[tuple[str, 
         yield "state", now.id, now.state, f"{now.id} is {now.state}"
     if before is None:
         return
-    if before.pid and now.pid and before.pid != now.pid:
+    if _was_restarted(before, now):
         yield "restart", now.id, "", f"{now.id} was started again"
     if not before.awaited_hints and now.awaited_hints:
         yield "hints", now.id, "wait", f"writes wait for {now.id} as hints"
@@ -88,3 +88,10 @@ def _of_node(before: NodeStatus | None, now: NodeStatus) -> Iterator[tuple[str, 
         yield "healing", now.id, "begun", f"{now.id} heals {now.healing}"
     if before.healing and not now.healing:
         yield "healing", now.id, "ended", f"{now.id} has healed what was damaged"
+
+
+def _was_restarted(before: NodeStatus, now: NodeStatus) -> bool:
+    """Whether another process answers.  In a container it has the same process id as the one before."""
+    if before.pid and now.pid and before.pid != now.pid:
+        return True
+    return before.uptime_s is not None and now.uptime_s is not None and now.uptime_s < before.uptime_s

@@ -61,7 +61,9 @@ def nodes(facts: ClusterFacts) -> Finding:
             "nodes",
             "wrong",
             [f"{node.id} ({node.address}) is {node.state}" for node in away] + slow,
-            f"ringmill cluster restart {names}",
+            f"ringmill cluster restart {names}"
+            if facts.is_local
+            else "look into its log, and start it with what had started it",
             "",
         )
     return unwell("nodes", "warning", slow, _STATUS, f"{len(members)} nodes answer and are up")
@@ -96,7 +98,9 @@ def versions(facts: ClusterFacts) -> Finding:
         "versions",
         "warning",
         found,
-        "ringmill cluster restart --rolling, once the release is installed everywhere",
+        "ringmill cluster restart --rolling, once the release is installed everywhere"
+        if facts.is_local
+        else "restart the nodes one after another, once the release is installed everywhere",
         f"all nodes run {facts.version} on Python {', '.join(sorted(pythons))}",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import time
 from pathlib import Path
@@ -162,6 +163,28 @@ def test_what_ends_soon_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
     authority.issue("n1", ["h"], days=29)
     assert main(["ca", "show", "--dir", str(tmp_path / "ca")]) == 0
     assert "n1 ends in 28 days" in capsys.readouterr().err
+
+
+def test_each_command_that_is_suggested_names_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "the ca"
+    where = ["--dir", str(folder)]
+    authority = Authority(str(folder))
+    assert main(["ca", "show", *where]) != 0
+    authority.init("prod")
+    authority.issue("n1", ["h"], days=29)
+    authority.issue("app", is_node=False, days=29)
+    mistakes = [["init"], ["issue"], ["issue", "n2"], ["revoke", "n9"], ["rotate", "--finish"], ["show"]]
+    for line in (*mistakes, ["rotate"], ["rotate"], ["rotate", "--finish"]):
+        main(["ca", *line, *where])
+    told = capsys.readouterr().err
+    suggested = [line for line in told.splitlines() if "ringmill ca" in line]
+    commands = [each for line in suggested for each in re.split(r"(?=ringmill ca)", line)[1:]]
+    assert len(commands) > 10
+    for command in commands:
+        assert f"--dir '{folder}'" in command, command
+    assert f"`ringmill ca issue --client app --dir '{folder}' --replace`" in told
 
 
 @pytest.mark.parametrize(("is_renewed", "left"), [(False, -3), (True, 364)])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,12 @@ import pytest
 from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.main import main
+from ringmill.client.cli.observing import doctor_verb
+from ringmill.client.connection import AsyncClient
+from ringmill.client.doctor import cluster_facts
 from ringmill.client.doctor.cluster_checks import check_cluster
 from ringmill.client.doctor.cluster_facts import ClusterFacts
 from ringmill.client.doctor.finding import Finding, is_wrong
@@ -165,6 +174,43 @@ def test_nobody_is_said_to_ask_for_a_token_when_nobody_was_heard() -> None:
     assert checked(given)["access"].verdict == "warning"
     asked = replace(given, refused={"metrics": "a token is required"})
     assert "access" not in checked(asked)
+
+
+def test_of_nodes_that_are_elsewhere_no_command_on_processes_is_named() -> None:
+    """Beside a local cluster it would restart a node of that one."""
+    given = facts(node("n1"), node("n2", state="down", uptime_s=None), is_local=False, version="1.1")
+    found = checked(given)
+    assert {"nodes", "versions"} <= set(found)
+    assert not [each for each in found.values() if "cluster restart" in each.remedy]
+    assert "restart n2" in checked(replace(given, is_local=True))["nodes"].remedy
+
+
+def test_a_token_that_the_client_found_by_the_addresses_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes with TLS are not said to let in clients without one."""
+    folder = tmp_path / "demo"
+    folder.mkdir(mode=0o700)
+    (folder / "cluster.json").write_text(json.dumps({"nodes": [{"address": "127.0.0.1:7101"}]}))
+    (folder / "token").write_text("secret")
+    for path in folder.iterdir():
+        path.chmod(0o600)
+    monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
+    monkeypatch.delenv("RINGMILL_TOKEN", raising=False)
+    asked: list[ClusterFacts] = []
+
+    async def ask(_: object, **given: Any) -> ClusterFacts:
+        asked.append(facts(**given))
+        return asked[-1]
+
+    @asynccontextmanager
+    async def unconnected(settings: Settings) -> AsyncIterator[AsyncClient]:
+        yield open_client(settings)
+
+    monkeypatch.setattr(cluster_facts, "ask_cluster", ask)
+    monkeypatch.setattr(doctor_verb, "open_client", unconnected)
+    main(["doctor", "--endpoints", "127.0.0.1:7101"])
+    assert [(each.has_token, each.is_local) for each in asked] == [(True, False)]
 
 
 MACHINE = MachineFacts(folder="x/demo", states={"n1": "running", "n2": "running"}, modes={"x/demo": 0o700})

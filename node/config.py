@@ -309,8 +309,8 @@ def check_keeps_token(path: str) -> None:
     except OSError as error:
         raise InvalidArgument(
             f"--token-file {path!r} cannot be written: {error.strerror}",
-            hint="the node keeps the token of the cluster that it joins there: name a file in a folder of its own, "
-            "such as one below the folder of its data",
+            hint="the node keeps the token of the cluster that it joins there: name a file in a folder of its"
+            " own, such as one below the folder of its data",
         ) from error
 
 

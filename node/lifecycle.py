@@ -189,7 +189,8 @@ async def _joined(
 ) -> NodeConfig | None:
     """The configuration with the cluster's token, once a seed has let this node join; None to stop instead.
 
-    Raises what the seeds refuse it by, and InvalidArgument, without asking one, when the token cannot be kept.
+    Raises what the seeds refuse it by.  None is asked when the cluster's token could not be kept: that is
+    InvalidArgument.
     """
     disk = await disk_of(config.data, config.id, files=OsFileSystem(), entropy=entropy)
     check_keeps_token(config.token_file)

@@ -299,6 +299,7 @@ _BY_FIGURES: Final = (versions, clocks, disks, stores, compaction, hints, pressu
 
 def compared(facts: ClusterFacts, now_s: float) -> Finding:
     """Owners have compared their copies lately."""
+    every = {node: told.total("comparison_every_seconds") for node, told in facts.metrics.items()}
     passed = {
         node: now_s - told.total("comparison_pass_timestamp_seconds")
         for node, told in sorted(facts.metrics.items())
@@ -308,13 +309,19 @@ def compared(facts: ClusterFacts, now_s: float) -> Finding:
         "comparing",
         "warning",
         [
-            f"{node} has compared its copies {ago_s / 60:.0f} minutes ago"
+            f"{node} has not compared all its copies for {ago_s / 60:.0f} minutes"
             for node, ago_s in passed.items()
-            if ago_s > COMPARED_LONG_S
+            if ago_s > max(COMPARED_LONG_S, 3 * every[node])
         ],
         "ringmill repair status",
-        "owners have compared their copies within the hour" if passed else "no node has compared yet",
+        f"owners have compared their copies within {_span(max(passed.values()))}"
+        if passed
+        else "no node compares by the clock, or has yet",
     )
+
+
+def _span(seconds: float) -> str:
+    return "the hour" if seconds <= COMPARED_LONG_S else f"{seconds / 60:.0f} minutes, as they are told to"
 
 
 def _info(told: NodeMetrics, name: str, label: str) -> str:

@@ -49,8 +49,13 @@ def _repair(node: Node) -> Iterator[Family]:
     passed_at, clock = repair.anti_entropy.passed_at, node.core.clock
     yield gauge(
         "comparison_pass_timestamp_seconds",
-        "When the last round over all shared partitions has ended, since 1970; none before the first",
+        "When that pair of copies was found equal that waits longest, or comparing began; since 1970",
         None if passed_at is None else clock.wall() - (clock.monotonic() - passed_at),
+    )
+    yield gauge(
+        "comparison_every_seconds",
+        "The time between two rounds of comparing; none if it compares only what may be missing",
+        repair.anti_entropy.every_s or None,
     )
     yield gauge(
         "comparisons_waiting", "Pairs of partition and owner to be compared", len(repair.anti_entropy.waiting)

@@ -79,6 +79,12 @@ def test_both_sides_of_a_set_operator_have_the_same_labels(name: str) -> None:
             assert differing <= set(re.findall(r"\w+", ignored[1] if ignored else "")), expression
 
 
+def test_the_alert_of_comparing_goes_by_the_pace_that_a_node_was_given() -> None:
+    """With --compare-every 3600 it would fire three quarters of the time."""
+    (asked,) = [each for each in expressions("alerts.yml") if "comparison_pass" in each]
+    assert asked.endswith("> clamp_min(3 * ringmill_comparison_every_seconds, 900)")
+
+
 def test_alert_and_doctor_tell_of_compaction_where_writes_begin_to_be_slowed_down() -> None:
     slow = EngineOptions().slow_at_tables
     assert slow == WAITING_TABLES

@@ -120,7 +120,7 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
          "ringmill top"),
         (facts(has_tls=True, has_token=False), "access", "wrong", "without a token", "--token-file"),
         (facts(metrics={"n1": told("n1", comparison_pass_timestamp_seconds=NOW_S - 7300)}), "comparing",
-         "warning", "n1 has compared its copies 122 minutes ago", "repair status"),
+         "warning", "n1 has not compared all its copies for 122 minutes", "repair status"),
     ],
 )  # fmt: skip
 def test_a_check_names_what_is_amiss(
@@ -174,6 +174,15 @@ def test_nobody_is_said_to_ask_for_a_token_when_nobody_was_heard() -> None:
     assert checked(given)["access"].verdict == "warning"
     asked = replace(given, refused={"metrics": "a token is required"})
     assert "access" not in checked(asked)
+
+
+@pytest.mark.parametrize(("every_s", "is_well"), [(3600.0, True), (2400.0, False)])
+def test_a_node_that_compares_seldom_has_three_rounds(every_s: float, is_well: bool) -> None:
+    figures = told("n1", comparison_pass_timestamp_seconds=NOW_S - 7300, comparison_every_seconds=every_s)
+    findings = list(check_cluster(facts(metrics={"n1": figures}), NOW_S))
+    (found,) = [each for each in findings if each.check == "comparing"]
+    assert (found.verdict == "ok") == is_well
+    assert "122 minutes" in found.told
 
 
 def test_of_nodes_that_are_elsewhere_no_command_on_processes_is_named() -> None:

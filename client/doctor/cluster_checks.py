@@ -246,14 +246,14 @@ def containment(facts: ClusterFacts) -> Finding:
     weak = [
         f"tasks on {node.id} are contained by: {node.containment}"
         for node in facts.status.nodes
-        if "ROOT" in node.containment or node.containment.startswith("off")
+        if "ROOT" in node.containment or node.containment.startswith(("off", "rlimits only"))
     ]
     levels = {node.containment for node in facts.status.nodes if node.containment}
     return unwell(
         "containment",
         "warning",
         weak,
-        "run nodes as a user of their own, without --containment off",
+        "run nodes as a user of their own, without --containment off, on a kernel that can contain tasks",
         f"tasks are contained by {', '.join(sorted(levels)) or 'nothing that was told'}",
     )
 

@@ -116,6 +116,7 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
         (facts(coordinator=CoordinatorState("", 3, ("j1", "j2"))), "jobs", "wrong", "2 jobs are open",
          "coordinator status"),
         (facts(node("n1", containment="landlock 7, AS ROOT")), "containment", "warning", "n1", "user"),
+        (facts(node("n1", containment="rlimits only")), "containment", "warning", "rlimits only", "kernel"),
         (facts(metrics={"n1": told("n1", overload_step=3)}), "overload", "warning", "n1 leaves things off",
          "ringmill top"),
         (facts(has_tls=True, has_token=False), "access", "wrong", "without a token", "--token-file"),

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from ringmill.client.local.processes import our_environment
 from ringmill.client.local.tcp_ports import free_base
 
 PROGRAM = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
+# Verbs of `ringmill cluster` that start no process, which would be a child of this one.
+START_NOTHING = {"down", "kill", "list", "logs", "moves", "pause", "recover", "resume", "status", "stop"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Ended:
 class Shell:
     """Types `ringmill ...` in a folder.
 
-    Verbs that start and end processes run as a command of their own; the others run in this process, through
-    the same `main`, as an interpreter a command would be most of the time that the tests take.
+    Verbs that start processes run as a command of their own; the others run in this process, through the same
+    `main`, as an interpreter a command would be most of the time that the tests take.
     """
 
     folder: Path
@@ -64,8 +67,9 @@ class Shell:
         )  # fmt: skip
 
     def run(self, *line: str, stdin: bytes = b"") -> Ended:
-        is_on_processes = "cluster" in line and "status" not in line
-        return self.command(*line) if is_on_processes else self.call(*line, stdin=stdin)
+        starts = "cluster" in line and not START_NOTHING & {*line}
+        is_beside = threading.current_thread() is not threading.main_thread()  # a call redirects for all
+        return self.command(*line) if starts or is_beside else self.call(*line, stdin=stdin)
 
     def command(self, *line: str) -> Ended:
         """Run a command of its own."""

@@ -129,12 +129,13 @@ async def test_a_rolling_restart_fails_no_request(shell: Shell) -> None:
     before = {node["id"]: node for node in json.loads(file.read_text())["nodes"]}
     is_over = asyncio.Event()
     async with connect([node["address"] for node in before.values()]) as db:
-        load = CheckedLoad(db, keys=32, workers=2, prefix="rolling")
+        load = CheckedLoad(db, keys=32, workers=2, prefix="rolling", pause_s=0.01)
 
         async def count() -> int:
             number = 0
             while not is_over.is_set():
                 number = await db.registers.incr("rolling")
+                await asyncio.sleep(0.01)
             return number
 
         async with asyncio.TaskGroup() as group:
@@ -227,7 +228,7 @@ def test_a_dry_autoscale_tells_what_it_would_do_and_changes_nothing(shell: Shell
 def test_chaos_keeps_every_promise_and_leaves_the_cluster_as_it_was(shell: Shell) -> None:
     healthy(shell)
     before = shell.ok("keyspace", "list").out
-    told = shell.ok("cluster", "chaos", "--for", "4s", "--every", "1500ms", "--seed", "7", "-o", "json").json
+    told = shell.ok("cluster", "chaos", "--for", "3s", "--every", "1s", "--seed", "7", "-o", "json").json
     assert (told["seed"], told["verdict"], told["witness"]) == (7, "held", None)
     assert [check["held"] for check in told["checks"]] == [True] * 4
     assert sum(told["faults"].values()) + told["skipped"] == 3 and told["operations"] > 100

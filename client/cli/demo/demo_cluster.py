@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from ringmill.client.cli.cluster.cluster_status import ASK_S
 from ringmill.client.cli.demo.demo_story import Story
@@ -28,13 +28,13 @@ PATIENCE_S = 30.0
 VICTIM = "n3"
 
 
-def start(story: Story, folder: str) -> LocalCluster:
-    """Five processes, one cluster."""
+def start(story: Story, folder: str, settings: Mapping[str, int]) -> LocalCluster:
+    """Five processes, one cluster, which is formed with `settings`."""
     story.chapter("Five nodes, each a process with a folder of its own")
     begun = time.perf_counter()
     first = story.settings.base_port or BASE_PORT
     base = free_base(NODES + 1, first, apart=PORTS_APART)  # another node comes later
-    cluster, _ = bring_up("demo", folder, {"nodes": NODES, "base_port": base}, None)
+    cluster, _ = bring_up("demo", folder, {"nodes": NODES, "base_port": base, **settings}, None)
     took_s = time.perf_counter() - begun
     pids = {node.pid for node in cluster.nodes if local_cluster.node_state(node) == "running"}
     story.tell(f"ringmill cluster up          {NODES} nodes on {cluster.nodes[0].address} and up")

@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument(
         "--pause", type=float, default=0.0, help="seconds that each of 4 writers rests before it writes  [0]"
     )
+    parser.add_argument("--partitions", type=int, default=256, help="of the cluster  [256]")
     given = parser.parse_args()
     if not 1 <= given.rounds <= MOST_ROUNDS:
         parser.error(f"--rounds {given.rounds}: 1 to {MOST_ROUNDS}")
@@ -86,6 +87,7 @@ def main() -> int:
         "flips",
         nodes=3,
         lowest_port=19000,
+        partitions=given.partitions,
         has_held=lambda cluster: asyncio.run(_trouble(cluster, given, random.Random(given.seed))),
     )
 

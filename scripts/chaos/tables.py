@@ -74,6 +74,7 @@ def main() -> int:
     parser.add_argument(
         "--pause", type=float, default=0.0, help="seconds that each of 4 writers rests before it writes  [0]"
     )
+    parser.add_argument("--partitions", type=int, default=256, help="of the cluster  [256]")
     given = parser.parse_args()
     if not 1 <= given.tables <= MOST_TABLES:
         parser.error(f"--tables {given.tables}: 1 to {MOST_TABLES}")
@@ -81,6 +82,7 @@ def main() -> int:
         "tables",
         nodes=3,
         lowest_port=19300,
+        partitions=given.partitions,
         has_held=lambda cluster: asyncio.run(_has_held(cluster, given, random.Random(given.seed))),
     )
 

@@ -21,6 +21,7 @@ from ringmill.client.cli.main import main
 from ringmill.client.local.processes import our_environment
 from ringmill.client.local.tcp_ports import free_base
 
+PARTITIONS = 64  # fewer than usual, as nodes that come back compare them one by one
 PROGRAM = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
 # Verbs of `ringmill cluster` that start no process, which would be a child of this one.
 START_NOTHING = {"down", "kill", "list", "logs", "moves", "pause", "recover", "resume", "status", "stop"}
@@ -99,15 +100,15 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    with cluster_of_five(tmp_path_factory) as shell:
+    with cluster_of_five(tmp_path_factory, "--partitions", str(PARTITIONS)) as shell:
         yield shell
 
 
 @contextmanager
-def cluster_of_five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def cluster_of_five(tmp_path_factory: pytest.TempPathFactory, *options: str) -> Iterator[Shell]:
     """A shell in a folder with a running cluster; nothing of it is left afterwards."""
     shell = Shell(tmp_path_factory.mktemp("cli"))
     start = 20000 + os.getpid() % 1000 * 12  # another place for another test process
-    shell.ok("cluster", "up", "--base-port", str(free_base(5, start)))
+    shell.ok("cluster", "up", "--base-port", str(free_base(5, start)), *options)
     yield shell
     shell.ok("cluster", "down")

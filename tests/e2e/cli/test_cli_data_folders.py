@@ -24,7 +24,8 @@ ROOT = Path(__file__).parent.parent.parent.parent
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     shell = Shell(tmp_path_factory.mktemp("folders"))
     start = 24000 + os.getpid() % 500 * 12
-    shell.ok("cluster", "up", "-n", "3", "--base-port", str(free_base(3, start)))
+    place = ("--base-port", str(free_base(3, start)))
+    shell.ok("cluster", "up", "-n", "3", "--partitions", "32", *place)
     yield shell
     shell.ok("cluster", "down")
 

@@ -33,7 +33,7 @@ def cluster(transport: CarrierName, tmp_path_factory: pytest.TempPathFactory) ->
     shell = Shell(tmp_path_factory.mktemp(transport))
     base = free_base(3, 20_000 + os.getpid() % 1000 * 12 + 6)
     up = ("--cluster", transport, "cluster", "up", "-n", "3", "--base-port", str(base))
-    shell.ok(*up, "--peer-transport", transport, "--client-transport", transport)
+    shell.ok(*up, "--partitions", "32", "--peer-transport", transport, "--client-transport", transport)
     yield shell
     shell.ok("--cluster", transport, "cluster", "down", "--purge")
 

@@ -23,6 +23,7 @@ from ringmill.node.compute.worker import Worker
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.node_options import CoordinatorOptions
 
+HAS_OWN_FORKSERVERS = True
 N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
 
 

@@ -16,7 +16,7 @@ from ringmill.node.storage.table.table_format import MalformedTable, decode_inde
 from ringmill.node.storage.version.version import MalformedEdit, decode_edit
 from ringmill.simulator.disk.damage import Sample, check_flip, check_flips, sample_folder
 
-FLIPS = int(os.environ.get("RINGMILL_FLIPS", "1000"))
+FLIPS = int(os.environ.get("RINGMILL_FLIPS", "400"))
 
 
 async def test_a_flipped_bit_never_changes_an_answer() -> None:

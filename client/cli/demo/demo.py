@@ -27,7 +27,7 @@ __all__ = ["demo"]
 WRITES = 6000
 FAST_WRITES = 1200
 FAST_PARTITIONS = 32  # in place of the usual 256, as two changes of members move them
-FAST_PAUSE_S = 0.02  # of each writer, while they move
+FAST_PAUSE_S = 0.05  # of each writer
 
 
 @click.command()
@@ -66,8 +66,9 @@ def _tour(story: Story, folder: str, *, is_short: bool) -> None:
         async with connect(endpoints, token=read_token(folder)) as db:
             await quorums(story, db)
             writes = FAST_WRITES if is_short else WRITES
-            await kill_under_load(story, db, cluster, writes)
-            changed = await come_and_go(story, db, folder, FAST_PAUSE_S if is_short else 0.0)
+            pause_s = FAST_PAUSE_S if is_short else 0.0
+            await kill_under_load(story, db, cluster, writes, pause_s)
+            changed = await come_and_go(story, db, folder, pause_s)
             await count_words(story, db, changed, os.path.dirname(folder))  # tasks may not write in it
 
     asyncio.run(chapters())

@@ -59,10 +59,15 @@ async def quorums(story: Story, db: AsyncClient) -> None:
     story.tell(f"ringmill locate user:42      partition {place.partition}: {owners}")
 
 
-async def kill_under_load(story: Story, db: AsyncClient, cluster: LocalCluster, writes: int) -> LocalCluster:
-    """Kill a node while every read is checked, and start it again on its data."""
+async def kill_under_load(
+    story: Story, db: AsyncClient, cluster: LocalCluster, writes: int, pause_s: float
+) -> LocalCluster:
+    """Kill a node while every read is checked, and start it again on its data.
+
+    Each writer rests `pause_s` seconds before it writes.
+    """
     story.chapter("Kill a node under load, bring it back, lose nothing")
-    load, is_back = CheckedLoad(db), asyncio.Event()
+    load, is_back = CheckedLoad(db, pause_s=pause_s), asyncio.Event()
 
     async def disturb() -> LocalCluster:
         await _until_count(load, writes // 3)

@@ -33,7 +33,7 @@ async def test_several_damages_at_once_never_change_an_answer_however_often_it_i
     sample = await sample_folder(seed=3, size=16_000)
     random = Random(4)
     places = {kind: _bytes_of(sample, kind) for kind in ("CURRENT", "MANIFEST", ".log", ".sst")}
-    for _ in range(FLIPS // 20):
+    for _ in range(FLIPS // 8):
         hits = [(random.choice(places[kind]), 1 << random.randrange(8)) for kind in (".log", ".sst")]
         hits += [(random.choice(places["MANIFEST"]), 1)] * (random.random() < 0.5)
         hits += [(random.choice(places["CURRENT"]), 1)] * (random.random() < 0.2)

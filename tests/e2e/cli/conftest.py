@@ -23,8 +23,7 @@ from ringmill.client.local.tcp_ports import free_base
 
 PARTITIONS = 64  # fewer than usual, as nodes that come back compare them one by one
 PROGRAM = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
-# Verbs of `ringmill cluster` that start no process, which would be a child of this one.
-START_NOTHING = {"down", "kill", "list", "logs", "moves", "pause", "recover", "resume", "status", "stop"}
+HEARD = {"chaos", "autoscale"}  # verbs that listen to signals
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ class Ended:
 class Shell:
     """Types `ringmill ...` in a folder.
 
-    Verbs that start processes run as a command of their own; the others run in this process, through the same
-    `main`, as an interpreter a command would be most of the time that the tests take.
+    Lines run in this process, through the same `main`, as an interpreter each would be most of the time that
+    the tests take.  So nodes are children of this process: who ends them reaps them, too.
     """
 
     folder: Path
@@ -68,9 +67,8 @@ class Shell:
         )  # fmt: skip
 
     def run(self, *line: str, stdin: bytes = b"") -> Ended:
-        starts = "cluster" in line and not START_NOTHING & {*line}
         is_beside = threading.current_thread() is not threading.main_thread()  # a call redirects for all
-        return self.command(*line) if starts or is_beside else self.call(*line, stdin=stdin)
+        return self.command(*line) if is_beside or HEARD & {*line} else self.call(*line, stdin=stdin)
 
     def command(self, *line: str) -> Ended:
         """Run a command of its own."""

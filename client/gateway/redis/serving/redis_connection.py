@@ -28,6 +28,7 @@ from ringmill.client.gateway.redis.protocol.command_parser import (
 )
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
+from ringmill.client.gateway.redis.serving.begun_commands import BegunCommand
 from ringmill.client.gateway.redis.serving.found_commands import found_command, place_of_key
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
@@ -88,52 +89,6 @@ class DoorOfConnection(Protocol):
         ...
 
 
-class _Droppable:
-    """A Change that waits in the queue of its key, and may be dropped there with all that it holds."""
-
-    __slots__ = ("_change",)
-
-    def __init__(self, change: Change) -> None:
-        self._change: Change | None = change
-
-    def __call__(self, entry: Entry, now_ms: int) -> Reply:
-        if self._change is None:
-            raise RedisError("ERR the connection has gone, and what it had under way was too much")
-        return self._change(entry, now_ms)
-
-    def drop(self) -> None:
-        self._change = None
-
-
-class _Waiting:
-    """A command that is under way: its answer goes out once those before it are there."""
-
-    __slots__ = ("changes", "connection", "is_silent", "reply", "size", "version")
-
-    def __init__(self, connection: RedisConnection, size: int) -> None:
-        """`size` is that of the command, in bytes."""
-        self.connection = connection
-        self.size = size
-        self.changes: list[_Droppable] = []
-        self.reply: bytes | None = None
-        self.version = connection.version
-        self.is_silent = connection.reply_mode.is_silent
-
-    def __call__(self, reply: Reply) -> None:
-        try:
-            is_heard = not self.is_silent and not self.connection.is_gone
-            self.reply = self.connection.room.encoded(reply, self.version) if is_heard else b""
-        except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
-            _log.exception("an answer could not be encoded")
-            self.reply = encode_reply(GATEWAY_FAILED, self.version)
-        self.connection.is_answered(self)
-
-    def droppable(self, change: Change) -> Change:
-        """The same change; it is dropped with this command."""
-        self.changes.append(_Droppable(change))
-        return self.changes[-1]
-
-
 class RedisConnection(asyncio.Protocol):
     """A Session of commands.  `version` 2 or 3, `token` and `database` are what the caller has chosen."""
 
@@ -156,7 +111,7 @@ class RedisConnection(asyncio.Protocol):
         self._database: Database | None = None
         self._parser = CommandParser()
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[BegunCommand] = deque()
         self._unanswered = 0
         self._begun_bytes = 0
         self._size = 0  # of the command that is being begun
@@ -270,10 +225,7 @@ class RedisConnection(asyncio.Protocol):
     def drop(self) -> None:
         """Do nothing more of what has begun, now that the caller has gone, and hold nothing of it."""
         for one in self._waiting:
-            for change in one.changes:
-                change.drop()
-            self._begun_bytes -= one.size
-            one.size = 0
+            self._begun_bytes -= one.drop()
         for task in self._tasks:
             task.cancel()
         if self.executed is not None:
@@ -293,7 +245,7 @@ class RedisConnection(asyncio.Protocol):
             return f"no command for {limits.idle_s:g} s"
         return ""
 
-    def is_answered(self, one: _Waiting) -> None:
+    def is_answered(self, one: BegunCommand) -> None:
         """The answer of a command is there: send all that are, in order."""
         self._unanswered -= 1
         self._begun_bytes -= one.size
@@ -455,7 +407,7 @@ class RedisConnection(asyncio.Protocol):
         for place, (key, change) in enumerate(parts.changes):
             keys.submit(key, done.droppable(gathered.bounded(change)), taker(place))
 
-    async def _finish(self, work: Coroutine[Any, Any, Reply], done: _Waiting) -> None:
+    async def _finish(self, work: Coroutine[Any, Any, Reply], done: BegunCommand) -> None:
         reply: Reply
         try:
             reply = await work
@@ -470,8 +422,8 @@ class RedisConnection(asyncio.Protocol):
         self._is_held = False
         done(reply)
 
-    def _waits(self) -> _Waiting:
-        one = _Waiting(self, self._size)
+    def _waits(self) -> BegunCommand:
+        one = BegunCommand(self, self._size)
         self._waiting.append(one)
         self._unanswered += 1
         self._begun_bytes += one.size

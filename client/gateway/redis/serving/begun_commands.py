@@ -1,0 +1,85 @@
+"""A command that is under way, until its answer goes out; what it does may be dropped when its caller has
+gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
+from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
+from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
+from ringmill.client.gateway.redis.store.key_queues import Change
+from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
+from ringmill.client.gateway.redis.store.typed_values import Entry
+
+__all__ = ["BegunCommand", "ConnectionOfCommand"]
+
+_log = logging.getLogger(__name__)
+
+
+class ConnectionOfCommand(Protocol):
+    """What a command asks of its connection."""
+
+    version: int
+    reply_mode: ReplyMode
+    room: AnswerRoom
+    is_gone: bool
+
+    def is_answered(self, one: BegunCommand) -> None:
+        """The answer of a command is there."""
+        ...
+
+
+class BegunCommand:
+    """A command that is under way: its answer goes out once those before it are there."""
+
+    __slots__ = ("changes", "connection", "is_silent", "reply", "size", "version")
+
+    def __init__(self, connection: ConnectionOfCommand, size: int) -> None:
+        """`size` is that of the command, in bytes."""
+        self.connection = connection
+        self.size = size
+        self.changes: list[_Droppable] = []
+        self.reply: bytes | None = None
+        self.version = connection.version
+        self.is_silent = connection.reply_mode.is_silent
+
+    def __call__(self, reply: Reply) -> None:
+        try:
+            is_heard = not self.is_silent and not self.connection.is_gone
+            self.reply = self.connection.room.encoded(reply, self.version) if is_heard else b""
+        except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
+            _log.exception("an answer could not be encoded")
+            self.reply = encode_reply(GATEWAY_FAILED, self.version)
+        self.connection.is_answered(self)
+
+    def droppable(self, change: Change) -> Change:
+        """The same change; it is dropped with this command."""
+        self.changes.append(_Droppable(change))
+        return self.changes[-1]
+
+    def drop(self) -> int:
+        """Do nothing more of it.  Returns the bytes that it no longer holds."""
+        for change in self.changes:
+            change.drop()
+        size, self.size = self.size, 0
+        return size
+
+
+class _Droppable:
+    """A Change that waits in the queue of its key, and may be dropped there with all that it holds."""
+
+    __slots__ = ("_change",)
+
+    def __init__(self, change: Change) -> None:
+        self._change: Change | None = change
+
+    def __call__(self, entry: Entry, now_ms: int) -> Reply:
+        if self._change is None:
+            raise RedisError("ERR the connection has gone, and what it had under way was too much")
+        return self._change(entry, now_ms)
+
+    def drop(self) -> None:
+        self._change = None

@@ -42,6 +42,7 @@ __all__ = [
     "SILENCE_SHARE",
     "attempt_timeout_s",
     "is_outdated",
+    "is_worth_sending",
     "may_go_further",
     "may_retry",
     "next_step",
@@ -52,6 +53,9 @@ MAX_RETRIES = 2
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 SILENCE_SHARE = 0.25
+LEAST_S = 0.05
+LEAST_SHARE = 0.05
+"""Of the whole deadline, for short ones.  Chosen, not measured."""
 
 
 class Next(Enum):
@@ -107,6 +111,12 @@ def may_retry(retries: int) -> bool:
 def may_go_further(further: int) -> bool:
     """Whether further attempt number `further` (from 1) is still within the bound."""
     return further <= MAX_FURTHER
+
+
+def is_worth_sending(left_s: float, whole_s: float) -> bool:
+    """Whether an attempt could be answered in what is left of the whole deadline.  One that could not would
+    tell of the little time that it had, and not of why the attempts before it have failed."""
+    return left_s > min(LEAST_S, whole_s * LEAST_SHARE)
 
 
 def attempt_timeout_s(remaining_s: float, deadline_s: float, *, is_write: bool, retries: int) -> float:

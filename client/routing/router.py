@@ -24,6 +24,7 @@ from ringmill.client.routing.retries import (
     Next,
     attempt_timeout_s,
     is_outdated,
+    is_worth_sending,
     may_go_further,
     may_retry,
     next_step,
@@ -273,14 +274,15 @@ class Router:
             is_open = method.is_write and (attempts.unsure or error.outcome != "failed")
             raise closed("unknown" if is_open else "failed") from error
         step = next_step(error, is_write=method.is_write)
-        if step is Next.GIVE_UP or attempts.left_s <= 0:
+        if step is Next.GIVE_UP or not is_worth_sending(attempts.left_s, attempts.whole_s):
             return False
         if step is Next.REFRESH or is_outdated(error):
             await attempts.meanwhile(self.directory.refresh(attempts.told_by, attempts.left_s))
         if step is Next.RETRY:
             attempts.retries += 1
             pause = pause_s(attempts.retries, self.entropy.uniform("client.retry"), error)
-            if not may_retry(attempts.retries) or pause >= attempts.left_s or not self._retry_budget.spend():
+            is_in_time = is_worth_sending(attempts.left_s - pause, attempts.whole_s)
+            if not may_retry(attempts.retries) or not is_in_time or not self._retry_budget.spend():
                 return False
             sometimes("a client retries")
             await attempts.pause(pause)

@@ -25,7 +25,7 @@ from ringmill.client.routing.attempts import Attempts, Sending, attempt_message
 from ringmill.client.routing.directory import STAGGER_S
 from ringmill.client.routing.key_order import KeyOrder
 from ringmill.client.routing.links import Abandon, Method, SendingLink, read_answer
-from ringmill.client.routing.retries import SILENCE_SHARE, attempt_timeout_s
+from ringmill.client.routing.retries import SILENCE_SHARE, attempt_timeout_s, is_worth_sending
 from ringmill.client.routing.router import Router, Target
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded, RingmillError
 from ringmill.cluster.wire.request_options import WriteMessage
@@ -249,7 +249,8 @@ class Window:
         loop = asyncio.get_running_loop()
         now = loop.time()
         pause_s = error.retry_after * (1 + self._router.entropy.uniform("client.window"))
-        if self._is_closed or error.outcome != "failed" or now + pause_s >= request.until:
+        is_in_time = is_worth_sending(request.until - now - pause_s, request.whole_s)
+        if self._is_closed or error.outcome != "failed" or not is_in_time:
             return False
         self._directory.unwell(request.address)
         if now - self._shrunk_at >= SHRINK_EVERY_S:

@@ -8,6 +8,7 @@ from ringmill.client.routing.retries import (
     MAX_RETRIES,
     Next,
     attempt_timeout_s,
+    is_worth_sending,
     may_go_further,
     next_step,
     pause_s,
@@ -68,6 +69,12 @@ def test_a_read_that_never_left_this_process_goes_elsewhere_and_costs_no_retry()
     refused = DeadlineExceeded("came too late", outcome="failed")
     refused.was_told = True
     assert next_step(refused, is_write=False) is Next.RETRY, "the node may have more to do than it can"
+
+
+@pytest.mark.parametrize(("whole_s", "least_s"), [(60.0, 0.05), (5.0, 0.05), (0.4, 0.02)])
+def test_an_attempt_that_no_node_could_answer_in_time_is_not_made(whole_s: float, least_s: float) -> None:
+    assert is_worth_sending(least_s * 1.01, whole_s)
+    assert not is_worth_sending(least_s * 0.99, whole_s)
 
 
 def test_an_old_row_is_refreshed_before_the_turn() -> None:

@@ -249,6 +249,19 @@ async def test_an_item_whose_first_node_was_lost_waits_for_the_others_to_have_ro
         raise_first(await db.mput(pairs()))
 
 
+async def test_who_would_wait_until_nearly_nothing_is_left_is_told_why_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SteadyEntropy, "uniform", lambda _self, _purpose: 0.0)
+    cluster = SendingCluster()
+    async with client_of(cluster, timeout_s=0.4) as db:
+        for node in cluster.nodes.values():
+            node.refusals += [Overloaded("busy", detail={"retry_after": 0.39}) for _ in range(9)]
+        (told,) = await db.mget(KEYS[:1])
+        assert isinstance(told, Overloaded)
+    assert cluster.sent == 1
+
+
 async def test_values_of_one_key_are_written_in_their_order_while_others_pass() -> None:
     cluster = SendingCluster()
     async with client_of(cluster, timeout_s=5) as db:

@@ -183,6 +183,7 @@ class SplitReader:
                 yield piece, file
             finally:
                 file.close()
+            _check_unchanged(piece.file, self._files)
             self._piece = None
             self._bytes_before += piece.end - piece.start
 
@@ -301,17 +302,35 @@ def open_unchanged(noted: InputFile, files: FileSystem) -> ReadFile:
     try:
         file = files.open_read(noted.path)
     except FileNotFoundError as error:
-        raise TaskFailed(Cause.INPUT_CHANGED, f"input {noted.path} is gone") from error
-    modified_ns = files.mtime_ns(noted.path)
-    if (file.size, modified_ns) != (noted.size, noted.mtime_ns):
-        size = file.size
+        raise _gone(noted) from error
+    try:
+        _compare(noted, file.size, files)
+    except BaseException:
         file.close()
+        raise
+    return file
+
+
+def _check_unchanged(noted: InputFile, files: FileSystem) -> None:
+    """The same of a file that has been read and may have changed meanwhile.  Raises TaskFailed, OSError."""
+    try:
+        _compare(noted, files.size(noted.path), files)
+    except FileNotFoundError as error:
+        raise _gone(noted) from error
+
+
+def _compare(noted: InputFile, size: int, files: FileSystem) -> None:
+    modified_ns = files.mtime_ns(noted.path)
+    if (size, modified_ns) != (noted.size, noted.mtime_ns):
         raise TaskFailed(
             Cause.INPUT_CHANGED,
             f"input {noted.path} changed under the job: {noted.size} bytes became {size}, "
             f"modification time {noted.mtime_ns} became {modified_ns} ns",
         )
-    return file
+
+
+def _gone(noted: InputFile) -> TaskFailed:
+    return TaskFailed(Cause.INPUT_CHANGED, f"input {noted.path} is gone")
 
 
 def pages(file: ReadFile) -> Iterator[bytes]:
@@ -336,8 +355,6 @@ def _plain_blocks(file: ReadFile, start: int, end: int, block_bytes: int) -> Ite
     at, data = start, b"\n"
     while at < end:
         data = file.pread(min(block_bytes, end - at), at)
-        if not data:
-            return
         at += len(data)
         yield data
     while not data.endswith(b"\n"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -16,12 +17,13 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.mapreduce.files import readers
+from ringmill.cluster.mapreduce.files import readers, unpacking
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 
@@ -141,8 +143,6 @@ def test_every_row_of_a_long_csv_has_its_line_and_the_first_wrong_one_is_named(
 def test_a_file_that_changed_since_the_job_was_planned_fails_it_by_name(
     tmp_path: Path, files: OsFileSystem, change: str
 ) -> None:
-    import os
-
     path = tmp_path / "in"
     path.write_text("a\nb\n")
     file = noted(path)
@@ -155,6 +155,39 @@ def test_a_file_that_changed_since_the_job_was_planned_fails_it_by_name(
     with pytest.raises(TaskFailed, match=str(path)) as caught:
         read(files, [Piece(file, 0, file.size)])
     assert caught.value.cause is Cause.INPUT_CHANGED
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda path: os.truncate(path, 300), "bytes 300 were left when it was read"),
+        (lambda path: os.utime(path, ns=(1, 1)), "modification time"),
+        (lambda path: path.unlink(), "is gone"),
+    ],
+)
+def test_a_file_that_changes_while_it_is_read_fails_the_job_by_name(
+    tmp_path: Path,
+    files: OsFileSystem,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    said: str,
+    pack: Callable[[bytes], bytes],
+) -> None:
+    for module in (readers, unpacking):
+        monkeypatch.setattr(module, "READ_BYTES", 100)
+    path = tmp_path / ("in" if pack is bytes else "in.gz")
+    path.write_bytes(pack(b"".join(b"%x\n" % xxh3_64_intdigest(b"%d" % number) for number in range(200))))
+    file = noted(path)
+    context = Context("map-0", TaskRandom("0/map-0"))
+    split = Split(0, (Piece(file, 0, file.size),))
+    blocks = SplitReader(split, "lines", str, files=files, context=context).records()
+    assert list(next(blocks))
+    change(path)
+    with pytest.raises(TaskFailed, match=said) as caught:
+        list(blocks)
+    assert caught.value.cause is Cause.INPUT_CHANGED
+    assert str(path) in caught.value.message
 
 
 MANY_LINES = b"".join(b"line %d\n" % number for number in range(300_000))

@@ -100,6 +100,32 @@ def test_a_glob_takes_what_a_shell_would_and_a_folder_leaves_out_names_of_other_
     assert note.startswith(f"passed over 4 names of the input: {tmp_path}/.c.py, ")
 
 
+def test_a_link_to_a_folder_is_followed_only_where_the_input_names_it(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    """`latest` leads to what the input has already; two links to the folder itself would double with each
+    level of the 40 that the system follows."""
+    make(tmp_path, "logs/d1/a.log", "logs/b.log", "else/c.log")
+    (tmp_path / "logs/latest").symlink_to("d1")
+    (tmp_path / "logs/self").symlink_to(".")
+    (tmp_path / "logs/again").symlink_to(".")
+    (tmp_path / "logs/file.log").symlink_to("../else/c.log")
+
+    def names(pattern: str) -> tuple[list[str], list[str]]:
+        found = find_inputs([f"{tmp_path}/{pattern}"], files)
+        short = [[os.path.relpath(path, tmp_path) for path in paths]
+                 for paths in ([file.path for file in found.files], found.passed_over)]  # fmt: skip
+        return short[0], short[1]
+
+    once, links = ["logs/b.log", "logs/d1/a.log", "logs/file.log"], ["logs/again", "logs/latest", "logs/self"]
+    for pattern in ("logs", "logs/**", "logs/**/*", "logs/**/*.log", "**/*g"):
+        found = [name for name in names(pattern)[0] if name.startswith("logs")]
+        assert (found, set(names(pattern)[1]) <= set(links)) == (once, True), pattern
+    assert names("logs/**")[1] == names("logs")[1] == links
+    for pattern in ("logs/latest", "logs/lat*", "logs/**/latest", "logs/l*/*.log"):
+        assert names(pattern)[0] == ["logs/latest/a.log"], pattern
+
+
 @pytest.mark.parametrize("what", ["fifo", "device", "made up"])
 def test_what_is_no_regular_file_is_refused(tmp_path: Path, files: OsFileSystem, what: str) -> None:
     path = {"fifo": tmp_path / "in", "device": Path("/dev/zero"), "made up": Path("/proc/cpuinfo")}[what]

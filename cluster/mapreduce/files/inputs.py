@@ -166,7 +166,7 @@ class _Search:
 def _names(glob: str) -> re.Pattern[str]:
     """What the names are like that a part of a pattern stands for.  Raises InvalidArgument."""
     try:
-        return re.compile(r"[^/]*" if glob == "**" else _name_pattern(glob))
+        return re.compile(r"[^/]*" if glob == "**" else _name_pattern(glob), re.DOTALL)
     except re.error as error:
         raise InvalidArgument(f"{glob!r} in an input is no glob: {error.msg}") from error
 

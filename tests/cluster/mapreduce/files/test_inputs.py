@@ -61,6 +61,7 @@ def test_inputs_are_files_folders_and_globs_sorted_and_each_once(tmp_path: Path,
         "_SUCCESS",
         ".hidden",
         "deep/[z].txt",
+        "line\nfeed.csv",
     )
 
     def names(*inputs: str) -> list[str]:
@@ -73,9 +74,11 @@ def test_inputs_are_files_folders_and_globs_sorted_and_each_once(tmp_path: Path,
     assert names("deep") == ["deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
     assert names("deep/[z].txt") == ["deep/[z].txt"]
     assert names("[!b].[lt]*") == ["a.log", "a.txt"]
-    assert names("") == ["a.log", "a.txt", "b.txt", "deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
+    assert names("*.csv") == names("line?*") == ["line\nfeed.csv"]
+    inside = ["deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
+    assert names("") == ["a.log", "a.txt", "b.txt", *inside, "line\nfeed.csv"]
     with pytest.raises(InvalidArgument, match="names no file"):
-        names("a.txt", "*.csv")
+        names("a.txt", "*.tsv")
     with pytest.raises(InvalidArgument, match=r"'\[z-a\]\*' in an input is no glob: bad character range z-a"):
         names("[z-a]*")
 

@@ -64,14 +64,15 @@ def named_inputs(input: str | Iterable[object]) -> tuple[str, ...]:
 def find_inputs(inputs: Iterable[str], files: FileSystem) -> FoundInputs:
     """Every input file once, with its size and modification time.
 
-    `*` and `?` match within a name, `**` any number of folders.  Raises InvalidArgument for an input that
-    names no file or no regular file, OSError for a file that cannot be looked at.
+    `*` and `?` match within a name, `**` any number of folders.  A folder with the _SUCCESS of a job may be
+    without files: that job had nothing to write.  Raises InvalidArgument for any other input that names no
+    file, and for one that names no regular file, OSError for a file that cannot be looked at.
     """
     found: dict[str, InputFile] = {}
     search = _Search(files)
     for each in inputs:
         paths = list(search.paths(each))
-        if not paths:
+        if not paths and not search.met_output:
             raise InvalidArgument(
                 f"input {each!r} names no file", hint="check the path; it may be a folder or a glob"
             )
@@ -96,10 +97,12 @@ class _Search:
 
     def __init__(self, files: FileSystem) -> None:
         self.passed_over: set[str] = set()
+        self.met_output = False  # whether the last pattern names a folder that a job has written
         self._files = files
 
     def paths(self, pattern: str) -> Iterator[str]:
         files = self._files
+        self.met_output = False
         if not _MAGIC.search(pattern) or files.exists(pattern):
             if files.is_dir(pattern):
                 yield from self._below(pattern.rstrip("/") or "/")
@@ -143,8 +146,9 @@ class _Search:
     def _below(self, folder: str) -> Iterator[str]:
         for name in self._files.list(folder):
             path = posixpath.join(folder, name)
-            if name == _MARKER:
-                continue  # of a job's output: nobody takes it for data
+            if name == _MARKER:  # of a job's output: nobody takes it for data
+                self.met_output = True
+                continue
             if name.startswith((".", "_")) or self._is_linked_folder(path):
                 self.passed_over.add(path)
             elif self._files.is_dir(path):

@@ -129,6 +129,18 @@ def test_a_link_to_a_folder_is_followed_only_where_the_input_names_it(
         assert names(pattern)[0] == ["logs/latest/a.log"], pattern
 
 
+def test_the_output_of_a_job_that_had_nothing_to_write_is_an_input_without_files(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    make(tmp_path, "out/_SUCCESS")
+    (tmp_path / "none").mkdir()
+    for named in ("out", "o*", "**"):
+        assert find_inputs([f"{tmp_path}/{named}"], files).files == (), named
+    for named in ("none", "out/part-*"):
+        with pytest.raises(InvalidArgument, match="names no file"):
+            find_inputs([f"{tmp_path}/out", f"{tmp_path}/{named}"], files)
+
+
 @pytest.mark.parametrize("what", ["fifo", "device", "made up"])
 def test_what_is_no_regular_file_is_refused(tmp_path: Path, files: OsFileSystem, what: str) -> None:
     path = {"fifo": tmp_path / "in", "device": Path("/dev/zero"), "made up": Path("/proc/cpuinfo")}[what]

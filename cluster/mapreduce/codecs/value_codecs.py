@@ -18,6 +18,7 @@ from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hi
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_made_again
 from ringmill.cluster.mapreduce.codecs.signatures import name_of
 from ringmill.cluster.mapreduce.failures import shown
 
@@ -281,6 +282,7 @@ def _dict_shape(key_hint: Any, key: _Shape, value: _Shape) -> _Shape:
 
 def _dataclass_shape(hint: type, where: str) -> _Shape:
     """An array of the fields, in their order."""
+    check_made_again(hint, where)
     hints = get_type_hints(hint)
     names = [field.name for field in dataclasses.fields(hint)]
     row = _row_shape(

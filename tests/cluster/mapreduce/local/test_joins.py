@@ -92,6 +92,24 @@ def test_the_pairs_are_those_of_nested_loops(
     assert result.records["map_in"] == (500 if shuffled else 200 if how == "right" else 300)
 
 
+@pytest.mark.parametrize("how", ["inner", "left"])
+def test_keys_and_rows_are_written_as_they_travel_by_either_strategy(tmp_path: Path, how: Any) -> None:
+    """An int is a key of a float hint, and a tuple a part of what a hint leaves open."""
+    (tmp_path / "left").write_text("0 a\n1 b\n7 c\n")
+    (tmp_path / "right").write_text("0 x\n1 y\n1 z\n")
+    inputs = {"left": f"{tmp_path}/left", "right": f"{tmp_path}/right"}
+    left, right = Source("left", map=joined_jobs.weight), Source("right", map=joined_jobs.amount)
+    written = {}
+    strategy: Any
+    for strategy in ("merge", "broadcast"):
+        both = join(left, right, how=how, result=joined_jobs.seen, strategy=strategy)
+        result = run_local(both, inputs, f"{tmp_path}/{strategy}")
+        parts = [Path(each).read_text() for each in result.parts]
+        written[strategy] = sorted("".join(parts).splitlines())
+    assert written["merge"] == written["broadcast"]
+    assert written["merge"][0] == "0.0\t[0, ['0 a']] {'of': ['0 x', 0]}"
+
+
 def test_a_merge_is_in_the_order_of_keys_and_a_broadcast_in_that_of_the_large_side(
     tmp_path: Path, people: People, things: Things
 ) -> None:

@@ -7,6 +7,7 @@ import gzip
 import lzma
 import os
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files import readers, unpacking
+from ringmill.cluster.mapreduce.files.parsing.zstd_pieces import zstd_pieces
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 
@@ -195,12 +197,13 @@ PACKS = [
     (".bz2", bz2.compress),
     (".xz", lzma.compress),
     (".lz4", partial(lz4.frame.compress, content_checksum=True)),
+    (".zst", zstandard.ZstdCompressor(write_checksum=True).compress),
 ]
 
 
 @pytest.mark.parametrize(("suffix", "pack"), PACKS)
 @pytest.mark.parametrize("streams", [1, 3])
-def test_bz2_xz_and_lz4_are_unpacked_however_many_streams_they_have(
+def test_packed_files_are_unpacked_however_many_streams_they_have(
     tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes], streams: int
 ) -> None:
     path = tmp_path / f"in{suffix}"
@@ -224,6 +227,36 @@ def test_a_damaged_or_cut_off_file_is_an_error_and_not_a_shorter_input(
     path.write_bytes(packed)
     with pytest.raises(TaskFailed, match="cannot unpack"):
         whole(files, path)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [*PACKS, (".gz", gzip.compress)])
+def test_no_block_is_large_however_far_it_unpacks(
+    tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / f"in{suffix}"
+    path.write_bytes(pack(bytes(8 << 20)))
+    with closing(files.open_read(str(path))) as file:
+        sizes = [len(block) for block in unpacking.unpacked_blocks(file)]
+    assert sum(sizes) == 8 << 20
+    assert max(sizes) <= unpacking.BLOCK_BYTES
+
+
+def test_zstd_is_cut_where_its_blocks_end_whatever_a_frame_has(tmp_path: Path, files: OsFileSystem) -> None:
+    skipped = b"\x53\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"\x28\xb5\x2f\xfd\x00"
+    ways: list[dict[str, Any]] = [{}, {"write_checksum": True}, {"write_content_size": False}]
+    contents = [MANY_LINES[:size] for size in (0, 3, 255, 256, 70_000, 300_000)]
+    packed = [zstandard.ZstdCompressor(**way).compress(each) for way in ways for each in contents]
+    stored = skipped.join([b"", *packed, b""])
+    path = tmp_path / "in.zst"
+    path.write_bytes(stored)
+    with closing(files.open_read(str(path))) as file:
+        assert b"".join(unpacking.unpacked_blocks(file)) == b"".join(contents) * len(ways)
+    for size in (7, 100_000):
+        pieces = list(zstd_pieces(stored[at : at + size] for at in range(0, len(stored), size)))
+        assert b"".join(pieces) == stored
+        assert pieces.count(b"\x28\xb5\x2f\xfd") == len(packed)
+    for wrong in (b"", b"PK", b"\x28\xb5\x2f\xfd", stored[:-3], stored[:40], b"\xff" * 300):
+        assert b"".join(zstd_pieces(iter([wrong]))) == wrong
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column_or_document(

@@ -53,7 +53,9 @@ def _gzip_blocks(file: ReadFile) -> Iterator[bytes]:
     for stored in _stored_blocks(file):
         rest = stored
         while rest:
-            if member.eof:
+            if member.eof:  # zeros may stand behind a member, as a tape's block is filled with them
+                if not (rest := rest.lstrip(b"\0")):
+                    break
                 member = zlib.decompressobj(_GZIP)
             if plain := member.decompress(rest, BLOCK_BYTES):
                 yield plain

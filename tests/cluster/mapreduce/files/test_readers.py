@@ -213,6 +213,18 @@ def test_packed_files_are_unpacked_however_many_streams_they_have(
     assert b"".join(line + b"\n" for _, line in whole(files, path, "bytes", bytes)) == MANY_LINES
 
 
+def test_zeros_behind_a_gzip_member_are_no_content_and_anything_else_is_damage(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path, one, two = tmp_path / "in.gz", gzip.compress(b"one\n"), gzip.compress(b"two\n")
+    path.write_bytes(one + bytes(40_000) + two + bytes(512))
+    assert [line for _, line in whole(files, path)] == ["one", "two"]
+    for wrong in (bytes(8) + one, one + bytes(8) + b"x", one[:-9] + bytes(8)):
+        path.write_bytes(wrong)
+        with pytest.raises(TaskFailed, match="cannot unpack"):
+            whole(files, path)
+
+
 @pytest.mark.parametrize(("suffix", "pack"), PACKS)
 @pytest.mark.parametrize("harm", ["cut off", "flipped"])
 def test_a_damaged_or_cut_off_file_is_an_error_and_not_a_shorter_input(

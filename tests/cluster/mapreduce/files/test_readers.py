@@ -141,6 +141,19 @@ def test_every_row_of_a_long_csv_has_its_line_and_the_first_wrong_one_is_named(
         assert failed.value.position == f"{path} line {line}"
 
 
+def test_blank_lines_before_a_header_count_as_lines_and_are_no_header(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("\n\r\na,b\n1,2\n")
+    assert whole(files, path, "csv", dict[str, str]) == [(4, {"a": "1", "b": "2"})]
+    assert whole(files, path, "csv", list[str]) == [(3, ["a", "b"]), (4, ["1", "2"])]
+    path.write_text('\n\n"a"b,c\n1,2\n')
+    with pytest.raises(TaskFailed, match="not CSV: ") as failed:
+        whole(files, path, "csv", dict[str, str])
+    assert failed.value.position == f"{path} line 3"
+
+
 @pytest.mark.parametrize("change", ["grown", "touched", "gone"])
 def test_a_file_that_changed_since_the_job_was_planned_fails_it_by_name(
     tmp_path: Path, files: OsFileSystem, change: str

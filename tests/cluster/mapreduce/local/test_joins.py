@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 
-from ringmill import FileInput, FileOutput, JobDefinition, Source, Sum, broken_laws, job, join, run_local
+from ringmill import (
+    Command,
+    FileInput,
+    FileOutput,
+    JobDefinition,
+    Source,
+    Sum,
+    broken_laws,
+    job,
+    join,
+    run_local,
+)
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.joining import joins
@@ -219,6 +230,11 @@ A, B = Source("a", map=same), Source("b", map=same)
         ((A, A), {}, "two sources have one name"),
         ((A, Source("b", map=by_text)), {}, "only keys of one type"),
         ((A, B), {"on": "x"}, "has a map, which gives the key"),
+        (
+            (A, Source("b", map=Command(["cat"]))),
+            {},
+            "source b: command 'cat' takes the lines of a whole task",
+        ),
         ((A, Source("b")), {}, "source b has no map, and the join no on="),
         ((Source("a", input=FileInput("jsonl")), Source("b")), {"on": "x"}, "rows of jsonl have not"),
         (

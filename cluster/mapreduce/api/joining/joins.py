@@ -154,8 +154,8 @@ def _joinable(source: Source, column: str | None) -> Branch:
             )
         if isinstance(source.map, ExternalCommand):
             raise InvalidArgument(
-                f"source {source.name}: {source.map.title} takes the lines of a whole task, and a join has rows "
-                "one by one",
+                f"source {source.name}: {source.map.title} takes the lines of a whole task, and a join has "
+                "rows one by one",
                 hint="let the command be the map of a job, whose output the join reads",
             )
         return branch_of(source)

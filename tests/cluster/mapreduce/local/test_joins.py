@@ -231,7 +231,7 @@ A, B = Source("a", map=same), Source("b", map=same)
         ((A, Source("b", map=by_text)), {}, "only keys of one type"),
         ((A, B), {"on": "x"}, "has a map, which gives the key"),
         (
-            (A, Source("b", map=Command(["cat"]))),
+            (Source("a", map=by_text), Source("b", map=Command(["cat"]))),
             {},
             "source b: command 'cat' takes the lines of a whole task",
         ),

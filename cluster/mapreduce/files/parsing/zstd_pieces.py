@@ -62,7 +62,7 @@ class _Taken:
         self._held = b""
 
     def next(self, size: int) -> bytes:
-        """So many bytes; fewer at the end alone."""
+        """This number of bytes; fewer at the end alone."""
         parts, missing = [self._held], size - len(self._held)
         while missing > 0 and (more := next(self._stored, b"")):
             parts.append(more)

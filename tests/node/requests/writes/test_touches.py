@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.errors import InvalidArgument, NotFound, UnresolvedSiblings
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    QuorumNotReached,
+    UnresolvedSiblings,
+)
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
@@ -86,6 +92,32 @@ def test_a_touch_that_is_sent_again_is_one_write() -> None:
         again = await touch(world, "n2", ttl_ms=60_000, operation=operation, attempt=1)
         assert again.dot == first.dot
         assert values(await get(world, "n3", "all")) == [b"v"]
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_touch_that_nobody_knows_is_not_done_again(*, is_replaced: bool) -> None:
+    """The second one would keep another client's value under the name of the first, and whatever hides or
+    replaces the first would do the same to that value."""
+    world = World(3, r=1)
+
+    async def story() -> None:
+        await put(world, "n1", b"x", level="all")
+        operation = OperationId(7, 1, world.nodes["n1"].hybrid.now())
+        for other in ("n2", "n3"):
+            world.cut("n1", other)
+        with pytest.raises(QuorumNotReached):
+            await touch(world, "n1", ttl_ms=60_000, operation=operation, timeout_s=0.05)
+        await put(world, "n2", b"y")  # n3 has it, too
+        with pytest.raises(DeadlineExceeded, match="an earlier one may have been applied") as again:
+            await touch(world, "n2", ttl_ms=60_000, operation=operation, attempt=1)
+        assert (again.value.outcome, again.value.detail["earlier"]) == ("unknown", "unknown")
+        if is_replaced:
+            await put(world, "n1", b"z", level="1")
+        for other in ("n2", "n3"):
+            world.cut("n1", other, is_cut=False)
+        assert {*values(await get(world, "n2", "all"))} == {b"y", b"z" if is_replaced else b"x"}
 
     world.run(story())
 

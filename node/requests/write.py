@@ -118,10 +118,11 @@ class Writer:
         await self._timekeeper.wait_judged(deadline.left_s)
         await self._attempts.check_retry(request, route, deadline)
 
+        needed = intent.needed
         try:
             if request.is_touch or (update is not None and update.observes):
-                r = route.row.readers_for(route.row.level(route.keyspace.r))
-                await self._observe(route, r, intent, deadline)  # what it replaces (rules V10 and V11)
+                r = level_for(needed, route.row.readers_for(route.row.level(route.keyspace.r)), route)
+                await self._observe(route, r, intent, deadline, needed)  # what it replaces (V10, V11 and S2)
             written = await self._write_caught_up(route, intent, deadline)
         except CorruptData as error:
             if request.is_forwarded or error.outcome != "failed":

@@ -22,11 +22,13 @@ class Observer:
     async def ask(
         self, route: Route, r: int, deadline: Deadline, needed: Needed | None = None
     ) -> StoredObject:
-        """What `r` owners hold, merged; more of them, where `needed` is not covered else.
+        """What `r` owners hold, merged; more of them, where `needed` is not covered else.  In a sloppy
+        keyspace that may be with fallbacks (rule W7).
 
         Raises QuorumNotReached: nothing was changed.
         """
-        return (await self._collector.collect(route, r, deadline, needed)).merged
+        is_strict = needed is None or not route.keyspace.is_sloppy
+        return (await self._collector.collect(route, r, deadline, needed, is_strict=is_strict)).merged
 
     async def bring(self, found: StoredObject, route: Route, deadline: Deadline) -> None:
         """Merge it into this node's copy.  Raises what the engine raises."""

@@ -183,7 +183,7 @@ EPOCH_ABLATIONS: Final = (
         "changes-name-ids",
         "a change names the keyspace that it means, and leaves another one of its name alone",
         _changes_name_ids(),
-        _of("pause", "slow_link", "one_way", "loss"),
+        _of("pause", "one_way"),
         rules=("T2",),
     ),
 )

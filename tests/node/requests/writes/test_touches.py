@@ -12,13 +12,17 @@ from ringmill.cluster.errors import (
     NotFound,
     QuorumNotReached,
     UnresolvedSiblings,
+    WrongEpoch,
 )
-from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.hybrid_time import ZERO
 from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.replica.object_store import Written
+from ringmill.node.replica.stored_key import Place
 from ringmill.node.requests.request_values import WriteRequest
+from ringmill.node.storage.batch import Batch
 from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 
@@ -132,6 +136,34 @@ def test_a_node_that_is_no_owner_hands_a_touch_on() -> None:
             owners.add((await touch(world, name)).dot.actor.partition("#")[0])
         assert len(owners) <= 3
         assert values(await get(world, "n5")) == [b"v"]
+
+    world.run(story())
+
+
+def test_a_node_that_has_dropped_its_copy_meanwhile_does_not_say_that_there_is_no_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(3)
+    node = world.nodes
+
+    def owns_no_more(partition: PartitionId, row_epoch: Epoch) -> None:
+        raise WrongEpoch("owners have changed")
+
+    async def story() -> None:
+        await put(world, "n1", b"v", level="all")
+        write, objects = node["n1"].objects.write, node["n1"].objects
+
+        async def late(place: Place, *rest: Any) -> Written:
+            dropped = Batch()
+            dropped.delete(place.stored_key)
+            await node["n1"].engine.apply(dropped).synced()
+            monkeypatch.setattr(node["n1"].membership.topology, "check_row", owns_no_more)
+            return await write(place, *rest)
+
+        monkeypatch.setattr(objects, "write", late)
+        with pytest.raises(WrongEpoch) as refused:
+            await touch(world, "n1", ttl_ms=1000)
+        assert refused.value.outcome == "failed"
 
     world.run(story())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ async def read(world: World, at: str, seen: Seen, level: str = "1", timeout_s: f
     return await world.on(at, world.nodes[at].requests.get(request))
 
 
-async def put_at_one_alone(world: World, at: str, value: bytes, **given: object) -> QuorumReceipt:
+async def put_at_one_alone(world: World, at: str, value: bytes, **given: Any) -> QuorumReceipt:
     """The others are cut off from this owner, and from nobody else."""
     others = [name for name in world.names if name != at]
     for other in others:

@@ -60,7 +60,9 @@ def test_a_cursor_forgets_members_that_have_left_and_one_that_is_back_is_looked_
         news = await poll(world, "n2", encode_watch_cursor(left))
         assert news.keys == (b"user:1",)
         assert {*decode_watch_cursor(news.cursor).places} == {*world.names}
-        quiet = await poll(world, "n2", encode_watch_cursor(left._replace(prefix=b"job:")), 1.0, prefix=b"job:")
+        quiet = await poll(
+            world, "n2", encode_watch_cursor(left._replace(prefix=b"job:")), 1.0, prefix=b"job:"
+        )
         assert not quiet.keys and {*decode_watch_cursor(quiet.cursor).places} == {*world.names}
         del cursor.places["n3"]  # it was away, and is a member again
         back = await poll(world, "n2", encode_watch_cursor(cursor))

@@ -1,7 +1,8 @@
 """Keyspaces: named sets of keys with settings of their own, made, changed and dropped while the cluster runs.
 
 A change is decided by the voters of the cluster as its next topology epoch.  When a call returns, every node
-serves the keyspace as it is then, and so does this client.  All calls can be made again.  Promises:
+serves the keyspace as it is then, and so does this client.  All calls can be made again.  Who
+changes a keyspace that is there names it by its id (rule T2: docs/protocol/topology.md).  Promises:
 docs/guarantees.md.
 """
 

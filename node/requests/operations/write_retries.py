@@ -70,8 +70,8 @@ class WriteRetries:
         if may_be_replaced or (age_ms > RECOGNISED_FOR_MS and not is_first):
             sometimes("a later attempt cannot tell what became of the earlier ones")
             raise DeadlineExceeded(
-                f"a write named {_when(operation, age_ms)}, attempt {request.attempt + 1}: an earlier one may "
-                "have been applied and superseded since, so it is not applied again",
+                f"a write named {_when(operation, age_ms)}, attempt {request.attempt + 1}: an earlier one "
+                "may have been applied and superseded since, so it is not applied again",
                 detail={"earlier": "replaced" if found.has_replaced(operation) else "unknown"},
                 hint=REPLACED_HINT,
             )

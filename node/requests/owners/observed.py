@@ -1,4 +1,7 @@
-"""Brings what other owners know of a key to this node's copy, before a write that depends on it."""
+"""Brings what other owners know of a key to this node's copy, before a write that depends on it.
+
+It asks on for what the session of the write has seen (rule S2: docs/protocol/sessions.md).
+"""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def test_it_is_free_at_once_when_it_is_released_while_a_renewal_is_under_way(wor
         lease = world.lease()
         await lease.acquire()
         world.register.told_after_s = 0.5
-        while decode_lease(world.register.seen.value).renewal == 0:
+        while decode_lease(world.register.seen.value).renewal == 0:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await lease.release()
         assert decode_lease(world.register.seen.value).is_free

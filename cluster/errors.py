@@ -117,9 +117,11 @@ class QuorumNotReached(RingmillError):
         outcome: str,
         hint: str = "see `ringmill cluster status`; a lower level (-w / -r) needs fewer owners",
         newer_epoch: int = 0,
+        is_late: bool = False,
     ) -> QuorumNotReached:
         """The error of a `verb` ("put", "get"), from the owners that answered and the reasons of the
-        others.  `newer_epoch`: some refused as they know this topology, so another attempt may do."""
+        others.  `newer_epoch`: some refused as they know this topology, so another attempt may do.
+        `is_late`: the time of this attempt ended while others could still have answered."""
         who = ", ".join(f"{node}: {why}" for node, why in sorted(failed.items())) or "nobody refused"
         return cls(
             f"{verb} needs {need} owners, {len(acked)} answered ({', '.join(acked) or 'none'}); {who}",
@@ -128,6 +130,7 @@ class QuorumNotReached(RingmillError):
                 "acked": list(acked),
                 "failed": dict(failed),
                 **({"epoch": newer_epoch} if newer_epoch else {}),
+                **({"late": True} if is_late else {}),
             },
             hint=hint,
             outcome=outcome,
@@ -137,6 +140,11 @@ class QuorumNotReached(RingmillError):
     def newer_epoch(self) -> int:
         """The epoch of the topology by which owners refused; 0 when none did."""
         return int(self.detail.get("epoch", 0))
+
+    @property
+    def is_late(self) -> bool:
+        """Whether more time might have done."""
+        return bool(self.detail.get("late", False))
 
     @property
     def need(self) -> int:

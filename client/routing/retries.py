@@ -83,6 +83,8 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
         case DeadlineExceeded() if not is_write:
             never_left = error.outcome == "failed" and not error.was_told
             return Next.TURN if never_left else Next.RETRY
+        case QuorumNotReached(is_late=True) if not is_write:
+            return Next.RETRY  # owners were slow, and an attempt has only a share of the deadline
     return Next.GIVE_UP
 
 

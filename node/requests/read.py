@@ -297,6 +297,7 @@ class Reader:
                 failed,
                 outcome="failed",
                 newer_epoch=repair.newer_epoch,
+                is_late=deadline.left_s <= 0,
             )
         self.repaired += repair.written
         return repair.written

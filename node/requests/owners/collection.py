@@ -319,7 +319,13 @@ class Collection:
             return
         self._end(
             QuorumNotReached.of(
-                "get", tally.r, tally.answered, reasons, outcome="failed", newer_epoch=tally.newer_epoch
+                "get",
+                tally.r,
+                tally.answered,
+                reasons,
+                outcome="failed",
+                newer_epoch=tally.newer_epoch,
+                is_late=deadline.left_s <= 0,
             )
         )
 

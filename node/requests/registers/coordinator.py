@@ -299,6 +299,7 @@ class _Attempt:
                 outcome="failed",
                 hint=_MAJORITY_HINT,
                 newer_epoch=phase.newer_epoch,
+                is_late=deadline.left_s <= 0,
             )
         sometimes("a round of a register is preempted")
         bound = min(_FIRST_PAUSE_S * float(2**preempted), _LONGEST_PAUSE_S, deadline.left_s)

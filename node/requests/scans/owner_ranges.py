@@ -165,5 +165,11 @@ def _lost(tally: ReadTally, deadline: Deadline) -> QuorumNotReached:
     silent = f"no answer within {deadline.allowed_s:.2f} s" if deadline.left_s <= 0 else "no answer yet"
     reasons = tally.reasons(silent)
     return QuorumNotReached.of(
-        "scan", tally.r, tally.answered, reasons, outcome="failed", newer_epoch=tally.newer_epoch
+        "scan",
+        tally.r,
+        tally.answered,
+        reasons,
+        outcome="failed",
+        newer_epoch=tally.newer_epoch,
+        is_late=deadline.left_s <= 0,
     )

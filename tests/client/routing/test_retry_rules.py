@@ -77,6 +77,13 @@ def test_an_attempt_that_no_node_could_answer_in_time_is_not_made(whole_s: float
     assert not is_worth_sending(least_s * 0.99, whole_s)
 
 
+def test_owners_that_are_late_make_a_read_ask_again_and_no_write() -> None:
+    late = QuorumNotReached.of("get", 2, ["n1"], {"n2": "no answer"}, outcome="failed", is_late=True)
+    assert next_step(late, is_write=False) is Next.RETRY
+    assert next_step(late, is_write=True) is Next.GIVE_UP
+    assert next_step(late.with_outcome("unknown"), is_write=True) is Next.GIVE_UP
+
+
 def test_an_old_row_is_refreshed_before_the_turn() -> None:
     assert next_step(WrongEpoch("row 7"), is_write=True) is Next.REFRESH
 

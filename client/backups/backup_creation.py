@@ -206,7 +206,14 @@ class _Copying:
         self._turns: dict[str, asyncio.Lock] = {}  # two nodes may have equal tables
 
     async def node(self, pinned: _Pinned) -> BackedNode:
-        tables = [await self._table(pinned, each.file, each.bytes) for each in pinned.pin.tables]
+        """A slow pace, or a table that another node copies, must not let its pin end."""
+        pin = pinned.pin
+        kept = [asyncio.ensure_future(pinned.calls.keep(pin.pin, first)) for first in pin.tables[:1]]
+        try:
+            tables = [await self._table(pinned, each.file, each.bytes) for each in pin.tables]
+        finally:
+            for each in kept:
+                each.cancel()
         return replace(_without_tables(pinned), tables=tuple(tables))
 
     async def _table(self, pinned: _Pinned, file: int, size: int) -> BackedTable:

@@ -14,12 +14,14 @@ from ringmill.cluster.errors import (
     Conflict,
     CorruptData,
     NotFound,
+    Overloaded,
     PermissionDenied,
     ProtocolMismatch,
     Unavailable,
 )
 from ringmill.cluster.ring.access.access_changes import required
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.backups import pins
@@ -176,6 +178,47 @@ def test_all_are_pinned_again_when_one_has_removed_something_meanwhile() -> None
         with pytest.raises(Unavailable, match="a node removed something"):
             await backed.create("tuesday")
         assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept], "none is left"
+
+    run(story)
+
+
+def test_one_member_that_keeps_an_old_topology_is_left_out() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        old = world["n3"].membership.topology.topology()
+        await backed.create_keyspace(NewKeyspace("notes"))
+        await asyncio.sleep(1)
+        world["n3"].backups.pins._topology = OldView(old)  # type: ignore[assignment]
+        manifest = await backed.create("monday")
+        assert (manifest.missing, manifest.holds_w, manifest.topology.epoch) == (("n3",), 2, old.epoch + 1)
+        assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
+        world["n2"].backups.pins._topology = OldView(old)  # type: ignore[assignment]
+        with pytest.raises(Unavailable, match=r"missing: n2 \(has topology epoch 1, others 2\), n3"):
+            await backed.create("tuesday")
+
+    run(story)
+
+
+class OldView:
+    def __init__(self, topology: Topology) -> None:
+        self.current = topology
+
+    def topology(self) -> Topology:
+        return self.current
+
+
+def test_no_pin_is_left_when_one_member_refuses() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+
+        def asked(node: str, method: str) -> None:
+            if (node, method) == ("n2", "Pin"):
+                raise Overloaded("n2 keeps its tables for 4 backups already")
+
+        backed.asked = asked
+        with pytest.raises(Overloaded):
+            await backed.create("monday")
+        assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
 
     run(story)
 

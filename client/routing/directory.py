@@ -242,7 +242,7 @@ class Directory:
     def well(self, address: str) -> None:
         """This address has answered a request."""
         self.clear(address)
-        self._breakers.answered(address)
+        self._breakers.answered(address, self._answered_at[address])
 
     def unwell(self, address: str) -> None:
         """This address has not answered a request, or had no room for it."""

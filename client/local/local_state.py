@@ -143,7 +143,7 @@ def load_cluster(folder: str) -> LocalCluster | None:
             f"{path} cannot be read: {error.args[0]!r} is missing"
             if isinstance(error, KeyError)
             else f"{path} cannot be read: {error}",
-            hint="the folders of its nodes beside it hold their data: correct the file, or put a copy of it back",
+            hint="the folders of nodes beside it hold their data: correct the file, or put a copy of it back",
         ) from error
     return cluster
 

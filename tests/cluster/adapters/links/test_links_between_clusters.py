@@ -77,6 +77,8 @@ async def test_nodes_of_a_cluster_that_was_made_of_theirs_twice_are_told_its_doc
         n2.serve(method, echo)
     n1.serve("topology.pull", echo)
     assert await ask(n1, "topology.pull", Priority.CONTROL) == b"hi"
-    assert await n2.call(NodeId("n1"), "topology.pull", b"hi", timeout_s=5, priority=Priority.CONTROL) == b"hi"
+    assert (
+        await n2.call(NodeId("n1"), "topology.pull", b"hi", timeout_s=5, priority=Priority.CONTROL) == b"hi"
+    )
     with pytest.raises(RingmillError):
         await ask(n1, "echo", Priority.CONTROL)

@@ -393,7 +393,7 @@ class AsyncClient(AsyncKeyspace):
         return self._token_source()
 
     def _check_node(self, address: str, told: Introduction) -> None:
-        self._directory.check_cluster(told.cluster, address)
+        self._directory.check_cluster(told.cluster, address, told.formers)
 
     def _found_token(self) -> Callable[[], str]:
         """Tells RINGMILL_TOKEN, else the token of the local cluster that these endpoints belong to."""

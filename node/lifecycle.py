@@ -169,7 +169,7 @@ def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None
     if node.core.doors.tracer is not None:
         transport.trace_by(node.core.doors.tracer)
     node.core.secret.on_change(transport.change_secret)
-    node.membership.topology.on_change(lambda topology: transport.join(topology.cluster, topology.former))
+    node.membership.topology.on_change(lambda topology: transport.join(topology.cluster, *topology.formers))
     node.membership.topology.on_change(lambda topology: note_epoch(topology.epoch))
     node.membership.topology.on_change(partial(_tell_other_address, config))
 

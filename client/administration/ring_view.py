@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as dataclass_replace
 from hashlib import blake2b
 from typing import Final
 
@@ -15,7 +16,7 @@ from ringmill.client.administration.member_plans import check_dead
 from ringmill.client.administration.status import ClusterStatus, checked_status, cluster_status
 from ringmill.client.arguments import Seconds, checked_endpoints, checked_name, checked_timeout_s
 from ringmill.client.routing.directory import none_reachable
-from ringmill.client.routing.links import Method
+from ringmill.client.routing.links import IDENTIFY, Method
 from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.gathering import gather_all
@@ -28,7 +29,11 @@ from ringmill.cluster.ring.plans.topology_plan import NodeLoad, TopologyPlan, lo
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.topology_entries import MAX_EPOCH, Member
 from ringmill.cluster.wire.stubs.membership_pb2 import MovingPace, SizesRequest, SizesResponse
-from ringmill.cluster.wire.stubs.topology_pb2 import GetFormerTopologyRequest, GetFormerTopologyResponse
+from ringmill.cluster.wire.stubs.topology_pb2 import (
+    GetFormerTopologyRequest,
+    GetFormerTopologyResponse,
+    IdentifyRequest,
+)
 
 __all__ = ["AsyncRing", "RingView", "above_mean"]
 
@@ -92,13 +97,16 @@ class AsyncRing:
         """What a change of the members would move, take and bring; changes nothing.
 
         `add` has the addresses of nodes by their ids; `replace` the id and the address of the node that takes
-        the place of another.  Nodes that are to come need not run: the plan does not know their disks.
+        the place of another.  Nodes that are to come need not run: the plan does not know their disks.  The
+        zone of one that is added is that in `zones`, else the one that it tells if it runs, else "default".
         Without changes it is the plan of what is out of balance.  `dead` are members whose disks are gone.
         Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk;
         Unavailable when no member answers.
         """
+        ask_s = min(_ASK_S, self._timeout_s(timeout))
+        fresh = [_newcomer(node, address) for node, address in (add or {}).items()]
         changes = MemberChanges(
-            add=[_newcomer(node, address) for node, address in (add or {}).items()],
+            add=await gather_all(self._in_its_zone(each, ask_s) for each in fresh),
             remove=[_node(node) for node in remove],
             replace={_node(node): _newcomer(*heir) for node, heir in (replace or {}).items()},
             weights={_node(node): _weight(node, weight) for node, weight in (weights or {}).items()},
@@ -106,7 +114,7 @@ class AsyncRing:
         )
         gone = [_node(node) for node in dead]
         topology, seen, sizes, rate = await self._look(timeout)
-        await check_dead(self._router.directory, topology, gone, min(_ASK_S, self._timeout_s(timeout)))
+        await check_dead(self._router.directory, topology, gone, ask_s)
         up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
         damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
         held = _held(seen)
@@ -170,6 +178,16 @@ class AsyncRing:
         paces = [_pace(each.moving) for each in told if each is not None]
         rate = measured_rate(paces, MovingRate())
         return topology, seen, known_sizes(topology, sizes, _held(seen)), rate
+
+    async def _in_its_zone(self, fresh: Member, timeout_s: float) -> Member:
+        """As the node tells it, if it runs already."""
+        try:
+            told = await self._router.directory.link(fresh.address).call(
+                IDENTIFY, IdentifyRequest(), timeout_s
+            )
+        except RingmillError:
+            return fresh
+        return dataclass_replace(fresh, zone=told.zone) if told.node == fresh.id and told.zone else fresh
 
     async def _ask_sizes(self, address: str, timeout_s: float) -> SizesResponse | None:
         try:

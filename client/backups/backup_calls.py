@@ -21,6 +21,7 @@ from ringmill.cluster.wire.stubs.backup_pb2 import (
     HashTableResponse,
     LookRequest,
     LookResponse,
+    PinnedTable,
     PinRequest,
     PinResponse,
     ReadTableRequest,
@@ -39,6 +40,7 @@ PIN_S: Final = 120.0  # a full memtable is flushed, and waits for those before i
 READ_S: Final = 30.0
 HASH_S: Final = 120.0
 BRING_S: Final = 30.0
+KEEP_S: Final = 30.0
 _TRIES: Final = 3
 _PAUSE_S: Final = 0.5
 
@@ -82,6 +84,15 @@ class BackupCalls:
             await self._ask("Unpin", UnpinRequest(pin=pin), UnpinResponse, LOOK_S)
         except RingmillError:
             return
+
+    async def keep(self, pin: str, table: PinnedTable) -> None:
+        """Ask for what is behind the end of a table from time to time, until cancelled: a pin that nobody
+        asks about ends."""
+        request = ReadTableRequest(pin=pin, file=table.file, offset=table.bytes)
+        while True:
+            await asyncio.sleep(KEEP_S)
+            with suppress(RingmillError):
+                await self._ask("ReadTable", request, ReadTableResponse, READ_S)
 
     async def sha256(self, pin: str, file: int) -> str:
         request = HashTableRequest(pin=pin, file=file)

@@ -21,10 +21,12 @@ NO_REASONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def missing_members(topology: Topology, nodes: Sequence[BackedNode]) -> list[str]:
-    """Members that hold data and are not among the nodes."""
+    """Members that hold data and are not among the nodes: owners, and with sloppy quorums all."""
     there = {node.node for node in nodes}
-    owning = {node for row in topology.rows for node in row.nodes}
-    return [member.id for member in topology.members if member.id in owning and member.id not in there]
+    holding = {member.id for member in topology.members}
+    if not _is_sloppy(topology):
+        holding.intersection_update(node for row in topology.rows for node in row.nodes)
+    return [member.id for member in topology.members if member.id in holding and member.id not in there]
 
 
 def held_level(
@@ -49,7 +51,7 @@ def held_level(
                 f"partition {number} was read from {len(whole)} of its {row.size} owners: too few to hold "
                 f"every write with w={row.size // 2 + 1}",
             )
-    if any(each.is_sloppy for each in topology.keyspaces):
+    if _is_sloppy(topology):
         without = len(missing_members(topology, nodes)) + sum(node.lacks_hints for node in nodes)
         level = max(level, without + 1)
         if without + 1 > topology.n // 2 + 1:
@@ -61,6 +63,10 @@ def held_level(
                 "quorums keep writes there",
             )
     return level
+
+
+def _is_sloppy(topology: Topology) -> bool:
+    return any(each.is_sloppy for each in topology.keyspaces)
 
 
 def _too_few(

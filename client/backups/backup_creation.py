@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeVar
 
 from ringmill.client.backups.backup_calls import BackupCalls, DialBackup
@@ -36,6 +37,7 @@ __all__ = ["create_backup"]
 
 T = TypeVar("T")
 _TRIES: Final = 30
+_WAITS_FOR_ALL: Final = 10  # attempts, until a member with an old topology is left out
 _PAUSE_S: Final = 1.0
 
 
@@ -92,26 +94,59 @@ async def create_backup(
 async def _pin_all(
     members: list[BackupCalls], clock: Clock, reasons: dict[str, str]
 ) -> tuple[int, list[_Pinned]]:
-    """Pins between whose moments nothing was removed, and a moment before them (rule B2)."""
-    for _ in range(_TRIES):
+    """Pins between whose moments nothing was removed, and a moment before them (rule B2).
+
+    Who had an older topology than others in each of the first attempts is left out, as one that is silent.
+    """
+    always = {calls.member.id for calls in members}
+    differing: dict[NodeId, str] = {}
+    for attempt in range(_TRIES):
         began_ms = round(clock.wall() * 1000)
         looks = await _asked(members, lambda calls: calls.look([]), reasons)
         there = [calls for calls in members if calls.member.id in looks]
-        pins = await _asked(there, BackupCalls.pin, reasons)
-        pinned = [_Pinned(calls, pins[calls.member.id]) for calls in there if calls.member.id in pins]
+        pinned: list[_Pinned] = []
+        try:
+            await _asked(there, partial(_pin, pinned), reasons)
+        except RingmillError:
+            await _unpin(pinned)
+            raise
+        pinned.sort(key=lambda each: there.index(each.calls))
         if not pinned:
             why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             raise Unavailable(f"no member can be read ({why})", hint="see `ringmill cluster status`")
-        is_same = all(_is_same(looks[each.calls.member.id], each.pin.node) for each in pinned)
-        if is_same and len({each.pin.topology for each in pinned}) == 1:
+        behind = _behind(pinned)
+        always &= behind.keys()
+        if always and attempt >= _WAITS_FOR_ALL:
+            reasons |= {name: behind.pop(name) for name in always}
+            await _unpin([each for each in pinned if each.calls.member.id in always])
+            pinned = [each for each in pinned if each.calls.member.id not in always]
+        changed = [each for each in pinned if not _is_same(looks[each.calls.member.id], each.pin.node)]
+        if not changed and not behind:
             return began_ms, pinned
+        differing = behind | {each.calls.member.id: "removed something or was restarted" for each in changed}
         await _unpin(pinned)
         await asyncio.sleep(_PAUSE_S)
+    told = "; ".join(f"{name} {why}" for name, why in differing.items())
     raise Unavailable(
         f"in each of {_TRIES} attempts a node removed something while the tables were pinned, or was "
-        "restarted, or the topology changed",
+        f"restarted, or the topology changed; at last {told}",
         hint="hints are delivered to a node that is back, or deletes are forgotten: try again later",
     )
+
+
+async def _pin(pinned: list[_Pinned], calls: BackupCalls) -> None:
+    """Adds to `pinned`, so that it is known also when another member refuses."""
+    pinned.append(_Pinned(calls, await calls.pin()))
+
+
+def _behind(pinned: Sequence[_Pinned]) -> dict[NodeId, str]:
+    """Who was pinned under another topology than the newest, and what that is."""
+    newest = max((each.pin for each in pinned), key=lambda pin: pin.node.epoch)
+    return {
+        each.calls.member.id: f"has topology epoch {each.pin.node.epoch}, others {newest.node.epoch}"
+        for each in pinned
+        if each.pin.topology != newest.topology
+    }
 
 
 async def _asked(
@@ -206,7 +241,14 @@ class _Copying:
         self._turns: dict[str, asyncio.Lock] = {}  # two nodes may have equal tables
 
     async def node(self, pinned: _Pinned) -> BackedNode:
-        tables = [await self._table(pinned, each.file, each.bytes) for each in pinned.pin.tables]
+        """A slow pace, or a table that another node copies, must not let its pin end."""
+        pin = pinned.pin
+        kept = [asyncio.ensure_future(pinned.calls.keep(pin.pin, first)) for first in pin.tables[:1]]
+        try:
+            tables = [await self._table(pinned, each.file, each.bytes) for each in pin.tables]
+        finally:
+            for each in kept:
+                each.cancel()
         return replace(_without_tables(pinned), tables=tuple(tables))
 
     async def _table(self, pinned: _Pinned, file: int, size: int) -> BackedTable:

@@ -108,7 +108,7 @@ class BackupStore:
         """Write a table; `by` names who does.  Raises CorruptData for bytes of another hash, OSError, and
         what the pieces raise; then it is not there."""
         path = self.table_path(table.sha256)
-        unfinished = f"{path}.{by}{_UNFINISHED}" if self.is_local else path
+        unfinished = f"{path}.{by}{_UNFINISHED}"  # by URL, too: closing it gives what was written its name
         file = await self.files.off_loop(self._create, unfinished)
         is_done, digest = False, sha256()
         try:
@@ -180,7 +180,7 @@ class BackupStore:
         return self.files.create(path)
 
     def _write_whole(self, path: str, data: bytes) -> None:
-        unfinished = f"{path}{_UNFINISHED}" if self.is_local else path
+        unfinished = f"{path}{_UNFINISHED}"
         file, is_done = self._create(unfinished), False
         try:
             file.append(data)
@@ -198,8 +198,9 @@ class BackupStore:
         if not is_done:
             with suppress(OSError):
                 self.files.unlink(unfinished)
-        elif self.is_local:
-            self.files.rename(unfinished, path)
+            return
+        self.files.rename(unfinished, path)
+        if self.is_local:
             folder = path.rpartition("/")[0]
             self.files.fsync_dir(folder)
             self.files.fsync_dir(folder.rpartition("/")[0])  # it may be new itself

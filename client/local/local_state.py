@@ -24,13 +24,14 @@ from ringmill.cluster.adapters.files.private_files import (
     replace_private,
     tighten,
 )
-from ringmill.cluster.errors import CorruptData, NotFound, PermissionDenied
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = [
     "LocalCluster",
     "LocalNode",
     "check_home",
+    "check_node_id",
     "cluster_names",
     "load_cluster",
     "make_token",
@@ -137,12 +138,12 @@ def load_cluster(folder: str) -> LocalCluster | None:
         _check_written(cluster)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (InvalidArgument, ValueError, KeyError, TypeError) as error:
         raise CorruptData(
             f"{path} cannot be read: {error.args[0]!r} is missing"
             if isinstance(error, KeyError)
             else f"{path} cannot be read: {error}",
-            hint=f"stop its processes by hand and remove {folder}",
+            hint="the folders of nodes beside it hold their data: correct the file, or put a copy of it back",
         ) from error
     return cluster
 
@@ -163,6 +164,15 @@ def save_cluster(cluster: LocalCluster) -> None:
     }
     written = json.dumps(document, indent=2) + "\n"
     replace_private(os.path.join(cluster.folder, "cluster.json"), written.encode())
+
+
+def check_node_id(name: str) -> None:
+    """Raise InvalidArgument for what no node of a local cluster is called: it names a folder, beside files of
+    the cluster, also where upper and lower case are the same."""
+    if not _NODE_ID.fullmatch(name):
+        raise InvalidArgument(
+            f"node id {name[:40]!r} is no name of a local node: need 1 to 32 of a-z 0-9 -, first a letter"
+        )
 
 
 def cluster_names(home: str) -> list[str]:
@@ -242,8 +252,7 @@ def _check_node(node: LocalNode) -> None:
     for what, text in texts.items():
         if type(text) is not str:
             raise ValueError(f"the {what} of a node is {text!r}, not a text")
-    if not _NODE_ID.fullmatch(node.id):
-        raise ValueError(f"{node.id[:40]!r} is not a node id")
+    check_node_id(node.id)
     host, _, port = node.address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"the address of {node.id} is {node.address[:40]!r}, not host:port")

@@ -8,26 +8,27 @@ import socket
 import time
 from typing import Final
 
-from ringmill.client.local import local_cluster
-from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
+from ringmill.client.local import local_cluster, tcp_ports
+from ringmill.client.local.local_state import LocalCluster, LocalNode, check_node_id, save_cluster
+from ringmill.client.local.tcp_ports import PortTaken
 from ringmill.cluster.errors import InvalidArgument, Unavailable
-from ringmill.cluster.ring.topology_entries import check_name
 
 __all__ = ["next_node", "start_newcomer", "stop_and_forget", "take_back"]
 
 _LOOK_S: Final = 0.1
 _CONNECT_S: Final = 1.0
+_PORTS: Final = 65536
 
 
 def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None = None) -> LocalNode:
-    """The node that comes next, on the first port after the last one that no node has, also for metrics; or
+    """The node that comes next, on the first port after the last one that nobody has, also for metrics; or
     the one of that name that is there.
 
     Raises InvalidArgument for what is no name, and for one whose folder another node left: its disk was in
-    the cluster before (I2).
+    the cluster before (I2).  PortTaken when no later port is free.
     """
     if name is not None:
-        check_name("node id", name)
+        check_node_id(name)
     if name is not None and any(node.id == name for node in cluster.nodes):
         return cluster.node(name)
     names = [*(node.id for node in cluster.nodes), *os.listdir(cluster.folder)]
@@ -46,10 +47,16 @@ def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None =
 
 def _free_port(cluster: LocalCluster) -> int:
     taken = {port for node in cluster.nodes for port in (node.port, cluster.metrics_port(node))}
-    port = max(node.port for node in cluster.nodes) + 1
-    while not taken.isdisjoint((port, port + cluster.metrics_shift)):
-        port += 1
-    return port
+    first = max(node.port for node in cluster.nodes) + 1
+    for port in range(first, tcp_ports.LIMIT):
+        wanted = {port, port + cluster.metrics_shift}
+        if taken.isdisjoint(wanted) and all(map(_is_free, wanted)):
+            return port
+    raise PortTaken(f"cluster {cluster.name} finds no free port from {first} to {tcp_ports.LIMIT - 1}")
+
+
+def _is_free(port: int) -> bool:
+    return 0 < port < _PORTS and tcp_ports.is_free(port)
 
 
 def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> bool:

@@ -24,7 +24,7 @@ from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyRequest
+from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyRequest, GetTopologyResponse
 
 __all__ = ["Directory"]
 
@@ -134,10 +134,11 @@ class Directory:
         del self._claims[address], self._checks[address]
         self._heard_epoch = max(self._claims.values(), default=0)
 
-    def check_cluster(self, cluster: str, address: str) -> None:
-        """Raises Unavailable when the node at an address belongs to another cluster than ours."""
+    def check_cluster(self, cluster: str, address: str, formers: Sequence[str] = ()) -> None:
+        """Raises Unavailable when the node at an address belongs to another cluster than ours, and not to one
+        that was made of ours, which is among its `formers` (rule T9)."""
         ours = self.topology.cluster if self.topology else ""
-        if cluster and ours and cluster != ours:
+        if cluster and ours and cluster != ours and ours not in formers:
             raise Unavailable(
                 f"at {address} is a node of cluster {cluster}, not of cluster {ours}",
                 detail={"address": address, "cluster": cluster},
@@ -241,7 +242,7 @@ class Directory:
     def well(self, address: str) -> None:
         """This address has answered a request."""
         self.clear(address)
-        self._breakers.answered(address)
+        self._breakers.answered(address, self._answered_at[address])
 
     def unwell(self, address: str) -> None:
         """This address has not answered a request, or had no room for it."""
@@ -293,15 +294,15 @@ class Directory:
     async def pull(self, address: str, timeout_s: float) -> Topology:
         """Adopt the topology of one node if it is newer than ours.
 
-        Raises Unavailable when neither has one, and when the node is of another cluster.
+        One of a cluster that goes on from ours is newer, too (rule T9).  Raises Unavailable when neither has
+        one, and when the node is of another cluster.
         """
         known = GetTopologyRequest(known_epoch=self.epoch)
         answer = await self.link(address).call(TOPOLOGY, known, timeout_s)
-        self.check_cluster(answer.cluster, address)
+        newer = self._newer_in(answer, address)
         self.newest_time = max(self.newest_time, answer.hybrid_time)
-        is_newer = bool(answer.document) and answer.epoch > self.epoch
-        if is_newer:
-            self.topology = Topology.decode(answer.document)
+        if newer is not None:
+            self.topology = newer
             self._orders.clear()
         if self.topology is None:
             raise Unavailable(
@@ -311,9 +312,22 @@ class Directory:
             )
         self._leaving.discard(address)
         self.clear(address)
-        if is_newer:
+        if newer is not None:
             self._forget_former()
         return self.topology
+
+    def _newer_in(self, answer: GetTopologyResponse, address: str) -> Topology | None:
+        """What a node tells that is newer than ours.  Raises Unavailable when it is of another cluster."""
+        if not answer.document or answer.epoch <= self.epoch:
+            self.check_cluster(answer.cluster, address)
+            return None
+        try:
+            newer = Topology.decode(answer.document)
+        except RingmillError:
+            self.check_cluster(answer.cluster, address)
+            raise
+        self.check_cluster(answer.cluster, address, newer.formers)
+        return newer
 
     def _forget_former(self) -> None:
         """Drop what is known of addresses that are neither members' nor endpoints any more.

@@ -32,8 +32,12 @@ class AwayJoiners:
         """The joiner that the plan is given up for and why; None to go on.
 
         It has been away for AWAY_S, or for BLOCKED_S has kept a majority of old owners that are up from being
-        one in the joint.  `later_s`: another node is to say so first.
+        one in the joint.  `later_s`: another node is to say so first.  While most voters seem to be down it
+        may be this node that is away, and nothing counts.
         """
+        if 2 * sum(map(is_up, topology.voter_nodes)) <= len(topology.voters):
+            self.forget()
+            return None
         rows = [row for row in topology.rows if row.joiner is not None and not is_up(row.joiner.node)]
         away = {_joiner(row) for row in rows}
         blocking = {_joiner(row) for row in rows if _blocks(row, is_up)}
@@ -46,6 +50,11 @@ class AwayJoiners:
             if now - since >= AWAY_S + later_s:
                 return node, f"{node}, which joins partitions, has been away for {now - since:.0f} s"
         return None
+
+    def forget(self) -> None:
+        """Count anew from the next look on."""
+        self._away.clear()
+        self._blocking.clear()
 
 
 def _joiner(row: Row) -> NodeId:

@@ -23,12 +23,13 @@ from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner,
 
 __all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "RowTable", "pack_document", "unpack_document"]
 
-FORMAT_VERSION: Final = 6
+FORMAT_VERSION: Final = 7
 _FIRST_VERSION: Final = 1
 _SECOND_VERSION: Final = 2
 _THIRD_VERSION: Final = 3
 _FOURTH_VERSION: Final = 4
 _FIFTH_VERSION: Final = 5
+_SIXTH_VERSION: Final = 6
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 _KEPT: Final = 4  # times as many rows as a document has, before those of earlier ones are forgotten
 
@@ -45,7 +46,7 @@ class Document(NamedTuple):
     members: tuple[Member, ...]
     rows: tuple[Row, ...]
     voters: tuple[Owner, ...]
-    former: ClusterId
+    formers: tuple[ClusterId, ...]
     is_paused: bool
     access: Access
 
@@ -109,16 +110,19 @@ def pack_document(document: Document) -> bytes:
     Its version is the lowest that can say it: what nodes of the release before can read, they are given.
     """
     version = max(_lowest_version(each) for each in document.keyspaces)
-    if document.former:
+    if document.formers:
         version = _FOURTH_VERSION
     if document.is_paused or not all(row.is_plain for row in document.rows):
         version = _FIFTH_VERSION
     if document.access != OPEN_TO_ALL:
+        version = _SIXTH_VERSION
+    former, *earlier = document.formers or ("",)
+    if earlier:
         version = FORMAT_VERSION
     seats = tuple(sorted({*document.voters}.union(*[row.named for row in document.rows])))
     rows = _table(seats, version < _FIFTH_VERSION).pack(document.rows)
     index = {seat: i for i, seat in enumerate(seats)}
-    later = [document.former, document.is_paused, _packed_access(document.access)]
+    later = [former, document.is_paused, _packed_access(document.access), earlier]
     head = [
         version,
         document.epoch,
@@ -155,14 +159,13 @@ def unpack_document(data: bytes) -> Document:
 
 
 def _read(fields: Sequence[Any]) -> Document:
-    later_types: tuple[type, ...] = (str, bool, tuple)
+    later_types: tuple[type, ...] = (str, bool, tuple, tuple)
     last = later_types[: max(0, fields[0] - _THIRD_VERSION)]
     types: tuple[type, ...] = (int, int, str, str, int, int, tuple, tuple, tuple, tuple, tuple, *last)
     head = _typed("document", fields, types)
     version, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters, *later = head
-    former = later[0] if version >= _FOURTH_VERSION else ""
     is_paused = later[1] if version >= _FIFTH_VERSION else False
-    access = _access(later[2]) if version >= FORMAT_VERSION else OPEN_TO_ALL
+    access = _access(later[2]) if version >= _SIXTH_VERSION else OPEN_TO_ALL
     owners = tuple([_owner(seat) for seat in seats])
     check_between("number of rows", len(rows), 1, MAX_PARTITIONS)
     check_between("number of rows", len(rows), partitions, partitions)
@@ -176,7 +179,7 @@ def _read(fields: Sequence[Any]) -> Document:
         tuple(_member(entry) for entry in members),
         _table(owners, version < _FIFTH_VERSION).read(rows),
         tuple(_seat(owners, voter) for voter in voters),
-        ClusterId(former),
+        _formers(later),
         is_paused,
         access,
     )
@@ -281,6 +284,14 @@ def _seat(owners: Sequence[Owner], index: Any) -> Owner:
 def _shown(value: Any) -> str:
     """An array is not shown: it may be nested deeper than Python can print."""
     return f"of type {type(value).__name__}" if isinstance(value, tuple | dict) else str(value)[:20]
+
+
+def _formers(later: Sequence[Any]) -> tuple[ClusterId, ...]:
+    """From the fields that version 4 and later ones add: the newest first."""
+    earlier = later[3] if len(later) > 3 else ()
+    if any(type(each) is not str for each in earlier):
+        raise InvalidArgument("ids of former clusters are texts")
+    return tuple(ClusterId(each) for each in (*later[:1], *earlier) if each)
 
 
 def _typed(what: str, entry: Any, types: Sequence[type]) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from typing import Final
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.replacement import estimated_keys
-from ringmill.cluster.ring.topology import Topology, choose_voters, cluster_id
+from ringmill.cluster.ring.topology import MAX_FORMERS, Topology, choose_voters, cluster_id
 from ringmill.cluster.ring.topology_entries import GIVEN_UP, NORMAL, Owner, Row
 
 __all__ = ["EPOCHS_PASSED", "RecoveryPlan", "check_recoverable", "is_recovered", "plan_recovery", "recovered"]
@@ -64,7 +64,7 @@ def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
         topology,
         epoch=epoch,
         cluster=ClusterId(""),
-        former=topology.cluster,
+        formers=(topology.cluster, *topology.formers)[:MAX_FORMERS],
         members=members,
         rows=tuple(
             Row(  # nothing moves any more, as there may be nobody to go on with it
@@ -114,7 +114,7 @@ def _leaves_too_few(topology: Topology, lost: Collection[NodeId]) -> bool:
 def is_recovered(topology: Topology, lost: Collection[NodeId]) -> bool:
     """Whether this is what became of a cluster without exactly these, none of which has a disk again."""
     given_up = {each.id for each in topology.members if each.is_given_up}
-    return bool(topology.former) and given_up == {*lost}
+    return bool(topology.formers) and given_up == {*lost}
 
 
 def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[NodeId, int]) -> RecoveryPlan:

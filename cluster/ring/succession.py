@@ -40,9 +40,9 @@ def check_next(older: Topology, newer: Topology) -> None:
 def check_follows(older: Topology, newer: Topology) -> None:
     """Raise InvalidArgument unless `newer` can have come from `older`, in one epoch or in several.
 
-    It may be of a cluster that was made of the older one's by an operator (rule T9).
+    It may be of a cluster that was made of the older one's by an operator, also by several recoveries (T9).
     """
-    if older.cluster not in (newer.cluster, newer.former):
+    if older.cluster not in (newer.cluster, *newer.formers):
         raise _another(older, newer)
     if newer.epoch <= older.epoch:
         raise InvalidArgument(f"epoch {newer.epoch} does not follow epoch {older.epoch}")

@@ -43,6 +43,7 @@ from ringmill.cluster.ring.topology_entries import (
 
 __all__ = [
     "FORMAT_VERSION",
+    "MAX_FORMERS",
     "MAX_KEYSPACES",
     "MAX_MEMBERS",
     "MAX_VOTERS",
@@ -59,8 +60,8 @@ __all__ = [
 MAX_MEMBERS = 256
 MAX_KEYSPACES = 1024
 MAX_VOTERS = 5
+MAX_FORMERS = 16
 _CLUSTER = re.compile(r"[0-9a-f]{32}")
-_NO_CLUSTER = ClusterId("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Topology:
     members: tuple[Member, ...]
     rows: tuple[Row, ...]
     voters: tuple[Owner, ...]
-    former: ClusterId = _NO_CLUSTER  # the cluster that this one was made of (rule T9)
+    formers: tuple[ClusterId, ...] = ()  # the clusters that this one was made of, newest first (rule T9)
     is_paused: bool = False  # no further move of the plan is begun
     access: Access = OPEN_TO_ALL  # who may do what (rule F8)
     _by_name: dict[str, KeyspaceEntry] = field(init=False, repr=False, compare=False)
@@ -187,7 +188,7 @@ class Topology:
         if not self._encoded:
             fields = Document(
                 self.epoch, self.cluster, self.name, self.partitions, self.n,
-                self.keyspaces, self.members, self.rows, self.voters, self.former,
+                self.keyspaces, self.members, self.rows, self.voters, self.formers,
                 self.is_paused, self.access,
             )  # fmt: skip
             object.__setattr__(self, "_encoded", pack_document(fields))
@@ -203,8 +204,10 @@ class Topology:
         """Raise InvalidArgument naming the first rule this document breaks."""
         if not _CLUSTER.fullmatch(self.cluster):
             raise InvalidArgument(f"cluster id {self.cluster[:80]!r} is not 32 hexadecimal digits")
-        if self.former and not _CLUSTER.fullmatch(self.former):
-            raise InvalidArgument(f"former cluster id {self.former[:80]!r} is not 32 hexadecimal digits")
+        check_between("number of former clusters", len(self.formers), 0, MAX_FORMERS)
+        for former in self.formers:
+            if not _CLUSTER.fullmatch(former):
+                raise InvalidArgument(f"former cluster id {former[:80]!r} is not 32 hexadecimal digits")
         self._check_entries()
         self._check_seats()
 

@@ -113,7 +113,7 @@ class Pins:
     async def sha256(self, name: str, file_id: int) -> str:
         """The hash of a whole table in hexadecimal digits.  Raises NotFound, InvalidArgument, OSError."""
         if (known := self._hashes.get(file_id)) is not None:
-            self._found(name)
+            self._end_later(self._found(name))
             return known
         digest, offset = sha256(), 0
         while piece := await self.read(name, file_id, offset):

@@ -287,7 +287,7 @@ class TopologyAgent:
     # Inside.
 
     def _may_go_over(self, current: Topology, newer: Topology) -> bool:
-        """To another cluster only if that one was made of this one, by an operator (T9).
+        """To another cluster only if that one was made of this one, by an operator, once or repeatedly (T9).
 
         A node that it does not name goes on where it is while it serves there: then it is not lost, and holds
         what is acknowledged there.  At its start it is on a disk that was given up.
@@ -295,7 +295,7 @@ class TopologyAgent:
         if newer.cluster == current.cluster:
             return True
         is_named = newer.has_seat(self._seat)
-        return newer.former == current.cluster and (is_named or not self.serving)
+        return current.cluster in newer.formers and (is_named or not self.serving)
 
     async def _pull_what_is_heard_of(self) -> None:
         while True:

@@ -24,6 +24,7 @@ LOOK_S: Final = 5.0
 TURN_S: Final = 10.0
 """By so much a member waits for each one before it that is up to say it first."""
 CHANGE_S: Final = 10.0
+LATE_S: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -46,13 +47,20 @@ class GivingUp:
             self._moves.set()
         else:
             self._moves.clear()
+            self._joiners.forget()
 
     async def run(self) -> None:
         while await self._moves.wait():
             topology = self._topology.current
             if topology is not None and self._topology.serving:
                 await self._look(topology)
+            else:
+                self._joiners.forget()
+            loop = asyncio.get_running_loop()
+            due = loop.time() + LOOK_S
             await asyncio.sleep(LOOK_S)
+            if loop.time() > due + LATE_S:  # this process stood still, so who was up meanwhile is not known
+                self._joiners.forget()
 
     async def _look(self, topology: Topology) -> None:
         now, later_s = asyncio.get_running_loop().time(), TURN_S * self._place(topology)
@@ -65,14 +73,19 @@ class GivingUp:
         return up.index(self._node) if self._node in up else len(up)
 
     async def _give_up(self, joiner: NodeId, why: str) -> None:
+        is_still_so = False
+
         def change(present: Topology, may_be_made: bool) -> Topology | None:
+            nonlocal is_still_so
             is_joining = any(row.joiner is not None and row.joiner.node == joiner for row in present.rows)
-            return aborted(present) if is_joining else None
+            is_still_so = is_joining and not self._liveness.is_up(joiner)
+            return aborted(present) if is_still_so else None
 
         try:
             await self._change(change, CHANGE_S)
         except (RingmillError, OSError) as error:
             _log.info("the plan is not given up yet: %s", error)
-        else:
+            return
+        if is_still_so:
             sometimes("a plan is given up as its joiner stays away")
             _log.warning("the plan is given up: %s", why)

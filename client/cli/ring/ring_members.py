@@ -29,7 +29,7 @@ __all__ = ["add", "rebalance", "remove"]
 @click.command()
 @click.argument("node", required=False)
 @click.option("--at", "address", metavar="ADDRESS", help="where the node runs already, on an empty folder")
-@click.option("--zone", help="its zone, for a node that is started here")
+@click.option("--zone", help="its zone; with --at by default the one that it tells")
 @DRY
 @YES
 @NO_WAIT
@@ -58,7 +58,10 @@ def add(
     name, at = (node, address) if fresh is None else (fresh.id, fresh.address)
     if not (name and at):
         raise InvalidArgument("--at says where NODE runs: name the node, too")
-    asked = AskedChange(name, f"add {name}", {"add": {name: at}}, is_dry=is_dry, yes=yes, waits=not no_wait)
+    changes: dict[str, dict[str, str]] = {"add": {name: at}}
+    if its_zone := zone if fresh is None else fresh.zone:
+        changes["zones"] = {name: its_zone}
+    asked = AskedChange(name, f"add {name}", changes, is_dry=is_dry, yes=yes, waits=not no_wait)
     if not agreed(settings, asked):
         return
     begun = fresh is not None and start_newcomer(settings.cluster_folder, fresh, settings.timeout or START_S)

@@ -40,7 +40,7 @@ _NANO: Final = 1_000_000_000
 
 
 class UrlFiles(OsFileSystem):
-    """A file by path, or by URL for the methods that read, and for `create` and `unlink`.
+    """A file by path, or by URL for the methods that read, and for `create`, `rename` and `unlink`.
 
     Raises InvalidArgument for a URL of a kind that is not installed.
     """
@@ -50,6 +50,23 @@ class UrlFiles(OsFileSystem):
 
     def create(self, path: str) -> AppendFile:
         return _UrlWriter(path) if is_url(path) else super().create(path)
+
+    def rename(self, source: str, target: str) -> None:
+        """By URL, within one store: it copies what was written whole, without sending it through here."""
+        if not is_url(target):
+            super().rename(source, target)
+            return
+        with _written(target) as (store, name):
+            former = store._strip_protocol(source)
+            if getattr(store, "local_file", False):
+                store.mv(former, name)
+                return
+            try:
+                store.cp_file(former, name)
+            except NotImplementedError:  # what has no copies may have a rename of its own, as SFTP does
+                store.mv(former, name)
+            else:
+                store.rm_file(former)
 
     def unlink(self, path: str) -> None:
         if not is_url(path):

@@ -105,7 +105,7 @@ class FrameTransport:
         self._clock = clock
         self._entropy = entropy
         self._cluster = cluster
-        self._former = ""
+        self._formers: tuple[str, ...] = ()
         self._secret = LinkSecret(secret, entropy)
         self.door = ClientDoor(node_id, secret, tuple(addresses), entropy)
         """Who clients are."""
@@ -147,14 +147,14 @@ class FrameTransport:
         else:
             await self._group.__aexit__(None, None, None)
 
-    def join(self, cluster: ClusterId, former: str = "") -> None:
-        """The node belongs to this cluster from now on, which was made of `former` ("": of none).
+    def join(self, cluster: ClusterId, *formers: str) -> None:
+        """The node belongs to this cluster from now on, which was made of `formers`.
 
         When it goes over from another one, its links are replaced, and streams are ended whose diallers said
-        that they were of the former one, or may ask little as this node was.
+        that they were of another one, or may ask little as this node was.
         """
         goes_over = self._cluster is not None and cluster != self._cluster
-        self._cluster, self._former = cluster, former
+        self._cluster, self._formers = cluster, formers
         if goes_over:
             self._replace_links()
             self._answering.end_streams(
@@ -377,7 +377,7 @@ class FrameTransport:
         ours = Introduction(
             self._node_id,
             self._cluster or "",
-            former=self._former,
+            formers=self._formers,
             clock_us=microseconds(self._clock.boottime()),
             offer=self._peer_offer if dialler.node else self._client_offer,
             takes_traces=self._answering.tracer is not None,
@@ -411,7 +411,7 @@ class FrameTransport:
         """Raises ProtocolMismatch for another cluster, unless one of the two was made of the other (T9)."""
         if not self._is_foreign(told):
             return
-        if traffic_class == _CONTROL and (told.former == self._cluster or told.cluster == self._former):
+        if traffic_class == _CONTROL and (self._cluster in told.formers or told.cluster in self._formers):
             return
         raise ProtocolMismatch(
             f"{told.node} is of cluster {told.cluster}, {self._node_id} of cluster {self._cluster}",
@@ -440,7 +440,7 @@ class FrameTransport:
         return links
 
     async def _dial(self, to: NodeId, address: str, traffic_class: str) -> FrameStream:
-        ours = Introduction(self._node_id, self._cluster or "", traffic_class, former=self._former)
+        ours = Introduction(self._node_id, self._cluster or "", traffic_class, formers=self._formers)
         proof = DialledProof(self._secret, ours, BETWEEN_NODES)
 
         def check(told: Introduction) -> None:

@@ -43,6 +43,7 @@ CALLER_PROOF_KEY: Final = "ringmill-caller-proof"
 _NODE_KEY: Final = "ringmill-node"
 _CLUSTER_KEY: Final = "ringmill-cluster"
 _FORMER_KEY: Final = "ringmill-former"
+_EARLIER_KEY: Final = "ringmill-earlier"
 _CLASS_KEY: Final = "ringmill-class"
 _RUNS_KEY: Final = "ringmill-runs"
 _TRACES_KEY: Final = "ringmill-traces"
@@ -66,14 +67,14 @@ class Introduction:
     proof: bytes = b""  # of the answering side alone: that it knows the cluster's secret
     token_id: str = ""  # of a client alone: which token of its own it has (rule F8)
     takes_traces: bool = False  # of the answering side alone: it records the traces of what it is asked
-    former: str = ""  # the cluster that its own was made of, when most voters were lost (rule T9)
+    formers: tuple[str, ...] = ()  # the clusters that its own was made of, newest first (rule T9)
 
     @classmethod
     def of(cls, told: Mapping[str, str]) -> Introduction:
         return cls(
             node=told.get(_NODE_KEY, ""),
             cluster=told.get(_CLUSTER_KEY, ""),
-            former=told.get(_FORMER_KEY, ""),
+            formers=tuple(filter(None, (told.get(_FORMER_KEY), *told.get(_EARLIER_KEY, "").split()))),
             traffic_class=told.get(_CLASS_KEY, ""),
             clock_us=clock_reading(told.get(CLOCK_KEY)),
             takes_runs=told.get(_RUNS_KEY) == "1",
@@ -86,8 +87,9 @@ class Introduction:
 
     def texts(self) -> dict[str, str]:
         told = {_NODE_KEY: self.node, _CLUSTER_KEY: self.cluster} if self.node else {}
-        if self.former:
-            told[_FORMER_KEY] = self.former
+        if self.formers:
+            told[_FORMER_KEY], *earlier = self.formers
+            told |= {_EARLIER_KEY: " ".join(earlier)} if earlier else {}
         if self.traffic_class:
             told[_CLASS_KEY] = self.traffic_class
         if self.takes_runs:

@@ -42,6 +42,7 @@ class BackedWorld:
         self.store = BackupStore(disk, "backups")
         self.asked: Callable[[str, str], None] = lambda node, method: None
         self.progress = BackupProgress()
+        self.pace = BytePace()
 
     async def create(self, name: str) -> BackupManifest:
         self.progress = BackupProgress()
@@ -51,7 +52,7 @@ class BackedWorld:
             self.store,
             name,
             clock=SimulatedClock(self.world.world.loop),
-            pace=BytePace(),
+            pace=self.pace,
             progress=self.progress,
         )
 

@@ -7,19 +7,24 @@ from collections import Counter
 
 import pytest
 
+from ringmill.client.backups import backup_calls
 from ringmill.client.backups.backup_manifest import BackupManifest
+from ringmill.client.backups.backup_progress import BytePace
 from ringmill.cluster.errors import (
     Conflict,
     CorruptData,
     NotFound,
+    Overloaded,
     PermissionDenied,
     ProtocolMismatch,
     Unavailable,
 )
 from ringmill.cluster.ring.access.access_changes import required
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Topology
+from ringmill.node.backups import pins
 from ringmill.node.services.table import Call, Unary
 from ringmill.simulator.disk.lossy import LossyDisk
 from tests.client.backups.backup_world import BackedWorld, methods_of, read_rows
@@ -153,17 +158,17 @@ def test_all_are_pinned_again_when_one_has_removed_something_meanwhile() -> None
     """A hint that was delivered between two pins would be in neither of them (rule B2)."""
 
     async def story(world: HealingWorld) -> None:
-        backed, pins = BackedWorld(world, LossyDisk()), Counter[str]()
+        backed, pinned = BackedWorld(world, LossyDisk()), Counter[str]()
 
         def asked(node: str, method: str) -> None:
-            pins[node] += method == "Pin"
-            if method == "Pin" and pins["n3"] == 1 and node == "n3":
+            pinned[node] += method == "Pin"
+            if method == "Pin" and pinned["n3"] == 1 and node == "n3":
                 world[node].replica.hints.delivered += 1
 
         backed.asked = asked
         await filled(world)
         await backed.create("monday")
-        assert pins == {"n1": 2, "n2": 2, "n3": 2}
+        assert pinned == {"n1": 2, "n2": 2, "n3": 2}
 
         def always(node: str, method: str) -> None:
             if method == "Pin" and node == "n3":
@@ -173,6 +178,47 @@ def test_all_are_pinned_again_when_one_has_removed_something_meanwhile() -> None
         with pytest.raises(Unavailable, match="a node removed something"):
             await backed.create("tuesday")
         assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept], "none is left"
+
+    run(story)
+
+
+def test_one_member_that_keeps_an_old_topology_is_left_out() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        old = world["n3"].membership.topology.topology()
+        await backed.create_keyspace(NewKeyspace("notes"))
+        await asyncio.sleep(1)
+        world["n3"].backups.pins._topology = OldView(old)  # type: ignore[assignment]
+        manifest = await backed.create("monday")
+        assert (manifest.missing, manifest.holds_w, manifest.topology.epoch) == (("n3",), 2, old.epoch + 1)
+        assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
+        world["n2"].backups.pins._topology = OldView(old)  # type: ignore[assignment]
+        with pytest.raises(Unavailable, match=r"missing: n2 \(has topology epoch 1, others 2\), n3"):
+            await backed.create("tuesday")
+
+    run(story)
+
+
+class OldView:
+    def __init__(self, topology: Topology) -> None:
+        self.current = topology
+
+    def topology(self) -> Topology:
+        return self.current
+
+
+def test_no_pin_is_left_when_one_member_refuses() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+
+        def asked(node: str, method: str) -> None:
+            if (node, method) == ("n2", "Pin"):
+                raise Overloaded("n2 keeps its tables for 4 backups already")
+
+        backed.asked = asked
+        with pytest.raises(Overloaded):
+            await backed.create("monday")
+        assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
 
     run(story)
 
@@ -192,19 +238,42 @@ def test_no_backup_is_made_while_partitions_move() -> None:
     run(story, nodes=4)
 
 
-def test_a_pin_ends_when_nobody_asks_any_more() -> None:
+def test_a_pin_ends_when_nobody_asks_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pins, "UNUSED_S", 12.0)
+
     async def story(world: HealingWorld) -> None:
         await filled(world)
-        pins = world["n1"].backups.pins
-        pin = await world.inside("n1", pins.pin())
-        await asyncio.sleep(100)
+        kept = world["n1"].backups.pins
+        pin = await world.inside("n1", kept.pin())
+        await asyncio.sleep(10)
         file = pin.tables.tables[0].file_id
-        assert await world.inside("n1", pins.read(pin.name, file, 0))
-        await asyncio.sleep(100)
-        assert await world.inside("n1", pins.read(pin.name, file, 0)), "it was asked for meanwhile"
-        await asyncio.sleep(121)
+        assert await world.inside("n1", kept.read(pin.name, file, 0))
+        await asyncio.sleep(10)
+        assert await world.inside("n1", kept.read(pin.name, file, 0)), "it was asked for meanwhile"
+        await world.inside("n1", kept.sha256(pin.name, file))
+        for _ in range(2):
+            await asyncio.sleep(10)
+            assert await world.inside("n1", kept.sha256(pin.name, file)), "a hash that is known, too"
+        await asyncio.sleep(12.1)
         with pytest.raises(NotFound, match="does not keep tables as"):
-            await world.inside("n1", pins.read(pin.name, file, 0))
+            await world.inside("n1", kept.read(pin.name, file, 0))
+
+    run(story)
+
+
+def test_a_slow_backup_keeps_its_pins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One piece takes longer than an unused pin lasts, for all that have it."""
+    monkeypatch.setattr(pins, "UNUSED_S", 4.0)
+    monkeypatch.setattr(backup_calls, "KEEP_S", 1.0)
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+        backed.pace = BytePace(1000.0)
+        began_s = world.world.loop.time()
+        manifest = await backed.create("slow")
+        assert world.world.loop.time() - began_s > 5
+        assert (manifest.missing, manifest.holds_w) == ((), 1)
 
     run(story)
 

@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from ringmill.client.local import local_cluster
-from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
+from ringmill.client.local import local_cluster, tcp_ports
+from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
 from ringmill.client.local.newcomers import next_node, start_newcomer
 from ringmill.cluster.errors import InvalidArgument, Unavailable
+
+
+@pytest.fixture(autouse=True)
+def taken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The ports at which others listen on this machine."""
+    ports = set[int]()
+    monkeypatch.setattr(tcp_ports, "is_free", lambda port: port not in ports)
+    return ports
 
 
 def test_the_folder_of_a_node_that_left_is_not_taken_again(tmp_path: Path) -> None:
@@ -38,6 +46,32 @@ def test_a_newcomer_takes_no_port_at_which_a_node_serves_metrics(tmp_path: Path)
     assert next_node(below).port == 7111, "else its metrics would be at the port of a node"
     far = LocalCluster("c", str(tmp_path), 1, 16, nodes, metrics_shift=100)
     assert next_node(far).port == 7106
+
+
+def test_a_newcomer_takes_no_port_at_which_somebody_else_listens(tmp_path: Path, taken: set[int]) -> None:
+    nodes = (LocalNode("n1", "127.0.0.1:7101", ""),)
+    taken |= {7102, 7103, 7204}  # the last would be that of its metrics
+    assert next_node(LocalCluster("c", str(tmp_path), 1, 16, nodes)).port == 7104
+    assert next_node(LocalCluster("c", str(tmp_path), 1, 16, nodes, metrics_shift=100)).port == 7105
+    taken |= {*range(7101, tcp_ports.LIMIT)}
+    with pytest.raises(tcp_ports.PortTaken, match="no free port from 7102 to 32767"):
+        next_node(LocalCluster("c", str(tmp_path), 1, 16, nodes))
+
+
+@pytest.mark.parametrize("name", ["n2", "n" * 32, "db-4", "a"])
+def test_a_newcomer_that_is_written_down_can_be_read(name: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    nodes = (LocalNode("n1", "127.0.0.1:7101", ""),)
+    save_cluster(cluster := LocalCluster("c", str(tmp_path / "c"), 1, 16, nodes))
+    save_cluster(more := cluster.with_new(next_node(cluster, name)))
+    assert load_cluster(more.folder) == more
+
+
+@pytest.mark.parametrize("name", ["N6", "6", "db_4", "n.5", "n" * 33, ""])
+def test_a_name_that_could_not_be_read_again_is_refused(name: str, tmp_path: Path) -> None:
+    nodes = (LocalNode("n1", "127.0.0.1:7101", ""),)
+    with pytest.raises(InvalidArgument, match="is no name of a local node"):
+        next_node(LocalCluster("c", str(tmp_path), 1, 16, nodes), name)
 
 
 @pytest.mark.parametrize("code", [1, None])

@@ -30,6 +30,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
+from ringmill.cluster.ring.recovery import recovered
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.wire.stubs import kv_pb2, topology_pb2
 
@@ -197,6 +198,33 @@ async def test_a_node_of_another_cluster_at_an_owners_address_is_not_asked() -> 
         assert (await db.get(KEY)).value == b"Ada"
     assert len(cluster.writes) == 1 and not other.writes
     assert cluster.nodes[first.address].asked == ["Get"]  # its topology
+
+
+async def test_a_client_goes_over_to_the_cluster_that_goes_on_from_its_own_and_to_no_earlier_one() -> None:
+    """Also past a recovery that it has not heard of (rule T9)."""
+    cluster = FakeCluster()
+    before = cluster.topology
+    async with client_of(cluster) as db:
+        await db.put(KEY, b"Ada")
+        once = recovered(before, [NodeId("n1"), NodeId("n2"), NodeId("n3")])
+        cluster.topology = recovered(once, [*once.addresses()][:4])
+        directory = db._router.directory
+        await directory.catch_up(cluster.topology.epoch, 1.0)
+        assert directory.topology == cluster.topology
+        await db.put(KEY, b"Bob")
+        assert cluster.writes[-1].epoch == cluster.topology.epoch
+        for each in (before.cluster, once.cluster):
+            with pytest.raises(Unavailable, match="at a:1 is a node of cluster"):
+                directory.check_cluster(each, "a:1")
+
+
+async def test_a_session_may_begin_with_a_node_of_the_cluster_that_goes_on_from_ours() -> None:
+    cluster = FakeCluster()
+    async with client_of(cluster) as db:
+        directory, ours = db._router.directory, cluster.topology.cluster
+        directory.check_cluster("c" * 32, "a:1", ("b" * 32, ours))
+        with pytest.raises(Unavailable, match="at a:1 is a node of cluster"):
+            directory.check_cluster("c" * 32, "a:1", ("b" * 32,))
 
 
 async def test_who_meets_nodes_of_no_cluster_is_told_how_to_form_one() -> None:

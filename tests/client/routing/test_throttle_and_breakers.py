@@ -47,12 +47,32 @@ def test_a_breaker_opens_when_half_of_twenty_fail_and_its_node_is_asked_last() -
     breakers = Breakers()
     breakers.failed(A, 0.0)
     for _ in range(10):
-        breakers.answered(A)
+        breakers.answered(A, 0.0)
     for _ in range(9):
         assert breakers.last([A, B, C], 0.0) == [A, B, C]
         breakers.failed(A, 0.0)
     assert breakers.last([A, B, C], 0.0) == [B, C, A]
     assert breakers.last([A, B, C], FIRST_OPEN_S) == [A, B, C]
+
+
+def test_few_failures_among_many_answers_open_nothing() -> None:
+    """Nor just after the counting has begun a new slot."""
+    for ends in (9.0, SLOT_S, SLOT_S + 0.01):
+        breakers = Breakers()
+        for number in range(5000):
+            breakers.answered(A, number * ends / 5000)
+        for _ in range(20):
+            breakers.failed(A, ends)
+        assert not breakers.is_open(A, ends)
+
+
+def test_answers_of_long_ago_keep_no_breaker_closed() -> None:
+    breakers = Breakers()
+    for _ in range(5000):
+        breakers.answered(A, 0.0)
+    for _ in range(20):
+        breakers.failed(A, 2 * SLOT_S + 0.1)
+    assert breakers.is_open(A, 2 * SLOT_S + 0.1)
 
 
 def test_a_node_that_fails_again_is_left_alone_for_twice_as_long_and_an_answer_ends_that() -> None:
@@ -65,7 +85,7 @@ def test_a_node_that_fails_again_is_left_alone_for_twice_as_long_and_an_answer_e
         now += open_s
         breakers.failed(A, now)
     now += LONGEST_OPEN_S
-    breakers.answered(A)
+    breakers.answered(A, now)
     breakers.failed(A, now)
     assert not breakers.is_open(A, now)
 

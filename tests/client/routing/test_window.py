@@ -235,7 +235,8 @@ async def test_a_batch_waits_for_nodes_that_have_no_room_and_spends_no_retry_on_
         for node in cluster.nodes.values():
             node.refusals += [Overloaded("busy", detail={"retry_after": 0.001}) for _ in range(30)]
         raise_first(await db.mput(pairs()))
-    assert all(not node.refusals for node in cluster.nodes.values())
+    left = [len(node.refusals) for node in cluster.nodes.values()]
+    assert sum(left) < 30 and 0 in left, "some breakers open, and then others have room first"
     assert len(counted) == 2 * len(KEYS)  # a tenth of a retry each, however often an item was put off
 
 

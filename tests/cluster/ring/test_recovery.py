@@ -1,14 +1,16 @@
 """When members may be given up, and that recoveries without different ones share nothing."""
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import pytest
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ids import ClusterId, DiskId, NodeId
 from ringmill.cluster.membership.start_rules import others_needed
 from ringmill.cluster.ring.recovery import EPOCHS_PASSED, check_recoverable, recovered
-from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.ring.succession import check_follows
+from ringmill.cluster.ring.topology import MAX_FORMERS, Member, Topology, first_topology
 
 NAMES = [NodeId(f"n{number}") for number in range(1, 10)]
 
@@ -35,7 +37,7 @@ def test_a_loss_that_leaves_too_few_to_confirm_a_start_may_be_accepted_whoever_v
     for count in range(1, size):
         lost = in_order[:count]
         if size - count - 1 < others_needed(size):
-            assert recovered(topology, lost).former == topology.cluster
+            assert recovered(topology, lost).formers == (topology.cluster,)
             continue
         if 2 * len({*lost} & {*topology.voter_nodes}) < len(topology.voters):
             with pytest.raises(InvalidArgument, match="can still decide"):
@@ -48,6 +50,19 @@ def test_members_that_were_given_up_before_are_none_that_could_confirm() -> None
     others = [node for node in NAMES[5:] if node not in once.voter_nodes]
     lost = [*NAMES[:5], *others, once.voter_nodes[0]]
     assert len(lost) == 7
-    assert recovered(once, lost).former == once.cluster
+    twice = recovered(once, lost)
+    assert twice.formers == (once.cluster, once.formers[0])
+    assert Topology.decode(twice.encode()) == twice
+    check_follows(formed(9), twice)
     with pytest.raises(InvalidArgument, match="can still decide"):
         check_recoverable(once, [*NAMES[:5], *others])
+
+
+def test_the_newest_former_clusters_are_kept_up_to_a_limit() -> None:
+    once = recovered(formed(9), NAMES[:5])
+    long = replace(once, formers=tuple(ClusterId(f"{at:032x}") for at in range(MAX_FORMERS)))
+    twice = recovered(long, [*NAMES[:5], *once.voter_nodes[:2]])
+    assert twice.formers == (once.cluster, *long.formers[:-1])
+    assert Topology.decode(twice.encode()).formers == twice.formers
+    with pytest.raises(InvalidArgument, match="former clusters is 17"):
+        replace(twice, formers=(*twice.formers, once.cluster)).check()

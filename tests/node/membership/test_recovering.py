@@ -43,7 +43,7 @@ def test_one_of_three_brings_up_two_empty_disks() -> None:
         await world.world.nodes["n1"].up()
         assert not world["n1"].membership.topology.serving
         made, is_new = await go_on(world, "n1", "n2", "n3")
-        assert is_new and made.voter_nodes == ("n1",) and made.cluster != made.former
+        assert is_new and made.voter_nodes == ("n1",) and made.cluster not in made.formers
         assert await go_on(world, "n1", "n2", "n3") == (made, False)
         await until(lambda: world["n1"].membership.topology.serving)
         assert await world.get("n1", KEYS[7], "1") == [b"v7"]
@@ -128,6 +128,30 @@ def test_a_given_up_disk_stays_so_though_another_one_of_them_answers_first() -> 
 
     with bent(method(Offering._tell, untold)):
         run(story)
+
+
+def test_disks_that_a_first_recovery_gave_up_are_foreign_after_a_second_one() -> None:
+    """They are most of the voters of the first cluster, and know neither of the others."""
+
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        first = ("n1", "n2", "n3")
+        kill(world, *first)
+        await go_on(world, "n4", *first)
+        await until(lambda: world["n5"].membership.topology.serving)
+        await until(lambda: len(world["n5"].membership.topology.topology().formers) == 1)
+        kill(world, "n4")
+        made, _ = await go_on(world, "n5", *first, "n4")
+        assert len(made.formers) == 2
+        for name in first:
+            world.world.nodes[name].start()
+            await world.world.nodes[name].up()
+        await asyncio.sleep(30)
+        assert all(world[name].membership.topology.is_displaced for name in first)
+        with pytest.raises(RingmillError, match="the disk of n2 was given up"):
+            await world.get("n2", KEYS[0], "1")
+
+    run(story, nodes=5)
 
 
 def test_given_up_members_are_not_waited_for_when_a_clock_has_jumped() -> None:
@@ -228,7 +252,7 @@ def test_members_that_are_left_go_over_and_gone_partitions_begin_empty() -> None
         assert await go_on(world, "n5", *lost) == (made, False)
         for name in lost:
             await replace(world, "n4", name, await lose(world, name))
-        assert made.former == before.cluster
+        assert made.formers == (before.cluster,)
         for name in lost:
             await until(lambda name=name: len(world[name].repair.healing.loss.short) > 0)
         for _ in range(20):

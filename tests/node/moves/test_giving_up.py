@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,18 @@ def test_a_joiner_that_takes_the_majority_away_is_named_after_a_minute() -> None
         )
 
 
+def test_who_is_cut_off_itself_names_nobody() -> None:
+    """It sees the joiner down, and most voters, too; what it saw then does not count when it is back."""
+    joiners, topology = AwayJoiners(), joining()
+    cut_off = up_but(JOINER, "n2", "n3")
+    for now in (0.0, AWAY_S / 2, AWAY_S, 2 * AWAY_S):
+        assert joiners.look(topology, cut_off, now) is None
+    assert joiners.look(topology, up_but(JOINER), 2 * AWAY_S + 5) is None, (
+        "the joiner is heard of a moment later"
+    )
+    assert joiners.look(topology, up_but(JOINER), 3 * AWAY_S + 5) is not None
+
+
 class Cluster:
     """The topology, and who is up, as a node sees them."""
 
@@ -102,4 +115,60 @@ async def test_the_partitions_go_back_to_their_old_owners(node: str, monkeypatch
     made = cluster.changes
     await asyncio.sleep(0.02)
     assert cluster.changes == made, "nothing moves any more"
+    running.cancel()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(giving_up, "LOOK_S", 0.001)
+    monkeypatch.setattr("ringmill.cluster.ring.away_joiners.AWAY_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_joiner_that_is_back_when_the_change_is_made_stays() -> None:
+    cluster: Any = Cluster()
+    cluster.down = (JOINER,)
+    asked = asyncio.Event()
+
+    async def change(change: Callable[[Topology, bool], Topology | None], within_s: float) -> None:
+        cluster.down = ()  # heard of while the newest topology is fetched
+        await cluster.change(change, within_s)
+        asked.set()
+
+    each = GivingUp(NodeId("n1"), topology=cluster, liveness=cluster, change=change)
+    each.take(cluster.topology())
+    running = asyncio.create_task(each.run())
+    async with asyncio.timeout(30):
+        await asked.wait()
+    assert cluster.topology() == joining()
+    running.cancel()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("what", ["stood still", "nothing moved", "did not serve"])
+async def test_a_break_in_what_was_seen_of_a_joiner_begins_its_time_anew(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_up, "LATE_S", 0.03)
+    cluster: Any = Cluster()
+    cluster.down = (JOINER,)
+    each = GivingUp(NodeId("n1"), topology=cluster, liveness=cluster, change=cluster.change)
+    each.take(cluster.topology())
+    running = asyncio.create_task(each.run())
+    await asyncio.sleep(0.02)
+    if what == "stood still":
+        time.sleep(0.2)  # noqa: ASYNC251
+    elif what == "nothing moved":
+        each.take(first_topology("demo", [member(each) for each in (1, 2, 3)], partitions=16))
+        await asyncio.sleep(0.2)
+        each.take(cluster.topology())
+    else:
+        cluster.serving = False
+        await asyncio.sleep(0.2)
+        cluster.serving = True
+    await asyncio.sleep(0.02)
+    assert cluster.changes == 0
+    async with asyncio.timeout(30):
+        while not cluster.changes:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
     running.cancel()

@@ -9,7 +9,7 @@ import pytest
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.cli.ring.heirs import heirs_of, local_heir
-from ringmill.client.local import local_cluster
+from ringmill.client.local import local_cluster, tcp_ports
 from ringmill.client.local.local_state import LocalCluster, LocalNode
 from ringmill.cluster.errors import InvalidArgument
 
@@ -20,6 +20,7 @@ NODES = tuple(LocalNode(f"n{number}", f"127.0.0.1:{7100 + number}", f"z{number}"
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = LocalCluster("c", str(tmp_path), 3, 16, NODES)
     monkeypatch.setattr(local_cluster, "required_cluster", lambda folder: cluster)
+    monkeypatch.setattr(tcp_ports, "is_free", lambda port: True)
 
 
 def test_an_heir_without_an_address_would_be_started_here_on_a_port_of_its_own() -> None:

@@ -68,3 +68,17 @@ async def test_streams_of_members_that_have_not_gone_over_end(nodes: Any) -> Non
                 assert await ask(n1, "topology.pull", Priority.CONTROL) == b"hi"
                 break
             await asyncio.sleep(0.05)
+
+
+async def test_nodes_of_a_cluster_that_was_made_of_theirs_twice_are_told_its_document(nodes: Any) -> None:
+    n1, n2 = await nodes.start("n1", cluster="c1"), await nodes.start("n2", cluster="c3")
+    n2.join(ClusterId("c3"), C2, C1)
+    for method in ("echo", "topology.pull"):
+        n2.serve(method, echo)
+    n1.serve("topology.pull", echo)
+    assert await ask(n1, "topology.pull", Priority.CONTROL) == b"hi"
+    assert (
+        await n2.call(NodeId("n1"), "topology.pull", b"hi", timeout_s=5, priority=Priority.CONTROL) == b"hi"
+    )
+    with pytest.raises(RingmillError):
+        await ask(n1, "echo", Priority.CONTROL)

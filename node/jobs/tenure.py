@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ringmill.cluster.consensus.leases import AsyncLease
-from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.errors import DiskFull, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
@@ -141,7 +141,7 @@ class Tenure:
                 await asyncio.sleep(_AGAIN_S)
             known = await self._known(spec.job)
             if known is None:
-                await self._bundles.ensure(spec.bundle_sha256, bundle_from)
+                await self._have_code(spec, bundle_from)
                 async with self._planning:  # never two of one job
                     known = await self._known(spec.job)
                     if known is None:
@@ -156,6 +156,15 @@ class Tenure:
                     raise Unavailable(f"{self._world.node} coordinates no more", outcome="unknown")
                 if (error := keeping.result()) is not None:
                     raise error.with_outcome("unknown") from error
+
+    async def _have_code(self, spec: JobSpec, source: NodeId) -> None:
+        """Raises RingmillError; Unavailable where another node may do better."""
+        try:
+            await self._bundles.ensure(spec.bundle_sha256, source)
+        except DiskFull as error:
+            if self._work:  # no other node coordinates while this one does
+                raise
+            raise Unavailable(error.message, hint=error.hint, outcome="failed") from error
 
     async def _known(self, job: str) -> JobSpec | None:
         driver = self._jobs.get(job)
@@ -307,10 +316,9 @@ class Tenure:
         for _ in range(_CODE_TRIES):
             if name := snapshot_name(spec):  # nobody else does it before the job is driven (rule J27)
                 await self._world.keyspaces.keep_snapshot(name)
-            for node in self._world.members_up():
-                with suppress(RingmillError):
-                    await self._bundles.ensure(spec.bundle_sha256, node)
-                    return
+            with suppress(RingmillError):  # a full disk, too: workers that have the code need no other one
+                await self._world.code_of(spec)
+                return
             await asyncio.sleep(_CODE_PAUSE_S)
 
     async def _spread(self, sha256: str) -> None:

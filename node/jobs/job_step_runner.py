@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ _CHECKED_BYTES_PER_S: Final = 50e6  # and a repeated one reads each part that wa
 _UNTIL_TIMEOUT_S: Final = 600.0  # it may read all records of a round
 _TRIES: Final = 3  # a process that is killed once was unlucky, one that is killed three times is too large
 _PAUSE_S: Final = 0.1
+_END_TIMEOUT_S: Final = 1.0
 _LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}  # as a task process; a plan holds every split in memory
 
 
@@ -111,7 +113,9 @@ class JobStepRunner:
             raise _Interrupted(text, outcome=_outcome(step)) from error
         finally:
             process.kill()
-            await process.wait()
+            with suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it go
+                async with asyncio.timeout(_END_TIMEOUT_S):
+                    await process.wait()
         if said.kind == "refused":
             raise from_wire(said.body)
         if said.kind == "failed":

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -41,6 +42,7 @@ from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed, slots_used
 from ringmill.node.jobs.keyspaces.kept_snapshot import snapshot_name
 from ringmill.node.jobs.keyspaces.keyspace_plan import keyspace_splits, output_id
+from ringmill.node.jobs.stages.planning_turns import PlanningTurns
 from ringmill.node.jobs.surroundings import Surroundings
 
 __all__ = ["JOB_OPEN", "Tenure"]
@@ -48,6 +50,8 @@ __all__ = ["JOB_OPEN", "Tenure"]
 JOB_OPEN: Final = "job.open"
 _log = logging.getLogger(__name__)
 _SPREAD_TIMEOUT_S: Final = 0.8
+_CODE_TIMEOUT_S: Final = 5.0
+_KEPT_WITHIN_S: Final = 9.0  # whoever submits a job waits for 12 s
 _COPIES: Final = 2
 _AGAIN_S: Final = 0.05
 _WIND_UP_S: Final = 1.0
@@ -73,9 +77,11 @@ class Tenure:
         self._lease = lease
         self._bundles = bundles
         self._jobs = jobs
-        self._planning = asyncio.Lock()
+        self._planning = PlanningTurns()
         self._work: dict[str, asyncio.Task[None]] = {}
         self._keeping: dict[str, asyncio.Task[RingmillError | None]] = {}  # jobs that are being accepted
+        self._without_code: dict[str, str] = {}  # of those: why no other member has the code by now
+        self._telling: set[asyncio.Task[str]] = set()
         self._busy = 0
         self._idle: asyncio.TimerHandle | None = None
         self._accepted = 0
@@ -107,7 +113,7 @@ class Tenure:
     ) -> None:
         if self._idle is not None:
             self._idle.cancel()
-        for task in [*self._work.values(), *self._keeping.values()]:
+        for task in [*self._work.values(), *self._keeping.values(), *self._telling]:
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
 
@@ -133,8 +139,8 @@ class Tenure:
         """Accept a job; every check that can refuse it is made here.  A repeated submission is the same job.
 
         Raises InvalidArgument for a job that is not valid, or whose name another job has; NotFound when its
-        code is nowhere; Overloaded when too many jobs are open; Unavailable, with outcome "unknown" when it
-        may have been accepted.
+        code is nowhere; Overloaded when too many jobs are open or planned; Unavailable, with outcome
+        "unknown" when it may have been accepted.
         """
         with self._being_busy():
             while spec.job in self._work and spec.job not in self._jobs:  # noqa: ASYNC110 - it is replayed
@@ -142,16 +148,19 @@ class Tenure:
             known = await self._known(spec.job)
             if known is None:
                 await self._have_code(spec, bundle_from)
-                async with self._planning:  # never two of one job
+                async with self._planning.of(spec.job):
                     known = await self._known(spec.job)
                     if known is None:
                         begun = [self._jobs[each].spec for each in self._work if each in self._jobs]
-                        self._index.check_room(spec, begun)
-                        known = await self._accept_new(spec)
+                        self._index.check_room(spec, [*begun, *self._planning.planned])
+                        async with self._planning.place(spec):
+                            known = await self._accept_new(spec)
             if known.asked != spec.asked:
                 raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
             if (keeping := self._keeping.get(spec.job)) is not None:
-                await asyncio.wait([keeping])  # whoever asked may be gone: it is kept all the same
+                # whoever asked may be gone: it is kept all the same
+                if not (await asyncio.wait([keeping], timeout=_KEPT_WITHIN_S))[0]:
+                    raise self._not_kept(spec.job)
                 if keeping.cancelled():
                     raise Unavailable(f"{self._world.node} coordinates no more", outcome="unknown")
                 if (error := keeping.result()) is not None:
@@ -220,15 +229,23 @@ class Tenure:
     async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:
         """Returns once the job outlives this node; else why it may not."""
         try:
-            await gather_all(
-                [self._list(driver, row), driver.journal.flush(), self._spread(driver.spec.bundle_sha256)]
-            )
+            await gather_all([self._list(driver, row), driver.journal.flush(), self._spread(driver)])
         except RingmillError as error:
             if isinstance(error, Fenced):
                 self.ended.set()
             return error
+        finally:
+            self._without_code.pop(row.job, None)
         self._keeping.pop(row.job, None)
         return None
+
+    def _not_kept(self, job: str) -> Unavailable:
+        why = self._without_code.get(job) or "too few nodes answer to note it"
+        return Unavailable(
+            f"job {job} has begun at {self._world.node} and may not outlive that node: {why}",
+            hint=f"submit it again, or look with `ringmill job status {job}`",
+            outcome="unknown",
+        )
 
     async def _list(self, driver: JobDriver, row: IndexRow) -> None:
         await self._index.put(row)
@@ -321,17 +338,49 @@ class Tenure:
                 return
             await asyncio.sleep(_CODE_PAUSE_S)
 
-    async def _spread(self, sha256: str) -> None:
-        """Tell the other members that there is a job to look after; some of them keep its code as well."""
-        others = [node for node in self._world.members_up() if node != self._world.node]
-        told = [self._tell(node, sha256 if at < _COPIES else "") for at, node in enumerate(others)]
-        await gather_all(told)
+    async def _spread(self, driver: JobDriver) -> None:
+        """Tell the other members that there is a job to look after; some of them keep its code as well.
 
-    async def _tell(self, node: NodeId, sha256: str) -> None:
-        with suppress(RingmillError):  # who is not there now looks for jobs when it is back
+        Returns when one of them has it, none of them is up, or the job is over.
+        """
+        job, sha256 = driver.spec.job, driver.spec.bundle_sha256
+        others = self._others()
+        copies = [self._tell(node, sha256) for node in others[:_COPIES]]
+        told = [*copies, *(self._tell(node, "") for node in others[_COPIES:])]
+        if told:
+            await asyncio.wait(told, timeout=_SPREAD_TIMEOUT_S)
+        for turn in count(_COPIES):
+            refusals = [each.result() for each in copies if each.done()]
+            if "" in refusals or driver.is_over or not (others := self._others()):
+                return
+            if refusals:
+                self._without_code[job] = f"no other member keeps its code: {refusals[0]}"
+            copies = [each for each in copies if not each.done()]  # slow, as the code may be large
+            if len(copies) < len(others):
+                copies.append(self._tell(others[turn % len(others)], sha256))
+            await asyncio.wait(copies, timeout=_SPREAD_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if turn >= len(others):
+                await asyncio.sleep(_CODE_PAUSE_S)
+
+    def _others(self) -> list[NodeId]:
+        return [node for node in self._world.members_up() if node != self._world.node]
+
+    def _tell(self, node: NodeId, sha256: str) -> asyncio.Task[str]:
+        telling = self._group.create_task(self._told(node, sha256))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+        return telling
+
+    async def _told(self, node: NodeId, sha256: str) -> str:
+        """Why the member may not have heard, or may lack the code; "" if it has both."""
+        timeout_s = _CODE_TIMEOUT_S if sha256 else _SPREAD_TIMEOUT_S
+        try:  # who is not there now looks for jobs when it is back
             await self._world.transport.call(
-                node, JOB_OPEN, sha256.encode(), timeout_s=_SPREAD_TIMEOUT_S, priority=Priority.CONTROL
+                node, JOB_OPEN, sha256.encode(), timeout_s=timeout_s, priority=Priority.CONTROL
             )
+        except RingmillError as error:
+            return f"{node}: {error}"
+        return ""
 
     async def _forget(self, rows: Sequence[IndexRow]) -> None:
         """Of jobs that ended long ago nothing is kept.  One whose journal cannot be deleted now stays in the

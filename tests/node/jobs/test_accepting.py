@@ -1,15 +1,35 @@
 """What a node does before it says that it has a job: plan it, and see that it outlives the node."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ringmill.cluster.errors import DiskFull, NotFound, RingmillError, Unavailable
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import DiskFull, NotFound, Overloaded, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.ports import Priority
+from ringmill.node.jobs import tenure
+from ringmill.node.jobs.journal.cells import Cells
+from ringmill.node.jobs.slots import Slots
+from ringmill.node.jobs.stages import planning_turns
+from ringmill.node.jobs.stages.planning_turns import PlanningTurns
 from ringmill.node.jobs.surroundings import Surroundings
+from ringmill.node.jobs.tenure import Tenure
+from ringmill.node.node_options import CoordinatorOptions
+from tests.node.jobs.registers import Registers
 
-N1, N2, N3 = map(NodeId, ("n1", "n2", "n3"))
+N1, N2, N3, N4 = map(NodeId, ("n1", "n2", "n3", "n4"))
+SPEC = JobSpec(
+    job="a", module="m", name="n", bundle_sha256="ab" * 32, inputs=("/in",), output="/out",
+    input_format="lines", output_format="tsv", reducers=1, overwrite=False, params={},
+)  # fmt: skip
 
 
 class Shelf:
@@ -48,3 +68,123 @@ async def test_code_that_there_is_no_room_for_is_asked_for_once() -> None:
     with pytest.raises(DiskFull):
         await code_of(shelf, N1, N2, N3)
     assert shelf.asked == [N2]
+
+
+class World:
+    """A coordinator whose plans and peers are functions; `kept` are those that have the code."""
+
+    def __init__(self, *others: NodeId) -> None:
+        self.up = [N1, *others]
+        self.kept: list[NodeId] = []
+        self.before_plan: Callable[[JobSpec], Any] = lambda spec: asyncio.sleep(0)
+        self.refuse: Callable[[NodeId], str] = lambda node: ""
+
+    async def plan(self, spec: JobSpec) -> InputPlan:
+        await self.before_plan(spec)
+        return InputPlan(())
+
+    async def call(
+        self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
+    ) -> bytes:
+        if why := self.refuse(to) if method == "job.open" else "it has no worker":
+            raise Unavailable(why)
+        if body:
+            self.kept.append(to)
+        return b""
+
+    async def tenure(self) -> Tenure:
+        topology: Any = SimpleNamespace(
+            current=SimpleNamespace(members=[SimpleNamespace(id=node) for node in self.up])
+        )
+        doors: Any = self
+        liveness: Any = SimpleNamespace(is_up=lambda node: node in self.up)
+        world = Surroundings(
+            node=N1, topology=topology, liveness=liveness, clock=SystemClock(), files=OsFileSystem(),
+            job_steps=doors, bundles=Shelf(), cells=Cells(Registers()), keyspaces=doors, transport=doors,
+            slots=Slots(), slot_freed=lambda: None, rest=lambda: asyncio.sleep(0),
+            options=CoordinatorOptions(),
+        )  # fmt: skip
+        lease: Any = SimpleNamespace(term=1, check=lambda: None)
+        made = Tenure(world, lease, world.bundles, {})
+        await made.open(is_wanted=True)
+        return made
+
+
+async def test_a_plan_that_hangs_keeps_no_other_job_from_being_accepted() -> None:
+    world, planned = World(), []
+
+    async def hang(spec: JobSpec) -> None:
+        planned.append(spec.job)
+        if spec.job == "a":
+            await asyncio.Event().wait()
+
+    world.before_plan = hang
+    async with await world.tenure() as holding, asyncio.timeout(5), asyncio.TaskGroup() as group:
+        hanging = [group.create_task(holding.accept(SPEC, N1)) for _ in range(2)]
+        await asyncio.sleep(0)
+        await holding.accept(replace(SPEC, job="b", output="/out-b"), N1)
+        assert planned == ["a", "b"], "one job is planned once"
+        for each in hanging:
+            each.cancel()
+
+
+async def test_few_jobs_are_planned_at_once_and_who_waits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning_turns, "_AT_ONCE", 1)
+    monkeypatch.setattr(planning_turns, "_MOST_WAITING", 1)
+    monkeypatch.setattr(planning_turns, "_LONGEST_WAIT_S", 0.01)
+    turns = PlanningTurns()
+    second = replace(SPEC, job="b")
+    async with turns.of("a"), turns.place(SPEC):
+        waiting = asyncio.create_task(turns.place(second).__aenter__())
+        await asyncio.sleep(0)
+        assert turns.planned == [SPEC, second], "there is room for it in the list"
+        with pytest.raises(Overloaded, match="1 jobs are being planned"):
+            await turns.place(replace(SPEC, job="c")).__aenter__()
+        with pytest.raises(Overloaded) as told:
+            await waiting
+        assert (told.value.outcome, turns.planned) == ("failed", [SPEC])
+    async with turns.place(second):
+        assert turns.planned == [second]
+    assert (turns.planned, turns._turns) == ([], {})
+
+
+async def test_a_job_is_accepted_when_another_member_has_its_code() -> None:
+    world = World(N2, N3, N4)
+    world.refuse = lambda node: "" if node == N4 else f"{node} has a full disk"
+    async with await world.tenure() as holding:
+        await holding.accept(SPEC, N1)
+        assert world.kept == [N4]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenure, "_KEPT_WITHIN_S", 0.05)
+    monkeypatch.setattr(tenure, "_CODE_PAUSE_S", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_job_whose_code_no_other_member_takes_is_not_accepted_yet() -> None:
+    world, is_full = World(N2), [True]
+    world.refuse = lambda node: "its disk is full" if is_full[0] else ""
+    async with await world.tenure() as holding:
+        with pytest.raises(Unavailable, match="no other member keeps its code: n2: its disk is full") as told:
+            await holding.accept(SPEC, N1)
+        assert told.value.outcome == "unknown"
+        is_full[0] = False
+        await holding.accept(SPEC, N1)
+        assert world.kept == [N2]
+        assert holding.open_jobs == 1, "it is the same job"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_job_is_accepted_when_no_other_member_is_up_any_more() -> None:
+    world = World(N2)
+
+    def die(node: NodeId) -> str:
+        world.up.remove(node)
+        return "it does not answer"
+
+    world.refuse = die
+    async with await world.tenure() as holding:
+        await holding.accept(SPEC, N1)
+    assert world.kept == []

@@ -5,6 +5,7 @@ import errno
 import logging
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import astuple, replace
 from typing import Any
 
@@ -246,16 +247,20 @@ async def test_a_full_disk_of_who_takes_a_job_over_ends_no_node(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ringmill.node.jobs.tenure._CODE_TRIES", 1)
-    create = cluster.files.create
+    create, is_full = cluster.files.create, [False]
 
     def full(path: str) -> Any:
-        if path.endswith(".arriving"):
+        if is_full[0] and path.endswith(".arriving"):
             raise OSError(errno.ENOSPC, "No space left on device", path)
         return create(path)
 
     monkeypatch.setattr(cluster.files, "create", full)
     cluster.write_input("one poison two\n")
     await cluster.submit(cluster.spec(mode="wait"))
+    is_full[0] = True
+    for node in (N2, N3):
+        with suppress(FileNotFoundError):
+            cluster.files.unlink(cluster.nodes[node].bundles.path(cluster.bundle))
     now = await cluster.nodes[N3].coordinator.hand_over()
     assert now.node != N1
     coordinator = cluster.nodes[now.node].coordinator

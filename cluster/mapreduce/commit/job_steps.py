@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
+from typing import Final
+
+import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.chains.stage_specs import later_inputs, stage_of
@@ -36,19 +39,21 @@ from ringmill.cluster.ports import FileSystem
 
 __all__ = ["input_plan_of", "plan_job", "plan_stage", "publish_output"]
 
+MAX_PLAN_BYTES: Final = 15 << 20  # a message of a task process has room for 16 MiB
+
 
 def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> InputPlan:
     """Cut the input into splits and make the staging folder; a keyspace is cut by a node, which can read it.
 
     Raises InvalidArgument, which names the path, for an input that does not exist or cannot be read, or an
-    output that may not be written.  Raises DiskFull.
+    output that may not be written; and for a plan that is too large.  Raises DiskFull.
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         if spec.output_url:
             refuse_local_store(spec.output_url)
             refuse_existing(files, spec.output_url, overwrite=spec.overwrite)
-        plan = input_plan_of(spec, files, sizes)
+        plan = _of_one_message(input_plan_of(spec, files, sizes))
         if later := later_inputs(spec):
             find_inputs(later, files)  # what later stages read is looked for now, and read then
         remove_staging(files, spec.staging, spec.output)  # of a first try, or of a cluster that is no more
@@ -68,7 +73,7 @@ def plan_stage(
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        plan = input_plan_of(spec, files, sizes)
+        plan = _of_one_message(input_plan_of(spec, files, sizes))
         _make_staging(spec, files)
         if former:
             files.remove_tree(former)
@@ -108,6 +113,19 @@ def input_plan_of(spec: JobSpec, files: FileSystem, sizes: SplitSizes) -> InputP
         broadcast=spec.broadcast,
         broadcast_bytes=spec.broadcast_bytes,
     )
+
+
+def _of_one_message(plan: InputPlan) -> InputPlan:
+    """Raises InvalidArgument for a plan that is too large: a task process tells it to its node at once."""
+    size = len(msgpack.packb(plan.to_wire(), unicode_errors="surrogatepass"))
+    if size > MAX_PLAN_BYTES:
+        pieces = sum(len(split.pieces) for split in plan.splits)
+        raise InvalidArgument(
+            f"the plan of the input has {size} bytes, for {pieces} files or pieces of files in "
+            f"{len(plan.splits)} splits; {MAX_PLAN_BYTES} are allowed",
+            hint="name fewer files, with shorter paths or put together, or run several jobs",
+        )
+    return plan
 
 
 def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem, *, again: bool) -> None:

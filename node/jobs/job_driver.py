@@ -23,6 +23,7 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
+from ringmill.cluster.mapreduce.commit.url_commit import leaves_copies
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -104,6 +105,7 @@ class JobDriver:
         self._began = world.clock.monotonic() - job.at
         self._ended: float | None = job.at if job.machine.is_over else None
         self._crash: RingmillError | None = None
+        self._copied: Sequence[StagedPart] = ()  # to a store, by a commit that has failed
         self._is_settled = self._is_given_up = self._is_leaving = False
         self._group = asyncio.TaskGroup()
         self._planning: asyncio.Task[None] | None = None
@@ -157,6 +159,9 @@ class JobDriver:
                     self._planning.cancel()
                 await self.journal.flush()
                 writing.cancel()
+                if self._copied:  # nobody commits any more, as the journal says (rule J26)
+                    with contextlib.suppress(RingmillError):
+                        await self._world.job_steps.withdraw(self._stage, self._copied)
                 self._is_settled = True
                 self._tell_watchers()
         finally:
@@ -456,6 +461,8 @@ class JobDriver:
         except Fenced:
             raise
         except RingmillError as error:
+            if self._stage.output_url and leaves_copies(error):
+                self._copied = parts
             self.feed(CommitFailed(error))
         else:
             self.feed(CommitDone())

@@ -1,4 +1,4 @@
-"""The two steps of a job or of a stage: plan cuts the input into splits, publish commits the output.
+"""The steps of a job or of a stage: plan cuts the input into splits, publish commits the output.
 
 Both visit every file of the input or output, and sync.  A node runs them in a task process without user code,
 so that its own loop never waits for a file.
@@ -27,7 +27,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     remove_staging,
     require_sight,
 )
-from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
+from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store, remove_copies
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.file_urls import refuse_local_store
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
@@ -37,7 +37,7 @@ from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["input_plan_of", "plan_job", "plan_stage", "publish_output"]
+__all__ = ["input_plan_of", "plan_job", "plan_stage", "publish_output", "withdraw_output"]
 
 MAX_PLAN_BYTES: Final = 15 << 20  # a message of a task process has room for 16 MiB
 
@@ -147,5 +147,13 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
         commit_output(files, spec.staging, spec.output, parts, overwrite=spec.overwrite)
     except OutputMayShow as error:
         raise refusal_of(error, f"output {spec.shown_output}").with_outcome("unknown") from error
+    except OSError as error:
+        raise refusal_of(error, f"output {spec.shown_output}") from error
+
+
+def withdraw_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem) -> None:
+    """Remove from a store what the commit of a job has left there that its journal tells as failed."""
+    try:
+        remove_copies(files, spec.output_url, parts)
     except OSError as error:
         raise refusal_of(error, f"output {spec.shown_output}") from error

@@ -24,6 +24,6 @@ def test_a_plan_that_fits_into_no_message_is_refused_with_its_numbers(
         input_format="lines", output_format="tsv", reducers=1, overwrite=False, params={},
     )  # fmt: skip
     step = job_steps.plan_stage if is_stage else job_steps.plan_job
-    with pytest.raises(InvalidArgument, match=r"has 17\d{6} bytes, for 17 files or pieces of files in 17 spl"):
+    with pytest.raises(InvalidArgument, match=r"has 17\d{6} bytes, for 17 files or pieces of files in 17"):
         step(spec, OsFileSystem())
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
@@ -132,8 +132,8 @@ class JobDriver:
 
     @property
     def is_over(self) -> bool:
-        """Whether the job is over, and its journal says so."""
-        return self._is_settled or self._crash is not None
+        """Whether the job is over, and its journal says so, or the list of jobs where it has crashed."""
+        return self._is_settled
 
     async def run(self) -> None:
         """Run the job.  Returns when it is over and only its output is left.
@@ -162,12 +162,11 @@ class JobDriver:
                 if self._copied:  # nobody commits any more, as the journal says (rule J26)
                     with contextlib.suppress(RingmillError):
                         await self._world.job_steps.withdraw(self._stage, self._copied)
-                self._is_settled = True
-                self._tell_watchers()
+                self.settle()
         finally:
             self._world.slots.leave(self.spec.job)
             self._spans.end(self._machine.state)
-        await self._clean_up()
+        await self.clean_up()
 
     def _go_on(self) -> None:
         """Begin where the former coordinator was: attempts have slots, and nodes that were up must answer."""
@@ -189,12 +188,12 @@ class JobDriver:
 
     def ask(self, event: Event) -> None:
         """A user wants the job to stop, to pause or to go on."""
-        if not self.is_over:
+        if not self.is_over and self._crash is None:
             self.feed(event)
 
     async def noted(self) -> None:
         """Returns when what a user has asked for, or the end of the job, may be told.  Raises Fenced."""
-        if self._machine.is_over:
+        if self._machine.is_over or self._crash is not None:
             await self.over.wait()
         else:
             await self.journal.flush()
@@ -222,6 +221,8 @@ class JobDriver:
 
         Raises ProtocolMismatch like `hear`; Fenced.
         """
+        if self._crash is not None:
+            raise Unavailable(f"job {self.spec.job} is about to be told as failed", outcome="failed")
         ended = [each for each in reports if self.hear(each) and each.has_ended]
         if not any(each.has_ended for each in reports):
             return b""
@@ -277,8 +278,12 @@ class JobDriver:
         self.feed(StagingLost(lost) if lost is not None else failed)
 
     def view(self) -> JobView:
-        view = view_of(self._stored(), self._world.node, self._crash)
+        view = self.last_view()
         return view if self.is_over or not view.is_over else view.running()
+
+    def last_view(self) -> JobView:
+        """Also of an end that may not be told yet."""
+        return view_of(self._stored(), self._world.node, self._crash)
 
     def attempts(self) -> Iterator[AttemptSummary]:
         return attempts_of(self._machine)
@@ -310,13 +315,20 @@ class JobDriver:
         self._tell_watchers()
 
     def crash(self, error: BaseException) -> None:
-        """Fail the job by an internal error that `run` raised; a job that is over stays as it ended."""
+        """Fail the job by an internal error that `run` raised; a job that is over stays as it ended.
+
+        It is told by `settle`.
+        """
         if self._is_settled:
             return
         text = f"job {self.spec.job} hit a fault of its coordinator: {error!r}"
         self._crash = RingmillError(text)
         if self._machine.state == "COMMITTING":
             self._crash = RingmillError(f"{text}; its output may show", outcome="unknown")
+
+    def settle(self) -> None:
+        """Tell the end: it is kept."""
+        self._is_settled = True
         self._tell_watchers()
 
     @property
@@ -474,7 +486,7 @@ class JobDriver:
     def _tell_delay(self, error: RingmillError) -> None:
         self.feed(CommitDelayed(error))
 
-    async def _clean_up(self) -> None:
+    async def clean_up(self) -> None:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""
         await drop_everywhere(self._world, self.spec.job, self._term)
         files, spec = self._world.files, self.spec

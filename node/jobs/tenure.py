@@ -283,7 +283,7 @@ class Tenure:
             self._crash(driver, error)
         finally:
             self._world.slot_freed()
-        view = driver.view()
+        view = driver.last_view()
         over = row.ended(self._world.node, view.state, view.seconds, view.why)
         entries, retried = driver.journal.number, view.summary.retried
         if has_crashed:  # an entry that was under way may have been written
@@ -293,6 +293,9 @@ class Tenure:
         except (InvalidArgument, ValueError, OverflowError) as error:  # no figure may end the node
             _log.error("the figures of job %s are not kept: %s", row.job, error)
             dropped = await self._index.put(over.counted(entries, retried, NO_FLOW))
+        if has_crashed and not driver.is_over:  # only now: another one might have gone on with it (J12)
+            driver.settle()
+            await driver.clean_up()
         await self._forget(dropped)
 
     def _crash(self, driver: JobDriver, error: BaseException) -> None:

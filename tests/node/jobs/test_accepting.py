@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +15,11 @@ from ringmill.cluster.errors import DiskFull, NotFound, Overloaded, RingmillErro
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.ports import Priority
 from ringmill.node.jobs import tenure
-from ringmill.node.jobs.journal.cells import Cells
+from ringmill.node.jobs.job_driver import JobDriver
+from ringmill.node.jobs.journal.cells import INDEX, Cells
 from ringmill.node.jobs.slots import Slots
 from ringmill.node.jobs.stages import planning_turns
 from ringmill.node.jobs.stages.planning_turns import PlanningTurns
@@ -76,6 +79,7 @@ class World:
     def __init__(self, *others: NodeId) -> None:
         self.up = [N1, *others]
         self.kept: list[NodeId] = []
+        self.registers = Registers()
         self.before_plan: Callable[[JobSpec], Any] = lambda spec: asyncio.sleep(0)
         self.refuse: Callable[[NodeId], str] = lambda node: ""
 
@@ -100,7 +104,7 @@ class World:
         liveness: Any = SimpleNamespace(is_up=lambda node: node in self.up)
         world = Surroundings(
             node=N1, topology=topology, liveness=liveness, clock=SystemClock(), files=OsFileSystem(),
-            job_steps=doors, bundles=Shelf(), cells=Cells(Registers()), keyspaces=doors, transport=doors,
+            job_steps=doors, bundles=Shelf(), cells=Cells(self.registers), keyspaces=doors, transport=doors,
             slots=Slots(), slot_freed=lambda: None, rest=lambda: asyncio.sleep(0),
             options=CoordinatorOptions(),
         )  # fmt: skip
@@ -188,3 +192,67 @@ async def test_a_job_is_accepted_when_no_other_member_is_up_any_more() -> None:
     async with await world.tenure() as holding:
         await holding.accept(SPEC, N1)
     assert world.kept == []
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def begun(driver: JobDriver) -> None:
+    writing = asyncio.create_task(driver.journal.write())
+    await driver.journal.flush()
+    await driver.listed.wait()
+    writing.cancel()
+
+
+async def test_a_job_that_its_coordinator_crashes_is_told_as_failed_when_the_list_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, seen = World(N2), []
+    spec = replace(SPEC, output=f"{tmp_path}/out")
+    OsFileSystem().mkdir(staging_folder(spec.output, f"{spec.job}.1.1"))
+
+    async def crash(driver: JobDriver) -> None:
+        await begun(driver)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(JobDriver, "run", crash)
+    async with await world.tenure() as holding:
+
+        def look(key: bytes) -> None:
+            if (driver := holding._jobs.get("a")) is not None and key == INDEX:
+                seen.append(driver.view().state)
+
+        world.registers.before_write = look
+        await holding.accept(spec, N1)
+        driver = holding._jobs["a"]
+        async with asyncio.timeout(5):
+            await driver.over.wait()
+        assert driver.view().state == "FAILED"
+        assert set(seen) == {"PENDING", "RUNNING"}
+        while holding.open_jobs:  # noqa: ASYNC110 - a turn of the loop each
+            await asyncio.sleep(0)
+    assert leftovers(tmp_path) == []
+
+
+async def test_a_job_that_its_former_coordinator_crashes_is_not_told_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    spec = replace(SPEC, output=f"{tmp_path}/out")
+
+    async def crash(driver: JobDriver) -> None:
+        await begun(driver)
+        version, _ = world.registers.held[INDEX]
+        world.registers.held[INDEX] = version + 1, b"of another one"
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(JobDriver, "run", crash)
+    async with await world.tenure() as holding:
+        await holding.accept(spec, N1)
+        driver = holding._jobs["a"]
+        async with asyncio.timeout(5):
+            await holding.ended.wait()
+        while holding.open_jobs:  # noqa: ASYNC110 - a turn of the loop each
+            await asyncio.sleep(0)
+        assert (driver.is_given_up, driver.over.is_set(), holding._jobs) == (True, False, {})

@@ -33,8 +33,8 @@ def view(state: str) -> JobView:
         {"map_in": 3}, {"lines": 3}, 1, ("map-1.1 on n2 failed",),
     )  # fmt: skip
     return JobView(
-        job="j-1", title="wc\udcff:wc", node=NodeId("n1"), output="/out/\udcff", submitted_at=1.5, seconds=2.5,
-        summary=summary, error=None,
+        job="j-1", title="wc\udcff:wc", node=NodeId("n1"), output="/out/\udcff", submitted_at=1.5,
+        seconds=2.5, summary=summary, error=None,
     )  # fmt: skip
 
 

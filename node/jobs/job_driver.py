@@ -116,7 +116,7 @@ class JobDriver:
         self._trace = job.trace
         self._spans = JobSpans.of(world.tracer, job.spec, job.trace, is_taken_over=resumed is not None)
         self._ahead = OrdersAhead()
-        self._looked_into: set[asyncio.Task[None]] = set()  # failed writers of parts, not in the journal yet
+        self._looked_into: dict[AttemptId, asyncio.Task[None]] = {}  # failed writers, not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
             snapshot_every=world.options.snapshot_every,
@@ -245,7 +245,7 @@ class JobDriver:
         attempt = self.attempt(report.attempt)
         if attempt is None or (attempt.node, attempt.start) != (report.node, report.start):
             return False
-        if not attempt.is_open:  # it comes again, or too late
+        if not attempt.is_open or report.attempt in self._looked_into:  # it comes again, or too late
             return False
         event, lines = reported.event_of(report, self._stage, len(self._machine.maps))
         self._orders.heard_of(report.attempt, report.node, has_ended=report.has_ended)
@@ -253,8 +253,8 @@ class JobDriver:
             self._logs.keep_failure(report, event.failure, event.figures)
             if self._stage.is_map_only or report.attempt.stage == "reduce":
                 looking = self._group.create_task(self._writer_failed(event))
-                self._looked_into.add(looking)
-                looking.add_done_callback(self._looked_into.discard)
+                self._looked_into[report.attempt] = looking
+                looking.add_done_callback(lambda _: self._looked_into.pop(report.attempt, None))
                 return True
         elif not isinstance(event, AttemptProgressed):
             self._logs.keep(report, lines=lines)
@@ -264,7 +264,7 @@ class JobDriver:
     async def keep_reports(self) -> None:
         """Returns once the journal has all that was heard.  Raises Fenced."""
         if self._looked_into:
-            await asyncio.wait(self._looked_into)
+            await asyncio.wait(self._looked_into.values())
         await self.journal.flush()
 
     async def _writer_failed(self, failed: AttemptFailed) -> None:

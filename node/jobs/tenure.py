@@ -95,10 +95,18 @@ class Tenure:
         """
         cells = self._world.cells
         self._index = JobIndex(cells, self.term, await cells.read(INDEX))
+        self._drop_forgotten()
         if is_wanted or not all(row.is_over for row in self._index.rows.values()):
             await self._index.seal()
         else:
             self.ended.set()
+
+    def _drop_forgotten(self) -> None:
+        """Of the jobs that ended here: those that another coordinator has forgotten, or had anew, since."""
+        rows = self._index.rows
+        for job, driver in list(self._jobs.items()):
+            if driver.is_over and (job not in rows or rows[job].journal != driver.journal.name):
+                del self._jobs[job]
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()

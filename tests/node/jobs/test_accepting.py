@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgpack
 import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -14,12 +15,19 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DiskFull, NotFound, Overloaded, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
+from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.ports import Priority
 from ringmill.node.jobs import tenure
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Cells
+from ringmill.node.jobs.journal.job_index import IndexRow
 from ringmill.node.jobs.slots import Slots
 from ringmill.node.jobs.stages import planning_turns
 from ringmill.node.jobs.stages.planning_turns import PlanningTurns
@@ -96,22 +104,25 @@ class World:
             self.kept.append(to)
         return b""
 
-    async def tenure(self) -> Tenure:
+    async def tenure(self, jobs: dict[str, JobDriver] | None = None) -> Tenure:
+        world = self.surroundings()
+        lease: Any = SimpleNamespace(term=1, check=lambda: None)
+        made = Tenure(world, lease, world.bundles, {} if jobs is None else jobs)
+        await made.open(is_wanted=True)
+        return made
+
+    def surroundings(self) -> Surroundings:
         topology: Any = SimpleNamespace(
             current=SimpleNamespace(members=[SimpleNamespace(id=node) for node in self.up])
         )
         doors: Any = self
         liveness: Any = SimpleNamespace(is_up=lambda node: node in self.up)
-        world = Surroundings(
+        return Surroundings(
             node=N1, topology=topology, liveness=liveness, clock=SystemClock(), files=OsFileSystem(),
             job_steps=doors, bundles=Shelf(), cells=Cells(self.registers), keyspaces=doors, transport=doors,
             slots=Slots(), slot_freed=lambda: None, rest=lambda: asyncio.sleep(0),
             options=CoordinatorOptions(),
         )  # fmt: skip
-        lease: Any = SimpleNamespace(term=1, check=lambda: None)
-        made = Tenure(world, lease, world.bundles, {})
-        await made.open(is_wanted=True)
-        return made
 
 
 async def test_a_plan_that_hangs_keeps_no_other_job_from_being_accepted() -> None:
@@ -256,3 +267,43 @@ async def test_a_job_that_its_former_coordinator_crashes_is_not_told_as_failed(
         while holding.open_jobs:  # noqa: ASYNC110 - a turn of the loop each
             await asyncio.sleep(0)
         assert (driver.is_given_up, driver.over.is_set(), holding._jobs) == (True, False, {})
+
+
+async def test_what_another_coordinator_has_forgotten_is_dropped() -> None:
+    world, ended = World(), {}
+    listed = IndexRow("kept", "kept.1.1", "m:n", "/out", 1.0, is_over=True)
+    remade = IndexRow("remade", "remade.2.1", "m:n", "/out", 1.0, is_over=True)
+    world.registers.held[INDEX] = 1, msgpack.packb([2, 1, [astuple(listed), astuple(remade)]])
+    for name in ("kept", "remade", "forgotten"):
+        driver: Any = SimpleNamespace(is_over=True, journal=SimpleNamespace(name=f"{name}.1.1"))
+        ended[name] = driver
+    await world.tenure(ended)
+    assert list(ended) == ["kept"]
+
+
+async def test_a_failed_writer_that_reports_again_is_looked_into_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, looks = World(), []
+
+    async def hang(*_: Any, **__: Any) -> None:
+        looks.append(1)
+        await asyncio.Event().wait()
+
+    files: Any = SimpleNamespace(off_loop=hang)
+    machine = JobMachine(JobPlan("a", (), 1))
+    driver = JobDriver(
+        StoredJob(SPEC, 0.0, 0.0, machine), replace(world.surroundings(), files=files),
+        journal="a.1.1", term=1,
+    )  # fmt: skip
+    attempt = SimpleNamespace(node=N1, start="1", is_open=True)
+    monkeypatch.setattr(driver, "attempt", lambda _: attempt)
+    failure = TaskFailed(Cause.DISK_FULL, "no space left").to_wire()
+    report = AttemptReport("a", AttemptId("reduce", 0, 1), N1, "1", "failed", failure=failure)
+    async with driver._group:
+        assert [driver.hear(report) for _ in range(3)] == [True, False, False]
+        await asyncio.sleep(0)
+        assert (len(looks), len(driver.logs(""))) == (1, 1)
+        for looking in driver._looked_into.values():
+            looking.cancel()
+    assert driver._looked_into == {}

@@ -17,7 +17,6 @@ Rule J26: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Sequence
 from typing import Final
 
@@ -179,4 +178,4 @@ def _look_for_all(files: FileSystem, url: str, parts: Sequence[StagedPart]) -> N
         target = f"{url}/{part.name}"
         with contextlib.suppress(InvalidArgument):  # a store that does not tell sizes
             if (size := files.size(target)) != part.size:
-                raise OSError(errno.EIO, f"{size} bytes in place of {part.size} that were copied", target)
+                raise OSError(f"{target} has {size} bytes in place of {part.size} that were copied")

@@ -409,6 +409,21 @@ def test_no_manifest_is_written_for_a_part_that_is_gone(tmp_path: Path, parts: l
     assert names(tmp_path / "out") == ["part-00000", "part-00002"]
 
 
+class Cut(UrlFiles):
+    """Somebody writes less over a part just before the manifest is written."""
+
+    def size(self, path: str) -> int:
+        if path.startswith("shelf://"):
+            Path(path.removeprefix("shelf://")).write_bytes(b"less")
+        return super().size(path)
+
+
+def test_no_manifest_is_written_for_a_part_of_another_size(tmp_path: Path, parts: list[StagedPart]) -> None:
+    with closing(Cut()) as files, pytest.raises(OSError, match="has 4 bytes in place of 7000"):
+        commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
 def test_copies_over_a_former_output_stay(former: Path, parts: list[StagedPart]) -> None:
     (former / "_SUCCESS").unlink()
     Path(parts[2].path).unlink()

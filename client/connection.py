@@ -38,7 +38,7 @@ from ringmill.client.arguments import (
     checked_transport,
 )
 from ringmill.client.kv import AsyncKeyspace
-from ringmill.client.local_token import FollowedToken, find_token_file, read_token_file
+from ringmill.client.local_token import FollowedToken, find_token_file, name_found_token, read_token_file
 from ringmill.client.merging.mergeables import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.registers import AsyncRegisters
@@ -199,6 +199,7 @@ class AsyncClient(AsyncKeyspace):
         self._directory = Directory(endpoints, self._dial, balancer)
         self._timeout_s = timeout_s
         self._token = token
+        self._token_path = ""  # where it was found, if none was given
         self._jobs: AsyncJobs | None = None
         self._token_dial: Dial | None = None
         self._job_links: set[_JobLink] = set()
@@ -212,7 +213,9 @@ class AsyncClient(AsyncKeyspace):
         try:
             _ = self._known_token  # what is wrong with it is no fault of an endpoint
             await self._directory.learn(self._timeout_s)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RingmillError):
+                name_found_token(error, self._token_path)
             await self.aclose()
             raise
         return self
@@ -399,7 +402,7 @@ class AsyncClient(AsyncKeyspace):
         home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
         addresses = [one_spelling(each) for each in self._directory.addresses()]
         with _open_files() as files:
-            path = find_token_file(files, home, addresses, distrust)
+            path = self._token_path = find_token_file(files, home, addresses, distrust)
         return FollowedToken(partial(_token_in, path), SystemClock()) if path else str
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from ringmill.cluster.errors import PermissionDenied, RingmillError
 from ringmill.cluster.ports import Clock, FileSystem
 
-__all__ = ["FollowedToken", "find_token_file", "read_token_file"]
+__all__ = ["FollowedToken", "find_token_file", "name_found_token", "read_token_file"]
 
 _LOOK_EVERY_S: Final = 0.5  # sooner than nodes take over what the file holds
 
@@ -66,6 +66,16 @@ def find_token_file(
                 )
             return f"{folder}/token"
     return ""
+
+
+def name_found_token(error: RingmillError, path: str) -> None:
+    """Say where the token of a client came from whose nodes did not prove that they know it, if it was found
+    in a file ("": it was not)."""
+    if path and error.detail.get("proved") is False:
+        error.hint = (
+            f"no token was given, so that in {path} was taken, of a local cluster that has this address too: "
+            "give the one of these nodes (--token-file, token=, RINGMILL_TOKEN), or set RINGMILL_HOME"
+        )
 
 
 def _folders(files: FileSystem, home: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeAlias
 
 from ringmill.cluster.access.client_token import PREFIX
 from ringmill.cluster.access.cluster_secret import cluster_secret
-from ringmill.cluster.adapters.files.private_files import distrust, replace_private
+from ringmill.cluster.adapters.files.private_files import distrust, open_private, replace_private
 from ringmill.cluster.adapters.tracing.trace_places import checked_trace_place
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
@@ -33,6 +33,7 @@ from ringmill.node.configuration.shown_settings import shown_settings
 __all__ = [
     "NodeConfig",
     "TlsPaths",
+    "check_keeps_token",
     "data_folder",
     "keep_token",
     "parse_arguments",
@@ -297,6 +298,20 @@ def _join_token(found: Mapping[str, Found]) -> JoinToken | None:
 def keep_token(path: str, token: str) -> None:
     """Write the cluster's token where the next start reads it, whole or not at all.  Raises OSError."""
     replace_private(path, f"{token}\n".encode(), is_synced=True)
+
+
+def check_keeps_token(path: str) -> None:
+    """Raises InvalidArgument unless `keep_token` can write there, by making the file that it would begin
+    with."""
+    try:
+        os.close(open_private(f"{path}.new", os.O_WRONLY | os.O_CREAT))
+        os.unlink(f"{path}.new")
+    except OSError as error:
+        raise InvalidArgument(
+            f"--token-file {path!r} cannot be written: {error.strerror}",
+            hint="the node keeps the token of the cluster that it joins there: name a file in a folder of its"
+            " own, such as one below the folder of its data",
+        ) from error
 
 
 def _check_purge(found: Found, after_s: float, least_s: float) -> None:

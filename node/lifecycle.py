@@ -47,7 +47,7 @@ from ringmill.cluster.traces.spans import CallTracer
 from ringmill.cluster.wire.join_tokens import JoinToken
 from ringmill.cluster.wire.offers import offer_text
 from ringmill.node.assembly import Node, running_node
-from ringmill.node.config import NodeConfig, keep_token
+from ringmill.node.config import NodeConfig, check_keeps_token, keep_token
 from ringmill.node.core import Doors
 from ringmill.node.joining.asking_seeds import SeedLink, Seeds
 from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
@@ -189,9 +189,11 @@ async def _joined(
 ) -> NodeConfig | None:
     """The configuration with the cluster's token, once a seed has let this node join; None to stop instead.
 
-    Raises what the seeds refuse it by.
+    Raises what the seeds refuse it by.  None is asked when the cluster's token could not be kept: that is
+    InvalidArgument.
     """
     disk = await disk_of(config.data, config.id, files=OsFileSystem(), entropy=entropy)
+    check_keeps_token(config.token_file)
     newcomer = Member(config.id, disk, config.address, zone=config.zone or "default")
     asking = asyncio.ensure_future(
         secret_by_token(

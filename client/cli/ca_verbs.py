@@ -5,7 +5,9 @@ What they do is in client/local/authority/authority.py.  How TLS is set up: docs
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +15,9 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.lazy import NO_CLUSTER, LazyGroup, Verb
 from ringmill.cluster.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from ringmill.client.local.authority.authority import Shown
 
 __all__ = ["ca", "init", "issue", "revoke", "rotate", "show"]
 
@@ -51,7 +56,7 @@ def init(settings: Settings, folder: str, cluster: str) -> None:
     first = authority.show()[0]
     document = {"cluster": cluster, "ca": authority.files.bundle, "fingerprint": first.fingerprint}
     output.fields(settings, document, list(document.items()))
-    output.next_command(settings, f"ringmill ca issue n1 --dir {folder} --address HOST:PORT")
+    output.next_command(settings, f"ringmill ca issue n1 --dir {shlex.quote(folder)} --address HOST:PORT")
 
 
 @click.command()
@@ -78,7 +83,8 @@ def issue(
 
     if (node is None) == (client is None):
         raise InvalidArgument(
-            "name a NODE, or a client with --client", hint="ringmill ca issue n1 --address HOST:PORT"
+            "name a NODE, or a client with --client",
+            hint=f"ringmill ca issue n1 --dir {shlex.quote(folder)} --address HOST:PORT",
         )
     if client is not None and addresses:
         raise InvalidArgument("--address means nothing with --client: nobody dials a client")
@@ -156,6 +162,14 @@ def show(settings: Settings, folder: str) -> None:
     output.show(settings, document, ("NAME", "STATE", "DAYS", "SERIAL", "SHA-256", "HOSTS"), table)
     for each in rows:
         if each.days_left < WARN_DAYS and each.state in {"signs", "trusted", "valid"}:
-            output.note(
-                f"{each.name} ends in {each.days_left} days: `ringmill ca issue {each.name} --replace`"
-            )
+            output.note(f"{each.name} ends in {each.days_left} days: `{_renewal(each, folder)}`")
+
+
+def _renewal(shown: Shown, folder: str) -> str:
+    """The command that makes another one in its place."""
+    where = f"--dir {shlex.quote(folder)}"
+    if shown.state != "valid":
+        return f"ringmill ca rotate {where}"
+    holder = shown.name.removeprefix("client/")
+    who = holder if holder == shown.name else f"--client {holder}"
+    return f"ringmill ca issue {who} {where} --replace"

@@ -6,7 +6,7 @@ A group is a table: verb -> its module, one line of help, and the global setting
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ringmill.client.cli.frame import standard_streams
+from ringmill.client.cli.frame.calling import TO_A_CLUSTER
 from ringmill.client.cli.frame.global_options import check_given, global_options
 from ringmill.client.cli.near_misses import did_you_mean
 
@@ -77,6 +78,22 @@ class LazyGroup(click.Group):
             present = {option.name for option in command.params}
             command.params.extend(one for one in options if one.name not in present)
         return command
+
+    def refused_by(self, words: Sequence[str]) -> Collection[str] | None:
+        """The settings that mean nothing to the verb that `words` begin with; None if there is no such verb.
+
+        To a group of verbs only --cluster is given, as not all of them take the others.
+        """
+        verb = self._verbs.get(words[0]) if words else None
+        if verb is None:
+            return None
+        refused = {*verb.refused.split(), *verb.hidden.split()}
+        module, _, attribute = verb.home.partition(":")
+        command = getattr(import_module(module), attribute)
+        if isinstance(command, LazyGroup):
+            inner = command.refused_by(words[1:])
+            refused.update({*TO_A_CLUSTER} - {"cluster"} if inner is None else inner)
+        return refused
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

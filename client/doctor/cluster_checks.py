@@ -61,7 +61,9 @@ def nodes(facts: ClusterFacts) -> Finding:
             "nodes",
             "wrong",
             [f"{node.id} ({node.address}) is {node.state}" for node in away] + slow,
-            f"ringmill cluster restart {names}",
+            f"ringmill cluster restart {names}"
+            if facts.is_local
+            else "look into its log, and start it with what had started it",
             "",
         )
     return unwell("nodes", "warning", slow, _STATUS, f"{len(members)} nodes answer and are up")
@@ -96,7 +98,9 @@ def versions(facts: ClusterFacts) -> Finding:
         "versions",
         "warning",
         found,
-        "ringmill cluster restart --rolling, once the release is installed everywhere",
+        "ringmill cluster restart --rolling, once the release is installed everywhere"
+        if facts.is_local
+        else "restart the nodes one after another, once the release is installed everywhere",
         f"all nodes run {facts.version} on Python {', '.join(sorted(pythons))}",
     )
 
@@ -242,14 +246,14 @@ def containment(facts: ClusterFacts) -> Finding:
     weak = [
         f"tasks on {node.id} are contained by: {node.containment}"
         for node in facts.status.nodes
-        if "ROOT" in node.containment or node.containment.startswith("off")
+        if "ROOT" in node.containment or node.containment.startswith(("off", "rlimits only"))
     ]
     levels = {node.containment for node in facts.status.nodes if node.containment}
     return unwell(
         "containment",
         "warning",
         weak,
-        "run nodes as a user of their own, without --containment off",
+        "run nodes as a user of their own, without --containment off, on a kernel that can contain tasks",
         f"tasks are contained by {', '.join(sorted(levels)) or 'nothing that was told'}",
     )
 
@@ -295,6 +299,7 @@ _BY_FIGURES: Final = (versions, clocks, disks, stores, compaction, hints, pressu
 
 def compared(facts: ClusterFacts, now_s: float) -> Finding:
     """Owners have compared their copies lately."""
+    every = {node: told.total("comparison_every_seconds") for node, told in facts.metrics.items()}
     passed = {
         node: now_s - told.total("comparison_pass_timestamp_seconds")
         for node, told in sorted(facts.metrics.items())
@@ -304,13 +309,19 @@ def compared(facts: ClusterFacts, now_s: float) -> Finding:
         "comparing",
         "warning",
         [
-            f"{node} has compared its copies {ago_s / 60:.0f} minutes ago"
+            f"{node} has not compared all its copies for {ago_s / 60:.0f} minutes"
             for node, ago_s in passed.items()
-            if ago_s > COMPARED_LONG_S
+            if ago_s > max(COMPARED_LONG_S, 3 * every[node])
         ],
         "ringmill repair status",
-        "owners have compared their copies within the hour" if passed else "no node has compared yet",
+        f"owners have compared their copies within {_span(max(passed.values()))}"
+        if passed
+        else "no node compares by the clock, or has yet",
     )
+
+
+def _span(seconds: float) -> str:
+    return "the hour" if seconds <= COMPARED_LONG_S else f"{seconds / 60:.0f} minutes, as they are told to"
 
 
 def _info(told: NodeMetrics, name: str, label: str) -> str:

@@ -30,9 +30,12 @@ class ClusterFacts:
     version: str = ""  # of this client
     has_token: bool = True  # whether this client has shown one
     has_tls: bool = False
+    is_local: bool = True  # whether commands may start and stop the nodes
 
 
-async def ask_cluster(db: AsyncClient, *, version: str, has_token: bool, has_tls: bool) -> ClusterFacts:
+async def ask_cluster(
+    db: AsyncClient, *, version: str, has_token: bool, has_tls: bool, is_local: bool
+) -> ClusterFacts:
     """Raises Unavailable when no node answers."""
     refused: dict[str, str] = {}
 
@@ -53,4 +56,5 @@ async def ask_cluster(db: AsyncClient, *, version: str, has_token: bool, has_tls
         version=version,
         has_token=has_token,
         has_tls=has_tls,
+        is_local=is_local,
     )

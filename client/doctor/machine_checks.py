@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -92,6 +93,7 @@ def certificates(facts: MachineFacts) -> Finding:
     soon = {what: days for what, days in facts.days_left.items() if days <= EXPIRES_SOON_DAYS}
     if not facts.days_left:
         return well("certificates", "none: the nodes do not speak TLS")
+    where = f"--dir {shlex.quote(f'{facts.folder}/tls')}"
     is_over = any(days < 0 for days in soon.values())
     return unwell(
         "certificates",
@@ -100,7 +102,7 @@ def certificates(facts: MachineFacts) -> Finding:
             f"that of {what} has expired" if days < 0 else f"that of {what} expires in {days} days"
             for what, days in soon.items()
         ],
-        f"ringmill ca issue NODE --dir {facts.folder}/tls --replace; for the authority: ringmill ca rotate",
+        f"ringmill ca issue NODE {where} --replace; for the authority: ringmill ca rotate {where}",
         f"the first expires in {min(facts.days_left.values())} days",
     )
 

@@ -55,7 +55,7 @@ def _days_left(cluster: LocalCluster) -> dict[str, int]:
     members = {node.id for node in cluster.nodes}
     left: dict[str, int] = {}
     for shown in authority_of(cluster.folder).show():
-        is_ours = shown.state == "signs" or (shown.state == "valid" and shown.name in members)
+        is_ours = shown.state == "signs" or (shown.state in {"valid", "expired"} and shown.name in members)
         if is_ours:
             left[shown.name] = max(shown.days_left, left.get(shown.name, shown.days_left))
     return left

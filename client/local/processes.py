@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 POLL_S = 0.01
-# Settings of one node that `ringmill node run` starts: nodes that are started here have their own.
+# Settings of one node that `ringmill node run` starts: nodes that are started here have their own, or none.
 _OF_ONE_NODE = frozenset(
     f"RINGMILL_{name}"
     for name in (
@@ -39,6 +39,7 @@ _OF_ONE_NODE = frozenset(
         "FRAMES_PORT",
         "JOIN",
         "LOG_FILE",
+        "METRICS",
         "SEEDS",
         "NODE_TLS_CA",
         "NODE_TLS_CERT",
@@ -120,9 +121,20 @@ def spawn(arguments: Sequence[str], *, log_path: str, folder: str) -> subprocess
             stdout=log,
             stderr=log,
             cwd=folder,
-            env={name: text for name, text in our_environment().items() if name not in _OF_ONE_NODE},
+            env=_of_nodes(our_environment(), folder),
             start_new_session=True,
         )
+
+
+def _of_nodes(environment: Mapping[str, str], folder: str) -> dict[str, str]:
+    """The environment of nodes that start in `folder`.  Each may write traces below a folder; they cannot
+    share a file."""
+    traces = environment.get("RINGMILL_TRACES", "")
+    is_of_one = traces.startswith("file:") and not os.path.isdir(
+        os.path.join(folder, traces.removeprefix("file:"))
+    )
+    left_out = {*_OF_ONE_NODE, *(["RINGMILL_TRACES"] if is_of_one else [])}
+    return {name: text for name, text in environment.items() if name not in left_out}
 
 
 def our_environment() -> Mapping[str, str]:

@@ -423,6 +423,7 @@ def _nobody(
         is_stranger = error.detail.get("proved") is False or error.detail.get("tls") is False
         if is_stranger or (isinstance(error, PermissionDenied) and error.hint):
             found.hint = error.hint
+            found.detail |= {"proved": False} if error.detail.get("proved") is False else {}
     silent = [one for one in endpoints if isinstance(failures.get(one), DeadlineExceeded | None)]
     if not silent:
         return found

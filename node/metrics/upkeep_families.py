@@ -49,8 +49,13 @@ def _repair(node: Node) -> Iterator[Family]:
     passed_at, clock = repair.anti_entropy.passed_at, node.core.clock
     yield gauge(
         "comparison_pass_timestamp_seconds",
-        "When the last round over all shared partitions has ended, since 1970; none before the first",
+        "When that pair of copies was found equal that waits longest, or comparing began; since 1970",
         None if passed_at is None else clock.wall() - (clock.monotonic() - passed_at),
+    )
+    yield gauge(
+        "comparison_every_seconds",
+        "The time between two rounds of comparing; none if it compares only what may be missing",
+        repair.anti_entropy.every_s or None,
     )
     yield gauge(
         "comparisons_waiting", "Pairs of partition and owner to be compared", len(repair.anti_entropy.waiting)
@@ -65,9 +70,9 @@ def _moves(node: Node) -> Iterator[Family]:
     planned = sum(any(seat.node == own and seat not in row.owners for seat in row.wanted) for row in rows)
     moves = {"under_way": float(joining), "planned": float(max(0, planned - joining))}
     yield by_label("gauge", "moves", "Partitions that move to this node", "state", moves)
-    pace = node.moves.mover.pace
-    yield counter("moved_partitions_total", "Copies of partitions filled for moves", pace.copies)
-    yield counter("moved_bytes_total", "Bytes filled for moves", pace.size_bytes)
+    copies, size_bytes = node.moves.mover.pace.copies, node.moves.filling.moved_bytes
+    yield counter("moved_partitions_total", "Copies of partitions filled for moves", copies)
+    yield counter("moved_bytes_total", "Bytes filled for moves", size_bytes)
 
 
 def job_families(node: Node) -> Iterator[Family]:

@@ -62,7 +62,7 @@ class AntiEntropy:
         self._liveness = liveness
         self._clock = clock
         self._options = options
-        self._every_s = options.every_s
+        self.every_s = options.every_s
         self._owed = Owed()
         self._is_all_owed = False
         self._asked: dict[tuple[PartitionId, NodeId], None] = {}  # owed only as somebody asked for it
@@ -72,7 +72,9 @@ class AntiEntropy:
         self.held_back: dict[tuple[PartitionId, NodeId], str] = {}
         """Why a pair could not be compared at the last try."""
         self.passed_at: float | None = None
-        """When the last round over all that this node shares has ended, monotonic."""
+        """Since when all has been compared that this node compares by itself, monotonic: when the pair that
+        waits longest was last found equal, or when this node began.  None before, and at a node that compares
+        only what somebody may lack."""
         liveness.on_change(self._note_state)
 
     def want(self) -> None:
@@ -140,24 +142,24 @@ class AntiEntropy:
     async def run(self) -> None:
         """Compare, until cancelled."""
         await self._topology.wait_formed()
-        due = self._clock.monotonic() + self._every_s
+        due = self._clock.monotonic() + self.every_s
+        self.passed_at = self._clock.monotonic() if self.every_s else None
         pause_s = FIRST_PAUSE_S
         while True:
             self._woken.clear()
-            is_due = self._every_s > 0 and self._clock.monotonic() >= due
+            is_due = self.every_s > 0 and self._clock.monotonic() >= due
             if is_due:
-                due = self._clock.monotonic() + self._every_s
+                due = self._clock.monotonic() + self.every_s
             was_done = self.is_done
             self._take_on()
             await self._round(is_due=is_due)
-            if is_due:
-                self.passed_at = self._clock.monotonic()
+            self._note_pass()
             if self.is_done:
                 self._asked.clear()
                 pause_s = FIRST_PAUSE_S
                 if not was_done:
                     _log.info("compared with the other owners: %d objects moved since the start", self.mended)
-                await self._sleep(due - self._clock.monotonic() if self._every_s else None)
+                await self._sleep(due - self._clock.monotonic() if self.every_s else None)
             else:
                 await self._sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -215,6 +217,25 @@ class AntiEntropy:
                 continue
             for first in range(0, len(wanted), ROOTS_AT_ONCE):
                 await self._compare(peer, wanted[first : first + ROOTS_AT_ONCE])
+
+    def _note_pass(self) -> None:
+        """A pair that could not be compared, for whatever reason, keeps `passed_at` where it is.
+
+        Of two owners the one that asks every round counts.  A pair that is new has until the next round.
+        """
+        if self.passed_at is None:
+            return
+        waited_s = [
+            self._comparisons.equal_s_ago(PartitionId(number), other)
+            for number, row in enumerate(self._document().rows)
+            if self._node in row.whole
+            for other in row.whole
+            if self._node < other
+        ]
+        known_s = [each for each in waited_s if each is not None]
+        if len(known_s) == len(waited_s):
+            passed_at = self._clock.monotonic() - max(known_s, default=0.0)
+            self.passed_at = max(self.passed_at, passed_at)
 
     def _is_shared(self, row: Row, peer: NodeId) -> bool:
         return self._node in row.whole and peer in row.whole

@@ -76,6 +76,10 @@ def main() -> int:
     parser.add_argument(
         "--keys", type=int, default=2600, help="number of keys of 16 KiB, written once  [2600]"
     )
+    parser.add_argument(
+        "--pause", type=float, default=0.0, help="seconds that each of 4 writers rests before it writes  [0]"
+    )
+    parser.add_argument("--partitions", type=int, default=256, help="of the cluster  [256]")
     given = parser.parse_args()
     if not 1 <= given.rounds <= MOST_ROUNDS:
         parser.error(f"--rounds {given.rounds}: 1 to {MOST_ROUNDS}")
@@ -83,6 +87,7 @@ def main() -> int:
         "flips",
         nodes=3,
         lowest_port=19000,
+        partitions=given.partitions,
         has_held=lambda cluster: asyncio.run(_trouble(cluster, given, random.Random(given.seed))),
     )
 
@@ -93,7 +98,7 @@ async def _trouble(cluster: LocalCluster, given: argparse.Namespace, chance: ran
     done: list[Round] = []
     async with connect(endpoints, token=read_token(cluster.folder)) as db:
         cold = await fill(db, given.keys, chance)
-        load = CheckedLoad(db, keys=64, workers=4, read_tries=5)
+        load = CheckedLoad(db, keys=64, workers=4, read_tries=5, pause_s=given.pause)
         is_over = asyncio.Event()
         print("round  node ended   files  flips  start s   heal s  writes   reads", flush=True)
         async with asyncio.TaskGroup() as group:

@@ -71,6 +71,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--tables", type=int, default=12, help=f"about this number, 1 to {MOST_TABLES}  [12]")
     parser.add_argument("--seed", type=int, default=1, help="seed of values, places and bits  [1]")
+    parser.add_argument(
+        "--pause", type=float, default=0.0, help="seconds that each of 4 writers rests before it writes  [0]"
+    )
+    parser.add_argument("--partitions", type=int, default=256, help="of the cluster  [256]")
     given = parser.parse_args()
     if not 1 <= given.tables <= MOST_TABLES:
         parser.error(f"--tables {given.tables}: 1 to {MOST_TABLES}")
@@ -78,16 +82,17 @@ def main() -> int:
         "tables",
         nodes=3,
         lowest_port=19300,
-        has_held=lambda cluster: asyncio.run(_has_held(cluster, given.tables, random.Random(given.seed))),
+        partitions=given.partitions,
+        has_held=lambda cluster: asyncio.run(_has_held(cluster, given, random.Random(given.seed))),
     )
 
 
-async def _has_held(cluster: LocalCluster, tables: int, chance: random.Random) -> bool:
+async def _has_held(cluster: LocalCluster, given: argparse.Namespace, chance: random.Random) -> bool:
     endpoints = [node.address for node in cluster.nodes]
     async with connect(endpoints, token=read_token(cluster.folder)) as db:
-        cold = await fill(db, tables * KEYS_A_TABLE, chance)
+        cold = await fill(db, given.tables * KEYS_A_TABLE, chance)
         cluster, node = await _in_small_tables(cluster, cluster.nodes[0])
-        load = CheckedLoad(db, keys=64, workers=4, read_tries=5)
+        load = CheckedLoad(db, keys=64, workers=4, read_tries=5, pause_s=given.pause)
         is_over = asyncio.Event()
         done: list[Round] = []
         print("table                 byte                found s  whole s  ranges", flush=True)

@@ -120,6 +120,22 @@ def test_a_client_that_finds_a_token_asks_nodes_for_a_proof(
     assert node.values == {b"key": [b"1"]}
 
 
+def test_a_token_that_was_found_and_is_of_another_cluster_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As that of a stopped local cluster whose address other nodes have now; the user has given none."""
+    monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
+    monkeypatch.delenv("RINGMILL_TOKEN", raising=False)
+    with one_node() as (_, address):
+        save_cluster(LocalCluster("a", str(tmp_path / "a"), 3, 256, (LocalNode("n1", address, ""),)))
+        make_token(str(tmp_path / "a"))
+        for given in ("", "secret"):
+            with pytest.raises(Unavailable, match="did not prove") as refused, Client(address, token=given):
+                raise AssertionError("it was let in")
+            assert (str(tmp_path / "a" / "token") in refused.value.hint) == (not given)
+            assert "--token-file" in refused.value.hint
+
+
 def test_a_token_that_others_can_write_is_refused_by_name(tmp_path: Path) -> None:
     save_cluster(LocalCluster("a", str(tmp_path / "a"), 3, 256, (LocalNode("n1", "127.0.0.1:7101", ""),)))
     make_token(str(tmp_path / "a"))

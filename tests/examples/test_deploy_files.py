@@ -6,6 +6,7 @@ where it is installed.  No image is built.
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import shutil
 import subprocess
@@ -152,3 +153,71 @@ def test_systemd_takes_the_unit(tmp_path: Path, name: str) -> None:
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0 and str(unit) not in done.stderr, done.stderr
+
+
+READMES = ("systemd", "containers", "kubernetes")
+
+
+def test_members_are_changed_from_a_pod_by_whole_commands() -> None:
+    """A pod has no local cluster, and no terminal at which somebody can be asked."""
+    text = (DEPLOY / "kubernetes/README.md").read_text().replace("\\\n", " ")
+    typed = re.findall(r"kubectl exec \S+ -- (ringmill cluster .*)", text)
+    assert [line.split()[2] for line in typed] == ["form", "add", "remove"]
+    for line in typed:
+        check_commands(line)
+        assert "cluster form" in line or ("--endpoints ringmill-0.ringmill:7101" in line and "--yes" in line)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_a_node_that_joins_keeps_its_token_where_it_can_write(name: str) -> None:
+    """`/etc/ringmill` is read-only for all of them."""
+    text = (DEPLOY / name / "README.md").read_text()
+    places = re.findall(r"(?:token-file|NODE_TOKEN_FILE)\W+(?:value: )?(/[\w/]+)", text)
+    assert places and "rj1_" in text
+    assert all(place.startswith("/var/lib/ringmill/") for place in places)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_a_readme_has_a_folder_for_what_jobs_write(name: str) -> None:
+    assert "/srv/ringmill" in (DEPLOY / name / "README.md").read_text()
+    assert "below the state folder or" not in (DEPLOY / "systemd/ringmill@.service").read_text()
+
+
+def ignored(path: str) -> bool:
+    """Whether .dockerignore keeps a path out of the image, by itself or by a folder that it is in."""
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().split("\n") if line and line[0] != "#"]
+    parts = path.split("/")
+    ways = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return any(
+        fnmatch.fnmatchcase(way.rpartition("/")[2], pattern[3:]) if pattern[:3] == "**/" else way == pattern
+        for way in ways
+        for pattern in patterns
+    )
+
+
+def test_an_image_is_built_without_what_the_readmes_make_and_with_what_is_installed() -> None:
+    made = {".git/config", ".venv/bin/python", ".ringmill/default/token", "build/x", "token", "n1.log"}
+    for name in (*READMES, "../../docs"):
+        for page in (DEPLOY / name).resolve().glob("*.md"):
+            text = page.read_text()
+            made |= {f"{folder}/n1.key" for folder in re.findall(r"--dir ([\w.]+)", text)}
+            made |= {f"{folder}/token" for folder in re.findall(r"^mkdir (\w+) ", text, re.MULTILINE)}
+            made |= set(re.findall(r"base64 > ([\w.]+)", text))
+            made |= {f"{folder}/n1/CONTROL" for folder in re.findall(r"--data (\w+)/", text)}
+    assert {"ca/n1.key", "secrets/token", "token", "data/n1/CONTROL"} <= made
+    for path in made:
+        assert ignored(path), path
+        assert path.startswith(("build/", ".git/")) or ignored(f"examples/deploy/containers/{path}"), path
+    packages = ("client", "cluster", "node", "proto", "ringmill", "simulator")
+    sources = [path for package in packages for path in (ROOT / package).rglob("*") if path.is_file()]
+    kept = [
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "constraints.txt",
+        *re.findall(
+            r"^COPY (?!--from)([\w/.]+/\S+) ", (DEPLOY / "containers/Containerfile").read_text(), re.MULTILINE
+        ),
+    ]
+    kept += [str(path.relative_to(ROOT)) for path in sources if "__pycache__" not in path.parts]
+    assert not [path for path in kept if ignored(path)]

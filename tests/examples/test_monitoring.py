@@ -12,6 +12,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from dashboard import PAGE, dashboard_text
+from ringmill.client.doctor.cluster_checks import WAITING_TABLES
+from ringmill.node.storage.engine_options import EngineOptions
 from tests.client.observing.typed_commands import check_commands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +60,35 @@ def test_each_counter_is_asked_for_its_rate(name: str) -> None:
             assert total[1] in {"rate", "increase"}, expression
         counters = re.findall(r"ringmill_\w+_total\b[^\[]*", expression)
         assert len(counters) == len(re.findall(r"ringmill_\w+_total\b(?:\{[^}]*\})?\[", expression))
+
+
+@pytest.mark.parametrize("name", ["dashboard.json", "alerts.yml"])
+def test_both_sides_of_a_set_operator_have_the_same_labels(name: str) -> None:
+    """Else no element of one side is one of the other: `and` gives nothing, whatever goes on."""
+    known = served()
+
+    def labels(side: str) -> set[str]:
+        metrics = (metric.removesuffix("_bucket") for metric, _ in SELECTOR.findall(side))
+        return {label for metric in metrics for label in known[metric][1]}
+
+    for expression in expressions(name):
+        first, *others = re.split(r"\b(?:and|or|unless)\b", expression)
+        for other in others:
+            ignored = re.match(r"\s*ignoring\s*\(([\w, ]*)\)", other)
+            differing = labels(first) ^ labels(other)
+            assert differing <= set(re.findall(r"\w+", ignored[1] if ignored else "")), expression
+
+
+def test_the_alert_of_comparing_goes_by_the_pace_that_a_node_was_given() -> None:
+    """With --compare-every 3600 it would fire three quarters of the time."""
+    (asked,) = [each for each in expressions("alerts.yml") if "comparison_pass" in each]
+    assert asked.endswith("> clamp_min(3 * ringmill_comparison_every_seconds, 900)")
+
+
+def test_alert_and_doctor_tell_of_compaction_where_writes_begin_to_be_slowed_down() -> None:
+    slow = EngineOptions().slow_at_tables
+    assert slow == WAITING_TABLES
+    assert f"ringmill_compaction_waiting_tables >= {slow}" in expressions("alerts.yml")
 
 
 def test_each_alert_says_what_to_do_by_commands_that_exist() -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(bool(checker_missing()), reason=checker_missing(
     "bounds",
     [
         Bounds(2, "TwoChanges", damages=1),
-        Bounds(2, "TwoChanges", reads=1),
+        Bounds(2, "Mixed", reads=1),
         Bounds(3, "TwoApart", damages=1),
         Bounds(3, "Emptied", removals=1),
     ],

@@ -22,7 +22,7 @@ from ringmill.simulator.run import quiet
 from ringmill.simulator.world.tunables import Tunables, draw_tunables
 from ringmill.simulator.world.world import World
 
-BODIES = 400
+BODIES = 250
 OBJECT = encode_object(StoredObject(VersionVector((Dot(Actor("n2#1.0"), 1),))))
 NO_PARTITION, NO_ORDINAL = 1 << 40, 1 << 40
 TOO_LARGE = (  # well-formed, but for a number: attempts of a partition, and a hint of a keyspace

@@ -57,19 +57,19 @@ async def test_a_child_that_is_killed_is_told_as_dead_and_leaves_what_it_had_don
 
 
 def test_nodes_outlive_their_flushes_and_merges() -> None:
-    runs = [run_seed(seed, SimulationOptions(faults=("child_kill",))) for seed in range(1, 11)]
+    runs = [run_seed(seed, SimulationOptions(faults=("child_kill",))) for seed in range(1, 6)]
     assert [run.violations for run in runs if not run.is_ok] == []
     assert sum(run.marks.get("a flush fails and is tried again", 0) for run in runs) > 0
 
 
 def test_nodes_crash_in_the_midst_of_flushes_and_merges() -> None:
-    runs = [run_seed(seed, SimulationOptions(faults=("crash_child",))) for seed in range(1, 11)]
+    runs = [run_seed(seed, SimulationOptions(faults=("crash_child",))) for seed in range(1, 6)]
     assert [run.violations for run in runs if not run.is_ok] == []
     assert sum(run.faults.get("child_cut", 0) for run in runs) > 0
 
 
 def test_a_disk_that_lied_harms_nobody_but_its_own_node() -> None:
-    runs = [run_seed(seed, SimulationOptions(faults=("disk_lies",))) for seed in range(1, 11)]
+    runs = [run_seed(seed, SimulationOptions(faults=("disk_lies",))) for seed in range(1, 6)]
     assert [run.violations for run in runs if not run.is_ok] == []
     assert sum(run.faults.get("disk_lies", 0) for run in runs) > 0
     assert any(run.history.shown_by_liars for run in runs)

@@ -75,7 +75,8 @@ def revoke(settings: Settings, token: str) -> None:
 def require(settings: Settings, wanted: str) -> None:
     """Say whether clients need a token to read and write: on, off, or show what is so.
 
-    It is off at first: then clients without any token may do all but run jobs and issue tokens.
+    It is off at first: then clients without any token may do all but run jobs, issue tokens, and make or
+    restore backups.
     """
 
     async def say(auth: AsyncAuth) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from ringmill.client.cli.cluster.cluster_status import ASK_S
 from ringmill.client.cli.demo.demo_story import Story
@@ -28,13 +28,13 @@ PATIENCE_S = 30.0
 VICTIM = "n3"
 
 
-def start(story: Story, folder: str) -> LocalCluster:
-    """Five processes, one cluster."""
+def start(story: Story, folder: str, settings: Mapping[str, int]) -> LocalCluster:
+    """Five processes, one cluster, which is formed with `settings`."""
     story.chapter("Five nodes, each a process with a folder of its own")
     begun = time.perf_counter()
     first = story.settings.base_port or BASE_PORT
     base = free_base(NODES + 1, first, apart=PORTS_APART)  # another node comes later
-    cluster, _ = bring_up("demo", folder, {"nodes": NODES, "base_port": base}, None)
+    cluster, _ = bring_up("demo", folder, {"nodes": NODES, "base_port": base, **settings}, None)
     took_s = time.perf_counter() - begun
     pids = {node.pid for node in cluster.nodes if local_cluster.node_state(node) == "running"}
     story.tell(f"ringmill cluster up          {NODES} nodes on {cluster.nodes[0].address} and up")
@@ -59,10 +59,15 @@ async def quorums(story: Story, db: AsyncClient) -> None:
     story.tell(f"ringmill locate user:42      partition {place.partition}: {owners}")
 
 
-async def kill_under_load(story: Story, db: AsyncClient, cluster: LocalCluster, writes: int) -> LocalCluster:
-    """Kill a node while every read is checked, and start it again on its data."""
+async def kill_under_load(
+    story: Story, db: AsyncClient, cluster: LocalCluster, writes: int, pause_s: float
+) -> LocalCluster:
+    """Kill a node while every read is checked, and start it again on its data.
+
+    Each writer rests `pause_s` seconds before it writes.
+    """
     story.chapter("Kill a node under load, bring it back, lose nothing")
-    load, is_back = CheckedLoad(db), asyncio.Event()
+    load, is_back = CheckedLoad(db, pause_s=pause_s), asyncio.Event()
 
     async def disturb() -> LocalCluster:
         await _until_count(load, writes // 3)

@@ -24,10 +24,13 @@ BALANCED = 1.05
 _CALM_WORKERS = 4
 
 
-async def come_and_go(story: Story, db: AsyncClient, folder: str) -> LocalCluster:
-    """Add a node and take one out.  Returns the cluster as it is then."""
+async def come_and_go(story: Story, db: AsyncClient, folder: str, pause_s: float) -> LocalCluster:
+    """Add a node and take one out, while each writer rests that long before it writes.
+
+    Returns the cluster as it is then.
+    """
     story.chapter("A node comes and another leaves, under load")
-    load, is_over = CheckedLoad(db, workers=_CALM_WORKERS), asyncio.Event()
+    load, is_over = CheckedLoad(db, workers=_CALM_WORKERS, pause_s=pause_s), asyncio.Event()
 
     async def change() -> None:
         try:

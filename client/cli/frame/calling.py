@@ -1,7 +1,8 @@
 """Rewrites suggested commands as this user has to type them: the same program name, the same cluster.
 
 Error hints everywhere say "ringmill cluster status".  A user who typed ".venv/bin/ringmill --cluster nc …"
-sees ".venv/bin/ringmill --cluster nc cluster status".
+sees ".venv/bin/ringmill --cluster nc cluster status".  Flags that mean nothing to a verb are not given to it:
+which ones do is in the tables of verbs, which client/cli/main.py makes known here.
 """
 
 from __future__ import annotations
@@ -10,28 +11,48 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, TypeAlias
 
 from ringmill.client.cli.frame.settings import Settings
 
-__all__ = ["as_typed", "program_name", "typed_key"]
+__all__ = ["TO_A_CLUSTER", "Refused", "as_typed", "know_verbs", "program_name", "typed_key"]
 
-_KEY_VERBS = ("put", "get", "delete", "locate", "scan", "mget", "mput", "explain")
-_COMMAND = re.compile(
-    rf"(?<![\w./-])ringmill (?=(cluster status|cluster|{'|'.join(_KEY_VERBS)}|job|bench|demo|engine|node"
-    r"|simulate|version|help|completion|--help)\b)"
-)
-_REST = re.compile(r"[^`\n]*")
-_TO_A_CLUSTER = ("cluster", *_KEY_VERBS, "job", "bench")
-_TO_ENDPOINTS = ("cluster status", *_KEY_VERBS, "job", "bench")
+TO_A_CLUSTER: Final = ("cluster", "endpoints", "token_file", "tls_ca", "tls_cert", "tls_key")
+"""Settings by which a command finds its cluster, and is let in."""
+
+Refused: TypeAlias = Callable[[Sequence[str]], Collection[str] | None]
+"""The settings that mean nothing to the verb that these words begin with; None if there is no such verb."""
+
+_COMMAND: Final = re.compile(r"(?<![\w./-])ringmill (?=[a-z]|--(?:help|version)\b)")
+_REST: Final = re.compile(r"(?:(?!\bringmill )[^`\n;·])*")
+_ENDS: Final = ".,:)'\""
+
+
+def _no_tables(words: Sequence[str]) -> Collection[str] | None:
+    """Of a program that is not `ringmill`, as the simulator: it suggests verbs that ask no cluster."""
+    return TO_A_CLUSTER
+
+
+_tables: Final[list[Refused]] = [_no_tables]
+
+
+def know_verbs(refused: Refused) -> None:
+    """Have commands be known by the tables of the program."""
+    _tables[:] = [refused]
 
 
 def as_typed(text: str, settings: Settings) -> str:
     """`text` with its commands as this user has to type them."""
 
     def typed(found: re.Match[str]) -> str:
-        rest = _REST.match(text, found.end())
-        return f"{program_name()} {_flags(found[1], rest[0] if rest else '', settings)}"
+        told = _REST.match(text, found.end())
+        rest = told[0] if told else ""
+        words = [word.rstrip(_ENDS) for word in rest.split()]
+        refused = TO_A_CLUSTER if rest.startswith("-") else _tables[0](words)
+        if refused is None:
+            return found[0]
+        return f"{program_name()} {_flags(refused, rest, settings)}"
 
     return _COMMAND.sub(typed, text)
 
@@ -64,18 +85,15 @@ def typed_key(key: bytes) -> str:
     return f"-- {shlex.quote(text)}" if text.startswith("-") else shlex.quote(text)
 
 
-def _flags(verb: str, rest: str, settings: Settings) -> str:
-    """The flags that lead to the same cluster, unless the `rest` of the command has them."""
-    flags, group = "", verb.partition(" ")[0]
-    if "cluster" in settings.given - _given_in(rest) and group in _TO_A_CLUSTER:
-        flags += f"--cluster {shlex.quote(settings.cluster)} "
-    if "endpoints" in settings.given - _given_in(rest) and verb in _TO_ENDPOINTS:
-        flags += f"--endpoints {shlex.quote(settings.endpoints)} "
-    return flags
-
-
-def _given_in(command: str) -> set[str]:
-    return {name for name in ("cluster", "endpoints") if f"--{name} " in command}
+def _flags(refused: Collection[str], rest: str, settings: Settings) -> str:
+    """The flags that lead to the same cluster, but for those that mean nothing to the verb or that the `rest`
+    of the command has."""
+    flags = {name: f"--{name.replace('_', '-')}" for name in TO_A_CLUSTER if name in settings.given}
+    return "".join(
+        f"{flag} {shlex.quote(getattr(settings, name))} "
+        for name, flag in flags.items()
+        if name not in refused and f"{flag} " not in rest
+    )
 
 
 def _found_by_the_shell(called: str) -> bool:

@@ -31,6 +31,9 @@ _DEFAULT_HINTS = {
     "FILE_FAILED": "check the file or stream that the first line names",
 }
 _ANY_HINT = "--debug shows a trace; `ringmill cluster logs` shows the logs of the nodes"
+_HINTS_ELSEWHERE = {"CORRUPT_DATA": "the logs of the nodes name the damaged file"}
+"""Of nodes that --endpoints names: `cluster logs` is about local ones."""
+_ANY_HINT_ELSEWHERE = "--debug shows a trace; the logs of the nodes may tell more"
 _WITH_NAMES = re.compile(r"(.* answered) \(.*", re.DOTALL)
 
 
@@ -54,7 +57,7 @@ class Interrupted(RingmillError):
 
 def tell(error: RingmillError, code: ExitCode, settings: Settings) -> None:
     """Write one error to stderr in the form that was asked for."""
-    hint = as_typed(error.hint or _DEFAULT_HINTS.get(error.code, _ANY_HINT), settings)
+    hint = as_typed(error.hint or _default_hint(error.code, settings), settings)
     if settings.output == "json":
         document = {
             "code": error.code,
@@ -68,6 +71,12 @@ def tell(error: RingmillError, code: ExitCode, settings: Settings) -> None:
         return
     for line in (f"error: {_what(error)}", f"  why: {_why(error)}", f"  try: {hint}"):
         print(printable(line, keep="" if isinstance(error, NotFound) else "\n\t"), file=sys.stderr)
+
+
+def _default_hint(code: str, settings: Settings) -> str:
+    if not settings.endpoints:
+        return _DEFAULT_HINTS.get(code, _ANY_HINT)
+    return (_DEFAULT_HINTS | _HINTS_ELSEWHERE).get(code, _ANY_HINT_ELSEWHERE)
 
 
 def _what(error: RingmillError) -> str:

@@ -12,7 +12,7 @@ import click
 
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.calling import as_typed
-from ringmill.client.cli.frame.connecting import cluster_token, open_client, tls_of_settings
+from ringmill.client.cli.frame.connecting import open_client, tls_of_settings
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local.local_state import load_cluster
@@ -46,23 +46,27 @@ def doctor(settings: Settings) -> ExitCode:
 
 def _of_cluster(settings: Settings) -> list[Finding]:
     """What nodes tell; one finding when none answers.  Raises Unavailable when there is none to ask."""
+    from ringmill.client.connection import cluster_token_of
     from ringmill.client.doctor.cluster_checks import check_cluster
     from ringmill.client.doctor.cluster_facts import ClusterFacts, ask_cluster
     from ringmill.client.doctor.finding import bad
 
-    has_token = bool(cluster_token(settings))
-    has_tls = tls_of_settings(settings) is not None
+    has_tls, is_local = tls_of_settings(settings) is not None, not settings.endpoints
 
     async def ask() -> ClusterFacts:
         async with open_client(settings) as db:
-            return await ask_cluster(db, version=version("ringmill"), has_token=has_token, has_tls=has_tls)
+            has_token = bool(cluster_token_of(db))  # it may be one that it has found by the addresses
+            return await ask_cluster(
+                db, version=version("ringmill"), has_token=has_token, has_tls=has_tls, is_local=is_local
+            )
 
     try:
         facts = asyncio.run(ask())
     except RingmillError as error:
         if not settings.endpoints and load_cluster(settings.cluster_folder) is None:
             raise
-        return [bad("nodes", error.message, error.hint or "ringmill cluster up")]
+        remedy = error.hint or ("ringmill cluster up" if is_local else "start the nodes")
+        return [bad("nodes", error.message, remedy)]
     return list(check_cluster(facts, time.time()))
 
 

@@ -107,7 +107,7 @@ class Authority:
             if is_node and not wanted:
                 raise InvalidArgument(
                     f"--address is missing: the certificate of {name} has to name the host that clients dial",
-                    hint=f"ringmill ca issue {name} --address HOST:PORT",
+                    hint=f"ringmill ca issue {name} {self.files.option} --address HOST:PORT",
                 )
             signer = self._signer()
             certificate, key = make_certificate(holder, wanted, days, signer, _now())
@@ -155,7 +155,7 @@ class Authority:
             if not chosen:
                 raise NotFound(
                     f"no certificate with the serial or of the name {asked!r} was issued",
-                    hint=f"`ringmill ca show --dir {self.files.path}` lists them",
+                    hint=f"`ringmill ca show {self.files.option}` lists them",
                 )
             now = _now().timestamp()
             after = [
@@ -175,7 +175,8 @@ class Authority:
             if len(signers) > 1:
                 raise Conflict(
                     f"--dir {self.files.path} is within a rotation: two authorities are trusted",
-                    hint="`ringmill ca rotate --finish` ends it once every node has a new certificate",
+                    hint=f"`ringmill ca rotate {self.files.option} --finish` ends it once every node has a "
+                    "new certificate",
                 )
             fresh = make_authority(cluster, _now())
             self.files.write_new(self.files.authority_key(_identity(fresh[0])), pem_key(fresh[1]))
@@ -200,7 +201,8 @@ class Authority:
             if left:
                 raise Conflict(
                     f"{', '.join(left)}: no certificate of the new authority was issued yet",
-                    hint="`ringmill ca issue NAME --replace` issues one, `ringmill ca revoke NAME` drops it",
+                    hint=f"`ringmill ca issue NAME {self.files.option} --replace` issues one, `ringmill ca "
+                    f"revoke NAME {self.files.option}` drops it",
                 )
             self.files.replace(self.files.bundle, _pem(signers[0][0]))
             self._write_revocations(signers[:1], issued)

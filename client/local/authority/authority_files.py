@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -55,6 +56,11 @@ class AuthorityFolder:
         self.path = os.path.abspath(folder)
 
     @property
+    def option(self) -> str:
+        """How a command names this folder."""
+        return f"--dir {shlex.quote(self.path)}"
+
+    @property
     def bundle(self) -> str:
         return self._file("ca.pem")
 
@@ -81,7 +87,8 @@ class AuthorityFolder:
         if os.path.lexists(self.bundle):
             raise Conflict(
                 f"--dir {self.path} has a certificate authority already",
-                hint="`ringmill ca show` lists it; `ringmill ca rotate` makes it a new key",
+                hint=f"`ringmill ca show {self.option}` lists it; `ringmill ca rotate {self.option}` makes "
+                "it a new key",
             )
 
     @contextmanager
@@ -104,7 +111,7 @@ class AuthorityFolder:
         except FileNotFoundError:
             raise NotFound(
                 f"--dir {self.path} has no certificate authority: {os.path.basename(path)} is missing",
-                hint=f"`ringmill ca init --dir {self.path}` makes one",
+                hint=f"`ringmill ca init {self.option}` makes one",
             ) from None
 
     def write_new(self, path: str, data: bytes) -> None:

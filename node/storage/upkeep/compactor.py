@@ -88,6 +88,8 @@ class Compactor:
                     await self._put_off()
                     await self._step()
                 await self._forget_finished_drops()
+                if not self._aside:  # what failed is tried again first
+                    self._tools.note_mended("compaction")
             except StorageFailed:
                 return
             except Exception as error:  # noqa: BLE001  a child passes on whatever it met

@@ -42,6 +42,7 @@ class Flusher:
             while self._sealed:
                 try:
                     await self._flush(self._sealed[-1])
+                    self._tools.note_mended("flush")
                 except StorageFailed:
                     return
                 except Exception as error:  # noqa: BLE001  a child passes on whatever it met

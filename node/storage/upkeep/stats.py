@@ -34,7 +34,12 @@ class EngineCounters:
     failed_flushes: int = 0
     failed_compactions: int = 0
     damaged_tables: int = 0  # found by a read, a merge or a scrub
-    last_failure: str = ""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why a flush or a compaction failed, of those that nothing has mended since."""
+
+    @property
+    def last_failure(self) -> str:
+        return "; ".join(f"{job}: {why}" for job, why in self.failures.items())
 
 
 _FIGURES: Final = (
@@ -83,7 +88,7 @@ class Stats:
     def figures(self) -> dict[str, int]:
         """Figures for operators, by name; counts start when the engine is opened."""
         counters = asdict(self.counters)
-        del counters["last_failure"]
+        del counters["failures"]
         own = {name: getattr(self, name) for name in _FIGURES}
         return {**counters, **own, "table_bytes": self.table_bytes}
 

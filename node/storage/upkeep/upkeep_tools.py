@@ -54,10 +54,15 @@ class UpkeepTools:
     def note_failure(self, job: str, error: Exception) -> None:
         """Count on it that the job is tried again.  What neither a disk nor a child explains is logged with
         its stack, at most once a minute."""
-        self.counters.last_failure = f"{job}: {error}"
+        self.counters.failures[job] = str(error)
         if not isinstance(error, OSError | RingmillError):
             self.complaints.add(job, error)
         self.on_change()
+
+    def note_mended(self, job: str) -> None:
+        """What had failed was tried again, and is done."""
+        if self.counters.failures.pop(job, None) is not None:
+            self.on_change()
 
     @contextmanager
     def discarding(self, file_ids: Iterable[int]) -> Iterator[None]:

@@ -23,6 +23,7 @@ def judged_on_a_cluster(
     lowest_port: int,
     has_held: Callable[[LocalCluster], bool],
     transport: CarrierName = "grpc",
+    partitions: int = 256,
 ) -> int:
     """The exit code of `has_held`, called with a new cluster.  Data and logs are kept when it has not.
 
@@ -32,7 +33,7 @@ def judged_on_a_cluster(
     folder = f"{home}/{name}"
     is_sound = False
     try:
-        plan = {"nodes": nodes, "base_port": free_base(nodes, lowest_port)}
+        plan = {"nodes": nodes, "base_port": free_base(nodes, lowest_port), "partitions": partitions}
         cluster, _ = bring_up(name, folder, plan, None, peer_transport=transport, client_transport=transport)
         is_sound = has_held(cluster)
     finally:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from ringmill.client.cli.frame import calling
+from ringmill.client.cli.frame import calling, failure_text
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
-from ringmill.client.cli.main import main
+from ringmill.client.cli.lazy import LazyGroup
+from ringmill.client.cli.main import main, ringmill
 from ringmill.client.local.processes import our_environment
+from ringmill.cluster.errors import CorruptData, RingmillError
 from ringmill.cluster.printable import printable
 
 PROGRAM = [sys.executable, "-P", "-m", "ringmill"]
@@ -199,3 +203,61 @@ def test_no_character_that_steers_a_terminal_is_shown_as_it_is() -> None:
     assert printable("a\x1b[31m\r\u202eb\x9b\n") == "a\\x1b[31m\\r\\u202eb\\x9b\\n"
     assert printable("two\nlines\x07", keep="\n") == "two\nlines\\x07"
     assert printable("é 語 🙂") == "é 語 🙂"
+
+
+SAME_CLUSTER = {
+    "cluster": "nc", "endpoints": "h:1", "token_file": "a token", "tls_ca": "ca.pem", "tls_cert": "c.pem",
+    "tls_key": "c.key",
+}  # fmt: skip
+
+
+def lines_of(group: LazyGroup, path: str = "") -> list[tuple[str, click.Command]]:
+    found: list[tuple[str, click.Command]] = []
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        line = f"{path}{name}"
+        found += lines_of(command, f"{line} ") if isinstance(command, LazyGroup) else [(line, command)]
+    return found
+
+
+def test_a_suggested_verb_keeps_each_flag_by_which_it_finds_the_same_cluster_and_no_other() -> None:
+    """Typed beside a local cluster, one that has lost --endpoints acts on that."""
+    settings = Settings(**SAME_CLUSTER, given={*SAME_CLUSTER})  # type: ignore[arg-type]
+    shown = {}
+    for line, command in lines_of(ringmill):
+        flags = {flag for each in command.params if not getattr(each, "hidden", False) for flag in each.opts}
+        words = calling.as_typed(f"do `ringmill {line} x`, now", settings).split("`")[1]
+        typed_flags = {word for word in shlex.split(words) if word.startswith("--")}
+        known = {f"--{name.replace('_', '-')}" for name in SAME_CLUSTER}
+        assert typed_flags == flags & known, line
+        assert words.endswith(f"{line} x")
+        shown[line] = words
+    assert len(shown) > 80
+    assert "--endpoints h:1 --token-file 'a token' --tls-ca ca.pem" in shown["repair run"]
+    assert "--endpoints" not in shown["cluster restart"]
+
+
+def test_what_a_suggestion_names_itself_is_not_said_twice_and_prose_stays() -> None:
+    settings = Settings(endpoints="h:1", given={"endpoints"})
+    for text, typed_text in {
+        "ringmill top; ringmill cluster status --hot": (
+            "ringmill --endpoints h:1 top; ringmill --endpoints h:1 cluster status --hot"
+        ),
+        "ringmill get k; ringmill put k v --endpoints h:2": (
+            "ringmill --endpoints h:1 get k; ringmill put k v --endpoints h:2"
+        ),
+        "ringmill --version": "ringmill --version",
+        "a ringmill of one's own": "a ringmill of one's own",
+    }.items():
+        assert calling.as_typed(text, settings) == typed_text
+
+
+@pytest.mark.parametrize("error", [CorruptData("x"), RingmillError("x")])
+def test_the_logs_of_local_nodes_are_not_named_for_others(
+    error: RingmillError, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for settings in (Settings(), Settings(endpoints="h:1", given={"endpoints"})):
+        failure_text.tell(error, ExitCode.FAILED, settings)
+        told = capsys.readouterr().err
+        assert ("cluster logs" in told) == (not settings.endpoints) and "logs" in told

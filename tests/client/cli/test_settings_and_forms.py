@@ -192,3 +192,10 @@ def test_what_opens_the_cluster_is_kept_from_modules_of_callers_but_not_all_of_a
     settings.set("home", str(empty_folder.parent), "--home")
     settings.set("cluster", empty_folder.name, "--cluster")
     assert secrets_of(settings) == ["/etc/token", "/etc/client.key"]
+
+
+def test_the_guide_has_each_exit_code() -> None:
+    guide = (Path(__file__).resolve().parents[3] / "docs" / "guide.md").read_text(encoding="utf-8")
+    codes, _, meanings = guide.partition("## Exit codes\n\n")[2].splitlines()[:3]
+    assert [int(each) for each in codes.strip("| ").split(" | ")] == [code.value for code in ExitCode]
+    assert "reserved" not in meanings

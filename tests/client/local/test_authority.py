@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from ringmill.client.local.authority.authority import Authority
 from ringmill.client.local.authority.authority_files import AuthorityFolder
 from ringmill.client.local.authority.local_tls import authority_of, certify
 from ringmill.client.local.local_state import LocalCluster, LocalNode
+from ringmill.client.local.machine_facts import machine_facts
 from ringmill.cluster.errors import Conflict
 
 
@@ -160,6 +163,46 @@ def test_what_ends_soon_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
     authority.issue("n1", ["h"], days=29)
     assert main(["ca", "show", "--dir", str(tmp_path / "ca")]) == 0
     assert "n1 ends in 28 days" in capsys.readouterr().err
+
+
+def test_each_command_that_is_suggested_names_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "the ca"
+    where = ["--dir", str(folder)]
+    authority = Authority(str(folder))
+    assert main(["ca", "show", *where]) != 0
+    authority.init("prod")
+    authority.issue("n1", ["h"], days=29)
+    authority.issue("app", is_node=False, days=29)
+    mistakes = [["init"], ["issue"], ["issue", "n2"], ["revoke", "n9"], ["rotate", "--finish"], ["show"]]
+    for line in (*mistakes, ["rotate"], ["rotate"], ["rotate", "--finish"]):
+        main(["ca", *line, *where])
+    told = capsys.readouterr().err
+    suggested = [line for line in told.splitlines() if "ringmill ca" in line]
+    commands = [each for line in suggested for each in re.split(r"(?=ringmill ca)", line)[1:]]
+    assert len(commands) > 10
+    for command in commands:
+        assert f"--dir '{folder}'" in command, command
+    assert f"`ringmill ca issue --client app --dir '{folder}' --replace`" in told
+
+
+@pytest.mark.parametrize(("is_renewed", "left"), [(False, -3), (True, 364)])
+def test_the_doctor_is_told_of_a_certificate_that_has_expired(
+    is_renewed: bool, left: int, tmp_path: Path
+) -> None:
+    nodes = LocalNode("n1", "127.0.0.1:7101", ""), LocalNode("n2", "127.0.0.1:7102", "")
+    cluster = LocalCluster("prod", str(tmp_path), 1, 16, nodes, tls=True, peer_transport="tcp")
+    certify(cluster)
+    path = tmp_path / "tls" / "issued.json"
+    written = json.loads(path.read_text())
+    (of_n1,) = (each for each in written["certificates"] if each["name"] == "n1")
+    of_n1["until"] = time.time() - 2.5 * 86_400
+    path.write_text(json.dumps(written))
+    if is_renewed:
+        authority_of(str(tmp_path)).issue("n1", replace=True)
+    days = machine_facts(cluster).days_left
+    assert (days["n1"], days["n2"]) == (left, 364)
 
 
 def _names(path: Path) -> x509.SubjectAlternativeName:

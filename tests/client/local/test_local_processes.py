@@ -61,6 +61,25 @@ def test_a_process_is_known_by_its_pid_and_its_start(sleeper: LocalNode) -> None
     assert processes.is_running(sleeper.pid, sleeper.started)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "is_kept"),
+    [
+        ("METRICS", "9101", False),  # all would have one port, and all but one not start
+        ("TRACES", "file:{}/spans.jsonl", False),
+        ("TRACES", "file:{}", True),
+        ("TRACES", "file:.", True),
+        ("TRACES", "http://127.0.0.1:4318", True),
+        ("SLOTS", "2", True),
+    ],
+)
+def test_nodes_of_one_cluster_do_not_share_what_is_of_one_node(
+    name: str, text: str, is_kept: bool, tmp_path: Path
+) -> None:
+    told = {f"RINGMILL_{name}": text.format(tmp_path), "PATH": "/bin"}
+    left = told if is_kept else {"PATH": "/bin"}
+    assert processes._of_nodes(told, str(tmp_path)) == left
+
+
 def test_a_started_process_leads_a_session_of_its_own(sleeper: LocalNode) -> None:
     assert os.getsid(sleeper.pid) == sleeper.pid
 

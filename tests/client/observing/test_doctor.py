@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,12 @@ import pytest
 from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
+from ringmill.client.cli.frame.connecting import open_client
+from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.main import main
+from ringmill.client.cli.observing import doctor_verb
+from ringmill.client.connection import AsyncClient
+from ringmill.client.doctor import cluster_facts
 from ringmill.client.doctor.cluster_checks import check_cluster
 from ringmill.client.doctor.cluster_facts import ClusterFacts
 from ringmill.client.doctor.finding import Finding, is_wrong
@@ -107,11 +116,12 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
         (facts(coordinator=CoordinatorState("", 3, ("j1", "j2"))), "jobs", "wrong", "2 jobs are open",
          "coordinator status"),
         (facts(node("n1", containment="landlock 7, AS ROOT")), "containment", "warning", "n1", "user"),
+        (facts(node("n1", containment="rlimits only")), "containment", "warning", "rlimits only", "kernel"),
         (facts(metrics={"n1": told("n1", overload_step=3)}), "overload", "warning", "n1 leaves things off",
          "ringmill top"),
         (facts(has_tls=True, has_token=False), "access", "wrong", "without a token", "--token-file"),
         (facts(metrics={"n1": told("n1", comparison_pass_timestamp_seconds=NOW_S - 7300)}), "comparing",
-         "warning", "n1 has compared its copies 122 minutes ago", "repair status"),
+         "warning", "n1 has not compared all its copies for 122 minutes", "repair status"),
     ],
 )  # fmt: skip
 def test_a_check_names_what_is_amiss(
@@ -165,6 +175,52 @@ def test_nobody_is_said_to_ask_for_a_token_when_nobody_was_heard() -> None:
     assert checked(given)["access"].verdict == "warning"
     asked = replace(given, refused={"metrics": "a token is required"})
     assert "access" not in checked(asked)
+
+
+@pytest.mark.parametrize(("every_s", "is_well"), [(3600.0, True), (2400.0, False)])
+def test_a_node_that_compares_seldom_has_three_rounds(every_s: float, is_well: bool) -> None:
+    figures = told("n1", comparison_pass_timestamp_seconds=NOW_S - 7300, comparison_every_seconds=every_s)
+    findings = list(check_cluster(facts(metrics={"n1": figures}), NOW_S))
+    (found,) = [each for each in findings if each.check == "comparing"]
+    assert (found.verdict == "ok") == is_well
+    assert "122 minutes" in found.told
+
+
+def test_of_nodes_that_are_elsewhere_no_command_on_processes_is_named() -> None:
+    """Beside a local cluster it would restart a node of that one."""
+    given = facts(node("n1"), node("n2", state="down", uptime_s=None), is_local=False, version="1.1")
+    found = checked(given)
+    assert {"nodes", "versions"} <= set(found)
+    assert not [each for each in found.values() if "cluster restart" in each.remedy]
+    assert "restart n2" in checked(replace(given, is_local=True))["nodes"].remedy
+
+
+def test_a_token_that_the_client_found_by_the_addresses_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes with TLS are not said to let in clients without one."""
+    folder = tmp_path / "demo"
+    folder.mkdir(mode=0o700)
+    (folder / "cluster.json").write_text(json.dumps({"nodes": [{"address": "127.0.0.1:7101"}]}))
+    (folder / "token").write_text("secret")
+    for path in folder.iterdir():
+        path.chmod(0o600)
+    monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
+    monkeypatch.delenv("RINGMILL_TOKEN", raising=False)
+    asked: list[ClusterFacts] = []
+
+    async def ask(_: object, **given: Any) -> ClusterFacts:
+        asked.append(facts(**given))
+        return asked[-1]
+
+    @asynccontextmanager
+    async def unconnected(settings: Settings) -> AsyncIterator[AsyncClient]:
+        yield open_client(settings)
+
+    monkeypatch.setattr(cluster_facts, "ask_cluster", ask)
+    monkeypatch.setattr(doctor_verb, "open_client", unconnected)
+    main(["doctor", "--endpoints", "127.0.0.1:7101"])
+    assert [(each.has_token, each.is_local) for each in asked] == [(True, False)]
 
 
 MACHINE = MachineFacts(folder="x/demo", states={"n1": "running", "n2": "running"}, modes={"x/demo": 0o700})

@@ -15,7 +15,8 @@ _TYPED = re.compile(rf"ringmill ({_WORD}(?: {_WORD})*)")
 
 
 def check_commands(text: str) -> None:
-    """Raises AssertionError for a verb or a flag that there is not."""
+    """Raises AssertionError for a verb or a flag that there is not, and for a flag that is left out and
+    needed."""
     for line in _TYPED.findall(text):
         command: click.Command = ringmill
         words = line.split()
@@ -27,3 +28,5 @@ def check_commands(text: str) -> None:
         assert not isinstance(command, click.Group), f"{line!r} is no whole command: {text}"
         flags = {flag for each in command.params for flag in each.opts}
         assert {word for word in words if word.startswith("--")} <= flags, text
+        needed = [each for each in command.params if isinstance(each, click.Option) and each.required]
+        assert all({*each.opts} & {*words} for each in needed), f"{line!r} lacks a flag: {text}"

@@ -223,8 +223,9 @@ async def test_a_folder_that_is_missing_ends_the_task_with_the_reason(
 
 
 async def test_a_forkserver_that_stands_still_is_replaced_and_the_start_goes_on_with_the_new_one(
-    processes: TaskProcesses, tmp_path: Path
+    processes: TaskProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(task_processes, "_PING_EVERY_S", 0.4)
     former = await start(processes, tmp_path)
     escaped = int(
         await ask(
@@ -285,8 +286,9 @@ async def test_a_start_that_is_cancelled_as_its_answer_comes_leaves_no_process(
 
 
 async def test_a_task_that_stops_its_forkserver_is_killed_when_it_is_told_to(
-    processes: TaskProcesses, tmp_path: Path
+    processes: TaskProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(task_processes, "_PING_EVERY_S", 0.4)
     task = await start(processes, tmp_path)
     await task.send(b"import os, signal, time; os.kill(os.getppid(), signal.SIGSTOP); time.sleep(600)")
     await asyncio.sleep(0.1)

@@ -18,7 +18,7 @@ def test_a_node_with_bits_flipped_in_every_file_starts_and_heals_while_every_rea
     tmp_path: Path,
 ) -> None:
     script = str(ROOT / "scripts" / "chaos" / "flips.py")
-    options = ["--rounds", "2", "--seed", "5", "--keys", "100"]
+    options = ["--rounds", "2", "--seed", "5", "--keys", "100", "--partitions", "32", "--pause", "0.03"]
     done = subprocess.run(
         [sys.executable, script, *options],
         capture_output=True,

@@ -19,7 +19,7 @@ def test_a_byte_flipped_in_every_table_of_a_running_node_is_told_and_healed_whil
 ) -> None:
     script = str(ROOT / "scripts" / "chaos" / "tables.py")
     done = subprocess.run(
-        [sys.executable, script, "--tables", "4", "--seed", "3"],
+        [sys.executable, script, "--tables", "3", "--seed", "3", "--partitions", "32", "--pause", "0.03"],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from ringmill.client.cli.main import main
 from ringmill.client.local.processes import our_environment
 from ringmill.client.local.tcp_ports import free_base
 
+PARTITIONS = 64  # fewer than usual, as nodes that come back compare them one by one
 PROGRAM = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
+HEARD = {"chaos", "autoscale"}  # verbs that listen to signals
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Ended:
 class Shell:
     """Types `ringmill ...` in a folder.
 
-    Verbs that start and end processes run as a command of their own; the others run in this process, through
-    the same `main`, as an interpreter a command would be most of the time that the tests take.
+    Lines run in this process, through the same `main`, as an interpreter each would be most of the time that
+    the tests take.  So nodes are children of this process: who ends them reaps them, too.
     """
 
     folder: Path
@@ -64,8 +67,8 @@ class Shell:
         )  # fmt: skip
 
     def run(self, *line: str, stdin: bytes = b"") -> Ended:
-        is_on_processes = "cluster" in line and "status" not in line
-        return self.command(*line) if is_on_processes else self.call(*line, stdin=stdin)
+        is_beside = threading.current_thread() is not threading.main_thread()  # a call redirects for all
+        return self.command(*line) if is_beside or HEARD & {*line} else self.call(*line, stdin=stdin)
 
     def command(self, *line: str) -> Ended:
         """Run a command of its own."""
@@ -95,15 +98,15 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    with cluster_of_five(tmp_path_factory) as shell:
+    with cluster_of_five(tmp_path_factory, "--partitions", str(PARTITIONS)) as shell:
         yield shell
 
 
 @contextmanager
-def cluster_of_five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def cluster_of_five(tmp_path_factory: pytest.TempPathFactory, *options: str) -> Iterator[Shell]:
     """A shell in a folder with a running cluster; nothing of it is left afterwards."""
     shell = Shell(tmp_path_factory.mktemp("cli"))
     start = 20000 + os.getpid() % 1000 * 12  # another place for another test process
-    shell.ok("cluster", "up", "--base-port", str(free_base(5, start)))
+    shell.ok("cluster", "up", "--base-port", str(free_base(5, start)), *options)
     yield shell
     shell.ok("cluster", "down")

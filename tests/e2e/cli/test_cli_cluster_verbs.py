@@ -8,16 +8,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ringmill.client.blocking import Client
 from ringmill.client.connection import connect
 from ringmill.client.local.checked_load import CheckedLoad
 from ringmill.client.local.local_cluster import node_state, required_cluster
 from ringmill.client.values import Item, Receipt
-
-if TYPE_CHECKING:
-    from tests.e2e.cli.conftest import Shell
+from tests.e2e.cli.conftest import PARTITIONS, Shell
 
 NODES: Final = ("n1", "n2", "n3", "n4", "n5")
 RESTART_GOAL_S: Final = 10.0
@@ -42,7 +40,7 @@ def test_five_nodes_are_five_processes_with_their_own_folders(shell: Shell) -> N
     pids = {one["pid"] for one in status["nodes"]}
     assert len(pids) == 5 and all(os.path.exists(f"/proc/{pid}") for pid in pids)
     assert {one["state"] for one in status["nodes"]} == {"up"}
-    assert sum(one["owns"] for one in status["nodes"]) == 3 * 256
+    assert sum(one["owns"] for one in status["nodes"]) == 3 * PARTITIONS
     home = shell.folder / "home" / "default"
     assert all((home / f"n{number}").is_dir() for number in range(1, 6))
     assert (home / "token").stat().st_mode & 0o777 == 0o600
@@ -119,7 +117,7 @@ def test_a_paused_node_holds_up_no_request_beyond_its_deadline(shell: Shell) -> 
 def test_a_status_in_a_pipe_has_rows_on_stdout_and_its_verdict_on_stderr(shell: Shell) -> None:
     shown = shell.ok("cluster", "status")
     assert [row.split(b"\t")[0] for row in shown.out.splitlines()] == [b"n1", b"n2", b"n3", b"n4", b"n5"]
-    assert "  ok  epoch 1  N=3  partitions: 256 complete, 0 under-replicated" in shown.err
+    assert f"  ok  epoch 1  N=3  partitions: {PARTITIONS} complete, 0 under-replicated" in shown.err
     node = shell.ok("cluster", "status", "-o", "json").json["nodes"][0]
     assert node["zone"] == "default" and node["uptime_s"] > 0
 
@@ -129,12 +127,13 @@ async def test_a_rolling_restart_fails_no_request(shell: Shell) -> None:
     before = {node["id"]: node for node in json.loads(file.read_text())["nodes"]}
     is_over = asyncio.Event()
     async with connect([node["address"] for node in before.values()]) as db:
-        load = CheckedLoad(db, keys=32, workers=2, prefix="rolling")
+        load = CheckedLoad(db, keys=32, workers=2, prefix="rolling", pause_s=0.01)
 
         async def count() -> int:
             number = 0
             while not is_over.is_set():
                 number = await db.registers.incr("rolling")
+                await asyncio.sleep(0.01)
             return number
 
         async with asyncio.TaskGroup() as group:
@@ -227,7 +226,7 @@ def test_a_dry_autoscale_tells_what_it_would_do_and_changes_nothing(shell: Shell
 def test_chaos_keeps_every_promise_and_leaves_the_cluster_as_it_was(shell: Shell) -> None:
     healthy(shell)
     before = shell.ok("keyspace", "list").out
-    told = shell.ok("cluster", "chaos", "--for", "4s", "--every", "1500ms", "--seed", "7", "-o", "json").json
+    told = shell.ok("cluster", "chaos", "--for", "3s", "--every", "1s", "--seed", "7", "-o", "json").json
     assert (told["seed"], told["verdict"], told["witness"]) == (7, "held", None)
     assert [check["held"] for check in told["checks"]] == [True] * 4
     assert sum(told["faults"].values()) + told["skipped"] == 3 and told["operations"] > 100

@@ -137,6 +137,8 @@ async def test_each_way_to_fail_has_its_cause_and_the_node_goes_on(
 ) -> None:
     # beside a fork bomb on a busy machine the forkserver may say nothing for the usual 5 s
     monkeypatch.setattr("ringmill.cluster.adapters.processes.task_processes._SILENT_PINGS", 60)
+    if mode == "endless message":  # the process goes on, so nothing is gained by waiting for its end
+        monkeypatch.setattr("ringmill.node.compute.attempt_runner._LAST_WORDS_S", 0.5)
     failure = await bench.fails(bench.map_assignment("fine\nhere is poison\nnever\n", mode))
     assert failure.cause is cause
     assert words in failure.message
@@ -151,9 +153,9 @@ async def test_a_users_error_shows_the_users_frames_and_the_record(bench: Bench)
 
 
 async def test_an_endless_loop_ends_for_want_of_progress(bench: Bench) -> None:
-    bench.limit(no_progress_s=2.0)
+    bench.limit(no_progress_s=1.0)
     failure = await bench.fails(bench.map_assignment("fine\nhere is poison\n", "loop"))
-    assert (failure.cause, failure.message) == (Cause.NO_PROGRESS, "no record finished within 2 s")
+    assert (failure.cause, failure.message) == (Cause.NO_PROGRESS, "no record finished within 1 s")
 
 
 async def test_slow_records_are_told_one_by_one(bench: Bench) -> None:
@@ -314,7 +316,10 @@ async def test_a_worker_that_has_ended_refuses_what_still_reaches_it(bench: Benc
         ended._on_start(late)
 
 
-async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(bench: Bench) -> None:
+async def test_a_bundle_that_is_nowhere_or_no_bundle_is_named(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringmill.node.compute.bundles._ARRIVES_WITHIN_S", 0.1)  # nobody sends it
     assignment = bench.map_assignment("a\n")
     bench.bundle = "0" * 64
     wrong = MapAssignment("j-1", assignment.attempt, TERM, ME, bench.spec("").encode(), 1, assignment.split)
@@ -342,7 +347,10 @@ async def test_what_one_attempt_printed_is_not_told_of_the_next(bench: Bench) ->
     assert (len(noisy.output), quiet.output) == (64 * 1024, b"")
 
 
-async def test_a_job_that_stops_the_forkserver_costs_seconds_and_not_the_node(bench: Bench) -> None:
+async def test_a_job_that_stops_the_forkserver_costs_seconds_and_not_the_node(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringmill.cluster.adapters.processes.task_processes._PING_EVERY_S", 0.4)
     assert (await bench.run(bench.map_assignment("poison\n", "stop"))).kind == "done"
     await bench.change_code()
     assert (await bench.run(bench.map_assignment("fine\n", number=2))).kind == "done"

@@ -42,7 +42,7 @@ class OneNode:
         self.cluster = cluster
         self.folder = cluster.folder / name
         self.end = cluster.wire.end(name)
-        self.processes = TaskProcesses()
+        self.processes = TaskProcesses() if cluster.shared is None else cluster.shared
         self.bundles = BundleStore(
             f"{self.folder}/bundles", files=cluster.files, transport=self.end, clock=cluster.clock
         )
@@ -85,8 +85,9 @@ class OneNode:
 
 
 class JobCluster:
-    def __init__(self, wire: Any, folder: Path, lease_s: float) -> None:
+    def __init__(self, wire: Any, folder: Path, lease_s: float, *, has_own_forkservers: bool) -> None:
         self.wire = wire
+        self.shared = None if has_own_forkservers else TaskProcesses()
         self.lease_s = lease_s
         self.folder = folder
         self.down: set[NodeId] = set()
@@ -195,10 +196,13 @@ def loaded_trials() -> ModuleType:
 
 @pytest.fixture
 async def cluster(wire: Any, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[JobCluster]:
-    made = JobCluster(wire, tmp_path, getattr(request.module, "LEASE_S", 6.0))
+    """A forkserver takes longer to start than most jobs here: nodes share one where it does not matter."""
+    lease_s = getattr(request.module, "LEASE_S", 6.0)
+    owns = getattr(request.module, "HAS_OWN_FORKSERVERS", False)
+    made = JobCluster(wire, tmp_path, lease_s, has_own_forkservers=owns)
     async with AsyncExitStack() as stack:
         await made.start(stack)
         yield made
-    for node in made.nodes.values():
-        await node.processes.close()
+    for processes in {node.processes for node in made.nodes.values()}:
+        await processes.close()
     made.files.close()

@@ -16,7 +16,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from ringmill.cluster.adapters.tracing.otel_tracer import OtelTracer
-from ringmill.cluster.errors import DeadlineExceeded, DiskFull, NotFound, RingmillError, Unavailable
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    DiskFull,
+    InvalidArgument,
+    NotFound,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import loss_of_staging
@@ -70,6 +77,26 @@ def stop_the_journal_after_a_map(cluster: Any, monkeypatch: pytest.MonkeyPatch) 
             cluster.nodes[N1].registers.is_cut = lambda: True
 
     monkeypatch.setattr(JobDriver, "hear", hear_and_stop)
+
+
+async def test_a_submission_goes_to_the_first_live_member_and_repeated_is_the_same_job(cluster: Any) -> None:
+    cluster.write_input("a\n")
+    node3 = cluster.nodes[N3]
+    await node3.bundles.put(cluster.bundle, cluster._code())
+    spec = cluster.spec()
+    assert await cluster.submit(spec, by="n3") == N1
+    assert await cluster.submit(spec, by="n2") == N1
+    assert await cluster.submit(spec, by="n1") == N1
+    assert (await cluster.finish()).state == "SUCCEEDED"
+    with pytest.raises(InvalidArgument, match="taken by another job"):
+        await cluster.submit(cluster.spec(mode="raise"))
+
+    cluster.down.add(N1)
+    cluster.wire.cut.add(N1)
+    assert node3.coordinator.taker == N2
+    assert await cluster.submit(cluster.spec("job-2", out="out2"), by="n3") == N2
+    assert (await cluster.finish("job-2", at="n2")).state == "SUCCEEDED"
+    assert cluster.parts("out2") == cluster.parts()
 
 
 async def test_a_job_goes_on_with_another_coordinator_and_no_finished_task_runs_again(

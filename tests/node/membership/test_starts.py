@@ -184,7 +184,9 @@ async def test_an_older_copy_is_refused_also_after_its_members_started_again() -
         assert not copy.agent.serving
 
 
-async def test_a_copy_that_lacks_the_end_of_the_log_is_refused() -> None:
+async def test_a_copy_that_lacks_the_end_of_the_log_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringmill.node.membership.starts._NEWS_EVERY_S", 0.1)
+    monkeypatch.setattr("ringmill.node.membership.starts._KEEP_EVERY_S", 0.2)
     async with cluster(3) as three:
         one = await three.start(N1, FIRST)
         other = await three.start(N2, FIRST)
@@ -204,6 +206,8 @@ async def test_the_end_of_the_log_that_was_not_on_the_disk_yet_is_told_with_the_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ringmill.node.membership.starts._AGAIN_EVERY", 1 << 30)
+    monkeypatch.setattr("ringmill.node.membership.starts._NEWS_EVERY_S", 0.1)
+    monkeypatch.setattr("ringmill.node.membership.starts._KEEP_EVERY_S", 0.2)
     async with cluster(2) as two:
         one = await two.start(N1, FIRST)
         other = await two.start(N2, FIRST)
@@ -245,8 +249,11 @@ async def test_a_member_that_is_stopping_notes_nothing_any_more() -> None:
         assert three.disks[N2].durable == kept
 
 
-async def test_a_copy_that_one_of_four_others_has_noted_does_not_end_the_original() -> None:
+async def test_a_copy_that_one_of_four_others_has_noted_does_not_end_the_original(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It is not confirmed, so it cannot serve beside the original; two members could have confirmed it."""
+    monkeypatch.setattr("ringmill.node.membership.starts._NEWS_EVERY_S", 0.1)
     async with cluster(5) as five:
         names = [NodeId(f"n{i + 1}") for i in range(5)]
         nodes = {node: await five.start(node, FIRST) for node in names}

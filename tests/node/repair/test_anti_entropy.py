@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from ringmill.cluster.errors import DiskFull, Unavailable
-from ringmill.cluster.ids import PartitionId
+from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.node.repair.exchange import Exchange
+from ringmill.node.replica.comparing.exchange_messages import RootOf
 from ringmill.node.replica.hints import HintStore
 from ringmill.simulator.disk.moment import CrashModel
 from tests.node.repair.healing_world import HealingWorld, run
@@ -155,5 +158,51 @@ def test_a_comparison_that_somebody_asks_for_tells_of_nothing_missing() -> None:
         assert anti_entropy.waiting and not anti_entropy.story
         await caught_up(world, "n1")
         assert not anti_entropy.story
+
+    run(story)
+
+
+@pytest.mark.parametrize("fault", ["a judge that always raises", "a peer that is down", "damaged sums"])
+def test_a_round_that_could_not_compare_a_pair_is_none(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, root = Exchange.judge, Exchange.root
+
+    async def no_judge(self: Exchange, peer: NodeId, roots: Sequence[RootOf]) -> bytes:
+        if peer == "n3":
+            raise Unavailable("n3 is as good as silent")
+        return await judge(self, peer, roots)
+
+    async def story(world: HealingWorld) -> None:
+        anti_entropy = world["n1"].repair.anti_entropy
+        every_s, clock = anti_entropy.every_s, world["n1"].core.clock
+
+        async def passed_s_ago() -> float:
+            await asyncio.sleep(3 * every_s)
+            assert anti_entropy.passed_at is not None
+            return clock.monotonic() - anti_entropy.passed_at
+
+        assert await passed_s_ago() < 2 * every_s
+        with monkeypatch.context() as patch:
+            if fault == "a peer that is down":
+                await world.down("n3")
+            elif fault == "damaged sums":
+                patch.setattr(Exchange, "root", lambda self, at, row: root(self, at, row) if at else None)
+            else:
+                patch.setattr(Exchange, "judge", no_judge)
+            assert await passed_s_ago() > 2.5 * every_s
+            assert await passed_s_ago() > 5.5 * every_s
+        if fault == "a peer that is down":
+            await world.up("n3")
+        assert await passed_s_ago() < 2 * every_s
+
+    run(story)
+
+
+def test_a_node_whose_pairs_are_led_by_others_has_nothing_to_wait_for() -> None:
+    async def story(world: HealingWorld) -> None:
+        anti_entropy = world["n3"].repair.anti_entropy
+        await world.down("n1")
+        await asyncio.sleep(3 * anti_entropy.every_s)
+        assert anti_entropy.passed_at is not None
+        assert world["n3"].core.clock.monotonic() - anti_entropy.passed_at < 2 * anti_entropy.every_s
 
     run(story)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_reflection.v1alpha import reflection
 
@@ -16,6 +19,7 @@ from ringmill.node.services.access.method_roles import METHOD_ROLES, role_needed
 from ringmill.simulator.world.services import PROCESS
 from tests.node.repair.healing_world import HealingWorld, run
 
+ROOT = Path(__file__).resolve().parents[3]
 STREAMS = {"Kv/Session", "Peer/Link"}  # of frames: each operation is looked at
 
 
@@ -80,3 +84,13 @@ def test_what_a_role_opens() -> None:
 
 def test_a_method_that_was_forgotten_is_for_admins_with_a_token() -> None:
     assert role_needed("Kv/New") == (ADMIN, False)
+
+
+def test_what_needs_a_token_at_once_is_what_pages_and_help_say() -> None:
+    closed = {row.partition("/")[0] for row, need in METHOD_ROLES.items() if not need.is_open}
+    assert closed == {"Jobs", "Auth", "Backup"}
+    for place in ("docs/operations.md", "docs/security.md", "client/cli/auth/auth_verbs.py"):
+        text = " ".join((ROOT / place).read_text(encoding="utf-8").split())
+        found = re.search(r"(without any token may do all but|No request but those about) ([^.|]*)", text)
+        assert found is not None, place
+        assert all(each in found[2] for each in ("jobs", "tokens", "backups")), place

@@ -97,6 +97,7 @@ async def test_a_flush_that_fails_is_tried_again(disk: LossyDisk, open_engine: O
         await engine.wait_idle()
     figures = engine.stats().figures()
     assert figures["flushes"] and figures["failed_flushes"]
+    assert engine.stats().counters.last_failure == "", "it was mended"
     assert await engine.get(b"key7") == bytes(30)
 
 

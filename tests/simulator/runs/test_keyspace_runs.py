@@ -40,8 +40,8 @@ def test_five_voters_with_objects_beside() -> None:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("accepted-goes-on", 6),
-        ("epoch-promises-kept", 7),
+        ("accepted-goes-on", 9),
+        ("epoch-promises-kept", 14),
         ("changes-held", 4),
         ("documents-synced", 2),
         ("votes-passed-on", 15),

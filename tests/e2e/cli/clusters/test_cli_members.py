@@ -13,20 +13,22 @@ from ringmill.client.local.tcp_ports import free_base
 from tests.e2e.cli.conftest import Shell
 
 NODES = 3
+KEYS = 400
 COME = 2
+PAUSE_S = 0.02  # a load that never rests slows down what it watches
 
 
 @pytest.fixture
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     shell = Shell(tmp_path_factory.mktemp("members"))
     base = free_base(NODES + COME, 24000 + os.getpid() % 500 * 8)
-    shell.ok("cluster", "up", "-n", str(NODES), "--partitions", "64", "--base-port", str(base))
+    shell.ok("cluster", "up", "-n", str(NODES), "--partitions", "16", "--base-port", str(base))
     yield shell
     shell.ok("cluster", "down")
 
 
 class Load:
-    """Puts, reads back and counts, one after the other, until it is stopped; notes what went wrong."""
+    """Puts, reads back and counts, now and then, until it is stopped; notes what went wrong."""
 
     def __init__(self, addresses: list[str], name: str) -> None:
         self.acked: dict[str, bytes] = {}
@@ -45,7 +47,7 @@ class Load:
     def _work(self) -> None:
         with ringmill.Client(self._addresses, timeout=20) as db:
             number = 0
-            while not self._is_over.is_set():
+            while not self._is_over.wait(PAUSE_S):
                 key, value = f"{self._name}-{number % 100}", b"%d" % number
                 try:
                     db.put(key, value)
@@ -69,12 +71,12 @@ def test_members_come_and_go_under_load_while_nodes_are_killed(three: Shell) -> 
     status = three.run("cluster", "status", "-o", "json").json["nodes"]
     addresses = [str(each["address"]) for each in status]
     with ringmill.Client(addresses) as db:
-        db.mput([(f"k{number}", b"v%d" % number) for number in range(1000)])
+        db.mput([(f"k{number}", b"v%d" % number) for number in range(KEYS)])
         for number in range(40):
             db.registers.incr(f"r{number}")
     assert three.run("cluster", "add").code != 0, "nobody has confirmed it"
     plan = three.run("cluster", "add", "--dry-run", "-o", "json").json
-    assert plan["copies"] == 48 and plan["balance"]["after"] == 1
+    assert plan["copies"] == 12 and plan["balance"]["after"] == 1
     loads = [Load(addresses, name) for name in ("a", "b")]
     try:
         three.ok("cluster", "add", "--yes", "--no-wait")
@@ -83,11 +85,11 @@ def test_members_come_and_go_under_load_while_nodes_are_killed(three: Shell) -> 
         three.ok("cluster", "kill", "n4")
         three.ok("cluster", "restart", "n4")
         three.ok("cluster", "moves", "--follow", "--timeout", "60s")
-        assert members(three) == {"n1": 48, "n2": 48, "n3": 48, "n4": 48}
+        assert members(three) == {"n1": 12, "n2": 12, "n3": 12, "n4": 12}
         three.ok("cluster", "kill", "n1")
         gone = three.run("cluster", "remove", "n1", "--dead", "--yes", "-o", "json")
         assert gone.code == 0, gone.err
-        assert members(three) == {"n2": 64, "n3": 64, "n4": 64}
+        assert members(three) == {"n2": 16, "n3": 16, "n4": 16}
         refused = three.run("cluster", "remove", "n3", "--yes")
         assert refused.code != 0 and "2 members would be left, and N is 3" in refused.err
         alive = three.run("cluster", "replace", "n3=n5", "--dead", "--dry-run")
@@ -95,7 +97,7 @@ def test_members_come_and_go_under_load_while_nodes_are_killed(three: Shell) -> 
         plan = three.run("ring", "plan", "--replace", "n3=n5", "-o", "json").json
         assert {(move["joiner"], move["leaver"]) for move in plan["moves"]} == {("n5", "n3")}
         three.ok("cluster", "replace", "n3=n5", "--yes")
-        assert members(three) == {"n2": 64, "n4": 64, "n5": 64}
+        assert members(three) == {"n2": 16, "n4": 16, "n5": 16}
         names = [each["node"] for each in three.run("cluster", "logs", "-o", "json").json]
         assert "n3" not in names, "its process is stopped and forgotten"
     finally:
@@ -106,7 +108,7 @@ def test_members_come_and_go_under_load_while_nodes_are_killed(three: Shell) -> 
             assert load.wrong == []
             assert {key: db.get(key).value for key in load.acked} == load.acked
             assert db.registers.incr(name) == load.counted + 1
-        for number in range(1000):
+        for number in range(KEYS):
             assert db.get(f"k{number}").value == b"v%d" % number
         assert [db.registers.incr(f"r{number}") for number in range(40)] == [2] * 40
     three.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")

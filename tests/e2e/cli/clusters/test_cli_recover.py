@@ -14,7 +14,8 @@ import ringmill
 from ringmill.client.local.tcp_ports import free_base
 from tests.e2e.cli.conftest import Ended, Shell
 
-KEYS = 500
+KEYS = 300
+PARTITIONS = 32
 PATIENT_S = 60.0
 
 
@@ -22,7 +23,8 @@ PATIENT_S = 60.0
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     shell = Shell(tmp_path_factory.mktemp("recover"))
     start = 25000 + os.getpid() % 300 * 6
-    shell.ok("cluster", "up", "-n", "3", "--base-port", str(free_base(3, start)))
+    place = ("--base-port", str(free_base(3, start)))
+    shell.ok("cluster", "up", "-n", "3", "--partitions", str(PARTITIONS), *place)
     yield shell
     shell.ok("cluster", "down")
 
@@ -55,7 +57,7 @@ def test_one_node_of_three_is_enough_to_go_on_by_the_operators_word(three: Shell
     assert "n2, n3 answers" in recover(three, "--accept-data-loss", "--yes").err
     three.ok("cluster", "kill", "n2", "n3")
     plan = recover(three).json
-    assert (plan["short"], plan["gone"], plan["lost_voters"], plan["left"]) == (256, 0, 2, ["n1"])
+    assert (plan["short"], plan["gone"], plan["lost_voters"], plan["left"]) == (PARTITIONS, 0, 2, ["n1"])
     assert (plan["least_w"], plan["is_made"]) == (2, False)
     assert KEYS * 0.9 < plan["short_keys"] < KEYS * 1.1
     assert recover(three, "--accept-data-loss").code != 0, "nobody has typed the name"
@@ -74,7 +76,7 @@ def test_one_node_of_three_is_enough_to_go_on_by_the_operators_word(three: Shell
     assert three.run("cluster", "replace", "n2", "--yes").code != 0, "n3 is lost, too"
     three.ok("cluster", "replace", "n2", "--accept-data-loss", "--yes")
     until = time.monotonic() + PATIENT_S
-    while len((view := three.ok("repair", "heal", "n2", "-o", "json").json)["waiting"]) < 256:
+    while len((view := three.ok("repair", "heal", "n2", "-o", "json").json)["waiting"]) < PARTITIONS:
         assert time.monotonic() < until, view
         time.sleep(0.25)
     assert set(map(tuple, view["waiting"].values())) == {("n3",)}

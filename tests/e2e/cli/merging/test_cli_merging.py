@@ -12,8 +12,8 @@ from ringmill.cluster.errors import RingmillError
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
 
-ROUNDS = 4
-"""Of kills, each of another node, while clients count."""
+ROUNDS = 3
+"""Of kills, each of another node, while clients count: of five nodes each key has an owner among three."""
 
 
 def addresses_of(shell: Shell) -> list[str]:
@@ -52,6 +52,7 @@ def test_every_answered_change_counts_while_nodes_are_killed(shell: Shell) -> No
             step = 0
             while not stop.is_set():
                 step += 1
+                await asyncio.sleep(0.01)  # a load that never rests slows down what it watches
                 element = b"%d.%d" % (number, step)
                 try:
                     await db.counters("counts").add("c")

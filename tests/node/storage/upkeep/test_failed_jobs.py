@@ -235,10 +235,12 @@ async def test_a_merge_that_always_fails_keeps_no_other_from_its_turn(disk: Loss
         async with asyncio.timeout(PATIENCE_S):  # who waits for a flush alone waits for no merge
             await engine.write_tables()
         assert len(engine._tables.version.levels[0]) == 3
+        assert engine.stats().counters.last_failure.startswith("compaction: "), "other jobs mend it not"
         children.file_id = -1
         async with asyncio.timeout(PATIENCE_S):  # and is tried again
             await engine.wait_idle()
         assert engine.stats().counters.compactions == 2
+        assert engine.stats().counters.last_failure == ""
 
 
 async def test_a_full_disk_when_a_drop_is_forgotten_does_not_end_the_store(

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_REDUCERS",
     "MAX_SCAN_BYTES",
     "MAX_SCAN_ITEMS",
+    "MAX_SEEN_DOTS",
     "MAX_SPLIT_MIB",
     "MAX_TIMEOUT_S",
     "MAX_TOTAL",
@@ -33,6 +34,8 @@ MAX_VALUE_BYTES: Final = 1024 * 1024
 MAX_CONTEXT_BYTES: Final = 64 * 1024
 MAX_CONTEXT_ACTORS: Final = 3000
 """As many as have room in a context: each start of an owner that has written a key is one."""
+MAX_SEEN_DOTS: Final = 10_500
+"""Of one key, as many as have room in a session's 256 KiB: a dot has 16 characters at least, and a time."""
 MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000
 MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096

@@ -1,13 +1,15 @@
 """Keyspaces: named sets of keys with settings of their own, made, changed and dropped while the cluster runs.
 
 A change is decided by the voters of the cluster as its next topology epoch.  When a call returns, every node
-serves the keyspace as it is then, and so does this client.  All calls can be made again.  Promises:
+serves the keyspace as it is then, and so does this client.  All calls can be made again.  Who
+changes a keyspace that is there names it by its id (rule T2: docs/protocol/topology.md).  Promises:
 docs/guarantees.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -23,7 +25,7 @@ from ringmill.client.arguments import (
 )
 from ringmill.client.routing.links import LIST_KEYSPACES, Method
 from ringmill.client.routing.router import Prepare, Router
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.wire.stubs import keyspaces_pb2 as pb
 
 __all__ = ["AsyncKeyspaces", "KeyspaceInfo", "Quorum"]
@@ -112,7 +114,7 @@ class AsyncKeyspaces:
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return pb.CreateKeyspaceRequest(settings=settings, timeout_ms=timeout_ms)
 
-        return _info(await self._ask(_CREATE, prepare, timeout))
+        return _info(await self._ask(_CREATE, prepare, self._time(timeout)()))
 
     async def alter(
         self,
@@ -128,7 +130,7 @@ class AsyncKeyspaces:
 
         A `ttl` of 0 means that values do not expire; values that are there keep theirs.  Raises
         InvalidArgument for a keyspace that does not exist, and for another `r` or `w` than it has: these
-        cannot be changed.
+        cannot be changed; Conflict when it was dropped meanwhile and another one has its name.
         """
         request = pb.AlterKeyspaceRequest(
             name=checked_name("name", name), r=_checked_owners("r", r), w=_checked_owners("w", w)
@@ -142,48 +144,82 @@ class AsyncKeyspaces:
             request.timeout_ms = timeout_ms
             return request
 
-        return _info(await self._ask(_ALTER, prepare, timeout))
+        left = self._time(timeout)
+        meant = await self._named(name, left())
+        request.made_in, request.ordinal = meant.made_in, meant.ordinal
+        return _info(await self._ask(_ALTER, prepare, left()))
 
     async def drop(self, name: str, *, timeout: Seconds | None = None) -> int:
         """Take a keyspace away: its keys cannot be reached any more, by anybody.
 
         Returns the topology epoch in which it is gone.  A keyspace that is made later under the same name is
         another one, and empty.  Raises InvalidArgument for one that does not exist, and for `default` and
-        `registers`, which every cluster has.
+        `registers`, which every cluster has; Conflict when it was dropped meanwhile and another one has its
+        name.
         """
         checked_name("name", name)
+        left = self._time(timeout)
+        meant = await self._named(name, left())
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return pb.DropKeyspaceRequest(name=name, attempt=attempt, timeout_ms=timeout_ms)
+            return pb.DropKeyspaceRequest(
+                name=name,
+                attempt=attempt,
+                timeout_ms=timeout_ms,
+                made_in=meant.made_in,
+                ordinal=meant.ordinal,
+            )
 
-        return int((await self._ask(_DROP, prepare, timeout)).epoch)
+        return int((await self._ask(_DROP, prepare, left())).epoch)
 
     async def list(self, *, timeout: Seconds | None = None) -> list[KeyspaceInfo]:
         """All keyspaces, in the order in which they were made, with every change that was answered before."""
-
-        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return pb.ListKeyspacesRequest(timeout_ms=timeout_ms)
-
-        answer = await self._ask(LIST_KEYSPACES, prepare, timeout)
+        answer = await self._list(self._time(timeout)())
         return [_info_of(settings, answer.epoch) for settings in answer.keyspaces]
 
     async def show(self, name: str, *, timeout: Seconds | None = None) -> KeyspaceInfo:
         """One keyspace.  Raises InvalidArgument, which lists those that exist."""
         checked_name("name", name)
-        found = {info.name: info for info in await self.list(timeout=timeout)}
-        if name not in found:
-            raise InvalidArgument(
-                f"there is no keyspace {name[:80]!r}", hint=f"there are: {', '.join(found)[:400]}"
-            )
-        return found[name]
+        answer = await self._list(self._time(timeout)())
+        return _info_of(_found(name, answer), answer.epoch)
 
-    async def _ask(self, method: Method[Answer], prepare: Prepare, timeout: Seconds | None) -> Answer:
-        """Send it, and learn the topology in which it is so."""
+    async def _named(self, name: str, timeout_s: float) -> pb.KeyspaceSettings:
+        """The keyspace that a change means: a request that comes late is not to change another one that has
+        its name by then.  Raises InvalidArgument, and what `_ask` raises: nothing was changed."""
+        try:
+            return _found(name, await self._list(timeout_s))
+        except RingmillError as error:
+            raise error.with_outcome("failed") from error
+
+    async def _list(self, timeout_s: float) -> pb.ListKeyspacesResponse:
+        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
+            return pb.ListKeyspacesRequest(timeout_ms=timeout_ms)
+
+        return await self._ask(LIST_KEYSPACES, prepare, timeout_s)
+
+    def _time(self, timeout: Seconds | None) -> Callable[[], float]:
+        """Tells how many seconds of it are left."""
         timeout_s = self._router.timeout_s if timeout is None else checked_timeout_s(timeout)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        return lambda: until - loop.time()
+
+    async def _ask(self, method: Method[Answer], prepare: Prepare, timeout_s: float) -> Answer:
+        """Send it, and learn the topology in which it is so."""
         until = asyncio.get_running_loop().time() + timeout_s
         answer = await self._router.ask(method, prepare, timeout_s=timeout_s)
         await self._router.directory.catch_up(answer.epoch, until - asyncio.get_running_loop().time())
         return answer
+
+
+def _found(name: str, answer: pb.ListKeyspacesResponse) -> pb.KeyspaceSettings:
+    """Raises InvalidArgument."""
+    found = {settings.name: settings for settings in answer.keyspaces}
+    if name not in found:
+        raise InvalidArgument(
+            f"there is no keyspace {name[:80]!r}", hint=f"there are: {', '.join(found)[:400]}"
+        )
+    return found[name]
 
 
 def _checked_owners(name: str, level: int | None) -> int | None:

@@ -75,6 +75,7 @@ class AsyncLease:
         self._duration_s = duration_s
         self._clock = clock
         self._until = 0.0
+        self._heard_at = 0.0  # when nodes have answered last, while it is acquired
         self._version = 0
         self._record = LeaseRecord(self._holder, 0, 0, round(duration_s * 1000))
         self._renewing: asyncio.Task[None] | None = None
@@ -102,13 +103,13 @@ class AsyncLease:
         register raises, when no node has answered within the lease's duration.
         """
         deadline = None if timeout_s is None else self._clock.boottime() + timeout_s
-        watch, heard_at = LeaseWatch(), self._clock.boottime()
+        watch = LeaseWatch()
+        self._heard_at = self._clock.boottime()
         while True:
             try:
                 pause_s = await self._try(watch)
-                heard_at = self._clock.boottime()
             except RingmillError as error:
-                is_silent = self._clock.boottime() - heard_at > self._duration_s
+                is_silent = self._clock.boottime() - self._heard_at > self._duration_s
                 if isinstance(error, InvalidArgument) or (is_silent and not isinstance(error, Conflict)):
                     raise
                 pause_s = _SHORTEST_PAUSE_S
@@ -130,9 +131,20 @@ class AsyncLease:
             if not self._renewing.cancelled():
                 self._renewing.result()
         if was_held:
-            free = encode_lease(self._record._replace(holder=""))
             with suppress(RingmillError):
+                await self._set_free()
+
+    async def _set_free(self) -> None:
+        """Once more where a renewal that was cancelled has been done.  Raises RingmillError."""
+        for _ in range(2):
+            free = encode_lease(self._record._replace(holder=""))
+            try:
                 await self._register.set(free, self._version, timeout=self._duration_s)
+            except Conflict as conflict:
+                if not self._still_ours(conflict):
+                    return
+            else:
+                return
 
     def abandon(self) -> None:
         """Stop acting as the holder and renew it no longer; others have to wait for its end."""
@@ -153,7 +165,7 @@ class AsyncLease:
     async def _try(self, watch: LeaseWatch) -> float | None:
         """None once it is ours, else how long to wait before the next look.  Raises RingmillError."""
         found = await self._register.get(timeout=self._duration_s)
-        now = self._clock.boottime()
+        self._heard_at = now = self._clock.boottime()
         present = decode_lease(found.value)
         if present.holder == self._holder:  # an earlier try was done, though nobody said so
             await self._set(present._replace(renewal=present.renewal + 1), found.version)
@@ -191,14 +203,19 @@ class AsyncLease:
         try:
             await self._set(following, self._version)
         except Conflict as conflict:
-            present = _lease_or_none(conflict.detail["current"])
-            if present is None or (present.holder, present.term) != (self._holder, self.term):
-                self._until = 0.0
-                return True  # nothing is left to be renewed
-            self._record, self._version = present, int(conflict.detail["version"])
-            return False  # an earlier renewal was done, though nobody said so
+            if self._still_ours(conflict):
+                return False  # an earlier renewal was done, though nobody said so
+            self._until = 0.0
         except RingmillError:
             return False
+        return True  # or nothing is left to be renewed
+
+    def _still_ours(self, conflict: Conflict) -> bool:
+        """Whether this client holds it all the same, in the version that the register has."""
+        present = _lease_or_none(conflict.detail["current"])
+        if present is None or (present.holder, present.term) != (self._holder, self.term):
+            return False
+        self._record, self._version = present, int(conflict.detail["version"])
         return True
 
 

@@ -13,9 +13,20 @@ from typing import Final, NamedTuple
 from ringmill.cluster.consensus.acceptor import AcceptorState
 from ringmill.cluster.consensus.register import Register
 from ringmill.cluster.consensus.register_codec import decode_register
+from ringmill.cluster.ids import FIRST_EPOCH, KeyspaceId
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 
-__all__ = ["NO_REMAINS", "OWN_PREFIX", "Remains", "empty_register", "combined", "remains_of", "with_remains"]
+__all__ = [
+    "NO_REMAINS",
+    "OWN_KEYSPACE",
+    "OWN_PREFIX",
+    "Remains",
+    "combined",
+    "empty_register",
+    "is_own",
+    "remains_of",
+    "with_remains",
+]
 
 
 class Remains(NamedTuple):
@@ -26,9 +37,16 @@ class Remains(NamedTuple):
 
 
 NO_REMAINS: Final = Remains()
+OWN_KEYSPACE: Final = KeyspaceId(FIRST_EPOCH, 1)
+"""The keyspace `registers`, which every cluster is formed with and nobody can drop or replace."""
 OWN_PREFIX: Final = b"ringmill/"
-"""Of keys of the cluster's own registers.  None is removed, so none counts on from remains: the journal of a
-job expects a slot that was never used in version 0."""
+"""Of keys of the cluster's own registers there.  None is removed, so none counts on from remains: the journal
+of a job expects a slot that was never used in version 0."""
+
+
+def is_own(keyspace: KeyspaceId, key: bytes) -> bool:
+    """Whether a register is one of the cluster itself: keys of other keyspaces are all their clients'."""
+    return key.startswith(OWN_PREFIX) and keyspace == OWN_KEYSPACE
 
 
 def combined(one: Remains, other: Remains) -> Remains:

@@ -17,6 +17,7 @@ from ringmill.cluster.ids import FIRST_EPOCH, Actor, Epoch, NodeId, Start
 __all__ = ["EMPTY_VECTOR", "Dot", "VersionVector", "actor_of", "parse_dot"]
 
 BOOT_DIGITS: Final = 10
+_MANY: Final = 16  # entries of two vectors from which on they are not compared one by one
 
 
 class Dot(NamedTuple):
@@ -80,6 +81,9 @@ class VersionVector(NamedTuple):
 
     def covers_all(self, other: VersionVector) -> bool:
         """Whether every dot of `other` is in here."""
+        if len(self.entries) > _MANY < len(other.entries):
+            counts = dict(self.entries)
+            return all(counts.get(actor, 0) >= counter for actor, counter in other.entries)
         for actor, counter in other.entries:  # noqa: SIM110 - most have one entry, and a loop is faster then
             if self.counter(actor) < counter:
                 return False

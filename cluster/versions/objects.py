@@ -59,6 +59,10 @@ class Sibling(NamedTuple):
     def is_expired(self, wall_ms: int) -> bool:
         return 0 < self.expires_at_ms <= wall_ms
 
+    def outlives(self, other: Sibling) -> bool:
+        ours, theirs = self.expires_at_ms, other.expires_at_ms
+        return theirs != 0 and (ours == 0 or ours > theirs)
+
     def is_live(self, wall_ms: int) -> bool:
         """Whether a reader gets this value: it is not a tombstone and not expired."""
         return self.value is not None and not self.is_expired(wall_ms)
@@ -107,11 +111,14 @@ class StoredObject(NamedTuple):
         return not self.replaced or forgets_since(self.replaced, operation.birth)
 
     def visible(self) -> tuple[Sibling, ...]:
-        """One sibling an operation, the one with the lowest dot, tombstones included."""
-        first: dict[OperationId, Sibling] = {}
+        """One sibling an operation, tombstones included: the one that never expires or expires last, of equal
+        ones that with the lowest dot."""
+        chosen: dict[OperationId, Sibling] = {}
         for sibling in self.siblings:
-            first.setdefault(sibling.operation, sibling)
-        return tuple(first.values())
+            known = chosen.setdefault(sibling.operation, sibling)
+            if sibling.outlives(known):
+                chosen[sibling.operation] = sibling
+        return tuple(chosen.values())
 
     def live(self, wall_ms: int) -> tuple[Sibling, ...]:
         """The siblings that a reader gets at `wall_ms`, newest first; empty means not found."""

@@ -47,8 +47,9 @@ class Needed(NamedTuple):
         What is at or below `mark`, the watermark of an owner, that owner holds or covers, or it was deleted
         and all owners have forgotten it (rule P3).
         """
+        counts = dict(known.entries)
         for actor, counter in self._unsettled(mark).entries:
-            if known.counter(actor) < counter:
+            if counts.get(actor, 0) < counter:
                 return Dot(actor, counter)
         return None
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple, Self, TypeAlias
 
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.limits import MAX_SEEN_DOTS
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, GetRequest, PutRequest, TouchRequest
 
 __all__ = ["NOTHING_SEEN", "ReadOptions", "Seen", "WriteMessage", "WriteOptions"]
@@ -26,9 +28,16 @@ class Seen(NamedTuple):
 
     @classmethod
     def of(cls, message: WriteMessage | GetRequest) -> Seen | None:
+        """None without a session.  Raises InvalidArgument for more than any session holds."""
         if not message.HasField("seen"):
             return None
         seen = message.seen
+        count = max(len(seen.dots), len(seen.times))
+        if count > MAX_SEEN_DOTS:
+            raise InvalidArgument(
+                f"the session has seen {count} writes of this key, the limit is {MAX_SEEN_DOTS}",
+                hint="begin a new session",
+            )
         return cls(seen.context, tuple(seen.dots), seen.forgotten, tuple(seen.times))
 
     def fill(self, message: WriteMessage | GetRequest) -> None:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.register import Register
 from ringmill.cluster.consensus.register_codec import decode_acceptor, decode_register
-from ringmill.cluster.consensus.remains import OWN_PREFIX
+from ringmill.cluster.consensus.remains import is_own
 from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.versions.object_codec import decode_object, encode_object, outline
@@ -85,7 +85,7 @@ async def merged_rows(
                     yield MergedRow(keyspace, key, encoded)
             async for suffix, values in _merged(_of_registers(tables, partition)):
                 keyspace, key = _parsed(suffix)
-                if keyspace in registers and not key.startswith(OWN_PREFIX):
+                if keyspace in registers and not is_own(keyspace, key):
                     newest = max(map(decode_acceptor, values), key=attrgetter("accepted"))
                     if decode_register(newest.value) != Register():
                         yield MergedRow(keyspace, key, newest.value)

@@ -19,10 +19,10 @@ from typing import Final, NamedTuple
 from ringmill.cluster.consensus.register_codec import decode_acceptor
 from ringmill.cluster.consensus.remains import (
     NO_REMAINS,
-    OWN_PREFIX,
     Remains,
     combined,
     empty_register,
+    is_own,
     remains_of,
 )
 from ringmill.cluster.errors import RingmillError, Unavailable
@@ -165,9 +165,9 @@ class RegisterRemoval:
         old: list[_Found] = []
         async with aclosing(self._engine.scan(prefix, prefix_end(prefix))) as scan:
             async for key, encoded in scan:
-                state = decode_acceptor(encoded)
+                state, place = decode_acceptor(encoded), parse_object_key(key)
                 register = empty_register(state)
-                if register is not None and not parse_object_key(key).key.startswith(OWN_PREFIX):
+                if register is not None and not is_own(place.keyspace, place.key):
                     remains = remains_of(register)
                     from_ms = millis(remains.time) + after_ms
                     if from_ms <= self._hybrid.wall_ms():

@@ -39,9 +39,10 @@ from ringmill.cluster.versions.context_token import BLIND, ContextSeal, ContextT
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.mergeable import Update
+from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import TimeKeeper
-from ringmill.node.replica.object_batch import ObjectBatch
+from ringmill.node.replica.object_batch import Kept, ObjectBatch
 from ringmill.node.replica.object_store import Intent, NotCaughtUp, ObjectStore, Written
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.deadline import Deadline
@@ -118,10 +119,11 @@ class Writer:
         await self._timekeeper.wait_judged(deadline.left_s)
         await self._attempts.check_retry(request, route, deadline)
 
+        needed = intent.needed
         try:
             if request.is_touch or (update is not None and update.observes):
-                r = route.row.readers_for(route.row.level(route.keyspace.r))
-                await self._observe(route, r, intent, deadline)  # what it replaces (rules V10 and V11)
+                r = level_for(needed, route.row.readers_for(route.row.level(route.keyspace.r)), route)
+                await self._observe(route, r, intent, deadline, needed)  # what it replaces (V10, V11 and S2)
             written = await self._write_caught_up(route, intent, deadline)
         except CorruptData as error:
             if request.is_forwarded or error.outcome != "failed":
@@ -285,9 +287,18 @@ class Writer:
         keyspace = route.keyspace
         ttl_ms = request.options.ttl_ms or (0 if request.is_touch else keyspace.ttl_ms)
         needed = None if context is not None else need_of(request.options.seen, route, self._seal)
-        kept = partial(kept_value, keyspace.policy) if request.is_touch else None
+        kept = self._kept(route) if request.is_touch else None
         is_retry = request.attempt > 0
         return Intent(request.value, request.operation, context, ttl_ms, is_retry, needed, update, kept)
+
+    def _kept(self, route: Route) -> Kept:
+        """What a touch finds: a former owner has dropped its copy, and knows nothing of the value."""
+
+        def kept(present: StoredObject, wall_ms: int) -> bytes:
+            self._routes.check_same(route)
+            return kept_value(route.keyspace.policy, present, wall_ms)
+
+        return kept
 
 
 class WriteBatch:

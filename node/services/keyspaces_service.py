@@ -6,6 +6,7 @@ node/membership/epoch_proposer.py.
 
 from __future__ import annotations
 
+from ringmill.cluster.ids import Epoch, KeyspaceId
 from ringmill.cluster.ring.keyspaces.keyspace_changes import (
     KeyspaceChanges,
     NewKeyspace,
@@ -67,12 +68,15 @@ class KeyspacesService:
             request.ttl_ms if request.HasField("ttl_ms") else None,
             _kept(request.durability) if request.HasField("durability") else None,
         )
-        name = request.name
-        return await self._change(name, lambda topology, _: altered(topology, name, changes), request, call)
+        name, meant = request.name, _meant(request)
+        return await self._change(
+            name, lambda topology, _: altered(topology, name, changes, meant), request, call
+        )
 
     async def _drop(self, request: DropKeyspaceRequest, call: Call) -> KeyspaceAnswer:
         def drop(topology: Topology, may_be_done: bool) -> Topology | None:
-            return dropped(topology, request.name, may_be_done=may_be_done or request.attempt > 0)
+            may_be_done = may_be_done or request.attempt > 0
+            return dropped(topology, request.name, may_be_done=may_be_done, meant=_meant(request))
 
         return await self._change(request.name, drop, request, call)
 
@@ -85,7 +89,8 @@ class KeyspacesService:
     ) -> KeyspaceAnswer:
         allowed_s = time_allowed(request.timeout_ms / 1000, call.left_s)
         told = await self._membership.epochs.change(change, allowed_s)
-        entry = next((each for each in told.topology.keyspaces if each.name == name), None)
+        is_drop = isinstance(request, DropKeyspaceRequest)
+        entry = next((each for each in told.topology.keyspaces if each.name == name and not is_drop), None)
         return KeyspaceAnswer(
             epoch=told.topology.epoch,
             changed=told.was_made,
@@ -98,6 +103,11 @@ class KeyspacesService:
         return ListKeyspacesResponse(
             epoch=topology.epoch, keyspaces=[_settings(keyspace) for keyspace in topology.keyspaces]
         )
+
+
+def _meant(request: AlterKeyspaceRequest | DropKeyspaceRequest) -> KeyspaceId | None:
+    """None: a client of an earlier release says a name only."""
+    return KeyspaceId(Epoch(request.made_in), request.ordinal) if request.made_in else None
 
 
 def _kept(durability: str) -> str:

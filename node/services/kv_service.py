@@ -6,13 +6,16 @@ The same methods answer unary gRPC calls and the operations of a session stream 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import Epoch
+from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Arrival, BatchHandler, Priority
 from ringmill.cluster.quorum.receipt import QuorumReceipt
@@ -51,6 +54,8 @@ from ringmill.node.services.table import Call, Service, Unary, unary
 
 __all__ = ["KvService", "open_kv"]
 
+RequestT = TypeVar("RequestT", bound=Message)
+
 
 PUT: Final = "kv.put"
 DELETE: Final = "kv.delete"
@@ -77,6 +82,16 @@ def _behind(gate: Gate, handlers: Mapping[str, BatchHandler]) -> dict[str, Batch
     return {method: guarded[handler] for method, handler in handlers.items()}
 
 
+def _method(
+    kind: type[RequestT],
+    answer: Callable[[RequestT, Call], Awaitable[Message]],
+    *,
+    tells_clock: bool = True,
+) -> Unary:
+    """With the limit that a frame of a session has."""
+    return unary(kind, answer, tells_clock=tells_clock, most_bytes=MAX_CLIENT_MESSAGE_BYTES)
+
+
 class KvService:
     """Kv.Session is the transport's, which calls `handlers` for each operation of a frame."""
 
@@ -88,13 +103,13 @@ class KvService:
             return behind_gate(core, name, method, Priority.WRITE)
 
         self._methods = {
-            "Put": write(PUT, unary(PutRequest, self._put, tells_clock=True)),
-            "Delete": write(DELETE, unary(DeleteRequest, self._delete, tells_clock=True)),
-            "Touch": write(TOUCH, unary(TouchRequest, self._touch, tells_clock=True)),
-            "Get": behind_gate(core, GET, unary(GetRequest, self._get, tells_clock=True), Priority.READ),
-            "Watch": unary(WatchKeyRequest, self._watch, tells_clock=True),
-            "WatchPrefix": unary(WatchPrefixRequest, self._watch_prefix, tells_clock=True),
-            "Locate": unary(LocateRequest, self._locate),
+            "Put": write(PUT, _method(PutRequest, self._put)),
+            "Delete": write(DELETE, _method(DeleteRequest, self._delete)),
+            "Touch": write(TOUCH, _method(TouchRequest, self._touch)),
+            "Get": behind_gate(core, GET, _method(GetRequest, self._get), Priority.READ),
+            "Watch": _method(WatchKeyRequest, self._watch),
+            "WatchPrefix": _method(WatchPrefixRequest, self._watch_prefix),
+            "Locate": _method(LocateRequest, self._locate, tells_clock=False),
         }
 
     def service(self) -> Service:

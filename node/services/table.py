@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ports import Clock, Handler, Incoming
 from ringmill.cluster.wire.parsing import parsed, serialized
 
@@ -68,11 +69,18 @@ class Service:
 
 
 def unary(
-    kind: type[RequestT], answer: Callable[[RequestT, Call], Awaitable[Message]], *, tells_clock: bool = False
+    kind: type[RequestT],
+    answer: Callable[[RequestT, Call], Awaitable[Message]],
+    *,
+    tells_clock: bool = False,
+    most_bytes: int | None = None,
 ) -> Unary:
-    """The method that decodes a request of this kind and encodes its answer."""
+    """The method that decodes a request of this kind and encodes its answer; one above `most_bytes` is
+    refused."""
 
     async def run(body: bytes, call: Call) -> bytes:
+        if most_bytes is not None and len(body) > most_bytes:
+            raise InvalidArgument(f"a message of {len(body)} bytes is over the limit of {most_bytes}")
         return serialized(await answer(parsed(kind, body), call))
 
     return Unary(run, tells_clock)

@@ -29,8 +29,10 @@ def read_request(key: bytes, level: str = "", timeout_s: float = 0.0) -> ReadReq
     return ReadRequest("", key, ReadOptions(level, timeout_s))
 
 
-async def put(world: World, at: str, value: bytes | None, **given: Any) -> QuorumReceipt:
-    request = write_request("", b"key", value, **given)
+async def put(
+    world: World, at: str, value: bytes | None, *, keyspace: str = "", **given: Any
+) -> QuorumReceipt:
+    request = write_request(keyspace, b"key", value, **given)
     requests = world.nodes[at].requests
     return await world.on(at, requests.delete(request) if value is None else requests.put(request))
 

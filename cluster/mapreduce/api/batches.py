@@ -13,20 +13,11 @@ from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.arrow_hints import EXTRA_HINT, arrow_name
-from ringmill.cluster.mapreduce.codecs.signatures import Gives, Hint, Signature, fits, name_of
+from ringmill.cluster.mapreduce.codecs.record_forms import BATCH_FORMS, form_of
+from ringmill.cluster.mapreduce.codecs.signatures import Gives, Signature, name_of
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
 __all__ = ["check_batch", "check_columns", "keys_of", "pairs_of"]
-
-_BATCHES: Final[dict[str, tuple[Hint, ...]]] = {
-    "lines": (list[str], list[bytes], bytes),
-    "bytes": (list[bytes], bytes),
-    "raw": (list[bytes], bytes),
-    "jsonl": (list[Any],),
-    "csv": (list[list[str]], list[dict[str, str]]),
-    "parquet": (),
-    "arrow": (),
-}
 
 _ARROW: Final[dict[str, tuple[str, ...]]] = {
     "lines": ("StringArray", "Array"),
@@ -41,14 +32,13 @@ _ARROW: Final[dict[str, tuple[str, ...]]] = {
 
 def check_batch(maker: Signature, format: str) -> None:
     """Raises InvalidArgument when the format gives no batches of the type that map_batch takes."""
-    options = _BATCHES.get(format)
+    options = BATCH_FORMS.get(format)
     if options is None:
         raise InvalidArgument(
             f"map_batch {maker.where}: format {format!r} gives one record at a time; use map"
         )
     arrow = _ARROW.get(format, ())
-    is_given = format == "jsonl" or any(fits(option, maker.second) for option in options)
-    if not is_given and arrow_name(maker.second) not in arrow:
+    if form_of(format, maker.second, is_batch=True) is None and arrow_name(maker.second) not in arrow:
         names = [*map(name_of, options), *(f"pyarrow.{each}" for each in arrow[:1])]
         raise InvalidArgument(
             f"map_batch {maker.where}: format {format!r} gives {' or '.join(names)}, "

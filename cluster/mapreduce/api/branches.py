@@ -14,6 +14,7 @@ from ringmill.cluster.mapreduce.api.commands import ExternalCommand, check_comma
 from ringmill.cluster.mapreduce.api.formats import FileInput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, check_kv_map
 from ringmill.cluster.mapreduce.api.sources import Branch, Source, check_sources, with_common_types
+from ringmill.cluster.mapreduce.codecs.record_forms import RECORD_FORMS, form_of
 from ringmill.cluster.mapreduce.codecs.signatures import (
     Signature,
     fits,
@@ -32,14 +33,6 @@ _FIRST: Final[dict[str, Any]] = {
     "bytes": int,
     "raw": int,
     "file": str,
-}
-_SECOND: Final[dict[str, tuple[Any, ...]]] = {
-    "lines": (str,),
-    "jsonl": (Any,),
-    "csv": (list[str], dict[str, str]),
-    "bytes": (bytes,),
-    "raw": (bytes,),
-    "file": (str, bytes),
 }
 
 
@@ -90,14 +83,15 @@ def _check_input(map_signature: Signature, source: FileInput | KvInput) -> None:
         return
     if source.format not in _FIRST:
         raise InvalidArgument(f"format {source.format!r} gives batches of columns; use map_batch")
-    first, options = _FIRST[source.format], _SECOND[source.format]
+    first = _FIRST[source.format]
     if not fits(first, map_signature.first):
         raise InvalidArgument(
             f"map {map_signature.where}: format {source.format!r} gives a key of type {name_of(first)}, "
             f"map takes {name_of(map_signature.first)}"
         )
-    if Any not in options and not any(fits(option, map_signature.second) for option in options):
+    if form_of(source.format, map_signature.second, is_batch=False) is None:
         raise InvalidArgument(
             f"map {map_signature.where}: format {source.format!r} gives a value of type "
-            f"{' or '.join(map(name_of, options))}, map takes {name_of(map_signature.second)}"
+            f"{' or '.join(map(name_of, RECORD_FORMS[source.format]))}, "
+            f"map takes {name_of(map_signature.second)}"
         )

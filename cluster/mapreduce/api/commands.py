@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import Any, Final
 
+from xxhash import xxh3_64_hexdigest
+
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.formats import FileInput
 from ringmill.cluster.mapreduce.codecs.signatures import Gives, Signature
@@ -23,6 +25,7 @@ from ringmill.cluster.mapreduce.files.rendering import rendered
 __all__ = ["ExternalCommand", "check_command_input", "check_commands", "command_files"]
 
 _OTHER: Final = re.compile(r"[^A-Za-z0-9_-]")
+_SHOWN_CHARS: Final = 39  # with what is before and behind it a name has at most 64
 _FORMATS: Final = ("lines", "bytes", "raw")
 
 
@@ -39,13 +42,14 @@ class ExternalCommand(ABC):
         return f"command {' '.join(self.argv)!r:.200}"
 
     @property
-    def files(self) -> dict[str, str]:
-        """The paths of its own files by their names as side data."""
-        return {_side_name(part): part for part in self.argv if part.startswith(("./", "../"))}
+    def own_files(self) -> list[str]:
+        """The parts that are files."""
+        return [part for part in self.argv if part.startswith(("./", "../"))]
 
     def line(self, context: Context) -> list[str]:
         """Program and arguments as a task starts it."""
-        return [context.side(_side_name(part)) if part in self.files.values() else part for part in self.argv]
+        own = self.own_files
+        return [context.side(_side_name(part)) if part in own else part for part in self.argv]
 
     def signature(self) -> Signature:
         """Text keys and values, or lines as they are."""
@@ -87,11 +91,18 @@ class ExternalCommand(ABC):
 
 
 def command_files(*functions: Callable[..., Any] | object) -> Mapping[str, str]:
-    """The side data of those of the functions that are commands."""
+    """The side data of those of the functions that are commands.
+
+    Raises InvalidArgument for two files of one name, of which tasks would get the same.
+    """
     found: dict[str, str] = {}
-    for each in functions:
-        if isinstance(each, ExternalCommand):
-            found |= each.files
+    parts = (part for each in functions if isinstance(each, ExternalCommand) for part in each.own_files)
+    for part in parts:
+        if found.setdefault(name := _side_name(part), part) != part:
+            raise InvalidArgument(
+                f"the files {found[name]} and {part} of commands both have the name {name} as side data",
+                hint="rename one of them",
+            )
     return found
 
 
@@ -119,4 +130,6 @@ def check_command_input(command: ExternalCommand, input: object) -> None:
 
 
 def _side_name(part: str) -> str:
-    return "program-" + _OTHER.sub("_", part)[-50:]
+    """One that side data may have: its end is the hash of the whole part, of which the rest is what shows."""
+    shown_part = _OTHER.sub("_", part.lstrip("./"))[-_SHOWN_CHARS:]
+    return f"program-{shown_part}-{xxh3_64_hexdigest(part.encode('utf-8', 'surrogateescape'))}"

@@ -135,9 +135,10 @@ class JobDefinition:
 
     @property
     def keys_alone(self) -> bool:
-        """Whether the output is the keys that map_batch gives, which then need no groups."""
+        """Whether the output is the keys that map_batch gives, of every source, which then need no groups."""
         others = self.combine, self.reduce, self.combine_fold, self.reduce_fold
-        return self.map_signature.gives is Gives.KEYS and all(each is None for each in others)
+        makers = [each.signature for each in self.branches] or [self.map_signature]
+        return all(each.gives is Gives.KEYS for each in makers) and all(each is None for each in others)
 
     @property
     def user_files(self) -> frozenset[str]:

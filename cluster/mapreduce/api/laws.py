@@ -20,6 +20,7 @@ from ringmill.cluster.mapreduce.api.folds import BoundFold
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
+from ringmill.cluster.mapreduce.codecs.record_forms import form_of
 from ringmill.cluster.mapreduce.context import Context
 
 __all__ = ["broken_laws"]
@@ -145,14 +146,14 @@ def _mapped(
     if not job.is_batch:
         return [pair for record in records for pair in function(*record)]
     signature = job.map_signature
-    batch: Any = _batch_of([value for _, value in records], signature.second)
+    batch: Any = _batch_of([value for _, value in records], job.input.format, signature.second)
     result = function(records[0][0], batch) if signature.first is not None else function(batch)
     return list(pairs_of(result, signature.gives, signature.where))
 
 
-def _batch_of(values: list[Any], hint: Any) -> Any:
+def _batch_of(values: list[Any], format: str, hint: Any) -> Any:
     """The sample's values as map_batch takes them; those of a RecordBatch are its rows, as dicts."""
-    if hint is bytes:
+    if form_of(format, hint, is_batch=True) is bytes:
         return b"".join(value + b"\n" for value in values)
     if kind := arrow_name(hint):
         pyarrow = importlib.import_module("pyarrow")

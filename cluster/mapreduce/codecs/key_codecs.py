@@ -18,6 +18,7 @@ from types import GenericAlias, NoneType, UnionType
 from typing import Any, Final, NewType, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_key_class
 from ringmill.cluster.mapreduce.codecs.signatures import name_of
 from ringmill.cluster.mapreduce.failures import shown
 
@@ -427,8 +428,7 @@ def _part_of(hint: Any, where: str) -> _Part:
 
 
 def _dataclass_part(hint: type, where: str) -> _Part:
-    if hint.__hash__ is None:
-        raise InvalidArgument(f"{where}: dataclass {hint.__name__} is a key, so it must be frozen=True")
+    check_key_class(hint, where)
     hints = get_type_hints(hint)
     names = [field.name for field in dataclasses.fields(hint)]
 

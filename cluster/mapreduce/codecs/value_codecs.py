@@ -18,6 +18,7 @@ from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hi
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_made_again
 from ringmill.cluster.mapreduce.codecs.signatures import name_of
 from ringmill.cluster.mapreduce.failures import shown
 
@@ -55,7 +56,9 @@ class _Shape:
 class ValueCodec:
     """Turns lists of values of one type into what msgpack packs, and back."""
 
-    def __init__(self, shape: _Shape, name: str) -> None:
+    def __init__(self, shape: _Shape, name: str, *, is_open: bool = False) -> None:
+        """`is_open` where the hint leaves types open: values may come back otherwise than they went."""
+        self._is_open = is_open
         needs_rebuild = shape.lower is not None or (shape.has_tuple and shape.has_list)
         self._allowed = shape.allowed
         self._lower = shape.lower
@@ -99,10 +102,20 @@ class ValueCodec:
             return self._rebuild_all(values)
         return values if self._rebuild is None else list(map(self._rebuild, values))
 
+    def as_received(self, value: Any) -> Any:
+        """What comes out of a value that travels.  Where that is the value, nothing looks at its type.
+
+        Raises InvalidArgument like `to_wire`.
+        """
+        if not self._is_open:
+            return value
+        packed = pack_block(self.to_wire([value]))
+        return self.from_wire(unpack_block(packed, use_lists=self.uses_lists))[0]
+
 
 def value_codec(hint: Any, where: str) -> ValueCodec:
     """The codec of values of the hinted type.  `where` names the function in what InvalidArgument says."""
-    return ValueCodec(_shape_of(hint, where), name_of(hint))
+    return ValueCodec(_shape_of(hint, where), name_of(hint), is_open=_is_open(hint))
 
 
 def pack_block(block: Any) -> bytes:
@@ -156,6 +169,15 @@ def _shape_of(hint: Any, where: str) -> _Shape:
         hint="values are int, float, str, bytes, bool, None, tuples, lists, dicts, dataclasses, "
         "or unions of the plain ones",
     )
+
+
+def _is_open(hint: Any) -> bool:
+    """Whether a tuple may stand in a place where the hint does not tell of it: it comes back as a list."""
+    while isinstance(hint, NewType):
+        hint = hint.__supertype__
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return any(map(_is_open, get_type_hints(hint).values()))
+    return hint in (Any, object, list, dict) or any(map(_is_open, get_args(hint)))
 
 
 def _composite_shape(hint: Any, where: str) -> _Shape | None:
@@ -281,6 +303,7 @@ def _dict_shape(key_hint: Any, key: _Shape, value: _Shape) -> _Shape:
 
 def _dataclass_shape(hint: type, where: str) -> _Shape:
     """An array of the fields, in their order."""
+    check_made_again(hint, where)
     hints = get_type_hints(hint)
     names = [field.name for field in dataclasses.fields(hint)]
     row = _row_shape(

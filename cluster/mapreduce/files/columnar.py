@@ -27,6 +27,7 @@ __all__ = ["ColumnBatch", "column_batches", "lines_as_column"]
 BATCH_ROWS: Final = 1 << 16
 BATCH_BYTES: Final = 16 << 20  # of Parquet, as encoded
 PAGE_BYTES: Final = 1 << 20  # read at a time: a column of a row group may be larger than memory
+_LINE_FEED: Final = 10
 CSV_BLOCK_BYTES: Final = 4 << 20  # no row may be larger
 
 
@@ -133,17 +134,27 @@ def _csv(piece: Piece, file: ReadFile, columns: Sequence[str]) -> Iterator[Colum
         csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
         csv.ParseOptions(newlines_in_values=True),
     )
-    if not _stream_of(file).read(1):
+    if _is_blank(_stream_of(file)):
         return
-    names = csv.open_csv(_stream_of(file), *settings).schema.names
+    names = csv.open_csv(_Lines(_stream_of(file)), *settings).schema.names
     _require(columns, names)
     types = csv.ConvertOptions(column_types=dict.fromkeys(names, text), include_columns=list(columns))
     stream = _stream_of(file)
-    opened = csv.open_csv(stream, *settings, types)
+    opened = csv.open_csv(_Lines(stream), *settings, types)
     start = 0
     for batch in opened:
         yield ColumnBatch(start, start + len(batch), batch, stream.at / max(1, stream.at, piece.file.size))
         start += len(batch)
+
+
+def _is_blank(stream: io.RawIOBase) -> bool:
+    """Whether there is nothing but line ends, of which pyarrow makes no columns."""
+    mark = b"\xef\xbb\xbf"  # of the order of bytes, in which there is no choice
+    while data := stream.read(PAGE_BYTES):
+        if data.removeprefix(mark).strip(b"\r\n"):
+            return False
+        mark = b""
+    return True
 
 
 def _require(columns: Iterable[str], there: Sequence[str]) -> None:
@@ -208,6 +219,27 @@ class _UnpackedBytes(io.RawIOBase):
             into[filled : filled + len(data)] = data
             filled += len(data)
         self.at += filled
+        return filled
+
+
+class _Lines(io.RawIOBase):
+    """A stream with a line feed at its end, without which pyarrow finds no header in front of no rows."""
+
+    def __init__(self, stream: io.RawIOBase) -> None:
+        self._stream = stream
+        self._has_end = False  # at what was read last
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        filled = self._stream.readinto(into) or 0
+        if filled:
+            self._has_end = into[filled - 1] == _LINE_FEED
+        if filled < len(into) and not self._has_end:
+            into[filled] = _LINE_FEED
+            self._has_end = True
+            filled += 1
         return filled
 
 

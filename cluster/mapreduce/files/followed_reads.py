@@ -1,4 +1,7 @@
-"""A file whose reads are counted: progress where records do not tell how many bytes they were.
+"""An input file whose reads are counted: progress where records do not tell how many bytes they were.
+
+A read that ends before the file does tells of a file that was cut off since it was opened.  It is an error,
+as its reader would take it for the end of the file.
 
 I/O only through the ReadFile passed in.
 """
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.ports import ReadFile
 
 __all__ = ["FollowedFile"]
@@ -25,6 +29,14 @@ class FollowedFile:
         self.pread_off_loop = file.pread_off_loop
 
     def pread(self, size: int, offset: int) -> bytes:
+        """Raises TaskFailed for a file that has become shorter, OSError."""
         data = self._file.pread(size, offset)
+        if len(data) < min(size, self.size - offset):
+            end = offset + len(data)
+            raise TaskFailed(
+                Cause.INPUT_CHANGED,
+                f"input {self.path} changed under the job: of {self.size} bytes {end} were left when it was "
+                "read",
+            )
         self._gone(len(data))
         return data

@@ -4,6 +4,9 @@ I/O only through the FileSystem passed in.  A glob matches what a shell would ma
 leading dot only if the pattern has one, too.  In a folder, names that begin with a dot or an underscore are
 skipped, because other engines store their own files under such names beside the data.  _SUCCESS is read if it
 is named.  Skipped files are reported by name, but for the _SUCCESS of a folder that is an input.
+
+A link to a folder is followed where the input names it, by its name or as a shell's `*` does, and skipped
+where it is come upon in a folder or under `**`: it may lead to what the input has already, or to itself.
 """
 
 from __future__ import annotations
@@ -61,14 +64,15 @@ def named_inputs(input: str | Iterable[object]) -> tuple[str, ...]:
 def find_inputs(inputs: Iterable[str], files: FileSystem) -> FoundInputs:
     """Every input file once, with its size and modification time.
 
-    `*` and `?` match within a name, `**` any number of folders.  Raises InvalidArgument for an input that
-    names no file or no regular file, OSError for a file that cannot be looked at.
+    `*` and `?` match within a name, `**` any number of folders.  A folder with the _SUCCESS of a job may be
+    without files: that job had nothing to write.  Raises InvalidArgument for any other input that names no
+    file, and for one that names no regular file, OSError for a file that cannot be looked at.
     """
     found: dict[str, InputFile] = {}
     search = _Search(files)
     for each in inputs:
         paths = list(search.paths(each))
-        if not paths:
+        if not paths and not search.met_output:
             raise InvalidArgument(
                 f"input {each!r} names no file", hint="check the path; it may be a folder or a glob"
             )
@@ -93,10 +97,12 @@ class _Search:
 
     def __init__(self, files: FileSystem) -> None:
         self.passed_over: set[str] = set()
+        self.met_output = False  # whether the last pattern names a folder that a job has written
         self._files = files
 
     def paths(self, pattern: str) -> Iterator[str]:
         files = self._files
+        self.met_output = False
         if not _MAGIC.search(pattern) or files.exists(pattern):
             if files.is_dir(pattern):
                 yield from self._below(pattern.rstrip("/") or "/")
@@ -115,16 +121,19 @@ class _Search:
             for path in self._matching(folder, parts[first:]):
                 yield from self._below(path) if files.is_dir(path) else self._regular(path)
 
-    def _matching(self, folder: str, parts: list[str]) -> Iterator[str]:
+    def _matching(self, folder: str, parts: list[str], *, is_deep: bool = False) -> Iterator[str]:
+        """What matches below a folder; `is_deep` behind a `**`."""
         part, rest = parts[0], parts[1:]
         if part == "**":
-            yield from self._matching(folder, rest or ["*"])
-        wanted = _names(part)
+            yield from self._matching(folder, rest or ["*"], is_deep=True)
+        wanted, follows = _names(part), not (_MAGIC.search(part) and (is_deep or part == "**"))
         for name in self._files.list(folder):
             if not wanted.fullmatch(name):
                 continue
             path = posixpath.join(folder, name)
-            if (name.startswith(".") and not part.startswith(".")) or (name == _MARKER and part != _MARKER):
+            is_hidden = name.startswith(".") and not part.startswith(".")
+            is_unnamed = is_hidden or (name == _MARKER and part != _MARKER)
+            if is_unnamed or (not follows and self._is_linked_folder(path)):
                 self.passed_over.add(path)
             elif part == "**":
                 if self._files.is_dir(path):
@@ -132,19 +141,23 @@ class _Search:
             elif not rest:
                 yield path
             elif self._files.is_dir(path):
-                yield from self._matching(path, rest)
+                yield from self._matching(path, rest, is_deep=is_deep)
 
     def _below(self, folder: str) -> Iterator[str]:
         for name in self._files.list(folder):
             path = posixpath.join(folder, name)
-            if name == _MARKER:
-                continue  # of a job's output: nobody takes it for data
-            if name.startswith((".", "_")):
+            if name == _MARKER:  # of a job's output: nobody takes it for data
+                self.met_output = True
+                continue
+            if name.startswith((".", "_")) or self._is_linked_folder(path):
                 self.passed_over.add(path)
             elif self._files.is_dir(path):
                 yield from self._below(path)
             else:
                 yield from self._regular(path)
+
+    def _is_linked_folder(self, path: str) -> bool:
+        return self._files.is_link(path) and self._files.is_dir(path)
 
     def _regular(self, path: str) -> Iterator[str]:
         """The path of a regular file; a pipe, a socket or a dead link in a folder is passed over."""
@@ -157,7 +170,7 @@ class _Search:
 def _names(glob: str) -> re.Pattern[str]:
     """What the names are like that a part of a pattern stands for.  Raises InvalidArgument."""
     try:
-        return re.compile(r"[^/]*" if glob == "**" else _name_pattern(glob))
+        return re.compile(r"[^/]*" if glob == "**" else _name_pattern(glob), re.DOTALL)
     except re.error as error:
         raise InvalidArgument(f"{glob!r} in an input is no glob: {error.msg}") from error
 

@@ -20,7 +20,7 @@ from itertools import accumulate, chain, islice
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.codecs.arrow_hints import arrow_name
-from ringmill.cluster.mapreduce.codecs.signatures import fits
+from ringmill.cluster.mapreduce.codecs.record_forms import form_of
 from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
@@ -70,6 +70,7 @@ class SplitReader:
         self._split = split
         self._format = format
         self._hint = value_hint
+        self._form: Any = None  # of what is handed out, where the hint chooses it
         self._key_hint, self._where = key_hint, where
         self._files = files
         self._context = context
@@ -149,6 +150,7 @@ class SplitReader:
 
         Raises TaskFailed for a file that changed or cannot be parsed, OSError.
         """
+        self._form = form_of(self._format, self._hint, is_batch=False)
         for piece, file in self._opened():
             for block in self._blocks(piece, file):
                 self._block = block
@@ -161,6 +163,7 @@ class SplitReader:
 
         Raises like `records`.
         """
+        self._form = form_of(self._format, batch_hint, is_batch=True)
         for piece, file in self._opened():
             for start, end, count, batch in self._batches(piece, file, batch_hint):
                 self._span = start, end
@@ -180,6 +183,7 @@ class SplitReader:
                 yield piece, file
             finally:
                 file.close()
+            _check_unchanged(piece.file, self._files)
             self._piece = None
             self._bytes_before += piece.end - piece.start
 
@@ -197,7 +201,7 @@ class SplitReader:
             for block in self._blocks(piece, file):
                 yield block[0][0], block[-1][0], len(block), [value for _, value in block]
             return
-        lines = _line_lists(self._format, hint)
+        lines = _line_lists(self._format, hint, self._form)
         for offset, data in self._whole_lines(piece, file, BATCH_BYTES):
             count, batch = lines(data, piece.file.path, offset)
             yield offset, offset + len(data), count, batch
@@ -243,7 +247,7 @@ class SplitReader:
     def _whole_file(self, piece: Piece, file: ReadFile) -> Iterator[Block]:
         content = b"".join(_all_blocks(piece, file))
         yield [
-            (piece.file.path, content if self._hint is bytes else content.decode("utf-8", "surrogateescape"))
+            (piece.file.path, content if self._form is bytes else content.decode("utf-8", "surrogateescape"))
         ]
 
     def _keyspace_records(self, file: ReadFile) -> Iterator[Block]:
@@ -268,7 +272,7 @@ class SplitReader:
             chain.from_iterable(lines),
             piece.file.path,
             self._refuse,
-            has_header=self._hint not in (list[str], list[list[str]]),
+            has_header=self._form not in (list[str], list[list[str]]),
             holds_lines=self.refused is not None,
         )
 
@@ -298,17 +302,35 @@ def open_unchanged(noted: InputFile, files: FileSystem) -> ReadFile:
     try:
         file = files.open_read(noted.path)
     except FileNotFoundError as error:
-        raise TaskFailed(Cause.INPUT_CHANGED, f"input {noted.path} is gone") from error
-    modified_ns = files.mtime_ns(noted.path)
-    if (file.size, modified_ns) != (noted.size, noted.mtime_ns):
-        size = file.size
+        raise _gone(noted) from error
+    try:
+        _compare(noted, file.size, files)
+    except BaseException:
         file.close()
+        raise
+    return file
+
+
+def _check_unchanged(noted: InputFile, files: FileSystem) -> None:
+    """The same of a file that has been read and may have changed meanwhile.  Raises TaskFailed, OSError."""
+    try:
+        _compare(noted, files.size(noted.path), files)
+    except FileNotFoundError as error:
+        raise _gone(noted) from error
+
+
+def _compare(noted: InputFile, size: int, files: FileSystem) -> None:
+    modified_ns = files.mtime_ns(noted.path)
+    if (size, modified_ns) != (noted.size, noted.mtime_ns):
         raise TaskFailed(
             Cause.INPUT_CHANGED,
             f"input {noted.path} changed under the job: {noted.size} bytes became {size}, "
             f"modification time {noted.mtime_ns} became {modified_ns} ns",
         )
-    return file
+
+
+def _gone(noted: InputFile) -> TaskFailed:
+    return TaskFailed(Cause.INPUT_CHANGED, f"input {noted.path} is gone")
 
 
 def pages(file: ReadFile) -> Iterator[bytes]:
@@ -333,8 +355,6 @@ def _plain_blocks(file: ReadFile, start: int, end: int, block_bytes: int) -> Ite
     at, data = start, b"\n"
     while at < end:
         data = file.pread(min(block_bytes, end - at), at)
-        if not data:
-            return
         at += len(data)
         yield data
     while not data.endswith(b"\n"):
@@ -411,13 +431,13 @@ def _raw_lines(offset: int, data: bytes, path: str) -> Block:
     return list(zip(accumulate(map((1).__add__, map(len, lines)), initial=offset), lines, strict=False))
 
 
-def _line_lists(format: str, hint: Any) -> Callable[[bytes, str, int], tuple[int, Any]]:
-    """How many lines a block has, and those lines as a batch of the hinted type."""
-    if hint is bytes:
-        return _block_lines
+def _line_lists(format: str, hint: Any, form: Any) -> Callable[[bytes, str, int], tuple[int, Any]]:
+    """How many lines a block has, and those lines as a batch of this form, or as a column of Arrow."""
     if arrow_name(hint):
         return partial(lines_as_column, is_text=format == "lines", keeps_cr=format == "raw")
-    if fits(list[str], hint):
+    if form is bytes:
+        return _block_lines
+    if form == list[str]:
         return _str_list
     return _raw_list if format == "raw" else _bytes_list
 

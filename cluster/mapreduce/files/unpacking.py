@@ -17,6 +17,7 @@ import lz4.frame
 import zstandard
 
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.files.parsing.zstd_pieces import zstd_pieces
 from ringmill.cluster.ports import ReadFile
 
 __all__ = ["unpacked_blocks"]
@@ -52,7 +53,9 @@ def _gzip_blocks(file: ReadFile) -> Iterator[bytes]:
     for stored in _stored_blocks(file):
         rest = stored
         while rest:
-            if member.eof:
+            if member.eof:  # zeros may stand behind a member, as a tape's block is filled with them
+                if not (rest := rest.lstrip(b"\0")):
+                    break
                 member = zlib.decompressobj(_GZIP)
             if plain := member.decompress(rest, BLOCK_BYTES):
                 yield plain
@@ -102,18 +105,13 @@ def _stream_blocks(begin: Callable[[], _Decompressor], padding: bytes, file: Rea
 
 
 def _zstd_blocks(file: ReadFile) -> Iterator[bytes]:
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    started = False
-    for stored in _stored_blocks(file):
-        rest = stored
-        while rest:
-            if frame.eof:
-                frame = zstandard.ZstdDecompressor().decompressobj()
-            started = True
-            if plain := frame.decompress(rest):
-                yield plain
-            rest = frame.unused_data if frame.eof else b""
-    if started and not frame.eof:
+    frame: zstandard.ZstdDecompressionObj | None = None
+    for piece in zstd_pieces(_stored_blocks(file)):
+        if frame is None or frame.eof:
+            frame = zstandard.ZstdDecompressor().decompressobj()
+        if plain := frame.decompress(piece):
+            yield plain
+    if frame is not None and not frame.eof:
         raise EOFError("the last zstd frame is cut off")
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.api.branches import columns_of
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
-from ringmill.cluster.mapreduce.api.joining.join_steps import JoinedMap, rows_of
+from ringmill.cluster.mapreduce.api.joining.join_steps import JoinedMap, row_codec, rows_of
 from ringmill.cluster.mapreduce.api.sources import Branch
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.calls import pairs_over
@@ -56,7 +56,7 @@ def as_planned(job: JobDefinition, spec: JobSpec, files: FileSystem, source: int
     partners = _partners(job, spec, files, keys, small)
     return replace(
         broadcast_form(job.of_source(source)),
-        map=JoinedMap(joining, source, partners, keys),
+        map=JoinedMap(joining, source, partners, keys, row_codec(big)),
         map_signature=replace(
             joining.result_signature,
             first=big.signature.first,
@@ -97,9 +97,10 @@ def _read_partners(
         where=signature.where,
     )  # fmt: skip
     partners: defaultdict[Any, list[Any]] = defaultdict(list)
+    as_received = row_codec(branch).as_received
     try:
         for key, row in _rows(branch, reader, context):
-            partners[key if type(key) is keys.plain else keys.encode(key)].append(row)
+            partners[key if type(key) is keys.plain else keys.encode(key)].append(as_received(row))
     except (TypeError, ValueError) as error:
         told = not_pairs(error, "map", signature.where)
         raise classify(told, job.user_files, reader.position, reader.record) from error

@@ -41,11 +41,13 @@ def key_ranges(job: JobDefinition, spec: JobSpec, split: Split, files: FileSyste
     Raises TaskFailed for what the job's map raises; OSError.
     """
     known = spec.encode(), Split(0, split.sample)
-    if known not in _known or not spec.bundle_sha256:  # without a bundle, a spec does not tell the code
+    ranges = _known.get(known)
+    if ranges is None or not spec.bundle_sha256:  # without a bundle, a spec does not tell the code
         keys, parts = sorted(_sampled_keys(job, spec, split, files)), spec.reducers
-        _known.clear()
-        _known[known] = [keys[len(keys) * part // parts] for part in range(1, parts) if keys]
-    return _known[known]
+        ranges = [keys[len(keys) * part // parts] for part in range(1, parts) if keys]
+        _known.clear()  # another thread may do so, too, for another job
+        _known[known] = ranges
+    return ranges
 
 
 def digest_of_ranges(ranges: Iterable[bytes]) -> bytes:

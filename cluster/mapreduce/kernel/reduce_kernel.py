@@ -5,6 +5,9 @@ There are two ways with the same result.  Slices that fit into memory are gather
 Larger ones are merged as streams, so that a group larger than memory passes through as it is read.  The
 values of a group are in the order of (split, position).
 
+Slices without records change nothing: a node does not fetch them, and a local run passes them on.  So a
+program in place of reduce runs for a partition without records, too.
+
 I/O only through the FileSystem passed in.  Rule J14: docs/protocol/jobs.md.
 """
 
@@ -136,8 +139,6 @@ class ReduceKernel:
                 yield from batches
 
     def _pairs(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
-        if not slices:
-            return iter(())
         if self._job.reduce is None and self._job.reduce_fold is None:
             return self._merged(slices)
         fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory

@@ -44,7 +44,7 @@ class SetAside:
         self._user_files = frozenset(user_files)
         self._reader = reader
         self._context = context
-        self._lines: list[tuple[int, Any, bytes]] = []
+        self._lines: list[tuple[int, int, bytes]] = []  # piece, and place in it
         reader.refused = self.add
 
     def results_of(
@@ -80,7 +80,9 @@ class SetAside:
             )
         said = {"file": path, **({unit: _text(key)} if unit else {}), "error": message, "where": where}
         line = json.dumps({**said, "record": _text(value)}, separators=(",", ":")) + "\n"
-        self._lines.append((piece, key, line.encode("ascii")))
+        # A parser is ahead of map by a block, so places count where it tells them; other keys are the user's.
+        at = key if unit in ("offset", "line") else len(self._lines)
+        self._lines.append((piece, at, line.encode("ascii")))
         if len(self._lines) <= _TOLD:
             self._context.log(f"set aside {position}: {message}")
 

@@ -25,11 +25,12 @@ def stage_seconds(running: Sequence[float], waiting: Sequence[float], slots: int
     """How long tasks that run, and tasks that wait, will probably take, from what each of them will."""
     if len(waiting) > MANY_TASKS:
         return max((sum(running) + sum(waiting)) / slots, *running, *waiting)
-    ends = [*running, *([0.0] * (slots - len(running)))]
+    free = min(slots - len(running), len(waiting))  # of others nobody makes use
+    ends = [*running, *([0.0] * free)]
     heapify(ends)
     for seconds in waiting:
         heapreplace(ends, ends[0] + seconds)
-    return max(ends)
+    return max(ends, default=0.0)
 
 
 def width_of(paces: Sequence[float], seen: float) -> float:

@@ -15,6 +15,7 @@ from ringmill.cluster.limits import MAX_TTL_MS
 from ringmill.cluster.ring.succession import with_keyspaces
 from ringmill.cluster.ring.topology import MAX_KEYSPACES, KeyspaceEntry, Topology
 from ringmill.cluster.ring.topology_entries import check_name
+from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["KeyspaceChanges", "NewKeyspace", "altered", "created", "dropped"]
 
@@ -90,9 +91,16 @@ def created(topology: Topology, new: NewKeyspace) -> Topology | None:
     return with_keyspaces(topology, (*topology.keyspaces, entry))
 
 
-def altered(topology: Topology, name: str, changes: KeyspaceChanges) -> Topology | None:
-    """With other defaults of a keyspace; None when it has them.  Raises InvalidArgument."""
+def altered(
+    topology: Topology, name: str, changes: KeyspaceChanges, meant: KeyspaceId | None = None
+) -> Topology | None:
+    """With other defaults of a keyspace; None when it has them.
+
+    Raises InvalidArgument; Conflict when the one that is `meant` is there no more, and another one has its
+    name.
+    """
     present = topology.keyspace_named(name)
+    _check_meant(present, meant)
     if changes.r not in (None, present.r) or changes.w not in (None, present.w):
         raise InvalidArgument(
             f"{_LEVELS_STAY} (it has r={present.r}, w={present.w})",
@@ -113,17 +121,35 @@ def altered(topology: Topology, name: str, changes: KeyspaceChanges) -> Topology
     return with_keyspaces(topology, tuple(entry if each is present else each for each in topology.keyspaces))
 
 
-def dropped(topology: Topology, name: str, *, may_be_done: bool) -> Topology | None:
-    """Without a keyspace; None when it is gone and `may_be_done`.
+def dropped(
+    topology: Topology, name: str, *, may_be_done: bool, meant: KeyspaceId | None = None
+) -> Topology | None:
+    """Without a keyspace, the one that is `meant` if that is said; None when it is gone and `may_be_done`.
 
-    Raises InvalidArgument for one of the first keyspaces, and for one that is not there.
+    Raises InvalidArgument for one of the first keyspaces, and for one that is not there; Conflict when
+    another one has its name.
     """
     if name in FIRST_KEYSPACES:
         raise InvalidArgument(f"keyspace {name!r} cannot be dropped: requests that name no keyspace mean it")
-    if may_be_done and all(keyspace.name != name for keyspace in topology.keyspaces):
+    found = [each for each in topology.keyspaces if each.name == name and meant in (None, each.id)]
+    if may_be_done and not found:
         return None
     gone = topology.keyspace_named(name)
+    _check_meant(gone, meant)
     return with_keyspaces(topology, tuple(each for each in topology.keyspaces if each is not gone))
+
+
+def _check_meant(present: KeyspaceEntry, meant: KeyspaceId | None) -> None:
+    """A request may lie at a node for long, and be done meanwhile through another one (rule T2).
+
+    Raises Conflict.
+    """
+    if meant not in (None, present.id):
+        sometimes("a change of a keyspace leaves alone the one that has its name now")
+        raise Conflict(
+            f"keyspace {present.name!r} was dropped or replaced, and another one has its name",
+            hint=f"`ringmill keyspace show {present.name}` shows it",
+        )
 
 
 def _check_ttl(ttl_ms: int) -> None:

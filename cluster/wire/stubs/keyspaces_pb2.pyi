@@ -107,6 +107,8 @@ class AlterKeyspaceRequest(_message.Message):
     TTL_MS_FIELD_NUMBER: _builtins.int
     DURABILITY_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    MADE_IN_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     r: _builtins.int
     """What is left out stays as it is."""
@@ -114,6 +116,11 @@ class AlterKeyspaceRequest(_message.Message):
     ttl_ms: _builtins.int
     durability: _builtins.str
     timeout_ms: _builtins.int
+    made_in: _builtins.int
+    """The id of the keyspace that is meant, as List tells it: another one of that name is left alone.
+    0: whichever has the name.
+    """
+    ordinal: _builtins.int
     def __init__(
         self,
         *,
@@ -123,10 +130,12 @@ class AlterKeyspaceRequest(_message.Message):
         ttl_ms: _builtins.int | None = ...,
         durability: _builtins.str | None = ...,
         timeout_ms: _builtins.int = ...,
+        made_in: _builtins.int = ...,
+        ordinal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_durability", b"_durability", "_r", b"_r", "_ttl_ms", b"_ttl_ms", "_w", b"_w", "durability", b"durability", "r", b"r", "ttl_ms", b"ttl_ms", "w", b"w"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_durability", b"_durability", "_r", b"_r", "_ttl_ms", b"_ttl_ms", "_w", b"_w", "durability", b"durability", "name", b"name", "r", b"r", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_durability", b"_durability", "_r", b"_r", "_ttl_ms", b"_ttl_ms", "_w", b"_w", "durability", b"durability", "made_in", b"made_in", "name", b"name", "ordinal", b"ordinal", "r", b"r", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__durability: _TypeAlias = _typing.Literal["durability"]  # noqa: Y015
     _WhichOneofArgType__durability: _TypeAlias = _typing.Literal["_durability", b"_durability"]  # noqa: Y015
@@ -154,20 +163,27 @@ class DropKeyspaceRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    MADE_IN_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     attempt: _builtins.int
     """earlier sendings of this request that may have been done"""
     timeout_ms: _builtins.int
+    made_in: _builtins.int
+    """with `ordinal` the id, as in AlterKeyspaceRequest"""
+    ordinal: _builtins.int
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         attempt: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
+        made_in: _builtins.int = ...,
+        ordinal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "name", b"name", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "made_in", b"made_in", "name", b"name", "ordinal", b"ordinal", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

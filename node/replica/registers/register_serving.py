@@ -13,7 +13,7 @@ from typing import Final
 from ringmill.cluster.consensus.acceptor import AcceptorState
 from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
 from ringmill.cluster.consensus.register_codec import decode_acceptor, decode_register
-from ringmill.cluster.consensus.remains import NO_REMAINS, OWN_PREFIX, Remains, empty_register
+from ringmill.cluster.consensus.remains import NO_REMAINS, Remains, empty_register, is_own
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.os_errors import told
@@ -69,7 +69,7 @@ class RegisterServing:
         request, route = await self._asked(incoming)
         key, ballot = route.place.register_key, request.ballot
         state, is_done = await self._registers.prepare(key, ballot, lambda: self._admit(incoming, route))
-        if state.accepted == NO_BALLOT and not route.key.startswith(OWN_PREFIX):
+        if state.accepted == NO_BALLOT and not is_own(route.keyspace.id, route.key):
             self._registers.unused.add(route.place.copy)  # nothing may follow, as where a cas is refused
         return self._answer(route, state, is_done)
 
@@ -134,8 +134,8 @@ class RegisterServing:
         row_epoch = route.row.row_epoch
         if not is_done:
             return RegisterAnswer(row_epoch, self._refused_counter(state), state.accepted, b"").encode()
-        is_own = route.key.startswith(OWN_PREFIX)
-        remains: Remains | None = NO_REMAINS if is_own else self._remains.of(route.partition)
+        of_cluster = is_own(route.keyspace.id, route.key)
+        remains: Remains | None = NO_REMAINS if of_cluster else self._remains.of(route.partition)
         if remains != NO_REMAINS and empty_register(state) is None:
             remains = None
         return RegisterAnswer(row_epoch, 0, state.accepted, state.value, remains).encode()

@@ -2,7 +2,8 @@
 
 A later attempt first asks a quorum whether the operation was already applied; if so, it is answered from
 that.  If not, but enough time or writes have passed that it may have been applied and superseded, the outcome
-cannot be determined, and the write is not applied again (V4).
+cannot be determined, and the write is not applied again (V4).  A touch never is: two coordinators may keep
+different values, which one name would make copies of each other (V11).
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ class WriteRetries:
         if request.attempt == 0 or operation is None:
             return
         try:
-            await self._check_retry(operation, request.attempt, route, deadline)
+            await self._check_retry(operation, request, route, deadline)
         except RingmillError as error:
             raise error.with_outcome("unknown") from error
 
     async def _check_retry(
-        self, operation: OperationId, attempt: int, route: Route, deadline: Deadline
+        self, operation: OperationId, request: WriteRequest, route: Route, deadline: Deadline
     ) -> None:
         found = await self._observer.ask(route, route.row.readers_for(majority(route.row.size)), deadline)
         if found.find(operation) is not None:
@@ -69,10 +70,18 @@ class WriteRetries:
         if may_be_replaced or (age_ms > RECOGNISED_FOR_MS and not is_first):
             sometimes("a later attempt cannot tell what became of the earlier ones")
             raise DeadlineExceeded(
-                f"a write named {_when(operation, age_ms)}, attempt {attempt + 1}: an earlier one may have "
-                "been applied and superseded since, so it is not applied again",
+                f"a write named {_when(operation, age_ms)}, attempt {request.attempt + 1}: an earlier one "
+                "may have been applied and superseded since, so it is not applied again",
                 detail={"earlier": "replaced" if found.has_replaced(operation) else "unknown"},
                 hint=REPLACED_HINT,
+            )
+        if request.is_touch:
+            sometimes("a touch is not sent again")
+            raise DeadlineExceeded(
+                f"a touch, attempt {request.attempt + 1}: an earlier one may have been applied, so it is not "
+                "applied again",
+                detail={"earlier": "unknown"},
+                hint="get the key to see how long it lives, and touch it again",
             )
         sometimes("a later attempt is applied as no earlier one was")
 

@@ -1,4 +1,7 @@
-"""Brings what other owners know of a key to this node's copy, before a write that depends on it."""
+"""Brings what other owners know of a key to this node's copy, before a write that depends on it.
+
+It asks on for what the session of the write has seen (rule S2: docs/protocol/sessions.md).
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,13 @@ class Observer:
     async def ask(
         self, route: Route, r: int, deadline: Deadline, needed: Needed | None = None
     ) -> StoredObject:
-        """What `r` owners hold, merged; more of them, where `needed` is not covered else.
+        """What `r` owners hold, merged; more of them, where `needed` is not covered else.  In a sloppy
+        keyspace that may be with fallbacks (rule W7).
 
         Raises QuorumNotReached: nothing was changed.
         """
-        return (await self._collector.collect(route, r, deadline, needed)).merged
+        is_strict = needed is None or not route.keyspace.is_sloppy
+        return (await self._collector.collect(route, r, deadline, needed, is_strict=is_strict)).merged
 
     async def bring(self, found: StoredObject, route: Route, deadline: Deadline) -> None:
         """Merge it into this node's copy.  Raises what the engine raises."""

@@ -110,7 +110,7 @@ class PrefixWatches:
         self._held.check()
         if not heard.news:
             _check_heard(topology, keyspace, heard)
-        return _told(cursor, heard, topology.epoch)
+        return _told(cursor, heard, topology)
 
     async def _listen(
         self,
@@ -175,16 +175,22 @@ def _begun(request: PrefixRequest, keyspace: KeyspaceEntry) -> WatchCursor:
     return cursor
 
 
-def _told(cursor: WatchCursor, heard: _Heard, epoch: Epoch) -> PrefixNews:
-    """Where a place was lost nothing but that is told: a look at all keys finds the other news, too."""
+def _told(cursor: WatchCursor, heard: _Heard, topology: Topology) -> PrefixNews:
+    """Where a place was lost nothing but that is told: a look at all keys finds the other news, too.
+
+    Former members have no place any more.  One that is back has none, which is one that was lost.
+    """
     lost = {node: answer for node, answer in heard.news.items() if answer.is_lost}
     if lost and cursor.places:
         sometimes("a watch of a prefix looks at all its keys again")
-    moved = cursor._replace(places={**cursor.places, **_places(lost or heard.news)})
+    places = {**cursor.places, **_places(lost or heard.news)}
+    moved = cursor._replace(
+        places={member.id: places[member.id] for member in topology.members if member.id in places}
+    )
     if lost:
-        return _owed(moved, epoch)
+        return _owed(moved, topology.epoch)
     keys = tuple(dict.fromkeys(key for answer in heard.news.values() for key in answer.keys))
-    return PrefixNews(keys, encode_watch_cursor(moved), b"", epoch)
+    return PrefixNews(keys, encode_watch_cursor(moved), b"", topology.epoch)
 
 
 def _owed(cursor: WatchCursor, epoch: Epoch) -> PrefixNews:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 import ringmill.node.membership.epoch_voter
+from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.wire.stubs import keyspaces_pb2
 from ringmill.node.contracts import LazyState
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.forming import Forming
@@ -100,6 +102,17 @@ def _votes_passed_on() -> Bends:
     return (method(VoterSeats._next, never),)
 
 
+def _changes_name_ids() -> Bends:
+    """A change of a keyspace is of whichever has the name when it comes to a node."""
+
+    async def any_of_that_name(
+        keyspaces: AsyncKeyspaces, name: str, timeout_s: float
+    ) -> keyspaces_pb2.KeyspaceSettings:
+        return keyspaces_pb2.KeyspaceSettings()
+
+    return (method(AsyncKeyspaces._named, any_of_that_name),)
+
+
 def _first_document_counts() -> Bends:
     """A node serves by the first document that it is given."""
 
@@ -165,5 +178,12 @@ EPOCH_ABLATIONS: Final = (
         _changes_held(),
         _of(),
         rules=("T2", "T5"),
+    ),
+    Ablation(
+        "changes-name-ids",
+        "a change names the keyspace that it means, and leaves another one of its name alone",
+        _changes_name_ids(),
+        _of("pause", "one_way"),
+        rules=("T2",),
     ),
 )

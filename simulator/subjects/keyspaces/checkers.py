@@ -58,6 +58,7 @@ def _broken(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterat
     chain = {epoch: each.topology for epoch, each in documents.items()}
     yield from _derived(chain)
     yield from _answered(chain, calls)
+    yield from _dropped(chain, calls)
     yield from _in_time(calls)
     yield from _certain(chain, calls)
 
@@ -100,8 +101,48 @@ def _answered(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iter
         told = chain.get(call.epoch)
         if told is None:
             yield f"a {call.kind} of {call.name} was answered in epoch {call.epoch}, the newest is {newest}"
-        elif told.has_keyspace(call.name) if call.kind == "drop" else not _has(told, call):
+        elif _stands(chain, told, call, calls) if call.kind == "drop" else not _has(told, call):
             yield f"a {call.kind} of {call.name} was answered in epoch {call.epoch}, and is not in it"
+
+
+def _stands(
+    chain: dict[int, Topology], told: Topology, drop: KeyspaceCall, calls: Sequence[KeyspaceCall]
+) -> bool:
+    """Whether the keyspace that a drop meant is there, and not one that was made under its name meanwhile."""
+    if not told.has_keyspace(drop.name):
+        return False
+    maker = _maker(chain, told.keyspace_named(drop.name), calls)
+    return maker is None or (maker.returned is not None and maker.returned < drop.invoked)
+
+
+def _dropped(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
+    """A keyspace goes by a drop that may have meant it: one that had not ended when it was asked for."""
+    drops = [call for call in calls if call.kind == "drop" and call.outcome in ("ok", "unknown")]
+    for epoch in sorted(chain):
+        if (before := chain.get(epoch - 1)) is None:
+            continue
+        ids = {each.id for each in chain[epoch].keyspaces}
+        for gone in (each for each in _made(before) if each.id not in ids):
+            maker = _maker(chain, gone, calls)
+            meant = (
+                each.name == gone.name
+                and (maker is None or each.returned is None or each.returned >= maker.invoked)
+                for each in drops
+            )
+            if not any(meant):
+                yield (
+                    f"epoch {epoch} has no keyspace {gone.name} of epoch {gone.id.epoch} any more, and every "
+                    "drop of that name was over before it was asked for"
+                )
+
+
+def _maker(
+    chain: dict[int, Topology], made: KeyspaceEntry, calls: Sequence[KeyspaceCall]
+) -> KeyspaceCall | None:
+    """The create that made a keyspace, told by the ttl that it had at first; None: not known."""
+    then = chain.get(made.id.epoch)
+    ttl_ms = next((each.ttl_ms for each in then.keyspaces if each.id == made.id), None) if then else None
+    return next((call for call in calls if call.kind == "create" and call.ttl_ms == ttl_ms), None)
 
 
 def _in_time(calls: Sequence[KeyspaceCall]) -> Iterator[str]:

@@ -12,4 +12,5 @@ KEYSPACE_MARKS: Final = (
     "a change of the topology is finished for another node",
     "two nodes propose an epoch at once",
     "who asks for the newest document finishes its decision",
+    "a change of a keyspace leaves alone the one that has its name now",
 )

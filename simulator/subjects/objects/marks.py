@@ -43,6 +43,7 @@ OBJECT_MARKS: Final = (
     "a later attempt finds that an earlier one was applied",
     "a later attempt is applied as no earlier one was",
     "a later attempt cannot tell what became of the earlier ones",
+    "a touch is not sent again",
     # Replicas and hints
     "a start finds damaged hints",
     "a hint that the disk refused is kept after all",

@@ -58,6 +58,8 @@ async def written_under_trouble(world: HealingWorld, backed: BackedWorld) -> Bac
     await put(world, "n2", "cache", b"page", b"<html>")
     lock = ChangeRequest(RegisterRead("locks", b"leader"), Cas(ABSENT, b"n7"), None)
     await world.inside("n1", world["n1"].requests.change_register(lock))
+    named = lock._replace(where=RegisterRead("locks", b"ringmill/leader"))
+    await world.inside("n1", world["n1"].requests.change_register(named))
     again = lock._replace(change=Cas(b"n7", b"n8"))
     assert (await world.inside("n2", world["n2"].requests.change_register(again))).version == 2
 
@@ -104,7 +106,7 @@ def test_all_that_was_acknowledged_is_restored(made: tuple[LossyDisk, BackupMani
         backed = BackedWorld(world, disk)
         assert await backed.store.read("nightly") == manifest
         progress = await backed.restore(manifest)
-        assert progress.registers == 1 and progress.objects >= len(KEYS)
+        assert progress.registers == 2 and progress.objects >= len(KEYS)
         for number, key in enumerate(KEYS):
             expected = [(b"first of " if number % 2 else b"second of ") + key] if number != 1 else []
             assert await world.get("n1", key) == expected, key
@@ -119,6 +121,8 @@ def test_all_that_was_acknowledged_is_restored(made: tuple[LossyDisk, BackupMani
         read = RegisterRead("locks", b"leader")
         told = await world.inside("n1", world["n1"].requests.read_register(read))
         assert (told.value, told.version) == (b"n8", 2), "a cas goes on from the version that clients know"
+        own = RegisterRead("locks", b"ringmill/leader")  # no register of the cluster, in this keyspace
+        assert (await world.inside("n1", world["n1"].requests.read_register(own))).value == b"n7"
         await later_writes_replace(world)
 
     run(story, nodes=2, seed=6)

@@ -27,6 +27,7 @@ class Register:
         self.seen = Seen(None, 0)
         self.is_silent = False
         self.swallows = 0  # answers that are lost after the change was made
+        self.told_after_s = 0.0
 
     async def get(self, *, timeout: float) -> Seen:
         await self._answer(timeout)
@@ -37,10 +38,11 @@ class Register:
         if version != self.seen.version:
             raise Conflict("no", detail={"current": self.seen.value, "version": self.seen.version})
         self.seen = Seen(value, version + 1)
+        await asyncio.sleep(self.told_after_s)
         if self.swallows:
             self.swallows -= 1
             raise DeadlineExceeded("the answer was lost", outcome="unknown")
-        return self.seen.version
+        return version + 1
 
     async def _answer(self, timeout_s: float) -> None:
         if self.is_silent:
@@ -200,5 +202,61 @@ def test_nobody_waits_for_a_register_that_never_answers(world: World) -> None:
         with pytest.raises(Unavailable):
             await world.lease().acquire()
         assert world.now < 13.0
+
+    world.loop.run_until_complete(story())
+
+
+def test_it_is_free_at_once_when_it_is_released_while_a_renewal_is_under_way(world: World) -> None:
+    async def story() -> None:
+        lease = world.lease()
+        await lease.acquire()
+        world.register.told_after_s = 0.5
+        while decode_lease(world.register.seen.value).renewal == 0:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await lease.release()
+        assert decode_lease(world.register.seen.value).is_free
+        begun = world.now
+        async with world.lease() as following:
+            assert following.term == 2
+            assert world.now - begun < 1.0
+
+    world.loop.run_until_complete(story())
+
+
+def test_a_release_leaves_alone_what_another_holder_has_taken(world: World) -> None:
+    async def story() -> None:
+        lease = world.lease()
+        await lease.acquire()
+        taken = Seen(b'{"holder":"other","term":2,"renewal":0,"duration_ms":6000}', 7)
+        world.register.seen = taken
+        await lease.release()
+        assert world.register.seen == taken
+
+    world.loop.run_until_complete(story())
+
+
+def test_who_waits_gives_up_when_nobody_answers_and_not_when_others_are_faster(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes have answered all the time, until one is away for a moment."""
+    register, told = world.register, list[float]()
+
+    async def get(*, timeout: float) -> Seen:
+        await asyncio.sleep(0.01)
+        if world.now > 20.0 and not told:
+            told.append(world.now)
+            raise Unavailable("away for a moment", outcome="failed")
+        return register.seen
+
+    async def lose(value: bytes, version: int, *, timeout: float) -> int:
+        if not told:
+            raise Conflict("no", detail={"current": None, "version": version + 1})
+        return await Register.set(register, value, version, timeout=timeout)
+
+    async def story() -> None:
+        monkeypatch.setattr(register, "get", get)
+        monkeypatch.setattr(register, "set", lose)
+        async with world.lease() as lease:
+            assert lease.term == 1 and told
 
     world.loop.run_until_complete(story())

@@ -17,6 +17,18 @@ def bought(lines: list[bytes]) -> Iterator[tuple[int | None, tuple[str, int]]]:
         yield (int(number) if number != "-" else None), (what, int(cents))
 
 
+def weight(offset: int, line: str) -> Iterator[tuple[float, Any]]:
+    yield int(line[0]) if offset else -0.0, (offset, [line])
+
+
+def amount(offset: int, line: str) -> Iterator[tuple[float, dict[str, Any]]]:
+    yield int(line[0]), {"of": (line, offset)}
+
+
+def seen(key: float, left: Any, right: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    yield f"{key}", f"{left} {right}"
+
+
 def told(
     number: int | None, name: str | None, thing: tuple[str, int] | None, ctx: Context
 ) -> Iterator[tuple[str, int]]:

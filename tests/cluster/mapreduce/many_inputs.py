@@ -21,6 +21,10 @@ def said(customer: str, values: Iterable[int | str]) -> Iterator[tuple[str, list
     yield customer, list(values)
 
 
+def heads(lines: list[str]) -> list[str]:
+    return [line.split()[0] for line in lines]
+
+
 balance = job(
     sources=[
         Source("orders", map=orders, input=FileInput("csv")),
@@ -46,3 +50,8 @@ listed = job(
     ],
     order="input",
 )
+
+_OF_KEYS = Source("keys", map_batch=heads)
+_OF_PAIRS = Source("pairs", map=orders, input=FileInput("csv"))
+keys_first = job(sources=[_OF_KEYS, _OF_PAIRS])
+keys_last = job(sources=[_OF_PAIRS, _OF_KEYS])

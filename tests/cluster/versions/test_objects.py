@@ -47,6 +47,18 @@ def test_a_write_with_the_merged_context_leaves_one() -> None:
     assert merge(one, theirs) == one
 
 
+@pytest.mark.parametrize("second", [2000, 0])
+def test_of_two_copies_of_a_write_the_one_that_lives_longer_is_shown(second: int) -> None:
+    """The later attempt, which was acknowledged, is shown for the whole of its ttl."""
+    earlier = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"v", operation=5, expires=1000))
+    later = supersede(ABSENT, EMPTY_VECTOR, sibling(B, 1, b"v", operation=5, expires=second))
+    both = merge(earlier, later)
+    for shown in (both.live(1500), both.last(1500), both.shown("map", 1500)):
+        assert [each.dot for each in shown] == [Dot(B, 1)]
+    assert merge(later, earlier).visible() == both.visible()
+    assert bool(both.live(2500)) is not bool(second)
+
+
 def test_a_tombstone_beats_the_copy_that_missed_the_delete() -> None:
     stale = supersede(ABSENT, EMPTY_VECTOR, sibling(A, 1, b"v"))
     deleted = supersede(stale, stale.context, sibling(B, 1, None))

@@ -20,9 +20,10 @@ from ringmill.cluster.consensus.register import Cas, Register
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import Remains, with_remains
 from ringmill.cluster.errors import Conflict, DeadlineExceeded
-from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId
+from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId, keyspace_bytes
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring.topology import Member, first_topology
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.node_options import PurgeOptions
@@ -63,17 +64,19 @@ async def read(world: HealingWorld, name: str, key: bytes) -> tuple[int, bytes |
     return found.version, found.value
 
 
-async def held(world: HealingWorld, name: str, key: bytes) -> bool:
+async def held(world: HealingWorld, name: str, key: bytes, keyspace: KeyspaceId = SPACE) -> bool:
     topology = world.world.topology
-    copy = Copy(partition := topology.partition_of(SPACE, key), topology.row(partition).copy_epochs[0])
+    copy = Copy(partition := topology.partition_of(keyspace, key), topology.row(partition).copy_epochs[0])
     engine, prefix = world[name].replica.engine, registers_prefix(copy)
-    stored_key = prefix + SPACE.epoch.to_bytes(8, "big") + SPACE.ordinal.to_bytes(4, "big") + key
+    stored_key = prefix + keyspace_bytes(keyspace) + key
     return await world.inside(name, engine.get(stored_key)) is not None
 
 
-async def gone(world: HealingWorld, key: bytes, names: Sequence[str] = NAMES) -> None:
+async def gone(
+    world: HealingWorld, key: bytes, names: Sequence[str] = NAMES, keyspace: KeyspaceId = SPACE
+) -> None:
     async with asyncio.timeout(60):
-        while any([await held(world, name, key) for name in names]):  # noqa: ASYNC110
+        while any([await held(world, name, key, keyspace) for name in names]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
@@ -174,6 +177,22 @@ def test_registers_of_the_cluster_itself_stay_and_begin_with_version_one() -> No
         assert [await read(world, name, first) for name in NAMES] == [(2, None)] * 3
 
     run(story, purge=SOON)
+
+
+def test_registers_of_other_keyspaces_are_removed_whatever_their_keys_begin_with() -> None:
+    locks = KeyspaceEntry(KeyspaceId(1, 2), "locks", kind="registers")
+    key = b"ringmill/leader"
+
+    async def story(world: HealingWorld) -> None:
+        where = RegisterRead("locks", key)
+        for value in (b"a", None):
+            change = ChangeRequest(where, Cas(None, value), None)
+            told = await world.inside("n1", world["n1"].requests.change_register(change))
+        await gone(world, key, keyspace=locks.id)
+        found = await world.inside("n2", world["n2"].requests.read_register(where))
+        assert (found.version, told.version) == (2, 2), "a removed register leaves no gap"
+
+    run(story, purge=SOON, keyspaces=[locks])
 
 
 def test_an_owner_that_is_away_holds_a_register_back_and_is_settled_first() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.consensus.register import Incr
-from ringmill.cluster.errors import InvalidArgument, Unavailable
+from ringmill.cluster.errors import Conflict, InvalidArgument, Unavailable
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.ring.keyspaces.keyspace_changes import (
     KeyspaceChanges,
@@ -19,9 +19,16 @@ from ringmill.cluster.ring.keyspaces.keyspace_changes import (
 )
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.cluster.wire.stubs.keyspaces_pb2 import (
+    AlterKeyspaceRequest,
+    DropKeyspaceRequest,
+    KeyspaceAnswer,
+)
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
 from ringmill.node.requests.scans.scan_values import ScanRequest, ScanResult
+from ringmill.node.services.keyspaces_service import KeyspacesService
+from ringmill.node.services.table import Call
 from tests.node.one_key import values, write_request
 from tests.node.small_world import World
 
@@ -205,6 +212,50 @@ def test_a_dropped_keyspace_cannot_be_reached_and_its_name_comes_back_empty() ->
                 await get(world, node, "carts")
         await make(world, "n3", "carts")
         assert values(await get(world, "n1", "carts")) == []
+
+    world.run(story())
+
+
+def test_a_drop_that_lies_at_a_node_leaves_alone_what_was_made_anew_under_the_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client was answered through another node meanwhile; so it is with a change of a default."""
+    world = World()
+    goes_on = asyncio.Event()
+
+    async def ask(node: str, message: DropKeyspaceRequest | AlterKeyspaceRequest) -> KeyspaceAnswer:
+        service = KeyspacesService(world.nodes[node].membership)
+        call = Call(5.0)
+        if isinstance(message, DropKeyspaceRequest):
+            return await world.on(node, service._drop(message, call))
+        return await world.on(node, service._alter(message, call))
+
+    async def story() -> None:
+        meant = (await make(world, "n1", "carts")).keyspace_named("carts").id
+        drop = DropKeyspaceRequest(name="carts", made_in=meant.epoch, ordinal=meant.ordinal)
+        alter = AlterKeyspaceRequest(name="carts", made_in=meant.epoch, ordinal=meant.ordinal, ttl_ms=5000)
+        topology = world.nodes["n2"].membership.topology
+        newest = topology.newest
+
+        async def held(within_s: float) -> Topology:
+            await goes_on.wait()
+            return await newest(within_s)
+
+        monkeypatch.setattr(topology, "newest", held)
+        late = [asyncio.create_task(ask("n2", drop)), asyncio.create_task(ask("n2", alter))]
+        await asyncio.sleep(0.2)
+        again = DropKeyspaceRequest()
+        again.CopyFrom(drop)
+        again.attempt = 1
+        assert (await ask("n1", again)).changed
+        anew = (await make(world, "n1", "carts")).keyspace_named("carts")
+        goes_on.set()
+        for told in await asyncio.gather(*late, return_exceptions=True):
+            assert isinstance(told, Conflict), told
+        done = await ask("n3", again)
+        assert not done.changed and not done.HasField("settings")
+        assert world.nodes["n1"].membership.topology.topology().keyspace_named("carts") == anew
+        assert (await ask("n3", DropKeyspaceRequest(name="carts"))).changed, "a former client names no id"
 
     world.run(story())
 

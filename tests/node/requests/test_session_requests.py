@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached
+from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.versions.seen import Needed
@@ -15,7 +18,7 @@ from ringmill.cluster.wire.request_options import ReadOptions, Seen
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
 from ringmill.simulator.bending import bent, method
-from tests.node.one_key import get, put, values
+from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 
 
@@ -24,7 +27,7 @@ async def read(world: World, at: str, seen: Seen, level: str = "1", timeout_s: f
     return await world.on(at, world.nodes[at].requests.get(request))
 
 
-async def put_at_one_alone(world: World, at: str, value: bytes, **given: object) -> QuorumReceipt:
+async def put_at_one_alone(world: World, at: str, value: bytes, **given: Any) -> QuorumReceipt:
     """The others are cut off from this owner, and from nobody else."""
     others = [name for name in world.names if name != at]
     for other in others:
@@ -33,6 +36,15 @@ async def put_at_one_alone(world: World, at: str, value: bytes, **given: object)
     for other in others:
         world.cut(at, other, is_cut=False)
     return receipt
+
+
+async def touch(
+    world: World, at: str, seen: Seen, keyspace: str = "", timeout_s: float = 2.0
+) -> QuorumReceipt:
+    request = write_request(
+        keyspace, b"key", b"", is_touch=True, ttl_ms=60_000, level="1", seen=seen, timeout_s=timeout_s
+    )
+    return await world.on(at, world.nodes[at].requests.touch(request))
 
 
 def test_a_weak_read_asks_on_until_it_shows_what_the_session_wrote() -> None:
@@ -185,6 +197,57 @@ def test_a_vector_that_covers_such_a_dot_would_hide_what_nobody_has_seen() -> No
 
     with bent(method(Needed.known_with, known_with)):
         world.run(story())
+
+
+def test_a_touch_keeps_what_its_session_has_seen_or_fails() -> None:
+    world = World(r=1)
+
+    async def story() -> None:
+        await put(world, "n1", b"old", level="3")
+        seen = Seen((await put_at_one_alone(world, "n3", b"new")).context)
+        world.kill("n3")
+        with pytest.raises(QuorumNotReached, match="the session has seen") as lost:
+            await touch(world, "n1", seen, timeout_s=0.3)
+        assert lost.value.outcome == "failed"
+        await world.start("n3")
+        await touch(world, "n1", seen)
+        assert values(await get(world, "n1", "3")) == [b"new"]
+
+    world.run(story())
+
+
+def test_a_touch_in_a_sloppy_keyspace_finds_what_its_session_has_seen_at_fallbacks() -> None:
+    loose = KeyspaceEntry(KeyspaceId(1, 2), "loose", quorum="sloppy")
+    world = World(5, keyspaces=[loose])
+    partition = world.topology.partition_of(loose.id, b"key")
+    first, *others = world.topology.owners(partition)
+
+    async def story() -> None:
+        await put(world, first, b"old", keyspace="loose", level="3")
+        for owner in others:
+            world.kill(owner)
+            world.seen(owner, "down")  # by those who keep its hints, to the end
+        seen = Seen((await put(world, first, b"new", keyspace="loose")).context)
+        for owner in others:
+            await world.start(owner)
+        world.kill(first)
+        await touch(world, others[0], seen, keyspace="loose")
+        request = ReadRequest("loose", b"key", ReadOptions("1"))
+        assert values(await world.on(others[0], world.nodes[others[0]].requests.get(request))) == [b"new"]
+
+    world.run(story())
+
+
+def test_a_removal_removes_the_element_that_its_session_has_added() -> None:
+    world = World(r=1, keyspaces=[KeyspaceEntry(KeyspaceId(1, 2), "tags", policy="set")])
+
+    async def story() -> None:
+        added = await put_at_one_alone(world, "n3", b"", keyspace="tags", entry=b"x")
+        await put(world, "n1", None, keyspace="tags", entry=b"x", level="1", seen=Seen(added.context))
+        request = ReadRequest("tags", b"key", ReadOptions("3"))
+        assert not values(await world.on("n2", world.nodes["n2"].requests.get(request)))
+
+    world.run(story())
 
 
 def test_what_was_forgotten_is_read_from_all_owners_when_some_of_it_was_weak() -> None:

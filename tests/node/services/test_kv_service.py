@@ -16,6 +16,7 @@ from ringmill.cluster.errors import (
     ProtocolMismatch,
     QuorumNotReached,
 )
+from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES, MAX_SEEN_DOTS
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.error_status import error_in_metadata
@@ -172,6 +173,33 @@ def test_a_unary_call_answers_like_a_session_and_locate_shows_the_copies() -> No
         await ask("Delete", kv_pb2.DeleteRequest(key=b"k"), kv_pb2.WriteReceipt)
         with pytest.raises(InvalidArgument, match="the key has 2000 bytes"):
             await ask("Get", kv_pb2.GetRequest(key=b"k" * 2000), kv_pb2.GetResponse)
+
+    world.run(story())
+
+
+def test_what_no_session_holds_is_refused_by_its_length_before_it_is_read() -> None:
+    world = World()
+    seen = kv_pb2.Seen(dots=["n1#1.0000000000:1"] * (MAX_SEEN_DOTS + 1))
+
+    async def story() -> None:
+        ask, client = unary_caller(world.nodes["n1"], UnaryCall(left_s=3.0)), Client(world)
+        for seen_times in (False, True):
+            get = kv_pb2.GetRequest(key=b"k", seen=seen)
+            if seen_times:
+                get.seen.CopyFrom(kv_pb2.Seen(times=[1] * (MAX_SEEN_DOTS + 1)))
+            with pytest.raises(InvalidArgument, match=f"the limit is {MAX_SEEN_DOTS}"):
+                await ask("Get", get, kv_pb2.GetResponse)
+            with pytest.raises(InvalidArgument, match=f"the limit is {MAX_SEEN_DOTS}"):
+                await client.ask("kv.get", get, kv_pb2.GetResponse)
+        with pytest.raises(InvalidArgument, match=f"the limit is {MAX_SEEN_DOTS}"):
+            await client.ask("kv.put", kv_pb2.PutRequest(key=b"k", seen=seen), kv_pb2.WriteReceipt)
+        del seen.dots[-1]
+        await ask("Put", kv_pb2.PutRequest(key=b"k", w="all"), kv_pb2.WriteReceipt)
+        with pytest.raises(QuorumNotReached, match="the session has seen"):
+            await ask("Get", kv_pb2.GetRequest(key=b"k", seen=seen), kv_pb2.GetResponse)
+        long = kv_pb2.GetRequest(key=b"k" * MAX_CLIENT_MESSAGE_BYTES)
+        with pytest.raises(InvalidArgument, match=f"over the limit of {MAX_CLIENT_MESSAGE_BYTES}"):
+            await ask("Get", long, kv_pb2.GetResponse)
 
     world.run(story())
 

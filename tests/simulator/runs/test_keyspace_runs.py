@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
-from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created, dropped
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed
@@ -60,6 +60,12 @@ def with_keyspace(topology: Topology, name: str, ttl_ms: int) -> Topology:
     return following
 
 
+def dropped_from(topology: Topology) -> Topology:
+    following = dropped(topology, "a", may_be_done=False)
+    assert following is not None
+    return following
+
+
 def stories(adopted: list[Topology], calls: list[KeyspaceCall]) -> str:
     held = [Adopted(f"n{at}", float(at), topology) for at, topology in enumerate(adopted)]
     return "; ".join(violation.story for violation in check_documents(held, calls))
@@ -82,6 +88,16 @@ def test_the_checker_sees_what_must_not_be() -> None:
     assert "is not in it" in stories([FIRST, other], [made, call("create", 2, 2)])
     assert "after epoch 2 had been told" in stories([FIRST, one], [made, call("list", 0, 1, at=3.0)])
     assert "failed for certain" in stories([FIRST, one], [call("create", 1, 0, outcome="failed")])
+    other_made = replace(call("create", 2, 4, at=5.0), returned=None)
+    drop = call("drop", 0, 3, at=3.0)
+    without = dropped_from(one)
+    again = with_keyspace(without, "a", 2)
+    assert stories([FIRST, one, without], [made, drop]) == ""
+    late = replace(drop, epoch=4, returned=6.0)
+    assert stories([FIRST, one, without, again], [made, late, other_made]) == ""
+    assert "every drop of that name was over" in stories(
+        [FIRST, one, without, again, dropped_from(again)], [made, drop, other_made]
+    )
     behind = list(check_newest({"n1": 2, "n2": 1}, [Adopted("n1", 1.0, one)]))
     assert len(behind) == 1 and "n2 holds epoch 1" in behind[0].story
     assert Epoch(2) == one.epoch

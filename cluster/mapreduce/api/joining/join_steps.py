@@ -9,18 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Optional, TypeAlias
 
 from ringmill.cluster.mapreduce.api.batches import pairs_of
 from ringmill.cluster.mapreduce.api.sources import Branch
 from ringmill.cluster.mapreduce.calls import Passing, pairs_over
-from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec
-from ringmill.cluster.mapreduce.codecs.signatures import Signature
+from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec, ValueCodec, value_codec
+from ringmill.cluster.mapreduce.codecs.signatures import Hint, Signature
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.footprint import footprint
 
-__all__ = ["LEFT", "RIGHT", "ColumnRows", "How", "JoinedMap", "Joining", "Merging", "SideRows"]
+__all__ = [
+    "LEFT",
+    "RIGHT",
+    "ColumnRows",
+    "How",
+    "JoinedMap",
+    "Joining",
+    "Merging",
+    "SideRows",
+    "row_codec",
+    "rows_of",
+]
 
 How: TypeAlias = Literal["inner", "left", "right", "outer"]
 Pair: TypeAlias = tuple[Any, Any]
@@ -161,13 +172,15 @@ class Merging(Passing):
 class JoinedMap(Passing):
     """The map of one side where each task has all rows of the other, by their keys.
 
-    `partners` has keys as they are if `keys.plain` is their type, else as bytes.
+    `partners` has keys as they are if `keys.plain` is their type, else as bytes.  Keys and rows are written
+    as they would come out of a shuffle, by `keys` and `rows`, so that both strategies write the same.
     """
 
     joining: Joining
     side: int
     partners: dict[Any, list[Any]]
     keys: KeyCodec
+    rows: ValueCodec
 
     def __call__(self, *record: Any, ctx: Context) -> Iterator[Pair]:
         branch = self.joining.sides[self.side]
@@ -180,12 +193,22 @@ class JoinedMap(Passing):
 
     def _pairs(self, rows: Iterable[Pair], context: Context) -> Iterator[Iterable[Pair]]:
         written, partners_of, is_left = self.joining.written(context), self.partners.get, self.side == LEFT
-        plain, encode = self.keys.plain, self.keys.encode
+        plain, encode, decode = self.keys.plain, self.keys.encode, self.keys.decode
+        as_received = self.rows.as_received
         unmatched: tuple[Any, ...] = (None,) if self.joining.keeps(self.side) else ()
         for key, row in rows:
-            alike = key if type(key) is plain else encode(key)
-            for partner in partners_of(alike, unmatched):
-                yield written(key, row, partner) if is_left else written(key, partner, row)
+            is_plain = type(key) is plain
+            alike: Any = key if is_plain else encode(key)
+            if found := partners_of(alike, unmatched):
+                own, mine = key if is_plain else decode(alike), as_received(row)
+                for partner in found:
+                    yield written(own, mine, partner) if is_left else written(own, partner, mine)
+
+
+def row_codec(branch: Branch) -> ValueCodec:
+    """How rows of a source cross the shuffle of a join, or would."""
+    row: Hint = Optional[branch.signature.out_value]  # noqa: UP045 - a type, not text
+    return value_codec(row, branch.signature.where)
 
 
 def _rows_over(branch: Branch, records: Iterable[Pair], context: Context) -> Iterator[Pair]:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Optional, TypeAlias, get_args
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import check_columns
 from ringmill.cluster.mapreduce.api.branches import branch_of, columns_of
+from ringmill.cluster.mapreduce.api.commands import ExternalCommand
 from ringmill.cluster.mapreduce.api.definition_checks import check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput, one_of
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
@@ -150,6 +151,12 @@ def _joinable(source: Source, column: str | None) -> Branch:
             raise InvalidArgument(
                 f"source {source.name} has no map, and the join no on=",
                 hint='on="COLUMN" joins rows of csv; for others give the source a map that gives (key, row)',
+            )
+        if isinstance(source.map, ExternalCommand):
+            raise InvalidArgument(
+                f"source {source.name}: {source.map.title} takes the lines of a whole task, and a join has "
+                "rows one by one",
+                hint="let the command be the map of a job, whose output the join reads",
             )
         return branch_of(source)
     if source.map is not None or source.map_batch is not None:

@@ -27,7 +27,8 @@ FIELD_CHARS: Final = 64 << 20  # a quote that nothing ends may be followed by an
 def csv_blocks(
     lines: Iterable[str], path: str, refuse: Refuse, *, has_header: bool, holds_lines: bool
 ) -> Iterator[list[tuple[int, Any]]]:
-    """(line, row) of the rows of a file, by the names of its first row if that is a header.
+    """(line, row) of the rows of a file, by the names of its first row if that is a header.  Blank lines may
+    stand before it.
 
     A row with more or fewer fields than the header goes to `refuse`, and so does what is no row, by its lines
     if it `holds_lines`; the next row begins with the line behind them.  Blank lines are left out.
@@ -55,10 +56,15 @@ def csv_blocks(
 
 
 def _header_of(rows: Iterator[Row], path: str) -> Row:
+    blank_lines = 0
     try:
-        return next(rows, [])
+        while (row := next(rows, None)) == []:
+            blank_lines += 1
     except csv.Error as error:
-        raise TaskFailed(Cause.USER_ERROR, f"not CSV: {error}", (), f"{path} line 1") from error
+        raise TaskFailed(
+            Cause.USER_ERROR, f"not CSV: {error}", (), f"{path} line {blank_lines + 1}"
+        ) from error
+    return row or []
 
 
 def _rows_of(rows: Iterator[Row]) -> tuple[list[Row], csv.Error | None]:

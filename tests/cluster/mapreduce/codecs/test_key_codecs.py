@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -117,3 +117,56 @@ def test_a_dataclass_that_can_change_cannot_be_a_key() -> None:
 
     with pytest.raises(InvalidArgument, match="frozen"):
         key_codec(Loose, "here")
+
+
+@dataclass(frozen=True)
+class Noted:
+    name: str
+    note: str = field(compare=False, default="")
+
+
+@dataclass(frozen=True)
+class Folded:
+    name: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Folded) and self.name.lower() == other.name.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.name.lower())
+
+
+@dataclass(frozen=True, eq=False)
+class Longer(Place):
+    more: int
+
+
+@dataclass(frozen=True)
+class Derived:
+    name: str
+    size: int = field(init=False, default=0)
+
+
+class Named(Place):
+    """No dataclass by itself: it is compared as its base is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Identical:
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("hint", "said"),
+    [
+        (Noted, "does not compare note as dataclass"), (Folded, "does not compare name as"),
+        (Longer, "does not compare more as"), (Derived, "has size with init=False"),
+        (tuple[int, Noted], "does not compare note as"),
+    ],
+)  # fmt: skip
+def test_a_dataclass_whose_equality_is_not_that_of_its_fields_cannot_be_a_key(hint: Any, said: str) -> None:
+    """Maps would take keys for equal that have different bytes: the output would follow from the splits."""
+    with pytest.raises(InvalidArgument, match=said):
+        key_codec(hint, "here")
+    for fine in (Named, Identical):
+        assert key_codec(fine, "here")

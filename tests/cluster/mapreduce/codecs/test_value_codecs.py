@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -94,3 +94,14 @@ def test_a_part_of_a_value_that_is_not_what_its_hint_says_is_refused(hint: Any, 
 def test_what_msgpack_cannot_tell_apart_is_refused_at_declaration(hint: Any) -> None:
     with pytest.raises(InvalidArgument):
         value_codec(hint, "here")
+
+
+@dataclass
+class Derived:
+    size: int
+    twice: int = field(init=False)
+
+
+def test_a_dataclass_that_is_not_made_from_all_of_its_fields_is_refused_at_declaration() -> None:
+    with pytest.raises(InvalidArgument, match="dataclass Derived has twice with init=False"):
+        value_codec(list[Derived], "here")

@@ -61,6 +61,7 @@ def test_inputs_are_files_folders_and_globs_sorted_and_each_once(tmp_path: Path,
         "_SUCCESS",
         ".hidden",
         "deep/[z].txt",
+        "line\nfeed.csv",
     )
 
     def names(*inputs: str) -> list[str]:
@@ -73,9 +74,11 @@ def test_inputs_are_files_folders_and_globs_sorted_and_each_once(tmp_path: Path,
     assert names("deep") == ["deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
     assert names("deep/[z].txt") == ["deep/[z].txt"]
     assert names("[!b].[lt]*") == ["a.log", "a.txt"]
-    assert names("") == ["a.log", "a.txt", "b.txt", "deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
+    assert names("*.csv") == names("line?*") == ["line\nfeed.csv"]
+    inside = ["deep/[z].txt", "deep/er/y.txt", "deep/x.txt"]
+    assert names("") == ["a.log", "a.txt", "b.txt", *inside, "line\nfeed.csv"]
     with pytest.raises(InvalidArgument, match="names no file"):
-        names("a.txt", "*.csv")
+        names("a.txt", "*.tsv")
     with pytest.raises(InvalidArgument, match=r"'\[z-a\]\*' in an input is no glob: bad character range z-a"):
         names("[z-a]*")
 
@@ -98,6 +101,44 @@ def test_a_glob_takes_what_a_shell_would_and_a_folder_leaves_out_names_of_other_
     assert names("") == (["a.py", "deep/y.py"], [".c.py", "__init__.py", "_b.py", "deep/_x.py"])
     (note,) = planned(files, tmp_path)
     assert note.startswith(f"passed over 4 names of the input: {tmp_path}/.c.py, ")
+
+
+def test_a_link_to_a_folder_is_followed_only_where_the_input_names_it(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    """`latest` leads to what the input has already; two links to the folder itself would double with each
+    level of the 40 that the system follows."""
+    make(tmp_path, "logs/d1/a.log", "logs/b.log", "else/c.log")
+    (tmp_path / "logs/latest").symlink_to("d1")
+    (tmp_path / "logs/self").symlink_to(".")
+    (tmp_path / "logs/again").symlink_to(".")
+    (tmp_path / "logs/file.log").symlink_to("../else/c.log")
+
+    def names(pattern: str) -> tuple[list[str], list[str]]:
+        found = find_inputs([f"{tmp_path}/{pattern}"], files)
+        short = [[os.path.relpath(path, tmp_path) for path in paths]
+                 for paths in ([file.path for file in found.files], found.passed_over)]  # fmt: skip
+        return short[0], short[1]
+
+    once, links = ["logs/b.log", "logs/d1/a.log", "logs/file.log"], ["logs/again", "logs/latest", "logs/self"]
+    for pattern in ("logs", "logs/**", "logs/**/*", "logs/**/*.log", "**/*g"):
+        found = [name for name in names(pattern)[0] if name.startswith("logs")]
+        assert (found, set(names(pattern)[1]) <= set(links)) == (once, True), pattern
+    assert names("logs/**")[1] == names("logs")[1] == links
+    for pattern in ("logs/latest", "logs/lat*", "logs/**/latest", "logs/l*/*.log"):
+        assert names(pattern)[0] == ["logs/latest/a.log"], pattern
+
+
+def test_the_output_of_a_job_that_had_nothing_to_write_is_an_input_without_files(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    make(tmp_path, "out/_SUCCESS")
+    (tmp_path / "none").mkdir()
+    for named in ("out", "o*", "**"):
+        assert find_inputs([f"{tmp_path}/{named}"], files).files == (), named
+    for named in ("none", "out/part-*"):
+        with pytest.raises(InvalidArgument, match="names no file"):
+            find_inputs([f"{tmp_path}/out", f"{tmp_path}/{named}"], files)
 
 
 @pytest.mark.parametrize("what", ["fifo", "device", "made up"])

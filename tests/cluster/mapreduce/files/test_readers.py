@@ -5,7 +5,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,12 +18,14 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.mapreduce.chance import TaskRandom
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.mapreduce.files import readers
+from ringmill.cluster.mapreduce.files import readers, unpacking
+from ringmill.cluster.mapreduce.files.parsing.zstd_pieces import zstd_pieces
 from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 
@@ -137,12 +141,23 @@ def test_every_row_of_a_long_csv_has_its_line_and_the_first_wrong_one_is_named(
         assert failed.value.position == f"{path} line {line}"
 
 
+def test_blank_lines_before_a_header_count_as_lines_and_are_no_header(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("\n\r\na,b\n1,2\n")
+    assert whole(files, path, "csv", dict[str, str]) == [(4, {"a": "1", "b": "2"})]
+    assert whole(files, path, "csv", list[str]) == [(3, ["a", "b"]), (4, ["1", "2"])]
+    path.write_text('\n\n"a"b,c\n1,2\n')
+    with pytest.raises(TaskFailed, match="not CSV: ") as failed:
+        whole(files, path, "csv", dict[str, str])
+    assert failed.value.position == f"{path} line 3"
+
+
 @pytest.mark.parametrize("change", ["grown", "touched", "gone"])
 def test_a_file_that_changed_since_the_job_was_planned_fails_it_by_name(
     tmp_path: Path, files: OsFileSystem, change: str
 ) -> None:
-    import os
-
     path = tmp_path / "in"
     path.write_text("a\nb\n")
     file = noted(path)
@@ -157,17 +172,51 @@ def test_a_file_that_changed_since_the_job_was_planned_fails_it_by_name(
     assert caught.value.cause is Cause.INPUT_CHANGED
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda path: os.truncate(path, 300), "bytes 300 were left when it was read"),
+        (lambda path: os.utime(path, ns=(1, 1)), "modification time"),
+        (lambda path: path.unlink(), "is gone"),
+    ],
+)
+def test_a_file_that_changes_while_it_is_read_fails_the_job_by_name(
+    tmp_path: Path,
+    files: OsFileSystem,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    said: str,
+    pack: Callable[[bytes], bytes],
+) -> None:
+    for module in (readers, unpacking):
+        monkeypatch.setattr(module, "READ_BYTES", 100)
+    path = tmp_path / ("in" if pack is bytes else "in.gz")
+    path.write_bytes(pack(b"".join(b"%x\n" % xxh3_64_intdigest(b"%d" % number) for number in range(200))))
+    file = noted(path)
+    context = Context("map-0", TaskRandom("0/map-0"))
+    split = Split(0, (Piece(file, 0, file.size),))
+    blocks = SplitReader(split, "lines", str, files=files, context=context).records()
+    assert list(next(blocks))
+    change(path)
+    with pytest.raises(TaskFailed, match=said) as caught:
+        list(blocks)
+    assert caught.value.cause is Cause.INPUT_CHANGED
+    assert str(path) in caught.value.message
+
+
 MANY_LINES = b"".join(b"line %d\n" % number for number in range(300_000))
 PACKS = [
     (".bz2", bz2.compress),
     (".xz", lzma.compress),
     (".lz4", partial(lz4.frame.compress, content_checksum=True)),
+    (".zst", zstandard.ZstdCompressor(write_checksum=True).compress),
 ]
 
 
 @pytest.mark.parametrize(("suffix", "pack"), PACKS)
 @pytest.mark.parametrize("streams", [1, 3])
-def test_bz2_xz_and_lz4_are_unpacked_however_many_streams_they_have(
+def test_packed_files_are_unpacked_however_many_streams_they_have(
     tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes], streams: int
 ) -> None:
     path = tmp_path / f"in{suffix}"
@@ -175,6 +224,18 @@ def test_bz2_xz_and_lz4_are_unpacked_however_many_streams_they_have(
     parts = [pack(MANY_LINES[at : at + size]) for at in range(0, len(MANY_LINES), size)]
     path.write_bytes(b"".join(parts) + (bytes(8) if suffix == ".xz" else b""))
     assert b"".join(line + b"\n" for _, line in whole(files, path, "bytes", bytes)) == MANY_LINES
+
+
+def test_zeros_behind_a_gzip_member_are_no_content_and_anything_else_is_damage(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    path, one, two = tmp_path / "in.gz", gzip.compress(b"one\n"), gzip.compress(b"two\n")
+    path.write_bytes(one + bytes(40_000) + two + bytes(512))
+    assert [line for _, line in whole(files, path)] == ["one", "two"]
+    for wrong in (bytes(8) + one, one + bytes(8) + b"x", one[:-9] + bytes(8)):
+        path.write_bytes(wrong)
+        with pytest.raises(TaskFailed, match="cannot unpack"):
+            whole(files, path)
 
 
 @pytest.mark.parametrize(("suffix", "pack"), PACKS)
@@ -191,6 +252,36 @@ def test_a_damaged_or_cut_off_file_is_an_error_and_not_a_shorter_input(
     path.write_bytes(packed)
     with pytest.raises(TaskFailed, match="cannot unpack"):
         whole(files, path)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [*PACKS, (".gz", gzip.compress)])
+def test_no_block_is_large_however_far_it_unpacks(
+    tmp_path: Path, files: OsFileSystem, suffix: str, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / f"in{suffix}"
+    path.write_bytes(pack(bytes(8 << 20)))
+    with closing(files.open_read(str(path))) as file:
+        sizes = [len(block) for block in unpacking.unpacked_blocks(file)]
+    assert sum(sizes) == 8 << 20
+    assert max(sizes) <= unpacking.BLOCK_BYTES
+
+
+def test_zstd_is_cut_where_its_blocks_end_whatever_a_frame_has(tmp_path: Path, files: OsFileSystem) -> None:
+    skipped = b"\x53\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"\x28\xb5\x2f\xfd\x00"
+    ways: list[dict[str, Any]] = [{}, {"write_checksum": True}, {"write_content_size": False}]
+    contents = [MANY_LINES[:size] for size in (0, 3, 255, 256, 70_000, 300_000)]
+    packed = [zstandard.ZstdCompressor(**way).compress(each) for way in ways for each in contents]
+    stored = skipped.join([b"", *packed, b""])
+    path = tmp_path / "in.zst"
+    path.write_bytes(stored)
+    with closing(files.open_read(str(path))) as file:
+        assert b"".join(unpacking.unpacked_blocks(file)) == b"".join(contents) * len(ways)
+    for size in (7, 100_000):
+        pieces = list(zstd_pieces(stored[at : at + size] for at in range(0, len(stored), size)))
+        assert b"".join(pieces) == stored
+        assert pieces.count(b"\x28\xb5\x2f\xfd") == len(packed)
+    for wrong in (b"", b"PK", b"\x28\xb5\x2f\xfd", stored[:-3], stored[:40], b"\xff" * 300):
+        assert b"".join(zstd_pieces(iter([wrong]))) == wrong
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column_or_document(

@@ -15,9 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from ringmill import FileInput, broken_laws, job, run_local
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
+from ringmill.cluster.mapreduce.chance import TaskRandom
+from ringmill.cluster.mapreduce.context import Context
+from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files import columnar, readers, splits
+from ringmill.cluster.mapreduce.files.readers import SplitReader
+from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from tests.cluster.mapreduce import column_jobs
 
 ROWS = [
@@ -102,6 +108,37 @@ def test_rows_of_csv_are_columns_of_text(tmp_path: Path) -> None:
         )
         assert made == wanted
         assert told_too.records["map_in"] == told.records["map_in"] == 800
+
+
+CONTENTS = [
+    b"", b"\n", b"\r\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n", b"a,b", b"a,b\n", b"\n\na,b", b'"a\nc",b',
+    b"\na,b\n1,2\n", b"\xef\xbb\xbf\r\na,b\r\n1,2\r\n", b"a,b\n\n1,2\n\n", b"a,b\n1,2", b"a,b\n,\n",
+    b'a,b\n"x\ny",2', b'a,b\n"",""\n', b"a,a\n1,2\n", b'""\n1\n', b"a,b\n 1, 2\n",
+    b"a,b\n1\n", b"a,b\n1,2,3\n", b'a,b\n"x', b"a,b\n" + b"1,2\n" * 300,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_rows_of_csv_are_the_same_as_columns_and_as_dicts(
+    tmp_path: Path, files: OsFileSystem, suffix: str
+) -> None:
+    path = tmp_path / f"in.csv{suffix}"
+    for content in CONTENTS:
+        path.write_bytes(gzip.compress(content) if suffix else content)
+        assert rows_of_csv(path, files, pa.RecordBatch) == rows_of_csv(path, files, dict[str, str]), content
+
+
+def rows_of_csv(path: Path, files: OsFileSystem, hint: Any) -> list[Any] | None:
+    """None where the file is refused."""
+    file = InputFile(str(path), path.stat().st_size, path.stat().st_mtime_ns)
+    split = Split(0, (Piece(file, 0, file.size),))
+    reader = SplitReader(split, "csv", hint, files=files, context=Context("map-0", TaskRandom("0/map-0")))
+    try:
+        if hint is pa.RecordBatch:
+            return [row for _, batch in reader.batches(hint) for row in batch.to_pylist()]
+        return [row for block in reader.records() for _, row in block]
+    except TaskFailed:
+        return None
 
 
 def test_lines_are_a_column(tmp_path: Path) -> None:

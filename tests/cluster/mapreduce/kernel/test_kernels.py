@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ringmill import Sum, job
+from ringmill import Command, Sum, job
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.mapreduce.api.folds import Fold
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
@@ -125,6 +125,19 @@ def test_a_fold_gives_what_plain_python_gives_whatever_memory_there_is(
         assert {row["key"]: row["value"] for row in map(json.loads, written)} == expected
     else:
         assert {word: json.loads(value) for word, value in (line.split("\t") for line in written)} == expected
+
+
+def test_a_program_runs_for_a_partition_without_records_whether_or_not_it_has_slices(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    """A node fetches no slice of length 0; a local run passes them on."""
+    (tmp_path / "in").write_text("a")
+    counting = Command(["awk", '{ n++ } END { print "total\t" n + 0 }'])
+    bench = Bench(job(map=sample_jobs.one, reduce=counting, reducers=2), tmp_path, files, MIB)
+    maps = bench.map()
+    empty = next(number for number, each in enumerate(maps[0].partitions) if not each.length)
+    written = [Path(bench.reduce(given, partition=empty).file).read_bytes() for given in (maps, [])]
+    assert written == [b"total\t0\n"] * 2
 
 
 def test_a_fold_keeps_one_value_a_key_so_that_long_groups_never_spill(

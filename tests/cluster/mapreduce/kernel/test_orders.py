@@ -19,6 +19,7 @@ from ringmill.cluster.mapreduce.api.definition import job
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files import external_sort, readers
+from ringmill.cluster.mapreduce.kernel import key_ranges
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
 from ringmill.cluster.mapreduce.local.in_process import LocalResult, run_spec
 from tests.cluster.mapreduce import batch_jobs, sample_jobs
@@ -57,6 +58,21 @@ def lines(tmp_path: Path) -> list[bytes]:
     (tmp_path / "in" / "a.txt").write_bytes(b"\n".join(made[:6000]))
     (tmp_path / "in" / "b.gz").write_bytes(gzip.compress(b"\n".join(made[6000:]) + b"\n"))
     return made
+
+
+class Shared(dict[Any, Any]):
+    """What another thread clears as soon as something is kept there."""
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        super().__setitem__(name, value)
+        self.clear()
+
+
+def test_ranges_are_those_of_the_job_whatever_other_threads_keep(
+    run: Callable[..., LocalResult], lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_ranges, "_known", Shared())
+    assert run(job(map=sample_jobs.one, order="total"), split_bytes=1 << 20).records["map_in"] == len(lines)
 
 
 def parts(result: LocalResult) -> list[list[bytes]]:

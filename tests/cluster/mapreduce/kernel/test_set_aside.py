@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ringmill import FileInput, FileOutput
+from ringmill import FileInput, FileOutput, run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, bad_records_of
@@ -71,6 +71,38 @@ def test_a_bad_record_is_told_and_gives_nothing_else(tmp_path: Path, run: Run) -
     assert written.splitlines() == [b"1\t1", b"1\t2", b"1\t5"]
     assert result.records == {"map_in": 3, "map_out": 3, "reduce_in": 3, "reduce_out": 3, "bad": 1}
     assert [Path(part).name for part in result.parts] == [f"part-0000{n}" for n in range(4)]
+
+
+@dataclass(frozen=True)
+class Place:
+    name: str
+
+
+def placed(offset: int, line: str) -> Iterator[tuple[Place, int]]:
+    yield Place(line), -offset
+
+
+def numbered(offset: int, line: str) -> Iterator[tuple[int, str]]:
+    yield -offset, line
+
+
+def fails_at_places(place: Place, number: int) -> Iterator[tuple[str, int]]:
+    raise ValueError(place.name)
+
+
+def fails_at_numbers(number: int, line: str) -> Iterator[tuple[str, int]]:
+    raise ValueError(line)
+
+
+@pytest.mark.parametrize(("first", "second"), [(placed, fails_at_places), (numbered, fails_at_numbers)])
+def test_bad_typed_records_come_as_they_were_read_whatever_their_keys_are(
+    tmp_path: Path, run: Run, first: Any, second: Any
+) -> None:
+    (tmp_path / "a.txt").write_text("c\na\nb\n")
+    stored = job(map=first, output=FileOutput("records"), reducers=0)
+    run_local(stored, f"{tmp_path}/a.txt", f"{tmp_path}/in/stored")
+    run(job(map=second, input=FileInput("records"), on_bad_record="quarantine:9"))
+    assert [each["error"] for each in bad(tmp_path)] == [f"ValueError: {name}" for name in "cab"]
 
 
 def first_words(offset: int, line: str) -> Iterator[tuple[str, int]]:

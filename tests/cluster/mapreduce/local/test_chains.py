@@ -114,6 +114,20 @@ def test_a_job_behind_another_joins_what_it_gets_with_an_input_of_its_own(
     assert lines(tmp_path / "alone")[0] == "c\t10000", "where it is the first, it names both inputs"
 
 
+def test_stages_without_a_record_feed_the_next_ones_nothing(tmp_path: Path) -> None:
+    """Where nothing reduces a stage without splits has no part at all."""
+    (tmp_path / "in").write_text("")
+    first = job(map=chain_jobs.words, params={"without": ""}, reducers=0)
+    again = job(map=chain_jobs.kept, input=FileInput("records"), reducers=0)
+    run_local(pipeline(first, again, again), str(tmp_path / "in"), str(tmp_path / "mapped"))
+    assert [each.name for each in (tmp_path / "mapped").iterdir()] == ["_SUCCESS"]
+    run_local(pipeline(first, again, order), str(tmp_path / "in"), str(tmp_path / "reduced"))
+    assert (tmp_path / "reduced" / "part-00000").read_bytes() == b""
+    stored = replace(again, output=FileOutput("records"))
+    run_local(stored, str(tmp_path / "mapped"), str(tmp_path / "stored"))
+    assert list(read_result(stored, str(tmp_path / "stored"))) == []
+
+
 def test_the_stages_can_be_run_one_by_one(tmp_path: Path, text: str) -> None:
     kept = job(map=chain_jobs.words, reduce=counts.reduce_fold.fold, params={"without": ""}, reducers=3,  # type: ignore[union-attr]
                output=FileOutput("records", "zstd"))  # fmt: skip

@@ -34,6 +34,14 @@ def test_records_come_back_in_the_order_of_the_parts(tmp_path: Path, text: str, 
     assert (tmp_path / "folder" / "part-00000").read_bytes().startswith(b"\x96\xa6RMREC1")
 
 
+def test_a_job_that_reads_nothing_gives_no_records(tmp_path: Path, text: str) -> None:
+    (tmp_path / "in.txt").write_text("")
+    for reducers in (2, 0):
+        given = job(map=chain_jobs.words, params={"without": ""}, output=CollectOutput(), reducers=reducers)
+        assert run_local(given, text).collected == (), reducers
+    assert [each.name for each in tmp_path.iterdir()] == ["in.txt"], "nothing is left"
+
+
 def test_more_than_the_bound_fails_the_job_early(tmp_path: Path, text: str) -> None:
     (tmp_path / "in.txt").write_text("".join(f"{n:0999}\n" for n in range(1500)))
     for reducers in (4, 1, 0):

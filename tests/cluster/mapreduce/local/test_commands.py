@@ -24,6 +24,8 @@ from ringmill import (
     run_local,
 )
 from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.api import commands
+from ringmill.cluster.mapreduce.api.sources import check_names
 
 MAPPER = Command(["awk", r'{ for (n = 1; n <= NF; n++) print $n "\t1" }'])
 REDUCER = Command(
@@ -91,7 +93,8 @@ def test_a_program_of_its_own_is_side_data_and_is_told_its_task_and_parameters(
     script.write_text('#!/bin/sh\nread line\necho "$RINGMILL_TASK $RINGMILL_PARAM_word\t$line"\n')
     script.chmod(0o755)
     told = job(map=Command(["./mapper"]), params={"word": ""}, reducers=1)
-    assert told.side == {"program-__mapper": "./mapper"}
+    [(name, path)] = told.side.items()
+    assert (name[:15], path) == ("program-mapper-", "./mapper")
     run_local(told, str(text), "out", params={"word": "x"})
     assert written(tmp_path / "out") == "map-0 x\tw0 w0 ümlaut\n".encode(), "it may leave the rest unread"
     script.chmod(0o644)
@@ -99,6 +102,28 @@ def test_a_program_of_its_own_is_side_data_and_is_told_its_task_and_parameters(
         run_local(told, str(text), "out2", params={"word": "x"})
     with pytest.raises(InvalidArgument, match="nope is no regular file"):
         run_local(job(map=Command(["./nope"])), str(text), "out3")
+
+
+def test_files_whose_names_look_alike_are_files_of_their_own(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "./" + "folder/" * 9
+    alike = ["./x.y", "./x_y", "../x.y", "./x/y", f"{long}a", f"{long}folder/a"]
+    named = job(map=Command(["cat", *alike]))
+    assert sorted(named.side.values()) == sorted(alike)
+    check_names("side data", named.side)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "etl").mkdir()
+    for script, said in (("etl/map.py", "mapped"), ("etl_map.py", "reduced")):
+        (tmp_path / script).write_text(f"#!/bin/sh\ncat > /dev/null; echo '{said}\tx'\n")
+        (tmp_path / script).chmod(0o755)
+    both = job(map=Command(["./etl/map.py"]), reduce=Command(["./etl_map.py"]), reducers=1)
+    assert sorted(both.side.values()) == ["./etl/map.py", "./etl_map.py"]
+    run_local(both, str(text), "out")
+    assert written(tmp_path / "out") == b"reduced\tx\n"
+    monkeypatch.setattr(commands, "xxh3_64_hexdigest", lambda part: "0")
+    with pytest.raises(InvalidArgument, match=r"files \./x\.y and \./x_y of commands both have the name"):
+        job(map=Command(["cat", "./x.y"]), reduce=Command(["cat", "./x_y"]))
 
 
 @pytest.mark.parametrize(

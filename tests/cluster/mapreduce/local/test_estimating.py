@@ -174,3 +174,12 @@ def test_an_input_without_a_byte_takes_the_least(tmp_path: Path) -> None:
     found = estimate_job(SHAPES["counts"], str(tmp_path / "empty.txt"), nodes=2, scratch=str(tmp_path))
     assert (found.maps, found.sampled, found.output_bytes) == (0, 0, 0)
     assert 0 < found.seconds < 1
+
+
+def test_slots_that_no_task_needs_cost_nothing() -> None:
+    assert stage_seconds((), (), 10**12) == 0.0
+    assert stage_seconds((), [1.0, 3.0, 2.0], 10**12) == 3.0
+    assert stage_seconds([4.0], [1.0, 3.0, 2.0], 10**12) == 4.0
+    assert (
+        stage_seconds([4.0, 1.0], [1.0, 3.0, 2.0], 2) == stage_seconds([1.0, 4.0], [1.0, 3.0, 2.0], 2) == 6.0
+    )

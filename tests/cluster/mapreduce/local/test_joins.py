@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 
-from ringmill import FileInput, FileOutput, JobDefinition, Source, Sum, broken_laws, job, join, run_local
+from ringmill import (
+    Command,
+    FileInput,
+    FileOutput,
+    JobDefinition,
+    Source,
+    Sum,
+    broken_laws,
+    job,
+    join,
+    run_local,
+)
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.joining import joins
@@ -90,6 +101,24 @@ def test_the_pairs_are_those_of_nested_loops(
     assert result.records["reduce_out"] == len(expected)
     shuffled = strategy == "merge" or how == "outer"
     assert result.records["map_in"] == (500 if shuffled else 200 if how == "right" else 300)
+
+
+@pytest.mark.parametrize("how", ["inner", "left"])
+def test_keys_and_rows_are_written_as_they_travel_by_either_strategy(tmp_path: Path, how: Any) -> None:
+    """An int is a key of a float hint, and a tuple a part of what a hint leaves open."""
+    (tmp_path / "left").write_text("0 a\n1 b\n7 c\n")
+    (tmp_path / "right").write_text("0 x\n1 y\n1 z\n")
+    inputs = {"left": f"{tmp_path}/left", "right": f"{tmp_path}/right"}
+    left, right = Source("left", map=joined_jobs.weight), Source("right", map=joined_jobs.amount)
+    written = {}
+    strategy: Any
+    for strategy in ("merge", "broadcast"):
+        both = join(left, right, how=how, result=joined_jobs.seen, strategy=strategy)
+        result = run_local(both, inputs, f"{tmp_path}/{strategy}")
+        parts = [Path(each).read_text() for each in result.parts]
+        written[strategy] = sorted("".join(parts).splitlines())
+    assert written["merge"] == written["broadcast"]
+    assert written["merge"][0] == "0.0\t[0, ['0 a']] {'of': ['0 x', 0]}"
 
 
 def test_a_merge_is_in_the_order_of_keys_and_a_broadcast_in_that_of_the_large_side(
@@ -201,6 +230,11 @@ A, B = Source("a", map=same), Source("b", map=same)
         ((A, A), {}, "two sources have one name"),
         ((A, Source("b", map=by_text)), {}, "only keys of one type"),
         ((A, B), {"on": "x"}, "has a map, which gives the key"),
+        (
+            (Source("a", map=by_text), Source("b", map=Command(["cat"]))),
+            {},
+            "source b: command 'cat' takes the lines of a whole task",
+        ),
         ((A, Source("b")), {}, "source b has no map, and the join no on="),
         ((Source("a", input=FileInput("jsonl")), Source("b")), {"on": "x"}, "rows of jsonl have not"),
         (

@@ -66,6 +66,14 @@ def test_sources_come_in_their_order_and_files_in_that_of_paths(
     assert len(lines) == 44
 
 
+def test_values_stay_whichever_source_gives_keys_alone(tmp_path: Path, inputs: dict[str, Any]) -> None:
+    given = {"keys": inputs["refunds"], "pairs": f"{tmp_path}/z/1.csv"}
+    for name in ("keys_first", "keys_last"):
+        result = run_local(getattr(many_inputs, name), given, f"{tmp_path}/{name}", reducers=1)
+        lines = Path(result.parts[0]).read_text().splitlines()
+        assert sorted(lines) == ["c1\t", "c1\t1000", "c3\t", "c9\t5"], name
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -8,14 +8,17 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, Unavailable
 from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.cluster.wire.watch_cursor import decode_watch_cursor, encode_watch_cursor
 from ringmill.node.requests.scans.scan_values import ScanRequest
 from ringmill.node.requests.watches.prefix_watches import PrefixNews, PrefixRequest
 from tests.node.one_key import write_request
 from tests.node.small_world import World
 
 
-async def poll(world: World, at: str, cursor: bytes = b"", timeout_s: float = 10.0) -> PrefixNews:
-    request = PrefixRequest("", b"user:", cursor, ReadOptions("", timeout_s), connection="c")
+async def poll(
+    world: World, at: str, cursor: bytes = b"", timeout_s: float = 10.0, prefix: bytes = b"user:"
+) -> PrefixNews:
+    request = PrefixRequest("", prefix, cursor, ReadOptions("", timeout_s), connection="c")
     return await world.on(at, world.nodes[at].requests.watch_prefix(request))
 
 
@@ -43,6 +46,27 @@ def test_a_watch_begins_with_all_keys_and_then_hears_of_what_changes_anywhere() 
         await put(world, "n2", b"user:2", None)
         news = await waiting
         assert news.keys == (b"user:2",) and not news.unscanned
+
+    world.run(story())
+
+
+def test_a_cursor_forgets_members_that_have_left_and_one_that_is_back_is_looked_at_anew() -> None:
+    world = World(3)
+
+    async def story() -> None:
+        cursor = decode_watch_cursor((await poll(world, "n1")).cursor)
+        left = cursor._replace(places={**cursor.places, "n4": (b"feed", 7), "n9": (b"feed", 7)})
+        await put(world, "n1", b"user:1")
+        news = await poll(world, "n2", encode_watch_cursor(left))
+        assert news.keys == (b"user:1",)
+        assert {*decode_watch_cursor(news.cursor).places} == {*world.names}
+        quiet = await poll(
+            world, "n2", encode_watch_cursor(left._replace(prefix=b"job:")), 1.0, prefix=b"job:"
+        )
+        assert not quiet.keys and {*decode_watch_cursor(quiet.cursor).places} == {*world.names}
+        del cursor.places["n3"]  # it was away, and is a member again
+        back = await poll(world, "n2", encode_watch_cursor(cursor))
+        assert back.unscanned and {*decode_watch_cursor(back.cursor).places} == {*world.names}
 
     world.run(story())
 

@@ -137,7 +137,10 @@ class BundleSource(Protocol):
     """The code bundles of this node (node/compute/bundles.py)."""
 
     async def ensure(self, sha256: str, source: NodeId) -> str:
-        """The path of a bundle on this node, fetched from `source` when it is not here yet."""
+        """The path of a bundle on this node, fetched from `source` when it is not here yet.
+
+        Raises RingmillError; DiskFull where there is no room for it.
+        """
         ...
 
 

@@ -18,7 +18,7 @@ __all__ = ["MAX_COUNT", "Context"]
 _LOG_LINES = 1000
 _LOG_LINE_CHARS = 500
 _MAX_COUNTERS = 1000
-MAX_COUNT = 1 << 48  # so that the sum over all tasks stays below 2^63
+MAX_COUNT = 1 << 46  # so that the sum over all tasks of a stage stays below 2^63
 _MAX_NAME_CHARS = 200
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
-from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
+from ringmill.cluster.errors import CorruptData, DiskFull, InvalidArgument, NotFound, RingmillError
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, measured
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder, staged_part
@@ -31,7 +31,7 @@ from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.cluster.traces.spans import carried_text
-from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.bundles import BundleNotKept, BundleStore
 from ringmill.node.compute.keyspace_spool import spooled
 from ringmill.node.compute.shuffle_client import FetchWindow, fetch_slices
 from ringmill.node.compute.task_pool import PooledProcess, ProcessKind, TaskPool, end
@@ -195,6 +195,10 @@ class AttemptRunner:
             return await self.bundles.ensure(spec.bundle_sha256, self.assignment.coordinator)
         except (CorruptData, NotFound, InvalidArgument) as error:
             raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
+        except DiskFull as error:
+            raise TaskFailed(Cause.DISK_FULL, str(error)) from error
+        except BundleNotKept as error:
+            raise TaskFailed(Cause.ENGINE_ERROR, str(error)) from error
         except RingmillError as error:
             raise TaskFailed(
                 Cause.LOST_NODE, f"bundle from {self.assignment.coordinator}: {error}"

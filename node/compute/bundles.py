@@ -24,14 +24,22 @@ from typing import Final
 
 import msgpack
 
-from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError, Unavailable
+from ringmill.cluster.errors import (
+    CorruptData,
+    DiskFull,
+    InvalidArgument,
+    NotFound,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, check_bundle
 from ringmill.cluster.mapreduce.well_formed import text, well_formed, whole_number
+from ringmill.cluster.os_errors import is_full, told
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
 from ringmill.node.contracts import KeptBundle
 
-__all__ = ["BUNDLE_FETCH", "BundleStore"]
+__all__ = ["BUNDLE_FETCH", "BundleNotKept", "BundleStore"]
 
 BUNDLE_FETCH: Final = "bundle.fetch"
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -41,7 +49,12 @@ _SHA256_DIGITS: Final = 64
 _COPIES: Final = 2  # that a node sends of a bundle, if nobody comes back
 _ARRIVES_WITHIN_S: Final = 2.5
 _MOST_HOPS: Final = 20
+_ARRIVING: Final = ".arriving"
 _NANO: Final = 1_000_000_000
+
+
+class BundleNotKept(Unavailable):
+    """This node's own disk fails."""
 
 
 class BundleStore:
@@ -61,6 +74,13 @@ class BundleStore:
 
     def handlers(self) -> Mapping[str, Handler]:
         return {BUNDLE_FETCH: self._serve_chunk}
+
+    def remove_halves(self) -> None:
+        """What was arriving when a former start of this node was killed; nothing may arrive yet."""
+        with suppress(OSError):  # what stays takes room, and is in nobody's way
+            for name in self._files.list(self._folder) if self._files.is_dir(self._folder) else ():
+                if name.endswith(_ARRIVING):
+                    self._files.unlink(f"{self._folder}/{name}")
 
     def has(self, sha256: str) -> bool:
         return self._files.exists(self.path(sha256))
@@ -82,7 +102,7 @@ class BundleStore:
         """Keep a bundle; returns its size in bytes.
 
         Raises CorruptData when the bytes do not have this hash, InvalidArgument for what is no bundle or is
-        above 16 MiB.
+        above 16 MiB; DiskFull and BundleNotKept when this node cannot write it.
         """
         target = self.path(sha256)
         arrived = bytearray()
@@ -94,30 +114,36 @@ class BundleStore:
         check_bundle(data, sha256)
         self._used[sha256] = self._clock.wall()
         if not self.has(sha256):
-            await self._keep(target, data)
+            try:
+                await self._keep(target, data)
+            except OSError as error:
+                self._used.pop(sha256, None)
+                raise _not_kept(sha256, error) from error
         return len(data)
 
     async def _keep(self, target: str, data: bytes) -> None:
         """Write a bundle so that it appears complete or not at all, even after a crash."""
         self._files.mkdir(self._folder)
         self._arrivals += 1
-        arriving = f"{target}.{self._arrivals}.arriving"
+        arriving = f"{target}.{self._arrivals}{_ARRIVING}"
         if self._files.exists(arriving):  # left by a start of this node that was killed
             self._files.unlink(arriving)
         file = self._files.create(arriving)
         try:
-            await file.append_and_sync(data)
+            try:
+                await file.append_and_sync(data)
+            finally:
+                file.close()
+            self._files.rename(arriving, target)
         except BaseException:
-            self._files.unlink(arriving)
+            with suppress(OSError):
+                self._files.unlink(arriving)
             raise
-        finally:
-            file.close()
-        self._files.rename(arriving, target)
         self._files.fsync_dir(self._folder)
 
     async def ensure(self, sha256: str, source: NodeId) -> str:
         """The path of a bundle, fetched from `source` if it is not here; one fetch at a time for each
-        bundle."""
+        bundle.  Raises RingmillError, like `put` among others."""
         self._used[sha256] = self._clock.wall()
         if not self.has(sha256):
             try:
@@ -245,6 +271,13 @@ class BundleStore:
             return ""
         sent_to.append(sent_to.pop(0))
         return sent_to[-1]
+
+
+def _not_kept(sha256: str, error: OSError) -> RingmillError:
+    text = f"bundle {sha256[:12]} cannot be written: {told(error)}"
+    if is_full(error):
+        return DiskFull(text, hint="make room on the disk of this node")
+    return BundleNotKept(text, outcome="failed")
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ async def open_compute(core: Core, start: Start, keyspaces: KeyspaceAccess) -> A
     bundles = BundleStore(
         core.folder("bundles"), files=core.doors.files, transport=core.transport, clock=core.clock
     )
+    bundles.remove_halves()
     worker = Worker(
         core.node,
         start=f"{start.number}.{start.boot}",

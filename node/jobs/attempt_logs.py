@@ -1,11 +1,12 @@
 """The printed output of the attempts of one job, the end of it, within a bound.
 
 When there is too much, the oldest output of a success is dropped first, so that failures stay.  A failure
-that many tasks share is kept in full once.
+that many tasks share is kept in full once.  Of a success that printed nothing there is nothing to keep.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,7 +23,10 @@ MAX_BYTES: Final = 2 * 1024 * 1024  # fits into one answer; small enough to keep
 
 @dataclass(slots=True)
 class AttemptLogs:
-    _logs: list[AttemptLog] = field(default_factory=list)
+    _logs: dict[int, AttemptLog] = field(default_factory=dict)  # in the order in which attempts ended
+    _successes: deque[int] = field(default_factory=deque)
+    _failures: deque[int] = field(default_factory=deque)
+    _ended: int = 0
     _size: int = 0
     _first: dict[object, str] = field(default_factory=dict)  # the first attempt with each failure
 
@@ -43,16 +47,20 @@ class AttemptLogs:
         attempt = report.attempt
         task = f"{attempt.stage}-{attempt.task}"
         output = report.output + b"".join(map(_encoded, lines))
-        self._logs.append(AttemptLog(task, attempt.number, report.node, cause, output))
+        if not (output or cause):
+            return
+        self._ended += 1
+        self._logs[self._ended] = AttemptLog(task, attempt.number, report.node, cause, output)
         self._size += len(output)
+        if output:
+            (self._failures if cause else self._successes).append(self._ended)
         while self._size > MAX_BYTES:
-            victim = min(self._logs, key=lambda log: (bool(log.cause) or not log.output, not log.output))
-            self._logs.remove(victim)
-            self._size -= len(victim.output)
+            victim = (self._successes or self._failures).popleft()
+            self._size -= len(self._logs.pop(victim).output)
 
     def of(self, task: str) -> list[AttemptLog]:
         """The logs of one task, or of all tasks if it is "", in the order in which attempts ended."""
-        return [log for log in self._logs if task in ("", log.task)]
+        return [log for log in self._logs.values() if task in ("", log.task)]
 
 
 def _encoded(line: str) -> bytes:

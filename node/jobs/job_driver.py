@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
+from ringmill.cluster.mapreduce.commit.url_commit import leaves_copies
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -104,6 +105,7 @@ class JobDriver:
         self._began = world.clock.monotonic() - job.at
         self._ended: float | None = job.at if job.machine.is_over else None
         self._crash: RingmillError | None = None
+        self._copied: Sequence[StagedPart] = ()  # to a store, by a commit that has failed
         self._is_settled = self._is_given_up = self._is_leaving = False
         self._group = asyncio.TaskGroup()
         self._planning: asyncio.Task[None] | None = None
@@ -114,7 +116,7 @@ class JobDriver:
         self._trace = job.trace
         self._spans = JobSpans.of(world.tracer, job.spec, job.trace, is_taken_over=resumed is not None)
         self._ahead = OrdersAhead()
-        self._looked_into: set[asyncio.Task[None]] = set()  # failed writers of parts, not in the journal yet
+        self._looked_into: dict[AttemptId, asyncio.Task[None]] = {}  # failed writers, not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
             snapshot_every=world.options.snapshot_every,
@@ -130,8 +132,8 @@ class JobDriver:
 
     @property
     def is_over(self) -> bool:
-        """Whether the job is over, and its journal says so."""
-        return self._is_settled or self._crash is not None
+        """Whether the job is over, and its journal says so, or the list of jobs where it has crashed."""
+        return self._is_settled
 
     async def run(self) -> None:
         """Run the job.  Returns when it is over and only its output is left.
@@ -157,12 +159,14 @@ class JobDriver:
                     self._planning.cancel()
                 await self.journal.flush()
                 writing.cancel()
-                self._is_settled = True
-                self._tell_watchers()
+                if self._copied:  # nobody commits any more, as the journal says (rule J26)
+                    with contextlib.suppress(RingmillError):
+                        await self._world.job_steps.withdraw(self._stage, self._copied)
+                self.settle()
         finally:
             self._world.slots.leave(self.spec.job)
             self._spans.end(self._machine.state)
-        await self._clean_up()
+        await self.clean_up()
 
     def _go_on(self) -> None:
         """Begin where the former coordinator was: attempts have slots, and nodes that were up must answer."""
@@ -184,12 +188,12 @@ class JobDriver:
 
     def ask(self, event: Event) -> None:
         """A user wants the job to stop, to pause or to go on."""
-        if not self.is_over:
+        if not self.is_over and self._crash is None:
             self.feed(event)
 
     async def noted(self) -> None:
         """Returns when what a user has asked for, or the end of the job, may be told.  Raises Fenced."""
-        if self._machine.is_over:
+        if self._machine.is_over or self._crash is not None:
             await self.over.wait()
         else:
             await self.journal.flush()
@@ -217,6 +221,8 @@ class JobDriver:
 
         Raises ProtocolMismatch like `hear`; Fenced.
         """
+        if self._crash is not None:
+            raise Unavailable(f"job {self.spec.job} is about to be told as failed", outcome="failed")
         ended = [each for each in reports if self.hear(each) and each.has_ended]
         if not any(each.has_ended for each in reports):
             return b""
@@ -239,7 +245,7 @@ class JobDriver:
         attempt = self.attempt(report.attempt)
         if attempt is None or (attempt.node, attempt.start) != (report.node, report.start):
             return False
-        if not attempt.is_open:  # it comes again, or too late
+        if not attempt.is_open or report.attempt in self._looked_into:  # it comes again, or too late
             return False
         event, lines = reported.event_of(report, self._stage, len(self._machine.maps))
         self._orders.heard_of(report.attempt, report.node, has_ended=report.has_ended)
@@ -247,8 +253,8 @@ class JobDriver:
             self._logs.keep_failure(report, event.failure, event.figures)
             if self._stage.is_map_only or report.attempt.stage == "reduce":
                 looking = self._group.create_task(self._writer_failed(event))
-                self._looked_into.add(looking)
-                looking.add_done_callback(self._looked_into.discard)
+                self._looked_into[report.attempt] = looking
+                looking.add_done_callback(lambda _: self._looked_into.pop(report.attempt, None))
                 return True
         elif not isinstance(event, AttemptProgressed):
             self._logs.keep(report, lines=lines)
@@ -258,7 +264,7 @@ class JobDriver:
     async def keep_reports(self) -> None:
         """Returns once the journal has all that was heard.  Raises Fenced."""
         if self._looked_into:
-            await asyncio.wait(self._looked_into)
+            await asyncio.wait(self._looked_into.values())
         await self.journal.flush()
 
     async def _writer_failed(self, failed: AttemptFailed) -> None:
@@ -272,8 +278,12 @@ class JobDriver:
         self.feed(StagingLost(lost) if lost is not None else failed)
 
     def view(self) -> JobView:
-        view = view_of(self._stored(), self._world.node, self._crash)
+        view = self.last_view()
         return view if self.is_over or not view.is_over else view.running()
+
+    def last_view(self) -> JobView:
+        """Also of an end that may not be told yet."""
+        return view_of(self._stored(), self._world.node, self._crash)
 
     def attempts(self) -> Iterator[AttemptSummary]:
         return attempts_of(self._machine)
@@ -305,13 +315,20 @@ class JobDriver:
         self._tell_watchers()
 
     def crash(self, error: BaseException) -> None:
-        """Fail the job by an internal error that `run` raised; a job that is over stays as it ended."""
+        """Fail the job by an internal error that `run` raised; a job that is over stays as it ended.
+
+        It is told by `settle`.
+        """
         if self._is_settled:
             return
         text = f"job {self.spec.job} hit a fault of its coordinator: {error!r}"
         self._crash = RingmillError(text)
         if self._machine.state == "COMMITTING":
             self._crash = RingmillError(f"{text}; its output may show", outcome="unknown")
+
+    def settle(self) -> None:
+        """Tell the end: it is kept."""
+        self._is_settled = True
         self._tell_watchers()
 
     @property
@@ -456,6 +473,8 @@ class JobDriver:
         except Fenced:
             raise
         except RingmillError as error:
+            if self._stage.output_url and leaves_copies(error):
+                self._copied = parts
             self.feed(CommitFailed(error))
         else:
             self.feed(CommitDone())
@@ -467,7 +486,7 @@ class JobDriver:
     def _tell_delay(self, error: RingmillError) -> None:
         self.feed(CommitDelayed(error))
 
-    async def _clean_up(self) -> None:
+    async def clean_up(self) -> None:
         """Let workers drop the job, for at most 3 s, then delete the staging folder."""
         await drop_everywhere(self._world, self.spec.job, self._term)
         files, spec = self._world.files, self.spec

@@ -1,4 +1,4 @@
-"""Runs the plan and publish steps of a job in a task process, so that the node's loop never waits for files.
+"""Runs the steps of a job in a task process, so that the node's loop never waits for files.
 
 Each step gets a new process, which ends after its answer; the one that asks whether a round of an iteration
 was the last runs the job's code, the others run none of it.  A node that cannot run the
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -27,9 +28,11 @@ __all__ = ["JobStepRunner"]
 _PLAN_TIMEOUT_S: Final = 60.0  # it looks at each input file, up to 100,000 splits of them
 _PUBLISH_TIMEOUT_S: Final = 600.0  # it moves every part of the output, perhaps on a slow shared disk,
 _CHECKED_BYTES_PER_S: Final = 50e6  # and a repeated one reads each part that was moved
+_WITHDRAW_TIMEOUT_S: Final = 30.0  # a user waits for the word that the job has failed
 _UNTIL_TIMEOUT_S: Final = 600.0  # it may read all records of a round
 _TRIES: Final = 3  # a process that is killed once was unlucky, one that is killed three times is too large
 _PAUSE_S: Final = 0.1
+_END_TIMEOUT_S: Final = 1.0
 _LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}  # as a task process; a plan holds every split in memory
 
 
@@ -75,11 +78,13 @@ class JobStepRunner:
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
-        rows = [
-            [part.partition, part.path, part.size, part.crc32c, part.records, part.name] for part in parts
-        ]
+        rows = _rows(parts)
         timeout_s = _PUBLISH_TIMEOUT_S + sum(part.size for part in parts) / _CHECKED_BYTES_PER_S
         await self._have_done(JobStep("publish", spec.encode(), rows, again), timeout_s)
+
+    async def withdraw(self, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
+        """Like job_steps.withdraw_output (ringmill.cluster.mapreduce.commit)."""
+        await self._have_done(JobStep("withdraw", spec.encode(), _rows(parts)), _WITHDRAW_TIMEOUT_S)
 
     async def _have_done(self, step: JobStep, timeout_s: float) -> Any:
         """Run a step; if its process ended before its answer, run it again, because each step can be
@@ -111,12 +116,18 @@ class JobStepRunner:
             raise _Interrupted(text, outcome=_outcome(step)) from error
         finally:
             process.kill()
-            await process.wait()
+            with suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it go
+                async with asyncio.timeout(_END_TIMEOUT_S):
+                    await process.wait()
         if said.kind == "refused":
             raise from_wire(said.body)
         if said.kind == "failed":
             raise _failure(said.body)
         return said.body
+
+
+def _rows(parts: Sequence[StagedPart]) -> list[list[Any]]:
+    return [[part.partition, part.path, part.size, part.crc32c, part.records, part.name] for part in parts]
 
 
 def _failure(body: Any) -> TaskFailed:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from ringmill.cluster.errors import DiskFull, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
 from ringmill.cluster.traces.spans import Tracer
@@ -42,6 +44,19 @@ class Surroundings:
     async def ask(self, node: NodeId, method: str, body: bytes, timeout_s: float) -> bytes:
         """The answer of a member.  Raises RingmillError."""
         return await self.transport.call(node, method, body, timeout_s=timeout_s, priority=Priority.CONTROL)
+
+    async def code_of(self, spec: JobSpec) -> str:
+        """The path of a job's code on this node, fetched from a member that has it.  Raises RingmillError."""
+        failed: RingmillError = Unavailable("no other member is up", outcome="failed")
+        others = [node for node in self.members_up() if node != self.node]
+        for source in others or [self.node]:
+            try:
+                return await self.bundles.ensure(spec.bundle_sha256, source)
+            except DiskFull:
+                raise
+            except RingmillError as error:
+                failed = error
+        raise failed
 
     def most_owned_by(self, span: PartitionSpan) -> set[NodeId]:
         """The members that own more than half of these partitions."""

@@ -15,11 +15,12 @@ import logging
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self
 
 from ringmill.cluster.consensus.leases import AsyncLease
-from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.errors import DiskFull, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
@@ -41,6 +42,7 @@ from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed, slots_used
 from ringmill.node.jobs.keyspaces.kept_snapshot import snapshot_name
 from ringmill.node.jobs.keyspaces.keyspace_plan import keyspace_splits, output_id
+from ringmill.node.jobs.stages.planning_turns import PlanningTurns
 from ringmill.node.jobs.surroundings import Surroundings
 
 __all__ = ["JOB_OPEN", "Tenure"]
@@ -48,6 +50,8 @@ __all__ = ["JOB_OPEN", "Tenure"]
 JOB_OPEN: Final = "job.open"
 _log = logging.getLogger(__name__)
 _SPREAD_TIMEOUT_S: Final = 0.8
+_CODE_TIMEOUT_S: Final = 5.0
+_KEPT_WITHIN_S: Final = 9.0  # whoever submits a job waits for 12 s
 _COPIES: Final = 2
 _AGAIN_S: Final = 0.05
 _WIND_UP_S: Final = 1.0
@@ -73,9 +77,11 @@ class Tenure:
         self._lease = lease
         self._bundles = bundles
         self._jobs = jobs
-        self._planning = asyncio.Lock()
+        self._planning = PlanningTurns()
         self._work: dict[str, asyncio.Task[None]] = {}
         self._keeping: dict[str, asyncio.Task[RingmillError | None]] = {}  # jobs that are being accepted
+        self._without_code: dict[str, str] = {}  # of those: why no other member has the code by now
+        self._telling: set[asyncio.Task[str]] = set()
         self._busy = 0
         self._idle: asyncio.TimerHandle | None = None
         self._accepted = 0
@@ -89,10 +95,18 @@ class Tenure:
         """
         cells = self._world.cells
         self._index = JobIndex(cells, self.term, await cells.read(INDEX))
+        self._drop_forgotten()
         if is_wanted or not all(row.is_over for row in self._index.rows.values()):
             await self._index.seal()
         else:
             self.ended.set()
+
+    def _drop_forgotten(self) -> None:
+        """Of the jobs that ended here: those that another coordinator has forgotten, or had anew, since."""
+        rows = self._index.rows
+        for job, driver in list(self._jobs.items()):
+            if driver.is_over and (job not in rows or rows[job].journal != driver.journal.name):
+                del self._jobs[job]
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -107,7 +121,7 @@ class Tenure:
     ) -> None:
         if self._idle is not None:
             self._idle.cancel()
-        for task in [*self._work.values(), *self._keeping.values()]:
+        for task in [*self._work.values(), *self._keeping.values(), *self._telling]:
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
 
@@ -133,29 +147,41 @@ class Tenure:
         """Accept a job; every check that can refuse it is made here.  A repeated submission is the same job.
 
         Raises InvalidArgument for a job that is not valid, or whose name another job has; NotFound when its
-        code is nowhere; Overloaded when too many jobs are open; Unavailable, with outcome "unknown" when it
-        may have been accepted.
+        code is nowhere; Overloaded when too many jobs are open or planned; Unavailable, with outcome
+        "unknown" when it may have been accepted.
         """
         with self._being_busy():
             while spec.job in self._work and spec.job not in self._jobs:  # noqa: ASYNC110 - it is replayed
                 await asyncio.sleep(_AGAIN_S)
             known = await self._known(spec.job)
             if known is None:
-                await self._bundles.ensure(spec.bundle_sha256, bundle_from)
-                async with self._planning:  # never two of one job
+                await self._have_code(spec, bundle_from)
+                async with self._planning.of(spec.job):
                     known = await self._known(spec.job)
                     if known is None:
                         begun = [self._jobs[each].spec for each in self._work if each in self._jobs]
-                        self._index.check_room(spec, begun)
-                        known = await self._accept_new(spec)
+                        self._index.check_room(spec, [*begun, *self._planning.planned])
+                        async with self._planning.place(spec):
+                            known = await self._accept_new(spec)
             if known.asked != spec.asked:
                 raise InvalidArgument(f"job id {spec.job!r} is taken by another job")
             if (keeping := self._keeping.get(spec.job)) is not None:
-                await asyncio.wait([keeping])  # whoever asked may be gone: it is kept all the same
+                # whoever asked may be gone: it is kept all the same
+                if not (await asyncio.wait([keeping], timeout=_KEPT_WITHIN_S))[0]:
+                    raise self._not_kept(spec.job)
                 if keeping.cancelled():
                     raise Unavailable(f"{self._world.node} coordinates no more", outcome="unknown")
                 if (error := keeping.result()) is not None:
                     raise error.with_outcome("unknown") from error
+
+    async def _have_code(self, spec: JobSpec, source: NodeId) -> None:
+        """Raises RingmillError; Unavailable where another node may do better."""
+        try:
+            await self._bundles.ensure(spec.bundle_sha256, source)
+        except DiskFull as error:
+            if self._work:  # no other node coordinates while this one does
+                raise
+            raise Unavailable(error.message, hint=error.hint, outcome="failed") from error
 
     async def _known(self, job: str) -> JobSpec | None:
         driver = self._jobs.get(job)
@@ -211,15 +237,23 @@ class Tenure:
     async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:
         """Returns once the job outlives this node; else why it may not."""
         try:
-            await gather_all(
-                [self._list(driver, row), driver.journal.flush(), self._spread(driver.spec.bundle_sha256)]
-            )
+            await gather_all([self._list(driver, row), driver.journal.flush(), self._spread(driver)])
         except RingmillError as error:
             if isinstance(error, Fenced):
                 self.ended.set()
             return error
+        finally:
+            self._without_code.pop(row.job, None)
         self._keeping.pop(row.job, None)
         return None
+
+    def _not_kept(self, job: str) -> Unavailable:
+        why = self._without_code.get(job) or "too few nodes answer to note it"
+        return Unavailable(
+            f"job {job} has begun at {self._world.node} and may not outlive that node: {why}",
+            hint=f"submit it again, or look with `ringmill job status {job}`",
+            outcome="unknown",
+        )
 
     async def _list(self, driver: JobDriver, row: IndexRow) -> None:
         await self._index.put(row)
@@ -257,7 +291,7 @@ class Tenure:
             self._crash(driver, error)
         finally:
             self._world.slot_freed()
-        view = driver.view()
+        view = driver.last_view()
         over = row.ended(self._world.node, view.state, view.seconds, view.why)
         entries, retried = driver.journal.number, view.summary.retried
         if has_crashed:  # an entry that was under way may have been written
@@ -267,6 +301,9 @@ class Tenure:
         except (InvalidArgument, ValueError, OverflowError) as error:  # no figure may end the node
             _log.error("the figures of job %s are not kept: %s", row.job, error)
             dropped = await self._index.put(over.counted(entries, retried, NO_FLOW))
+        if has_crashed and not driver.is_over:  # only now: another one might have gone on with it (J12)
+            driver.settle()
+            await driver.clean_up()
         await self._forget(dropped)
 
     def _crash(self, driver: JobDriver, error: BaseException) -> None:
@@ -307,23 +344,54 @@ class Tenure:
         for _ in range(_CODE_TRIES):
             if name := snapshot_name(spec):  # nobody else does it before the job is driven (rule J27)
                 await self._world.keyspaces.keep_snapshot(name)
-            for node in self._world.members_up():
-                with suppress(RingmillError):
-                    await self._bundles.ensure(spec.bundle_sha256, node)
-                    return
+            with suppress(RingmillError):  # a full disk, too: workers that have the code need no other one
+                await self._world.code_of(spec)
+                return
             await asyncio.sleep(_CODE_PAUSE_S)
 
-    async def _spread(self, sha256: str) -> None:
-        """Tell the other members that there is a job to look after; some of them keep its code as well."""
-        others = [node for node in self._world.members_up() if node != self._world.node]
-        told = [self._tell(node, sha256 if at < _COPIES else "") for at, node in enumerate(others)]
-        await gather_all(told)
+    async def _spread(self, driver: JobDriver) -> None:
+        """Tell the other members that there is a job to look after; some of them keep its code as well.
 
-    async def _tell(self, node: NodeId, sha256: str) -> None:
-        with suppress(RingmillError):  # who is not there now looks for jobs when it is back
+        Returns when one of them has it, none of them is up, or the job is over.
+        """
+        job, sha256 = driver.spec.job, driver.spec.bundle_sha256
+        others = self._others()
+        copies = [self._tell(node, sha256) for node in others[:_COPIES]]
+        told = [*copies, *(self._tell(node, "") for node in others[_COPIES:])]
+        if told:
+            await asyncio.wait(told, timeout=_SPREAD_TIMEOUT_S)
+        for turn in count(_COPIES):
+            refusals = [each.result() for each in copies if each.done()]
+            if "" in refusals or driver.is_over or not (others := self._others()):
+                return
+            if refusals:
+                self._without_code[job] = f"no other member keeps its code: {refusals[0]}"
+            copies = [each for each in copies if not each.done()]  # slow, as the code may be large
+            if len(copies) < len(others):
+                copies.append(self._tell(others[turn % len(others)], sha256))
+            await asyncio.wait(copies, timeout=_SPREAD_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if turn >= len(others):
+                await asyncio.sleep(_CODE_PAUSE_S)
+
+    def _others(self) -> list[NodeId]:
+        return [node for node in self._world.members_up() if node != self._world.node]
+
+    def _tell(self, node: NodeId, sha256: str) -> asyncio.Task[str]:
+        telling = self._group.create_task(self._told(node, sha256))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+        return telling
+
+    async def _told(self, node: NodeId, sha256: str) -> str:
+        """Why the member may not have heard, or may lack the code; "" if it has both."""
+        timeout_s = _CODE_TIMEOUT_S if sha256 else _SPREAD_TIMEOUT_S
+        try:  # who is not there now looks for jobs when it is back
             await self._world.transport.call(
-                node, JOB_OPEN, sha256.encode(), timeout_s=_SPREAD_TIMEOUT_S, priority=Priority.CONTROL
+                node, JOB_OPEN, sha256.encode(), timeout_s=timeout_s, priority=Priority.CONTROL
             )
+        except RingmillError as error:
+            return f"{node}: {error}"
+        return ""
 
     async def _forget(self, rows: Sequence[IndexRow]) -> None:
         """Of jobs that ended long ago nothing is kept.  One whose journal cannot be deleted now stays in the

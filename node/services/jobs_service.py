@@ -159,7 +159,7 @@ def job_status(view: JobView) -> wire.JobStatus:
     summary = view.summary
     return wire.JobStatus(
         job=view.job,
-        name=view.title,
+        name=_text(view.title),
         state=view.state,
         node=view.node,
         output=_text(view.output),

@@ -114,10 +114,12 @@ class ForkedTask:
 
     async def wait(self) -> int:
         """Also waits for the end of its output; messages that were not received by then are lost."""
-        code = await asyncio.shield(self._ended)
-        await self._output.finished()
-        if self._streams is not None:
-            self._streams[1].close()
+        try:
+            code = await asyncio.shield(self._ended)
+            await self._output.finished()
+        finally:  # also when it is not waited for any longer
+            if self._streams is not None:
+                self._streams[1].close()
         return code
 
     def kill(self) -> None:

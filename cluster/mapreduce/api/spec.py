@@ -110,6 +110,10 @@ class JobSpec:
                 not _TWO_NUMBERS.fullmatch(self.output_id),
                 f"output_id must be EPOCH.ORDINAL, not {self.output_id!r}",
             ),
+            (
+                not (self.module.isprintable() and self.name.isprintable()),
+                f"module and name of a job are printable text, not {self.title!r:.200}",
+            ),
             (not self.inputs, "a job needs at least one input"),
             (not self._has_sound_paths, "paths must be absolute"),
             (not self._has_sound_keyspaces, "consistency and output_keyspace are for keyspaces"),

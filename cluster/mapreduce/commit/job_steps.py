@@ -1,4 +1,4 @@
-"""The two steps of a job or of a stage: plan cuts the input into splits, publish commits the output.
+"""The steps of a job or of a stage: plan cuts the input into splits, publish commits the output.
 
 Both visit every file of the input or output, and sync.  A node runs them in a task process without user code,
 so that its own loop never waits for a file.
@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
+from typing import Final
+
+import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.chains.stage_specs import later_inputs, stage_of
@@ -24,7 +27,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     remove_staging,
     require_sight,
 )
-from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
+from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store, remove_copies
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.file_urls import refuse_local_store
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
@@ -34,21 +37,23 @@ from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["input_plan_of", "plan_job", "plan_stage", "publish_output"]
+__all__ = ["input_plan_of", "plan_job", "plan_stage", "publish_output", "withdraw_output"]
+
+MAX_PLAN_BYTES: Final = 15 << 20  # a message of a task process has room for 16 MiB
 
 
 def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) -> InputPlan:
     """Cut the input into splits and make the staging folder; a keyspace is cut by a node, which can read it.
 
     Raises InvalidArgument, which names the path, for an input that does not exist or cannot be read, or an
-    output that may not be written.  Raises DiskFull.
+    output that may not be written; and for a plan that is too large.  Raises DiskFull.
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         if spec.output_url:
             refuse_local_store(spec.output_url)
             refuse_existing(files, spec.output_url, overwrite=spec.overwrite)
-        plan = input_plan_of(spec, files, sizes)
+        plan = _of_one_message(input_plan_of(spec, files, sizes))
         if later := later_inputs(spec):
             find_inputs(later, files)  # what later stages read is looked for now, and read then
         remove_staging(files, spec.staging, spec.output)  # of a first try, or of a cluster that is no more
@@ -68,7 +73,7 @@ def plan_stage(
     """
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
-        plan = input_plan_of(spec, files, sizes)
+        plan = _of_one_message(input_plan_of(spec, files, sizes))
         _make_staging(spec, files)
         if former:
             files.remove_tree(former)
@@ -110,6 +115,19 @@ def input_plan_of(spec: JobSpec, files: FileSystem, sizes: SplitSizes) -> InputP
     )
 
 
+def _of_one_message(plan: InputPlan) -> InputPlan:
+    """Raises InvalidArgument for a plan that is too large: a task process tells it to its node at once."""
+    size = len(msgpack.packb(plan.to_wire(), unicode_errors="surrogatepass"))
+    if size > MAX_PLAN_BYTES:
+        pieces = sum(len(split.pieces) for split in plan.splits)
+        raise InvalidArgument(
+            f"the plan of the input has {size} bytes, for {pieces} files or pieces of files in "
+            f"{len(plan.splits)} splits; {MAX_PLAN_BYTES} are allowed",
+            hint="name fewer files, with shorter paths or put together, or run several jobs",
+        )
+    return plan
+
+
 def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem, *, again: bool) -> None:
     """Commit the parts as the output.  `again` says that an earlier call may have done some of it.
 
@@ -129,5 +147,13 @@ def publish_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem
         commit_output(files, spec.staging, spec.output, parts, overwrite=spec.overwrite)
     except OutputMayShow as error:
         raise refusal_of(error, f"output {spec.shown_output}").with_outcome("unknown") from error
+    except OSError as error:
+        raise refusal_of(error, f"output {spec.shown_output}") from error
+
+
+def withdraw_output(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem) -> None:
+    """Remove from a store what the commit of a job has left there that its journal tells as failed."""
+    try:
+        remove_copies(files, spec.output_url, parts)
     except OSError as error:
         raise refusal_of(error, f"output {spec.shown_output}") from error

@@ -5,6 +5,10 @@ names each part with its size and checksum.  A copy can be repeated: it replaces
 With `overwrite` all parts are checked, then the former _SUCCESS is removed, and parts that the new output
 has not are removed before its own is written: no _SUCCESS ever stands beside parts of another output.
 
+Two coordinators of a job may be at it together for a while.  So nothing of the job is removed here: its
+copies go (`remove_copies`) once the journal says that it has failed.  And before _SUCCESS is written the
+store is asked for all that it names.
+
 I/O only through the FileSystem passed in.
 
 Rule J26: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Output".
@@ -23,9 +27,10 @@ from ringmill.cluster.mapreduce.commit.output_commit import SUCCESS, OutputMaySh
 from ringmill.cluster.mapreduce.file_urls import refuse_local_store
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["commit_to_store"]
+__all__ = ["commit_to_store", "leaves_copies", "remove_copies"]
 
 _PIECE_BYTES: Final = 4 << 20
+_FORMER_IS_GONE: Final = "former_is_gone"
 
 
 def commit_to_store(
@@ -40,7 +45,7 @@ def commit_to_store(
     refuse_local_store(url)  # of a job that a former version has accepted
     success, wanted = f"{url}/{SUCCESS}", manifest(parts)
     try:
-        present = files.read_bytes(success) if files.exists(success) else None
+        present = _read(files, success)
     except OSError as error:
         if again:
             raise _may_show(error) from error
@@ -55,24 +60,48 @@ def commit_to_store(
         if present is not None or is_begun:
             _check(files, parts)
         if present is not None:
-            files.unlink(success)
+            now = _read(files, success)  # the parts may have been many
+            if now == wanted != present:  # another coordinator of the job was at it, and is done
+                return
+            if now is not None:
+                files.unlink(success)
         for part, target in zip(parts, targets, strict=True):
             _copy(files, part, target)
         if overwrite:
             _remove_others(files, url, {part.name for part in parts})
+        _look_for_all(files, url, parts)
         _write(files, success, wanted)
     except (CorruptData, OSError) as error:
         if is_begun or not _is_as_before(files, success, present):
             raise _may_show(error) from error
-        if present is None:
-            _remove(files, targets)
         raise
+
+
+def leaves_copies(error: BaseException) -> bool:
+    """Whether a commit that has failed with this may have left copies that nobody misses."""
+    if isinstance(error, CorruptData):
+        return _FORMER_IS_GONE not in error.detail
+    return not isinstance(error, OutputMayShow)
+
+
+def remove_copies(files: FileSystem, url: str, parts: Sequence[StagedPart]) -> None:
+    """Remove what a commit that has failed for certain has left, when nobody commits any more.
+
+    A _SUCCESS is of another job, and so is what it names.  Raises OSError, InvalidArgument.
+    """
+    refuse_local_store(url)
+    if files.exists(f"{url}/{SUCCESS}"):
+        return
+    for part in parts:
+        with contextlib.suppress(OSError):
+            files.unlink(f"{url}/{part.name}")
 
 
 def _may_show(error: OSError | CorruptData) -> OutputMayShow | CorruptData:
     """What is told when the former output may count no more."""
     if isinstance(error, CorruptData):  # nothing brings the part back, so it is not tried again
-        return CorruptData(f"{error.message}; the former output counts no more")
+        text = f"{error.message}; the former output counts no more"
+        return CorruptData(text, detail={**error.detail, _FORMER_IS_GONE: True})
     text = f"{error.strerror or error}; the output may show, or the former one is gone"
     return OutputMayShow(error.errno, text, error.filename)
 
@@ -99,9 +128,13 @@ def _damaged(part: StagedPart) -> CorruptData:
 def _is_as_before(files: FileSystem, success: str, present: bytes | None) -> bool:
     """Whether a former output still counts, if there was one, and this one does not."""
     try:
-        return (files.read_bytes(success) if files.exists(success) else None) == present
+        return _read(files, success) == present
     except OSError:
         return False
+
+
+def _read(files: FileSystem, success: str) -> bytes | None:
+    return files.read_bytes(success) if files.exists(success) else None
 
 
 def _copy(files: FileSystem, part: StagedPart, target: str) -> None:
@@ -139,7 +172,10 @@ def _remove_others(files: FileSystem, url: str, own: set[str]) -> None:
             files.unlink(f"{url}/{name}")
 
 
-def _remove(files: FileSystem, paths: Sequence[str]) -> None:
-    for path in paths:
-        with contextlib.suppress(OSError):
-            files.unlink(path)
+def _look_for_all(files: FileSystem, url: str, parts: Sequence[StagedPart]) -> None:
+    """Raises OSError when a part is not there any more, or is another one by its size."""
+    for part in parts:
+        target = f"{url}/{part.name}"
+        with contextlib.suppress(InvalidArgument):  # a store that does not tell sizes
+            if (size := files.size(target)) != part.size:
+                raise OSError(f"{target} has {size} bytes in place of {part.size} that were copied")

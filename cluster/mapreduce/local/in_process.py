@@ -14,6 +14,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol, TypeVar
 
+from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.chains.stage_specs import former_stage, stage_of
@@ -29,7 +30,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
     remove_stages,
     remove_staging,
 )
-from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
+from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store, leaves_copies, remove_copies
 from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.last_round import is_last_round
@@ -185,7 +186,7 @@ def run_spec(
         parts = [StagedPart.of(task, output, spec) for task, output in enumerate(last)]
         refuse_too_much(sum(part.size for part in parts), spec.collect_bytes)
         if spec.output_url:
-            commit_to_store(files, spec.output_url, parts, overwrite=spec.overwrite, again=False)
+            _commit_to_store(spec, parts, files)
         else:
             commit_output(files, spec.staging, spec.output, parts, overwrite=spec.overwrite)
     finally:
@@ -193,6 +194,16 @@ def run_spec(
         remove_staging(files, spec.staging, spec.output)
     paths = tuple(f"{spec.shown_output}/{part.name}" for part in parts)
     return _result(spec, maps, reduces, paths, plan.notes)
+
+
+def _commit_to_store(spec: JobSpec, parts: Sequence[StagedPart], files: FileSystem) -> None:
+    try:
+        commit_to_store(files, spec.output_url, parts, overwrite=spec.overwrite, again=False)
+    except (CorruptData, OSError) as error:
+        if leaves_copies(error):
+            with contextlib.suppress(OSError):
+                remove_copies(files, spec.output_url, parts)
+        raise
 
 
 def _map(

@@ -24,6 +24,7 @@ from ringmill.cluster.mapreduce.outputs import Slice
 __all__ = ["JobStep", "RunAttempt", "Said", "decode_request"]
 
 _KINDS: Final = frozenset({"progress", "done", "failed", "refused", "other"})
+_STEPS: Final = ("plan", "stage", "publish", "withdraw", "until")
 _MOST_MAPS: Final = 16  # the counters, or the details of an error
 _MOST_BYTES: Final = {
     bytes(msgpack.packb([kind, None]))[:-1]: size
@@ -73,11 +74,11 @@ class RunAttempt:
 class JobStep:
     """Plan or publish a job (cluster/mapreduce/commit/job_steps.py), or ask whether a round was the last."""
 
-    what: str  # "plan", "stage", "publish" or "until"
+    what: str  # one of _STEPS
     spec: bytes
     parts: Sequence[Any] = ()
-    """publish: the fields of each StagedPart; stage: the folder that may go; until: number of the round and
-    what it has counted."""
+    """publish, withdraw: the fields of each StagedPart; stage: the folder that may go; until: number of the
+    round and what it has counted."""
     again: bool = False
     bundle: str = ""  # until: the job's code, which no other step loads
     reach: Sequence[Any] = ()  # until: as in RunAttempt
@@ -91,7 +92,7 @@ class JobStep:
 def decode_request(message: bytes) -> RunAttempt | JobStep:
     """What `encode` made of either."""
     fields = msgpack.unpackb(message, unicode_errors="surrogatepass")
-    if fields[0] in ("plan", "stage", "publish", "until"):
+    if fields[0] in _STEPS:
         return JobStep(*fields)
     *values, slices = fields
     return RunAttempt(*[*values, tuple(Slice(*row) for row in slices)])

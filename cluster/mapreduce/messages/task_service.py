@@ -14,7 +14,7 @@ from ringmill.cluster.errors import RingmillError, to_wire
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
-from ringmill.cluster.mapreduce.commit.job_steps import plan_job, plan_stage, publish_output
+from ringmill.cluster.mapreduce.commit.job_steps import plan_job, plan_stage, publish_output, withdraw_output
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, Split, SplitSizes
@@ -75,7 +75,11 @@ def do_job_step(step: JobStep, files: FileSystem, load: Load, sizes: SplitSizes 
         return plan_job(spec, files, sizes).to_wire()
     if step.what == "stage":
         return plan_stage(spec, files, sizes, former="".join(step.parts)).to_wire()
-    publish_output(spec, [StagedPart(*row) for row in step.parts], files, again=step.again)
+    parts = [StagedPart(*row) for row in step.parts]
+    if step.what == "withdraw":
+        withdraw_output(spec, parts, files)
+    else:
+        publish_output(spec, parts, files, again=step.again)
     return []
 
 

@@ -20,6 +20,7 @@ from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskS
 __all__ = ["MOST_TASKS", "OPEN", "JobSummary", "summarize"]
 
 MOST_TASKS: Final = 5000
+_MOST_TOLD: Final = (1 << 63) - 1
 
 OPEN: Final = "OPEN"
 """The state of a job in a list when all that is known is that it is not over."""
@@ -92,14 +93,19 @@ def _records(machine: JobMachine) -> dict[str, int]:
         records = {name: count + each.records[name] for name, count in records.items()}
     if machine.plan.bad_records:
         records["bad"] = machine.bad_records
-    return records
+    return _told(records)
 
 
 def _counters(machine: JobMachine) -> dict[str, int]:
     total = Counter(counters_of((*machine.maps, *machine.reduces)))
     for each in _over(machine):
         total.update(each.counters)
-    return dict(total)
+    return _told(total)
+
+
+def _told(sums: Mapping[str, int]) -> dict[str, int]:
+    """Those of many stages together may be more than what is told has room for."""
+    return {name: max(-_MOST_TOLD, min(total, _MOST_TOLD)) for name, total in sums.items()}
 
 
 def _over(machine: JobMachine) -> list[FinishedStage]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import count
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from xxhash import xxh3_64_intdigest
 
@@ -21,6 +21,7 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, Ring
 from ringmill.cluster.gathering import first_error
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.files.keyspace_records import Rows
 from ringmill.cluster.mapreduce.machine.job_events import LoadMoved
@@ -172,12 +173,20 @@ class Loader:
             if ordinal + part.records <= after:
                 ordinal += part.records
                 continue
-            rows = Rows()
+            rows, end = Rows(), ordinal + part.records
             for at in range(0, part.size, READ_BYTES):
-                for key, _, values in rows.of(await self._read(part, at)):
-                    if ordinal >= after:
-                        yield _Record(ordinal, key, values[0])
+                page = await self._read(part, at)
+                with _read_of(part):
+                    pairs = list(map(_pair, rows.of(page)))
+                for key, value in pairs:
+                    if after <= ordinal < end:
+                        yield _Record(ordinal, key, value)
                     ordinal += 1
+            with _read_of(part):
+                rows.finish()
+            if ordinal != end:
+                found = part.records + ordinal - end
+                raise CorruptData(f"part {part.path} has {found} records in place of {part.records}")
 
     async def _read(self, part: StagedPart, at: int) -> bytes:
         return await self._patiently(lambda: _page(self._files, part, at))
@@ -198,6 +207,22 @@ class Loader:
                 self._delayed(refused)
             await asyncio.sleep(failure_pause_s(str(self._session), failures))
         raise AssertionError("count has no end")
+
+
+@contextmanager
+def _read_of(part: StagedPart) -> Iterator[None]:
+    """Its attempt has written it, or the job's code in its place: the same tomorrow."""
+    try:
+        yield
+    except TaskFailed as failure:
+        raise CorruptData(f"part {part.path}: {failure.message}") from failure
+
+
+def _pair(row: list[Any]) -> tuple[bytes, bytes]:
+    match row:
+        case [bytes(key), _, [bytes(value)]]:
+            return key, value
+    raise TaskFailed(Cause.CORRUPT_DATA, f"no record for a keyspace: {row!r:.200}")
 
 
 def _page(files: FileSystem, part: StagedPart, at: int) -> bytes:

@@ -46,7 +46,7 @@ async def _planned(world: Surroundings, job: StoredJob) -> StagePlanned:
     chain, spec = job.machine.chain, job.spec
     counters, was_last = chain.over[-1].counters, False
     if may_ask(spec.chain[chain.place.link], chain.place):
-        bundle = await world.bundles.ensure(spec.bundle_sha256, world.node)
+        bundle = await world.code_of(spec)
         was_last = await world.job_steps.is_last_round(job.stage, bundle, chain.place.round + 1, counters)
         if was_last:
             sometimes("a function ends the rounds")

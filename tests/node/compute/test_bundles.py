@@ -1,6 +1,7 @@
 """Bundles are kept by the hash of their bytes and fetched from the node that has them."""
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import signal
@@ -15,11 +16,12 @@ import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, Unavailable
+from ringmill.cluster.errors import CorruptData, DiskFull, InvalidArgument, NotFound, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, build_bundle
 from ringmill.cluster.ports import Clock
 from ringmill.node.compute.bundles import BundleStore
+from ringmill.simulator.disk.lossy import LossyDisk
 
 BUNDLE = build_bundle("big", {"big.py": b"# " + b"x" * 2_500_000}.get)  # three chunks
 CODE, NAME = BUNDLE.data, BUNDLE.sha256
@@ -127,6 +129,45 @@ async def test_a_bundle_damaged_on_its_way_is_not_kept(wire: Any, tmp_path: Path
     with pytest.raises(CorruptData):
         await there.ensure(NAME, NodeId("n1"))
     assert not there.has(NAME)
+
+
+def full(call: str) -> LossyDisk:
+    def hook(called: str, path: str) -> None:
+        if called == call and ".zip" in path:
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    return LossyDisk(hook=hook)
+
+
+@pytest.mark.parametrize("call", ["create", "append", "sync", "rename"])
+async def test_a_disk_that_has_no_room_for_a_bundle_is_told_as_full(wire: Any, call: str) -> None:
+    disk = full(call)
+    kept = BundleStore("/kept", files=disk, transport=wire.end("n1"), clock=SystemClock())
+    with pytest.raises(DiskFull, match="cannot be written: No space left") as raised:
+        await kept.put(NAME, pieces(CODE))
+    assert raised.value.outcome == "failed"
+    assert disk.list("/kept") == []
+    disk.hook = lambda call, path: None
+    assert await kept.put(NAME, pieces(CODE)) == len(CODE)
+
+
+async def test_a_disk_that_fails_is_no_fault_of_who_brings_a_bundle(wire: Any) -> None:
+    def hook(call: str, path: str) -> None:
+        raise OSError(errno.EACCES, "Permission denied", path)
+
+    kept = BundleStore("/kept", files=LossyDisk(hook=hook), transport=wire.end("n1"), clock=SystemClock())
+    with pytest.raises(Unavailable, match="Permission denied"):
+        await kept.put(NAME, pieces(CODE))
+
+
+async def test_what_was_arriving_at_a_kill_is_removed(wire: Any, tmp_path: Path) -> None:
+    kept = store(wire, "n1", tmp_path)
+    kept.remove_halves()
+    await kept.put(NAME, pieces(CODE))
+    half = tmp_path / "n1" / f"{'0' * 64}.zip.3.arriving"
+    half.write_bytes(b"half")
+    kept.remove_halves()
+    assert [path.name for path in (tmp_path / "n1").iterdir()] == [f"{NAME}.zip"]
 
 
 async def test_names_and_sizes_have_limits(wire: Any, tmp_path: Path) -> None:

@@ -1,9 +1,15 @@
 """What attempts print is kept within a bound, failures longest."""
 
+from typing import Any
+
+import pytest
+
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
+from ringmill.node.jobs import attempt_logs
 from ringmill.node.jobs.attempt_logs import MAX_BYTES, AttemptLogs
+from ringmill.node.jobs.views import AttemptLog
 
 
 def ended(task: int, output: bytes) -> AttemptReport:
@@ -24,3 +30,22 @@ def test_too_much_output_drops_the_oldest_success_first() -> None:
     for task in range(1, 6):
         logs.keep(ended(task, piece))
     assert [log.task for log in logs.of("")] == ["map-0", "map-3", "map-4", "map-5"]
+
+
+def test_a_report_looks_at_no_log_but_those_that_it_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = [0]
+
+    class Counted(AttemptLog):
+        def __getattribute__(self, name: str) -> Any:
+            looked_at[0] += 1
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(attempt_logs, "AttemptLog", Counted)
+    logs = AttemptLogs()
+    for task in range(300):
+        logs.keep(ended(task, b""))
+        logs.keep(ended(task, bytes(MAX_BYTES // 200)))
+    looked_at[0] = 0
+    logs.keep(ended(300, bytes(MAX_BYTES // 200)))
+    assert looked_at[0] <= 2
+    assert [log.task for log in logs.of("")] == [f"map-{task}" for task in range(101, 301)]

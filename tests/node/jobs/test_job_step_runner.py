@@ -86,3 +86,18 @@ async def test_an_output_does_not_show_while_no_process_of_its_commit_could_be_s
     with pytest.raises(Unavailable) as lost:
         await runner(first, refused, refused).publish(SPEC, [], again=again)
     assert lost.value.outcome == outcome
+
+
+class Undying(Mute):
+    """It hangs in the kernel: a kill does not end it."""
+
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_process_that_no_kill_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_step_runner, "_PLAN_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(job_step_runner, "_END_TIMEOUT_S", 0.01)
+    async with asyncio.timeout(5):
+        with pytest.raises(RingmillError, match=r"longer than 0.01 s"):
+            await runner(Undying()).plan(SPEC)

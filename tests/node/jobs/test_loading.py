@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import google_crc32c
+import msgpack
 import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -162,3 +163,29 @@ async def test_a_part_that_is_no_file_is_neither_followed_nor_waited_for(bench: 
         async with asyncio.timeout(10):
             await bench.loader().run(NOT_LOADED)
     assert failed.value.outcome == "failed" and bench.keyspaces.puts == []
+
+
+def rows(*each: object) -> bytes:
+    return b"".join(map(msgpack.packb, each))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (rows(["text", 0, [b"v"]], [b"k", 0, [b"v"]]), "no record for a keyspace"),
+        (rows([b"k", 0, [5]], [b"k", 0, [b"v"]]), "no record for a keyspace"),
+        (rows([b"k", 0, []], [b"k", 0, [b"v"]]), "no record for a keyspace"),
+        (rows(7, {}), "no record for a keyspace"),
+        (b"\xc1", "no records of a keyspace"),
+        (rows([b"k", 0, [b"v"]], [b"k", 0, [b"v"]])[:-1], "has no end"),
+        (rows([b"k", 0, [b"v"]]), "1 records in place of 2"),
+        (rows(*[[b"k", 0, [b"v"]]] * 3), "3 records in place of 2"),
+    ],
+)
+async def test_a_part_that_is_no_file_of_records_fails_the_load(bench: Bench, data: bytes, says: str) -> None:
+    path = bench.folder / "part-9"
+    path.write_bytes(data)
+    bench.parts = [StagedPart(9, str(path), len(data), google_crc32c.value(data), 2, path.name)]
+    with pytest.raises(CorruptData, match=says) as failed:
+        await bench.loader().run(NOT_LOADED)
+    assert failed.value.outcome == "failed"

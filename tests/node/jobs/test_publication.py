@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
+from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.node.jobs import job_driver, publication
 from ringmill.node.jobs.job_step_runner import JobStepRunner
@@ -221,3 +223,24 @@ async def test_a_folder_that_cannot_be_looked_at_now_leaves_the_attempts_own_wor
     view = await cluster.run(cluster.spec())
     assert view.state == "SUCCEEDED"
     assert any("reduce-0.1 was there before the attempt" in line for line in view.summary.story)
+
+
+async def test_what_was_copied_to_a_store_is_removed_before_the_job_is_told_as_failed(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FailingDisk(monkeypatch, CorruptData("part 1 is not at /shared"))
+    plan, told = JobStepRunner.plan, []
+
+    async def plan_a_folder(steps: JobStepRunner, spec: JobSpec) -> InputPlan:
+        return await plan(steps, replace(spec, output_url=""))
+
+    async def withdraw(steps: JobStepRunner, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
+        seen = await cluster.nodes["n1"].coordinator.view("job-1")
+        told.append((spec.output_url, len(parts), seen.state))
+
+    monkeypatch.setattr(JobStepRunner, "plan", plan_a_folder)
+    monkeypatch.setattr(JobStepRunner, "withdraw", withdraw)
+    cluster.write_input("a b\n")
+    view = await cluster.run(replace(cluster.spec(), output_url="s3://shared/out"))
+    assert (view.state, from_wire(view.error).code) == ("FAILED", "CORRUPT_DATA")
+    assert told == [("s3://shared/out", 3, "RUNNING")]

@@ -1,9 +1,11 @@
 """A job outlives its coordinator: another one goes on, and what is finished is not run again."""
 
 import asyncio
+import errno
 import logging
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import astuple, replace
 from typing import Any
 
@@ -14,7 +16,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from ringmill.cluster.adapters.tracing.otel_tracer import OtelTracer
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, RingmillError, Unavailable
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    DiskFull,
+    InvalidArgument,
+    NotFound,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import loss_of_staging
@@ -259,6 +268,45 @@ async def test_a_handover_moves_a_job_and_its_attempts_go_on(cluster: Any) -> No
     view = await cluster.finish(at=now.node)
     assert (view.state, view.summary.retried) == ("SUCCEEDED", 0)
     assert cluster.parts() == cluster.expected()
+
+
+async def test_a_full_disk_of_who_takes_a_job_over_ends_no_node(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringmill.node.jobs.tenure._CODE_TRIES", 1)
+    create, is_full = cluster.files.create, [False]
+
+    def full(path: str) -> Any:
+        if is_full[0] and path.endswith(".arriving"):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        return create(path)
+
+    monkeypatch.setattr(cluster.files, "create", full)
+    cluster.write_input("one poison two\n")
+    await cluster.submit(cluster.spec(mode="wait"))
+    is_full[0] = True
+    for node in (N2, N3):
+        with suppress(FileNotFoundError):
+            cluster.files.unlink(cluster.nodes[node].bundles.path(cluster.bundle))
+    now = await cluster.nodes[N3].coordinator.hand_over()
+    assert now.node != N1
+    coordinator = cluster.nodes[now.node].coordinator
+    await cluster.until(lambda: bool(coordinator.views()) or coordinator._loops[0].done())
+    await coordinator.kill("job-1")
+    assert (await cluster.finish(at=now.node)).state == "KILLED"
+
+
+async def test_a_node_without_room_for_the_code_leaves_a_new_job_to_another_one(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(sha256: str, source: NodeId) -> str:
+        raise DiskFull("bundle cannot be written: no space left", outcome="failed")
+
+    monkeypatch.setattr(cluster.nodes[N1].bundles, "ensure", full)
+    await cluster.nodes[N2].bundles.put(cluster.bundle, cluster._code())
+    cluster.write_input("a\n")
+    assert await cluster.submit(cluster.spec(), by=N2) == N2
+    assert (await cluster.finish(at=N2)).state == "SUCCEEDED"
 
 
 async def test_a_coordinator_that_leaves_service_has_another_one_take_its_jobs(cluster: Any) -> None:

@@ -33,8 +33,8 @@ def view(state: str) -> JobView:
         {"map_in": 3}, {"lines": 3}, 1, ("map-1.1 on n2 failed",),
     )  # fmt: skip
     return JobView(
-        job="j-1", title="wc:wc", node=NodeId("n1"), output="/out/\udcff", submitted_at=1.5, seconds=2.5,
-        summary=summary, error=None,
+        job="j-1", title="wc\udcff:wc", node=NodeId("n1"), output="/out/\udcff", submitted_at=1.5,
+        seconds=2.5, summary=summary, error=None,
     )  # fmt: skip
 
 
@@ -199,6 +199,7 @@ async def test_a_job_is_told_as_it_is_and_watched_to_its_end(serve: Any) -> None
     served = await serve()
     status = await served.ask("Status", wire.JobRequest(job="j-1"), wire.JobStatus)
     assert (status.state, status.output, status.stages[0].bytes_done) == ("RUNNING", "/out/?", 50)
+    assert status.name == "wc?:wc"
     assert (dict(status.counters), list(status.events)) == ({"lines": 3}, ["map-1.1 on n2 failed"])
     seen = [
         each.state

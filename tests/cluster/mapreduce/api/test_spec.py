@@ -49,6 +49,8 @@ def test_a_chain_comes_back_with_its_links_or_not_at_all() -> None:
     ("change", "message"),
     [
         ({"job": "No Spaces"}, "job id"),
+        ({"module": "caf\udce9"}, "printable"),
+        ({"name": "two\nlines"}, "printable"),
         ({"reducers": -1}, "reducers must be"),
         ({"collect_bytes": 1}, "collect_bytes is for records"),
         ({"inputs": ()}, "at least one input"),

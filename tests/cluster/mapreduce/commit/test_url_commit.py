@@ -6,8 +6,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from fsspec.implementations.local import LocalFileSystem
 from examples.wordcount import wordcount
 from ringmill import run_local
 from ringmill.cluster.adapters.files.url_files import UrlFiles
-from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.errors import CorruptData, InvalidArgument, from_wire, to_wire
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import OutputMayShow, StagedPart, manifest
-from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store
-from ringmill.cluster.ports import AppendFile
+from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store, leaves_copies, remove_copies
+from ringmill.cluster.mapreduce.messages.task_messages import JobStep
+from ringmill.cluster.mapreduce.messages.task_service import answer, do_job_step
+from ringmill.cluster.ports import AppendFile, ReadFile
 
 
 class Shelf(DirFileSystem):  # type: ignore[misc]
@@ -80,6 +84,18 @@ def parts(tmp_path: Path) -> Iterator[list[StagedPart]]:
     yield made
 
 
+def commit(
+    files: UrlFiles, url: str, parts: list[StagedPart], *, overwrite: bool = False, again: bool = False
+) -> None:
+    """As a job does it that ends by any error that says that nothing shows."""
+    try:
+        commit_to_store(files, url, parts, overwrite=overwrite, again=again)
+    except (CorruptData, OSError) as error:
+        if leaves_copies(error):
+            remove_copies(files, url, parts)
+        raise
+
+
 def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
 
@@ -106,7 +122,7 @@ def test_whichever_step_fails_no_manifest_stands_beside_other_parts(
                 (out / name).write_bytes(b"former")
         with closing(Failing(fails_at)) as files:
             try:
-                commit_to_store(files, f"shelf://{out}", parts, overwrite=overwrite, again=False)
+                commit(files, f"shelf://{out}", parts, overwrite=overwrite, again=False)
             except OutputMayShow:
                 assert overwrite and not (out / "_SUCCESS").exists()
             except OSError:
@@ -154,17 +170,17 @@ def test_a_second_try_does_not_take_what_the_first_has_begun_to_replace_for_noth
         for again, away in ((False, "part-00001"), (True, "part-00001"), (True, "_SUCCESS")):
             files.away = (away,)
             with pytest.raises(OutputMayShow):
-                commit_to_store(files, f"shelf://{former}", parts, overwrite=True, again=again)
+                commit(files, f"shelf://{former}", parts, overwrite=True, again=again)
             assert names(former) == ["part-00000", "part-00001"], "nothing is removed beside it"
         files.away = ("nothing",)
-        commit_to_store(files, f"shelf://{former}", parts, overwrite=True, again=True)
+        commit(files, f"shelf://{former}", parts, overwrite=True, again=True)
     assert is_whole(former, parts)
 
 
 def test_a_first_try_that_sees_nothing_has_changed_nothing(former: Path, parts: list[StagedPart]) -> None:
     with closing(Away()) as files, pytest.raises(OSError, match="away") as failed:
         files.away = ("_SUCCESS",)
-        commit_to_store(files, f"shelf://{former}", parts, overwrite=True, again=False)
+        commit(files, f"shelf://{former}", parts, overwrite=True, again=False)
     assert not isinstance(failed.value, OutputMayShow) and "_SUCCESS" in names(former)
 
 
@@ -176,7 +192,7 @@ def test_a_former_output_stands_when_a_part_for_the_new_one_is_damaged(
     if is_gone:
         Path(parts[1].path).unlink()
     with closing(UrlFiles()) as files, pytest.raises(CorruptData):
-        commit_to_store(files, f"shelf://{former}", parts, overwrite=True, again=False)
+        commit(files, f"shelf://{former}", parts, overwrite=True, again=False)
     assert {path.read_bytes() for path in former.iterdir()} == {b"former"} and len(names(former)) == 3
 
 
@@ -185,18 +201,18 @@ def test_a_commit_that_is_done_is_found_done_and_another_output_is_kept(
 ) -> None:
     out = tmp_path / "out"
     with closing(Failing(0)) as files:
-        commit_to_store(files, f"shelf://{out}", parts, overwrite=False, again=False)
+        commit(files, f"shelf://{out}", parts, overwrite=False, again=False)
         files.story.clear()
-        commit_to_store(files, f"shelf://{out}", parts, overwrite=False, again=True)
+        commit(files, f"shelf://{out}", parts, overwrite=False, again=True)
         assert files.story == []
         with pytest.raises(InvalidArgument, match="another job was faster"):
-            commit_to_store(files, f"shelf://{out}", parts[:2], overwrite=False, again=True)
+            commit(files, f"shelf://{out}", parts[:2], overwrite=False, again=True)
         Path(parts[1].path).write_bytes(b"damaged")
         with pytest.raises(CorruptData, match="not what its task wrote"):
-            commit_to_store(files, f"shelf://{tmp_path}/other", parts, overwrite=False, again=False)
+            commit(files, f"shelf://{tmp_path}/other", parts, overwrite=False, again=False)
         Path(parts[1].path).unlink()
         with pytest.raises(CorruptData, match="part 1 is not at"):
-            commit_to_store(files, f"shelf://{tmp_path}/third", parts, overwrite=False, again=False)
+            commit(files, f"shelf://{tmp_path}/third", parts, overwrite=False, again=False)
     assert names(tmp_path / "other") == names(tmp_path / "third") == []
 
 
@@ -235,7 +251,7 @@ def test_files_of_this_machine_are_no_store(tmp_path: Path, parts: list[StagedPa
     with closing(UrlFiles()) as files:
         for place in (out, tmp_path / "linked"):
             with pytest.raises(InvalidArgument):
-                commit_to_store(files, f"{scheme}://{place}", parts, overwrite=True, again=False)
+                commit(files, f"{scheme}://{place}", parts, overwrite=True, again=False)
     assert (names(kept), (kept / "notes").read_bytes()) == (["_SUCCESS", "notes"], b"of the user")
 
 
@@ -254,7 +270,7 @@ def test_a_part_that_is_no_file_is_neither_followed_nor_waited_for(
         Path(parts[1].path).symlink_to("/dev/zero")
     out = former if overwrite else tmp_path / "new"
     with closing(Failing(0)) as files, pytest.raises(CorruptData, match="1 is a link or no regular file"):
-        commit_to_store(files, f"shelf://{out}", parts, overwrite=overwrite, again=False)
+        commit(files, f"shelf://{out}", parts, overwrite=overwrite, again=False)
     assert names(out) == (["_SUCCESS", "part-00000", "part-00001"] if overwrite else [])
 
 
@@ -287,5 +303,153 @@ def test_nothing_of_a_damaged_part_comes_after_its_removal(tmp_path: Path, parts
     fsspec.register_implementation("late", Late, clobber=True)
     Path(parts[1].path).write_bytes(b"X" * parts[1].size)
     with closing(UrlFiles()) as files, suppress(CorruptData):
-        commit_to_store(files, f"late://{tmp_path}/out", parts, overwrite=False, again=False)
+        commit(files, f"late://{tmp_path}/out", parts, overwrite=False, again=False)
     assert names(tmp_path / "out") == []
+
+
+class Overtaken(UrlFiles):
+    """Calls `meanwhile` once, before the change that has this number."""
+
+    def __init__(self, at: int, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self.left, self.meanwhile = at, meanwhile
+
+    def create(self, path: str) -> AppendFile:
+        self._step()
+        return super().create(path)
+
+    def unlink(self, path: str) -> None:
+        self._step()
+        super().unlink(path)
+
+    def _step(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.meanwhile()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_former_coordinator_takes_nothing_from_the_one_that_commits(
+    tmp_path: Path, parts: list[StagedPart], overwrite: bool, fails: bool
+) -> None:
+    """At each of its changes of the store it stops, and goes on or fails there when the other one is done."""
+    for at in range(1, 8):
+        out, met = tmp_path / f"out-{at}", []
+        if overwrite:
+            out.mkdir()
+            for name in ("part-00000", "_SUCCESS"):
+                (out / name).write_bytes(b"former")
+
+        def overtake() -> None:
+            met.append(at)  # noqa: B023
+            with closing(UrlFiles()) as files:
+                commit_to_store(files, f"shelf://{out}", parts, overwrite=overwrite, again=True)  # noqa: B023
+            if fails:
+                raise OSError(errno.EIO, "the store is away")
+
+        with closing(Overtaken(at, overtake)) as files, suppress(OSError):
+            commit_to_store(files, f"shelf://{out}", parts, overwrite=overwrite, again=False)
+        assert not met or is_whole(out, parts)
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_a_former_coordinator_that_fails_removes_no_copy_of_the_one_that_commits(
+    tmp_path: Path, parts: list[StagedPart], at: int
+) -> None:
+    def fail() -> None:
+        def fail_first() -> None:
+            raise OSError(errno.EIO, "the store is away")
+
+        with closing(Overtaken(2, fail_first)) as files, suppress(OSError):
+            commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
+
+    with closing(Overtaken(at, fail)) as files:
+        commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=True)
+    assert is_whole(tmp_path / "out", parts)
+
+
+class Slow(UrlFiles):
+    """When the last part is being checked, somebody else has done it all, and has cleaned up."""
+
+    def __init__(self, url: str, parts: list[StagedPart]) -> None:
+        super().__init__()
+        self.url, self.parts = url, parts
+
+    def open_below(self, folder: str, path: str) -> ReadFile:
+        opened = super().open_below(folder, path)
+        if path == self.parts[-1].path:
+            with closing(UrlFiles()) as files:
+                commit_to_store(files, self.url, self.parts, overwrite=True, again=True)
+            for part in self.parts:
+                Path(part.path).unlink()
+        return opened
+
+
+def test_a_former_coordinator_leaves_the_manifest_that_is_there_by_now(
+    former: Path, parts: list[StagedPart]
+) -> None:
+    with closing(Slow(f"shelf://{former}", parts)) as files:
+        commit_to_store(files, files.url, parts, overwrite=True, again=False)
+    assert is_whole(former, parts)
+
+
+class ThinStore(UrlFiles):
+    """Somebody removes a part just before the manifest is written."""
+
+    def size(self, path: str) -> int:
+        if path.startswith("shelf://") and path.endswith("part-00001"):
+            Path(path.removeprefix("shelf://")).unlink()
+        return super().size(path)
+
+
+def test_no_manifest_is_written_for_a_part_that_is_gone(tmp_path: Path, parts: list[StagedPart]) -> None:
+    with closing(ThinStore()) as files, pytest.raises(FileNotFoundError):
+        commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
+    assert names(tmp_path / "out") == ["part-00000", "part-00002"]
+
+
+class Cut(UrlFiles):
+    """Somebody writes less over a part just before the manifest is written."""
+
+    def size(self, path: str) -> int:
+        if path.startswith("shelf://"):
+            Path(path.removeprefix("shelf://")).write_bytes(b"less")
+        return super().size(path)
+
+
+def test_no_manifest_is_written_for_a_part_of_another_size(tmp_path: Path, parts: list[StagedPart]) -> None:
+    with closing(Cut()) as files, pytest.raises(OSError, match="has 4 bytes in place of 7000"):
+        commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_copies_over_a_former_output_stay(former: Path, parts: list[StagedPart]) -> None:
+    (former / "_SUCCESS").unlink()
+    Path(parts[2].path).unlink()
+    with closing(UrlFiles()) as files, pytest.raises(CorruptData, match="counts no more") as failed:
+        commit_to_store(files, f"shelf://{former}", parts, overwrite=True, again=True)
+    assert not leaves_copies(from_wire(to_wire(failed.value)))
+
+
+def test_a_node_has_copies_removed_in_a_step_of_its_job(tmp_path: Path, parts: list[StagedPart]) -> None:
+    with closing(Failing(3)) as files:
+        with pytest.raises(OSError, match="away") as failed:
+            commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
+        assert leaves_copies(failed.value) and len(names(tmp_path / "out")) == 2
+        spec = JobSpec(
+            job="job-1", module="m", name="n", bundle_sha256="", inputs=("/in",), output="/out",
+            input_format="lines", output_format="tsv", reducers=3, overwrite=False, params={},
+            output_url=f"shelf://{tmp_path}/out",
+        )  # fmt: skip
+        step = JobStep("withdraw", spec.encode(), [list(astuple(part)) for part in parts])
+        no_code: Any = None
+        assert answer(step.encode(), no_code, lambda step: do_job_step(step, files, no_code)).kind == "done"
+    assert names(tmp_path / "out") == []
+
+
+def test_what_another_job_has_shown_is_not_removed(tmp_path: Path, parts: list[StagedPart]) -> None:
+    with closing(UrlFiles()) as files:
+        commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
+        remove_copies(files, f"shelf://{tmp_path}/out", parts)
+    assert is_whole(tmp_path / "out", parts)

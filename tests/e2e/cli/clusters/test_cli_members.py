@@ -46,14 +46,17 @@ class Load:
 
     def _work(self) -> None:
         with ringmill.Client(self._addresses, timeout=20) as db:
-            number = 0
+            number, contexts = 0, dict[str, ringmill.CausalContext]()
             while not self._is_over.wait(PAUSE_S):
                 key, value = f"{self._name}-{number % 100}", b"%d" % number
                 try:
-                    db.put(key, value)
+                    # Without a context it overwrites what its coordinator knows, and that may have been away.
+                    db.put(key, value, context=contexts.get(key))
                     self.acked[key] = value
-                    if (found := db.get(key).value) != value:
-                        self.wrong.append(f"{key} is {found!r}, put was {value!r}")
+                    found = db.get(key)
+                    contexts[key] = found.context
+                    if found.value != value:
+                        self.wrong.append(f"{key} is {found.value!r}, put was {value!r}")
                     self.counted += 1
                     db.registers.incr(self._name)
                 except ringmill.RingmillError as error:

@@ -80,11 +80,10 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
             return Next.TURN
         case Overloaded():
             return Next.RETRY
-        case DeadlineExceeded() if not is_write:
+        case DeadlineExceeded() | QuorumNotReached(is_late=True) if not is_write:
+            # An attempt of a read has a share of the deadline: its coordinator was slow, or owners were.
             never_left = error.outcome == "failed" and not error.was_told
             return Next.TURN if never_left else Next.RETRY
-        case QuorumNotReached(is_late=True) if not is_write:
-            return Next.RETRY  # owners were slow, and an attempt has only a share of the deadline
     return Next.GIVE_UP
 
 

@@ -79,6 +79,7 @@ def test_an_attempt_that_no_node_could_answer_in_time_is_not_made(whole_s: float
 
 def test_owners_that_are_late_make_a_read_ask_again_and_no_write() -> None:
     late = QuorumNotReached.of("get", 2, ["n1"], {"n2": "no answer"}, outcome="failed", is_late=True)
+    late.was_told = True
     assert next_step(late, is_write=False) is Next.RETRY
     assert next_step(late, is_write=True) is Next.GIVE_UP
     assert next_step(late.with_outcome("unknown"), is_write=True) is Next.GIVE_UP

@@ -20,7 +20,7 @@ MOVES = usual_options(("objects", "moves"))
         ("leaver-waits", 7),
         ("owed-kept", 23),
         ("owners-know-the-joint", 5),
-        ("joint-reads", 5),
+        ("joint-reads", 13),
         ("filled-first", 2),
     ],
 )

@@ -316,7 +316,8 @@ class Engine:
 
     def may_lack(self, start: bytes, end: bytes, snapshot: Snapshot | None = None) -> bool:
         """Whether something of the keys from `start` to before `end` may be lost, now or in a live snapshot."""
-        marks = self.corrupt_ranges() if snapshot is None else (*self.corrupt_ranges(), *snapshot.healed_since)
+        healed = () if snapshot is None else snapshot.healed_since
+        marks = (*self.corrupt_ranges(), *healed)
         return any(one.start < end and (one.end is None or start < one.end) for one in marks)
 
     @property

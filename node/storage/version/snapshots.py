@@ -33,8 +33,8 @@ class Snapshots:
             self.newest = max(self._held, default=0)
 
     def note_healed(self, marks: tuple[CorruptMark, ...], sequence: int) -> None:
-        """What healed these marks is written up to batch `sequence`.  No snapshot that is live then is known to
-        see all of it: where a loss was accepted there is nothing to be seen."""
+        """What healed these marks is written up to batch `sequence`.  No snapshot that is live then is known
+        to see all of it: where a loss was accepted there is nothing to be seen."""
         for held, snapshots in self._held.items():
             if held <= sequence:
                 for snapshot in snapshots:

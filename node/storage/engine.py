@@ -315,7 +315,7 @@ class Engine:
         return self._tables.version.marks
 
     def may_lack(self, start: bytes, end: bytes, snapshot: Snapshot | None = None) -> bool:
-        """Whether something of the keys from `start` to before `end` may be lost, now or in a live snapshot."""
+        """Whether something of the keys from `start` to before `end` may be lost, now or in a snapshot."""
         healed = () if snapshot is None else snapshot.healed_since
         marks = (*self.corrupt_ranges(), *healed)
         return any(one.start < end and (one.end is None or start < one.end) for one in marks)

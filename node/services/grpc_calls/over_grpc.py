@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import grpc
 
+from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.error_status import end_with, whole_status
 from ringmill.node.services.grpc_calls.grpc_refusals import abort, told_error_of
@@ -44,9 +45,10 @@ def grpc_handlers(
     admit: Admitting | None = None,
 ) -> GrpcHandlers:
     """The handlers of each service."""
+    beginning = _Beginning(clock, prove, admit)
     return {
         service.name: {
-            name: _handler(method, f"{service.name}/{name}", _Beginning(clock, prove, admit))
+            name: _handler(method, f"{service.name}/{name}", beginning)
             for name, method in service.methods.items()
         }
         for service in tables
@@ -54,12 +56,13 @@ def grpc_handlers(
 
 
 class _Beginning:
-    """What is done before a method runs."""
+    """What is done before a method runs, and whom its faults are told."""
 
     def __init__(self, clock: Clock, prove: Proving, admit: Admitting | None) -> None:
         self._clock = clock
         self._admit = admit
         self._prove = prove
+        self.complaints = Complaints("gRPC", clock)
 
     async def call(
         self, context: grpc.aio.ServicerContext, name: str, body: bytes = b"", *, tells_clock: bool = False
@@ -92,7 +95,7 @@ def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHan
             tells_clock = method.tells_clock
             return await method.run(body, await beginning.call(context, name, body, tells_clock=tells_clock))
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            status = whole_status(told_error_of(error, name))
+            status = whole_status(told_error_of(error, name, beginning.complaints))
         del body  # or the call would keep it
         return await abort(context, status)
 
@@ -104,7 +107,7 @@ def _upload(method: Upload, name: str, beginning: _Beginning) -> grpc.RpcMethodH
         try:
             return await method.run(bodies, await beginning.call(context, name))
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            status = whole_status(told_error_of(error, name))
+            status = whole_status(told_error_of(error, name, beginning.complaints))
         del bodies  # or the call would keep it
         return await abort(context, status)
 
@@ -118,6 +121,6 @@ def _stream(method: Stream, name: str, beginning: _Beginning) -> grpc.RpcMethodH
             async for each in method.run(body, call):
                 yield each
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            end_with(context, told_error_of(error, name))
+            end_with(context, told_error_of(error, name, beginning.complaints))
 
     return grpc.unary_stream_rpc_method_handler(answer)

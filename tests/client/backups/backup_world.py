@@ -26,6 +26,7 @@ from ringmill.node.services.table import Call, Unary
 from ringmill.node.storage.names import table_name
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.world.clocks import SimulatedClock
+from ringmill.simulator.world.seeds import SeededEntropy
 from ringmill.simulator.world.services import PROCESS, TOKEN
 from tests.node.repair.healing_world import HealingWorld
 
@@ -39,7 +40,7 @@ class BackedWorld:
 
     def __init__(self, world: HealingWorld, disk: LossyDisk) -> None:
         self.world = world
-        self.store = BackupStore(disk, "backups")
+        self.store = BackupStore(disk, "backups", SeededEntropy(1, "backups"))
         self.asked: Callable[[str, str], None] = lambda node, method: None
         self.progress = BackupProgress()
         self.pace = BytePace()

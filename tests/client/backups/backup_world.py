@@ -16,6 +16,7 @@ from ringmill.client.backups.backup_progress import BackupProgress, BytePace
 from ringmill.client.backups.backup_restore import BackupRow, restore_backup, wanted_keyspaces
 from ringmill.client.backups.backup_store import BackupStore
 from ringmill.cluster.access.raw_tokens import TOKEN_KEY
+from ringmill.cluster.consensus.remains import holds_own
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.topology import KeyspaceEntry
@@ -156,7 +157,7 @@ async def read_rows(
             file.close()
         copies = node.copies(manifest.topology)
         sources.append(CopiedNode(folder, node.edit, node.sequence, copies, not node.lacks_hints))
-    keyspaces = [WantedKeyspace(each.id, each.kind, each.is_sloppy) for each in wanted]
+    keyspaces = [WantedKeyspace(each.id, each.kind, each.is_sloppy, holds_own(each)) for each in wanted]
     async with aclosing(merged_rows(files, sources, keyspaces, manifest.topology.partitions)) as rows:
         async for row in rows:
             yield [BackupRow(*row)]

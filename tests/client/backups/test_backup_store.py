@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +23,7 @@ CONTENT = b"first" + b"second"
 TABLE = BackedTable(1, len(CONTENT), sha256(CONTENT).hexdigest())
 
 
-class LateStore(MemoryFileSystem):
+class LateStore(MemoryFileSystem):  # type: ignore[misc]
     """Its copies have begun when they are answered, as Azure's, and end after a few looks at them."""
 
     protocol = "late"
@@ -127,7 +128,7 @@ def test_what_a_store_does_not_copy_in_time_stays(
     monkeypatch.setattr(LateStore, "looks", float("inf"))
     monkeypatch.setattr(url_files, "_COPIED_WITHIN_S", 0.02)
     late.pipe_file("/b/x.tmp", CONTENT)
-    with pytest.raises(TimeoutError, match="copied 0 of 11 bytes in 0.02 s"):
+    with pytest.raises(TimeoutError, match="copied 0 of 11 bytes"):
         UrlFiles().rename("late://b/x.tmp", "late://b/x")
     assert late.cat_file("/b/x.tmp") == CONTENT
 
@@ -137,4 +138,5 @@ async def test_prune_deletes_what_killed_backups_were_writing(tmp_path: Path) ->
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(CONTENT)
     pruned = await opened(str(tmp_path)).prune()
-    assert (pruned.tables, [path for path in tmp_path.rglob("*") if path.is_file()]) == (1, [])
+    assert pruned.tables == 1
+    assert [name for folder in ("tables", "backups") for name in os.listdir(tmp_path / folder)] == []

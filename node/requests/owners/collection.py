@@ -315,7 +315,7 @@ class Collection:
         reasons = tally.reasons(silent)
         missing = self._missing() if self._needed is not None and tally.answered else None
         if missing is not None:
-            self._end(_short_of_session(missing, tally, reasons))
+            self._end(_short_of_session(missing, tally, reasons, is_late=deadline.left_s <= 0))
             return
         self._end(
             QuorumNotReached.of(
@@ -339,8 +339,10 @@ class Collection:
 AskedTogether: TypeAlias = Together[Question, Collection]
 
 
-def _short_of_session(missing: Dot, tally: ReadTally, reasons: Mapping[str, str]) -> QuorumNotReached:
-    """A read that would go back behind what its session has seen."""
+def _short_of_session(
+    missing: Dot, tally: ReadTally, reasons: Mapping[str, str], *, is_late: bool
+) -> QuorumNotReached:
+    """A read that would go back behind what its session has seen; `is_late` as in QuorumNotReached.of."""
     sometimes("a read fails as nobody shows what its session has seen")
     others = "; ".join(f"{node}: {why}" for node, why in sorted(reasons.items())) or "all owners answered"
     return QuorumNotReached(
@@ -351,6 +353,8 @@ def _short_of_session(missing: Dot, tally: ReadTally, reasons: Mapping[str, str]
             "acked": list(tally.answered),
             "failed": dict(reasons),
             "session": str(missing),
+            **({"epoch": tally.newer_epoch} if tally.newer_epoch else {}),
+            **({"late": True} if is_late else {}),
         },
         hint="try again when more owners are up; a new session begins with what it finds",
         outcome="failed",

@@ -7,6 +7,8 @@ answer, a failure and the end of its patience are events.
 One owner is asked for the object, the others for its digest if it is large (rule G6).  A digest is an answer
 when it is that of an object that somebody else has told; else its owner is asked again, for the object.
 Until then it has not answered, so that one that dies meanwhile is replaced as any other.
+
+What it fails with says when its time was over, as its client then asks again (rule D1).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from ringmill.client.blocking import Client
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.wire.offers import CarrierName
 from tests.e2e.cli.conftest import Shell
+from tests.e2e.waiting import until
 
 NODES = ("n1", "n2", "n3")
 TIMEOUT_S = 20.0
@@ -125,7 +126,7 @@ def test_one_node_after_the_other_is_changed_over(cluster: Shell, transport: Car
             cluster.ok(*here, "status", "--wait", "healthy", "--timeout", "30s")
             db.put("k", b"after " + name.encode())
             assert db.get("k", r="all").value == b"after " + name.encode()
-    assert any(f"does not offer {transport}" in line for line in said(cluster, transport, "n3"))
+    until(lambda: any(f"does not offer {transport}" in line for line in said(cluster, transport, "n3")))
 
 
 def test_a_transport_that_is_none_is_refused_by_name(tmp_path: Path) -> None:

@@ -162,9 +162,12 @@ async def test_what_reaches_out_of_a_task_is_refused(premises: Premises, listeni
     for name, said in held.items():
         assert said.startswith(other_ends.get(name, "PermissionError")), name
     premises.containment = replace(premises.containment, is_on=False)
-    free = await premises.found(*lines)
+    free = await premises.found(*(line for line in lines if not line.startswith("shorten ")))
     refused = {name: said for name, said in free.items() if "Error" in said}
     assert refused.keys() <= ({"unshare"} if os.geteuid() else set()), "it would prove nothing otherwise"
+    spec = premises.spec(premises.lines("lines", f"shorten {premises.root}/inputs/lines"))
+    shortened = await premises.attempt(await premises.process(), spec)
+    assert TaskFailed.from_wire(shortened.body).cause is Cause.INPUT_CHANGED
 
 
 async def test_what_tasks_need_still_works(premises: Premises) -> None:

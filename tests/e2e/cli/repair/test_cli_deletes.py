@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,10 @@ from ringmill.client.blocking import Client
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.client.many_keys import raise_first
 from tests.e2e.cli.conftest import Shell
+from tests.e2e.waiting import until
 
 NODES = ("n1", "n2", "n3")
 KEYS = [f"{{tag {number % 2}}}:{number}" for number in range(120)]
-PATIENT_S = 20.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENT_S
-    while not condition():
-        assert time.monotonic() < deadline, "that never came about"
-        time.sleep(0.2)
 
 
 def members(shell: Shell) -> list[dict[str, Any]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from ringmill.client.blocking import Client
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.client.many_keys import raise_first
 from tests.e2e.cli.conftest import Shell
+from tests.e2e.waiting import until
 
 KEYS = [f"key:{number}" for number in range(600)]
 HINT_BYTES = 24 * 1024
-PATIENT_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +28,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         shell.ok("cluster", "up", "-n", "3", "--partitions", "16", *place)
         yield shell
         shell.ok("cluster", "down")
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENT_S
-    while not condition():
-        assert time.monotonic() < deadline, "that never came about"
-        time.sleep(0.25)
 
 
 def views(shell: Shell) -> list[dict[str, Any]]:

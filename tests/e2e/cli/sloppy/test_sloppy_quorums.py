@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from tests.e2e.waiting import until
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
 
 KEY = "{one}key"  # in the same partition in every keyspace
-PATIENCE_S = 60.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < ends, "it takes too long"
-        time.sleep(0.1)
 
 
 def replicas(receipt: Any, role: str) -> dict[str, str]:

@@ -1,0 +1,16 @@
+"""Waiting for what real processes come to by themselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PATIENT_S = 120.0  # a bound for what hangs; nothing is learnt from how long it takes
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Fails when it never becomes true."""
+    ends = time.monotonic() + PATIENT_S
+    while not condition():
+        assert time.monotonic() < ends, "that never came about"
+        time.sleep(0.2)

@@ -68,7 +68,7 @@ class UrlFiles(OsFileSystem):
             if getattr(store, "local_file", False):
                 store.mv(former, name)
                 return
-            size_bytes = store.info(former).get("size")
+            size_bytes = _info(source).get("size")
             try:
                 store.cp_file(former, name)
             except NotImplementedError:  # what has no copies may have a rename of its own, as SFTP does

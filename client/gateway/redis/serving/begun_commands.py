@@ -53,6 +53,7 @@ class BegunCommand:
         except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
             _log.exception("an answer could not be encoded")
             self.reply = encode_reply(GATEWAY_FAILED, self.version)
+        self.changes.clear()  # and with them the arguments, which nobody counts any more
         self.connection.is_answered(self)
 
     def droppable(self, change: Change) -> Change:

@@ -277,6 +277,24 @@ def reset(caller: Spoken) -> None:
 
 
 @pytest.mark.usefixtures("peak")
+async def test_arguments_of_commands_that_are_answered_are_held_no_longer() -> None:
+    registers = Registers()
+    registers.waiting.add(b"slow")
+    async with redis_door(registers) as (door, connect):
+        caller, other = await connect(), await connect()
+        caller.say(b"GET", b"slow")
+        await registers.has_been_asked(1)
+        for number in range(40):
+            caller.say(b"SET", b"k%d" % number, LARGE[: MIB // 32])
+        async with asyncio.timeout(20):
+            while len(registers.values) < 40:
+                assert await other.ask(b"PING") == b"+PONG"
+        assert held_by_arguments() < MIB // 2
+        registers.may_answer.set()
+        assert await caller.heard() == b"$-1"
+
+
+@pytest.mark.usefixtures("peak")
 @pytest.mark.parametrize("how", ["alone", "among keys", "in a transaction"])
 async def test_commands_of_connections_that_have_gone_have_the_same_bound(how: str) -> None:
     registers = Registers()

@@ -280,7 +280,7 @@ def reset(caller: Spoken) -> None:
 async def test_arguments_of_commands_that_are_answered_are_held_no_longer() -> None:
     registers = Registers()
     registers.waiting.add(b"slow")
-    async with redis_door(registers) as (door, connect):
+    async with redis_door(registers) as (_, connect):
         caller, other = await connect(), await connect()
         caller.say(b"GET", b"slow")
         await registers.has_been_asked(1)

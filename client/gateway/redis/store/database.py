@@ -24,8 +24,8 @@ __all__ = ["Database"]
 
 MOST_CURSORS: Final = 10_000
 _CURSORS: Final = 1 << 20
-"""Of one database and start; which ones is drawn.  They are below 2 to the 53rd, as larger numbers are not exact
-in JavaScript."""
+"""Of one database and start; which ones is drawn.  They are below 2 to the 53rd, as larger numbers are not
+exact in JavaScript."""
 _STEPS_AT_ONCE: Final = 1 << 18
 """Comparisons of patterns with names: some milliseconds."""
 

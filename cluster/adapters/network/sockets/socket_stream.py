@@ -31,7 +31,7 @@ STALL_S: Final = 15.0
 LOOK_S: Final = 15.0
 """A frame that is under way at two looks has come by half; at one it may be that this process was stopped."""
 LEAST_BYTES: Final = 1024 * 1024
-"""A frame of which this much comes between two looks is on its way.  Chosen, not measured: a drip has to end."""
+"""A frame of which so much comes between two looks is on its way.  Chosen, not measured; a drip must end."""
 END_S: Final = 1.0  # for the last bytes to be taken
 READ_HIGH_BYTES: Final = 1024 * 1024
 _READ_LOW_BYTES: Final = 256 * 1024
@@ -226,7 +226,7 @@ class SocketStream(asyncio.Protocol):
             self._transport.write(data)
 
     def _look_at_half(self) -> None:
-        """Give up who sends hardly more of a frame; not one that is not read, as others of its frames wait."""
+        """Give up who sends hardly more of a frame; not one that is not read, as other frames wait."""
         self._look = None
         if self._is_ended or self._is_ending or self._failure is not None:
             return
@@ -234,7 +234,7 @@ class SocketStream(asyncio.Protocol):
         is_slow = self._parser.is_within and not self._is_held and came_bytes < LEAST_BYTES
         self._looks = self._looks + 1 if is_slow else 0
         if self._looks == 2:
-            reason = f"{self.name}: half a frame came, and then {came_bytes} bytes in {LOOK_S:g} s: too slowly"
+            reason = f"{self.name}: half a frame came, and then {came_bytes} bytes in {LOOK_S:g} s: too slow"
             self._failure = Unavailable(reason, outcome="unknown")
             self._wake()
         elif self._parser.is_within:

@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from ringmill.client.cli.frame.settings import DEFAULT_TIMEOUT_S
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DiskFull, NotFound, Overloaded, RingmillError, Unavailable
@@ -171,18 +172,28 @@ async def test_a_job_is_accepted_when_another_member_has_its_code() -> None:
         assert world.kept == [N4]
 
 
+def test_what_keeps_a_job_from_being_accepted_is_told_while_its_client_waits() -> None:
+    longest_s = planning_turns._LONGEST_WAIT_S + tenure._KEPT_WITHIN_S
+    assert longest_s <= DEFAULT_TIMEOUT_S - 1, "it is planned in between"
+
+
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenure, "_KEPT_WITHIN_S", 0.05)
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenure, "_CODE_PAUSE_S", 0.01)
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_a_job_whose_code_no_other_member_takes_is_not_accepted_yet() -> None:
+@pytest.mark.usefixtures("restless")
+async def test_a_job_whose_code_no_other_member_takes_is_not_accepted_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world, is_full = World(N2), [True]
     world.refuse = lambda node: "its disk is full" if is_full[0] else ""
     async with await world.tenure() as holding:
-        with pytest.raises(Unavailable, match="no other member keeps its code: n2: its disk is full") as told:
+        with (
+            monkeypatch.context() as impatient,
+            pytest.raises(Unavailable, match="no other member keeps its code: n2: its disk is full") as told,
+        ):
+            impatient.setattr(tenure, "_KEPT_WITHIN_S", 0.05)
             await holding.accept(SPEC, N1)
         assert told.value.outcome == "unknown"
         is_full[0] = False
@@ -191,7 +202,7 @@ async def test_a_job_whose_code_no_other_member_takes_is_not_accepted_yet() -> N
         assert holding.open_jobs == 1, "it is the same job"
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("restless")
 async def test_a_job_is_accepted_when_no_other_member_is_up_any_more() -> None:
     world = World(N2)
 

@@ -303,12 +303,19 @@ class Tenure:
             dropped = await self._index.put(over.counted(entries, retried, NO_FLOW))
         if has_crashed and not driver.is_over:  # only now: another one might have gone on with it (J12)
             driver.settle()
-            await driver.clean_up()
+            try:
+                await driver.clean_up()
+            except Exception as error:  # noqa: BLE001 - perhaps the same fault; it must not end the node
+                self._leave(driver, error)
         await self._forget(dropped)
 
     def _crash(self, driver: JobDriver, error: BaseException) -> None:
         _log.error("job %s ends by a fault of its coordinator", driver.spec.job, exc_info=error)
         driver.crash(error)
+
+    def _leave(self, driver: JobDriver, error: BaseException) -> None:
+        """The end of the job is told and stays: what it has left is of no use, and in nobody's way."""
+        _log.error("what job %s has left is not removed, by a fault", driver.spec.job, exc_info=error)
 
     async def _take_over(self, row: IndexRow) -> None:
         try:

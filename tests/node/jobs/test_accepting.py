@@ -257,6 +257,30 @@ async def test_a_job_that_its_coordinator_crashes_is_told_as_failed_when_the_lis
     assert leftovers(tmp_path) == []
 
 
+async def test_a_fault_of_cleaning_up_behind_a_crash_ends_no_tenure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+
+    async def crash(driver: JobDriver) -> None:
+        await begun(driver)
+        raise RuntimeError("a bug")
+
+    async def crash_again(driver: JobDriver) -> None:
+        raise RuntimeError("the same bug")
+
+    monkeypatch.setattr(JobDriver, "run", crash)
+    monkeypatch.setattr(JobDriver, "clean_up", crash_again)
+    async with await world.tenure() as holding:
+        await holding.accept(SPEC, N1)
+        driver = holding._jobs["a"]
+        while holding.open_jobs:  # noqa: ASYNC110 - a turn of the loop each
+            await asyncio.sleep(0)
+        assert (driver.view().state, "a bug" in str(driver.view().error)) == ("FAILED", True)
+        assert "what job a has left is not removed, by a fault" in caplog.text
+        await holding.accept(replace(SPEC, job="b", output="/out-b"), N1)
+
+
 async def test_a_job_that_its_former_coordinator_crashes_is_not_told_as_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -236,13 +236,16 @@ class Tenure:
 
     async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:
         """Returns once the job outlives this node; else why it may not."""
+        spreading = self._group.create_task(self._spread(driver))
         try:
-            await gather_all([self._list(driver, row), driver.journal.flush(), self._spread(driver)])
+            await gather_all([self._list(driver, row), driver.journal.flush()])
+            await spreading
         except RingmillError as error:
             if isinstance(error, Fenced):
                 self.ended.set()
             return error
         finally:
+            spreading.cancel()  # whoever is fenced does not wait for members that keep the code
             self._without_code.pop(row.job, None)
         self._keeping.pop(row.job, None)
         return None

@@ -27,7 +27,7 @@ from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.ports import Priority
 from ringmill.node.jobs import tenure
 from ringmill.node.jobs.job_driver import JobDriver
-from ringmill.node.jobs.journal.cells import INDEX, Cells
+from ringmill.node.jobs.journal.cells import INDEX, Cells, Fenced
 from ringmill.node.jobs.journal.job_index import IndexRow
 from ringmill.node.jobs.slots import Slots
 from ringmill.node.jobs.stages import planning_turns
@@ -214,6 +214,23 @@ async def test_a_job_is_accepted_when_no_other_member_is_up_any_more() -> None:
     async with await world.tenure() as holding:
         await holding.accept(SPEC, N1)
     assert world.kept == []
+
+
+@pytest.mark.usefixtures("restless")
+async def test_who_is_fenced_out_of_the_list_of_jobs_waits_for_no_member_that_keeps_the_code() -> None:
+    world = World(N2)
+    world.refuse = lambda node: "its disk is full"
+
+    def overtake(key: bytes) -> None:
+        if key == INDEX:
+            version, _ = world.registers.held[INDEX]
+            world.registers.held[INDEX] = version + 1, b"of another one"
+
+    async with await world.tenure() as holding:
+        world.registers.before_write = overtake
+        with pytest.raises(Fenced) as told:
+            await holding.accept(SPEC, N1)
+        assert (told.value.outcome, holding.ended.is_set()) == ("unknown", True)
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -60,7 +60,7 @@ from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
 from ringmill.node.jobs.keyspaces.kept_snapshot import keep_snapshot, snapshot_name
 from ringmill.node.jobs.keyspaces.keyspace_commit import KeyspaceCommit
-from ringmill.node.jobs.publication import publish, withdraw
+from ringmill.node.jobs.publication import copies_left, publish, withdraw
 from ringmill.node.jobs.stages.dropping import drop_everywhere
 from ringmill.node.jobs.stages.next_stage import planned_stage
 from ringmill.node.jobs.surroundings import Surroundings
@@ -188,8 +188,12 @@ class JobDriver:
             self.feed(event)
 
     async def noted(self) -> None:
-        """Returns when what a user has asked for, or the end of the job, may be told.  Raises Fenced."""
-        if self._machine.is_over or self._crash is not None:
+        """Returns when what a user has asked for, or the end of the job, may be told.  Raises Fenced.
+
+        While copies of a failed job are removed, which may take long, it is told as running.
+        """
+        is_over = self._machine.is_over and not copies_left(self._stage, self._machine)
+        if is_over or self._crash is not None:
             await self.over.wait()
         else:
             await self.journal.flush()

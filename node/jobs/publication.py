@@ -26,7 +26,7 @@ from ringmill.cluster.mapreduce.machine.task_state import failure_pause_s
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 
-__all__ = ["publish", "withdraw"]
+__all__ = ["copies_left", "publish", "withdraw"]
 
 _log = logging.getLogger(__name__)
 _MAX_FAILURES: Final = 8
@@ -62,19 +62,24 @@ async def publish(
         await asyncio.sleep(failure_pause_s(f"{spec.job}.{failures}", failures))
 
 
-async def withdraw(job_steps: JobStepRunner, spec: JobSpec, machine: JobMachine) -> None:
-    """Remove what the commit of this job has left in a store: it has failed, as the journal says, so nobody
-    commits any more.  A former coordinator may have been at it, so it is done again where it was done."""
+def copies_left(spec: JobSpec, machine: JobMachine) -> list[StagedPart]:
+    """What the commit of this job may have left in a store: it has failed, as its journal tells anybody."""
     tasks = machine.last_tasks
     if machine.state != "FAILED" or not spec.output_url or not all(each.winner for each in tasks):
-        return
+        return []
     if machine.error is None or not leaves_copies(machine.error):
-        return
-    parts = [StagedPart.of(each.attempt.task, each.output, spec) for each in winners_of(tasks)]
-    try:
-        await job_steps.withdraw(spec, parts)
-    except RingmillError as error:  # the job has failed all the same, by what its commit met
-        _log.warning("not all that job %s has copied to its output is removed: %s", spec.job, error)
+        return []
+    return [StagedPart.of(each.attempt.task, each.output, spec) for each in winners_of(tasks)]
+
+
+async def withdraw(job_steps: JobStepRunner, spec: JobSpec, machine: JobMachine) -> None:
+    """Remove it, once the journal says that the job has failed: nobody commits any more.  A former
+    coordinator may have been at it, so it is done again where it was done."""
+    if copies := copies_left(spec, machine):
+        try:
+            await job_steps.withdraw(spec, copies)
+        except RingmillError as error:  # the job has failed all the same, by what its commit met
+            _log.warning("not all that job %s has copied to its output is removed: %s", spec.job, error)
 
 
 def _is_certain(error: RingmillError, failures: int) -> bool:

@@ -238,7 +238,7 @@ async def test_what_was_copied_to_a_store_is_removed_before_the_job_is_told_as_f
         return await plan(steps, replace(spec, output_url=""))
 
     async def withdraw(steps: JobStepRunner, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
-        seen = await cluster.nodes["n1"].coordinator.view("job-1")
+        seen = await cluster.nodes["n1"].coordinator.kill("job-1")
         told.append((spec.output_url, tuple(parts), seen.state))
         raise RingmillError("the store is away")
 

@@ -314,19 +314,16 @@ class Engine:
         """Key ranges whose newest values may be lost; reads there raise CorruptRange."""
         return self._tables.version.marks
 
-    def may_lack(self, start: bytes, end: bytes) -> bool:
-        """Whether something of the keys from `start` to before `end` may be lost."""
-        return any(one.start < end and (one.end is None or start < one.end) for one in self.corrupt_ranges())
+    def may_lack(self, start: bytes, end: bytes, snapshot: Snapshot | None = None) -> bool:
+        """Whether something of the keys from `start` to before `end` may be lost, now or in a snapshot."""
+        healed = () if snapshot is None else snapshot.healed_since
+        marks = (*self.corrupt_ranges(), *healed)
+        return any(one.start < end and (one.end is None or start < one.end) for one in marks)
 
     @property
     def damage_found(self) -> asyncio.Event:
         """Set when a range is marked, and at opening when there are marks; clear it, then look at them."""
         return self._healing.found
-
-    @property
-    def marks_found(self) -> int:
-        """How often ranges were marked.  What is healed is written again, so an older snapshot lacks it."""
-        return self._healing.times_found
 
     async def mark_healed(self, mark: CorruptMark, start: bytes = b"", end: bytes | None = None) -> None:
         """Make [start, end) of a mark readable again, after the caller has merged other copies in.

@@ -118,7 +118,7 @@ class NodeDisk:
         """Let a sector of some of the engine's files be unreadable, and of one of the node's own; how many.
 
         One of the two files of the identity stays sound, and so does one copy of the control state: where
-        `CONTROL` is the own file, the engine's files are spared.
+        `CONTROL` is the own file, or is not there yet, the engine's files are spared.
         """
         own = [] if tables_only or self.is_rotten else self._draw_own()
         self.is_rotten = True
@@ -127,7 +127,8 @@ class NodeDisk:
         paths = [f"{_STORE}/{name}" for name in names if name.endswith(".sst") or not tables_only]
         paths = [path for path in paths if self.lossy.is_file(path) and self.lossy.size(path)]
         paths = [path for path in paths if self._draws.random() < _SPOILED_SHARE]
-        paths = own if own == [f"{_DATA}/{CONTROL_NAME}"] else [*own, *paths]
+        second = f"{_DATA}/{CONTROL_NAME}"
+        paths = own if own == [second] or not self.lossy.is_file(second) else [*own, *paths]
         for path in paths:
             self.lossy.spoil(path, self._draws.randrange(self.lossy.size(path)))
         return len(paths)

@@ -67,7 +67,7 @@ class ForgetfulEngine:
         self.scan_failure: Exception | None = None
         self.cold: set[bytes] = set()
         self.fenced: set[bytes] = set()  # keys that begin so are damaged
-        self.marks_found = 0
+        self.healed: set[bytes] = set()  # those that were, while a snapshot was live
         self.is_cached = False  # a scan then never waits
         self.can_sync = asyncio.Event()
         self.can_sync.set()
@@ -158,8 +158,9 @@ class ForgetfulEngine:
 
     has_spare_room = has_room
 
-    def may_lack(self, start: bytes, end: bytes) -> bool:
-        return any(start <= prefix < end for prefix in self.fenced)
+    def may_lack(self, start: bytes, end: bytes, snapshot: HeldSnapshot | None = None) -> bool:
+        damaged = self.fenced if snapshot is None else self.fenced | self.healed
+        return any(start <= prefix < end for prefix in damaged)
 
     def snapshot(self) -> HeldSnapshot:
         return HeldSnapshot(dict(self._content))

@@ -29,7 +29,6 @@ MOST_HELD: Final = 16
 class _Held:
     snapshot: Snapshot
     copies: Mapping[PartitionId, Epoch]  # the epochs of the copies that it speaks for
-    marks: int  # ranges that the engine had marked as damaged until then
     ending: asyncio.TimerHandle | None = None
 
 
@@ -59,7 +58,7 @@ class HeldSnapshots:
                 if self._node in row.readers
             ]
             copies = {copy.partition: copy.copy_epoch for copy in owned if not self._may_lack(copy)}
-            held = _Held(self._engine.snapshot(), copies, self._engine.marks_found)
+            held = _Held(self._engine.snapshot(), copies)
             self._held[name] = held
         self._end_later(name, held)
         return sorted(held.copies)
@@ -75,8 +74,10 @@ class HeldSnapshots:
             raise NotFound(
                 f"{self._node} did not have partition {copy.partition} whole in snapshot {name[:80]}"
             )
-        if held.marks != self._engine.marks_found:
-            raise NotFound(f"{self._node} has found damage since snapshot {name[:80]}")
+        if self._may_lack(copy, held.snapshot):
+            raise NotFound(
+                f"{self._node} has found damage in partition {copy.partition} since snapshot {name[:80]}"
+            )
         self._end_later(name, held)
         return held.snapshot
 
@@ -88,9 +89,9 @@ class HeldSnapshots:
                 held.ending.cancel()
             held.snapshot.release()
 
-    def _may_lack(self, copy: Copy) -> bool:
+    def _may_lack(self, copy: Copy, snapshot: Snapshot | None = None) -> bool:
         prefix = copy_prefix(copy)
-        return self._engine.may_lack(prefix, prefix_end(prefix))
+        return self._engine.may_lack(prefix, prefix_end(prefix), snapshot)
 
     def _found(self, name: str) -> _Held:
         held = self._held.get(name)

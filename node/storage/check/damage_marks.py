@@ -60,14 +60,12 @@ class DamageMarks:
         self._pieces: dict[CorruptMark, tuple[CorruptMark, ...]] = {}
         self._one_at_a_time = asyncio.Lock()
         self.found = asyncio.Event()
-        self.times_found = 0
 
     def look(self) -> None:
         """Look for new marks; call it when the version may have changed."""
         marks = set(self._tables.version.marks)
         if not marks <= self._known | self._remaining:
             self.found.set()
-            self.times_found += 1
         self._known = marks
 
     async def fence(self, start: bytes, end: bytes, sequence: int) -> None:

@@ -148,7 +148,7 @@ class Reading:
         marks = self._tables.version.marks
         if view.version.marks != marks:
             marks += view.version.marks
-        return marks if snapshot is None else marks + self._snapshots.healed_since(snapshot.sequence)
+        return marks if snapshot is None else marks + snapshot.healed_since
 
     def _judge(
         self, key: bytes, entry: Found | None, sequence: int, marks: tuple[CorruptMark, ...]

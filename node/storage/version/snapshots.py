@@ -13,34 +13,32 @@ __all__ = ["Snapshot", "Snapshots"]
 
 
 class Snapshots:
-    """Live snapshots by sequence number, with a count for each."""
+    """Live snapshots by sequence number, each with those that are live."""
 
     def __init__(self) -> None:
-        self._held: dict[int, int] = {}
-        self._healed: dict[int, tuple[CorruptMark, ...]] = {}  # since that snapshot was taken
+        self._held: dict[int, set[Snapshot]] = {}
         self.newest = 0
 
     def take(self, sequence: int) -> Snapshot:
-        self._held[sequence] = self._held.get(sequence, 0) + 1
+        snapshot = Snapshot(self, sequence)
+        self._held.setdefault(sequence, set()).add(snapshot)
         self.newest = max(self._held)
-        return Snapshot(self, sequence)
+        return snapshot
 
-    def release(self, sequence: int) -> None:
-        self._held[sequence] -= 1
-        if not self._held[sequence]:
-            del self._held[sequence]
-            self._healed.pop(sequence, None)
+    def release(self, snapshot: Snapshot) -> None:
+        held = self._held[snapshot.sequence]
+        held.remove(snapshot)
+        if not held:
+            del self._held[snapshot.sequence]
             self.newest = max(self._held, default=0)
 
     def note_healed(self, marks: tuple[CorruptMark, ...], sequence: int) -> None:
-        """What healed these marks is written up to batch `sequence`, and no older snapshot sees all of it."""
-        for held in self._held:
-            if held < sequence and marks:
-                self._healed[held] = (*self._healed.get(held, ()), *marks)
-
-    def healed_since(self, sequence: int) -> tuple[CorruptMark, ...]:
-        """Marks that are in force for a live snapshot, though not any more for what is read as of now."""
-        return self._healed.get(sequence, ())
+        """What healed these marks is written up to batch `sequence`.  No snapshot that is live then is known
+        to see all of it: where a loss was accepted there is nothing to be seen."""
+        for held, snapshots in self._held.items():
+            if held <= sequence:
+                for snapshot in snapshots:
+                    snapshot.healed_since += marks
 
     def live(self) -> tuple[int, ...]:
         """Ascending."""
@@ -50,16 +48,18 @@ class Snapshots:
 class Snapshot:
     """The store as it was after batch `sequence`, until released; releasing twice is fine."""
 
-    __slots__ = ("_owner", "sequence")
+    __slots__ = ("_owner", "healed_since", "sequence")
 
     def __init__(self, owner: Snapshots, sequence: int) -> None:
         self._owner: Snapshots | None = owner
         self.sequence = sequence
+        self.healed_since: tuple[CorruptMark, ...] = ()
+        """Marks that are in force for this snapshot, though not any more for what is read as of now."""
 
     def release(self) -> None:
         if self._owner is not None:
             owner, self._owner = self._owner, None
-            owner.release(self.sequence)
+            owner.release(self)
 
     def __enter__(self) -> Snapshot:
         return self

@@ -116,7 +116,7 @@ def test_who_leaves_says_so_to_those_that_stay() -> None:
 def test_a_copy_that_was_damaged_while_it_was_filled_does_not_count() -> None:
     async def story(world: HealingWorld) -> None:
         engine = world["n4"].replica.engine
-        engine.may_lack = lambda start, end: True  # type: ignore[method-assign]
+        engine.may_lack = lambda start, end, snapshot=None: True  # type: ignore[method-assign]
         await change(world, turned)
         await until(lambda: bool(world["n4"].moves.mover.held_back))
         await asyncio.sleep(5.0)
@@ -131,7 +131,7 @@ def test_a_copy_that_was_damaged_while_it_was_filled_does_not_count() -> None:
 def test_who_may_lack_a_write_of_the_joint_is_compared_once_it_has_its_place() -> None:
     async def story(world: HealingWorld) -> None:
         joiner = world["n4"].replica.engine
-        joiner.may_lack = lambda start, end: True  # type: ignore[method-assign]
+        joiner.may_lack = lambda start, end, snapshot=None: True  # type: ignore[method-assign]
         await change(world, turned)
 
         def joined() -> list[int]:

@@ -110,8 +110,22 @@ def test_an_owner_that_was_healed_since_does_not_speak_for_its_snapshot() -> Non
         await filled(world)
         span = await held(world)
         for damaged in ("n2", "n3"):
-            world.nodes[damaged].disk.engine.marks_found += 1
-        with pytest.raises(NotFound, match="found damage"):
+            copy = Copy(PartitionId(0), world.topology.rows[0].copy_epoch_of(NodeId(damaged)))
+            world.nodes[damaged].disk.engine.healed.add(copy_prefix(copy))
+        with pytest.raises(NotFound, match="found damage in partition 0"):
+            await read(world, span)
+
+
+def test_damage_of_another_partition_ends_no_snapshot() -> None:
+    async def story(world: World) -> None:
+        await filled(world)
+        span = await held(world)
+        for damaged in ("n2", "n3"):
+            copy = Copy(PartitionId(1), world.topology.rows[1].copy_epoch_of(NodeId(damaged)))
+            world.nodes[damaged].disk.engine.healed.add(copy_prefix(copy))
+        of_others = [await read(world, span._replace(first=number, last=number)) for number in (0, 2, 3)]
+        assert any(of_others)
+        with pytest.raises(NotFound, match="found damage in partition 1"):
             await read(world, span)
 
     run(story)

@@ -71,7 +71,9 @@ class TaskPool:
 
     async def _start(self, folder: str, limits: Mapping[str, int]) -> TaskProcess:
         try:
-            process = await self.spawner.start_task(workdir=folder, environment=TASK_ENVIRONMENT, limits=limits)
+            process = await self.spawner.start_task(
+                workdir=folder, environment=TASK_ENVIRONMENT, limits=limits
+            )
         except ChildProcessError:
             self.is_able = False
             raise

@@ -96,9 +96,7 @@ class JobStepRunner:
         timeout_s = _WITHDRAW_TIMEOUT_S + len(parts) * _REMOVED_WITHIN_S
         await self._have_done(JobStep("withdraw", spec.encode(), _rows(parts)), timeout_s)
 
-    async def _have_done(
-        self, step: JobStep, timeout_s: float, limits: Mapping[str, int] = _LIMITS
-    ) -> Any:
+    async def _have_done(self, step: JobStep, timeout_s: float, limits: Mapping[str, int] = _LIMITS) -> Any:
         """Run a step; if its process ended before its answer, run it again, because each step can be
         repeated."""
         for tried in range(_TRIES - 1):

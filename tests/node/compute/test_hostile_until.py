@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ringmill.cluster.adapters.processes.process_table import children_of
 from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.errors import JobFailed
 from ringmill.cluster.mapreduce.api.bundle import build_bundle
@@ -16,7 +17,7 @@ from ringmill.cluster.mapreduce.failures import Cause
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.node_options import TASK_LIMITS
 
-SOURCE = b'''
+SOURCE = b"""
 import os, time
 from collections.abc import Iterator
 from ringmill import FileInput, RoundResult, Sum, iterate, job, pipeline
@@ -37,7 +38,7 @@ def greedy(result: RoundResult) -> bool:
 
 judged = job(map=kept, reduce=Sum(), input=FileInput("records"), params={"takes": ""})
 whole = pipeline(job(map=words, reduce=Sum()), iterate(judged, max=2, until=greedy))
-'''
+"""
 
 
 @pytest.mark.parametrize(
@@ -65,10 +66,10 @@ async def test_what_judges_a_round_is_ended_with_all_that_it_started_once(
             await runner.is_last_round(spec, str(tmp_path / "code"), 1, {})
         assert failed.value.detail["cause"] == cause
         assert time.monotonic() - begun < 15, "it is not tried again"
-        forkserver = processes.forkserver_pid
-        children = Path(f"/proc/{forkserver}/task/{forkserver}/children")
-        async with asyncio.timeout(10):
-            while children.read_text():
-                await asyncio.sleep(0.01)
+        for _look in range(1000):  # until the last of them is buried
+            if not children_of(processes.forkserver_pid or 0):
+                break
+            await asyncio.sleep(0.01)
+        assert not children_of(processes.forkserver_pid or 0)
     finally:
         await processes.close()

@@ -34,6 +34,7 @@ _REMOVED_WITHIN_S: Final = 0.1  # and each part takes a request to the store
 _UNTIL_TIMEOUT_S: Final = 600.0  # it may read all records of a round
 _TRIES: Final = 3  # a process that is killed once was unlucky, one that is killed three times is too large
 _PAUSE_S: Final = 0.1
+_LAST_WORDS_S: Final = 5.0
 _END_TIMEOUT_S: Final = 1.0
 _LIMITS: Final = {"as_bytes": TASK_LIMITS["as_bytes"]}  # a plan holds every split in memory
 _MIB: Final = 1024 * 1024
@@ -123,8 +124,7 @@ class JobStepRunner:
             text = f"{step.what} of the job took longer than {timeout_s:g} s"
             raise RingmillError(text, outcome=_outcome(step)) from error
         except (EOFError, BrokenPipeError, ValueError) as error:
-            await _bury(process)
-            if step.what == "until" and process.breach:  # it would break the same limit again
+            if step.what == "until" and await _broke_limit(process):  # it would break the same again
                 raise _outgrown(process) from error
             text = f"{step.what} of the job broke off: {error}"
             raise _Interrupted(text, outcome=_outcome(step)) from error
@@ -135,6 +135,14 @@ class JobStepRunner:
         if said.kind == "failed":
             raise _failure(said.body)
         return said.body
+
+
+async def _broke_limit(process: TaskProcess) -> bool:
+    """Whether a process that has broken off was ended for a limit of its family: that is told at its end."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_WORDS_S):
+            await process.wait()
+    return process.breach != ""
 
 
 async def _bury(process: TaskProcess) -> None:

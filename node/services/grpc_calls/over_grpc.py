@@ -17,6 +17,7 @@ from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.error_status import end_with, whole_status
 from ringmill.node.services.grpc_calls.grpc_refusals import abort, told_error_of
+from ringmill.node.services.grpc_calls.timed_uploads import TimedUploads
 from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
@@ -63,6 +64,7 @@ class _Beginning:
         self._admit = admit
         self._prove = prove
         self.complaints = Complaints("gRPC", clock)
+        self.uploads = TimedUploads()
 
     async def call(
         self, context: grpc.aio.ServicerContext, name: str, body: bytes = b"", *, tells_clock: bool = False
@@ -104,11 +106,14 @@ def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHan
 
 def _upload(method: Upload, name: str, beginning: _Beginning) -> grpc.RpcMethodHandler:
     async def answer(bodies: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+        sent = beginning.uploads.of(bodies)
         try:
-            return await method.run(bodies, await beginning.call(context, name))
+            return await method.run(sent, await beginning.call(context, name))
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
             status = whole_status(told_error_of(error, name, beginning.complaints))
-        del bodies  # or the call would keep it
+        finally:
+            sent.close()
+        del bodies, sent  # or the call would keep it
         return await abort(context, status)
 
     return grpc.stream_unary_rpc_method_handler(answer)

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 
-__all__ = ["TimedUploads", "Upload"]
+__all__ = ["TimedUploads", "TimedUpload"]
 
 CHUNK_S: Final = 30.0
 """As a request has."""
@@ -27,16 +27,16 @@ SLOW_S: Final = 1.0
 
 
 class TimedUploads:
-    """The uploads to one node.  One beyond the most has the oldest ended, if that is slow; else it is refused."""
+    """The uploads to one node.  One beyond the most ends the oldest, if that is slow; else it is refused."""
 
     def __init__(self) -> None:
-        self._under_way: dict[Upload, float] = {}  # since when; oldest first
+        self._under_way: dict[TimedUpload, float] = {}  # since when; oldest first
 
-    def of(self, bodies: AsyncIterator[bytes]) -> Upload:
+    def of(self, bodies: AsyncIterator[bytes]) -> TimedUpload:
         """The messages of one call; `close` it."""
-        return Upload(self, bodies)
+        return TimedUpload(self, bodies)
 
-    def begin(self, upload: Upload) -> None:
+    def begin(self, upload: TimedUpload) -> None:
         """Raises Overloaded."""
         now_s = asyncio.get_running_loop().time()
         if len(self._under_way) >= MOST_UPLOADS:
@@ -47,11 +47,11 @@ class TimedUploads:
             oldest.ended.set()
         self._under_way[upload] = now_s
 
-    def end(self, upload: Upload) -> None:
+    def end(self, upload: TimedUpload) -> None:
         self._under_way.pop(upload, None)
 
 
-class Upload:
+class TimedUpload:
     """An iterator over the messages of a call, which begins with the first read."""
 
     def __init__(self, uploads: TimedUploads, bodies: AsyncIterator[bytes]) -> None:

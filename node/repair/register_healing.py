@@ -4,8 +4,8 @@ No ballot that this owner has ever agreed to counts above its ceiling.  Other ow
 nothing up to there, enough of them that no change in which a lost agreement counts can still come about.
 Then they tell what they have accepted; the highest of each register is put in place, and this owner agrees to
 nothing up to its old ceiling either.  A register whose change had come about is held by one of them at least.
-It is told to each later round, but it is a copy: this owner may have promised a higher ballot than that of the
-copy, so it does not count among those that have accepted it.
+It is told to each later round, but it is a copy: this owner may have promised a higher ballot than that of
+the copy, so it does not count among those that have accepted it.
 So what has survived here of a register that none of them tells of is deleted: the others may have removed it.
 
 Registers are told and put in place a page at a time, and no faster than objects are healed.
@@ -173,7 +173,7 @@ class RegisterHealing:
 def _newest(
     pages: Iterable[RegistersPage], prefix: bytes, start: bytes, stop: bytes
 ) -> dict[bytes, AcceptorState]:
-    """What the pages tell of the registers in [start, stop), in key order, as copies of what was accepted last."""
+    """What the pages tell of the registers in [start, stop), in key order, as copies of what is newest."""
     newest: dict[bytes, AcceptorState] = {}
     for page in pages:
         for key, accepted, value in page.items:

@@ -227,7 +227,8 @@ class AsyncClient(AsyncKeyspace):
         """Close all connections; calling it again does nothing.
 
         Calls in progress raise ClientClosed, a kind of Unavailable, with outcome "unknown" for a write that
-        was sent and "failed" otherwise.  All later calls raise it, too.
+        was sent and "failed" otherwise.  All later calls raise it, too.  While the client's own event loop
+        runs in another thread, this raises it, and the client stays open.
         """
         was_open = not self._directory.lifetime.is_closed
         await self._directory.close()

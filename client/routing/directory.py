@@ -62,6 +62,7 @@ class Directory:
         self._retiring: dict[asyncio.Task[None], Link] = {}  # links to former members
         self._probing: asyncio.Task[None] | None = None
         self.lifetime = Lifetime()
+        self._has_ended = False  # all links are closed, or are being
         self.topology: Topology | None = None
         self.newest_time = 0
         """The newest hybrid time that came with a topology."""
@@ -77,11 +78,15 @@ class Directory:
         await self.close()
 
     async def close(self) -> None:
-        """Close all links; calls in progress fail as Unavailable.  In a forked child it does nothing."""
-        is_ours, was_closed = self.lifetime.is_at_home, self.lifetime.is_closed
+        """Close all links; calls in progress fail as Unavailable.  In a forked child it does nothing, and
+        where the loop of the links does not run, it leaves them to a later call there.
+
+        Raises ClientClosed while that loop runs elsewhere.
+        """
         self.lifetime.close()
-        if was_closed or not is_ours:
+        if self._has_ended or not self.lifetime.is_at_home:
             return
+        self._has_ended = True
         # Tasks of our own rather than a TaskGroup: the user's exceptions pass through as themselves.
         begun = (self._probing, *self._checks.values(), *self._proofs.values())
         tasks = [*self._retiring, *(task for task in begun if task is not None)]
@@ -398,7 +403,7 @@ class Directory:
         return True
 
     async def _probe_suspects(self) -> None:
-        while self._suspects.all():
+        while self._suspects.all() and not self.lifetime.is_closed:
             await asyncio.sleep(PROBE_EVERY_S)
             self._suspects.keep(self.addresses())  # a request to a former member may have ended since
             suspects = self._suspects.all()

@@ -6,6 +6,7 @@ Whatever the order of things is, a caller is told in the words of this library, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import subprocess
@@ -108,6 +109,39 @@ def test_a_client_belongs_to_the_loop_that_used_it_first(node: Node) -> None:
     with pytest.raises(ClientClosed, match="another event loop"):
         asyncio.run(use(db))
     asyncio.run(db.aclose())
+
+
+def test_a_client_is_closed_in_its_own_loop_while_that_runs(node: Node) -> None:
+    loop, db = asyncio.new_event_loop(), connect(node[1], timeout=10)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def at_home(work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(PATIENCE_S)
+
+    try:
+        at_home(db.put("k", b"v"))
+        with pytest.raises(ClientClosed, match="another event loop"):
+            asyncio.run(db.aclose())
+        at_home(use(db))
+        at_home(db.aclose())
+        with pytest.raises(ClientClosed, match="is closed"):
+            at_home(use(db))
+        asyncio.run(db.aclose())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(PATIENCE_S)
+        loop.close()
+
+
+def test_a_client_that_was_closed_beside_its_loop_is_closed_in_it(node: Node) -> None:
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        db = connect(node[1], timeout=10)
+        loop.run_until_complete(db.put("k", b"v"))
+        asyncio.run(db.aclose())
+        assert db._directory._links, "they belong to the loop that stands still"
+        loop.run_until_complete(db.aclose())
+        assert not db._directory._links
 
 
 async def use(db: AsyncClient) -> None:

@@ -322,3 +322,13 @@ def test_a_client_whose_loop_cannot_be_made_says_so(monkeypatch: pytest.MonkeyPa
     making.start()
     making.join(20)
     assert [str(each) for each in told] == ["the client's event loop cannot be made: Too many open files"]
+
+
+def test_a_client_whose_thread_cannot_be_started_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    with pytest.raises(Unavailable, match="thread cannot be started: can't start new thread") as refused:
+        Client(["127.0.0.1:1"])
+    assert refused.value.outcome == "failed"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextlib import suppress
 
 from ringmill.cluster.errors import ClientClosed
 
@@ -38,6 +40,13 @@ class Lifetime:
         if is_elsewhere and not self._is_closed and self._loop is not None and self._loop.is_running():
             raise _elsewhere("await aclose() there: asyncio.run_coroutine_threadsafe(db.aclose(), loop)")
         self._is_closed = True
+
+    def call_at_home(self, work: Callable[[], object]) -> None:
+        """Have the client's own loop call this soon; nothing where it is closed, has none, or is another
+        process's."""
+        if self._loop is not None and not self._is_closed and self._process == os.getpid():
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(work)
 
     def check_open(self) -> None:
         """Raises ClientClosed when the client is closed, or in a process forked from the client's."""

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from ringmill.client.lifetime import Lifetime
 from ringmill.client.routing.balancing import Balancer
@@ -38,6 +39,8 @@ _FORM_HINT = (
     "`ringmill cluster form --endpoints HOST:PORT,...` makes running nodes a cluster, "
     "`ringmill cluster up` finishes a local one"
 )
+
+_closing: Final[set[asyncio.Task[None]]] = set()  # the loop alone would not keep them
 
 
 class Directory:
@@ -98,6 +101,17 @@ class Directory:
             await link.close()
         self._links.clear()
         self._senders.clear()
+
+    def close_unheld(self) -> None:
+        """Close the links of a client that nobody holds any more, soon and in its loop; called in any
+        thread."""
+
+        def begin() -> None:
+            task = asyncio.create_task(self.close(), name="client-closing")
+            _closing.add(task)
+            task.add_done_callback(_closing.discard)
+
+        self.lifetime.call_at_home(begin)
 
     @property
     def epoch(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -142,6 +143,26 @@ def test_a_client_that_was_closed_beside_its_loop_is_closed_in_it(node: Node) ->
         assert db._directory._links, "they belong to the loop that stands still"
         loop.run_until_complete(db.aclose())
         assert not db._directory._links
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_an_async_client_that_nobody_holds_is_closed(node: Node, way: dict[str, Any]) -> None:
+    directories = []
+    for number in range(3):
+        db = connect(node[1], timeout=10, **way)
+        await db.put(f"k{number}", b"v")
+        if number:
+            with contextlib.suppress(RingmillError):
+                _ = db.jobs
+        directories.append(db._directory)
+    space = db.keyspace("default")
+    del db
+    gc.collect()
+    async with asyncio.timeout(PATIENCE_S):
+        while any(each._links for each in directories[:2]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await space.put("k", b"v")
+    assert not directories[2].lifetime.is_closed, "one of its keyspaces is held"
 
 
 async def use(db: AsyncClient) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ringmill import CollectOutput, FileOutput, job, read_result, run_local
+from ringmill.client.jobs.collected import collected_records
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.kernel import typed_output
@@ -103,3 +106,17 @@ def test_records_that_were_taken_in_are_given_even_if_their_folder_stays(
 
     monkeypatch.setattr(OsFileSystem, "remove_tree", refusing)
     assert len(run_local(chain_jobs.counts, text, CollectOutput()).collected) == 4 and removed
+
+
+async def test_a_cancellation_while_records_are_read_leaves_their_folder(tmp_path: Path, text: str) -> None:
+    lines = job(map=chain_jobs.words, params={"without": ""}, output=FileOutput("records"), reducers=0)
+    await asyncio.to_thread(run_local, lines, text, "kept")
+    folder = str(tmp_path / "kept")
+    with closing(OsFileSystem()) as files:
+        taking = asyncio.create_task(collected_records(lines, folder, files))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.wait([taking])
+        assert taking.cancelled() and files.exists(folder)
+        assert len(await collected_records(lines, folder, files)) == 3500
+        assert not files.exists(folder)

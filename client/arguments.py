@@ -65,6 +65,7 @@ __all__ = [
     "checked_transport",
     "checked_ttl_ms",
     "checked_value",
+    "checked_whole",
     "checked_weight",
     "durability_named",
     "level_named",
@@ -154,9 +155,16 @@ def checked_amount(amount: int) -> int:
     """What is added to a counter: not 0, and no more than 64 bits hold."""
     if type(amount) is not int or not 0 < abs(amount) <= MAX_TOTAL:
         raise InvalidArgument(
-            f"amount is {amount!r:.40}, need an int other than 0, at most {MAX_TOTAL} from 0"
+            f"amount is {_shown(amount)}, need an int other than 0, at most {MAX_TOTAL} from 0"
         )
     return amount
+
+
+def checked_whole(name: str, number: int, least: int, most: int, need: str) -> int:
+    """A whole number within bounds; `need` says which."""
+    if type(number) is not int or not least <= number <= most:
+        raise InvalidArgument(f"{name} is {_shown(number)}: need {need}")
+    return number
 
 
 def checked_ttl_ms(ttl: Seconds | None) -> int:

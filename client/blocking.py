@@ -10,6 +10,7 @@ after its deadline at the latest.  The methods are generated from the async ones
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TypeVar, Unpack, overload
 
@@ -207,7 +208,14 @@ class Lease:
     check.__doc__ = AsyncLease.check.__doc__
 
     def __enter__(self) -> Lease:
-        self.acquire()
+        try:
+            self.acquire()
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C, perhaps when it was acquired: nobody would release it
+            with suppress(ClientClosed):
+                self._loop.call(self._subject.abandon)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -148,7 +150,7 @@ def open_link(
 
 def links_of(client: AsyncClient) -> Callable[[str], Link]:
     """Opens links of the caller's own to members, which have to prove what they prove to this client."""
-    return client._dial
+    return client._dialler.dial
 
 
 def token_links_of(client: AsyncClient) -> Dial:
@@ -163,13 +165,13 @@ def follow_token(client: AsyncClient, read: Callable[[], str]) -> AsyncClient:
 
     Raises what `read` raises.
     """
-    client._token_source = FollowedToken(read, SystemClock())
+    client._dialler.token_source = FollowedToken(read, SystemClock())
     return client
 
 
 def cluster_token_of(client: AsyncClient) -> str:
     """The cluster's token that this client has; "" when it has none."""
-    return client._known_token
+    return client._dialler.token_source()
 
 
 class AsyncClient(AsyncKeyspace):
@@ -192,30 +194,26 @@ class AsyncClient(AsyncKeyspace):
         balance: BalanceName = "hash",
     ) -> None:
         """As `connect`; without `finds_token` it has the token that is given, and looks for no other."""
-        self._tls = tls
-        self._finds_token = finds_token
         self._entropy = OsEntropy()
         balancer = balancer_named(balance, self._entropy.random_bytes("client.balance", 16))
-        self._directory = Directory(endpoints, self._dial, balancer)
+        self._dialler = _Dialler(token, session, transport, tls, finds_token)
+        self._directory = self._dialler.directory = Directory(endpoints, self._dialler.dial, balancer)
         self._timeout_s = timeout_s
-        self._token = token
-        self._token_path = ""  # where it was found, if none was given
         self._jobs: AsyncJobs | None = None
         self._token_dial: Dial | None = None
         self._job_links: set[_JobLink] = set()
-        self._has_session = session
-        self._transport = transport
         router = Router(self._directory, self._entropy, timeout_s, ProgramsTracer())
+        weakref.finalize(router, self._directory.close_unheld).atexit = False  # all that asks holds it
         super().__init__("default", router, OperationNames(self._entropy, self._directory))
 
     async def __aenter__(self) -> AsyncClient:
         self._directory.lifetime.check()
         try:
-            _ = self._known_token  # what is wrong with it is no fault of an endpoint
+            _ = self._dialler.token_source()  # what is wrong with it is no fault of an endpoint
             await self._directory.learn(self._timeout_s)
         except BaseException as error:
             if isinstance(error, RingmillError):
-                name_found_token(error, self._token_path)
+                name_found_token(error, self._dialler.token_path)
             await self.aclose()
             raise
         return self
@@ -227,13 +225,14 @@ class AsyncClient(AsyncKeyspace):
         """Close all connections; calling it again does nothing.
 
         Calls in progress raise ClientClosed, a kind of Unavailable, with outcome "unknown" for a write that
-        was sent and "failed" otherwise.  All later calls raise it, too.
+        was sent and "failed" otherwise.  All later calls raise it, too.  While the client's own event loop
+        runs in another thread, this raises it, and the client stays open.
         """
         was_open = not self._directory.lifetime.is_closed
         await self._directory.close()
         for link in list(self._job_links):
             await link.close()
-        if was_open and self._has_session:
+        if was_open and self._dialler.session:
             await asyncio.sleep(LINGER_S)
 
     def __repr__(self) -> str:
@@ -328,13 +327,11 @@ class AsyncClient(AsyncKeyspace):
         self._directory.lifetime.check_open()
         if self._jobs is not None:
             return self._jobs
-        # By the addresses of all members, which are known now.
-        is_found = self._known_token or not self._finds_token
-        source = self._token_source if is_found else self._found_token()
+        source = self._dialler.job_token_source()
 
         def dial(address: str) -> _JobLink:
             self._directory.lifetime.check()
-            return _JobLink(address, source, self._job_links, self._tls)
+            return _JobLink(address, source, self._job_links, self._dialler.tls)
 
         self._token_dial = dial
         self._jobs = AsyncJobs(
@@ -371,38 +368,51 @@ class AsyncClient(AsyncKeyspace):
         timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
         return await ask_metrics(self._directory, timeout_s)
 
-    def _dial(self, address: str) -> Link:
+
+@dataclass(eq=False)
+class _Dialler:
+    """Opens the links of one client.  They hold it, so it does not hold the client, which is closed when
+    nobody does."""
+
+    token: str
+    session: bool
+    transport: CarrierName
+    tls: TlsFiles | None
+    finds_token: bool
+    token_path: str = ""  # where it was found, if none was given
+    directory: Directory = field(init=False)
+
+    def dial(self, address: str) -> Link:
         return open_link(
             address,
-            session=self._has_session,
-            transport=self._transport,
+            session=self.session,
+            transport=self.transport,
             check=partial(self._check_node, address),
-            token=self._token_source,
-            tls=self._tls,
+            token=self.token_source,
+            tls=self.tls,
         )
 
     @cached_property
-    def _token_source(self) -> Callable[[], str]:
-        """Tells the token that nodes have to know, looked for at the first connection; "" asks for no
-        proof."""
-        is_given = self._token or not self._finds_token
-        return partial(str, self._token) if is_given else self._found_token()
+    def token_source(self) -> Callable[[], str]:
+        """Tells the token that nodes have to know, looked for at first; "" asks for no proof."""
+        is_given = self.token or not self.finds_token
+        return partial(str, self.token) if is_given else self._found_token()
 
-    @property
-    def _known_token(self) -> str:
-        return self._token_source()
+    def job_token_source(self) -> Callable[[], str]:
+        """The same, looked for once more by the addresses of all members, which are known now."""
+        return self.token_source if self.token_source() or not self.finds_token else self._found_token()
 
     def _check_node(self, address: str, told: Introduction) -> None:
-        self._directory.check_cluster(told.cluster, address, told.formers)
+        self.directory.check_cluster(told.cluster, address, told.formers)
 
     def _found_token(self) -> Callable[[], str]:
         """Tells RINGMILL_TOKEN, else the token of the local cluster that these endpoints belong to."""
         if told := os.environ.get("RINGMILL_TOKEN", ""):
             return partial(str, checked_token(told))
         home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
-        addresses = [one_spelling(each) for each in self._directory.addresses()]
+        addresses = [one_spelling(each) for each in self.directory.addresses()]
         with _open_files() as files:
-            path = self._token_path = find_token_file(files, home, addresses, distrust)
+            path = self.token_path = find_token_file(files, home, addresses, distrust)
         return FollowedToken(partial(_token_in, path), SystemClock()) if path else str
 
 

@@ -226,7 +226,8 @@ class AsyncKeyspace:
         With `from_now` only what changes from now on; `after` is the `cursor` of an earlier change.  Each
         change is told at least once, those of a key in causal order; several that come close together may be
         told as one, the newest.  After the start of a node all keys are read again, as changes may have been
-        missed.  Raises as `watch`.
+        missed: a watch `from_now` then tells those that it has not told before, changed or not.  Raises as
+        `watch`.
         """
         return prefix_changes_of(
             self._router,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextlib import suppress
 
 from ringmill.cluster.errors import ClientClosed
 
@@ -32,7 +34,19 @@ class Lifetime:
         return self._process == os.getpid() and self._loop in (None, asyncio.get_running_loop())
 
     def close(self) -> None:
+        """Raises ClientClosed, and leaves it open, while the client's own loop runs elsewhere: only there it
+        can be closed."""
+        is_elsewhere = self._process == os.getpid() and not self.is_at_home
+        if is_elsewhere and not self._is_closed and self._loop is not None and self._loop.is_running():
+            raise _elsewhere("await aclose() there: asyncio.run_coroutine_threadsafe(db.aclose(), loop)")
         self._is_closed = True
+
+    def call_at_home(self, work: Callable[[], object]) -> None:
+        """Have the client's own loop call this soon; nothing where it is closed, has none, or is another
+        process's."""
+        if self._loop is not None and not self._is_closed and self._process == os.getpid():
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(work)
 
     def check_open(self) -> None:
         """Raises ClientClosed when the client is closed, or in a process forked from the client's."""
@@ -48,10 +62,11 @@ class Lifetime:
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
-            raise ClientClosed(
-                "this client belongs to another event loop, the one that used it first",
-                hint="open one client in each asyncio.run(), or use the blocking ringmill.Client",
-            )
+            raise _elsewhere("open one client in each asyncio.run(), or use the blocking ringmill.Client")
+
+
+def _elsewhere(hint: str) -> ClientClosed:
+    return ClientClosed("this client belongs to another event loop, the one that used it first", hint=hint)
 
 
 def closed(outcome: str = "failed") -> ClientClosed:

@@ -20,6 +20,7 @@ from ringmill.client.arguments import (
     checked_name,
     checked_timeout_s,
     checked_value,
+    checked_whole,
 )
 from ringmill.client.operations import OperationName, OperationNames
 from ringmill.client.routing.attempts import RegisterMessage, attempt_message
@@ -140,9 +141,8 @@ class AsyncRegisters:
         if isinstance(expect, _Unsaid) == (expect_version is None):
             raise InvalidArgument("cas needs one of expect and expect_version", hint="expect=None: no value")
         if expect_version is not None:
-            if type(expect_version) is not int or not 0 <= expect_version <= _MOST:
-                raise InvalidArgument(f"expect_version is {expect_version!r}: need a version as read")
-            request.expect_version = expect_version
+            need = "a version as read"
+            request.expect_version = checked_whole("expect_version", expect_version, 0, _MOST, need)
         elif expect is None:
             request.expect_absent = True
         elif not isinstance(expect, _Unsaid):
@@ -156,8 +156,7 @@ class AsyncRegisters:
         Raises InvalidArgument when the register holds no number or the number would exceed 2^63 - 1; else as
         `cas`.
         """
-        if type(by) is not int or abs(by) > _MOST:
-            raise InvalidArgument(f"by is {by!r}: need a whole number of at most 2^63 - 1")
+        checked_whole("by", by, -_MOST, _MOST, "a whole number of at most 2^63 - 1")
         request = IncrRequest(keyspace=self.name, key=checked_key(key), by=by)
         return int((await self._change(_INCR, request, timeout)).number)
 

@@ -46,7 +46,7 @@ class Sending:
     def ended(self, told: Told) -> None:
         """Its node has answered, or never will."""
         self.abandon = None
-        self._watch.end(self.address, self)
+        self._watch.end(self.address, self, told)
         self._attempts._end(self, told)
 
     def silent(self, error: RingmillError) -> None:

@@ -16,6 +16,7 @@ from typing import Final, Literal, Protocol, TypeAlias, get_args
 __all__ = ["POLICIES", "BalanceName", "Balancer", "balancer_named"]
 
 WEIGH_NEWEST: Final = 0.2  # of the mean of answer times
+REFUSAL_COUNTS: Final = 4  # times the longest mean of another node: it is asked again after 14 s
 FORGET_S: Final = 10.0  # a time that is that old counts for a third: a node that was slow is tried again
 
 
@@ -32,8 +33,8 @@ class Balancer(Protocol):
         """A request is being sent there."""
         ...
 
-    def ended(self, address: str, took_s: float, now: float) -> None:
-        """It has ended, in whatever way."""
+    def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
+        """It has ended; not `is_done` when the node has refused or failed what another one may do."""
         ...
 
 
@@ -43,7 +44,7 @@ class _Silent:
     def began(self, address: str) -> None:
         pass
 
-    def ended(self, address: str, took_s: float, now: float) -> None:
+    def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
         pass
 
 
@@ -120,7 +121,7 @@ class LeastConnections:
     def began(self, address: str) -> None:
         self._under_way[address] = self.under_way(address) + 1
 
-    def ended(self, address: str, took_s: float, now: float) -> None:
+    def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
         self._under_way[address] = self.under_way(address) - 1
 
 
@@ -147,8 +148,11 @@ class LeastLatency:
     def began(self, address: str) -> None:
         self._counts.began(address)
 
-    def ended(self, address: str, took_s: float, now: float) -> None:
+    def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
         self._counts.ended(address, took_s, now)
+        if not is_done:  # a fast refusal is no fast answer
+            others = (each for name, each in self._mean_s.items() if name != address)
+            took_s = max(took_s, REFUSAL_COUNTS * max(others, default=0.0))
         mean_s = self._mean_s.get(address, took_s)
         # a time above the mean counts at once, so that a node which gets slow is noticed by one late answer
         self._mean_s[address] = took_s if took_s > mean_s else mean_s + WEIGH_NEWEST * (took_s - mean_s)

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from ringmill.client.lifetime import Lifetime
 from ringmill.client.routing.balancing import Balancer
@@ -39,6 +40,8 @@ _FORM_HINT = (
     "`ringmill cluster up` finishes a local one"
 )
 
+_closing: Final[set[asyncio.Task[None]]] = set()  # the loop alone would not keep them
+
 
 class Directory:
     """Links and topology of one cluster.  `close`, or `async with`, ends the links and the probes."""
@@ -62,6 +65,7 @@ class Directory:
         self._retiring: dict[asyncio.Task[None], Link] = {}  # links to former members
         self._probing: asyncio.Task[None] | None = None
         self.lifetime = Lifetime()
+        self._has_ended = False  # all links are closed, or are being
         self.topology: Topology | None = None
         self.newest_time = 0
         """The newest hybrid time that came with a topology."""
@@ -77,11 +81,15 @@ class Directory:
         await self.close()
 
     async def close(self) -> None:
-        """Close all links; calls in progress fail as Unavailable.  In a forked child it does nothing."""
-        is_ours, was_closed = self.lifetime.is_at_home, self.lifetime.is_closed
+        """Close all links; calls in progress fail as Unavailable.  In a forked child it does nothing, and
+        where the loop of the links does not run, it leaves them to a later call there.
+
+        Raises ClientClosed while that loop runs elsewhere.
+        """
         self.lifetime.close()
-        if was_closed or not is_ours:
+        if self._has_ended or not self.lifetime.is_at_home:
             return
+        self._has_ended = True
         # Tasks of our own rather than a TaskGroup: the user's exceptions pass through as themselves.
         begun = (self._probing, *self._checks.values(), *self._proofs.values())
         tasks = [*self._retiring, *(task for task in begun if task is not None)]
@@ -93,6 +101,17 @@ class Directory:
             await link.close()
         self._links.clear()
         self._senders.clear()
+
+    def close_unheld(self) -> None:
+        """Close the links of a client that nobody holds any more, soon and in its loop; called in any
+        thread."""
+
+        def begin() -> None:
+            task = asyncio.create_task(self.close(), name="client-closing")
+            _closing.add(task)
+            task.add_done_callback(_closing.discard)
+
+        self.lifetime.call_at_home(begin)
 
     @property
     def epoch(self) -> int:
@@ -398,7 +417,7 @@ class Directory:
         return True
 
     async def _probe_suspects(self) -> None:
-        while self._suspects.all():
+        while self._suspects.all() and not self.lifetime.is_closed:
             await asyncio.sleep(PROBE_EVERY_S)
             self._suspects.keep(self.addresses())  # a request to a former member may have ended since
             suspects = self._suspects.all()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from ringmill.client.routing.balancing import Balancer
+from ringmill.cluster.errors import DeadlineExceeded, DiskFull, Overloaded, QuorumNotReached, Unavailable
 from ringmill.cluster.silence import Inquiring, SilenceWatch, Watched
 
 __all__ = ["ToldWatch"]
+
+_NOT_DONE: Final = (DeadlineExceeded, DiskFull, Overloaded, QuorumNotReached, Unavailable)
+"""Another node may do better.  Other errors, such as Conflict, are answers."""
 
 
 class ToldWatch(SilenceWatch):
@@ -24,10 +29,11 @@ class ToldWatch(SilenceWatch):
         self._begun.add(request)
         self._balancer.began(name)
 
-    def end(self, name: str, request: Watched) -> None:
+    def end(self, name: str, request: Watched, told: object = None) -> None:
         """As there."""
-        super().end(name, request)
+        super().end(name, request, told)
         if request in self._begun:
             self._begun.discard(request)
             now = asyncio.get_running_loop().time()
-            self._balancer.ended(name, now - request.begun_at, now)
+            is_done = not isinstance(told, _NOT_DONE)
+            self._balancer.ended(name, now - request.begun_at, now, is_done=is_done)

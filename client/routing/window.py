@@ -367,7 +367,7 @@ class _FirstAttempt:
 
     def ended(self, told: bytes | RingmillError) -> None:
         self._window._sent.pop(self, None)
-        self._window._router.watch.end(self._request.address, self)
+        self._window._router.watch.end(self._request.address, self, told)
         if self._rest is None and not isinstance(told, RingmillError):
             self._window._answered(self._request, told)
             return

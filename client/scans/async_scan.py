@@ -81,19 +81,26 @@ class AsyncScan:
 
     async def __anext__(self) -> tuple[bytes, Item]:
         """Raises QuorumNotReached, DeadlineExceeded, Unavailable, InvalidArgument, CorruptData."""
-        while not self._taken:
-            if self._is_last:
-                raise StopAsyncIteration
-            await self._next_page()
+        await self.fill()
+        if not self._taken:
+            raise StopAsyncIteration
         return self._taken.popleft()
 
     async def page(self) -> list[tuple[bytes, Item]]:
         """All items of the next page that has any; none at the end."""
-        while not self._taken and not self._is_last:
-            await self._next_page()
+        await self.fill()
         taken = list(self._taken)
         self._taken.clear()
         return taken
+
+    async def fill(self) -> None:
+        """Take in the next page that has any item, if nothing is left of the last one."""
+        while not self._taken and not self._is_last:
+            await self._next_page()
+
+    def next_taken(self) -> tuple[bytes, Item] | None:
+        """The next item of the page that was taken in; None when nothing is left of it."""
+        return self._taken.popleft() if self._taken else None
 
     async def _next_page(self) -> None:
         limit = MAX_SCAN_ITEMS if self._left is None else min(self._left, MAX_SCAN_ITEMS)
@@ -107,10 +114,11 @@ class AsyncScan:
         timeout_s = self._options.timeout_s or None
         page = await self._router.ask(SCAN, prepare, target=self._target(), timeout_s=timeout_s)
         self._operations.observe(page.hybrid_time)
-        self._taken.extend((item.key, _item_of(item, page)) for item in page.items)
+        found = [(item.key, _item_of(item, page)) for item in page.items]
         if self._left is not None:
             self._left -= len(page.items)
         self._shown = self._request.cursor
+        self._taken.extend(found)  # before the cursor goes on: another thread may look at both
         self._go_on(page)
 
     def _target(self) -> Target:

@@ -28,13 +28,11 @@ class Scan:
     def __init__(self, subject: AsyncScan, loop: _Loop) -> None:
         self._subject = subject
         self._loop = loop
-        self._taken: list[tuple[bytes, Item]] = []  # of one page, the next one last
-        self._began = subject.cursor
 
     @property
     def cursor(self) -> str:
         """Where another scan would go on, as `AsyncScan.cursor` says."""
-        return self._began if self._taken else self._subject.cursor
+        return self._subject.cursor
 
     @property
     def progress(self) -> float:
@@ -45,9 +43,12 @@ class Scan:
         return self
 
     def __next__(self) -> tuple[bytes, Item]:
-        if not self._taken:
-            self._began = self._subject.cursor
-            self._taken = self._loop.run(self._subject.page())[::-1]
-        if not self._taken:
+        # A page stays in the subject until its items are taken one by one: Ctrl-C may end the wait for it
+        # when it is already there.
+        found = self._subject.next_taken()
+        if found is None:
+            self._loop.run(self._subject.fill())
+            found = self._subject.next_taken()
+        if found is None:
             raise StopIteration
-        return self._taken.pop()
+        return found

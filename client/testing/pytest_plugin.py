@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _OPEN = pytest.StashKey["list[ScratchCluster]"]()
+_SHARED = pytest.StashKey["ScratchCluster"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,6 +65,7 @@ def ringmill_shared_cluster(request: pytest.FixtureRequest) -> Iterator[ScratchC
     They share its data: let each have keys or a keyspace of its own, and leave all nodes running.
     """
     with _cluster(request.config, {}) as cluster:
+        request.session.stash[_SHARED] = cluster
         yield cluster
 
 
@@ -71,10 +73,13 @@ def ringmill_shared_cluster(request: pytest.FixtureRequest) -> Iterator[ScratchC
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the end of the nodes' logs with a test that failed."""
+    """Show the end of the nodes' logs with a test that failed, or whose fixtures did."""
     report = yield
-    if report.failed and call.when == "call":
-        for cluster in item.stash.get(_OPEN, []):
+    if report.failed and call.when != "teardown":
+        clusters = [*item.stash.get(_OPEN, [])]
+        if _SHARED in item.session.stash and "ringmill_shared_cluster" in getattr(item, "fixturenames", ()):
+            clusters.append(item.session.stash[_SHARED])
+        for cluster in clusters:
             with suppress(Exception):  # whatever the test did to it, its own failure is what is shown
                 for node, state, end in cluster.last_logs():
                     report.sections.append((f"ringmill {node}, {state}", end))

@@ -44,7 +44,15 @@ class LoopThread:
             name="ringmill-client",
             daemon=True,
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise Unavailable(
+                f"the client's thread cannot be started: {error}",
+                hint="`ulimit -u` shows how many threads and processes this user may have; a container may "
+                "have a limit of its own",
+                outcome="failed",
+            ) from error
         try:
             self._loop, stop = started.result()
         except OSError as error:

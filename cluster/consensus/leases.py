@@ -13,7 +13,10 @@ Rules: docs/protocol/registers.md.
 from __future__ import annotations
 
 import asyncio
+import numbers
 from contextlib import suppress
+from datetime import timedelta
+from math import inf
 from types import TracebackType
 from typing import Final, Protocol
 
@@ -25,6 +28,7 @@ from ringmill.cluster.consensus.lease import (
     held_until,
 )
 from ringmill.cluster.errors import (
+    ClientClosed,
     Conflict,
     DeadlineExceeded,
     InvalidArgument,
@@ -39,6 +43,8 @@ __all__ = ["AsyncLease", "LeaseRegister"]
 _RENEWALS: Final = 3  # within the duration
 _LOOKS: Final = 6
 _SHORTEST_PAUSE_S: Final = 0.05
+_ONE_TRY_S: Final = 1.0  # for each request of who waits no longer, or less
+_LONGEST_WAIT_S: Final = 30 * 86400.0
 
 
 class _Seen(Protocol):
@@ -102,55 +108,61 @@ class AsyncLease:
             raise Unavailable(f"the lease {self.name} is not held any more", outcome="failed")
         return self.term
 
-    async def acquire(self, timeout_s: float | None = None) -> int:
+    async def acquire(self, timeout_s: float | timedelta | None = None) -> int:
         """Wait until the lease is free, or was left by its holder, and take it.  Returns the term.
 
         Raises DeadlineExceeded after `timeout_s`: then somebody else holds it.  Raises what the register
-        raises, when nodes have let it be neither read nor set within the lease's duration; PermissionDenied,
-        and InvalidArgument for something else there, at once.
+        raises, when that came last within `timeout_s`, or nodes have let it be neither read nor set within
+        the lease's duration; at once PermissionDenied, ClientClosed, and InvalidArgument for something else
+        there.
         """
-        deadline = None if timeout_s is None else self._clock.boottime() + timeout_s
+        now = self._clock.boottime()
+        deadline = now + _checked_wait_s(timeout_s)
         watch = LeaseWatch()
-        done_at = self._clock.boottime()  # the last time that nothing but others was in the way
+        done_at = now  # the last time that nothing but others was in the way
         while True:
             pause_s: float | None = _SHORTEST_PAUSE_S
+            failure: RingmillError | None = None
             try:
-                pause_s = await self._try(watch)
+                pause_s = await self._try(watch, deadline)
                 done_at = self._clock.boottime()
             except Conflict:  # others were faster
                 done_at = self._clock.boottime()
-            except (InvalidArgument, PermissionDenied):
+            except (InvalidArgument, PermissionDenied, ClientClosed):
                 raise
-            except RingmillError:
+            except RingmillError as error:
                 if self._clock.boottime() - done_at > self._duration_s:
                     raise
+                failure = error
             if pause_s is None:
                 self._renewing = asyncio.create_task(self._renew(), name=f"lease {self.name}")
                 return self.term
-            if deadline is not None and self._clock.boottime() + pause_s > deadline:
-                raise DeadlineExceeded(
-                    f"the lease {self.name} was not free within {timeout_s:g} s", outcome="failed"
+            if self._clock.boottime() + pause_s > deadline:
+                raise failure or DeadlineExceeded(
+                    f"the lease {self.name} was not free within {_checked_wait_s(timeout_s):g} s",
+                    outcome="failed",
                 )
             await asyncio.sleep(pause_s)
 
     async def release(self) -> None:
         """Give it up, so that others need not wait for its end.  What fails here ends by itself."""
-        was_held = self.is_held
+        left_s = self.left_s
         self.abandon()
         if self._renewing is not None:
             await asyncio.wait([self._renewing])  # a plain await takes a cancellation of ours for its end
             if not self._renewing.cancelled():
                 self._renewing.result()
-        if was_held:
+        if left_s:
             with suppress(RingmillError):
-                await self._set_free()
+                await self._set_free(self._clock.boottime() + left_s)
 
-    async def _set_free(self) -> None:
+    async def _set_free(self, until: float) -> None:
         """Once more where a renewal that was cancelled has been done.  Raises RingmillError."""
         for _ in range(2):
             free = encode_lease(self._record._replace(holder=""))
             try:
-                await self._register.set(free, self._version, timeout=self._duration_s)
+                timeout_s = self._within(self._duration_s, until)
+                await self._register.set(free, self._version, timeout=timeout_s)
             except Conflict as conflict:
                 if not self._still_ours(conflict):
                     return
@@ -173,24 +185,29 @@ class AsyncLease:
     ) -> None:
         await self.release()
 
-    async def _try(self, watch: LeaseWatch) -> float | None:
+    async def _try(self, watch: LeaseWatch, deadline: float) -> float | None:
         """None once it is ours, else how long to wait before the next look.  Raises RingmillError."""
-        found = await self._register.get(timeout=self._duration_s)
+        found = await self._register.get(timeout=self._within(self._duration_s, deadline))
         now = self._clock.boottime()
         present = decode_lease(found.value)
         if present.holder == self._holder:  # an earlier try was done, though nobody said so
-            await self._set(present._replace(renewal=present.renewal + 1), found.version)
+            await self._set(present._replace(renewal=present.renewal + 1), found.version, deadline)
             return None
         if not present.is_free:
             watch.see(found.version, present.duration_ms / 1000, now)
             if left_s := watch.left_s(now):
                 return min(left_s, max(_SHORTEST_PAUSE_S, self._duration_s / _LOOKS))
-        await self._set(self._record._replace(term=present.term + 1, renewal=0), found.version)
+        await self._set(self._record._replace(term=present.term + 1, renewal=0), found.version, deadline)
         return None
 
-    async def _set(self, record: LeaseRecord, version: int) -> None:
+    def _within(self, most_s: float, deadline: float) -> float:
+        """How long a request may take of whoever waits until then: long enough to be answered once."""
+        return min(most_s, max(_ONE_TRY_S, deadline - self._clock.boottime()))
+
+    async def _set(self, record: LeaseRecord, version: int, deadline: float = inf) -> None:
         sent_at = self._clock.boottime()
-        made = await self._register.set(encode_lease(record), version, timeout=self._duration_s / _RENEWALS)
+        timeout_s = self._within(self._duration_s / _RENEWALS, deadline)
+        made = await self._register.set(encode_lease(record), version, timeout=timeout_s)
         self._record, self._version, self.term = record, made, record.term
         self._until = held_until(sent_at, self._duration_s)
 
@@ -236,3 +253,18 @@ def _lease_or_none(value: bytes | None) -> LeaseRecord | None:
         return decode_lease(value)
     except InvalidArgument:
         return None
+
+
+def _checked_wait_s(timeout: float | timedelta | None) -> float:
+    """Seconds; 0 looks once.  Raises InvalidArgument."""
+    if timeout is None:
+        return inf
+    wait_s = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if not isinstance(wait_s, numbers.Real) or isinstance(wait_s, bool):
+        kind = type(timeout).__name__
+        raise InvalidArgument(f"timeout_s is of type {kind}; it must be seconds as a number, or a timedelta")
+    if not 0 <= wait_s <= _LONGEST_WAIT_S:
+        raise InvalidArgument(
+            f"timeout_s is not from 0 to {_LONGEST_WAIT_S:.0f} s", hint="None waits for as long as it takes"
+        )
+    return float(wait_s)

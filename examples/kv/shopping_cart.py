@@ -1,8 +1,10 @@
-"""A shopping cart that takes changes on both sides of a split and loses none: siblings, merged on reading.
+"""A shopping cart that takes changes on both sides of a split and loses no item: siblings, merged on reading.
 
 A cart is an object, written with the context of a read.  Two devices that write at once leave two siblings;
-the next reader merges them, by the larger quantity of each item, and writes the merge with the context of
-both.  An item that was removed on one side and kept on the other comes back: better than one that is lost.
+whoever reads merges them, by the larger quantity of each item, and the next change writes the merge with the
+context of both.  An item that was removed on one side and kept on the other comes back: better than one that
+is lost.  One more of the same item on both sides is one more in all; where each has to count, keep quantities
+in a keyspace of policy counter.
 """
 
 import json

@@ -6,6 +6,7 @@ public method, so that a new one cannot be forgotten.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import tracemalloc
@@ -223,6 +224,17 @@ async def test_nothing_is_allocated_for_a_key_that_is_a_number() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+async def test_a_number_of_thousands_of_digits_is_refused_by_name() -> None:
+    async with contextlib.aclosing(connect(NOBODY)) as db:
+        for name, call in {
+            "by": db.registers.incr("k", by=HUGE),
+            "expect_version": db.registers.cas("k", b"v", expect_version=HUGE),
+            "amount": db.counters("likes").add("k", HUGE),
+        }.items():
+            with pytest.raises(InvalidArgument, match=f"^{name} is an integer of 16610 bits"):
+                await call
 
 
 @pytest.mark.parametrize("key", ["k", b"k", bytearray(b"k"), memoryview(b"xkx")[1:2], memoryview(b"k1")[::2]])

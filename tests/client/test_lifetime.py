@@ -6,7 +6,9 @@ Whatever the order of things is, a caller is told in the words of this library, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -108,6 +110,59 @@ def test_a_client_belongs_to_the_loop_that_used_it_first(node: Node) -> None:
     with pytest.raises(ClientClosed, match="another event loop"):
         asyncio.run(use(db))
     asyncio.run(db.aclose())
+
+
+def test_a_client_is_closed_in_its_own_loop_while_that_runs(node: Node) -> None:
+    loop, db = asyncio.new_event_loop(), connect(node[1], timeout=10)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def at_home(work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(PATIENCE_S)
+
+    try:
+        at_home(db.put("k", b"v"))
+        with pytest.raises(ClientClosed, match="another event loop"):
+            asyncio.run(db.aclose())
+        at_home(use(db))
+        at_home(db.aclose())
+        with pytest.raises(ClientClosed, match="is closed"):
+            at_home(use(db))
+        asyncio.run(db.aclose())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(PATIENCE_S)
+        loop.close()
+
+
+def test_a_client_that_was_closed_beside_its_loop_is_closed_in_it(node: Node) -> None:
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        db = connect(node[1], timeout=10)
+        loop.run_until_complete(db.put("k", b"v"))
+        asyncio.run(db.aclose())
+        assert db._directory._links, "they belong to the loop that stands still"
+        loop.run_until_complete(db.aclose())
+        assert not db._directory._links
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_an_async_client_that_nobody_holds_is_closed(node: Node, way: dict[str, Any]) -> None:
+    directories = []
+    for number in range(3):
+        db = connect(node[1], timeout=10, **way)
+        await db.put(f"k{number}", b"v")
+        if number:
+            with contextlib.suppress(RingmillError):
+                _ = db.jobs
+        directories.append(db._directory)
+    space = db.keyspace("default")
+    del db
+    gc.collect()
+    async with asyncio.timeout(PATIENCE_S):
+        while any(each._links for each in directories[:2]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await space.put("k", b"v")
+    assert not directories[2].lifetime.is_closed, "one of its keyspaces is held"
 
 
 async def use(db: AsyncClient) -> None:
@@ -288,3 +343,13 @@ def test_a_client_whose_loop_cannot_be_made_says_so(monkeypatch: pytest.MonkeyPa
     making.start()
     making.join(20)
     assert [str(each) for each in told] == ["the client's event loop cannot be made: Too many open files"]
+
+
+def test_a_client_whose_thread_cannot_be_started_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    with pytest.raises(Unavailable, match="thread cannot be started: can't start new thread") as refused:
+        Client(["127.0.0.1:1"])
+    assert refused.value.outcome == "failed"

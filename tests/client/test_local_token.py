@@ -71,10 +71,10 @@ def test_the_token_of_the_environment_stands_before_that_of_a_local_cluster(
     monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
     monkeypatch.delenv("RINGMILL_TOKEN", raising=False)
     db = connect("127.0.0.1:7101")
-    assert db._found_token()() == read_token(str(tmp_path / "a"))
-    assert connect("localhost:7101")._found_token()() == read_token(str(tmp_path / "a"))
+    assert db._dialler._found_token()() == read_token(str(tmp_path / "a"))
+    assert connect("localhost:7101")._dialler._found_token()() == read_token(str(tmp_path / "a"))
     monkeypatch.setenv("RINGMILL_TOKEN", "of-the-environment")
-    assert db._found_token()() == "of-the-environment"
+    assert db._dialler._found_token()() == "of-the-environment"
 
 
 def test_the_token_of_the_environment_is_checked_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmill.client.routing.balancing import POLICIES, BalanceName, Balancer, balancer_named
+from ringmill.client.routing.balancing import POLICIES, BalanceName, Balancer, RoundRobin, balancer_named
+from ringmill.client.routing.told_watch import ToldWatch
+from ringmill.cluster.errors import Conflict, DiskFull, Overloaded, RingmillError
 
 ADDRESSES = [f"n{number}:1" for number in range(1, 6)]
 OWNERS = 3
@@ -94,6 +96,53 @@ def test_least_latency_avoids_a_slow_node_and_tries_it_again_later() -> None:
         balancer.began(ADDRESSES[1])
         balancer.ended(ADDRESSES[1], 0.010, float(now))
     assert balancer.order(list(ADDRESSES), OWNERS, lambda _: 1, 100.0)[0] != ADDRESSES[1]
+
+
+def test_least_latency_takes_a_fast_refusal_for_no_fast_answer() -> None:
+    """One owner's disk is full: it says so within 1 ms, and the others sync for 8 ms."""
+    balancer, asked, now = one("least-latency"), Counter[str](), 0.0
+    for _ in range(1000):
+        first, second = balancer.order(list(ADDRESSES), OWNERS, lambda _: 1, now)[:2]
+        asked[first] += 1
+        for address in (first, second):
+            took_s = 0.001 if address == ADDRESSES[0] else 0.008
+            balancer.began(address)
+            now += took_s
+            balancer.ended(address, took_s, now, is_done=address != ADDRESSES[0])
+            if address != ADDRESSES[0]:
+                break
+    assert asked[ADDRESSES[0]] <= 2, asked
+
+
+class _Request:
+    begun_at = 0.0
+
+    def silent(self, error: RingmillError) -> None:
+        raise AssertionError
+
+
+async def test_a_balancer_is_told_which_requests_were_refused() -> None:
+    heard: list[bool] = []
+
+    class Hearing(RoundRobin):
+        def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
+            heard.append(is_done)
+
+    class Nobody:
+        is_over = True
+
+        def answered_at(self, name: str) -> float:
+            return 0.0
+
+        def inquire(self, name: str) -> None: ...
+
+        def fell_silent(self, name: str) -> None: ...
+
+    watch = ToldWatch(Nobody(), Hearing())
+    for told in (b"answer", Conflict("holds another"), DiskFull("full"), Overloaded("busy"), None):
+        watch.begin("n1:1", request := _Request())
+        watch.end("n1:1", request, told)
+    assert heard == [True, True, False, False, True]
 
 
 @pytest.mark.parametrize("name", ["least-connections", "least-latency"])

@@ -50,6 +50,33 @@ def test_a_test_that_has_closed_its_cluster_fails_by_itself_and_shows_the_logs(
     ended.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
+OTHERS = """
+import pytest
+
+def test_shares_a_cluster_and_fails(ringmill_shared_cluster):
+    assert ringmill_shared_cluster.folder == "elsewhere"
+
+@pytest.fixture
+def broken(ringmill_shared_cluster):
+    raise RuntimeError("no such luck")
+
+def test_has_a_fixture_that_fails(broken):
+    pass
+
+def test_has_no_cluster_and_fails():
+    assert "alone" == "in company"
+"""
+
+
+def test_a_shared_cluster_shows_its_logs_too_also_when_a_fixture_fails(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nringmill_nodes = 1\n")
+    pytester.makepyfile(OTHERS)
+    ended = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    ended.assert_outcomes(failed=2, errors=1)
+    ended.stdout.fnmatch_lines(["*no such luck*", "*ringmill n1, running*", "*== 'elsewhere'*"])
+    assert ended.stdout.str().count("ringmill n1, running") == 2
+
+
 def test_a_number_that_is_none_is_one_clear_error(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nringmill_nodes = three\n")
     pytester.makepyfile("def test_it(ringmill_cluster):\n    pass\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,13 @@ from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.consensus.lease import decode_lease
 from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import (
+    ClientClosed,
     Conflict,
     DeadlineExceeded,
     DiskFull,
     InvalidArgument,
     PermissionDenied,
+    QuorumNotReached,
     RingmillError,
     Unavailable,
 )
@@ -64,12 +68,12 @@ class World:
         self.loop = VirtualLoop(stream(1, "schedule"))
         self.register = Register()
 
-    def lease(self) -> AsyncLease:
+    def lease(self, duration_s: float = 6.0) -> AsyncLease:
         return AsyncLease(
             "lease",
             self.register,
             owner="test",
-            duration_s=6.0,
+            duration_s=duration_s,
             clock=SimulatedClock(self.loop),
             entropy=OsEntropy(),
         )
@@ -287,3 +291,62 @@ def test_who_waits_gives_up_when_nobody_answers_and_not_when_others_are_faster(
             assert lease.term == 1 and told
 
     world.loop.run_until_complete(story())
+
+
+@pytest.mark.parametrize(
+    ("failure", "timeout_s", "at_most_s"),
+    [
+        (ClientClosed("this client is closed"), None, 0.1),
+        (ClientClosed("this client is closed"), 3.0, 0.1),
+        (QuorumNotReached("1 of 2 owners", outcome="failed"), 2.0, 2.1),
+        (Unavailable("nobody answers", outcome="failed"), 0.0, 0.1),
+    ],
+)
+def test_who_waits_is_not_told_that_it_is_not_free_when_nobody_has_let_it_be_read(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: RingmillError,
+    timeout_s: float | None,
+    at_most_s: float,
+) -> None:
+    async def fail(*, timeout: float) -> Seen:
+        await asyncio.sleep(0.01)
+        raise failure
+
+    async def story() -> None:
+        monkeypatch.setattr(world.register, "get", fail)
+        with pytest.raises(RingmillError) as raised:
+            await world.lease().acquire(timeout_s)
+        assert raised.value is failure and world.now <= at_most_s
+
+    world.loop.run_until_complete(story())
+
+
+def test_who_waits_for_a_while_waits_no_longer_for_nodes_that_are_silent(world: World) -> None:
+    async def story() -> None:
+        world.register.is_silent = True
+        with pytest.raises(Unavailable, match="nobody answers"):
+            await world.lease(60.0).acquire(timedelta(seconds=1))
+        assert world.now < 3.0
+
+    world.loop.run_until_complete(story())
+
+
+def test_a_release_waits_no_longer_than_the_lease_was_held(world: World) -> None:
+    async def story() -> None:
+        lease = world.lease(60.0)
+        await lease.acquire()
+        await asyncio.sleep(15.0)
+        world.register.is_silent = True
+        begun = world.now
+        await lease.release()
+        assert world.now - begun < 42.0 - 15.0 + 1.0
+
+    world.loop.run_until_complete(story())
+
+
+@pytest.mark.parametrize("wrong", ["1", True, -1, float("nan"), float("inf"), timedelta(days=-1)])
+def test_a_time_to_wait_that_is_none_is_refused(world: World, wrong: Any) -> None:
+    with pytest.raises(InvalidArgument, match="timeout_s is"):
+        world.loop.run_until_complete(world.lease().acquire(wrong))
+    assert world.register.seen == Seen(None, 0)

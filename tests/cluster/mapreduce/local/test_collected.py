@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ringmill import CollectOutput, FileOutput, job, run_local
+from ringmill import CollectOutput, FileOutput, job, read_result, run_local
+from ringmill.client.jobs.collected import collected_records
+from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.kernel import typed_output
 from tests.cluster.mapreduce import chain_jobs
 
 TEXT = "a b c a b a d\n" * 500
@@ -65,3 +72,51 @@ def test_what_cannot_be_collected_is_refused(text: str) -> None:
         run_local(chain_jobs.counts, text, CollectOutput(), overwrite=True)
     with pytest.raises(InvalidArgument, match="needs an output"):
         run_local(chain_jobs.counts, text)
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.EMFILE, "too many"), MemoryError(), KeyboardInterrupt()])
+def test_records_that_could_not_be_taken_in_are_kept_and_named(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    real, opened = typed_output.records_in, list[str]()
+
+    def failing(types: Any, folder: str, files: Any) -> Iterator[Any]:
+        opened.append(folder)
+        yield next(real(types, folder, files))
+        raise failure
+
+    monkeypatch.setattr("ringmill.client.jobs.collected.records_in", failing)
+    lines = job(map=chain_jobs.words, params={"without": ""}, output=CollectOutput(), reducers=0)
+    with pytest.raises(type(failure)) as raised:
+        run_local(lines, text)
+    assert opened[0] in raised.value.__notes__[0]
+    assert len(list(read_result(lines, opened[0]))) == 3500
+
+
+def test_records_that_were_taken_in_are_given_even_if_their_folder_stays(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, removed = OsFileSystem.remove_tree, list[str]()
+
+    def refusing(self: OsFileSystem, path: str) -> None:
+        if self.exists(path) and any(name.startswith("part-") for name in self.list(path)):
+            removed.append(path)
+            raise OSError(errno.EIO, "broken")
+        real(self, path)
+
+    monkeypatch.setattr(OsFileSystem, "remove_tree", refusing)
+    assert len(run_local(chain_jobs.counts, text, CollectOutput()).collected) == 4 and removed
+
+
+async def test_a_cancellation_while_records_are_read_leaves_their_folder(tmp_path: Path, text: str) -> None:
+    lines = job(map=chain_jobs.words, params={"without": ""}, output=FileOutput("records"), reducers=0)
+    await asyncio.to_thread(run_local, lines, text, "kept")
+    folder = str(tmp_path / "kept")
+    with closing(OsFileSystem()) as files:
+        taking = asyncio.create_task(collected_records(lines, folder, files))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.wait([taking])
+        assert taking.cancelled() and files.exists(folder)
+        assert len(await collected_records(lines, folder, files)) == 3500
+        assert not files.exists(folder)

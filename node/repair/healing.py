@@ -9,6 +9,7 @@ H6).
   range is not a source. If there is no other owner, the range stays unreadable.  Fewer are enough by the
   operator's word (rule H12).
 - Control state is written again from its second copy.
+- A part that has to wait in its middle is readable up to there, and is healed from there on.
 - A lost hint was for a write that this node, as an owner, also holds as an object.  That object is healed
   like any other, and comparing brings it to the hint's targets (node/repair/anti_entropy.py).
 - Registers: node/repair/register_healing.py.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
@@ -39,7 +41,7 @@ from ringmill.node.replica.stored_key import Copy, copy_prefix
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.version.version import CorruptMark
 
-__all__ = ["Healing"]
+__all__ = ["Healing", "Reached"]
 
 CALL_TIMEOUT_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.25
@@ -50,6 +52,9 @@ BYTES_PER_S: Final = 24 << 20
 PARTS_AT_ONCE: Final = 16  # lifted by one synced edit of the manifest; one edit each took most of the time
 
 _FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
+
+Reached = Callable[[bytes], None]
+"""Told as soon as a part is healed, durably, from its start to before this key."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +73,7 @@ class Healing:
         topology: TopologyView,
         transport: Transport,
         on_lost_hints: Callable[[], None],
-        heal_registers: Callable[[Part], Awaitable[None]],
+        heal_registers: Callable[[Part, Reached], Awaitable[None]],
         loss: AcceptedLoss,
         gate: Gate,
     ) -> None:
@@ -144,14 +149,17 @@ class Healing:
         healed: list[Part] = []
         for part in sorted(parts, key=lambda each: _FIRST.get(each.kind, 2)):
             self.now = str(part)
+            reached = [part.start]
             try:
-                await self._heal(part)
+                await self._heal(part, reached.append)
                 healed.append(part)
                 self.loss.healed(part)
-                if part.kind in _FIRST or len(healed) == PARTS_AT_ONCE:
+                if part.kind in _FIRST or len(healed) >= PARTS_AT_ONCE:
                     await self._lift(marks, healed)
             except (RingmillError, OSError) as error:
                 sometimes("a damaged range has to wait for its sources")
+                if part.start < reached[-1] and part not in healed:  # the next round begins behind it
+                    healed.append(replace(part, end=reached[-1]))
                 self.loss.note(part, error)
                 self._tell_once(f"{part} cannot be healed yet: {error}")
             finally:
@@ -179,7 +187,7 @@ class Healing:
             self._known = epoch, layout_of(topology, self._node)
         return self._known[1]
 
-    async def _heal(self, part: Part) -> None:
+    async def _heal(self, part: Part, reached: Reached) -> None:
         """Raises RingmillError and OSError when it cannot be done now."""
         match part.kind:
             case PartKind.CONTROL:
@@ -190,11 +198,11 @@ class Healing:
                 sometimes("owners are compared as hints may be lost")
                 self._on_lost_hints()
             case PartKind.COPY:
-                await self._heal_copy(part)
+                await self._heal_copy(part, reached)
             case PartKind.REGISTERS:
-                await self._heal_registers(part)
+                await self._heal_registers(part, reached)
 
-    async def _heal_copy(self, part: Part) -> None:
+    async def _heal_copy(self, part: Part, reached: Reached) -> None:
         assert part.partition is not None and part.row is not None and part.end is not None
         if attempt := self._watermarks.of(part.partition).kept.attempt:
             # What survived may be a value that the others have forgotten (rule P5): first it has to be known.
@@ -221,6 +229,7 @@ class Healing:
             await self._objects.heal(start, stop, found, knows_deletes=bool(pages))
             sometimes("a damaged range is healed from other owners")
             start = stop
+            reached(start)
             size_bytes = sum(len(encoded) for copies in found.values() for encoded in copies)
             await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
 

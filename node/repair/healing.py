@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import replace
 from typing import Final, Protocol
 
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Transport
@@ -37,7 +37,7 @@ from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, ReadPage, ask_page
 from ringmill.node.replica.purging.watermarks import Watermarks
-from ringmill.node.replica.stored_key import Copy, copy_prefix
+from ringmill.node.replica.stored_key import Copy, copy_prefix, prefix_end
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.version.version import CorruptMark
 
@@ -90,6 +90,7 @@ class Healing:
         self._heal_registers = heal_registers
         self._told: dict[str, None] = {}  # what the log has been told of the present marks
         self._silent: set[NodeId] = set()  # owners that did not answer in this round: not waited for again
+        self._uncounted: dict[bytes, None] = {}  # prefixes of copies of which something was healed
         self._known: tuple[int, Layout] | None = None
         self.now = ""
         self.healed = 0  # parts, since the start
@@ -116,6 +117,7 @@ class Healing:
                 self._engine.damage_found.clear()
                 if await self.round():
                     break
+                self._count_whole()
                 try:
                     async with asyncio.timeout(pause_s):
                         await self._engine.damage_found.wait()
@@ -126,6 +128,15 @@ class Healing:
             if self.healed > before:
                 _log.info("healed: %d damaged parts were merged from other copies", self.healed - before)
             self._told.clear()
+            self._uncounted.clear()
+            self._objects.count_again()
+
+    def _count_whole(self) -> None:
+        """Have copies that are whole again counted, though others still wait (rule H10)."""
+        may_lack = self._engine.may_lack
+        if whole := [prefix for prefix in self._uncounted if not may_lack(prefix, prefix_end(prefix))]:
+            for prefix in whole:
+                del self._uncounted[prefix]
             self._objects.count_again()
 
     def accept_loss(self, nodes: Collection[NodeId]) -> None:
@@ -217,6 +228,7 @@ class Healing:
             why = "as a loss was accepted" if self.loss.given_up else "all there are"
             self._tell_once(f"{part} is healed from {need} other owners, {why}")
         start = part.start
+        self._uncounted[prefix] = None
         while start < part.end:
             pages = await self._ask(part.row, part.partition, start[len(prefix) :], part.end, prefix, usual)
             ends = (prefix + page.covered_to if page.covered_to else part.end for page in pages)
@@ -256,7 +268,10 @@ class Healing:
 
         async def ask(node: NodeId) -> None:
             try:
-                pages[node] = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
+                page = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
+                if any(key < start for key, _ in page.items):  # what stands here in its place was not looked at
+                    raise ProtocolMismatch(f"{node} answered with keys before those that were asked for")
+                pages[node] = page
             except RingmillError as error:
                 failures[node] = str(error) or type(error).__name__
                 if isinstance(error, Unavailable | DeadlineExceeded):

@@ -162,13 +162,17 @@ def test_a_part_that_waits_in_its_middle_is_not_healed_again_from_its_beginning(
         copy = Copy(fullest, world.world.row(KEYS[0]).copy_epochs[0])
         keys = sorted(Place(copy, DEFAULT_KEYSPACE, key).stored_key for key in KEYS if place[key] == fullest)
         behind, objects = prefix_end(copy_prefix(copy)), world["n1"].replica.objects
+        another = Copy(PartitionId((fullest + 1) % 16), copy.copy_epoch)
         await world.down("n3")  # so that neither is healed before the other is fenced
         await world.inside("n2", world["n2"].replica.engine.fence(keys[-1], behind))
         await world.inside("n1", world["n1"].replica.engine.fence(copy_prefix(copy), behind))
+        start = copy_prefix(another)
+        await world.inside("n1", world["n1"].replica.engine.fence(start, prefix_end(start)))
         await world.up("n3")
         await until(lambda: world["n1"].repair.healing.loss.short == {fullest: {NodeId("n2")}})
         await asyncio.sleep(5)
         assert world["n1"].replica.engine.corrupt_ranges()[0].start == keys[-2], "a page looks one further"
+        assert objects.sums.of(another), "the one that was healed is counted"
         heals = objects.heals
         await asyncio.sleep(20)
         assert objects.heals == heals, "nothing more is written"

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from ringmill.cluster.errors import CorruptData, QuorumNotReached, RingmillError
+from ringmill.cluster.errors import CorruptData, QuorumNotReached, RingmillError, Unavailable
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
+from ringmill.node.repair.healing import Healing
 from ringmill.node.replica import pages
 from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.pages import Page
 from ringmill.simulator.subjects.every import ablation_named
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -195,3 +201,31 @@ def test_what_only_the_damaged_node_has_is_kept() -> None:
         assert [each.value for each in (await world.held("n1", b"alone")).siblings] == [b"v"]
 
     run(story)
+
+
+async def test_an_owner_that_tells_of_keys_before_those_asked_for_is_no_source() -> None:
+    """What stands here in their place is not looked at, so it would be overwritten."""
+    row: Any = SimpleNamespace(whole=[NodeId("a"), NodeId("b")], row_epoch=Epoch(1))
+    told = [Page(Epoch(1), ((key, b"v"),), b"").encode() for key in (b"j", b"k")]
+
+    async def call(*_: Any, **__: Any) -> bytes:
+        return told.pop()
+
+    of_no_use: Any = SimpleNamespace()
+    healing = Healing(
+        NodeId("a"),
+        engine=of_no_use,
+        objects=of_no_use,
+        control=of_no_use,
+        watermarks=of_no_use,
+        topology=cast(Any, SimpleNamespace(current=SimpleNamespace(epoch=Epoch(1)))),
+        transport=cast(Any, SimpleNamespace(call=call)),
+        on_lost_hints=lambda: None,
+        heal_registers=of_no_use,
+        loss=AcceptedLoss(),
+        gate=of_no_use,
+    )
+    asked = (row, PartitionId(1), b"k", b"\x10z", b"\x10", 1)
+    assert len(await healing._ask(*asked)) == 1
+    with pytest.raises(Unavailable, match="b answered with keys before those that were asked for"):
+        await healing._ask(*asked)

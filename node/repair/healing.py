@@ -13,7 +13,8 @@ H6).
 - A lost hint was for a write that this node, as an owner, also holds as an object.  That object is healed
   like any other, and comparing brings it to the hint's targets (node/repair/anti_entropy.py).
 - Registers: node/repair/register_healing.py.
-- Keys that belong to nobody are given up at once.
+- Keys that this node does not own are given up at once.  A former copy that is still to be brought to its owners
+  (rule M6) may be among them, so the log says so.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ LONGEST_PAUSE_S: Final = 5.0
 BYTES_PER_S: Final = 24 << 20
 PARTS_AT_ONCE: Final = 16  # lifted by one synced edit of the manifest; one edit each took most of the time
 
+_MERGED: Final = (PartKind.COPY, PartKind.REGISTERS)
 _FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
 
 Reached = Callable[[bytes], None]
@@ -93,7 +95,7 @@ class Healing:
         self._uncounted: dict[bytes, None] = {}  # prefixes of copies of which something was healed
         self._known: tuple[int, Layout] | None = None
         self.now = ""
-        self.healed = 0  # parts, since the start
+        self.healed = 0  # parts that others were merged into, since the start
 
     @property
     def owned(self) -> int:
@@ -104,9 +106,8 @@ class Healing:
     def unfilled(self) -> int:
         """Of how many partitions something is still to be filled from other owners."""
         marks, layout = self._engine.corrupt_ranges(), self._layout()
-        kinds = (PartKind.COPY, PartKind.REGISTERS)
         parts = [part for start, end in _joined(marks) for part in layout.within(start, end)]
-        return len({part.partition for part in parts if part.kind in kinds})
+        return len({part.partition for part in parts if part.kind in _MERGED})
 
     async def run(self) -> None:
         """Heal until cancelled; sleeps while nothing is damaged."""
@@ -187,7 +188,7 @@ class Healing:
             for mark in marks:
                 if (mark.end is None or start < mark.end) and (end is None or mark.start < end):
                     await self._engine.mark_healed(mark, start, end)
-        self.healed += len(healed)
+        self.healed += sum(part.kind in _MERGED for part in healed)
         healed.clear()
 
     def _layout(self) -> Layout:
@@ -212,6 +213,17 @@ class Healing:
                 await self._heal_copy(part, reached)
             case PartKind.REGISTERS:
                 await self._heal_registers(part, reached)
+            case PartKind.ORPHANED:
+                self._tell_of_former(part)
+
+    def _tell_of_former(self, part: Part) -> None:
+        """Of what is given up of former copies that are still stored, as far as these are counted."""
+        for copy in self._objects.copies():
+            prefix = copy_prefix(copy)
+            if part.start < prefix_end(prefix) and (part.end is None or prefix < part.end):
+                self._objects.sums.forget(prefix)  # what was lost cannot be taken out
+                self._uncounted[prefix] = None
+                _log.warning("a former copy of partition %d is damaged: what survived is kept", copy.partition)
 
     async def _heal_copy(self, part: Part, reached: Reached) -> None:
         assert part.partition is not None and part.row is not None and part.end is not None

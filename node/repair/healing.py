@@ -13,8 +13,8 @@ H6).
 - A lost hint was for a write that this node, as an owner, also holds as an object.  That object is healed
   like any other, and comparing brings it to the hint's targets (node/repair/anti_entropy.py).
 - Registers: node/repair/register_healing.py.
-- Keys that this node does not own are given up at once.  A former copy that is still to be brought to its owners
-  (rule M6) may be among them, so the log says so.
+- Keys that this node does not own are given up at once.  A former copy that is still to be brought to its
+  owners (rule M6) may be among them, so the log says so.
 """
 
 from __future__ import annotations
@@ -223,7 +223,9 @@ class Healing:
             if part.start < prefix_end(prefix) and (part.end is None or prefix < part.end):
                 self._objects.sums.forget(prefix)  # what was lost cannot be taken out
                 self._uncounted[prefix] = None
-                _log.warning("a former copy of partition %d is damaged: what survived is kept", copy.partition)
+                _log.warning(
+                    "a former copy of partition %d is damaged: what survived is kept", copy.partition
+                )
 
     async def _heal_copy(self, part: Part, reached: Reached) -> None:
         assert part.partition is not None and part.row is not None and part.end is not None
@@ -281,7 +283,7 @@ class Healing:
         async def ask(node: NodeId) -> None:
             try:
                 page = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
-                if any(key < start for key, _ in page.items):  # what stands here in its place was not looked at
+                if any(key < start for key, _ in page.items):  # what is there was not looked at
                     raise ProtocolMismatch(f"{node} answered with keys before those that were asked for")
                 pages[node] = page
             except RingmillError as error:

@@ -42,7 +42,9 @@ class AcceptedLoss:
         found: dict[PartitionId, frozenset[NodeId]] = {}
         for (partition, _), waiting in self._short.items():
             if partition is not None:
-                found[partition] = found.get(partition, frozenset()).union(*(each.missing for each in waiting))
+                found[partition] = found.get(partition, frozenset()).union(
+                    *(each.missing for each in waiting)
+                )
         return found
 
     def accept(self, nodes: Collection[NodeId]) -> None:

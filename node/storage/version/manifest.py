@@ -135,14 +135,15 @@ def read_manifest(
     Raises CorruptBlock, FileNotFoundError.
     """
     path = f"{folder}/{manifest_name(file_id)}"
-    edited, number = EditedVersion(), -1
+    edited, last = EditedVersion(), -1
     try:
         for number, edit in read_edits(files, folder, file_id, synced_bytes=synced_bytes):
+            last = number
             edited.add(edit)
         version = edited.result()
     except MalformedEdit as error:
-        raise CorruptBlock(path, 0, f"edit {number}: {error}") from None
-    if number < 0:
+        raise CorruptBlock(path, 0, f"edit {last}: {error}") from None
+    if last < 0:
         raise CorruptBlock(path, 0, "no whole edit in it")
     return version
 

@@ -207,9 +207,7 @@ def test_what_only_the_damaged_node_has_is_kept() -> None:
     run(story)
 
 
-def healing_beside(
-    *, engine: Any = None, objects: Any = None, transport: Any = None
-) -> Healing:
+def healing_beside(*, engine: Any = None, objects: Any = None, transport: Any = None) -> Healing:
     of_no_use: Any = SimpleNamespace()
     return Healing(
         NodeId("a"),
@@ -217,7 +215,7 @@ def healing_beside(
         objects=objects,
         control=of_no_use,
         watermarks=of_no_use,
-        topology=cast(Any, SimpleNamespace(current=SimpleNamespace(epoch=Epoch(1)))),
+        topology=cast("Any", SimpleNamespace(current=SimpleNamespace(epoch=Epoch(1)))),
         transport=transport,
         on_lost_hints=lambda: None,
         heal_registers=of_no_use,

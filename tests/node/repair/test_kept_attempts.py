@@ -167,7 +167,7 @@ def test_what_cannot_be_stored_of_earlier_attempts_keeps_no_delete_waiting() -> 
     run(story, purge=SOON)
 
 
-async def test_an_owner_that_has_kept_an_attempt_says_so_again_though_its_copy_was_damaged_meanwhile() -> None:
+async def test_an_owner_that_has_kept_an_attempt_says_so_again_though_its_copy_is_damaged() -> None:
     row, partition, damaged = SimpleNamespace(row_epoch=Epoch(1)), PartitionId(3), list[Copy]()
 
     async def row_of(*_: Any, **__: Any) -> Any:
@@ -180,14 +180,14 @@ async def test_an_owner_that_has_kept_an_attempt_says_so_again_though_its_copy_w
 
     copy: Any = Copy(partition, Epoch(1))
     of_no_use: Any = SimpleNamespace()
-    watermarks = Watermarks(cast(Any, SimpleNamespace(get=lambda _: None, put_synced=done)))
+    watermarks = Watermarks(cast("Any", SimpleNamespace(get=lambda _: None, put_synced=done)))
     serving = PurgeServing(
         of_no_use,
         routes=cast(
-            Any, SimpleNamespace(row_of=row_of, copy_of=lambda *_: copy, check_partitions=lambda _: None)
+            "Any", SimpleNamespace(row_of=row_of, copy_of=lambda *_: copy, check_partitions=lambda _: None)
         ),
-        engine=cast(Any, SimpleNamespace(may_lack=lambda *_: bool(damaged))),
-        objects=cast(Any, SimpleNamespace(sums=SimpleNamespace(of=lambda _: b"sums"), wait_synced=done)),
+        engine=cast("Any", SimpleNamespace(may_lack=lambda *_: bool(damaged))),
+        objects=cast("Any", SimpleNamespace(sums=SimpleNamespace(of=lambda _: b"sums"), wait_synced=done)),
         hints=of_no_use,
         watermarks=watermarks,
         hybrid=of_no_use,
@@ -198,7 +198,7 @@ async def test_an_owner_that_has_kept_an_attempt_says_so_again_though_its_copy_w
 
     async def keep(attempt: str) -> tuple[str, ...]:
         asked = AskKeep(Epoch(1), attempt, ((partition, "token"),)).encode()
-        incoming = cast(Any, SimpleNamespace(body=asked, sender=NodeId("n1")))
+        incoming = cast("Any", SimpleNamespace(body=asked, sender=NodeId("n1")))
         return KeepAnswer.decode(await serving.keep(incoming), 1).refusals
 
     assert await keep("n1.9") == ("",)

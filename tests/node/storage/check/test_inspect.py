@@ -14,7 +14,7 @@ from ringmill.node.storage.__main__ import main
 from ringmill.node.storage.check import inspect
 from ringmill.node.storage.check.inspect import inspect_folder, verify_folder
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.version.manifest import read_current
+from ringmill.node.storage.version.manifest import read_current, read_manifest
 from ringmill.node.storage.version.version import Version, VersionEdit
 from ringmill.simulator.disk.engine_trace import TINY, TurnSpawner
 
@@ -130,8 +130,8 @@ def test_what_a_running_node_deletes_meanwhile_is_no_damage(folder: Path) -> Non
 def test_a_table_that_is_merged_away_before_it_is_looked_for_is_not_missing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a manifest that is renewed between the looks at its name and at itself is read under the new one."""
-    files, where, read = OsFileSystem(), str(folder), inspect.read_manifest
+    """And a manifest that is renewed between a look at its name and one at itself is read anew."""
+    files, where, read = OsFileSystem(), str(folder), read_manifest
     asked = list[int]()
 
     def read_as_before(files: OsFileSystem, folder: str, file_id: int) -> Version:

@@ -15,6 +15,7 @@ from ringmill.node.storage.check import damage_marks
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.engine_options import COMPRESSIONS, STRATEGIES
 from ringmill.node.storage.read import reading
+from ringmill.node.storage.read.lookup import find_off_loop, find_survivor
 from ringmill.node.storage.upkeep.compaction_child import compact
 from ringmill.node.storage.upkeep.compactor import MOST_PUT_OFF_S
 from ringmill.node.storage.version.version_set import View
@@ -191,13 +192,16 @@ async def test_a_read_that_waits_for_the_disk_knows_of_drops_that_are_forgotten_
         batch.put(key, b"value")
         engine.apply(batch)
     await engine.flush()
-    for module, name in ((reading, "find_off_loop"), (damage_marks, "find_survivor")):
 
-        async def find_late(view: View, *asked: Any, find: Any = getattr(module, name)) -> Any:
+    def late(find: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def find_late(view: View, *asked: Any) -> Any:
             await goes_on.wait()
             return await find(view, *asked)
 
-        monkeypatch.setattr(module, name, find_late)
+        return find_late
+
+    for module, find in ((reading, find_off_loop), (damage_marks, find_survivor)):
+        monkeypatch.setattr(module, find.__name__, late(find))
     with engine.snapshot():  # so that the table stays until both reads have begun
         await (await engine.drop_prefix(b"drop")).synced()
         reads = [asyncio.create_task(read(b"dropped")) for read in (engine.get, engine.survivor)]

@@ -71,6 +71,7 @@ EVENTS: Final = {
     "hints may be lost: all owners are compared, to find who misses a write": "hints.compared_for",
     "compared with the other owners: %d objects moved since the start": "repair.compared",
     "healed: %d damaged parts were merged from other copies": "repair.healed",
+    "a former copy of partition %d is damaged: what survived is kept": "repair.former_copy_damaged",
     "damaged ranges are healed without %s: their loss was accepted": "repair.loss_accepted",
     "scrubbed the store, %d damages": "scrub.done",
     "the scrub of the store failed: %s": "scrub.failed",

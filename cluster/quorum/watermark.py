@@ -94,9 +94,12 @@ class OwnerMark:
         note.is_void = True
         return True
 
+    def has_kept(self, attempt: str) -> bool:
+        return attempt in (self.kept.attempt, self.kept.proof)
+
     def may_keep(self, attempt: str, token: str, row_epoch: Epoch) -> str:
         """Why this owner does not keep the attempt, and never will; "" when it may."""
-        if attempt in (self.kept.attempt, self.kept.proof):
+        if self.has_kept(attempt):
             return ""  # asked twice
         note = self.note
         if note is None or (note.attempt, note.token) != (attempt, token):

@@ -9,10 +9,12 @@ H6).
   range is not a source. If there is no other owner, the range stays unreadable.  Fewer are enough by the
   operator's word (rule H12).
 - Control state is written again from its second copy.
+- A part that has to wait in its middle is readable up to there, and is healed from there on.
 - A lost hint was for a write that this node, as an owner, also holds as an object.  That object is healed
   like any other, and comparing brings it to the hint's targets (node/repair/anti_entropy.py).
 - Registers: node/repair/register_healing.py.
-- Keys that belong to nobody are given up at once.
+- Keys that this node does not own are given up at once.  A former copy that is still to be brought to its
+  owners (rule M6) may be among them, so the log says so.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Transport
@@ -35,11 +38,11 @@ from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, ReadPage, ask_page
 from ringmill.node.replica.purging.watermarks import Watermarks
-from ringmill.node.replica.stored_key import Copy, copy_prefix
+from ringmill.node.replica.stored_key import Copy, copy_prefix, prefix_end
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.version.version import CorruptMark
 
-__all__ = ["Healing"]
+__all__ = ["Healing", "Reached"]
 
 CALL_TIMEOUT_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.25
@@ -49,7 +52,11 @@ LONGEST_PAUSE_S: Final = 5.0
 BYTES_PER_S: Final = 24 << 20
 PARTS_AT_ONCE: Final = 16  # lifted by one synced edit of the manifest; one edit each took most of the time
 
+_MERGED: Final = (PartKind.COPY, PartKind.REGISTERS)
 _FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
+
+Reached = Callable[[bytes], None]
+"""Told as soon as a part is healed, durably, from its start to before this key."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +75,7 @@ class Healing:
         topology: TopologyView,
         transport: Transport,
         on_lost_hints: Callable[[], None],
-        heal_registers: Callable[[Part], Awaitable[None]],
+        heal_registers: Callable[[Part, Reached], Awaitable[None]],
         loss: AcceptedLoss,
         gate: Gate,
     ) -> None:
@@ -85,9 +92,10 @@ class Healing:
         self._heal_registers = heal_registers
         self._told: dict[str, None] = {}  # what the log has been told of the present marks
         self._silent: set[NodeId] = set()  # owners that did not answer in this round: not waited for again
+        self._uncounted: dict[bytes, None] = {}  # prefixes of copies of which something was healed
         self._known: tuple[int, Layout] | None = None
         self.now = ""
-        self.healed = 0  # parts, since the start
+        self.healed = 0  # parts that others were merged into, since the start
 
     @property
     def owned(self) -> int:
@@ -98,9 +106,8 @@ class Healing:
     def unfilled(self) -> int:
         """Of how many partitions something is still to be filled from other owners."""
         marks, layout = self._engine.corrupt_ranges(), self._layout()
-        kinds = (PartKind.COPY, PartKind.REGISTERS)
         parts = [part for start, end in _joined(marks) for part in layout.within(start, end)]
-        return len({part.partition for part in parts if part.kind in kinds})
+        return len({part.partition for part in parts if part.kind in _MERGED})
 
     async def run(self) -> None:
         """Heal until cancelled; sleeps while nothing is damaged."""
@@ -111,6 +118,7 @@ class Healing:
                 self._engine.damage_found.clear()
                 if await self.round():
                     break
+                self._count_whole()
                 try:
                     async with asyncio.timeout(pause_s):
                         await self._engine.damage_found.wait()
@@ -121,6 +129,15 @@ class Healing:
             if self.healed > before:
                 _log.info("healed: %d damaged parts were merged from other copies", self.healed - before)
             self._told.clear()
+            self._uncounted.clear()
+            self._objects.count_again()
+
+    def _count_whole(self) -> None:
+        """Have copies that are whole again counted, though others still wait (rule H10)."""
+        may_lack = self._engine.may_lack
+        if whole := [prefix for prefix in self._uncounted if not may_lack(prefix, prefix_end(prefix))]:
+            for prefix in whole:
+                del self._uncounted[prefix]
             self._objects.count_again()
 
     def accept_loss(self, nodes: Collection[NodeId]) -> None:
@@ -144,14 +161,17 @@ class Healing:
         healed: list[Part] = []
         for part in sorted(parts, key=lambda each: _FIRST.get(each.kind, 2)):
             self.now = str(part)
+            reached = [part.start]
             try:
-                await self._heal(part)
+                await self._heal(part, reached.append)
                 healed.append(part)
                 self.loss.healed(part)
-                if part.kind in _FIRST or len(healed) == PARTS_AT_ONCE:
+                if part.kind in _FIRST or len(healed) >= PARTS_AT_ONCE:
                     await self._lift(marks, healed)
             except (RingmillError, OSError) as error:
                 sometimes("a damaged range has to wait for its sources")
+                if part.start < reached[-1] and part not in healed:  # the next round begins behind it
+                    healed.append(replace(part, end=reached[-1]))
                 self.loss.note(part, error)
                 self._tell_once(f"{part} cannot be healed yet: {error}")
             finally:
@@ -168,7 +188,7 @@ class Healing:
             for mark in marks:
                 if (mark.end is None or start < mark.end) and (end is None or mark.start < end):
                     await self._engine.mark_healed(mark, start, end)
-        self.healed += len(healed)
+        self.healed += sum(part.kind in _MERGED for part in healed)
         healed.clear()
 
     def _layout(self) -> Layout:
@@ -179,7 +199,7 @@ class Healing:
             self._known = epoch, layout_of(topology, self._node)
         return self._known[1]
 
-    async def _heal(self, part: Part) -> None:
+    async def _heal(self, part: Part, reached: Reached) -> None:
         """Raises RingmillError and OSError when it cannot be done now."""
         match part.kind:
             case PartKind.CONTROL:
@@ -190,11 +210,24 @@ class Healing:
                 sometimes("owners are compared as hints may be lost")
                 self._on_lost_hints()
             case PartKind.COPY:
-                await self._heal_copy(part)
+                await self._heal_copy(part, reached)
             case PartKind.REGISTERS:
-                await self._heal_registers(part)
+                await self._heal_registers(part, reached)
+            case PartKind.ORPHANED:
+                self._tell_of_former(part)
 
-    async def _heal_copy(self, part: Part) -> None:
+    def _tell_of_former(self, part: Part) -> None:
+        """Of what is given up of former copies that are still stored, as far as these are counted."""
+        for copy in self._objects.copies():
+            prefix = copy_prefix(copy)
+            if part.start < prefix_end(prefix) and (part.end is None or prefix < part.end):
+                self._objects.sums.forget(prefix)  # what was lost cannot be taken out
+                self._uncounted[prefix] = None
+                _log.warning(
+                    "a former copy of partition %d is damaged: what survived is kept", copy.partition
+                )
+
+    async def _heal_copy(self, part: Part, reached: Reached) -> None:
         assert part.partition is not None and part.row is not None and part.end is not None
         if attempt := self._watermarks.of(part.partition).kept.attempt:
             # What survived may be a value that the others have forgotten (rule P5): first it has to be known.
@@ -209,6 +242,7 @@ class Healing:
             why = "as a loss was accepted" if self.loss.given_up else "all there are"
             self._tell_once(f"{part} is healed from {need} other owners, {why}")
         start = part.start
+        self._uncounted[prefix] = None
         while start < part.end:
             pages = await self._ask(part.row, part.partition, start[len(prefix) :], part.end, prefix, usual)
             ends = (prefix + page.covered_to if page.covered_to else part.end for page in pages)
@@ -221,6 +255,7 @@ class Healing:
             await self._objects.heal(start, stop, found, knows_deletes=bool(pages))
             sometimes("a damaged range is healed from other owners")
             start = stop
+            reached(start)
             size_bytes = sum(len(encoded) for copies in found.values() for encoded in copies)
             await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
 
@@ -247,7 +282,10 @@ class Healing:
 
         async def ask(node: NodeId) -> None:
             try:
-                pages[node] = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
+                page = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
+                if any(key < start for key, _ in page.items):  # what is there was not looked at
+                    raise ProtocolMismatch(f"{node} answered with keys before those that were asked for")
+                pages[node] = page
             except RingmillError as error:
                 failures[node] = str(error) or type(error).__name__
                 if isinstance(error, Unavailable | DeadlineExceeded):

@@ -35,7 +35,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
 from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
 from ringmill.node.repair.damage.parts import Part
-from ringmill.node.repair.healing import BYTES_PER_S
+from ringmill.node.repair.healing import BYTES_PER_S, Reached
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.remains_store import RemainsStore
@@ -73,7 +73,7 @@ class RegisterHealing:
         self._bounds: dict[tuple[NodeId, Epoch], int] = {}
         """What another owner has agreed to under rows before this epoch counts no higher."""
 
-    async def heal(self, part: Part) -> None:
+    async def heal(self, part: Part, reached: Reached) -> None:
         """Raises Unavailable when too few other owners answer, and what the engine raises."""
         assert part.partition is not None and part.row is not None and part.end is not None
         prefix = registers_prefix(Copy(part.partition, part.row.copy_epoch_of(self._node)))
@@ -95,6 +95,7 @@ class RegisterHealing:
                 await self._drop_survivors(start, stop, floor, told)
             await self._registers.wait_synced()
             start = stop
+            reached(start)
             size_bytes = sum(len(value) for page in pages.values() for _, _, value in page.items)
             await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
         sometimes("damaged registers are healed from other owners")

@@ -11,12 +11,18 @@ Rule H12: docs/protocol/repair.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
-from ringmill.node.repair.damage.parts import Part
+from ringmill.node.repair.damage.parts import Part, PartKind
 
 __all__ = ["AcceptedLoss"]
+
+
+class _Waiting(NamedTuple):
+    part: Part
+    missing: frozenset[NodeId]
 
 
 class AcceptedLoss:
@@ -24,7 +30,7 @@ class AcceptedLoss:
 
     def __init__(self) -> None:
         self._given_up: frozenset[NodeId] = frozenset()
-        self._short: dict[str, tuple[PartitionId, frozenset[NodeId]]] = {}  # by the name of the part
+        self._short: dict[tuple[PartitionId | None, PartKind], list[_Waiting]] = {}
 
     @property
     def given_up(self) -> frozenset[NodeId]:
@@ -34,8 +40,11 @@ class AcceptedLoss:
     def short(self) -> Mapping[PartitionId, frozenset[NodeId]]:
         """The partitions that could not be healed at the last try, and the owners that did not help."""
         found: dict[PartitionId, frozenset[NodeId]] = {}
-        for partition, missing in self._short.values():
-            found[partition] = found.get(partition, frozenset()) | missing
+        for (partition, _), waiting in self._short.items():
+            if partition is not None:
+                found[partition] = found.get(partition, frozenset()).union(
+                    *(each.missing for each in waiting)
+                )
         return found
 
     def accept(self, nodes: Collection[NodeId]) -> None:
@@ -69,12 +78,21 @@ class AcceptedLoss:
         """A part could not be healed now."""
         if part.partition is not None and isinstance(error, RingmillError):
             missing = frozenset(NodeId(node) for node in error.detail.get("missing", ()))
-            self._short[str(part)] = part.partition, missing
+            self.healed(part)  # what was noted of these keys before
+            self._short.setdefault((part.partition, part.kind), []).append(_Waiting(part, missing))
 
     def healed(self, part: Part) -> None:
-        self._short.pop(str(part), None)
+        """A partition may have more damaged ranges, each with owners of its own that are waited for."""
+        waiting = self._short.pop((part.partition, part.kind), [])
+        if left := [each for each in waiting if not _overlap(each.part, part)]:
+            self._short[part.partition, part.kind] = left
 
     def end(self) -> None:
         """Nothing is damaged any more."""
         self._given_up = frozenset()
         self._short.clear()
+
+
+def _overlap(one: Part, other: Part) -> bool:
+    is_below = one.end is not None and one.end <= other.start
+    return not is_below and (other.end is None or one.start < other.end)

@@ -183,7 +183,9 @@ class PurgeServing:
         for partition, token in asked.partitions:
             row = await self._row(partition, asked.epoch, incoming.sender)
             mark = self._watermarks.of(partition)
-            if isinstance(row, str):
+            if mark.has_kept(asked.attempt):
+                why = ""  # asked twice: whatever has changed since, it can no more be dead
+            elif isinstance(row, str):
                 why = row
             else:
                 why = mark.may_keep(asked.attempt, token, row.row_epoch)

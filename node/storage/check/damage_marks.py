@@ -102,12 +102,12 @@ class DamageMarks:
 
     async def survivor(self, key: bytes) -> bytes | None:
         """The newest readable value of a key; ignores marks and skips damaged blocks.  Raises OSError."""
-        sight, sequence = self._sight, self._sight.sequence()
+        sight, sequence, drops = self._sight, self._sight.sequence(), tuple(self._sight.drops())
         entry = await self._newest(key)
         if entry is not None:
-            return judge_entry(key, entry, sequence, (), DropIndex(sight.drops()))
+            return judge_entry(key, entry, sequence, (), DropIndex(drops))
         with self._tables.pin() as view:
-            return await find_salvaged(view.salvaged, key, sight.drops(), sight.report)
+            return await find_salvaged(view.salvaged, key, drops, sight.report)
 
     async def survivors(self, start: bytes, end: bytes | None) -> AsyncGenerator[Pair, None]:
         """The same for a range, in key order."""

@@ -1,11 +1,13 @@
 """Lists the contents of a storage folder as plain records.  It only reads, and opens no engine.
 
-The folder may be in use; a file that disappears meanwhile is reported as damage.
+The folder may be in use: a file that disappears meanwhile is left out, and is damage only when the manifest
+names it still.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from ringmill.cluster.ports import FileSystem
@@ -18,6 +20,7 @@ from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.table.table_reader import open_table
 from ringmill.node.storage.version.manifest import read_current, read_edits, read_manifest
+from ringmill.node.storage.version.version import Version
 
 __all__ = ["Row", "dump_file", "inspect_folder", "verify_folder"]
 
@@ -30,8 +33,7 @@ def inspect_folder(files: FileSystem, folder: str) -> Iterator[Row]:
 
     Raises CorruptBlock when the manifest cannot be read, OSError.
     """
-    manifest_id = read_current(files, folder)
-    version = read_manifest(files, folder, manifest_id)
+    manifest_id, version = _in_force(files, folder)
     yield {
         "what": "manifest",
         "file": manifest_name(manifest_id),
@@ -47,7 +49,8 @@ def inspect_folder(files: FileSystem, folder: str) -> Iterator[Row]:
     for name in files.list(folder):
         parsed = parse_name(name)
         if parsed is not None and parsed.kind == "log":
-            yield {"what": "log", "file": name, **_log(files, folder, parsed.file_id)}
+            with suppress(FileNotFoundError):  # flushed meanwhile
+                yield {"what": "log", "file": name, **_log(files, folder, parsed.file_id)}
     for drop in version.drops:
         yield {"what": "drop", "prefix": drop.prefix, "sequence": drop.sequence}
     for mark in version.marks:
@@ -58,34 +61,59 @@ def verify_folder(files: FileSystem, folder: str) -> Iterator[Row]:
     """One row a file: how many damages, and where; a table that the manifest names and that is gone has a row
     too.  Raises OSError."""
     for name in files.list(folder):
-        parsed = parse_name(name)
-        if name == CURRENT:
-            kind, damages = "current", check_current(files, folder)
-        elif parsed is None or parsed.kind == "temporary":
+        try:
+            row = _verified(files, folder, name)
+        except FileNotFoundError:  # merged, flushed or renewed meanwhile
             continue
-        else:
-            kind = parsed.kind
-            damages = [
-                damage for step in check_file(files, folder, FilePart(parsed)) for damage in step.damages
-            ]
-        yield {
-            "what": kind,
-            "file": name,
-            "bytes": files.size(f"{folder}/{name}"),
-            "damages": [{"offset": damage.offset, "why": damage.why} for damage in damages],
-        }
+        if row is not None:
+            yield row
     for name in _missing_tables(files, folder):
         why = "the manifest names this table and it is not there"
         yield {"what": "table", "file": name, "bytes": 0, "damages": [{"offset": 0, "why": why}]}
 
 
+def _verified(files: FileSystem, folder: str, name: str) -> Row | None:
+    """Raises OSError."""
+    parsed = parse_name(name)
+    if name == CURRENT:
+        kind, damages = "current", check_current(files, folder)
+    elif parsed is None or parsed.kind == "temporary":
+        return None
+    else:
+        kind = parsed.kind
+        damages = [damage for step in check_file(files, folder, FilePart(parsed)) for damage in step.damages]
+    return {
+        "what": kind,
+        "file": name,
+        "bytes": files.size(f"{folder}/{name}"),
+        "damages": [{"offset": damage.offset, "why": damage.why} for damage in damages],
+    }
+
+
 def _missing_tables(files: FileSystem, folder: str) -> list[str]:
+    """Those that were not there when the manifest named them before and after."""
     try:
-        version = read_manifest(files, folder, read_current(files, folder))
+        missing = [name for name in _named_tables(files, folder) if not files.exists(f"{folder}/{name}")]
+        named = _named_tables(files, folder) if missing else {}
     except (CorruptBlock, FileNotFoundError):  # the file has its own row
         return []
-    names = [table_name(meta.file_id) for meta in version.all_tables()]
-    return [name for name in names if not files.exists(f"{folder}/{name}")]
+    return [name for name in missing if name in named]
+
+
+def _named_tables(files: FileSystem, folder: str) -> dict[str, None]:
+    _, version = _in_force(files, folder)
+    return {table_name(meta.file_id): None for meta in version.all_tables()}
+
+
+def _in_force(files: FileSystem, folder: str) -> tuple[int, Version]:
+    """The manifest in force, which may be renewed meanwhile.  Raises CorruptBlock, OSError."""
+    while True:
+        manifest_id = read_current(files, folder)
+        try:
+            return manifest_id, read_manifest(files, folder, manifest_id)
+        except FileNotFoundError:
+            if read_current(files, folder) == manifest_id:
+                raise
 
 
 def dump_file(files: FileSystem, folder: str, name: str) -> Iterator[Row]:

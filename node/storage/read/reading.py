@@ -76,13 +76,14 @@ class Reading:
         entry = self._unflushed.find(key, sequence)
         if entry is not None:
             return self._judge(key, entry, sequence, self._marks(self._tables.view, snapshot))
+        index = self._index  # a drop may be forgotten once other tables are in the place of the pinned ones
         with self._tables.pin() as view:
             try:
                 entry = await find_off_loop(view, self._cache, key, sequence)
             except CorruptBlock as error:
                 self._report(error)
                 raise
-            return self._judge(key, entry, sequence, self._marks(view, snapshot))
+            return self._judge(key, entry, sequence, self._marks(view, snapshot), index)
 
     async def get_for_change(self, key: bytes) -> tuple[bytes | None, bool]:
         """As Engine.get_for_change."""
@@ -151,8 +152,14 @@ class Reading:
         return marks if snapshot is None else marks + snapshot.healed_since
 
     def _judge(
-        self, key: bytes, entry: Found | None, sequence: int, marks: tuple[CorruptMark, ...]
+        self,
+        key: bytes,
+        entry: Found | None,
+        sequence: int,
+        marks: tuple[CorruptMark, ...],
+        index: DropIndex | None = None,
     ) -> bytes | None:
+        """By the drops in force now, or those of `index`."""
         if entry is not None and entry[0] > self._unflushed.log.synced_sequence:
             self._check()
-        return judge_entry(key, entry, sequence, marks, self._index)
+        return judge_entry(key, entry, sequence, marks, self._index if index is None else index)

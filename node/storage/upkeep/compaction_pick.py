@@ -6,16 +6,20 @@ there moves without being rewritten; one that overlaps too much is cut first.  S
 keep all tables in level 0, where their sequence ranges are disjoint, and compact neighbours.  When no level
 is over its size, deletions and dropped prefixes are removed.
 
+Picks are made on the event loop, so what lies below a table is found by bisection, never by a look at all.
+
 The ideas are LevelDB's, RocksDB's and Cassandra's.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from functools import partial
+from heapq import heapify, heappop
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import Final
 
 from ringmill.node.storage.engine_options import EngineOptions
@@ -35,6 +39,7 @@ __all__ = [
     "useless_tables",
 ]
 
+_smallest, _largest = attrgetter("smallest"), attrgetter("largest")
 _TOMBSTONE_SHARE: Final = 0.25  # near Cassandra's tombstone_threshold of 0.2; chosen, not measured
 _TIER_TABLES: Final = 4  # these two as Cassandra's min_threshold and max_threshold
 _TIER_MOST: Final = 32
@@ -115,16 +120,20 @@ def pick_compaction(
 def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
     """Tables that hold only dropped keys: they can be deleted without being read."""
 
+    dropped: dict[bytes, int] = {}  # by prefix, up to which sequence
+    for drop in version.drops:
+        if not _is_seen(drop, situation):
+            dropped[drop.prefix] = max(drop.sequence, dropped.get(drop.prefix, 0))
+    sizes = sorted({len(prefix) for prefix in dropped})
+
     def is_useless(meta: TableMeta) -> bool:
         return any(
-            meta.last_sequence <= drop.sequence
-            and meta.smallest.startswith(drop.prefix)
-            and meta.largest.startswith(drop.prefix)
-            and not _is_seen(drop, situation)
-            for drop in version.drops
+            meta.last_sequence <= dropped.get(meta.smallest[:size], -1)
+            and meta.smallest[:size] == meta.largest[:size]
+            for size in sizes
         )
 
-    return [meta for meta in version.tables() if is_useless(meta)]
+    return [meta for meta in version.tables() if is_useless(meta)] if dropped else []
 
 
 def pick_damaged(
@@ -276,9 +285,10 @@ def _by_level(version: Version, options: EngineOptions) -> Iterator[CompactionPi
         if level == 0:
             yield from _down_from_level0(version)
             continue
-        cost = partial(_cost, version.levels[1 - level])
-        for meta in sorted(version.levels[-level], key=cost):
-            yield _sink_in_pieces(version, -level, meta, options)
+        costs = [(*_cost(version.levels[1 - level], meta), meta) for meta in version.levels[-level]]
+        heapify(costs)  # mostly the first one is all that is wanted
+        while costs:
+            yield _sink_in_pieces(version, -level, heappop(costs)[-1], options)
 
 
 def _down_from_level0(version: Version) -> Iterator[CompactionPick]:
@@ -399,7 +409,7 @@ def _dropped(version: Version, situation: Situation) -> Iterator[CompactionPick]
         if _is_seen(drop, situation):
             continue
         for level, tables in enumerate(version.levels):
-            for meta in tables:
+            for meta in _around(tables, drop.prefix) if level else tables:
                 if may_hold(meta, drop) and purged.get(meta.file_id, 0) < drop.sequence:
                     yield CompactionPick(level, ((meta,),), why="drop", can_wait=True)
 
@@ -451,8 +461,17 @@ def _is_seen(drop: Drop, situation: Situation) -> bool:
     return situation.oldest_snapshot is not None and situation.oldest_snapshot < drop.sequence
 
 
-def _overlapping(tables: Sequence[TableMeta], low: bytes, high: bytes) -> tuple[TableMeta, ...]:
-    return tuple(meta for meta in tables if meta.overlaps(low, high))
+def _overlapping(level: Sequence[TableMeta], low: bytes, high: bytes) -> tuple[TableMeta, ...]:
+    """Of a level other than 0, whose tables are disjoint and in key order."""
+    first = bisect_left(level, low, key=_largest)
+    return tuple(level[first : bisect_right(level, high, lo=first, key=_smallest)])
+
+
+def _around(level: Sequence[TableMeta], prefix: bytes) -> Sequence[TableMeta]:
+    """The tables of a level other than 0 whose ranges may have a key with this prefix."""
+    size = len(prefix)
+    first = bisect_left(level, prefix, key=lambda meta: meta.largest[:size])
+    return level[first : bisect_right(level, prefix, lo=first, key=lambda meta: meta.smallest[:size])]
 
 
 def _range(tables: Sequence[TableMeta]) -> tuple[bytes, bytes]:

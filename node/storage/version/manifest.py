@@ -19,6 +19,7 @@ from ringmill.node.storage.log.readable_parts import read_parts
 from ringmill.node.storage.names import CURRENT, current_temporary, manifest_name, parse_name
 from ringmill.node.storage.storage_errors import CorruptBlock, damage_at
 from ringmill.node.storage.version.version import (
+    EditedVersion,
     MalformedEdit,
     Version,
     VersionEdit,
@@ -134,14 +135,15 @@ def read_manifest(
     Raises CorruptBlock, FileNotFoundError.
     """
     path = f"{folder}/{manifest_name(file_id)}"
-    version = Version()
-    number = -1
-    for number, edit in read_edits(files, folder, file_id, synced_bytes=synced_bytes):
-        try:
-            version = version.apply(edit)
-        except MalformedEdit as error:
-            raise CorruptBlock(path, 0, f"edit {number}: {error}") from None
-    if number < 0:
+    edited, last = EditedVersion(), -1
+    try:
+        for number, edit in read_edits(files, folder, file_id, synced_bytes=synced_bytes):
+            last = number
+            edited.add(edit)
+        version = edited.result()
+    except MalformedEdit as error:
+        raise CorruptBlock(path, 0, f"edit {last}: {error}") from None
+    if last < 0:
         raise CorruptBlock(path, 0, "no whole edit in it")
     return version
 

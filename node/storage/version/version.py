@@ -20,6 +20,7 @@ __all__ = [
     "LEVELS",
     "CorruptMark",
     "Drop",
+    "EditedVersion",
     "VersionEdit",
     "MalformedEdit",
     "Version",
@@ -123,6 +124,30 @@ class VersionEdit:
     salvaged_removed: tuple[int, ...] = ()  # file ids
     newest_log: int | None = None
     stopped_at: int | None = None  # any later edit resets it
+
+
+class EditedVersion:
+    """The empty version and many edits: tables are sorted and compared once, not for each edit."""
+
+    def __init__(self) -> None:
+        self._tables: dict[int, tuple[int, TableMeta]] = {}  # with their levels, by file id
+        self._rest = Version()
+
+    def add(self, edit: VersionEdit) -> None:
+        """Raises MalformedEdit."""
+        for file_id in edit.removed:
+            if self._tables.pop(file_id, None) is None:
+                raise MalformedEdit(f"an edit removes table {file_id}, which does not exist")
+        for level, meta in edit.added:
+            if meta.file_id in self._tables:
+                raise MalformedEdit(f"an edit adds table {meta.file_id}, which exists")
+            self._tables[meta.file_id] = level, meta
+        self._rest = self._rest.apply(replace(edit, added=(), removed=()))
+
+    def result(self) -> Version:
+        """Raises MalformedEdit."""
+        rest = self._rest
+        return rest.apply(VersionEdit(added=tuple(self._tables.values()), stopped_at=rest.stopped_at))
 
 
 def _once(marks: Iterable[CorruptMark]) -> tuple[CorruptMark, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -10,9 +11,12 @@ from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
 from ringmill.node.repair.damage.parts import Part, PartKind
+from ringmill.node.replica import pages
+from ringmill.node.replica.stored_key import Copy, Place, copy_prefix, prefix_end
+from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 from tests.node.membership.test_replacement import incr, lose, replace, until
 from tests.node.repair.healing_world import HealingWorld, run
-from tests.node.repair.test_healing import KEYS, fill_and_flush, healed, lose_the_log, same_everywhere
+from tests.node.repair.test_healing import KEYS, fill, fill_and_flush, healed, lose_the_log, same_everywhere
 
 
 async def both_wait(world: HealingWorld) -> None:
@@ -143,3 +147,53 @@ def test_registers_of_a_node_alone_are_damaged_until_a_word_about_itself() -> No
         assert await incr(world, "n1", KEYS[0], 101)
 
     run(story, nodes=1)
+
+
+def test_a_part_that_waits_in_its_middle_is_not_healed_again_from_its_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """n1 has lost all of a partition, and n2, a source of it, the last key of it."""
+    monkeypatch.setattr(pages, "PAGE_ITEMS", 1)
+
+    async def story(world: HealingWorld) -> None:
+        await fill(world)
+        place = {key: world.world.partition(key) for key in KEYS}
+        fullest = Counter(place.values()).most_common(1)[0][0]
+        copy = Copy(fullest, world.world.row(KEYS[0]).copy_epochs[0])
+        keys = sorted(Place(copy, DEFAULT_KEYSPACE, key).stored_key for key in KEYS if place[key] == fullest)
+        behind, objects = prefix_end(copy_prefix(copy)), world["n1"].replica.objects
+        another = Copy(PartitionId((fullest + 1) % 16), copy.copy_epoch)
+        await world.down("n3")  # so that neither is healed before the other is fenced
+        await world.inside("n2", world["n2"].replica.engine.fence(keys[-1], behind))
+        await world.inside("n1", world["n1"].replica.engine.fence(copy_prefix(copy), behind))
+        start = copy_prefix(another)
+        await world.inside("n1", world["n1"].replica.engine.fence(start, prefix_end(start)))
+        await world.up("n3")
+        await until(lambda: world["n1"].repair.healing.loss.short == {fullest: {NodeId("n2")}})
+        await asyncio.sleep(5)
+        assert world["n1"].replica.engine.corrupt_ranges()[0].start == keys[-2], "a page looks one further"
+        assert objects.sums.of(another), "the one that was healed is counted"
+        heals = objects.heals
+        await asyncio.sleep(20)
+        assert objects.heals == heals, "nothing more is written"
+        await world.inside("n1", accept(world, "n1", "n2"))
+        await healed(world, "n1")
+        await healed(world, "n2")
+        await same_everywhere(world)
+
+    run(story)
+
+
+def test_two_damaged_ranges_of_a_partition_wait_for_their_own_owners() -> None:
+    loss, partition = AcceptedLoss(), PartitionId(5)
+    low, high = (Part(at, at + b"z", PartKind.COPY, partition) for at in (b"a", b"b"))
+    loss.note(low, Unavailable("", detail={"missing": ["n2"]}))
+    loss.note(high, Unavailable("", detail={"missing": ["n3"]}))
+    assert loss.short == {partition: {"n2", "n3"}}
+    loss.healed(high)
+    assert loss.short == {partition: {"n2"}}
+    rest = Part(b"am", low.end, PartKind.COPY, partition)
+    loss.note(rest, Unavailable("", detail={"missing": ["n4"]}))  # healed up to there
+    assert loss.short == {partition: {"n4"}}, "what was noted of the same keys before is over"
+    loss.healed(low)
+    assert not loss.short

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from ringmill.cluster.errors import CorruptData, QuorumNotReached, RingmillError
+from ringmill.cluster.errors import CorruptData, QuorumNotReached, RingmillError, Unavailable
+from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
+from ringmill.node.repair.damage.parts import Layout, Part, PartKind
+from ringmill.node.repair.healing import Healing
 from ringmill.node.replica import pages
+from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.pages import Page
+from ringmill.node.replica.stored_key import Copy, copy_prefix
+from ringmill.node.storage.version.version import CorruptMark
 from ringmill.simulator.subjects.every import ablation_named
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -195,3 +205,62 @@ def test_what_only_the_damaged_node_has_is_kept() -> None:
         assert [each.value for each in (await world.held("n1", b"alone")).siblings] == [b"v"]
 
     run(story)
+
+
+def healing_beside(*, engine: Any = None, objects: Any = None, transport: Any = None) -> Healing:
+    of_no_use: Any = SimpleNamespace()
+    return Healing(
+        NodeId("a"),
+        engine=engine,
+        objects=objects,
+        control=of_no_use,
+        watermarks=of_no_use,
+        topology=cast("Any", SimpleNamespace(current=SimpleNamespace(epoch=Epoch(1)))),
+        transport=transport,
+        on_lost_hints=lambda: None,
+        heal_registers=of_no_use,
+        loss=AcceptedLoss(),
+        gate=of_no_use,
+    )
+
+
+async def test_an_owner_that_tells_of_keys_before_those_asked_for_is_no_source() -> None:
+    """What stands here in their place is not looked at, so it would be overwritten."""
+    row: Any = SimpleNamespace(whole=[NodeId("a"), NodeId("b")], row_epoch=Epoch(1))
+    told = [Page(Epoch(1), ((key, b"v"),), b"").encode() for key in (b"j", b"k")]
+
+    async def call(*_: Any, **__: Any) -> bytes:
+        return told.pop()
+
+    healing = healing_beside(transport=SimpleNamespace(call=call))
+    asked = (row, PartitionId(1), b"k", b"\x10z", b"\x10", 1)
+    assert len(await healing._ask(*asked)) == 1
+    with pytest.raises(Unavailable, match="b answered with keys before those that were asked for"):
+        await healing._ask(*asked)
+
+
+async def test_a_damaged_former_copy_is_given_up_with_a_word(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, other = (Copy(PartitionId(number), Epoch(1)) for number in (3, 5))
+    prefix, lifted = copy_prefix(former), list[bytes]()
+    marks = [CorruptMark(prefix + b"a", prefix + b"b", 9)]
+
+    async def mark_healed(mark: CorruptMark, start: bytes, end: bytes | None) -> None:
+        lifted.append(start)
+        marks.remove(mark)
+
+    sums = CopySums()
+    sums.end()
+    healing = healing_beside(
+        engine=SimpleNamespace(corrupt_ranges=lambda: marks, mark_healed=mark_healed),
+        objects=SimpleNamespace(copies=lambda: [former, other], sums=sums),
+    )
+    everything = Layout([Part(b"", None, PartKind.ORPHANED)])
+    monkeypatch.setattr(healing, "_layout", lambda: everything)
+    assert await healing.round()
+    assert lifted == [prefix + b"a"] and healing.healed == 0, "nothing was merged from others"
+    assert [each.message for each in caplog.records] == [
+        "a former copy of partition 3 is damaged: what survived is kept"
+    ]
+    assert sums.of(former) is None and sums.of(other) is not None

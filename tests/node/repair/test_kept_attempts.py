@@ -3,12 +3,15 @@ out at once."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
-from ringmill.cluster.errors import DiskFull, QuorumNotReached
+from ringmill.cluster.errors import DiskFull, QuorumNotReached, WrongEpoch
 from ringmill.cluster.ids import Actor, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Incoming, Priority
-from ringmill.cluster.quorum.watermark import Note
+from ringmill.cluster.quorum.watermark import Fate, Note
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -16,8 +19,11 @@ from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 from ringmill.cluster.wire.request_options import ReadOptions, Seen, WriteOptions
 from ringmill.node.node_options import PurgeOptions
+from ringmill.node.replica.purging.purge_messages import AskKeep, KeepAnswer
 from ringmill.node.replica.purging.purge_serving import PurgeServing
+from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.replica_messages import DELIVER, Deliver, DeliverAnswer, HintItem
+from ringmill.node.replica.stored_key import Copy
 from ringmill.node.requests.request_values import ReadRequest, WriteRequest
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 from tests.node.repair.healing_world import HealingWorld, run
@@ -159,3 +165,45 @@ def test_what_cannot_be_stored_of_earlier_attempts_keeps_no_delete_waiting() -> 
         await until(lambda: not tombstones(world))
 
     run(story, purge=SOON)
+
+
+async def test_an_owner_that_has_kept_an_attempt_says_so_again_though_its_copy_is_damaged() -> None:
+    row, partition, damaged = SimpleNamespace(row_epoch=Epoch(1)), PartitionId(3), list[Copy]()
+
+    async def row_of(*_: Any, **__: Any) -> Any:
+        if len(damaged) == 2:
+            raise WrongEpoch("owners have changed")
+        return row
+
+    async def done(*_: Any, **__: Any) -> None:
+        return
+
+    copy: Any = Copy(partition, Epoch(1))
+    of_no_use: Any = SimpleNamespace()
+    watermarks = Watermarks(cast("Any", SimpleNamespace(get=lambda _: None, put_synced=done)))
+    serving = PurgeServing(
+        of_no_use,
+        routes=cast(
+            "Any", SimpleNamespace(row_of=row_of, copy_of=lambda *_: copy, check_partitions=lambda _: None)
+        ),
+        engine=cast("Any", SimpleNamespace(may_lack=lambda *_: bool(damaged))),
+        objects=cast("Any", SimpleNamespace(sums=SimpleNamespace(of=lambda _: b"sums"), wait_synced=done)),
+        hints=of_no_use,
+        watermarks=watermarks,
+        hybrid=of_no_use,
+        after_s=5.0,
+        may_owe=lambda _: False,
+    )
+    watermarks.of(partition).write_down(Note("n1.9", OPEN, Epoch(1), "token"))
+
+    async def keep(attempt: str) -> tuple[str, ...]:
+        asked = AskKeep(Epoch(1), attempt, ((partition, "token"),)).encode()
+        incoming = cast("Any", SimpleNamespace(body=asked, sender=NodeId("n1")))
+        return KeepAnswer.decode(await serving.keep(incoming), 1).refusals
+
+    assert await keep("n1.9") == ("",)
+    for _ in range(2):
+        damaged.append(copy)
+        assert await keep("n1.9") == ("",)
+        assert await keep("n1.8") != ("",)
+    assert watermarks.of(partition).fate("n1.9") is Fate.OPEN

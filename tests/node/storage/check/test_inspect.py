@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.node.storage.__main__ import main
+from ringmill.node.storage.check import inspect
+from ringmill.node.storage.check.inspect import inspect_folder, verify_folder
 from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.version.manifest import read_current, read_manifest
+from ringmill.node.storage.version.version import Version, VersionEdit
 from ringmill.simulator.disk.engine_trace import TINY, TurnSpawner
 
 
@@ -106,3 +111,42 @@ def test_verify_misses_a_table_that_is_gone(folder: Path, capsys: pytest.Capture
     table.unlink()
     assert main(["verify", str(folder)]) == 1
     assert table.name in capsys.readouterr().out
+
+
+class BusyFolder(OsFileSystem):
+    """Of a node that deletes a table, a log and a manifest as soon as they are listed."""
+
+    def list(self, path: str) -> list[str]:
+        return [*super().list(path), "00009997.sst", "00009998.log", "MANIFEST-00009999"]
+
+
+def test_what_a_running_node_deletes_meanwhile_is_no_damage(folder: Path) -> None:
+    files, where = OsFileSystem(), str(folder)
+    present = [*verify_folder(files, where)], [*inspect_folder(files, where)]
+    busy = BusyFolder()
+    assert ([*verify_folder(busy, where)], [*inspect_folder(busy, where)]) == present
+
+
+def test_a_table_that_is_merged_away_before_it_is_looked_for_is_not_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a manifest that is renewed between a look at its name and one at itself is read anew."""
+    files, where, read = OsFileSystem(), str(folder), read_manifest
+    asked = list[int]()
+
+    def read_as_before(files: OsFileSystem, folder: str, file_id: int) -> Version:
+        asked.append(file_id)
+        if len(asked) == 1:
+            monkeypatch.setattr(inspect, "read_current", read_current)
+            raise FileNotFoundError(2, "renewed", folder)
+        version = read(files, folder, file_id)
+        if len(asked) > 2:
+            return version
+        (level, table) = next((n, metas[0]) for n, metas in enumerate(version.levels) if metas)
+        merged = replace(table, file_id=9999, smallest=b"zz", largest=b"zzz")
+        return version.apply(VersionEdit(added=((level, merged),)))
+
+    monkeypatch.setattr(inspect, "read_current", lambda files, folder: 9998)
+    monkeypatch.setattr(inspect, "read_manifest", read_as_before)
+    assert not any(row["damages"] for row in verify_folder(files, where))
+    assert len(asked) == 3

@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.overload.giving_way import LOOK_S
+from ringmill.node.storage.check import damage_marks
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.engine_options import COMPRESSIONS, STRATEGIES
+from ringmill.node.storage.read import reading
+from ringmill.node.storage.read.lookup import find_off_loop, find_survivor
 from ringmill.node.storage.upkeep.compaction_child import compact
 from ringmill.node.storage.upkeep.compactor import MOST_PUT_OFF_S
+from ringmill.node.storage.version.version_set import View
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
 
@@ -177,6 +181,38 @@ async def test_a_dropped_prefix_gives_its_space_back_and_its_marker_goes(
     assert [pair async for pair in again.scan()] == [(b"key0001", b"again")]
     assert again.stats().corrupt_ranges == 0
     assert model
+
+
+async def test_a_read_that_waits_for_the_disk_knows_of_drops_that_are_forgotten_meanwhile(
+    open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, goes_on = await open_engine(), asyncio.Event()
+    for key in (b"dropped", b"kept"):
+        batch = Batch()
+        batch.put(key, b"value")
+        engine.apply(batch)
+    await engine.flush()
+
+    def late(find: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def find_late(view: View, *asked: Any) -> Any:
+            await goes_on.wait()
+            return await find(view, *asked)
+
+        return find_late
+
+    for module, find in ((reading, find_off_loop), (damage_marks, find_survivor)):
+        monkeypatch.setattr(module, find.__name__, late(find))
+    with engine.snapshot():  # so that the table stays until both reads have begun
+        await (await engine.drop_prefix(b"drop")).synced()
+        reads = [asyncio.create_task(read(b"dropped")) for read in (engine.get, engine.survivor)]
+        await asyncio.sleep(0)
+    await engine.flush()
+    async with asyncio.timeout(5):
+        while engine._reading.drops():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    goes_on.set()
+    assert [await each for each in reads] == [None, None]
+    assert await engine.get(b"kept") == b"value"
 
 
 async def test_a_snapshot_keeps_what_was_dropped(open_engine: OpenEngine) -> None:

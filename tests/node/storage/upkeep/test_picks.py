@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from random import Random
 
 import pytest
 
@@ -13,6 +15,9 @@ from ringmill.node.storage.upkeep.compaction_pick import (
     NeededRoom,
     RangePicks,
     Situation,
+    _around,
+    _overlapping,
+    may_hold,
     older_ranges,
     pick_compaction,
     useless_tables,
@@ -258,3 +263,68 @@ def test_the_write_rate_falls_from_none_to_nothing() -> None:
     limited = [rate for rate in rates[8:16] if rate]
     assert limited == sorted(limited, reverse=True)
     assert rates[16:] == [0.0] * 4
+
+
+class Compared(bytes):
+    """A key that counts how often it is compared."""
+
+    times = 0
+
+    def __lt__(self, other: bytes) -> bool:
+        Compared.times += 1
+        return bytes(self) < bytes(other)
+
+    def __le__(self, other: bytes) -> bool:
+        Compared.times += 1
+        return bytes(self) <= bytes(other)
+
+    def __gt__(self, other: bytes) -> bool:
+        return not self <= other
+
+    def __ge__(self, other: bytes) -> bool:
+        return not self < other
+
+
+def test_a_choice_in_a_large_store_looks_at_few_tables() -> None:
+    def level(first: int, tables: int) -> list[TableMeta]:
+        keys = [Compared(b"%012d" % (number * 10**9 // tables)) for number in range(2 * tables)]
+        spans = zip(keys[::2], keys[1::2], strict=True)
+        rows = enumerate(spans, first)
+        return [replace(table(n, "a-z", tombstones=n % 3), smallest=a, largest=b) for n, (a, b) in rows]
+
+    large = version([], [], level(1, 100), level(1000, 200), level(2000, 1000))
+    options = replace(OPTIONS, level1_bytes=150)  # levels 2 and 3 are over their sizes
+    Compared.times = 0
+    assert pick_compaction(large, options, NOBODY) is not None
+    assert pick_compaction(large, options, NOBODY, lambda _: False) is None
+    assert Compared.times < 100_000
+    dropped = replace(large, drops=tuple(Drop(b"%06d" % number, 1) for number in range(500)))
+    Compared.times = 0
+    assert not useless_tables(dropped, NOBODY)
+    assert Compared.times == 0
+
+
+def test_what_is_found_below_a_table_is_what_overlaps_it() -> None:
+    random = Random(1)
+    for _ in range(200):
+        keys = sorted(b"%03d" % number for number in random.sample(range(300), 40))
+        spans = [*zip(keys[::2], keys[1::2], strict=True)]
+        tables = [replace(table(n, "a-z"), smallest=a, largest=b) for n, (a, b) in enumerate(spans, 1)]
+        low, high = sorted(b"%03d" % random.randrange(300) for _ in range(2))
+        assert [*_overlapping(tables, low, high)] == [each for each in tables if each.overlaps(low, high)]
+        drop = Drop(low[: random.randint(0, 3)], 10**6)
+        assert [*filter(partial(may_hold, drop=drop), _around(tables, drop.prefix))] == [
+            each for each in tables if may_hold(each, drop)
+        ]
+        drops = tuple(Drop(b"%02d" % random.randrange(30), random.randrange(200)) for _ in range(8))
+        full = replace(version([], tables), drops=drops)
+        assert useless_tables(full, NOBODY) == [
+            each
+            for each in tables
+            if any(
+                each.last_sequence <= drop.sequence
+                and each.smallest.startswith(drop.prefix)
+                and each.largest.startswith(drop.prefix)
+                for drop in drops
+            )
+        ]

@@ -7,6 +7,7 @@ each has a limit, and so has the number of connections.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ IDLE_S: Final = 60.0
 """Between two requests on a connection."""
 ANSWER_S: Final = 30.0
 """For a caller to take an answer, or a piece of one."""
+LAST_S: Final = 0.25
+"""For what is under way when its time is over, to end by being cancelled."""
 MOST_HEADERS: Final = 64
 MOST_HEADER_BYTES: Final = 8190
 
@@ -37,7 +40,11 @@ class Connections:
     def __init__(self, server: web.Server, most: int) -> None:
         self._server = server
         self._most = most
+        self._asked = 0
+        self._none_asked = asyncio.Event()
+        self._none_asked.set()
         self.open = 0
+        self.is_ending = False
 
     def __call__(self) -> web.RequestHandler:
         """For loop.create_server."""
@@ -47,6 +54,35 @@ class Connections:
     def is_full(self) -> bool:
         """Whether the newest connection is one too many."""
         return self.open > self._most
+
+    def begins(self) -> None:
+        """A request is under way."""
+        self._asked += 1
+        self._none_asked.clear()
+
+    def ends(self) -> None:
+        """It has its answer, or is given up."""
+        self._asked -= 1
+        if not self._asked:
+            self._none_asked.set()
+
+    async def end(self, grace_s: float) -> None:
+        """Close those on which nothing is asked, and each other one when it has its answer, within `grace_s`.
+
+        Bodies go on coming meanwhile: aiohttp's own shutdown drops what comes from its first moment on.
+        """
+        self.is_ending = True
+        for each in self._server.connections:
+            if isinstance(each, _GuardedConnection):
+                each.close_if_idle()
+        await self._wait(grace_s)
+        await self._server.shutdown(LAST_S)
+        await self._wait(LAST_S)  # it waits for none that it has cancelled
+
+    async def _wait(self, longest_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._none_asked.wait()
 
 
 class _GuardedConnection(web.RequestHandler):
@@ -77,7 +113,15 @@ class _GuardedConnection(web.RequestHandler):
             self.transport.write(_TOO_MANY)
             self.force_close()
             return
+        if self._connections.is_ending:
+            self.force_close()
+            return
         self._expect_head()
+
+    def close_if_idle(self) -> None:
+        """Close it unless a whole head has come that has no answer yet."""
+        if not self._under_way and not self._messages:
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.open -= 1
@@ -106,10 +150,14 @@ class _GuardedConnection(web.RequestHandler):
     async def _handle_request(self, request: Any, start_time: Any, request_handler: Any) -> Any:
         self._head_came()
         self._under_way = True
+        self._connections.begins()
         try:
             return await super()._handle_request(request, start_time, request_handler)
         finally:
             self._under_way = False
+            self._connections.ends()
+            if self._connections.is_ending:
+                self.close()
 
     def handle_error(
         self,

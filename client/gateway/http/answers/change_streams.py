@@ -21,7 +21,7 @@ from ringmill.client.gateway.http.streams import (
     with_beats,
 )
 from ringmill.client.values import KeyChange, PrefixChange
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 
 __all__ = ["is_watch", "key_changes", "prefix_changes"]
 
@@ -29,6 +29,8 @@ FIRST_S: Final = 1.0
 """For how long a watch waits for its first change before it says that it is open: until then an error is
 told by the status."""
 _MOST_MESSAGE: Final = 1024
+_CLOSED_S: Final = 2.0
+"""For a caller to answer that its WebSocket is closed."""
 
 
 def is_watch(call: HttpCall, others: tuple[str, ...]) -> bool:
@@ -79,7 +81,7 @@ async def _as_events(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.S
     call.slot.becomes_a_stream()
     stream = OpenStream(call, EVENTS_TYPE)
     is_open = False
-    beats = with_beats(changes, BEAT_S, first_s=FIRST_S)
+    beats = with_beats(changes, BEAT_S, call.ending, first_s=FIRST_S)
     async with aclosing(cast("AsyncGenerator[KeyChange | None, None]", beats)) as beating:
         try:
             async for change in beating:
@@ -93,6 +95,8 @@ async def _as_events(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.S
                 raise
             refusal = http_refusal_of(error, has_token=call.has_token)
             await stream.write(event_text("error", problem_document(refusal)))
+    if not is_open:
+        raise Unavailable("the gateway is stopping")
     return await stream.end()
 
 
@@ -104,11 +108,11 @@ def _event(change: KeyChange) -> bytes:
 async def _over_socket(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web.StreamResponse:
     """A text message for each change.  What the caller sends, other than to end it, ends it as an error."""
     call.slot.becomes_a_stream()
-    socket = web.WebSocketResponse(heartbeat=BEAT_S, max_msg_size=_MOST_MESSAGE)
+    socket = web.WebSocketResponse(heartbeat=BEAT_S, max_msg_size=_MOST_MESSAGE, timeout=_CLOSED_S)
     await socket.prepare(call.request)
     call.request[HAS_BEGUN] = True
     hearing = asyncio.ensure_future(socket.receive())
-    beats = with_beats(changes, BEAT_S)
+    beats = with_beats(changes, BEAT_S, call.ending)
     async with aclosing(cast("AsyncGenerator[KeyChange | None, None]", beats)) as beating:
         following = asyncio.ensure_future(anext(beating))
         try:
@@ -122,6 +126,8 @@ async def _over_socket(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web
                 following = asyncio.ensure_future(anext(beating))
             if hearing.done() and hearing.result().type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 await socket.close(code=1003, message=b"a watch takes no messages")
+        except StopAsyncIteration:
+            await socket.close(code=1001, message=b"the gateway is stopping")
         except RingmillError as error:
             told = problem_document(http_refusal_of(error, has_token=call.has_token))
             await socket.send_str(json_line({"error": told}).decode().rstrip())

@@ -110,7 +110,9 @@ class HttpAnswering:
         query = read_query(matched.route.parameters, _pairs(raw_query))
         if not matched.route.needs_cluster:
             slot = Slot(self._admission, "")
-            return await matched.route.handler(HttpCall(request, matched.path, query, None, common, slot, self._ending))
+            return await matched.route.handler(
+                HttpCall(request, matched.path, query, None, common, slot, self._ending)
+            )
         token = _checked_bearer(request)
         # A token that no node has confirmed yet may be made up: its requests count for the address.
         is_known = bool(token) and self._clients.knows(token)

@@ -109,7 +109,7 @@ class HttpDoor:
         return f"{'http' if options.tls is None else 'https'}://{host}:{port}"
 
     async def close(self, grace_s: float) -> None:
-        """Take no new connection, end what goes on until its caller leaves it, and let requests under way end."""
+        """Take no new connection, end what only its caller would end, and let requests under way end."""
         self._ending.set()
         if self._listening is not None:
             self._listening.close()

@@ -14,8 +14,8 @@ from ringmill.client.gateway.http.connection_guard import ANSWER_S
 from ringmill.cluster.errors import CorruptData, Unavailable
 
 __all__ = [
-    "BEAT_S", "EVENTS_TYPE", "HAS_BEGUN", "LINES_TYPE", "OpenStream", "event_text", "one_is_set", "unless_ending",
-    "with_beats",
+    "BEAT_S", "EVENTS_TYPE", "HAS_BEGUN", "LINES_TYPE", "OpenStream", "event_text", "one_is_set",
+    "unless_ending", "with_beats",
 ]  # fmt: skip
 
 LINES_TYPE: Final = "application/x-ndjson"

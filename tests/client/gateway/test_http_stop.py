@@ -1,4 +1,4 @@
-"""A door that is told to stop: what goes on until its caller leaves is ended at once, and requests get their time."""
+"""A door that is told to stop: what only its caller would end is ended at once; requests get their time."""
 
 from __future__ import annotations
 

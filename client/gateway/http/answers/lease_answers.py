@@ -8,7 +8,13 @@ from typing import Final
 from aiohttp import web
 
 from ringmill.client.gateway.http.call import HttpCall
-from ringmill.client.gateway.http.streams import EVENTS_TYPE, OpenStream, event_text, one_is_set, unless_ending
+from ringmill.client.gateway.http.streams import (
+    EVENTS_TYPE,
+    OpenStream,
+    event_text,
+    one_is_set,
+    unless_ending,
+)
 
 __all__ = ["hold_lease"]
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from ringmill.client.connection import AsyncClient
-from ringmill.cluster.errors import Overloaded, PermissionDenied, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, Overloaded, PermissionDenied, RingmillError, Unavailable
 
 __all__ = ["ClientsByToken"]
 
@@ -104,8 +104,10 @@ class ClientsByToken:
     async def _open(self, token: str) -> AsyncClient:
         try:
             return await self._connect(token).__aenter__()
-        except Unavailable as error:  # nodes that do not know a token do not prove that they are nodes
-            if token and await self._answers_others():
+        except (Unavailable, DeadlineExceeded) as error:
+            # Nodes that do not know a token do not prove that they are nodes; who is down proves nothing either.
+            is_refused = error.detail.get("proved") is False
+            if token and is_refused and await self._answers_others():
                 raise PermissionDenied(
                     "no node of the cluster knows this token",
                     detail={"token": "unknown"},

@@ -10,7 +10,7 @@ import pytest
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.clients_by_token import MOST_OPENING, ClientsByToken
 from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
-from ringmill.cluster.errors import Overloaded, PermissionDenied, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, Overloaded, PermissionDenied, RingmillError, Unavailable
 
 GOOD = {"", "good", "other", "third"}
 
@@ -24,8 +24,10 @@ class FakeClient:
     async def __aenter__(self) -> FakeClient:
         self.world.opened += 1
         await self.world.may_answer.wait()
-        if self.world.is_down or self.token not in GOOD:
+        if self.world.is_down or self.world.endpoints_are_down:
             raise Unavailable("none of 3 endpoints answered")
+        if self.token not in GOOD:
+            raise self.world.refusal
         return self
 
     async def status(self, *, timeout: float) -> None:
@@ -41,6 +43,8 @@ class World:
         self.opened = 0
         self.closed: list[str] = []
         self.is_down = False
+        self.endpoints_are_down = False
+        self.refusal: RingmillError = Unavailable("they proved nothing", detail={"proved": False})
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.clients = ClientsByToken(lambda token: cast("AsyncClient", FakeClient(self, token)), most)
@@ -62,6 +66,24 @@ async def test_a_token_that_no_node_knows_is_refused_and_a_cluster_that_is_down_
         await world.clients.client("wrong")
     world.is_down = True
     with pytest.raises(Unavailable, match="none of 3"):
+        await world.clients.client("wrong")
+
+
+async def test_a_good_token_is_not_blamed_when_the_endpoints_are_down_and_other_members_answer() -> None:
+    world = World()
+    await world.clients.client("")
+    world.endpoints_are_down = True
+    with pytest.raises(Unavailable, match="none of 3"):
+        await world.clients.client("good")
+
+
+async def test_a_token_that_nodes_refuse_is_blamed_though_another_endpoint_is_silent() -> None:
+    world = World()
+    world.refusal = DeadlineExceeded("1 of them silent for 5 s", detail={"proved": False})
+    with pytest.raises(PermissionDenied):
+        await world.clients.client("wrong")
+    world.refusal = DeadlineExceeded("3 of them silent for 5 s")
+    with pytest.raises(DeadlineExceeded):
         await world.clients.client("wrong")
 
 

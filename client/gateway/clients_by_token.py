@@ -105,7 +105,7 @@ class ClientsByToken:
         try:
             return await self._connect(token).__aenter__()
         except (Unavailable, DeadlineExceeded) as error:
-            # Nodes that do not know a token do not prove that they are nodes; who is down proves nothing either.
+            # Nodes that do not know a token do not prove that they are nodes.  Others may just be down.
             is_refused = error.detail.get("proved") is False
             if token and is_refused and await self._answers_others():
                 raise PermissionDenied(

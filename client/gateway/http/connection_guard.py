@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from ringmill.client.gateway.http.problems import HttpRefusal, problem_answer
 
@@ -86,7 +86,10 @@ class Connections:
 
 
 class _GuardedConnection(web.RequestHandler):
-    __slots__ = ("_connections", "_head_timer", "_under_way", "_unread_timer")
+    __slots__ = (
+        "_answered", "_body", "_connections", "_head_timer", "_line", "_taken_timer", "_under_way",
+        "_unread_timer",
+    )  # fmt: skip
 
     def __init__(self, connections: Connections, server: web.Server) -> None:
         super().__init__(
@@ -105,13 +108,17 @@ class _GuardedConnection(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._under_way = False
         self._unread_timer: asyncio.TimerHandle | None = None
+        self._taken_timer: asyncio.TimerHandle | None = None
+        self._answered = 0
+        self._body: StreamReader | None = None  # of the newest request
+        self._line: asyncio.Transport | None = None  # aiohttp forgets its own one when it closes it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connections.open += 1
+        self._line = cast("asyncio.Transport", transport)
         super().connection_made(transport)
-        if self._connections.is_full and self.transport is not None:
-            self.transport.write(_TOO_MANY)
-            self.force_close()
+        if self._connections.is_full:
+            self._end_with(_TOO_MANY)
             return
         if self._connections.is_ending:
             self.force_close()
@@ -127,13 +134,17 @@ class _GuardedConnection(web.RequestHandler):
         self._connections.open -= 1
         self._head_came()
         self._is_read()
+        if self._taken_timer is not None:
+            self._taken_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        is_of_body = self._body is not None and not self._body.is_eof()
         super().data_received(data)
         if self._messages:  # a whole head; most come in one piece, and no timer is made for them
             self._head_came()
-        elif not self._under_way and self._head_timer is None:
+            self._body = self._messages[-1][1]
+        elif data and not is_of_body and not self._under_way and self._head_timer is None:
             self._expect_head()
 
     def pause_writing(self) -> None:
@@ -155,6 +166,8 @@ class _GuardedConnection(web.RequestHandler):
             return await super()._handle_request(request, start_time, request_handler)
         finally:
             self._under_way = False
+            self._answered += 1
+            self._expect_taken()
             self._connections.ends()
             if self._connections.is_ending:
                 self.close()
@@ -183,9 +196,30 @@ class _GuardedConnection(web.RequestHandler):
 
     def _give_up(self) -> None:
         self._head_timer = None
+        self._end_with(_TOO_SLOW)
+
+    def _end_with(self, answer: bytes) -> None:
         if self.transport is not None:
-            self.transport.write(_TOO_SLOW)
+            self.transport.write(answer)
+            self._expect_taken()
         self.force_close()
+
+    @property
+    def _is_untaken(self) -> bool:
+        return self._line is not None and self._line.get_write_buffer_size() > 0
+
+    def _expect_taken(self) -> None:
+        """What is too little to pause the transport is told by nobody, and closing would wait for it."""
+        if self._taken_timer is None and self._is_untaken:
+            loop = asyncio.get_running_loop()
+            self._taken_timer = loop.call_later(ANSWER_S, self._look, self._answered)
+
+    def _look(self, answered: int) -> None:
+        self._taken_timer = None
+        if answered != self._answered:
+            self._expect_taken()  # it may be of a later answer
+        elif self._is_untaken:
+            self._leave()
 
     def _is_read(self) -> None:
         if self._unread_timer is not None:
@@ -194,8 +228,8 @@ class _GuardedConnection(web.RequestHandler):
 
     def _leave(self) -> None:
         self._unread_timer = None
-        if self.transport is not None:
-            self.transport.abort()  # else what is buffered would wait for the caller
+        if self._line is not None:
+            self._line.abort()  # else what is buffered would wait for the caller
 
 
 def _last_answer(status: str, code: str, told: str) -> bytes:

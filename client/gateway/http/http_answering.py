@@ -119,7 +119,7 @@ class HttpAnswering:
         caller = f"token {token}" if is_known else f"address {request.remote}"
         self._admission.check_rate(caller)
         with Slot(self._admission, caller) as slot:
-            client, cache = await self._clients.taken(token), self._admission.cache
+            client, cache = await self._clients.taken(token, caller), self._admission.cache
             slot.at_end(partial(self._clients.give_back, token))
             call = HttpCall(request, matched.path, query, client, common, slot, self._ending, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from ringmill.client.connection import AsyncClient
-from ringmill.client.gateway.clients_by_token import MOST_OPENING, ClientsByToken
+from ringmill.client.gateway.clients_by_token import MOST_OPENING, OPENING_OF_ONE, ClientsByToken
 from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded, PermissionDenied, RingmillError, Unavailable
 
@@ -149,3 +149,20 @@ async def test_strangers_have_few_tokens_tried_at_once() -> None:
     assert all(
         isinstance(each, PermissionDenied) for each in await asyncio.gather(*trying, return_exceptions=True)
     )
+
+
+async def test_one_stranger_leaves_room_for_the_tokens_of_others() -> None:
+    world = World()
+    world.may_answer.clear()
+    tries = [world.clients.client(f"wrong {n}", "address a") for n in range(OPENING_OF_ONE)]
+    trying = [asyncio.ensure_future(each) for each in tries]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await world.clients.client("one more", "address a")
+    good = asyncio.ensure_future(world.clients.client("good", "address b"))
+    await asyncio.sleep(0)
+    world.may_answer.set()
+    assert await good
+    await asyncio.gather(*trying, return_exceptions=True)
+    with pytest.raises(PermissionDenied):
+        await world.clients.client("wrong again", "address a")

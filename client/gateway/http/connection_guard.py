@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 
-from ringmill.client.gateway.http.problems import HttpRefusal, problem_answer
+from ringmill.client.gateway.http.problems import PROBLEM_TYPE, HttpRefusal, problem_answer, problem_document
 
 __all__ = ["ANSWER_S", "Connections", "HEAD_S", "IDLE_S"]
 
@@ -232,13 +234,12 @@ class _GuardedConnection(web.RequestHandler):
             self._line.abort()  # else what is buffered would wait for the caller
 
 
-def _last_answer(status: str, code: str, told: str) -> bytes:
-    body = f'{{"type": "urn:ringmill:error:{code.lower()}", "status": {status[:3]}, "detail": "{told}"}}\n'
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+def _last_answer(status: int, code: str, told: str) -> bytes:
+    """Told before there is a request, so that there is no id of one."""
+    body = json.dumps(problem_document(HttpRefusal(status, code, told))) + "\n"
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {PROBLEM_TYPE}\r\n"
+    return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
-_TOO_MANY: Final = _last_answer("503 Service Unavailable", "TOO_MANY_CONNECTIONS", "too many connections")
-_TOO_SLOW: Final = _last_answer(
-    "408 Request Timeout", "HEAD_TOO_SLOW", f"no request came within {HEAD_S:g} s"
-)
+_TOO_MANY: Final = _last_answer(503, "TOO_MANY_CONNECTIONS", "too many connections")
+_TOO_SLOW: Final = _last_answer(408, "HEAD_TOO_SLOW", f"no request came within {HEAD_S:g} s")

@@ -61,6 +61,7 @@ async def test_half_a_request_and_then_silence_ends(node: Node, monkeypatch: pyt
         for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: loc"):
             status, problem = await spoken(caller, begun)
             assert (status, problem["type"]) == (408, "urn:ringmill:error:head_too_slow")
+            assert (problem["code"], problem["outcome"]) == ("HEAD_TOO_SLOW", "failed")
         part = b"PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf"
         status, problem = await spoken(caller, part)
         assert (status, problem["code"]) == (408, "BODY_TOO_SLOW")
@@ -74,6 +75,7 @@ async def test_connections_beyond_the_limit_are_told_and_closed(node: Node) -> N
         idle = [await asyncio.open_connection(host, int(port)) for _ in range(19)]
         status, problem = await spoken(caller, b"")
         assert (status, problem["type"]) == (503, "urn:ringmill:error:too_many_connections")
+        assert (problem["code"], problem["outcome"]) == ("TOO_MANY_CONNECTIONS", "failed")
         assert (await caller.ask("GET", "/healthz")).status == 200
         for _, writer in idle:
             writer.close()

@@ -102,8 +102,10 @@ EVENTS: Final = {
     "%s: its connections are ended": "tls.ended",
     "%s does not take the jobs over: %s": "jobs.not_taken_over",
     "job %s cannot go on: %s": "jobs.cannot_go_on",
+    "not all that job %s has copied to its output is removed: %s": "jobs.copies_left",
     "the figures of job %s are not kept: %s": "jobs.figures_not_kept",
     "job %s ends by a fault of its coordinator": "jobs.coordinator_fault",
+    "what job %s has left is not removed, by a fault": "jobs.leftovers_stay",
     "%s: its tasks are ended, the next task starts another": "tasks.ended",
 }
 

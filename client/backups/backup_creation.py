@@ -74,7 +74,7 @@ async def create_backup(
         try:
             document = _document(pinned)
             held_level(document, [_without_tables(each) for each in pinned], reasons)
-            nodes = await _copied(pinned, store, name, pace, progress, reasons)
+            nodes = await _copied(pinned, store, pace, progress, reasons)
             manifest = BackupManifest(
                 name=name,
                 began_ms=began_ms,
@@ -210,7 +210,6 @@ def _without_tables(pinned: _Pinned) -> BackedNode:
 async def _copied(
     pinned: Sequence[_Pinned],
     store: BackupStore,
-    by: str,
     pace: BytePace,
     progress: BackupProgress,
     reasons: dict[str, str],
@@ -218,7 +217,7 @@ async def _copied(
     """The nodes of which all tables are in the store now.  Raises OSError, CorruptData."""
     tables = [table for each in pinned for table in each.pin.tables]
     progress.tables, progress.total_bytes = len(tables), sum(table.bytes for table in tables)
-    copying = _Copying(store, by, pace, progress)
+    copying = _Copying(store, pace, progress)
 
     async def one(each: _Pinned) -> BackedNode | None:
         try:
@@ -233,9 +232,8 @@ async def _copied(
 class _Copying:
     """Tables on their way, one of each node at a time."""
 
-    def __init__(self, store: BackupStore, by: str, pace: BytePace, progress: BackupProgress) -> None:
+    def __init__(self, store: BackupStore, pace: BytePace, progress: BackupProgress) -> None:
         self._store = store
-        self._by = by
         self._pace = pace
         self._progress = progress
         self._turns: dict[str, asyncio.Lock] = {}  # two nodes may have equal tables
@@ -258,7 +256,7 @@ class _Copying:
             if await self._store.has_table(table):  # an earlier backup may name it, and have lost it
                 self._progress.done_bytes += size
             else:
-                await self._store.put_table(table, self._by, self._pieces(pinned, table))
+                await self._store.put_table(table, self._pieces(pinned, table))
                 self._progress.copied_tables += 1
         self._progress.step()
         return table

@@ -16,7 +16,7 @@ from typing import Final
 from ringmill.client.backups.backup_manifest import BackedTable, BackupManifest
 from ringmill.cluster.errors import Conflict, CorruptData, InvalidArgument, NotFound
 from ringmill.cluster.mapreduce.file_urls import is_url
-from ringmill.cluster.ports import AppendFile, FileSystem
+from ringmill.cluster.ports import AppendFile, Entropy, FileSystem
 from ringmill.cluster.ring.topology_entries import check_name
 
 __all__ = ["VERIFY_HINT", "BackupStore", "Pruned"]
@@ -40,10 +40,12 @@ class Pruned:
 class BackupStore:
     """`place` is a path, or a URL without a slash at its end."""
 
-    def __init__(self, files: FileSystem, place: str) -> None:
+    def __init__(self, files: FileSystem, place: str, entropy: Entropy) -> None:
         self.place = place
         self.is_local = not is_url(place)
         self.files = files
+        # Two commands may make backups of one name at a time.
+        self._unfinished = f".{entropy.random_bytes('backup', 8).hex()}{_UNFINISHED}"
 
     def check_is_there(self) -> None:
         """Raises NotFound for a folder of this machine that is not there; stores have no folders."""
@@ -104,11 +106,11 @@ class BackupStore:
 
         return await self.files.off_loop(look)
 
-    async def put_table(self, table: BackedTable, by: str, pieces: AsyncIterator[bytes]) -> None:
-        """Write a table; `by` names who does.  Raises CorruptData for bytes of another hash, OSError, and
-        what the pieces raise; then it is not there."""
+    async def put_table(self, table: BackedTable, pieces: AsyncIterator[bytes]) -> None:
+        """Write a table.  Raises CorruptData for bytes of another hash, OSError, and what the pieces raise;
+        then it is not there."""
         path = self.table_path(table.sha256)
-        unfinished = f"{path}.{by}{_UNFINISHED}"  # by URL, too: closing it gives what was written its name
+        unfinished = f"{path}{self._unfinished}"  # by URL, too: closing it gives what was written its name
         file = await self.files.off_loop(self._create, unfinished)
         is_done, digest = False, sha256()
         try:
@@ -156,6 +158,9 @@ class BackupStore:
             size_bytes += await self.files.off_loop(self.files.size, path)
             await self.files.off_loop(self.files.unlink, path)
             tables += 1
+        for name in await self.files.off_loop(self._list, "backups"):
+            if name.endswith(_UNFINISHED):
+                await self.files.off_loop(self.files.unlink, f"{self.place}/backups/{name}")
         return Pruned(tables, size_bytes)
 
     # Inside: each of these blocks
@@ -175,12 +180,10 @@ class BackupStore:
     def _create(self, path: str) -> AppendFile:
         if self.is_local:
             self.files.mkdir(path.rpartition("/")[0])
-            with suppress(FileNotFoundError):  # of one that was killed
-                self.files.unlink(path)
         return self.files.create(path)
 
     def _write_whole(self, path: str, data: bytes) -> None:
-        unfinished = f"{path}{_UNFINISHED}"
+        unfinished = f"{path}{self._unfinished}"
         file, is_done = self._create(unfinished), False
         try:
             file.append(data)

@@ -29,6 +29,7 @@ __all__ = [
     "JobState",
     "TaskLog",
     "attempt_summary",
+    "how_much_tells",
     "job_state",
     "task_log",
 ]
@@ -208,6 +209,12 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         chain=_chain(message.chain) if message.HasField("chain") else None,
         left=TimeLeft(message.left_least_s, message.left_most_s) if message.HasField("left_most_s") else None,
     )
+
+
+def how_much_tells(state: JobState) -> int:
+    """How much an answer tells of a job: whoever coordinates it knows its stages, others only whether it is
+    over."""
+    return 2 if state.stages else int(state.state != OPEN)
 
 
 def _chain(message: jobs_pb2.ChainStatus) -> ChainSummary:

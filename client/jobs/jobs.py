@@ -29,6 +29,7 @@ from ringmill.client.jobs.job_values import (
     JobState,
     TaskLog,
     attempt_summary,
+    how_much_tells,
     job_state,
     task_log,
 )
@@ -38,6 +39,7 @@ from ringmill.client.routing.tracing import Tracing, no_tracer, request_span
 from ringmill.cluster.errors import (
     ClientClosed,
     DeadlineExceeded,
+    DiskFull,
     InvalidArgument,
     JobFailed,
     NotFound,
@@ -49,7 +51,6 @@ from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
-from ringmill.cluster.mapreduce.summary.job_summary import OPEN
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.wire.stubs import jobs_pb2
 
@@ -205,7 +206,8 @@ class AsyncJobs:
         """Submit a packed job to the first member that accepts it; returns its id.
 
         A repeated submission is the same job, so one of unknown outcome is repeated at the next member.
-        Raises InvalidArgument, Unavailable or DeadlineExceeded: "unknown" when it may have been accepted.
+        Raises InvalidArgument, Unavailable or DeadlineExceeded, "unknown" when it may have been accepted;
+        DiskFull when a member has no room for its code, and no other one accepts it.
         """
         self._directory.lifetime.check()
         with request_span(self._tracing, f"{SERVICE}Submit"):
@@ -214,6 +216,7 @@ class AsyncJobs:
     async def _submit(self, bundle: Bundle, spec: JobSpec) -> str:
         failures, late = dict[str, str](), list[str]()
         perhaps: RingmillError | None = None
+        full: DiskFull | None = None
         patient_s = self._timeout_s * SILENCE_SHARE
         for patience_s, addresses in ((STAGGER_S, self._directory.addresses()), (patient_s, late)):
             for address in addresses:
@@ -226,14 +229,15 @@ class AsyncJobs:
                     continue
                 try:
                     await self._hand_over(address, bundle, spec)
-                except (Unavailable, DeadlineExceeded) as error:
+                except (Unavailable, DeadlineExceeded, DiskFull) as error:
                     self._note(address, error, failures)
                     perhaps = perhaps if error.outcome == "failed" else error
+                    full = error if isinstance(error, DiskFull) else full
                 except RingmillError as error:
                     raise (error.with_outcome("unknown") if perhaps else error) from None
                 else:
                     return spec.job
-        raise perhaps or none_reachable(list(failures), failures)
+        raise perhaps or full or none_reachable(list(failures), failures)
 
     def _note(self, address: str, error: RingmillError, failures: dict[str, str]) -> None:
         """Note a failure and go on to the next member: a job that this one may have accepted is the same."""
@@ -293,7 +297,7 @@ class AsyncJobs:
             raise refusal(refused)
         jobs: dict[str, JobState] = {}
         for state in (job_state(one) for answer in answers for one in answer.jobs):
-            if state.job not in jobs or _told_of(state) >= _told_of(jobs[state.job]):
+            if state.job not in jobs or how_much_tells(state) >= how_much_tells(jobs[state.job]):
                 jobs[state.job] = state
         newest_first = sorted(jobs.values(), key=lambda state: (-state.submitted_at, state.job))
         term = max((answer.term for answer in answers), default=0)
@@ -492,9 +496,3 @@ class AsyncJobs:
                 return await link.unary(SERVICE + method, request, answer, self._timeout_s)
         except RingmillError as error:
             return error
-
-
-def _told_of(state: JobState) -> int:
-    """How much an answer tells of a job: whoever coordinates it knows its stages, others only whether it is
-    over."""
-    return 2 if state.stages else int(state.state != OPEN)

@@ -24,7 +24,14 @@ from ringmill.cluster.consensus.lease import (
     encode_lease,
     held_until,
 )
-from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidArgument,
+    PermissionDenied,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.ports import Clock, Entropy
 
 __all__ = ["AsyncLease", "LeaseRegister"]
@@ -75,7 +82,6 @@ class AsyncLease:
         self._duration_s = duration_s
         self._clock = clock
         self._until = 0.0
-        self._heard_at = 0.0  # when nodes have answered last, while it is acquired
         self._version = 0
         self._record = LeaseRecord(self._holder, 0, 0, round(duration_s * 1000))
         self._renewing: asyncio.Task[None] | None = None
@@ -99,20 +105,25 @@ class AsyncLease:
     async def acquire(self, timeout_s: float | None = None) -> int:
         """Wait until the lease is free, or was left by its holder, and take it.  Returns the term.
 
-        Raises DeadlineExceeded after `timeout_s`: then somebody else holds it.  Raises what reading the
-        register raises, when no node has answered within the lease's duration.
+        Raises DeadlineExceeded after `timeout_s`: then somebody else holds it.  Raises what the register
+        raises, when nodes have let it be neither read nor set within the lease's duration; PermissionDenied,
+        and InvalidArgument for something else there, at once.
         """
         deadline = None if timeout_s is None else self._clock.boottime() + timeout_s
         watch = LeaseWatch()
-        self._heard_at = self._clock.boottime()
+        done_at = self._clock.boottime()  # the last time that nothing but others was in the way
         while True:
+            pause_s: float | None = _SHORTEST_PAUSE_S
             try:
                 pause_s = await self._try(watch)
-            except RingmillError as error:
-                is_silent = self._clock.boottime() - self._heard_at > self._duration_s
-                if isinstance(error, InvalidArgument) or (is_silent and not isinstance(error, Conflict)):
+                done_at = self._clock.boottime()
+            except Conflict:  # others were faster
+                done_at = self._clock.boottime()
+            except (InvalidArgument, PermissionDenied):
+                raise
+            except RingmillError:
+                if self._clock.boottime() - done_at > self._duration_s:
                     raise
-                pause_s = _SHORTEST_PAUSE_S
             if pause_s is None:
                 self._renewing = asyncio.create_task(self._renew(), name=f"lease {self.name}")
                 return self.term
@@ -165,7 +176,7 @@ class AsyncLease:
     async def _try(self, watch: LeaseWatch) -> float | None:
         """None once it is ours, else how long to wait before the next look.  Raises RingmillError."""
         found = await self._register.get(timeout=self._duration_s)
-        self._heard_at = now = self._clock.boottime()
+        now = self._clock.boottime()
         present = decode_lease(found.value)
         if present.holder == self._holder:  # an earlier try was done, though nobody said so
             await self._set(present._replace(renewal=present.renewal + 1), found.version)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from ringmill.cluster.consensus.acceptor import AcceptorState
 from ringmill.cluster.consensus.register import Register
 from ringmill.cluster.consensus.register_codec import decode_register
-from ringmill.cluster.ids import FIRST_EPOCH, KeyspaceId
+from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Remains",
     "combined",
     "empty_register",
+    "holds_own",
     "is_own",
     "remains_of",
     "with_remains",
@@ -37,16 +38,22 @@ class Remains(NamedTuple):
 
 
 NO_REMAINS: Final = Remains()
-OWN_KEYSPACE: Final = KeyspaceId(FIRST_EPOCH, 1)
-"""The keyspace `registers`, which every cluster is formed with and nobody can drop or replace."""
+OWN_KEYSPACE: Final = "registers"
+"""Every cluster is formed with it, and nobody can drop it.  One that an earlier release has formed may have
+made it later, so it has no fixed id."""
 OWN_PREFIX: Final = b"ringmill/"
 """Of keys of the cluster's own registers there.  None is removed, so none counts on from remains: the journal
 of a job expects a slot that was never used in version 0."""
 
 
-def is_own(keyspace: KeyspaceId, key: bytes) -> bool:
+def holds_own(keyspace: KeyspaceEntry) -> bool:
+    """Whether registers of the cluster itself are in it: those whose keys begin with OWN_PREFIX."""
+    return keyspace.name == OWN_KEYSPACE and keyspace.kind == "registers"
+
+
+def is_own(keyspace: KeyspaceEntry, key: bytes) -> bool:
     """Whether a register is one of the cluster itself: keys of other keyspaces are all their clients'."""
-    return key.startswith(OWN_PREFIX) and keyspace == OWN_KEYSPACE
+    return key.startswith(OWN_PREFIX) and holds_own(keyspace)
 
 
 def combined(one: Remains, other: Remains) -> Remains:

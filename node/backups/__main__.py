@@ -72,7 +72,7 @@ def _rows(asked: Any) -> int:
         for number, each in enumerate(asked["sources"])
     ]
     keyspaces = [
-        WantedKeyspace(KeyspaceId(*each["id"]), each["kind"], each["is_sloppy"])
+        WantedKeyspace(KeyspaceId(*each["id"]), each["kind"], each["is_sloppy"], each["holds_own"])
         for each in asked["keyspaces"]
     ]
     with closing(_Copies(paths)) as files:

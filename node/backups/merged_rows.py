@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.register import Register
 from ringmill.cluster.consensus.register_codec import decode_acceptor, decode_register
-from ringmill.cluster.consensus.remains import is_own
+from ringmill.cluster.consensus.remains import OWN_PREFIX
 from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.versions.object_codec import decode_object, encode_object, outline
@@ -55,6 +55,7 @@ class WantedKeyspace(NamedTuple):
     id: KeyspaceId
     kind: str
     is_sloppy: bool
+    holds_own: bool  # registers of the cluster itself, which are left out
 
 
 class MergedRow(NamedTuple):
@@ -77,6 +78,7 @@ async def merged_rows(
         objects = {each.id for each in keyspaces if each.kind == "objects"}
         sloppy = {each.id for each in keyspaces if each.is_sloppy}
         registers = {each.id for each in keyspaces if each.kind == "registers"}
+        with_own = {each.id for each in keyspaces if each.holds_own}
         for number in range(partitions):
             partition = PartitionId(number)
             async for suffix, values in _merged(_of_objects(tables, partition, sloppy)):
@@ -85,7 +87,8 @@ async def merged_rows(
                     yield MergedRow(keyspace, key, encoded)
             async for suffix, values in _merged(_of_registers(tables, partition)):
                 keyspace, key = _parsed(suffix)
-                if keyspace in registers and not is_own(keyspace, key):
+                is_own = keyspace in with_own and key.startswith(OWN_PREFIX)
+                if keyspace in registers and not is_own:
                     newest = max(map(decode_acceptor, values), key=attrgetter("accepted"))
                     if decode_register(newest.value) != Register():
                         yield MergedRow(keyspace, key, newest.value)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from ringmill.cluster.consensus.remains import OWN_KEYSPACE, OWN_PREFIX
+from ringmill.cluster.consensus.remains import OWN_PREFIX, holds_own
 from ringmill.cluster.errors import InvalidArgument, NotFound, Overloaded
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import FileSystem
@@ -161,15 +161,15 @@ class Pins:
             suffix = keyspace_prefix(keyspace.id)
             prefix_of = registers_prefix if keyspace.kind == "registers" else copy_prefix
             for copy in self._copies(topology):
-                if await self._holds(prefix_of(copy) + suffix, is_own=keyspace.id == OWN_KEYSPACE):
+                if await self._holds(prefix_of(copy) + suffix, has_own=holds_own(keyspace)):
                     found.append(name)
                     break
         return found
 
-    async def _holds(self, prefix: bytes, *, is_own: bool) -> bool:
+    async def _holds(self, prefix: bytes, *, has_own: bool) -> bool:
         own = prefix + OWN_PREFIX
         end_of_all = prefix_end(prefix)
-        spans = ((prefix, own), (prefix_end(own), end_of_all)) if is_own else ((prefix, end_of_all),)
+        spans = ((prefix, own), (prefix_end(own), end_of_all)) if has_own else ((prefix, end_of_all),)
         for start, end in spans:
             async with aclosing(self._replica.engine.scan(start, end)) as scan:
                 async for _ in scan:

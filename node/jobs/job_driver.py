@@ -23,7 +23,6 @@ from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
-from ringmill.cluster.mapreduce.commit.url_commit import leaves_copies
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -61,7 +60,7 @@ from ringmill.node.jobs.journal.cells import Fenced
 from ringmill.node.jobs.journal.job_journal import JobJournal
 from ringmill.node.jobs.keyspaces.kept_snapshot import keep_snapshot, snapshot_name
 from ringmill.node.jobs.keyspaces.keyspace_commit import KeyspaceCommit
-from ringmill.node.jobs.publication import publish
+from ringmill.node.jobs.publication import copies_left, publish, withdraw
 from ringmill.node.jobs.stages.dropping import drop_everywhere
 from ringmill.node.jobs.stages.next_stage import planned_stage
 from ringmill.node.jobs.surroundings import Surroundings
@@ -105,7 +104,6 @@ class JobDriver:
         self._began = world.clock.monotonic() - job.at
         self._ended: float | None = job.at if job.machine.is_over else None
         self._crash: RingmillError | None = None
-        self._copied: Sequence[StagedPart] = ()  # to a store, by a commit that has failed
         self._is_settled = self._is_given_up = self._is_leaving = False
         self._group = asyncio.TaskGroup()
         self._planning: asyncio.Task[None] | None = None
@@ -159,9 +157,7 @@ class JobDriver:
                     self._planning.cancel()
                 await self.journal.flush()
                 writing.cancel()
-                if self._copied:  # nobody commits any more, as the journal says (rule J26)
-                    with contextlib.suppress(RingmillError):
-                        await self._world.job_steps.withdraw(self._stage, self._copied)
+                await withdraw(self._world.job_steps, self._stage, self._machine)
                 self.settle()
         finally:
             self._world.slots.leave(self.spec.job)
@@ -192,8 +188,12 @@ class JobDriver:
             self.feed(event)
 
     async def noted(self) -> None:
-        """Returns when what a user has asked for, or the end of the job, may be told.  Raises Fenced."""
-        if self._machine.is_over or self._crash is not None:
+        """Returns when what a user has asked for, or the end of the job, may be told.  Raises Fenced.
+
+        While copies of a failed job are removed, which may take long, it is told as running.
+        """
+        is_over = self._machine.is_over and not copies_left(self._stage, self._machine)
+        if is_over or self._crash is not None:
             await self.over.wait()
         else:
             await self.journal.flush()
@@ -473,8 +473,6 @@ class JobDriver:
         except Fenced:
             raise
         except RingmillError as error:
-            if self._stage.output_url and leaves_copies(error):
-                self._copied = parts
             self.feed(CommitFailed(error))
         else:
             self.feed(CommitDone())

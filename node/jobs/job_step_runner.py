@@ -28,7 +28,8 @@ __all__ = ["JobStepRunner"]
 _PLAN_TIMEOUT_S: Final = 60.0  # it looks at each input file, up to 100,000 splits of them
 _PUBLISH_TIMEOUT_S: Final = 600.0  # it moves every part of the output, perhaps on a slow shared disk,
 _CHECKED_BYTES_PER_S: Final = 50e6  # and a repeated one reads each part that was moved
-_WITHDRAW_TIMEOUT_S: Final = 30.0  # a user waits for the word that the job has failed
+_WITHDRAW_TIMEOUT_S: Final = 30.0  # a user waits for the word that the job has failed,
+_REMOVED_WITHIN_S: Final = 0.1  # and each part takes a request to the store
 _UNTIL_TIMEOUT_S: Final = 600.0  # it may read all records of a round
 _TRIES: Final = 3  # a process that is killed once was unlucky, one that is killed three times is too large
 _PAUSE_S: Final = 0.1
@@ -84,7 +85,8 @@ class JobStepRunner:
 
     async def withdraw(self, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
         """Like job_steps.withdraw_output (ringmill.cluster.mapreduce.commit)."""
-        await self._have_done(JobStep("withdraw", spec.encode(), _rows(parts)), _WITHDRAW_TIMEOUT_S)
+        timeout_s = _WITHDRAW_TIMEOUT_S + len(parts) * _REMOVED_WITHIN_S
+        await self._have_done(JobStep("withdraw", spec.encode(), _rows(parts)), timeout_s)
 
     async def _have_done(self, step: JobStep, timeout_s: float) -> Any:
         """Run a step; if its process ended before its answer, run it again, because each step can be

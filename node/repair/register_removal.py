@@ -19,10 +19,11 @@ from typing import Final, NamedTuple
 from ringmill.cluster.consensus.register_codec import decode_acceptor
 from ringmill.cluster.consensus.remains import (
     NO_REMAINS,
+    OWN_PREFIX,
     Remains,
     combined,
     empty_register,
-    is_own,
+    holds_own,
     remains_of,
 )
 from ringmill.cluster.errors import RingmillError, Unavailable
@@ -163,11 +164,13 @@ class RegisterRemoval:
         after_ms = round(self._options.after_s * 1000)
         due_ms, seen, is_whole = _NEVER, 0, True
         old: list[_Found] = []
+        with_own = {each.id for each in document.keyspaces if holds_own(each)}
         async with aclosing(self._engine.scan(prefix, prefix_end(prefix))) as scan:
             async for key, encoded in scan:
                 state, place = decode_acceptor(encoded), parse_object_key(key)
                 register = empty_register(state)
-                if register is not None and not is_own(place.keyspace, place.key):
+                is_own = place.keyspace in with_own and place.key.startswith(OWN_PREFIX)
+                if register is not None and not is_own:
                     remains = remains_of(register)
                     from_ms = millis(remains.time) + after_ms
                     if from_ms <= self._hybrid.wall_ms():

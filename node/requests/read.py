@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from ringmill.cluster.errors import DeadlineExceeded, QuorumNotReached, RingmillError, WrongEpoch
+from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch
 from ringmill.cluster.hot.key_heat import KeyHeat, Work
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
@@ -110,18 +110,9 @@ class Reader:
         notes how it goes.
 
         Raises InvalidArgument, WrongEpoch, Unavailable; QuorumNotReached, which names the owners that
-        answered and why the others did not; DeadlineExceeded for one that came too late for them.
+        answered and why the others did not.
         """
         deadline = self._checked(request, self._clock.boottime())
-        try:
-            return await self._read(request, deadline, trace)
-        except QuorumNotReached as error:
-            told = _told_late(request, deadline, error)
-            if told is error:
-                raise
-            raise told from error
-
-    async def _read(self, request: ReadRequest, deadline: Deadline, trace: ReadTrace | None) -> ReadResult:
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         r = _asked_of(route, request)
         needed = need_of(request.options.seen, route, self._seal)
@@ -142,8 +133,6 @@ class Reader:
     def _begin(self, request: ReadRequest, ended: ReadEnded, together: AskedTogether, now: float) -> bool:
         """As ReadBatch.add."""
         deadline = self._checked(request, now)
-        if _is_late(request, deadline):
-            ended = partial(_end_late, request, deadline, ended)
         route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
         if route is None:
             return False
@@ -374,32 +363,6 @@ def _asked_of(route: Route, request: ReadRequest) -> int:
     row, level = route.row, request.options.level
     wanted = parse_level(level, row.size, route.keyspace.r) if level else row.level(route.keyspace.r)
     return row.readers_for(wanted)
-
-
-def _is_late(request: ReadRequest, deadline: Deadline) -> bool:
-    """Whether most of the time that the request was sent with was over when it was taken in."""
-    return deadline.allowed_s < request.options.timeout_s / 2
-
-
-def _told_late(request: ReadRequest, deadline: Deadline, error: QuorumNotReached) -> RingmillError:
-    """What a read is told that runs out of time: of one that came late, that says nothing of the owners, and
-    it may be tried again (rule D1)."""
-    if deadline.left_s > 0 or not _is_late(request, deadline):
-        return error
-    asked_s = request.options.timeout_s
-    return DeadlineExceeded(
-        f"of {asked_s:.2f} s the read had {deadline.allowed_s:.2f} s left when it came: {error.message}",
-        outcome="failed",
-    )
-
-
-def _end_late(
-    request: ReadRequest,
-    deadline: Deadline,
-    ended: ReadEnded,
-    told: ReadResult | LoneResult | Exception,
-) -> None:
-    ended(_told_late(request, deadline, told) if isinstance(told, QuorumNotReached) else told)
 
 
 async def _wait_for_repair(repair: ReadRepair, wait_s: float, *, is_all_wanted: bool) -> None:

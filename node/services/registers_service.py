@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ringmill.cluster.consensus.register import ABSENT, Cas, Change, Incr
-from ringmill.cluster.consensus.remains import OWN_PREFIX
+from ringmill.cluster.consensus.remains import OWN_KEYSPACE, OWN_PREFIX
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.ports import Handler, Incoming, Priority
@@ -109,7 +109,7 @@ class RegistersService:
 
 def _where(message: CasRequest | IncrRequest | ReadRegisterRequest, left_s: float | None) -> RegisterRead:
     """Raises PermissionDenied for a register of the cluster itself: whoever writes those runs code."""
-    if message.key.startswith(OWN_PREFIX) and message.keyspace in ("", "registers"):
+    if message.key.startswith(OWN_PREFIX) and message.keyspace in ("", OWN_KEYSPACE):
         raise PermissionDenied(
             "registers whose key begins with ringmill/ are the cluster's own",
             hint="use another key: no token opens these to clients",

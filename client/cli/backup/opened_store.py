@@ -14,6 +14,7 @@ from ringmill.client.backups.backup_store import BackupStore
 from ringmill.client.cli.frame.amounts import amount_of
 from ringmill.client.cli.frame.progress_bar import Bar
 from ringmill.cluster.adapters.files.url_files import UrlFiles
+from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.file_urls import input_of, is_of_one_process, is_url
 
@@ -37,7 +38,8 @@ def opened_store(place: str) -> Iterator[BackupStore]:
     if not found.strip("/"):
         raise InvalidArgument("URL names no folder", hint="file:///backups/cluster, for example")
     with closing(UrlFiles()) as files:
-        yield BackupStore(files, found.rstrip("/") if is_url(found) else os.path.abspath(found))
+        path = found.rstrip("/") if is_url(found) else os.path.abspath(found)
+        yield BackupStore(files, path, OsEntropy())
 
 
 def pace_of(rate: str | None) -> BytePace:

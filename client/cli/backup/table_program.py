@@ -20,6 +20,7 @@ from ringmill.client.backups.backup_manifest import BackupManifest
 from ringmill.client.backups.backup_restore import BackupRow
 from ringmill.client.backups.backup_store import VERIFY_HINT
 from ringmill.client.local.processes import our_environment
+from ringmill.cluster.consensus.remains import holds_own
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.ring.topology import KeyspaceEntry
@@ -39,7 +40,13 @@ async def rows_in_tables(
     asked = {
         "partitions": manifest.topology.partitions,
         "keyspaces": [
-            {"id": list(each.id), "kind": each.kind, "is_sloppy": each.is_sloppy} for each in keyspaces
+            {
+                "id": list(each.id),
+                "kind": each.kind,
+                "is_sloppy": each.is_sloppy,
+                "holds_own": holds_own(each),
+            }
+            for each in keyspaces
         ],
         "sources": [
             {

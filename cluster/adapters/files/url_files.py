@@ -9,6 +9,7 @@ between two calls, as task processes are forked and files may change.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -37,6 +38,9 @@ _MARKS: Final = (
 )
 """Under these names kinds of fsspec say when a file was modified, or which version of it this is."""
 _NANO: Final = 1_000_000_000
+_COPIED_WITHIN_S: Final = 60.0
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
 
 
 class UrlFiles(OsFileSystem):
@@ -52,7 +56,10 @@ class UrlFiles(OsFileSystem):
         return _UrlWriter(path) if is_url(path) else super().create(path)
 
     def rename(self, source: str, target: str) -> None:
-        """By URL, within one store: it copies what was written whole, without sending it through here."""
+        """By URL, within one store: it copies what was written whole, without sending it through here.
+
+        Raises OSError when the copy is not whole in a minute; then `source` stays.
+        """
         if not is_url(target):
             super().rename(source, target)
             return
@@ -61,11 +68,13 @@ class UrlFiles(OsFileSystem):
             if getattr(store, "local_file", False):
                 store.mv(former, name)
                 return
+            size_bytes = _info(source).get("size")
             try:
                 store.cp_file(former, name)
             except NotImplementedError:  # what has no copies may have a rename of its own, as SFTP does
                 store.mv(former, name)
             else:
+                _wait_for_copy(target, size_bytes)
                 store.rm_file(former)
 
     def unlink(self, path: str) -> None:
@@ -213,6 +222,30 @@ def _told(url: str) -> Iterator[None]:
         raise OSError(number, error.strerror or str(error) or type(error).__name__, url) from error
     except Exception as error:  # of a library below fsspec, each of which has its own
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}", url) from error
+
+
+def _wait_for_copy(url: str, size_bytes: int | None) -> None:
+    """Some stores, as Azure's, answer when a copy has begun.  Raises OSError for one that does not end."""
+    ends_at = time.monotonic() + _COPIED_WITHIN_S
+    pause_s = _FIRST_PAUSE_S
+    while (copied_bytes := _copied_bytes(url)) != size_bytes:
+        if time.monotonic() > ends_at:
+            raise OSError(
+                errno.ETIMEDOUT,
+                f"the store has copied {copied_bytes} of {size_bytes} bytes in {_COPIED_WITHIN_S:g} s",
+                url,
+            )
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _copied_bytes(url: str) -> int | None:
+    """How much of a copy is there; None for a store that does not tell."""
+    try:
+        size_bytes: int | None = _info(url).get("size")
+    except FileNotFoundError:
+        return 0
+    return size_bytes
 
 
 def _info(url: str) -> Mapping[str, Any]:

@@ -76,6 +76,9 @@ class CapturedOutput(asyncio.Protocol):
     async def finished(self) -> None:
         """Wait until all of it has been read; a second at most, as a descendant may hold the pipe."""
         await asyncio.wait([self._closed], timeout=_LAST_WORDS_S)
+
+    def close(self) -> None:
+        """Read no more of it."""
         if self._transport is not None:
             self._transport.close()
 

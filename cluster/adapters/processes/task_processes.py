@@ -113,13 +113,14 @@ class ForkedTask:
         return await self._output.cut()
 
     async def wait(self) -> int:
-        """Also waits for the end of its output; messages that were not received by then are lost."""
+        """Also waits for the end of its output; what was not received by then is lost."""
         try:
             code = await asyncio.shield(self._ended)
             await self._output.finished()
         finally:  # also when it is not waited for any longer
             if self._streams is not None:
                 self._streams[1].close()
+            self._output.close()
         return code
 
     def kill(self) -> None:

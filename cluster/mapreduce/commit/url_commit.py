@@ -87,14 +87,22 @@ def leaves_copies(error: BaseException) -> bool:
 def remove_copies(files: FileSystem, url: str, parts: Sequence[StagedPart]) -> None:
     """Remove what a commit that has failed for certain has left, when nobody commits any more.
 
-    A _SUCCESS is of another job, and so is what it names.  Raises OSError, InvalidArgument.
+    A _SUCCESS is of another job, and so is what it names.  Raises InvalidArgument; OSError, once all that
+    can be removed is.
     """
     refuse_local_store(url)
     if files.exists(f"{url}/{SUCCESS}"):
         return
+    stays: OSError | None = None
     for part in parts:
-        with contextlib.suppress(OSError):
+        try:
             files.unlink(f"{url}/{part.name}")
+        except FileNotFoundError:  # it was not copied
+            continue
+        except OSError as error:
+            stays = stays or error
+    if stays is not None:
+        raise stays
 
 
 def _may_show(error: OSError | CorruptData) -> OutputMayShow | CorruptData:

@@ -11,6 +11,7 @@ where it is come upon in a folder or under `**`: it may lead to what the input h
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
@@ -64,17 +65,18 @@ def named_inputs(input: str | Iterable[object]) -> tuple[str, ...]:
 def find_inputs(inputs: Iterable[str], files: FileSystem) -> FoundInputs:
     """Every input file once, with its size and modification time.
 
-    `*` and `?` match within a name, `**` any number of folders.  A folder with the _SUCCESS of a job may be
-    without files: that job had nothing to write.  Raises InvalidArgument for any other input that names no
-    file, and for one that names no regular file, OSError for a file that cannot be looked at.
+    `*` and `?` match within a name, `**` any number of folders.  A folder that is named may be without files
+    where its _SUCCESS says that its job had nothing to write.  Raises InvalidArgument for any other input
+    that names no file, and for one that names no regular file, OSError for a file that cannot be looked at.
     """
     found: dict[str, InputFile] = {}
     search = _Search(files)
     for each in inputs:
         paths = list(search.paths(each))
-        if not paths and not search.met_output:
+        if not paths and not search.met_empty_output():
             raise InvalidArgument(
-                f"input {each!r} names no file", hint="check the path; it may be a folder or a glob"
+                f"input {each!r} names no file",
+                hint="check the path; it may be a folder or a glob, and an output may have lost its parts",
             )
         for path in paths:
             if path not in found:
@@ -97,15 +99,15 @@ class _Search:
 
     def __init__(self, files: FileSystem) -> None:
         self.passed_over: set[str] = set()
-        self.met_output = False  # whether the last pattern names a folder that a job has written
+        self._named: list[str] = []  # the folders that the last pattern names
         self._files = files
 
     def paths(self, pattern: str) -> Iterator[str]:
         files = self._files
-        self.met_output = False
+        self._named.clear()
         if not _MAGIC.search(pattern) or files.exists(pattern):
             if files.is_dir(pattern):
-                yield from self._below(pattern.rstrip("/") or "/")
+                yield from self._all_of(pattern.rstrip("/") or "/")
             elif files.is_file(pattern):
                 yield pattern
             elif files.exists(pattern):
@@ -119,7 +121,17 @@ class _Search:
             parts = pattern.split("/")
             first = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
             for path in self._matching(folder, parts[first:]):
-                yield from self._below(path) if files.is_dir(path) else self._regular(path)
+                yield from self._all_of(path) if files.is_dir(path) else self._regular(path)
+
+    def met_empty_output(self) -> bool:
+        """Whether the last pattern names the output of a job, and each one that it names never had a part."""
+        successes = [posixpath.join(each, _MARKER) for each in self._named]
+        there = [each for each in successes if self._files.is_file(each)]
+        return bool(there) and all(_is_of_nothing(self._files.read_bytes(each)) for each in there)
+
+    def _all_of(self, folder: str) -> Iterator[str]:
+        self._named.append(folder)
+        yield from self._below(folder)
 
     def _matching(self, folder: str, parts: list[str], *, is_deep: bool = False) -> Iterator[str]:
         """What matches below a folder; `is_deep` behind a `**`."""
@@ -147,7 +159,6 @@ class _Search:
         for name in self._files.list(folder):
             path = posixpath.join(folder, name)
             if name == _MARKER:  # of a job's output: nobody takes it for data
-                self.met_output = True
                 continue
             if name.startswith((".", "_")) or self._is_linked_folder(path):
                 self.passed_over.add(path)
@@ -165,6 +176,18 @@ class _Search:
             yield path
         else:
             self.passed_over.add(path)
+
+
+def _is_of_nothing(success: bytes) -> bool:
+    """Whether an output with this _SUCCESS never had a part.  That of another engine is empty, and names
+    none."""
+    if not success.strip():
+        return True
+    try:
+        told = json.loads(success)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and told.get("parts") == []
 
 
 def _names(glob: str) -> re.Pattern[str]:

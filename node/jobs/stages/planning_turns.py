@@ -18,7 +18,7 @@ __all__ = ["PlanningTurns"]
 
 _AT_ONCE: Final = 4
 _MOST_WAITING: Final = 200
-_LONGEST_WAIT_S: Final = 8.0  # whoever submits a job waits for 12 s
+_LONGEST_WAIT_S: Final = 2.5  # a client waits for 5 s, and the job has to be kept then
 _AGAIN_S: Final = 5.0
 
 

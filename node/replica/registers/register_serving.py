@@ -69,7 +69,7 @@ class RegisterServing:
         request, route = await self._asked(incoming)
         key, ballot = route.place.register_key, request.ballot
         state, is_done = await self._registers.prepare(key, ballot, lambda: self._admit(incoming, route))
-        if state.accepted == NO_BALLOT and not is_own(route.keyspace.id, route.key):
+        if state.accepted == NO_BALLOT and not is_own(route.keyspace, route.key):
             self._registers.unused.add(route.place.copy)  # nothing may follow, as where a cas is refused
         return self._answer(route, state, is_done)
 
@@ -134,7 +134,7 @@ class RegisterServing:
         row_epoch = route.row.row_epoch
         if not is_done:
             return RegisterAnswer(row_epoch, self._refused_counter(state), state.accepted, b"").encode()
-        of_cluster = is_own(route.keyspace.id, route.key)
+        of_cluster = is_own(route.keyspace, route.key)
         remains: Remains | None = NO_REMAINS if of_cluster else self._remains.of(route.partition)
         if remains != NO_REMAINS and empty_register(state) is None:
             remains = None

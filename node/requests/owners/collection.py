@@ -7,6 +7,8 @@ answer, a failure and the end of its patience are events.
 One owner is asked for the object, the others for its digest if it is large (rule G6).  A digest is an answer
 when it is that of an object that somebody else has told; else its owner is asked again, for the object.
 Until then it has not answered, so that one that dies meanwhile is replaced as any other.
+
+What it fails with says when its time was over, as its client then asks again (rule D1).
 """
 
 from __future__ import annotations
@@ -315,7 +317,7 @@ class Collection:
         reasons = tally.reasons(silent)
         missing = self._missing() if self._needed is not None and tally.answered else None
         if missing is not None:
-            self._end(_short_of_session(missing, tally, reasons))
+            self._end(_short_of_session(missing, tally, reasons, is_late=deadline.left_s <= 0))
             return
         self._end(
             QuorumNotReached.of(
@@ -339,8 +341,10 @@ class Collection:
 AskedTogether: TypeAlias = Together[Question, Collection]
 
 
-def _short_of_session(missing: Dot, tally: ReadTally, reasons: Mapping[str, str]) -> QuorumNotReached:
-    """A read that would go back behind what its session has seen."""
+def _short_of_session(
+    missing: Dot, tally: ReadTally, reasons: Mapping[str, str], *, is_late: bool
+) -> QuorumNotReached:
+    """A read that would go back behind what its session has seen; `is_late` as in QuorumNotReached.of."""
     sometimes("a read fails as nobody shows what its session has seen")
     others = "; ".join(f"{node}: {why}" for node, why in sorted(reasons.items())) or "all owners answered"
     return QuorumNotReached(
@@ -351,6 +355,8 @@ def _short_of_session(missing: Dot, tally: ReadTally, reasons: Mapping[str, str]
             "acked": list(tally.answered),
             "failed": dict(reasons),
             "session": str(missing),
+            **({"epoch": tally.newer_epoch} if tally.newer_epoch else {}),
+            **({"late": True} if is_late else {}),
         },
         hint="try again when more owners are up; a new session begins with what it finds",
         outcome="failed",

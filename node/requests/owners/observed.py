@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.versions.object_codec import encode_object
-from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.objects import StoredObject, merge_all
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
@@ -26,12 +26,17 @@ class Observer:
         self, route: Route, r: int, deadline: Deadline, needed: Needed | None = None
     ) -> StoredObject:
         """What `r` owners hold, merged; more of them, where `needed` is not covered else.  In a sloppy
-        keyspace that may be with fallbacks (rule W7).
+        keyspace these may be fallbacks (rule G5), which stand for none of the `r`.
 
         Raises QuorumNotReached: nothing was changed.
         """
-        is_strict = needed is None or not route.keyspace.is_sloppy
-        return (await self._collector.collect(route, r, deadline, needed, is_strict=is_strict)).merged
+        if needed is None or not route.keyspace.is_sloppy:
+            return (await self._collector.collect(route, r, deadline, needed)).merged
+        owners = (await self._collector.collect(route, r, deadline)).merged
+        if needed.missing(owners.context) is None:
+            return owners
+        found = await self._collector.collect(route, r, deadline, needed, is_strict=False)
+        return merge_all([owners, found.merged])
 
     async def bring(self, found: StoredObject, route: Route, deadline: Deadline) -> None:
         """Merge it into this node's copy.  Raises what the engine raises."""

@@ -1,9 +1,10 @@
 """The requests of plain gRPC calls, of which only a part has come: each has a time, and all a bound.
 
 gRPC makes room for a message by the length in its head, before anybody knows who sends it.  A sender that
-stops halfway would keep that room.  So a request has 30 s to come whole; of more than 32 that are on their
-way for a second, the oldest is refused.  gRPC for Python reads the one request of a call before it calls the
-handler, so handlers are made that read it themselves.  Frames of sessions and links are not read here.
+stops halfway would keep that room.  So a request has 30 s to come whole; of those that are on their way for
+a second 32 may be, and the oldest beyond are refused.  gRPC for Python reads the one request of a call before
+it calls the handler, so handlers are made that read it themselves.  Frames of sessions and links are not read
+here.
 
 Rule F3: docs/protocol/requests.md.
 """
@@ -11,12 +12,15 @@ Rule F3: docs/protocol/requests.md.
 from __future__ import annotations
 
 import asyncio
+import bisect
+import itertools
+import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import grpc
 
-from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
+from ringmill.cluster.errors import DeadlineExceeded, Overloaded, ProtocolMismatch, RingmillError
 from ringmill.cluster.wire.error_status import whole_status
 from ringmill.node.services.grpc_calls.grpc_refusals import abort
 
@@ -28,13 +32,18 @@ MOST_SLOW: Final = 32
 """Of the longest messages that gRPC takes these are 1 GiB."""
 SLOW_S: Final = 1.0
 """Before that a request gives way to no other."""
+_READ_WITHIN_S: Final = 0.1
+"""What has come while this process stood still is read in this time, before anything is ended."""
 
 
 class TimedBodies:
     """Makes handlers of which each waits for its request no longer than it may."""
 
     def __init__(self) -> None:
-        self._on_their_way: dict[asyncio.Timeout, float] = {}  # oldest first: from when each is a slow one
+        self._on_their_way: dict[grpc.aio.ServicerContext, float] = {}  # since when; oldest first
+        self._looks_at_s = math.inf
+        self._look: asyncio.TimerHandle | None = None
+        self._ends: set[asyncio.Task[None]] = set()
 
     def handlers(self, handlers: Mapping[str, grpc.RpcMethodHandler]) -> dict[str, grpc.RpcMethodHandler]:
         """The same methods, of which those with one request wait for it here."""
@@ -88,26 +97,66 @@ class TimedBodies:
             yield body
 
     async def _next(self, context: grpc.aio.ServicerContext) -> Any:
-        scope = asyncio.timeout(BODY_S)
-        try:
-            async with scope:
-                self._has_begun(scope)
-                return await context.read()
-        except TimeoutError:
-            pass  # the call is not ended here: what is raised now would be kept with it
-        finally:
-            self._on_their_way.pop(scope, None)
-        late = f"no whole request came within {BODY_S:g} s, or too many others were on their way, too"
-        return await abort(context, whole_status(DeadlineExceeded(late, outcome="failed")))
-
-    def _has_begun(self, scope: asyncio.Timeout) -> None:
+        """A read is never cancelled, as gRPC would keep a message that comes just then: the end of its call
+        ends it."""
         now_s = asyncio.get_running_loop().time()
-        if len(self._on_their_way) >= MOST_SLOW:
-            oldest, is_slow_at_s = next(iter(self._on_their_way.items()))
-            if is_slow_at_s <= now_s:
-                del self._on_their_way[oldest]
-                oldest.reschedule(now_s)
-        self._on_their_way[scope] = now_s + SLOW_S
+        self._on_their_way[context] = now_s
+        self._look_by(now_s + (BODY_S if len(self._on_their_way) <= MOST_SLOW else SLOW_S))
+        try:
+            return await context.read()
+        finally:
+            self._on_their_way.pop(context, None)
+
+    def _look_by(self, at_s: float) -> None:
+        if at_s >= self._looks_at_s:
+            return
+        if self._look is not None:
+            self._look.cancel()
+        loop = asyncio.get_running_loop()
+        self._looks_at_s = at_s
+        self._look = loop.call_at(at_s, self._look_soon, loop)
+
+    def _look_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._look = loop.call_later(_READ_WITHIN_S, self._end_late, loop)
+
+    def _end_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End what takes longer than it may, and set when to look again."""
+        self._looks_at_s, self._look = math.inf, None
+        now_s = loop.time()
+        began_s = list(self._on_their_way.values())
+        slow = bisect.bisect_right(began_s, now_s - SLOW_S)
+        late = bisect.bisect_right(began_s, now_s - BODY_S)
+        ended = max(late, slow - MOST_SLOW)
+        for place, context in enumerate(itertools.islice(self._on_their_way, max(0, ended))):
+            error = _late() if place < late else _too_many(slow)
+            task = loop.create_task(self._end(context, error))
+            self._ends.add(task)
+            task.add_done_callback(self._has_ended)
+        left_s = began_s[max(0, ended) :]
+        if left_s:
+            self._look_by(left_s[0] + BODY_S)
+        if len(left_s) > MOST_SLOW:
+            self._look_by(left_s[MOST_SLOW] + SLOW_S)
+
+    async def _end(self, context: grpc.aio.ServicerContext, error: RingmillError) -> None:
+        if self._on_their_way.pop(context, None) is not None:  # its request has not come meanwhile
+            await abort(context, whole_status(error))
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        self._ends.discard(task)
+        if not task.cancelled():
+            task.exception()  # gRPC raises it from the read, too
+
+
+def _late() -> RingmillError:
+    return DeadlineExceeded(f"no whole request came within {BODY_S:g} s", outcome="failed")
+
+
+def _too_many(slow: int) -> RingmillError:
+    return Overloaded(
+        f"{slow} requests had been on their way for more than {SLOW_S:g} s, this one among the longest; "
+        f"{MOST_SLOW} may be"
+    )
 
 
 class TimedServer:

@@ -16,6 +16,7 @@ from ringmill.client.backups.backup_progress import BackupProgress, BytePace
 from ringmill.client.backups.backup_restore import BackupRow, restore_backup, wanted_keyspaces
 from ringmill.client.backups.backup_store import BackupStore
 from ringmill.cluster.access.raw_tokens import TOKEN_KEY
+from ringmill.cluster.consensus.remains import holds_own
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.topology import KeyspaceEntry
@@ -26,6 +27,7 @@ from ringmill.node.services.table import Call, Unary
 from ringmill.node.storage.names import table_name
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.world.clocks import SimulatedClock
+from ringmill.simulator.world.seeds import SeededEntropy
 from ringmill.simulator.world.services import PROCESS, TOKEN
 from tests.node.repair.healing_world import HealingWorld
 
@@ -39,7 +41,7 @@ class BackedWorld:
 
     def __init__(self, world: HealingWorld, disk: LossyDisk) -> None:
         self.world = world
-        self.store = BackupStore(disk, "backups")
+        self.store = BackupStore(disk, "backups", SeededEntropy(1, "backups"))
         self.asked: Callable[[str, str], None] = lambda node, method: None
         self.progress = BackupProgress()
         self.pace = BytePace()
@@ -155,7 +157,7 @@ async def read_rows(
             file.close()
         copies = node.copies(manifest.topology)
         sources.append(CopiedNode(folder, node.edit, node.sequence, copies, not node.lacks_hints))
-    keyspaces = [WantedKeyspace(each.id, each.kind, each.is_sloppy) for each in wanted]
+    keyspaces = [WantedKeyspace(each.id, each.kind, each.is_sloppy, holds_own(each)) for each in wanted]
     async with aclosing(merged_rows(files, sources, keyspaces, manifest.topology.partitions)) as rows:
         async for row in rows:
             yield [BackupRow(*row)]

@@ -11,6 +11,7 @@ from ringmill.client.backups.backup_coverage import held_level
 from ringmill.client.backups.backup_manifest import BackupManifest
 from ringmill.cluster.consensus.register import ABSENT, Cas
 from ringmill.cluster.errors import Conflict, CorruptData, RingmillError, Unavailable
+from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, dropped
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.hybrid_time import hybrid_time
@@ -19,7 +20,7 @@ from ringmill.node.requests.registers.register_values import ChangeRequest, Regi
 from ringmill.node.requests.request_values import ReadRequest, WriteRequest
 from ringmill.simulator.disk.lossy import LossyDisk
 from tests.client.backups.backup_world import BackedWorld, read_rows
-from tests.node.repair.healing_world import HealingWorld, run
+from tests.node.repair.healing_world import HealingWorld, registers_at, run
 
 KEYS = [b"key%03d" % number for number in range(60)]
 COUNTS = NewKeyspace("counts", policy="counter")
@@ -126,6 +127,30 @@ def test_all_that_was_acknowledged_is_restored(made: tuple[LossyDisk, BackupMani
         await later_writes_replace(world)
 
     run(story, nodes=2, seed=6)
+
+
+def test_registers_of_the_cluster_itself_are_neither_restored_nor_in_the_way() -> None:
+    """Whatever the id of their keyspace: an earlier release may have formed the cluster without it."""
+    disk = LossyDisk()
+    own, lock = RegisterRead("", b"ringmill/coordinator"), RegisterRead("", b"lock")
+
+    async def claimed(world: HealingWorld, *wheres: RegisterRead) -> BackedWorld:
+        for where in wheres:
+            change = ChangeRequest(where, Cas(ABSENT, b"n1"), None)
+            await world.inside("n1", world["n1"].requests.change_register(change))
+        return BackedWorld(world, disk)
+
+    async def backs_up(world: HealingWorld) -> None:
+        await (await claimed(world, own, lock)).create("nightly")
+
+    async def restores(world: HealingWorld) -> None:
+        backed = await claimed(world, own)
+        progress = await backed.restore(await backed.store.read("nightly"))
+        assert progress.registers == 1
+
+    with registers_at(KeyspaceId(1, 7)):
+        run(backs_up, seed=7)
+        run(restores, seed=8)
 
 
 async def later_writes_replace(world: HealingWorld) -> None:

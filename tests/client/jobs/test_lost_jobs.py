@@ -11,7 +11,9 @@ from ringmill.client.jobs import jobs as jobs_module
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Link
-from ringmill.cluster.errors import JobFailed, NotFound
+from ringmill.cluster.errors import DiskFull, JobFailed, NotFound, Unavailable
+from ringmill.cluster.mapreduce.api.bundle import Bundle
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
 from ringmill.simulator.world.seeds import SeededEntropy
@@ -113,3 +115,55 @@ async def test_logs_come_from_the_node_that_has_them_whichever_tells_of_the_job(
     else:
         with pytest.raises(NotFound, match="kept by n3"):
             await jobs.logs("words-1")
+
+
+class NodeThatTakesJobs(NodeThatIsRestarted):
+    """Has no room for a job's code if its port is in `full`; none takes a job if `is_silent`."""
+
+    def __init__(self, address: str, full: tuple[int, ...], is_silent: bool) -> None:
+        self._is_full, self._is_silent = int(address.split(":")[1]) in full, is_silent
+
+    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
+        if self._is_silent:
+            raise Unavailable("gone", outcome="unknown")
+        return answer()
+
+    async def upload(
+        self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
+    ) -> Answer:
+        if self._is_full:
+            raise DiskFull("no room for a job's code")
+        return answer()
+
+
+async def handed_over(full: tuple[int, ...], *, is_silent: bool = False) -> str:
+    @asynccontextmanager
+    async def dial_one(address: str) -> AsyncIterator[NodeThatIsRestarted]:
+        yield NodeThatTakesJobs(address, full, is_silent)
+
+    directory = Directory(["127.0.0.1:7101", "127.0.0.1:7102"], no_link)
+    spec = JobSpec(
+        job="words-1", module="m", name="job", bundle_sha256="0" * 64, inputs=("/in",), output=OUTPUT,
+        input_format="text", output_format="text", reducers=1,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Directory, "prove", proven)
+        jobs = AsyncJobs(directory, dial_one, no_files, SeededEntropy(1, "test"), 1.0)
+        return await jobs.hand_over(Bundle(b"", spec.bundle_sha256, "m", ()), spec)
+
+
+async def proven(directory: Directory, address: str, patience_s: float) -> None:
+    return None
+
+
+async def test_a_full_disk_where_the_code_is_sent_first_does_not_end_the_submission() -> None:
+    for full in (7101, 7102):
+        assert await handed_over((full,)) == "words-1"
+
+
+async def test_that_the_disks_are_full_is_told_when_no_member_takes_the_job() -> None:
+    with pytest.raises(DiskFull, match="no room"):
+        await handed_over((7101, 7102))
+    with pytest.raises(Unavailable, match="may have been accepted") as refused:
+        await handed_over((7102,), is_silent=True)
+    assert refused.value.outcome == "unknown"

@@ -10,7 +10,15 @@ import pytest
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.consensus.lease import decode_lease
 from ringmill.cluster.consensus.leases import AsyncLease
-from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, Unavailable
+from ringmill.cluster.errors import (
+    Conflict,
+    DeadlineExceeded,
+    DiskFull,
+    InvalidArgument,
+    PermissionDenied,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.virtual_loop import VirtualLoop
@@ -231,6 +239,25 @@ def test_a_release_leaves_alone_what_another_holder_has_taken(world: World) -> N
         world.register.seen = taken
         await lease.release()
         assert world.register.seen == taken
+
+    world.loop.run_until_complete(story())
+
+
+@pytest.mark.parametrize(
+    ("refusal", "at_most_s"), [(PermissionDenied("a token to read"), 0.1), (DiskFull("of a majority"), 7.0)]
+)
+def test_who_waits_is_told_why_a_lease_cannot_be_taken_that_can_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch, refusal: RingmillError, at_most_s: float
+) -> None:
+    async def refuse(value: bytes, version: int, *, timeout: float) -> int:
+        await asyncio.sleep(0.01)
+        raise refusal
+
+    async def story() -> None:
+        monkeypatch.setattr(world.register, "set", refuse)
+        with pytest.raises(type(refusal)):
+            await world.lease().acquire(60.0)
+        assert world.now < at_most_s
 
     world.loop.run_until_complete(story())
 

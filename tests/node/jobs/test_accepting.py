@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from ringmill.client.cli.frame.settings import DEFAULT_TIMEOUT_S
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DiskFull, NotFound, Overloaded, RingmillError, Unavailable
@@ -26,7 +27,7 @@ from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.ports import Priority
 from ringmill.node.jobs import tenure
 from ringmill.node.jobs.job_driver import JobDriver
-from ringmill.node.jobs.journal.cells import INDEX, Cells
+from ringmill.node.jobs.journal.cells import INDEX, Cells, Fenced
 from ringmill.node.jobs.journal.job_index import IndexRow
 from ringmill.node.jobs.slots import Slots
 from ringmill.node.jobs.stages import planning_turns
@@ -171,18 +172,28 @@ async def test_a_job_is_accepted_when_another_member_has_its_code() -> None:
         assert world.kept == [N4]
 
 
+def test_what_keeps_a_job_from_being_accepted_is_told_while_its_client_waits() -> None:
+    longest_s = planning_turns._LONGEST_WAIT_S + tenure._KEPT_WITHIN_S
+    assert longest_s <= DEFAULT_TIMEOUT_S - 1, "it is planned in between"
+
+
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenure, "_KEPT_WITHIN_S", 0.05)
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenure, "_CODE_PAUSE_S", 0.01)
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_a_job_whose_code_no_other_member_takes_is_not_accepted_yet() -> None:
+@pytest.mark.usefixtures("restless")
+async def test_a_job_whose_code_no_other_member_takes_is_not_accepted_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world, is_full = World(N2), [True]
     world.refuse = lambda node: "its disk is full" if is_full[0] else ""
     async with await world.tenure() as holding:
-        with pytest.raises(Unavailable, match="no other member keeps its code: n2: its disk is full") as told:
+        with (
+            monkeypatch.context() as impatient,
+            pytest.raises(Unavailable, match="no other member keeps its code: n2: its disk is full") as told,
+        ):
+            impatient.setattr(tenure, "_KEPT_WITHIN_S", 0.05)
             await holding.accept(SPEC, N1)
         assert told.value.outcome == "unknown"
         is_full[0] = False
@@ -191,7 +202,7 @@ async def test_a_job_whose_code_no_other_member_takes_is_not_accepted_yet() -> N
         assert holding.open_jobs == 1, "it is the same job"
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("restless")
 async def test_a_job_is_accepted_when_no_other_member_is_up_any_more() -> None:
     world = World(N2)
 
@@ -203,6 +214,23 @@ async def test_a_job_is_accepted_when_no_other_member_is_up_any_more() -> None:
     async with await world.tenure() as holding:
         await holding.accept(SPEC, N1)
     assert world.kept == []
+
+
+@pytest.mark.usefixtures("restless")
+async def test_who_is_fenced_out_of_the_list_of_jobs_waits_for_no_member_that_keeps_the_code() -> None:
+    world = World(N2)
+    world.refuse = lambda node: "its disk is full"
+
+    def overtake(key: bytes) -> None:
+        if key == INDEX:
+            version, _ = world.registers.held[INDEX]
+            world.registers.held[INDEX] = version + 1, b"of another one"
+
+    async with await world.tenure() as holding:
+        world.registers.before_write = overtake
+        with pytest.raises(Fenced) as told:
+            await holding.accept(SPEC, N1)
+        assert (told.value.outcome, holding.ended.is_set()) == ("unknown", True)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -244,6 +272,30 @@ async def test_a_job_that_its_coordinator_crashes_is_told_as_failed_when_the_lis
         while holding.open_jobs:  # noqa: ASYNC110 - a turn of the loop each
             await asyncio.sleep(0)
     assert leftovers(tmp_path) == []
+
+
+async def test_a_fault_of_cleaning_up_behind_a_crash_ends_no_tenure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+
+    async def crash(driver: JobDriver) -> None:
+        await begun(driver)
+        raise RuntimeError("a bug")
+
+    async def crash_again(driver: JobDriver) -> None:
+        raise RuntimeError("the same bug")
+
+    monkeypatch.setattr(JobDriver, "run", crash)
+    monkeypatch.setattr(JobDriver, "clean_up", crash_again)
+    async with await world.tenure() as holding:
+        await holding.accept(SPEC, N1)
+        driver = holding._jobs["a"]
+        while holding.open_jobs:  # noqa: ASYNC110 - a turn of the loop each
+            await asyncio.sleep(0)
+        assert (driver.view().state, "a bug" in str(driver.view().error)) == ("FAILED", True)
+        assert "what job a has left is not removed, by a fault" in caplog.text
+        await holding.accept(replace(SPEC, job="b", output="/out-b"), N1)
 
 
 async def test_a_job_that_its_former_coordinator_crashes_is_not_told_as_failed(

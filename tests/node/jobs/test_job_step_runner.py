@@ -71,6 +71,14 @@ async def test_a_commit_of_much_has_more_time_as_a_repeated_one_reads_it_all(
     assert late.value.outcome == "unknown"
 
 
+async def test_many_copies_in_a_store_have_more_time_to_be_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_step_runner, "_WITHDRAW_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(job_step_runner, "_REMOVED_WITHIN_S", 0.02)
+    parts = [StagedPart(number, f"/staged/{number}", 1, 0, 1, f"part-{number}") for number in range(3)]
+    with pytest.raises(RingmillError, match=r"withdraw of the job took longer than 0.07 s"):
+        await runner(Mute()).withdraw(SPEC, parts)
+
+
 @pytest.mark.parametrize(
     ("first", "again", "outcome"),
     [

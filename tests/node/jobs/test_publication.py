@@ -18,9 +18,12 @@ from ringmill.cluster.errors import (
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob, replay
 from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.node.jobs import job_driver, publication
 from ringmill.node.jobs.job_step_runner import JobStepRunner
+from ringmill.node.jobs.journal.cells import Cells
+from ringmill.node.jobs.journal.journal_reader import read_journal
 
 BEHIND_THE_RENAME = RingmillError("Input/output error: /shared", outcome="unknown")
 BEFORE_IT = DiskFull("No space left on device: /shared")
@@ -226,7 +229,7 @@ async def test_a_folder_that_cannot_be_looked_at_now_leaves_the_attempts_own_wor
 
 
 async def test_what_was_copied_to_a_store_is_removed_before_the_job_is_told_as_failed(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     FailingDisk(monkeypatch, CorruptData("part 1 is not at /shared"))
     plan, told = JobStepRunner.plan, []
@@ -235,12 +238,33 @@ async def test_what_was_copied_to_a_store_is_removed_before_the_job_is_told_as_f
         return await plan(steps, replace(spec, output_url=""))
 
     async def withdraw(steps: JobStepRunner, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
-        seen = await cluster.nodes["n1"].coordinator.view("job-1")
-        told.append((spec.output_url, len(parts), seen.state))
+        seen = await cluster.nodes["n1"].coordinator.kill("job-1")
+        told.append((spec.output_url, tuple(parts), seen.state))
+        raise RingmillError("the store is away")
 
     monkeypatch.setattr(JobStepRunner, "plan", plan_a_folder)
     monkeypatch.setattr(JobStepRunner, "withdraw", withdraw)
     cluster.write_input("a b\n")
     view = await cluster.run(replace(cluster.spec(), output_url="s3://shared/out"))
     assert (view.state, from_wire(view.error).code) == ("FAILED", "CORRUPT_DATA")
-    assert told == [("s3://shared/out", 3, "RUNNING")]
+    (first,) = told
+    assert (first[0], len(first[1]), first[2]) == ("s3://shared/out", 3, "RUNNING")
+    assert "not all that job job-1 has copied to its output is removed: the store is away" in caplog.text
+    told.clear()
+    stored = await job_of(cluster)
+    steps, machine = JobStepRunner(cluster.shared), stored.machine
+    await publication.withdraw(steps, stored.stage, machine)
+    assert told == [(*first[:2], "FAILED")], "who takes the job over before it is told does it again"
+    error, machine.error = machine.error, CorruptData("part 1 is gone", detail={"former_is_gone": True})
+    await publication.withdraw(steps, stored.stage, machine)
+    machine.error, machine.reduces[0].winner = error, None  # its tasks have failed, and nothing was copied
+    await publication.withdraw(steps, stored.stage, machine)
+    assert len(told) == 1
+
+
+async def job_of(cluster: Any) -> StoredJob:
+    """By its journal."""
+    registers = Cells(cluster.nodes["n1"].registers)
+    stored = replay((await read_journal(registers, "job-1.1.1")).entries)
+    assert stored is not None
+    return stored

@@ -117,17 +117,19 @@ async def test_who_holds_connections_open_takes_a_bounded_number_of_them() -> No
 
 
 async def test_who_connects_and_sends_half_a_request_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_port, "HEAD_S", 0.1)
+    monkeypatch.setattr(page_port, "HEAD_S", 0.5)
     host, port = "127.0.0.1", free_port()
     async with PagePort(f"{host}:{port}", "/metrics", lambda token, accept: PAGE):
-        silent, half, asking = [await asyncio.open_connection(host, port) for _ in range(3)]
-        half[1].write(b"GET /metrics HTTP/1.1\r\nHost: ")
+        asking = await asyncio.open_connection(host, port)
         asking[1].write(b"GET /metrics HTTP/1.1\r\nHost: n1\r\n\r\n")
         assert (await asking[0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        monkeypatch.setattr(page_port, "HEAD_S", 0.1)
+        silent, half = [await asyncio.open_connection(host, port) for _ in range(2)]
+        half[1].write(b"GET /metrics HTTP/1.1\r\nHost: ")
         for reader, _ in (silent, half):
             with contextlib.suppress(ConnectionError):
                 assert await asyncio.wait_for(reader.read(), 10) == b""
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         asking[1].write(b"GET /metrics HTTP/1.1\r\nHost: n1\r\n\r\n")
         assert b"HTTP/1.1 200 " in await asking[0].readuntil(b"\r\n\r\n"), "between two requests it is kept"
         for _, writer in (silent, half, asking):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.ring import topology
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
@@ -15,13 +18,14 @@ from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, WriteRequest
 from ringmill.node.storage.log.log_format import BatchGroup, read_log
 from ringmill.node.storage.names import parse_name
+from ringmill.simulator.bending import bent, use
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import quiet
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tunables import draw_tunables
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE, World
 
-__all__ = ["HealingWorld", "run"]
+__all__ = ["HealingWorld", "registers_at", "run"]
 
 T = TypeVar("T")
 
@@ -106,6 +110,19 @@ class HealingWorld:
             ]
             assert batches, f"{each} holds no batch to be lost"
             disk.lossy.flip(path, batches[-1] - 1, 4)
+
+
+@contextmanager
+def registers_at(space: KeyspaceId) -> Iterator[None]:
+    """Clusters that are formed within have the keyspace `registers` under this id."""
+    first = topology._first_keyspaces
+
+    def keyspaces(n: int, r: int, w: int) -> tuple[KeyspaceEntry, ...]:
+        default, registers = first(n, r, w)
+        return default, replace(registers, id=space)
+
+    with bent(use(topology, first, keyspaces)):
+        yield
 
 
 def run(

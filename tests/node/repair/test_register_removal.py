@@ -35,11 +35,11 @@ from ringmill.node.replica.stored_key import Copy, prefix_end, registers_prefix
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
 from ringmill.simulator.bending import bent, method, use
 from tests.node.forgetful_engine import ForgetfulEngine
-from tests.node.repair.healing_world import HealingWorld, run
+from tests.node.repair.healing_world import HealingWorld, registers_at, run
 from tests.node.repair.test_register_healing import ask, healed
 
 NAMES = ("n1", "n2", "n3")
-SPACE = KeyspaceId(1, 1)
+SPACE, LATER = KeyspaceId(1, 1), KeyspaceId(1, 7)
 SOON = PurgeOptions(after_s=5.0, every_s=0.5)
 KEY, OTHER = b"register 1", b"register 2"
 LATE = Ballot(3, NodeId("n9"), 1, "")
@@ -157,26 +157,31 @@ def test_a_round_that_has_only_promises_keeps_what_was_shown_of_its_register_fro
         run(story)
 
 
-def test_registers_of_the_cluster_itself_stay_and_begin_with_version_one() -> None:
-    """The journal of a job expects version 0 of a slot that was never used."""
+@pytest.mark.parametrize("space", [SPACE, LATER], ids=str)
+def test_registers_of_the_cluster_itself_stay_and_begin_with_version_one(
+    space: KeyspaceId,
+) -> None:
+    """The journal of a job expects version 0 of a slot that was never used.  A cluster that an earlier
+    release has formed may have made the keyspace later."""
 
     async def story(world: HealingWorld) -> None:
         topology = world.world.topology
         own = (b"ringmill/%d" % number for number in itertools.count())
-        wanted = topology.partition_of(SPACE, KEY)
-        first, second = itertools.islice((k for k in own if topology.partition_of(SPACE, k) == wanted), 2)
+        wanted = topology.partition_of(space, KEY)
+        first, second = itertools.islice((k for k in own if topology.partition_of(space, k) == wanted), 2)
         await cas(world, "n1", first, b"a")
         assert (await cas(world, "n1", first, None)).version == 2
         for value in (b"a", b"b", b"c", None):
             await cas(world, "n1", KEY, value)
-        await gone(world, KEY)
+        await gone(world, KEY, keyspace=space)
         request = ChangeRequest(RegisterRead("", second), Cas(None, b"a", 0), None)
         assert (await world.inside("n2", world["n2"].requests.change_register(request))).version == 1
         await asyncio.sleep(20)
-        assert [await held(world, name, first) for name in NAMES] == [True] * 3
+        assert [await held(world, name, first, space) for name in NAMES] == [True] * 3
         assert [await read(world, name, first) for name in NAMES] == [(2, None)] * 3
 
-    run(story, purge=SOON)
+    with registers_at(space):
+        run(story, purge=SOON)
 
 
 def test_registers_of_other_keyspaces_are_removed_whatever_their_keys_begin_with() -> None:

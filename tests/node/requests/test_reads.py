@@ -7,12 +7,13 @@ import asyncio
 import pytest
 
 import ringmill.node.requests.request_limits
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
+from ringmill.client.routing.retries import Next, next_step
+from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, from_wire, to_wire
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
-from ringmill.cluster.wire.request_options import ReadOptions
+from ringmill.cluster.wire.request_options import ReadOptions, Seen
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest
 from ringmill.node.storage.storage_errors import StorageFailed
@@ -144,19 +145,17 @@ def test_a_read_that_came_late_and_runs_out_of_time_may_be_tried_again() -> None
         requests = world.nodes["n1"].requests
         for other in ("n2", "n3"):
             world.cut("n1", other)
-        late = ReadRequest("", b"key", ReadOptions(timeout_s=1.25), left_s=0.05)
-        batch, told = requests.read_batch(), asyncio.get_running_loop().create_future()
-        assert batch.add(late, told.set_result)
-        batch.launch()
-        assert isinstance(await told, DeadlineExceeded)
-        with pytest.raises(
-            DeadlineExceeded, match=r"of 1.25 s the read had 0.05 s left when it came"
-        ) as ended:
-            await world.on("n1", requests.get(late))
-        assert ended.value.outcome == "failed"
-        for in_time in (late._replace(left_s=1.2), late._replace(options=ReadOptions(timeout_s=0.05))):
-            with pytest.raises(QuorumNotReached):
-                await world.on("n1", requests.get(in_time))
+        for seen in (None, Seen(dots=("n9#1.aa:7",))):
+            late = ReadRequest("", b"key", ReadOptions(timeout_s=1.25, seen=seen), left_s=0.05)
+            batch, told = requests.read_batch(), asyncio.get_running_loop().create_future()
+            assert batch.add(late, told.set_result)
+            batch.launch()
+            with pytest.raises(QuorumNotReached) as ended:
+                await world.on("n1", requests.get(late))
+            for error in (ended.value, await told):
+                assert isinstance(error, QuorumNotReached) and error.is_late
+                assert error.acked == ["n1"] and sorted(error.failed) == ["n2", "n3"]
+                assert next_step(from_wire(to_wire(error)), is_write=False) is Next.RETRY
 
     world.run(story())
 

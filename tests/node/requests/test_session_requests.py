@@ -13,7 +13,7 @@ from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.objects import StoredObject
-from ringmill.cluster.versions.seen import Needed
+from ringmill.cluster.versions.seen import Forgotten, Needed
 from ringmill.cluster.wire.request_options import ReadOptions, Seen
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, ReadResult
@@ -39,7 +39,7 @@ async def put_at_one_alone(world: World, at: str, value: bytes, **given: Any) ->
 
 
 async def touch(
-    world: World, at: str, seen: Seen, keyspace: str = "", timeout_s: float = 2.0
+    world: World, at: str, seen: Seen | None, keyspace: str = "", timeout_s: float = 2.0
 ) -> QuorumReceipt:
     request = write_request(
         keyspace, b"key", b"", is_touch=True, ttl_ms=60_000, level="1", seen=seen, timeout_s=timeout_s
@@ -234,6 +234,30 @@ def test_a_touch_in_a_sloppy_keyspace_finds_what_its_session_has_seen_at_fallbac
         await touch(world, others[0], seen, keyspace="loose")
         request = ReadRequest("loose", b"key", ReadOptions("1"))
         assert values(await world.on(others[0], world.nodes[others[0]].requests.get(request))) == [b"new"]
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("seen", [None, Seen(), Seen(forgotten=Forgotten.STRICT)])
+def test_fallbacks_are_none_of_the_owners_whom_a_touch_asks(seen: Seen | None) -> None:
+    """They hold nothing of the newer value, which would be replaced by the older one."""
+    loose = KeyspaceEntry(KeyspaceId(1, 2), "loose", quorum="sloppy", policy="lww")
+    world = World(5, keyspaces=[loose])
+    partition = world.topology.partition_of(loose.id, b"key")
+    first, *others = world.topology.owners(partition)
+
+    async def story() -> None:
+        await put(world, first, b"old", keyspace="loose", level="3")
+        for owner in others:
+            world.cut(first, owner)
+        await put(world, others[0], b"new", keyspace="loose")  # both of the others have it
+        with pytest.raises(QuorumNotReached) as lost:
+            await touch(world, first, seen, keyspace="loose", timeout_s=2.0)
+        assert lost.value.outcome == "failed"
+        for owner in others:
+            world.cut(first, owner, is_cut=False)
+        request = ReadRequest("loose", b"key", ReadOptions("3"))
+        assert values(await world.on(first, world.nodes[first].requests.get(request))) == [b"new"]
 
     world.run(story())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -20,6 +21,7 @@ from ringmill.cluster.wire.error_status import error_in_metadata
 from ringmill.cluster.wire.stubs.kv_pb2 import Frame, GetRequest, GetResponse
 from ringmill.node.services.grpc_calls import timed_bodies
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.timed_bodies import TimedBodies
 from ringmill.node.services.server import MOST_STREAMS, NodeServer, Services
 from ringmill.node.services.table import Call, Service, stream, unary
 from tests.node.services.raw_http2 import MAX_STREAMS, RawHttp2
@@ -69,38 +71,110 @@ async def assert_answers(address: str) -> None:
         assert (await link.unary(GET, GetRequest(), GetResponse, 20)).epoch == 7
 
 
-async def test_a_call_whose_request_does_not_come_whole_is_ended(
-    address: str, caller: RawHttp2, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timed_bodies, "BODY_S", 0.05)
-    async with asyncio.timeout(20):
-        for ended in [caller.begin(path, LONG, b"beginning") for path in PATHS]:
-            await ended.wait()
+async def test_a_call_whose_request_does_not_come_whole_is_ended(address: str, caller: RawHttp2) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timed_bodies, "BODY_S", 0.05)
+        async with asyncio.timeout(20):
+            for ended in [caller.begin(path, LONG, b"beginning") for path in PATHS]:
+                await ended.wait()
     await assert_answers(address)
 
 
-async def test_the_oldest_of_too_many_slow_requests_is_ended(
+async def test_the_oldest_of_too_many_slow_requests_are_ended_though_no_other_begins(
     address: str, caller: RawHttp2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timed_bodies, "MOST_SLOW", 2)
-    monkeypatch.setattr(timed_bodies, "SLOW_S", 0.0)
-    first, second, third = (caller.begin(GET, LONG, b"") for _ in range(3))
+    monkeypatch.setattr(timed_bodies, "SLOW_S", 0.05)
+    begun = [caller.begin(GET, LONG, b"") for _ in range(5)]
     async with asyncio.timeout(20):
-        await first.wait()
-    assert not second.is_set()
+        for each in begun[:3]:
+            await each.wait()
     await assert_answers(address)
+    assert not any(each.is_set() for each in begun[3:])
+    another = caller.begin(GET, LONG, b"")
     async with asyncio.timeout(20):
-        await second.wait()
-    assert not third.is_set()
+        await begun[3].wait()
+    assert not begun[4].is_set() and not another.is_set()
 
 
 async def test_requests_that_have_just_begun_give_way_to_none(
     address: str, caller: RawHttp2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timed_bodies, "MOST_SLOW", 2)
+    monkeypatch.setattr(timed_bodies, "SLOW_S", 60.0)
     begun = [caller.begin(GET, LONG, b"") for _ in range(5)]
     await assert_answers(address)
     assert not any(each.is_set() for each in begun)
+
+
+class HalfRequest:
+    """A call whose request comes when the test says so, or never."""
+
+    def __init__(self) -> None:
+        self._has_come: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self.status: tuple[grpc.StatusCode, str, object] | None = None
+
+    async def read(self) -> object:
+        await self._has_come
+        if self.status is not None:
+            raise grpc.aio.AbortError
+        return GetRequest()
+
+    async def abort(self, *status: Any) -> None:
+        self.status = status
+        self.come()
+        raise grpc.aio.AbortError
+
+    def come(self) -> None:
+        """Its last byte is there, or it will never be."""
+        if not self._has_come.done():
+            self._has_come.set_result(None)
+
+    @property
+    def error(self) -> str:
+        """What its caller is told."""
+        assert self.status is not None
+        return type(error_in_metadata(cast("Any", self.status[2]))).__name__
+
+
+def begin_call(bodies: TimedBodies) -> tuple[HalfRequest, asyncio.Task[Any]]:
+    handler = grpc.unary_unary_rpc_method_handler(lambda request, context: asyncio.sleep(0, "answer"))
+    method = bodies.handlers({"Get": handler})["Get"].stream_unary
+    call = HalfRequest()
+    return call, asyncio.create_task(method(None, call))
+
+
+async def test_quick_requests_beside_slow_ones_end_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timed_bodies, "MOST_SLOW", 2)
+    monkeypatch.setattr(timed_bodies, "SLOW_S", 0.05)
+    bodies = TimedBodies()
+    slow = [begin_call(bodies) for _ in range(2)]
+    await asyncio.sleep(0.06)
+    quick = [begin_call(bodies) for _ in range(5)]
+    for call, _ in quick:
+        call.come()
+    await asyncio.sleep(0.3)
+    for call, _ in slow:
+        call.come()
+    assert [await answered for _, answered in slow + quick] == ["answer"] * 7
+
+
+async def test_a_request_that_is_ended_is_told_why_and_its_read_is_not_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timed_bodies, "MOST_SLOW", 2)
+    monkeypatch.setattr(timed_bodies, "SLOW_S", 0.05)
+    bodies = TimedBodies()
+    calls = [begin_call(bodies) for _ in range(3)]
+    with pytest.raises(grpc.aio.AbortError):  # which the read has raised
+        await calls[0][1]
+    assert calls[0][0].error == "Overloaded"
+    monkeypatch.setattr(timed_bodies, "BODY_S", 0.1)
+    calls.append(begin_call(bodies))
+    with pytest.raises(grpc.aio.AbortError):
+        await calls[3][1]
+    assert {each.error for each, _ in calls[1:]} <= {"Overloaded", "DeadlineExceeded"}
+    assert calls[3][0].error == "DeadlineExceeded"
 
 
 async def test_a_connection_has_so_many_streams_at_most(caller: RawHttp2) -> None:
@@ -116,11 +190,12 @@ async def test_a_connection_has_few_streams_of_frames(address: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await session().read()
         assert isinstance(error_in_metadata(caught.value.trailing_metadata()), Overloaded)
-        async with grpc.aio.insecure_channel(address) as other:
+        own_connection = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(address, options=own_connection) as other:
             another = other.stream_stream(SESSION, Frame.SerializeToString, Frame.FromString)
-            await another().initial_metadata()
+            assert dict(await another().initial_metadata()), "another connection has room"
         sessions.pop().cancel()
-        while True:  # its place is free once the node has heard of it
+        async with asyncio.timeout(20):
             again = session()
-            if dict(await again.initial_metadata()):
-                break
+            while not dict(await again.initial_metadata()):  # its place is free once the node has heard of it
+                again = session()

@@ -70,7 +70,7 @@ class AnswerRoom:
         """For a command on this number of keys.  Raises RedisError when they are too many."""
         if keys > self._limits.most_keys:
             raise RedisError(f"ERR the command has {keys} keys, the limit is {self._limits.most_keys}")
-        return GatheredParts(self)
+        return GatheredParts(self, keys)
 
     def _left_out(self, size: int) -> RedisError:
         return RedisError(
@@ -86,12 +86,19 @@ class AnswerRoom:
 class GatheredParts:
     """The replies about the keys of one command, until they make one answer."""
 
-    __slots__ = ("_bytes", "_excess", "_room")
+    __slots__ = ("_bytes", "_excess", "_is_dropped", "_replies", "_room")
 
-    def __init__(self, room: AnswerRoom) -> None:
+    def __init__(self, room: AnswerRoom, keys: int) -> None:
         self._room = room
+        self._replies: list[Reply] = [None] * keys
         self._bytes = 0
         self._excess: RedisError | None = None
+        self._is_dropped = False
+
+    def put(self, place: int, reply: Reply) -> None:
+        """One of them is there."""
+        if not self._is_dropped:
+            self._replies[place] = reply
 
     def bounded(self, change: Change) -> Change:
         """The same change, whose reply is counted; above the limits it is left out."""
@@ -102,7 +109,7 @@ class GatheredParts:
             if self._excess is not None:  # of a command that reads: others have short replies
                 return self._excess
             reply = change(entry, now_ms)
-            if isinstance(reply, int):
+            if isinstance(reply, int) or self._is_dropped:
                 return reply
             self._grow(-size)  # a change may be done over
             size = reply_size(reply)
@@ -113,8 +120,15 @@ class GatheredParts:
 
         return counted
 
-    def close(self) -> None:
-        """They have become one answer."""
+    def close(self) -> list[Reply]:
+        """All are there, and become one answer."""
+        self._grow(-self._bytes)
+        return self._replies
+
+    def drop(self) -> None:
+        """Hold none of them, nor what is still to come: nobody will hear the answer."""
+        self._is_dropped = True
+        self._replies = [None] * len(self._replies)
         self._grow(-self._bytes)
 
     def _grow(self, size: int) -> None:

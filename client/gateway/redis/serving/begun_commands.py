@@ -8,7 +8,7 @@ import logging
 from typing import Protocol
 
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
-from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
+from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom, GatheredParts
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.key_queues import Change
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
@@ -35,13 +35,14 @@ class ConnectionOfCommand(Protocol):
 class BegunCommand:
     """A command that is under way: its answer goes out once those before it are there."""
 
-    __slots__ = ("changes", "connection", "is_silent", "reply", "size", "version")
+    __slots__ = ("changes", "connection", "gathered", "is_silent", "reply", "size", "version")
 
     def __init__(self, connection: ConnectionOfCommand, size: int) -> None:
         """`size` is that of the command, in bytes."""
         self.connection = connection
         self.size = size
         self.changes: list[_Droppable] = []
+        self.gathered: GatheredParts | None = None  # when it is on several keys
         self.reply: bytes | None = None
         self.version = connection.version
         self.is_silent = connection.reply_mode.is_silent
@@ -53,12 +54,20 @@ class BegunCommand:
         except Exception:  # noqa: BLE001 - a bug in one answer must leave no other caller of the key waiting
             _log.exception("an answer could not be encoded")
             self.reply = encode_reply(GATEWAY_FAILED, self.version)
+        self.changes.clear()  # and with them the arguments, which nobody counts any more
         self.connection.is_answered(self)
 
     def droppable(self, change: Change) -> Change:
         """The same change; it is dropped with this command."""
         self.changes.append(_Droppable(change))
         return self.changes[-1]
+
+    def forget_answer(self) -> None:
+        """Hold nothing of the answer, which nobody will hear."""
+        if self.reply is not None:
+            self.reply = b""
+        if self.gathered is not None:
+            self.gathered.drop()
 
     def drop(self) -> int:
         """Do nothing more of it.  Returns the bytes that it no longer holds."""

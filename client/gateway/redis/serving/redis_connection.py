@@ -160,6 +160,9 @@ class RedisConnection(asyncio.Protocol):
         self._transport = None
         self._backlog.clear()
         self._parser, self.queued = CommandParser(), None
+        for one in self._waiting:
+            one.forget_answer()
+        self.room.ready = 0
         self._ends_after = self.is_gone = True
         self.door.closed(self)
 
@@ -249,6 +252,7 @@ class RedisConnection(asyncio.Protocol):
         """The answer of a command is there: send all that are, in order."""
         self._unanswered -= 1
         self._begun_bytes -= one.size
+        one.size = 0
         assert one.reply is not None
         size = len(one.reply)
         self.room.ready += size
@@ -387,19 +391,18 @@ class RedisConnection(asyncio.Protocol):
         parts = spec.each_key(args, self.version)
         gathered = self.room.gather(len(parts.changes))
         done = self._waits()
+        done.gathered = gathered
         combine = parts.combine  # and not the changes, which may be dropped
-        replies: list[Reply] = [None] * len(parts.changes)
-        left = len(replies)
+        left = len(parts.changes)
 
         def taker(place: int) -> Callable[[Reply], None]:
             def take(reply: Reply) -> None:
                 nonlocal left
-                replies[place] = reply
+                gathered.put(place, reply)
                 left -= 1
                 if not left:
-                    gathered.close()
-                    errors = [one for one in replies if isinstance(one, RedisError)]
-                    done(errors[0] if errors else _combined(combine, replies))
+                    replies = gathered.close()
+                    done(None if self.is_gone else _combined(combine, replies))
 
             return take
 
@@ -444,7 +447,7 @@ class RedisConnection(asyncio.Protocol):
 
     def _tell_growth(self) -> None:
         if self._transport is None:
-            return  # the door counts it no longer
+            return  # nothing is added to what has gone, and the door looks at that itself
         former, self.told_bytes = self.told_bytes, self.held_bytes
         self.door.has_grown(self.told_bytes - former)
 
@@ -470,6 +473,9 @@ def _shown(address: object) -> str:
 
 
 def _combined(combine: Callable[[Sequence[Any]], Reply], replies: Sequence[Reply]) -> Reply:
+    """What they make together; the first error, if there is one."""
+    if errors := [one for one in replies if isinstance(one, RedisError)]:
+        return errors[0]
     try:
         return combine(replies)
     except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting

@@ -23,8 +23,9 @@ from ringmill.cluster.ports import Clock, Entropy
 __all__ = ["Database"]
 
 MOST_CURSORS: Final = 10_000
-_CURSORS: Final = 1 << 32
-"""Of one database and start, which are drawn; below 2 to the 63rd, as some clients know no larger number."""
+_CURSORS: Final = 1 << 20
+"""Of one database and start; which ones is drawn.  They are below 2 to the 53rd, as larger numbers are not
+exact in JavaScript."""
 _STEPS_AT_ONCE: Final = 1 << 18
 """Comparisons of patterns with names: some milliseconds."""
 
@@ -50,7 +51,7 @@ class Database:
         self._token = token
         self._clock = clock
         self._cursors: OrderedDict[int, str] = OrderedDict()
-        drawn = int.from_bytes(entropy.random_bytes("redis.cursors", 4)) >> 1
+        drawn = int.from_bytes(entropy.random_bytes("redis.cursors", 4))
         self._numbers = itertools.count(drawn * _CURSORS + 1)
         self.keys = KeyQueues(self._lent, name, has_token=bool(token), timeout_s=timeout_s, clock=clock)
 

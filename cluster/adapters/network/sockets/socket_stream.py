@@ -4,7 +4,7 @@ The event loop hands over bytes as they come; all whole frames among them wait f
 wake it once.  Bytes that wait are bounded on both sides: who is slow to read stops the reading from the
 socket, and who meets a full socket waits in `write`.  A side that takes no byte for 15 s while there is
 something to write is given up, as gRPC gives up a connection whose pings are not answered.  Who has dialled
-and sends a frame by half is given up after 15 to 30 s.
+and sends a frame by half is given up after 15 to 30 s, unless 1 MiB of it comes in 15 s.
 
 Rule F3: docs/protocol/requests.md.  Layout of the bytes: docs/formats/frame.md, "Sockets".
 """
@@ -30,6 +30,8 @@ __all__ = ["SocketStream"]
 STALL_S: Final = 15.0
 LOOK_S: Final = 15.0
 """A frame that is under way at two looks has come by half; at one it may be that this process was stopped."""
+LEAST_BYTES: Final = 1024 * 1024
+"""A frame of which so much comes between two looks is on its way.  Chosen, not measured; a drip must end."""
 END_S: Final = 1.0  # for the last bytes to be taken
 READ_HIGH_BYTES: Final = 1024 * 1024
 _READ_LOW_BYTES: Final = 256 * 1024
@@ -73,7 +75,8 @@ class SocketStream(asyncio.Protocol):
         self._is_ended = False  # no more frames will come
         self._is_ending = False  # what still comes is of no interest
         self._failure: RingmillError | None = None
-        self._looks = 0  # at which the frame that is under way now was under way
+        self._looks = 0  # at which the frame that is under way now did not come on
+        self._came_bytes = 0  # since the last look
         self._look: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
         self._loop = loop
@@ -174,9 +177,11 @@ class SocketStream(asyncio.Protocol):
         if self._is_ending:
             return
         frames = self._parser.feed(data)
+        self._came_bytes += len(data)
         if frames:
             self._looks = 0
         if self._look is None and not self._is_dialled and self._parser.is_within:
+            self._came_bytes = 0
             self._look = self._loop.call_later(LOOK_S, self._look_at_half)
         self._frames.extend(frames)
         self.waiting_bytes += sum(map(len, frames))
@@ -221,13 +226,15 @@ class SocketStream(asyncio.Protocol):
             self._transport.write(data)
 
     def _look_at_half(self) -> None:
-        """Give up who sends no more of a frame; not one that is not read, as others of its frames wait."""
+        """Give up who sends hardly more of a frame; not one that is not read, as other frames wait."""
         self._look = None
         if self._is_ended or self._is_ending or self._failure is not None:
             return
-        self._looks = self._looks + 1 if self._parser.is_within and not self._is_held else 0
+        came_bytes, self._came_bytes = self._came_bytes, 0
+        is_slow = self._parser.is_within and not self._is_held and came_bytes < LEAST_BYTES
+        self._looks = self._looks + 1 if is_slow else 0
         if self._looks == 2:
-            reason = f"{self.name}: half a frame came and no more of it"
+            reason = f"{self.name}: half a frame came, and then {came_bytes} bytes in {LOOK_S:g} s: too slow"
             self._failure = Unavailable(reason, outcome="unknown")
             self._wake()
         elif self._parser.is_within:

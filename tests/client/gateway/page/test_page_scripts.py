@@ -17,7 +17,17 @@ from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ran
 from ringmill.client.gateway.page.live_view import live_view
 
 NODE = shutil.which("node")
-pytestmark = pytest.mark.skipif(NODE is None, reason="no Node to run the page's scripts")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def needed_node() -> None:
+    """Node 18 is the first that has a global `ReadableStream`."""
+    told = b""
+    if NODE is not None:
+        told = subprocess.run([NODE, "--version"], capture_output=True, timeout=60, check=True).stdout
+    if int(told.lstrip(b"v").partition(b".")[0] or 0) < 18:
+        pytest.skip("no Node 18, or newer, to run the page's scripts")
+
 
 WORLD = """
 class Element {

@@ -24,6 +24,7 @@ from ringmill.client.registers.registers import RegisterValue
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 from tests.client.gateway.redis.redis_world import Registers, Spoken, lending, redis_door
+from tests.log_records import own_records
 
 LARGE = b"v" * (MAX_VALUE_BYTES - 64)
 MIB = 1 << 20
@@ -277,6 +278,24 @@ def reset(caller: Spoken) -> None:
 
 
 @pytest.mark.usefixtures("peak")
+async def test_arguments_of_commands_that_are_answered_are_held_no_longer() -> None:
+    registers = Registers()
+    registers.waiting.add(b"slow")
+    async with redis_door(registers) as (_, connect):
+        caller, other = await connect(), await connect()
+        caller.say(b"GET", b"slow")
+        await registers.has_been_asked(1)
+        for number in range(40):
+            caller.say(b"SET", b"k%d" % number, LARGE[: MIB // 32])
+        async with asyncio.timeout(20):
+            while len(registers.values) < 40:
+                assert await other.ask(b"PING") == b"+PONG"
+        assert held_by_arguments() < MIB // 2
+        registers.may_answer.set()
+        assert await caller.heard() == b"$-1"
+
+
+@pytest.mark.usefixtures("peak")
 @pytest.mark.parametrize("how", ["alone", "among keys", "in a transaction"])
 async def test_commands_of_connections_that_have_gone_have_the_same_bound(how: str) -> None:
     registers = Registers()
@@ -303,6 +322,60 @@ async def test_commands_of_connections_that_have_gone_have_the_same_bound(how: s
         assert held_by_arguments() < 9 * MIB // 4
         registers.may_answer.set()
         assert await other.ask(b"GET", b"k15") == b"$%d" % len(value), "the last one had room, and was done"
+
+
+@pytest.mark.usefixtures("peak")
+@pytest.mark.parametrize("is_one", [True, False], ids=["of one command", "of several"])
+async def test_answers_for_a_connection_that_has_gone_are_not_held(
+    is_one: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    registers = large_world()
+    registers.waiting.add(b"slow")
+    async with redis_door(registers) as (door, connect):
+        caller, other = await connect(), await connect()
+        assert await other.ask(b"PING") == b"+PONG"
+        before = tracemalloc.get_traced_memory()[0]
+        connection = door.connections()[0]
+        if is_one:
+            caller.say(b"EXISTS", b"slow", b"text")
+            caller.say(b"MGET", b"slow", *[b"text"] * 4)
+        else:
+            caller.say(b"GET", b"slow")
+            caller.say(b"GET", b"text", times=4)
+        async with asyncio.timeout(20):
+            while connection.room.used < 3 * MIB:
+                assert await other.ask(b"PING") == b"+PONG"
+            reset(caller)
+            while len(door.connections()) > 1:
+                assert await other.ask(b"PING") == b"+PONG"
+        assert connection.held_bytes < 1000
+        assert tracemalloc.get_traced_memory()[0] - before < MIB
+        registers.may_answer.set()
+        async with asyncio.timeout(20):
+            while connection.held_bytes:
+                assert await other.ask(b"PING") == b"+PONG"
+        assert own_records(caplog) == []
+
+
+async def test_a_dropped_connection_gives_back_what_it_held_once() -> None:
+    registers = Registers()
+    registers.waiting.add(b"slow")
+    async with redis_door(registers) as (door, connect):
+        caller, other = await connect(), await connect()
+        caller.say(b"GET", b"slow")
+        caller.say(b"SET", b"a", LARGE)
+        caller.say(b"SET", b"slow", LARGE)
+        async with asyncio.timeout(20):
+            while registers.reads < 2 or b"a" not in registers.values:
+                assert await other.ask(b"PING") == b"+PONG"
+            connection = door.connections()[0]
+            reset(caller)
+            while len(door.connections()) > 1:
+                assert await other.ask(b"PING") == b"+PONG"
+        assert MIB // 2 < connection.held_bytes < 3 * MIB // 2
+        connection.drop()
+        assert connection.held_bytes == 0
+        registers.may_answer.set()
 
 
 async def test_a_transaction_under_way_and_a_command_behind_others_are_counted() -> None:

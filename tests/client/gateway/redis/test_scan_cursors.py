@@ -9,7 +9,11 @@ from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.ports import Entropy
 from tests.client.gateway.redis.redis_world import Registers
+
+MOST_EXACT = (1 << 53) - 1
+"""Number.MAX_SAFE_INTEGER: clients such as node-redis make numbers of cursors."""
 
 
 class StandingClock(SystemClock):
@@ -17,13 +21,24 @@ class StandingClock(SystemClock):
         return 1_800_000_000.0
 
 
-def cursors_of_one_database() -> set[int]:
+def cursors_of_one_database(entropy: Entropy) -> set[int]:
     clients = ClientsByToken(lambda token: cast("AsyncClient", Registers()))
-    database = Database(clients, "", "redis0", timeout_s=1.0, clock=StandingClock(), entropy=OsEntropy())
+    database = Database(clients, "", "redis0", timeout_s=1.0, clock=StandingClock(), entropy=entropy)
     return {database._number_of(f"place {each}") for each in range(1000)}
 
 
 async def test_databases_that_began_at_the_same_moment_give_no_cursor_in_common() -> None:
-    given = [cursors_of_one_database() for _ in range(4)]
+    given = [cursors_of_one_database(OsEntropy()) for _ in range(4)]
     assert len(set().union(*given)) == 4000
-    assert all(0 < cursor < 1 << 63 for each in given for cursor in each)
+    assert all(0 < cursor <= MOST_EXACT for each in given for cursor in each)
+
+
+class LastNumbers:
+    """Draws the largest numbers."""
+
+    def random_bytes(self, stream: str, size: int) -> bytes:
+        return b"\xff" * size
+
+
+def test_the_largest_cursors_are_exact_numbers_in_javascript() -> None:
+    assert max(cursors_of_one_database(cast("Entropy", LastNumbers()))) <= MOST_EXACT

@@ -329,7 +329,7 @@ async def test_who_sends_half_a_frame_and_no_more_is_not_kept(
     caller.writer.write(struct.pack(">I", MAX_CLIENT_MESSAGE_BYTES) + bytes(70_000))
     told = await caller.hear()
     assert isinstance(told, Unavailable)
-    assert "half a frame came and no more of it" in told.message
+    assert "half a frame came, and then 0 bytes in 0.05 s" in told.message
 
 
 async def test_who_has_sent_whole_frames_is_kept_whatever_it_does_not_say(

@@ -10,6 +10,7 @@ import pytest
 from ringmill.cluster.adapters.network.sockets import socket_stream
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
 from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.wire.socket_layout import greeting
 
 
 class FullTransport(asyncio.Transport):
@@ -26,6 +27,9 @@ class FullTransport(asyncio.Transport):
         return {"peername": ("127.0.0.1", 9), "socket": _Options()}.get(name, default)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def pause_reading(self) -> None:
         pass
 
     def writelines(self, list_of_data: Any) -> None:
@@ -94,4 +98,25 @@ async def test_a_reader_that_waits_hears_of_the_end() -> None:
     await asyncio.sleep(0)
     stream.connection_lost(ConnectionResetError("reset by peer"))
     with pytest.raises(Unavailable, match="reset by peer"):
+        await reading
+
+
+async def test_a_frame_that_flows_slowly_is_waited_for_and_one_that_drips_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket_stream, "LOOK_S", 0.05)
+    monkeypatch.setattr(socket_stream, "LEAST_BYTES", 20)
+    stream, _ = connected(0)
+    stream.allow(1_000_000)
+    stream.data_received(greeting({}, is_dialling=True) + (1_000_000).to_bytes(4))
+    reading = asyncio.create_task(stream.read())
+    for _ in range(25):
+        stream.data_received(bytes(20))
+        await asyncio.sleep(0.01)
+    assert not reading.done()
+    async with asyncio.timeout(20):
+        while not reading.done():
+            stream.data_received(b"\0")
+            await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9: half a frame came, and then \d bytes in 0\.05 s"):
         await reading

@@ -453,3 +453,18 @@ def test_what_another_job_has_shown_is_not_removed(tmp_path: Path, parts: list[S
         commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
         remove_copies(files, f"shelf://{tmp_path}/out", parts)
     assert is_whole(tmp_path / "out", parts)
+
+
+def test_a_copy_that_cannot_be_removed_is_told_when_all_others_are_gone(
+    tmp_path: Path, parts: list[StagedPart]
+) -> None:
+    with closing(Failing(7)) as files:
+        commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
+        (tmp_path / "out/_SUCCESS").unlink()
+        (tmp_path / "out" / parts[0].name).unlink()
+        with pytest.raises(OSError, match="away"):
+            remove_copies(files, f"shelf://{tmp_path}/out", parts)
+        assert files.story[4:] == [part.name for part in parts]
+        assert len(names(tmp_path / "out")) == 1
+        remove_copies(files, f"shelf://{tmp_path}/out", parts)
+    assert names(tmp_path / "out") == []

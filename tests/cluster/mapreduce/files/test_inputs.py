@@ -17,6 +17,7 @@ import zstandard
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, manifest
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths, find_inputs
 
@@ -132,13 +133,30 @@ def test_a_link_to_a_folder_is_followed_only_where_the_input_names_it(
 def test_the_output_of_a_job_that_had_nothing_to_write_is_an_input_without_files(
     tmp_path: Path, files: OsFileSystem
 ) -> None:
-    make(tmp_path, "out/_SUCCESS")
+    make(tmp_path, "out/_SUCCESS", "others/_SUCCESS")
+    (tmp_path / "out/_SUCCESS").write_bytes(manifest(()))
+    (tmp_path / "others/_SUCCESS").write_bytes(b"")
     (tmp_path / "none").mkdir()
-    for named in ("out", "o*", "**"):
+    for named in ("out", "others", "o*", "**"):
         assert find_inputs([f"{tmp_path}/{named}"], files).files == (), named
     for named in ("none", "out/part-*"):
         with pytest.raises(InvalidArgument, match="names no file"):
             find_inputs([f"{tmp_path}/out", f"{tmp_path}/{named}"], files)
+
+
+def test_an_output_that_has_lost_its_parts_is_not_taken_for_an_empty_one(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    make(tmp_path, "lost/_SUCCESS", "odd/_SUCCESS", "out/_SUCCESS", "month/day-1/_SUCCESS")
+    part = StagedPart(0, "/staged/0", 9, 1, 1, "part-00000")
+    (tmp_path / "lost/_SUCCESS").write_bytes(manifest([part]))
+    for empty in ("out", "month/day-1"):
+        (tmp_path / empty / "_SUCCESS").write_bytes(manifest(()))
+    (tmp_path / "odd/_SUCCESS").write_bytes(b"[" * 100_000)
+    for named in ("lost", "odd", "l*", "[lo]?*", "month"):
+        with pytest.raises(InvalidArgument, match="names no file"):
+            find_inputs([f"{tmp_path}/{named}"], files)
+    assert find_inputs([f"{tmp_path}/month/*"], files).files == ()
 
 
 @pytest.mark.parametrize("what", ["fifo", "device", "made up"])

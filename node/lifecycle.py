@@ -21,7 +21,7 @@ from importlib.metadata import version
 from ringmill.cluster.adapters.containment.level import level_of_kernel
 from ringmill.cluster.adapters.files.core_wait import CoreWait
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.adapters.files.private_files import claim_folder
+from ringmill.cluster.adapters.files.private_files import claim_folder, draft_of
 from ringmill.cluster.adapters.files.rotated_log import RotatedLog
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
@@ -391,11 +391,12 @@ def _containment(config: NodeConfig) -> TaskContainment:
     state = os.path.dirname(config.token_file)
     is_state = state == os.path.dirname(config.data) and not is_within(os.path.expanduser("~"), state)
     key = os.path.abspath(config.tls.key) if config.tls is not None else ""
+    written = [each for path in (config.token_file, key) if path for each in (path, draft_of(path))]
     refusal = f"--containment require, and this kernel lacks {kernel.lack}" if kernel.lack else ""
     return TaskContainment(
         level="off" if is_off else str(kernel),
         is_on=not is_off,
-        secrets=tuple(filter(None, (config.data, config.token_file, key, state if is_state else ""))),
+        secrets=tuple(filter(None, (config.data, *written, state if is_state else ""))),
         home=os.path.expanduser("~"),
         refusal=refusal if config.containment == "require" else "",
     )

@@ -86,7 +86,6 @@ EVENTS: Final = {
     "deleted registers of %d partitions are not removed: %s": "purge.registers_held_back",
     "partition %d: a version that was deleted and forgotten came again, and is refused: %s": "purge.refused",
     "a key has %d siblings; at %d writes are refused": "request.many_siblings",
-    "%s failed": "request.failed",
     "%s: %s of %s was refused: %s": "request.refused",
     "%s: %s failed": "request.faulty",
     "%s: %s failed: %s": "work.failed",

@@ -6,6 +6,7 @@ node/storage/engine_options.py the options of an engine.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +17,7 @@ from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = [
+    "TASK_ENVIRONMENT",
     "TASK_LIMITS",
     "CoordinatorOptions",
     "HintOptions",
@@ -41,6 +43,14 @@ TASK_LIMITS: Final[Mapping[str, int]] = {
     "processes": 64,
 }
 """Of one task process, as `TaskStarter.start_task` (cluster/ports.py) names them."""
+TASK_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "PYTHONUNBUFFERED": "1",
+    "MIMALLOC_ARENA_RESERVE": "65536",  # KiB; Arrow's allocator takes 1 GiB of the address space at once
+    **{name: value for name, value in os.environ.items() if name.startswith("FSSPEC_")},  # of stores to read
+}
+"""All that a process with a job's code gets of the node's environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

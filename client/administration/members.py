@@ -244,7 +244,8 @@ class AsyncMembers:
         topology = await self._newest_known(until)
         names = [NodeId(checked_name("node", node)) for node in lost]
         check_recoverable(topology, names)
-        left = next(member for member in topology.members if member.id not in names)
+        standing = (member for member in topology.members if not member.is_given_up)
+        left = next(member for member in standing if member.id not in names)
         link = self._router.directory.link(left.address)
         answer = await link.call(_RECOVER, RecoverRequest(lost=names), self._left(until))
         await self._router.directory.catch_up(answer.epoch, max(0.0, until - _now()))

@@ -17,6 +17,9 @@ __all__ = ["Ballot", "MAX_COUNTER", "NO_BALLOT", "ballot_of"]
 MAX_COUNTER: Final = 1 << 62
 """At a million ballots a second a cluster would count that far in 146,000 years."""
 
+_OF_COPY: Final = "~"
+"""Behind the boot id, which has letters and digits alone and one length: so nothing lies between the two."""
+
 
 class Ballot(NamedTuple):
     """Compared from left to right.  `start` and `boot` name the start of the proposer (rule I1)."""
@@ -25,6 +28,20 @@ class Ballot(NamedTuple):
     node: NodeId
     start: int
     boot: str
+
+    @property
+    def of_copy(self) -> Ballot:
+        """The ballot of a copy of what was accepted under this one: just above it, and nobody proposes it.
+
+        An owner that was healed knows the value, and has not accepted it itself (rule R2).
+        """
+        is_copy = self == NO_BALLOT or self.boot.endswith(_OF_COPY)
+        return self if is_copy else self._replace(boot=self.boot + _OF_COPY)
+
+    @property
+    def proposed(self) -> Ballot:
+        """The ballot of the proposer, also of a copy."""
+        return self._replace(boot=self.boot.removesuffix(_OF_COPY))
 
     def __str__(self) -> str:
         return f"{self.counter}.{self.node}#{self.start}"

@@ -84,8 +84,12 @@ class Phase:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether a majority has accepted the newest ballot: then its value is the register's (rule R3)."""
-        return sum(ballot == self.newest for ballot in self._agreed.values()) >= self.majority
+        """Whether a majority has accepted the newest ballot: then its value is the register's (rule R3).
+
+        An owner that was healed with a copy has not: it may have promised a higher one (rule R2).
+        """
+        newest = self.newest.proposed
+        return sum(ballot == newest for ballot in self._agreed.values()) >= self.majority
 
     @property
     def all_answered(self) -> bool:

@@ -31,7 +31,7 @@ _NAMES_BYTES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPlan:
-    """What it costs to go on without the members `lost`.
+    """What it costs to go on without the members `lost`, and those that were given up before.
 
     Of `gone` partitions no owner is left.  Of `short` ones fewer are left than it takes to know each write
     that `least_w` owners have acknowledged.  The keys are estimates.  In a cluster that `is_sloppy`, other
@@ -53,9 +53,13 @@ class RecoveryPlan:
 
 
 def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
-    """The document by which those that are left go on.  Raises InvalidArgument as `check_recoverable`."""
+    """The document by which those that are left go on.  Raises InvalidArgument as `check_recoverable`.
+
+    It is the same whether or not the members that were given up before are named again.
+    """
     check_recoverable(topology, lost)
     assert not is_recovered(topology, lost), "asked before"
+    lost = _all_lost(topology, lost)
     epoch = Epoch(topology.epoch + EPOCHS_PASSED * (1 + _number_of(lost)))
     nobody = {node: Owner(node, _nobodys_disk(topology, node)) for node in lost}
     stay = [replace(each, state="up") for each in topology.members]  # as the plan is given up
@@ -92,7 +96,7 @@ def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
         topology.member(node)
     if is_recovered(topology, lost):
         return
-    if len(set(lost)) == len(topology.members):
+    if len(_all_lost(topology, lost)) == len(topology.members):
         raise InvalidArgument("no member would be left", hint="begin anew: `ringmill cluster form`")
     votes = sum(voter in lost for voter in topology.voter_nodes)
     if 2 * votes < len(topology.voters) and not _leaves_too_few(topology, lost):
@@ -112,19 +116,24 @@ def _leaves_too_few(topology: Topology, lost: Collection[NodeId]) -> bool:
 
 
 def is_recovered(topology: Topology, lost: Collection[NodeId]) -> bool:
-    """Whether this is what became of a cluster without exactly these, none of which has a disk again."""
-    given_up = {each.id for each in topology.members if each.is_given_up}
-    return bool(topology.formers) and given_up == {*lost}
+    """Whether the cluster goes on without these already, none of which has a disk again."""
+    return bool(topology.formers) and bool(lost) and {*lost} <= _all_lost(topology, ())
+
+
+def _all_lost(topology: Topology, lost: Collection[NodeId]) -> frozenset[NodeId]:
+    """With those that were given up before, which nobody has to name again."""
+    return frozenset(lost).union(each.id for each in topology.members if each.is_given_up)
 
 
 def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[NodeId, int]) -> RecoveryPlan:
     """`counts`: how many keys each member that is left holds.  Raises InvalidArgument."""
     check_recoverable(topology, lost)
+    without = _all_lost(topology, lost)
     w = min((each.w for each in topology.keyspaces if each.kind == "objects"), default=topology.n)
     gone: list[PartitionId] = []
     short: list[PartitionId] = []
     for number, row in enumerate(topology.rows):
-        left = sum(node not in lost for node in row.whole)
+        left = sum(node not in without for node in row.whole)
         if not left:
             gone.append(PartitionId(number))
         elif left < len(row.owners) - min(w, row.size // 2 + 1) + 1:
@@ -133,7 +142,7 @@ def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[
     return RecoveryPlan(
         topology.name,
         tuple(sorted(set(lost))),
-        tuple(each.id for each in topology.members if each.id not in lost),
+        tuple(each.id for each in topology.members if each.id not in without),
         sum(voter in lost for voter in topology.voter_nodes),
         len(topology.voters),
         tuple(gone),

@@ -20,7 +20,7 @@ VARIABLES
     proposed,   \* of each ballot: the value that its owners are to accept
     promises,   \* answers to prepares: <<owner, ballot, what it had accepted>>
     votes,      \* answers to accepts: <<owner, ballot>>
-    copies,     \* what owners were healed with: <<owner, ballot>>; it counts as accepted
+    copies,     \* what owners were healed with: <<owner, ballot>>; it counts as told, not as accepted
     ended,      \* of each ballot: whether its round has told its client
     promised, accepted,     \* of each owner: ballots
     ceiling, floor,         \* of each owner: counters
@@ -86,8 +86,8 @@ GoesOn(value, ballot) ==
     IF ballot # 0 /\ Empty(value) /\ Len(value) < Len(proposed[ballot]) THEN proposed[ballot] ELSE value
 
 Voters(ballot) == {owner \in Owners : <<owner, ballot>> \in votes}
-Holders(ballot) == {owner \in Owners : <<owner, ballot>> \in votes \cup copies}
-Chosen == {ballot \in Ballots : Cardinality(Holders(ballot)) > Cardinality(Owners) \div 2}
+Chosen == {ballot \in Ballots : Cardinality(Voters(ballot)) > Cardinality(Owners) \div 2}
+HasAccepted(owner, ballot) == ballot = 0 \/ <<owner, ballot>> \notin copies \/ "copies" \in Off
 Stands(value) == \/ value = <<>>
                  \/ \E ballot \in Chosen : Begins(value, proposed[ballot])
                  \/ Empty(value) /\ \E owner \in Owners : kept[owner] # 0 /\ Begins(value, proposed[kept[owner]])
@@ -152,7 +152,7 @@ Propose(ballot) ==
                    next == After(present, change)
                    isRefused == change # "read" /\ ~Has(next, change)
                    isOpen == isRefused /\ MayBeUnderWay(ballot) /\ "open" \notin Off
-                   isChosen == /\ \A each \in answers : each[3] = newest
+                   isChosen == /\ \A each \in answers : each[3] = newest /\ HasAccepted(each[1], newest)
                                /\ present = Value(newest) \/ "written" \in Off
                IN IF next = present /\ isChosen /\ ~isOpen
                   THEN /\ ended' = ended \cup {ballot}
@@ -259,7 +259,7 @@ EndRead ==
     /\ LET newest == Highest({each[2] : each \in heard})
            remains == Highest({each[3] : each \in heard})
            present == GoesOn(Value(newest), remains)
-           same == {each \in heard : each[2] = newest}
+           same == {each \in heard : each[2] = newest /\ HasAccepted(each[1], newest)}
            isWritten == present = Value(newest) \/ "written" \in Off
        IN IF "chosen" \in Off \/ (Cardinality(same) >= Majority /\ isWritten)
           THEN Tell(present, reading)

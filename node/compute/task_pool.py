@@ -11,24 +11,17 @@ See: docs/architecture.md, "Task processes".
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ringmill.cluster.mapreduce.messages.reach import Reach
 from ringmill.cluster.ports import TaskProcess, TaskStarter
+from ringmill.node.node_options import TASK_ENVIRONMENT
 
 __all__ = ["PooledProcess", "ProcessKind", "TaskPool", "end"]
 
 _MIB: Final = 1024 * 1024
-_ENVIRONMENT: Final[Mapping[str, str]] = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "LANG": "C.UTF-8",
-    "PYTHONUNBUFFERED": "1",
-    "MIMALLOC_ARENA_RESERVE": "65536",  # KiB; Arrow's allocator takes 1 GiB of the address space at once
-    **{name: value for name, value in os.environ.items() if name.startswith("FSSPEC_")},  # of stores to read
-}
 
 
 class ProcessKind(NamedTuple):
@@ -78,7 +71,9 @@ class TaskPool:
 
     async def _start(self, folder: str, limits: Mapping[str, int]) -> TaskProcess:
         try:
-            process = await self.spawner.start_task(workdir=folder, environment=_ENVIRONMENT, limits=limits)
+            process = await self.spawner.start_task(
+                workdir=folder, environment=TASK_ENVIRONMENT, limits=limits
+            )
         except ChildProcessError:
             self.is_able = False
             raise

@@ -21,7 +21,8 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, Said
-from ringmill.cluster.ports import TaskStarter
+from ringmill.cluster.ports import TaskProcess, TaskStarter
+from ringmill.node.node_options import TASK_ENVIRONMENT, TASK_LIMITS
 
 __all__ = ["JobStepRunner"]
 
@@ -33,16 +34,19 @@ _REMOVED_WITHIN_S: Final = 0.1  # and each part takes a request to the store
 _UNTIL_TIMEOUT_S: Final = 600.0  # it may read all records of a round
 _TRIES: Final = 3  # a process that is killed once was unlucky, one that is killed three times is too large
 _PAUSE_S: Final = 0.1
+_LAST_WORDS_S: Final = 5.0
 _END_TIMEOUT_S: Final = 1.0
-_LIMITS: Final = {"as_bytes": 2 * 1024 * 1024 * 1024}  # as a task process; a plan holds every split in memory
+_LIMITS: Final = {"as_bytes": TASK_LIMITS["as_bytes"]}  # a plan holds every split in memory
+_MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class JobStepRunner:
-    """Of these steps only that which runs the job's code is contained."""
+    """Of these steps only that which runs the job's code is contained, and has the limits of an attempt."""
 
     spawner: TaskStarter
     containment: TaskContainment = field(default_factory=TaskContainment)
+    limits: Mapping[str, int] = field(default_factory=lambda: TASK_LIMITS)
 
     async def plan(self, spec: JobSpec) -> InputPlan:
         """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
@@ -72,10 +76,15 @@ class JobStepRunner:
             reach=reach.to_wire() if reach else (),
         )  # fmt: skip
         try:
-            answer = await self._have_done(step, _UNTIL_TIMEOUT_S)
+            answer = await self._have_done(step, _UNTIL_TIMEOUT_S, self._limits_of(stage))
         except TaskFailed as failure:
             raise failure.as_job_error("until", 1) from failure
         return answer in ((True,), [True])
+
+    def _limits_of(self, stage: JobSpec) -> Mapping[str, int]:
+        """Of a process with the code of this job; all that it starts has not more memory than it alone."""
+        memory_bytes = stage.task_memory_mib * _MIB or self.limits["as_bytes"]
+        return {**self.limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
@@ -88,20 +97,21 @@ class JobStepRunner:
         timeout_s = _WITHDRAW_TIMEOUT_S + len(parts) * _REMOVED_WITHIN_S
         await self._have_done(JobStep("withdraw", spec.encode(), _rows(parts)), timeout_s)
 
-    async def _have_done(self, step: JobStep, timeout_s: float) -> Any:
+    async def _have_done(self, step: JobStep, timeout_s: float, limits: Mapping[str, int] = _LIMITS) -> Any:
         """Run a step; if its process ended before its answer, run it again, because each step can be
         repeated."""
         for tried in range(_TRIES - 1):
             try:
-                return await self._try(step, timeout_s)
+                return await self._try(step, timeout_s, limits)
             except _Interrupted as error:
                 step = replace(step, again=step.again or error.outcome != "failed")
                 await asyncio.sleep(_PAUSE_S * tried)
-        return await self._try(step, timeout_s)
+        return await self._try(step, timeout_s, limits)
 
-    async def _try(self, step: JobStep, timeout_s: float) -> Any:
+    async def _try(self, step: JobStep, timeout_s: float, limits: Mapping[str, int]) -> Any:
+        environment = TASK_ENVIRONMENT if step.what == "until" else {}
         try:
-            process = await self.spawner.start_task(workdir="/", environment={}, limits=_LIMITS)
+            process = await self.spawner.start_task(workdir="/", environment=environment, limits=limits)
         except OSError as error:
             text, outcome = f"no process to {step.what} the job: {error}", _outcome(step)
             raise _Interrupted(text, outcome=outcome if step.again else "failed") from error
@@ -114,18 +124,39 @@ class JobStepRunner:
             text = f"{step.what} of the job took longer than {timeout_s:g} s"
             raise RingmillError(text, outcome=_outcome(step)) from error
         except (EOFError, BrokenPipeError, ValueError) as error:
+            if step.what == "until" and await _broke_limit(process):  # it would break the same again
+                raise _outgrown(process) from error
             text = f"{step.what} of the job broke off: {error}"
             raise _Interrupted(text, outcome=_outcome(step)) from error
         finally:
-            process.kill()
-            with suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it go
-                async with asyncio.timeout(_END_TIMEOUT_S):
-                    await process.wait()
+            await _bury(process)
         if said.kind == "refused":
             raise from_wire(said.body)
         if said.kind == "failed":
             raise _failure(said.body)
         return said.body
+
+
+async def _broke_limit(process: TaskProcess) -> bool:
+    """Whether a process that has broken off was ended for a limit of its family: that is told at its end."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_WORDS_S):
+            await process.wait()
+    return process.breach != ""
+
+
+async def _bury(process: TaskProcess) -> None:
+    process.kill()
+    with suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it go
+        async with asyncio.timeout(_END_TIMEOUT_S):
+            await process.wait()
+
+
+def _outgrown(process: TaskProcess) -> TaskFailed:
+    """The failure of a process that was ended for a limit of its family; the last it printed names it."""
+    cause = Cause.OUT_OF_MEMORY if process.breach == "family_bytes" else Cause.KILLED
+    last = process.output().rstrip().rpartition(b"\n")[2].decode(errors="replace")[-200:]
+    return TaskFailed(cause, last.removeprefix("[ringmill] "))
 
 
 def _rows(parts: Sequence[StagedPart]) -> list[list[Any]]:

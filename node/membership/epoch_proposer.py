@@ -88,7 +88,7 @@ class EpochProposer:
         """
         if await self.wait_next(current, _GRACE_S):
             return True
-        attempt = _Attempt(self, _as_it_is, self._clock.monotonic() + _FINISH_S)
+        attempt = _Attempt(self, _as_it_is, self._clock.boottime() + _FINISH_S)
         decided = await attempt.decide(current, None)
         if decided is None:
             return False
@@ -103,7 +103,7 @@ class EpochProposer:
         DeadlineExceeded; Unavailable when this node does not serve.  Their outcome is "unknown" if the change
         may have been made, or may still be.
         """
-        attempt = _Attempt(self, change, self._clock.monotonic() + within_s)
+        attempt = _Attempt(self, change, self._clock.boottime() + within_s)
         try:
             async with asyncio.timeout(within_s):
                 await self._turn.acquire()
@@ -159,7 +159,7 @@ class _Attempt:
 
     @property
     def _left_s(self) -> float:
-        return self._until - self._proposer._clock.monotonic()
+        return self._until - self._proposer._clock.boottime()  # it goes on while the machine sleeps (rule D1)
 
     async def go_on(self) -> TopologyChanged:
         while True:

@@ -92,8 +92,11 @@ class Recovering:
         )
 
     async def _check_silent(self, topology: Topology, lost: Collection[NodeId]) -> None:
-        """Raises InvalidArgument unless exactly `lost` are silent, and what `_answers` raises."""
-        others = [each.id for each in topology.members if each.id != self._node]
+        """Raises InvalidArgument unless exactly `lost` are silent, and what `_answers` raises.
+
+        A member that was given up before may be either: a process on its old disk is no member.
+        """
+        others = [each.id for each in topology.members if each.id != self._node and not each.is_given_up]
         told = await gather_all(self._answers(node, is_lost=node in lost) for node in others)
         answering = {node for node, answers in zip(others, told, strict=True) if answers}
         if alive := sorted(answering & {*lost}):

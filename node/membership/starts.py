@@ -103,6 +103,7 @@ class Starts:
         self._has_news = asyncio.Event()
         self._is_over = False
         self._writing = asyncio.Lock()
+        self._told: set[NodeId] = set()
         self._heard_by: set[NodeId] = set()
         self._refused_by: set[NodeId] = set()
         self._is_confirmed = self._is_refused = False
@@ -143,7 +144,6 @@ class Starts:
             self._is_over = True
 
     async def _tell_members(self) -> None:
-        told: set[NodeId] = set()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_marks(), name="keep how far the logs of others are")
             while True:
@@ -151,15 +151,18 @@ class Starts:
                 self._has_members.clear()
                 self._confirm_if_enough()
                 for node in self._others():
-                    if node not in told:
-                        told.add(node)
+                    if node not in self._told:
+                        self._told.add(node)
                         tasks.create_task(self._keep_telling(node), name=f"tell {node} of this start")
 
     async def _keep_telling(self, node: NodeId) -> None:
-        """Announce to one member: with growing pauses until it answers, then every second with news."""
+        """Announce to one member: with growing pauses until it answers, then every second with news.
+
+        Ends when it is a member no more; one that comes again is told anew.
+        """
         pause_s = _PAUSE_S
         told_changes: int | None = None
-        while True:
+        while self._is_member(node):
             changes, mark = self._changes(), self._mark()
             try:
                 await self._tell(node, mark)
@@ -177,8 +180,15 @@ class Starts:
             for _ in range(_AGAIN_EVERY):
                 await next_beat(_NEWS_EVERY_S)  # all members' tasks look in one waking of the process
                 # The last of the changes may have been on its way to the disk when the mark was told.
-                if self._changes() != changes or (had_news and self._mark() != mark):
+                is_news = self._changes() != changes or (had_news and self._mark() != mark)
+                if is_news or not self._is_member(node):
                     break
+        for nodes in (self._told, self._heard_by, self._refused_by):
+            nodes.discard(node)
+
+    def _is_member(self, node: NodeId) -> bool:
+        topology = self._topology.current
+        return topology is not None and topology.has_member(node)
 
     async def _tell(self, node: NodeId, mark: LogMark) -> None:
         body = replace(self._announcement, mark=mark).encode()

@@ -4,6 +4,8 @@ No ballot that this owner has ever agreed to counts above its ceiling.  Other ow
 nothing up to there, enough of them that no change in which a lost agreement counts can still come about.
 Then they tell what they have accepted; the highest of each register is put in place, and this owner agrees to
 nothing up to its old ceiling either.  A register whose change had come about is held by one of them at least.
+It is told to each later round, but it is a copy: this owner may have promised a higher ballot than that of
+the copy, so it does not count among those that have accepted it.
 So what has survived here of a register that none of them tells of is deleted: the others may have removed it.
 
 Registers are told and put in place a page at a time, and no faster than objects are healed.
@@ -84,7 +86,7 @@ class RegisterHealing:
             lowest = max([floor, *(self._bounds[node, part.row.row_epoch] for node in pages)])
             await self._registers.raise_floor(lowest)
             told = _newest(pages.values(), prefix, start, stop)
-            # A copy counts as accepted (rule R3).  Should it be lost, the ceiling must not be below it.
+            # A copy is told to later rounds.  Should it be lost, the ceiling must not be below it.
             highest = max((state.accepted.counter for state in told.values()), default=0)
             await self._registers.raise_ceiling(highest)
             for key, state in told.items():
@@ -171,14 +173,14 @@ class RegisterHealing:
 def _newest(
     pages: Iterable[RegistersPage], prefix: bytes, start: bytes, stop: bytes
 ) -> dict[bytes, AcceptorState]:
-    """What the pages tell of the registers in [start, stop), in key order, as the last accepted state."""
+    """What the pages tell of the registers in [start, stop), in key order, as copies of what is newest."""
     newest: dict[bytes, AcceptorState] = {}
     for page in pages:
         for key, accepted, value in page.items:
             stored_key = prefix + key
-            is_newer = accepted > newest.get(stored_key, UNTOUCHED).accepted
+            is_newer = accepted.of_copy > newest.get(stored_key, UNTOUCHED).accepted
             if start <= stored_key < stop and is_newer:
-                newest[stored_key] = AcceptorState(accepted, accepted, value)
+                newest[stored_key] = AcceptorState(accepted.of_copy, accepted.of_copy, value)
     return dict(sorted(newest.items()))
 
 

@@ -188,7 +188,7 @@ def _healing(state: State, place: int, rules: Rules) -> Iterator[tuple[str, Stat
     if len(pages) >= rules.sources:
         accepted, value = max(pages, default=(NO_BALLOT, b""))
         healed = damaged._replace(
-            state=AcceptorState(accepted, accepted, value),
+            state=AcceptorState(accepted.of_copy, accepted.of_copy, value),
             floor=max(damaged.floor, damaged.ceiling),
             ceiling=max(damaged.ceiling, accepted.counter),
             is_damaged=False,

@@ -6,26 +6,19 @@ Pure.  Nothing of them is trusted: they are looked at in the process that import
 from __future__ import annotations
 
 import io
-import lzma
 import posixpath
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.api.bundle import MAX_FILES
+from ringmill.cluster.mapreduce.api.bundle import MAX_FILES, UNREADABLE_ZIP
 
 __all__ = ["MOST_SOURCE_BYTES", "plain_sources"]
 
 MOST_SOURCE_BYTES: Final = 8 << 20
 """Of all sources of a job, packed and unpacked."""
 _PACKED: Final = ".zip"
-_DAMAGED: Final = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError, RuntimeError,
-    ValueError,
-)  # fmt: skip
-"""What unpacking raises; bz2 has no error of its own."""
 _LONGEST_NAME: Final = 255  # bytes, of file systems
 
 
@@ -73,7 +66,7 @@ def _unpacked(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
                     continue
                 with archive.open(entry) as packed:  # what its head says of its size need not be so
                     yield entry.filename, packed.read(MOST_SOURCE_BYTES + 1)
-    except _DAMAGED as error:
+    except UNREADABLE_ZIP as error:
         raise InvalidArgument(f"{name[:100]!r} is no zip file that can be read: {error}") from error
 
 

@@ -63,7 +63,11 @@ _REFUSED: Final = {  # name: its number on x86-64 and on AArch64; -1 where there
     "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264),
     # what outlives the task and counts as nobody's memory
     "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "shmget": (29, 194),
-    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180), "memfd_secret": (447, 447),
+    # what others have of these, whose numbers can be guessed
+    "shmat": (30, 196), "shmctl": (31, 195), "semop": (65, 193), "semtimedop": (220, 192),
+    "semctl": (66, 191), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187),
+    "mq_unlink": (241, 181),
     # mode, owner and attributes by path: of any file of this user.  By descriptor it must be open first.
     "chmod": (90, -1), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, -1),
     "lchown": (94, -1), "fchownat": (260, 54), "setxattr": (188, 5), "lsetxattr": (189, 6),
@@ -72,6 +76,7 @@ _REFUSED: Final = {  # name: its number on x86-64 and on AArch64; -1 where there
 }  # fmt: skip
 
 _SOCKET, _SOCKETPAIR, _CLONE, _CLONE3 = (41, 198), (53, 199), (56, 220), (435, 435)
+_MEMFD_CREATE: Final = (319, 279)  # of memory that is no process's, and that no limit knows
 _PRLIMIT, _SETPRIORITY, _FCNTL = (302, 261), (141, 140), (72, 25)
 _SCHEDULING: Final = ((142, 118), (144, 119), (314, 274))  # sched_setparam, sched_setscheduler, sched_setattr
 _SET_LEASE: Final = 1024  # F_SETLEASE
@@ -140,6 +145,7 @@ def _instructions(machine: str, *, network: bool) -> Iterator[_Instruction]:
         yield _Instruction(_IF_AT_LEAST, _X32, 0, 1)
         yield _Instruction(_RETURN, _EPERM)
     yield from _if_equal(_CLONE3[column], _ENOSYS)  # then the C library takes clone()
+    yield from _if_equal(_MEMFD_CREATE[column], _ENOSYS)  # then programs take a temporary file
     for numbers in _REFUSED.values():
         if numbers[column] >= 0:
             yield from _if_equal(numbers[column], _EPERM)

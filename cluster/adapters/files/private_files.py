@@ -7,6 +7,7 @@ only owner and mode; the caller decides what follows.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -16,6 +17,7 @@ __all__ = [
     "FILE_MODE",
     "claim_folder",
     "distrust",
+    "draft_of",
     "make_private_folder",
     "open_private",
     "replace_private",
@@ -76,18 +78,29 @@ def replace_private(path: str, data: bytes, *, is_synced: bool = False) -> None:
 
     With `is_synced` it is there after a loss of power.  Raises OSError.
     """
-    with os.fdopen(open_private(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
-        file.write(data)
-        if is_synced:
+    draft = draft_of(path)
+    with os.fdopen(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+        try:
+            file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-    os.replace(f"{path}.new", path)
+            if is_synced:
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        except BaseException:  # it may hold a secret
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            raise
     if is_synced:
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def draft_of(path: str) -> str:
+    """Where `replace_private` writes at first; one that was killed leaves it."""
+    return f"{path}.new"
 
 
 def tighten(folder: str) -> bool:

@@ -151,14 +151,18 @@ class FrameTransport:
         """The node belongs to this cluster from now on, which was made of `formers`.
 
         When it goes over from another one, its links are replaced, and streams are ended whose diallers said
-        that they were of another one, or may ask little as this node was.
+        that they were of another one, or may ask little as this node was.  So it is when it belongs to its
+        first one: what began before has no limits.  Who belonged to none either dials anew itself.
         """
-        goes_over = self._cluster is not None and cluster != self._cluster
+        former = self._cluster
         self._cluster, self._formers = cluster, formers
-        if goes_over:
+        if cluster != former:
             self._replace_links()
+            allowed = (cluster,) if former is not None else (cluster, "")
             self._answering.end_streams(
-                lambda each: bool(each.node) and (each.cluster != cluster or each.prefix == BETWEEN_CLUSTERS),
+                lambda each: (
+                    bool(each.node) and (each.cluster not in allowed or each.prefix == BETWEEN_CLUSTERS)
+                ),
                 ENDING_S,
             )
 
@@ -319,7 +323,7 @@ class FrameTransport:
             given = await self._proved(stream, welcome.is_proof, node)
             dialler = replace(dialler, keys=welcome.keys_shown(given))
         admitted_as = welcome.introduction.cluster
-        if node and admitted_as and admitted_as != self._cluster:
+        if node and admitted_as != (self._cluster or ""):
             raise Unavailable(
                 f"{self._node_id} has gone over to another cluster meanwhile",
                 hint="dial it anew",

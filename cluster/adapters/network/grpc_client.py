@@ -128,6 +128,8 @@ class ClientLink:
         self._address = address
         self._max_frame_bytes = max_frame_bytes
         self._channel: grpc.aio.Channel | None = None
+        self._credentials: grpc.ChannelCredentials | None = None  # with which it connects, each time
+        self._former: dict[grpc.aio.Channel, asyncio.Task[None]] = {}  # that connected with other files
         self._session: FrameLink | None = None
         self._retiring: dict[FrameLink, asyncio.Task[None]] = {}  # sessions that a newer one has replaced
         self._clock = SystemClock()
@@ -153,6 +155,10 @@ class ClientLink:
             await asyncio.wait([retiring])
         if self._session is not None:
             await self._session.close()
+        for channel, retiring in list(self._former.items()):
+            await channel.close()
+            retiring.cancel()
+            await asyncio.wait([retiring])
         if self._channel is not None:
             await self._channel.close()
 
@@ -369,24 +375,43 @@ class ClientLink:
     async def _connected(self, timeout_s: float | None) -> tuple[grpc.aio.Channel, float | None]:
         """The channel, connected, and what is left of the time."""
         self._check_open()
-        if self._channel is None:
-            self._channel = open_channel(self._address, max_frame_bytes=self._max_frame_bytes, tls=self._tls)
-        if self._channel.get_state() is grpc.ChannelConnectivity.READY:
+        if self._channel is not None and self._channel.get_state() is grpc.ChannelConnectivity.READY:
             return self._channel, timeout_s
         self._connections += 1
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._connect(self._channel)
+                channel = await self._connect()
         except TimeoutError:
             raise DeadlineExceeded(
                 f"{self._address} did not accept a connection within {timeout_s} s", outcome="failed"
             ) from None
-        return self._channel, None if timeout_s is None else timeout_s - (loop.time() - began)
+        return channel, None if timeout_s is None else timeout_s - (loop.time() - began)
 
-    async def _connect(self, channel: grpc.aio.Channel) -> None:
-        while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+    def _opened_channel(self) -> grpc.aio.Channel:
+        """The channel.  One that is not connected and has other TLS files than those of now is replaced.
+
+        gRPC connects a channel anew with what it was opened with (rule F7).
+        """
+        credentials = None if self._tls is None else self._tls.channel_credentials()
+        channel = self._channel
+        if channel is not None:
+            if credentials is self._credentials or channel.get_state() is grpc.ChannelConnectivity.READY:
+                return channel
+            retiring = asyncio.create_task(_closed_later(channel), name="client-retiring")
+            self._former[channel] = retiring
+            retiring.add_done_callback(lambda _: self._former.pop(channel, None))
+        self._credentials = credentials
+        self._channel = open_channel(self._address, max_frame_bytes=self._max_frame_bytes, tls=self._tls)
+        return self._channel
+
+    async def _connect(self) -> grpc.aio.Channel:
+        while True:
+            channel = self._opened_channel()
+            state = channel.get_state(try_to_connect=True)
+            if state is grpc.ChannelConnectivity.READY:
+                return channel
             if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                 raise await self._explained(unreachable(self._address))
             with self._told(was_sent=False):
@@ -451,6 +476,12 @@ def _of_trace() -> Metadata:
     """Of which trace a call is that is made now."""
     text = carried_text()
     return ((TRACEPARENT, text),) if text else ()
+
+
+async def _closed_later(channel: grpc.aio.Channel) -> None:
+    """Once nobody waits for its connection any more, or uses one that it has got since."""
+    await asyncio.sleep(RETIRING_S)
+    await channel.close(RETIRING_S)
 
 
 def _constant(token: str) -> Callable[[], str]:

@@ -108,6 +108,7 @@ class Forkserver:
         self._groups = groups or groups_of_this_process()
         self._left: list[PidsGroup] = []  # of tasks that have ended
         self._tasks: dict[int, _Task] = {}  # by pid
+        self._suspects: set[int] = set()  # tasks that have lived since there were no strays
         self._pid = os.getpid()
         self._node = os.getppid()
         self._ends = False
@@ -182,6 +183,7 @@ class Forkserver:
             return
         if pid == 0:
             self._become_task(descriptors, workdir, environment, limits, group)
+        self._suspects.add(pid)
         self._tasks[pid] = _Task(task_id, most, int(limits.get(FAMILY_BYTES, 0)), group)
         self._answer("forked", task_id, pid)
 
@@ -240,6 +242,18 @@ class Forkserver:
         found = [*self._table.children(pid), *self._strays(pid), *(group.members() if group else [])]
         return [each for each in dict.fromkeys(found) if each != pid]
 
+    def _surely_of(self, pid: int) -> list[int]:
+        """As `_descendants`, but orphans in a session that is no task's only where no other task made them.
+
+        They are swept in any case, but to count them to each task would end the neighbours of a fork bomb.
+        """
+        if self._suspects == {pid}:
+            return self._descendants(pid)
+        group = self._tasks[pid].group
+        orphans = [child for child in children_of(self._pid) if session_of(child) == pid]
+        found = [*self._table.children(pid), *orphans, *(group.members() if group else [])]
+        return [each for each in dict.fromkeys(found) if each != pid]
+
     def _strays(self, *leaders: int) -> list[int]:
         """Adopted orphans whose session belongs to no living task, or to one of `leaders`."""
         orphans = [child for child in children_of(self._pid) if child not in self._tasks]
@@ -275,6 +289,8 @@ class Forkserver:
         if self._strays():
             end_family(self._strays, ProcessTable(self._tasks))
             self._reap()
+        else:
+            self._suspects = set(self._tasks)
         for group in self._left:
             with group.without_births():
                 end_family(group.members, ProcessTable(self._tasks))
@@ -283,7 +299,7 @@ class Forkserver:
     def _watch_families(self) -> None:
         """End a task whose family outgrew a limit."""
         for pid, task in list(self._tasks.items()):
-            if task.breach or not (below := self._descendants(pid)):
+            if task.breach or not (below := self._surely_of(pid)):
                 continue  # a process alone is held by its rlimits
             members = members_of([pid, *below], self._table, most=task.process_limit or _MANY)
             task.breach, task.note = self._judge(task, members)

@@ -21,6 +21,7 @@ __all__ = ["PidsGroup", "PidsGroups", "groups_of_this_process", "place_of_groups
 _PREFIX: Final = "ringmill-"
 _CPU_SHARES: Final = 335  # of 1024: the weight of a process at nice 5, as that of tasks (sched(7))
 _ENDING_SHARES: Final = 10_240  # killed processes need a processor to end, and others wait for that
+_TRIES: Final = 8
 _HEADROOM: Final = 64  # threads count too, and the watch is to name the family before the kernel refuses it
 
 
@@ -31,6 +32,7 @@ class PidsGroup:
         self._folder = folder
         self._limit = limit
         self._cpu_folder = cpu_folder
+        self._refused_at_ends = 0  # births that only `without_births` has refused
 
     def enter(self) -> None:
         """Put this process into the group; what it makes from now on is in it.  Raises OSError."""
@@ -45,14 +47,18 @@ class PidsGroup:
 
     @property
     def was_full(self) -> bool:
-        """Whether the kernel has refused it a process or a thread."""
+        """Whether the kernel has refused it a process or a thread for its limit."""
+        return self._refused() > self._refused_at_ends
+
+    def _refused(self) -> int:
         with contextlib.suppress(OSError), open(f"{self._folder}/pids.events", encoding="ascii") as file:
-            return any(line.split() not in ([], ["max", "0"]) and line.startswith("max ") for line in file)
-        return False
+            return sum(int(line.split()[1]) for line in file if line.startswith("max "))
+        return 0
 
     @contextlib.contextmanager
     def without_births(self) -> Iterator[None]:
         """No process in the group can fork or start a thread inside this block: it is being ended."""
+        before = self._refused()
         with contextlib.suppress(OSError):
             _write(f"{self._folder}/pids.max", "0")
         self._weigh(_ENDING_SHARES)
@@ -62,6 +68,7 @@ class PidsGroup:
             self._weigh(_CPU_SHARES)
             with contextlib.suppress(OSError):
                 _write(f"{self._folder}/pids.max", str(self._limit))
+            self._refused_at_ends += self._refused() - before
 
     def _weigh(self, shares: int) -> None:
         if self._cpu_folder is not None:
@@ -89,6 +96,7 @@ class PidsGroups:
     def __init__(self, place: str | None, cpu_place: str | None = None) -> None:
         self._place = place
         self._cpu_place = cpu_place
+        self._has_made = False
 
     def make(self, name: str, processes: int) -> PidsGroup | None:
         """A group for a family of at most `processes`; None where no group can be made."""
@@ -97,9 +105,12 @@ class PidsGroups:
         folder, limit = f"{self._place}/{_PREFIX}{name}", processes + _HEADROOM
         try:
             os.mkdir(folder)
+        except FileExistsError:  # of a former process with this number, and in use
+            return self.make(f"{name}-again", processes) if name.count("-again") < _TRIES else None
         except OSError:
             self._place = None
             return None
+        self._has_made = True
         group = PidsGroup(folder, limit, self._make_cpu_group(name))
         try:
             _write(f"{folder}/pids.max", str(limit))
@@ -120,6 +131,8 @@ class PidsGroups:
         folder = f"{self._cpu_place}/{_PREFIX}{name}"
         try:
             os.mkdir(folder)
+        except FileExistsError:
+            return self._make_cpu_group(f"{name}-again") if name.count("-again") < _TRIES else None
         except OSError:
             self._cpu_place = None
             return None
@@ -132,12 +145,17 @@ class PidsGroups:
         return folder
 
     def remove_deserted(self) -> None:
-        """Groups whose maker was killed: a name begins with his pid.  The kernel keeps those in use."""
+        """Groups whose maker was killed: a name begins with his pid.  The kernel keeps those in use.
+
+        While this process has made none, those with its number are of a former one.
+        """
         for place in filter(None, (self._place, self._cpu_place)):
             with contextlib.suppress(OSError):
                 for name in os.listdir(place):
                     maker = name.removeprefix(_PREFIX).partition("-")[0]
-                    if name.startswith(_PREFIX) and maker.isdigit() and not os.path.exists(f"/proc/{maker}"):
+                    is_former = maker == str(os.getpid()) and not self._has_made
+                    is_gone = is_former or not os.path.exists(f"/proc/{maker}")
+                    if name.startswith(_PREFIX) and maker.isdigit() and is_gone:
                         PidsGroup(f"{place}/{name}", 0).remove()
 
 

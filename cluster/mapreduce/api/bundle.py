@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import ast
 import io
+import lzma
 import posixpath
 import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,13 +24,26 @@ from typing import Final, TypeAlias
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 
-__all__ = ["MAX_BUNDLE_BYTES", "MAX_FILES", "Bundle", "build_bundle", "check_bundle", "trace_sources"]
+__all__ = [
+    "MAX_BUNDLE_BYTES",
+    "MAX_FILES",
+    "UNREADABLE_ZIP",
+    "Bundle",
+    "build_bundle",
+    "check_bundle",
+    "trace_sources",
+]
 
 MAX_BUNDLE_BYTES: Final = 16 << 20
 MAX_FILES: Final = 2000
 _MAX_DIRECTORY_BYTES: Final = (MAX_FILES + 1) * 600  # each entry has 46 bytes and its name
 _END: Final = struct.Struct("<4s8sI4sH")  # of a zip file: APPNOTE.TXT 6.3.10, 4.3.16
 _LOCATOR_BYTES: Final = 20  # before it, in the 64-bit form
+UNREADABLE_ZIP: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError, RuntimeError,
+    ValueError,
+)  # fmt: skip
+"""What opening and unpacking a zip file raises that is damaged; bz2 has no error of its own."""
 MARKER: Final = "RINGMILL-BUNDLE"
 VERSION: Final = 1
 
@@ -82,7 +97,7 @@ def check_bundle(data: bytes, digest: str) -> None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_entries(archive.infolist())
             marker = archive.read(MARKER)
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError) as error:
+    except (*UNREADABLE_ZIP, KeyError) as error:
         raise InvalidArgument(f"{len(data)} bytes are no bundle: {error}") from error
     if marker != _marker():
         raise InvalidArgument(f"a bundle says {marker[:40]!r}; this side knows version {VERSION}")

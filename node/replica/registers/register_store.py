@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Final
 
 import msgpack
@@ -97,7 +96,8 @@ class RegisterStore:
 
         def step(encoded: bytes | None) -> None:
             present = decode_acceptor(encoded)
-            newest = max(present, told, key=attrgetter("accepted"))
+            is_newer = told.accepted.proposed > present.accepted.proposed
+            newest = told if is_newer else present
             self._put(key, newest._replace(promised=max(present.promised, told.promised)))
 
         try:

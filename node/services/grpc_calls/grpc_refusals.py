@@ -6,25 +6,26 @@ cluster/adapters/network/grpc_errors.py; both speak cluster/wire/error_status.py
 
 from __future__ import annotations
 
-import logging
 from typing import NoReturn
 
 import grpc
 
+from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.wire.error_status import WholeStatus
 
 __all__ = ["abort", "told_error_of"]
 
-_log = logging.getLogger(__name__)
 
-
-def told_error_of(error: Exception, method: str) -> RingmillError:
+def told_error_of(error: Exception, method: str, complaints: Complaints) -> RingmillError:
     """What the caller of a method is told that raised this.
 
-    An unexpected error is logged with its trace and becomes INTERNAL.
+    An unexpected error is logged, the first of a kind with its trace, and becomes INTERNAL.
     """
-    return error if isinstance(error, RingmillError) else _unexpected(error, method)
+    if isinstance(error, RingmillError):
+        return error
+    complaints.add(method, error)
+    return RingmillError(f"{method} failed: {type(error).__name__}: {error}", outcome="unknown")
 
 
 async def abort(context: grpc.aio.ServicerContext, status: WholeStatus) -> NoReturn:
@@ -37,8 +38,3 @@ async def abort(context: grpc.aio.ServicerContext, status: WholeStatus) -> NoRet
     """
     await context.abort(*status)
     raise AssertionError("abort always raises")
-
-
-def _unexpected(error: Exception, method: str) -> RingmillError:
-    _log.error("%s failed", method, exc_info=error)
-    return RingmillError(f"{method} failed: {type(error).__name__}: {error}", outcome="unknown")

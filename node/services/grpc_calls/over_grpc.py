@@ -13,9 +13,11 @@ from typing import TypeAlias
 
 import grpc
 
+from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.error_status import end_with, whole_status
 from ringmill.node.services.grpc_calls.grpc_refusals import abort, told_error_of
+from ringmill.node.services.grpc_calls.timed_uploads import TimedUploads
 from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
@@ -44,9 +46,10 @@ def grpc_handlers(
     admit: Admitting | None = None,
 ) -> GrpcHandlers:
     """The handlers of each service."""
+    beginning = _Beginning(clock, prove, admit)
     return {
         service.name: {
-            name: _handler(method, f"{service.name}/{name}", _Beginning(clock, prove, admit))
+            name: _handler(method, f"{service.name}/{name}", beginning)
             for name, method in service.methods.items()
         }
         for service in tables
@@ -54,12 +57,14 @@ def grpc_handlers(
 
 
 class _Beginning:
-    """What is done before a method runs."""
+    """What is done before a method runs, and whom its faults are told."""
 
     def __init__(self, clock: Clock, prove: Proving, admit: Admitting | None) -> None:
         self._clock = clock
         self._admit = admit
         self._prove = prove
+        self.complaints = Complaints("gRPC", clock)
+        self.uploads = TimedUploads()
 
     async def call(
         self, context: grpc.aio.ServicerContext, name: str, body: bytes = b"", *, tells_clock: bool = False
@@ -92,7 +97,7 @@ def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHan
             tells_clock = method.tells_clock
             return await method.run(body, await beginning.call(context, name, body, tells_clock=tells_clock))
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            status = whole_status(told_error_of(error, name))
+            status = whole_status(told_error_of(error, name, beginning.complaints))
         del body  # or the call would keep it
         return await abort(context, status)
 
@@ -101,11 +106,14 @@ def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHan
 
 def _upload(method: Upload, name: str, beginning: _Beginning) -> grpc.RpcMethodHandler:
     async def answer(bodies: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+        sent = beginning.uploads.of(bodies)
         try:
-            return await method.run(bodies, await beginning.call(context, name))
+            return await method.run(sent, await beginning.call(context, name))
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            status = whole_status(told_error_of(error, name))
-        del bodies  # or the call would keep it
+            status = whole_status(told_error_of(error, name, beginning.complaints))
+        finally:
+            sent.close()
+        del bodies, sent  # or the call would keep it
         return await abort(context, status)
 
     return grpc.stream_unary_rpc_method_handler(answer)
@@ -118,6 +126,6 @@ def _stream(method: Stream, name: str, beginning: _Beginning) -> grpc.RpcMethodH
             async for each in method.run(body, call):
                 yield each
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
-            end_with(context, told_error_of(error, name))
+            end_with(context, told_error_of(error, name, beginning.complaints))
 
     return grpc.unary_stream_rpc_method_handler(answer)

@@ -23,7 +23,7 @@ from ringmill.client.local.local_state import (
     read_token,
     save_cluster,
 )
-from ringmill.cluster.adapters.files.private_files import distrust, make_private_folder
+from ringmill.cluster.adapters.files.private_files import distrust, make_private_folder, replace_private
 from ringmill.cluster.errors import CorruptData, PermissionDenied
 
 NODE = LocalNode("n1", "127.0.0.1:7101", "")
@@ -180,3 +180,13 @@ def test_what_is_missing_in_a_state_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "cluster.json").write_text("{}")
     with pytest.raises(CorruptData, match="'format' is missing"):
         load_cluster(str(tmp_path))
+
+
+def test_a_secret_that_could_not_be_written_leaves_no_draft_of_it(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("former")
+    for failing in ("fsync", "replace"):
+        full = OSError(28, "No space left on device")
+        with patch.object(os, failing, side_effect=full), pytest.raises(OSError, match="No space"):
+            replace_private(str(token), b"next", is_synced=True)
+        assert [each.name for each in tmp_path.iterdir()] == ["token"] and token.read_text() == "former"

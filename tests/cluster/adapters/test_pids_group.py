@@ -71,7 +71,7 @@ if pid == 0:
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    os.write(1, b"then born")
+    os.write(1, b"then born, " + (b"full" if group.was_full else b"never full"))
     os._exit(0)
 os.waitpid(pid, 0)
 assert group.remove()
@@ -186,7 +186,7 @@ def test_where_the_kernel_takes_no_share_there_is_no_cpu_group_and_none_is_left(
 
 
 def test_a_group_without_births_stays_as_it_is_until_it_is_ended(place: str) -> None:
-    assert told_by(NO_BIRTHS) == "refused, then born"
+    assert told_by(NO_BIRTHS) == "refused, then born, never full"
 
 
 def test_groups_of_makers_who_are_gone_are_removed(place: str) -> None:
@@ -199,3 +199,18 @@ def test_groups_of_makers_who_are_gone_are_removed(place: str) -> None:
     assert deserted not in os.listdir(place)
     assert f"ringmill-{os.getpid()}-mine" in os.listdir(place)
     assert mine.remove()
+
+
+def test_what_a_former_process_of_this_number_has_left_is_removed_or_gone_round(place: str) -> None:
+    name = f"{os.getpid()}-7"
+    left = groups_of_this_process().make(name, 4)
+    groups = groups_of_this_process()
+    assert left is not None
+    groups.remove_deserted()
+    assert f"ringmill-{name}" not in os.listdir(place)
+    made = [groups.make(name, 4) for _ in range(3)]
+    try:
+        assert None not in made and len({each._folder for each in made if each}) == 3
+        assert len({each._cpu_folder for each in made if each and each._cpu_folder}) in (0, 3)
+    finally:
+        assert all(each.remove() for each in made if each)

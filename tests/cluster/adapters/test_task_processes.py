@@ -362,6 +362,7 @@ async def test_a_fork_bomb_of_sessions_is_ended_by_name_with_everybody(
     processes: TaskProcesses, tmp_path: Path
 ) -> None:
     """It stops by itself at some hundreds, each forking on in a session of its own."""
+    quiet = await start(processes, tmp_path, processes=40)
     bomb = await start(processes, tmp_path, processes=40)
     await bomb.send(
         textwrap.dedent(
@@ -388,6 +389,7 @@ async def test_a_fork_bomb_of_sessions_is_ended_by_name_with_everybody(
     assert bomb.breach == "processes"
     born = [int(name.partition("-")[2]) for name in os.listdir(tmp_path)]
     await until(lambda: not any(map(is_alive, born)), "nobody of the bomb is left")
+    assert await ask(quiet, "answer('not of it')") == "not of it" and not quiet.breach
     task = await start(processes, tmp_path)
     assert await ask(task, "answer('still here')") == "still here"
 

@@ -228,11 +228,11 @@ def test_nothing_moves_in_a_cluster_that_goes_on_without_most_voters() -> None:
 
 
 def test_who_was_to_leave_before_most_voters_were_lost_can_be_removed_again() -> None:
-    leaving = MemberChanges(remove=[NodeId("n5")])
-    topology = following(cluster(5), with_members(cluster(5), leaving))
-    after = recovered(topology, [NodeId("n1"), NodeId("n2"), NodeId("n3")])
-    assert after.owned_by(NodeId("n5")) and after.member(NodeId("n5")).state == "up"
-    again = with_members(after, leaving)
+    leaving, lost = NodeId("n7"), [NodeId("n1"), NodeId("n2"), NodeId("n3")]
+    topology = following(cluster(7), with_members(cluster(7), MemberChanges(remove=[leaving])))
+    after = recovered(topology, lost)
+    assert after.owned_by(leaving) and after.member(leaving).state == "up"
+    again = with_members(after, MemberChanges(remove=[*lost, leaving]))
     assert again is not None and again.is_moving
 
 

@@ -8,7 +8,13 @@ import pytest
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, DiskId, NodeId
 from ringmill.cluster.membership.start_rules import others_needed
-from ringmill.cluster.ring.recovery import EPOCHS_PASSED, check_recoverable, recovered
+from ringmill.cluster.ring.recovery import (
+    EPOCHS_PASSED,
+    check_recoverable,
+    is_recovered,
+    plan_recovery,
+    recovered,
+)
 from ringmill.cluster.ring.succession import check_follows
 from ringmill.cluster.ring.topology import MAX_FORMERS, Member, Topology, first_topology
 
@@ -66,3 +72,21 @@ def test_the_newest_former_clusters_are_kept_up_to_a_limit() -> None:
     assert Topology.decode(twice.encode()).formers == twice.formers
     with pytest.raises(InvalidArgument, match="former clusters is 17"):
         replace(twice, formers=(*twice.formers, once.cluster)).check()
+
+
+def test_a_second_loss_is_counted_with_the_first_and_need_not_name_it_again() -> None:
+    once, last = recovered(formed(5), NAMES[:3]), [NAMES[3]]
+    left = NAMES[4]
+    lost = [number for number, row in enumerate(once.rows) if left not in row.nodes]
+    plan = plan_recovery(once, last, {})
+    assert (plan.left, list(plan.gone)) == ((left,), lost)
+    assert len(plan.gone) + len(plan.short) == len(once.rows), "one owner of three is left at most"
+    twice = recovered(once, last)
+    assert twice == recovered(once, NAMES[:4])
+    assert is_recovered(twice, last)
+    assert is_recovered(twice, NAMES[:4])
+    check_recoverable(twice, last)
+    assert not is_recovered(twice, [left])
+    assert not is_recovered(twice, [])
+    with pytest.raises(InvalidArgument, match="no member would be left"):
+        check_recoverable(once, NAMES[3:5])

@@ -126,6 +126,8 @@ TRIES: dict[str, Callable[[str], object]] = {
     "ptrace": lambda _: _of_libc("ptrace", 0, 0, 0, 0),
     "unshare": lambda _: _of_libc("unshare", 0x10000000),  # CLONE_NEWUSER
     "shmget": lambda _: _of_libc("shmget", 0, 4096, 0o1600),
+    "shmctl": lambda number: _of_libc("shmctl", int(number), 2, ctypes.create_string_buffer(256)),  # IPC_STAT
+    "memfd": lambda _: os.close(os.memfd_create("x")),
     "keyctl": lambda _: _of_libc("syscall", 250 if os.uname().machine == "x86_64" else 219, 0, -3, 0),
 }
 

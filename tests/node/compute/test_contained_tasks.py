@@ -3,6 +3,7 @@
 Whatever is refused succeeds in the same process when it is not contained.
 """
 
+import ctypes
 import json
 import os
 import socket
@@ -150,15 +151,28 @@ def tries_to_escape(premises: Premises, listening: dict[str, str]) -> list[str]:
         f"append {root}/other", f"shorten {root}/inputs/lines", f"rename {root}/other",
         f"mkdir {root}/made", f"signal {os.getpid()}", "signal_parent", "environment", "memory", "limits",
         "priority", "schedule", "lease", "ptrace", "unshare", "shmget", "keyctl", "listen",
+        "memfd",
         *(f"{name} {where}" for name, where in listening.items()),
     ]  # fmt: skip
 
 
-async def test_what_reaches_out_of_a_task_is_refused(premises: Premises, listening: dict[str, str]) -> None:
-    lines = tries_to_escape(premises, listening)
+@pytest.fixture
+def segment() -> Iterator[int]:
+    """Shared memory of System V that another program has."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = libc.shmget(0, 4096, 0o1600)
+    yield number
+    libc.shmctl(number, 0, None)
+
+
+async def test_what_reaches_out_of_a_task_is_refused(
+    premises: Premises, listening: dict[str, str], segment: int
+) -> None:
+    lines = [*tries_to_escape(premises, listening), f"shmctl {segment}"]
     held = await premises.found(*lines)
     assert len(held) == len(lines)
-    other_ends = {"link": "OSError: [Errno 18]", "read_in_a_child": "CalledProcessError"}
+    other_ends = {"link": "OSError: [Errno 18]", "read_in_a_child": "CalledProcessError",
+                  "memfd": "OSError: [Errno 38]"}  # fmt: skip
     for name, said in held.items():
         assert said.startswith(other_ends.get(name, "PermissionError")), name
     premises.containment = replace(premises.containment, is_on=False)

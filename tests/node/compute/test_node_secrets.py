@@ -28,7 +28,9 @@ def test_data_token_and_key_are_no_inputs(monkeypatch: pytest.MonkeyPatch) -> No
         token_file="/etc/ringmill/token",
         tls=TlsPaths("tls/n1.pem", "tls/n1.key", "tls/ca.pem"),
     )
-    assert set(_containment(config).secrets) == {"/srv/n1", "/etc/ringmill/token", "/usr/tls/n1.key"}
+    assert set(_containment(config).secrets) == {
+        "/srv/n1", "/etc/ringmill/token", "/etc/ringmill/token.new", "/usr/tls/n1.key", "/usr/tls/n1.key.new",
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -64,3 +66,19 @@ async def test_a_link_to_the_token_is_no_input_and_no_side_data(
                     await plan
             else:
                 assert (await plan).splits != (), "what is named is an input otherwise"
+
+
+async def test_an_output_that_a_link_leads_into_a_folder_of_the_cluster_is_refused(
+    processes: TaskProcesses, tmp_path: Path
+) -> None:
+    (tmp_path / "prod").mkdir()
+    (tmp_path / "mine").symlink_to(tmp_path / "prod")
+    (tmp_path / "words").write_text("a b\n")
+    spec = JobSpec(
+        job="j-1", module="m", name="n", bundle_sha256="", inputs=(f"{tmp_path}/words",),
+        output=f"{tmp_path}/mine/n4", input_format="lines", output_format="tsv", reducers=1,
+    )  # fmt: skip
+    containment = TaskContainment(is_on=True, secrets=(str(tmp_path / "prod"),))
+    with pytest.raises(InvalidArgument, match="mine leads by a link into a folder of the cluster itself"):
+        await JobStepRunner(processes, containment).plan(spec)
+    assert os.listdir(tmp_path / "prod") == []

@@ -64,7 +64,7 @@ def test_a_record_is_an_object_on_a_line(log: io.StringIO) -> None:
     try:
         raise ValueError("it broke")
     except ValueError as error:
-        logging.root.error("%s failed", "kv.put", exc_info=error)
+        logging.root.error("%s: %s failed", "n1", "kv.put", exc_info=error)
     state, notice, failed = records(log)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(state.pop("time")))
     assert state == {
@@ -72,7 +72,7 @@ def test_a_record_is_an_object_on_a_line(log: io.StringIO) -> None:
         "logger": "root",
     }  # fmt: skip
     assert (notice["event"], notice["epoch"]) == (NOTICE, 4)
-    assert failed["event"] == "request.failed" and "ValueError: it broke" in str(failed["error"])
+    assert failed["event"] == "request.faulty" and "ValueError: it broke" in str(failed["error"])
 
 
 def test_what_a_stranger_sends_ends_no_line_and_steers_no_terminal(log: io.StringIO) -> None:

@@ -19,7 +19,7 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
-from ringmill.cluster.ports import Priority
+from ringmill.cluster.ports import Clock, Priority
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created, dropped
 from ringmill.cluster.ring.succession import check_follows
 from ringmill.cluster.ring.topology import Owner, Topology
@@ -63,6 +63,43 @@ def test_a_change_is_held_by_all_members_that_answer() -> None:
             assert known(world, node) == changed.topology
         again = await change(world, "n2", "carts")
         assert not again.was_made and again.topology.epoch == 2
+
+    world.run(story())
+
+
+class SleepingClock:
+    """Its monotonic clock stands still while the machine sleeps."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.slept_s = 0.0
+
+    def wall(self) -> float:
+        return self._clock.wall() + self.slept_s
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def boottime(self) -> float:
+        return self._clock.boottime() + self.slept_s
+
+
+def test_a_change_is_not_made_after_its_node_has_slept_past_the_deadline() -> None:
+    """It may name a member by a name that somebody else has by then."""
+    world = World()
+
+    async def story() -> None:
+        epochs = world.nodes["n1"].membership.epochs
+        clock = epochs._clock = SleepingClock(epochs._clock)
+
+        def made_asleep(topology: Topology, may_be_made: bool) -> Topology | None:
+            clock.slept_s = 3600.0
+            return created(topology, NewKeyspace("carts"))
+
+        with pytest.raises(DeadlineExceeded) as caught:
+            await world.on("n1", epochs.change(made_asleep, 5.0))
+        assert caught.value.outcome == "failed"
+        assert "carts" not in names(known(world, "n2"))
 
     world.run(story())
 

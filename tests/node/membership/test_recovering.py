@@ -154,6 +154,25 @@ def test_disks_that_a_first_recovery_gave_up_are_foreign_after_a_second_one() ->
     run(story, nodes=5)
 
 
+def test_a_second_word_asks_nothing_of_those_that_the_first_one_gave_up() -> None:
+    """Neither are they named again, nor are the processes on their old disks in the way."""
+
+    async def story(world: HealingWorld) -> None:
+        kill(world, "n1", "n2", "n3")
+        await go_on(world, "n4", "n1", "n2", "n3")
+        await until(lambda: world["n5"].membership.topology.serving)
+        await until(lambda: len(world["n5"].membership.topology.topology().formers) == 1)
+        world.world.nodes["n1"].start()
+        await world.world.nodes["n1"].up()
+        await until(lambda: world["n1"].membership.topology.is_displaced)
+        kill(world, "n4")
+        made, is_new = await go_on(world, "n5", "n4")
+        assert is_new and len(made.formers) == 2
+        assert await go_on(world, "n5", "n4") == (made, False)
+
+    run(story, nodes=5)
+
+
 def test_given_up_members_are_not_waited_for_when_a_clock_has_jumped() -> None:
     async def story(world: HealingWorld) -> None:
         await fill(world)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable
-from ringmill.cluster.ids import NodeId, Start
+from ringmill.cluster.ids import Epoch, NodeId, Start
 from ringmill.cluster.membership.start_rules import NO_MARK, Announcement, FoundLogs, LogMark, Remembered
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.node.identity.identity import FolderRefused
@@ -247,6 +247,29 @@ async def test_a_member_that_is_stopping_notes_nothing_any_more() -> None:
         await asyncio.sleep(0.1)
         assert not again.agent.serving
         assert three.disks[N2].durable == kept
+
+
+async def test_a_member_that_has_left_is_told_no_more_and_one_that_comes_again_is() -> None:
+    def told() -> set[str]:
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        return {name.split()[1] for name in names if name.endswith("of this start")}
+
+    async def until(members: set[str]) -> None:
+        async with asyncio.timeout(5):
+            while told() != members:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async with cluster(3) as three:
+        one = await three.start(N1, FIRST)
+        before, epoch = three.topology, Epoch(2)
+        seat = before.member(N1).seat
+        rows = [replace(row, owners=(seat,), row_epoch=epoch, copy_epochs=(epoch,)) for row in before.rows]
+        left = replace(before, epoch=epoch, members=before.members[:2], voters=(seat,), rows=tuple(rows))
+        await until({N2, N3})
+        await one.agent.adopt(left)
+        await until({N2})
+        await one.agent.adopt(replace(left, epoch=Epoch(3), members=before.members))
+        await until({N2, N3})
 
 
 async def test_a_copy_that_one_of_four_others_has_noted_does_not_end_the_original(

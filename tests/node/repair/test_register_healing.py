@@ -9,16 +9,18 @@ import pytest
 
 import ringmill.node.replica.registers.register_serving
 import ringmill.node.replica.registers.register_store
-from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
-from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState, accept, prepare
+from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
+from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Incr
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.errors import CorruptData, QuorumNotReached
-from ringmill.cluster.ids import KeyspaceId, NodeId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.repair.damage.parts import Part, PartKind
+from ringmill.node.repair.register_healing import _newest
 from ringmill.node.replica.registers.register_messages import (
     ACCEPT,
     PREPARE,
@@ -187,6 +189,61 @@ def test_without_the_floor_a_change_is_lost(monkeypatch: pytest.MonkeyPatch) -> 
     async def story(world: HealingWorld) -> None:
         agreed, value = await late_accept(world)
         assert (agreed, value) == (2, None), "a majority has accepted it, and it is gone"
+
+    run(story)
+
+
+def healed_of(states: list[AcceptorState]) -> AcceptorState:
+    pages = [RegistersPage(Epoch(1), 1000, ((b"x", each.accepted, each.value),), b"") for each in states]
+    return _newest(pages, b"", b"", b"y")[b"x"]
+
+
+def heard(answers: dict[str, AcceptorState]) -> Phase:
+    phase = Phase([NodeId(f"n{number}") for number in range(1, 6)])
+    for node, state in answers.items():
+        phase.agree(NodeId(node), state.accepted, state.value)
+    return phase
+
+
+def test_a_copy_beside_a_higher_promise_that_was_lost_is_not_shown_as_chosen() -> None:
+    low, high = Ballot(1, NodeId("n1"), 1, "b0"), Ballot(1, NodeId("n2"), 1, "b1")
+    owners = {f"n{number}": UNTOUCHED for number in range(1, 6)}
+    promised = {"n2": low, "n3": low, "n4": high, "n5": high}
+    owners |= {node: prepare(UNTOUCHED, ballot) or UNTOUCHED for node, ballot in promised.items()}
+    owners |= {node: accept(owners[node], low, b"low") or UNTOUCHED for node in ("n2", "n3")}
+    owners["n5"] = accept(owners["n5"], high, b"high") or UNTOUCHED
+    owners["n1"] = healed_of([owners[node] for node in ("n2", "n3", "n4")])  # n1 had promised `high`
+    phase = heard({node: owners[node] for node in ("n1", "n2", "n3", "n4")})
+    assert (phase.value, phase.is_chosen) == (b"low", False), "n1, n4 and n5 still go on from the other one"
+    assert heard({node: owners[node] for node in ("n1", "n4", "n5")}).value == b"high"
+    again = healed_of([owners["n1"], owners["n2"], owners["n4"]])
+    assert again == owners["n1"], "a copy of a copy is one"
+
+
+def test_a_copy_is_told_to_each_later_round_and_does_not_hide_what_was_accepted() -> None:
+    ballots = [Ballot(2, NodeId("n1"), 1, boot) for boot in ("a9", "b0", "b1")]
+    assert ballots[0] < ballots[1] < ballots[1].of_copy < ballots[2]
+    accepted = AcceptorState(ballots[1], ballots[1], b"chosen")
+    copy = healed_of([accepted])
+    former = AcceptorState(ballots[0], ballots[0], b"former")
+    assert heard({"n1": copy, "n4": former, "n5": UNTOUCHED}).value == b"chosen"
+    phase = heard({"n1": copy, "n2": accepted, "n3": accepted, "n5": accepted})
+    assert phase.is_chosen, "three have accepted it themselves"
+
+
+def test_what_survived_of_a_register_stays_accepted_where_a_copy_is_no_newer() -> None:
+    async def story(world: HealingWorld) -> None:
+        await incr(world, "n1", KEYS[0])
+        topology = world.world.topology
+        partition = topology.partition_of(SPACE, KEYS[0])
+        prefix = registers_prefix(Copy(partition, topology.row(partition).copy_epochs[0]))
+        key = prefix + SPACE.epoch.to_bytes(8, "big") + SPACE.ordinal.to_bytes(4, "big") + KEYS[0]
+        store = world["n1"].replica.registers
+        state = await world.inside("n1", store.read(key))
+        await world.inside("n1", store.put_healed(key, healed_of([state])))
+        after = await world.inside("n1", store.read(key))
+        assert after.accepted == state.accepted != NO_BALLOT
+        assert after.value == state.value
 
     run(story)
 

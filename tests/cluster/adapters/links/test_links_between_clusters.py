@@ -13,7 +13,7 @@ from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.ports import Incoming, Priority
 
-N2 = NodeId("n2")
+N1, N2 = NodeId("n1"), NodeId("n2")
 C2, C1 = ClusterId("c2"), ClusterId("c1")
 
 
@@ -62,6 +62,28 @@ async def test_streams_of_members_that_have_not_gone_over_end(nodes: Any) -> Non
     for priority in (Priority.WRITE, Priority.CONTROL):
         with pytest.raises(RingmillError):
             await ask(n1, "echo", priority)
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(Unavailable):
+                assert await ask(n1, "topology.pull", Priority.CONTROL) == b"hi"
+                break
+            await asyncio.sleep(0.05)
+
+
+async def test_links_from_before_the_cluster_was_known_are_not_kept_to_another_one(nodes: Any) -> None:
+    """A node that starts asks members for the topology before its transport knows of any cluster."""
+    n1, n2 = await nodes.start("n1", cluster=None), await nodes.start("n2", cluster="c2")
+    n2.join(C2, C1)
+    for by in (n1, n2):
+        for method in ("echo", "topology.pull"):
+            by.serve(method, echo)
+    assert await ask(n1, "topology.pull", Priority.CONTROL) == b"hi"
+    assert await n2.call(N1, "echo", b"hi", timeout_s=5, priority=Priority.CONTROL) == b"hi"
+    n1.join(C1)
+    await asyncio.sleep(0.1)
+    for by, to in ((n1, N2), (n2, N1)):
+        with pytest.raises(RingmillError):
+            await by.call(to, "echo", b"hi", timeout_s=5, priority=Priority.CONTROL)
     async with asyncio.timeout(10):
         while True:
             with contextlib.suppress(Unavailable):

@@ -425,6 +425,23 @@ async def test_keys_and_authorities_change_under_load(over_tcp: Nodes, certifica
     assert await ask(over_tcp.transports[N2], N1) == b"", "the former files stay in force"
 
 
+async def test_a_link_that_goes_on_connects_again_with_the_files_of_now(
+    over_tcp: Nodes, certificates: Certificates
+) -> None:
+    authority, files = certificates.authority, certificates.of("n1")
+    await over_tcp.start("n1", tls=files)
+    address = over_tcp.addresses[N1]
+    async with ClientLink(address, token=SECRET, tls=certificates.client()) as link:
+        for step in (authority.rotate, lambda: authority.issue("n1", replace=True)):
+            await link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 5)
+            step()
+            await over_tcp.crash("n1")
+            await over_tcp.start("n1", tls=files, at=address)
+        await link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 5)
+        assert len(link._former) == 1, "closed later, or with the link"
+    assert not link._former
+
+
 async def _served_by(address: str, tls: TlsFiles) -> str:
     """The serial number of the certificate that is shown at the port for gRPC."""
     host, _, port = address.rpartition(":")

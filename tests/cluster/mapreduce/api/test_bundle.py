@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from contextlib import suppress
 from hashlib import sha256
 
 import pytest
@@ -94,3 +95,21 @@ def test_a_bundle_that_leaves_its_folder_or_unpacks_to_too_much_is_refused_unrea
     monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail(f"{what} was unpacked"))
     with pytest.raises(InvalidArgument, match=message):
         check_bundle(data, sha256(data).hexdigest())
+
+
+def test_a_bundle_with_any_byte_changed_is_refused_by_name_or_taken() -> None:
+    data = zipped(MARK, ("job.py", b"x = 1\n", STORED))
+    for at in range(len(data)):
+        for changed in (data[at] ^ 1, data[at] ^ 0x80, 0xFF):
+            crafted = data[:at] + bytes([changed]) + data[at + 1 :]
+            with suppress(InvalidArgument):
+                check_bundle(crafted, sha256(crafted).hexdigest())
+
+
+@pytest.mark.parametrize(("at", "value"), [(20, (10_000_000).to_bytes(4, "little") * 2), (8, b"\1\0")])
+def test_sizes_and_flags_that_are_not_so_are_refused_by_name(at: int, value: bytes) -> None:
+    data = zipped(MARK)
+    start = data.index(b"PK\1\2") + at  # of the entry in the list of files
+    crafted = data[:start] + value + data[start + len(value) :]
+    with pytest.raises(InvalidArgument, match="are no bundle"):
+        check_bundle(crafted, sha256(crafted).hexdigest())

@@ -23,6 +23,7 @@ from ringmill.cluster.ring.plans.moving_rate import (
     projected_s,
 )
 from ringmill.cluster.ring.plans.topology_plan import TopologyPlan, loads_of, plan_changes
+from ringmill.cluster.ring.recovery import recovered
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.cluster.ring.topology_entries import Member
 
@@ -242,3 +243,23 @@ def test_sizes_are_those_that_owners_tell_or_else_estimates() -> None:
     untold = [at for at, row in enumerate(apart.rows) if first not in row.nodes]
     mixed = known_sizes(apart, {first: dict.fromkeys(range(64), 10)}, {first: apart.owned_by(first) * 10})
     assert all(0 < mixed[at] < 10 for at in untold) and set(mixed) == {10, mixed[untold[0]]}
+
+
+def test_no_plan_gives_partitions_to_members_whose_disks_were_given_up() -> None:
+    lost = [N1, N2, N3]
+    topology = recovered(cluster(7), lost)
+    with pytest.raises(InvalidArgument, match="partitions would go to n1, n2, n3, whose disks were given up"):
+        planned(topology, MemberChanges(remove=[NodeId("n7")]))
+    with pytest.raises(InvalidArgument, match="2 members would be left, and N is 3"):
+        planned(topology, MemberChanges(remove=[NodeId("n6"), NodeId("n7")]))
+    given_up = {each.id for each in topology.members if each.is_given_up}
+    for changes in (
+        MemberChanges(add=[member(8)]),
+        MemberChanges(remove=lost),
+        MemberChanges(replace={N1: member(8)}),
+    ):
+        plan = planned(topology, changes)
+        assert plan.moves
+        assert not given_up & {move.joiner for move in plan.moves}
+    with pytest.raises(InvalidArgument, match="would go to n2, whose"):
+        planned(recovered(cluster(4), lost[:2]), MemberChanges(remove=lost[:1]))

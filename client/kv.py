@@ -282,6 +282,29 @@ def time_of_read(space: AsyncKeyspace, timeout: Seconds | None) -> float:
     return space._router.timeout_s if timeout is None else checked_timeout_s(timeout)
 
 
+def watch_of_prefix(
+    space: AsyncKeyspace,
+    prefix: Key,
+    opened: Callable[[str], None],
+    *,
+    after: str | None,
+    from_now: bool = False,
+    r: Level | None = None,
+) -> AsyncIterator[PrefixChange]:
+    """As `watch_prefix`.  A watch from now tells `opened` the cursor of now, from which another goes on."""
+    return prefix_changes_of(
+        space._router,
+        space._operations,
+        space.name,
+        prefix,
+        after=after,
+        from_now=from_now,
+        r=r,
+        patience=PATIENCE_S,
+        opened=opened,
+    )
+
+
 def under_name(space: AsyncKeyspace, name: OperationName) -> AsyncKeyspace:
     """The same keyspace, whose next write has this name: sent once more it is the same write (rule V4)."""
     return AsyncKeyspace(space.name, space._router, space._operations.named(name))

@@ -14,12 +14,15 @@ from functools import partial
 from typing import Final
 
 from ringmill.client.connection import AsyncClient
-from ringmill.cluster.errors import Overloaded, PermissionDenied, RingmillError, Unavailable
+from ringmill.client.gateway.protection.caller_limits import SharedRoom
+from ringmill.cluster.errors import DeadlineExceeded, Overloaded, PermissionDenied, RingmillError, Unavailable
 
 __all__ = ["ClientsByToken"]
 
 MOST_TOKENS: Final = 64
 MOST_OPENING: Final = 16  # connections with a token that is not known yet: strangers may try many
+OPENING_OF_ONE: Final = 12
+"""Of those of one caller."""
 AGAIN_S: Final = 1.0
 LOOK_S: Final = 1.0
 
@@ -36,24 +39,25 @@ class ClientsByToken:
         self._most = most
         self._clients: OrderedDict[str, AsyncClient] = OrderedDict()
         self._opening: dict[str, asyncio.Task[AsyncClient]] = {}
+        self._places = SharedRoom(MOST_OPENING, OPENING_OF_ONE)
         self._closing: set[asyncio.Task[None]] = set()
         self._users: dict[str, int] = {}
         self._is_closed = False
 
     @asynccontextmanager
-    async def lent(self, token: str = "") -> AsyncIterator[AsyncClient]:
+    async def lent(self, token: str = "", caller: str = "") -> AsyncIterator[AsyncClient]:
         """The connected client for a token, which stays open within this block.  Raises as `client`."""
-        client = await self.taken(token)
+        client = await self.taken(token, caller)
         try:
             yield client
         finally:
             self.give_back(token)
 
-    async def taken(self, token: str) -> AsyncClient:
+    async def taken(self, token: str, caller: str = "") -> AsyncClient:
         """The same until `give_back`, which is to be called once."""
         self._users[token] = self._users.get(token, 0) + 1
         try:
-            return await self.client(token)
+            return await self.client(token, caller)
         except BaseException:
             self.give_back(token)
             raise
@@ -65,9 +69,9 @@ class ClientsByToken:
             del self._users[token]
             self._close_unused()
 
-    async def client(self, token: str = "") -> AsyncClient:
+    async def client(self, token: str = "", caller: str = "") -> AsyncClient:
         """The connected client for a token; "" for a caller who shows none.  It may be closed for a newer one
-        at any time: `lent` and `taken` give one that is not.
+        at any time: `lent` and `taken` give one that is not.  `caller` is whose share of the tries it takes.
 
         Raises PermissionDenied for a token that no node knows, Overloaded while many others are tried, and
         what connecting raises; the next call tries again.
@@ -80,9 +84,12 @@ class ClientsByToken:
             return known
         opening = self._opening.get(token)
         if opening is None:
-            if token and len(self._opening) >= MOST_OPENING:
+            place = caller or f"token {token}"
+            if token and not self._places.enter(place):
                 raise Overloaded("the gateway tries other tokens now", detail={"retry_after": AGAIN_S})
             opening = self._opening[token] = asyncio.create_task(self._open(token))
+            if token:
+                opening.add_done_callback(lambda _: self._places.leave(place))
             opening.add_done_callback(partial(self._opened, token))
         return await asyncio.shield(opening)
 
@@ -104,8 +111,10 @@ class ClientsByToken:
     async def _open(self, token: str) -> AsyncClient:
         try:
             return await self._connect(token).__aenter__()
-        except Unavailable as error:  # nodes that do not know a token do not prove that they are nodes
-            if token and await self._answers_others():
+        except (Unavailable, DeadlineExceeded) as error:
+            # Nodes that do not know a token do not prove that they are nodes.  Others may just be down.
+            is_refused = error.detail.get("proved") is False
+            if token and is_refused and await self._answers_others():
                 raise PermissionDenied(
                     "no node of the cluster knows this token",
                     detail={"token": "unknown"},

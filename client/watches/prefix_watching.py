@@ -8,7 +8,7 @@ docs/protocol/watches.md.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -56,8 +56,12 @@ def prefix_changes_of(
     from_now: bool,
     r: Level | None,
     patience: Seconds,
+    opened: Callable[[str], None] | None = None,
 ) -> AsyncIterator[PrefixChange]:
-    """The changes of all keys with a prefix.  Raises InvalidArgument at once."""
+    """The changes of all keys with a prefix.  A watch `from_now` tells `opened` the cursor of now.
+
+    Raises InvalidArgument at once.
+    """
     wanted, cursor = checked_bound("prefix", prefix), _parsed(after)
     if checked_flag("from_now", from_now) and cursor:
         raise InvalidArgument("a cursor knows where it begins: give `after` or `from_now`, not both")
@@ -67,7 +71,7 @@ def prefix_changes_of(
         )
     read_options(r=r)
     polls = _PrefixPolls(router, operations, keyspace, wanted, r, checked_patience_s(patience))
-    return polls.changes(cursor, is_told=not from_now)
+    return polls.changes(cursor, is_told=not from_now, opened=opened)
 
 
 class _PrefixPolls:
@@ -92,7 +96,9 @@ class _PrefixPolls:
         self._memory = SessionMemory(ClusterId(""))
         self._told: dict[bytes, bytes] = {}  # the context of what was told last, by key
 
-    async def changes(self, cursor: bytes, *, is_told: bool) -> AsyncIterator[PrefixChange]:
+    async def changes(
+        self, cursor: bytes, *, is_told: bool, opened: Callable[[str], None] | None
+    ) -> AsyncIterator[PrefixChange]:
         """From the cursor on; without one all keys with a value first, if `is_told`."""
         is_first = not cursor
         while True:
@@ -101,6 +107,8 @@ class _PrefixPolls:
                 async for page in self._pages(is_first=is_first, is_told=is_told):
                     for change in await self._read_all(page, is_first=is_first):
                         yield self._with(change, answer.unscanned)
+                if is_first and not is_told and opened is not None:
+                    opened(token_text(answer.cursor))
                 is_first = False
             else:
                 found = await self._read_all(answer.keys, is_first=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class HttpCall:
     `asking` asks with the caller's token; None for a route that needs no cluster.
     `common` are headers that every answer has.  `operation` is the name of a write that the caller may send
     again, and `body` what was read of it already.  `cache` is that of reads, if there is one;
-    `jobs` takes jobs, if this gateway does.
+    `jobs` takes jobs, if this gateway does.  `ending` is set when the gateway stops.
     """
 
     request: web.BaseRequest
@@ -70,6 +71,7 @@ class HttpCall:
     asking: AsyncClient | None
     common: Mapping[str, str]
     slot: Slot
+    ending: asyncio.Event
     cache: CallersCache | None = None
     operation: OperationName | None = None
     body: bytes | None = None

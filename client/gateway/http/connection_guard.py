@@ -7,12 +7,15 @@ each has a limit, and so has the number of connections.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any, Final, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
-from ringmill.client.gateway.http.problems import HttpRefusal, problem_answer
+from ringmill.client.gateway.http.problems import PROBLEM_TYPE, HttpRefusal, problem_answer, problem_document
 
 __all__ = ["ANSWER_S", "Connections", "HEAD_S", "IDLE_S"]
 
@@ -22,6 +25,8 @@ IDLE_S: Final = 60.0
 """Between two requests on a connection."""
 ANSWER_S: Final = 30.0
 """For a caller to take an answer, or a piece of one."""
+LAST_S: Final = 0.25
+"""For what is under way when its time is over, to end by being cancelled."""
 MOST_HEADERS: Final = 64
 MOST_HEADER_BYTES: Final = 8190
 
@@ -37,7 +42,11 @@ class Connections:
     def __init__(self, server: web.Server, most: int) -> None:
         self._server = server
         self._most = most
+        self._asked = 0
+        self._none_asked = asyncio.Event()
+        self._none_asked.set()
         self.open = 0
+        self.is_ending = False
 
     def __call__(self) -> web.RequestHandler:
         """For loop.create_server."""
@@ -48,9 +57,41 @@ class Connections:
         """Whether the newest connection is one too many."""
         return self.open > self._most
 
+    def begins(self) -> None:
+        """A request is under way."""
+        self._asked += 1
+        self._none_asked.clear()
+
+    def ends(self) -> None:
+        """It has its answer, or is given up."""
+        self._asked -= 1
+        if not self._asked:
+            self._none_asked.set()
+
+    async def end(self, grace_s: float) -> None:
+        """Close those on which nothing is asked, and each other one when it has its answer, within `grace_s`.
+
+        Bodies go on coming meanwhile: aiohttp's own shutdown drops what comes from its first moment on.
+        """
+        self.is_ending = True
+        for each in self._server.connections:
+            if isinstance(each, _GuardedConnection):
+                each.close_if_idle()
+        await self._wait(grace_s)
+        await self._server.shutdown(LAST_S)
+        await self._wait(LAST_S)  # it waits for none that it has cancelled
+
+    async def _wait(self, longest_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._none_asked.wait()
+
 
 class _GuardedConnection(web.RequestHandler):
-    __slots__ = ("_connections", "_head_timer", "_under_way", "_unread_timer")
+    __slots__ = (
+        "_answered", "_body", "_connections", "_head_timer", "_line", "_taken_timer", "_under_way",
+        "_unread_timer",
+    )  # fmt: skip
 
     def __init__(self, connections: Connections, server: web.Server) -> None:
         super().__init__(
@@ -69,27 +110,43 @@ class _GuardedConnection(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._under_way = False
         self._unread_timer: asyncio.TimerHandle | None = None
+        self._taken_timer: asyncio.TimerHandle | None = None
+        self._answered = 0
+        self._body: StreamReader | None = None  # of the newest request
+        self._line: asyncio.Transport | None = None  # aiohttp forgets its own one when it closes it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connections.open += 1
+        self._line = cast("asyncio.Transport", transport)
         super().connection_made(transport)
-        if self._connections.is_full and self.transport is not None:
-            self.transport.write(_TOO_MANY)
+        if self._connections.is_full:
+            self._end_with(_TOO_MANY)
+            return
+        if self._connections.is_ending:
             self.force_close()
             return
         self._expect_head()
+
+    def close_if_idle(self) -> None:
+        """Close it unless a whole head has come that has no answer yet."""
+        if not self._under_way and not self._messages:
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.open -= 1
         self._head_came()
         self._is_read()
+        if self._taken_timer is not None:
+            self._taken_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        is_of_body = self._body is not None and not self._body.is_eof()
         super().data_received(data)
         if self._messages:  # a whole head; most come in one piece, and no timer is made for them
             self._head_came()
-        elif not self._under_way and self._head_timer is None:
+            self._body = self._messages[-1][1]
+        elif data and not is_of_body and not self._under_way and self._head_timer is None:
             self._expect_head()
 
     def pause_writing(self) -> None:
@@ -106,10 +163,16 @@ class _GuardedConnection(web.RequestHandler):
     async def _handle_request(self, request: Any, start_time: Any, request_handler: Any) -> Any:
         self._head_came()
         self._under_way = True
+        self._connections.begins()
         try:
             return await super()._handle_request(request, start_time, request_handler)
         finally:
             self._under_way = False
+            self._answered += 1
+            self._expect_taken()
+            self._connections.ends()
+            if self._connections.is_ending:
+                self.close()
 
     def handle_error(
         self,
@@ -135,9 +198,30 @@ class _GuardedConnection(web.RequestHandler):
 
     def _give_up(self) -> None:
         self._head_timer = None
+        self._end_with(_TOO_SLOW)
+
+    def _end_with(self, answer: bytes) -> None:
         if self.transport is not None:
-            self.transport.write(_TOO_SLOW)
+            self.transport.write(answer)
+            self._expect_taken()
         self.force_close()
+
+    @property
+    def _is_untaken(self) -> bool:
+        return self._line is not None and self._line.get_write_buffer_size() > 0
+
+    def _expect_taken(self) -> None:
+        """What is too little to pause the transport is told by nobody, and closing would wait for it."""
+        if self._taken_timer is None and self._is_untaken:
+            loop = asyncio.get_running_loop()
+            self._taken_timer = loop.call_later(ANSWER_S, self._look, self._answered)
+
+    def _look(self, answered: int) -> None:
+        self._taken_timer = None
+        if answered != self._answered:
+            self._expect_taken()  # it may be of a later answer
+        elif self._is_untaken:
+            self._leave()
 
     def _is_read(self) -> None:
         if self._unread_timer is not None:
@@ -146,17 +230,16 @@ class _GuardedConnection(web.RequestHandler):
 
     def _leave(self) -> None:
         self._unread_timer = None
-        if self.transport is not None:
-            self.transport.abort()  # else what is buffered would wait for the caller
+        if self._line is not None:
+            self._line.abort()  # else what is buffered would wait for the caller
 
 
-def _last_answer(status: str, code: str, told: str) -> bytes:
-    body = f'{{"type": "urn:ringmill:error:{code.lower()}", "status": {status[:3]}, "detail": "{told}"}}\n'
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+def _last_answer(status: int, code: str, told: str) -> bytes:
+    """Told before there is a request, so that there is no id of one."""
+    body = json.dumps(problem_document(HttpRefusal(status, code, told))) + "\n"
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {PROBLEM_TYPE}\r\n"
+    return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
-_TOO_MANY: Final = _last_answer("503 Service Unavailable", "TOO_MANY_CONNECTIONS", "too many connections")
-_TOO_SLOW: Final = _last_answer(
-    "408 Request Timeout", "HEAD_TOO_SLOW", f"no request came within {HEAD_S:g} s"
-)
+_TOO_MANY: Final = _last_answer(503, "TOO_MANY_CONNECTIONS", "too many connections")
+_TOO_SLOW: Final = _last_answer(408, "HEAD_TOO_SLOW", f"no request came within {HEAD_S:g} s")

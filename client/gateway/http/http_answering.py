@@ -55,7 +55,9 @@ class HttpAnswering:
         run_id: str,
         tracing: Tracing = no_tracer,
         jobs: GatewayJobs | None = None,
+        ending: asyncio.Event | None = None,
     ) -> None:
+        """`ending` is set when the gateway stops: what goes on until its caller leaves it is ended then."""
         self._table = table
         self._clients = clients
         self._rules = rules
@@ -63,6 +65,7 @@ class HttpAnswering:
         self._run_id = run_id
         self._tracing = tracing
         self._jobs = jobs
+        self._ending = asyncio.Event() if ending is None else ending
         self._requests = 0
         self._memory = IdempotencyMemory()
 
@@ -93,6 +96,8 @@ class HttpAnswering:
             if HAS_BEGUN in request:
                 _cut_off(request, f"request {request_id}")
             _finish(request, answer, common)
+            if self._ending.is_set():
+                answer.force_close()
         return answer
 
     async def _answer(self, request: web.BaseRequest, common: Mapping[str, str]) -> web.StreamResponse:
@@ -105,16 +110,18 @@ class HttpAnswering:
         query = read_query(matched.route.parameters, _pairs(raw_query))
         if not matched.route.needs_cluster:
             slot = Slot(self._admission, "")
-            return await matched.route.handler(HttpCall(request, matched.path, query, None, common, slot))
+            return await matched.route.handler(
+                HttpCall(request, matched.path, query, None, common, slot, self._ending)
+            )
         token = _checked_bearer(request)
         # A token that no node has confirmed yet may be made up: its requests count for the address.
         is_known = bool(token) and self._clients.knows(token)
         caller = f"token {token}" if is_known else f"address {request.remote}"
         self._admission.check_rate(caller)
         with Slot(self._admission, caller) as slot:
-            client, cache = await self._clients.taken(token), self._admission.cache
+            client, cache = await self._clients.taken(token, caller), self._admission.cache
             slot.at_end(partial(self._clients.give_back, token))
-            call = HttpCall(request, matched.path, query, client, common, slot, jobs=self._jobs)
+            call = HttpCall(request, matched.path, query, client, common, slot, self._ending, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)
             asked = partial(self._asked, call, matched.route, token, caller)
             return await answered_in_span(self._tracing, request, matched.route, asked)

@@ -78,17 +78,18 @@ class HttpDoor:
         self._options = options
         self._pages = pages
         table = RouteTable((*ROUTES, *(route for each in pages for route in each.routes())))
+        self._ending = asyncio.Event()
         self._answering = HttpAnswering(
-            table, clients, rules, options.admission, run_id, options.tracing, options.jobs
+            table, clients, rules, options.admission, run_id, options.tracing, options.jobs, self._ending
         )
-        self._server: web.Server | None = None
+        self._connections: Connections | None = None
         self._listening: asyncio.Server | TlsListener | None = None
 
     async def open(self) -> str:
         """Listen; the address to ask.  Raises InvalidArgument when the port is taken."""
         options = self._options
-        self._server = web.Server(self._answering, handler_cancellation=True, access_log=None)
-        connections = Connections(self._server, options.most_connections)
+        server = web.Server(self._answering, handler_cancellation=True, access_log=None)
+        connections = self._connections = Connections(server, options.most_connections)
         loop = asyncio.get_running_loop()
         try:
             if options.tls is not None:
@@ -108,12 +109,13 @@ class HttpDoor:
         return f"{'http' if options.tls is None else 'https'}://{host}:{port}"
 
     async def close(self, grace_s: float) -> None:
-        """Take no new connection, and let requests under way end."""
+        """Take no new connection, end what only its caller would end, and let requests under way end."""
+        self._ending.set()
         if self._listening is not None:
             self._listening.close()
         for each in self._pages:
             await each.aclose()
-        if self._server is not None:
-            await self._server.shutdown(grace_s)
+        if self._connections is not None:
+            await self._connections.end(grace_s)
         if self._options.jobs is not None:
             await self._options.jobs.aclose()

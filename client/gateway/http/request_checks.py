@@ -28,7 +28,9 @@ _ALLOWED_HEADERS: Final = (
     "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID, X-Request-Id, "
     "traceparent"
 )
-_SHOWN_HEADERS: Final = "ETag, Retry-After, X-Request-Id"
+_SHOWN_HEADERS: Final = (
+    "Cache-Status, ETag, Idempotency-Replayed, Location, Retry-After, WWW-Authenticate, X-Request-Id"
+)
 
 
 def checked_origin(origin: str) -> str:

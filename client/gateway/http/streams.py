@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
 from ringmill.client.gateway.http.call import HttpCall
 from ringmill.client.gateway.http.connection_guard import ANSWER_S
-from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.errors import CorruptData, Unavailable
 
 __all__ = [
-    "BEAT_S", "EVENTS_TYPE", "HAS_BEGUN", "LINES_TYPE", "OpenStream", "event_text", "with_beats",
+    "BEAT_S", "EVENTS_TYPE", "HAS_BEGUN", "LINES_TYPE", "OpenStream", "event_text", "one_is_set",
+    "unless_ending", "with_beats",
 ]  # fmt: skip
 
 LINES_TYPE: Final = "application/x-ndjson"
@@ -85,18 +86,21 @@ def event_text(name: str, document: object, id: str = "") -> bytes:
 
 
 async def with_beats(
-    items: AsyncIterator[T], beat_s: float, *, first_s: float | None = None
+    items: AsyncIterator[T], beat_s: float, ending: asyncio.Event, *, first_s: float | None = None
 ) -> AsyncIterator[T | None]:
     """The items as they come, and None whenever none has come for `beat_s` seconds, at first for `first_s`.
 
-    Leaving it ends the wait for the next item.
+    It is over when `ending` is set.  Leaving it ends the wait for the next item.
     """
+    over = asyncio.ensure_future(ending.wait())
     following = asyncio.ensure_future(anext(items))
     wait_s = beat_s if first_s is None else first_s
     try:
         while True:
-            await asyncio.wait({following}, timeout=wait_s)
+            await asyncio.wait({following, over}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
             wait_s = beat_s
+            if over.done():
+                return
             if not following.done():
                 yield None
                 continue
@@ -107,5 +111,30 @@ async def with_beats(
             yield item
             following = asyncio.ensure_future(anext(items))
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        for task in (over, following):
+            task.cancel()
+        await asyncio.gather(over, following, return_exceptions=True)
+
+
+async def one_is_set(*events: asyncio.Event) -> None:
+    """Wait until one of them is."""
+    waiting = [asyncio.ensure_future(each.wait()) for each in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
+async def unless_ending(ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """Its result.  Raises Unavailable, and cancels it, when `ending` is set before it is done."""
+    doing, over = asyncio.ensure_future(work), asyncio.ensure_future(ending.wait())
+    try:
+        await asyncio.wait({doing, over}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise Unavailable("the gateway is stopping")
+        return doing.result()
+    finally:
+        for task in (doing, over):
+            task.cancel()
+        await asyncio.gather(doing, over, return_exceptions=True)

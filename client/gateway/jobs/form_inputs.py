@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from ringmill.client.gateway.jobs.kept_inputs import KeptInputs, WrittenInput
-from ringmill.cluster.errors import InvalidArgument, PermissionDenied, Unavailable
+from ringmill.cluster.errors import DiskFull, InvalidArgument, Overloaded, PermissionDenied, Unavailable
 
 __all__ = ["FormInputs"]
 
-_REFUSALS: Final = (InvalidArgument, PermissionDenied, Unavailable)
+_REFUSALS: Final = (InvalidArgument, PermissionDenied, Unavailable, Overloaded, DiskFull)
 """A member that tells one of them has not taken the job, and neither has one that was asked before it."""
 
 

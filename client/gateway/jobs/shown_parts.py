@@ -19,6 +19,7 @@ from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.file_urls import is_url
 from ringmill.cluster.mapreduce.files.file_kinds import is_packed
 from ringmill.cluster.mapreduce.files.unpacking import unpacked_blocks
+from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW
 from ringmill.cluster.ports import FileSystem, ReadFile
 
 __all__ = ["ShownPart", "ShownParts"]
@@ -46,16 +47,27 @@ class ShownParts:
     async def parts(self, state: JobState) -> list[ShownPart]:
         """In the order of the output.
 
-        Raises NotFound for a job that has not succeeded, or whose folder this machine does not see;
-        InvalidArgument when its output is no folder; CorruptData for a manifest that is none.
+        Raises NotFound for a job that has not succeeded, or whose folder this machine does not see, or has
+        the output of another job by now; InvalidArgument when its output is no folder; CorruptData for a
+        manifest that is none.
         """
         folder = _folder_of(state)
         try:
-            return await self._files.off_loop(self._listed, folder)
+            listed = await self._files.off_loop(self._listed, folder)
         except OSError as error:
             raise NotFound(
                 f"the output of job {state.job} is not in {folder} on the machine of this gateway"
             ) from error
+        parts = [part for part in listed if _PART.fullmatch(part.name)]
+        # A manifest names no job, as equal outputs have equal ones: its size is what tells.
+        if len(parts) == len(listed) and state.flow != NO_FLOW:
+            size = sum(part.size for part in parts)
+            if size != state.flow.bytes_out:
+                raise NotFound(
+                    f"the output of job {state.job} was replaced: {folder} has one of {size} bytes, and the "
+                    f"job wrote {state.flow.bytes_out}"
+                )
+        return parts
 
     async def content(
         self, state: JobState, part: ShownPart, *, unpacked: bool
@@ -85,10 +97,9 @@ class ShownParts:
             data = file.pread(min(file.size, _MOST_MANIFEST_BYTES), 0)
         try:
             rows = json.loads(data)["parts"]
-            parts = [_part_of(row) for row in rows]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            return [_part_of(row) for row in rows]
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise CorruptData(f"{folder}/{_MANIFEST} is no manifest") from error
-        return [part for part in parts if _PART.fullmatch(part.name)]
 
 
 def _part_of(row: Any) -> ShownPart:

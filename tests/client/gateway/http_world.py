@@ -20,8 +20,9 @@ __all__ = ["Caller", "http_door"]
 class Caller:
     """Asks the door at `url`, and collects the whole of each answer."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, door: HttpDoor) -> None:
         self.url = url
+        self.door = door
         self.session = session
 
     async def ask(self, method: str, path: str, **given: Any) -> Answered:
@@ -54,7 +55,7 @@ async def http_door(address: str, pages: Sequence[Pages] = (), **options: Any) -
     url = await door.open()
     try:
         async with aiohttp.ClientSession() as session:
-            yield Caller(url, session)
+            yield Caller(url, session, door)
     finally:
         await door.close(1.0)
         await clients.aclose()

@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 
 from ringmill.client.connection import AsyncClient
-from ringmill.client.gateway.clients_by_token import MOST_OPENING, ClientsByToken
+from ringmill.client.gateway.clients_by_token import MOST_OPENING, OPENING_OF_ONE, ClientsByToken
 from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
-from ringmill.cluster.errors import Overloaded, PermissionDenied, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, Overloaded, PermissionDenied, RingmillError, Unavailable
 
 GOOD = {"", "good", "other", "third"}
 
@@ -24,8 +24,10 @@ class FakeClient:
     async def __aenter__(self) -> FakeClient:
         self.world.opened += 1
         await self.world.may_answer.wait()
-        if self.world.is_down or self.token not in GOOD:
+        if self.world.is_down or self.world.endpoints_are_down:
             raise Unavailable("none of 3 endpoints answered")
+        if self.token not in GOOD:
+            raise self.world.refusal
         return self
 
     async def status(self, *, timeout: float) -> None:
@@ -41,6 +43,8 @@ class World:
         self.opened = 0
         self.closed: list[str] = []
         self.is_down = False
+        self.endpoints_are_down = False
+        self.refusal: RingmillError = Unavailable("they proved nothing", detail={"proved": False})
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.clients = ClientsByToken(lambda token: cast("AsyncClient", FakeClient(self, token)), most)
@@ -62,6 +66,24 @@ async def test_a_token_that_no_node_knows_is_refused_and_a_cluster_that_is_down_
         await world.clients.client("wrong")
     world.is_down = True
     with pytest.raises(Unavailable, match="none of 3"):
+        await world.clients.client("wrong")
+
+
+async def test_a_good_token_is_not_blamed_when_the_endpoints_are_down_and_other_members_answer() -> None:
+    world = World()
+    await world.clients.client("")
+    world.endpoints_are_down = True
+    with pytest.raises(Unavailable, match="none of 3"):
+        await world.clients.client("good")
+
+
+async def test_a_token_that_nodes_refuse_is_blamed_though_another_endpoint_is_silent() -> None:
+    world = World()
+    world.refusal = DeadlineExceeded("1 of them silent for 5 s", detail={"proved": False})
+    with pytest.raises(PermissionDenied):
+        await world.clients.client("wrong")
+    world.refusal = DeadlineExceeded("3 of them silent for 5 s")
+    with pytest.raises(DeadlineExceeded):
         await world.clients.client("wrong")
 
 
@@ -127,3 +149,20 @@ async def test_strangers_have_few_tokens_tried_at_once() -> None:
     assert all(
         isinstance(each, PermissionDenied) for each in await asyncio.gather(*trying, return_exceptions=True)
     )
+
+
+async def test_one_stranger_leaves_room_for_the_tokens_of_others() -> None:
+    world = World()
+    world.may_answer.clear()
+    tries = [world.clients.client(f"wrong {n}", "address a") for n in range(OPENING_OF_ONE)]
+    trying = [asyncio.ensure_future(each) for each in tries]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await world.clients.client("one more", "address a")
+    good = asyncio.ensure_future(world.clients.client("good", "address b"))
+    await asyncio.sleep(0)
+    world.may_answer.set()
+    assert await good
+    await asyncio.gather(*trying, return_exceptions=True)
+    with pytest.raises(PermissionDenied):
+        await world.clients.client("wrong again", "address a")

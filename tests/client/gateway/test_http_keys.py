@@ -112,6 +112,8 @@ async def test_a_request_keeps_its_id_and_a_foreign_page_sees_no_answer(node: No
         allowed = await caller.ask("PUT", "/v1/kv/default/page", data=b"v", headers=ours)
         assert (allowed.status, allowed.headers["Access-Control-Allow-Origin"]) == (200, ours["Origin"])
         asked = await caller.ask("OPTIONS", "/v1/kv/default/page", headers=ours)
+        shown = allowed.headers["Access-Control-Expose-Headers"].split(", ")
+        assert {"Location", "Idempotency-Replayed", "Cache-Status", "WWW-Authenticate"} <= set(shown)
         assert (asked.status, "PUT" in asked.headers["Access-Control-Allow-Methods"]) == (204, True)
         foreign = await caller.ask("GET", "/v1/kv/default/page", headers={"Origin": "https://evil.example"})
         assert "Access-Control-Allow-Origin" not in foreign.headers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -60,6 +61,7 @@ async def test_half_a_request_and_then_silence_ends(node: Node, monkeypatch: pyt
         for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: loc"):
             status, problem = await spoken(caller, begun)
             assert (status, problem["type"]) == (408, "urn:ringmill:error:head_too_slow")
+            assert (problem["code"], problem["outcome"]) == ("HEAD_TOO_SLOW", "failed")
         part = b"PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf"
         status, problem = await spoken(caller, part)
         assert (status, problem["code"]) == (408, "BODY_TOO_SLOW")
@@ -73,6 +75,7 @@ async def test_connections_beyond_the_limit_are_told_and_closed(node: Node) -> N
         idle = [await asyncio.open_connection(host, int(port)) for _ in range(19)]
         status, problem = await spoken(caller, b"")
         assert (status, problem["type"]) == (503, "urn:ringmill:error:too_many_connections")
+        assert (problem["code"], problem["outcome"]) == ("TOO_MANY_CONNECTIONS", "failed")
         assert (await caller.ask("GET", "/healthz")).status == 200
         for _, writer in idle:
             writer.close()
@@ -96,6 +99,48 @@ async def test_a_caller_that_takes_no_answer_is_left(node: Node, monkeypatch: py
                 taken += len(part)
             raise EOFError
         assert taken < 8 << 20
+        writer.close()
+
+
+async def test_a_caller_that_leaves_the_end_of_its_answer_untaken_is_left_too(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too little to pause the transport: so it would keep its connection, also when that is closed."""
+    monkeypatch.setattr(connection_guard, "ANSWER_S", 0.2)
+    node[0].values[b"less"] = [b"v" * 60_000]
+    async with http_door(node[1]) as caller:
+        assert (await caller.ask("GET", "/v1/kv/default/less")).status == 200
+        host, _, port = caller.url.removeprefix("http://").partition(":")
+        with socket.socket() as narrow:
+            narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            narrow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 88)
+            narrow.connect((host, int(port)))
+            narrow.send(b"GET /v1/kv/default/less HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connections = caller.door._connections
+            assert connections is not None
+            async with asyncio.timeout(10):
+                while connections._asked or connections.open < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+                while connections.open == 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+
+async def test_a_body_that_comes_behind_its_answer_begins_no_request(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_guard, "HEAD_S", 0.1)
+    async with http_door(node[1]) as caller:
+        host, _, port = caller.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"PUT /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        assert head.startswith(b"HTTP/1.1 404 ")
+        await asyncio.wait_for(reader.readline(), 20)
+        writer.write(b"body")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.3)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 200 ")
         writer.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ringmill.client.gateway.http.answers import part_answers
+from ringmill.client.gateway.http.answers import change_streams, part_answers
 from ringmill.client.gateway.http.call import HttpCall
 from ringmill.client.gateway.http.http_admission import HttpAdmission
 from ringmill.client.gateway.http.streams import EVENTS_TYPE, LINES_TYPE, OpenStream, event_text
@@ -24,7 +24,7 @@ from ringmill.client.gateway.page.page_routes import LivePage
 from ringmill.client.gateway.protection.caller_limits import Room
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.kv import AsyncKeyspace
-from ringmill.client.values import CausalContext, Item
+from ringmill.client.values import CausalContext, Item, PrefixChange
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import CorruptData
 from tests.client.gateway.http_world import Caller, http_door
@@ -125,7 +125,7 @@ async def test_head_of_an_answer_that_goes_on_is_its_head_alone(
 ) -> None:
     monkeypatch.setattr(AsyncKeyspace, "scan", lambda *_, **__: Scanning())
     monkeypatch.setattr(AsyncKeyspace, "watch", changes)
-    monkeypatch.setattr(AsyncKeyspace, "watch_prefix", changes)
+    monkeypatch.setattr(change_streams, "watch_of_prefix", changes)
     async with http_door(node[1], [LivePage(lambda: 1.0)]) as caller:
         head = f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {kind}\r\n\r\n".encode()
         first, _, rest = (await spoken(caller, head + HEALTH)).partition(b"\r\n\r\n")
@@ -167,3 +167,67 @@ async def test_a_part_whose_size_is_known_says_its_length(
             told = await caller.ask(method, "/v1/jobs/j/output/part-00000")
     assert (told.status, told.headers.get("Content-Length")) == (200, "4")
     assert told.body == (b"a\t1\n" if method == "GET" else b"")
+
+
+async def test_a_watch_from_now_has_an_id_before_its_first_event_and_goes_on_from_one_at_its_own_path(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def watched(
+        _: AsyncKeyspace, prefix: bytes, opened: Callable[[str], None], **options: Any
+    ) -> AsyncIterator[Any]:
+        asked.append(options)
+        if options.get("from_now"):
+            opened("now")
+        await asyncio.sleep(600)
+        yield SimpleNamespace()
+
+    monkeypatch.setattr(change_streams, "watch_of_prefix", watched)
+    monkeypatch.setattr(change_streams, "FIRST_S", 0.01)
+    async with http_door(node[1]) as caller:
+        path, accepted = f"{caller.url}/v1/kv/default?prefix=a&from_now=true", {"Accept": EVENTS_TYPE}
+        async with caller.session.get(path, headers=accepted) as first:
+            assert [await first.content.readline() for _ in range(3)] == [
+                b"id: now\n",
+                b"\n",
+                b": nothing new\n",
+            ]
+        async with caller.session.get(path, headers={**accepted, "Last-Event-ID": "now"}) as second:
+            assert second.status == 200 and await second.content.readline() == b": nothing new\n"
+    assert asked == [{"after": None, "from_now": True}, {"after": "now"}]
+
+
+def test_an_event_whose_id_fits_into_no_header_has_none() -> None:
+    def told(length: int) -> bytes:
+        change = PrefixChange(b"k", item(b"v"), CausalContext(b"c"), "c" * length)
+        return change_streams._event(change)
+
+    assert told(7000).startswith(b"id: ccc") and told(7001).startswith(b"event: change\n")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 9\r\nSec-WebSocket-Key: "
+        "MDEyMzQ1Njc4OWFiY2RlZg==",
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n"
+        "Sec-WebSocket-Protocol: spam",
+    ],
+    ids=["no Connection", "version", "key"],
+)
+async def test_a_bad_handshake_is_told_and_fills_no_log(
+    node: Node, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with http_door(node[1]) as caller:
+        asked = f"GET /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\n{given}\r\n\r\n"
+        host, _, port = caller.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(asked.encode())
+        told = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        problem = json.loads(await asyncio.wait_for(reader.readline(), 20))
+        writer.close()
+    assert told.startswith(b"HTTP/1.1 400 ") and b"Sec-WebSocket-Version: 13" in told
+    assert (problem["code"], problem["outcome"]) == ("BAD_HANDSHAKE", "failed")
+    assert not caplog.records

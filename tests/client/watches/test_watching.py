@@ -9,10 +9,12 @@ from typing import TypeVar
 import pytest
 from google.protobuf.message import Message
 
+from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Method
 from ringmill.client.routing.router import Router
 from ringmill.client.values import CausalContext, KeyChange
+from ringmill.client.watches.prefix_watching import prefix_changes_of
 from ringmill.client.watches.watching import changes_of
 from ringmill.cluster.errors import ClientClosed, InvalidArgument, Overloaded, QuorumNotReached, Unavailable
 from ringmill.cluster.ids import Actor, KeyspaceId
@@ -20,6 +22,7 @@ from ringmill.cluster.versions.context_token import NO_SECRET, ContextToken
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.wire.stubs import kv_pb2
+from ringmill.cluster.wire.token_text import token_text
 
 Answer = TypeVar("Answer", bound=Message)
 Behaviour = Callable[[kv_pb2.WatchKeyRequest], Awaitable[kv_pb2.WatchKeyResponse]]
@@ -183,3 +186,45 @@ def test_a_closed_client_ends_it() -> None:
             await anext(changes)
 
     asyncio.run(story())
+
+
+class PrefixLink:
+    """A node whose polls of a prefix have these answers, and then none."""
+
+    def __init__(self, *told: kv_pb2.WatchPrefixResponse) -> None:
+        self._told = list(told)
+
+    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
+        if not isinstance(request, kv_pb2.WatchPrefixRequest):
+            raise Unavailable("it answers watches only", outcome="failed")
+        if not self._told:
+            await asyncio.sleep(600)
+        answer = self._told.pop(0)
+        assert isinstance(answer, method.answer)
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize("from_now", [True, False])
+def test_a_watch_from_now_tells_where_it_began_though_nothing_has_changed(from_now: bool) -> None:
+    opened: list[str] = []
+
+    async def story() -> None:
+        link = PrefixLink(kv_pb2.WatchPrefixResponse(cursor=b"now", unscanned=b"unscanned"))
+        async with Directory(["a:1"], lambda _: link) as directory:
+            router = Router(directory, SteadyEntropy(), 5.0)
+            changes = prefix_changes_of(
+                router, OperationNames(SteadyEntropy(), router.directory), "default", b"p",
+                after=None, from_now=from_now, r=None, patience=60.0, opened=opened.append,
+            )  # fmt: skip
+            following = asyncio.ensure_future(anext(changes))
+            async with asyncio.timeout(10):
+                while link._told or (from_now and not opened):  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    asyncio.run(story())
+    assert opened == ([token_text(b"now")] if from_now else [])

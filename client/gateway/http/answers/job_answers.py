@@ -79,7 +79,7 @@ async def _followed(call: HttpCall, job: str) -> web.StreamResponse:
         await stream.write(_event(first))
         return await stream.end()
     watching = cast("AsyncGenerator[JobState, None]", call.client.jobs.watch(job))
-    beats = with_beats(watching, BEAT_S)
+    beats = with_beats(watching, BEAT_S, call.ending)
     async with aclosing(watching), aclosing(cast("AsyncGenerator[JobState | None, None]", beats)) as states:
         try:
             async for state in states:

@@ -8,7 +8,13 @@ from typing import Final
 from aiohttp import web
 
 from ringmill.client.gateway.http.call import HttpCall
-from ringmill.client.gateway.http.streams import EVENTS_TYPE, OpenStream, event_text
+from ringmill.client.gateway.http.streams import (
+    EVENTS_TYPE,
+    OpenStream,
+    event_text,
+    one_is_set,
+    unless_ending,
+)
 
 __all__ = ["hold_lease"]
 
@@ -32,21 +38,24 @@ async def hold_lease(call: HttpCall) -> web.StreamResponse:
     # Renewals come every third of the duration, and each holds the lease for 0.7 of it (rule R6).
     silence_s = min(_LONGEST_SILENCE_S, duration_s / 3)
     call.slot.becomes_a_stream()
-    await lease.acquire(call.query.get("wait", 0.0))
+    await unless_ending(call.ending, lease.acquire(call.query.get("wait", 0.0)))
     try:
         stream = OpenStream(call, EVENTS_TYPE)
         await stream.begin()
         sign = event_text("held", {"term": lease.term, "silence": silence_s}, str(lease.term))
-        while lease.is_held:
+        while lease.is_held and not call.ending.is_set():
             pause_s = silence_s / 10  # a renewal is due
             if lease.left_s >= silence_s:
                 await stream.write(sign)
                 sign, pause_s = _SIGN, silence_s / 2
             try:
-                await asyncio.wait_for(lease.lost.wait(), pause_s)
+                await asyncio.wait_for(one_is_set(lease.lost, call.ending), pause_s)
             except TimeoutError:
                 continue
         await stream.write(event_text("lost", {"term": lease.term}))
-        return await stream.end()
+        told = await stream.end()
+        if lease.is_held:  # the gateway stops: what the last sign allows has to be over before somebody else
+            await asyncio.sleep(silence_s)
+        return told
     finally:
         await lease.release()

@@ -252,9 +252,9 @@ IDEMPOTENCY_KEY = Parameter(
 )
 JOB_KEY = Parameter(
     IDEMPOTENCY_KEY.name,
-    "A name of this submission, 1 to 200 printable characters: the id of the job follows from it, so that it "
-    "is the same job when it is sent again, as long as the cluster keeps it: the last 100 jobs that have "
-    "ended, in 128 KiB.",
+    "A name of this submission, 1 to 200 printable characters: the id of the job follows from it and from "
+    "the NAME of the target, so that it is the same job when it is sent again, as long as the cluster keeps "
+    "it: the last 100 jobs that have ended, in 128 KiB.",
     IDEMPOTENCY_KEY.schema,
     as_text,
     "header",

@@ -65,13 +65,13 @@ class ServedDatabases:
             present = {info.name for info in await client.keyspaces.list()}
         return [self.database(token, number) for number, name in self._names.items() if name in present]
 
-    async def check_token(self, token: str) -> None:
-        """Ask the cluster whether it knows the token, by a read.
+    async def check_token(self, token: str, address: str) -> None:
+        """Ask the cluster whether it knows the token, by a read.  `address` is that of the caller and a port.
 
         Raises RedisError when it does not, RingmillError when it cannot be asked.
         """
         try:
-            async with self._clients.lent(token) as client:
+            async with self._clients.lent(token, f"address {address.rpartition(':')[0]}") as client:
                 await client.registers.get(_ANY_KEY)
         except PermissionDenied as error:
             raise RedisError("WRONGPASS invalid username-password pair or user is disabled.") from error

@@ -12,7 +12,7 @@ from ringmill.client.gateway.jobs.form_inputs import FormInputs
 from ringmill.client.gateway.jobs.kept_inputs import KeptInputs
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument
+from ringmill.cluster.errors import DeadlineExceeded, DiskFull, InvalidArgument, Overloaded, RingmillError
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def submitted(
                 assert content(path) == b"text"
             if error is not None:
                 raise error
-    except (InvalidArgument, DeadlineExceeded, ValueError) as raised:
+    except (RingmillError, ValueError) as raised:
         assert raised is error
     return path
 
@@ -64,6 +64,16 @@ async def test_of_a_form_that_is_refused_before_or_after_its_job_is_handed_over_
         assert list((tmp_path / "inputs").iterdir()) == []
     await submitted(kept, REFUSED)
     assert list((tmp_path / "inputs").iterdir()) == []
+
+
+@pytest.mark.parametrize("refusal", [Overloaded("the list of jobs is full"), DiskFull("no space")])
+async def test_a_cluster_that_is_full_leaves_no_input_of_what_it_refuses_unless_a_member_may_have_taken_it(
+    kept: KeptInputs, tmp_path: Path, refusal: RingmillError
+) -> None:
+    await submitted(kept, refusal)
+    assert list((tmp_path / "inputs").iterdir()) == []
+    path = await submitted(kept, refusal.with_outcome("unknown"))
+    assert content(path) == b"text"
 
 
 async def test_the_input_of_a_job_that_was_taken_or_may_have_been_stays_and_is_alone(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from ringmill.client.gateway.jobs.shown_parts import ShownPart, ShownParts
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
+from ringmill.cluster.mapreduce.summary.job_flow import JobFlow
 
 
 @pytest.fixture
@@ -69,6 +71,20 @@ async def test_what_is_not_as_it_was_written_is_told(tmp_path: Path, shown: Show
     (output / "_SUCCESS").write_text("[]")
     with pytest.raises(CorruptData, match="is no manifest"):
         await shown.parts(state_of(output))
+    (output / "_SUCCESS").write_text('{"parts": [{"name": "part-00000", "size": 1e999, "records": 1}]}')
+    with pytest.raises(CorruptData, match="is no manifest"):
+        await shown.parts(state_of(output))
+
+
+async def test_an_output_that_another_job_has_replaced_is_not_told_as_that_of_the_first(
+    tmp_path: Path, shown: ShownParts
+) -> None:
+    output = output_with(tmp_path, "part-00000", "part-00001")
+    state = state_of(output)
+    assert len(await shown.parts(replace(state, flow=JobFlow(1, 1, 2, 6)))) == 2
+    with pytest.raises(NotFound, match=r"was replaced: .* has one of 6 bytes, and the job wrote 7"):
+        await shown.parts(replace(state, flow=JobFlow(1, 1, 2, 7)))
+    assert len(await shown.parts(state)) == 2, "of jobs before this release it is not known"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ async def _own_connections(connection: RedisConnection) -> list[RedisConnection]
     """Those that show the token of this one, once the cluster has taken it: without that, all that have not
     shown theirs yet would be one caller's.  Raises RedisError, RingmillError."""
     try:
-        await connection.door.databases.check_token(connection.token)
+        await connection.door.databases.check_token(connection.token, connection.address)
     except RedisError as error:
         raise error if connection.token else RedisError(NO_AUTH) from error
     return [one for one in connection.door.connections() if one.token == connection.token]

@@ -43,6 +43,7 @@ from ringmill.cluster.errors import (
     InvalidArgument,
     JobFailed,
     NotFound,
+    Overloaded,
     QuorumNotReached,
     RingmillError,
     Unavailable,
@@ -207,7 +208,7 @@ class AsyncJobs:
 
         A repeated submission is the same job, so one of unknown outcome is repeated at the next member.
         Raises InvalidArgument, Unavailable or DeadlineExceeded, "unknown" when it may have been accepted;
-        DiskFull when a member has no room for its code, and no other one accepts it.
+        DiskFull or Overloaded when a member has no room for it, and no other one accepts it.
         """
         self._directory.lifetime.check()
         with request_span(self._tracing, f"{SERVICE}Submit"):
@@ -216,7 +217,7 @@ class AsyncJobs:
     async def _submit(self, bundle: Bundle, spec: JobSpec) -> str:
         failures, late = dict[str, str](), list[str]()
         perhaps: RingmillError | None = None
-        full: DiskFull | None = None
+        refused: DiskFull | Overloaded | None = None
         patient_s = self._timeout_s * SILENCE_SHARE
         for patience_s, addresses in ((STAGGER_S, self._directory.addresses()), (patient_s, late)):
             for address in addresses:
@@ -229,15 +230,15 @@ class AsyncJobs:
                     continue
                 try:
                     await self._hand_over(address, bundle, spec)
-                except (Unavailable, DeadlineExceeded, DiskFull) as error:
+                except (Unavailable, DeadlineExceeded, DiskFull, Overloaded) as error:
                     self._note(address, error, failures)
                     perhaps = perhaps if error.outcome == "failed" else error
-                    full = error if isinstance(error, DiskFull) else full
+                    refused = error if isinstance(error, DiskFull | Overloaded) else refused
                 except RingmillError as error:
                     raise (error.with_outcome("unknown") if perhaps else error) from None
                 else:
                     return spec.job
-        raise perhaps or full or none_reachable(list(failures), failures)
+        raise perhaps or refused or none_reachable(list(failures), failures)
 
     def _note(self, address: str, error: RingmillError, failures: dict[str, str]) -> None:
         """Note a failure and go on to the next member: a job that this one may have accepted is the same."""

@@ -131,6 +131,7 @@ class LeastLatency:
     def __init__(self) -> None:
         self._counts = LeastConnections()
         self._mean_s: dict[str, float] = {}
+        self._answer_s: dict[str, float] = {}  # the same of answers alone, so that no refusal counts others
         self._heard_at: dict[str, float] = {}
 
     def order(
@@ -151,12 +152,17 @@ class LeastLatency:
     def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
         self._counts.ended(address, took_s, now)
         if not is_done:  # a fast refusal is no fast answer
-            others = (each for name, each in self._mean_s.items() if name != address)
+            others = (each for name, each in self._answer_s.items() if name != address)
             took_s = max(took_s, REFUSAL_COUNTS * max(others, default=0.0))
-        mean_s = self._mean_s.get(address, took_s)
-        # a time above the mean counts at once, so that a node which gets slow is noticed by one late answer
-        self._mean_s[address] = took_s if took_s > mean_s else mean_s + WEIGH_NEWEST * (took_s - mean_s)
+        else:
+            self._answer_s[address] = _with_newest(self._answer_s.get(address, took_s), took_s)
+        self._mean_s[address] = _with_newest(self._mean_s.get(address, took_s), took_s)
         self._heard_at[address] = now
+
+
+def _with_newest(mean_s: float, took_s: float) -> float:
+    """A time above the mean counts at once, so that a node which gets slow is noticed by one late answer."""
+    return took_s if took_s > mean_s else mean_s + WEIGH_NEWEST * (took_s - mean_s)
 
 
 BalanceName: TypeAlias = Literal[

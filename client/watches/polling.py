@@ -43,6 +43,7 @@ class Polling:
     """The polls of one watch."""
 
     def __init__(self, router: Router, patience_s: float) -> None:
+        self._router = router  # a client is closed when nobody holds it any more
         self._directory = router.directory
         self._entropy = router.entropy
         self._patience_s = patience_s

@@ -50,11 +50,14 @@ class Recovering:
         check_recoverable(self._topology.current, lost)
         if self._node in lost:
             raise InvalidArgument(f"{self._node} is not lost: it was asked")
-        await self._check_silent(self._topology.current, lost)
-        current = self._topology.current  # of those that are left, the newest
-        if is_recovered(current, lost):
-            await self._check_gone_over(current)
-            return current, False
+        asked_by, current = None, self._topology.current
+        while current is not asked_by:  # a newer one may have other members, and other disks
+            asked_by = current
+            await self._check_silent(current, lost)
+            current = self._topology.current
+            if is_recovered(current, lost):
+                await self._check_gone_over(current)
+                return current, False
         following = recovered(current, lost)
         _log.warning(
             "cluster %s goes on as %s without %s: their loss was accepted",

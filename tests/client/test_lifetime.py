@@ -165,6 +165,19 @@ async def test_an_async_client_that_nobody_holds_is_closed(node: Node, way: dict
     assert not directories[2].lifetime.is_closed, "one of its keyspaces is held"
 
 
+async def test_a_client_is_held_by_its_watch(node: Node) -> None:
+    db = connect(node[1], timeout=10)
+    await db.put("k", b"v")
+    directory, changes = db._directory, db.watch("k")
+    reading = asyncio.ensure_future(anext(aiter(changes)))
+    del db
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not directory.lifetime.is_closed
+    reading.cancel()
+    await asyncio.wait([reading])
+
+
 async def use(db: AsyncClient) -> None:
     await db.get("k")
 

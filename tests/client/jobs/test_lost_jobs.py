@@ -11,7 +11,7 @@ from ringmill.client.jobs import jobs as jobs_module
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Link
-from ringmill.cluster.errors import DiskFull, JobFailed, NotFound, Unavailable
+from ringmill.cluster.errors import DiskFull, JobFailed, NotFound, Overloaded, Unavailable
 from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import FileSystem
@@ -159,6 +159,15 @@ async def proven(directory: Directory, address: str, patience_s: float) -> None:
 async def test_a_full_disk_where_the_code_is_sent_first_does_not_end_the_submission() -> None:
     for full in (7101, 7102):
         assert await handed_over((full,)) == "words-1"
+
+
+async def test_a_node_that_takes_as_many_uploads_as_it_may_does_not_end_the_submission() -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(globals(), "DiskFull", Overloaded)
+        for busy in (7101, 7102):
+            assert await handed_over((busy,)) == "words-1"
+        with pytest.raises(Overloaded, match="no room"):
+            await handed_over((7101, 7102))
 
 
 async def test_that_the_disks_are_full_is_told_when_no_member_takes_the_job() -> None:

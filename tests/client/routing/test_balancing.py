@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmill.client.routing.balancing import POLICIES, BalanceName, Balancer, RoundRobin, balancer_named
+from ringmill.client.routing.balancing import (
+    POLICIES,
+    REFUSAL_COUNTS,
+    BalanceName,
+    Balancer,
+    LeastLatency,
+    RoundRobin,
+    balancer_named,
+)
 from ringmill.client.routing.told_watch import ToldWatch
 from ringmill.cluster.errors import Conflict, DiskFull, Overloaded, RingmillError
 
@@ -112,6 +120,18 @@ def test_least_latency_takes_a_fast_refusal_for_no_fast_answer() -> None:
             if address != ADDRESSES[0]:
                 break
     assert asked[ADDRESSES[0]] <= 2, asked
+
+
+def test_refusals_of_several_owners_do_not_add_up() -> None:
+    balancer, now = one("least-latency"), 0.0
+    for number in range(1000):
+        address = ADDRESSES[number % OWNERS]
+        took_s, is_done = (0.008, True) if number < OWNERS else (0.001, False)
+        balancer.began(address)
+        now += took_s
+        balancer.ended(address, took_s, now, is_done=is_done)
+    assert isinstance(balancer, LeastLatency)
+    assert max(balancer._mean_s.values()) <= REFUSAL_COUNTS * 0.008
 
 
 class _Request:

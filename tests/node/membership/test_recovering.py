@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring import recovery
-from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.ring.succession import with_keyspaces
+from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.node.membership.offering import Offering
+from ringmill.node.membership.recovering import Recovering
 from ringmill.simulator.bending import bent, method, use
 from ringmill.simulator.disk.moment import CrashModel
 from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, until
@@ -171,6 +174,38 @@ def test_a_second_word_asks_nothing_of_those_that_the_first_one_gave_up() -> Non
         assert await go_on(world, "n5", "n4") == (made, False)
 
     run(story, nodes=5)
+
+
+async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that() -> None:
+    """There a member that was given up may have a disk that lives."""
+    members = [Member(NodeId(f"n{at}"), DiskId(f"{at:032x}"), f"127.0.0.1:{7000 + at}") for at in range(1, 6)]
+    first = first_topology("some", members)
+    lost = {NodeId(f"n{at}") for at in (1, 2, 3)}
+
+    class Agent:
+        current, is_displaced = first, False
+
+        async def be_given(self, told: bytes) -> None:
+            self.current = Topology.decode(told)
+
+        async def adopt(self, topology: Topology) -> None:
+            self.current = topology
+
+    newer = with_keyspaces(first, first.keyspaces)
+    asked: list[NodeId] = []
+
+    class Peers:
+        async def call(self, node: NodeId, *_: object, **__: object) -> bytes:
+            asked.append(node)
+            if node in lost:
+                raise Unavailable("gone", outcome="failed")
+            return newer.encode()
+
+    agent: Any = Agent()
+    peers: Any = Peers()
+    made, _ = await Recovering(NodeId("n4"), topology=agent, transport=peers).go_on_without(lost)
+    assert asked.count(NodeId("n5")) == 2
+    assert made.epoch > newer.epoch > first.epoch
 
 
 def test_given_up_members_are_not_waited_for_when_a_clock_has_jumped() -> None:

@@ -38,8 +38,8 @@ async def hold_lease(call: HttpCall) -> web.StreamResponse:
     # Renewals come every third of the duration, and each holds the lease for 0.7 of it (rule R6).
     silence_s = min(_LONGEST_SILENCE_S, duration_s / 3)
     call.slot.becomes_a_stream()
-    await unless_ending(call.ending, lease.acquire(call.query.get("wait", 0.0)))
     try:
+        await unless_ending(call.ending, lease.acquire(call.query.get("wait", 0.0)))
         stream = OpenStream(call, EVENTS_TYPE)
         await stream.begin()
         sign = event_text("held", {"term": lease.term, "silence": silence_s}, str(lease.term))

@@ -14,6 +14,7 @@ __all__ = ["follow_files", "tail"]
 
 POLL_S: Final = 0.2
 TAIL_BYTES: Final = 64 * 1024
+_LOOKS: Final = 5
 
 
 def tail(path: str, lines: int) -> list[str]:
@@ -56,20 +57,40 @@ class FollowedLog:
         yield from self._read()
 
     def _newer_files(self) -> list[BinaryIO]:
-        """Those that have been begun after the one that is being read, oldest first."""
+        """Those that have been begun after the one that is being read, oldest first.
+
+        A rotation that is under way moves files on beneath this look: it may meet one twice, or a gap, behind
+        which it would miss what comes.  The one that is being read is met in the end, unless it was removed.
+        """
+        for _ in range(_LOOKS):
+            newer, is_whole = self._look()
+            if is_whole:
+                break
+            for file in newer:
+                file.close()
+        else:
+            newer, _ = self._look()
+        return newer[::-1]
+
+    def _look(self) -> tuple[list[BinaryIO], bool]:
+        """Newer files, newest first, and whether they are all."""
         newer: list[BinaryIO] = []
         for path in _newest_first(self._path):
             file = _opened(path)
             if file is None:
+                return newer, False
+            if self._file is None:
+                return [file], True
+            if any(
+                os.path.sameopenfile(file.fileno(), other.fileno()) for other in (self._file, *newer[-1:])
+            ):
+                is_present = os.path.sameopenfile(file.fileno(), self._file.fileno())
+                file.close()
+                if is_present:
+                    return newer, True
                 continue
-            if self._file is None or os.path.sameopenfile(file.fileno(), self._file.fileno()):
-                if self._file is None and not newer:
-                    newer.append(file)
-                else:
-                    file.close()
-                break
             newer.append(file)
-        return newer[::-1]
+        return newer, self._file is None
 
     def _read(self) -> Iterator[str]:
         if self._file is None:

@@ -1,28 +1,33 @@
-"""The script of three hosts says in one line what it lacks, before it makes anything."""
+"""The script of three hosts says in one line what it lacks, before it makes anything; its cables are slow."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent.parent / "examples" / "deploy" / "three_hosts" / "three_hosts.py"
+FOLDER = Path(__file__).parent.parent.parent / "examples" / "deploy" / "three_hosts"
+
+
+def module_of(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
 def three_hosts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("three_hosts", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "three_hosts", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT)])
-    return module
+    monkeypatch.setattr(sys, "argv", ["three_hosts.py"])
+    return module_of("three_hosts", monkeypatch)
 
 
 def test_what_is_missing_is_one_line(
@@ -35,3 +40,23 @@ def test_what_is_missing_is_one_line(
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert three_hosts.main() == 2
     assert capsys.readouterr().err == "three_hosts: needs the program ip (package iproute2)\n"
+
+
+def test_a_slow_cable_hands_packets_over_late_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_cables = module_of("slow_cables", monkeypatch)
+    here, source = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    target, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with here, source, target, there:
+        for end in (source, there):
+            end.setblocking(False)
+        cable = slow_cables.Direction(source.fileno(), target.fileno(), 0.1)
+        packets = [b"%d" % number for number in range(5)]
+        for number, packet in enumerate(packets):
+            here.send(packet)
+            cable.take(number / 1000)
+        cable.hand_over(0.079)
+        with pytest.raises(BlockingIOError):
+            there.recv(100)
+        cable.hand_over(0.125)
+        assert [there.recv(100) for _ in packets] == packets
+        assert cable.due_at() == float("inf")

@@ -1,6 +1,6 @@
 """Three hosts on one machine: network namespaces with addresses, certificates and a delay of their own.
 
-    sudo python examples/deploy/three_hosts/three_hosts.py [--delay-ms 5] [--seconds 5] [--keep]
+    sudo python examples/deploy/three_hosts/three_hosts.py [--delay-ms 2.5] [--seconds 5] [--keep]
     sudo python examples/deploy/three_hosts/three_hosts.py --clean
 
 Each host is a namespace on a bridge, and runs one node from a file of settings.  The nodes speak TLS, as
@@ -48,6 +48,7 @@ Signer: TypeAlias = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 BRIDGE = "ringmill-br"
 NETWORK = "10.213.77"
+CLONE = "/dev/net/tun"  # TAP devices are made of it
 NAMES = ("n1", "n2", "n3")
 PATIENCE_S = 60.0
 PORT, FRAMES_PORT = 7101, 7201
@@ -71,6 +72,11 @@ class Host:
         return f"ringmill-{self.name}"
 
     @property
+    def far_end(self) -> str:
+        """The other end, until it is the host's eth0."""
+        return f"ringmill-{self.name}-far"
+
+    @property
     def ip(self) -> str:
         return f"{NETWORK}.{10 + self.number}"
 
@@ -84,7 +90,7 @@ HOSTS = tuple(Host(name, number) for number, name in enumerate(NAMES, 1))
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--delay-ms", type=float, default=5.0, help="of each packet that a host sends")
+    parser.add_argument("--delay-ms", type=float, default=2.5, help="on the cable of each host")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long one host is cut off")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and data")
     parser.add_argument("--clean", action="store_true", help="only remove what a killed run has left")
@@ -147,33 +153,38 @@ def network(delay_ms: float) -> Iterator[None]:
         ip("link", "add", BRIDGE, "type", "bridge")
         ip("address", "add", f"{NETWORK}.1/24", "dev", BRIDGE)
         ip("link", "set", BRIDGE, "up")
-        for host in HOSTS:
-            ip("netns", "add", host.namespace)
-            ip("link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
-            ip("link", "set", host.link, "master", BRIDGE, "up")
-            ip("-n", host.namespace, "address", "add", f"{host.ip}/24", "dev", "eth0")
-            ip("-n", host.namespace, "link", "set", "eth0", "up")
-            ip("-n", host.namespace, "link", "set", "lo", "up")
-        print(f"three hosts on {BRIDGE}: {', '.join(host.address for host in HOSTS)}; {delayed(delay_ms)}")
-        yield
+        with cables(delay_ms) as told:
+            for host in HOSTS:
+                ip("netns", "add", host.namespace)
+                ip("link", "set", host.far_end, "netns", host.namespace, "name", "eth0")
+                ip("link", "set", host.link, "master", BRIDGE, "up")
+                ip("-n", host.namespace, "address", "add", f"{host.ip}/24", "dev", "eth0")
+                ip("-n", host.namespace, "link", "set", "eth0", "up")
+                ip("-n", host.namespace, "link", "set", "lo", "up")
+            print(f"three hosts on {BRIDGE}: {', '.join(host.address for host in HOSTS)}; {told}")
+            yield
     finally:
         remove_network()
 
 
-def delayed(delay_ms: float) -> str:
-    """Delay what each host sends, where the kernel can; what came of it."""
-    if delay_ms <= 0:
-        return "no delay"
-    if shutil.which("tc") is None:
-        return "no delay, as tc is missing"
-    for host in HOSTS:
-        shape = ["tc", "-n", host.namespace, "qdisc", "add", "dev", "eth0", "root", "netem"]
-        done = subprocess.run(
-            [*shape, "delay", f"{delay_ms}ms", f"{delay_ms / 5}ms"], capture_output=True, check=False
-        )
-        if done.returncode != 0:
-            return "no delay, as this kernel has no netem"
-    return f"{delay_ms:g} ms each way"
+@contextmanager
+def cables(delay_ms: float) -> Iterator[str]:
+    """One for each host, between the bridge and what becomes its eth0; how late they are."""
+    if delay_ms <= 0 or not os.path.exists(CLONE):
+        for host in HOSTS:
+            ip("link", "add", host.link, "type", "veth", "peer", "name", host.far_end)
+        yield "no delay" if delay_ms <= 0 else f"no delay, as {CLONE} is missing"
+        return
+    program = [sys.executable, "-P", str(Path(__file__).with_name("slow_cables.py")), str(delay_ms)]
+    ends = [f"{host.link}:{host.far_end}" for host in HOSTS]
+    with subprocess.Popen([*program, *ends], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            if process.stdout.readline() != b"ready\n":
+                raise SystemExit("three_hosts: the kernel gives no TAP devices; --delay-ms 0 does without")
+            yield f"{delay_ms:g} ms on each cable"
+        finally:
+            process.stdin.close()
 
 
 def remove_network() -> None:

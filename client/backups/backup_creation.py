@@ -97,9 +97,11 @@ async def _pin_all(
     """Pins between whose moments nothing was removed, and a moment before them (rule B2).
 
     Who had an older topology than others in each of the first attempts is left out, as one that is silent.
+    A former copy that is owed is waited for; Conflict when one is still there at last (rule B1).
     """
     always = {calls.member.id for calls in members}
     differing: dict[NodeId, str] = {}
+    owing: list[NodeId] = []
     for attempt in range(_TRIES):
         began_ms = round(clock.wall() * 1000)
         looks = await _asked(members, lambda calls: calls.look([]), reasons)
@@ -121,11 +123,17 @@ async def _pin_all(
             await _unpin([each for each in pinned if each.calls.member.id in always])
             pinned = [each for each in pinned if each.calls.member.id not in always]
         changed = [each for each in pinned if not _is_same(looks[each.calls.member.id], each.pin.node)]
-        if not changed and not behind:
+        owing = _owing(pinned)
+        if not (changed or behind or owing):
             return began_ms, pinned
         differing = behind | {each.calls.member.id: "removed something or was restarted" for each in changed}
         await _unpin(pinned)
         await asyncio.sleep(_PAUSE_S)
+    if not differing:
+        raise Conflict(
+            f"{', '.join(owing)} still brings what a former copy alone may hold, which no backup would have",
+            hint="`ringmill cluster moves` says what it waits for; run the backup again afterwards",
+        )
     told = "; ".join(f"{name} {why}" for name, why in differing.items())
     raise Unavailable(
         f"in each of {_TRIES} attempts a node removed something while the tables were pinned, or was "
@@ -147,6 +155,14 @@ def _behind(pinned: Sequence[_Pinned]) -> dict[NodeId, str]:
         for each in pinned
         if each.pin.topology != newest.topology
     }
+
+
+def _owing(pinned: Sequence[_Pinned]) -> list[NodeId]:
+    """Who keeps a former copy that owners may lack something of; nobody while partitions move, as that ends
+    the command."""
+    if not pinned or Topology.decode(pinned[0].pin.topology).is_moving:
+        return []
+    return [each.calls.member.id for each in pinned if each.pin.node.is_owing]
 
 
 async def _asked(

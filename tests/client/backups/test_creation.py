@@ -19,12 +19,14 @@ from ringmill.cluster.errors import (
     ProtocolMismatch,
     Unavailable,
 )
+from ringmill.cluster.ids import Epoch, PartitionId
 from ringmill.cluster.ring.access.access_changes import required
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.backups import pins
+from ringmill.node.replica.stored_key import Copy
 from ringmill.node.services.table import Call, Unary
 from ringmill.simulator.disk.lossy import LossyDisk
 from tests.client.backups.backup_world import BackedWorld, methods_of, read_rows
@@ -236,6 +238,30 @@ def test_no_backup_is_made_while_partitions_move() -> None:
             await backed.create("monday")
 
     run(story, nodes=4)
+
+
+def test_a_former_copy_that_is_owed_is_waited_for() -> None:
+    """What it holds alone would be in no backup, and what it brings might come after a pin (rule B1)."""
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+        owed, copy = world["n3"].moves.owed_copies, Copy(PartitionId(0), Epoch(77))
+
+        def asked(node: str, method: str) -> None:
+            if (node, method) == ("n3", "Pin") and copy in owed:
+                owed._settle(copy)
+
+        owed._owed[copy] = 0  # and no round begins
+        with pytest.raises(Conflict, match="n3 still brings what a former copy alone may hold"):
+            await backed.create("monday")
+        assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
+        backed.asked, pins_before = asked, world["n1"].backups.pins._begun
+        manifest = await backed.create("tuesday")
+        assert (manifest.missing, manifest.holds_w) == ((), 1)
+        assert world["n1"].backups.pins._begun == pins_before + 2, "what it brought may be behind the first"
+
+    run(story)
 
 
 def test_a_pin_ends_when_nobody_asks_any_more(monkeypatch: pytest.MonkeyPatch) -> None:

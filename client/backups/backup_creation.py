@@ -1,7 +1,8 @@
 """Makes a backup: pins the tables of all members at once, and copies those that are not there yet.
 
-A member that does not answer, or goes away meanwhile, is left out as long as the others hold every write that
-a majority has acknowledged (backup_coverage.py).  Rules B1, B2 and B3: docs/protocol/backups.md.
+A member that does not answer, goes away meanwhile or cannot read a table is left out as long as the others
+hold every write that a majority has acknowledged (backup_coverage.py).  Rules B1, B2 and B3:
+docs/protocol/backups.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ringmill.client.backups.backup_progress import BackupProgress, BytePace
 from ringmill.client.backups.backup_store import BackupStore
 from ringmill.cluster.errors import (
     Conflict,
+    CorruptData,
     DeadlineExceeded,
     NotFound,
     Overloaded,
@@ -230,7 +232,7 @@ async def _copied(
     progress: BackupProgress,
     reasons: dict[str, str],
 ) -> list[BackedNode]:
-    """The nodes of which all tables are in the store now.  Raises OSError, CorruptData."""
+    """The nodes of which all tables are in the store now.  Raises OSError of the store."""
     tables = [table for each in pinned for table in each.pin.tables]
     progress.tables, progress.total_bytes = len(tables), sum(table.bytes for table in tables)
     copying = _Copying(store, pace, progress)
@@ -238,7 +240,7 @@ async def _copied(
     async def one(each: _Pinned) -> BackedNode | None:
         try:
             return await copying.node(each)
-        except (Unavailable, DeadlineExceeded, NotFound) as error:
+        except (Unavailable, DeadlineExceeded, NotFound, CorruptData) as error:  # its disk may be failing
             reasons[each.calls.member.id] = error.message
             return None
 

@@ -156,6 +156,48 @@ def test_a_node_that_goes_away_meanwhile_is_left_out() -> None:
     run(story)
 
 
+def test_a_node_with_a_table_that_it_cannot_read_is_left_out() -> None:
+    """Its disk is failing, which is when a backup is wanted."""
+
+    async def story(world: HealingWorld) -> None:
+        backed, failing = BackedWorld(world, LossyDisk()), set[str]()
+        await filled(world)
+
+        def asked(node: str, method: str) -> None:
+            if node in failing and method == "ReadTable":
+                raise CorruptData(f"{node} cannot read a table: EIO")
+
+        backed.asked = asked
+        failing.add("n2")
+        manifest = await backed.create("without-n2")
+        assert (manifest.missing, manifest.holds_w) == (("n2",), 2)
+        assert await keys_of(backed, manifest) == {*KEYS}
+        failing.add("n3")
+        with pytest.raises(Unavailable, match=r"missing: n2 \(n2 cannot read a table: EIO\), n3"):
+            await backed.create("without-both")
+
+    run(story)
+
+
+def test_a_node_whose_table_comes_with_other_bytes_is_left_out() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+
+        def asked(node: str, method: str) -> None:
+            if (node, method) == ("n2", "HashTable"):
+                pins_of = world[node].backups.pins
+                for kept in pins_of._kept.values():
+                    pins_of._hashes.update({meta.file_id: "0" * 64 for meta in kept.pin.tables.tables})
+
+        backed.asked = asked
+        manifest = await backed.create("without-n2")
+        assert (manifest.missing, manifest.holds_w) == (("n2",), 2)
+        assert await keys_of(backed, manifest) == {*KEYS}
+
+    run(story)
+
+
 def test_all_are_pinned_again_when_one_has_removed_something_meanwhile() -> None:
     """A hint that was delivered between two pins would be in neither of them (rule B2)."""
 

@@ -233,7 +233,7 @@ class TlsFiles:
         return tuple(file_mark(path) for path in self._paths if path)
 
     def _load_again(self) -> Loaded:
-        loaded = load(self._paths, demands=self.demands)
+        loaded = load(self._paths, demands=self.demands, listed=self._now.listed)
         if loaded.holder != self._now.holder:
             raise InvalidArgument(f"--tls-cert {self._paths.cert!r} is for {loaded.holder} now")
         return loaded

@@ -144,6 +144,32 @@ def test_a_certificate_is_looked_up_in_the_newest_list(authority: Authority) -> 
         tls.check_node(shown, "n2")
 
 
+@pytest.mark.parametrize("cut", [20, None])
+def test_a_list_of_revocations_that_is_not_whole_leaves_the_former_one_in_force(
+    authority: Authority, caplog: pytest.LogCaptureFixture, cut: int | None
+) -> None:
+    """While the key is changed there are two lists, and the second one has what was revoked before."""
+    serial = next(each.serial for each in authority.show() if each.name == "n2")
+    shown = {"subjectAltName": (("URI", "ringmill://prod/n2"),), "serialNumber": serial.upper()}
+    authority.revoke("n2")
+    authority.rotate()
+    tls, path = files_of(authority), Path(authority.files.revocations)
+    end = b"-----END X509 CRL-----\n"
+    first, second, _ = path.read_bytes().split(end)
+    path.write_bytes(first + end + second[: cut or 0])
+    with pytest.raises(PermissionDenied, match="was revoked"):
+        tls.check_node(shown, "n2")
+    assert "the former certificates stay in force" in caplog.text and "is not whole" in caplog.text
+    if cut:
+        with pytest.raises(InvalidArgument, match=r"--tls-crl .* is not whole: .* is cut off"):
+            files_of(authority)
+    path.write_bytes(first + end + second + end)
+    authority.issue("n1", replace=True)
+    authority.issue("n2", replace=True)
+    authority.finish()
+    assert tls.client_context() is not None and caplog.text.count("stay in force") == 1
+
+
 @pytest.mark.parametrize(
     ("uris", "holder"),
     [

@@ -130,7 +130,7 @@ async def run_node(config: NodeConfig) -> None:
             async with running_node(config, doors, options) as node:
                 _acquaint(config, node, transport)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
-                process = _facts(watch, dog, files, transport, options)
+                process = _facts(watch, dog, files, transport, options, tls)
                 services_of_node = service_tables(node, process, transport.door.caller_of)
                 admit = None if tls is None else partial(check_caller, tls)
                 tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
@@ -252,6 +252,7 @@ def _facts(
     files: OsFileSystem,
     transport: FrameTransport,
     options: NodeOptions,
+    tls: TlsFiles | None,
 ) -> ProcessFacts:
     return ProcessFacts(
         os.getpid(),
@@ -261,6 +262,7 @@ def _facts(
         ProcessMeters(
             lags=dog.lags,
             stalls=lambda: dog.stalls,
+            certificate_ends_at=lambda: None if tls is None else tls.ends_at,
             sync_times=files.sync_times,
             streams=transport.streams,
         ),

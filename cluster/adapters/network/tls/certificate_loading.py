@@ -6,13 +6,11 @@ cluster/adapters/network/tls/tls_files.py does that.
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -23,10 +21,7 @@ from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["CertificatePaths", "Loaded", "as_ssl_has_it", "tls_context", "load", "file_mark"]
 
-_log = logging.getLogger(__name__)
-
 _END_OF_LIST: Final = b"-----END X509 CRL-----"
-_SOON: Final = timedelta(days=30)
 
 
 class CertificatePaths(NamedTuple):
@@ -46,6 +41,7 @@ class Loaded:
     chain: bytes  # our own certificate, b"" for a client without one
     key: bytes
     holder: Holder | None  # whom our certificate names
+    ends_at: float | None  # when it does; in seconds since 1970
     revoked: frozenset[int]
     listed: frozenset[bytes]  # the authorities whose lists of revocations these are
     client: ssl.SSLContext
@@ -68,12 +64,14 @@ def load(paths: CertificatePaths, *, demands: bool, listed: frozenset[bytes] = f
         server = tls_context(paths, ssl.PROTOCOL_TLS_SERVER, authorities)
         server.verify_mode = ssl.CERT_REQUIRED if demands else ssl.CERT_OPTIONAL
         server.num_tickets = 0  # no session is resumed
+    holder, ends_at = _holder(paths.cert, chain) if chain else (None, None)
     revoked, ours = _revoked(paths.crl, authorities, listed) if paths.crl else (frozenset(), frozenset())
     return Loaded(
         authorities=authorities,
         chain=chain,
         key=key,
-        holder=_holder(paths.cert, chain) if chain else None,
+        holder=holder,
+        ends_at=ends_at,
         revoked=revoked,
         listed=ours,
         client=client,
@@ -100,8 +98,8 @@ def tls_context(paths: CertificatePaths, kind: int, authorities: bytes) -> ssl.S
     return context
 
 
-def _holder(path: str, chain: bytes) -> Holder:
-    """Whom our certificate names.  A line in the log when it ends soon."""
+def _holder(path: str, chain: bytes) -> tuple[Holder, float]:
+    """Whom our certificate names, and when it ends."""
     from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
 
     try:
@@ -115,10 +113,7 @@ def _holder(path: str, chain: bytes) -> Holder:
             f"--tls-cert {path!r} names no node and no client of a cluster",
             hint="certificates are made by `ringmill ca issue`",
         )
-    left = certificate.not_valid_after_utc - datetime.now(UTC)
-    if left < _SOON:
-        _log.warning("--tls-cert %r ends in %d days: `ringmill ca issue --replace`", path, left.days)
-    return holder
+    return holder, certificate.not_valid_after_utc.timestamp()
 
 
 def _revoked(

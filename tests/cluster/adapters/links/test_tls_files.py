@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,33 @@ def test_a_node_says_when_its_certificate_ends_soon(
     authority.issue("n1", days=29, replace=True)
     files_of(authority)
     assert "n1.pem' ends in 28 days" in caplog.text
+
+
+def test_a_node_that_goes_on_running_says_each_day_that_its_certificate_ends_soon(
+    authority: Authority, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority.issue("n1", days=60, replace=True)
+    tls, day_s = files_of(authority), 86_400.0
+    now = time.time()
+    monkeypatch.setattr(f"{tls_files.__name__}.time.time", lambda: now)
+    assert tls.ends_at is not None and 59 < (tls.ends_at - now) / day_s <= 60
+    tls.look()
+    assert not caplog.records
+    now += 40 * day_s
+    tls.look()
+    tls.look()
+    assert caplog.text.count("n1.pem' ends in 19 days") == len(caplog.records) == 1
+    now += day_s
+    tls.look()
+    assert caplog.text.count("n1.pem' ends in 18 days") == 1
+    now += 20 * day_s
+    tls.look()
+    assert "n1.pem' has ended" in caplog.text
+    authority.issue("n1", days=365, replace=True)
+    caplog.clear()
+    now += day_s
+    tls.look()
+    assert "ends in" not in caplog.text and "has ended" not in caplog.text
 
 
 def test_a_certificate_is_looked_up_in_the_newest_list(authority: Authority) -> None:

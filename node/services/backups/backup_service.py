@@ -121,9 +121,7 @@ class BackupService:
             await self._requests.bring_register(where, register)
         return BringRegistersResponse()
 
-    def _told(
-        self, epoch: Epoch, removals: int, is_owing: bool, holding: Sequence[str] = ()
-    ) -> LookResponse:
+    def _told(self, epoch: Epoch, removals: int, is_owing: bool, holding: Sequence[str] = ()) -> LookResponse:
         return LookResponse(
             node=self._card.node,
             disk=self._card.disk,

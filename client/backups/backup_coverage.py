@@ -1,8 +1,8 @@
 """What a backup that was read from these nodes holds.  Pure.
 
 A write that w owners have acknowledged is on one of any N - w + 1 owners of its partition.  In a keyspace
-with sloppy quorums other members may stand in for owners, so there all members but w - 1 are needed.  A member
-that was not read may keep a former copy with what less than a majority has acknowledged (rule M6).
+with sloppy quorums other members may stand in for owners, so there all members but w - 1 are needed.  A
+member that was not read may keep a former copy with what less than a majority has acknowledged (rule M6).
 Rule B1: docs/protocol/backups.md.
 """
 

@@ -54,8 +54,8 @@ def test_keys_of_other_nodes_and_the_file_of_settings_are_no_inputs(tmp_path: Pa
     containment = _containment(parse_arguments(["--config", str(file)]))
     for path in ("n1.key", "n2.key", "n1.toml"):
         spec = JobSpec(
-            job="j-1", module="m", name="n", bundle_sha256="", inputs=(str(tmp_path / path),), output="/tmp/o",
-            input_format="lines", output_format="tsv", reducers=1,
+            job="j-1", module="m", name="n", bundle_sha256="", inputs=(str(tmp_path / path),),
+            output="/tmp/o", input_format="lines", output_format="tsv", reducers=1,
         )  # fmt: skip
         with pytest.raises(InvalidArgument, match="of the cluster itself"):
             containment.refuse_secrets(spec)

@@ -6,7 +6,8 @@ list of revoked ones needs no restart.  Files that cannot be used, as while they
 former ones in force, and the log says so once.  What the system could not read, as for want of descriptors,
 is read again some seconds later.
 
-A running process says each day that its certificate ends soon.  A socket that is open is ended within some seconds when the certificate of its other side is revoked.
+A running process says each day that its certificate ends soon.  A socket that is open is ended within some
+seconds when the certificate of its other side is revoked.
 Rule F7: docs/protocol/requests.md.
 """
 

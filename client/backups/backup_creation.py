@@ -45,8 +45,11 @@ _PAUSE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Pinned:
+    """`kept` asks about it from its beginning: other members may take long, and so may their tables."""
+
     calls: BackupCalls
     pin: PinResponse
+    kept: asyncio.Future[None]
 
 
 async def create_backup(
@@ -72,7 +75,9 @@ async def create_backup(
             for member in topology.members
         ]
         reasons: dict[str, str] = {}  # why a member is left out
-        began_ms, pinned = await _pin_all(members, clock, reasons)
+        kept: list[asyncio.Future[None]] = []
+        links.callback(_cancel, kept)
+        began_ms, pinned = await _pin_all(members, clock, reasons, kept)
         try:
             document = _document(pinned)
             held_level(document, [_without_tables(each) for each in pinned], reasons)
@@ -94,7 +99,10 @@ async def create_backup(
 
 
 async def _pin_all(
-    members: list[BackupCalls], clock: Clock, reasons: dict[str, str]
+    members: list[BackupCalls],
+    clock: Clock,
+    reasons: dict[str, str],
+    kept: list[asyncio.Future[None]],
 ) -> tuple[int, list[_Pinned]]:
     """Pins between whose moments nothing was removed, and a moment before them (rule B2).
 
@@ -110,7 +118,7 @@ async def _pin_all(
         there = [calls for calls in members if calls.member.id in looks]
         pinned: list[_Pinned] = []
         try:
-            await _asked(there, partial(_pin, pinned), reasons)
+            await _asked(there, partial(_pin, pinned, kept), reasons)
         except RingmillError:
             await _unpin(pinned)
             raise
@@ -144,9 +152,23 @@ async def _pin_all(
     )
 
 
-async def _pin(pinned: list[_Pinned], calls: BackupCalls) -> None:
+async def _pin(pinned: list[_Pinned], kept: list[asyncio.Future[None]], calls: BackupCalls) -> None:
     """Adds to `pinned`, so that it is known also when another member refuses."""
-    pinned.append(_Pinned(calls, await calls.pin()))
+    pin = await calls.pin()
+    keeping = asyncio.ensure_future(_kept(calls, pin))
+    kept.append(keeping)
+    pinned.append(_Pinned(calls, pin, keeping))
+
+
+async def _kept(calls: BackupCalls, pin: PinResponse) -> None:
+    """Nothing is read of a pin without tables."""
+    for first in pin.tables[:1]:
+        await calls.keep(pin.pin, first)
+
+
+def _cancel(kept: Sequence[asyncio.Future[None]]) -> None:
+    for each in kept:
+        each.cancel()
 
 
 def _behind(pinned: Sequence[_Pinned]) -> dict[NodeId, str]:
@@ -196,6 +218,7 @@ def _is_same(before: LookResponse, at_pin: LookResponse) -> bool:
 
 
 async def _unpin(pinned: Sequence[_Pinned]) -> None:
+    _cancel([each.kept for each in pinned])
     await gather_all(each.calls.unpin(each.pin.pin) for each in pinned)
 
 
@@ -257,14 +280,7 @@ class _Copying:
         self._turns: dict[str, asyncio.Lock] = {}  # two nodes may have equal tables
 
     async def node(self, pinned: _Pinned) -> BackedNode:
-        """A slow pace, or a table that another node copies, must not let its pin end."""
-        pin = pinned.pin
-        kept = [asyncio.ensure_future(pinned.calls.keep(pin.pin, first)) for first in pin.tables[:1]]
-        try:
-            tables = [await self._table(pinned, each.file, each.bytes) for each in pin.tables]
-        finally:
-            for each in kept:
-                each.cancel()
+        tables = [await self._table(pinned, each.file, each.bytes) for each in pinned.pin.tables]
         return replace(_without_tables(pinned), tables=tuple(tables))
 
     async def _table(self, pinned: _Pinned, file: int, size: int) -> BackedTable:

@@ -13,6 +13,7 @@ from ringmill.client.backups.backup_progress import BytePace
 from ringmill.cluster.errors import (
     Conflict,
     CorruptData,
+    DeadlineExceeded,
     NotFound,
     Overloaded,
     PermissionDenied,
@@ -26,6 +27,7 @@ from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.backups import pins
+from ringmill.node.backups.pins import Pin
 from ringmill.node.replica.stored_key import Copy
 from ringmill.node.services.table import Call, Unary
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -164,7 +166,7 @@ def test_a_node_with_a_table_that_it_cannot_read_is_left_out() -> None:
         await filled(world)
 
         def asked(node: str, method: str) -> None:
-            if node in failing and method == "ReadTable":
+            if node in failing and method in ("HashTable", "ReadTable"):
                 raise CorruptData(f"{node} cannot read a table: EIO")
 
         backed.asked = asked
@@ -342,6 +344,36 @@ def test_a_slow_backup_keeps_its_pins(monkeypatch: pytest.MonkeyPatch) -> None:
         manifest = await backed.create("slow")
         assert world.world.loop.time() - began_s > 5
         assert (manifest.missing, manifest.holds_w) == ((), 1)
+
+    run(story)
+
+
+def test_pins_are_kept_while_another_member_does_not_get_its_own_done() -> None:
+    """A full disk lets no memtable be flushed, so a pin waits until the caller gives up."""
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+
+        async def waits() -> Pin:
+            await asyncio.sleep(backup_calls.PIN_S + 1)
+            raise DeadlineExceeded("n2 did not answer")
+
+        world["n2"].backups.pins.pin = waits  # type: ignore[method-assign]
+        manifest = await backed.create("monday")
+        assert (manifest.missing, manifest.holds_w) == (("n2",), 2)
+
+    run(story)
+
+
+def test_nobody_goes_on_asking_about_a_pin_that_was_given_back() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed, asked = BackedWorld(world, LossyDisk()), Counter[str]()
+        await filled(world)
+        await backed.create("monday")
+        backed.asked = lambda node, method: asked.update([method])
+        await asyncio.sleep(3 * backup_calls.KEEP_S)
+        assert not asked
 
     run(story)
 

@@ -27,6 +27,7 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.gathering import first_error, gather_all
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
 from ringmill.cluster.wire.stubs.backup_pb2 import BringObjectsRequest, BringRegistersRequest, LookResponse
 
@@ -79,6 +80,7 @@ async def restore_backup(
     *,
     check_tables: Callable[[], Awaitable[None]],
     is_resumed: bool,
+    clock: Clock,
     pace: BytePace,
     progress: BackupProgress,
 ) -> None:
@@ -98,7 +100,7 @@ async def restore_backup(
         }
         names = [each.name for each in wanted]
         looks = await gather_all(calls.look(names) for calls in members.values())
-        _check_starts(manifest, looks)
+        _check_starts(manifest, looks, clock)
         if topology().is_moving:
             raise Conflict("partitions move: nothing is restored meanwhile", hint="`ringmill cluster moves`")
         if not is_resumed:
@@ -119,11 +121,19 @@ async def restore_backup(
             raise first_error(failed) from failed
 
 
-def _check_starts(manifest: BackupManifest, looks: list[LookResponse]) -> None:
+def _check_starts(manifest: BackupManifest, looks: list[LookResponse], clock: Clock) -> None:
     """A node that has not been restarted since the backup would give its next writes names that restored
-    objects cover (rule V8)."""
+    objects cover (rule V8).  Of a member that the backup was made without, the time tells."""
     starts = {(node.disk, node.boot) for node in manifest.nodes}
-    same = sorted(look.node for look in looks if (look.disk, look.boot) in starts)
+    unread = {str(member.disk) for member in manifest.topology.members} - {
+        node.disk for node in manifest.nodes
+    }
+    since_ms = clock.wall() * 1000 - manifest.ended_ms
+    same = sorted(
+        look.node
+        for look in looks
+        if (look.disk, look.boot) in starts or (look.disk in unread and look.up_ms > since_ms)
+    )
     if same:
         raise Conflict(
             f"these nodes have not been restarted since the backup was made: {', '.join(same)}",

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from ringmill.cluster.consensus.remains import OWN_PREFIX, holds_own
 from ringmill.cluster.errors import InvalidArgument, NotFound, Overloaded
 from ringmill.cluster.ids import NodeId, PartitionId
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ports import Clock, FileSystem
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.contracts import TopologyView
 from ringmill.node.replica.room import Replica
@@ -84,6 +84,7 @@ class Pins:
         replica: Replica,
         topology: TopologyView,
         owed: OwedView,
+        clock: Clock,
     ) -> None:
         self._files = files
         self._node = node
@@ -91,6 +92,8 @@ class Pins:
         self._replica = replica
         self._topology = topology
         self._owed = owed
+        self._clock = clock
+        self._up_since = clock.boottime()
         self._kept: dict[str, _Kept] = {}
         self._begun = 0
         self._under_way = 0
@@ -108,6 +111,11 @@ class Pins:
                 self._owed.settled,
             )
         )
+
+    @property
+    def up_s(self) -> float:
+        """How long this start of the node has lasted."""
+        return self._clock.boottime() - self._up_since
 
     @property
     def is_owing(self) -> bool:

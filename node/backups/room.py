@@ -31,6 +31,13 @@ def open_backups(
         watermarks=replica.watermarks,
         clock=core.hybrid,
     )
-    files = core.doors.files
-    pins = Pins(core.node, start.boot, files=files, replica=replica, topology=topology, owed=owed)
+    pins = Pins(
+        core.node,
+        start.boot,
+        files=core.doors.files,
+        replica=replica,
+        topology=topology,
+        owed=owed,
+        clock=core.doors.clock,
+    )
     return Backups(pins=pins, bringing=bringing)

@@ -130,6 +130,7 @@ class BackupService:
             epoch=epoch,
             removals=removals,
             is_owing=is_owing,
+            up_ms=round(self._pins.up_s * 1000),
             holding=holding,
         )
 

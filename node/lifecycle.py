@@ -411,7 +411,9 @@ def _keys_beside(key: str) -> list[str]:
     """The other keys in the folder of a key, as far as they are there now."""
     folder = os.path.dirname(key)
     try:
-        return sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".key"))
+        return sorted(
+            os.path.join(folder, name) for name in OsFileSystem().list(folder) if name.endswith(".key")
+        )
     except OSError:
         return []  # the key itself cannot be read either
 

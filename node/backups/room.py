@@ -22,7 +22,7 @@ class Backups:
 
 
 def open_backups(
-    core: Core, replica: Replica, start: Start, *, topology: TopologyView, owed: OwedView
+    core: Core, replica: Replica, start: Start, topology: TopologyView, owed: OwedView
 ) -> Backups:
     bringing = Bringing(
         routes=Routes(core.node, topology),

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -90,7 +90,7 @@ class NodeConfig:
     log_file: str = ""  # "": stderr
     log_bytes: int = 16 << 20  # after which `log_file` is rotated
     log_files: int = 4  # that there are at most
-    config_file: str = ""  # of --config; it may hold a join token
+    config_file: str = field(default="", compare=False)  # where settings were; it may hold a join token
 
     @property
     def bound(self) -> str:

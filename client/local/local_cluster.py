@@ -177,6 +177,7 @@ def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
 
 def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
     """Start a process for each node and write their pids down.  Raises PortTaken."""
+    assert len({node.id for node in nodes}) == len(nodes), "a second process would take the first one's record"
     are_settled = any(node.pid for node in cluster.nodes)
     tcp_ports.check_free([node.port for node in nodes], are_settled=are_settled)
     save_cluster(cluster)

@@ -86,7 +86,12 @@ class LocalCluster:
         raise NotFound(f"cluster {self.name} has no node {name!r}", hint=f"its nodes: {known}")
 
     def chosen(self, names: Sequence[str]) -> list[LocalNode]:
-        """The named nodes, or all when none is named."""
+        """The named nodes, or all when none is named.
+
+        Raises NotFound, and InvalidArgument for a name that comes twice: its node would be started twice.
+        """
+        if len(set(names)) < len(names):
+            raise InvalidArgument(f"a node is named twice: {' '.join(names)}")
         return [self.node(name) for name in names] if names else list(self.nodes)
 
     def with_node(self, changed: LocalNode) -> LocalCluster:

@@ -154,9 +154,7 @@ def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) ->
 def _each(settings: Settings, names: Sequence[str], act: Callable[[LocalNode], str]) -> None:
     """Act on each named node, and say what was done."""
     cluster = local_cluster.required_cluster(settings.cluster_folder)
-    if len(set(names)) < len(names):
-        raise InvalidArgument(f"a node is named twice: {' '.join(names)}")
-    chosen = [cluster.node(name) for name in names]
+    chosen = cluster.chosen(names) if names else []
     rows = [(node.id, node.pid, act(node)) for node in chosen]
     document = {
         "cluster": cluster.name,

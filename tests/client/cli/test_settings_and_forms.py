@@ -184,6 +184,16 @@ def test_without_origins_it_is_a_line_for_each(
     assert rows["home"] == str(empty_folder / ".ringmill")
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_without_a_verb_there_is_help_or_an_error_for_programs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    monkeypatch.setenv("RINGMILL_OUTPUT", form)
+    assert main([]) == 2
+    shown = "".join(capsys.readouterr())
+    assert "a verb is missing" in shown if form == "json" else "locate" in shown
+
+
 @pytest.mark.parametrize("is_before", [True, False])
 @pytest.mark.parametrize("is_file", [True, False])
 def test_a_typed_cluster_leaves_out_the_endpoints_of_another_one_and_their_token(

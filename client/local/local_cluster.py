@@ -34,6 +34,7 @@ __all__ = [
     "Plan",
     "Started",
     "check_is_no_copy",
+    "check_run",
     "check_shape",
     "exclusively",
     "node_state",
@@ -215,6 +216,13 @@ def signal_node(node: LocalNode, number: signal.Signals) -> None:
     """Signal the process of a node.  Raises NotFound when it is not running."""
     if not processes.signal_process(node.pid, node.started, number):
         raise not_running(node)
+
+
+def check_run(nodes: Sequence[LocalNode]) -> None:
+    """Raise NotFound when one of them has no process, before any is signalled."""
+    for node in nodes:
+        if node_state(node) == "stopped":
+            raise not_running(node)
 
 
 def not_running(node: LocalNode) -> NotFound:

@@ -88,6 +88,7 @@ async def start_again(
         await wait_local_ready(cluster, nodes, handles, timeout_s)
     except RingmillError as error:
         error.detail["changed"] = f"{' '.join(handles)} started again and left running"
+        error.outcome = "unknown"
         raise
     return cluster
 

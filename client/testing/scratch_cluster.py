@@ -206,7 +206,9 @@ class ScratchCluster:
         return self._state.chosen(nodes)
 
     def _signal(self, nodes: tuple[str, ...], number: signal.Signals) -> None:
-        for node in self._chosen(nodes):
+        chosen = self._chosen(nodes)
+        local_cluster.check_run(chosen)
+        for node in chosen:
             local_cluster.signal_node(node, number)
 
     async def _amiss(self) -> str:

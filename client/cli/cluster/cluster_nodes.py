@@ -11,11 +11,12 @@ import click
 
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.failure_text import as_told
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
 from ringmill.client.local.local_state import LocalCluster, LocalNode
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume", "stop"]
 
@@ -27,8 +28,6 @@ def stop(settings: Settings, nodes: tuple[str, ...]) -> None:
     """Stop nodes in order (SIGTERM): each leaves service first, so that no request fails."""
 
     def act(node: LocalNode) -> str:
-        if local_cluster.node_state(node) == "stopped":
-            raise local_cluster.not_running(node)
         return local_cluster.stop_nodes([node])[node.id]
 
     local_cluster.required_cluster(settings.cluster_folder)
@@ -148,14 +147,34 @@ def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) ->
         cluster = local_cluster.required_cluster(folder)
         chosen = cluster.chosen(names)
         local_cluster.stop_nodes(chosen)
-        return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
+        try:
+            return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
+        except (RingmillError, OSError) as error:
+            told = as_told(error)
+            told.detail.setdefault(
+                "changed", f"{' '.join(node.id for node in chosen)} stopped, and not started again"
+            )
+            told.outcome = "unknown"
+            raise told from None
 
 
 def _each(settings: Settings, names: Sequence[str], act: Callable[[LocalNode], str]) -> None:
-    """Act on each named node, and say what was done."""
+    """Act on each named node, and say what was done.
+
+    Raises NotFound before anything was done when one of them does not run.
+    """
     cluster = local_cluster.required_cluster(settings.cluster_folder)
     chosen = cluster.chosen(names) if names else []
-    rows = [(node.id, node.pid, act(node)) for node in chosen]
+    local_cluster.check_run(chosen)
+    rows: list[tuple[str, int, str]] = []
+    for node in chosen:
+        try:
+            rows.append((node.id, node.pid, act(node)))
+        except RingmillError as error:
+            if rows:
+                error.detail["changed"] = "; ".join(f"{name} {done}" for name, _, done in rows)
+                error.outcome = "unknown"
+            raise
     document = {
         "cluster": cluster.name,
         "nodes": [{"id": name, "pid": pid, "done": done} for name, pid, done in rows],

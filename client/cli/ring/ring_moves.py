@@ -86,6 +86,7 @@ async def follow(settings: Settings, before: Mapping[str, int] | None = None) ->
                     output.note(f"not told now: {error.message}")
                     await asyncio.sleep(_LOOK_S)
                     continue
+                looks = 0
                 total = max(total, view.left)
                 view = replace(view, read_bytes=followed.since(view.read_bytes))
                 tell(view, total)

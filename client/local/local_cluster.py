@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from ringmill.client.local import processes, tcp_ports
 from ringmill.client.local.local_state import (
+    STATE_FILE,
     LocalCluster,
     LocalNode,
     check_home,
@@ -159,7 +160,8 @@ def check_shape(name: str, *, nodes: int, replicas: int, partitions: int) -> Non
 def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
     """The cluster that a plan describes; writes and starts nothing.
 
-    Raises InvalidArgument for settings that contradict each other, PortTaken.
+    Raises InvalidArgument for settings that contradict each other and for a folder that holds the data of its
+    nodes, PortTaken.
     """
     check_shape(name, nodes=plan.nodes, replicas=plan.owners, partitions=plan.partitions)
     if not 0 <= plan.zones <= plan.nodes:
@@ -173,7 +175,22 @@ def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
         )
         for index in range(plan.nodes)
     )
-    return LocalCluster(name, folder, plan.owners, plan.partitions, nodes)
+    cluster = LocalCluster(name, folder, plan.owners, plan.partitions, nodes)
+    _check_holds_no_data(cluster)
+    return cluster
+
+
+def _check_holds_no_data(cluster: LocalCluster) -> None:
+    """Raise InvalidArgument when a former cluster would come back under a new cluster.json."""
+    if held := [node.id for node in cluster.nodes if _has_entries(cluster.data_folder(node))]:
+        raise InvalidArgument(
+            f"{cluster.folder} holds data of {', '.join(held)}, and no {STATE_FILE}",
+            hint=f"put its {STATE_FILE} back, remove the folder to begin anew, or choose another --cluster NAME",
+        )
+
+
+def _has_entries(folder: str) -> bool:
+    return os.path.isdir(folder) and bool(os.listdir(folder))
 
 
 def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
@@ -253,16 +270,18 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:
 def purge(cluster: LocalCluster) -> None:
     """Remove data, logs and token of a cluster whose processes have ended, by whoever holds its lock.
 
-    The lock goes last: whoever waits for it finds nothing of the cluster.
+    cluster.json goes last but the lock, so that a purge that was interrupted can be repeated, and no data stays
+    without it.  Then the lock: whoever waits for it finds nothing of the cluster.
     """
     assert all(node_state(node) == "stopped" for node in cluster.nodes)
     for name in os.listdir(cluster.folder):
         path = os.path.join(cluster.folder, name)
         if os.path.isdir(path) and not os.path.islink(path):
             remove_tree(path)
-        elif name != _LOCK:
+        elif name not in {STATE_FILE, _LOCK}:
             os.unlink(path)
-    os.unlink(os.path.join(cluster.folder, _LOCK))
+    for name in (STATE_FILE, _LOCK):
+        os.unlink(os.path.join(cluster.folder, name))
     with suppress(OSError):  # another command begins a cluster here
         os.rmdir(cluster.folder)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import click
 
@@ -126,18 +128,36 @@ def restart(settings: Settings, nodes: tuple[str, ...], rolling: bool, force: bo
 )
 @pass_local
 def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -> None:
-    """Show the logs of the named nodes, or of all; each line begins with its node."""
+    """Show the logs of the named nodes, or of all; each line begins with its node.
+
+    With -o json and --follow each line is a document of its own.
+    """
     from ringmill.client.local import log_files
 
     cluster = local_cluster.required_cluster(settings.cluster_folder)
     paths = {node.id: cluster.log_path(node) for node in cluster.chosen(nodes)}
+    if follow:
+        # all are opened before the first line is printed, so that nothing is missed meanwhile
+        followed = {name: log_files.FollowedLog(path) for name, path in paths.items()}
+        for name, log in followed.items():
+            for line in log.last_lines(lines):
+                _print_line(settings, name, line)
+        log_files.follow_files(followed, partial(_print_line, settings))
+        return
     found = [(name, line) for name, path in paths.items() for line in log_files.tail(path, lines)]
     if settings.output == "json":
         output.show(settings, [{"node": name, "line": line} for name, line in found], (), ())
-    for name, line in found if settings.output != "json" else ():
+        return
+    for name, line in found:
+        _print_line(settings, name, line)
+
+
+def _print_line(settings: Settings, name: str, line: str) -> None:
+    """A line of a log; in JSON a document of its own."""
+    if settings.output == "json":
+        print(output.to_json({"node": name, "line": line}, sys.stdout), flush=True)
+    else:
         print(f"{name}\t{line}", flush=True)
-    if follow:
-        log_files.follow_files(paths, lambda name, line: print(f"{name}\t{line}", flush=True))
 
 
 def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) -> LocalCluster:

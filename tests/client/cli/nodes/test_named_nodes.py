@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from ringmill.client.cli.cluster import cluster_nodes
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
@@ -106,3 +109,30 @@ def test_a_scratch_cluster_signals_none_when_one_does_not_run(folder: Path, slee
     with pytest.raises(NotFound, match="n2 is not running"):
         scratch.kill("n1", "n2")
     assert scratch.state("n1") == "running"
+
+
+@pytest.mark.parametrize("form", ["json", "raw"])
+def test_followed_logs_are_lines_of_one_form_and_none_is_missed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    log = folder / "logs" / "n1.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("one\n")
+
+    def write_meanwhile(stream: Any, *_: object, write: Callable[..., Any] = print, **__: object) -> None:
+        write(stream)
+        if "one" in stream:
+            log.write_text("one\ntwo\n")
+
+    def sleep(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster_nodes, "print", write_meanwhile, raising=False)
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert main(["-o", form, "cluster", "logs", "-f"]) == 130
+    lines = capsys.readouterr().out.splitlines()
+    if form == "raw":
+        assert lines == ["n1\tone", "n1\ttwo"]
+    else:
+        told = [json.loads(line) for line in lines]
+        assert told == [{"node": "n1", "line": "one"}, {"node": "n1", "line": "two"}]

@@ -44,9 +44,10 @@ def bring_up(
 
     `base_port` is for a new cluster whose plan names none.  Given transports, and ports for metrics, apply to
     the nodes that start from now on.  Everything is checked before the first file is written.  A failure
-    stops only the nodes that this call started.  Nodes that run and are no members are told of, and left.  Raises InvalidArgument when the cluster exists with other
-    settings than `plan`, or when `plan` is not valid; Conflict when nodes are on other disks than it names,
-    whoever started them: then all are left running.  `tell` gets what a user should know besides.
+    stops only the nodes that this call started.  Nodes that run and are no members are left, and told of.
+    Raises InvalidArgument when the cluster exists with other settings than `plan`, or when `plan` is not
+    valid; Conflict when nodes are on other disks than it names, whoever started them: then all are left
+    running.  `tell` gets what a user should know besides.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
     carriers = (peer_transport, client_transport)
@@ -126,7 +127,8 @@ def _metered(cluster: LocalCluster, base_port: int | None) -> LocalCluster:
 def _formed(
     cluster: LocalCluster, started: Sequence[Started], timeout_s: float, tell: Callable[[str], None]
 ) -> tuple[LocalCluster, list[Started]]:
-    """Form it without nodes that are no members, as those that left, and those whose `cluster add` was refused.
+    """Form it without nodes that are no members, as those that left, and those whose `cluster add` was
+    refused.
 
     Those that were started here are stopped and forgotten; the others run on.
     """

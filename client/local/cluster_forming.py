@@ -137,10 +137,8 @@ async def have_cluster(effort: Effort) -> bool:
     try:
         async with _links(effort) as links:
             asked = IdentifyRequest()
-            return all(
-                one.cluster
-                for one in await _all(_asked(effort, links, each, IDENTIFY, asked) for each in effort.addresses)
-            )
+            told = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
+            return all(one.cluster for one in told)
     except DeadlineExceeded:
         return False
 

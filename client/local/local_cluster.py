@@ -185,7 +185,7 @@ def _check_holds_no_data(cluster: LocalCluster) -> None:
     if held := [node.id for node in cluster.nodes if _has_entries(cluster.data_folder(node))]:
         raise InvalidArgument(
             f"{cluster.folder} holds data of {', '.join(held)}, and no {STATE_FILE}",
-            hint=f"put its {STATE_FILE} back, remove the folder to begin anew, or choose another --cluster NAME",
+            hint=f"put its {STATE_FILE} back, or choose another --cluster NAME, or remove the folder",
         )
 
 
@@ -195,7 +195,7 @@ def _has_entries(folder: str) -> bool:
 
 def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
     """Start a process for each node and write their pids down.  Raises PortTaken."""
-    assert len({node.id for node in nodes}) == len(nodes), "a second process would take the first one's record"
+    assert len({node.id for node in nodes}) == len(nodes), "one process would take the record of another"
     are_settled = any(node.pid for node in cluster.nodes)
     tcp_ports.check_free([node.port for node in nodes], are_settled=are_settled)
     save_cluster(cluster)
@@ -270,8 +270,8 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:
 def purge(cluster: LocalCluster) -> None:
     """Remove data, logs and token of a cluster whose processes have ended, by whoever holds its lock.
 
-    cluster.json goes last but the lock, so that a purge that was interrupted can be repeated, and no data stays
-    without it.  Then the lock: whoever waits for it finds nothing of the cluster.
+    cluster.json goes last but the lock, so that a purge that was interrupted can be repeated, and no data
+    stays without it.  Then the lock: whoever waits for it finds nothing of the cluster.
     """
     assert all(node_state(node) == "stopped" for node in cluster.nodes)
     for name in os.listdir(cluster.folder):

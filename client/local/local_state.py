@@ -186,9 +186,7 @@ def cluster_names(home: str) -> list[str]:
     """Names of the local clusters in `home`, sorted."""
     if not os.path.isdir(home):
         return []
-    return sorted(
-        name for name in os.listdir(home) if os.path.exists(os.path.join(home, name, STATE_FILE))
-    )
+    return sorted(name for name in os.listdir(home) if os.path.exists(os.path.join(home, name, STATE_FILE)))
 
 
 def token_path(folder: str) -> str:

@@ -102,7 +102,9 @@ class OneNode:
             cluster="one", epoch=1, node="n1", pid=4711, members=[view], keys=3, ranges_ok=16, n=1
         )
 
-    async def _repair_run(self, request: repair_pb2.RepairRunRequest, _: Call) -> repair_pb2.RepairRunResponse:
+    async def _repair_run(
+        self, request: repair_pb2.RepairRunRequest, _: Call
+    ) -> repair_pb2.RepairRunResponse:
         if self.repair_refusals:
             raise self.repair_refusals.pop(0)
         return repair_pb2.RepairRunResponse(partitions=16)

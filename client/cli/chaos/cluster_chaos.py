@@ -153,14 +153,16 @@ async def _tidied(db: AsyncClient, run: ChaosRun) -> None:
 
 
 def _written(folder: str, run: ChaosRun) -> str:
-    """The path of the file with the history of the keys whose promise was broken; "" without any, and where it
-    cannot be written."""
+    """The path of the file with the history of the keys whose promise was broken; "" without any, and where
+    it cannot be written."""
     lines = run.witness()
     if not lines:
         return ""
     path = os.path.join(folder, f"chaos-{run.options.seed}-{run.options.tag}.jsonl")
     try:
-        with os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
+        with os.fdopen(
+            open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8"
+        ) as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
     except OSError as error:  # the verdict is told all the same
         output.note(f"the history of what was broken could not be written to {path}: {error.strerror}")

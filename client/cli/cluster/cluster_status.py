@@ -82,7 +82,13 @@ def list_clusters(settings: Settings) -> ExitCode:
             document.append({"cluster": name, "error": str(damaged[-1])})
             continue
         if one:
-            row = (one.name, len(one.nodes), _running(one), one.nodes[0].address if one.nodes else "", one.folder)
+            row = (
+                one.name,
+                len(one.nodes),
+                _running(one),
+                one.nodes[0].address if one.nodes else "",
+                one.folder,
+            )
             rows.append(row)
             document.append(dict(zip(("cluster", "nodes", "running", "first", "folder"), row, strict=True)))
     output.show(settings, document, ("CLUSTER", "NODES", "RUNNING", "FIRST", "FOLDER"), rows)

@@ -1,4 +1,4 @@
-"""A disk that is full is a trouble of the run: its verdict is told, and the nodes and keyspaces are put back."""
+"""A disk that is full is a trouble of the run: its verdict is told, and all is put back."""
 
 from __future__ import annotations
 

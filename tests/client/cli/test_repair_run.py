@@ -13,9 +13,7 @@ from tests.client.one_node import OneNode
 
 
 @pytest.fixture
-def refusing(
-    node: tuple[OneNode, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[OneNode, str]]:
+def refusing(node: tuple[OneNode, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OneNode, str]]:
     monkeypatch.setattr(repair_verbs, "LOOK_S", 0.05)
     yield node
     node[0].repair_refusals, node[0].is_repair_silent = [], False

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import ringmill.client.cli
-from ringmill.client.cli import config_verbs
 from ringmill.client.cli.frame import exit_codes, failure_text, output
 from ringmill.client.cli.frame.connecting import cluster_token, endpoints_of, secrets_of
 from ringmill.client.cli.frame.exit_codes import ExitCode
@@ -207,8 +206,7 @@ def test_a_typed_cluster_leaves_out_the_endpoints_of_another_one_and_their_token
     save_cluster(dev)
     make_token(dev.folder)
     seen: list[Settings] = []
-    monkeypatch.setattr(config_verbs, "_text", lambda value: str(value))
-    monkeypatch.setattr(config_verbs.output, "fields", lambda settings, *_: seen.append(settings))
+    monkeypatch.setattr(output, "fields", lambda settings, *_: seen.append(settings))
     if is_file:
         (empty_folder / "ringmill.toml").write_text('endpoints = "h:1"\ntoken = "t"\ntls_ca = "/ca"\n')
     else:

@@ -18,9 +18,7 @@ def test_a_damaged_cluster_does_not_hide_the_others(
     monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
-        save_cluster(
-            LocalCluster(name, str(tmp_path / name), 1, 16, (LocalNode("n1", "127.0.0.1:1", ""),))
-        )
+        save_cluster(LocalCluster(name, str(tmp_path / name), 1, 16, (LocalNode("n1", "127.0.0.1:1", ""),)))
     assert main(["cluster", "list"]) == 0
     (tmp_path / "a" / "cluster.json").write_text(text)
     capsys.readouterr()

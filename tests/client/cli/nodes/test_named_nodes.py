@@ -1,4 +1,4 @@
-"""Verbs on named nodes of a local cluster: what they refuse, and what they say of what was done before that."""
+"""Verbs on named nodes of a local cluster: what they refuse, and what they say was done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A change of the members that was decided, and whose moves are followed through gaps, or not to their end."""
+"""A change of the members that was decided, whose moves are followed through gaps, or not to their end."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 A verb whose reader has gone goes on, and what it prints goes to /dev/null: its work is done and its code is
 told, as in `ringmill job run … | head`.  Only verbs that do nothing but print, perhaps without an end, are
-ended by that, as in `ringmill scan | head`.  A stderr that nobody reads ends nothing.
+ended by that, as in `ringmill scan | head`.  A stderr that nobody reads ends nothing, nor one that cannot be
+written.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class _Lasting(io.FileIO):
             if self.fileno() == 1 and _Lasting.verb in ENDED_BY_THEIR_READER:
                 raise NobodyReads(*error.args) from error
             abandon(self.fileno())
+        except OSError:
+            if self.fileno() != 2:
+                raise
+            abandon(2)  # as a log on a full disk: the verb and its code are worth more than its notes
         return size
 
 

@@ -243,6 +243,11 @@ def test_the_name_of_a_new_cluster_is_no_choice_of_one(
     assert "--endpoints names h:1 twice" in capsys.readouterr().err
 
 
+def test_a_suggested_command_has_its_flags_before_a_key_like_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["touch", "--", "-k"]) == 2
+    assert "`ringmill touch --ttl 60s -- -k`" in capsys.readouterr().err
+
+
 def test_what_opens_the_cluster_is_kept_from_modules_of_callers_but_not_all_of_a_home(
     empty_folder: Path,
 ) -> None:

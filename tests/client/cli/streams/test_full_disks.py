@@ -22,6 +22,11 @@ from ringmill.client.cli.running import run_command
 verb = click.Command("get", callback=lambda: write_bytes(bytes(range(256)) * 2000))
 raise SystemExit(run_command(verb, "ringmill get", []))
 """
+FAILING = """
+def fail():
+    from ringmill.cluster.errors import NotFound
+    raise NotFound("a message of some length")
+"""
 ANSWER = bytes(range(256)) * 2000
 
 
@@ -44,6 +49,21 @@ def test_an_answer_that_does_not_fit_on_the_disk_is_an_error(tmp_path: Path, is_
     with open(tmp_path / "answer", "wb") as file:
         code, said = answered(file.fileno(), is_unbuffered=is_unbuffered, limit=len(ANSWER) // 2)
     assert code == ExitCode.FAILED and b"FILE_FAILED" in said
+
+
+@pytest.mark.parametrize("is_unbuffered", ["", "1"])
+def test_notes_that_do_not_fit_on_the_disk_change_no_exit_code(tmp_path: Path, is_unbuffered: str) -> None:
+    verb = VERB.replace("callback=lambda: write_bytes(bytes(range(256)) * 2000)", "callback=fail")
+    with open(tmp_path / "log", "wb") as log:
+        told = subprocess.run(
+            [sys.executable, "-P", "-c", FAILING + verb],
+            env={**our_environment(), "PYTHONUNBUFFERED": is_unbuffered},
+            stderr=log,
+            timeout=60,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)),
+        )
+    assert told.returncode == ExitCode.NOT_FOUND
 
 
 @pytest.mark.parametrize("is_unbuffered", ["", "1"])

@@ -1,8 +1,8 @@
 """Starts and stops the processes of a local cluster, one process per node.
 
-Every step is written to cluster.json before the next one, so that the next `up` can finish an interrupted one.
-A process is written down as soon as it has started; one whose start was interrupted before that is found by
-its port.  client/local/local_forming.py forms the cluster.
+Every step is written to cluster.json before the next one, and the next `up` finishes an interrupted one.
+A process is written down as soon as it has started; one whose start was interrupted before is found by its
+port.  client/local/local_forming.py forms the cluster.
 """
 
 from __future__ import annotations

@@ -116,9 +116,8 @@ def _intersection(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
 
 def _difference(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
     first, *others = (one.scores for one in sources)
-    return SortedSet(
-        (member, score) for member, score in first.items() if not any(member in one for one in others)
-    )
+    taken = set[bytes]().union(*others)
+    return SortedSet((member, score) for member, score in first.items() if member not in taken)
 
 
 def _combined(replies: Sequence[Any], wanted: _Wanted, combine: Combine) -> SortedSet:

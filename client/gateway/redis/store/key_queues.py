@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, TypeAlias
 
@@ -26,7 +27,7 @@ from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 from ringmill.cluster.ports import Clock
 
-__all__ = ["Change", "Done", "KeyQueues", "reply_of"]
+__all__ = ["Change", "Done", "KeyQueues", "SteppedChange", "reply_of"]
 
 MOST_AT_ONCE: Final = 1000
 ENOUGH_BYTES: Final = 1 << 20
@@ -42,6 +43,23 @@ Change: TypeAlias = Callable[[Entry, int], Reply]
 key holds then, and raises RedisError before it has changed anything."""
 
 Done: TypeAlias = Callable[[Reply], None]
+
+
+class SteppedChange(ABC):
+    """A Change that may take long: others get their turn between its steps.  It takes effect as one."""
+
+    @abstractmethod
+    def steps(self, entry: Entry, now_ms: int) -> Generator[None, None, Reply]:
+        """Make it step by step, and return the reply."""
+
+    def __call__(self, entry: Entry, now_ms: int) -> Reply:
+        steps = self.steps(entry, now_ms)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                reply: Reply = end.value
+                return reply
 
 
 class KeyQueues:
@@ -120,6 +138,8 @@ class KeyQueues:
             if len(batch) > 1:  # the one that is too large fails, and not those beside it
                 return await self._replies(key, batch[:1])
             return [RedisError(str(error))]
+        except _TakesTooLong as error:  # it is the first one: those behind it are made without it
+            return [self.told(DeadlineExceeded(str(error)))]
         except RingmillError as error:
             return [self.told(error)] * len(batch)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
@@ -140,8 +160,8 @@ class KeyQueues:
         while True:
             found = await registers.get(name, timeout=self._left_s(until))
             now_ms = int(self._clock.wall() * 1000)
-            entry = Entry.decode(found.value, now_ms)
-            replies = self._first_replies(changes, entry, now_ms)
+            found_entry = Entry.decode(found.value, now_ms)
+            replies, entry = await self._first_replies(changes, found_entry, now_ms, until)
             if not entry.is_changed:
                 left_s = self._left_s(until)
                 if entry.has_expired and not await _forget(registers, name, found.version, left_s):
@@ -185,18 +205,55 @@ class KeyQueues:
         else:
             await registers.cas(name, new, expect_version=version, timeout=timeout_s)
 
-    def _first_replies(self, changes: list[Change], entry: Entry, now_ms: int) -> list[Reply]:
-        if len(changes) == 1:
-            return [reply_of(changes[0], entry, now_ms)]
-        replies, size = [], 0
-        until = self._clock.monotonic() + ENOUGH_S
+    async def _first_replies(
+        self, changes: list[Change], entry: Entry, now_ms: int, until: float
+    ) -> tuple[list[Reply], Entry]:
+        """Those of the first changes, and what they leave.
+
+        A change in steps that takes long is left to the next time when others are before it.
+        """
+        replies: list[Reply] = []
+        size = 0
+        enough = self._clock.monotonic() + ENOUGH_S
         for change in changes:
-            reply = reply_of(change, entry, now_ms)
+            if isinstance(change, SteppedChange):
+                before = entry.kept() if replies else None
+                steps = change.steps(entry, now_ms)
+                while not (made := self._reply_of_steps(steps, enough)):
+                    if before is not None:
+                        return replies, before
+                    enough = await self._next_turn(until)
+                reply = made[0]
+            else:
+                reply = reply_of(change, entry, now_ms)
             replies.append(reply)
-            size += reply_size(reply)
-            if size >= ENOUGH_BYTES or self._clock.monotonic() >= until:
+            if len(changes) == 1:
                 break
-        return replies
+            size += reply_size(reply)
+            if size >= ENOUGH_BYTES or self._clock.monotonic() >= enough:
+                break
+        return replies, entry
+
+    def _reply_of_steps(self, steps: Generator[None, None, Reply], enough: float) -> list[Reply]:
+        """Make steps until then: the reply, or nothing when there are more of them."""
+        try:
+            next(steps)
+            while self._clock.monotonic() < enough:
+                next(steps)
+        except StopIteration as end:
+            return [end.value]
+        except RedisError as error:
+            return [error]
+        return []
+
+    async def _next_turn(self, until: float) -> float:
+        """Let others have theirs, and tell how long the next one may take."""
+        if self._clock.monotonic() >= until:
+            raise _TakesTooLong(
+                f"what was to be done in one step takes more than {self._timeout_s:g} s, and nothing was done"
+            )
+        await asyncio.sleep(0)
+        return self._clock.monotonic() + ENOUGH_S
 
     def _left_s(self, until: float) -> float:
         left_s = until - self._clock.monotonic()
@@ -213,6 +270,10 @@ class _Queue(deque[tuple[Change, Done]]):
 
 class _TooLarge(Exception):
     """What a key would hold has no room in a register."""
+
+
+class _TakesTooLong(Exception):
+    """The first change, which has many steps, is not made in time."""
 
 
 def reply_of(change: Change, entry: Entry, now_ms: int) -> Reply:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -20,6 +21,9 @@ __all__ = ["FOREIGN", "Entry", "ForeignValue", "RedisValue", "SortedSet", "type_
 
 class SortedSet(dict[bytes, float]):
     """Members with their scores."""
+
+    def __copy__(self) -> SortedSet:
+        return SortedSet(self)
 
     def in_order(self) -> list[tuple[bytes, float]]:
         """By score, and by the member's bytes where scores are equal."""
@@ -86,6 +90,10 @@ class Entry:
         content = list(value) if letter == "t" else value
         packed: bytes = msgpack.packb([letter, self.expires_at_ms, content])
         return packed
+
+    def kept(self) -> Entry:
+        """The same; changes of this one leave it as it is."""
+        return Entry(copy(self.value), self.expires_at_ms, self.is_changed, self.has_expired)
 
     def digest(self) -> bytes:
         """32 bytes that are the same for equal values of the same type and expiry, and for no others."""

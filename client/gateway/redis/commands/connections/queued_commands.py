@@ -6,7 +6,7 @@ not be: each key is a register of its own (docs/decisions/a-transaction-is-of-on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 from ringmill.client.gateway.redis.commands.command_spec import Parts
@@ -15,7 +15,12 @@ from ringmill.client.gateway.redis.protocol.replies import NullArray, RedisError
 from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
 from ringmill.client.gateway.redis.store.database import Database
-from ringmill.client.gateway.redis.store.key_queues import MOST_AT_ONCE, Change, reply_of
+from ringmill.client.gateway.redis.store.key_queues import (
+    MOST_AT_ONCE,
+    Change,
+    SteppedChange,
+    reply_of,
+)
 from ringmill.client.gateway.redis.store.typed_values import Entry
 
 __all__ = ["NOT_QUEUED", "QueuedCommands", "WatchedKey"]
@@ -47,7 +52,7 @@ class WatchedKey:
         return entry.digest() == self._digest
 
 
-class QueuedCommands:
+class QueuedCommands(SteppedChange):
     """`is_refused` when one could not be queued: EXEC then does none of them."""
 
     def __init__(self, database: Database, watched: WatchedKey | None, room: AnswerRoom) -> None:
@@ -115,8 +120,8 @@ class QueuedCommands:
         self._changes.clear()
         self._command_bytes = self._answer_bytes = 0
 
-    def change(self, entry: Entry, now_ms: int) -> Reply:
-        """A Change: all of them in their order, unless the watched key holds something else by now.
+    def steps(self, entry: Entry, now_ms: int) -> Generator[None, None, Reply]:
+        """All of them in their order, unless the watched key holds something else by now.
 
         Answers that are too large together are left out one by one, as all of the commands are done.
         """
@@ -132,7 +137,9 @@ class QueuedCommands:
         replies: list[Reply] = []
         self._answer_bytes = 0
         is_full = False
-        for change, only_reads in self._changes:
+        for change, only_reads in tuple(
+            self._changes
+        ):  # what has begun is ended, though it is dropped amid it
             reply = left_out if is_full and only_reads else reply_of(change, entry, now_ms)
             size = reply_size(reply)
             if size > short:
@@ -142,4 +149,5 @@ class QueuedCommands:
                 else:
                     self._answer_bytes += size
             replies.append(reply)
+            yield
         return replies

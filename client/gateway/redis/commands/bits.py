@@ -103,8 +103,8 @@ async def _bitop(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
         raise syntax_error()
     if operation == b"NOT" and len(keys) != 1:
         raise RedisError("ERR BITOP NOT must be called with a single source key.")
-    values: list[bytes] = await read_one_by_one(connection, keys, _read_string)
-    return await stored(connection, args[1], bits_of_all(operation, values))
+    async with read_one_by_one(connection, keys, _read_string) as values:
+        return await stored(connection, args[1], bits_of_all(operation, values))
 
 
 def bits_of_all(operation: bytes, values: Sequence[bytes]) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.store.typed_values import FOREIGN, Entry, ForeignValue
 
 if TYPE_CHECKING:
@@ -47,7 +48,13 @@ async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
         entry.expire(source.expires_at_ms)
         return 1
 
-    found = await connection.database.keys.ask(args[0], read)
-    if found != 1:
-        return found
-    return await connection.door.databases.database(connection.token, number).keys.ask(args[1], change)
+    into = connection.door.databases.database(connection.token, number)
+    gathered = connection.room.gather(1)
+    try:
+        found = await connection.database.keys.ask(args[0], read)
+        if found != 1:
+            return found
+        gathered.hold(reply_size(source.value))  # type: ignore[arg-type]  # its values are replies, too
+        return await into.keys.ask(args[1], change)
+    finally:
+        gathered.close()

@@ -166,8 +166,8 @@ def _sintercard(args: Sequence[bytes], _version: int) -> Parts:
 
 
 async def _store(connection: RedisConnection, args: Sequence[bytes], combine: Combine) -> Reply:
-    sets = await read_one_by_one(connection, args[1:], _read_set)
-    return await stored(connection, args[0], combine(sets))
+    async with read_one_by_one(connection, args[1:], _read_set) as sets:
+        return await stored(connection, args[0], combine(sets))
 
 
 @waiting_command("SINTERSTORE", -3, "write denyoom", keys=(1, -1, 1))

@@ -3,7 +3,8 @@
 Commands are begun in the order in which they come, and those on different keys are under way together; the
 answers go out in that order.  Those on one key wait in its queue (store/key_queues.py), so each sees the
 effects of the former ones.  A command that is not about single keys begins when all former ones have ended,
-and those behind it wait.  What has begun is done though its connection has gone, and is counted until then.
+and those behind it wait.  What has begun is done though its connection has gone, and is counted until then;
+what only reads about all keys ends with it.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class RedisConnection(asyncio.Protocol):
         self._is_refused = False  # what it has sent cannot be read on
         self._lingers = False  # what still comes is dropped
         self.is_gone = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], bool] = {}  # with whether it only reads
         self._pump_is_due = False
 
     @property
@@ -164,6 +165,9 @@ class RedisConnection(asyncio.Protocol):
             one.forget_answer()
         self.room.ready = 0
         self._ends_after = self.is_gone = True
+        for task, only_reads in self._tasks.items():
+            if only_reads:
+                task.cancel()
         self.door.closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -173,7 +177,7 @@ class RedisConnection(asyncio.Protocol):
         self._parser.feed(data)
         self._pump()
         self._amid_since_s = self.active_s if self._parser.is_amid_command else 0.0
-        self._tell_growth()
+        self.tell_growth()
 
     def eof_received(self) -> bool:
         """What the caller has sent is answered before its connection is closed."""
@@ -267,7 +271,7 @@ class RedisConnection(asyncio.Protocol):
         if self._awaits_all and not self._unanswered:
             self._is_held = self._awaits_all = False
         if size > _LONG:
-            self._tell_growth()
+            self.tell_growth()
         if self.is_gone:
             if not self._unanswered:
                 self.door.has_ended(self)
@@ -373,7 +377,7 @@ class RedisConnection(asyncio.Protocol):
             self._run_parts(spec, args)
         elif spec.waiting is not None:
             self._is_held = True
-            self._keep(asyncio.create_task(self._finish(spec.waiting(self, args), self._waits())))
+            self._keep(spec.waiting(self, args), self._waits(), only_reads="readonly" in spec.flags)
         elif spec.for_connection is not None:
             self._answered(spec.for_connection(self, args))
 
@@ -445,7 +449,8 @@ class RedisConnection(asyncio.Protocol):
     def _unsent(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    def _tell_growth(self) -> None:
+    def tell_growth(self) -> None:
+        """Tell the door what is held now: it has become more."""
         if self._transport is None:
             return  # nothing is added to what has gone, and the door looks at that itself
         former, self.told_bytes = self.told_bytes, self.held_bytes
@@ -463,9 +468,18 @@ class RedisConnection(asyncio.Protocol):
             self._transport.resume_reading()
             asyncio.get_running_loop().call_later(_LINGERS_S, self.abort)
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _keep(self, work: Coroutine[Any, Any, Reply], done: BegunCommand, *, only_reads: bool) -> None:
+        """Have work done that may be cancelled once the caller has gone."""
+        task = asyncio.create_task(self._finish(work, done))
+        self._tasks[task] = only_reads
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._tasks[task]
+            work.close()
+            if task.cancelled() and self.is_gone:
+                done(None)
+
+        task.add_done_callback(ended)
 
 
 def _shown(address: object) -> str:

@@ -27,7 +27,7 @@ from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 from ringmill.cluster.ports import Clock
 
-__all__ = ["Change", "Done", "KeyQueues", "SteppedChange", "reply_of"]
+__all__ = ["Change", "Done", "Droppable", "KeyQueues", "SteppedChange", "reply_of"]
 
 MOST_AT_ONCE: Final = 1000
 ENOUGH_BYTES: Final = 1 << 20
@@ -62,6 +62,23 @@ class SteppedChange(ABC):
                 return reply
 
 
+class Droppable:
+    """A Change that waits in the queue of its key, and may be dropped there with all that it holds."""
+
+    __slots__ = ("_change",)
+
+    def __init__(self, change: Change) -> None:
+        self._change: Change | None = change
+
+    def __call__(self, entry: Entry, now_ms: int) -> Reply:
+        if self._change is None:
+            raise RedisError("ERR the connection has gone, and what it had under way was too much")
+        return self._change(entry, now_ms)
+
+    def drop(self) -> None:
+        self._change = None
+
+
 class KeyQueues:
     """The keys of one database, for the callers with one token."""
 
@@ -94,8 +111,11 @@ class KeyQueues:
         queue.append((change, done))
 
     def ask(self, key: bytes, change: Change) -> asyncio.Future[Reply]:
-        """As `submit`, for a caller that waits."""
+        """As `submit`, for a caller that waits.  What has not begun when it waits no more is not done."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        if not isinstance(change, SteppedChange):
+            change = droppable = Droppable(change)
+            future.add_done_callback(lambda told: droppable.drop() if told.cancelled() else None)
 
         def done(reply: Reply) -> None:
             if not future.done():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from ringmill.client.gateway.redis.commands.command_spec import CommandSpec, KeyCall
 from ringmill.client.gateway.redis.commands.connections.queued_commands import (
+    ABORTED,
     NOT_QUEUED,
     QueuedCommands,
     WatchedKey,
@@ -353,7 +354,7 @@ class RedisConnection(asyncio.Protocol):
                 self._answered("QUEUED")
         except RedisError as error:
             if queued is not None:
-                queued.is_refused = True
+                queued.refused = queued.refused or ABORTED
             self._answered(error)
 
     def _queue(self, queued: QueuedCommands, spec: CommandSpec, args: list[bytes]) -> None:

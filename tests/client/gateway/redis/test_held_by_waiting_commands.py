@@ -1,4 +1,4 @@
-"""What commands about many keys gather is counted until they end; one that only reads ends with its caller."""
+"""What commands about many keys gather is counted until they end; who only reads ends with the caller."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -17,7 +18,7 @@ from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change
 from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue, SortedSet
 
-DATABASE = cast("Database", object())
+DATABASE = cast("Database", SimpleNamespace(name="db"))
 ROOM = AnswerRoom(RedisLimits(), lambda: 0)
 
 

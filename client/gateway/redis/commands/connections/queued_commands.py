@@ -23,11 +23,12 @@ from ringmill.client.gateway.redis.store.key_queues import (
 )
 from ringmill.client.gateway.redis.store.typed_values import Entry
 
-__all__ = ["NOT_QUEUED", "QueuedCommands", "WatchedKey"]
+__all__ = ["ABORTED", "NOT_QUEUED", "QueuedCommands", "WatchedKey"]
 
 NOT_QUEUED: Final = frozenset({"MULTI", "EXEC", "DISCARD", "WATCH", "QUIT", "RESET"})
 """They take effect at once, between MULTI and EXEC too."""
 
+ABORTED: Final = "EXECABORT Transaction discarded because of previous errors."
 _SEVERAL: Final = (
     "ERR MULTI on several keys is not offered: each key changes by itself here; "
     "send the commands without MULTI, in redis-py by pipeline(transaction=False)"
@@ -38,7 +39,7 @@ class WatchedKey:
     """A key of a WATCH, and what it held then."""
 
     def __init__(self, database: Database, key: bytes) -> None:
-        self.database = database
+        self.database_name = database.name
         self.key = key
         self._digest = b""
 
@@ -53,13 +54,14 @@ class WatchedKey:
 
 
 class QueuedCommands(SteppedChange):
-    """`is_refused` when one could not be queued: EXEC then does none of them."""
+    """`refused` when one could not be queued: EXEC then does none of them, and tells it."""
 
     def __init__(self, database: Database, watched: WatchedKey | None, room: AnswerRoom) -> None:
-        """Raises RedisError when a key of another database is watched."""
-        if watched is not None and watched.database is not database:
-            raise RedisError("ERR WATCH in one database and MULTI in another is not offered")
-        self.is_refused = False
+        """They are refused when a key of another database is watched: if MULTI itself failed, what follows it
+        would be done without it."""
+        self.refused = ""
+        if watched is not None and watched.database_name != database.name:
+            self.refused = "EXECABORT WATCH in one database and MULTI in another is not offered"
         self.key = None if watched is None else watched.key
         self._watched = watched
         self._room = room

@@ -16,7 +16,7 @@ import msgpack
 
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 
-__all__ = ["FOREIGN", "Entry", "ForeignValue", "RedisValue", "SortedSet", "type_name"]
+__all__ = ["Entry", "ForeignValue", "RedisValue", "SortedSet", "type_name"]
 
 
 class SortedSet(dict[bytes, float]):
@@ -128,10 +128,15 @@ class Entry:
         self.value = value
         self.is_changed = True
 
+    def check_own(self) -> None:
+        """Raises RedisError for a foreign value, which few commands may replace or remove."""
+        if type(self.value) is ForeignValue:
+            raise RedisError(FOREIGN)
+
     def expire(self, at_ms: int) -> None:
         """Let the value expire at that time; 0: never.  Raises RedisError for a foreign value."""
-        if at_ms and type(self.value) is ForeignValue:
-            raise RedisError(FOREIGN)
+        if at_ms:
+            self.check_own()
         self.expires_at_ms = at_ms
         self.is_changed = True
 

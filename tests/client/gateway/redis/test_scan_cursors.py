@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
+
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.redis.store import database as database_module
 from ringmill.client.gateway.redis.store.database import Database
+from ringmill.client.gateway.redis.store.key_index import IndexPage, KeyIndex, NamedKey
+from ringmill.client.values import CausalContext
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ports import Entropy
@@ -21,9 +26,13 @@ class StandingClock(SystemClock):
         return 1_800_000_000.0
 
 
+def a_database(entropy: Entropy, registers: Registers | None = None) -> Database:
+    clients = ClientsByToken(lambda token: cast("AsyncClient", registers or Registers()))
+    return Database(clients, "", "redis0", timeout_s=1.0, clock=StandingClock(), entropy=entropy)
+
+
 def cursors_of_one_database(entropy: Entropy) -> set[int]:
-    clients = ClientsByToken(lambda token: cast("AsyncClient", Registers()))
-    database = Database(clients, "", "redis0", timeout_s=1.0, clock=StandingClock(), entropy=entropy)
+    database = a_database(entropy)
     return {database._number_of(f"place {each}") for each in range(1000)}
 
 
@@ -42,3 +51,25 @@ class LastNumbers:
 
 def test_the_largest_cursors_are_exact_numbers_in_javascript() -> None:
     assert max(cursors_of_one_database(cast("Entropy", LastNumbers()))) <= MOST_EXACT
+
+
+async def test_a_walk_over_all_keys_takes_no_cursor_from_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    registers = Registers()
+    keys = [b"a", b"b", b"c"]
+    for key in keys:
+        registers.hold(key, b"v")
+
+    async def page_of(index: KeyIndex, cursor: str, prefix: bytes, limit: int) -> IndexPage:
+        at = int(cursor or "0")
+        named = NamedKey(keys[at], False, CausalContext(b""))
+        return IndexPage([named], "" if at == 2 else str(at + 1))
+
+    monkeypatch.setattr(KeyIndex, "page", page_of)
+    monkeypatch.setattr(database_module, "MAX_SCAN_ITEMS", 1)
+    database = a_database(OsEntropy(), registers)
+    cursor, names = await database.scan(0, None, 1, None)
+    assert names == [b"a"] and list(database._cursors) == [cursor]
+    for pattern, found in ((None, keys), (b"[bc]", [b"b", b"c"])):
+        assert [name async for page in database.all_keys(pattern) for name in page] == found
+    assert list(database._cursors) == [cursor]
+    assert (await database.scan(cursor, None, 10, None))[1] == [b"b"]

@@ -158,7 +158,7 @@ class RedisDoor:
             await asyncio.sleep(_LOOK_EVERY_S)
             now_s = self._clock.monotonic()
             for connection in self.connections():
-                if why := connection.lateness(now_s):
+                if why := connection.why_late(now_s):
                     connection.give_up(why)
             self._make_room()  # what a connection holds grows by more than what comes
             if self._give_back is not None and self._most_bytes - self._told_bytes > _WORTH_GIVING_BACK:

@@ -32,6 +32,7 @@ from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, en
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
 from ringmill.client.gateway.redis.serving.begun_commands import BegunCommand
 from ringmill.client.gateway.redis.serving.found_commands import found_command, place_of_key
+from ringmill.client.gateway.redis.serving.lateness import Lateness
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
@@ -108,7 +109,8 @@ class RedisConnection(asyncio.Protocol):
         self.queued: QueuedCommands | None = None
         self.executed: QueuedCommands | None = None  # by an EXEC that is under way
         self.watched: WatchedKey | None = None
-        self.began_s = self.active_s = door.monotonic()
+        self.began_s = door.monotonic()
+        self.lateness = Lateness(door.limits, self.began_s)
         self.last_command = b""
         self._database: Database | None = None
         self._parser = CommandParser()
@@ -123,9 +125,6 @@ class RedisConnection(asyncio.Protocol):
         self._is_held = False  # by a command that others wait for
         self._awaits_all = False  # that command has not begun: it waits for the former ones
         self._is_paused = False  # it is read no further, and more may have come
-        self._is_full = False  # the caller does not take its answers
-        self._full_since_s = 0.0
-        self._amid_since_s = 0.0
         self._ends_after = False  # no command is read any more; it closes when all are answered
         self._is_refused = False  # what it has sent cannot be read on
         self._lingers = False  # what still comes is dropped
@@ -174,10 +173,9 @@ class RedisConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ends_after:
             return
-        self.active_s = self.door.monotonic()
+        self.lateness.active_s = self.door.monotonic()
         self._parser.feed(data)
         self._pump()
-        self._amid_since_s = self.active_s if self._parser.is_amid_command else 0.0
         self.tell_growth()
 
     def eof_received(self) -> bool:
@@ -186,11 +184,10 @@ class RedisConnection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        self._is_full = True
-        self._full_since_s = self.door.monotonic()
+        self.lateness.fills(self.door.monotonic(), self._unsent())
 
     def resume_writing(self) -> None:
-        self._is_full = False
+        self.lateness.is_full = False
         self._pump()
 
     def quit(self) -> None:
@@ -239,19 +236,11 @@ class RedisConnection(asyncio.Protocol):
         if self.executed is not None:
             self.executed.drop()
 
-    def lateness(self, now_s: float) -> str:
+    def why_late(self, now_s: float) -> str:
         """Why the connection is to be closed now: the caller is silent, or takes no answers; "" when not."""
-        limits = self.door.limits
-        if self._is_full and now_s - self._full_since_s > limits.unread_s:
-            return f"it has taken no answer for {limits.unread_s:g} s"
-        if self._unanswered or self._backlog:
-            return ""
-        is_amid = self._parser.is_amid_command  # what was amid a command then may have been begun since
-        if is_amid and now_s - self._amid_since_s > limits.command_s:
-            return f"the end of a command has not come for {limits.command_s:g} s"
-        if now_s - self.active_s > limits.idle_s:
-            return f"no command for {limits.idle_s:g} s"
-        return ""
+        is_busy = bool(self._unanswered or self._backlog)
+        is_amid = self._parser.is_amid_command  # all of it: what has come whole was begun when there was room
+        return self.lateness.why(now_s, unsent=self._unsent(), is_busy=is_busy, is_amid=is_amid)
 
     def is_answered(self, one: BegunCommand) -> None:
         """The answer of a command is there: send all that are, in order."""
@@ -302,7 +291,7 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is None:
             return
         try:
-            while not self._is_held and not self._is_full and self._has_room:
+            while not self._is_held and not self.lateness.is_full and self._has_room:
                 command = self._backlog.popleft() if self._backlog else self._next_command()
                 if command is None:
                     self._read_on()
@@ -326,6 +315,7 @@ class RedisConnection(asyncio.Protocol):
     def _read_on(self) -> None:
         if self._is_paused and not self._ends_after and self._transport is not None:
             self._is_paused = False
+            self.lateness.reads_on(self.door.monotonic())
             self._transport.resume_reading()
 
     def _next_command(self) -> list[bytes] | None:

@@ -33,8 +33,8 @@ class Lateness:
     def why(self, now_s: float, *, unsent: int, is_busy: bool, is_amid: bool) -> str:
         """Why the connection is to be closed now; "" when it is not.
 
-        `unsent` are bytes of answers that are not taken.  `is_busy`: commands are under way.  `is_amid`: a part
-        of a command has come, and its end has not.
+        `unsent` are bytes of answers that are not taken.  `is_busy`: commands are under way.  `is_amid`: a
+        command has come in part.
         """
         limits = self._limits
         if self.is_full:

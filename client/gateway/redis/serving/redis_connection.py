@@ -36,7 +36,7 @@ from ringmill.client.gateway.redis.serving.lateness import Lateness
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
-from ringmill.client.gateway.redis.store.key_queues import Change
+from ringmill.client.gateway.redis.store.key_queues import MOST_ASKED, Change, Turns
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.errors import RingmillError
@@ -121,6 +121,7 @@ class RedisConnection(asyncio.Protocol):
         self._size = 0  # of the command that is being begun
         self.told_bytes = 0  # of `held_bytes`, to the door
         self.room = AnswerRoom(door.limits, self._unsent)
+        self.turns = Turns(MOST_ASKED)  # of keys of commands on several of them
         self._backlog: deque[list[bytes]] = deque()
         self._is_held = False  # by a command that others wait for
         self._awaits_all = False  # that command has not begun: it waits for the former ones
@@ -403,7 +404,7 @@ class RedisConnection(asyncio.Protocol):
 
         keys = self.database.keys
         for place, (key, change) in enumerate(parts.changes):
-            keys.submit(key, done.droppable(gathered.bounded(change)), taker(place))
+            keys.submit(key, done.droppable(gathered.bounded(change)), taker(place), self.turns)
 
     async def _finish(self, work: Coroutine[Any, Any, Reply], done: BegunCommand) -> None:
         reply: Reply

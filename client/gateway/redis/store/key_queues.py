@@ -12,8 +12,8 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeAlias
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final, NamedTuple, TypeAlias
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
@@ -27,7 +27,7 @@ from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 from ringmill.cluster.ports import Clock
 
-__all__ = ["Change", "Done", "Droppable", "KeyQueues", "SteppedChange", "reply_of"]
+__all__ = ["Change", "Done", "Droppable", "KeyQueues", "SteppedChange", "Turns", "reply_of"]
 
 MOST_AT_ONCE: Final = 1000
 ENOUGH_BYTES: Final = 1 << 20
@@ -35,6 +35,8 @@ ENOUGH_BYTES: Final = 1 << 20
 ENOUGH_S: Final = 0.01
 """For changes that are made at once; other callers get their turn before those behind them are made."""
 MOST_ASKED: Final = 200
+"""Keys of one caller's commands on several keys that are under way at a time: each has its time from when it
+begins, a thousand together might take longer, and others have to be served beside."""
 _LONGEST_PAUSE_S: Final = 0.1
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ Change: TypeAlias = Callable[[Entry, int], Reply]
 key holds then, and raises RedisError before it has changed anything."""
 
 Done: TypeAlias = Callable[[Reply], None]
+Turns: TypeAlias = asyncio.Semaphore
 
 
 class SteppedChange(ABC):
@@ -102,15 +105,19 @@ class KeyQueues:
         self._client: AsyncClient | None = None
         self._registers: AsyncRegisters | None = None  # of that client
 
-    def submit(self, key: bytes, change: Change, done: Done) -> None:
-        """Have a change made; `done` gets the reply, an error too."""
+    def submit(self, key: bytes, change: Change, done: Done, turns: Turns | None = None) -> None:
+        """Have a change made; `done` gets the reply, an error too.
+
+        It has its place in the queue of the key at once.  When it is the first there, it waits for one of the
+        turns, and has its time from then on.
+        """
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue()
             queue.worker = asyncio.get_running_loop().create_task(self._work(key, queue))
-        queue.append((change, done))
+        queue.append(_Submitted(change, done, turns))
 
-    def ask(self, key: bytes, change: Change) -> asyncio.Future[Reply]:
+    def ask(self, key: bytes, change: Change, turns: Turns | None = None) -> asyncio.Future[Reply]:
         """As `submit`, for a caller that waits.  What has not begun when it waits no more is not done."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if not isinstance(change, SteppedChange):
@@ -121,12 +128,11 @@ class KeyQueues:
             if not future.done():
                 future.set_result(reply)
 
-        self.submit(key, change, done)
+        self.submit(key, change, done, turns)
         return future
 
     async def ask_each(self, keys: Sequence[bytes], change: Change) -> list[Reply]:
-        """The replies about each key, errors too.  Not all are asked at once: each has its time from when it
-        is asked, and a thousand together might take longer."""
+        """The replies about each key, errors too."""
         replies: list[Reply] = []
         for start in range(0, len(keys), MOST_ASKED):
             replies += await asyncio.gather(
@@ -141,19 +147,20 @@ class KeyQueues:
     async def _work(self, key: bytes, queue: _Queue) -> None:
         try:
             while queue:
-                batch = [queue.popleft() for _ in range(min(len(queue), MOST_AT_ONCE))]
-                while batch:
-                    replies = await self._replies(key, batch)
-                    for (_, done), reply in zip(batch, replies, strict=False):
-                        done(reply)
-                    del batch[: len(replies)]
+                async with queue[0].turns or nullcontext():
+                    batch = [queue.popleft() for _ in range(min(len(queue), MOST_AT_ONCE))]
+                    while batch:
+                        replies = await self._replies(key, batch)
+                        for one, reply in zip(batch, replies, strict=False):
+                            one.done(reply)
+                        del batch[: len(replies)]
         finally:
             del self._queues[key]
 
-    async def _replies(self, key: bytes, batch: list[tuple[Change, Done]]) -> list[Reply]:
+    async def _replies(self, key: bytes, batch: list[_Submitted]) -> list[Reply]:
         """Those of the first changes, of at least one."""
         try:
-            return await self._made(key, [change for change, _ in batch])
+            return await self._made(key, [one.change for one in batch])
         except _TooLarge as error:
             if len(batch) > 1:  # the one that is too large fails, and not those beside it
                 return await self._replies(key, batch[:1])
@@ -282,7 +289,13 @@ class KeyQueues:
         return left_s
 
 
-class _Queue(deque[tuple[Change, Done]]):
+class _Submitted(NamedTuple):
+    change: Change
+    done: Done
+    turns: Turns | None
+
+
+class _Queue(deque[_Submitted]):
     """What waits for a key, and the task that does it."""
 
     worker: asyncio.Task[None]

@@ -55,8 +55,9 @@ async def read_one_by_one(
     Raises RedisError, the first one, also when it is too much.
     """
     asking, gathered = connection.database.keys.ask, connection.room.gather(len(keys))
+    turns = connection.turns
     try:
-        replies = await asyncio.gather(*(asking(key, gathered.bounded(read)) for key in keys))
+        replies = await asyncio.gather(*(asking(key, gathered.bounded(read), turns) for key in keys))
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise reply

@@ -78,6 +78,10 @@ class Droppable:
             raise RedisError("ERR the connection has gone, and what it had under way was too much")
         return self._change(entry, now_ms)
 
+    @property
+    def is_dropped(self) -> bool:
+        return self._change is None
+
     def drop(self) -> None:
         self._change = None
 
@@ -148,7 +152,7 @@ class KeyQueues:
         try:
             while queue:
                 async with queue[0].turns or nullcontext():
-                    batch = [queue.popleft() for _ in range(min(len(queue), MOST_AT_ONCE))]
+                    batch = _taken(queue)
                     while batch:
                         replies = await self._replies(key, batch)
                         for one, reply in zip(batch, replies, strict=False):
@@ -299,6 +303,18 @@ class _Queue(deque[_Submitted]):
     """What waits for a key, and the task that does it."""
 
     worker: asyncio.Task[None]
+
+
+def _taken(queue: _Queue) -> list[_Submitted]:
+    """The next ones to be made together; what was dropped before them is answered, and costs nothing more."""
+    batch: list[_Submitted] = []
+    while queue and len(batch) < MOST_AT_ONCE:
+        one = queue.popleft()
+        if isinstance(one.change, Droppable) and one.change.is_dropped:
+            one.done(reply_of(one.change, Entry(), 0))
+        else:
+            batch.append(one)
+    return batch
 
 
 class _TooLarge(Exception):

@@ -120,3 +120,21 @@ async def test_what_a_dropped_command_was_to_store_is_not_stored() -> None:
         connection.drop()
         registers.may_answer.set()
         assert await other.ask(b"EXISTS", b"into") == b":0"
+
+
+async def test_connections_that_have_gone_have_a_bound_of_their_own() -> None:
+    registers = Registers()
+    keys = [b"k%d" % each for each in range(8)]
+    registers.waiting.update(keys)
+    async with redis_door(registers, most_gone=5) as (door, connect):
+        other = await connect()
+        assert await other.ask(b"PING") == b"+PONG"
+        for number, key in enumerate(keys):
+            (await connect()).say(b"SET", key, b"v")
+            await registers.has_been_asked(number + 1)
+            door.connections()[-1].abort()
+            while len(door.connections()) > 1:
+                assert await other.ask(b"PING") == b"+PONG"
+        registers.may_answer.set()
+        for number, key in enumerate(keys):
+            assert await other.ask(b"EXISTS", key) == b":%d" % (number >= 3)

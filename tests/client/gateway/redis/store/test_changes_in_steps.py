@@ -127,3 +127,18 @@ def test_a_value_that_is_kept_is_left_alone_by_later_changes(value: RedisValue) 
         assert kept.value
     entry.set(b"other")
     assert kept.value != b"other" and not kept.is_changed
+
+
+async def test_what_is_dropped_in_its_queue_costs_no_request() -> None:
+    world = World()
+    world.registers.waiting.add(b"k")
+    asked = [world.queues.ask(b"k", world.add) for _ in range(3)]
+    await world.registers.has_been_asked(1)
+    left = [world.queues.ask(b"k", world.add) for _ in range(2500)]
+    for each in left:
+        each.cancel()
+    await asyncio.sleep(0)
+    last = world.queues.ask(b"k", world.add)
+    world.registers.may_answer.set()
+    assert await asyncio.gather(*asked, last) == [1, 2, 3, 4]
+    assert (world.registers.reads, len(world.held())) == (2, 4)

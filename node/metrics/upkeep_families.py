@@ -25,7 +25,7 @@ def _hints(node: Node) -> Iterator[Family]:
     waited = hints.waited_s()
     yield gauge(
         "hint_oldest_seconds",
-        "How long hints have waited for the owner that waits longest; 0 when none does",
+        "How long the oldest hint that waits has waited; 0 when none does",
         max(waited.values(), default=0.0),
     )
     yield counter("hints_delivered_total", "Hints that their owner holds now", delivery.delivered)

@@ -10,13 +10,15 @@ from dataclasses import asdict
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ringmill.client.administration.hot_view import HotView
+from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus
 from ringmill.client.administration.top_view import TopView, top_view
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.page.live_view import live_view, ring_picture
 from ringmill.client.gateway.page.timeline import Timeline
-from ringmill.cluster.errors import ClientClosed, RingmillError
+from ringmill.client.jobs.job_values import JobList
+from ringmill.cluster.errors import ClientClosed, PermissionDenied, RingmillError
 
 __all__ = ["ClusterWatcher", "PageMessage"]
 
@@ -58,6 +60,8 @@ class ClusterWatcher:
         self._live: dict[str, Any] | None = None
         self._trouble: PageMessage | None = None  # instead of a newer look
         self._hot: HotView | None = None
+        self._moves: MovesView | None = None
+        self._jobs: JobList | None = None
         self._metrics: Mapping[str, NodeMetrics] = {}
         self._lookers: set[asyncio.Queue[PageMessage]] = set()
         self._looking: asyncio.Task[None] | None = None
@@ -134,21 +138,29 @@ class ClusterWatcher:
 
     async def _look(self, *, is_hot: bool) -> None:
         db = self._client
-        seen = await db.status(timeout=ASK_S)
+        told = await asyncio.gather(
+            _outcome(db.status(timeout=ASK_S)),
+            _outcome(db.metrics(timeout=ASK_S)),
+            _outcome(db.members.moves(timeout=ASK_S)),
+            _outcome(db.jobs.list()),
+        )
+        seen, metrics, moves, jobs = told
+        if isinstance(seen, RingmillError):
+            raise seen
         at_s = self._now_s()
         if self._ring is None or self._ring["epoch"] < seen.epoch:
-            view = await _unless_refused(db.ring.show(status=seen, timeout=ASK_S))
-            if view is not None:
+            view = await _outcome(db.ring.show(status=seen, timeout=ASK_S))
+            if not isinstance(view, RingmillError):
                 self._ring = ring_picture(view.topology)
                 self._tell(PageMessage("ring", self._ring))
         if is_hot:
-            self._hot = await _unless_refused(db.hot(status=seen, timeout=ASK_S))
-        moves = await _unless_refused(db.members.moves(timeout=ASK_S))
-        jobs = await _unless_refused(db.jobs.list())
-        pace = await self._pace(seen)
-        if events := self._timeline.look(at_s, seen, moves):
+            self._hot = _kept(await _outcome(db.hot(status=seen, timeout=ASK_S)), self._hot)
+        self._moves, self._jobs = _kept(moves, self._moves), _kept(jobs, self._jobs)
+        pace = self._pace(seen, {} if isinstance(metrics, RingmillError) else metrics)
+        if events := self._timeline.look(at_s, seen, self._moves):
             self._tell(PageMessage("events", [asdict(event) for event in events]))
-        self._live = live_view(at_s, seen, self._hot, moves, None if jobs is None else jobs.jobs, pace)
+        listed = None if self._jobs is None else self._jobs.jobs
+        self._live = live_view(at_s, seen, self._hot, self._moves, listed, pace)
         sample = {name: self._live[name] for name in ("at_s", "requests_s", "pace")} | {"hints": seen.hints}
         self._samples.append({**sample, "work": {each["id"]: each["work_s"] for each in self._live["nodes"]}})
         self._trouble = None
@@ -158,10 +170,9 @@ class ClusterWatcher:
         self._trouble = PageMessage("trouble", {"at_s": self._now_s(), "message": message})
         self._tell(self._trouble)
 
-    async def _pace(self, seen: ClusterStatus) -> TopView | None:
+    def _pace(self, seen: ClusterStatus, now: Mapping[str, NodeMetrics]) -> TopView | None:
         """What happened since the last look; None when that cannot be said."""
-        earlier, now = self._metrics, await _unless_refused(self._client.metrics(timeout=ASK_S))
-        self._metrics = now or {}
+        earlier, self._metrics = self._metrics, now
         return top_view(seen, earlier, now) if earlier and now else None
 
     def _tell(self, message: PageMessage) -> None:
@@ -172,11 +183,18 @@ class ClusterWatcher:
                 queue.put_nowait(message)
 
 
-async def _unless_refused(asking: Awaitable[T]) -> T | None:
-    """The answer; None when this client may not ask, or nobody answers."""
+async def _outcome(asking: Awaitable[T]) -> T | RingmillError:
+    """The answer, or why there is none.  Raises ClientClosed."""
     try:
         return await asking
     except ClientClosed:
         raise
-    except RingmillError:
+    except RingmillError as error:
+        return error
+
+
+def _kept(outcome: T | RingmillError, former: T | None) -> T | None:
+    """What is shown: nothing to a client that may not ask, and the former answer while there is no other."""
+    if isinstance(outcome, PermissionDenied):
         return None
+    return former if isinstance(outcome, RingmillError) else outcome

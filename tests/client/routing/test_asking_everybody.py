@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
@@ -13,9 +15,11 @@ from google.protobuf.message import Message
 from ringmill.client.administration import asking
 from ringmill.client.administration.moves_view import moves_of
 from ringmill.client.administration.node_metrics import ask_metrics
-from ringmill.client.administration.status import cluster_status
+from ringmill.client.administration.status import ClusterStatus, cluster_status
+from ringmill.client.gateway.http.answers.cluster_answers import READY_S, is_ready
+from ringmill.client.gateway.http.problems import HttpRefusal
 from ringmill.client.routing.directory import PROBE_EVERY_S, PROBE_TIMEOUT_S, Directory
-from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
 from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.cluster.wire.stubs.members_pb2 import GetMovesRequest, GetMovesResponse
@@ -57,6 +61,10 @@ class ToldCluster(FakeCluster):
             if type(request) not in asked or node.is_silent:
                 return await plain(method, request, timeout_s)  # type: ignore[arg-type]
             node.asked.append(type(request).__name__)
+            if node.delay_s > timeout_s:
+                await asyncio.sleep(timeout_s)
+                raise DeadlineExceeded("too slow")
+            await asyncio.sleep(node.delay_s)
             return asked[type(request)](name)
 
         node.call = call  # type: ignore[method-assign, assignment]
@@ -149,3 +157,24 @@ async def test_members_that_were_silent_are_all_waited_for_while_nobody_answers(
             with pytest.raises(Unavailable):
                 await cluster_status(directory, 2.0, waits=False)
             assert loop.time() - began == pytest.approx(2.0)
+
+
+async def test_a_gateway_is_ready_while_one_member_hangs_and_takes_its_time_before_it_is_not() -> None:
+    cluster, loop = ToldCluster(), asyncio.get_running_loop()
+    async with directory_of(cluster) as directory:
+
+        async def status(timeout: float = 5.0) -> ClusterStatus:
+            return await cluster_status(directory, timeout, waits=False)
+
+        call: Any = SimpleNamespace(client=SimpleNamespace(status=status), options=lambda name: {})
+        hung, *others = cluster.nodes.values()
+        hung.is_silent = True
+        began = loop.time()
+        assert (await is_ready(call)).status == 200
+        assert loop.time() - began <= READY_S
+        for node in others:
+            node.delay_s = 2.0
+        assert (await is_ready(call)).status == 200
+        cluster._status = lambda name: StatusResponse(node=name, epoch=1, ranges_no_quorum=1)  # type: ignore[method-assign]
+        with pytest.raises(HttpRefusal):
+            await is_ready(call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +16,8 @@ from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ran
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.page import cluster_watcher
 from ringmill.client.gateway.page.cluster_watcher import ClusterWatcher, PageMessage
-from ringmill.cluster.errors import ClientClosed, PermissionDenied, Unavailable
+from ringmill.client.jobs.job_values import JobList
+from ringmill.cluster.errors import ClientClosed, Overloaded, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, first_topology
 
@@ -108,6 +110,42 @@ async def test_a_cluster_that_is_gone_is_told_and_looked_for_again(cluster: Clus
     cluster.is_gone = False
     assert "live" in [each.kind for each in await first(watcher, 6)]
     assert [each.kind for each in watcher._known()] == ["history", "ring", "live"]
+    await watcher.aclose()
+
+
+async def test_all_is_asked_at_once_as_one_member_that_hangs_holds_each_answer_up(cluster: Cluster) -> None:
+    together = asyncio.Barrier(4)
+    holders: list[tuple[Any, str]] = [
+        (cluster, "status"), (cluster, "metrics"), (cluster.members, "moves"), (cluster.jobs, "list"),
+    ]  # fmt: skip
+
+    async def held(plain: Any, **given: Any) -> Any:
+        async with together:
+            return await plain(**given)
+
+    for holder, name in holders:
+        setattr(holder, name, partial(held, getattr(holder, name)))
+    watcher = watcher_of(cluster)
+    async with asyncio.timeout(10):
+        assert "live" in [each.kind for each in await first(watcher, 4)]
+    await watcher.aclose()
+
+
+async def test_a_member_that_is_busy_takes_nothing_off_the_page_and_a_refusal_does(cluster: Cluster) -> None:
+    outcomes: list[JobList | RingmillError] = [
+        JobList((), (), 1), Overloaded("its gate is full"), PermissionDenied("it needs the role jobs"),
+    ]  # fmt: skip
+
+    async def list_jobs() -> JobList:
+        outcome = outcomes.pop(0) if len(outcomes) > 1 else outcomes[0]
+        if isinstance(outcome, RingmillError):
+            raise outcome
+        return outcome
+
+    cluster.jobs.list = list_jobs
+    watcher = watcher_of(cluster)
+    told = [each.body["jobs"] for each in await first(watcher, 6) if each.kind == "live"]
+    assert told == [[], [], None]
     await watcher.aclose()
 
 

@@ -29,6 +29,7 @@ EVERY_S: Final = 1.0
 ASK_S: Final = 2.0
 HOT_EVERY: Final = 2  # looks
 MOST_SAMPLES: Final = 300
+FRESH_S: Final = 5.0
 WAITING: Final = 8
 MOST_WAITING: Final = 200
 LOOKERS: Final = 64
@@ -65,6 +66,7 @@ class ClusterWatcher:
         self._metrics: Mapping[str, NodeMetrics] = {}
         self._lookers: set[asyncio.Queue[PageMessage]] = set()
         self._looking: asyncio.Task[None] | None = None
+        self._looked_at = 0.0  # on the loop's clock
 
     async def subscribe(self) -> AsyncGenerator[PageMessage, None]:
         """What is known, then what is new.  A slow reader misses looks, and no ring and no event; for one
@@ -74,6 +76,7 @@ class ClusterWatcher:
         """
         if len(self._lookers) >= LOOKERS:
             raise RingmillError(f"{LOOKERS} pages look at this cluster already", hint="close one of them")
+        self._forget_old_look()
         queue: asyncio.Queue[PageMessage] = asyncio.Queue()
         for message in self._known():
             queue.put_nowait(message)
@@ -106,6 +109,18 @@ class ClusterWatcher:
             queue.put_nowait(_END)
         self._lookers.clear()
 
+    def _forget_old_look(self) -> None:
+        """Nobody has looked for a while: what was so is told no more, and no rate since then is one of now.
+
+        The samples, the events and the ring stay: they tell their time, or their epoch.
+        """
+        is_looking = self._looking is not None and not self._looking.done()
+        if is_looking or asyncio.get_running_loop().time() - self._looked_at < FRESH_S:
+            return
+        self._live = self._trouble = self._hot = self._moves = self._jobs = None
+        self._metrics = {}
+        self._timeline.pause()
+
     def _known(self) -> list[PageMessage]:
         known = [PageMessage("history", {"samples": list(self._samples), "events": self._told_events()})]
         if self._ring is not None:
@@ -117,7 +132,7 @@ class ClusterWatcher:
         return known
 
     def _told_events(self) -> list[dict[str, Any]]:
-        return [asdict(event) for event in self._timeline.events]
+        return [asdict(event) for event in self._timeline.told()]
 
     async def _look_on(self) -> None:
         loop, looks = asyncio.get_running_loop(), 0
@@ -133,7 +148,7 @@ class ClusterWatcher:
             except Exception:
                 log.exception("the live page could not be told what the cluster does")
                 self._tell_trouble("an error in the gateway")
-            looks += 1
+            looks, self._looked_at = looks + 1, loop.time()
             await asyncio.sleep(max(0.0, until - loop.time()))
 
     async def _look(self, *, is_hot: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from ringmill.client.administration.moves_view import MovesView
+from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.ring_view import RingView
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.connection import AsyncClient
@@ -89,6 +90,30 @@ async def test_the_second_page_is_told_at_once_what_the_first_one_saw(cluster: C
     assert [each.kind for each in told] == ["history", "ring", "live"]
     assert [each["text"] for each in told[0].body["events"]] == ["n1 is up"]
     assert told[2].body["jobs"] is None and told[2].body["hot"] is None
+    await watcher.aclose()
+
+
+async def test_who_comes_after_a_pause_is_told_nothing_old_as_new(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_watcher, "FRESH_S", 0.0)
+    earlier = NodeMetrics("n1", 1.0, {})
+
+    async def metrics(*, timeout: float) -> dict[str, NodeMetrics]:
+        nonlocal earlier
+        earlier = NodeMetrics("n1", earlier.clock_s + 3600, {})
+        return {"n1": earlier}
+
+    cluster.metrics = metrics  # type: ignore[method-assign, assignment]
+    watcher = watcher_of(cluster)
+    told = [each.body["pace"] for each in await first(watcher, 6) if each.kind == "live"]
+    assert told[0] is None and told[1] is not None
+    assert watcher._looking is not None
+    await asyncio.wait([watcher._looking])
+    again = await first(watcher, 3)
+    assert [each.kind for each in again] == ["history", "ring", "live"]
+    assert again[2].body["pace"] is None, "the pause is no span of now"
+    assert cluster.looks >= 4, "and this is a new look"
     await watcher.aclose()
 
 

@@ -46,7 +46,10 @@ const shown = [];
 const told = JSON.parse(process.argv[2]);
 const asked = [], job = { job: "j", state: "SUCCEEDED", rows: [], stages: [], seconds: 1, submitted_at: 1 };
 globalThis.fetch = async (path, { signal }) => {
-  if (path.startsWith("/page/job/")) { asked.push(path); return { ok: true, status: 200, json: async () => job }; }
+  if (path.startsWith("/page/job/")) {
+    asked.push(path);
+    return { ok: true, status: 200, json: async () => job };
+  }
   if (!told.length) { console.log(JSON.stringify({ shown, labels: [...labels], asked })); process.exit(0); }
   const events = told.shift();
   return {

@@ -64,7 +64,7 @@ class Complaints:
             self._tell_first(method, error, by, has_trace=has_trace)
             self._told[kind] = _Told(now, method, has_trace)
         else:
-            if told.since and now - told.last_at >= EVERY_S:
+            if told.since and now - told.last_at >= 2 * EVERY_S:
                 self._tell_count(told)  # a burst of its own
             told.since, told.last_at, told.by, told.said = told.since + 1, now, by, repr(error)
             if now - told.at >= EVERY_S:

@@ -28,7 +28,7 @@ def look(node: str, clock_s: float, gets_ms: list[int], failed: int = 0, hints: 
         times.record(each * 1_000_000)
     histogram = MetricHistogram(counts=times.filled, sum_ns=times.sum_ns, max_ns=times.max_ns)
 
-    def counted(outcome: str, count: int) -> MetricSample:
+    def counted(outcome: str, count: float) -> MetricSample:
         return MetricSample(labels={"verb": "get", "outcome": outcome}, value=count)
 
     return NodeMetrics.of(
@@ -43,7 +43,8 @@ def look(node: str, clock_s: float, gets_ms: list[int], failed: int = 0, hints: 
                 MetricFamily(
                     name="requests_total",
                     samples=[
-                        counted("ok", len(gets_ms)), counted("unavailable", failed), counted("not_found", 5)
+                        counted("ok", len(gets_ms)), counted("unavailable", failed),
+                        counted("not_found", 5 + clock_s), counted("conflict", 7 * clock_s),
                     ],
                 ),
                 MetricFamily(

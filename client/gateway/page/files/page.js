@@ -142,7 +142,10 @@ async function lookAtJob() {
 at("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const key = `${encodeURIComponent(at("keyspace").value)}/${encodeURIComponent(at("key").value)}`;
-  try { drawKey(await fetched(`/v1/locate/${key}`), await fetched(`/v1/kv/${key}`)); } catch (error) { put(at("key-told"), el("p", { class: "error" }, String(error.message))); }
+  try {
+    if (/^\.{1,2}$/.test(at("key").value)) throw new Error(`A browser takes ${at("key").value} for a folder and cannot ask for it; ringmill explain shows the key.`);
+    drawKey(await fetched(`/v1/locate/${key}`), await fetched(`/v1/kv/${key}`));
+  } catch (error) { put(at("key-told"), el("p", { class: "error" }, String(error.message))); }
 });
 
 at("token-form").addEventListener("submit", (event) => {

@@ -32,11 +32,13 @@ def needed_node() -> None:
 WORLD = """
 class Element {
   dataset = {}; style = {}; innerHTML = ""; textContent = ""; childNodes = [];
-  append() {} addEventListener() {} replaceChildren() {}
+  append(...children) { texts.push(...children.filter((child) => typeof child === "string")); }
+  replaceChildren() {}
+  addEventListener(kind, then) { this[kind] = then; }
   setAttribute(name, value) { if (name === "aria-label") labels.add(value); }
   get children() { return []; }
 }
-const byId = new Map(), labels = new Set(), timers = new Map();
+const byId = new Map(), labels = new Set(), texts = [], timers = new Map();
 globalThis.document = {
   title: "", createElement: () => new Element(), createElementNS: () => new Element(),
   getElementById: (id) => { if (!byId.has(id)) byId.set(id, new Element()); return byId.get(id); },
@@ -46,11 +48,14 @@ const shown = [];
 const told = JSON.parse(process.argv[2]);
 const asked = [], job = { job: "j", state: "SUCCEEDED", rows: [], stages: [], seconds: 1, submitted_at: 1 };
 globalThis.fetch = async (path, { signal }) => {
-  if (path.startsWith("/page/job/")) {
+  if (!path.startsWith("/page/live")) {
     asked.push(path);
     return { ok: true, status: 200, json: async () => job };
   }
-  if (!told.length) { console.log(JSON.stringify({ shown, labels: [...labels], asked })); process.exit(0); }
+  if (!told.length) {
+    console.log(JSON.stringify({ shown, labels: [...labels], texts, asked }));
+    process.exit(0);
+  }
   const events = told.shift();
   return {
     ok: true, status: 200,
@@ -61,6 +66,10 @@ globalThis.fetch = async (path, { signal }) => {
         for (; kind === "silence"; [kind, body] = events.shift() ?? []) {  // all timers of the page are over
           for (const [timer, then] of [...timers]) { timers.delete(timer); then(); }
           if (signal.aborted) return;
+        }
+        if (kind === "key") {
+          for (const [id, value] of Object.entries(body)) document.getElementById(id).value = value;
+          await document.getElementById("key-form").submit({ preventDefault() {} });
         }
         if (kind === "beat") { stream.enqueue(new TextEncoder().encode(": looking\\n\\n")); return; }
         const line = `event: ${kind}\\ndata: ${JSON.stringify(body)}\\n\\n`;
@@ -93,7 +102,7 @@ def shown_after(tmp_path: Path, *streams: list[tuple[str, Any]]) -> list[list[st
 
 
 def ran(tmp_path: Path, *streams: list[tuple[str, Any]]) -> dict[str, Any]:
-    """That, the labels of pictures, and which jobs were asked for."""
+    """That, the labels of pictures, the texts that were put in, and what else was asked for."""
     assert NODE is not None
     for each in files("ringmill.client.gateway.page").joinpath("files").iterdir():
         (tmp_path / each.name).write_bytes(each.read_bytes())
@@ -146,3 +155,9 @@ def test_a_job_that_is_over_is_asked_for_once_also_when_it_is_in_no_list_any_mor
     jobs = [{"job": name, "name": "", "state": "SUCCEEDED", "seconds": 1.0} for name in ("j", "k")]
     listed, gone = (kind, {**body, "jobs": jobs}), (kind, {**body, "jobs": jobs[1:]})
     assert ran(tmp_path, [listed] * 4 + [gone] * 8)["asked"] == ["/page/job/j"]
+
+
+@pytest.mark.parametrize("key", [".", ".."])
+def test_a_key_that_a_browser_cannot_put_into_a_path_is_told_as_that(tmp_path: Path, key: str) -> None:
+    told = ran(tmp_path, [("key", {"keyspace": "default", "key": key})])
+    assert any("cannot ask for it" in text for text in told["texts"]) and not told["asked"]

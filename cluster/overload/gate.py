@@ -126,6 +126,7 @@ class Gate:
     def check_scan(self) -> None:
         """Raises Overloaded while scans are left off."""
         if self.step >= Rung.SCANS:
+            self.refused += 1  # no sign of more load: the gate was not asked
             raise self.refusal()
 
     def screen(self, operations: list[Screened], frame_bytes: int) -> tuple[list[Screened], list[Run]]:

@@ -263,8 +263,10 @@ async def test_a_gate_says_what_its_node_leaves_off() -> None:
     left_off = "hedging, background repair, compactions that can wait, new tasks of jobs, scans"
     assert gate.reason.startswith(f"has more to do than it can: without {left_off}; ")
     assert gate.stretch == 100
+    refused = gate.refused
     with pytest.raises(Overloaded):
         gate.check_scan()
+    assert gate.refused == refused + 1
 
 
 async def test_a_single_call_waits_for_room_and_is_refused_without_being_begun() -> None:

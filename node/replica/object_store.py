@@ -431,7 +431,9 @@ class ObjectStore(StoredCount):
                 )
         if intent.update is not None:
             sibling = self._sibling(place, intent, present.newest)
-            stored = after_update(present, intent.update, sibling, self._clock.expiry_ms())
+            # By its own clock alone a node removes nothing that others may still show (rule G3).
+            expiry_ms = self._clock.expiry_ms() if self._clock.knows_shared_time else 0
+            stored = after_update(present, intent.update, sibling, expiry_ms)
             written = next(one for one in stored.siblings if one.dot == sibling.dot)
             applied = batch.store(key, present, encoded, stored, admit, writer=sibling.dot.actor)
             return Written(applied, written, is_repeat=False)

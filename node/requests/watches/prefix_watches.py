@@ -195,8 +195,8 @@ def _told(cursor: WatchCursor, heard: _Heard, topology: Topology) -> PrefixNews:
     lost = {node: answer for node, answer in heard.news.items() if answer.is_lost}
     if lost and cursor.places:
         sometimes("a watch of a prefix looks at all its keys again")
-    told = {node: answer.place for node, answer in (lost or heard.news).items()}
-    places = {**cursor.places, **heard.quiet, **told}
+    places: dict[str, tuple[bytes, int]] = {**cursor.places, **heard.quiet}
+    places.update((node, answer.place) for node, answer in (lost or heard.news).items())
     moved = cursor._replace(
         places={member.id: places[member.id] for member in topology.members if member.id in places}
     )

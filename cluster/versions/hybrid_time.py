@@ -135,6 +135,10 @@ class HybridClock:
         self._last_expiry_ms = max(self._last_expiry_ms, int(self._clock.boottime() * 1000 + offset_ms))
         return self._last_expiry_ms
 
+    def shared_expiry_ms(self) -> int:
+        """The same for what cannot be undone: 0, when nothing has expired, while only the own clock tells."""
+        return self.expiry_ms() if self.knows_shared_time else 0
+
     def _wall(self) -> HybridTime:
         return hybrid_time(int(self._clock.wall() * 1000))
 

@@ -180,11 +180,16 @@ class Writer:
             return await self._write_here(route, intent, deadline)
         if needed.forgotten:
             await self._catch_up(route, intent, needed, deadline)
+        is_caught_up = False
         while True:
             try:
                 return await self._write_here(route, intent, deadline)
-            except NotCaughtUp:
-                known = await self._catch_up(route, intent, needed, deadline)
+            except NotCaughtUp as behind:
+                # What this copy lacks after it was brought was deleted, and is forgotten here.
+                known = behind.held.context
+                if not is_caught_up:
+                    known = await self._catch_up(route, intent, needed, deadline)
+                    is_caught_up = True
                 if needed.missing(known) is not None:  # it was deleted, and all owners have forgotten it
                     intent = intent._replace(needed=needed.without_forgotten(known))
 

@@ -195,7 +195,8 @@ def _told(cursor: WatchCursor, heard: _Heard, topology: Topology) -> PrefixNews:
     lost = {node: answer for node, answer in heard.news.items() if answer.is_lost}
     if lost and cursor.places:
         sometimes("a watch of a prefix looks at all its keys again")
-    places: dict[str, tuple[bytes, int]] = {**cursor.places, **heard.quiet}
+    places = dict(cursor.places)
+    places.update((node, place) for node, place in heard.quiet.items())
     places.update((node, answer.place) for node, answer in (lost or heard.news).items())
     moved = cursor._replace(
         places={member.id: places[member.id] for member in topology.members if member.id in places}

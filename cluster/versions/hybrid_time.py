@@ -16,6 +16,7 @@ from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ports import Clock
 
 __all__ = [
+    "LAST_TIME",
     "MAX_AHEAD_MS",
     "ZERO",
     "HybridClock",
@@ -28,6 +29,8 @@ HybridTime = NewType("HybridTime", int)
 """Unsigned 64 bits: milliseconds since 1970-01-01 UTC in the upper 48, a logical count in the lower 16."""
 
 ZERO: Final = HybridTime(0)
+LAST_TIME: Final = HybridTime((1 << 64) - 1)
+"""In the year 10889.  A value may expire later."""
 MAX_AHEAD_MS: Final = 500
 LOGICAL_BITS: Final = 16
 

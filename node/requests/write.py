@@ -25,7 +25,6 @@ from ringmill.cluster.errors import (
     DeadlineExceeded,
     DiskFull,
     NotFound,
-    QuorumNotReached,
     RingmillError,
     UnresolvedSiblings,
     WrongEpoch,
@@ -150,13 +149,16 @@ class Writer:
         """Merge what `r` owners hold, and all that is `needed`, into this node's copy.  Returns what they
         know.
 
-        Raises QuorumNotReached: this attempt has written nothing.
+        Raises QuorumNotReached and what the engine raises: this attempt has written nothing.  CorruptData is
+        "failed" also for a later attempt, as another owner can coordinate it.
         """
         try:
             found = await self._observer.ask(route, r, deadline, needed)
-        except QuorumNotReached as error:
+            await self._observer.bring(found, route, deadline)
+        except CorruptData:
+            raise
+        except RingmillError as error:
             raise error.with_outcome("unknown" if intent.is_retry else "failed") from error
-        await self._observer.bring(found, route, deadline)
         return found.context
 
     def batch(self) -> WriteBatch:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
+from ringmill.cluster.errors import DeadlineExceeded, DiskFull, InvalidArgument, QuorumNotReached
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Actor, KeyspaceId
 from ringmill.cluster.limits import MAX_ENTRIES, MAX_TOTAL
@@ -325,5 +325,25 @@ def test_a_later_attempt_that_cannot_ask_what_it_replaces_is_unknown() -> None:
         with pytest.raises(QuorumNotReached) as second:
             await update(world, "n1", "map", b"v", entry=b"e", operation=name, attempt=1, timeout_s=0.5)
         assert (first.value.outcome, second.value.outcome) == ("failed", "unknown")
+
+    world.run(story())
+
+
+@pytest.mark.parametrize(("attempt", "outcome"), [(0, "failed"), (1, "unknown")])
+def test_a_disk_that_is_full_as_others_are_asked_leaves_a_later_attempt_unknown(
+    attempt: int, outcome: str
+) -> None:
+    """An earlier one may have been applied by an owner that is cut off."""
+    world = world_of(3)
+
+    async def story() -> None:
+        world.cut("n1", "n2")
+        await update(world, "n2", "set", entry=b"x")  # n2 and n3 have it
+        world.nodes["n1"].engine.is_full = True
+        world.cut("n1", "n2", is_cut=False)
+        name = OperationId(7, 1, world.nodes["n1"].hybrid.now())
+        with pytest.raises(DiskFull) as caught:
+            await update(world, "n1", "set", None, entry=b"x", operation=name, attempt=attempt)
+        assert caught.value.outcome == outcome
 
     world.run(story())

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ringmill.cluster.ids import Actor, KeyspaceId
@@ -97,18 +97,16 @@ class TableOfCopy:
         """Tell who follows the changes of this node (rule N4), page by page, as there may be many."""
         pages = iter(self._pages)
         try:
-            while self._note_page(pages):
+            for page in pages:
+                self._note_page(page)
                 await asyncio.sleep(0)
-        finally:  # cancelled: the table is there all the same
-            while self._note_page(pages):
-                continue
+        finally:
+            for page in pages:  # cancelled: the table is there all the same
+                self._note_page(page)
 
-    def _note_page(self, pages: Iterator[PageBody]) -> bool:
-        page, feed = next(pages, None), self._objects.feed
-        if page is None or not feed.is_on:
-            return False
-        feed.note(self._prefix + key for key, _ in Page.decode(page.body).items)
-        return True
+    def _note_page(self, page: PageBody) -> None:
+        if (feed := self._objects.feed).is_on:
+            feed.note(self._prefix + key for key, _ in Page.decode(page.body).items)
 
     def _check_made(self, told: TableFigures) -> None:
         """As for each object that is merged in: ObjectStore.check_made."""

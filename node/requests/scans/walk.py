@@ -83,7 +83,11 @@ def walk_of(request: ScanRequest, keyspace: KeyspaceId, partitions: int) -> tupl
     cursor = decode_cursor(request.cursor)
     if cursor.keyspace != keyspace or cursor.partition >= partitions:
         raise InvalidArgument("the cursor is of another keyspace or cluster")
-    return Walk(keyspace, cursor.bounds, partitions, request.until), Step(cursor.partition, cursor.key)
+    walk, step = Walk(keyspace, cursor.bounds, partitions, request.until), Step(cursor.partition, cursor.key)
+    asked = walk.range_from(step)
+    if asked.high and asked.low >= asked.high:
+        raise InvalidArgument("the cursor begins behind its own end: no scan has made it")
+    return walk, step
 
 
 def _high(bounds: ScanBounds) -> bytes:

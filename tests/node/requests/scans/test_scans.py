@@ -11,7 +11,7 @@ import pytest
 from ringmill.cluster.errors import CorruptData, InvalidArgument, QuorumNotReached
 from ringmill.cluster.limits import MAX_SCAN_BYTES, MAX_SCAN_ITEMS
 from ringmill.cluster.wire.request_options import ReadOptions
-from ringmill.cluster.wire.scan_cursor import ScanBounds
+from ringmill.cluster.wire.scan_cursor import ScanBounds, decode_cursor, encode_cursor
 from ringmill.node.node_options import NodeOptions, ReplicaOptions
 from ringmill.node.requests.scans.scan_values import ScannedKey, ScanRequest, ScanResult
 from ringmill.node.requests.scans.scanner import PAGE_S
@@ -259,9 +259,14 @@ def test_what_a_scan_does_not_take() -> None:
         await write(world, b"b", b"v")
         cursor = (await page(world, limit=1)).cursor
         request = ScanRequest("registers")
+        place = decode_cursor(cursor)
+        behind = place._replace(key=b"c", bounds=ScanBounds(end=b"c"))
+        beyond = place._replace(key=b"", bounds=ScanBounds(start=b"c", end=b"b"))
         for wrong, told in (
             (request, "no scans"),
             (ScanRequest("", cursor=cursor[:-1]), "damaged"),
+            (ScanRequest("", cursor=encode_cursor(behind)), "behind its own end"),
+            (ScanRequest("", cursor=encode_cursor(beyond)), "behind its own end"),
             (ScanRequest("", ScanBounds(b"p"), cursor), "cursor alone"),
             (ScanRequest("", ScanBounds(bytes(1025))), "prefix has 1025 bytes"),
             (ScanRequest("", options=ReadOptions("9")), "level 9"),

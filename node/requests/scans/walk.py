@@ -50,8 +50,8 @@ class Walk:
         return None if self._high and self._high <= self._low else Step(self._first, self._low)
 
     def resume(self, step: Step) -> Step | None:
-        """Where a page begins whose cursor names `step`, which may be of other bounds: behind the end of these
-        the next partition is next.  None at the end of the way."""
+        """Where a page begins whose cursor names `step`, which may be of other bounds: behind the end of
+        these it is the next partition.  None at the end of the way."""
         if self.begin() is None:
             return None
         return self.after(step.partition) if self._high and step.key >= self._high else step

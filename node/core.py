@@ -26,6 +26,7 @@ from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.node.calls_to_self import CallsToSelf
 from ringmill.node.config import NodeConfig
 from ringmill.node.node_options import NodeOptions
+from ringmill.node.stop_time import StopTime
 
 __all__ = ["Core", "Doors"]
 
@@ -57,6 +58,7 @@ class Core:
     seal: ContextSeal  # of the contexts that clients get
     heat: KeyHeat  # which keys this node works on most
     meter: RequestMeter  # of what clients ask
+    stop_time: StopTime  # begins when this node is told to stop
 
     @classmethod
     def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:
@@ -73,6 +75,7 @@ class Core:
             seal=seal,
             heat=KeyHeat(doors.clock, options.heat),
             meter=RequestMeter(),
+            stop_time=StopTime(doors.clock),
         )
 
     @property

@@ -196,6 +196,7 @@ class FrameLink:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
+            self._end_waiting()  # a task that was cancelled before its first step has not done so
 
     def _admit(self, method: str, body: bytes) -> None:
         """Refuse what cannot be sent now, and see that a stream is there or being dialled."""
@@ -256,7 +257,10 @@ class FrameLink:
                 pass
         finally:
             self._running = None
-            self._fail_waiting(Unavailable(f"{self._name}: the link has ended"))
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        self._fail_waiting(Unavailable(f"{self._name}: the link has ended"))
 
     async def _serve_one_stream(self) -> bool:
         """True when a stream was established (and has ended); False when none could be."""

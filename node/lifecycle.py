@@ -118,6 +118,7 @@ async def run_node(config: NodeConfig) -> None:
             watch.spare = transport.end_idle
             transport.clients_prove = tls is not None and bool(config.token)
             files = OsFileSystem()
+            files.start_threads()
             doors = Doors(
                 clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport,
                 tracer=tracer, core_time=CoreWait().core_time,

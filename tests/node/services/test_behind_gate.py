@@ -7,10 +7,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import Overloaded
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Priority
 from ringmill.node.services.behind_gate import behind_gate
+from ringmill.node.services.explain_service import ExplainService
 from ringmill.node.services.table import Call, Unary
 
 ONE = WorkLimitOptions(first_limit=1, least_limit=1, most_limit=1, least_queue=6, first_rate=1)
@@ -50,3 +52,23 @@ async def test_a_call_is_begun_with_what_its_wait_has_left_of_its_time() -> None
     assert begun[1] is not None
     assert abs(begun[1] - 0.4) < 1e-9
     assert begun[2] is None, "without a limit"
+
+
+async def test_an_explained_read_is_let_in_kept_waiting_or_refused_as_any_read() -> None:
+    clock = MovedClock()
+    gate = Gate("n1", clock, ONE)
+    core = cast("Any", SimpleNamespace(clock=clock, gate=gate))
+    waiting = asyncio.Event()
+    requests = cast("Any", SimpleNamespace(explain=lambda _: waiting.wait()))
+    method = ExplainService(core, requests).service().methods["Get"]
+    assert isinstance(method, Unary)
+    asked = [asyncio.ensure_future(method.run(b"", Call())) for _ in range(20)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (gate.in_use, gate.waiting) == (1, 6)
+    refused = [each for each in asked if each.done()]
+    assert len(refused) == 13
+    assert all(isinstance(each.exception(), Overloaded) for each in refused)
+    for each in asked:
+        each.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)

@@ -26,10 +26,10 @@ def behind_gate(core: Core, name: str, method: Unary, priority: Priority) -> Una
     """
 
     async def run(body: bytes, call: Call) -> bytes:
-        came_at = core.clock.monotonic()
+        came_at = core.clock.boottime()
 
         def let_in(_: Incoming) -> Awaitable[bytes]:
-            return method.run(body, _less(call, core.clock.monotonic() - came_at))
+            return method.run(body, _less(call, core.clock.boottime() - came_at))
 
         deadline = came_at + (math.inf if call.left_s is None else call.left_s)
         result = core.gate.guard_call(let_in, priority)(Incoming(_CLIENT, name, body, deadline, priority))

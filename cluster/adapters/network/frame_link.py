@@ -174,7 +174,7 @@ class FrameLink:
 
     def _begin(self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended) -> _Call:
         self._admit(method, body)
-        call = _Call(self, method, body, priority, self._clock.monotonic() + timeout_s, ended)
+        call = _Call(self, method, body, priority, self._clock.boottime() + timeout_s, ended)
         call.expire_in(self._wheel, timeout_s)
         self._outbox.offer(call, len(body))
         return call
@@ -234,8 +234,8 @@ class FrameLink:
 
     def _encode(self, calls: list[_Call]) -> bytes:
         """The frame of those calls that someone still waits for; from here on they count as sent."""
-        now = self._clock.monotonic()
-        now_us = microseconds(self._clock.boottime())
+        now = self._clock.boottime()
+        now_us = microseconds(now)
         operations: list[Operation] = []
         traces: list[tuple[int, bytes]] = []
         for call in calls:

@@ -57,7 +57,7 @@ class NetworkTransport:
             raise DeadlineExceeded(f"{to} did not answer", outcome="unknown")
         if to in self.network.slow:
             await asyncio.sleep(0.05)
-        deadline = SystemClock().monotonic() + timeout_s
+        deadline = SystemClock().boottime() + timeout_s
         answer = handler(Incoming(self.me, method, body, deadline, priority))
         return answer if isinstance(answer, bytes) else await answer
 

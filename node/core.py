@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ringmill.cluster.access.cluster_secret import HeldSecret
 from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.membership.stop_time import StopTime
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import (
@@ -26,7 +27,6 @@ from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.node.calls_to_self import CallsToSelf
 from ringmill.node.config import NodeConfig
 from ringmill.node.node_options import NodeOptions
-from ringmill.node.stop_time import StopTime
 
 __all__ = ["Core", "Doors"]
 

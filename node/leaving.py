@@ -1,4 +1,4 @@
-"""What a node does when it is told to stop: it says so, leaves its lease to another member, and ends its calls.
+"""What a node does when it is told to stop: it says so, leaves its lease to another, and ends its calls.
 
 Everything it is asked meanwhile is still done.  A member that has heard sees this node as down, so it neither
 asks it first nor waits for it, and keeps hints for it.  Rule T10: docs/protocol/topology.md.
@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.membership.stop_time import AFTER_FRAMES_S
 from ringmill.node.assembly import Node
-from ringmill.node.stop_time import AFTER_FRAMES_S
 
 __all__ = ["LEAVE_S", "end_service", "leave_service"]
 
@@ -45,9 +45,10 @@ class PlainCalls(Protocol):
         ...
 
 
-async def end_service(node: Node, frames: FrameCalls, server: PlainCalls) -> None:
-    """Say that this node stops, and end what is under way."""
+async def end_service(node: Node, frames: FrameCalls, server: PlainCalls, *, limit_s: float) -> None:
+    """Say that this node stops, and end what is under way.  The process is killed after `limit_s`."""
     time = node.core.stop_time
+    time.begin(limit_s)
     await server.set_ready(False)
     are_clients = frames.say_leaving() > 0
     node.requests.end_watches()  # each goes on at another node (rule N3)

@@ -152,8 +152,7 @@ async def run_node(config: NodeConfig) -> None:
                     with dog:
                         await _serve_until(stop, node, server, watch, tls)
                     _log.info("%s stops", config.id)
-                    node.core.stop_time.begin(stop.left_s)
-                    await end_service(node, transport, server)
+                    await end_service(node, transport, server, limit_s=stop.left_s)
     finally:
         await spawner.close()
 

@@ -1,8 +1,8 @@
 """Work that continues after a request was answered: late acks, hints, write-backs.
 
 One TaskGroup owns it.  Leaving the block waits for this work for a bounded time, then cancels it; each piece
-of work handles its own cancellation (rule F4).  Work without a task, because it only waits for answers, is
-registered by `keep`.
+of work handles its own cancellation (rule F4).  A stop also leaves something to what comes after it (rule
+T10).  Work without a task, because it only waits for answers, is registered by `keep`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ringmill.cluster.errors import Unavailable
-from ringmill.node.stop_time import StopTime
+from ringmill.cluster.membership.stop_time import StopTime
 
 __all__ = ["Background", "Unfinished"]
 

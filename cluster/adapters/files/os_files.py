@@ -75,7 +75,9 @@ class OsFileSystem:
                 for _ in range(count):  # each waits, so the next one needs a thread of its own
                     pool.submit(may_end.wait)
         except RuntimeError as error:
-            raise OSError(errno.EAGAIN, f"{error}; see `ulimit -u` and the limits of the container") from error
+            raise OSError(
+                errno.EAGAIN, f"{error}; see `ulimit -u` and the limits of the container"
+            ) from error
         finally:
             may_end.set()
 

@@ -51,7 +51,7 @@ async def test_it_looks_also_at_the_limit_on_threads(monkeypatch: pytest.MonkeyP
         patched.setattr(threading.Thread, "start", starts_no_thread)
         running = asyncio.ensure_future(watch.run())
         async with asyncio.timeout(10):
-            while not watch.reason and not running.done():
+            while not watch.reason and not running.done():  # noqa: ASYNC110  nobody tells when it has looked
                 await asyncio.sleep(0.01)
     assert not running.done()
     running.cancel()

@@ -52,10 +52,10 @@ def test_a_stop_whose_peer_hangs_leaves_its_hint_and_ends_in_time() -> None:
         under_way = asyncio.ensure_future(world.on("n1", n1.requests.put(put)))
         await asyncio.sleep(0.1)
         begun_at = world.loop.time()
-        n1.core.stop_time.begin(STOP_LIMIT_S)
         membership = SimpleNamespace(liveness=hanging)
         node = SimpleNamespace(core=n1.core, requests=hanging, membership=membership, jobs=hanging)
-        await world.on("n1", end_service(cast("Any", node), hanging, hanging))
+        stop = end_service(cast("Any", node), hanging, hanging, limit_s=STOP_LIMIT_S)
+        await world.on("n1", stop)
         assert all(seconds >= 0.5 for seconds in hanging.given_s.values()), "each stage has something"
         await world.stop("n1")
         assert world.loop.time() - begun_at <= STOP_LIMIT_S - 1.0, "a second is left for the store"

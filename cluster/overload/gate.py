@@ -291,7 +291,7 @@ class Gate:
 
     def _let_in(self, now: float) -> None:
         """Begin what there is room for, as few batches."""
-        limit = self.work.limit
+        limit, boot_now = self.work.limit, self._clock.boottime()
         batches: dict[BatchHandler, list[Arrival]] = {}
         while self.waiting and ((in_use := self.in_use) < limit or not in_use):
             line = self._next()
@@ -299,7 +299,7 @@ class Gate:
             cost = cost_of(arrival.body)
             line.waiting -= cost
             self.waiting -= cost
-            if arrival.deadline <= now:
+            if arrival.deadline <= boot_now:
                 arrival.fail(_expired(self.name, arrival))
                 continue
             self._count(line, [arrival], cost)

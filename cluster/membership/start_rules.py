@@ -54,7 +54,10 @@ NO_MARK: Final = LogMark(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class FoundLogs:
-    """What a store held before it was opened: its logs, and the highest number of any of its files."""
+    """What a store held before it was opened: its logs, and the highest number of any of its files.
+
+    The newest logs are announced, and `highest` is above one that is not: it counts as replaced.
+    """
 
     highest: int = 0
     logs: tuple[LogMark, ...] = ()
@@ -80,7 +83,7 @@ class Announcement:
 
     def encode(self) -> bytes:
         found = self.found
-        fields = [_VERSION, self.node, self.disk, self.start, self.earlier, found.highest, found.logs]
+        fields = [_VERSION, self.node, self.disk, self.start, self.earlier, found.highest, found.logs[-_MAX_LOGS:]]
         packed: bytes = msgpack.packb([*fields, self.mark])
         return packed
 

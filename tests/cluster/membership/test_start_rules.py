@@ -106,6 +106,15 @@ def test_messages_survive_their_encoding() -> None:
     assert decode_remembered(None) == {}
 
 
+def test_a_store_of_many_logs_names_the_newest_of_them() -> None:
+    logs = tuple(LogMark(number, 100) for number in range(1, 301))
+    announced = Announcement.decode(told(EIGHTH, SEVENTH, found=FoundLogs(300, logs)).encode())
+    assert announced.found == FoundLogs(300, logs[-256:])
+    for mark in (LogMark(3, 100), LogMark(300, 100)):
+        assert judge(known(SEVENTH, mark), announced) is StartVerdict.NOTED
+    assert judge(known(SEVENTH, LogMark(300, 101)), announced) is StartVerdict.OLD_COPY
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -14,7 +14,10 @@ from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.errors import InvalidArgument, Overloaded, Unavailable
 from ringmill.node.storage.batch import MAX_RECORD_KEY_BYTES
 from ringmill.node.storage.engine import Batch, Engine, EngineOptions, NotCached
+from ringmill.node.storage.recovery.log_extent import found_logs
 from ringmill.node.storage.storage_errors import StorageFailed
+from ringmill.simulator.disk.engine_trace import FOLDER
+from ringmill.simulator.disk.lossy import LossyDisk
 
 OpenEngine = Callable[..., Awaitable[Engine]]
 ROOMY = EngineOptions(memtable_bytes=1 << 20)
@@ -67,6 +70,20 @@ async def test_what_was_synced_or_closed_is_there_after_reopening(open_engine: O
     again = await open_engine()
     assert await everything(again) == written
     assert again.sequence == again.synced_sequence == 500
+
+
+async def test_many_starts_with_little_written_leave_few_logs(
+    open_engine: OpenEngine, disk: LossyDisk
+) -> None:
+    """Each start begins a log, and what it holds stays there until it is flushed."""
+    for number in range(20):
+        engine = await open_engine(ROOMY)
+        put(engine, b"%d" % number, b"v")
+        await engine.close()
+    engine = await open_engine(ROOMY)
+    await engine.wait_idle()
+    assert len(found_logs(disk, FOLDER)[1]) <= 17
+    assert len(await everything(engine)) == 20
 
 
 async def test_a_batch_can_be_waited_for_until_the_system_or_the_disk_has_it(open_engine: OpenEngine) -> None:

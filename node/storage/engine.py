@@ -50,7 +50,6 @@ _log = logging.getLogger(__name__)
 
 _READ_AGAIN_S: Final = (1.0, 4.0)
 _SPARE_SHARE: Final = 1.5  # of a memtable's size; at twice its size a batch is refused
-_MOST_LOGS: Final = 16  # that a start leaves as they are: each start begins one, however little it writes
 _SCRUB_BYTES_PER_S: Final = 16 << 20  # 1 GiB a minute, so that requests keep the disk; chosen, not measured
 
 
@@ -152,8 +151,7 @@ class Engine:
         engine._runner = asyncio.create_task(engine._run(), name=f"engine {folder}")
         if opened.recovered.damaged:
             engine._scrubbing.leave_damaged_log()
-        elif len(opened.recovered.log_ids) > _MOST_LOGS:
-            engine._pressure.seal()
+        engine._pressure.seal_many_logs()
         return engine
 
     async def __aenter__(self) -> Engine:

@@ -17,6 +17,7 @@ from ringmill.node.storage.upkeep.upkeep import Upkeep
 __all__ = ["WritePressure"]
 
 _SHORT_SPACE_SHARE: Final = 16  # of a memtable is flushed when space is short
+_MOST_LOGS: Final = 16  # that a start leaves as they are: each start begins one, however little it writes
 
 
 class WritePressure:
@@ -42,6 +43,11 @@ class WritePressure:
         if is_well:
             self.seal()
         return is_well
+
+    def seal_many_logs(self) -> None:
+        """The same, when the memtable was read from so many logs that a start has to leave fewer."""
+        if len(self._unflushed.active_logs) > _MOST_LOGS:
+            self.seal_unless_failed()
 
     def seal_if_possible(self) -> None:
         """The same, unless a sealed memtable still waits for its flush: then writers wait too."""

@@ -18,6 +18,7 @@ from xxhash import xxh3_64_digest
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, KeyspaceId
+from ringmill.cluster.limits import MAX_CONTEXT_BYTES
 from ringmill.cluster.versions.context_token import are_of_one_key, blind_token, is_of, joined
 from ringmill.cluster.versions.dots import parse_dot
 from ringmill.cluster.versions.seen import Forgotten
@@ -88,10 +89,11 @@ class SessionMemory:
         """A read was answered.  What a strict read has shown, no later strict one misses."""
         name = _hash(keyspace, key)
         known = self._take(name, answer.hybrid_time)
-        token, writes = _joined(_not_asked_for(known, asked), answer.context)
-        is_strict = not answer.weak and token == answer.context and not writes
+        token, writes, is_forgotten = _joined(_not_asked_for(known, asked), answer.context)
+        is_strict = not answer.weak and token == answer.context and not writes and not is_forgotten
         is_weak = answer.weak or (known.is_weak and not is_strict)
-        self._keep(name, _Known(token, writes, is_weak, _still_before(known, asked)))
+        before = max(_still_before(known, asked), _forgotten(is_forgotten, is_weak=is_weak))
+        self._keep(name, _Known(token, writes, is_weak, before))
 
     def note_write(
         self,
@@ -109,15 +111,16 @@ class SessionMemory:
             self.forget_others(keyspace, key, id)
         name = _hash(keyspace, key)
         known = self._take(name, answer.hybrid_time)
+        is_weak = answer.weak or known.is_weak
         if answer.context:
-            token, writes = _joined(known, answer.context)
-            before = _still_before(known, asked)
+            token, writes, is_forgotten = _joined(known, answer.context)
+            before = max(_still_before(known, asked), _forgotten(is_forgotten, is_weak=is_weak))
         else:
             token, before = known.context, known.before
             writes = (*known.writes, (answer.dot, answer.hybrid_time))
             if id is not None and not token:
                 token = blind_token(id, key)  # it covers nothing, and tells of which keyspace
-        self._keep(name, _Known(token, writes, answer.weak or known.is_weak, before))
+        self._keep(name, _Known(token, writes, is_weak, before))
 
     def forget_others(self, keyspace: str, key: bytes, id: KeyspaceId) -> bool:
         """Forget what was seen of a key in an earlier keyspace of this name, which is gone with all that it
@@ -191,12 +194,32 @@ class SessionMemory:
             oldest = next(iter(self._keys))
             gone = self._keys.pop(oldest)
             self._size_bytes -= gone.size_bytes
-            self._forgotten = max(self._forgotten, Forgotten.WEAK if gone.is_weak else Forgotten.STRICT)
+            self._forgotten = max(self._forgotten, _forgotten(True, is_weak=gone.is_weak))
 
 
-def _joined(known: _Known, context: bytes) -> tuple[bytes, tuple[_Write, ...]]:
+def _joined(known: _Known, context: bytes) -> tuple[bytes, tuple[_Write, ...], bool]:
     """The token that covers both, and the writes that it does not cover.  Of two keyspaces of one name only
-    the later counts."""
+    the later counts.
+
+    Also whether something of it has to be forgotten, as no request has room for it: the request that this
+    answers has been done and does not fail for that (rule S3).
+    """
+    try:
+        token, writes = _covering(known, context)
+    except InvalidArgument:  # a node of a former release gives out contexts longer than any takes
+        return known.context, known.writes, True
+    if len(token) <= MAX_CONTEXT_BYTES:
+        return token, writes, False
+    return context, writes, True
+
+
+def _forgotten(is_forgotten: bool, *, is_weak: bool) -> Forgotten:
+    if not is_forgotten:
+        return Forgotten.NOTHING
+    return Forgotten.WEAK if is_weak else Forgotten.STRICT
+
+
+def _covering(known: _Known, context: bytes) -> tuple[bytes, tuple[_Write, ...]]:
     if known.context and not are_of_one_key(known.context, context):
         is_later = joined(b"", context)[1].time >= joined(b"", known.context)[1].time
         return (context, ()) if is_later else (known.context, known.writes)

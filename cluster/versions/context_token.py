@@ -9,7 +9,7 @@ could write one himself would cover writes that nobody has made, and hide those 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Any, Final, NamedTuple
@@ -25,6 +25,8 @@ from ringmill.cluster.limits import MAX_CONTEXT_ACTORS, MAX_CONTEXT_BYTES
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_vector
+from ringmill.cluster.versions.objects import Sibling
+from ringmill.cluster.versions.told_entries import MOST_TOLD, told_entries
 
 __all__ = [
     "BLIND", "FORMAT_VERSION", "NO_SECRET", "ContextSeal", "ContextToken", "are_of_one_key", "blind_token",
@@ -69,14 +71,29 @@ class ContextSeal:
         """Seal and open by this one from now on."""
         self._fresh, *self._others = map(_keyed, accepted_secrets(secret) or ("",))
 
-    def token(self, context: ContextToken, keyspace: KeyspaceId, key: bytes) -> bytes:
-        """The token of a context read from this key."""
-        return self.token_of(context.time, context.vector.entries, keyspace, key)
+    def token(
+        self, context: ContextToken, keyspace: KeyspaceId, key: bytes, siblings: Sequence[Sibling] = ()
+    ) -> bytes:
+        """The token of a context read from this key, of an object with these siblings.  One of very many
+        actors names the siblings' and the newest (rule V12)."""
+        entries = context.vector.entries
+        if len(entries) <= MOST_TOLD:
+            return self.token_of(context.time, entries, keyspace, key)
+        writers = {sibling.dot.actor for sibling in siblings}
+        return self.token_of(context.time, entries, keyspace, key, writers)
 
     def token_of(
-        self, time: HybridTime, entries: Sequence[Sequence[Any]], keyspace: KeyspaceId, key: bytes
+        self,
+        time: HybridTime,
+        entries: Sequence[Sequence[Any]],
+        keyspace: KeyspaceId,
+        key: bytes,
+        writers: Collection[str] = (),
     ) -> bytes:
-        """The same of what the context is made of; `entries` are its [actor, counter] pairs in order."""
+        """The same of what the context is made of: `entries` are its [actor, counter] pairs in order, and
+        `writers` the siblings' actors."""
+        if len(entries) > MOST_TOLD:
+            entries = told_entries(entries, writers)
         told: bytes = _HEAD + _key_hash(keyspace, key) + _pack((time, entries))
         return _checked(told + self._seal(told))
 

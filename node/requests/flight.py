@@ -191,7 +191,7 @@ class Flight:
             is_weak = is_weak or len(acks) < needed
         return QuorumReceipt(
             sibling.dot,
-            seal.token(seen, self.route.keyspace.id, self.route.key) if is_alone else b"",
+            seal.token(seen, self.route.keyspace.id, self.route.key, (sibling,)) if is_alone else b"",
             sibling.time,
             self.route.epoch,
             self._tally.w,

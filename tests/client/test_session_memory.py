@@ -10,9 +10,11 @@ import pytest
 from ringmill.client.session_memory import SessionMemory
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Actor, ClusterId, KeyspaceId
+from ringmill.cluster.limits import MAX_CONTEXT_BYTES
 from ringmill.cluster.versions.context_token import NO_SECRET, ContextToken
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.seen import Forgotten
 from ringmill.cluster.wire.request_options import Seen
 from ringmill.cluster.wire.stubs.kv_pb2 import GetResponse, WriteReceipt
 
@@ -198,3 +200,36 @@ def test_an_answer_of_a_later_keyspace_takes_the_place_of_what_was_seen_before()
     assert memory.seen("default", b"k").context == later.context
     memory.note_read("default", b"k", shown(b"k", n1=3), before)  # the request was sent before
     assert memory.seen("default", b"k").context == later.context
+
+
+def told_by_starts(first: int, last: int, count: int = 2) -> bytes:
+    """The context of a key that each of these starts has written."""
+    vector = VersionVector.of((Actor(f"n1#{number}.{number:010x}"), count) for number in range(first, last))
+    return NO_SECRET.token(ContextToken(vector, HybridTime(count)), HOME, b"k")
+
+
+def test_a_write_is_done_whatever_its_receipt_says_of_the_key() -> None:
+    """A node of the release before gives out contexts that nobody takes."""
+    memory = SessionMemory(CLUSTER)
+    read(memory, b"k", n1=3)
+    before = memory.seen("default", b"k")
+    receipt = WriteReceipt(context=bytes(MAX_CONTEXT_BYTES + 1), dot="n1#1:4", hybrid_time=9)
+    memory.note_write("default", b"k", receipt, before)
+    assert memory.seen("default", b"k") == before._replace(forgotten=Forgotten.STRICT)
+    memory.note_read("default", b"k", GetResponse(context=receipt.context, weak=True), None)
+    assert memory.seen("default", b"k").forgotten is Forgotten.WEAK
+
+
+def test_contexts_that_have_no_room_beside_each_other_are_forgotten_but_for_the_last() -> None:
+    memory = SessionMemory(CLUSTER)
+    for first in range(0, 8_000, 400):
+        receipt = WriteReceipt(context=told_by_starts(first, first + 400), hybrid_time=9)
+        memory.note_write("default", b"k", receipt, None)
+        seen = memory.seen("default", b"k")
+        assert len(seen.context) <= MAX_CONTEXT_BYTES
+        assert counts_of(seen, b"k").items() >= counts_of(Seen(receipt.context), b"k").items()
+    assert seen.forgotten is Forgotten.STRICT
+    assert SessionMemory.decode(memory.encode()).seen("default", b"k") == seen
+    asked = memory.seen("default", b"k")
+    memory.note_read("default", b"k", GetResponse(context=told_by_starts(0, 400, 3)), asked)
+    assert memory.seen("default", b"k").forgotten is Forgotten.NOTHING

@@ -181,7 +181,8 @@ class Scanner:
             return None
         check_shown(merged)
         seen = ContextToken(merged.context, merged.newest)
-        return ScannedKey(key, siblings, self._seal.token(seen, scan.keyspace.id, key))
+        token = self._seal.token(seen, scan.keyspace.id, key, merged.siblings)
+        return ScannedKey(key, siblings, token)
 
 
 def _expires(items: Sequence[ScannedKey]) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Actor, KeyspaceId
+from ringmill.cluster.limits import MAX_CONTEXT_BYTES
 from ringmill.cluster.versions.context_token import (
     BLIND,
     NO_SECRET,
@@ -16,6 +17,7 @@ from ringmill.cluster.versions.context_token import (
 )
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.objects import OperationId, Sibling
 
 HOME = KeyspaceId(1, 0)
 SEEN = ContextToken(VersionVector(((Actor("n1#1"), 5), (Actor("n2#4"), 9))), HybridTime(77))
@@ -101,3 +103,45 @@ def test_every_damaged_joined_token_is_refused() -> None:
     for at in range(len(both)):
         with pytest.raises(InvalidArgument):
             SEAL.open(both[:at] + bytes([both[at] ^ 0x10]) + both[at + 1 :], HOME, b"k")
+
+
+def starts(count: int, *, node: str = "storage-eu-west-07") -> ContextToken:
+    """What is seen of a key that each of so many starts has written twice."""
+    actors = [Actor(f"{node}#{number}.{number:010x}") for number in range(1, count + 1)]
+    return ContextToken(VersionVector.of((actor, 2) for actor in actors), HybridTime(77))
+
+
+def written(actor: Actor) -> Sibling:
+    return Sibling(Dot(actor, 2), b"v", HybridTime(77), OperationId(1, 1, HybridTime(0)))
+
+
+def test_a_token_of_very_many_starts_names_the_siblings_writers_and_the_newest_of_each_node() -> None:
+    seen, other = starts(5_000), starts(3, node="n2")
+    vector = seen.vector.join(other.vector)
+    sibling = written(Actor(f"storage-eu-west-07#7.{7:010x}"))
+    token = NO_SECRET.token(seen._replace(vector=vector), HOME, b"k", [sibling])
+    told = NO_SECRET.open(token, HOME, b"k")
+    assert vector.covers_all(told.vector)
+    assert told.vector.covers(sibling.dot)
+    assert all(told.vector.counter(actor) == 2 for actor, _ in other.vector.entries)
+    assert told.vector.counter(Actor(f"storage-eu-west-07#5000.{5000:010x}")) == 2
+    assert told.time == seen.time
+    assert len(told.vector.entries) <= 501
+    assert len(token) < MAX_CONTEXT_BYTES / 3, "three of them have room in a session's"
+
+
+def test_a_token_has_room_for_the_writers_of_as_many_siblings_as_a_set_may_have() -> None:
+    seen = starts(3_001)
+    siblings = [written(actor) for actor, _ in seen.vector.entries[:1_000]]
+    told = NO_SECRET.open(NO_SECRET.token(seen, HOME, b"k", siblings), HOME, b"k")
+    assert all(told.vector.covers(sibling.dot) for sibling in siblings)
+
+
+def test_a_token_never_becomes_one_that_is_refused() -> None:
+    seen = starts(4_000, node="n" * 63)
+    siblings = [written(actor) for actor, _ in seen.vector.entries]
+    assert NO_SECRET.open(NO_SECRET.token(seen, HOME, b"k", siblings), HOME, b"k").vector.entries
+
+
+def test_up_to_five_hundred_starts_are_all_named() -> None:
+    assert NO_SECRET.open(NO_SECRET.token(starts(500), HOME, b"k"), HOME, b"k") == starts(500)

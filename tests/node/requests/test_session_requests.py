@@ -8,15 +8,20 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached
-from ringmill.cluster.ids import KeyspaceId
-from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId
+from ringmill.cluster.ports import Priority
+from ringmill.cluster.quorum.receipt import Durability, QuorumReceipt
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.context_token import ContextToken
-from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.dots import Dot, VersionVector
+from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
+from ringmill.cluster.versions.object_codec import encode_object
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 from ringmill.cluster.versions.seen import Forgotten, Needed
 from ringmill.cluster.wire.request_options import ReadOptions, Seen
+from ringmill.node.replica.replica_messages import APPLY, Apply
 from ringmill.node.replica.stored_key import Copy, Place
-from ringmill.node.requests.request_values import ReadRequest, ReadResult
+from ringmill.node.requests.request_values import ReadRequest, ReadResult, WatchRequest
 from ringmill.simulator.bending import bent, method
 from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
@@ -329,5 +334,33 @@ def test_what_is_no_memory_of_a_session_is_refused() -> None:
                 await read(world, "n1", seen)
             with pytest.raises(InvalidArgument):
                 await put(world, "n1", b"v", seen=seen)
+
+    world.run(story())
+
+
+def test_a_key_that_very_many_starts_have_written_keeps_its_contexts_sessions_and_watches() -> None:
+    """It names more of them than a context has room for (rule V12)."""
+    world = World()
+    actors = [Actor(f"storage-eu-west-07#{number}.{number:010x}") for number in range(1, 3_501)]
+    sibling = Sibling(Dot(actors[6], 2), b"old", HybridTime(1), OperationId(1, 1, ZERO))
+    former = StoredObject(VersionVector.of((actor, 2) for actor in actors), (sibling,))
+
+    async def story() -> None:
+        body = Apply(Epoch(1), world.topology.keyspaces[0].id, b"key", Durability.SYNCED, encode_object(former))
+        for name, other in (("n1", "n2"), ("n2", "n3"), ("n3", "n1")):
+            send = world.nodes[other].transport.call
+            call = send(NodeId(name), APPLY, body.encode(), timeout_s=1.0, priority=Priority.WRITE)
+            await world.on(other, call)
+        shown = await get(world, "n1")
+        assert values(shown) == [b"old"]
+        again = WatchRequest("", b"key", shown.context, ReadOptions("", 0.5), connection="c")
+        assert await world.on("n2", world.nodes["n2"].requests.watch(again)) is None, "nothing is new"
+        receipt = await put(world, "n2", b"new", context=shown.context)
+        assert values(await read(world, "n3", Seen(receipt.context))) == [b"new"]
+        told = await world.on("n3", world.nodes["n3"].requests.watch(again))
+        assert told is not None and values(told) == [b"new"]
+        await put(world, "n3", None, context=told.context)
+        told = await world.on("n1", world.nodes["n1"].requests.watch(again._replace(after=told.context)))
+        assert told is not None and values(told) == [], "a delete is a change"
 
     world.run(story())

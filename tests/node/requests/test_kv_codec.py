@@ -9,17 +9,19 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import ProtocolMismatch
 from ringmill.cluster.ids import Actor, Epoch, NodeId
 from ringmill.cluster.quorum.receipt import Durability, QuorumAck, QuorumReceipt, Role
 from ringmill.cluster.versions.dots import Dot
-from ringmill.cluster.versions.hybrid_time import HybridTime
+from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.cluster.wire.parsing import parsed, serialized
 from ringmill.cluster.wire.request_options import WriteMessage, WriteOptions
 from ringmill.cluster.wire.stubs.kv_pb2 import DeleteRequest, PutRequest, WriteReceipt
 from ringmill.cluster.wire.stubs.kv_pb2 import ReplicaAck as AckMessage
 from ringmill.node.requests.encoding.kv_codec import answer_write, encode_write, receipt_of
+from ringmill.node.requests.operations.own_operations import OwnOperations
 from ringmill.node.requests.request_values import WriteRequest
 
 NAME = OperationId(2**64 - 1, 3, HybridTime(4))
@@ -35,6 +37,25 @@ RECEIPT = QuorumReceipt(
     ),
     True,
 )  # fmt: skip
+
+
+class CountingEntropy:
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def random_bytes(self, purpose: str, size: int) -> bytes:
+        self.drawn += 1
+        return self.drawn.to_bytes(size, "big")
+
+
+def test_after_so_many_writes_that_their_numbers_are_used_up_a_node_names_them_by_another_session() -> None:
+    """A write that its client gave no name gets one here, and goes to an owner with it."""
+    operations = OwnOperations(HybridClock(SystemClock()), CountingEntropy())
+    operations._sequence = 2**32 - 2
+    names = [operations.next() for _ in range(3)]
+    assert [(name.session, name.sequence) for name in names] == [(1, 2**32 - 1), (2, 1), (2, 2)]
+    for name in names:
+        encode_write(PUT._replace(operation=name))
 
 
 def came(

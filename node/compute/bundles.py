@@ -164,7 +164,8 @@ class BundleStore:
         longest unused first.
 
         Those `in_use`, and those used within `least_s` seconds, are none of them; they take room as well.
-        A bundle counts as used when it arrives, and whenever a job or an attempt asks for it.
+        A bundle counts as used when it arrives, and whenever a job or an attempt asks for it; by a clock that
+        was ahead then, from now on.
         """
         now, kept = self._clock.wall(), sorted(self._kept(), key=lambda bundle: bundle.used_at)
         too_much = sum(bundle.size for bundle in kept) - most_bytes
@@ -192,10 +193,18 @@ class BundleStore:
             if rest != "zip" or len(sha256) != _SHA256_DIGITS or sha256 in self._pulling:
                 continue
             path = self.path(sha256)
-            arrived_at = self._files.mtime_ns(path) / _NANO
-            used_at = max(arrived_at, self._used.get(sha256, 0.0))
-            kept.append(KeptBundle(sha256, self._files.size(path), used_at))
+            kept.append(KeptBundle(sha256, self._files.size(path), self._used_at(sha256, path)))
         return kept
+
+    def _used_at(self, sha256: str, path: str) -> float:
+        """When it arrived or was used.  A time that is still to come is of a clock that was ahead then: from
+        now on it counts as used when that was first seen."""
+        now, arrived_at, used_at = self._clock.wall(), self._files.mtime_ns(path) / _NANO, self._used.get(sha256)
+        if used_at is None and arrived_at <= now:
+            return arrived_at
+        if used_at is None or used_at > now:
+            used_at = self._used[sha256] = now
+        return max(used_at, arrived_at) if arrived_at <= now else used_at
 
     async def _fetch(self, sha256: str, source: NodeId) -> None:
         way = _Way(source)

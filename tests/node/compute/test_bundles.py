@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import fcntl
+import os
 import hashlib
 import signal
 import time
@@ -231,6 +232,25 @@ async def test_what_nobody_has_used_for_long_or_takes_too_much_room_is_to_go_the
         kept.drop(each)
         kept.drop(each)
     assert [kept.has(name) for name in names] == [True, False, False, True]
+
+
+async def test_what_arrived_while_the_clock_was_ahead_counts_as_used_when_that_is_seen(
+    wire: Any, tmp_path: Path
+) -> None:
+    now = start = SystemClock().wall()
+    clock = SimpleNamespace(wall=lambda: now)
+    files, folder = OsFileSystem(), str(tmp_path / "kept")
+    before = BundleStore(folder, files=files, transport=wire.end("n1"), clock=cast("Clock", clock))
+    now = start + 365 * 86_400
+    await before.put(NAME, pieces(CODE))
+    os.utime(before.path(NAME), (now, now))
+    after = BundleStore(folder, files=files, transport=wire.end("n2"), clock=cast("Clock", clock))
+    for kept in (before, after):
+        now = start
+        assert not kept.excess(most_bytes=0, longest_s=1e9, least_s=150.0), "it may have arrived just now"
+        now += 200
+        found = kept.excess(most_bytes=0, longest_s=1e9, least_s=150.0)
+        assert [bundle.sha256 for bundle in found] == [NAME]
 
 
 async def test_a_bundle_that_somebody_has_leased_is_not_waited_for(wire: Any, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ __all__ = ["POLICIES", "BalanceName", "Balancer", "balancer_named"]
 
 WEIGH_NEWEST: Final = 0.2  # of the mean of answer times
 REFUSAL_COUNTS: Final = 4  # times the longest mean of another node: it is asked again after 14 s
+LATELY_S: Final = 60.0  # who was not heard for longer may be gone, and sets no cost
 FORGET_S: Final = 10.0  # a time that is that old counts for a third: a node that was slow is tried again
 
 
@@ -152,7 +153,11 @@ class LeastLatency:
     def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
         self._counts.ended(address, took_s, now)
         if not is_done:  # a fast refusal is no fast answer
-            others = (each for name, each in self._answer_s.items() if name != address)
+            others = (
+                each
+                for name, each in self._answer_s.items()
+                if name != address and now - self._heard_at[name] <= LATELY_S
+            )
             took_s = max(took_s, REFUSAL_COUNTS * max(others, default=0.0))
         else:
             self._answer_s[address] = _with_newest(self._answer_s.get(address, took_s), took_s)

@@ -83,7 +83,15 @@ class Announcement:
 
     def encode(self) -> bytes:
         found = self.found
-        fields = [_VERSION, self.node, self.disk, self.start, self.earlier, found.highest, found.logs[-_MAX_LOGS:]]
+        fields = [
+            _VERSION,
+            self.node,
+            self.disk,
+            self.start,
+            self.earlier,
+            found.highest,
+            found.logs[-_MAX_LOGS:],
+        ]
         packed: bytes = msgpack.packb([*fields, self.mark])
         return packed
 

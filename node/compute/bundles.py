@@ -199,7 +199,11 @@ class BundleStore:
     def _used_at(self, sha256: str, path: str) -> float:
         """When it arrived or was used.  A time that is still to come is of a clock that was ahead then: from
         now on it counts as used when that was first seen."""
-        now, arrived_at, used_at = self._clock.wall(), self._files.mtime_ns(path) / _NANO, self._used.get(sha256)
+        now, arrived_at, used_at = (
+            self._clock.wall(),
+            self._files.mtime_ns(path) / _NANO,
+            self._used.get(sha256),
+        )
         if used_at is None and arrived_at <= now:
             return arrived_at
         if used_at is None or used_at > now:

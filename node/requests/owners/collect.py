@@ -218,7 +218,7 @@ class Collector:
         told: bytes | RingmillError,
     ) -> None:
         """As `_digested`, to who was asked by several."""
-        self._slow.answered(node, asked_left_s - latest.left_s)
+        self._note_took(node, asked_left_s - latest.left_s, told)
         if isinstance(told, bytes):
             try:
                 answer = ReadManyAnswer.decode(told, len(collections))
@@ -268,11 +268,17 @@ class Collector:
     def silent(self, nodes: Sequence[NodeId], for_s: float) -> None:
         self._slow.silent([node for node in nodes if node != self._replicas.node], for_s)
 
+    def _note_took(self, node: NodeId, took_s: float, told: bytes | RingmillError) -> None:
+        if isinstance(told, RingmillError):
+            self._slow.failed(node, took_s)
+        else:
+            self._slow.answered(node, took_s)
+
     def _answered(
         self, collection: Collection, node: NodeId, asked_left_s: float, told: bytes | RingmillError
     ) -> None:
         """`asked_left_s` was left of the deadline when the owner was asked."""
-        self._slow.answered(node, asked_left_s - collection.deadline.left_s)
+        self._note_took(node, asked_left_s - collection.deadline.left_s, told)
         if isinstance(told, RingmillError):
             collection.failed(node, told)
             return

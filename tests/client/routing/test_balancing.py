@@ -134,6 +134,15 @@ def test_refusals_of_several_owners_do_not_add_up() -> None:
     assert max(balancer._mean_s.values()) <= REFUSAL_COUNTS * 0.008
 
 
+def test_a_node_that_has_left_no_longer_says_what_a_refusal_costs() -> None:
+    balancer = LeastLatency()
+    balancer.ended("gone:1", 5.0, now=0.0)
+    for now in (59.0, 119.0):
+        balancer.ended("n1:1", 0.01, now)
+    balancer.ended("n2:1", 0.001, 120.0, is_done=False)
+    assert balancer._mean_s["n2:1"] == REFUSAL_COUNTS * 0.01
+
+
 class _Request:
     begun_at = 0.0
 

@@ -3,8 +3,8 @@
 import asyncio
 import errno
 import fcntl
-import os
 import hashlib
+import os
 import signal
 import time
 from collections import Counter

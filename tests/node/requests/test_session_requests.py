@@ -346,7 +346,9 @@ def test_a_key_that_very_many_starts_have_written_keeps_its_contexts_sessions_an
     former = StoredObject(VersionVector.of((actor, 2) for actor in actors), (sibling,))
 
     async def story() -> None:
-        body = Apply(Epoch(1), world.topology.keyspaces[0].id, b"key", Durability.SYNCED, encode_object(former))
+        body = Apply(
+            Epoch(1), world.topology.keyspaces[0].id, b"key", Durability.SYNCED, encode_object(former)
+        )
         for name, other in (("n1", "n2"), ("n2", "n3"), ("n3", "n1")):
             send = world.nodes[other].transport.call
             call = send(NodeId(name), APPLY, body.encode(), timeout_s=1.0, priority=Priority.WRITE)

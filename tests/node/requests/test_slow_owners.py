@@ -7,7 +7,7 @@ from ringmill.node.requests.owners.slow_owners import AVOID_S, SlowOwners
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 
-N2, N3 = NodeId("n2"), NodeId("n3")
+N2, N3, N4 = NodeId("n2"), NodeId("n3"), NodeId("n4")
 
 
 class HandClock:
@@ -42,6 +42,29 @@ def test_when_all_are_slow_none_is_avoided() -> None:
         for node in (N2, N3):
             slow.answered(node, 0.2)
     assert not slow.avoided()
+
+
+def test_a_node_that_has_left_is_compared_with_nobody() -> None:
+    clock = HandClock()
+    slow = SlowOwners(clock)
+    slow.answered(N2, 0.0003)
+    for _ in range(70):
+        clock.now += 1.0
+        for node in (N3, N4):
+            slow.answered(node, 0.012)
+    assert not slow.avoided()
+    slow.answered(N3, 0.06)
+    assert list(slow.avoided()) == [N3], "of those that are left one may be slow"
+
+
+def test_a_node_that_refuses_at_once_makes_no_other_a_slow_one() -> None:
+    slow = SlowOwners(HandClock())
+    slow.failed(N2, 0.0001)
+    for node in (N3, N4, N3):
+        slow.answered(node, 0.012)
+    assert not slow.avoided()
+    slow.failed(N2, 0.2)
+    assert list(slow.avoided()) == [N2]
 
 
 def test_a_read_beside_a_slow_owner_waits_for_it_once_in_a_while() -> None:

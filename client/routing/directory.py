@@ -31,6 +31,7 @@ __all__ = ["Directory"]
 
 PROBE_EVERY_S = 0.5
 PROBE_TIMEOUT_S = 1.0
+PROBE_PAUSE_CAP_S = 60.0
 PROBES_AT_ONCE = 8
 PROOF_AGE_S = 1.0
 PROOF_TIMEOUT_S = 10.0
@@ -183,8 +184,10 @@ class Directory:
 
     def addresses(self) -> list[str]:
         """Every known address, members first, silent ones last."""
-        members = list(self.topology.addresses().values()) if self.topology else []
-        return self._suspects.last(dict.fromkeys([*members, *self._endpoints]))
+        return self._suspects.last(dict.fromkeys([*self._members(), *self._endpoints]))
+
+    def _members(self) -> list[str]:
+        return list(self.topology.addresses().values()) if self.topology else []
 
     def addresses_for(self, keyspace: str, key: bytes, turn: int = 0) -> list[str]:
         """Addresses to ask about a key, best first; which of its owners is the first changes with `turn`.
@@ -383,16 +386,17 @@ class Directory:
                     await self.refresh(address, timeout_s)
 
     async def learn(self, timeout_s: float) -> None:
-        """Ask the endpoints for the topology, each next one after a short silence of those before it.
+        """Ask the known members and the endpoints for the topology, each next one after a short silence of
+        those before it: the endpoints may have left since.
 
         Raises Unavailable, with the reason of each, when all refuse; PermissionDenied when all refuse the
         token of this client; DeadlineExceeded when time runs out first.
         """
-        failures: dict[str, RingmillError] = {}
+        asked, failures = self.addresses(), dict[str, RingmillError]()
         waiting: set[asyncio.Task[bool]] = set()
         try:
             async with asyncio.timeout(timeout_s):
-                for address in self._endpoints:
+                for address in asked:
                     waiting.add(asyncio.create_task(self._pull_noted(address, timeout_s, failures)))
                     if await _one_succeeds(waiting, STAGGER_S):
                         return
@@ -405,7 +409,7 @@ class Directory:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-        raise _nobody(self._endpoints, failures, timeout_s)
+        raise _nobody(asked, failures, timeout_s)
 
     async def _pull_noted(self, address: str, timeout_s: float, failures: dict[str, RingmillError]) -> bool:
         try:
@@ -417,10 +421,17 @@ class Directory:
         return True
 
     async def _probe_suspects(self) -> None:
+        """Ask each until it answers; less and less often an endpoint that is no member, as it may be gone."""
+        due: dict[str, tuple[float, float]] = {}  # of such endpoints: when, and the pause after that
         while self._suspects.all() and not self.lifetime.is_closed:
             await asyncio.sleep(PROBE_EVERY_S)
             self._suspects.keep(self.addresses())  # a request to a former member may have ended since
-            suspects = self._suspects.all()
+            now, members = asyncio.get_running_loop().time(), self._members()
+            suspects = [each for each in self._suspects.all() if due.get(each, (now, 0.0))[0] <= now]
+            for address in suspects:
+                pause_s = due.pop(address, (0.0, PROBE_EVERY_S))[1]
+                if members and address not in members:
+                    due[address] = now + pause_s, min(2 * pause_s, PROBE_PAUSE_CAP_S)
             for first in range(0, len(suspects), PROBES_AT_ONCE):
                 few = suspects[first : first + PROBES_AT_ONCE]
                 await asyncio.gather(*(self.refresh(address, PROBE_TIMEOUT_S) for address in few))

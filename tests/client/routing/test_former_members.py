@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from ringmill.client.routing.directory import PROBE_EVERY_S, PROBE_TIMEOUT_S
+from ringmill.cluster.errors import DeadlineExceeded
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.limits import MAX_TIMEOUT_S
 from ringmill.cluster.ring.topology import first_topology
@@ -56,6 +59,39 @@ async def test_an_endpoint_that_is_no_member_is_probed_all_the_same() -> None:
         gone.is_silent = False
         await asyncio.sleep(2 * (PROBE_EVERY_S + PROBE_TIMEOUT_S))
         assert not directory.is_silent(gone.address)
+
+
+async def test_an_endpoint_that_has_left_is_probed_less_and_less_often() -> None:
+    cluster = FakeCluster()
+    gone, *others = cluster.nodes.values()
+    async with client_of(cluster, endpoints=[gone.address, others[0].address]) as db:
+        directory = db._router.directory
+        await directory.learn(1.0)
+        without(cluster, gone)
+        directory.blame(gone.address)
+        await directory.refresh(others[0].address, 1.0)
+        await asyncio.sleep(300.0)
+        gone.asked.clear()
+        await asyncio.sleep(300.0)
+        assert 4 <= len(gone.asked) <= 6, "once a minute"
+        gone.is_silent = False
+        await asyncio.sleep(65.0)
+        assert not directory.is_silent(gone.address)
+
+
+async def test_the_members_tell_the_topology_once_the_endpoints_have_left() -> None:
+    cluster = FakeCluster()
+    gone, *others = cluster.nodes.values()
+    async with client_of(cluster, endpoints=[gone.address]) as db:
+        directory = db._router.directory
+        await directory.learn(1.0)
+        without(cluster, gone)
+        await directory.learn(1.0)
+        assert directory.topology is not None and directory.topology.epoch == cluster.topology.epoch
+        for node in others:
+            node.is_silent = True
+        with pytest.raises(DeadlineExceeded, match=f"none of {len(cluster.nodes)} endpoints answered"):
+            await directory.learn(1.0)
 
 
 async def test_silent_nodes_do_not_wait_for_each_other_to_be_probed() -> None:

@@ -266,7 +266,8 @@ class JobCoordinator:
     async def attempts(self, job: str) -> Iterator[AttemptSummary]:
         """The attempts of a job that is over or runs here.  Raises NotFound, Unavailable."""
         run = self._jobs.get(job)
-        return run.attempts() if run is not None else await self._history.attempts(job)
+        here = run.attempts() if run is not None else None
+        return here if here is not None else await self._history.attempts(job)
 
     async def kill(self, job: str) -> JobView:
         """Stop a job.  A job that is over or is committing its output does not change.

@@ -64,7 +64,7 @@ from ringmill.node.jobs.publication import copies_left, publish, withdraw
 from ringmill.node.jobs.stages.dropping import drop_everywhere
 from ringmill.node.jobs.stages.next_stage import planned_stage
 from ringmill.node.jobs.surroundings import Surroundings
-from ringmill.node.jobs.views import AttemptLog, JobView, view_of
+from ringmill.node.jobs.views import AttemptLog, JobView, view_of, without_tasks
 from ringmill.node.jobs.workers.job_spans import JobSpans
 from ringmill.node.jobs.workers.orders import Orders
 from ringmill.node.jobs.workers.orders_ahead import OrdersAhead
@@ -104,6 +104,7 @@ class JobDriver:
         self._began = world.clock.monotonic() - job.at
         self._ended: float | None = job.at if job.machine.is_over else None
         self._crash: RingmillError | None = None
+        self._told: JobView | None = None  # the last one, once the rest was let go
         self._is_settled = self._is_given_up = self._is_leaving = False
         self._group = asyncio.TaskGroup()
         self._planning: asyncio.Task[None] | None = None
@@ -283,10 +284,15 @@ class JobDriver:
 
     def last_view(self) -> JobView:
         """Also of an end that may not be told yet."""
-        return view_of(self._stored(), self._world.node, self._crash)
+        return self._told or view_of(self._stored(), self._world.node, self._crash)
 
-    def attempts(self) -> Iterator[AttemptSummary]:
-        return attempts_of(self._machine)
+    def let_go(self) -> None:
+        """All is done: of the tasks their view and output are kept, and not what each attempt has told."""
+        self._told, self._machine, self._resumed = self.last_view(), without_tasks(self._machine), None
+
+    def attempts(self) -> Iterator[AttemptSummary] | None:
+        """None once only the journal has them."""
+        return attempts_of(self._machine) if self._told is None else None
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)

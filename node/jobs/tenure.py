@@ -310,6 +310,8 @@ class Tenure:
                 await driver.clean_up()
             except Exception as error:  # noqa: BLE001 - perhaps the same fault; it must not end the node
                 self._leave(driver, error)
+        if not has_crashed:  # else its journal may not tell how it ended
+            driver.let_go()
         await self._forget(dropped)
 
     def _crash(self, driver: JobDriver, error: BaseException) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import may_ask
+from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.messages.reach import uses_network
 from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary, chain_summary
@@ -15,7 +16,7 @@ from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW, JobFlow, flow_o
 from ringmill.cluster.mapreduce.summary.job_summary import JobSummary, summarize
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft, time_left
 
-__all__ = ["AttemptLog", "CoordinatorView", "JobView", "ListView", "view_of"]
+__all__ = ["AttemptLog", "CoordinatorView", "JobView", "ListView", "view_of", "without_tasks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +112,9 @@ def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) ->
         chain=chain_summary(machine, job.at),
         left=time_left(machine, job.at, asks=asks) if crash is None else None,
     )
+
+
+def without_tasks(machine: JobMachine) -> JobMachine:
+    """What is left of a job that is over: it ended so, and none of its tasks is known any more."""
+    plan = replace(machine.plan, splits=(), reducers=0)
+    return JobMachine(plan, machine.state, machine.error)

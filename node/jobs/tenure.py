@@ -406,8 +406,11 @@ class Tenure:
         return ""
 
     async def _forget(self, rows: Sequence[IndexRow]) -> None:
-        """Of jobs that ended long ago nothing is kept.  One whose journal cannot be deleted now stays in the
-        list, and its turn comes again with the next job that ends."""
+        """Of jobs that ended long ago no value is kept; the registers of their journals stay.
+
+        One whose journal cannot be deleted now stays in the list, and its turn comes again with the next job
+        that ends.
+        """
         for row in rows:
             if await self._is_deleted(row) and await self._index.drop(row):
                 self._jobs.pop(row.job, None)

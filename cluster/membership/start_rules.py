@@ -11,9 +11,10 @@ Rules I3 and I5: docs/protocol/identity.md.  Layout: docs/formats/start.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -25,6 +26,7 @@ __all__ = [
     "EARLIER_STARTS",
     "NO_MARK",
     "Announcement",
+    "FormerDisks",
     "FoundLogs",
     "LogMark",
     "Remembered",
@@ -40,6 +42,7 @@ __all__ = [
 EARLIER_STARTS: Final = 32
 _VERSION: Final = 1
 _MAX_LOGS: Final = 256
+_HASH_BYTES: Final = 8
 
 
 class LogMark(NamedTuple):
@@ -188,6 +191,40 @@ def decode_remembered(data: bytes | None) -> dict[DiskId, Remembered]:
         }
     except (InvalidArgument, ValueError, TypeError) as error:
         raise CorruptData(f"the remembered starts ({len(data)} bytes) do not decode: {error}") from error
+
+
+class FormerDisks:
+    """The disks that were in the cluster and are not any more: 8 bytes of a hash of each are kept."""
+
+    def __init__(self, hashes: Iterable[bytes] = ()) -> None:
+        self._hashes = frozenset(hashes)
+
+    def __contains__(self, disk: DiskId) -> bool:
+        return _hash(disk) in self._hashes
+
+    def with_these(self, disks: Iterable[DiskId]) -> FormerDisks:
+        return FormerDisks(self._hashes.union(map(_hash, disks)))
+
+    def encode(self) -> bytes:
+        packed: bytes = msgpack.packb([_VERSION, b"".join(sorted(self._hashes))])
+        return packed
+
+    @classmethod
+    def decode(cls, data: bytes | None) -> FormerDisks:
+        """Raises CorruptData."""
+        if data is None:
+            return cls()
+        try:
+            (joined,) = _fields(data, "the former disks", 2)
+            if not isinstance(joined, bytes) or len(joined) % _HASH_BYTES:
+                raise ValueError("no ids")
+            return cls(joined[at : at + _HASH_BYTES] for at in range(0, len(joined), _HASH_BYTES))
+        except (InvalidArgument, ValueError, TypeError) as error:
+            raise CorruptData(f"the former disks ({len(data)} bytes) do not decode: {error}") from error
+
+
+def _hash(disk: DiskId) -> bytes:
+    return blake2b(disk.encode(), digest_size=_HASH_BYTES).digest()
 
 
 def _is_beyond_memory(start: Start, told: Announcement) -> bool:

@@ -149,7 +149,7 @@ def refuse_former_disk(starts: Starts, former: Collection[DiskId], member: Membe
 
     `former` is what all members remembered just now.
     """
-    if member.disk in former or starts.remembered(member.disk) is not None:
+    if member.disk in former or starts.knows(member.disk):
         raise Conflict(
             f"disk {member.disk} of {member.id} was in the cluster before: it is an old copy",
             hint="`ringmill node reset DIR` makes its folder that of an empty disk",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -26,6 +26,7 @@ from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import DiskId, NodeId, Start
 from ringmill.cluster.membership.start_rules import (
     Announcement,
+    FormerDisks,
     LogMark,
     Remembered,
     StartAnswer,
@@ -56,6 +57,7 @@ START_KNOWN: Final = "start.known"
 """Peer method: msgpack list of disks; answers those that are remembered, and not named any more."""
 
 _STORED_AS: Final = "starts"
+_FORMER_STORED_AS: Final = "starts-former"
 _TELL_TIMEOUT_S: Final = 2.0  # a member syncs a start before it answers
 _KNOWN_TIMEOUT_S: Final = 1.0
 _MOST_DISKS: Final = 1024
@@ -100,6 +102,7 @@ class Starts:
         self._clock = clock
         self._durable = decode_remembered(store.get(_STORED_AS))
         self._remembered = dict(self._durable)
+        self._former_disks = FormerDisks.decode(store.get(_FORMER_STORED_AS))
         self._has_news = asyncio.Event()
         self._is_over = False
         self._writing = asyncio.Lock()
@@ -118,8 +121,12 @@ class Starts:
         }
 
     def remembered(self, disk: DiskId) -> Remembered | None:
-        """What this node durably knows about a disk."""
+        """The newest start of a disk that this node durably knows, unless the disk left the cluster."""
         return self._durable.get(disk)
+
+    def knows(self, disk: DiskId) -> bool:
+        """Whether the disk is or was in the cluster, as far as this node durably knows."""
+        return disk in self._durable or disk in self._former_disks
 
     async def former_disks(self, disks: Collection[DiskId], within_s: float) -> frozenset[DiskId]:
         """Those of `disks` that were in the cluster before, as far as the members that answer remember.
@@ -284,9 +291,23 @@ class Starts:
         if self._is_over:
             raise Unavailable(f"{self._announcement.node} is stopping, so it remembers no more starts")
         after = dict(starts)
+        left = self._left_of(after)
+        if left:  # of these no mark will be told: they are not written again with the marks of the others
+            former = self._former_disks.with_these(left)
+            await self._store.put_synced(_FORMER_STORED_AS, former.encode())
+            self._former_disks = former
+            after = {disk: each for disk, each in after.items() if disk not in left}
         await self._store.put_synced(_STORED_AS, encode_remembered(after))
         self._durable = after
         self._remembered = dict(after)
+
+    def _left_of(self, disks: Iterable[DiskId]) -> set[DiskId]:
+        """Those that are no members' any more."""
+        topology = self._topology.current
+        if topology is None or self._topology.is_displaced:
+            return set()
+        named = {member.disk for member in topology.members}
+        return {disk for disk in disks if disk not in named}
 
     def _check_membership(self, told: Announcement) -> None:
         topology = self._topology.current
@@ -311,7 +332,7 @@ class Starts:
     def _former(self, disks: Collection[DiskId]) -> list[DiskId]:
         topology = self._topology.current
         named = {member.disk for member in topology.members} if topology is not None else set()
-        return [disk for disk in disks if disk in self._durable and disk not in named]
+        return [disk for disk in disks if self.knows(disk) and disk not in named]
 
     async def _ask_known(self, node: NodeId, disks: Collection[DiskId], within_s: float) -> frozenset[DiskId]:
         within_s = min(within_s, _KNOWN_TIMEOUT_S)

@@ -124,7 +124,7 @@ class MembersService:
 
         def change(topology: Topology, may_be_done: bool) -> Topology | None:
             following = replaced(topology, node, former, disk)
-            is_former = disk in were_here or starts.remembered(disk) is not None
+            is_former = disk in were_here or starts.knows(disk)
             if following is not None and is_former:
                 raise Conflict(
                     f"disk {disk} of {node} was in the cluster before, and has forgotten what came after",

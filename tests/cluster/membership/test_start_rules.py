@@ -13,6 +13,7 @@ from ringmill.cluster.membership.start_rules import (
     EARLIER_STARTS,
     NO_MARK,
     Announcement,
+    FormerDisks,
     FoundLogs,
     LogMark,
     Remembered,
@@ -104,6 +105,13 @@ def test_messages_survive_their_encoding() -> None:
     remembered = {DISK: known(EIGHTH, LogMark(3, 4)), DiskId("cd" * 16): known(SIXTH)}
     assert decode_remembered(encode_remembered(remembered)) == remembered
     assert decode_remembered(None) == {}
+    former = FormerDisks().with_these([DISK]).with_these([DISK, DiskId("cd" * 16)])
+    for each in (former, FormerDisks.decode(former.encode())):
+        assert DISK in each and DiskId("cd" * 16) in each and DiskId("ef" * 16) not in each
+    assert DISK not in FormerDisks.decode(None)
+    for damaged in (b"\xc1", former.encode()[:-1], msgpack.packb([1, b"123"]), msgpack.packb([1, 8])):
+        with pytest.raises(CorruptData):
+            FormerDisks.decode(damaged)
 
 
 def test_a_store_of_many_logs_names_the_newest_of_them() -> None:

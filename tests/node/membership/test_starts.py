@@ -11,8 +11,16 @@ import pytest
 
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable
-from ringmill.cluster.ids import Epoch, NodeId, Start
-from ringmill.cluster.membership.start_rules import NO_MARK, Announcement, FoundLogs, LogMark, Remembered
+from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
+from ringmill.cluster.membership.start_rules import (
+    NO_MARK,
+    Announcement,
+    FoundLogs,
+    LogMark,
+    Remembered,
+    decode_remembered,
+    encode_remembered,
+)
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.membership.starts import Starts
@@ -293,3 +301,23 @@ async def test_a_copy_that_one_of_four_others_has_noted_does_not_end_the_origina
             await asyncio.sleep(0.05)
             assert (nodes[N1].refusals == [SECOND]) is is_ended
             assert nodes[N1].agent.serving is not is_ended
+
+
+async def test_marks_are_kept_without_the_disks_that_have_left_and_these_are_known_all_the_same() -> None:
+    async with cluster(3) as three:
+        left = [DiskId(f"{number:032x}") for number in range(1_000, 2_000)]
+        mine = three.disks[N2]
+        mine.durable["starts"] = encode_remembered({disk: Remembered(N3, FIRST) for disk in left})
+        other = await three.start(N2, FIRST)
+        assert await other.starts.former_disks([left[0]], 0.1) == {left[0]}
+        one = await three.start(N1, FIRST)
+        await serving(one)
+        disks = [member.disk for member in three.topology.members[:1]]
+        assert [*decode_remembered(mine.durable["starts"])] == disks
+        assert len(mine.durable["starts"]) < 200
+        assert other.life is not None
+        other.life.cancel()
+        await asyncio.wait([other.life])
+        again = await three.start(N2, SECOND, FIRST)
+        assert all(again.starts.knows(disk) for disk in (*left, *disks))
+        assert await again.starts.former_disks([*left[:3], *disks], 0.1) == {*left[:3]}

@@ -146,8 +146,8 @@ async def _pin_all(
         await asyncio.sleep(_PAUSE_S)
     if not differing:
         raise Conflict(
-            f"{', '.join(owing)} still bring what former copies alone may hold, which no backup would have",
-            hint="`ringmill cluster moves` says what it waits for; run the backup again afterwards",
+            f"former copies at {', '.join(owing)} may hold what the owners lack, and no backup would have it",
+            hint="`ringmill cluster moves` says what they wait for; run the backup again afterwards",
         )
     told = "; ".join(f"{name} {why}" for name, why in differing.items())
     raise Unavailable(

@@ -125,9 +125,7 @@ def test_a_pods_own_secrets_are_copied_again_when_its_init_container_runs_again(
         assert not any(each.stat().st_mode & 0o077 for each in own.iterdir())
 
 
-@pytest.mark.parametrize(
-    "name", ["containers/compose.yaml", "kubernetes/ringmill.yaml", "systemd/README.md"]
-)
+@pytest.mark.parametrize("name", ["containers/compose.yaml", "kubernetes/ringmill.yaml", "systemd/README.md"])
 def test_a_layout_names_the_list_of_revocations(name: str) -> None:
     """Without it `ringmill ca revoke` has no effect until all nodes are started anew."""
     assert re.search(

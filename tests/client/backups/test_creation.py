@@ -321,7 +321,7 @@ def test_who_cannot_bring_a_former_copy_is_left_out_while_the_others_suffice() -
         with pytest.raises(Unavailable, match=r"missing: n2 \(still brings what .*, n3 \(still brings what"):
             await backed.create("tuesday")
         world["n1"].moves.owed_copies._owed[copy] = 0
-        with pytest.raises(Conflict, match="n1, n2, n3 still bring what former copies alone may hold"):
+        with pytest.raises(Conflict, match="former copies at n1, n2, n3 may hold what the owners lack"):
             await backed.create("wednesday")
         assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
 

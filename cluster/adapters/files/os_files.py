@@ -64,6 +64,9 @@ class OsFileSystem:
     def paced(self, bytes_per_s: float) -> FileSystem:
         return OsFileSystem(Pace(bytes_per_s))
 
+    def apart(self) -> FileSystem:
+        return OsFileSystem(self._pace)
+
     def close(self) -> None:
         self._syncer.shutdown()
         self._readers.shutdown()

@@ -1,8 +1,8 @@
 """The nodes as one job sees them: which are up, in which start, and which make its tasks fail.
 
 Pure.  A node on which three tasks failed by CorruptData, DiskFull or EngineError, or whose outputs of three
-maps could not be read, gets no more tasks of the job, but this excludes at most a third of the nodes, and none
-while no other could have a task.  Nodes without slots run nothing, so no task waits for one of them.
+maps could not be read, gets no more tasks of the job, but this excludes at most a third of the nodes, and
+none while no other could have a task.  Nodes without slots run nothing, so no task waits for one of them.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ def _with_slots(node: NodeId) -> bool:
 
 @dataclass(slots=True)
 class Workers:
-    """Nodes by id, in the order in which they were seen.  `has_slots` says which offer any, now."""
+    """Nodes by id, in the order in which they were seen.  `has_slots` says which offer any; it is in no
+    journal, as it decides only where attempts begin."""
 
     _starts: dict[NodeId, str] = field(default_factory=dict)
     _up: dict[NodeId, bool] = field(default_factory=dict)
     _spoiled: dict[NodeId, set[str]] = field(default_factory=dict)
-    has_slots: Callable[[NodeId], bool] = field(default=_with_slots, compare=False)  # of attempts to come alone
+    has_slots: Callable[[NodeId], bool] = field(default=_with_slots, compare=False)
 
     def up(self, node: NodeId, start: str) -> None:
         self._starts[node] = start

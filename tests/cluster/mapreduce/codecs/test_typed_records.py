@@ -63,7 +63,8 @@ Wider = make_dataclass("Row", [("x", int), ("y", float)], frozen=True)
 
 @pytest.mark.parametrize("other", [Turned, Wider])
 @pytest.mark.parametrize(
-    "around", [lambda of: of, lambda of: GenericAlias(list, of), lambda of: dict[str, of | None]]
+    "around",
+    [lambda of: of, lambda of: GenericAlias(list, of), lambda of: GenericAlias(dict, (str, of | None))],
 )
 def test_a_dataclass_of_the_same_name_with_other_fields_is_another_type(other: Any, around: Any) -> None:
     value: Any = {Row: Row(1, 2), list[Row]: [Row(1, 2)]}.get(around(Row), {"a": Row(1, 2)})

@@ -61,7 +61,6 @@ from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.open_tasks import OpenTasks
 from ringmill.cluster.mapreduce.machine.stage_totals import (
     StageChain,
-    counters_of,
     set_aside_by,
     slices_of,
     source_of,
@@ -119,7 +118,7 @@ class JobMachine:
     @property
     def _goes_on(self) -> bool:
         """Whether another stage follows the present one, whose tasks are done."""
-        return bool(self.chain.links) and self.chain.goes_on(counters_of((*self.maps, *self.reduces)))
+        return self.chain.goes_on((*self.maps, *self.reduces))
 
     @property
     def is_over(self) -> bool:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ringmill.cluster.mapreduce.context import MOST_COUNTERS
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
-from ringmill.cluster.mapreduce.machine.stage_totals import FinishedStage, counters_of, records_of
+from ringmill.cluster.mapreduce.machine.stage_totals import FinishedStage, first_names, records_of
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.summary.chain_summary import MOST_STAGES
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup, failure_groups
@@ -42,7 +43,7 @@ class JobSummary:
 
 def summarize(machine: JobMachine) -> JobSummary:
     """The job as it stands."""
-    tasks = (*machine.maps, *machine.reduces)
+    tasks, counters = (*machine.maps, *machine.reduces), _counters(machine)
     return JobSummary(
         "PAUSED"
         if machine.is_paused and machine.state in ("PENDING", "RUNNING", "PLANNING")
@@ -50,9 +51,9 @@ def summarize(machine: JobMachine) -> JobSummary:
         (*_stages_over(machine), _stage("map", machine.maps), _stage("reduce", machine.reduces)),
         tuple(map(_task, tasks if len(tasks) <= MOST_TASKS else [t for t in tasks if _is_at_work(t)])),
         _records(machine),
-        _counters(machine),
+        counters,
         machine.retried,
-        tuple(machine.story),
+        _story(machine, counters),
         failure_groups(machine),
     )
 
@@ -97,10 +98,17 @@ def _records(machine: JobMachine) -> dict[str, int]:
 
 
 def _counters(machine: JobMachine) -> dict[str, int]:
-    total = Counter(counters_of((*machine.maps, *machine.reduces)))
+    total = Counter(machine.chain.counts.first((*machine.maps, *machine.reduces)))
     for each in _over(machine):
         total.update(each.counters)
-    return _told(total)
+    return _told(first_names(total))
+
+
+def _story(machine: JobMachine, counters: Mapping[str, int]) -> tuple[str, ...]:
+    if len(counters) < MOST_COUNTERS:
+        return tuple(machine.story)
+    told = f"the job counts {MOST_COUNTERS:,} names or more; the first {MOST_COUNTERS:,}, by name, are told"
+    return *machine.story, told
 
 
 def _told(sums: Mapping[str, int]) -> dict[str, int]:

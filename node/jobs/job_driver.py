@@ -287,7 +287,7 @@ class JobDriver:
         return view_of(self._stored(), self._world.node, self._crash)
 
     def attempts(self) -> Iterator[AttemptSummary]:
-        return attempts_of(self._machine)
+        return attempts_of(self._stored())
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)

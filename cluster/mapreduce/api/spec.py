@@ -203,6 +203,11 @@ class JobSpec:
         keys = {each: source_key(each, self.side) for each in self.broadcast}
         return next((names.index(each) for each, key in keys.items() if key in self.noted), None)
 
+    @property
+    def passes_on(self) -> bool:
+        """Whether a reduce writes what the maps have rendered, and sees no records."""
+        return self.order == "input" or self.broadcast_source is not None
+
     def format_of(self, source: int) -> str:
         """The format of a source by its number."""
         return self.sources[source].format if self.sources else self.input_format

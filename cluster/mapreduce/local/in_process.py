@@ -265,6 +265,8 @@ def _result(
         "reduce_in": sum(each.records_in for each in reduces),
         "reduce_out": sum(each.records_out for each in reduces),
     }
+    if spec.passes_on:  # which counts batches
+        records["reduce_in"] = records["reduce_out"]
     records |= set_aside
     parts = paths[: len(reduces)] if spec.bad_records else paths
     return LocalResult(spec.shown_output, parts, records, dict(counters), notes, spec.noted)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.limits import MAX_REDUCERS
+from ringmill.cluster.mapreduce.api.chains.stages import StagePlace
 from ringmill.cluster.mapreduce.context import MAX_COUNT
 from ringmill.cluster.mapreduce.files.splits import MAX_SPLITS
 from ringmill.cluster.mapreduce.machine.stage_totals import RunningCounts
@@ -23,8 +24,8 @@ def test_the_sums_of_a_stage_fit_into_a_journal_and_a_message() -> None:
 
 def test_the_sums_of_many_stages_are_told_as_the_most_that_there_is_room_for() -> None:
     records = dict.fromkeys(("map_in", "map_out", "reduce_in", "reduce_out"), MOST)
-    stage = SimpleNamespace(counters={"up": MOST, "down": -MOST, "few": 2}, records=records)
-    chain = SimpleNamespace(place=SimpleNamespace(passed=2), over=[stage, stage], counts=RunningCounts())
+    stage = SimpleNamespace(link=0, counters={"up": MOST, "down": -MOST, "few": 2}, records=records)
+    chain = SimpleNamespace(place=StagePlace(0, 0, 2), over=[stage, stage], counts=RunningCounts())
     machine: Any = SimpleNamespace(
         maps=[], reduces=[], chain=chain, plan=SimpleNamespace(bad_records=0), bad_records=0
     )

@@ -342,8 +342,8 @@ class JobSpec:
         )
 
     def encode(self) -> bytes:
-        """Version, then the fields by name, as msgpack.  Raises InvalidArgument above 1 MiB, and for texts that
-        are no UTF-8."""
+        """Version, then the fields by name, as msgpack.  Raises InvalidArgument above 1 MiB, and for half a
+        surrogate pair."""
         values = asdict(self)
         values["noted"] = {name: list(map(astuple, files)) for name, files in self.noted.items()}
         try:
@@ -395,6 +395,8 @@ def _chosen(definition: JobDefinition, params: Mapping[str, str]) -> dict[str, s
         raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
     chosen = {**definition.params, **params}
     for name, value in chosen.items():
+        if not isinstance(value, str):
+            raise InvalidArgument(f"parameter {name} is {type(value).__name__} {value!r:.80}, not a str")
         try:
             arrives = value.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape") == value
         except UnicodeEncodeError:

@@ -116,6 +116,15 @@ def test_a_parameter_that_tasks_would_get_as_another_text_is_refused(text: str) 
         )  # fmt: skip
 
 
+def test_a_parameter_that_is_no_text_is_refused() -> None:
+    wrong: Any = {"pattern": 3}
+    with pytest.raises(InvalidArgument, match="parameter pattern is int 3, not a str"):
+        JobSpec.of(
+            grep, job="j-1", module="grep", name="grep", bundle_sha256="0" * 64, inputs=("/data",),
+            output="/out", params=wrong,
+        )  # fmt: skip
+
+
 def test_another_text_that_cannot_travel_is_refused_as_it_is_packed() -> None:
     with pytest.raises(InvalidArgument, match="lone surrogate"):
         replace(SPEC, output="/out/\ud800").encode()

@@ -130,7 +130,7 @@ async def run_node(config: NodeConfig) -> None:
             async with running_node(config, doors, options) as node:
                 _acquaint(config, node, transport)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
-                process = _facts(watch, dog, files, transport, options)
+                process = _facts(watch, dog, files, transport, options, tls)
                 services_of_node = service_tables(node, process, transport.door.caller_of)
                 admit = None if tls is None else partial(check_caller, tls)
                 tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
@@ -252,6 +252,7 @@ def _facts(
     files: OsFileSystem,
     transport: FrameTransport,
     options: NodeOptions,
+    tls: TlsFiles | None,
 ) -> ProcessFacts:
     return ProcessFacts(
         os.getpid(),
@@ -261,6 +262,7 @@ def _facts(
         ProcessMeters(
             lags=dog.lags,
             stalls=lambda: dog.stalls,
+            certificate_ends_at=lambda: None if tls is None else tls.ends_at,
             sync_times=files.sync_times,
             streams=transport.streams,
         ),
@@ -385,21 +387,35 @@ def _containment(config: NodeConfig) -> TaskContainment:
     """How this node contains its tasks, on this kernel.
 
     The state folder of a local cluster holds its token, and the folders of its other nodes.  Who has the key
-    of a node's certificate can pose as that node.
+    of a node's certificate can pose as that node, also where the keys of several lie side by side.
     """
     kernel, is_off = level_of_kernel(), config.containment == "off"
     state = os.path.dirname(config.token_file)
     is_state = state == os.path.dirname(config.data) and not is_within(os.path.expanduser("~"), state)
     key = os.path.abspath(config.tls.key) if config.tls is not None else ""
     written = [each for path in (config.token_file, key) if path for each in (path, draft_of(path))]
+    others = [each for each in _keys_beside(key) if each not in written] if key else []
     refusal = f"--containment require, and this kernel lacks {kernel.lack}" if kernel.lack else ""
     return TaskContainment(
         level="off" if is_off else str(kernel),
         is_on=not is_off,
-        secrets=tuple(filter(None, (config.data, *written, state if is_state else ""))),
+        secrets=tuple(
+            filter(None, (config.data, *written, *others, config.config_file, state if is_state else ""))
+        ),
         home=os.path.expanduser("~"),
         refusal=refusal if config.containment == "require" else "",
     )
+
+
+def _keys_beside(key: str) -> list[str]:
+    """The other keys in the folder of a key, as far as they are there now."""
+    folder = os.path.dirname(key)
+    try:
+        return sorted(
+            os.path.join(folder, name) for name in OsFileSystem().list(folder) if name.endswith(".key")
+        )
+    except OSError:
+        return []  # the key itself cannot be read either
 
 
 def _contained(containment: TaskContainment) -> str:

@@ -93,6 +93,7 @@ EVENTS: Final = {
     "%s: %s failed %d times more in %.0f s: %r": "request.faulty_again",
     "%s %s: its frames go over gRPC": "link.over_grpc",
     "%s: its connection was closed": "link.closed",
+    "--tls-cert %r has ended, nobody accepts it: `ringmill ca issue --replace`": "tls.expired",
     "--tls-cert %r ends in %d days: `ringmill ca issue --replace`": "tls.expiring",
     "the token was read again: %s": "token.read_again",
     "the former token stays in force: %s: %s": "token.kept",

@@ -28,7 +28,7 @@ OPEN: Final = "OPEN"
 
 
 PassesOn: TypeAlias = Callable[[int, int], bool]
-"""Whether reduces of the stage of a link, after so many others, write what its maps have rendered."""
+"""Whether reduces of the stage of a link, after a number of others, write what its maps have rendered."""
 
 
 def _nowhere(link: int, passed: int) -> bool:

@@ -97,7 +97,8 @@ async def test_a_file_system_of_outputs_that_hangs_does_not_hold_the_loop(
     )
     parts = staging_folder(bench.spec("").output, "j-1")
     os.mkdir(parts)
-    goes_on, hung = threading.Event(), []
+    goes_on = threading.Event()
+    hung: list[str] = []
 
     def hang(path: str) -> None:
         if path.startswith(parts):

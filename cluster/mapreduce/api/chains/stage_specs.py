@@ -48,7 +48,7 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
 
 
 def stage_passes_on(spec: JobSpec, link: int, passed: int) -> bool:
-    """Whether the reduces of a stage, of this link and after so many others, write what its maps have
+    """Whether the reduces of a stage of this link, after `passed` others, write what its maps have
     rendered."""
     if not spec.chain:
         return spec.passes_on

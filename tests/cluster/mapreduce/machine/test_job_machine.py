@@ -19,7 +19,6 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     EndJob,
     Instruction,
     KillRequested,
-    MapDone,
     NodeDown,
     NodeUp,
     ReduceDone,
@@ -479,32 +478,3 @@ def test_a_summary_weighs_bytes_and_counts_committed_attempts_only() -> None:
     assert summary.counters == {"lines": 1}
     assert summary.records["map_in"] == 10
     assert [task.state for task in summary.tasks] == ["done", "running", "waiting", "waiting"]
-
-
-def test_the_counters_of_a_job_follow_its_winners() -> None:
-    w = World(JobMachine(plan(2, 2)), 2)
-    first, second = w.offer_all()[:2]
-    w.finish(first)
-    assert summarize(w.machine).counters == {"lines": 1}
-    w.finish(second)
-    assert summarize(w.machine).counters == {"lines": 2}
-    w.crash(first.node)
-    w.notice(first.node)
-    lost = sum(each.node == first.node for each in (first, second))
-    assert summarize(w.machine).counters == ({"lines": 2 - lost} if lost < 2 else {})
-    assert summarize(restored(snapshot(w.machine))).counters == summarize(w.machine).counters
-    w.run_to_the_end()
-    assert summarize(w.machine).counters == {"lines": 2}
-
-
-def test_of_a_job_that_counts_by_too_many_names_the_first_are_told() -> None:
-    w = world()
-    starts = w.offer_all()
-    for start, names in zip(starts, (range(500, 1500), range(1000)), strict=True):
-        done = w.result_of(start)
-        counters = {f"host {name:04}": 1 for name in names}
-        w.say(MapDone(start.attempt, replace(done.output, counters=counters)))  # type: ignore[arg-type]
-    summary = summarize(w.machine)
-    assert list(summary.counters) == [f"host {name:04}" for name in range(1000)]
-    assert [summary.counters[f"host {name:04}"] for name in (499, 500, 999)] == [1, 2, 2]
-    assert summary.story[-1].startswith("the job counts 1,000 names or more")

@@ -96,7 +96,7 @@ class Incoming:
     sender: NodeId  # the dialling node; "" for a client
     method: str
     body: bytes
-    deadline: float  # on this node's Clock.monotonic(), seconds
+    deadline: float  # on this node's Clock.boottime(), seconds
     priority: Priority
 
 
@@ -351,7 +351,10 @@ class FileSystem(Protocol):
         ...
 
     def apart(self) -> FileSystem:
-        """The same files with threads of their own, so that what hangs there holds up nobody here."""
+        """The same files with threads of their own, so that what hangs there holds up nobody here.
+
+        Raises OSError when the system gives no more threads.
+        """
         ...
 
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -440,6 +440,7 @@ class Engine:
             sequence=self.sequence, log=self._log, memtables=self._unflushed.memtables(), cache=self._cache,
             reading=self._reading, snapshots=self._snapshots, counters=self._counters,
             version=self._tables.version, unmerged=unmerged_tables(self._tables.version, self.options),
+            has_failed=self._admission.failure is not None, free_bytes=self._upkeep.space.free_bytes,
         )  # fmt: skip
 
     # Inside

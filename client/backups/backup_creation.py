@@ -133,10 +133,11 @@ async def _pin_all(
         behind = _behind(pinned)
         always &= behind.keys()
         if always and attempt >= _WAITS_FOR_ALL:
-            pinned = await _without(pinned, {name: behind.pop(name) for name in always}, reasons)
+            left = {str(name): behind.pop(name) for name in always}
+            pinned = await _without(pinned, left, reasons)
         owing = _owing(pinned)
         if attempt >= _WAITS_FOR_OWED and len(owing) < len(pinned):
-            pinned = await _without(pinned, dict.fromkeys(owing, _OWES), reasons)
+            pinned = await _without(pinned, {str(name): _OWES for name in owing}, reasons)
             owing = []
         changed = [each for each in pinned if not _is_same(looks[each.calls.member.id], each.pin.node)]
         if not (changed or behind or owing):
@@ -158,7 +159,7 @@ async def _pin_all(
 
 
 async def _without(
-    pinned: Sequence[_Pinned], left: Mapping[NodeId, str], reasons: dict[str, str]
+    pinned: Sequence[_Pinned], left: Mapping[str, str], reasons: dict[str, str]
 ) -> list[_Pinned]:
     """The others; these are given back."""
     reasons |= left

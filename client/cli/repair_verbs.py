@@ -139,7 +139,7 @@ def _check_may_run(failed: Mapping[str, RingmillError], asked: Collection[str]) 
 
 
 def _due(failed: Mapping[str, RingmillError], away: Set[str], members: Set[str]) -> Set[str]:
-    """Whom to ask once more: all when one goes by another topology, as somebody else may own what it does not."""
+    """Whom to ask once more: all when one goes by another topology, as another may own what it does not."""
     has_moved = any(isinstance(error, WrongEpoch) for error in failed.values())
     return (members if has_moved else {*failed}) - away
 

@@ -42,7 +42,9 @@ def test_a_token_that_may_not_is_told_and_nothing_is_said_to_be_compared(
 
 
 @pytest.mark.parametrize(("times", "code"), [(1, 0), (9, 8)])
-@pytest.mark.parametrize("refusal", [Overloaded("busy"), WrongEpoch("n1 does not own partition 3 in epoch 1")])
+@pytest.mark.parametrize(
+    "refusal", [Overloaded("busy"), WrongEpoch("n1 does not own partition 3 in epoch 1")]
+)
 def test_a_busy_node_is_asked_again_until_the_time_is_over(
     refusing: tuple[OneNode, str],
     capsys: pytest.CaptureFixture[str],

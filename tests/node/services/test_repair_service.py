@@ -18,8 +18,11 @@ async def compared(world: HealingWorld, name: str, partition: int) -> int:
     method = service.methods["Run"]
     assert isinstance(method, Unary)
     request = RepairRunRequest(partitions=[partition]).SerializeToString()
-    answer = await world.inside(name, method.run(request, Call(5.0, {TOKEN_KEY: TOKEN})))
-    return RepairRunResponse.FromString(answer).partitions
+
+    async def answered() -> bytes:
+        return await method.run(request, Call(5.0, {TOKEN_KEY: TOKEN}))
+
+    return RepairRunResponse.FromString(await world.inside(name, answered())).partitions
 
 
 def test_a_partition_of_others_is_no_wrong_argument_as_it_may_have_moved() -> None:

@@ -179,7 +179,8 @@ def test_a_broken_promise_ends_with_one(
 
 @pytest.mark.parametrize(
     "wrong", ["--faults earthquake", "--nodes 0", "--ops -1", "--seeds 0", "--seed x", "--trace /none/x",
-              "--only-ops 1,x", "--jobs --ops 5", "--jobs --nodes 5", "--seeds 2 --html x", "--without nothing", "--replay x"],
+              "--only-ops 1,x", "--jobs --ops 5", "--jobs --nodes 5",
+              "--seeds 2 --html x", "--without nothing", "--replay x"],
 )  # fmt: skip
 def test_a_bad_argument_ends_with_two_and_three_lines(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(wrong.split()) == 2

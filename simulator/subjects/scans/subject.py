@@ -146,7 +146,8 @@ class ScanWorkload:
             async with session:
                 for plan in plans:
                     await asyncio.sleep(plan.pause_s)
-                    await session.scan(plan, self._world.history.scans, is_of_core=is_of_core)
+                    record = await session.scan(plan, self._world.history.scans, is_of_core=is_of_core)
+                    record.is_last = name == _LAST
 
         await self._world.loop.spawn(process, work())
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ringmill.client.routing.directory import Directory
+from ringmill.simulator.checkers.promptness import late_calls
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
@@ -112,7 +113,9 @@ class SloppyWorkload:
     def check(self, history: History) -> list[Violation]:
         gone = {*history.lost, *history.damaged}
         owners = {key: self._keepers.owners_ever(key) for key in KEYS}
+        late = late_calls(self.calls)
         return [
+            *(Violation("C22", call.key, f"{call.kind} of {call.session} {story}") for call, story in late),
             *check_sloppy(self.calls, self._held, gone),
             *check_receipts(self.calls, self._keepers.row_of),
             *check_fresh(self.calls, owners, gone),

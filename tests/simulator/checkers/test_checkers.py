@@ -260,6 +260,19 @@ def test_c22_errors_of_registers_counters_and_scans_are_judged_too() -> None:
         assert found == ["C22"] * (3 if is_wrong else 0), code
 
 
+def test_c22_a_call_of_a_register_or_counter_ends_within_its_time() -> None:
+    register = RegisterCall("a", "cas", KEY, 1.0, returned=2.05, outcome="unknown", timeout_s=1.0)
+    counter = MergingCall("a", "counter", "count", KEY, 1.0, timeout_s=1.0, given_up=1.5)
+    other = MergingCall("a", "counter", "get", KEY, 1.0, returned=60.0)
+    history = History(registers=[register], merging=[counter, other])
+    assert list(check_errors(history)) == []
+    register.returned, counter.given_up = 2.2, 2.2
+    assert [found.property for found in check_errors(history)] == ["C22", "C22"]
+    register.returned, counter.given_up = None, None  # they hang, and nobody gives them up
+    history.registers.append(RegisterCall("b", "get", KEY, 60.0, returned=61.0, outcome="ok"))
+    assert ["had no answer" in found.story for found in check_errors(history)] == [True, True]
+
+
 def test_c1_a_buffered_write_outlives_a_kill_and_not_a_power_cut() -> None:
     buffered = replace(ONE, is_synced=False, is_buffered=True)
     history = History([buffered], [Final(KEY, "n2", {}, ())], crashed={"n1": [2.0]})

@@ -58,9 +58,11 @@ def check_fresh(
     for read in calls:
         if read.kind != "get" or read.outcome != "ok" or read.weak or {*gone} & {*owners[read.key]}:
             continue
+        answered = math.inf if read.returned is None else read.returned
         writes = [call for call in calls if call.key == read.key and call.kind != "get"]
-        replaced = _replaced(call for call in writes if call.outcome != "failed")
-        for write in writes:
+        begun = [call for call in writes if call.invoked < answered]
+        replaced = _replaced(call for call in begun if call.outcome != "failed")
+        for write in begun:
             is_firm = write.is_acked and not write.weak and (write.returned or math.inf) < read.invoked
             if is_firm and write.value not in read.shown and write.value not in replaced:
                 yield Violation("C20", read.key, f"{read.session} reads nothing of it, {_story(write)}")

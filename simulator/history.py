@@ -84,7 +84,9 @@ class Operation:
     is_buffered: bool = (
         False  # one that asked for the page cache: a kill of its holders takes nothing from it
     )
+    level: str | None = None  # that a write asked for; "": the keyspace's; None: not told
     dot: str = ""  # of a write that was acknowledged
+    w: int = 0  # that its receipt tells
     seen: Vector = field(default_factory=dict)  # context handed out
     siblings: tuple[SeenSibling, ...] = ()  # of a read
     replicas: tuple[ReceiptLine, ...] = ()  # of a receipt
@@ -207,6 +209,7 @@ class History:
     scans: list[ScanRecord] = field(default_factory=list)
     scan_writes: list[Operation] = field(default_factory=list)  # of the keys that those scans are about
     merging: list[MergingCall] = field(default_factory=list)
+    default_w: int = 1  # of the keyspace that `operations` are about; not kept as lines
 
     @property
     def faults(self) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Each checker goes red on a history that breaks its property, and stays silent on a good one."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,32 @@ def test_c1_an_owner_that_forgot_an_acknowledged_write() -> None:
 
 def test_c1_a_read_that_misses_what_was_acknowledged_before() -> None:
     assert _found(ONE, TWO, _get(2, 4, 5, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1"), session="b")) >= {"C1"}
+
+
+OWNERS = tuple(ReceiptLine(node, "owner", "synced") for node in ("n1", "n2"))
+
+
+@pytest.mark.parametrize(
+    ("more", "wrong"),
+    [
+        ({}, ""),
+        ({"level": "all"}, ""),
+        ({"level": "one", "w": 1, "is_weak": True, "replicas": OWNERS[:1]}, ""),
+        ({"is_synced": False, "is_buffered": True, "replicas": OWNERS}, ""),
+        ({"is_weak": True}, "is weak"),
+        ({"level": "all", "is_weak": True}, "is weak"),
+        ({"w": 1}, "less than the keyspace's 2"),
+        ({"replicas": (OWNERS[0], ReceiptLine("n2", "hinted", "synced"))}, "names 1 owners"),
+        ({"replicas": (OWNERS[0], OWNERS[0])}, "twice"),
+        ({"replicas": (OWNERS[0], ReceiptLine("n4", "fallback", "synced"))}, "another role"),
+        ({"replicas": (OWNERS[0], ReceiptLine("n2", "owner", "buffered"))}, "less than synced"),
+    ],
+)
+def test_c1_a_receipt_that_does_not_say_what_was_asked_for(more: dict[str, Any], wrong: str) -> None:
+    put = replace(ONE, **{"level": "", "w": 2, "replicas": OWNERS, **more})
+    found = [each for each in check_all(History([put], [], default_w=2)) if each.property == "C1"]
+    assert bool(found) is bool(wrong)
+    assert all(wrong in each.story for each in found)
 
 
 def test_c2_owners_that_differ_at_the_end() -> None:

@@ -178,7 +178,7 @@ def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, i
 
 
 def _ended_by(error: BaseException) -> Violation:
-    return Violation("run", b"", f"{type(error).__name__}: {error}")
+    return Violation("run", b"", "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error)))
 
 
 async def _story(world: World, workloads: Sequence[Workload]) -> list[Violation]:

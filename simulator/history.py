@@ -7,6 +7,7 @@ seconds of one monotonic clock of whoever drove the run.  An operation that got 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from ringmill.client.checked.merging_calls import MergingCall
 from ringmill.client.checked.register_calls import RegisterCall
-from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.objects import Sibling, StoredObject
 from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
 from ringmill.simulator.register_history import Holding
 from ringmill.simulator.scan_history import ScanRecord
@@ -119,11 +120,19 @@ class Final:
     node: str
     seen: Vector
     dots: tuple[str, ...]  # of every sibling, tombstones included
+    held: Mapping[str, str] = field(default_factory=dict)  # by dot, a digest of value, expiry, time and name
 
     @classmethod
     def of(cls, key: bytes, node: str, stored: StoredObject) -> Final:
         seen = {str(actor): count for actor, count in stored.context.entries}
-        return cls(key, node, seen, tuple(str(sibling.dot) for sibling in stored.siblings))
+        held = {str(sibling.dot): _digest(sibling) for sibling in stored.siblings}
+        return cls(key, node, seen, tuple(held), held)
+
+
+def _digest(sibling: Sibling) -> str:
+    """Equal for copies of one write alone.  Whether a later attempt wrote it, each owner tells by itself."""
+    told = repr((sibling.value, sibling.expires_at_ms, sibling.time, sibling.operation))
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,4 +384,5 @@ def _operation(row: dict[str, Any]) -> Operation:
 
 
 def _final(row: dict[str, Any]) -> Final:
-    return Final(b64decode(row["key"]["b64"]), row["node"], row["seen"], tuple(row["dots"]))
+    dots, held = tuple(row["dots"]), row.get("held", {})
+    return Final(b64decode(row["key"]["b64"]), row["node"], row["seen"], dots, held)

@@ -7,6 +7,9 @@ import pytest
 
 from ringmill.client.checked.merging_calls import MergingCall
 from ringmill.client.checked.register_calls import RegisterCall
+from ringmill.cluster.versions.dots import VersionVector, parse_dot
+from ringmill.cluster.versions.hybrid_time import ZERO
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 from ringmill.simulator.checkers.core import check_core
 from ringmill.simulator.checkers.promptness import check_errors
 from ringmill.simulator.history import (
@@ -91,6 +94,21 @@ def test_c1_a_receipt_that_does_not_say_what_was_asked_for(more: dict[str, Any],
 
 def test_c2_owners_that_differ_at_the_end() -> None:
     assert "C2" in _found(ONE, TWO, finals=[*END[:2], Final(KEY, "n3", {"n1#1": 2}, ())])
+
+
+def test_c2_owners_that_hold_another_value_expiry_or_a_tombstone_under_one_name() -> None:
+    stored = object_of(Sibling(parse_dot("n1#1:2"), b"2", ZERO, OperationId(1, 2, ZERO)))
+    seen, (sibling,) = END[0].seen, stored.siblings
+    good = [Final.of(KEY, node, stored) for node in ("n1", "n2")]
+    assert _found(ONE, TWO, READ_TWO, finals=good) == set()
+    for other in ({"value": b"1"}, {"value": None}, {"expires_at_ms": 9}):
+        wrong = Final.of(KEY, "n3", object_of(sibling._replace(**other)))
+        assert (wrong.dots, wrong.seen) == (good[0].dots, seen)
+        assert _found(ONE, TWO, READ_TWO, finals=[*good, wrong]) == {"C2"}
+
+
+def object_of(sibling: Sibling) -> StoredObject:
+    return StoredObject(VersionVector(((sibling.dot.actor, sibling.dot.counter),)), (sibling,))
 
 
 def test_c3_a_put_that_nobody_could_have_replaced_is_gone() -> None:

@@ -106,6 +106,14 @@ class Operation:
     def is_ok(self) -> bool:
         return self.outcome == "ok"
 
+    def was_over(self, other: Operation) -> bool:
+        """Whether it had been answered when the other was asked.  Time stands still in a simulated run while
+        a session that makes no pause goes on, so that both may have one time."""
+        if self.returned is None or self is other:
+            return False
+        is_same = self.session == other.session and self.invoked < other.invoked
+        return self.returned < other.invoked or (is_same and self.returned == other.invoked)
+
     @property
     def is_below(self) -> bool:
         """Whether it was at a lower level than the keyspace's: r + w > n promises nothing of it then."""

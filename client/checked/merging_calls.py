@@ -42,3 +42,9 @@ class MergingCall:
     def ended(self) -> float:
         """When it was over; never, for a change that may still take effect."""
         return math.inf if self.returned is None or self.outcome == "unknown" else self.returned
+
+    def was_over(self, other: MergingCall) -> bool:
+        """Whether it was over when the other was asked: a session without a pause asks at the very time at
+        which it was answered."""
+        is_same = self.session == other.session and self.invoked < other.invoked
+        return self.ended < other.invoked or (is_same and self.ended == other.invoked)

@@ -45,8 +45,8 @@ class _Count:
 
     @classmethod
     def of(cls, read: MergingCall, changes: Sequence[MergingCall]) -> Self:
-        done = [each.amount for each in changes if each.ended < read.invoked]
-        maybe = [each for each in changes if each.ended >= read.invoked and each.invoked < read.ended]
+        done = [each.amount for each in changes if each.was_over(read)]
+        maybe = [each for each in changes if not each.was_over(read) and each.invoked < read.ended]
         return cls(read, len(done), read.count - sum(done), maybe)
 
 
@@ -62,7 +62,7 @@ def _miscounted(
                 f"{count.read.count - count.left}, {len(count.maybe)} more may have been done",
             )
             continue
-        former = [each for each in counts[:at] if each.read.ended < count.read.invoked]
+        former = [each for each in counts[:at] if each.read.was_over(count.read)]
         for one in former[-_FORMER_READS:]:
             if _goes_back(one, count):
                 story = f"to {one.read.count} at {one.read.invoked:.3f} s"
@@ -74,8 +74,8 @@ def _goes_back(one: _Count, later: _Count) -> bool:
     """Whether no choice of what may have been done explains both counts."""
     if not one.left:
         return False
-    open_once = [each.amount for each in one.maybe if each.ended < later.read.invoked]
-    open_twice = [each.amount for each in one.maybe if each.ended >= later.read.invoked]
+    open_once = [each.amount for each in one.maybe if each.was_over(later.read)]
+    open_twice = [each.amount for each in one.maybe if not each.was_over(later.read)]
     since = [each.amount for each in later.maybe if each.invoked >= one.read.ended]
     return not add_up_one_after_the_other(one.left, open_once, later.left, since, open_twice)
 
@@ -88,12 +88,14 @@ def _misshown(
         for entry, value in read.shown.items():
             first_shown.setdefault((entry, value), read.ended)
     for read in reads:
-        former = [each for each in reads if each.ended < read.invoked]
+        former = [each for each in reads if each.was_over(read)]
         for name in sorted(read.shown.keys() - {each.entry for each in changes}):
             yield read, f"{name!r} is there, which nobody put"
         for entry in sorted({each.entry for each in changes}):
             begun = [each for each in changes if each.entry == entry and each.invoked < read.ended]
-            over = [each for each in begun if min(each.ended, _shown_at(each, first_shown)) < read.invoked]
+            over = [
+                each for each in begun if each.was_over(read) or _shown_at(each, first_shown) < read.invoked
+            ]
             for story in _entry_misshown(entry, read, begun, over, former):
                 yield read, story
 
@@ -121,7 +123,7 @@ def _missing(
     """Put, answered, and not removed by anything that ended later than the put began."""
     for put in puts:
         removals = [each for each in begun if each.kind == "remove" and each.ended > put.invoked]
-        if put.ended < read.invoked and not removals:
+        if put.was_over(read) and not removals:
             yield f"{entry!r} is missing: {put.value!r} was put at {put.invoked:.3f} s and not removed since"
 
 

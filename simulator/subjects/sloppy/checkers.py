@@ -63,8 +63,13 @@ def check_fresh(
         begun = [call for call in writes if call.invoked < answered]
         replaced = _replaced(call for call in begun if call.outcome != "failed")
         for write in begun:
-            is_firm = write.is_acked and not write.weak and (write.returned or math.inf) < read.invoked
-            if is_firm and write.value not in read.shown and write.value not in replaced:
+            is_firm = write.is_acked and not write.weak
+            if (
+                is_firm
+                and _was_over(write, read)
+                and write.value not in read.shown
+                and write.value not in replaced
+            ):
                 yield Violation("C20", read.key, f"{read.session} reads nothing of it, {_story(write)}")
 
 
@@ -100,6 +105,13 @@ def _wrong(call: SloppyCall, row: Row) -> str:
 
 def _replaced(writes: Iterator[SloppyCall]) -> frozenset[bytes]:
     return frozenset(value for write in writes for value in write.replaces)
+
+
+def _was_over(write: SloppyCall, read: SloppyCall) -> bool:
+    """A session that makes no pause asks at the very time at which it was answered."""
+    ended = math.inf if write.returned is None else write.returned
+    is_same = write.session == read.session and write.invoked < read.invoked
+    return ended < read.invoked or (is_same and ended == read.invoked)
 
 
 def _is_gone(write: SloppyCall, gone: Collection[str]) -> bool:

@@ -34,7 +34,7 @@ def check_watches(told: Sequence[Told], history: History, watchers: Iterable[str
 
 
 def check_ends(ends: Mapping[str, BaseException | None]) -> Iterator[Violation]:
-    """How each watcher ended.  Only being cancelled is right: its patience is a day, and the keyspace stays."""
+    """How each watcher ended.  Only being cancelled is right: its patience is a day, the keyspace stays."""
     for watcher, end in ends.items():
         if not isinstance(end, asyncio.CancelledError):
             causes = end.exceptions if isinstance(end, BaseExceptionGroup) else [end]

@@ -305,6 +305,17 @@ def test_c22_errors_of_registers_counters_and_scans_are_judged_too() -> None:
         assert found == ["C22"] * (3 if is_wrong else 0), code
 
 
+def test_what_a_session_asks_at_the_instant_of_its_answer_is_asked_behind_it() -> None:
+    delete = replace(TWO, kind="delete", value=b"", given={"n1#1": 1}, seen={"n1#1": 2})
+    stale = replace(_get(2, 3, 4, {"n1#1": 2}, SeenSibling(b"1", "n1#1:1")), index=2)
+    missing = _get(2, 3, 4, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1"))
+    gone = [replace(final, dots=("n1#1:2",)) for final in END]
+    assert "C6" in _found(ONE, delete, stale, finals=gone)
+    assert "C6" not in _found(ONE, delete, replace(stale, session="b"), finals=gone)
+    assert {"C1", "C5"} <= _found(ONE, TWO, missing)
+    assert "C1" not in _found(ONE, TWO, replace(missing, session="b"))
+
+
 def test_c22_a_call_of_a_register_or_counter_ends_within_its_time() -> None:
     register = RegisterCall("a", "cas", KEY, 1.0, returned=2.05, outcome="unknown", timeout_s=1.0)
     counter = MergingCall("a", "counter", "count", KEY, 1.0, timeout_s=1.0, given_up=1.5)

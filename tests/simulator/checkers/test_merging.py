@@ -58,6 +58,8 @@ SOUND = {
     ],
 }
 BROKEN = {
+    "its own addition at once": [count(1, 5), counted(1.5, 0)],
+    "its own entry at once": [put(1, b"a"), shown(1.5, None)],
     "a count that goes back": [count(1, 5, None), counted(2, 5), counted(3, 0)],
     "one for another": [count(1, 5, None), count(1, 2, None), counted(2, 5), counted(3, 2)],
     "back past one that was answered": [count(1, 5, None), counted(2, 5), count(3, 1), counted(4, 1)],

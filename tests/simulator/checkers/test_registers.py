@@ -53,6 +53,8 @@ SOUND = {
     "deleted": [cas(1, b"a", 1), cas(2, None, 2, expect=b"a"), got(3, 2, None, b"set 0")],
 }
 BROKEN = {
+    "its own count at once": [counted(1, b"1"), got(1.5, 0, None)],
+    "its own change at once": [cas(1, b"a", 1), got(1.5, 0, None, b"set 0")],
     "the last count is lost": [got(0, 0, None), counted(1, b"1"), got(3, 0, None)],
     "a read after a count does not see it": [counted(1, b"1"), got(3, 0, None), got(5, 1, b"1")],
     "counted twice": [counted(1, b"1"), got(3, 2, b"2")],

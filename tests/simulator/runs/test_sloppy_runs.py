@@ -134,6 +134,9 @@ def test_a_read_is_excused_by_what_had_begun_to_replace_a_write_before_its_answe
     for begun, outcome, is_excused in ((2.5, "unknown", True), (0.5, "ok", True), (9.0, "ok", False)):
         other = replace(replaced, invoked=begun, returned=begun + 0.1, outcome=outcome, weak=True)
         assert bool(list(check_fresh([firm, other, read], owners, ()))) is not is_excused, begun
+    at_once = replace(read, invoked=1.0, session="l0")
+    assert list(check_fresh([firm, at_once], owners, ()))
+    assert not list(check_fresh([firm, replace(at_once, session="l1")], owners, ()))
 
 
 def test_a_fallback_that_lost_its_hint_is_found_unless_its_disk_is_gone() -> None:

@@ -78,11 +78,7 @@ def check_before_quiet(history: History) -> Iterator[Violation]:
             if read.is_write or not read.is_ok or read.is_below:
                 continue
             for write in writes:
-                if (
-                    write.returned is not None
-                    and write.returned < read.invoked
-                    and not covers(read.seen, write.dot)
-                ):
+                if write.was_over(read) and not covers(read.seen, write.dot):
                     yield Violation(
                         "C1",
                         key,

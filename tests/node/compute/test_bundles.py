@@ -131,6 +131,15 @@ async def test_a_bundle_damaged_on_its_way_is_not_kept(wire: Any, tmp_path: Path
     assert not there.has(NAME)
 
 
+async def test_a_bundle_is_kept_once_the_name_of_a_new_folder_is_on_the_disk_too(wire: Any) -> None:
+    calls: list[tuple[str, str]] = []
+    files = LossyDisk(hook=lambda call, path: calls.append((call, path)))
+    files.mkdir("/data")
+    kept = BundleStore("/data/bundles", files=files, transport=wire.end("n1"), clock=SystemClock())
+    await kept.put(NAME, pieces(CODE))
+    assert [path for call, path in calls if call == "fsync_dir"] == ["/data/bundles", "/data"]
+
+
 def full(call: str) -> LossyDisk:
     def hook(called: str, path: str) -> None:
         if called == call and ".zip" in path:

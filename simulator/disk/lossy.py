@@ -100,6 +100,7 @@ class LossyDisk:
         self.is_cut = True
         survivors = self.moment().crash(model, random)
         found = LossyDisk.after(survivors)
+        found.capacity = self.capacity  # a full disk is full when the power is back
         for name, number in survivors.links.items():
             found._file(name).bad |= self._files[number].bad
         return found

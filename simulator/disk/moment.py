@@ -77,7 +77,9 @@ class Moment:
         """One of the disks that `model` allows to find after a cut at this moment."""
         if model is CrashModel.LYING:
             return self._without_last_promises(random).crash(CrashModel.ANY_ORDER, random)
-        limit = random.randint(0, self._last_order())
+        orders = self._orders()
+        drawn = random.randint(0, orders[-1])
+        limit = orders[drawn % len(orders)]
         kept = self._kept_changes(model, limit, random)
         return self._survivors(kept, model, limit, random)
 
@@ -119,9 +121,10 @@ class Moment:
             body[hole.start : end] = bytes(max(0, end - hole.start))
         return bytes(body)
 
-    def _last_order(self) -> int:
-        writes = (write.order for mine in self.writes.values() for write in mine)
-        return max((*writes, *(change.order for change in self.changes)), default=0)
+    def _orders(self) -> list[int]:
+        """Of all that is not durable, in order, behind the 0 of none of it."""
+        writes = {write.order for mine in self.writes.values() for write in mine}
+        return sorted({0, *writes, *(change.order for change in self.changes)})
 
     def _without_last_promises(self, random: Random) -> Moment:
         """Turn some last promises back into things that were never synced."""

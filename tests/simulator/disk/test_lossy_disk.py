@@ -39,6 +39,22 @@ def test_what_was_not_synced_is_sometimes_lost(model: CrashModel) -> None:
     assert len(bodies) > 1
 
 
+@pytest.mark.parametrize("events", [1, 300, 3000])
+def test_a_prefix_ends_behind_each_unsynced_write_however_long_the_disk_has_been_in_use(events: int) -> None:
+    disk = LossyDisk()
+    disk.mkdir("d")
+    file = disk.create("d/a")
+    disk.fsync_dir("d")
+    for _ in range(events):
+        file.append(b".")
+        file.sync()
+    for _ in range(5):
+        file.append(b"x")
+    moment = disk.moment()
+    sizes = {len(moment.crash(CrashModel.PREFIX, Random(seed)).files["d/a"]) for seed in range(100)}
+    assert sizes == {events + more for more in range(6)}
+
+
 def test_a_full_disk_is_full_after_a_power_cut() -> None:
     disk = LossyDisk(capacity=10)
     disk.mkdir("d")

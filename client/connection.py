@@ -346,7 +346,7 @@ class AsyncClient(AsyncKeyspace):
         """
         self._directory.lifetime.check()
         timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
-        return await cluster_status(self._directory, timeout_s)
+        return await cluster_status(self._directory, timeout_s, waits=False)
 
     async def hot(self, *, status: ClusterStatus | None = None, timeout: Seconds | None = None) -> HotView:
         """The keys and partitions with the most requests at present, as all members that answer count them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TypeAlias
 
 from ringmill.client.routing.links import REPAIR_RUN, REPAIR_STATUS, Link
@@ -11,7 +11,6 @@ from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.stubs.repair_pb2 import (
     RepairRunRequest,
-    RepairRunResponse,
     RepairStatusRequest,
     RepairStatusResponse,
 )
@@ -40,22 +39,27 @@ async def repair_views(topology: Topology, dial: Dial, timeout_s: float) -> Repa
     return {member.id: answer for member, answer in zip(topology.members, found, strict=True)}
 
 
-async def run_repair(topology: Topology, dial: Dial, partitions: Sequence[int], timeout_s: float) -> None:
-    """Have each member compare those of these partitions that it owns; no partitions: all of them.
+async def run_repair(
+    topology: Topology, dial: Dial, partitions: Sequence[int], timeout_s: float, names: Container[str]
+) -> Mapping[str, RingmillError]:
+    """Have each of these members compare those of the partitions that it owns; no partitions: all of them.
 
-    A member that does not answer is left out: the others compare with it when it is up.
+    Returns by member why it does not.
     """
 
-    async def ask(member: Member) -> RepairRunResponse | RingmillError:
-        owned = [number for number in partitions if member.id in topology.rows[number].nodes]
+    async def ask(member: Member) -> RingmillError | None:
+        owned = [number for number in partitions if member.id in topology.rows[number].whole]
+        if member.id not in names or (partitions and not owned):
+            return None
         link = dial(member.address)
         try:
-            if partitions and not owned:
-                return RepairRunResponse()
-            return await link.call(REPAIR_RUN, RepairRunRequest(partitions=owned), timeout_s)
+            await link.call(REPAIR_RUN, RepairRunRequest(partitions=owned), timeout_s)
         except RingmillError as error:
             return error
+        else:
+            return None
         finally:
             await link.close()
 
-    await gather_all(map(ask, topology.members))
+    found = await gather_all(map(ask, topology.members))
+    return {member.id: error for member, error in zip(topology.members, found, strict=True) if error}

@@ -96,7 +96,7 @@ class Incoming:
     sender: NodeId  # the dialling node; "" for a client
     method: str
     body: bytes
-    deadline: float  # on this node's Clock.monotonic(), seconds
+    deadline: float  # on this node's Clock.boottime(), seconds
     priority: Priority
 
 

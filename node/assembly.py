@@ -148,7 +148,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 requests=requests,
                 repair=repair,
                 moves=moves,
-                backups=open_backups(core, replica, identity.start, topology=topology),
+                backups=open_backups(core, replica, identity.start, topology, moves.owed_copies),
                 kv=kv,
                 registers=registers,
                 compute=compute,

@@ -65,7 +65,7 @@ class CallsToSelf:
         """As Transport.call (ringmill.cluster.ports)."""
         if to != self._node:
             return await self._transport.call(to, method, body, timeout_s=timeout_s, priority=priority)
-        deadline = self._clock.monotonic() + timeout_s
+        deadline = self._clock.boottime() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 if (batch_handler := self._batch_handlers.get(method)) is not None:

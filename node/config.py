@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -90,6 +90,7 @@ class NodeConfig:
     log_file: str = ""  # "": stderr
     log_bytes: int = 16 << 20  # after which `log_file` is rotated
     log_files: int = 4  # that there are at most
+    config_file: str = field(default="", compare=False)  # where settings were; it may hold a join token
 
     @property
     def bound(self) -> str:
@@ -120,7 +121,10 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     Raises InvalidArgument naming the flag, variable, or line of the file, and the value.
     """
     parser = argument_parser("ringmill node run", "Run one Ringmill node.")
-    return _checked(settings_given(vars(parser.parse_args(arguments))))
+    flags = vars(parser.parse_args(arguments))
+    path, _ = config_path(flags, os.environ)
+    config = _checked(settings_given(flags))
+    return replace(config, config_file=str(Path(path).absolute()) if path else "")
 
 
 def settings_given(flags: Mapping[str, str]) -> dict[str, Found]:

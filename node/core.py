@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ringmill.cluster.access.cluster_secret import HeldSecret
 from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.membership.stop_time import StopTime
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import (
@@ -57,6 +58,7 @@ class Core:
     seal: ContextSeal  # of the contexts that clients get
     heat: KeyHeat  # which keys this node works on most
     meter: RequestMeter  # of what clients ask
+    stop_time: StopTime  # begins when this node is told to stop
 
     @classmethod
     def of(cls, config: NodeConfig, doors: Doors, options: NodeOptions) -> Core:
@@ -73,6 +75,7 @@ class Core:
             seal=seal,
             heat=KeyHeat(doors.clock, options.heat),
             meter=RequestMeter(),
+            stop_time=StopTime(doors.clock),
         )
 
     @property

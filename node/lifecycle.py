@@ -38,7 +38,6 @@ from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.serving_process import spare_the_collector
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment, is_within
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Clock, Entropy
@@ -52,7 +51,7 @@ from ringmill.node.core import Doors
 from ringmill.node.joining.asking_seeds import SeedLink, Seeds
 from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
 from ringmill.node.joining.watched_token import WatchedToken
-from ringmill.node.leaving import leave_service
+from ringmill.node.leaving import end_service
 from ringmill.node.log_events import log_as_json, note_epoch
 from ringmill.node.log_lines import log_by
 from ringmill.node.metrics.families import families_of
@@ -75,9 +74,6 @@ from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = ["run_node"]
 
-NOTICE_S = 0.1  # for what clients send before they hear that this node stops; it is still done
-DRAIN_S = 2.0  # for frames in progress
-LAST_CALLS_S = 1.0  # for plain calls; streams that never end by themselves use it up
 STOP_LIMIT_S = 5.0
 SYNC_TURNS = 6  # of the loop: frames that were offered with a write leave before its sync holds the loop up
 SOCKET_NAME = "frames.sock"  # in the data folder
@@ -97,16 +93,16 @@ async def run_node(config: NodeConfig) -> None:
     """Serve until SIGTERM or SIGINT.  Raises what opening the log, the folder or the port raises."""
     if config.log_file:
         _log_to_file(config)
-    stop = asyncio.Event()
+    clock, entropy = SystemClock(), OsEntropy()
+    stop = _Stop(clock)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _begin_stop, stop)
+        asyncio.get_running_loop().add_signal_handler(number, stop.begin)
     if config.log_format == "json":
         log_as_json(config.id)
     limit = raise_limit()
     watch = DescriptorWatch(limit)
     tls = _tls(config)
     claim_folder(config.data)
-    clock, entropy = SystemClock(), OsEntropy()
     if config.join is not None:
         joined = await _joined(config, config.join, entropy, stop, tls)
         if joined is None:
@@ -122,6 +118,7 @@ async def run_node(config: NodeConfig) -> None:
             watch.spare = transport.end_idle
             transport.clients_prove = tls is not None and bool(config.token)
             files = OsFileSystem()
+            files.start_threads()
             doors = Doors(
                 clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport,
                 tracer=tracer, core_time=CoreWait().core_time,
@@ -130,7 +127,7 @@ async def run_node(config: NodeConfig) -> None:
             async with running_node(config, doors, options) as node:
                 _acquaint(config, node, transport)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
-                process = _facts(watch, dog, files, transport, options)
+                process = _facts(watch, dog, files, transport, options, tls)
                 services_of_node = service_tables(node, process, transport.door.caller_of)
                 admit = None if tls is None else partial(check_caller, tls)
                 tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
@@ -155,7 +152,7 @@ async def run_node(config: NodeConfig) -> None:
                     with dog:
                         await _serve_until(stop, node, server, watch, tls)
                     _log.info("%s stops", config.id)
-                    await _leave(node, transport, server)
+                    await end_service(node, transport, server, limit_s=stop.left_s)
     finally:
         await spawner.close()
 
@@ -172,16 +169,6 @@ def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None
     node.membership.topology.on_change(lambda topology: transport.join(topology.cluster, *topology.formers))
     node.membership.topology.on_change(lambda topology: note_epoch(topology.epoch))
     node.membership.topology.on_change(partial(_tell_other_address, config))
-
-
-async def _leave(node: Node, transport: FrameTransport, server: NodeServer) -> None:
-    """Say that this node stops, and end what is under way."""
-    await server.set_ready(False)
-    are_clients = transport.say_leaving() > 0
-    node.requests.end_watches()  # each goes on at another node (rule N3)
-    await gather_all([leave_service(node), asyncio.sleep(NOTICE_S if are_clients else 0.0)])
-    await transport.drain(DRAIN_S)
-    await server.stop(grace_s=LAST_CALLS_S)
 
 
 async def _joined(
@@ -252,6 +239,7 @@ def _facts(
     files: OsFileSystem,
     transport: FrameTransport,
     options: NodeOptions,
+    tls: TlsFiles | None,
 ) -> ProcessFacts:
     return ProcessFacts(
         os.getpid(),
@@ -261,6 +249,7 @@ def _facts(
         ProcessMeters(
             lags=dog.lags,
             stalls=lambda: dog.stalls,
+            certificate_ends_at=lambda: None if tls is None else tls.ends_at,
             sync_times=files.sync_times,
             streams=transport.streams,
         ),
@@ -319,11 +308,25 @@ def _warnings(config: NodeConfig, containment: TaskContainment) -> Iterator[str]
         yield _OPEN_TO_ALL if config.tls is None else _OPEN_TO_CLIENTS
 
 
-def _begin_stop(stop: asyncio.Event) -> None:
-    """Begin an orderly stop, and make sure that the process ends even when the loop is blocked."""
-    if not stop.is_set():
-        stop.set()
-        faulthandler.dump_traceback_later(STOP_LIMIT_S, exit=True)
+class _Stop(asyncio.Event):
+    """Set by the first signal."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._begun_at = clock.monotonic()
+
+    def begin(self) -> None:
+        """Begin an orderly stop, and make sure that the process ends even when the loop is blocked."""
+        if not self.is_set():
+            self.set()
+            self._begun_at = self._clock.monotonic()
+            faulthandler.dump_traceback_later(STOP_LIMIT_S, exit=True)
+
+    @property
+    def left_s(self) -> float:
+        """Until the process is killed, once it has begun."""
+        return STOP_LIMIT_S - (self._clock.monotonic() - self._begun_at)
 
 
 async def _serve_until(
@@ -385,21 +388,35 @@ def _containment(config: NodeConfig) -> TaskContainment:
     """How this node contains its tasks, on this kernel.
 
     The state folder of a local cluster holds its token, and the folders of its other nodes.  Who has the key
-    of a node's certificate can pose as that node.
+    of a node's certificate can pose as that node, also where the keys of several lie side by side.
     """
     kernel, is_off = level_of_kernel(), config.containment == "off"
     state = os.path.dirname(config.token_file)
     is_state = state == os.path.dirname(config.data) and not is_within(os.path.expanduser("~"), state)
     key = os.path.abspath(config.tls.key) if config.tls is not None else ""
     written = [each for path in (config.token_file, key) if path for each in (path, draft_of(path))]
+    others = [each for each in _keys_beside(key) if each not in written] if key else []
     refusal = f"--containment require, and this kernel lacks {kernel.lack}" if kernel.lack else ""
     return TaskContainment(
         level="off" if is_off else str(kernel),
         is_on=not is_off,
-        secrets=tuple(filter(None, (config.data, *written, state if is_state else ""))),
+        secrets=tuple(
+            filter(None, (config.data, *written, *others, config.config_file, state if is_state else ""))
+        ),
         home=os.path.expanduser("~"),
         refusal=refusal if config.containment == "require" else "",
     )
+
+
+def _keys_beside(key: str) -> list[str]:
+    """The other keys in the folder of a key, as far as they are there now."""
+    folder = os.path.dirname(key)
+    try:
+        return sorted(
+            os.path.join(folder, name) for name in OsFileSystem().list(folder) if name.endswith(".key")
+        )
+    except OSError:
+        return []  # the key itself cannot be read either
 
 
 def _contained(containment: TaskContainment) -> str:

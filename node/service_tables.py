@@ -92,7 +92,7 @@ def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
         node.kv.service(),
         node.registers.service(),
         ScansService(node.requests, node.core.gate).service(),
-        ExplainService(node.requests).service(),
+        ExplainService(node.core, node.requests).service(),
         TopologyService(
             card,
             membership.topology,

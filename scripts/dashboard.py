@@ -65,7 +65,7 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                 [
                     (
                         'sum by (verb, outcome) '
-                        '(rate(ringmill_requests_total{$$,outcome!~"ok|not_found"}[5m]))',
+                        '(rate(ringmill_requests_total{$$,outcome!~"ok|not_found|conflict"}[5m]))',
                         "{{verb}} {{outcome}}",
                     )
                 ],

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from ringmill.client.administration.asking import ask_members
 from ringmill.client.administration.ring_view import RingView, above_mean
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Method
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.wire.stubs.membership_pb2 import HeatRates, HotRequest, HotResponse
 
@@ -92,9 +92,12 @@ class HotView:
 
 async def ask_hot(directory: Directory, view: RingView, timeout_s: float) -> HotView:
     """Ask every member at once."""
-    members = view.topology.members
-    told = await gather_all(_ask(directory, member.address, timeout_s) for member in members)
-    return combine_heat(view, [each for each in told if each is not None])
+
+    async def ask(address: str) -> HotResponse:
+        return await directory.link(address).call(_HOT, HotRequest(), timeout_s)
+
+    told = await ask_members(directory, [*view.topology.addresses().values()], ask)
+    return combine_heat(view, [each for each in told.values() if not isinstance(each, RingmillError)])
 
 
 def combine_heat(view: RingView, answers: Sequence[HotResponse]) -> HotView:
@@ -115,13 +118,6 @@ def combine_heat(view: RingView, answers: Sequence[HotResponse]) -> HotView:
         },
         silent=tuple(member.id for member in view.topology.members if member.id not in heard),
     )
-
-
-async def _ask(directory: Directory, address: str, timeout_s: float) -> HotResponse | None:
-    try:
-        return await directory.link(address).call(_HOT, HotRequest(), timeout_s)
-    except RingmillError:
-        return None
 
 
 def _keys(view: RingView, answers: Sequence[HotResponse]) -> list[HotKey]:

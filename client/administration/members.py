@@ -291,7 +291,8 @@ class AsyncMembers:
         except (Unavailable, DeadlineExceeded) as error:
             raise Unavailable(
                 f"{node} does not run at {address}: {error.message}",
-                hint="start it on an empty data folder first, as the topology names its disk",
+                hint="start it on an empty data folder first, as the topology names its disk; it needs the "
+                "cluster's token in its --token-file",
             ) from error
         if told.node != node:
             raise InvalidArgument(f"{address} is answered by {told.node}, not by {node}")

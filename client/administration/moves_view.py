@@ -5,15 +5,14 @@ Calls of AsyncMembers (client/administration/members.py).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ringmill.client.administration.asking import ask_members
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Method
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.stubs.members_pb2 import (
     ChangeMembersResponse,
@@ -72,9 +71,15 @@ class MovesView:
 
 async def moves_of(directory: Directory, topology: Topology, timeout_s: float) -> MovesView:
     """What moves by this document, and what the members that answer tell of it."""
-    asked = list(topology.members)
-    told = await gather_all(_ask(directory, member.address, timeout_s) for member in asked)
-    heard = {member.id: each for member, each in zip(asked, told, strict=True) if each is not None}
+
+    async def ask(address: str) -> GetMovesResponse:
+        return await directory.link(address).call(_MOVES, GetMovesRequest(), timeout_s)
+
+    asked = topology.addresses()
+    told = await ask_members(directory, [*asked.values()], ask)
+    heard = {
+        node: each for node, address in asked.items() if not isinstance(each := told[address], RingmillError)
+    }
     left = 0
     for row in topology.rows:
         wanted = row.wanted or row.following
@@ -93,13 +98,5 @@ async def moves_of(directory: Directory, topology: Topology, timeout_s: float) -
         },
         held_back={at: why for each in heard.values() for at, why in sorted(each.held_back.items())},
         read_bytes={node: each.moved_bytes for node, each in heard.items()},
-        silent=tuple(member.id for member in asked if member.id not in heard),
+        silent=tuple(node for node in asked if node not in heard),
     )
-
-
-async def _ask(directory: Directory, address: str, timeout_s: float) -> GetMovesResponse | None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await directory.link(address).call(_MOVES, GetMovesRequest(), timeout_s)
-    except (RingmillError, TimeoutError):
-        return None

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ringmill.client.administration.asking import ask_everybody
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Method
 from ringmill.cluster.errors import RingmillError
-from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.meters.histogram import Histogram
 from ringmill.cluster.meters.request_meter import METER_BITS
 from ringmill.cluster.wire.stubs.membership_pb2 import MetricSample, MetricsRequest, MetricsResponse
@@ -70,18 +70,13 @@ async def ask_metrics(directory: Directory, timeout_s: float) -> dict[str, NodeM
     Members of an earlier release do not know the question, and are left out.  Raises what all were refused by
     when none answers.
     """
-    topology = directory.topology
-    assert topology is not None, "a connected client has a topology"
-    told = await gather_all(_ask(directory, member.address, timeout_s) for member in topology.members)
-    found = [each for each in told if isinstance(each, MetricsResponse)]
-    refusals = [each for each in told if isinstance(each, RingmillError)]
+
+    async def ask(address: str, left_s: float) -> NodeMetrics:
+        return NodeMetrics.of(await directory.link(address).call(_METRICS, MetricsRequest(), left_s))
+
+    _, told = await ask_everybody(directory, ask, lambda each: int(each.total("epoch")), timeout_s)
+    found = [each for each in told.values() if isinstance(each, NodeMetrics)]
+    refusals = [each for each in told.values() if isinstance(each, RingmillError)]
     if not found and refusals:
         raise refusals[0]
-    return {each.node: NodeMetrics.of(each) for each in found}
-
-
-async def _ask(directory: Directory, address: str, timeout_s: float) -> MetricsResponse | RingmillError:
-    try:
-        return await directory.link(address).call(_METRICS, MetricsRequest(), timeout_s)
-    except RingmillError as error:
-        return error
+    return {each.node: each for each in found}

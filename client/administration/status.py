@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from ringmill.client.administration.asking import ask_everybody
 from ringmill.client.routing.directory import Directory, none_reachable
 from ringmill.client.routing.links import STATUS
 from ringmill.cluster.errors import InvalidArgument, RingmillError
-from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
@@ -108,15 +108,19 @@ def checked_status(status: ClusterStatus | None) -> ClusterStatus | None:
     return status
 
 
-async def cluster_status(directory: Directory, timeout_s: float) -> ClusterStatus:
-    """Ask every member at once.  Raises Unavailable when none answers in `timeout_s`."""
-    topology = directory.topology
-    assert topology is not None, "a connected client has a topology"
-    addresses = list(topology.addresses().values())
-    found = await gather_all(_ask(directory, address, timeout_s) for address in addresses)
-    answers = dict(zip(addresses, found, strict=True))
-    if all(isinstance(answer, RingmillError) for answer in found):
-        raise none_reachable(addresses, {address: str(answer) for address, answer in answers.items()})
+async def cluster_status(directory: Directory, timeout_s: float, *, waits: bool = True) -> ClusterStatus:
+    """Ask every member at once, by the newest topology that they tell of.
+
+    Without `waits` one that was silent before is not waited for that long.  Raises Unavailable when none
+    answers in `timeout_s`.
+    """
+
+    async def ask(address: str, left_s: float) -> StatusResponse:
+        return await directory.link(address).call(STATUS, StatusRequest(), left_s)
+
+    topology, answers = await ask_everybody(directory, ask, lambda told: told.epoch, timeout_s, waits=waits)
+    if all(isinstance(answer, RingmillError) for answer in answers.values()):
+        raise none_reachable([*answers], {address: str(answer) for address, answer in answers.items()})
     return combine(topology, answers)
 
 
@@ -132,7 +136,7 @@ def combine(topology: Topology, answers: Answers) -> ClusterStatus:
         under_replicated=max(view.ranges_under_replicated for view in heard),
         no_quorum=max(view.ranges_no_quorum for view in heard),
     )
-    reasons = _reasons(nodes, ranges, topology, views, _disputes(views, heard, cut_off))
+    reasons = _reasons(nodes, ranges, views, _disputes(views, heard, cut_off))
     return ClusterStatus(
         cluster=topology.name,
         epoch=max(view.epoch for view in views),
@@ -145,13 +149,6 @@ def combine(topology: Topology, answers: Answers) -> ClusterStatus:
         voters=topology.voter_nodes,
         moving=topology.moving,
     )
-
-
-async def _ask(directory: Directory, address: str, timeout_s: float) -> StatusResponse | RingmillError:
-    try:
-        return await directory.link(address).call(STATUS, StatusRequest(), timeout_s)
-    except RingmillError as error:
-        return error
 
 
 def _cut_off_from(view: StatusResponse, views: list[StatusResponse]) -> tuple[str, ...]:
@@ -224,7 +221,6 @@ def _told_of(node: NodeStatus, views: list[StatusResponse]) -> str:
 def _reasons(
     nodes: tuple[NodeStatus, ...],
     ranges: Ranges,
-    topology: Topology,
     views: list[StatusResponse],
     disputes: Mapping[str, str],
 ) -> tuple[str, ...]:
@@ -233,7 +229,8 @@ def _reasons(
         for node in nodes
         if node.state != "up" or node.id in disputes
     ]
-    reasons += [f"{view.node} is at epoch {view.epoch}" for view in views if view.epoch != topology.epoch]
+    newest = max(view.epoch for view in views)
+    reasons += [f"{view.node} is at epoch {view.epoch}" for view in views if view.epoch != newest]
     reasons += [f"{view.node}: {reason}" for view in views for reason in view.reasons]
     if ranges.under_replicated:
         reasons.append(f"{ranges.under_replicated} partitions lack an owner but have their quorum")

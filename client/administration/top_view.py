@@ -19,7 +19,7 @@ __all__ = ["RequestPace", "TopNode", "TopView", "top_view"]
 
 READS: Final = ("get", "read_register", "scan")
 WRITES: Final = ("put", "delete", "touch", "cas", "incr")
-_FINE: Final = (DONE, "not_found")
+_FINE: Final = (DONE, "not_found", "conflict")  # who lost a compare-and-set was answered
 _DURATION: Final = "request_duration_seconds"
 _HOT_KEYS: Final = 5
 

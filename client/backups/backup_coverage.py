@@ -1,7 +1,8 @@
 """What a backup that was read from these nodes holds.  Pure.
 
 A write that w owners have acknowledged is on one of any N - w + 1 owners of its partition.  In a keyspace
-with sloppy quorums other members may stand in for owners, so there all members but w - 1 are needed.
+with sloppy quorums other members may stand in for owners, so there all members but w - 1 are needed.  A
+member that was not read may keep a former copy with what less than a majority has acknowledged (rule M6).
 Rule B1: docs/protocol/backups.md.
 """
 
@@ -21,12 +22,9 @@ NO_REASONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def missing_members(topology: Topology, nodes: Sequence[BackedNode]) -> list[str]:
-    """Members that hold data and are not among the nodes: owners, and with sloppy quorums all."""
+    """Members that are not among the nodes.  One that owns nothing may keep hints, or a former copy."""
     there = {node.node for node in nodes}
-    holding = {member.id for member in topology.members}
-    if not _is_sloppy(topology):
-        holding.intersection_update(node for row in topology.rows for node in row.nodes)
-    return [member.id for member in topology.members if member.id in holding and member.id not in there]
+    return [member.id for member in topology.members if member.id not in there]
 
 
 def held_level(
@@ -38,7 +36,8 @@ def held_level(
     owners of some partition.
     """
     copies = {node.node: node.copies(topology) for node in nodes}
-    level = 1
+    missing = len(missing_members(topology, nodes))
+    level = min(missing + 1, topology.n // 2 + 1)  # who is missing may have left with a copy that is owed
     for number, row in enumerate(topology.rows):
         whole = [node for node in row.whole if number in copies.get(node, {})]
         needed = row.size - len(whole) + 1
@@ -52,7 +51,7 @@ def held_level(
                 f"every write with w={row.size // 2 + 1}",
             )
     if _is_sloppy(topology):
-        without = len(missing_members(topology, nodes)) + sum(node.lacks_hints for node in nodes)
+        without = missing + sum(node.lacks_hints for node in nodes)
         level = max(level, without + 1)
         if without + 1 > topology.n // 2 + 1:
             raise _too_few(

@@ -1,7 +1,8 @@
 """Makes a backup: pins the tables of all members at once, and copies those that are not there yet.
 
-A member that does not answer, or goes away meanwhile, is left out as long as the others hold every write that
-a majority has acknowledged (backup_coverage.py).  Rules B1, B2 and B3: docs/protocol/backups.md.
+A member that does not answer, goes away meanwhile or cannot read a table is left out as long as the others
+hold every write that a majority has acknowledged (backup_coverage.py).  Rules B1, B2 and B3:
+docs/protocol/backups.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ringmill.client.backups.backup_progress import BackupProgress, BytePace
 from ringmill.client.backups.backup_store import BackupStore
 from ringmill.cluster.errors import (
     Conflict,
+    CorruptData,
     DeadlineExceeded,
     NotFound,
     Overloaded,
@@ -43,8 +45,11 @@ _PAUSE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Pinned:
+    """`kept` asks about it from its beginning: other members may take long, and so may their tables."""
+
     calls: BackupCalls
     pin: PinResponse
+    kept: asyncio.Future[None]
 
 
 async def create_backup(
@@ -70,7 +75,9 @@ async def create_backup(
             for member in topology.members
         ]
         reasons: dict[str, str] = {}  # why a member is left out
-        began_ms, pinned = await _pin_all(members, clock, reasons)
+        kept: list[asyncio.Future[None]] = []
+        links.callback(_cancel, kept)
+        began_ms, pinned = await _pin_all(members, clock, reasons, kept)
         try:
             document = _document(pinned)
             held_level(document, [_without_tables(each) for each in pinned], reasons)
@@ -92,21 +99,26 @@ async def create_backup(
 
 
 async def _pin_all(
-    members: list[BackupCalls], clock: Clock, reasons: dict[str, str]
+    members: list[BackupCalls],
+    clock: Clock,
+    reasons: dict[str, str],
+    kept: list[asyncio.Future[None]],
 ) -> tuple[int, list[_Pinned]]:
     """Pins between whose moments nothing was removed, and a moment before them (rule B2).
 
     Who had an older topology than others in each of the first attempts is left out, as one that is silent.
+    A former copy that is owed is waited for; Conflict when one is still there at last (rule B1).
     """
     always = {calls.member.id for calls in members}
     differing: dict[NodeId, str] = {}
+    owing: list[NodeId] = []
     for attempt in range(_TRIES):
         began_ms = round(clock.wall() * 1000)
         looks = await _asked(members, lambda calls: calls.look([]), reasons)
         there = [calls for calls in members if calls.member.id in looks]
         pinned: list[_Pinned] = []
         try:
-            await _asked(there, partial(_pin, pinned), reasons)
+            await _asked(there, partial(_pin, pinned, kept), reasons)
         except RingmillError:
             await _unpin(pinned)
             raise
@@ -121,11 +133,17 @@ async def _pin_all(
             await _unpin([each for each in pinned if each.calls.member.id in always])
             pinned = [each for each in pinned if each.calls.member.id not in always]
         changed = [each for each in pinned if not _is_same(looks[each.calls.member.id], each.pin.node)]
-        if not changed and not behind:
+        owing = _owing(pinned)
+        if not (changed or behind or owing):
             return began_ms, pinned
         differing = behind | {each.calls.member.id: "removed something or was restarted" for each in changed}
         await _unpin(pinned)
         await asyncio.sleep(_PAUSE_S)
+    if not differing:
+        raise Conflict(
+            f"{', '.join(owing)} still brings what a former copy alone may hold, which no backup would have",
+            hint="`ringmill cluster moves` says what it waits for; run the backup again afterwards",
+        )
     told = "; ".join(f"{name} {why}" for name, why in differing.items())
     raise Unavailable(
         f"in each of {_TRIES} attempts a node removed something while the tables were pinned, or was "
@@ -134,9 +152,23 @@ async def _pin_all(
     )
 
 
-async def _pin(pinned: list[_Pinned], calls: BackupCalls) -> None:
+async def _pin(pinned: list[_Pinned], kept: list[asyncio.Future[None]], calls: BackupCalls) -> None:
     """Adds to `pinned`, so that it is known also when another member refuses."""
-    pinned.append(_Pinned(calls, await calls.pin()))
+    pin = await calls.pin()
+    keeping = asyncio.ensure_future(_kept(calls, pin))
+    kept.append(keeping)
+    pinned.append(_Pinned(calls, pin, keeping))
+
+
+async def _kept(calls: BackupCalls, pin: PinResponse) -> None:
+    """Nothing is read of a pin without tables."""
+    for first in pin.tables[:1]:
+        await calls.keep(pin.pin, first)
+
+
+def _cancel(kept: Sequence[asyncio.Future[None]]) -> None:
+    for each in kept:
+        each.cancel()
 
 
 def _behind(pinned: Sequence[_Pinned]) -> dict[NodeId, str]:
@@ -147,6 +179,14 @@ def _behind(pinned: Sequence[_Pinned]) -> dict[NodeId, str]:
         for each in pinned
         if each.pin.topology != newest.topology
     }
+
+
+def _owing(pinned: Sequence[_Pinned]) -> list[NodeId]:
+    """Who keeps a former copy that owners may lack something of; nobody while partitions move, as that ends
+    the command."""
+    if not pinned or Topology.decode(pinned[0].pin.topology).is_moving:
+        return []
+    return [each.calls.member.id for each in pinned if each.pin.node.is_owing]
 
 
 async def _asked(
@@ -178,6 +218,7 @@ def _is_same(before: LookResponse, at_pin: LookResponse) -> bool:
 
 
 async def _unpin(pinned: Sequence[_Pinned]) -> None:
+    _cancel([each.kept for each in pinned])
     await gather_all(each.calls.unpin(each.pin.pin) for each in pinned)
 
 
@@ -214,7 +255,7 @@ async def _copied(
     progress: BackupProgress,
     reasons: dict[str, str],
 ) -> list[BackedNode]:
-    """The nodes of which all tables are in the store now.  Raises OSError, CorruptData."""
+    """The nodes of which all tables are in the store now.  Raises OSError of the store."""
     tables = [table for each in pinned for table in each.pin.tables]
     progress.tables, progress.total_bytes = len(tables), sum(table.bytes for table in tables)
     copying = _Copying(store, pace, progress)
@@ -222,7 +263,7 @@ async def _copied(
     async def one(each: _Pinned) -> BackedNode | None:
         try:
             return await copying.node(each)
-        except (Unavailable, DeadlineExceeded, NotFound) as error:
+        except (Unavailable, DeadlineExceeded, NotFound, CorruptData) as error:  # its disk may be failing
             reasons[each.calls.member.id] = error.message
             return None
 
@@ -239,14 +280,7 @@ class _Copying:
         self._turns: dict[str, asyncio.Lock] = {}  # two nodes may have equal tables
 
     async def node(self, pinned: _Pinned) -> BackedNode:
-        """A slow pace, or a table that another node copies, must not let its pin end."""
-        pin = pinned.pin
-        kept = [asyncio.ensure_future(pinned.calls.keep(pin.pin, first)) for first in pin.tables[:1]]
-        try:
-            tables = [await self._table(pinned, each.file, each.bytes) for each in pin.tables]
-        finally:
-            for each in kept:
-                each.cancel()
+        tables = [await self._table(pinned, each.file, each.bytes) for each in pinned.pin.tables]
         return replace(_without_tables(pinned), tables=tuple(tables))
 
     async def _table(self, pinned: _Pinned, file: int, size: int) -> BackedTable:

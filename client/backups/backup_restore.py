@@ -27,10 +27,11 @@ from ringmill.cluster.errors import (
 )
 from ringmill.cluster.gathering import first_error, gather_all
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
 from ringmill.cluster.wire.stubs.backup_pb2 import BringObjectsRequest, BringRegistersRequest, LookResponse
 
-__all__ = ["BackupRow", "KeyspaceMaker", "restore_backup", "wanted_keyspaces"]
+__all__ = ["BackupRow", "KeyspaceMaker", "restore_backup", "restored_levels", "wanted_keyspaces"]
 
 PARTITION_BYTES: Final = 256 << 10
 """Brought to the owners of a partition at a time."""
@@ -79,6 +80,7 @@ async def restore_backup(
     *,
     check_tables: Callable[[], Awaitable[None]],
     is_resumed: bool,
+    clock: Clock,
     pace: BytePace,
     progress: BackupProgress,
 ) -> None:
@@ -98,7 +100,7 @@ async def restore_backup(
         }
         names = [each.name for each in wanted]
         looks = await gather_all(calls.look(names) for calls in members.values())
-        _check_starts(manifest, looks)
+        _check_starts(manifest, looks, clock)
         if topology().is_moving:
             raise Conflict("partitions move: nothing is restored meanwhile", hint="`ringmill cluster moves`")
         if not is_resumed:
@@ -119,11 +121,19 @@ async def restore_backup(
             raise first_error(failed) from failed
 
 
-def _check_starts(manifest: BackupManifest, looks: list[LookResponse]) -> None:
+def _check_starts(manifest: BackupManifest, looks: list[LookResponse], clock: Clock) -> None:
     """A node that has not been restarted since the backup would give its next writes names that restored
-    objects cover (rule V8)."""
+    objects cover (rule V8).  Of a member that the backup was made without, the time tells."""
     starts = {(node.disk, node.boot) for node in manifest.nodes}
-    same = sorted(look.node for look in looks if (look.disk, look.boot) in starts)
+    unread = {str(member.disk) for member in manifest.topology.members} - {
+        node.disk for node in manifest.nodes
+    }
+    since_ms = clock.wall() * 1000 - manifest.ended_ms
+    same = sorted(
+        look.node
+        for look in looks
+        if (look.disk, look.boot) in starts or (look.disk in unread and look.up_ms > since_ms)
+    )
     if same:
         raise Conflict(
             f"these nodes have not been restarted since the backup was made: {', '.join(same)}",
@@ -148,12 +158,13 @@ async def _make_keyspaces(
     """Raises Conflict when one exists with another kind or policy."""
     for each in wanted:
         if not now.has_keyspace(each.name):
+            r, w = restored_levels(each.r, each.w, then_n, now.n)
             await keyspaces.create(
                 each.name,
                 kind=each.kind,
                 policy=each.policy,
-                r=_level(each.r, then_n, now.n),
-                w=_level(each.w, then_n, now.n),
+                r=r,
+                w=w,
                 ttl=each.ttl_ms / 1000 or None,
                 durability=cast("Durability", each.durability),
                 quorum="sloppy" if each.is_sloppy else "strict",
@@ -176,9 +187,23 @@ def _nature(entry: KeyspaceEntry) -> tuple[str, str, str]:
     return entry.kind, entry.policy, entry.quorum
 
 
-def _level(level: int, then_n: int, now_n: int) -> int | None:
-    """A majority stays one, whatever the number of replicas; another level is at most that number."""
-    return None if level == then_n // 2 + 1 else min(level, now_n)
+def restored_levels(r: int, w: int, then_n: int, now_n: int) -> tuple[int | None, int | None]:
+    """The r and w of a keyspace for another number of replicas; None for a majority.
+
+    A majority stays one, all stay all, another level is at most their number.  Where each read met each
+    acknowledged write it still does: else w is raised, as levels cannot be changed later.
+    """
+
+    def scaled(level: int) -> int:
+        if level == then_n // 2 + 1:
+            return now_n // 2 + 1
+        return now_n if level == then_n else min(level, now_n)
+
+    new_r, new_w = scaled(r), scaled(w)
+    if r + w > then_n:
+        new_w = max(new_w, now_n - new_r + 1)
+    majority = now_n // 2 + 1
+    return None if new_r == majority else new_r, None if new_w == majority else new_w
 
 
 class _Waiting:

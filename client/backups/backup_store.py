@@ -84,8 +84,14 @@ class BackupStore:
     async def delete(self, name: str) -> None:
         """Its tables stay until `prune`.  Raises NotFound, OSError."""
         path = self._manifest_path(name)
+
+        def delete() -> None:
+            if not self.files.exists(path):  # S3 says of what never was that it is deleted
+                raise FileNotFoundError(path)
+            self.files.unlink(path)
+
         try:
-            await self.files.off_loop(self.files.unlink, path)
+            await self.files.off_loop(delete)
         except FileNotFoundError:
             raise NotFound(f"there is no backup {name!r} in {self.place}") from None
 

@@ -174,7 +174,7 @@ class ChaosRun:
             self.tally.begin_excess()
         try:
             self.outages += await apply_step(self.folder, step, self._at_s())
-        except (RingmillError, TimeoutError) as error:
+        except (RingmillError, OSError) as error:  # a disk may be full
             self._troubles.append(f"{step}: {error}")
             return False
         finally:
@@ -191,7 +191,7 @@ class ChaosRun:
         healed = loop.time()
         try:
             await put_back(self.folder, self.nodes)
-        except (RingmillError, TimeoutError) as error:
+        except (RingmillError, OSError) as error:
             self._troubles.append(f"not all nodes serve in the end: {error}")
             return
         unrest = await _last_unrest(db, REST_S)

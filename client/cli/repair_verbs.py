@@ -15,11 +15,12 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.lazy import LazyGroup, Verb
 from ringmill.client.connection import links_of
 from ringmill.client.repairs import RepairViews, repair_views, run_repair
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Overloaded, RingmillError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from ringmill.client.connection import AsyncClient
     from ringmill.cluster.ring.topology import Topology
     from ringmill.cluster.wire.stubs.repair_pb2 import ComparedPair, Watermark
 
@@ -27,6 +28,7 @@ __all__ = ["repair", "run", "status"]
 
 RUN_S = 120.0
 LOOK_S = 0.5
+ASK_S = 5.0
 COLUMNS = (
     "NODE", "PAIRS", "EQUAL", "OLDEST", "OWED", "PULLED", "PUSHED", "MOVED", "SENT", "DROPPED",
     "DELETES", "WATERMARK", "FORGOTTEN",
@@ -89,28 +91,58 @@ def run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     Deletes that are old enough are forgotten, too, unless nodes run with --purge-after off; this does not
     wait for that.
 
-    Owners that are down are compared when they are up again, without waiting for them here.
+    Owners that are down are compared when they are up again, without waiting for them here.  Others have to
+    answer: exits with 8 when one has not in time, and with what it says when it refuses.
     """
     return asyncio.run(_run(settings, partitions))
 
 
 async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     until = time.monotonic() + (settings.timeout or RUN_S)
+    timeout_s = min(settings.timeout_s, ASK_S)
     async with open_client(settings) as db:
         _check_partitions(db.topology, partitions)
-        await run_repair(db.topology, links_of(db), partitions, settings.timeout_s)
-        told = -1
+        due = {str(member.id) for member in db.topology.members}  # those who have not begun
+        told: tuple[int, set[str]] | None = None
         while True:
-            answers = await repair_views(db.topology, links_of(db), settings.timeout_s)
-            left = _left(answers, partitions)
-            if left != told:
-                output.note(f"{left} pairs of owners are still to be compared")
-                told = left
-            if not left or time.monotonic() >= until:
+            failed = await run_repair(db.topology, links_of(db), partitions, timeout_s, due)
+            _check_may_run(failed, due)
+            answers = await repair_views(db.topology, links_of(db), timeout_s)
+            silent = {name for name, answer in answers.items() if isinstance(answer, RingmillError)}
+            away = await _away(db, timeout_s) if silent | {*failed} else set()
+            due = {*failed} - away
+            left, missing = _left(answers, partitions), due | (silent - away)
+            if told != (left, missing):
+                output.note(_progress(left, missing))
+                told = left, missing
+            if not (left or missing) or time.monotonic() >= until:
                 break
             await asyncio.sleep(LOOK_S)
     _show(settings, answers, partitions)
-    return ExitCode.TIMED_OUT_WAITING if left else ExitCode.DONE
+    return ExitCode.TIMED_OUT_WAITING if left or missing else ExitCode.DONE
+
+
+def _check_may_run(failed: Mapping[str, RingmillError], asked: Collection[str]) -> None:
+    """Raise what a member says for whom asking again is no use."""
+    for error in failed.values():
+        if not isinstance(error, Unavailable | DeadlineExceeded | Overloaded):
+            if begun := sorted({*asked} - {*failed}):
+                error.detail["changed"] = f"{' '.join(begun)} compare now"
+            raise error
+
+
+async def _away(db: AsyncClient, timeout_s: float) -> set[str]:
+    """The members that the others call down; nobody when none answers."""
+    try:
+        seen = await db.status(timeout=timeout_s)
+    except RingmillError:
+        return set()
+    return {node.id for node in seen.nodes if node.state == "down"}
+
+
+def _progress(left: int, missing: Collection[str]) -> str:
+    waiting = f"; {' '.join(sorted(missing))} did not answer and may be up" if missing else ""
+    return f"{left} pairs of owners are still to be compared{waiting}"
 
 
 def _check_partitions(topology: Topology, partitions: tuple[int, ...]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 import click
 
@@ -90,7 +91,7 @@ def _usage_error(message: str, path: str) -> InvalidArgument:
 
 def _form_asked_for(arguments: Sequence[str], otherwise: str) -> str:
     """The requested output format, found without parsing the line, which may not parse."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in pairwise([*arguments, ""]):
         if word == "--":
             break
         form = following if word == "-o" else word.removeprefix("-o")

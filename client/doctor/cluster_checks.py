@@ -144,6 +144,8 @@ def disks(facts: ClusterFacts) -> Finding:
     """There is room on the disks: for a gibibyte, and for the data once more, as compactions need."""
     full, tight = [], []
     for node, told in sorted(facts.metrics.items()):
+        if not told.families.get("disk_free_bytes"):  # the system cannot tell
+            continue
         free = told.total("disk_free_bytes")
         held = sum(told.by_label("tables_bytes", "level").values()) + told.total("memtable_bytes")
         if free < LEAST_FREE_BYTES:
@@ -153,18 +155,28 @@ def disks(facts: ClusterFacts) -> Finding:
     remedy = "free some space, or add nodes: ringmill cluster add"
     if full:
         return unwell("disks", "wrong", full + tight, remedy, "")
-    least = min((told.total("disk_free_bytes") for told in facts.metrics.values()), default=0.0)
+    known = [told for told in facts.metrics.values() if told.families.get("disk_free_bytes")]
+    least = min((told.total("disk_free_bytes") for told in known), default=0.0)
     return unwell("disks", "warning", tight, remedy, f"{_size(least)} or more are free on each node")
 
 
 def stores(facts: ClusterFacts) -> Finding:
     """The stores take writes, and nothing in them is damaged."""
+    figures = sorted(facts.metrics.items())
+    ended = [node for node, told in figures if told.total("store_failed")]
     closed = [
-        f"{node} takes no writes" for node, told in sorted(facts.metrics.items()) if told.total("read_only")
+        f"{node} takes no writes" for node, told in figures if told.total("read_only") and node not in ended
     ]
     failed = [f"{node.id}: {node.engine_failure}" for node in facts.status.nodes if node.engine_failure]
-    if closed or failed:
-        return unwell("stores", "wrong", closed + failed, f"{_STATUS} has the reason; free some space", "")
+    if ended or closed or failed:
+        names = " ".join(ended)
+        restart = f"ringmill cluster restart {names}" if facts.is_local else f"restart {names}"
+        remedies = [f"when the disk is sound, {restart}" if ended else ""]
+        remedies += [f"{_STATUS} has the reason; free some space" if closed or failed else ""]
+        lost = [
+            f"the log of {node} failed, and it takes no writes until it is started again" for node in ended
+        ]
+        return unwell("stores", "wrong", lost + closed + failed, "; ".join(filter(None, remedies)), "")
     damaged = [
         f"{node.damaged_ranges} key ranges of {node.id} are damaged"
         for node in facts.status.nodes

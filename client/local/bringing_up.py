@@ -6,13 +6,14 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 from ringmill.client.local import local_cluster
 from ringmill.client.local.authority.local_tls import check_can_have_tls
 from ringmill.client.local.local_cluster import Plan, Started
 from ringmill.client.local.local_state import LocalCluster, LocalNode, check_home, load_cluster, save_cluster
 from ringmill.client.local.tcp_ports import LIMIT
-from ringmill.cluster.errors import Conflict, InvalidArgument, RingmillError
+from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError
 from ringmill.cluster.ring.topology_entries import check_name
 from ringmill.cluster.wire.offers import CarrierName
 
@@ -43,9 +44,10 @@ def bring_up(
 
     `base_port` is for a new cluster whose plan names none.  Given transports, and ports for metrics, apply to
     the nodes that start from now on.  Everything is checked before the first file is written.  A failure
-    stops only the nodes that this call started.  Raises InvalidArgument when the cluster exists with other
-    settings than `plan`, or when `plan` is not valid; Conflict when nodes are on other disks than it names,
-    whoever started them: then all are left running.  `tell` gets what a user should know besides.
+    stops only the nodes that this call started.  Nodes that run and are no members are left, and told of.
+    Raises InvalidArgument when the cluster exists with other settings than `plan`, or when `plan` is not
+    valid; Conflict when nodes are on other disks than it names, whoever started them: then all are left
+    running.  `tell` gets what a user should know besides.
     """
     there = _there_or_planned(name, folder, plan, base_port)  # raises while nothing is touched
     carriers = (peer_transport, client_transport)
@@ -59,15 +61,11 @@ def bring_up(
         stopped = [node for node in cluster.nodes if local_cluster.node_state(node) == "stopped"]
         if not stopped:
             save_cluster(cluster)
-            _check_disks(cluster)
+            _check_formed(cluster, timeout_s or UP_TIMEOUT_S, tell)
             return cluster, []
         cluster, started = local_cluster.start_nodes(cluster, stopped)
         try:
-            try:
-                _form(cluster, started, timeout_s or UP_TIMEOUT_S)
-            except InvalidArgument as error:
-                cluster, started = _without_strangers(cluster, started, error, tell)
-                _form(cluster, started, timeout_s or UP_TIMEOUT_S)
+            cluster, started = _formed(cluster, started, timeout_s or UP_TIMEOUT_S, tell)
         except BaseException as error:
             if isinstance(error, Conflict) and "other_disks" in error.detail:  # an operator has to say a word
                 names = " ".join(one.node.id for one in started)
@@ -126,21 +124,55 @@ def _metered(cluster: LocalCluster, base_port: int | None) -> LocalCluster:
     return cluster
 
 
-def _without_strangers(
-    cluster: LocalCluster, started: Sequence[Started], error: InvalidArgument, tell: Callable[[str], None]
+def _formed(
+    cluster: LocalCluster, started: Sequence[Started], timeout_s: float, tell: Callable[[str], None]
 ) -> tuple[LocalCluster, list[Started]]:
-    """Stop and forget nodes that were started here and are no members, as those that left meanwhile,
-    and those whose `cluster add` was refused.  Raises `error` when it is about something else."""
-    strangers = error.detail.get("strangers", ())
-    ours = [one for one in started if one.node.id in strangers]
-    if not ours or len(ours) < len(strangers):
-        raise error
-    local_cluster.stop_nodes([one.node for one in ours])
-    for name in strangers:
+    """Form it without nodes that are no members, as those that left, and those whose `cluster add` was
+    refused.
+
+    Those that were started here are stopped and forgotten; the others run on.
+    """
+    started = list(started)
+    try:
+        _form(cluster, started, timeout_s)
+    except InvalidArgument as error:
+        strangers = error.detail.get("strangers", ())
+        members = [node.id for node in cluster.nodes if node.id not in strangers]
+        if not strangers or not members:
+            raise
+        ours = [one for one in started if one.node.id in strangers]
+        cluster = _without(cluster, ours, tell)
+        _tell_strangers(cluster, strangers, tell)
+        started = [one for one in started if one not in ours]
+        _form(_only(cluster, members), started, timeout_s)
+    return cluster, started
+
+
+def _without(
+    cluster: LocalCluster, strangers: Sequence[Started], tell: Callable[[str], None]
+) -> LocalCluster:
+    """Stop and forget these, which are no members."""
+    if not strangers:
+        return cluster
+    local_cluster.stop_nodes([one.node for one in strangers])
+    names = [one.node.id for one in strangers]
+    for name in names:
         cluster = cluster.without(name)
     save_cluster(cluster)
-    tell(f"{', '.join(strangers)}: no member of cluster {cluster.name} any more; stopped, and data kept")
-    return cluster, [one for one in started if one not in ours]
+    tell(f"{', '.join(names)}: no member of cluster {cluster.name} any more; stopped, and data kept")
+    return cluster
+
+
+def _tell_strangers(cluster: LocalCluster, strangers: Sequence[str], tell: Callable[[str], None]) -> None:
+    if running := [node.id for node in cluster.nodes if node.id in strangers]:
+        tell(
+            f"{', '.join(running)}: running, and no member of cluster {cluster.name}; "
+            f"`ringmill --cluster {cluster.name} cluster stop {' '.join(running)}` ends it"
+        )
+
+
+def _only(cluster: LocalCluster, names: Sequence[str]) -> LocalCluster:
+    return replace(cluster, nodes=tuple(node for node in cluster.nodes if node.id in names))
 
 
 def _there_or_planned(name: str, folder: str, plan: dict[str, int], base_port: int | None) -> LocalCluster:
@@ -170,13 +202,26 @@ def _form(cluster: LocalCluster, started: Sequence[Started], timeout_s: float) -
     asyncio.run(form_local(cluster, {one.node.id: one.process for one in started}, timeout_s))
 
 
-def _check_disks(cluster: LocalCluster) -> None:
-    """Raise Conflict when nodes that run are on other disks than the cluster names."""
+def _check_formed(cluster: LocalCluster, timeout_s: float, tell: Callable[[str], None]) -> None:
+    """Look at a cluster whose nodes all run, and form it if an `up` that was interrupted did not get there.
+
+    Raises what forming raises, as Conflict when nodes are on other disks than the cluster names.  Nodes that
+    belong to a cluster and are not ready soon are no error here.
+    """
+    tell = cache(tell)  # not again when it is formed again
     try:
-        _form(cluster, (), CHECK_S)
-    except RingmillError as error:
-        if "other_disks" in error.detail:
-            raise
+        _formed(cluster, (), CHECK_S, tell)
+    except DeadlineExceeded:
+        if _are_unformed(cluster):
+            _formed(cluster, (), timeout_s, tell)
+
+
+def _are_unformed(cluster: LocalCluster) -> bool:
+    """Whether a node that runs and is not paused does not say that it belongs to a cluster."""
+    from ringmill.client.local.local_forming import are_formed
+
+    awake = [node.id for node in cluster.nodes if local_cluster.node_state(node) == "running"]
+    return not asyncio.run(are_formed(_only(cluster, awake), CHECK_S))
 
 
 def _check_shape(cluster: LocalCluster, plan: dict[str, int]) -> None:

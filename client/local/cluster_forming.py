@@ -30,7 +30,7 @@ from ringmill.cluster.wire.stubs.topology_pb2 import (
     InitRequest,
 )
 
-__all__ = ["Effort", "Formed", "Shape", "form", "wait_ready"]
+__all__ = ["Effort", "Formed", "Shape", "form", "have_cluster", "wait_ready"]
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
@@ -130,6 +130,17 @@ async def _formed(effort: Effort, shape: Shape, strays: list[_Stray]) -> Formed:
             effort.waiting.pop(address, None)
         await _all(_ready(effort, links, address) for address in seated)
     return Formed(topology, tuple(one.node for one in lacking.values()))
+
+
+async def have_cluster(effort: Effort) -> bool:
+    """Whether each node says in time that it belongs to a cluster, whichever."""
+    try:
+        async with _links(effort) as links:
+            asked = IdentifyRequest()
+            told = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
+            return all(one.cluster for one in told)
+    except DeadlineExceeded:
+        return False
 
 
 async def wait_ready(effort: Effort) -> None:

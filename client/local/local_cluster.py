@@ -1,7 +1,8 @@
 """Starts and stops the processes of a local cluster, one process per node.
 
-Every step is written to cluster.json before the next one, so that the next `up` can finish an interrupted one
-and no process is ever started without being recorded.  client/local/local_forming.py forms the cluster.
+Every step is written to cluster.json before the next one, and the next `up` finishes an interrupted one.
+A process is written down as soon as it has started; one whose start was interrupted before is found by its
+port.  client/local/local_forming.py forms the cluster.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from ringmill.client.local import processes, tcp_ports
 from ringmill.client.local.local_state import (
+    STATE_FILE,
     LocalCluster,
     LocalNode,
     check_home,
@@ -34,6 +36,7 @@ __all__ = [
     "Plan",
     "Started",
     "check_is_no_copy",
+    "check_run",
     "check_shape",
     "exclusively",
     "node_state",
@@ -158,7 +161,8 @@ def check_shape(name: str, *, nodes: int, replicas: int, partitions: int) -> Non
 def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
     """The cluster that a plan describes; writes and starts nothing.
 
-    Raises InvalidArgument for settings that contradict each other, PortTaken.
+    Raises InvalidArgument for settings that contradict each other and for a folder that holds the data of its
+    nodes, PortTaken.
     """
     check_shape(name, nodes=plan.nodes, replicas=plan.owners, partitions=plan.partitions)
     if not 0 <= plan.zones <= plan.nodes:
@@ -172,11 +176,27 @@ def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
         )
         for index in range(plan.nodes)
     )
-    return LocalCluster(name, folder, plan.owners, plan.partitions, nodes)
+    cluster = LocalCluster(name, folder, plan.owners, plan.partitions, nodes)
+    _check_holds_no_data(cluster)
+    return cluster
+
+
+def _check_holds_no_data(cluster: LocalCluster) -> None:
+    """Raise InvalidArgument when a former cluster would come back under a new cluster.json."""
+    if held := [node.id for node in cluster.nodes if _has_entries(cluster.data_folder(node))]:
+        raise InvalidArgument(
+            f"{cluster.folder} holds data of {', '.join(held)}, and no {STATE_FILE}",
+            hint=f"put its {STATE_FILE} back, or choose another --cluster NAME, or remove the folder",
+        )
+
+
+def _has_entries(folder: str) -> bool:
+    return os.path.isdir(folder) and bool(os.listdir(folder))
 
 
 def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[LocalCluster, list[Started]]:
     """Start a process for each node and write their pids down.  Raises PortTaken."""
+    assert len({node.id for node in nodes}) == len(nodes), "one process would take the record of another"
     are_settled = any(node.pid for node in cluster.nodes)
     tcp_ports.check_free([node.port for node in nodes], are_settled=are_settled)
     save_cluster(cluster)
@@ -216,6 +236,13 @@ def signal_node(node: LocalNode, number: signal.Signals) -> None:
         raise not_running(node)
 
 
+def check_run(nodes: Sequence[LocalNode]) -> None:
+    """Raise NotFound when one of them has no process, before any is signalled."""
+    for node in nodes:
+        if node_state(node) == "stopped":
+            raise not_running(node)
+
+
 def not_running(node: LocalNode) -> NotFound:
     """The error for a node without a process."""
     return NotFound(f"{node.id} is not running (pid {node.pid})", hint=f"ringmill cluster restart {node.id}")
@@ -244,16 +271,18 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> dict[str, str]:
 def purge(cluster: LocalCluster) -> None:
     """Remove data, logs and token of a cluster whose processes have ended, by whoever holds its lock.
 
-    The lock goes last: whoever waits for it finds nothing of the cluster.
+    cluster.json goes last but the lock, so that a purge that was interrupted can be repeated, and no data
+    stays without it.  Then the lock: whoever waits for it finds nothing of the cluster.
     """
     assert all(node_state(node) == "stopped" for node in cluster.nodes)
     for name in os.listdir(cluster.folder):
         path = os.path.join(cluster.folder, name)
         if os.path.isdir(path) and not os.path.islink(path):
             remove_tree(path)
-        elif name != _LOCK:
+        elif name not in {STATE_FILE, _LOCK}:
             os.unlink(path)
-    os.unlink(os.path.join(cluster.folder, _LOCK))
+    for name in (STATE_FILE, _LOCK):
+        os.unlink(os.path.join(cluster.folder, name))
     with suppress(OSError):  # another command begins a cluster here
         os.rmdir(cluster.folder)
 

@@ -18,7 +18,7 @@ from ringmill.client.local.log_files import tail
 from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 
-__all__ = ["RESTART_TIMEOUT_S", "form_local", "start_again", "wait_local_ready"]
+__all__ = ["RESTART_TIMEOUT_S", "are_formed", "form_local", "start_again", "wait_local_ready"]
 
 RESTART_TIMEOUT_S = 30.0
 
@@ -49,6 +49,11 @@ async def form_local(cluster: LocalCluster, started: Processes, timeout_s: float
                     f"`{program} recover {' '.join(names)}` first"
                 )
         raise
+
+
+async def are_formed(cluster: LocalCluster, timeout_s: float) -> bool:
+    """Whether each node says in time that it belongs to a cluster, ready to serve or not."""
+    return await cluster_forming.have_cluster(_effort(cluster, cluster.nodes, {}, timeout_s))
 
 
 async def wait_local_ready(
@@ -83,6 +88,7 @@ async def start_again(
         await wait_local_ready(cluster, nodes, handles, timeout_s)
     except RingmillError as error:
         error.detail["changed"] = f"{' '.join(handles)} started again and left running"
+        error.outcome = "unknown"
         raise
     return cluster
 

@@ -19,7 +19,7 @@ from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalNode
 from ringmill.client.local.newcomers import next_node, start_newcomer, stop_and_forget
 from ringmill.cluster.adapters.files.private_files import distrust, open_private, replace_private
-from ringmill.cluster.errors import Conflict, CorruptData, PermissionDenied, RingmillError
+from ringmill.cluster.errors import Conflict, CorruptData, PermissionDenied, RingmillError, Unavailable
 
 __all__ = ["LocalLauncher"]
 
@@ -75,12 +75,16 @@ class LocalLauncher:
 
     def _start(self) -> LocalNode:
         fresh = next_node(local_cluster.required_cluster(self._folder))
-        self._write([*self.launched(), fresh.id])
         try:
+            self._write([*self.launched(), fresh.id])
             start_newcomer(self._folder, fresh, self._start_timeout_s)
         except RingmillError:
             self._stop(fresh.id)
             raise
+        except OSError as error:  # a disk may be full, also for the note that it was not started
+            with contextlib.suppress(OSError):
+                self._stop(fresh.id)
+            raise Unavailable(f"{fresh.id} was not started: {error}") from error
         return fresh
 
     def _stop(self, node: str) -> None:

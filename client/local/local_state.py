@@ -28,6 +28,7 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, Perm
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName
 
 __all__ = [
+    "STATE_FILE",
     "LocalCluster",
     "LocalNode",
     "check_home",
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 FORMAT = 1
+STATE_FILE = "cluster.json"
 _TRANSPORTS = ("peer_transport", "client_transport")  # "grpc" in a cluster.json that does not name them
 _NODE_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -86,7 +88,12 @@ class LocalCluster:
         raise NotFound(f"cluster {self.name} has no node {name!r}", hint=f"its nodes: {known}")
 
     def chosen(self, names: Sequence[str]) -> list[LocalNode]:
-        """The named nodes, or all when none is named."""
+        """The named nodes, or all when none is named.
+
+        Raises NotFound, and InvalidArgument for a name that comes twice: its node would be started twice.
+        """
+        if len(set(names)) < len(names):
+            raise InvalidArgument(f"a node is named twice: {' '.join(names)}")
         return [self.node(name) for name in names] if names else list(self.nodes)
 
     def with_node(self, changed: LocalNode) -> LocalCluster:
@@ -124,7 +131,7 @@ def load_cluster(folder: str) -> LocalCluster | None:
     Raises CorruptData when cluster.json is damaged; PermissionDenied when another user may have written it,
     because signals are sent to the pids in it.
     """
-    path = os.path.join(folder, "cluster.json")
+    path = os.path.join(folder, STATE_FILE)
     try:
         text = _read_own(path)
         written = json.loads(text)
@@ -163,7 +170,7 @@ def save_cluster(cluster: LocalCluster) -> None:
         "nodes": [asdict(node) for node in cluster.nodes],
     }
     written = json.dumps(document, indent=2) + "\n"
-    replace_private(os.path.join(cluster.folder, "cluster.json"), written.encode())
+    replace_private(os.path.join(cluster.folder, STATE_FILE), written.encode())
 
 
 def check_node_id(name: str) -> None:
@@ -179,9 +186,7 @@ def cluster_names(home: str) -> list[str]:
     """Names of the local clusters in `home`, sorted."""
     if not os.path.isdir(home):
         return []
-    return sorted(
-        name for name in os.listdir(home) if os.path.exists(os.path.join(home, name, "cluster.json"))
-    )
+    return sorted(name for name in os.listdir(home) if os.path.exists(os.path.join(home, name, STATE_FILE)))
 
 
 def token_path(folder: str) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, Final
 
-__all__ = ["follow_files", "tail"]
+__all__ = ["FollowedLog", "follow_files", "tail"]
 
 POLL_S: Final = 0.2
 TAIL_BYTES: Final = 64 * 1024
@@ -27,18 +27,17 @@ def tail(path: str, lines: int) -> list[str]:
     return data.decode("utf-8", "replace").splitlines()[-lines:] if lines else []
 
 
-def follow_files(paths: Mapping[str, str], show: Callable[[str, str], None]) -> None:
-    """Call `show` with (name, line) for each line that is written from now on; only Ctrl-C ends it."""
-    followed = {name: FollowedLog(path) for name, path in paths.items()}
+def follow_files(logs: Mapping[str, FollowedLog], show: Callable[[str, str], None]) -> None:
+    """Call `show` with (name, line) for each line that has come since; only Ctrl-C ends it."""
     while True:
-        for name, log in followed.items():
+        for name, log in logs.items():
             for line in log.new_lines():
                 show(name, line)
         time.sleep(POLL_S)
 
 
 class FollowedLog:
-    """What is written to the log at `path` from now on, also after it was rotated."""
+    """The end of the log at `path`, and what is written to it from now on, also after it was rotated."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -46,6 +45,33 @@ class FollowedLog:
         self._begun = b""  # a line that is not whole yet
         if self._file is not None:
             self._file.seek(0, os.SEEK_END)
+
+    def last_lines(self, lines: int) -> list[str]:
+        """The last whole lines from before it was followed, within 64 KiB.  Called before `new_lines`."""
+        if self._file is None or not lines:
+            return []
+        size = self._file.tell()
+        first = max(0, size - TAIL_BYTES)
+        data = os.pread(self._file.fileno(), size - first, first)
+        self._begun = data[data.rfind(b"\n") + 1 :]
+        data = data[: len(data) - len(self._begun)]
+        for path in self._older():
+            if len(data) >= TAIL_BYTES or data.count(b"\n") > lines:
+                break
+            data = _end_of(path, TAIL_BYTES - len(data)) + data
+        return data.decode("utf-8", "replace").splitlines()[-lines:]
+
+    def _older(self) -> Iterator[str]:
+        """The files from before the one that is being read, newest first."""
+        is_older = False
+        for path in _newest_first(self._path):
+            if is_older:
+                yield path
+            elif (file := _opened(path)) is not None:
+                with file:
+                    is_older = self._file is not None and os.path.sameopenfile(
+                        file.fileno(), self._file.fileno()
+                    )
 
     def new_lines(self) -> Iterator[str]:
         """The whole lines that have been written since the last call."""

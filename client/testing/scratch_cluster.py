@@ -78,8 +78,8 @@ class ScratchCluster:
         self._guard = ScratchGuard(self._folder)
         first = LOWEST_PORT + os.getpid() * STEP % PORTS  # another place for another test process
         try:
-            plan = {**self._plan, "base_port": free_base(self._plan["nodes"], first)}
-            self._cluster, _ = bring_up(NAME, self._folder, plan, self._timeout_s)
+            base = free_base(self._plan["nodes"], first)  # a folder that was used before has its ports
+            self._cluster, _ = bring_up(NAME, self._folder, self._plan, self._timeout_s, base_port=base)
         except BaseException:
             self.close()
             raise
@@ -206,7 +206,9 @@ class ScratchCluster:
         return self._state.chosen(nodes)
 
     def _signal(self, nodes: tuple[str, ...], number: signal.Signals) -> None:
-        for node in self._chosen(nodes):
+        chosen = self._chosen(nodes)
+        local_cluster.check_run(chosen)
+        for node in chosen:
             local_cluster.signal_node(node, number)
 
     async def _amiss(self) -> str:

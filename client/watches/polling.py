@@ -90,6 +90,13 @@ class Polling:
                 self._failures, self._failing_since = 0, None
                 return done
 
+    async def attempted(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Once; None after what passes."""
+        try:
+            return await work()
+        except _PASSING:
+            return None
+
     async def _note_failure(self, error: RingmillError) -> None:
         """Wait a moment.  Raises the error once the patience is over."""
         self._directory.lifetime.check()

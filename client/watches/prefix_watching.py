@@ -8,7 +8,9 @@ docs/protocol/watches.md.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -36,7 +38,7 @@ from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import ClusterId
 from ringmill.cluster.wire.stubs import kv_pb2
 from ringmill.cluster.wire.token_text import parsed_token, token_text
-from ringmill.cluster.wire.watch_cursor import decode_watch_cursor
+from ringmill.cluster.wire.watch_cursor import decode_watch_cursor, encode_watch_cursor
 
 __all__ = ["prefix_changes_of"]
 
@@ -44,6 +46,13 @@ _AT_ONCE: Final = 32
 """Keys read at a time."""
 _REMEMBERED: Final = 10_000
 """Keys whose last change is known, so that it is not told twice."""
+
+
+_MEANWHILE_S: Final = 10.0
+"""While all keys are looked at: a feed ends when it is not asked for 120 s."""
+_MEANWHILE_POLL_S: Final = 0.5
+_MEANWHILE_POLLS: Final = 8
+"""One after the other, as long as there are news."""
 
 
 def prefix_changes_of(
@@ -72,6 +81,17 @@ def prefix_changes_of(
     read_options(r=r)
     polls = _PrefixPolls(router, operations, keyspace, wanted, r, checked_patience_s(patience))
     return polls.changes(cursor, is_told=not from_now, opened=opened)
+
+
+@dataclass(slots=True)
+class _Look:
+    """At all keys: the cursor that counts once it is over, the same for the time until then, and when to ask
+    for changes next.  `is_owed`: it has to begin once more."""
+
+    cursor: bytes
+    owed: bytes
+    due_at: float
+    is_owed: bool = True
 
 
 class _PrefixPolls:
@@ -103,29 +123,67 @@ class _PrefixPolls:
         is_first = not cursor
         while True:
             answer = await self._polling.insisted(partial(self._poll, cursor))
+            before, cursor = cursor, answer.cursor
             if answer.unscanned:
-                async for page in self._pages(is_first=is_first, is_told=is_told):
-                    for change in await self._read_all(page, is_first=is_first):
-                        yield self._with(change, answer.unscanned)
-                if is_first and not is_told and opened is not None:
-                    opened(token_text(answer.cursor))
-                is_first = False
+                look = _Look(cursor, answer.unscanned, _now() + _MEANWHILE_S)
+                while look.is_owed:
+                    look.is_owed = False
+                    async for change in self._looked(look, is_first=is_first, is_told=is_told):
+                        yield change
+                    if is_first and not is_told and opened is not None:
+                        opened(token_text(look.cursor))
+                    is_first = False
+                cursor = look.cursor
             else:
                 found = await self._read_all(answer.keys, is_first=False)
                 for change in found[:-1]:
-                    yield self._with(change, cursor)
+                    yield self._with(change, before)
                 for change in found[-1:]:
-                    yield self._with(change, answer.cursor)
-            cursor = answer.cursor
+                    yield self._with(change, cursor)
 
-    async def _poll(self, cursor: bytes) -> kv_pb2.WatchPrefixResponse:
+    async def _looked(self, look: _Look, *, is_first: bool, is_told: bool) -> AsyncIterator[PrefixChange]:
+        """What all keys hold, and in between what changes meanwhile."""
+        async for page in self._pages(is_first=is_first, is_told=is_told):
+            waiting = {change.key: change for change in await self._read_all(page, is_first=is_first)}
+            while True:
+                if waiting:
+                    yield self._with(waiting.pop(next(iter(waiting))), look.owed)
+                if _now() >= look.due_at:
+                    for change in await self._meanwhile(look):
+                        waiting.pop(change.key, None)  # older, as it was read before
+                        yield self._with(change, look.owed)
+                if not waiting:
+                    break
+
+    async def _meanwhile(self, look: _Look) -> list[PrefixChange]:
+        """Ask for changes from the cursor of a look on, so that its places are not lost before it is over.
+
+        Where they are, there is another look after this one.
+        """
+        found: dict[bytes, PrefixChange] = {}
+        look.due_at = _now() + _MEANWHILE_S
+        for _ in range(_MEANWHILE_POLLS):
+            answer = await self._polling.attempted(partial(self._poll, look.cursor, _MEANWHILE_POLL_S))
+            if answer is None:
+                break
+            look.cursor = answer.cursor
+            look.owed = answer.unscanned or _owed(answer.cursor)
+            look.is_owed |= bool(answer.unscanned)
+            if not answer.keys:
+                break
+            found.update((change.key, change) for change in await self._read_all(answer.keys, is_first=False))
+        else:
+            look.due_at = _now() + _MEANWHILE_POLL_S  # there is more
+        return [*found.values()]
+
+    async def _poll(self, cursor: bytes, timeout_s: float = POLL_S) -> kv_pb2.WatchPrefixResponse:
         def request(epoch: int) -> Message:
             return kv_pb2.WatchPrefixRequest(
                 keyspace=self._keyspace,
                 prefix=self._prefix,
                 cursor=cursor,
                 epoch=epoch,
-                timeout_ms=round(POLL_S * 1000),
+                timeout_ms=round(timeout_s * 1000),
             )
 
         return await self._polling.poll(self._router.directory.addresses(), WATCH_PREFIX, request)
@@ -183,6 +241,14 @@ class _PrefixPolls:
 
 async def _next_page(scan: AsyncScan) -> list[bytes]:
     return [key for key, _ in await scan.page()]
+
+
+def _owed(cursor: bytes) -> bytes:
+    return encode_watch_cursor(decode_watch_cursor(cursor)._replace(is_scan_owed=True))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _parsed(after: str | None) -> bytes:

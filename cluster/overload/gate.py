@@ -126,6 +126,7 @@ class Gate:
     def check_scan(self) -> None:
         """Raises Overloaded while scans are left off."""
         if self.step >= Rung.SCANS:
+            self.refused += 1  # no sign of more load: the gate was not asked
             raise self.refusal()
 
     def screen(self, operations: list[Screened], frame_bytes: int) -> tuple[list[Screened], list[Run]]:
@@ -290,7 +291,7 @@ class Gate:
 
     def _let_in(self, now: float) -> None:
         """Begin what there is room for, as few batches."""
-        limit = self.work.limit
+        limit, boot_now = self.work.limit, self._clock.boottime()
         batches: dict[BatchHandler, list[Arrival]] = {}
         while self.waiting and ((in_use := self.in_use) < limit or not in_use):
             line = self._next()
@@ -298,7 +299,7 @@ class Gate:
             cost = cost_of(arrival.body)
             line.waiting -= cost
             self.waiting -= cost
-            if arrival.deadline <= now:
+            if arrival.deadline <= boot_now:
                 arrival.fail(_expired(self.name, arrival))
                 continue
             self._count(line, [arrival], cost)

@@ -15,7 +15,7 @@ __all__ = ["check_in_time"]
 
 def check_in_time(incoming: Incoming, clock: Clock) -> None:
     """Raises DeadlineExceeded, with nothing done."""
-    if incoming.deadline <= clock.monotonic():
+    if incoming.deadline <= clock.boottime():
         raise DeadlineExceeded(
             f"{incoming.method} waited here past its deadline: nothing was done", outcome="failed"
         )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.dots import VersionVector
-from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time, millis
+from ringmill.cluster.versions.hybrid_time import LAST_TIME, HybridTime, hybrid_time, millis
 from ringmill.cluster.versions.objects import Sibling, StoredObject
 from ringmill.cluster.versions.replaced import newest_time
 
@@ -48,7 +48,7 @@ def dead_from(stored: StoredObject) -> HybridTime | None:
     least = last_time(stored)
     for sibling in stored.siblings:
         if sibling.value is not None:
-            if not sibling.expires_at_ms:
+            if not 0 < sibling.expires_at_ms <= millis(LAST_TIME):
                 return None
             least = HybridTime(max(least, hybrid_time(sibling.expires_at_ms)))
     return least

@@ -16,6 +16,7 @@ from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ports import Clock
 
 __all__ = [
+    "LAST_TIME",
     "MAX_AHEAD_MS",
     "ZERO",
     "HybridClock",
@@ -28,6 +29,8 @@ HybridTime = NewType("HybridTime", int)
 """Unsigned 64 bits: milliseconds since 1970-01-01 UTC in the upper 48, a logical count in the lower 16."""
 
 ZERO: Final = HybridTime(0)
+LAST_TIME: Final = HybridTime((1 << 64) - 1)
+"""In the year 10889.  A value may expire later."""
 MAX_AHEAD_MS: Final = 500
 LOGICAL_BITS: Final = 16
 
@@ -134,6 +137,10 @@ class HybridClock:
         offset_ms = self.offset_ms if self._median_ms is None else self._median_ms
         self._last_expiry_ms = max(self._last_expiry_ms, int(self._clock.boottime() * 1000 + offset_ms))
         return self._last_expiry_ms
+
+    def shared_expiry_ms(self) -> int:
+        """The same for what cannot be undone: 0, when nothing has expired, while only the own clock tells."""
+        return self.expiry_ms() if self.knows_shared_time else 0
 
     def _wall(self) -> HybridTime:
         return hybrid_time(int(self._clock.wall() * 1000))

@@ -173,14 +173,25 @@ def after_update(present: StoredObject, update: Update, sibling: Sibling, expiry
 
 
 def _gone(present: StoredObject, update: Update, expiry_ms: int) -> Collection[Dot]:
-    """What no reader is shown any more since it, or what hides it, has expired."""
-    expired = {old.dot for old in present.siblings if old.is_expired(expiry_ms)}
-    if not expired or not (isinstance(update, PutEntry) or getattr(update, "named", None) is entry_name):
-        return expired
-    deciding = newest_of_each(newest_first(present.siblings))
-    names = {entry_name(one.value) for one in deciding if one.value is not None and one.dot in expired}
-    hidden = (old for old in present.siblings if old.value is not None and entry_name(old.value) in names)
-    return expired | {old.dot for old in hidden}
+    """What no reader is shown any more since it, or what hides it, has expired.
+
+    Of a write that was sent twice both copies are there as long as the one that readers are shown lives:
+    whoever drops one drops the other, too (rule V4).
+    """
+    if not any(old.is_expired(expiry_ms) for old in present.siblings):
+        return ()
+    visible = present.visible()
+    expired = {one.operation for one in visible if one.is_expired(expiry_ms)}
+    names = set[bytes]()
+    if isinstance(update, PutEntry) or getattr(update, "named", None) is entry_name:
+        deciding = newest_of_each(newest_first(visible))
+        hiding = (one.value for one in deciding if one.operation in expired)
+        names = {entry_name(value) for value in hiding if value is not None}
+    return {
+        old.dot
+        for old in present.siblings
+        if old.operation in expired or (names and old.value is not None and entry_name(old.value) in names)
+    }
 
 
 def count_of(values: Iterable[bytes]) -> int:

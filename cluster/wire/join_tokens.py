@@ -24,7 +24,14 @@ from ringmill.cluster.ring.topology_entries import Member
 from ringmill.cluster.wire.sealed_fields import open_sealed, seal
 from ringmill.cluster.wire.token_text import parsed_token, token_text
 
-__all__ = ["FORMAT_VERSION", "JOIN_NONCE_BYTES", "LONGEST_TTL_S", "JoinGrant", "JoinToken"]
+__all__ = [
+    "FORMAT_VERSION",
+    "JOIN_NONCE_BYTES",
+    "LONGEST_TTL_S",
+    "JoinGrant",
+    "JoinToken",
+    "hint_for_member",
+]
 
 JOIN_NONCE_BYTES: Final = 16
 LONGEST_TTL_S: Final = 7 * 86_400
@@ -140,3 +147,11 @@ def _covered(data: bytes, key: bytes) -> bytes:
 
 def _told(member: Member) -> list[str | int]:
     return [member.id, member.disk, member.address, member.zone, member.weight]
+
+
+def hint_for_member(node: str) -> str:
+    """What a member needs that has lost its disk, and its token file with it: no join token helps it."""
+    return (
+        f"copy the token file of another node to its --token-file and start it; then `ringmill cluster "
+        f"replace {node}` gives it another disk"
+    )

@@ -3,7 +3,8 @@
 A pin shows one moment of the store: every write that this node held then is in its tables.  Entries that the
 node removes later, because all owners hold them or nobody needs them any more, are counted: a backup pins all
 nodes again when one of them has removed something before its pin, as the entry may have come to a node that
-was pinned earlier.  Rule B2: docs/protocol/backups.md.
+was pinned earlier.  A former copy that is owed is no part of a backup, so a pin tells that there is one.
+Rules B1 and B2: docs/protocol/backups.md.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from collections import OrderedDict
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import Final, Protocol
 
 from ringmill.cluster.consensus.remains import OWN_PREFIX, holds_own
 from ringmill.cluster.errors import InvalidArgument, NotFound, Overloaded
 from ringmill.cluster.ids import NodeId, PartitionId
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ports import Clock, FileSystem
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.contracts import TopologyView
 from ringmill.node.replica.room import Replica
@@ -33,7 +34,7 @@ from ringmill.node.replica.stored_key import (
 )
 from ringmill.node.storage.check.pinned_tables import PinnedTables
 
-__all__ = ["PIECE_BYTES", "Pin", "Pins"]
+__all__ = ["PIECE_BYTES", "OwedView", "Pin", "Pins"]
 
 PIECE_BYTES: Final = 1 << 20
 UNUSED_S: Final = 120.0
@@ -43,9 +44,19 @@ _MOST_HASHES: Final = 65_536
 _FIRST, _LAST = kind_prefix(Kind.OBJECT), prefix_end(kind_prefix(Kind.HINT))
 
 
+class OwedView(Protocol):
+    """Former copies that are kept, as owners may lack what they hold (rule M6)."""
+
+    @property
+    def settled(self) -> int: ...
+
+    @property
+    def is_settled(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """`removals` and `epoch` are of the moment that the tables show."""
+    """`removals`, `topology` and `is_owing` are of the moment that the tables show."""
 
     name: str
     tables: PinnedTables
@@ -53,6 +64,7 @@ class Pin:
     topology: Topology
     lacking: list[PartitionId]  # owned ones of which something may be damaged, or not filled yet
     lacks_hints: bool
+    is_owing: bool  # a former copy may hold what the owners lack
 
 
 @dataclass(slots=True)
@@ -64,13 +76,24 @@ class _Kept:
 
 class Pins:
     def __init__(
-        self, node: NodeId, boot: str, *, files: FileSystem, replica: Replica, topology: TopologyView
+        self,
+        node: NodeId,
+        boot: str,
+        *,
+        files: FileSystem,
+        replica: Replica,
+        topology: TopologyView,
+        owed: OwedView,
+        clock: Clock,
     ) -> None:
         self._files = files
         self._node = node
         self._boot = boot
         self._replica = replica
         self._topology = topology
+        self._owed = owed
+        self._clock = clock
+        self._up_since = clock.boottime()
         self._kept: dict[str, _Kept] = {}
         self._begun = 0
         self._under_way = 0
@@ -80,7 +103,23 @@ class Pins:
     def removals(self) -> int:
         """Entries that this start has removed as others hold them, or as nobody needs them any more."""
         replica = self._replica
-        return replica.objects.forgotten + replica.registers.removed + replica.hints.delivered
+        return sum(
+            (
+                replica.objects.forgotten,
+                replica.registers.removed,
+                replica.hints.delivered,
+                self._owed.settled,
+            )
+        )
+
+    @property
+    def up_s(self) -> float:
+        """How long this start of the node has lasted."""
+        return self._clock.boottime() - self._up_since
+
+    @property
+    def is_owing(self) -> bool:
+        return not self._owed.is_settled
 
     async def pin(self) -> Pin:
         """Raises Overloaded, Unavailable before there is a topology, StorageFailed."""
@@ -89,7 +128,8 @@ class Pins:
                 f"{self._node} keeps its tables for {MOST_PINS} backups already",
                 hint=f"wait for them; what a killed one has left ends after {UNUSED_S:g} s",
             )
-        topology, removals = self._topology.topology(), self.removals  # no await between these and the pin
+        topology, removals = self._topology.topology(), self.removals  # no await from here to the pin
+        is_owing = self.is_owing
         self._begun += 1
         name = f"{self._boot}.{self._begun}"
         self._under_way += 1
@@ -105,6 +145,7 @@ class Pins:
             topology,
             [copy.partition for copy in self._copies(topology) if _lacks(pinned, copy)],
             pinned.may_lack(hints, prefix_end(hints)),
+            is_owing,
         )
         self._kept[name] = kept = _Kept(pin)
         self._end_later(kept)

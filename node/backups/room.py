@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ringmill.cluster.ids import Start
 from ringmill.node.backups.bringing import Bringing
-from ringmill.node.backups.pins import Pins
+from ringmill.node.backups.pins import OwedView, Pins
 from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
 from ringmill.node.replica.room import Replica
@@ -21,7 +21,9 @@ class Backups:
     bringing: Bringing
 
 
-def open_backups(core: Core, replica: Replica, start: Start, *, topology: TopologyView) -> Backups:
+def open_backups(
+    core: Core, replica: Replica, start: Start, topology: TopologyView, owed: OwedView
+) -> Backups:
     bringing = Bringing(
         routes=Routes(core.node, topology),
         engine=replica.engine,
@@ -29,5 +31,13 @@ def open_backups(core: Core, replica: Replica, start: Start, *, topology: Topolo
         watermarks=replica.watermarks,
         clock=core.hybrid,
     )
-    pins = Pins(core.node, start.boot, files=core.doors.files, replica=replica, topology=topology)
+    pins = Pins(
+        core.node,
+        start.boot,
+        files=core.doors.files,
+        replica=replica,
+        topology=topology,
+        owed=owed,
+        clock=core.doors.clock,
+    )
     return Backups(pins=pins, bringing=bringing)

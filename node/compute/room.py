@@ -43,6 +43,7 @@ async def open_compute(core: Core, start: Start, keyspaces: KeyspaceAccess) -> A
         options=core.options.worker,
         is_busy=lambda: core.gate.step >= Rung.TASKS,
         tracer=core.doors.tracer,
+        stop_left_s=core.stop_time.left_s,
     )
     async with worker:
         core.serve(worker.handlers())

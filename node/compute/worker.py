@@ -127,6 +127,7 @@ class Worker:
         options: WorkerOptions,
         is_busy: Callable[[], bool] = never,
         tracer: Tracer | None = None,
+        stop_left_s: Callable[[], float | None] = lambda: None,
     ) -> None:
         if not folder.startswith("/"):
             raise InvalidArgument(f"scratch folder {folder!r} must be absolute: task processes work in it")
@@ -141,6 +142,7 @@ class Worker:
         self._options = options
         self._is_busy = is_busy
         self._tracer = tracer
+        self._stop_left_s = stop_left_s
         self._slots = slots
         self._pool = TaskPool(spawner=spawner, slots=slots, limits=options.limits)
         self._turns = asyncio.Semaphore(slots)
@@ -180,6 +182,8 @@ class Worker:
         try:
             await self._group.__aexit__(kind, error, trace)
             for job in left:
+                if self._stop_left_s() == 0:  # the next start begins with an empty folder
+                    break
                 await self._clean(f"{self._folder}/{job}")
         finally:
             await self._pool.close()

@@ -94,6 +94,7 @@ class JobCoordinator:
         options: CoordinatorOptions,
         is_busy: Callable[[], bool] = never,
         tracer: Tracer | None = None,
+        stop_left_s: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._cells = Cells(registers)
         self._world = Surroundings(
@@ -114,6 +115,7 @@ class JobCoordinator:
             tracer=tracer,
         )
         self._ask, self._entropy, self._bundles = self._world.ask, entropy, bundles
+        self._stop_left_s = stop_left_s
         self._history = JobHistory(self._cells)
         self._complaints = Complaints(node, clock)
         self._jobs: dict[str, JobDriver] = {}
@@ -461,7 +463,9 @@ class JobCoordinator:
                     self._wanted.clear()
         finally:
             self._tenure = None
-            await lease.release()
+            with contextlib.suppress(TimeoutError):  # it ends by itself
+                async with asyncio.timeout(self._stop_left_s()):
+                    await lease.release()
             self._is_holding = False
             self._tell()
         if self._leaving.is_set():

@@ -50,6 +50,7 @@ async def open_jobs(
         options=core.options.coordinator,
         is_busy=lambda: core.gate.step >= Rung.TASKS,
         tracer=core.doors.tracer,
+        stop_left_s=core.stop_time.left_s,
     )
     async with jobs:
         core.serve(jobs.handlers())

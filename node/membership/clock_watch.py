@@ -56,6 +56,7 @@ class ClockWatch:
         self._clock = clock
         self._options = options
         self._last: Comparison | None = None  # before the present jump
+        self._since_jump: Comparison | None = None
         self._compared_at: float | None = None
         self._nudged = asyncio.Event()
         self._judged = asyncio.Event()
@@ -72,7 +73,8 @@ class ClockWatch:
     @property
     def apart_s(self) -> float | None:
         """How far this clock was from the median of all at the last comparison; None before there was one."""
-        return None if self._last is None else self._last.apart_ms / 1000
+        newest = self._since_jump or self._last
+        return None if newest is None else newest.apart_ms / 1000
 
     async def run(self) -> None:
         """Check the clock once a second, and at once when a caller waits for a verdict; until cancelled."""
@@ -118,7 +120,7 @@ class ClockWatch:
         if self._hybrid.jumped_ms or is_due:
             await self._compare()
         if not self._hybrid.jumped_ms:
-            self._reason = ""
+            self._reason, self._since_jump = "", None
 
     async def _compare(self) -> None:
         others = self._others()
@@ -139,6 +141,7 @@ class ClockWatch:
         if not jumped_ms:
             self._last = found or self._last
             return
+        self._since_jump = found or self._since_jump
         what = f"the wall clock of {self._node} jumped by {jumped_ms:+.0f} ms"
         if found is None:
             sometimes("a clock step cannot be compared")

@@ -21,7 +21,13 @@ from ringmill.cluster.ports import Clock, Entropy
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Member, Topology
-from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, LONGEST_TTL_S, JoinGrant, JoinToken
+from ringmill.cluster.wire.join_tokens import (
+    JOIN_NONCE_BYTES,
+    LONGEST_TTL_S,
+    JoinGrant,
+    JoinToken,
+    hint_for_member,
+)
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
@@ -120,7 +126,7 @@ class LettingJoin:
         if topology.has_member(grant.node):
             raise PermissionDenied(
                 f"the join token for {grant.node} is used up: {grant.node} is a member, on another disk",
-                hint=f"`ringmill cluster replace {grant.node}` gives it another disk",
+                hint=hint_for_member(grant.node),
             )
 
 

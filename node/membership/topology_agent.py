@@ -18,6 +18,7 @@ from typing import Final
 
 from ringmill.cluster.errors import (
     CorruptData,
+    DiskFull,
     InvalidArgument,
     ProtocolMismatch,
     RingmillError,
@@ -25,6 +26,7 @@ from ringmill.cluster.errors import (
     WrongEpoch,
 )
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
+from ringmill.cluster.os_errors import is_full, told
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.replacement import is_newly_seated
 from ringmill.cluster.ring.succession import check_follows
@@ -369,10 +371,17 @@ class TopologyAgent:
         )
 
     async def _adopt(self, topology: Topology) -> None:
-        """A disk that takes the place of a lost one has nothing of what that one held (T8)."""
+        """A disk that takes the place of a lost one has nothing of what that one held (T8).
+
+        Raises what the store raises; of an OSError it makes Unavailable or DiskFull.
+        """
         if self._fence is not None and is_newly_seated(self._current, topology, self._seat):
             sometimes("a new disk takes the place of a lost one")
-            await self._fence()
+            try:
+                await self._fence()
+            except OSError as error:  # as when the disk is full: who asked asks again
+                kind = DiskFull if is_full(error) else Unavailable
+                raise kind(f"the copies of {self._seat.node} cannot be fenced: {told(error)}") from error
         if self._remember is not None:
             self._remember(topology)
         await self._store.put_synced(_STORED_AS, topology.encode())

@@ -87,3 +87,8 @@ def _process(meters: ProcessMeters) -> Iterator[Family]:
     yield counter(
         "event_loop_stalls_total", "Times that the event loop stood still for a second", meters.stalls()
     )
+    yield gauge(
+        "certificate_end_timestamp_seconds",
+        "When the node's certificate ends, since 1970; none without TLS",
+        meters.certificate_ends_at(),
+    )

@@ -15,4 +15,5 @@ class ProcessMeters:
     lags: Histogram  # of the event loop
     stalls: Callable[[], int]  # of the event loop, since the start
     sync_times: Histogram  # of appends to files with their sync
+    certificate_ends_at: Callable[[], float | None]  # in seconds since 1970; None without TLS
     streams: Callable[[], tuple[int, int]]  # open ones of clients, and of other nodes

@@ -18,7 +18,11 @@ __all__ = ["request_families"]
 def request_families(node: Node, meters: ProcessMeters | None) -> Iterator[Family]:
     yield from _counted(node.core.meter)
     gate = node.core.gate
-    yield counter("overload_refusals_total", "Requests refused at once for want of room", gate.refused)
+    yield counter(
+        "overload_refusals_total",
+        "Requests that the gate refused at once for want of room, and scans that were left off",
+        gate.refused,
+    )
     yield gauge(
         "overload_step", "How much the node leaves off, 0 (nothing) to 5 (also scans)", float(gate.step)
     )

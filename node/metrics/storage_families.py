@@ -54,10 +54,11 @@ def storage_families(node: Node, meters: ProcessMeters | None) -> Iterator[Famil
     )
     yield gauge("read_only", "1 while the store takes no writes", float(bool(engine.read_only_reason)))
     yield gauge(
-        "disk_free_bytes",
-        "Bytes that are free where the data folder is",
-        node.core.doors.files.free_space(node.core.config.data),
+        "store_failed",
+        "1 once a write or sync of its log failed: the store takes no writes until the node is started again",
+        float(stats.has_failed),
     )
+    yield gauge("disk_free_bytes", "Bytes that are free where the data folder is", stats.free_bytes)
 
 
 def _shape(stats: Stats) -> Iterator[Family]:

@@ -25,7 +25,7 @@ def _hints(node: Node) -> Iterator[Family]:
     waited = hints.waited_s()
     yield gauge(
         "hint_oldest_seconds",
-        "How long hints have waited for the owner that waits longest; 0 when none does",
+        "How long the oldest hint that waits has waited; 0 when none does",
         max(waited.values(), default=0.0),
     )
     yield counter("hints_delivered_total", "Hints that their owner holds now", delivery.delivered)
@@ -70,7 +70,7 @@ def _moves(node: Node) -> Iterator[Family]:
     planned = sum(any(seat.node == own and seat not in row.owners for seat in row.wanted) for row in rows)
     moves = {"under_way": float(joining), "planned": float(max(0, planned - joining))}
     yield by_label("gauge", "moves", "Partitions that move to this node", "state", moves)
-    copies, size_bytes = node.moves.mover.pace.copies, node.moves.filling.moved_bytes
+    copies, size_bytes = node.moves.mover.filled_copies, node.moves.filling.moved_bytes
     yield counter("moved_partitions_total", "Copies of partitions filled for moves", copies)
     yield counter("moved_bytes_total", "Bytes filled for moves", size_bytes)
 

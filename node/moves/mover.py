@@ -76,6 +76,8 @@ class Mover:
         self._has_changed = asyncio.Event()
         self.held_back: dict[PartitionId, str] = {}
         """Why a move could not go on at the last try."""
+        self.filled_copies = 0
+        """Since the start; one that is filled again, as its row has changed, counts again."""
         self.pace = MeasuredMoves()
         """What the moves to this node have taken since its start."""
 
@@ -185,8 +187,10 @@ class Mover:
         await self._change(change, CHANGE_S)
         current = self._topology.topology()
         if current.epoch > topology.epoch:
-            size_bytes, copies = self._filling.moved_bytes - before, len(startable)
-            took = MeasuredMoves(size_bytes, copies, fill_s, 1, loop.time() - begun - fill_s)
+            size_bytes = self._filling.moved_bytes - before
+            copies = sum(partition in self._filled for partition in startable)
+            filled_s = fill_s if copies else 0.0
+            took = MeasuredMoves(size_bytes, copies, filled_s, 1, loop.time() - begun - fill_s)
             self.pace = self.pace.plus(took.without(self._beside(topology)))
         self._filled = {
             partition: epoch
@@ -214,6 +218,7 @@ class Mover:
                 self._hold_back(partition, error)
             else:
                 self._filled[partition] = row.row_epoch
+                self.filled_copies += 1
 
     def _hold_back(self, partition: PartitionId, error: Exception) -> None:
         if isinstance(error, WrongEpoch):

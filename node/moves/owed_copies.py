@@ -65,6 +65,8 @@ class OwedCopies:
         self._owed: dict[Copy, int] = {}  # with the number of tries
         self._has_looked = not owing.is_unsure
         self._wanted = asyncio.Event()
+        self.settled = 0
+        """Copies that this start owed and owes no longer: a backup has to see them or what they brought."""
         self.held_back: dict[PartitionId, str] = {}
         """Why a former copy is still kept."""
         self.on_settled: Callable[[], None] = lambda: None
@@ -163,6 +165,7 @@ class OwedCopies:
     def _settle(self, copy: Copy) -> None:
         sometimes("a former owner brings what others may lack before it drops its copy")
         del self._owed[copy]
+        self.settled += 1
         if all(each.partition != copy.partition for each in self._owed):
             self.held_back.pop(copy.partition, None)
         self.on_settled()

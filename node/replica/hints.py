@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -62,6 +62,7 @@ class RefusedHint:
     targets: tuple[NodeId, ...]
     stored: StoredObject
     size: int  # of key and object, in bytes
+    since: float
 
 
 class HintStore:
@@ -75,14 +76,17 @@ class HintStore:
         clock: Clock | None = None,
     ) -> None:
         self._engine = engine
-        self._by_target = index  # with the size of each hint
+        self._by_target = index  # with the size of each hint; who was tried stands behind
         self._options = options or HintOptions()
         self._clock = clock
         self._bytes = {target: sum(sizes.values()) for target, sizes in index.items()}
         self._partitions = {
             target: Counter(key.partition for key in sizes) for target, sizes in index.items()
         }
-        self._since = dict.fromkeys(index, self._now())  # the first of those that wait was kept then
+        now = self._now()
+        self._since = {
+            target: OrderedDict.fromkeys(keys, now) for target, keys in index.items()
+        }  # oldest first
         self._refused: dict[HintKey, RefusedHint] = {}
         self._refused_bytes = 0
         self._vouched: dict[PartitionId, HybridTime] = {}  # since the start
@@ -129,14 +133,19 @@ class HintStore:
     def counts(self) -> dict[NodeId, int]:
         """The number of hints for each owner that has some."""
         waiting = {target: len(keys) for target, keys in self._by_target.items() if keys}
-        for refused in self._refused.values():
+        for key, refused in self._refused.items():
             for target in refused.targets:
-                waiting[target] = waiting.get(target, 0) + 1
+                waiting[target] = waiting.get(target, 0) + (not self._waits(target, key))
         return dict(sorted(waiting.items()))
 
     def waited_s(self) -> dict[NodeId, float]:
-        """Since when some hint has waited for each owner that has some, in seconds; a start counts anew."""
-        return {target: self._now() - since for target, since in sorted(self._since.items())}
+        """How long the oldest hint for each owner has waited, in seconds; a start counts anew."""
+        now = self._now()
+        waited = {target: now - self._oldest(target) for target, keys in self._since.items() if keys}
+        for refused in self._refused.values():
+            for target in refused.targets:
+                waited[target] = max(waited.get(target, 0.0), now - refused.since)
+        return dict(sorted(waited.items()))
 
     def partitions(self) -> set[PartitionId]:
         """The partitions of which some hint waits."""
@@ -252,6 +261,7 @@ class HintStore:
             present = None if value is None else decode_hint(value)
             if present is not None and present.encoded != delivered:
                 sometimes("a hint has changed while it was delivered")
+                self._renew(target, key)
                 return False
             self._strike_off(key, target, present)
             return True
@@ -294,7 +304,7 @@ class HintStore:
 
     def _keep_in_memory(self, key: HintKey, targets: tuple[NodeId, ...], stored: StoredObject) -> bool:
         """Until the disk takes it.  False when it was dropped, over the bound (rule H7)."""
-        former = self._refused.get(key, RefusedHint((), stored, 0))
+        former = self._refused.get(key, RefusedHint((), stored, 0, self._now()))
         merged = merge(former.stored, stored)
         size = len(key.key) + len(encode_object(merged))
         total = self._refused_bytes - former.size + size
@@ -303,7 +313,8 @@ class HintStore:
             if all(may_go):
                 self.dropped += len(targets)
                 return False  # an earlier one of the key stays as it is
-        self._refused[key] = RefusedHint(tuple(sorted({*former.targets, *targets})), merged, size)
+        named = tuple(sorted({*former.targets, *targets}))
+        self._refused[key] = RefusedHint(named, merged, size, former.since)
         self._refused_bytes = total
         self.kept.set()
         return True
@@ -377,7 +388,7 @@ class HintStore:
 
     def _has_room(self, target: NodeId, key: HintKey, size: int) -> bool:
         """Whether one more hint of this size, or in the place of that key's, is within the bound."""
-        age_s = self._now() - self._since.get(target, self._now())
+        age_s = self._now() - self._oldest(target)
         return self._fits(target, key, size) and age_s <= self._options.longest_s
 
     def _fits(self, target: NodeId, key: HintKey, size: int) -> bool:
@@ -386,8 +397,7 @@ class HintStore:
 
     def _note(self, target: NodeId, key: HintKey, size: int) -> None:
         waiting = self._by_target.setdefault(target, {})
-        if not waiting:
-            self._since[target] = self._now()
+        self._since.setdefault(target, OrderedDict()).setdefault(key, self._now())
         self._bytes[target] = self._bytes.get(target, 0) - waiting.get(key, 0) + size
         if key not in waiting:
             self._partitions.setdefault(target, Counter())[key.partition] += 1
@@ -401,8 +411,17 @@ class HintStore:
             counts[key.partition] -= 1
             if not counts[key.partition]:
                 del counts[key.partition]
-        if not waiting:
-            self._since.pop(target, None)
+            del self._since[target][key]
+
+    def _renew(self, target: NodeId, key: HintKey) -> None:
+        """The owner has all of it but what came just now."""
+        if self._waits(target, key):
+            del self._since[target][key]
+            self._since[target][key] = self._now()
+
+    def _oldest(self, target: NodeId) -> float:
+        """When the oldest hint that waits for this owner was kept; now when none does."""
+        return next(iter(self._since.get(target, {}).values()), self._now())
 
     def _now(self) -> float:
         return 0.0 if self._clock is None else self._clock.monotonic()

@@ -77,7 +77,10 @@ class Intent(NamedTuple):
 
 
 class NotCaughtUp(Exception):
-    """A write's session has seen what this copy has not, and a context cannot name it (rule S2)."""
+    """A write's session has seen what is not `held` by this copy, and a context cannot name it (rule S2)."""
+
+    def __init__(self, held: StoredObject) -> None:
+        self.held = held
 
 
 @dataclass(slots=True)
@@ -415,8 +418,7 @@ class ObjectStore(StoredCount):
     ) -> Written:
         known = present.find(intent.operation)
         if known is not None:
-            commit = self._unsynced.get(key)
-            return Written(Applied(present, encoded or b"", commit), known, is_repeat=True)
+            return Written(Applied(present, encoded or b"", self._unsynced.get(key)), known, is_repeat=True)
         if present.has_replaced(intent.operation):
             raise DeadlineExceeded(
                 REPLACED, detail={"earlier": "replaced"}, hint=REPLACED_HINT, outcome="unknown"
@@ -431,7 +433,7 @@ class ObjectStore(StoredCount):
                 )
         if intent.update is not None:
             sibling = self._sibling(place, intent, present.newest)
-            stored = after_update(present, intent.update, sibling, self._clock.expiry_ms())
+            stored = after_update(present, intent.update, sibling, self._clock.shared_expiry_ms())
             written = next(one for one in stored.siblings if one.dot == sibling.dot)
             applied = batch.store(key, present, encoded, stored, admit, writer=sibling.dot.actor)
             return Written(applied, written, is_repeat=False)
@@ -490,7 +492,7 @@ def _known(present: StoredObject, needed: Needed | None) -> ContextToken:
         return ContextToken(present.context, present.newest)
     known = needed.known_with(present)
     if known is None:
-        raise NotCaughtUp
+        raise NotCaughtUp(present)
     return known
 
 

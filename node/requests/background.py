@@ -1,8 +1,8 @@
 """Work that continues after a request was answered: late acks, hints, write-backs.
 
 One TaskGroup owns it.  Leaving the block waits for this work for a bounded time, then cancels it; each piece
-of work handles its own cancellation (rule F4).  Work without a task, because it only waits for answers, is
-registered by `keep`.
+of work handles its own cancellation (rule F4).  A stop also leaves something to what comes after it (rule
+T10).  Work without a task, because it only waits for answers, is registered by `keep`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.membership.stop_time import StopTime
 
 __all__ = ["Background", "Unfinished"]
 
@@ -29,8 +30,9 @@ class Unfinished(Protocol):
 class Background:
     """`async with Background(drain_s) as background: background.start(...)`."""
 
-    def __init__(self, drain_s: float) -> None:
+    def __init__(self, drain_s: float, stop_time: StopTime | None = None) -> None:
         self._drain_s = drain_s
+        self._stop_time = stop_time
         self._group = asyncio.TaskGroup()
         self._is_over = False
         self._running: dict[asyncio.Task[Any], None] = {}  # a dict, as it keeps the order of starting
@@ -78,7 +80,7 @@ class Background:
         try:
             if error is None:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._drain_s):
+                    async with asyncio.timeout(self._waits_s()):
                         await self._finished()
         except GeneratorExit as closed:
             error = closed
@@ -90,6 +92,9 @@ class Background:
             if not isinstance(error, GeneratorExit):  # then nothing can be awaited any more
                 await self._abandon()
         await self._group.__aexit__(kind, error, trace)
+
+    def _waits_s(self) -> float:
+        return self._drain_s if self._stop_time is None else self._stop_time.within(self._drain_s)
 
     async def _abandon(self) -> None:
         """Not by the group: one that is left by an error takes no task, and cancels those it has before their

@@ -152,7 +152,7 @@ class Forwarder:
 
     def _handler(self, kind: type[WriteMessage], write: Write) -> Handler:
         async def answer(incoming: Incoming) -> bytes:
-            message, left_s = parsed(kind, incoming.body), incoming.deadline - self._clock.monotonic()
+            message, left_s = parsed(kind, incoming.body), incoming.deadline - self._clock.boottime()
             return serialized(await answer_write(write, message, incoming.body, left_s, is_forwarded=True))
 
         return answer

@@ -51,7 +51,7 @@ async def open_requests(
 ) -> AsyncIterator[Requests]:
     """Open the room.  Leaving it waits for the background work of requests, for a bounded time."""
     options = core.options.requests
-    async with Background(options.drain_s) as background:
+    async with Background(options.drain_s, core.stop_time) as background:
         routes = Routes(core.node, topology)
         replicas = Replicas(core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid)
         fallbacks = Fallbacks(

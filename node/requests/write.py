@@ -25,7 +25,6 @@ from ringmill.cluster.errors import (
     DeadlineExceeded,
     DiskFull,
     NotFound,
-    QuorumNotReached,
     RingmillError,
     UnresolvedSiblings,
     WrongEpoch,
@@ -150,13 +149,16 @@ class Writer:
         """Merge what `r` owners hold, and all that is `needed`, into this node's copy.  Returns what they
         know.
 
-        Raises QuorumNotReached: this attempt has written nothing.
+        Raises QuorumNotReached and what the engine raises: this attempt has written nothing.  CorruptData is
+        "failed" also for a later attempt, as another owner can coordinate it.
         """
         try:
             found = await self._observer.ask(route, r, deadline, needed)
-        except QuorumNotReached as error:
+            await self._observer.bring(found, route, deadline)
+        except CorruptData:
+            raise
+        except RingmillError as error:
             raise error.with_outcome("unknown" if intent.is_retry else "failed") from error
-        await self._observer.bring(found, route, deadline)
         return found.context
 
     def batch(self) -> WriteBatch:
@@ -180,11 +182,16 @@ class Writer:
             return await self._write_here(route, intent, deadline)
         if needed.forgotten:
             await self._catch_up(route, intent, needed, deadline)
+        is_caught_up = False
         while True:
             try:
                 return await self._write_here(route, intent, deadline)
-            except NotCaughtUp:
-                known = await self._catch_up(route, intent, needed, deadline)
+            except NotCaughtUp as behind:
+                # What this copy lacks after it was brought was deleted, and is forgotten here.
+                known = behind.held.context
+                if not is_caught_up:
+                    known = await self._catch_up(route, intent, needed, deadline)
+                    is_caught_up = True
                 if needed.missing(known) is not None:  # it was deleted, and all owners have forgotten it
                     intent = intent._replace(needed=needed.without_forgotten(known))
 

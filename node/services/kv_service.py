@@ -129,7 +129,7 @@ class KvService:
         batch, clock = self._requests.write_batch(), self._clock
         taken = list[tuple[WriteMessage, Arrival]]()
         for arrival in arrivals:
-            body, left_s = arrival.body, arrival.deadline - clock.monotonic()
+            body, left_s = arrival.body, arrival.deadline - clock.boottime()
             try:
                 message = parsed(_WRITES[arrival.method], body)
                 if batch.add(write_request(message, body, left_s), partial(_answer_write, arrival)):
@@ -143,7 +143,7 @@ class KvService:
             arrival.answer_later(self._write(message, arrival))
 
     async def _write(self, message: WriteMessage, arrival: Arrival) -> bytes:
-        body, left_s = arrival.body, arrival.deadline - self._clock.monotonic()
+        body, left_s = arrival.body, arrival.deadline - self._clock.boottime()
         return serialized(await answer_write(self._write_of(message), message, body, left_s))
 
     def _write_of(self, message: WriteMessage) -> Write:
@@ -152,7 +152,7 @@ class KvService:
         return self._requests.put if isinstance(message, PutRequest) else self._requests.delete
 
     def _gets(self, arrivals: Sequence[Arrival]) -> None:
-        now, batch = self._clock.monotonic(), self._requests.read_batch()
+        now, batch = self._clock.boottime(), self._requests.read_batch()
         for arrival in arrivals:
             left_s = arrival.deadline - now
             try:

@@ -45,7 +45,7 @@ def open_registers(core: Core, requests: Requests) -> RegistersService:
         answer: Callable[..., Awaitable[RegisterAnswer]],
     ) -> Handler:
         async def handle(incoming: Incoming) -> bytes:
-            message, left_s = parsed(kind, incoming.body), incoming.deadline - core.clock.monotonic()
+            message, left_s = parsed(kind, incoming.body), incoming.deadline - core.clock.boottime()
             return serialized(await answer(message, left_s))
 
         return handle

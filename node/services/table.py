@@ -120,6 +120,6 @@ def frame_handler(method: Unary, clock: Clock, metadata: Mapping[str, str] | Non
 
     def answer(incoming: Incoming) -> Awaitable[bytes]:
         body = incoming.body
-        return method.run(body, Call(incoming.deadline - clock.monotonic(), told, body, incoming.sender))
+        return method.run(body, Call(incoming.deadline - clock.boottime(), told, body, incoming.sender))
 
     return answer

@@ -294,10 +294,11 @@ class Engine:
         Flushing goes on until all of it is in tables.  The caller releases them.  Raises StorageFailed.
         """
         sequence = self.sequence
-        with self._snapshots.take(sequence):  # no flush or merge drops what was current then
+        with self._snapshots.take(sequence) as snapshot:  # no flush or merge drops what was current then
             await self.write_tables()
             pins = ExitStack()
-            return PinnedTables(pins.enter_context(self._tables.pin()), pins, sequence, start, end)
+            view = pins.enter_context(self._tables.pin())
+            return PinnedTables(view, pins, snapshot, start, end)
 
     async def verify(self, *, bytes_per_s: float = _SCRUB_BYTES_PER_S) -> list[CorruptBlock]:
         """Read every block of every table, log and manifest, and return the damages.  Raises OSError.
@@ -439,6 +440,7 @@ class Engine:
             sequence=self.sequence, log=self._log, memtables=self._unflushed.memtables(), cache=self._cache,
             reading=self._reading, snapshots=self._snapshots, counters=self._counters,
             version=self._tables.version, unmerged=unmerged_tables(self._tables.version, self.options),
+            has_failed=self._admission.failure is not None, free_bytes=self._upkeep.space.free_bytes,
         )  # fmt: skip
 
     # Inside

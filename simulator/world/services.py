@@ -43,7 +43,7 @@ def over_frames(tables: Iterable[Service], clock: Clock) -> dict[str, Handler]:
 def _upload_handler(method: Upload, clock: Clock) -> Handler:
     async def answer(incoming: Incoming) -> bytes:
         chunks = _chunks(incoming.body)
-        return await method.run(_one_by_one(chunks), Call(incoming.deadline - clock.monotonic(), _METADATA))
+        return await method.run(_one_by_one(chunks), Call(incoming.deadline - clock.boottime(), _METADATA))
 
     return answer
 

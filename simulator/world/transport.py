@@ -271,7 +271,7 @@ class SimulatedTransport:
                 late = DeadlineExceeded(f"{method} reached {self._name} after its deadline", outcome="failed")
                 self._tell(sender, (number, b"", encode_error(late)))
                 continue
-            deadline = self._clock.monotonic() + left / 1e6
+            deadline = self._clock.boottime() + left / 1e6
             handler = self._batch_handlers.get(method)
             if handler is not None and not self._is_draining:
                 self._arrivals += 1

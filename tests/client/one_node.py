@@ -14,12 +14,12 @@ from ringmill.cluster.adapters.network.grpc_streams import LINK, GrpcCarrier
 from ringmill.cluster.adapters.network.sockets.socket_listener import SocketListener
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import QuorumNotReached
+from ringmill.cluster.errors import QuorumNotReached, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ports import Incoming
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.wire.offers import offer_text
-from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, topology_pb2
+from ringmill.cluster.wire.stubs import kv_pb2, membership_pb2, repair_pb2, topology_pb2
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.table import Call, Service, unary
@@ -38,6 +38,8 @@ class OneNode:
     def __init__(self) -> None:
         self.values: dict[bytes, list[bytes]] = {}
         self.framed = 0
+        self.is_repair_silent = False
+        self.repair_refusals: list[RingmillError] = []  # of the next calls, asked for first to last
         self.waiting = 0  # calls about SLOW that have arrived
 
     def put(self, request: kv_pb2.PutRequest) -> kv_pb2.WriteReceipt:
@@ -66,10 +68,15 @@ class OneNode:
         }
         topology = {"Get": unary(topology_pb2.GetTopologyRequest, self._topology)}
         status = {"Status": unary(membership_pb2.StatusRequest, self._status)}
+        repair = {
+            "Run": unary(repair_pb2.RepairRunRequest, self._repair_run),
+            "Status": unary(repair_pb2.RepairStatusRequest, self._repair_status),
+        }
         return (
             Service("ringmill.v1.Kv", kv),
             Service("ringmill.v1.Topology", topology),
             Service("ringmill.v1.Membership", status),
+            Service("ringmill.v1.Repair", repair),
         )
 
     async def _unary_put(self, request: kv_pb2.PutRequest, _: Call) -> kv_pb2.WriteReceipt:
@@ -94,6 +101,20 @@ class OneNode:
         return membership_pb2.StatusResponse(
             cluster="one", epoch=1, node="n1", pid=4711, members=[view], keys=3, ranges_ok=16, n=1
         )
+
+    async def _repair_run(
+        self, request: repair_pb2.RepairRunRequest, _: Call
+    ) -> repair_pb2.RepairRunResponse:
+        if self.repair_refusals:
+            raise self.repair_refusals.pop(0)
+        return repair_pb2.RepairRunResponse(partitions=16)
+
+    async def _repair_status(
+        self, request: repair_pb2.RepairStatusRequest, _: Call
+    ) -> repair_pb2.RepairStatusResponse:
+        if self.is_repair_silent:
+            raise Unavailable("busy")
+        return repair_pb2.RepairStatusResponse(node="n1")
 
     async def framed_put(self, call: Incoming) -> bytes:
         self.framed += 1

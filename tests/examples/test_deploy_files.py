@@ -7,12 +7,14 @@ where it is installed.  No image is built.
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -80,6 +82,54 @@ def test_a_node_starts_with_the_environment_of_its_container(
     (tmp_path / "token").chmod(0o600)
     config = parse_arguments([])
     assert config.address == environment["RINGMILL_ADVERTISE"] and config.tls is not None
+
+
+def test_each_container_has_the_key_of_its_own_node_alone() -> None:
+    """Who has another node's key can pose as that one, and tasks of jobs read what the node's user can."""
+    for name, one in compose()["services"].items():
+        secrets = [mount for mount in one["volumes"] if ":/etc/ringmill" in mount]
+        assert secrets == [f"./secrets/{name}:/etc/ringmill:ro"]
+    pod = manifests()["StatefulSet"]["spec"]["template"]["spec"]
+    whole = {one["name"] for one in pod["volumes"] if "secret" in one and "items" not in one["secret"]}
+    assert whole and not whole & {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    named = {item["key"] for one in pod["volumes"] for item in one.get("secret", {}).get("items", ())}
+    assert named == {"ca.pem", "ca.crl"}
+
+
+def test_a_pods_own_secrets_are_copied_again_when_its_init_container_runs_again() -> None:
+    """The copies have modes of the Secret: nobody but root may write them."""
+    (init,) = manifests()["StatefulSet"]["spec"]["template"]["spec"]["initContainers"]
+    with TemporaryDirectory() as top:  # pytest's own folders are closed to another user
+        secret, own = Path(top, "secret"), Path(top, "own")
+        for folder in (secret, own):
+            folder.mkdir()
+        for folder, mode in ((Path(top), 0o755), (secret, 0o755), (own, 0o777)):
+            folder.chmod(mode)
+        for name in ("token", *(f"ringmill-{at}.{kind}" for at in (0, 1) for kind in ("pem", "key"))):
+            (secret / name).write_text("secret\n")
+            (secret / name).chmod(0o444)
+        line = [
+            part.replace("/run/ringmill", str(secret)).replace("/etc/ringmill", str(own))
+            for part in init["command"]
+        ]
+        for _ in range(2):
+            done = subprocess.run(
+                line, env={"PATH": os.environ["PATH"], "RINGMILL_ID": "ringmill-1"}, timeout=20,
+                capture_output=True, text=True, check=False, user=None if os.geteuid() else 65534,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+        assert sorted(each.name for each in own.iterdir()) == ["ringmill-1.key", "ringmill-1.pem", "token"]
+        assert not any(each.stat().st_mode & 0o077 for each in own.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["containers/Containerfile", "kubernetes/ringmill.yaml", "systemd/README.md"]
+)
+def test_a_layout_names_the_list_of_revocations(name: str) -> None:
+    """Without it `ringmill ca revoke` has no effect until all nodes are started anew."""
+    assert re.search(
+        r"(?:RINGMILL_TLS_CRL\W+(?:value: )?|tls-crl = \")/[\w/]+/ca\.crl", (DEPLOY / name).read_text()
+    )
 
 
 def test_the_services_of_compose_have_what_they_mount() -> None:

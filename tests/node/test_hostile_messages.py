@@ -57,7 +57,7 @@ def ask_everything(seed: int, tunables: Tunables) -> tuple[set[str], dict[str, s
 
     async def ask(handler: Any, method: str, body: bytes) -> None:
         async with asyncio.timeout(0.5):
-            deadline = asyncio.get_running_loop().time() + 0.5
+            deadline = world.nodes["n1"].clock.boottime() + 0.5
             answer = handler(Incoming(NodeId("n2"), method, body, deadline, Priority.WRITE))
             if isawaitable(answer):
                 await answer

@@ -22,6 +22,7 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.connection import token_links_of
+from ringmill.cluster.adapters.system_clock import SystemClock
 
 if TYPE_CHECKING:
     from ringmill.client.backups.backup_progress import BackupProgress
@@ -75,6 +76,7 @@ def restore(
                         lambda: db.topology,
                         check_tables=check_tables,
                         is_resumed=resume,
+                        clock=SystemClock(),
                         pace=pace,
                         progress=progress,
                     )

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -145,18 +146,27 @@ async def _tidied(db: AsyncClient, run: ChaosRun) -> None:
     try:
         if names := await put_back(run.folder, run.nodes):
             output.note(f"put back: {' '.join(names)}")
-    except RingmillError as error:
+    except (RingmillError, OSError) as error:
         output.note(f"not all nodes serve again: {error}; try `ringmill cluster up`")
     if left := await drop_keyspaces(db, run.options):
         output.note(f"keyspaces that could not be dropped: {' '.join(left)}; `ringmill keyspace drop NAME`")
 
 
 def _written(folder: str, run: ChaosRun) -> str:
-    """The path of the file with the history of the keys whose promise was broken; "" without any."""
+    """The path of the file with the history of the keys whose promise was broken; "" without any, and where
+    it cannot be written."""
     lines = run.witness()
     if not lines:
         return ""
     path = os.path.join(folder, f"chaos-{run.options.seed}-{run.options.tag}.jsonl")
-    with os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+    try:
+        with os.fdopen(
+            open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8"
+        ) as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+    except OSError as error:  # the verdict is told all the same
+        output.note(f"the history of what was broken could not be written to {path}: {error.strerror}")
+        with suppress(OSError):
+            os.unlink(path)
+        return ""
     return path

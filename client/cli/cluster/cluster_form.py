@@ -51,6 +51,7 @@ def form(settings: Settings, members: str | None, replicas: int | None, partitio
     from ringmill.client.local.cluster_forming import Effort, Shape
     from ringmill.client.local.cluster_forming import form as form_nodes
 
+    settings.take_back()  # --cluster chooses no local cluster here
     names = _names(settings, members)
     addresses = list(names) or _addresses(settings)
     owners = replicas or min(DEFAULT_REPLICAS, len(addresses))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import click
 
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.failure_text import as_told
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
 from ringmill.client.local.local_state import LocalCluster, LocalNode
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume", "stop"]
 
@@ -27,8 +30,6 @@ def stop(settings: Settings, nodes: tuple[str, ...]) -> None:
     """Stop nodes in order (SIGTERM): each leaves service first, so that no request fails."""
 
     def act(node: LocalNode) -> str:
-        if local_cluster.node_state(node) == "stopped":
-            raise local_cluster.not_running(node)
         return local_cluster.stop_nodes([node])[node.id]
 
     local_cluster.required_cluster(settings.cluster_folder)
@@ -127,18 +128,36 @@ def restart(settings: Settings, nodes: tuple[str, ...], rolling: bool, force: bo
 )
 @pass_local
 def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -> None:
-    """Show the logs of the named nodes, or of all; each line begins with its node."""
+    """Show the logs of the named nodes, or of all; each line begins with its node.
+
+    With -o json and --follow each line is a document of its own.
+    """
     from ringmill.client.local import log_files
 
     cluster = local_cluster.required_cluster(settings.cluster_folder)
     paths = {node.id: cluster.log_path(node) for node in cluster.chosen(nodes)}
+    if follow:
+        # all are opened before the first line is printed, so that nothing is missed meanwhile
+        followed = {name: log_files.FollowedLog(path) for name, path in paths.items()}
+        for name, log in followed.items():
+            for line in log.last_lines(lines):
+                _print_line(settings, name, line)
+        log_files.follow_files(followed, partial(_print_line, settings))
+        return
     found = [(name, line) for name, path in paths.items() for line in log_files.tail(path, lines)]
     if settings.output == "json":
         output.show(settings, [{"node": name, "line": line} for name, line in found], (), ())
-    for name, line in found if settings.output != "json" else ():
+        return
+    for name, line in found:
+        _print_line(settings, name, line)
+
+
+def _print_line(settings: Settings, name: str, line: str) -> None:
+    """A line of a log; in JSON a document of its own."""
+    if settings.output == "json":
+        print(output.to_json({"node": name, "line": line}, sys.stdout), flush=True)
+    else:
         print(f"{name}\t{line}", flush=True)
-    if follow:
-        log_files.follow_files(paths, lambda name, line: print(f"{name}\t{line}", flush=True))
 
 
 def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) -> LocalCluster:
@@ -148,16 +167,34 @@ def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) ->
         cluster = local_cluster.required_cluster(folder)
         chosen = cluster.chosen(names)
         local_cluster.stop_nodes(chosen)
-        return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
+        try:
+            return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
+        except (RingmillError, OSError) as error:
+            told = as_told(error)
+            told.detail.setdefault(
+                "changed", f"{' '.join(node.id for node in chosen)} stopped, and not started again"
+            )
+            told.outcome = "unknown"
+            raise told from None
 
 
 def _each(settings: Settings, names: Sequence[str], act: Callable[[LocalNode], str]) -> None:
-    """Act on each named node, and say what was done."""
+    """Act on each named node, and say what was done.
+
+    Raises NotFound before anything was done when one of them does not run.
+    """
     cluster = local_cluster.required_cluster(settings.cluster_folder)
-    if len(set(names)) < len(names):
-        raise InvalidArgument(f"a node is named twice: {' '.join(names)}")
-    chosen = [cluster.node(name) for name in names]
-    rows = [(node.id, node.pid, act(node)) for node in chosen]
+    chosen = cluster.chosen(names) if names else []
+    local_cluster.check_run(chosen)
+    rows: list[tuple[str, int, str]] = []
+    for node in chosen:
+        try:
+            rows.append((node.id, node.pid, act(node)))
+        except RingmillError as error:
+            if rows:
+                error.detail["changed"] = "; ".join(f"{name} {done}" for name, _, done in rows)
+                error.outcome = "unknown"
+            raise
     document = {
         "cluster": cluster.name,
         "nodes": [{"id": name, "pid": pid, "done": done} for name, pid, done in rows],

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ringmill.client.cli.cluster.cluster_status import POLL_S, look
 from ringmill.client.cli.frame import output
+from ringmill.client.cli.frame.failure_text import as_told
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
@@ -50,8 +51,8 @@ async def restart_rolling(settings: Settings, names: Sequence[str], *, is_forced
             serves = time.monotonic()
             if not is_forced:
                 await _wait_caught_up(settings, name, timeout_s)
-        except RingmillError as error:
-            raise _stopped_at(error, chosen, number) from None
+        except (RingmillError, OSError) as error:
+            raise _stopped_at(as_told(error), chosen, number) from None
         caught_up = time.monotonic()
         output.note(
             f"{name} ({number} of {len(chosen)}): {ended} after {stopped - begun:.1f} s, "
@@ -81,7 +82,7 @@ def _stopped_at(error: RingmillError, chosen: Sequence[str], number: int) -> Rin
     told = [f"{' '.join(done)} restarted"] if done else []
     told.append(f"{name} was stopped and has not come back")
     told += [f"{' '.join(left)} not touched"] if left else []
-    error.detail["changed"] = "; ".join(told)
+    error.detail["changed"], error.outcome = "; ".join(told), "unknown"
     again = f", then `ringmill cluster restart --rolling {' '.join(left)}`" if left else ""
     error.hint = (
         f"see `ringmill cluster logs {name}`; bring it back by `ringmill cluster restart {name}`{again}"

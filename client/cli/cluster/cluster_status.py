@@ -19,7 +19,7 @@ from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, cluster_names, load_cluster
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
 
 if TYPE_CHECKING:
     from ringmill.client.administration.hot_view import HotView
@@ -66,21 +66,35 @@ def status(settings: Settings, check: bool, target: str | None, is_hot: bool) ->
 
 @click.command("list")
 @pass_local
-def list_clusters(settings: Settings) -> None:
-    """List the local clusters in RINGMILL_HOME (./.ringmill unless set)."""
-    found = [
-        load_cluster(os.path.join(settings.home_folder, name)) for name in cluster_names(settings.home_folder)
-    ]
-    rows = [
-        (one.name, len(one.nodes), _running(one), one.nodes[0].address if one.nodes else "", one.folder)
-        for one in found
-        if one
-    ]
-    document = [
-        {"cluster": name, "nodes": nodes, "running": running, "first": first, "folder": folder}
-        for name, nodes, running, first, folder in rows
-    ]
+def list_clusters(settings: Settings) -> ExitCode:
+    """List the local clusters in RINGMILL_HOME (./.ringmill unless set).
+
+    Exits with 1 when one of them cannot be read; the others are listed all the same.
+    """
+    rows: list[tuple[object, ...]] = []
+    document: list[dict[str, object]] = []
+    damaged: list[RingmillError] = []
+    for name in cluster_names(settings.home_folder):
+        try:
+            one = load_cluster(os.path.join(settings.home_folder, name))
+        except (RingmillError, OSError) as error:
+            damaged.append(failure_text.as_told(error))
+            document.append({"cluster": name, "error": str(damaged[-1])})
+            continue
+        if one:
+            row = (
+                one.name,
+                len(one.nodes),
+                _running(one),
+                one.nodes[0].address if one.nodes else "",
+                one.folder,
+            )
+            rows.append(row)
+            document.append(dict(zip(("cluster", "nodes", "running", "first", "folder"), row, strict=True)))
     output.show(settings, document, ("CLUSTER", "NODES", "RUNNING", "FIRST", "FOLDER"), rows)
+    for trouble in damaged if settings.output != "json" else ():
+        failure_text.tell(trouble, ExitCode.FAILED, settings)
+    return ExitCode.FAILED if damaged else ExitCode.DONE
 
 
 def _wait(settings: Settings, timeout_s: float, *, is_settled: bool) -> ExitCode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ringmill.client.cli.frame import output
@@ -34,7 +35,7 @@ def show_hot(settings: Settings, view: HotView) -> None:
     if settings.output == "json":
         output.show(settings, view.to_dict(), (), ())
         return
-    tell = print if settings.is_terminal else output.note
+    tell = partial(output.beside, settings)
     output.show(settings, (), _COLUMNS, [_row(each) for each in view.keys[:_KEYS_SHOWN]])
     tell(f"{view.requests_s:,.0f} requests a second on keys; work of nodes: {_work(view.work_by_node)}")
     if view.silent:

@@ -48,7 +48,7 @@ async def _made(settings: Settings, node: str, ttl_s: float) -> tuple[str, list[
     from ringmill.cluster.access.client_token import PREFIX
     from ringmill.cluster.access.cluster_secret import cluster_secret
     from ringmill.cluster.ids import NodeId
-    from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, JoinGrant
+    from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, JoinGrant, hint_for_member
 
     async with open_client(settings) as db:
         topology = (await db.ring.show()).topology
@@ -62,7 +62,7 @@ async def _made(settings: Settings, node: str, ttl_s: float) -> tuple[str, list[
     if topology.has_member(NodeId(node)):
         raise Conflict(
             f"{node} is a member of cluster {topology.name}",
-            hint=f"`ringmill cluster replace {node}` gives it another disk",
+            hint=hint_for_member(node),
         )
     expires_s = int(time.time() + ttl_s)
     grant = JoinGrant(topology.cluster, NodeId(node), expires_s, os.urandom(JOIN_NONCE_BYTES))

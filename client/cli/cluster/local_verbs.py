@@ -36,9 +36,11 @@ def pass_local(verb: Callable[Concatenate[Settings, P], T]) -> Callable[P, T]:
     def checked(settings: Settings, /, *args: P.args, **kwargs: P.kwargs) -> T:
         name = click.get_current_context().info_name or ""
         if settings.endpoints:
+            origin = settings.origins.get("endpoints", "--endpoints")
+            instead = _INSTEAD.get(name, _BY_HAND)
             raise InvalidArgument(
-                f"`cluster {name}` acts on local processes, but --endpoints names {settings.endpoints[:80]}",
-                hint=_INSTEAD.get(name, _BY_HAND),
+                f"`cluster {name}` acts on local processes, but {origin} names {settings.endpoints[:80]}",
+                hint=instead if "endpoints" in settings.given else f"name a local --cluster; {instead}",
             )
         return verb(settings, *args, **kwargs)
 

@@ -10,6 +10,7 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster
+from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:
     from ringmill.client.administration.status import ClusterStatus, NodeStatus
@@ -44,22 +45,21 @@ def show_status(settings: Settings, seen: ClusterStatus, cluster: LocalCluster |
     """Print the summary, the table and the reasons; in a pipe only the rows go to stdout."""
     local = {node.id: node.pid for node in cluster.nodes} if cluster else {}
     pids = {node.id: node.pid or local.get(node.id) for node in seen.nodes}
-    tell = print if settings.is_terminal else output.note
     if settings.output != "json":
-        tell(summary(settings, seen))
+        (print if settings.is_terminal else output.note)(summary(settings, seen))
     output.show(settings, _document(seen, pids), COLUMNS, [_row(node, pids[node.id]) for node in seen.nodes])
     for reason in seen.reasons if settings.output != "json" else ():
-        tell(f"  {reason}")
+        output.beside(settings, f"  {reason}")
     for line in (_moves(seen), _deletes(seen), _containment(seen)) if settings.output != "json" else ():
         if line:
-            tell(f"  {line}")
+            output.beside(settings, f"  {line}")
 
 
 def summary(settings: Settings, seen: ClusterStatus) -> str:
     """Name, health and partitions on one line."""
     partitions = seen.ranges
     return (
-        f"{seen.cluster}  {output.paint(settings, seen.health)}  epoch {seen.epoch}  N={seen.n}"
+        f"{printable(seen.cluster)}  {output.paint(settings, seen.health)}  epoch {seen.epoch}  N={seen.n}"
         f"  partitions: {partitions.ok} complete, {partitions.under_replicated} under-replicated,"
         f" {partitions.no_quorum} without quorum"
     )

@@ -18,7 +18,7 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import NotFound, QuorumNotReached, RingmillError
 from ringmill.cluster.printable import printable
 
-__all__ = ["FileFailed", "Interrupted", "tell"]
+__all__ = ["FileFailed", "Interrupted", "as_told", "tell"]
 
 _DEFAULT_HINTS = {
     "INVALID_ARGUMENT": "change the argument that the first line names; `ringmill help` lists the verbs",
@@ -53,6 +53,11 @@ class Interrupted(RingmillError):
 
     code: ClassVar[str] = "INTERRUPTED"
     exit_code: ClassVar[int] = 130
+
+
+def as_told(error: RingmillError | OSError) -> RingmillError:
+    """The error that is told: of a file that failed, a FileFailed."""
+    return error if isinstance(error, RingmillError) else FileFailed.of(error)
 
 
 def tell(error: RingmillError, code: ExitCode, settings: Settings) -> None:

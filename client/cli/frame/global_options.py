@@ -109,10 +109,9 @@ def _store(ctx: click.Context, option: click.Parameter, value: object) -> None:
         return
     settings, name = ctx.ensure_object(Settings), _setting(option)
     try:
-        settings.set(name, value, option.opts[-1])
+        settings.set_by_flag(name, value, option.opts[-1])
     except InvalidArgument as error:
         raise click.BadParameter(str(error), ctx, option) from error
-    settings.given.add(name)
 
 
 def _refuse(ctx: click.Context, option: click.Parameter, value: object) -> None:

@@ -16,7 +16,7 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.printable import printable
 
 __all__ = [
-    "advise", "fields", "next_command", "note", "paint", "show", "span", "text_of",
+    "advise", "beside", "fields", "next_command", "note", "paint", "show", "show_bytes", "span", "text_of",
     "to_json", "write_bytes",
 ]  # fmt: skip
 
@@ -58,6 +58,14 @@ def fields(settings: Settings, document: Mapping[str, Any], rows: Sequence[tuple
 def note(text: str) -> None:
     """Print a line for people on stderr, beside the answer."""
     print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
+
+
+def beside(settings: Settings, text: str) -> None:
+    """Print a line that goes with a table: on a terminal where the table is, else on stderr."""
+    if settings.is_terminal:
+        print(printable(text, keep="\n\t"))
+    else:
+        note(text)
 
 
 def advise(settings: Settings, text: str) -> None:
@@ -105,6 +113,16 @@ def write_bytes(data: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def show_bytes(settings: Settings, value: bytes, *, is_hex: bool) -> None:
+    """Print a value and a line end: as text on a terminal, unchanged in a pipe."""
+    if is_hex:
+        print(value.hex())
+    elif settings.is_terminal:
+        print(text_of(value))
+    else:
+        write_bytes(value + b"\n")
 
 
 def _cell(value: object) -> str:

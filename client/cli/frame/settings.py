@@ -36,6 +36,7 @@ NODES_OWN = (
     "traces", "zone",
 )  # fmt: skip
 """RINGMILL_* variables of nodes (node/configuration/node_settings.py) that mean nothing to a command."""
+_OF_ENDPOINTS = ("endpoints", "token", "token_file", "tls_ca", "tls_cert", "tls_key")
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -47,7 +48,7 @@ class Settings:
     """The settings of one command.  `output` "table" means tab-separated rows when stdout is no terminal.
 
     `given` names the settings that a flag of this command line set, `origins` says where each comes from that
-    is not a default.
+    is not a default.  `left_out` are those of the environment and of files that a flag made meaningless.
     """
 
     cluster: str = DEFAULT_CLUSTER
@@ -66,6 +67,7 @@ class Settings:
     debug: bool = False
     given: set[str] = field(default_factory=set)
     origins: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, tuple[str, str]] = field(default_factory=dict)  # value and origin
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
@@ -118,6 +120,30 @@ class Settings:
             )
         setattr(self, name, value)
         self.origins[name] = origin
+
+    def set_by_flag(self, name: str, value: object, flag: str) -> None:
+        """Set what a flag of this command line says.  Raises InvalidArgument as `set`.
+
+        A typed --cluster leaves out endpoints that nobody typed, and what opens their cluster: the request
+        would go there, and not to the cluster that was named.
+        """
+        self.set(name, value, flag)
+        self.given.add(name)
+        if "endpoints" in self.given:
+            self.take_back()
+        elif "cluster" in self.given and self.endpoints:
+            for each in _OF_ENDPOINTS:
+                if each not in self.given and each in self.origins:
+                    self.left_out[each] = (getattr(self, each), self.origins[each])
+                    setattr(self, each, "")
+                    self.origins[each] = f"{self.origins[each]}, left out because of --cluster"
+
+    def take_back(self) -> None:
+        """Undo what --cluster left out, but for what flags have set since."""
+        for name, (value, origin) in self.left_out.items():
+            if name not in self.given:
+                self.set(name, value, origin)
+        self.left_out.clear()
 
     @property
     def timeout_s(self) -> float:

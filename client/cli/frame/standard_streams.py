@@ -2,13 +2,15 @@
 
 A verb whose reader has gone goes on, and what it prints goes to /dev/null: its work is done and its code is
 told, as in `ringmill job run … | head`.  Only verbs that do nothing but print, perhaps without an end, are
-ended by that, as in `ringmill scan | head`.  A stderr that nobody reads ends nothing.
+ended by that, as in `ringmill scan | head`.  A stderr that nobody reads ends nothing, nor one that cannot be
+written.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from typing import IO, TYPE_CHECKING, Final, TextIO, cast
 
@@ -30,18 +32,38 @@ class NobodyReads(BrokenPipeError):
 
 
 class _Lasting(io.FileIO):
-    """An output that goes to /dev/null once nobody reads it, unless that ends the verb."""
+    """An output that goes to /dev/null once nobody reads it, unless that ends the verb.
+
+    It takes all that it is given or raises: with PYTHONUNBUFFERED nobody above it writes the rest of what a
+    full disk took a part of.
+    """
 
     verb = ""
 
     def write(self, data: ReadableBuffer, /) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
         try:
-            return super().write(data)
+            while left:
+                taken = super().write(left)
+                if taken is None:  # another program has made it not block
+                    _wait_writable(self.fileno())
+                left = left[taken or 0 :]
         except BrokenPipeError as error:
             if self.fileno() == 1 and _Lasting.verb in ENDED_BY_THEIR_READER:
                 raise NobodyReads(*error.args) from error
-        abandon(self.fileno())
-        return len(memoryview(data).cast("B"))
+            abandon(self.fileno())
+        except OSError:
+            if self.fileno() != 2:
+                raise
+            abandon(2)  # as a log on a full disk: the verb and its code are worth more than its notes
+        return size
+
+
+def _wait_writable(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll()
 
 
 def runs(verb: str) -> None:

@@ -117,10 +117,12 @@ def bar_text(state: JobState, stage: StageSummary) -> str:
     """What stands beside the bar of a stage; how long the job still takes beside the one that it is at."""
     present = next((one for one in state.stages if one.done < one.total), None)
     left = f"  {state.left}" if state.left is not None and stage is present else ""
-    return f"{stage.done}/{stage.total}  {_rate(stage, state.seconds)}{left}"
+    return f"{stage.done}/{stage.total}  {_read(stage)}{left}"
 
 
-def _rate(stage: StageSummary, seconds: float) -> str:
-    if not stage.bytes_done or seconds <= 0 or stage.done == stage.total:
-        return f"{stage.bytes_done / 1e6:.1f} MB" if stage.bytes_done else ""
-    return f"{stage.bytes_done / 1e6 / seconds:.1f} MB/s"
+def _read(stage: StageSummary) -> str:
+    """How much it has read: no rate, as nobody tells when the stage began, and for how long it was paused."""
+    if not stage.bytes_done:
+        return ""
+    whole = "" if stage.done == stage.total else f" of {max(stage.bytes_total, stage.bytes_done) / 1e6:.1f}"
+    return f"{stage.bytes_done / 1e6:.1f}{whole} MB"

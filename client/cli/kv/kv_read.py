@@ -82,7 +82,8 @@ def get(
         output.write_bytes(_one_of(item, sibling))
     else:
         shown = item.siblings if sibling is None else (_one_of(item, sibling),)
-        _print_values(settings, shown, is_hex)
+        for value in shown:
+            output.show_bytes(settings, value, is_hex=is_hex)
         if len(item.siblings) > 1:
             output.note(f"{len(item.siblings)} siblings: concurrent writes that nobody has resolved")
             resolve = f"ringmill put --context {item.context.text} {typed_key(name)} VALUE"
@@ -158,16 +159,6 @@ def _print_info(item: Item) -> None:
     """A line for each value, newest first, beside the output."""
     for dot, left_s in zip_longest(item.dots, item.ttls):
         output.note(f"{dot}  {'never expires' if left_s is None else f'expires in {output.span(left_s)}'}")
-
-
-def _print_values(settings: Settings, values: tuple[bytes, ...], is_hex: bool) -> None:
-    for value in values:
-        if is_hex:
-            print(value.hex())
-        elif settings.is_terminal:
-            print(output.text_of(value))
-        else:
-            output.write_bytes(value + b"\n")
 
 
 def _owner(owner: OwnerCopy) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def touch(
     if (ttl is None) is not no_ttl:
         raise InvalidArgument(
             "give --ttl TIME or --no-ttl, one of the two",
-            hint=f"`ringmill touch {typed_key(name)} --ttl 60s`",
+            hint=f"`ringmill touch --ttl 60s {typed_key(name)}`",
         )
     options = touch_options(
         None if ttl is None else kv_write.ttl_s_of(ttl, name),
@@ -61,4 +61,4 @@ def touch(
         session,
         lambda space, memory: send_touch(space, name, options, memory),
     )
-    output.next_command(settings, f"ringmill get {typed_key(name)} --info")
+    output.next_command(settings, f"ringmill get --info {typed_key(name)}")

@@ -114,6 +114,6 @@ def register(settings: Settings, key: str, keyspace: str, is_hex: bool) -> None:
     elif settings.output == "raw":
         output.write_bytes(found.value)
     else:
-        click.echo(found.value.hex() if is_hex else found.value.decode("utf-8", "backslashreplace"))
+        output.show_bytes(settings, found.value, is_hex=is_hex)
         if settings.verbose:
             output.note(f"version {found.version}")

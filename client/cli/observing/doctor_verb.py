@@ -17,6 +17,7 @@ from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local.local_state import load_cluster
 from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:
     from ringmill.client.doctor.finding import Finding
@@ -88,6 +89,6 @@ def _print(settings: Settings, findings: Sequence[Finding]) -> None:
         if not settings.is_terminal:
             print("\t".join((mark, each.check, output.text_of(each.told.encode()), remedy)))
             continue
-        print(f"{output.paint(settings, f'{mark:2}', color)}  {each.check:{width}}  {each.told}")
+        print(f"{output.paint(settings, f'{mark:2}', color)}  {each.check:{width}}  {printable(each.told)}")
         if remedy:
-            print(f"    {'':{width}}  do: {remedy}")
+            print(f"    {'':{width}}  do: {printable(remedy)}")

@@ -65,9 +65,9 @@ async def _views(db: AsyncClient, every_s: float) -> AsyncIterator[TopView]:
             continue
         hot = None
         with contextlib.suppress(RingmillError):
-            hot = await db.hot()
+            hot = await db.hot(status=status)
         yield top_view(status, earlier, now, hot)
-        earlier = {**earlier, **now}
+        earlier = now
 
 
 @contextmanager

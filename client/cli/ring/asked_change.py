@@ -19,7 +19,7 @@ from ringmill.client.cli.ring.ring_moves import follow, moves_document
 from ringmill.client.cli.ring.ring_plan import plan_document, plan_story
 from ringmill.client.local.local_state import load_cluster
 from ringmill.client.local.newcomers import stop_and_forget, take_back
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import Conflict, InvalidArgument, RingmillError
 
 __all__ = ["DRY", "NO_WAIT", "START_S", "YES", "AskedChange", "agreed", "carry_out", "take_away"]
 
@@ -85,8 +85,13 @@ def carry_out(settings: Settings, asked: AskedChange, starts: str = "") -> None:
             click.echo(f"decided in epoch {made.epoch}; partitions move now")
         output.next_command(settings, "ringmill cluster moves --follow")
         return
-    view = asyncio.run(follow(settings, before))
-    _check_made(settings, asked)
+    try:
+        view = asyncio.run(follow(settings, before))
+        _check_made(settings, asked)
+    except Conflict:  # it was given up: the members are as before
+        raise
+    except RingmillError as error:
+        raise _went_on(error, f"decided in epoch {made.epoch}; partitions move on") from error
     took_s = time.perf_counter() - begun
     if settings.output == "json":
         document = {**moves_document(view), "changed": made.changed, "seconds": round(took_s, 3)}
@@ -121,8 +126,21 @@ async def _member_states(settings: Settings) -> dict[str, str]:
 def take_away(settings: Settings, node: str) -> None:
     """Stop the process of a local node that has left, once the others know that it has; its folder stays."""
     if not settings.endpoints:
-        asyncio.run(_known_without(settings))
+        try:
+            asyncio.run(_known_without(settings))
+        except RingmillError as error:
+            raise _went_on(error, f"{node} has left; its process was not stopped") from error
         _stop(settings, node)
+
+
+def _went_on(error: RingmillError, changed: str) -> RingmillError:
+    """The error of what came after a change that was made."""
+    twin = error.with_outcome("unknown")
+    twin.detail["changed"] = changed
+    twin.hint = "`ringmill cluster moves --follow` waits for the end; " + (
+        "`ringmill cluster stop NODE` then ends a local node that has left"
+    )
+    return twin
 
 
 async def _known_without(settings: Settings) -> None:

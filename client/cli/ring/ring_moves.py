@@ -16,6 +16,7 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import open_client
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ def moves(settings: Settings, pause: bool, resume: bool, abort: bool, follows: b
         output.show(settings, moves_document(view), (), ())
         return
     for line in _story(view):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 class FollowedBytes:
@@ -86,6 +87,7 @@ async def follow(settings: Settings, before: Mapping[str, int] | None = None) ->
                     output.note(f"not told now: {error.message}")
                     await asyncio.sleep(_LOOK_S)
                     continue
+                looks = 0
                 total = max(total, view.left)
                 view = replace(view, read_bytes=followed.since(view.read_bytes))
                 tell(view, total)

@@ -64,10 +64,9 @@ def plan_ring(
         columns = ("PARTITION", "FILLS", "LEAVES", "FROM", "BYTES")
         output.show(settings, (), columns, [_move_row(move) for move in plan.moves])
     else:
-        tell = click.echo if settings.is_terminal else output.note
         output.show(settings, (), _COLUMNS, _rows(plan))
         for line in plan_story(plan):
-            tell(line)
+            output.beside(settings, line)
 
 
 def plan_story(plan: TopologyPlan) -> list[str]:

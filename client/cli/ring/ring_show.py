@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -51,7 +52,7 @@ def draw(settings: Settings, view: RingView, *, lists_all: bool) -> None:
         return
     topology = view.topology
     output.show(settings, (), _COLUMNS, [_row(view, load) for load in view.loads])
-    tell = print if settings.is_terminal else output.note
+    tell = partial(output.beside, settings)
     tell(
         f"epoch {topology.epoch}, N={topology.n}, {topology.partitions} partitions; "
         f"the fullest node has {view.balance:.2f} of its share"

@@ -20,6 +20,7 @@ MOST_STREAMS = 500
 MOST_BODIES = 256
 BODIES_OF_ONE = 200
 """Bodies on their way of one caller: an address, or a token that nodes have confirmed."""
+STREAMS_OF_ONE = 400
 BATCHES_AT_ONCE = 4
 """Others wait: what each reads takes memory until it is told."""
 
@@ -30,7 +31,7 @@ class HttpAdmission:
 
     callers: CallerLimits = field(default_factory=CallerLimits)
     requests: Room = field(default_factory=lambda: Room(MOST_REQUESTS))
-    streams: Room = field(default_factory=lambda: Room(MOST_STREAMS))
+    streams: SharedRoom = field(default_factory=lambda: SharedRoom(MOST_STREAMS, STREAMS_OF_ONE))
     bodies: SharedRoom = field(default_factory=lambda: SharedRoom(MOST_BODIES, BODIES_OF_ONE))
     cache: ReadCache | None = None
     batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BATCHES_AT_ONCE))
@@ -51,16 +52,17 @@ class Slot:
     """The place of one request among those that are under way, or of a stream among the streams."""
 
     def __init__(self, admission: HttpAdmission, caller: str) -> None:
-        """`caller` is whose share of the bodies it takes."""
+        """`caller` is whose share of the bodies and streams it takes."""
         self._rooms = admission
         self._caller = caller
-        self._in: Room | None = None
+        self._is_in = False  # among the requests
+        self._is_a_stream = False
         self._users = 0
         self._at_end: list[Callable[[], None]] = []
 
     def __enter__(self) -> Slot:
         """Raises HttpRefusal 503 when there is no room."""
-        self._enter(self._rooms.requests, "requests")
+        self._enter()
         self._users += 1
         return self
 
@@ -88,39 +90,47 @@ class Slot:
         Raises HttpRefusal 503 when too many bodies are on their way, and afterwards when there are too many
         requests.
         """
-        bodies, former = self._rooms.bodies, self._in
+        bodies, was_in = self._rooms.bodies, self._is_in
         if not bodies.enter(self._caller):
             raise _busy(f"has bodies of other requests on their way, {bodies.share} of one caller at most")
-        self._in = None
-        if former is not None:
-            former.leave()
+        self._leave_requests()
         try:
             yield
         finally:
             bodies.leave(self._caller)
-        if former is not None:
-            self._enter(former, "requests")
+        if was_in:
+            self._enter()
 
     def becomes_a_stream(self) -> None:
         """It goes on until its caller leaves it, so it is counted as such.  Raises HttpRefusal 503."""
-        former = self._in
-        self._enter(self._rooms.streams, "streams")
-        if former is not None:
-            former.leave()
+        streams = self._rooms.streams
+        if self._is_a_stream:
+            return
+        if not streams.enter(self._caller):
+            raise _busy(f"has its streams under way, {streams.share} of one caller at most")
+        self._is_a_stream = True
+        self._leave_requests()
 
     def _leave(self, _: object = None) -> None:
         self._users -= 1
         if self._users:
             return
-        if self._in is not None:
-            self._in.leave()
+        self._leave_requests()
+        if self._is_a_stream:
+            self._rooms.streams.leave(self._caller)
         for do in self._at_end:
             do()
 
-    def _enter(self, room: Room, what: str) -> None:
-        if not room.enter():
-            raise _busy(f"has {room.most} {what} under way")
-        self._in = room
+    def _enter(self) -> None:
+        requests = self._rooms.requests
+        if not requests.enter():
+            raise _busy(f"has {requests.most} requests under way")
+        self._is_in = True
+
+    def _leave_requests(self) -> None:
+        if self._is_in:
+            self._rooms.requests.leave()
+        self._is_in = False
 
 
 def _busy(why: str) -> HttpRefusal:

@@ -10,13 +10,15 @@ from dataclasses import asdict
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ringmill.client.administration.hot_view import HotView
+from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus
 from ringmill.client.administration.top_view import TopView, top_view
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.page.live_view import live_view, ring_picture
 from ringmill.client.gateway.page.timeline import Timeline
-from ringmill.cluster.errors import ClientClosed, RingmillError
+from ringmill.client.jobs.job_values import JobList
+from ringmill.cluster.errors import ClientClosed, PermissionDenied, RingmillError
 
 __all__ = ["ClusterWatcher", "PageMessage"]
 
@@ -27,6 +29,7 @@ EVERY_S: Final = 1.0
 ASK_S: Final = 2.0
 HOT_EVERY: Final = 2  # looks
 MOST_SAMPLES: Final = 300
+FRESH_S: Final = 5.0
 WAITING: Final = 8
 MOST_WAITING: Final = 200
 LOOKERS: Final = 64
@@ -58,9 +61,12 @@ class ClusterWatcher:
         self._live: dict[str, Any] | None = None
         self._trouble: PageMessage | None = None  # instead of a newer look
         self._hot: HotView | None = None
+        self._moves: MovesView | None = None
+        self._jobs: JobList | None = None
         self._metrics: Mapping[str, NodeMetrics] = {}
         self._lookers: set[asyncio.Queue[PageMessage]] = set()
         self._looking: asyncio.Task[None] | None = None
+        self._looked_at = 0.0  # on the loop's clock
 
     async def subscribe(self) -> AsyncGenerator[PageMessage, None]:
         """What is known, then what is new.  A slow reader misses looks, and no ring and no event; for one
@@ -70,6 +76,7 @@ class ClusterWatcher:
         """
         if len(self._lookers) >= LOOKERS:
             raise RingmillError(f"{LOOKERS} pages look at this cluster already", hint="close one of them")
+        self._forget_old_look()
         queue: asyncio.Queue[PageMessage] = asyncio.Queue()
         for message in self._known():
             queue.put_nowait(message)
@@ -102,6 +109,18 @@ class ClusterWatcher:
             queue.put_nowait(_END)
         self._lookers.clear()
 
+    def _forget_old_look(self) -> None:
+        """Nobody has looked for a while: what was so is told no more, and no rate since then is one of now.
+
+        The samples, the events and the ring stay: they tell their time, or their epoch.
+        """
+        is_looking = self._looking is not None and not self._looking.done()
+        if is_looking or asyncio.get_running_loop().time() - self._looked_at < FRESH_S:
+            return
+        self._live = self._trouble = self._hot = self._moves = self._jobs = None
+        self._metrics = {}
+        self._timeline.pause()
+
     def _known(self) -> list[PageMessage]:
         known = [PageMessage("history", {"samples": list(self._samples), "events": self._told_events()})]
         if self._ring is not None:
@@ -113,7 +132,7 @@ class ClusterWatcher:
         return known
 
     def _told_events(self) -> list[dict[str, Any]]:
-        return [asdict(event) for event in self._timeline.events]
+        return [asdict(event) for event in self._timeline.told()]
 
     async def _look_on(self) -> None:
         loop, looks = asyncio.get_running_loop(), 0
@@ -129,26 +148,34 @@ class ClusterWatcher:
             except Exception:
                 log.exception("the live page could not be told what the cluster does")
                 self._tell_trouble("an error in the gateway")
-            looks += 1
+            looks, self._looked_at = looks + 1, loop.time()
             await asyncio.sleep(max(0.0, until - loop.time()))
 
     async def _look(self, *, is_hot: bool) -> None:
         db = self._client
-        seen = await db.status(timeout=ASK_S)
+        told = await asyncio.gather(
+            _outcome(db.status(timeout=ASK_S)),
+            _outcome(db.metrics(timeout=ASK_S)),
+            _outcome(db.members.moves(timeout=ASK_S)),
+            _outcome(db.jobs.list()),
+        )
+        seen, metrics, moves, jobs = told
+        if isinstance(seen, RingmillError):
+            raise seen
         at_s = self._now_s()
         if self._ring is None or self._ring["epoch"] < seen.epoch:
-            view = await _unless_refused(db.ring.show(status=seen, timeout=ASK_S))
-            if view is not None:
+            view = await _outcome(db.ring.show(status=seen, timeout=ASK_S))
+            if not isinstance(view, RingmillError):
                 self._ring = ring_picture(view.topology)
                 self._tell(PageMessage("ring", self._ring))
         if is_hot:
-            self._hot = await _unless_refused(db.hot(status=seen, timeout=ASK_S))
-        moves = await _unless_refused(db.members.moves(timeout=ASK_S))
-        jobs = await _unless_refused(db.jobs.list())
-        pace = await self._pace(seen)
-        if events := self._timeline.look(at_s, seen, moves):
+            self._hot = _kept(await _outcome(db.hot(status=seen, timeout=ASK_S)), self._hot)
+        self._moves, self._jobs = _kept(moves, self._moves), _kept(jobs, self._jobs)
+        pace = self._pace(seen, {} if isinstance(metrics, RingmillError) else metrics)
+        if events := self._timeline.look(at_s, seen, self._moves):
             self._tell(PageMessage("events", [asdict(event) for event in events]))
-        self._live = live_view(at_s, seen, self._hot, moves, None if jobs is None else jobs.jobs, pace)
+        listed = None if self._jobs is None else self._jobs.jobs
+        self._live = live_view(at_s, seen, self._hot, self._moves, listed, pace)
         sample = {name: self._live[name] for name in ("at_s", "requests_s", "pace")} | {"hints": seen.hints}
         self._samples.append({**sample, "work": {each["id"]: each["work_s"] for each in self._live["nodes"]}})
         self._trouble = None
@@ -158,10 +185,9 @@ class ClusterWatcher:
         self._trouble = PageMessage("trouble", {"at_s": self._now_s(), "message": message})
         self._tell(self._trouble)
 
-    async def _pace(self, seen: ClusterStatus) -> TopView | None:
+    def _pace(self, seen: ClusterStatus, now: Mapping[str, NodeMetrics]) -> TopView | None:
         """What happened since the last look; None when that cannot be said."""
-        earlier, now = self._metrics, await _unless_refused(self._client.metrics(timeout=ASK_S))
-        self._metrics = now or {}
+        earlier, self._metrics = self._metrics, now
         return top_view(seen, earlier, now) if earlier and now else None
 
     def _tell(self, message: PageMessage) -> None:
@@ -172,11 +198,18 @@ class ClusterWatcher:
                 queue.put_nowait(message)
 
 
-async def _unless_refused(asking: Awaitable[T]) -> T | None:
-    """The answer; None when this client may not ask, or nobody answers."""
+async def _outcome(asking: Awaitable[T]) -> T | RingmillError:
+    """The answer, or why there is none.  Raises ClientClosed."""
     try:
         return await asking
     except ClientClosed:
         raise
-    except RingmillError:
+    except RingmillError as error:
+        return error
+
+
+def _kept(outcome: T | RingmillError, former: T | None) -> T | None:
+    """What is shown: nothing to a client that may not ask, and the former answer while there is no other."""
+    if isinstance(outcome, PermissionDenied):
         return None
+    return former if isinstance(outcome, RingmillError) else outcome

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from importlib.resources import files
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
@@ -19,9 +19,9 @@ from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.http.bodies import json_answer
 from ringmill.client.gateway.http.call import HttpCall
 from ringmill.client.gateway.http.problems import HttpRefusal
-from ringmill.client.gateway.http.streams import EVENTS_TYPE, OpenStream, event_text
+from ringmill.client.gateway.http.streams import EVENTS_TYPE, OpenStream, event_text, with_beats
 from ringmill.client.gateway.http.table.http_route import HttpRoute
-from ringmill.client.gateway.page.cluster_watcher import ClusterWatcher
+from ringmill.client.gateway.page.cluster_watcher import ClusterWatcher, PageMessage
 from ringmill.client.gateway.page.live_view import job_view
 
 __all__ = ["LivePage"]
@@ -31,6 +31,8 @@ POLICY: Final = (
     "default-src 'self'; style-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
 )
 KEPT_WATCHERS: Final = 8
+LOOKING_S: Final = 2.0
+"""Between two signs of life, which page.js waits for."""
 
 
 class LivePage:
@@ -76,7 +78,7 @@ class LivePage:
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
 
     async def _live(self, call: HttpCall) -> web.StreamResponse:
-        """What the cluster does, once a second, until the page is closed."""
+        """What the cluster does, once a second, until the page is closed; comments while a look lasts."""
         call.slot.becomes_a_stream()
         stream = OpenStream(call, EVENTS_TYPE)
         async with aclosing(self._watcher(call.client).subscribe()) as messages:
@@ -85,8 +87,13 @@ class LivePage:
             if not await stream.begin():
                 return await stream.end()
             await stream.write(event_text(message.kind, message.body))
-            async for message in messages:
-                await stream.write(event_text(message.kind, message.body))
+            beats = cast(
+                "AsyncGenerator[PageMessage | None, None]", with_beats(messages, LOOKING_S, call.ending)
+            )
+            async with aclosing(beats):
+                async for each in beats:
+                    told = b": looking\n\n" if each is None else event_text(each.kind, each.body)
+                    await stream.write(told)
         return await stream.end()
 
     def _watcher(self, client: AsyncClient) -> ClusterWatcher:

@@ -30,27 +30,49 @@ class Event:
 
 
 class Timeline:
-    """The newest changes, oldest first."""
+    """The newest changes."""
 
     def __init__(self) -> None:
-        self.events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._events: deque[Event] = deque()
+        self._before: dict[str, Event] = {}  # the last older `state` of each node
         self._seen: ClusterStatus | None = None
+        self._states: dict[str, str] = {}  # of the nodes, when somebody looked last
         self._is_moving = False
+
+    def told(self) -> list[Event]:
+        """The newest changes, oldest first; before them the state that each node had then."""
+        return [*self._before.values(), *self._events]
+
+    def pause(self) -> None:
+        """Nobody looks for a while.  At the next look only states are compared: they are told as they are
+        then, and nobody knows when the rest has changed.
+        """
+        self._seen, self._is_moving = None, False
 
     def look(self, at_s: float, seen: ClusterStatus, moves: MovesView | None) -> list[Event]:
         """What has changed since the last look; at the first one, the state of each node."""
         found = [Event(at_s, *each) for each in self._changes(seen, moves)]
-        self._seen = seen
+        self._seen, self._states = seen, {node.id: node.state for node in seen.nodes}
         self._is_moving = moves is not None and not moves.is_over
-        self.events.extend(found)
+        self._events.extend(found)
+        while len(self._events) > MOST_EVENTS:
+            self._let_go(self._events.popleft())
         return found
+
+    def _let_go(self, event: Event) -> None:
+        if event.kind == "state":
+            self._before.pop(event.node, None)
+            if event.value != "gone":
+                self._before[event.node] = event
 
     def _changes(self, seen: ClusterStatus, moves: MovesView | None) -> Iterator[tuple[str, str, str, str]]:
         before = self._seen
         known = {} if before is None else {node.id: node for node in before.nodes}
         for node in seen.nodes:
+            if self._states.get(node.id) != node.state:
+                yield "state", node.id, node.state, f"{node.id} is {node.state}"
             yield from _of_node(known.get(node.id), node)
-        for gone in known.keys() - {node.id for node in seen.nodes}:
+        for gone in sorted(self._states.keys() - {node.id for node in seen.nodes}):
             yield "state", gone, "gone", f"{gone} is no member any more"
         if before is None:
             return
@@ -74,8 +96,6 @@ class Timeline:
 
 
 def _of_node(before: NodeStatus | None, now: NodeStatus) -> Iterator[tuple[str, str, str, str]]:
-    if before is None or before.state != now.state:
-        yield "state", now.id, now.state, f"{now.id} is {now.state}"
     if before is None:
         return
     if _was_restarted(before, now):

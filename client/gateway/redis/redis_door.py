@@ -112,6 +112,8 @@ class RedisDoor:
             self._gone[connection.id] = connection
             if connection.held_bytes:
                 self.has_grown(0)
+                if len(self._gone) > self.limits.most_gone:
+                    self._drop(next(iter(self._gone.values())))
             else:
                 self.has_ended(connection)
         if not self._connections:
@@ -141,11 +143,15 @@ class RedisDoor:
             size = held.pop(largest)
             total -= size
             if largest.is_gone:
-                _log.warning("what %s had under way as it went is dropped: %d bytes", largest.address, size)
-                largest.drop()
-                self.has_ended(largest)
+                self._drop(largest)
             else:
                 largest.give_up(f"this connection has {size} bytes under way; all together may have {most}")
+
+    def _drop(self, gone: RedisConnection) -> None:
+        size = gone.held_bytes
+        _log.warning("what %s had under way as it went is dropped: %d bytes", gone.address, size)
+        gone.drop()
+        self.has_ended(gone)
 
     def monotonic(self) -> float:
         return self._clock.monotonic()
@@ -158,7 +164,7 @@ class RedisDoor:
             await asyncio.sleep(_LOOK_EVERY_S)
             now_s = self._clock.monotonic()
             for connection in self.connections():
-                if why := connection.lateness(now_s):
+                if why := connection.why_late(now_s):
                     connection.give_up(why)
             self._make_room()  # what a connection holds grows by more than what comes
             if self._give_back is not None and self._most_bytes - self._told_bytes > _WORTH_GIVING_BACK:

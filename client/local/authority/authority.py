@@ -186,17 +186,19 @@ class Authority:
         return _identity(fresh[0])
 
     def finish(self) -> list[str]:
-        """End a rotation: trust the new authority alone, and remove the former key.
+        """End a rotation: trust the new authority alone, and remove the former key; also one that was left by
+        an end that was interrupted.
 
         Returns the ids of the former ones.  Raises Conflict when there is no rotation, and when certificates
         of the former one are the newest of their names.
         """
         with self.files.alone():
             signers, issued = self._signers(), self.files.issued()
-            if len(signers) == 1:
+            ours, now = _identity(signers[0][0]), _now().timestamp()
+            former = [each for each in self.files.authority_keys() if each != ours]
+            if len(signers) == 1 and not former:
                 raise Conflict(f"--dir {self.files.path} is within no rotation: one authority is trusted")
             newest = {each.name: each for each in issued if not each.revoked}.values()
-            ours, now = _identity(signers[0][0]), _now().timestamp()
             left = [each.name for each in newest if each.authority != ours and each.until > now]
             if left:
                 raise Conflict(
@@ -206,7 +208,6 @@ class Authority:
                 )
             self.files.replace(self.files.bundle, _pem(signers[0][0]))
             self._write_revocations(signers[:1], issued)
-            former = [_identity(each) for each, _ in signers[1:]]
             for identity in former:
                 self.files.remove(self.files.authority_key(identity))
         return former

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from ringmill.cluster.errors import Conflict, CorruptData, NotFound, PermissionD
 __all__ = ["AuthorityFolder", "Issued"]
 
 _FORMAT: Final = 1
+_AUTHORITY_KEY: Final = re.compile(r"ca-([0-9a-f]+)\.key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class AuthorityFolder:
 
     def authority_key(self, identity: str) -> str:
         return self._file(f"ca-{identity}.key")
+
+    def authority_keys(self) -> list[str]:
+        """The ids of the authorities whose keys are here."""
+        names = sorted(os.listdir(self.path))
+        return [found[1] for name in names if (found := _AUTHORITY_KEY.fullmatch(name))]
 
     def make(self) -> None:
         """Make the folder.  Raises Conflict when there is an authority in it."""

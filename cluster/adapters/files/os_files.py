@@ -14,6 +14,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,8 @@ _data_sync = getattr(os, "fdatasync", os.fsync)
 class OsFileSystem:
     """Files of this machine.  `close` ends its threads; files it opened stay usable without waiting calls.
 
+    A thread is started when it is first needed, which may be long after the start, at the system's limit on
+    threads; whoever cannot do without them calls `start_threads` first.
     Pickled, it is a door to the same files with threads of its own, started when first needed.
     """
 
@@ -63,6 +66,20 @@ class OsFileSystem:
 
     def paced(self, bytes_per_s: float) -> FileSystem:
         return OsFileSystem(Pace(bytes_per_s))
+
+    def start_threads(self) -> None:
+        """Raises OSError when the system gives no more threads."""
+        may_end = threading.Event()
+        try:
+            for pool, count in ((self._syncer, 1), (self._readers, _READER_THREADS)):
+                for _ in range(count):  # each waits, so the next one needs a thread of its own
+                    pool.submit(may_end.wait)
+        except RuntimeError as error:
+            raise OSError(
+                errno.EAGAIN, f"{error}; see `ulimit -u` and the limits of the container"
+            ) from error
+        finally:
+            may_end.set()
 
     def close(self) -> None:
         self._syncer.shutdown()

@@ -64,7 +64,7 @@ class AnsweredStream:
         self._clock = clock
         self._meter = meter
         self.dialler = dialler
-        self.used_at = clock.monotonic()  # when a frame has last come, or begun to leave
+        self.used_at = clock.boottime()  # when a frame has last come, or begun to leave
         self.allowed: set[tuple[str, int]] = set()  # methods with their classes
         self.outbox: PacedWriter[Answer] = PacedWriter(self._encode, gathers=dialler.gathers)
         self.under_way = 0
@@ -75,7 +75,7 @@ class AnsweredStream:
 
     def _encode(self, answers: list[Answer]) -> bytes:
         """With a stamp for a dialler that knows stamps: its own frames have them."""
-        self.used_at = self._clock.monotonic()
+        self.used_at = self._clock.boottime()
         clock_us = microseconds(self._clock.boottime()) if self.is_stamped else None
         return encode_answers(answers, clock_us)
 
@@ -99,11 +99,11 @@ class AnsweredStream:
     def note_done(self, method: str, begun: float) -> None:
         """A call is about to be answered that was read at `begun`."""
         if self._meter is not None:
-            self._meter.done(method, self._clock.monotonic() - begun)
+            self._meter.done(method, self._clock.boottime() - begun)
 
     def note_failed(self, method: str, error: Exception, begun: float) -> None:
         if self._meter is not None and method.startswith(self.dialler.prefix):
-            self._meter.failed(method, error, self._clock.monotonic() - begun)
+            self._meter.failed(method, error, self._clock.boottime() - begun)
 
     def guess_less(self) -> None:
         """No answer has come yet, so its size is not known and may be small."""

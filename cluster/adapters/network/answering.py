@@ -165,7 +165,7 @@ class Answering:
 
         Returns how many there are.  Their clients dial anew when they ask the next time.
         """
-        before = self._clock.monotonic() - IDLE_S
+        before = self._clock.boottime() - IDLE_S
         idle = [
             served
             for served in self._streams
@@ -213,17 +213,16 @@ class Answering:
             operations, runs = self.gate.screen(operations, len(frame))
             if runs:
                 served.refuse(runs, self.gate.refusal())
-        now, now_us = self._clock.monotonic(), microseconds(self._clock.boottime())
-        looked_at = served.used_at = now
+        looked_at = served.used_at = now = self._clock.boottime()
         batches: dict[BatchHandler, list[_Arrival]] = {}
-        late_s = late_us(sent_us, now_us) * 1e-6
+        late_s = late_us(sent_us, microseconds(now)) * 1e-6
         room = served.room(len(self._streams), len(operations))
         turn_ends = served.calls_a_turn
         for number, operation in enumerate(operations, 1):
             if number > room:
                 self._hand_over(batches)
                 room += await self._wait_for_room(served, len(operations) - number + 1)
-                looked_at = self._clock.monotonic()
+                looked_at = self._clock.boottime()
             deadline = now + operation[2] * 1e-6 - late_s
             span = None
             if self.tracer is not None:
@@ -237,7 +236,7 @@ class Answering:
                 self._hand_over(batches)
                 await asyncio.sleep(0)
                 turn_ends = number + served.calls_a_turn
-                looked_at = self._clock.monotonic()
+                looked_at = self._clock.boottime()
         self._hand_over(batches)
 
     async def _wait_for_room(self, served: AnsweredStream, wanted: int) -> int:
@@ -318,7 +317,7 @@ class Answering:
         """Start one operation; what can be answered at once is."""
         identity, method, _, priority, body = operation
         try:
-            self._admit(served, method, priority, deadline, self._clock.monotonic())
+            self._admit(served, method, priority, deadline, self._clock.boottime())
             handler = self._handlers[method]
             incoming = Incoming(served.dialler.node, method, body, deadline, _PRIORITIES[priority])
             if span is None:

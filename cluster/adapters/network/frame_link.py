@@ -174,7 +174,7 @@ class FrameLink:
 
     def _begin(self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended) -> _Call:
         self._admit(method, body)
-        call = _Call(self, method, body, priority, self._clock.monotonic() + timeout_s, ended)
+        call = _Call(self, method, body, priority, self._clock.boottime() + timeout_s, ended)
         call.expire_in(self._wheel, timeout_s)
         self._outbox.offer(call, len(body))
         return call
@@ -196,6 +196,7 @@ class FrameLink:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
+            self._end_waiting()  # a task that was cancelled before its first step has not done so
 
     def _admit(self, method: str, body: bytes) -> None:
         """Refuse what cannot be sent now, and see that a stream is there or being dialled."""
@@ -233,8 +234,8 @@ class FrameLink:
 
     def _encode(self, calls: list[_Call]) -> bytes:
         """The frame of those calls that someone still waits for; from here on they count as sent."""
-        now = self._clock.monotonic()
-        now_us = microseconds(self._clock.boottime())
+        now = self._clock.boottime()
+        now_us = microseconds(now)
         operations: list[Operation] = []
         traces: list[tuple[int, bytes]] = []
         for call in calls:
@@ -256,7 +257,10 @@ class FrameLink:
                 pass
         finally:
             self._running = None
-            self._fail_waiting(Unavailable(f"{self._name}: the link has ended"))
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        self._fail_waiting(Unavailable(f"{self._name}: the link has ended"))
 
     async def _serve_one_stream(self) -> bool:
         """True when a stream was established (and has ended); False when none could be."""

@@ -15,6 +15,7 @@ import resource
 from collections.abc import Callable
 from typing import Final
 
+from ringmill.cluster.adapters.in_thread import in_thread
 from ringmill.cluster.beats import next_beat
 
 __all__ = ["DescriptorWatch", "connections_below", "raise_limit"]
@@ -77,7 +78,7 @@ class DescriptorWatch:
         loop, is_brief = asyncio.get_running_loop(), False
         while True:
             # Listing thousands would block the loop; listing few costs less than waking a thread.
-            used = in_use() if is_brief else await asyncio.to_thread(in_use)
+            used = in_use() if is_brief else await in_thread(in_use)
             is_brief = used is not None and used < BRIEF
             self.look(used, loop.time())
             await next_beat(LOOK_S)

@@ -29,6 +29,7 @@ __all__ = ["LoopWatchdog"]
 ASK_EVERY_S: Final = 0.5
 STALL_S: Final = 1.0
 TELL_FOR_S: Final = 60.0
+ENDING_S: Final = 0.5  # for a thread that is about to write to the log; it is a daemon
 _MOST_FRAMES: Final = 40
 _log = logging.getLogger(__name__)
 
@@ -67,9 +68,9 @@ class LoopWatchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_over.set()
+        self._is_over.set()  # first: the thread looks at it once it has cleared the other
         self._answered.set()
-        self._thread.join()
+        self._thread.join(ENDING_S)
 
     @property
     def reason(self) -> str:
@@ -94,6 +95,8 @@ class LoopWatchdog:
         while not self._is_over.wait(self._ask_every_s):
             asked_at = time.monotonic()
             self._answered.clear()
+            if self._is_over.is_set():  # set after the wait had run out: no loop answers any more
+                return
             try:
                 self._loop.call_soon_threadsafe(self._answer, asked_at)
             except RuntimeError:  # the loop was closed

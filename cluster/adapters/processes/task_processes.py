@@ -30,6 +30,7 @@ from typing import Any, Final
 
 import msgpack
 
+from ringmill.cluster.adapters.in_thread import in_thread
 from ringmill.cluster.adapters.processes.captured_output import CapturedOutput
 from ringmill.cluster.adapters.processes.child_process import ChildProcess
 from ringmill.cluster.adapters.processes.family_end import end_family
@@ -393,7 +394,7 @@ async def _end_family_of(process: ChildProcess, mark: str) -> None:
 
     for pause_s in _LOOKS_AFTER_S:  # the mark of one who is just being executed cannot be read
         await asyncio.sleep(pause_s)
-        await asyncio.to_thread(end_family, roots, _TABLE)
+        await in_thread(end_family, roots, _TABLE)
     process.kill()
     with contextlib.suppress(TimeoutError):  # it hangs in the kernel: nothing waits for it
         async with asyncio.timeout(_END_TIMEOUT_S):

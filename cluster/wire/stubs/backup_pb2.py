@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ringmill/cluster/wire/stubs/backup.proto\x12\x0bringmill.v1\" \n\x0bLookRequest\x12\x11\n\tkeyspaces\x18\x01 \x03(\t\"y\n\x0cLookResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\x10\n\x08removals\x18\x06 \x01(\x04\x12\x0f\n\x07holding\x18\x07 \x03(\t\"\x0c\n\nPinRequest\"*\n\x0bPinnedTable\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\xc5\x01\n\x0bPinResponse\x12\'\n\x04node\x18\x01 \x01(\x0b\x32\x19.ringmill.v1.LookResponse\x12\x0b\n\x03pin\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x0c\n\x04\x65\x64it\x18\x04 \x01(\x0c\x12(\n\x06tables\x18\x05 \x03(\x0b\x32\x18.ringmill.v1.PinnedTable\x12\x0f\n\x07lacking\x18\x06 \x03(\r\x12\x13\n\x0blacks_hints\x18\x07 \x01(\x08\x12\x10\n\x08topology\x18\x08 \x01(\x0c\"-\n\x10HashTableRequest\x12\x0b\n\x03pin\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\x04\"#\n\x11HashTableResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"=\n\x10ReadTableRequest\x12\x0b\n\x03pin\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"!\n\x11ReadTableResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x1b\n\x0cUnpinRequest\x12\x0b\n\x03pin\x18\x01 \x01(\t\"\x0f\n\rUnpinResponse\"h\n\x13\x42ringObjectsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x10\n\x08keyspace\x18\x03 \x01(\t\x12\x0c\n\x04keys\x18\x04 \x03(\x0c\x12\x0f\n\x07objects\x18\x05 \x03(\x0c\"\x16\n\x14\x42ringObjectsResponse\"^\n\x15\x42ringRegistersRequest\x12\x10\n\x08keyspace\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\x12\x11\n\tregisters\x18\x03 \x03(\x0c\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\"\x18\n\x16\x42ringRegistersResponse2\x87\x04\n\x06\x42\x61\x63kup\x12;\n\x04Look\x12\x18.ringmill.v1.LookRequest\x1a\x19.ringmill.v1.LookResponse\x12\x38\n\x03Pin\x12\x17.ringmill.v1.PinRequest\x1a\x18.ringmill.v1.PinResponse\x12J\n\tHashTable\x12\x1d.ringmill.v1.HashTableRequest\x1a\x1e.ringmill.v1.HashTableResponse\x12J\n\tReadTable\x12\x1d.ringmill.v1.ReadTableRequest\x1a\x1e.ringmill.v1.ReadTableResponse\x12>\n\x05Unpin\x12\x19.ringmill.v1.UnpinRequest\x1a\x1a.ringmill.v1.UnpinResponse\x12S\n\x0c\x42ringObjects\x12 .ringmill.v1.BringObjectsRequest\x1a!.ringmill.v1.BringObjectsResponse\x12Y\n\x0e\x42ringRegisters\x12\".ringmill.v1.BringRegistersRequest\x1a#.ringmill.v1.BringRegistersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ringmill/cluster/wire/stubs/backup.proto\x12\x0bringmill.v1\" \n\x0bLookRequest\x12\x11\n\tkeyspaces\x18\x01 \x03(\t\"\x9a\x01\n\x0cLookResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\x10\n\x08removals\x18\x06 \x01(\x04\x12\x0f\n\x07holding\x18\x07 \x03(\t\x12\r\n\x05up_ms\x18\t \x01(\x04\x12\x10\n\x08is_owing\x18\x08 \x01(\x08\"\x0c\n\nPinRequest\"*\n\x0bPinnedTable\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\xc5\x01\n\x0bPinResponse\x12\'\n\x04node\x18\x01 \x01(\x0b\x32\x19.ringmill.v1.LookResponse\x12\x0b\n\x03pin\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x0c\n\x04\x65\x64it\x18\x04 \x01(\x0c\x12(\n\x06tables\x18\x05 \x03(\x0b\x32\x18.ringmill.v1.PinnedTable\x12\x0f\n\x07lacking\x18\x06 \x03(\r\x12\x13\n\x0blacks_hints\x18\x07 \x01(\x08\x12\x10\n\x08topology\x18\x08 \x01(\x0c\"-\n\x10HashTableRequest\x12\x0b\n\x03pin\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\x04\"#\n\x11HashTableResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"=\n\x10ReadTableRequest\x12\x0b\n\x03pin\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"!\n\x11ReadTableResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x1b\n\x0cUnpinRequest\x12\x0b\n\x03pin\x18\x01 \x01(\t\"\x0f\n\rUnpinResponse\"h\n\x13\x42ringObjectsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x10\n\x08keyspace\x18\x03 \x01(\t\x12\x0c\n\x04keys\x18\x04 \x03(\x0c\x12\x0f\n\x07objects\x18\x05 \x03(\x0c\"\x16\n\x14\x42ringObjectsResponse\"^\n\x15\x42ringRegistersRequest\x12\x10\n\x08keyspace\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\x12\x11\n\tregisters\x18\x03 \x03(\x0c\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\"\x18\n\x16\x42ringRegistersResponse2\x87\x04\n\x06\x42\x61\x63kup\x12;\n\x04Look\x12\x18.ringmill.v1.LookRequest\x1a\x19.ringmill.v1.LookResponse\x12\x38\n\x03Pin\x12\x17.ringmill.v1.PinRequest\x1a\x18.ringmill.v1.PinResponse\x12J\n\tHashTable\x12\x1d.ringmill.v1.HashTableRequest\x1a\x1e.ringmill.v1.HashTableResponse\x12J\n\tReadTable\x12\x1d.ringmill.v1.ReadTableRequest\x1a\x1e.ringmill.v1.ReadTableResponse\x12>\n\x05Unpin\x12\x19.ringmill.v1.UnpinRequest\x1a\x1a.ringmill.v1.UnpinResponse\x12S\n\x0c\x42ringObjects\x12 .ringmill.v1.BringObjectsRequest\x1a!.ringmill.v1.BringObjectsResponse\x12Y\n\x0e\x42ringRegisters\x12\".ringmill.v1.BringRegistersRequest\x1a#.ringmill.v1.BringRegistersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,34 +33,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LOOKREQUEST']._serialized_start=57
   _globals['_LOOKREQUEST']._serialized_end=89
-  _globals['_LOOKRESPONSE']._serialized_start=91
-  _globals['_LOOKRESPONSE']._serialized_end=212
-  _globals['_PINREQUEST']._serialized_start=214
-  _globals['_PINREQUEST']._serialized_end=226
-  _globals['_PINNEDTABLE']._serialized_start=228
-  _globals['_PINNEDTABLE']._serialized_end=270
-  _globals['_PINRESPONSE']._serialized_start=273
-  _globals['_PINRESPONSE']._serialized_end=470
-  _globals['_HASHTABLEREQUEST']._serialized_start=472
-  _globals['_HASHTABLEREQUEST']._serialized_end=517
-  _globals['_HASHTABLERESPONSE']._serialized_start=519
-  _globals['_HASHTABLERESPONSE']._serialized_end=554
-  _globals['_READTABLEREQUEST']._serialized_start=556
-  _globals['_READTABLEREQUEST']._serialized_end=617
-  _globals['_READTABLERESPONSE']._serialized_start=619
-  _globals['_READTABLERESPONSE']._serialized_end=652
-  _globals['_UNPINREQUEST']._serialized_start=654
-  _globals['_UNPINREQUEST']._serialized_end=681
-  _globals['_UNPINRESPONSE']._serialized_start=683
-  _globals['_UNPINRESPONSE']._serialized_end=698
-  _globals['_BRINGOBJECTSREQUEST']._serialized_start=700
-  _globals['_BRINGOBJECTSREQUEST']._serialized_end=804
-  _globals['_BRINGOBJECTSRESPONSE']._serialized_start=806
-  _globals['_BRINGOBJECTSRESPONSE']._serialized_end=828
-  _globals['_BRINGREGISTERSREQUEST']._serialized_start=830
-  _globals['_BRINGREGISTERSREQUEST']._serialized_end=924
-  _globals['_BRINGREGISTERSRESPONSE']._serialized_start=926
-  _globals['_BRINGREGISTERSRESPONSE']._serialized_end=950
-  _globals['_BACKUP']._serialized_start=953
-  _globals['_BACKUP']._serialized_end=1472
+  _globals['_LOOKRESPONSE']._serialized_start=92
+  _globals['_LOOKRESPONSE']._serialized_end=246
+  _globals['_PINREQUEST']._serialized_start=248
+  _globals['_PINREQUEST']._serialized_end=260
+  _globals['_PINNEDTABLE']._serialized_start=262
+  _globals['_PINNEDTABLE']._serialized_end=304
+  _globals['_PINRESPONSE']._serialized_start=307
+  _globals['_PINRESPONSE']._serialized_end=504
+  _globals['_HASHTABLEREQUEST']._serialized_start=506
+  _globals['_HASHTABLEREQUEST']._serialized_end=551
+  _globals['_HASHTABLERESPONSE']._serialized_start=553
+  _globals['_HASHTABLERESPONSE']._serialized_end=588
+  _globals['_READTABLEREQUEST']._serialized_start=590
+  _globals['_READTABLEREQUEST']._serialized_end=651
+  _globals['_READTABLERESPONSE']._serialized_start=653
+  _globals['_READTABLERESPONSE']._serialized_end=686
+  _globals['_UNPINREQUEST']._serialized_start=688
+  _globals['_UNPINREQUEST']._serialized_end=715
+  _globals['_UNPINRESPONSE']._serialized_start=717
+  _globals['_UNPINRESPONSE']._serialized_end=732
+  _globals['_BRINGOBJECTSREQUEST']._serialized_start=734
+  _globals['_BRINGOBJECTSREQUEST']._serialized_end=838
+  _globals['_BRINGOBJECTSRESPONSE']._serialized_start=840
+  _globals['_BRINGOBJECTSRESPONSE']._serialized_end=862
+  _globals['_BRINGREGISTERSREQUEST']._serialized_start=864
+  _globals['_BRINGREGISTERSREQUEST']._serialized_end=958
+  _globals['_BRINGREGISTERSRESPONSE']._serialized_start=960
+  _globals['_BRINGREGISTERSRESPONSE']._serialized_end=984
+  _globals['_BACKUP']._serialized_start=987
+  _globals['_BACKUP']._serialized_end=1506
 # @@protoc_insertion_point(module_scope)

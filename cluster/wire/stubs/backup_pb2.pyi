@@ -53,6 +53,8 @@ class LookResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     REMOVALS_FIELD_NUMBER: _builtins.int
     HOLDING_FIELD_NUMBER: _builtins.int
+    UP_MS_FIELD_NUMBER: _builtins.int
+    IS_OWING_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     disk: _builtins.str
     start: _builtins.int
@@ -60,6 +62,10 @@ class LookResponse(_message.Message):
     epoch: _builtins.int
     removals: _builtins.int
     """entries that this start has removed because others hold them, or nobody needs them"""
+    up_ms: _builtins.int
+    """since this start of the node"""
+    is_owing: _builtins.bool
+    """it keeps a former copy of a partition whose owners may lack something of it"""
     @_builtins.property
     def holding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """those of the keyspaces of which something is stored here, deletes too"""
@@ -74,10 +80,12 @@ class LookResponse(_message.Message):
         epoch: _builtins.int = ...,
         removals: _builtins.int = ...,
         holding: _abc.Iterable[_builtins.str] | None = ...,
+        up_ms: _builtins.int = ...,
+        is_owing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "disk", b"disk", "epoch", b"epoch", "holding", b"holding", "node", b"node", "removals", b"removals", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "disk", b"disk", "epoch", b"epoch", "holding", b"holding", "is_owing", b"is_owing", "node", b"node", "removals", b"removals", "start", b"start", "up_ms", b"up_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

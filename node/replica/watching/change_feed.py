@@ -20,6 +20,9 @@ MOST_BYTES: Final = 8 << 20
 _KEPT_S: Final = 120.0
 """Without a question for this long the feed ends: longer than a client pauses that goes on elsewhere."""
 
+_TURN: Final = 1024
+"""Keys judged in one turn of the loop: about a millisecond."""
+
 
 class FeedPlace(NamedTuple):
     """`feed` is empty before the first answer."""
@@ -84,7 +87,7 @@ class ChangeFeed:
         try:
             while True:
                 woken.clear()
-                news = self._since(place, is_wanted, most)
+                news = await self._since(place, is_wanted, most)
                 left_s = until - self._clock.monotonic()
                 if news.keys or news.is_lost or left_s <= 0:
                     return news
@@ -117,18 +120,25 @@ class ChangeFeed:
         self._last.clear()
         self._size_bytes = 0
 
-    def _since(self, place: FeedPlace, is_wanted: Callable[[bytes], bool], most: int) -> FeedNews:
+    async def _since(self, place: FeedPlace, is_wanted: Callable[[bytes], bool], most: int) -> FeedNews:
+        """In turns of the loop, as there may be many.  A key that changes meanwhile is told again."""
         name = f"{self._boot}.{self._begun}".encode()
         if place.feed != name or not self._forgotten <= place.number <= self._number:
             return FeedNews((), FeedPlace(name, self._number), is_lost=True)
-        found: list[tuple[bytes, int]] = []
+        newest = self._number
+        changed: list[tuple[bytes, int]] = []
         for key in reversed(self._last):
             number = self._last[key]
             if number <= place.number:
                 break
+            changed.append((key, number))
+        found: list[bytes] = []
+        for judged, (key, number) in enumerate(reversed(changed), 1):
             if is_wanted(key):
-                found.append((key, number))
-        found.reverse()
-        taken = found[:most]
-        behind = taken[-1][1] if len(taken) < len(found) else self._number
-        return FeedNews(tuple(key for key, _ in taken), FeedPlace(name, behind))
+                found.append(key)
+                if len(found) == most:
+                    newest = number
+                    break
+            if judged % _TURN == 0:
+                await asyncio.sleep(0)
+        return FeedNews(tuple(found), FeedPlace(name, newest))

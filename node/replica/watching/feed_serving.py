@@ -73,7 +73,7 @@ class FeedServing:
         request = FeedRequest.decode(incoming.body)
         if self._waiting >= _MOST_WAITING:
             raise Overloaded(f"{self._waiting} wait for changes of this node, the limit is {_MOST_WAITING}")
-        left_s = incoming.deadline - self._clock.monotonic() - _ANSWER_S
+        left_s = incoming.deadline - self._clock.boottime() - _ANSWER_S
 
         def is_wanted(stored: bytes) -> bool:
             place = parse_object_key(stored)

@@ -25,7 +25,7 @@ from ringmill.cluster.errors import (
     QuorumNotReached,
     RingmillError,
 )
-from ringmill.cluster.ids import NodeId, Start
+from ringmill.cluster.ids import Epoch, NodeId, Start
 from ringmill.cluster.ports import Clock, Entropy
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock
@@ -90,7 +90,8 @@ class RegisterCoordinator:
         self._see(phase)
         attempt = _Attempt(self, route, deadline, None)
         async with self._turn(request, deadline):
-            return self._result(route, (await attempt.go_on())[0])
+            register, _ = await attempt.go_on()
+        return self._result(attempt.route, register)
 
     async def settle(self, request: RegisterRead) -> None:
         """Leave a register as it is by a round whose accept goes to all owners, as one may have missed it
@@ -135,7 +136,7 @@ class RegisterCoordinator:
                 raise
             raise error.with_outcome("unknown") from error
         assert applied is not None, "a change that is neither applied nor refused"
-        result = self._result(route, register)
+        result = self._result(attempt.route, register)
         return result._replace(version=applied.version, number=applied.number)
 
     async def _admitted(self, request: RegisterRead) -> tuple[Route, Deadline]:
@@ -200,7 +201,7 @@ class _Attempt:
         brought: Register | None = None,
     ) -> None:
         self._coordinator = coordinator
-        self._route = route
+        self.route = route
         self._deadline = deadline
         self._request = request
         self._is_for_all = is_for_all
@@ -223,7 +224,7 @@ class _Attempt:
             if self._deadline.left_s <= 0:
                 raise DeadlineExceeded(_NO_TURN, outcome="failed")
             ballot = self._coordinator._next_ballot()
-            phase = await rounds.ask(PREPARE, self._route, self._deadline, ballot=ballot)
+            phase = await rounds.ask(PREPARE, self.route, self._deadline, ballot=ballot)
             self._coordinator._see(phase)
             if phase.is_met:
                 present, stands = _told(phase)
@@ -233,7 +234,7 @@ class _Attempt:
                 is_open = error is not None and self.may_be_under_way
                 if register is not present or not stands or is_open or self._is_for_all:
                     value = encode_register(register)
-                    phase = await rounds.ask(ACCEPT, self._route, self._deadline, ballot=ballot, value=value)
+                    phase = await rounds.ask(ACCEPT, self.route, self._deadline, ballot=ballot, value=value)
                     self._coordinator._see(phase)
                 if phase.is_met:
                     if error is not None:
@@ -287,6 +288,9 @@ class _Attempt:
     async def _again(self, phase: Phase, preempted: int) -> int:
         """Pause before another round.  Raises QuorumNotReached, DeadlineExceeded when there can be none."""
         deadline = self._deadline
+        if not phase.is_preempted and await self._goes_over(Epoch(phase.newer_epoch)):
+            sometimes("a request of a register goes on with the owners that have changed")
+            return preempted
         if not phase.is_preempted:
             silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
             verb = "a read of a register" if self._request is None else "a change of a register"
@@ -305,6 +309,26 @@ class _Attempt:
         bound = min(_FIRST_PAUSE_S * float(2**preempted), _LONGEST_PAUSE_S, deadline.left_s)
         await asyncio.sleep(bound * self._coordinator._entropy.uniform("register.pause"))
         return min(preempted + 1, 10)
+
+    async def _goes_over(self, epoch: Epoch) -> bool:
+        """Whether the register has another route by now, as an owner that refused has told (rule T5).
+
+        The next round is as one of a further attempt: what was accepted of this one has the same name (R4).
+        Who settles a register for owners that it knows (M5, R5) does not go over.
+        """
+        former, left_s = self.route, self._deadline.left_s
+        if epoch <= former.epoch or left_s <= 0 or self._is_for_all:
+            return False
+        try:
+            route = await self._coordinator._routes.register_by_name(
+                former.keyspace.name, former.key, epoch, left_s
+            )
+        except RingmillError:
+            return False
+        if route.keyspace.id != former.keyspace.id:
+            return False
+        self.route = route
+        return True
 
 
 def _told(phase: Phase) -> tuple[Register, bool]:

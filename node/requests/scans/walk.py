@@ -49,6 +49,13 @@ class Walk:
         """None when no key can lie within the bounds."""
         return None if self._high and self._high <= self._low else Step(self._first, self._low)
 
+    def resume(self, step: Step) -> Step | None:
+        """Where a page begins whose cursor names `step`, which may be of other bounds: behind the end of
+        these it is the next partition.  None at the end of the way."""
+        if self.begin() is None:
+            return None
+        return self.after(step.partition) if self._high and step.key >= self._high else step
+
     def after(self, partition: PartitionId) -> Step | None:
         """Where the next partition begins; None after the last one."""
         return None if partition >= self.last else Step(PartitionId(partition + 1), self._low)
@@ -83,7 +90,8 @@ def walk_of(request: ScanRequest, keyspace: KeyspaceId, partitions: int) -> tupl
     cursor = decode_cursor(request.cursor)
     if cursor.keyspace != keyspace or cursor.partition >= partitions:
         raise InvalidArgument("the cursor is of another keyspace or cluster")
-    return Walk(keyspace, cursor.bounds, partitions, request.until), Step(cursor.partition, cursor.key)
+    walk = Walk(keyspace, cursor.bounds, partitions, request.until)
+    return walk, walk.resume(Step(cursor.partition, cursor.key))
 
 
 def _high(bounds: ScanBounds) -> bytes:

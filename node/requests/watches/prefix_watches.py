@@ -9,7 +9,6 @@ to look at all keys (rules N3 and N4: docs/protocol/watches.md).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -64,10 +63,11 @@ class PrefixNews(NamedTuple):
 
 @dataclass(slots=True)
 class _Heard:
-    """What came of one poll: news by node, who has answered at all, and why others did not."""
+    """What came of one poll: news by node, how far those who have answered had none, and why others did
+    not answer."""
 
     news: dict[NodeId, FeedAnswer] = field(default_factory=dict)
-    nodes: set[NodeId] = field(default_factory=set)
+    quiet: dict[NodeId, FeedPlace] = field(default_factory=dict)
     failures: dict[NodeId, str] = field(default_factory=dict)
 
 
@@ -126,13 +126,16 @@ class PrefixWatches:
             for member in topology.members
         ]
         stopping = asyncio.create_task(woken.wait(), name="watch-stopping")
-        left_s = max(0.0, deadline.left_s - _ANSWER_S)
         try:
             if cursor.places:
-                await asyncio.wait([*follows, stopping], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.wait(follows, timeout=min(_TOGETHER_S, left_s))
+                await asyncio.wait(
+                    [*follows, stopping], timeout=_listening_s(deadline), return_when=asyncio.FIRST_COMPLETED
+                )
+                left_s = _listening_s(deadline)
+                is_over = heard.news or woken.is_set()
+                await asyncio.wait(follows, timeout=min(_TOGETHER_S, left_s) if is_over else left_s)
             else:
-                await asyncio.wait(follows, timeout=min(_BEGIN_S, left_s))
+                await asyncio.wait(follows, timeout=min(_BEGIN_S, _listening_s(deadline)))
         finally:
             for task in (*follows, stopping):
                 task.cancel()
@@ -142,11 +145,14 @@ class PrefixWatches:
                 raise error
 
     async def _follow(self, node: NodeId, cursor: WatchCursor, heard: _Heard, deadline: Deadline) -> None:
-        """Ask one member until it has news; one that fails is asked again after a moment."""
+        """Ask one member until it has news or time is up, once at least; one that fails is asked again after
+        a moment."""
         place = FeedPlace(*cursor.places.get(node, FeedPlace()))
-        while (left_s := deadline.left_s - _ANSWER_S) > _SHORTEST_S:
-            wait_s = min(self._options.watch_again_s, left_s)
+        is_asked = False
+        while (left_s := deadline.left_s - _ANSWER_S) > _SHORTEST_S or not is_asked:
+            wait_s = max(0.0, min(self._options.watch_again_s, left_s))
             asked = FeedRequest(cursor.keyspace, cursor.prefix, place, round(wait_s * 1000), _MOST_KEYS)
+            is_asked = True
             try:
                 body = await self._transport.call(
                     node, FEED, asked.encode(), timeout_s=wait_s + _ANSWER_S, priority=Priority.READ
@@ -156,11 +162,15 @@ class PrefixWatches:
                 heard.failures[node] = str(error) or type(error).__name__
                 await asyncio.sleep(_AGAIN_S)
                 continue
-            heard.nodes.add(node)
             if answer.keys or answer.is_lost:
                 heard.news[node] = answer
                 return
-            place = answer.place
+            place = heard.quiet[node] = answer.place
+
+
+def _listening_s(deadline: Deadline) -> float:
+    """How long answers count that members were asked for until `_ANSWER_S` before the end."""
+    return max(0.0, deadline.left_s - _ANSWER_S / 2, deadline.left_s / 2)
 
 
 def _begun(request: PrefixRequest, keyspace: KeyspaceEntry) -> WatchCursor:
@@ -178,12 +188,16 @@ def _begun(request: PrefixRequest, keyspace: KeyspaceEntry) -> WatchCursor:
 def _told(cursor: WatchCursor, heard: _Heard, topology: Topology) -> PrefixNews:
     """Where a place was lost nothing but that is told: a look at all keys finds the other news, too.
 
+    The places of members without news go on: who stays where it was is soon too far behind to be told.
+
     Former members have no place any more.  One that is back has none, which is one that was lost.
     """
     lost = {node: answer for node, answer in heard.news.items() if answer.is_lost}
     if lost and cursor.places:
         sometimes("a watch of a prefix looks at all its keys again")
-    places = {**cursor.places, **_places(lost or heard.news)}
+    places = dict(cursor.places)
+    places.update((node, place) for node, place in heard.quiet.items())
+    places.update((node, answer.place) for node, answer in (lost or heard.news).items())
     moved = cursor._replace(
         places={member.id: places[member.id] for member in topology.members if member.id in places}
     )
@@ -198,15 +212,11 @@ def _owed(cursor: WatchCursor, epoch: Epoch) -> PrefixNews:
     return PrefixNews((), encode_watch_cursor(settled), encode_watch_cursor(owed), epoch)
 
 
-def _places(answers: Mapping[NodeId, FeedAnswer]) -> dict[str, tuple[bytes, int]]:
-    return {node: (answer.place.feed, answer.place.number) for node, answer in answers.items()}
-
-
 def _check_heard(topology: Topology, keyspace: KeyspaceEntry, heard: _Heard) -> None:
     """Raises QuorumNotReached unless one of any w owners of each partition was heard."""
     for row in {row.whole: row for row in topology.rows}.values():
         needed = row.size - row.level(keyspace.w) + 1
-        told = [node for node in row.whole if node in heard.nodes]
+        told = [node for node in row.whole if node in heard.quiet]
         if len(told) < needed:
             failed: dict[str, str] = {
                 node: heard.failures.get(node, "no answer yet") for node in row.whole if node not in told

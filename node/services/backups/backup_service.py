@@ -79,12 +79,13 @@ class BackupService:
 
     async def _look(self, request: LookRequest) -> LookResponse:
         holding = await self._pins.holding(list(request.keyspaces))
-        return self._told(self._topology.topology().epoch, self._pins.removals, holding)
+        pins = self._pins
+        return self._told(self._topology.topology().epoch, pins.removals, pins.is_owing, holding)
 
     async def _pin(self, request: PinRequest) -> PinResponse:
         pin = await self._pins.pin()
         return PinResponse(
-            node=self._told(pin.topology.epoch, pin.removals),
+            node=self._told(pin.topology.epoch, pin.removals, pin.is_owing),
             pin=pin.name,
             sequence=pin.tables.sequence,
             edit=pin.tables.edit,
@@ -120,7 +121,7 @@ class BackupService:
             await self._requests.bring_register(where, register)
         return BringRegistersResponse()
 
-    def _told(self, epoch: Epoch, removals: int, holding: Sequence[str] = ()) -> LookResponse:
+    def _told(self, epoch: Epoch, removals: int, is_owing: bool, holding: Sequence[str] = ()) -> LookResponse:
         return LookResponse(
             node=self._card.node,
             disk=self._card.disk,
@@ -128,6 +129,8 @@ class BackupService:
             boot=self._card.start.boot,
             epoch=epoch,
             removals=removals,
+            is_owing=is_owing,
+            up_ms=round(self._pins.up_s * 1000),
             holding=holding,
         )
 

@@ -17,6 +17,7 @@ from ringmill.node.storage.read.scan import Range, scan_chunks
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.table.table_reader import open_table
+from ringmill.node.storage.version.snapshots import Snapshot
 from ringmill.node.storage.version.version import (
     MalformedEdit,
     Version,
@@ -30,10 +31,11 @@ __all__ = ["CopiedTables", "PinnedTables", "opened_copies"]
 
 
 class PinnedTables:
-    """What the store held after batch `sequence`, in [start, end).  `release` it."""
+    """What the store held in a snapshot, in [start, end).  `release` it."""
 
-    def __init__(self, view: View, pins: ExitStack, sequence: int, start: bytes, end: bytes) -> None:
-        self.sequence = sequence
+    def __init__(self, view: View, pins: ExitStack, snapshot: Snapshot, start: bytes, end: bytes) -> None:
+        self.sequence = snapshot.sequence
+        self._healed_since = snapshot.healed_since  # by batches that do not count here (rule H5)
         self._view = view
         self._pins = pins
         self._levels = tuple(
@@ -54,7 +56,7 @@ class PinnedTables:
 
     def may_lack(self, start: bytes, end: bytes) -> bool:
         """Whether something of the keys in [start, end) may be lost."""
-        marks = self._view.version.marks
+        marks = (*self._view.version.marks, *self._healed_since)
         return any(mark.start < end and (mark.end is None or start < mark.end) for mark in marks)
 
     async def read(self, file_id: int, size: int, offset: int) -> bytes:

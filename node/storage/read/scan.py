@@ -145,8 +145,9 @@ class _TableRun:
 
     async def next_chunk(self) -> Chunk | None:
         while True:
-            if self._first >= self._last and not self._open_next():
-                return None
+            while self._first >= self._last:  # of a range that begins behind its end no block is read
+                if not self._open_next():
+                    return None
             keys: list[bytes] = []
             values: list[bytes | None] = []
             assert self._table is not None

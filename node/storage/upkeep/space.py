@@ -45,7 +45,9 @@ def needed_space(version: Version, options: EngineOptions) -> NeededSpace:
 
 
 class SpaceWatch:
-    """`refusal` is the error of an ordinary write; None while there is room."""
+    """`refusal` is the error of an ordinary write; None while there is room.  `free_bytes` were free at the
+    last look; None when the system could not tell.
+    """
 
     def __init__(
         self, folder: str, options: EngineOptions, files: FileSystem, version: Callable[[], Version]
@@ -55,13 +57,15 @@ class SpaceWatch:
         self._files = files
         self._version = version
         self.refusal: DiskFull | None = None
+        self.free_bytes: int | None = None
         self._has_plenty = False
 
     def check(self) -> None:
         """Look now.  Raises nothing: if the system cannot tell, the next look will."""
         needed = needed_space(self._version(), self._options)
+        self.free_bytes = None
         try:
-            free = self._files.free_space(self._folder)
+            self.free_bytes = free = self._files.free_space(self._folder)
         except OSError:
             return
         self._has_plenty = free >= _PLENTY * needed.total_bytes

@@ -83,6 +83,8 @@ class Stats:
     corrupt_ranges: int
     unmerged_tables: int  # that wait for compaction
     counters: EngineCounters
+    has_failed: bool = False  # no write is taken until the engine is opened again
+    free_bytes: int | None = None  # where it lies; None while the system cannot tell
     levels: list[LevelStats] = field(default_factory=list)
 
     def figures(self) -> dict[str, int]:
@@ -108,6 +110,8 @@ def take_stats(
     counters: EngineCounters,
     version: Version,
     unmerged: int,
+    has_failed: bool,
+    free_bytes: int | None,
 ) -> Stats:
     """The figures of this moment; `memtables` newest first."""
     return Stats(
@@ -126,6 +130,8 @@ def take_stats(
         corrupt_ranges=len(version.marks),
         unmerged_tables=unmerged,
         counters=counters,
+        has_failed=has_failed,
+        free_bytes=free_bytes,
         levels=_level_stats(version),
     )
 

@@ -82,7 +82,7 @@ class LoneTransport:
 
     async def ask(self, method: str, body: bytes) -> bytes:
         """As another node would."""
-        incoming = Incoming(NodeId("n2"), method, body, time.monotonic() + 60, Priority.CONTROL)
+        incoming = Incoming(NodeId("n2"), method, body, SystemClock().boottime() + 60, Priority.CONTROL)
         found = self.handlers[method](incoming)
         return found if isinstance(found, bytes) else await found
 

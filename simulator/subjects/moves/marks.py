@@ -20,6 +20,7 @@ MOVE_MARKS: Final = (
     "a joiner waits until enough owners know of it",
     "a plan is given up as its joiner stays away",
     "a register is brought over by a round",
+    "a request of a register goes on with the owners that have changed",
     "a leaving node delivers its hints first",
     "hints for a former owner that is away go to the present ones",
 )

@@ -49,8 +49,8 @@ def _lost_place() -> Bends:
     """A node goes on from any place, also from one of a start before this one."""
     since = ChangeFeed._since
 
-    def believe(feed: ChangeFeed, place: FeedPlace, *rest: Any) -> FeedNews:
-        news = since(feed, place, *rest)
+    async def believe(feed: ChangeFeed, place: FeedPlace, *rest: Any) -> FeedNews:
+        news = await since(feed, place, *rest)
         if news.is_lost and place.feed:
             return news._replace(is_lost=False)
         return news

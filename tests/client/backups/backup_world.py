@@ -72,6 +72,7 @@ class BackedWorld:
             lambda: self.world.world.topology,
             check_tables=self._check_tables,
             is_resumed=is_resumed,
+            clock=SimulatedClock(self.world.world.loop),
             pace=BytePace(),
             progress=progress,
         )

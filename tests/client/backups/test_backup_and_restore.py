@@ -240,6 +240,37 @@ def test_a_node_of_the_same_start_is_restarted_first() -> None:
     run(story)
 
 
+def test_a_node_that_the_backup_was_made_without_is_restarted_first_too() -> None:
+    """It may have coordinated writes meanwhile: it would refuse them half way through the restore."""
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await backed.create_keyspace(CACHE)
+        await put(world, "n3", "cache", b"page", b"<html>")
+
+        def asked(node: str, method: str) -> None:
+            if node == "n3":
+                raise Unavailable("n3 cannot be reached")
+
+        backed.asked = asked
+        manifest = await backed.create("b1")
+        assert manifest.missing == ("n3",)
+        backed.asked = lambda node, method: None
+        await world.inside("n1", world["n1"].membership.epochs.change(_without_cache, 10.0))
+        for name in ("n1", "n2"):
+            await world.down(name)
+            await world.up(name)
+        with pytest.raises(Conflict, match=r"not been restarted since the backup was made: n3$"):
+            await backed.restore(manifest, "cache")
+        await world.down("n3")
+        await world.up("n3")
+        await asyncio.sleep(1.0)
+        await backed.restore(manifest, "cache")
+        assert await get(world, "n1", "cache", b"page") == [b"<html>"]
+
+    run(story)
+
+
 def _without_cache(topology: Topology, may_be_done: bool) -> Topology | None:
     return dropped(topology, "cache", may_be_done=may_be_done)
 

@@ -18,6 +18,7 @@ from ringmill.client.backups.backup_store import BackupStore
 from ringmill.cluster.adapters.files import url_files
 from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.errors import NotFound
 
 CONTENT = b"first" + b"second"
 TABLE = BackedTable(1, len(CONTENT), sha256(CONTENT).hexdigest())
@@ -131,6 +132,19 @@ def test_what_a_store_does_not_copy_in_time_stays(
     with pytest.raises(TimeoutError, match="copied 0 of 11 bytes"):
         UrlFiles().rename("late://b/x.tmp", "late://b/x")
     assert late.cat_file("/b/x.tmp") == CONTENT
+
+
+async def test_a_backup_that_is_not_there_is_not_deleted(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 answers as if it had been."""
+    monkeypatch.setattr(MemoryFileSystem, "rm_file", lambda store, name: store.store.pop(name, None))
+    store = opened("memory://backups")
+    memory.pipe_file("/backups/backups/monday.json", b"{}")
+    with pytest.raises(NotFound, match="there is no backup 'mondy'"):
+        await store.delete("mondy")
+    await store.delete("monday")
+    assert await store.names() == []
 
 
 async def test_prune_deletes_what_killed_backups_were_writing(tmp_path: Path) -> None:

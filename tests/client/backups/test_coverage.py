@@ -28,11 +28,18 @@ def read(topology: Topology, *names: str) -> list[BackedNode]:
     return [BackedNode(each.id, each.disk, 1, "b", 1, b"", ()) for each in members]
 
 
+def test_a_member_that_owns_nothing_may_keep_a_former_copy_with_what_no_majority_has() -> None:
+    """What a majority has acknowledged was brought before it left, so it prevents no backup (rule M6)."""
+    strict, owners = with_idle_members("strict"), ("n1", "n2", "n3")
+    assert missing_members(strict, read(strict, *owners, "n5")) == ["n4"]
+    assert held_level(strict, read(strict, *owners, "n5")) == 2
+    assert held_level(strict, read(strict, *owners)) == 2
+    assert held_level(strict, read(strict, *owners, "n4", "n5")) == 1
+
+
 def test_a_member_that_owns_nothing_may_keep_hints_of_a_sloppy_keyspace_that_count() -> None:
-    strict, sloppy = with_idle_members("strict"), with_idle_members("sloppy")
+    sloppy = with_idle_members("sloppy")
     owners = ("n1", "n2", "n3")
-    assert missing_members(strict, read(strict, *owners)) == []
-    assert held_level(strict, read(strict, *owners)) == 1
     assert missing_members(sloppy, read(sloppy, *owners, "n5")) == ["n4"]
     assert held_level(sloppy, read(sloppy, *owners, "n5")) == 2
     assert held_level(sloppy, read(sloppy, *owners, "n4", "n5")) == 1

@@ -13,18 +13,22 @@ from ringmill.client.backups.backup_progress import BytePace
 from ringmill.cluster.errors import (
     Conflict,
     CorruptData,
+    DeadlineExceeded,
     NotFound,
     Overloaded,
     PermissionDenied,
     ProtocolMismatch,
     Unavailable,
 )
+from ringmill.cluster.ids import Epoch, PartitionId
 from ringmill.cluster.ring.access.access_changes import required
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.backups import pins
+from ringmill.node.backups.pins import Pin
+from ringmill.node.replica.stored_key import Copy
 from ringmill.node.services.table import Call, Unary
 from ringmill.simulator.disk.lossy import LossyDisk
 from tests.client.backups.backup_world import BackedWorld, methods_of, read_rows
@@ -154,6 +158,48 @@ def test_a_node_that_goes_away_meanwhile_is_left_out() -> None:
     run(story)
 
 
+def test_a_node_with_a_table_that_it_cannot_read_is_left_out() -> None:
+    """Its disk is failing, which is when a backup is wanted."""
+
+    async def story(world: HealingWorld) -> None:
+        backed, failing = BackedWorld(world, LossyDisk()), set[str]()
+        await filled(world)
+
+        def asked(node: str, method: str) -> None:
+            if node in failing and method in ("HashTable", "ReadTable"):
+                raise CorruptData(f"{node} cannot read a table: EIO")
+
+        backed.asked = asked
+        failing.add("n2")
+        manifest = await backed.create("without-n2")
+        assert (manifest.missing, manifest.holds_w) == (("n2",), 2)
+        assert await keys_of(backed, manifest) == {*KEYS}
+        failing.add("n3")
+        with pytest.raises(Unavailable, match=r"missing: n2 \(n2 cannot read a table: EIO\), n3"):
+            await backed.create("without-both")
+
+    run(story)
+
+
+def test_a_node_whose_table_comes_with_other_bytes_is_left_out() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+
+        def asked(node: str, method: str) -> None:
+            if (node, method) == ("n2", "HashTable"):
+                pins_of = world[node].backups.pins
+                for kept in pins_of._kept.values():
+                    pins_of._hashes.update({meta.file_id: "0" * 64 for meta in kept.pin.tables.tables})
+
+        backed.asked = asked
+        manifest = await backed.create("without-n2")
+        assert (manifest.missing, manifest.holds_w) == (("n2",), 2)
+        assert await keys_of(backed, manifest) == {*KEYS}
+
+    run(story)
+
+
 def test_all_are_pinned_again_when_one_has_removed_something_meanwhile() -> None:
     """A hint that was delivered between two pins would be in neither of them (rule B2)."""
 
@@ -238,6 +284,30 @@ def test_no_backup_is_made_while_partitions_move() -> None:
     run(story, nodes=4)
 
 
+def test_a_former_copy_that_is_owed_is_waited_for() -> None:
+    """What it holds alone would be in no backup, and what it brings might come after a pin (rule B1)."""
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+        owed, copy = world["n3"].moves.owed_copies, Copy(PartitionId(0), Epoch(77))
+
+        def asked(node: str, method: str) -> None:
+            if (node, method) == ("n3", "Pin") and copy in owed:
+                owed._settle(copy)
+
+        owed._owed[copy] = 0  # and no round begins
+        with pytest.raises(Conflict, match="n3 still brings what a former copy alone may hold"):
+            await backed.create("monday")
+        assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
+        backed.asked, pins_before = asked, world["n1"].backups.pins._begun
+        manifest = await backed.create("tuesday")
+        assert (manifest.missing, manifest.holds_w) == ((), 1)
+        assert world["n1"].backups.pins._begun == pins_before + 2, "what it brought may be behind the first"
+
+    run(story)
+
+
 def test_a_pin_ends_when_nobody_asks_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pins, "UNUSED_S", 12.0)
 
@@ -274,6 +344,36 @@ def test_a_slow_backup_keeps_its_pins(monkeypatch: pytest.MonkeyPatch) -> None:
         manifest = await backed.create("slow")
         assert world.world.loop.time() - began_s > 5
         assert (manifest.missing, manifest.holds_w) == ((), 1)
+
+    run(story)
+
+
+def test_pins_are_kept_while_another_member_does_not_get_its_own_done() -> None:
+    """A full disk lets no memtable be flushed, so a pin waits until the caller gives up."""
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+
+        async def waits() -> Pin:
+            await asyncio.sleep(backup_calls.PIN_S + 1)
+            raise DeadlineExceeded("n2 did not answer")
+
+        world["n2"].backups.pins.pin = waits  # type: ignore[method-assign]
+        manifest = await backed.create("monday")
+        assert (manifest.missing, manifest.holds_w) == (("n2",), 2)
+
+    run(story)
+
+
+def test_nobody_goes_on_asking_about_a_pin_that_was_given_back() -> None:
+    async def story(world: HealingWorld) -> None:
+        backed, asked = BackedWorld(world, LossyDisk()), Counter[str]()
+        await filled(world)
+        await backed.create("monday")
+        backed.asked = lambda node, method: asked.update([method])
+        await asyncio.sleep(3 * backup_calls.KEEP_S)
+        assert not asked
 
     run(story)
 

@@ -6,7 +6,7 @@ import pytest
 
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.jobs.job_document import stage_counts
-from ringmill.client.cli.jobs.job_progress import shown_progress
+from ringmill.client.cli.jobs.job_progress import bar_text, shown_progress
 from ringmill.client.jobs.job_values import JobState, job_state
 from ringmill.cluster.wire.stubs import jobs_pb2
 
@@ -34,3 +34,13 @@ def test_tasks_that_nobody_tells_of_are_not_told_as_none() -> None:
     over.stages.add(name="map", total=0)
     over.stages.add(name="reduce", total=4, done=3)
     assert stage_counts(job_state(over)) == ["0/0", "3/4"]
+
+
+def test_a_bar_tells_what_its_stage_has_read_and_no_rate_of_other_stages() -> None:
+    told = jobs_pb2.JobStatus(job="count-1", state="RUNNING", seconds=100)
+    told.stages.add(name="map", total=4, done=4, bytes_total=8_000_000, bytes_done=8_000_000)
+    told.stages.add(name="reduce", total=4, done=1, bytes_total=9_000_000, bytes_done=3_000_000)
+    told.stages.add(name="next", total=4)
+    state = job_state(told)
+    bars = [bar_text(state, stage).strip() for stage in state.stages]
+    assert bars == ["4/4  8.0 MB", "1/4  3.0 of 9.0 MB", "0/4"]

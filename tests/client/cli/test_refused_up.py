@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -191,7 +192,8 @@ def test_an_up_of_nodes_that_all_run_names_those_on_other_disks_again(tmp_path: 
 
     try:
         with patch.object(bringing_up, "_form", form):
-            assert bringing_up.bring_up("c", str(folder), {}, None)[1] == []
+            with patch.object(bringing_up, "_are_unformed", return_value=False):
+                assert bringing_up.bring_up("c", str(folder), {}, None)[1] == []
             with pytest.raises(Conflict, match="n1 is elsewhere"):
                 bringing_up.bring_up("c", str(folder), {}, None)
         assert local_cluster.node_state(one.node) == "running"
@@ -222,3 +224,63 @@ def test_an_up_forgets_a_node_that_is_no_member_any_more(tmp_path: Path) -> None
     assert kept is not None and [node.id for node in kept.nodes] == ["n1"]
     assert started[0].process.poll() is None and started[1].process.wait(10) is not None
     local_cluster.stop_nodes([started[0].node])
+
+
+def test_an_up_beside_a_running_node_that_is_no_member_brings_the_others_back(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    runs, starts = _sleeper(tmp_path, "n1"), _sleeper(tmp_path, "n2")
+    save_cluster(LocalCluster("c", str(folder), 1, 16, (runs.node, LocalNode("n2", "127.0.0.1:2", ""))))
+    formed: list[list[str]] = []
+    told: list[str] = []
+
+    def form(cluster: LocalCluster, *_: object) -> None:
+        formed.append([node.id for node in cluster.nodes])
+        if "n1" in formed[-1]:
+            raise InvalidArgument("cluster c does not name n1", detail={"strangers": ["n1"]})
+
+    def start(cluster: LocalCluster, nodes: object) -> tuple[LocalCluster, list[Started]]:
+        changed = cluster.with_node(starts.node)
+        save_cluster(changed)
+        return changed, [starts]
+
+    try:
+        with (
+            patch.object(local_cluster, "start_nodes", start),
+            patch.object(bringing_up, "_form", form),
+        ):
+            for fresh in (["n2"], []):  # the second time all run
+                assert bringing_up.bring_up("c", str(folder), {}, None, tell=told.append)[1] == fresh
+        assert formed == [["n1", "n2"], ["n2"]] * 2
+        assert len(told) == 2 and all("n1: running, and no member of cluster c" in each for each in told)
+        assert local_cluster.node_state(runs.node) == local_cluster.node_state(starts.node) == "running"
+        kept = load_cluster(str(folder))
+        assert kept is not None and len(kept.nodes) == 2, "its process is still known"
+    finally:
+        for one in (runs, starts):
+            one.process.kill()
+            one.process.wait()
+
+
+def test_an_up_after_one_that_was_killed_forms_what_runs_in_its_own_time(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    one = _sleeper(tmp_path, "n1")
+    node = replace(one.node, address=f"127.0.0.1:{free_base(1, MY_PORTS)}")  # where nobody answers yet
+    save_cluster(LocalCluster("c", str(folder), 1, 16, (node,)))
+    times: list[float] = []
+
+    def form(_cluster: LocalCluster, _started: object, timeout_s: float) -> None:
+        times.append(timeout_s)
+        raise DeadlineExceeded(f"cluster c was not ready after {timeout_s} s")
+
+    try:
+        with (
+            patch.object(bringing_up, "_form", form),
+            patch.object(bringing_up, "CHECK_S", 0.05),
+            pytest.raises(DeadlineExceeded, match="not ready after 7 s"),
+        ):
+            bringing_up.bring_up("c", str(folder), {}, 7)
+        assert times == [0.05, 7]
+        assert local_cluster.node_state(one.node) == "running"
+    finally:
+        one.process.kill()
+        one.process.wait()

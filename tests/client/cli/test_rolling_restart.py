@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -81,6 +82,17 @@ def test_it_stops_at_the_first_that_does_not_come_back(machine: Machine, is_forc
     changed = stopped.value.detail["changed"]
     assert changed == "n2 restarted; n3 was stopped and has not come back; n1 not touched"
     assert "cluster restart n3`, then `ringmill cluster restart --rolling n1`" in stopped.value.hint
+
+
+def test_a_full_disk_stops_it_as_any_failure_does(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start_again(*_: object) -> LocalCluster:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cluster_rolling, "start_again", start_again)
+    with pytest.raises(RingmillError, match="No space left") as stopped:
+        restart()
+    assert stopped.value.detail["changed"] == "n2 was stopped and has not come back; n3 n1 not touched"
+    assert stopped.value.outcome == "unknown"
 
 
 def test_one_that_does_not_catch_up_keeps_the_others_from_going(machine: Machine) -> None:

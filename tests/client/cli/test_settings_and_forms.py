@@ -10,10 +10,11 @@ import pytest
 
 import ringmill.client.cli
 from ringmill.client.cli.frame import exit_codes, failure_text, output
-from ringmill.client.cli.frame.connecting import secrets_of
+from ringmill.client.cli.frame.connecting import cluster_token, endpoints_of, secrets_of
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings, seconds
 from ringmill.client.cli.main import main
+from ringmill.client.local.local_state import LocalCluster, LocalNode, make_token, save_cluster
 from ringmill.client.values import json_bytes
 from ringmill.cluster import errors
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError
@@ -180,6 +181,71 @@ def test_without_origins_it_is_a_line_for_each(
     rows = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
     assert rows["cluster"] == "other" and rows["timeout"] == "5s"
     assert rows["home"] == str(empty_folder / ".ringmill")
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_without_a_verb_there_is_help_or_an_error_for_programs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    monkeypatch.setenv("RINGMILL_OUTPUT", form)
+    assert main([]) == 2
+    shown = "".join(capsys.readouterr())
+    assert "a verb is missing" in shown if form == "json" else "locate" in shown
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_typed_cluster_leaves_out_the_endpoints_of_another_one_and_their_token(
+    empty_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_before: bool,
+    is_file: bool,
+) -> None:
+    dev = LocalCluster("dev", str(empty_folder / ".ringmill" / "dev"), 1, 16, (LocalNode("n1", "h:2", ""),))
+    save_cluster(dev)
+    make_token(dev.folder)
+    seen: list[Settings] = []
+    monkeypatch.setattr(output, "fields", lambda settings, *_: seen.append(settings))
+    if is_file:
+        (empty_folder / "ringmill.toml").write_text('endpoints = "h:1"\ntoken = "t"\ntls_ca = "/ca"\n')
+    else:
+        for name, value in {"ENDPOINTS": "h:1", "TOKEN": "t", "TLS_CA": "/ca"}.items():
+            monkeypatch.setenv(f"RINGMILL_{name}", value)
+    verb = ["config", "show"]
+    for flags in (["--cluster", "dev"], ["--cluster", "dev", "--endpoints", "h:3"], []):
+        assert main([*flags, *verb] if is_before else [*verb, *flags]) == 0, capsys.readouterr().err
+    named, both, neither = seen
+    assert endpoints_of(named) == ["h:2"] and named.tls_ca == ""
+    assert cluster_token(named) == (empty_folder / ".ringmill" / "dev" / "token").read_text().strip()
+    for each, endpoint in ((both, "h:3"), (neither, "h:1")):
+        assert endpoints_of(each) == [endpoint] and each.tls_ca == "/ca" and cluster_token(each) == "t"
+
+
+def test_a_typed_cluster_is_what_a_verb_on_processes_acts_on(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RINGMILL_ENDPOINTS", "h:1")
+    assert main(["cluster", "kill", "n1"]) == 2
+    assert "RINGMILL_ENDPOINTS names h:1" in (said := capsys.readouterr().err) and "--cluster" in said
+    assert main(["--cluster", "dev", "cluster", "kill", "n1"]) == 3
+    assert "no local cluster 'dev'" in capsys.readouterr().err
+    assert main(["-o", "json", "--cluster", "dev", "config", "show", "--origin"]) == 0
+    shown = json.loads(capsys.readouterr().out)["endpoints"]
+    assert shown == {"value": "", "origin": "RINGMILL_ENDPOINTS, left out because of --cluster"}
+
+
+def test_the_name_of_a_new_cluster_is_no_choice_of_one(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RINGMILL_ENDPOINTS", "h:1,h:1")
+    assert main(["--cluster", "dev", "cluster", "form"]) == 2
+    assert "--endpoints names h:1 twice" in capsys.readouterr().err
+
+
+def test_a_suggested_command_has_its_flags_before_a_key_like_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["touch", "--", "-k"]) == 2
+    assert "`ringmill touch --ttl 60s -- -k`" in capsys.readouterr().err
 
 
 def test_what_opens_the_cluster_is_kept_from_modules_of_callers_but_not_all_of_a_home(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +16,13 @@ from aiohttp import web
 
 from ringmill.client.gateway.http.answers import change_streams, part_answers
 from ringmill.client.gateway.http.call import HttpCall
-from ringmill.client.gateway.http.http_admission import HttpAdmission
+from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
+from ringmill.client.gateway.http.problems import HttpRefusal
 from ringmill.client.gateway.http.streams import EVENTS_TYPE, LINES_TYPE, OpenStream, event_text
 from ringmill.client.gateway.http.table.http_route import HttpRoute
 from ringmill.client.gateway.jobs.shown_parts import ShownParts
 from ringmill.client.gateway.page.page_routes import LivePage
-from ringmill.client.gateway.protection.caller_limits import Room
+from ringmill.client.gateway.protection.caller_limits import Room, SharedRoom
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.values import CausalContext, Item, PrefixChange
@@ -137,9 +138,23 @@ async def test_a_scan_that_is_being_taken_counts_among_the_streams(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AsyncKeyspace, "scan", lambda *_, **__: Scanning())
-    async with http_door(node[1], admission=HttpAdmission(streams=Room(0))) as caller:
+    async with http_door(node[1], admission=HttpAdmission(streams=SharedRoom(0, 0))) as caller:
         refused = await caller.ask("GET", "/v1/kv/default")
     assert (refused.status, refused.json["code"]) == (503, "BUSY")
+
+
+def test_one_caller_has_a_share_of_the_streams_and_leaves_the_others_theirs() -> None:
+    rooms = HttpAdmission(requests=Room(1), streams=SharedRoom(4, 2))
+    with ExitStack() as open_streams:
+        for caller in ("address a", "address a", "address b"):
+            open_streams.enter_context(Slot(rooms, caller)).becomes_a_stream()
+        with Slot(rooms, "address a") as slot, pytest.raises(HttpRefusal, match="2 of one caller"):
+            slot.becomes_a_stream()
+        assert rooms.requests.taken == 0
+    with Slot(rooms, "address a") as slot:
+        slot.becomes_a_stream()
+        slot.becomes_a_stream()
+    assert all(rooms.streams.enter("address d") for _ in range(2)), "all are free again"
 
 
 def test_an_event_has_no_line_end_that_some_reader_knows() -> None:

@@ -7,6 +7,7 @@ import re
 import stat
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from cryptography import x509
@@ -106,6 +107,22 @@ def test_a_key_is_changed_in_two_steps(tmp_path: Path, capsys: pytest.CaptureFix
     assert states[former.serial] == "revoked"
     assert states[fresh.serial] == "valid"
     assert len(list((tmp_path / "ca").glob("ca-*.key"))) == 1, "the former key is gone"
+
+
+def test_an_end_of_a_rotation_that_was_interrupted_is_ended_again(tmp_path: Path) -> None:
+    authority = Authority(str(tmp_path / "ca"))
+    authority.init("prod")
+    authority.rotate()
+    with (
+        patch.object(authority.files, "remove", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        authority.finish()
+    (former,) = authority.finish()
+    assert [path.name for path in (tmp_path / "ca").glob("ca-*.key")] != [f"ca-{former}.key"]
+    assert len(authority.files.authority_keys()) == 1, "the former key is gone"
+    with pytest.raises(Conflict, match="within no rotation"):
+        authority.finish()
 
 
 @pytest.mark.parametrize("by", ["issue", "issue again", "cluster up"])

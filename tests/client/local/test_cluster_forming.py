@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from ringmill.client.local import cluster_forming
-from ringmill.client.local.cluster_forming import Effort, Shape, form, wait_ready
+from ringmill.client.local.cluster_forming import Effort, Shape, form, have_cluster, wait_ready
 from ringmill.client.local.local_forming import form_local
 from ringmill.client.local.local_state import LocalCluster
 from ringmill.client.routing.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Method
@@ -254,6 +254,18 @@ async def test_a_node_of_another_cluster_on_the_same_port_is_not_taken_for_ours(
             await form(trying, SHAPE)
         with pytest.raises(RingmillError, match="is answered by pid 1"):
             await wait_ready(trying)
+
+
+async def test_whether_nodes_have_a_cluster_is_known_also_while_they_cannot_serve() -> None:
+    async with running("n1", "n2") as nodes:
+        assert not await have_cluster(effort(nodes))
+        await form(effort(nodes), SHAPE)
+        nodes[0].serves, nodes[1].troubles = False, [Unavailable("busy")]
+        assert await have_cluster(effort(nodes))
+        nodes[1].document = b""
+        assert not await have_cluster(effort(nodes))
+        nodes[1].troubles = [Unavailable("busy")] * 1000
+        assert not await have_cluster(effort(nodes, timeout_s=0.02))
 
 
 def test_a_call_may_take_less_than_the_whole() -> None:

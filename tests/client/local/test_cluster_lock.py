@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from ringmill.client.cli.main import main
-from ringmill.client.local import local_cluster
+from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
+from ringmill.client.local.tcp_ports import free_base
 
 NODE = LocalNode("n1", "127.0.0.1:7101", "")
 
@@ -48,6 +51,39 @@ def test_who_waited_for_a_cluster_that_is_purged_holds_the_lock_that_others_find
     later.join(20)
     waiting.join(20)
     assert told == [None, "later"]
+
+
+def test_a_purge_that_is_interrupted_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
+    tmp_path.chmod(0o700)
+    folder = tmp_path / "default"
+    save_cluster(LocalCluster("default", str(folder), 1, 16, (NODE,)))
+    (folder / "n1").mkdir()
+    (folder / "n1" / "IDENTITY").write_text("of its disk")
+    monkeypatch.setattr(local_cluster, "remove_tree", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(os, "listdir", lambda path, listdir=os.listdir: sorted(listdir(path)))
+    assert main(["cluster", "down", "--purge"]) == 130
+    assert load_cluster(str(folder)) is not None and (folder / "n1").exists()
+    monkeypatch.setattr(local_cluster, "remove_tree", shutil.rmtree)
+    assert main(["cluster", "down", "--purge"]) == 0
+    assert not folder.exists()
+
+
+def test_a_new_cluster_does_not_take_the_data_of_a_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RINGMILL_HOME", str(tmp_path))
+    (tmp_path / "default" / "n2").mkdir(parents=True)
+    (tmp_path / "default" / "n2" / "IDENTITY").write_text("of its disk")
+    monkeypatch.setattr(processes, "spawn", Mock(side_effect=RuntimeError("it begins")))
+    base = str(free_base(3, 14_000 + os.getpid() % 1000 * 5))
+    assert main(["cluster", "up", "-n", "3", "--base-port", base]) == 2
+    assert "holds data of n2, and no cluster.json" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "default") == ["n2"]
 
 
 def _waiters(folder: str) -> bool:

@@ -72,3 +72,18 @@ def test_a_line_is_shown_when_it_is_whole(tmp_path: Path) -> None:
         log.write("o\ndreiß\n".encode())
         path.write_text("next\n")
         assert list(followed.new_lines()) == ["two", "dreiß", "next"]
+
+
+def test_what_comes_while_the_last_lines_are_printed_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / "n1.log"
+    (tmp_path / "n1.log.1").write_text("oldest\nolder\n")
+    path.write_text("old\nbeg")
+    followed = FollowedLog(str(path))
+    with path.open("a") as log:
+        log.write("un\nnew\n")
+    os.rename(tmp_path / "n1.log.1", tmp_path / "n1.log.2")
+    os.rename(path, tmp_path / "n1.log.1")
+    path.write_text("newest\n")
+    assert followed.last_lines(2) == ["older", "old"]
+    assert list(followed.new_lines()) == ["begun", "new", "newest"]
+    assert FollowedLog(str(path)).last_lines(0) == FollowedLog(str(tmp_path / "none")).last_lines(5) == []

@@ -101,6 +101,8 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
          "free some space"),
         (facts(metrics={"n1": told("n1", disk_free_bytes=2 * GIB, memtable_bytes=3 * GIB)}), "disks",
          "warning", "its data takes 3.0 GiB", "add nodes"),
+        (facts(metrics={"n1": told("n1", read_only=1, store_failed=1)}), "stores", "wrong",
+         "the log of n1 failed", "ringmill cluster restart n1"),
         (facts(metrics={"n1": told("n1", read_only=1)}), "stores", "wrong", "n1 takes no writes", "space"),
         (facts(node("n1", engine_failure="flush: no space")), "stores", "wrong", "n1: flush: no space",
          "space"),
@@ -161,6 +163,11 @@ def test_what_a_member_has_not_told_is_not_well_and_the_member_is_named(
         assert "n2" in each.told and ("n1" in each.told) is not bool(told_by), each
         assert refused.get("metrics", "") in each.told
         assert "--rolling" not in each.remedy, "no release is to blame"
+
+
+def test_a_disk_whose_space_the_system_cannot_tell_is_not_full() -> None:
+    families = {name: each for name, each in told("n1").families.items() if name != "disk_free_bytes"}
+    assert checked(facts(metrics={"n1": NodeMetrics("n1", 1.0, families)})) == {}
 
 
 def test_what_is_amiss_is_told_with_who_tells_nothing() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from types import SimpleNamespace
+from typing import Any, cast
+
 from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.administration.top_view import top_view
-from ringmill.client.cli.observing import top_table
+from ringmill.client.cli.observing import top_table, top_verb
+from ringmill.client.connection import AsyncClient
 from ringmill.cluster.meters.histogram import Histogram
 from ringmill.cluster.meters.request_meter import METER_BITS
 from ringmill.cluster.wire.stubs.membership_pb2 import (
@@ -23,7 +28,7 @@ def look(node: str, clock_s: float, gets_ms: list[int], failed: int = 0, hints: 
         times.record(each * 1_000_000)
     histogram = MetricHistogram(counts=times.filled, sum_ns=times.sum_ns, max_ns=times.max_ns)
 
-    def counted(outcome: str, count: int) -> MetricSample:
+    def counted(outcome: str, count: float) -> MetricSample:
         return MetricSample(labels={"verb": "get", "outcome": outcome}, value=count)
 
     return NodeMetrics.of(
@@ -38,7 +43,8 @@ def look(node: str, clock_s: float, gets_ms: list[int], failed: int = 0, hints: 
                 MetricFamily(
                     name="requests_total",
                     samples=[
-                        counted("ok", len(gets_ms)), counted("unavailable", failed), counted("not_found", 5)
+                        counted("ok", len(gets_ms)), counted("unavailable", failed),
+                        counted("not_found", 5 + clock_s), counted("conflict", 7 * clock_s),
                     ],
                 ),
                 MetricFamily(
@@ -85,3 +91,30 @@ def test_a_node_without_two_looks_has_no_figures() -> None:
     assert view.reads.per_s == 0
     assert list(top_table.row(view.nodes[1]))[:5] == ["n2", "down", None, None, None]
     assert top_table.head(view).startswith("demo  ok  epoch 2  reads 0/s  writes 0/s")
+
+
+async def test_a_node_that_missed_one_look_has_no_figures_at_the_next() -> None:
+    """They would be of another time than those beside them."""
+    n1, n2 = ([look(node, at, [500] * 10 * at) for at in range(1, 5)] for node in ("n1", "n2"))
+    looks = [
+        {"n1": n1[0], "n2": n2[0]},
+        {"n1": n1[1]},
+        {"n1": n1[2], "n2": n2[2]},
+        {"n1": n1[3], "n2": n2[3]},
+    ]
+    asked: list[ClusterStatus] = []
+
+    async def answer(told: Any) -> Any:
+        return told
+
+    def hot(*, status: ClusterStatus) -> Any:
+        asked.append(status)
+        return answer(None)
+
+    db = SimpleNamespace(
+        metrics=lambda: answer(looks.pop(0)), status=lambda: answer(status("up", "up")), hot=hot
+    )
+    async with aclosing(cast("Any", top_verb._views(cast("AsyncClient", db), 0.0))) as views:
+        told = [(await anext(views)).nodes[1].reads for _ in range(3)]
+    assert [each and each.per_s for each in told] == [None, None, 10]
+    assert len(asked) == 3, "the members are not asked for their status again"

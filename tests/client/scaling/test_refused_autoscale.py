@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.main import main
+from ringmill.client.local import local_launcher
 from ringmill.client.local.local_launcher import LocalLauncher
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
-from ringmill.cluster.errors import Conflict, CorruptData
+from ringmill.cluster.errors import Conflict, CorruptData, Unavailable
 
 BOUNDS = "--min 1 --max 2"
 
@@ -77,3 +80,16 @@ def test_what_was_launched_is_read_again_and_a_damaged_record_is_told(folder: Pa
         record.write_text(damaged)
         with pytest.raises(CorruptData, match=r"launched\.json cannot be read"):
             launcher.launched()
+
+
+@pytest.mark.parametrize("is_full_for", ["the note", "the start"])
+def test_a_full_disk_is_a_start_that_failed(folder: Path, is_full_for: str) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    launcher = LocalLauncher(str(folder), 1.0)
+    where = "replace_private" if is_full_for == "the note" else "start_newcomer"
+    with (
+        patch.object(local_launcher, where, side_effect=full),
+        pytest.raises(Unavailable, match=r"was not started: .*No space left"),
+    ):
+        launcher._start()
+    assert launcher.launched() == []

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
 
-from ringmill.client.local.local_state import load_cluster
+from ringmill.client.local import local_cluster
+from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
 from ringmill.client.local.processes import our_environment, wait_gone
 from ringmill.client.testing.scratch_cluster import ScratchCluster
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, RingmillError
@@ -54,6 +56,17 @@ def test_nodes_are_killed_paused_and_started_again() -> None:
 
 def test_settings_that_contradict_each_other_are_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="--replicas is 5"), ScratchCluster(replicas=5):
+        raise AssertionError("it was entered")
+
+
+def test_a_folder_that_another_process_used_has_ports_of_its_own(tmp_path: Path) -> None:
+    node = LocalNode("n1", "127.0.0.1:13001", "")
+    save_cluster(LocalCluster("scratch", str(tmp_path / "scratch"), 1, 16, (node,)))
+    with (
+        patch.object(local_cluster, "start_nodes", side_effect=RingmillError("it goes on")),
+        pytest.raises(RingmillError, match="it goes on"),
+        ScratchCluster(nodes=1, folder=str(tmp_path)),
+    ):
         raise AssertionError("it was entered")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import pytest
@@ -13,8 +13,8 @@ from ringmill.client.operations import OperationNames
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Method
 from ringmill.client.routing.router import Router
-from ringmill.client.values import CausalContext, KeyChange
-from ringmill.client.watches.prefix_watching import prefix_changes_of
+from ringmill.client.values import CausalContext, KeyChange, PrefixChange
+from ringmill.client.watches.prefix_watching import _PrefixPolls, prefix_changes_of
 from ringmill.client.watches.watching import changes_of
 from ringmill.cluster.errors import ClientClosed, InvalidArgument, Overloaded, QuorumNotReached, Unavailable
 from ringmill.cluster.ids import Actor, KeyspaceId
@@ -22,7 +22,8 @@ from ringmill.cluster.versions.context_token import NO_SECRET, ContextToken
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.wire.stubs import kv_pb2
-from ringmill.cluster.wire.token_text import token_text
+from ringmill.cluster.wire.token_text import parsed_token, token_text
+from ringmill.cluster.wire.watch_cursor import WatchCursor, encode_watch_cursor
 
 Answer = TypeVar("Answer", bound=Message)
 Behaviour = Callable[[kv_pb2.WatchKeyRequest], Awaitable[kv_pb2.WatchKeyResponse]]
@@ -228,3 +229,90 @@ def test_a_watch_from_now_tells_where_it_began_though_nothing_has_changed(from_n
 
     asyncio.run(story())
     assert opened == ([token_text(b"now")] if from_now else [])
+
+
+def place(number: int, *, is_owed: bool = False) -> bytes:
+    return encode_watch_cursor(WatchCursor(HOME, b"p", is_owed, {"n1": (b"feed", number)}))
+
+
+def heard(number: int, *keys: bytes, is_lost: bool = False) -> kv_pb2.WatchPrefixResponse:
+    owed = place(number, is_owed=True) if is_lost else b""
+    return kv_pb2.WatchPrefixResponse(keys=keys, cursor=place(number), unscanned=owed)
+
+
+class LongLook:
+    """Three keys, and a watcher that is due to ask for changes whenever it has told of one of them."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *told: kv_pb2.WatchPrefixResponse | Exception
+    ) -> None:
+        self.polls: list[bytes] = []
+        self.versions = dict.fromkeys([b"p1", b"p2", b"p3"], 1)
+        self.looks = 0
+        self._told = list(told)
+
+        async def pages(polls: object, **how: bool) -> AsyncIterator[Sequence[bytes]]:
+            self.looks += 1
+            yield [*self.versions]
+
+        async def read(polls: object, key: bytes) -> PrefixChange:
+            return PrefixChange(key, None, CausalContext(b"%d" % self.versions[key]))
+
+        monkeypatch.setattr(_PrefixPolls, "_pages", pages)
+        monkeypatch.setattr(_PrefixPolls, "_read", read)
+        monkeypatch.setattr("ringmill.client.watches.prefix_watching._MEANWHILE_S", 0.0)
+
+    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
+        assert isinstance(request, kv_pb2.WatchPrefixRequest)
+        self.polls.append(request.cursor)
+        answer = self._told.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, method.answer)
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def watch(self, wanted: int) -> list[tuple[bytes, int, bytes]]:
+        """Key, version and cursor of the first changes.  Once the first was told, p1 and p3 change."""
+        found: list[tuple[bytes, int, bytes]] = []
+        async with Directory(["a:1"], lambda _: self) as directory:
+            router = Router(directory, SteadyEntropy(), 5.0)
+            async for change in prefix_changes_of(
+                router, OperationNames(SteadyEntropy(), directory), "default", b"p",
+                after=token_text(place(0)), from_now=False, r=None, patience=60.0,
+            ):  # fmt: skip
+                found.append((change.key, int(change.context.token), parsed_token(change.cursor)))
+                self.versions.update({b"p1": 2, b"p3": 2})
+                if len(found) == wanted:
+                    break
+        return found
+
+
+def test_places_go_on_while_all_keys_are_looked_at_and_news_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the feeds end, or go on without it, and it begins again: for as long as a look takes so long."""
+    look = LongLook(monkeypatch, heard(1, is_lost=True), heard(2, b"p1", b"p3"), heard(3))
+    found = asyncio.run(look.watch(4))
+    assert found == [
+        (b"p1", 1, place(1, is_owed=True)),
+        (b"p1", 2, place(3, is_owed=True)),
+        (b"p3", 2, place(3, is_owed=True)),  # and not 1 after it
+        (b"p2", 1, place(3, is_owed=True)),
+    ]
+    assert look.polls == [place(0), place(1), place(2)]
+    assert look.looks == 1
+
+
+def test_a_place_that_is_lost_during_a_look_costs_another_one_from_where_it_was_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = QuorumNotReached.of("watch", 2, ["n1"], {"n2": "no answer"}, outcome="failed")
+    look = LongLook(monkeypatch, heard(1, is_lost=True), heard(7, is_lost=True), short, heard(8), heard(9))
+    found = asyncio.run(look.watch(5))
+    assert [each[:2] for each in found] == [(b"p1", 1), (b"p2", 1), (b"p3", 1), (b"p1", 2), (b"p3", 2)]
+    assert [each[2] for each in found] == [place(number, is_owed=True) for number in (1, 7, 7, 8, 9)]
+    assert look.polls == [place(0), place(1), place(7), place(7), place(8)]
+    assert look.looks == 2

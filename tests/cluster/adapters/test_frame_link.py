@@ -255,6 +255,15 @@ async def test_closing_a_link_ends_its_calls(ends: Any) -> None:
     assert caught.value.outcome == "unknown"
 
 
+async def test_a_link_that_is_closed_as_it_is_first_used_ends_its_calls(ends: Any) -> None:
+    link, _, _ = ends
+    told: list[bytes | RingmillError] = []
+    link.send("kv.put", b"a", 30, WRITE, told.append)
+    await link.close()  # before its task has begun
+    assert [type(each) for each in told] == [Unavailable]
+    assert isinstance(told[0], Unavailable) and told[0].outcome == "failed"
+
+
 @pytest.fixture
 async def linked(memory_streams: Any) -> AsyncIterator[Callable[[str, Handler], FrameLink]]:
     """A link whose other end answers from handlers given by name."""

@@ -50,3 +50,38 @@ async def test_a_loop_that_turns_is_left_alone() -> None:
             await asyncio.sleep(0)
     assert not told
     assert not dog.reason
+
+
+class Late(threading.Event):
+    """One whose waits run out just before the watch ends, and are back from it just after."""
+
+    def __init__(self, made: list[Late]) -> None:
+        super().__init__()
+        self.made = made
+        made.append(self)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if super().wait(timeout):
+            return True
+        for each in self.made:
+            threading.Event.wait(each, 30.0)
+        return False
+
+
+def test_a_watch_that_ends_while_its_thread_is_about_to_ask_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    made: list[Late] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Event", lambda: Late(made))
+        dog = LoopWatchdog(told.append, stall_s=0.02, ask_every_s=0.0)
+
+    async def watch() -> None:
+        with dog:
+            pass
+
+    loop = threading.Thread(target=asyncio.run, args=(watch(),), daemon=True)
+    loop.start()
+    loop.join(5.0)
+    assert not loop.is_alive(), "neither waits for the other"
+    assert "loop watchdog" not in {each.name for each in threading.enumerate()}
+    assert not told

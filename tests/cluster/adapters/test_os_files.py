@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.tree_removal import remove_tree
+from ringmill.cluster.os_errors import passes
 
 
 @pytest.fixture
@@ -48,6 +51,31 @@ def test_appending_goes_on_at_the_end_of_an_existing_file(files: OsFileSystem, t
     assert path.read_bytes() == b"headtail"
     with pytest.raises(FileNotFoundError):
         files.open_append(str(tmp_path / "missing"))
+
+
+def starts_no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+async def test_started_threads_serve_at_the_limit_on_threads(
+    files: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.start_threads()
+    monkeypatch.setattr(threading.Thread, "start", starts_no_thread)
+    together = threading.Barrier(4)
+    await asyncio.gather(*(files.off_loop(together.wait, 10.0) for _ in range(4)))
+    file = files.create(str(tmp_path / "a"))
+    await file.append_and_sync(b"durable", off_loop=True)
+    file.close()
+
+
+def test_threads_that_the_system_does_not_give_are_an_os_error(
+    files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading.Thread, "start", starts_no_thread)
+    with pytest.raises(OSError, match="can't start new thread") as caught:
+        files.start_threads()
+    assert passes(caught.value)
 
 
 async def test_append_and_sync_writes_before_it_returns(files: OsFileSystem, tmp_path: Path) -> None:

@@ -53,9 +53,13 @@ class MovedClock(SystemClock):
     """Stands until it is moved."""
 
     now = 100.0
+    slept_s = 0.0
 
     def monotonic(self) -> float:
         return self.now
+
+    def boottime(self) -> float:
+        return self.now + self.slept_s
 
 
 class Handled:
@@ -263,8 +267,10 @@ async def test_a_gate_says_what_its_node_leaves_off() -> None:
     left_off = "hedging, background repair, compactions that can wait, new tasks of jobs, scans"
     assert gate.reason.startswith(f"has more to do than it can: without {left_off}; ")
     assert gate.stretch == 100
+    refused = gate.refused
     with pytest.raises(Overloaded):
         gate.check_scan()
+    assert gate.refused == refused + 1
 
 
 async def test_a_single_call_waits_for_room_and_is_refused_without_being_begun() -> None:
@@ -301,6 +307,23 @@ async def test_a_burst_after_a_quiet_minute_is_a_burst_and_no_queue_that_stands(
     guarded([Call() for _ in range(100)])
     assert (len(handled.begun), gate.waiting) == (4, 96)
     assert (gate.refused, gate.step) == (0, Rung.NONE), "200 a second for half a second may wait"
+
+
+async def test_what_waited_while_the_machine_slept_past_its_deadline_is_not_begun() -> None:
+    """The monotonic clock stands still meanwhile."""
+    clock = MovedClock()
+    gate, handled = Gate("n1", clock, FEW), Handled()
+    guarded = gate.guard(handled, Priority.WRITE)
+    first = [Call() for _ in range(4)]
+    guarded(first)
+    late = Call(deadline=clock.boottime() + 5.0)
+    guarded([late])
+    clock.slept_s += 60.0
+    for call in first:
+        call.answer(b"")
+    await turns(2)
+    assert handled.begun == first
+    assert [type(told) for told in late.told] == [DeadlineExceeded]
 
 
 async def test_what_has_waited_is_begun_for_its_own_span() -> None:

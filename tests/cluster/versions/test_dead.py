@@ -14,7 +14,7 @@ from ringmill.cluster.versions.dead import (
     without_stale,
 )
 from ringmill.cluster.versions.dots import Dot, VersionVector
-from ringmill.cluster.versions.hybrid_time import HybridTime, hybrid_time
+from ringmill.cluster.versions.hybrid_time import LAST_TIME, HybridTime, hybrid_time
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
 
 A, B = Actor("a#1.0"), Actor("b#1.0")
@@ -56,6 +56,14 @@ def test_from_which_watermark_on_an_object_may_be_forgotten() -> None:
         assert dead_from(stored) == hybrid_time(least)
         assert all_dead(stored, hybrid_time(least)) and not all_dead(stored, hybrid_time(least - 1))
     assert dead_from(merge(deleted, alone(sibling(B, 1, 800, b"v")))) is None
+
+
+def test_what_expires_beyond_the_last_hybrid_time_is_never_forgotten() -> None:
+    """A keyspace of a former release may have such a ttl, and so does what was written there."""
+    for expires in (1 << 48, 1 << 60):
+        lasting = alone(sibling(A, 1, 900, b"v", expires=expires))
+        assert dead_from(lasting) is None and not all_dead(lasting, LAST_TIME)
+    assert dead_from(alone(sibling(A, 1, 900, b"v", expires=(1 << 48) - 1))) == hybrid_time((1 << 48) - 1)
 
 
 def test_what_is_neither_held_nor_covered_is_stale() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import NodeId, Start
 from ringmill.cluster.limits import MAX_TOTAL
-from ringmill.cluster.versions.dots import Dot, actor_of
-from ringmill.cluster.versions.entries import entry_name
+from ringmill.cluster.versions.dots import Dot, VersionVector, actor_of
+from ringmill.cluster.versions.entries import entry_bytes, entry_name
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.mergeable import (
     Add,
@@ -147,6 +147,51 @@ def test_removals_leave_one_tombstone_at_most_on_a_copy() -> None:
         copies.update(0, PutElement(name))
         copies.update(0, Remove(name, bytes))
     assert [each.value for each in copies.now[0].siblings] == [None]
+
+
+def written(at: int, value: bytes, number: int, time: int, expires_at_ms: int) -> StoredObject:
+    """A copy of operation `number`, as an owner that knows nothing of the key applies it."""
+    dot = Dot(actor_of(NodeId(f"n{at}"), Start(number, "00" * 8)), 1)
+    sibling = Sibling(dot, value, HybridTime(time), OperationId(1, number, HybridTime(0)), expires_at_ms)
+    return StoredObject(VersionVector.of([dot]), (sibling,))
+
+
+FRESH = Sibling(
+    Dot(actor_of(NodeId("n9"), Start(9, "00" * 8)), 1), None, HybridTime(9), OperationId(2, 1, HybridTime(0))
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "change"), [(b"x", PutElement(b"y")), (entry_bytes(b"x", b"1"), PutEntry(b"y", b"2"))]
+)
+def test_the_copy_of_an_expired_write_that_lives_longer_stays(value: bytes, change: Update) -> None:
+    sent_twice = merge(written(0, value, 1, 5, 12_000), written(1, value, 1, 7, 62_000))
+    assert len(sent_twice.siblings) == 2
+    kept = after_update(sent_twice, change, FRESH, expiry_ms=53_000)
+    assert value in shown(kept)
+    gone = after_update(sent_twice, change, FRESH, expiry_ms=62_000)
+    assert value not in shown(gone) and len(gone.siblings) == 1
+
+
+writes = st.tuples(st.integers(0, 1), st.integers(1, 5), st.integers(1, 9), st.integers(0, 5))
+
+
+@given(st.lists(writes, max_size=6), st.booleans(), st.integers(1, 5))
+@settings(max_examples=200, deadline=None)
+def test_an_update_changes_nothing_of_what_it_does_not_name(
+    told: list[tuple[int, int, int, int]], is_map: bool, now_ms: int
+) -> None:
+    """Whatever copies of writes there are, and whichever of them have expired."""
+    stored = ABSENT
+    for at, number, time, expires_at_ms in told:
+        name = b"ab"[number % 2 :][:1]
+        value = entry_bytes(name, b"%d" % number) if is_map else name
+        stored = merge(stored, written(at, value, number, time, expires_at_ms))
+    policy, change = ("map", PutEntry(b"y", b"2")) if is_map else ("set", PutElement(b"y"))
+    changed = after_update(stored, change, FRESH, now_ms)
+    new = changed.shown(policy, now_ms)
+    assert [one for one in new if one.dot != FRESH.dot] == [*stored.shown(policy, now_ms)]
+    assert not any(one.is_expired(now_ms) for one in changed.visible())
 
 
 def test_a_total_beyond_64_bits_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment
-from ringmill.node.config import NodeConfig, TlsPaths
+from ringmill.node.config import NodeConfig, TlsPaths, parse_arguments
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.lifecycle import _containment
 
@@ -31,6 +32,34 @@ def test_data_token_and_key_are_no_inputs(monkeypatch: pytest.MonkeyPatch) -> No
     assert set(_containment(config).secrets) == {
         "/srv/n1", "/etc/ringmill/token", "/etc/ringmill/token.new", "/usr/tls/n1.key", "/usr/tls/n1.key.new",
     }  # fmt: skip
+
+
+def test_keys_of_other_nodes_and_the_file_of_settings_are_no_inputs(tmp_path: Path) -> None:
+    """Whoever has another node's key can pose as that one; the settings may hold a join token."""
+    for name in ("n1.key", "n2.key", "n2.pem", "token"):
+        (tmp_path / name).write_text("secret\n")
+        (tmp_path / name).chmod(0o600)
+    file = tmp_path / "n1.toml"
+    file.write_text(
+        f"""
+        id = "n1"
+        listen = "127.0.0.1:7101"
+        data = "/srv/n1"
+        token-file = "{tmp_path}/token"
+        tls-cert = "{tmp_path}/n1.pem"
+        tls-key = "{tmp_path}/n1.key"
+        tls-ca = "{tmp_path}/ca.pem"
+        """
+    )
+    containment = _containment(parse_arguments(["--config", str(file)]))
+    for path in ("n1.key", "n2.key", "n1.toml"):
+        spec = JobSpec(
+            job="j-1", module="m", name="n", bundle_sha256="", inputs=(str(tmp_path / path),),
+            output="/tmp/o", input_format="lines", output_format="tsv", reducers=1,
+        )  # fmt: skip
+        with pytest.raises(InvalidArgument, match="of the cluster itself"):
+            containment.refuse_secrets(spec)
+    containment.refuse_secrets(replace(spec, inputs=(str(tmp_path / "n2.pem"),)))
 
 
 @pytest.fixture

@@ -42,12 +42,14 @@ def test_a_node_whose_clock_steps_alone_stops_writing_says_why_and_goes_on_by_it
                 await put(world, "n1", b"never")
             assert refused.value.outcome == "failed"
         assert "from the median of 3 nodes" in n1.watch.reasons[0]
+        assert n1.watch.apart_s == pytest.approx(step_s, abs=0.1)
         await put(world, "n2", b"by another")
         assert values(await get(world, "n1")) == [b"by another"]
         n1.clock.jump(-step_s)
         await put(world, "n1", b"right again")
         await asyncio.sleep(1.5)
         assert not n1.watch.reasons
+        assert n1.watch.apart_s == pytest.approx(0.0, abs=0.1)
 
     world.run(story())
 

@@ -72,9 +72,10 @@ def newcomer_on(disk: int, node: NodeId = N4) -> Member:
     return Member(node, DiskId(f"{disk:032x}"), "127.0.0.1:7109")
 
 
-async def refused(asked: Any, why: str) -> None:
-    with pytest.raises(PermissionDenied, match=why):
+async def refused(asked: Any, why: str, *, hint: str = "") -> None:
+    with pytest.raises(PermissionDenied, match=why) as told:
         await asked
+    assert hint in told.value.hint
 
 
 def test_the_node_of_a_token_becomes_a_member_and_is_given_the_secret() -> None:
@@ -94,7 +95,11 @@ def test_a_token_is_used_up_by_its_node_which_may_ask_again_though_it_has_expire
     async def story() -> None:
         token = door.token(valid_s=30)
         await door.ask(token)
-        await refused(door.ask(token, member=newcomer_on(5), at="n2"), "is used up: n4 is a member")
+        await refused(
+            door.ask(token, member=newcomer_on(5), at="n2"),
+            "is used up: n4 is a member",
+            hint="copy the token file of another node",
+        )
         await asyncio.sleep(60)
         assert await door.ask(token, at="n3") == SECRET
         await refused(door.ask(token, member=newcomer_on(5)), "has expired")

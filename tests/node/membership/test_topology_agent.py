@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import errno
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 import pytest
 
@@ -17,6 +19,7 @@ from ringmill.node.membership.topology_agent import TopologyAgent
 from tests.node.kept_values import KeptValues
 
 N1, N2, N3 = (NodeId(f"n{i}") for i in (1, 2, 3))
+Fence: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Network:
@@ -54,7 +57,7 @@ class NetworkTransport:
             raise DeadlineExceeded(f"{to} did not answer", outcome="unknown")
         if to in self.network.slow:
             await asyncio.sleep(0.05)
-        deadline = SystemClock().monotonic() + timeout_s
+        deadline = SystemClock().boottime() + timeout_s
         answer = handler(Incoming(self.me, method, body, deadline, priority))
         return answer if isinstance(answer, bytes) else await answer
 
@@ -81,10 +84,10 @@ class Node:
         self.network, self.index, self.disk = network, index, disk or KeptValues()
         self.agent = self.restart()
 
-    def restart(self, disk_id: str | None = None) -> TopologyAgent:
-        m = member(self.index)
+    def restart(self, disk_id: str | None = None, fence: Fence | None = None) -> TopologyAgent:
+        m, disk = member(self.index), DiskId(disk_id or member(self.index).disk)
         transport = NetworkTransport(self.network, m.id)
-        self.agent = TopologyAgent(m.id, disk=DiskId(disk_id or m.disk), store=self.disk, transport=transport)
+        self.agent = TopologyAgent(m.id, disk=disk, store=self.disk, transport=transport, fence=fence)
         for method, handler in self.agent.handlers().items():
             transport.serve(method, handler)
         return self.agent
@@ -285,6 +288,25 @@ async def test_what_gossip_hears_of_is_pulled(network: Network) -> None:
         async with asyncio.timeout(10):
             await adopted.wait()
         running.cancel()
+
+
+@pytest.mark.parametrize("lack", [errno.ENOSPC, errno.EMFILE])
+async def test_a_new_disk_that_is_full_at_first_waits_for_space(network: Network, lack: int) -> None:
+    one, two = Node(network, 1), Node(network, 2)
+    two.is_given(later(document(), 3))
+    await two.restart().start()
+    fences = list[int]()
+
+    async def fence() -> None:
+        fences.append(lack)
+        if len(fences) == 1:
+            raise OSError(lack, "none left")
+
+    agent = one.restart(fence=fence)
+    await agent.ask_members(document())
+    assert agent.epoch == 0, "nothing is adopted that is not fenced"
+    await agent.ask_members(document())
+    assert (agent.epoch, len(fences)) == (3, 2)
 
 
 async def test_a_document_of_another_cluster_is_never_adopted_from_a_peer(network: Network) -> None:

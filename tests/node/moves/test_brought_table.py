@@ -3,6 +3,7 @@ meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,7 +23,7 @@ from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, PageBody
 from ringmill.node.replica.stored_key import Copy, Place, copy_prefix, keyspace_prefix, parse_object_key
-from ringmill.node.replica.watching.change_feed import ChangeFeed
+from ringmill.node.replica.watching.change_feed import ChangeFeed, FeedNews, FeedPlace
 from ringmill.node.storage.engine import Engine
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -205,3 +206,25 @@ async def test_an_object_that_names_a_write_which_the_joiner_never_made_is_refus
         with pytest.raises(ProtocolMismatch, match="has not made"):
             await fill(engine, objects, clock, items_of({b"forged": forged}))
         assert engine.stats().table_bytes == 0 and not objects.written._sets
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_who_follows_the_changes_of_the_node_is_told_of_the_keys_of_a_table(is_cancelled: bool) -> None:
+    """Rule N4: they may come from an owner that has started since it was told of them."""
+    async with joiner() as (engine, objects, clock):
+
+        async def told(place: FeedPlace) -> FeedNews:
+            return await objects.feed.after(place, lambda _: True, 1000, 0.0)
+
+        begun = await told(FeedPlace())
+        if is_cancelled:
+            filling = asyncio.create_task(fill(engine, objects, clock, ITEMS))
+            while objects.keys < len(ITEMS):  # noqa: ASYNC110  it has no event for it
+                await asyncio.sleep(0)
+            filling.cancel()
+            await asyncio.gather(filling, return_exceptions=True)
+        else:
+            await fill(engine, objects, clock, ITEMS)
+        news = await told(begun.place)
+        assert not news.is_lost
+        assert [*news.keys] == [copy_prefix(COPY) + key for key, _ in ITEMS]

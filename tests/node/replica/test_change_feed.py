@@ -102,3 +102,30 @@ async def test_who_waits_is_told_in_the_order_of_asking() -> None:
         await asyncio.sleep(0)
         feed.note([b"k"])
     assert told == list(range(40))
+
+
+async def test_many_changes_are_looked_through_in_turns_of_the_loop() -> None:
+    feed = ChangeFeed("boot", HandClock(), most_keys=100_000)
+    place = (await ask(feed, FeedPlace())).place
+    feed.note(b"other:%d" % number for number in range(5_000))
+    judged, most_of_a_turn, is_over = 0, 0, False
+
+    def is_wanted(key: bytes) -> bool:
+        nonlocal judged
+        judged += 1
+        return key == b"k"
+
+    async def turns() -> None:
+        nonlocal judged, most_of_a_turn
+        while not is_over:
+            most_of_a_turn, judged = max(most_of_a_turn, judged), 0
+            if most_of_a_turn:
+                feed.note([b"k"])  # while it is looked through
+            await asyncio.sleep(0)
+
+    turning = asyncio.ensure_future(turns())
+    quiet = await feed.after(place, is_wanted, 100, 0.0)
+    is_over = True
+    await turning
+    assert quiet.keys == () and 0 < most_of_a_turn <= 1024
+    assert (await ask(feed, quiet.place)).keys == (b"k",)

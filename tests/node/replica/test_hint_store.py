@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -140,6 +141,51 @@ async def test_an_owner_that_is_away_for_long_gets_no_more_hints() -> None:
     assert told == [N2] and hints.counts() == {N2: 1}
     assert await hints.strike_off(KEY, N2, encode_object(an_object(1)))
     assert await hints.keep(other, [N2], an_object(1)) is not None
+
+
+async def test_the_age_of_hints_is_that_of_the_oldest_that_waits_though_the_queue_is_never_empty() -> None:
+    watch = Watch()
+    hints = await HintStore.open(ForgetfulEngine().as_engine(), HintOptions(longest_s=60), watch)
+    keys = [KEY._replace(key=b"%d" % number) for number in range(100)]
+    await hints.keep(keys[0], [N2], an_object(1))
+    for former, key in pairwise(keys):
+        watch.now += 1
+        assert await hints.keep(key, [N2], an_object(1)) is not None
+        assert await hints.strike_off(former, N2, encode_object(an_object(1)))
+        assert hints.waited_s() == {N2: 0}
+    watch.now += 2
+    hints.stand_behind(N2, keys)
+    await hints.keep(keys[0], [N2], an_object(1))
+    assert hints.waited_s() == {N2: 2} and hints.dropped == 0
+
+
+async def test_a_key_that_is_written_while_its_hint_is_delivered_waits_since_then() -> None:
+    watch = Watch()
+    hints = await HintStore.open(ForgetfulEngine().as_engine(), HintOptions(longest_s=60), watch)
+    await hints.keep(KEY, [N2], an_object(1))
+    for counter in range(1, 100):
+        watch.now += 1
+        held = await hints.get(KEY)
+        assert held is not None
+        assert await hints.keep(KEY, [N2], an_object(counter + 1)) is not None
+        assert not await hints.strike_off(KEY, N2, held.encoded)
+    assert hints.waited_s() == {N2: 0} and hints.dropped == 0
+
+
+async def test_a_hint_that_the_disk_refused_has_an_age_and_counts_once() -> None:
+    engine, watch = ForgetfulEngine(), Watch()
+    hints = await HintStore.open(engine.as_engine(), clock=watch)
+    engine.failure = DiskFull("no room")
+    for watch.now in (10.0, 20.0):
+        with pytest.raises(DiskFull):
+            await hints.keep(KEY, [N2], an_object(1))
+    watch.now = 30.0
+    assert hints.waited_s() == {N2: 20} and hints.counts() == {N2: 1}
+    engine.failure = None
+    await hints.keep(KEY, [N2, N3], an_object(2))
+    assert hints.counts() == {N2: 1, N3: 1}
+    await hints.keep_refused()
+    assert hints.counts() == {N2: 1, N3: 1} and hints.waited_s() == {N2: 0, N3: 0}
 
 
 async def test_a_hint_that_nothing_else_makes_up_for_is_kept_over_the_bound() -> None:

@@ -54,15 +54,15 @@ class Call:
 
 def put(node: Node, key: bytes, value: bytes, *, timeout_s: float = 5.0, **options: Any) -> Call:
     body = serialized(PutRequest(key=key, value=value, **options))
-    return Call(PUT, body, node.clock.monotonic() + timeout_s)
+    return Call(PUT, body, node.clock.boottime() + timeout_s)
 
 
 def delete(node: Node, key: bytes) -> Call:
-    return Call(DELETE, serialized(DeleteRequest(key=key)), node.clock.monotonic() + 5.0)
+    return Call(DELETE, serialized(DeleteRequest(key=key)), node.clock.boottime() + 5.0)
 
 
 def get(node: Node, key: bytes, *, timeout_s: float = 5.0, r: str = "") -> Call:
-    return Call(GET, serialized(GetRequest(key=key, r=r)), node.clock.monotonic() + timeout_s)
+    return Call(GET, serialized(GetRequest(key=key, r=r)), node.clock.boottime() + timeout_s)
 
 
 def hand_over(node: Node, calls: Sequence[Call]) -> None:

@@ -274,6 +274,35 @@ def test_a_removal_removes_the_element_that_its_session_has_added() -> None:
     world.run(story())
 
 
+@pytest.mark.parametrize("value", [b"new", None])
+def test_a_write_does_not_wait_for_what_its_coordinator_has_forgotten_and_another_owner_has_not(
+    value: bytes | None,
+) -> None:
+    world = World()
+    home = world.topology.keyspaces[0].id
+    partition = world.topology.partition_of(home, b"key")
+    place = Place(Copy(partition, world.topology.row(partition).copy_epochs[0]), home, b"key")
+
+    async def forgotten_at(name: str) -> None:
+        objects = world.nodes[name].objects
+        mark = objects._watermarks.of(partition)
+        mark.kept = mark.kept._replace(proven=(await objects.read(place)).newest)
+        assert await objects.forget([(place, await objects.read_synced(place))]) == 1
+
+    async def story() -> None:
+        await put(world, "n1", b"another's", level="3")
+        mine = await put(world, "n1", b"mine", level="3", is_blind=True)
+        await put(world, "n2", None, level="3")
+        await world.on("n1", forgotten_at("n1"))
+        seen = Seen(dots=(str(mine.dot),), times=(mine.time,), forgotten=Forgotten.STRICT)
+        begun = world.loop.time()
+        await put(world, "n1", value, seen=seen)
+        assert world.loop.time() - begun < 1
+        assert values(await get(world, "n2", "3")) == [value] * (value is not None)
+
+    world.run(story())
+
+
 def test_what_was_forgotten_is_read_from_all_owners_when_some_of_it_was_weak() -> None:
     world = World()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,19 @@ async def test_gets_and_scans_agree_on_every_level_of_the_tree(open_engine: Open
     middle = [pair for pair in in_order if low <= pair[0] < high]
     assert [pair async for pair in engine.scan(low, high)] == middle
     assert [pair async for pair in engine.scan(low, high, reverse=True)] == middle[::-1]
+
+
+@pytest.mark.parametrize("is_reverse", [False, True])
+async def test_a_range_that_begins_behind_its_end_is_empty(
+    open_engine: OpenEngine, *, is_reverse: bool
+) -> None:
+    engine = await open_engine(replace(ROOMY, block_bytes=512))
+    await fill(engine, 1000)
+    await engine.flush()  # one table of many blocks
+    put(engine, b"key00500", b"in the memtable, too")
+    assert not [pair async for pair in engine.scan(b"key00900", b"key00100", reverse=is_reverse)]
+    assert not [pair async for pair in engine.scan(b"z", b"key00100", reverse=is_reverse)]
+    assert engine.stats().scanned_bytes == 0, "and no block is asked for"
 
 
 async def test_what_scans_read_is_counted(open_engine: OpenEngine) -> None:

@@ -6,10 +6,13 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.node.metrics.storage_families import storage_families
 from ringmill.node.storage.engine import Batch, Engine, EngineOptions
 from ringmill.node.storage.storage_errors import CorruptRange, StorageFailed
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY
@@ -49,6 +52,7 @@ async def test_after_a_failed_log_write_nothing_unsynced_is_acknowledged_or_serv
 ) -> None:
     engine = await open_engine(ROOMY)
     await engine.apply(one(b"old", b"1")).synced()
+    assert not engine.stats().has_failed
     disk.hook = fail(call, errno.EIO, name=".log")
     commit = engine.apply(one(b"new", b"2"))
     with pytest.raises(StorageFailed, match=r"log failed.*batches up to 1 are durable"):
@@ -61,6 +65,7 @@ async def test_after_a_failed_log_write_nothing_unsynced_is_acknowledged_or_serv
     with pytest.raises(StorageFailed):
         engine.get_nowait(b"new")
     assert engine.get_nowait(b"old") == b"1"
+    assert engine.stats().has_failed
     await engine.close()
     again = await open_engine(ROOMY)
     assert await again.get(b"old") == b"1"
@@ -296,3 +301,25 @@ async def test_a_scan_stops_at_a_lost_range_even_between_two_chunks(
         async for key, _ in again.scan(reverse=reverse):
             seen.append(key[:1])
     assert set(seen) <= {b"c" if reverse else b"a"}
+
+
+async def test_a_disk_that_cannot_tell_its_space_takes_no_other_figure_away(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    engine = await open_engine(ROOMY)
+    core = SimpleNamespace(config=SimpleNamespace(data="data"), doors=SimpleNamespace(files=disk))
+    objects = SimpleNamespace(keys=1, size_bytes=2, dead=SimpleNamespace(total=0))
+    node = SimpleNamespace(core=core, replica=SimpleNamespace(engine=engine, objects=objects))
+
+    def figures() -> dict[str, Any]:
+        return {each.name: each.samples for each in storage_families(cast("Any", node), None)}
+
+    assert figures()["disk_free_bytes"][0].value == disk.free_space("data")
+
+    def stale(path: str) -> int:
+        raise OSError(errno.ESTALE, "Stale file handle", path)
+
+    disk.free_space = stale  # type: ignore[method-assign]
+    engine._upkeep.space.check()
+    assert not figures()["disk_free_bytes"]
+    assert figures()["read_only"][0].value == 0.0 and figures()["store_failed"][0].value == 0.0

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Final
+
 from aiohttp import web
 
+from ringmill.client.administration.status import ClusterStatus
 from ringmill.client.gateway.http.bodies import json_answer
 from ringmill.client.gateway.http.call import HttpCall
 from ringmill.client.gateway.http.problems import HttpRefusal
 from ringmill.client.values import json_bytes
+from ringmill.cluster.errors import Unavailable
 
 __all__ = ["explain_key", "get_hot", "get_ring", "get_status", "is_alive", "is_ready", "locate_key"]
+
+READY_S: Final = 0.7
 
 
 async def get_status(call: HttpCall) -> web.StreamResponse:
@@ -64,8 +71,17 @@ async def is_alive(call: HttpCall) -> web.StreamResponse:
 
 
 async def is_ready(call: HttpCall) -> web.StreamResponse:
-    """200 when a node answers, and the cluster has a quorum of owners for every partition; else 503."""
-    found = await call.client.status(**call.options("timeout"))
+    """200 when a node answers, and the cluster has a quorum of owners for every partition; else 503.
+
+    Those who answer within READY_S are enough for 200: probes wait for a second or so, and one member that
+    hangs hurts no request.
+    """
+    given: dict[str, float] = call.options("timeout")
+    found: ClusterStatus | None = None
+    with suppress(Unavailable):
+        found = await call.client.status(timeout=min(READY_S, given.get("timeout", READY_S)))
+    if found is None or found.health == "unavailable":
+        found = await call.client.status(**given)
     document = {"status": found.health, "epoch": found.epoch, "reasons": list(found.reasons)}
     if found.health == "unavailable":
         raise HttpRefusal(503, "UNAVAILABLE", "partitions have no quorum", detail=document)

@@ -26,7 +26,7 @@ from ringmill.cluster.limits import MAX_VALUE_BYTES
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
 
-__all__ = ["NO_OFFSET", "bit_offset"]
+__all__ = ["NO_OFFSET", "bit_offset", "bits_of_all"]
 
 _OPERATIONS: Final[dict[bytes, Callable[[int, int], int]]] = {
     b"AND": operator.and_,
@@ -103,14 +103,20 @@ async def _bitop(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
         raise syntax_error()
     if operation == b"NOT" and len(keys) != 1:
         raise RedisError("ERR BITOP NOT must be called with a single source key.")
-    values: list[bytes] = await read_one_by_one(connection, keys, _read_string)
+    async with read_one_by_one(connection, keys, _read_string) as values:
+        return await stored(connection, args[1], bits_of_all(operation, values))
+
+
+def bits_of_all(operation: bytes, values: Sequence[bytes]) -> bytes:
+    """What BITOP makes of strings.  The shorter ones come first, and the lowest byte is the first one: so no
+    string is made longer, and all of them take no more time than they have bytes."""
     length = max(map(len, values))
-    numbers = [int.from_bytes(value.ljust(length, b"\0")) for value in values]
+    numbers = (int.from_bytes(value, "little") for value in sorted(values, key=len))
     if operation == b"NOT":
-        result = (1 << 8 * length) - 1 - numbers[0]
+        result = (1 << 8 * length) - 1 - next(numbers)
     else:
         result = reduce(_OPERATIONS[operation], numbers)
-    return await stored(connection, args[1], result.to_bytes(length))
+    return result.to_bytes(length, "little")
 
 
 def _read_string(entry: Entry, _now_ms: int) -> Reply:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
-from ringmill.client.gateway.redis.store.typed_values import FOREIGN, Entry, ForeignValue
+from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
+from ringmill.client.gateway.redis.store.typed_values import Entry
 
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
@@ -35,19 +36,25 @@ async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     source = Entry()
 
     def read(entry: Entry, _now_ms: int) -> Reply:
-        if type(entry.value) is ForeignValue:
-            raise RedisError(FOREIGN)
+        entry.check_own()
         source.value, source.expires_at_ms = copy(entry.value), entry.expires_at_ms
         return int(entry.value is not None)
 
     def change(entry: Entry, _now_ms: int) -> Reply:
         if entry.value is not None and not replaces:
             return 0
+        entry.check_own()
         entry.set(copy(source.value))  # it may be done over, and later changes of a batch alter it in place
         entry.expire(source.expires_at_ms)
         return 1
 
-    found = await connection.database.keys.ask(args[0], read)
-    if found != 1:
-        return found
-    return await connection.door.databases.database(connection.token, number).keys.ask(args[1], change)
+    into = connection.door.databases.database(connection.token, number)
+    gathered = connection.room.gather(1)
+    try:
+        found = await connection.database.keys.ask(args[0], read)
+        if found != 1:
+            return found
+        gathered.hold(reply_size(source.value))  # type: ignore[arg-type]  # its values are replies, too
+        return await into.keys.ask(args[1], change)
+    finally:
+        gathered.close()

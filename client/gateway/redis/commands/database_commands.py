@@ -46,11 +46,18 @@ async def _keys(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """The names of all keys that a pattern matches."""
     names: list[Reply] = []
     size, most = 0, connection.door.limits.most_answer_bytes
-    async for page in connection.database.all_keys(args[0]):
-        names += page
-        size += reply_size(list(page))
-        if size > most:
-            raise too_large(size, most)
+    gathered = connection.room.gather(0)
+    try:
+        async for page in connection.database.all_keys(args[0]):
+            names += page
+            of_page = reply_size(list(page))
+            size += of_page
+            gathered.hold(of_page)
+            if size > most:
+                raise too_large(size, most)
+            connection.tell_growth()
+    finally:
+        gathered.close()
     return names
 
 

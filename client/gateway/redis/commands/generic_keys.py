@@ -67,6 +67,7 @@ def _type(call: KeyCall) -> Reply:
 @one_key("OBJECT|ENCODING", 3, "readonly", key_at=2)
 def _object_encoding(call: KeyCall) -> Reply:
     """The name of an encoding by which Redis might keep the value."""
+    call.entry.check_own()
     if call.entry.value is None:
         return None
     return _encoding(call.entry.value)
@@ -75,12 +76,14 @@ def _object_encoding(call: KeyCall) -> Reply:
 @one_key("OBJECT|REFCOUNT", 3, "readonly", key_at=2)
 def _object_refcount(call: KeyCall) -> Reply:
     """1 for a key that has a value."""
+    call.entry.check_own()
     return None if call.entry.value is None else 1
 
 
 @one_key("OBJECT|IDLETIME", 3, "readonly", key_at=2)
 def _object_idletime(call: KeyCall) -> Reply:
     """0 for a key that has a value: uses leave no trace."""
+    call.entry.check_own()
     return None if call.entry.value is None else 0
 
 
@@ -135,6 +138,7 @@ def _expire_at(call: KeyCall, unit: bytes, command: str) -> Reply:
     at_ms = at_of(unit, one_integer(call.args[0]), call.now_ms, command)
     if entry.value is None or not _may_expire(conditions, entry.expires_at_ms, at_ms):
         return 0
+    entry.check_own()
     if at_ms <= call.now_ms:
         entry.set(None)
     else:

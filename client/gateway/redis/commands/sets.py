@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import (
@@ -118,16 +117,19 @@ def _read_set(entry: Entry, _now_ms: int) -> Reply:
     return set(entry.get_or_new(set))
 
 
+# Two at a time would copy what is there so far for each of them.
+
+
 def _intersected(sets: Sequence[set[bytes]]) -> set[bytes]:
-    return reduce(set.intersection, sets)
+    return sets[0].intersection(*sets[1:])
 
 
 def _united(sets: Sequence[set[bytes]]) -> set[bytes]:
-    return reduce(set.union, sets)
+    return sets[0].union(*sets[1:])
 
 
 def _differing(sets: Sequence[set[bytes]]) -> set[bytes]:
-    return reduce(set.difference, sets)
+    return sets[0].difference(*sets[1:])
 
 
 Combine = Callable[[Sequence[Any]], set[bytes]]
@@ -164,8 +166,8 @@ def _sintercard(args: Sequence[bytes], _version: int) -> Parts:
 
 
 async def _store(connection: RedisConnection, args: Sequence[bytes], combine: Combine) -> Reply:
-    sets = await read_one_by_one(connection, args[1:], _read_set)
-    return await stored(connection, args[0], combine(sets))
+    async with read_one_by_one(connection, args[1:], _read_set) as sets:
+        return await stored(connection, args[0], combine(sets))
 
 
 @waiting_command("SINTERSTORE", -3, "write denyoom", keys=(1, -1, 1))

@@ -92,6 +92,7 @@ class CommandParser:
                         return words
                     continue
                 if not self._begin():
+                    self._drop_taken(at_least=_DROP_AT)
                     return None
                 continue
             if not self._take_arguments():

@@ -120,8 +120,12 @@ class GatheredParts:
 
         return counted
 
+    def hold(self, size: int) -> None:
+        """Count what is held beside the replies."""
+        self._grow(size)
+
     def close(self) -> list[Reply]:
-        """All are there, and become one answer."""
+        """All are there, and become one answer; nothing is counted any more."""
         self._grow(-self._bytes)
         return self._replies
 

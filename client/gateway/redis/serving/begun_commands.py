@@ -7,12 +7,11 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
+from ringmill.client.gateway.redis.protocol.replies import Reply, encode_reply
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom, GatheredParts
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
-from ringmill.client.gateway.redis.store.key_queues import Change
+from ringmill.client.gateway.redis.store.key_queues import Change, Droppable
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
-from ringmill.client.gateway.redis.store.typed_values import Entry
 
 __all__ = ["BegunCommand", "ConnectionOfCommand"]
 
@@ -41,7 +40,7 @@ class BegunCommand:
         """`size` is that of the command, in bytes."""
         self.connection = connection
         self.size = size
-        self.changes: list[_Droppable] = []
+        self.changes: list[Droppable] = []
         self.gathered: GatheredParts | None = None  # when it is on several keys
         self.reply: bytes | None = None
         self.version = connection.version
@@ -59,7 +58,7 @@ class BegunCommand:
 
     def droppable(self, change: Change) -> Change:
         """The same change; it is dropped with this command."""
-        self.changes.append(_Droppable(change))
+        self.changes.append(Droppable(change))
         return self.changes[-1]
 
     def forget_answer(self) -> None:
@@ -75,20 +74,3 @@ class BegunCommand:
             change.drop()
         size, self.size = self.size, 0
         return size
-
-
-class _Droppable:
-    """A Change that waits in the queue of its key, and may be dropped there with all that it holds."""
-
-    __slots__ = ("_change",)
-
-    def __init__(self, change: Change) -> None:
-        self._change: Change | None = change
-
-    def __call__(self, entry: Entry, now_ms: int) -> Reply:
-        if self._change is None:
-            raise RedisError("ERR the connection has gone, and what it had under way was too much")
-        return self._change(entry, now_ms)
-
-    def drop(self) -> None:
-        self._change = None

@@ -3,7 +3,8 @@
 Commands are begun in the order in which they come, and those on different keys are under way together; the
 answers go out in that order.  Those on one key wait in its queue (store/key_queues.py), so each sees the
 effects of the former ones.  A command that is not about single keys begins when all former ones have ended,
-and those behind it wait.  What has begun is done though its connection has gone, and is counted until then.
+and those behind it wait.  What has begun is done though its connection has gone, and is counted until then;
+what only reads about all keys ends with it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from ringmill.client.gateway.redis.commands.command_spec import CommandSpec, KeyCall
 from ringmill.client.gateway.redis.commands.connections.queued_commands import (
+    ABORTED,
     NOT_QUEUED,
     QueuedCommands,
     WatchedKey,
@@ -30,10 +32,11 @@ from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, en
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
 from ringmill.client.gateway.redis.serving.begun_commands import BegunCommand
 from ringmill.client.gateway.redis.serving.found_commands import found_command, place_of_key
+from ringmill.client.gateway.redis.serving.lateness import Lateness
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
-from ringmill.client.gateway.redis.store.key_queues import Change
+from ringmill.client.gateway.redis.store.key_queues import MOST_ASKED, Change, Turns
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.errors import RingmillError
@@ -106,7 +109,8 @@ class RedisConnection(asyncio.Protocol):
         self.queued: QueuedCommands | None = None
         self.executed: QueuedCommands | None = None  # by an EXEC that is under way
         self.watched: WatchedKey | None = None
-        self.began_s = self.active_s = door.monotonic()
+        self.began_s = door.monotonic()
+        self.lateness = Lateness(door.limits, self.began_s)
         self.last_command = b""
         self._database: Database | None = None
         self._parser = CommandParser()
@@ -117,18 +121,16 @@ class RedisConnection(asyncio.Protocol):
         self._size = 0  # of the command that is being begun
         self.told_bytes = 0  # of `held_bytes`, to the door
         self.room = AnswerRoom(door.limits, self._unsent)
+        self.turns = Turns(MOST_ASKED)  # of keys of commands on several of them
         self._backlog: deque[list[bytes]] = deque()
         self._is_held = False  # by a command that others wait for
         self._awaits_all = False  # that command has not begun: it waits for the former ones
         self._is_paused = False  # it is read no further, and more may have come
-        self._is_full = False  # the caller does not take its answers
-        self._full_since_s = 0.0
-        self._amid_since_s = 0.0
         self._ends_after = False  # no command is read any more; it closes when all are answered
         self._is_refused = False  # what it has sent cannot be read on
         self._lingers = False  # what still comes is dropped
         self.is_gone = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], bool] = {}  # with whether it only reads
         self._pump_is_due = False
 
     @property
@@ -164,16 +166,18 @@ class RedisConnection(asyncio.Protocol):
             one.forget_answer()
         self.room.ready = 0
         self._ends_after = self.is_gone = True
+        for task, only_reads in self._tasks.items():
+            if only_reads:
+                task.cancel()
         self.door.closed(self)
 
     def data_received(self, data: bytes) -> None:
         if self._ends_after:
             return
-        self.active_s = self.door.monotonic()
+        self.lateness.active_s = self.door.monotonic()
         self._parser.feed(data)
         self._pump()
-        self._amid_since_s = self.active_s if self._parser.is_amid_command else 0.0
-        self._tell_growth()
+        self.tell_growth()
 
     def eof_received(self) -> bool:
         """What the caller has sent is answered before its connection is closed."""
@@ -181,11 +185,10 @@ class RedisConnection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        self._is_full = True
-        self._full_since_s = self.door.monotonic()
+        self.lateness.fills(self.door.monotonic(), self._unsent())
 
     def resume_writing(self) -> None:
-        self._is_full = False
+        self.lateness.is_full = False
         self._pump()
 
     def quit(self) -> None:
@@ -234,19 +237,11 @@ class RedisConnection(asyncio.Protocol):
         if self.executed is not None:
             self.executed.drop()
 
-    def lateness(self, now_s: float) -> str:
+    def why_late(self, now_s: float) -> str:
         """Why the connection is to be closed now: the caller is silent, or takes no answers; "" when not."""
-        limits = self.door.limits
-        if self._is_full and now_s - self._full_since_s > limits.unread_s:
-            return f"it has taken no answer for {limits.unread_s:g} s"
-        if self._unanswered or self._backlog:
-            return ""
-        is_amid = self._parser.is_amid_command  # what was amid a command then may have been begun since
-        if is_amid and now_s - self._amid_since_s > limits.command_s:
-            return f"the end of a command has not come for {limits.command_s:g} s"
-        if now_s - self.active_s > limits.idle_s:
-            return f"no command for {limits.idle_s:g} s"
-        return ""
+        is_busy = bool(self._unanswered or self._backlog)
+        is_amid = self._parser.is_amid_command  # all of it: what has come whole was begun when there was room
+        return self.lateness.why(now_s, unsent=self._unsent(), is_busy=is_busy, is_amid=is_amid)
 
     def is_answered(self, one: BegunCommand) -> None:
         """The answer of a command is there: send all that are, in order."""
@@ -267,7 +262,7 @@ class RedisConnection(asyncio.Protocol):
         if self._awaits_all and not self._unanswered:
             self._is_held = self._awaits_all = False
         if size > _LONG:
-            self._tell_growth()
+            self.tell_growth()
         if self.is_gone:
             if not self._unanswered:
                 self.door.has_ended(self)
@@ -297,7 +292,7 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is None:
             return
         try:
-            while not self._is_held and not self._is_full and self._has_room:
+            while not self._is_held and not self.lateness.is_full and self._has_room:
                 command = self._backlog.popleft() if self._backlog else self._next_command()
                 if command is None:
                     self._read_on()
@@ -321,6 +316,7 @@ class RedisConnection(asyncio.Protocol):
     def _read_on(self) -> None:
         if self._is_paused and not self._ends_after and self._transport is not None:
             self._is_paused = False
+            self.lateness.reads_on(self.door.monotonic())
             self._transport.resume_reading()
 
     def _next_command(self) -> list[bytes] | None:
@@ -349,7 +345,7 @@ class RedisConnection(asyncio.Protocol):
                 self._answered("QUEUED")
         except RedisError as error:
             if queued is not None:
-                queued.is_refused = True
+                queued.refused = queued.refused or ABORTED
             self._answered(error)
 
     def _queue(self, queued: QueuedCommands, spec: CommandSpec, args: list[bytes]) -> None:
@@ -373,7 +369,7 @@ class RedisConnection(asyncio.Protocol):
             self._run_parts(spec, args)
         elif spec.waiting is not None:
             self._is_held = True
-            self._keep(asyncio.create_task(self._finish(spec.waiting(self, args), self._waits())))
+            self._keep(spec.waiting(self, args), self._waits(), only_reads="readonly" in spec.flags)
         elif spec.for_connection is not None:
             self._answered(spec.for_connection(self, args))
 
@@ -408,7 +404,7 @@ class RedisConnection(asyncio.Protocol):
 
         keys = self.database.keys
         for place, (key, change) in enumerate(parts.changes):
-            keys.submit(key, done.droppable(gathered.bounded(change)), taker(place))
+            keys.submit(key, done.droppable(gathered.bounded(change)), taker(place), self.turns)
 
     async def _finish(self, work: Coroutine[Any, Any, Reply], done: BegunCommand) -> None:
         reply: Reply
@@ -445,7 +441,8 @@ class RedisConnection(asyncio.Protocol):
     def _unsent(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    def _tell_growth(self) -> None:
+    def tell_growth(self) -> None:
+        """Tell the door what is held now: it has become more."""
         if self._transport is None:
             return  # nothing is added to what has gone, and the door looks at that itself
         former, self.told_bytes = self.told_bytes, self.held_bytes
@@ -463,9 +460,18 @@ class RedisConnection(asyncio.Protocol):
             self._transport.resume_reading()
             asyncio.get_running_loop().call_later(_LINGERS_S, self.abort)
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _keep(self, work: Coroutine[Any, Any, Reply], done: BegunCommand, *, only_reads: bool) -> None:
+        """Have work done that may be cancelled once the caller has gone."""
+        task = asyncio.create_task(self._finish(work, done))
+        self._tasks[task] = only_reads
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._tasks[task]
+            work.close()
+            if task.cancelled() and self.is_gone:
+                done(None)
+
+        task.add_done_callback(ended)
 
 
 def _shown(address: object) -> str:

@@ -12,6 +12,9 @@ class RedisLimits:
     """Times are in seconds, sizes in bytes."""
 
     most_connections: int = 1000
+    most_gone: int = 10_000
+    """Connections that have gone, and of which commands are under way; above it those of the first are
+    dropped."""
     most_under_way: int = 1024
     """Commands of one connection that are not answered yet; it is read no further meanwhile."""
     most_begun_bytes: int = 16 * 1024 * 1024

@@ -62,7 +62,6 @@ class Database:
 
         Raises RedisError.
         """
-        found: list[bytes] = []
         matching = None if pattern is None else Matching(pattern)
         place = ""
         if cursor:
@@ -70,27 +69,45 @@ class Database:
                 raise RedisError("ERR invalid cursor: this gateway does not know it, or has forgotten it")
             place = self._cursors[cursor]
             self._cursors.move_to_end(cursor)
+        place, found = await self._page(place, pattern, matching, count, type_wanted)
+        return self._number_of(place), found
+
+    async def all_keys(self, pattern: bytes | None = None) -> AsyncIterator[list[bytes]]:
+        """The names of all keys that the pattern matches, page by page.  No cursor is remembered for it.
+
+        Raises RedisError.
+        """
+        matching = None if pattern is None else Matching(pattern)
+        place = ""
+        while True:
+            place, names = await self._page(place, pattern, matching, MAX_SCAN_ITEMS, None)
+            yield names
+            if not place:
+                return
+
+    async def _page(
+        self,
+        place: str,
+        pattern: bytes | None,
+        matching: Matching | None,
+        count: int,
+        type_wanted: bytes | None,
+    ) -> tuple[str, list[bytes]]:
+        """As `scan`, from a place to a place."""
+        found: list[bytes] = []
+        prefix = literal_prefix(pattern or b"")[:MAX_KEY_BYTES]
         try:
             async with self._lent() as client:
                 index, looked_at = self._index_of(client), 0
                 while True:
                     wanted = min(count, MAX_SCAN_ITEMS) - len(found)
-                    page = await index.page(place, literal_prefix(pattern or b"")[:MAX_KEY_BYTES], wanted)
+                    page = await index.page(place, prefix, wanted)
                     found += await self._present(page.names, matching, type_wanted)
                     place, looked_at = page.cursor, looked_at + len(page.names)
                     if not place or looked_at >= MAX_SCAN_ITEMS or len(found) >= count:
-                        return self._number_of(place), found
+                        return place, found
         except RingmillError as error:
             raise self.keys.told(error) from error
-
-    async def all_keys(self, pattern: bytes | None = None) -> AsyncIterator[list[bytes]]:
-        """The names of all keys that the pattern matches, page by page.  Raises RedisError."""
-        cursor = 0
-        while True:
-            cursor, names = await self.scan(cursor, pattern, MAX_SCAN_ITEMS, None)
-            yield names
-            if not cursor:
-                return
 
     def _lent(self) -> AbstractAsyncContextManager[AsyncClient]:
         return self._clients.lent(self._token)
@@ -137,7 +154,7 @@ class Database:
 
 async def _matched(names: Sequence[NamedKey], matching: Matching) -> AsyncIterator[NamedKey]:
     """Those that the pattern matches.  Other callers are served meanwhile, however long it takes."""
-    pause_at = _STEPS_AT_ONCE
+    pause_at = matching.steps + _STEPS_AT_ONCE
     for name in names:
         if matching.steps > pause_at:
             pause_at = matching.steps + _STEPS_AT_ONCE

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final, NamedTuple, TypeAlias
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
@@ -26,7 +27,7 @@ from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 from ringmill.cluster.ports import Clock
 
-__all__ = ["Change", "Done", "KeyQueues", "reply_of"]
+__all__ = ["Change", "Done", "Droppable", "KeyQueues", "SteppedChange", "Turns", "reply_of"]
 
 MOST_AT_ONCE: Final = 1000
 ENOUGH_BYTES: Final = 1 << 20
@@ -34,6 +35,8 @@ ENOUGH_BYTES: Final = 1 << 20
 ENOUGH_S: Final = 0.01
 """For changes that are made at once; other callers get their turn before those behind them are made."""
 MOST_ASKED: Final = 200
+"""Keys of one caller's commands on several keys that are under way at a time: each has its time from when it
+begins, a thousand together might take longer, and others have to be served beside."""
 _LONGEST_PAUSE_S: Final = 0.1
 _log = logging.getLogger(__name__)
 
@@ -42,6 +45,45 @@ Change: TypeAlias = Callable[[Entry, int], Reply]
 key holds then, and raises RedisError before it has changed anything."""
 
 Done: TypeAlias = Callable[[Reply], None]
+Turns: TypeAlias = asyncio.Semaphore
+
+
+class SteppedChange(ABC):
+    """A Change that may take long: others get their turn between its steps.  It takes effect as one."""
+
+    @abstractmethod
+    def steps(self, entry: Entry, now_ms: int) -> Generator[None, None, Reply]:
+        """Make it step by step, and return the reply."""
+
+    def __call__(self, entry: Entry, now_ms: int) -> Reply:
+        steps = self.steps(entry, now_ms)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                reply: Reply = end.value
+                return reply
+
+
+class Droppable:
+    """A Change that waits in the queue of its key, and may be dropped there with all that it holds."""
+
+    __slots__ = ("_change",)
+
+    def __init__(self, change: Change) -> None:
+        self._change: Change | None = change
+
+    def __call__(self, entry: Entry, now_ms: int) -> Reply:
+        if self._change is None:
+            raise RedisError("ERR the connection has gone, and what it had under way was too much")
+        return self._change(entry, now_ms)
+
+    @property
+    def is_dropped(self) -> bool:
+        return self._change is None
+
+    def drop(self) -> None:
+        self._change = None
 
 
 class KeyQueues:
@@ -67,28 +109,34 @@ class KeyQueues:
         self._client: AsyncClient | None = None
         self._registers: AsyncRegisters | None = None  # of that client
 
-    def submit(self, key: bytes, change: Change, done: Done) -> None:
-        """Have a change made; `done` gets the reply, an error too."""
+    def submit(self, key: bytes, change: Change, done: Done, turns: Turns | None = None) -> None:
+        """Have a change made; `done` gets the reply, an error too.
+
+        It has its place in the queue of the key at once.  When it is the first there, it waits for one of the
+        turns, and has its time from then on.
+        """
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue()
             queue.worker = asyncio.get_running_loop().create_task(self._work(key, queue))
-        queue.append((change, done))
+        queue.append(_Submitted(change, done, turns))
 
-    def ask(self, key: bytes, change: Change) -> asyncio.Future[Reply]:
-        """As `submit`, for a caller that waits."""
+    def ask(self, key: bytes, change: Change, turns: Turns | None = None) -> asyncio.Future[Reply]:
+        """As `submit`, for a caller that waits.  What has not begun when it waits no more is not done."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        if not isinstance(change, SteppedChange):
+            change = droppable = Droppable(change)
+            future.add_done_callback(lambda told: droppable.drop() if told.cancelled() else None)
 
         def done(reply: Reply) -> None:
             if not future.done():
                 future.set_result(reply)
 
-        self.submit(key, change, done)
+        self.submit(key, change, done, turns)
         return future
 
     async def ask_each(self, keys: Sequence[bytes], change: Change) -> list[Reply]:
-        """The replies about each key, errors too.  Not all are asked at once: each has its time from when it
-        is asked, and a thousand together might take longer."""
+        """The replies about each key, errors too."""
         replies: list[Reply] = []
         for start in range(0, len(keys), MOST_ASKED):
             replies += await asyncio.gather(
@@ -103,23 +151,26 @@ class KeyQueues:
     async def _work(self, key: bytes, queue: _Queue) -> None:
         try:
             while queue:
-                batch = [queue.popleft() for _ in range(min(len(queue), MOST_AT_ONCE))]
-                while batch:
-                    replies = await self._replies(key, batch)
-                    for (_, done), reply in zip(batch, replies, strict=False):
-                        done(reply)
-                    del batch[: len(replies)]
+                async with queue[0].turns or nullcontext():
+                    batch = _taken(queue)
+                    while batch:
+                        replies = await self._replies(key, batch)
+                        for one, reply in zip(batch, replies, strict=False):
+                            one.done(reply)
+                        del batch[: len(replies)]
         finally:
             del self._queues[key]
 
-    async def _replies(self, key: bytes, batch: list[tuple[Change, Done]]) -> list[Reply]:
+    async def _replies(self, key: bytes, batch: list[_Submitted]) -> list[Reply]:
         """Those of the first changes, of at least one."""
         try:
-            return await self._made(key, [change for change, _ in batch])
+            return await self._made(key, [one.change for one in batch])
         except _TooLarge as error:
             if len(batch) > 1:  # the one that is too large fails, and not those beside it
                 return await self._replies(key, batch[:1])
             return [RedisError(str(error))]
+        except _TakesTooLong as error:  # it is the first one: those behind it are made without it
+            return [self.told(DeadlineExceeded(str(error)))]
         except RingmillError as error:
             return [self.told(error)] * len(batch)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
@@ -140,8 +191,8 @@ class KeyQueues:
         while True:
             found = await registers.get(name, timeout=self._left_s(until))
             now_ms = int(self._clock.wall() * 1000)
-            entry = Entry.decode(found.value, now_ms)
-            replies = self._first_replies(changes, entry, now_ms)
+            found_entry = Entry.decode(found.value, now_ms)
+            replies, entry = await self._first_replies(changes, found_entry, now_ms, until)
             if not entry.is_changed:
                 left_s = self._left_s(until)
                 if entry.has_expired and not await _forget(registers, name, found.version, left_s):
@@ -185,18 +236,55 @@ class KeyQueues:
         else:
             await registers.cas(name, new, expect_version=version, timeout=timeout_s)
 
-    def _first_replies(self, changes: list[Change], entry: Entry, now_ms: int) -> list[Reply]:
-        if len(changes) == 1:
-            return [reply_of(changes[0], entry, now_ms)]
-        replies, size = [], 0
-        until = self._clock.monotonic() + ENOUGH_S
+    async def _first_replies(
+        self, changes: list[Change], entry: Entry, now_ms: int, until: float
+    ) -> tuple[list[Reply], Entry]:
+        """Those of the first changes, and what they leave.
+
+        A change in steps that takes long is left to the next time when others are before it.
+        """
+        replies: list[Reply] = []
+        size = 0
+        enough = self._clock.monotonic() + ENOUGH_S
         for change in changes:
-            reply = reply_of(change, entry, now_ms)
+            if isinstance(change, SteppedChange):
+                before = entry.kept() if replies else None
+                steps = change.steps(entry, now_ms)
+                while not (made := self._reply_of_steps(steps, enough)):
+                    if before is not None:
+                        return replies, before
+                    enough = await self._next_turn(until)
+                reply = made[0]
+            else:
+                reply = reply_of(change, entry, now_ms)
             replies.append(reply)
-            size += reply_size(reply)
-            if size >= ENOUGH_BYTES or self._clock.monotonic() >= until:
+            if len(changes) == 1:
                 break
-        return replies
+            size += reply_size(reply)
+            if size >= ENOUGH_BYTES or self._clock.monotonic() >= enough:
+                break
+        return replies, entry
+
+    def _reply_of_steps(self, steps: Generator[None, None, Reply], enough: float) -> list[Reply]:
+        """Make steps until then: the reply, or nothing when there are more of them."""
+        try:
+            next(steps)
+            while self._clock.monotonic() < enough:
+                next(steps)
+        except StopIteration as end:
+            return [end.value]
+        except RedisError as error:
+            return [error]
+        return []
+
+    async def _next_turn(self, until: float) -> float:
+        """Let others have theirs, and tell how long the next one may take."""
+        if self._clock.monotonic() >= until:
+            raise _TakesTooLong(
+                f"what was to be done in one step takes more than {self._timeout_s:g} s, and nothing was done"
+            )
+        await asyncio.sleep(0)
+        return self._clock.monotonic() + ENOUGH_S
 
     def _left_s(self, until: float) -> float:
         left_s = until - self._clock.monotonic()
@@ -205,14 +293,36 @@ class KeyQueues:
         return left_s
 
 
-class _Queue(deque[tuple[Change, Done]]):
+class _Submitted(NamedTuple):
+    change: Change
+    done: Done
+    turns: Turns | None
+
+
+class _Queue(deque[_Submitted]):
     """What waits for a key, and the task that does it."""
 
     worker: asyncio.Task[None]
 
 
+def _taken(queue: _Queue) -> list[_Submitted]:
+    """The next ones to be made together; what was dropped before them is answered, and costs nothing more."""
+    batch: list[_Submitted] = []
+    while queue and len(batch) < MOST_AT_ONCE:
+        one = queue.popleft()
+        if isinstance(one.change, Droppable) and one.change.is_dropped:
+            one.done(reply_of(one.change, Entry(), 0))
+        else:
+            batch.append(one)
+    return batch
+
+
 class _TooLarge(Exception):
     """What a key would hold has no room in a register."""
+
+
+class _TakesTooLong(Exception):
+    """The first change, which has many steps, is not made in time."""
 
 
 def reply_of(change: Change, entry: Entry, now_ms: int) -> Reply:

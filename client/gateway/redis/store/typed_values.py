@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -15,11 +16,14 @@ import msgpack
 
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 
-__all__ = ["FOREIGN", "Entry", "ForeignValue", "RedisValue", "SortedSet", "type_name"]
+__all__ = ["Entry", "ForeignValue", "RedisValue", "SortedSet", "type_name"]
 
 
 class SortedSet(dict[bytes, float]):
     """Members with their scores."""
+
+    def __copy__(self) -> SortedSet:
+        return SortedSet(self)
 
     def in_order(self) -> list[tuple[bytes, float]]:
         """By score, and by the member's bytes where scores are equal."""
@@ -87,6 +91,10 @@ class Entry:
         packed: bytes = msgpack.packb([letter, self.expires_at_ms, content])
         return packed
 
+    def kept(self) -> Entry:
+        """The same; changes of this one leave it as it is."""
+        return Entry(copy(self.value), self.expires_at_ms, self.is_changed, self.has_expired)
+
     def digest(self) -> bytes:
         """32 bytes that are the same for equal values of the same type and expiry, and for no others."""
         value: object = self.value
@@ -120,10 +128,15 @@ class Entry:
         self.value = value
         self.is_changed = True
 
+    def check_own(self) -> None:
+        """Raises RedisError for a foreign value, which few commands may replace or remove."""
+        if type(self.value) is ForeignValue:
+            raise RedisError(FOREIGN)
+
     def expire(self, at_ms: int) -> None:
         """Let the value expire at that time; 0: never.  Raises RedisError for a foreign value."""
-        if at_ms and type(self.value) is ForeignValue:
-            raise RedisError(FOREIGN)
+        if at_ms:
+            self.check_own()
         self.expires_at_ms = at_ms
         self.is_changed = True
 

@@ -29,7 +29,7 @@ _HANDSHAKE_S: Final = 5.0
 HEAD_S: Final = 5.0  # from connecting, or from the first byte of a request, to the end of its head
 _IDLE_S: Final = 75.0  # between two requests; Prometheus asks each minute or more often
 MOST_CONNECTIONS: Final = 16
-_CLOSE_S: Final = 1.0  # for answers under way, once the port closes
+_CLOSE_S: Final = 0.25  # for answers under way, once the port closes: a part of the 5 s of a stop
 
 _log = logging.getLogger(__name__)
 _silent = logging.getLogger("ringmill.page.http")

@@ -6,13 +6,12 @@ cluster/adapters/network/tls/tls_files.py does that.
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -22,9 +21,7 @@ from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["CertificatePaths", "Loaded", "as_ssl_has_it", "tls_context", "load", "file_mark"]
 
-_log = logging.getLogger(__name__)
-
-_SOON: Final = timedelta(days=30)
+_END_OF_LIST: Final = b"-----END X509 CRL-----"
 
 
 class CertificatePaths(NamedTuple):
@@ -44,14 +41,17 @@ class Loaded:
     chain: bytes  # our own certificate, b"" for a client without one
     key: bytes
     holder: Holder | None  # whom our certificate names
+    ends_at: float | None  # when it does; in seconds since 1970
     revoked: frozenset[int]
+    listed: frozenset[bytes]  # the authorities whose lists of revocations these are
     client: ssl.SSLContext
     server: ssl.SSLContext | None
     credentials: grpc.ChannelCredentials
 
 
-def load(paths: CertificatePaths, *, demands: bool) -> Loaded:
-    """Read all files.  `demands`: who connects has to show a certificate.
+def load(paths: CertificatePaths, *, demands: bool, listed: frozenset[bytes] = frozenset()) -> Loaded:
+    """Read all files.  `demands`: who connects has to show a certificate.  `listed`: authorities that need a
+    list of revocations, as they had one before, if they are still trusted.
 
     Raises InvalidArgument, which names the flag of the file that is wrong.
     """
@@ -64,12 +64,16 @@ def load(paths: CertificatePaths, *, demands: bool) -> Loaded:
         server = tls_context(paths, ssl.PROTOCOL_TLS_SERVER, authorities)
         server.verify_mode = ssl.CERT_REQUIRED if demands else ssl.CERT_OPTIONAL
         server.num_tickets = 0  # no session is resumed
+    holder, ends_at = _holder(paths.cert, chain) if chain else (None, None)
+    revoked, ours = _revoked(paths.crl, authorities, listed) if paths.crl else (frozenset(), frozenset())
     return Loaded(
         authorities=authorities,
         chain=chain,
         key=key,
-        holder=_holder(paths.cert, chain) if chain else None,
-        revoked=_revoked(paths.crl, authorities) if paths.crl else frozenset(),
+        holder=holder,
+        ends_at=ends_at,
+        revoked=revoked,
+        listed=ours,
         client=client,
         server=server,
         credentials=grpc.ssl_channel_credentials(authorities, key or None, chain or None),
@@ -94,8 +98,8 @@ def tls_context(paths: CertificatePaths, kind: int, authorities: bytes) -> ssl.S
     return context
 
 
-def _holder(path: str, chain: bytes) -> Holder:
-    """Whom our certificate names.  A line in the log when it ends soon."""
+def _holder(path: str, chain: bytes) -> tuple[Holder, float]:
+    """Whom our certificate names, and when it ends."""
     from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
 
     try:
@@ -109,32 +113,40 @@ def _holder(path: str, chain: bytes) -> Holder:
             f"--tls-cert {path!r} names no node and no client of a cluster",
             hint="certificates are made by `ringmill ca issue`",
         )
-    left = certificate.not_valid_after_utc - datetime.now(UTC)
-    if left < _SOON:
-        _log.warning("--tls-cert %r ends in %d days: `ringmill ca issue --replace`", path, left.days)
-    return holder
+    return holder, certificate.not_valid_after_utc.timestamp()
 
 
-def _revoked(path: str, authorities: bytes) -> frozenset[int]:
-    """The serial numbers on the lists that an authority of ours has signed."""
+def _revoked(
+    path: str, authorities: bytes, listed: frozenset[bytes]
+) -> tuple[frozenset[int], frozenset[bytes]]:
+    """The serial numbers on the lists that an authority of ours has signed, and which authorities these are.
+
+    A file that is not whole would let in again whom the lists name that it lacks.
+    """
     from cryptography import x509  # noqa: PLC0415 - a node without TLS starts without it
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 - the same
 
-    lists = _read("--tls-crl", path)
-    end = b"-----END X509 CRL-----"
-    revoked: list[int] = []
+    *lists, rest = _read("--tls-crl", path).split(_END_OF_LIST)
     try:
-        trusted = [each.public_key() for each in x509.load_pem_x509_certificates(authorities)]
-        found = [x509.load_pem_x509_crl(each + end) for each in lists.split(end)[:-1]]
+        trusted = {
+            sha256(each.public_bytes(Encoding.DER)).digest(): each.public_key()
+            for each in x509.load_pem_x509_certificates(authorities)
+        }
+        found = [x509.load_pem_x509_crl(each + _END_OF_LIST) for each in lists]
     except ValueError as error:
         raise InvalidArgument(f"--tls-crl {path!r} holds no revocation list: {error}") from error
-    ours = [each for each in found if any(_has_signed(key, each) for key in trusted)]
+    signed = [(name, each) for each in found for name, key in trusted.items() if _has_signed(key, each)]
+    ours = frozenset(name for name, _ in signed)
     if not ours:
         raise InvalidArgument(
             f"--tls-crl {path!r} holds no revocation list that an authority of --tls-ca has signed"
         )
-    for each in ours:
-        revoked += [one.serial_number for one in each]
-    return frozenset(revoked)
+    if rest.strip() or (listed & trusted.keys()) - ours:
+        raise InvalidArgument(
+            f"--tls-crl {path!r} is not whole: a revocation list is cut off or missing",
+            hint="copy ca.crl once more",
+        )
+    return frozenset(one.serial_number for _, each in signed for one in each), ours
 
 
 def as_ssl_has_it(pem: bytes) -> Mapping[str, Any]:

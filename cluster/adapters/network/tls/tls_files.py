@@ -6,7 +6,8 @@ list of revoked ones needs no restart.  Files that cannot be used, as while they
 former ones in force, and the log says so once.  What the system could not read, as for want of descriptors,
 is read again some seconds later.
 
-A socket that is open is ended within some seconds when the certificate of its other side is revoked.
+A running process says each day that its certificate ends soon.  A socket that is open is ended within some
+seconds when the certificate of its other side is revoked.
 Rule F7: docs/protocol/requests.md.
 """
 
@@ -41,6 +42,8 @@ _log = logging.getLogger(__name__)
 
 End: TypeAlias = Callable[[PermissionDenied], None]
 LOOK_EVERY_S: Final = 5.0
+_DAY_S: Final = 86_400.0
+_SOON_S: Final = 30 * _DAY_S
 _SHOW: Final = "`ringmill ca issue --client NAME` makes one: --tls-cert and --tls-key (tls_cert=, tls_key=)"
 _MOST_PEMS: Final = 1024  # certificates of callers that are remembered, as reading one takes a while
 
@@ -65,6 +68,13 @@ class TlsFiles:
         self._again_at = math.inf  # files that differ in nothing are read again, as they could not be read
         self._told = ""
         self._now = load(self._paths, demands=demands)
+        self._ending_told_at = -math.inf
+        self._tell_of_end()
+
+    @property
+    def ends_at(self) -> float | None:
+        """When our own certificate ends, in seconds since 1970."""
+        return self._now.ends_at
 
     def client_context(self) -> ssl.SSLContext:
         """What a dialler connects with."""
@@ -176,6 +186,7 @@ class TlsFiles:
     def look(self) -> None:
         """Read files that have changed, and end open connections whose certificates are revoked now."""
         self._current()
+        self._tell_of_end()
         told: dict[str, None] = {}
         for certificate, whose, end in list(self._open.values()):
             try:
@@ -191,6 +202,19 @@ class TlsFiles:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.look()
+
+    def _tell_of_end(self) -> None:
+        """A line in the log, once a day, while our certificate has ended or ends soon."""
+        now = time.time()
+        left_s = math.inf if self._now.ends_at is None else self._now.ends_at - now
+        if left_s >= _SOON_S or abs(now - self._ending_told_at) < _DAY_S:
+            return
+        self._ending_told_at = now
+        path, days = self._paths.cert, math.floor(left_s / _DAY_S)
+        if days < 0:
+            _log.error("--tls-cert %r has ended, nobody accepts it: `ringmill ca issue --replace`", path)
+        else:
+            _log.warning("--tls-cert %r ends in %d days: `ringmill ca issue --replace`", path, days)
 
     def _check_revoked(self, certificate: Mapping[str, Any], whose: str) -> None:
         """Raise PermissionDenied for a certificate on the list of --tls-crl."""
@@ -227,13 +251,15 @@ class TlsFiles:
             self._told = error.message
         else:
             _log.info("the certificates were read again: %s", self._paths.ca)
+            self._ending_told_at = -math.inf
+            self._tell_of_end()
 
     def _signature(self) -> tuple[object, ...]:
         """What differs after a file was written or replaced, or became another's to read."""
         return tuple(file_mark(path) for path in self._paths if path)
 
     def _load_again(self) -> Loaded:
-        loaded = load(self._paths, demands=self.demands)
+        loaded = load(self._paths, demands=self.demands, listed=self._now.listed)
         if loaded.holder != self._now.holder:
             raise InvalidArgument(f"--tls-cert {self._paths.cert!r} is for {loaded.holder} now")
         return loaded

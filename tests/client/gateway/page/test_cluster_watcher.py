@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from ringmill.client.administration.moves_view import MovesView
+from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.ring_view import RingView
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.page import cluster_watcher
 from ringmill.client.gateway.page.cluster_watcher import ClusterWatcher, PageMessage
-from ringmill.cluster.errors import ClientClosed, PermissionDenied, Unavailable
+from ringmill.client.jobs.job_values import JobList
+from ringmill.cluster.errors import ClientClosed, Overloaded, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, first_topology
 
@@ -90,6 +93,30 @@ async def test_the_second_page_is_told_at_once_what_the_first_one_saw(cluster: C
     await watcher.aclose()
 
 
+async def test_who_comes_after_a_pause_is_told_nothing_old_as_new(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_watcher, "FRESH_S", 0.0)
+    earlier = NodeMetrics("n1", 1.0, {})
+
+    async def metrics(*, timeout: float) -> dict[str, NodeMetrics]:
+        nonlocal earlier
+        earlier = NodeMetrics("n1", earlier.clock_s + 3600, {})
+        return {"n1": earlier}
+
+    cluster.metrics = metrics  # type: ignore[method-assign, assignment]
+    watcher = watcher_of(cluster)
+    told = [each.body["pace"] for each in await first(watcher, 6) if each.kind == "live"]
+    assert told[0] is None and told[1] is not None
+    assert watcher._looking is not None
+    await asyncio.wait([watcher._looking])
+    again = await first(watcher, 3)
+    assert [each.kind for each in again] == ["history", "ring", "live"]
+    assert again[2].body["pace"] is None, "the pause is no span of now"
+    assert cluster.looks >= 4, "and this is a new look"
+    await watcher.aclose()
+
+
 async def test_many_pages_cost_the_looks_of_one_and_none_when_all_are_closed(cluster: Cluster) -> None:
     watcher = watcher_of(cluster)
     await asyncio.gather(*(first(watcher, 6) for _ in range(20)))
@@ -108,6 +135,42 @@ async def test_a_cluster_that_is_gone_is_told_and_looked_for_again(cluster: Clus
     cluster.is_gone = False
     assert "live" in [each.kind for each in await first(watcher, 6)]
     assert [each.kind for each in watcher._known()] == ["history", "ring", "live"]
+    await watcher.aclose()
+
+
+async def test_all_is_asked_at_once_as_one_member_that_hangs_holds_each_answer_up(cluster: Cluster) -> None:
+    together = asyncio.Barrier(4)
+    holders: list[tuple[Any, str]] = [
+        (cluster, "status"), (cluster, "metrics"), (cluster.members, "moves"), (cluster.jobs, "list"),
+    ]  # fmt: skip
+
+    async def held(plain: Any, **given: Any) -> Any:
+        async with together:
+            return await plain(**given)
+
+    for holder, name in holders:
+        setattr(holder, name, partial(held, getattr(holder, name)))
+    watcher = watcher_of(cluster)
+    async with asyncio.timeout(10):
+        assert "live" in [each.kind for each in await first(watcher, 4)]
+    await watcher.aclose()
+
+
+async def test_a_member_that_is_busy_takes_nothing_off_the_page_and_a_refusal_does(cluster: Cluster) -> None:
+    outcomes: list[JobList | RingmillError] = [
+        JobList((), (), 1), Overloaded("its gate is full"), PermissionDenied("it needs the role jobs"),
+    ]  # fmt: skip
+
+    async def list_jobs() -> JobList:
+        outcome = outcomes.pop(0) if len(outcomes) > 1 else outcomes[0]
+        if isinstance(outcome, RingmillError):
+            raise outcome
+        return outcome
+
+    cluster.jobs.list = list_jobs
+    watcher = watcher_of(cluster)
+    told = [each.body["jobs"] for each in await first(watcher, 6) if each.kind == "live"]
+    assert told == [[], [], None]
     await watcher.aclose()
 
 

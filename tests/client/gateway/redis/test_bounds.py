@@ -423,12 +423,12 @@ async def test_commands_that_had_to_wait_for_others_have_come_whole() -> None:
         caller.say(b"PING")
         assert [await caller.heard() for _ in range(3)] == [b"$-1", b"+OK", b"+PONG"]
         (connection,) = door.connections()
-        assert connection.lateness(door.monotonic() + 31) == ""
+        assert connection.why_late(door.monotonic() + 31) == ""
         caller.writer.write(b"*1\r\n$4\r\nPI")
         other = await connect()
         while not connection.held_bytes:
             assert await other.ask(b"PING") == b"+PONG"
-        assert "the end of a command has not come" in connection.lateness(door.monotonic() + 31)
+        assert "the end of a command has not come" in connection.why_late(door.monotonic() + 31)
 
 
 async def test_a_value_above_the_limit_is_refused_when_its_length_is_told() -> None:

@@ -137,3 +137,14 @@ def test_an_argument_that_is_too_large_is_dropped_and_the_next_command_is_read(s
     assert isinstance(found[0], TooLargeCommand)
     assert found[0].length == length
     assert not parser.is_amid_command
+
+
+@pytest.mark.parametrize("amid", [b"*", b"*1", b"*1\r", b"*1\r\n", b"*1\r\n$4\r\nPI"])
+def test_commands_that_were_taken_are_not_kept_wherever_packets_end(amid: bytes) -> None:
+    parser, ping, found = CommandParser(), b"*1\r\n$4\r\nPING\r\n", 0
+    parser.feed(amid)
+    for _ in range(10_000):
+        parser.feed(ping[len(amid) :] + amid)
+        found += len(taken(parser))
+        assert parser.held_bytes <= (1 << 16) + 1000
+    assert found == 10_000

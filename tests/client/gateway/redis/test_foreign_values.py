@@ -11,7 +11,7 @@ from ringmill.client.gateway.redis.commands.database_commands import _remove
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 from ringmill.client.gateway.redis.store.database import _type_of
 from ringmill.client.gateway.redis.store.key_queues import KeyQueues, reply_of
-from ringmill.client.gateway.redis.store.typed_values import Entry
+from ringmill.client.gateway.redis.store.typed_values import Entry, SortedSet
 from ringmill.cluster.adapters.system_clock import SystemClock
 from tests.client.gateway.redis.redis_world import Registers, Spoken, lending, redis_door
 
@@ -24,6 +24,15 @@ FOREIGN = [
     msgpack.packb(["z", 0, {b"a": b"1"}]), msgpack.packb(["z", 0, {1: 1.0}]),
 ]  # fmt: skip
 
+REFUSED = [
+    (b"SUNIONSTORE", b"k", b"absent"), (b"ZUNIONSTORE", b"k", b"1", b"own"),
+    (b"COPY", b"own", b"k", b"REPLACE"), (b"BITOP", b"NOT", b"k", b"text"),
+    (b"ZRANGESTORE", b"k", b"own", b"0", b"-1"),
+    (b"MSET", b"k", b"v"), (b"SETEX", b"k", b"9", b"v"), (b"PSETEX", b"k", b"9", b"v"),
+    (b"EXPIRE", b"k", b"-1"), (b"PEXPIREAT", b"k", b"1"), (b"DELEX", b"k"),
+    (b"OBJECT", b"ENCODING", b"k"), (b"OBJECT", b"IDLETIME", b"k"), (b"OBJECT", b"REFCOUNT", b"k"),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("stored", FOREIGN)
 async def test_it_can_be_looked_for_removed_and_replaced(stored: bytes) -> None:
@@ -31,6 +40,8 @@ async def test_it_can_be_looked_for_removed_and_replaced(stored: bytes) -> None:
     async with redis_door(registers) as (_, connect):
         caller: Spoken = await connect()
         registers.values[b"k"] = (stored, 1)
+        registers.hold(b"own", SortedSet({b"m": 1.0}))
+        registers.hold(b"text", b"v")
         assert await caller.ask(b"TYPE", b"k") == b"+foreign"
         assert await caller.ask(b"EXISTS", b"k") == b":1"
         assert await caller.ask(b"TTL", b"k") == b":-1"
@@ -40,10 +51,14 @@ async def test_it_can_be_looked_for_removed_and_replaced(stored: bytes) -> None:
             (b"INCR", b"k"),
             (b"EXPIRE", b"k", b"9"),
             (b"COPY", b"k", b"l"),
+            *REFUSED,
         ):
             assert (await caller.ask(*words)).startswith(b"-WRONGTYPE no gateway for Redis has written")
         assert await caller.ask(b"EXISTS", b"l") == b":0"
+        assert await caller.ask(b"COPY", b"own", b"k") == b":0"
+        assert await caller.ask(b"EXPIRE", b"k", b"-1", b"XX") == b":0"
         assert await caller.ask(b"PERSIST", b"k") == b":0"
+        assert registers.values[b"k"] == (stored, 1)
         assert await caller.ask(b"SETNX", b"k", b"v") == b":0"
         assert await caller.ask(b"SET", b"k", b"v", b"NX") == b"$-1"
         assert (await caller.ask(b"MGET", b"k"), await caller.heard()) == (b"*1", b"$-1")

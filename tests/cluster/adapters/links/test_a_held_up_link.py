@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from ringmill.cluster.adapters.network.frame_link import FrameLink
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DeadlineExceeded
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.frames import decode_operations, encode_answers
@@ -21,6 +22,15 @@ HALF_S = 0.1
 class LoopClock:
     def __init__(self, loop: VirtualLoop) -> None:
         self.wall = self.monotonic = self.boottime = loop.time
+
+
+class SleptClock(SystemClock):
+    """Of a machine that has slept: its monotonic clock stood still meanwhile."""
+
+    slept_s = 0.0
+
+    def boottime(self) -> float:
+        return super().boottime() + self.slept_s
 
 
 class Even:
@@ -84,3 +94,25 @@ def test_what_was_not_answered_has_met_its_deadline() -> None:
     told = _told(is_answered=False)
     assert len(told) == CALLS
     assert all(isinstance(each, DeadlineExceeded) and each.outcome == "unknown" for each in told)
+
+
+async def test_a_call_that_waits_while_the_machine_sleeps_past_its_deadline_is_not_sent(
+    memory_streams: Any,
+) -> None:
+    ours, theirs = memory_streams
+    clock, may_dial = SleptClock(), asyncio.Event()
+
+    async def dial() -> Any:
+        await may_dial.wait()
+        return ours
+
+    link = FrameLink("n2", dial, clock=clock, entropy=Even())
+    told = list[object]()
+    link.send("kv.put", b"late", TIMEOUT_S, Priority.WRITE, told.append)
+    await asyncio.sleep(0)
+    clock.slept_s = 60.0
+    link.send("kv.put", b"next", TIMEOUT_S, Priority.WRITE, told.append)
+    may_dial.set()
+    frame = await theirs.read()
+    assert [operation[4] for operation in decode_operations(frame)[0]] == [b"next"]
+    await link.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,33 @@ def test_a_node_says_when_its_certificate_ends_soon(
     assert "n1.pem' ends in 28 days" in caplog.text
 
 
+def test_a_node_that_goes_on_running_says_each_day_that_its_certificate_ends_soon(
+    authority: Authority, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority.issue("n1", days=60, replace=True)
+    tls, day_s = files_of(authority), 86_400.0
+    now = time.time()
+    monkeypatch.setattr(f"{tls_files.__name__}.time.time", lambda: now)
+    assert tls.ends_at is not None and 59 < (tls.ends_at - now) / day_s <= 60
+    tls.look()
+    assert not caplog.records
+    now += 40 * day_s
+    tls.look()
+    tls.look()
+    assert caplog.text.count("n1.pem' ends in 19 days") == len(caplog.records) == 1
+    now += day_s
+    tls.look()
+    assert caplog.text.count("n1.pem' ends in 18 days") == 1
+    now += 20 * day_s
+    tls.look()
+    assert "n1.pem' has ended" in caplog.text
+    authority.issue("n1", days=365, replace=True)
+    caplog.clear()
+    now += day_s
+    tls.look()
+    assert "ends in" not in caplog.text and "has ended" not in caplog.text
+
+
 def test_a_certificate_is_looked_up_in_the_newest_list(authority: Authority) -> None:
     tls = files_of(authority)
     serial = next(each.serial for each in authority.show() if each.name == "n2")
@@ -142,6 +170,32 @@ def test_a_certificate_is_looked_up_in_the_newest_list(authority: Authority) -> 
     authority.revoke("n2")
     with pytest.raises(PermissionDenied, match="was revoked"):
         tls.check_node(shown, "n2")
+
+
+@pytest.mark.parametrize("cut", [20, None])
+def test_a_list_of_revocations_that_is_not_whole_leaves_the_former_one_in_force(
+    authority: Authority, caplog: pytest.LogCaptureFixture, cut: int | None
+) -> None:
+    """While the key is changed there are two lists, and the second one has what was revoked before."""
+    serial = next(each.serial for each in authority.show() if each.name == "n2")
+    shown = {"subjectAltName": (("URI", "ringmill://prod/n2"),), "serialNumber": serial.upper()}
+    authority.revoke("n2")
+    authority.rotate()
+    tls, path = files_of(authority), Path(authority.files.revocations)
+    end = b"-----END X509 CRL-----\n"
+    first, second, _ = path.read_bytes().split(end)
+    path.write_bytes(first + end + second[: cut or 0])
+    with pytest.raises(PermissionDenied, match="was revoked"):
+        tls.check_node(shown, "n2")
+    assert "the former certificates stay in force" in caplog.text and "is not whole" in caplog.text
+    if cut:
+        with pytest.raises(InvalidArgument, match=r"--tls-crl .* is not whole: .* is cut off"):
+            files_of(authority)
+    path.write_bytes(first + end + second + end)
+    authority.issue("n1", replace=True)
+    authority.issue("n2", replace=True)
+    authority.finish()
+    assert tls.client_context() is not None and caplog.text.count("stay in force") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
+import pytest
+
 from ringmill.cluster.adapters.processes.descriptors import SPARE_EVERY_S, SPARED, DescriptorWatch
 
 LIMIT, FEW = 300, 150
@@ -35,3 +40,18 @@ def test_where_no_session_is_idle_each_look_asks() -> None:
     for second in range(3):
         watch.look(FEW, float(second))
     assert asked == [SPARED] * 3
+
+
+async def test_it_looks_also_at_the_limit_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def starts_no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    watch = DescriptorWatch(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", starts_no_thread)
+        running = asyncio.ensure_future(watch.run())
+        async with asyncio.timeout(10):
+            while not watch.reason and not running.done():  # noqa: ASYNC110  nobody tells when it has looked
+                await asyncio.sleep(0.01)
+    assert not running.done()
+    running.cancel()

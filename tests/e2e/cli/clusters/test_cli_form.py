@@ -72,6 +72,7 @@ def a_node_joins_by_a_token(by_hand: Shell, addresses: list[str]) -> None:
     assert without.code == 2 and "none was given" in without.err
     member = by_hand.call("cluster", "join-token", "n2", *ours)
     assert member.code == 4 and "n2 is a member" in member.err
+    assert "copy the token file of another node" in member.err
     made = by_hand.call("cluster", "join-token", "n4", "--ttl", "10m", *ours, "-o", "json").json
     assert made["node"] == "n4" and set(made["seeds"]) == set(addresses)
     host.mkdir(0o700)

@@ -145,7 +145,7 @@ def test_nothing_of_it_is_shown_before_it_is_on_the_disk(is_failing: bool) -> No
         await world.on("n1", _handed_over(world, [put(world.nodes[N1], b"b", b"new", durability="memory")]))
         topology = world.topology
         body = ReadMany(topology.epoch, topology.keyspaces[0].id, KEYS).encode()
-        call = Call(READ_MANY, body, node.clock.monotonic() + 5.0)
+        call = Call(READ_MANY, body, node.clock.boottime() + 5.0)
         await world.on("n2", _read_many(world, call))
         assert not call.ended
         node.engine.failure = StorageFailed("the log has failed") if is_failing else None

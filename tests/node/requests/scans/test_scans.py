@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument, QuorumNotReached
+from ringmill.cluster.ids import KeyspaceId, PartitionId
 from ringmill.cluster.limits import MAX_SCAN_BYTES, MAX_SCAN_ITEMS
 from ringmill.cluster.wire.request_options import ReadOptions
-from ringmill.cluster.wire.scan_cursor import ScanBounds
+from ringmill.cluster.wire.scan_cursor import ScanBounds, ScanCursor, encode_cursor
 from ringmill.node.node_options import NodeOptions, ReplicaOptions
 from ringmill.node.requests.scans.scan_values import ScannedKey, ScanRequest, ScanResult
 from ringmill.node.requests.scans.scanner import PAGE_S
+from ringmill.node.requests.scans.walk import walk_of
 from tests.node.one_key import write_request
 from tests.node.small_world import World
 
@@ -270,6 +272,27 @@ def test_what_a_scan_does_not_take() -> None:
                 await world.on("n1", world.nodes["n1"].requests.scan(wrong))
 
     run(story)
+
+
+@pytest.mark.parametrize(
+    ("key", "bounds", "takes"),
+    [
+        (b"k3", ScanBounds(), 0),
+        (b"k3", ScanBounds(end=b"k2"), 1),
+        (b"k2", ScanBounds(end=b"k2"), 1),
+        (b"k3", ScanBounds(b"j"), 1),
+        (b"", ScanBounds(start=b"k3", end=b"k2"), None),
+    ],
+)
+def test_a_cursor_that_stands_behind_the_end_of_its_bounds_goes_on_with_the_next_partition(
+    key: bytes, bounds: ScanBounds, takes: int | None
+) -> None:
+    """The gateway for Redis makes one where a client goes on with another pattern."""
+    cursor = encode_cursor(ScanCursor(KeyspaceId(1, 0), PartitionId(5), key, bounds))
+    _, begun = walk_of(ScanRequest("", cursor=cursor), KeyspaceId(1, 0), 16)
+    assert (begun and begun.partition) == (None if takes is None else 5 + takes)
+    last = ScanCursor(KeyspaceId(1, 0), PartitionId(15), b"k3", ScanBounds(end=b"k2"))
+    assert walk_of(ScanRequest("", cursor=encode_cursor(last)), KeyspaceId(1, 0), 16)[1] is None
 
 
 def test_an_owner_that_had_no_time_is_not_called_silent() -> None:

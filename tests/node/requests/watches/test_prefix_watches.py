@@ -9,6 +9,7 @@ import pytest
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, Unavailable
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.cluster.wire.watch_cursor import decode_watch_cursor, encode_watch_cursor
+from ringmill.node.node_options import NodeOptions, ReplicaOptions
 from ringmill.node.requests.scans.scan_values import ScanRequest
 from ringmill.node.requests.watches.prefix_watches import PrefixNews, PrefixRequest
 from tests.node.one_key import write_request
@@ -67,6 +68,53 @@ def test_a_cursor_forgets_members_that_have_left_and_one_that_is_back_is_looked_
         del cursor.places["n3"]  # it was away, and is a member again
         back = await poll(world, "n2", encode_watch_cursor(cursor))
         assert back.unscanned and {*decode_watch_cursor(back.cursor).places} == {*world.names}
+
+    world.run(story())
+
+
+def test_a_quiet_watch_keeps_its_place_while_other_keys_are_written() -> None:
+    """Its places go on, though nothing of it has changed: the feeds reach back to 10 keys here."""
+    world = World(3, options=NodeOptions(replica=ReplicaOptions(feed_keys=10)))
+
+    async def story() -> None:
+        cursor = (await poll(world, "n1")).cursor
+        for number in range(22):
+            await put(world, "n2", b"other:%d" % number)
+            if number % 2:
+                news = await poll(world, "n1", cursor, timeout_s=0.5)
+                assert not news.keys and not news.unscanned
+                cursor = news.cursor
+        places = {name: number for name, (_, number) in decode_watch_cursor(cursor).places.items()}
+        assert places == {name: world.nodes[name].objects.feed._number for name in world.names}
+        await put(world, "n2", b"user:1")
+        assert (await poll(world, "n1", cursor)).keys == (b"user:1",)
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("timeout_s", [0.05, 0.3, 0.4, 2.0, 3.3])
+def test_a_poll_asks_all_members_however_short_it_is(timeout_s: float) -> None:
+    world = World(3)
+
+    async def story() -> None:
+        begun = await poll(world, "n1", timeout_s=timeout_s)
+        assert begun.unscanned and {*decode_watch_cursor(begun.cursor).places} == {*world.names}
+        assert (await poll(world, "n1", begun.cursor, timeout_s)).keys == ()
+        await put(world, "n2", b"user:1")
+        assert (await poll(world, "n1", begun.cursor, timeout_s)).keys == (b"user:1",)
+
+    world.run(story())
+
+
+def test_answers_that_take_a_while_count_for_a_poll_whose_time_is_up() -> None:
+    world = World(3)
+
+    async def story() -> None:
+        cursor = (await poll(world, "n1")).cursor
+        for other in ("n2", "n3"):
+            for link in (world.network.link("n1", other), world.network.link(other, "n1")):
+                link.latency_s = 0.03
+        assert (await poll(world, "n1", cursor, timeout_s=1.0)).keys == ()
 
     world.run(story())
 

@@ -17,7 +17,7 @@ from ringmill.node.node_options import HintOptions, NodeOptions
 from ringmill.node.replica.fallbacks.fallback_messages import KeepHint
 from ringmill.node.replica.fallbacks.fallback_serving import FallbackServing
 from ringmill.node.replica.routes import Routes
-from ringmill.node.requests.request_values import ReadRequest, ReadResult
+from ringmill.node.requests.request_values import ReadRequest, ReadResult, WatchRequest
 from ringmill.node.storage.storage_errors import StorageFailed
 from tests.node.one_key import values, write_request
 from tests.node.small_world import World
@@ -207,3 +207,30 @@ async def _encoded(world: World, at: NodeId) -> bytes:
     encoded = await world.nodes[at].objects.read_synced(route.place)
     assert decode_object(encoded).siblings
     return encoded
+
+
+def test_a_watch_tells_what_fallbacks_hold_and_waits_for_it_while_they_are_away() -> None:
+    world = a_world()
+    (a, b, c), fallbacks = places(world)
+
+    async def watch(at: str, after: bytes = b"") -> ReadResult | None:
+        request = WatchRequest("loose", KEY, after, ReadOptions("", 1.0), connection="c")
+        return await world.on(at, world.nodes[at].requests.watch(request))
+
+    async def story() -> None:
+        for name in (b, c):
+            world.kill(name)
+            world.seen(name, "down")  # by those who keep its hints, to the end
+        await put(world, a, b"v")
+        told = await watch(a)
+        assert told is not None and values(told) == [b"v"] and told.is_weak
+        for name in (a, *fallbacks):
+            world.kill(name)
+        for name in (b, c):
+            await world.start(name)
+        with pytest.raises(QuorumNotReached, match="the session has seen"):
+            await watch(b, told.context)
+        await world.start(a)
+        assert await watch(b, told.context) is None
+
+    world.run(story())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
+from ringmill.cluster.errors import DeadlineExceeded, DiskFull, InvalidArgument, QuorumNotReached
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Actor, KeyspaceId
 from ringmill.cluster.limits import MAX_ENTRIES, MAX_TOTAL
@@ -45,14 +45,18 @@ async def shown(world: World, at: str, space: str, level: str = "") -> list[byte
     return [sibling.value for sibling in result.siblings if sibling.value is not None]
 
 
+def place_of(world: World, space: str) -> Place:
+    home = world.topology.keyspace_named(space).id
+    partition = world.topology.partition_of(home, b"key")
+    return Place(Copy(partition, world.topology.row(partition).copy_epochs[0]), home, b"key")
+
+
 async def add_others(world: World, more: int) -> None:
     """Elements beside the only one of the set, on every node, as another node would have added them.
 
     In one object, as each addition that a node takes reads and writes all elements before it.
     """
-    home = world.topology.keyspace_named("set").id
-    partition = world.topology.partition_of(home, b"key")
-    place = Place(Copy(partition, world.topology.row(partition).copy_epochs[0]), home, b"key")
+    place = place_of(world, "set")
     held = await world.on("n1", world.nodes["n1"].objects.read(place))
     (first,) = held.siblings
     dots = [Dot(Actor("n9#1.0000000000"), number) for number in range(1, more + 1)]
@@ -205,6 +209,36 @@ def test_a_set_whose_elements_have_expired_has_room_again() -> None:
     world.run(story())
 
 
+@pytest.mark.parametrize(
+    ("space", "value", "given"),
+    [("set", b"", {"entry": b"y"}), ("set", None, {"entry": b"y"}), ("map", b"1", {"entry": b"y"})],
+)
+def test_an_update_removes_nothing_by_a_clock_that_was_compared_with_too_few(
+    space: str, value: bytes | None, given: dict[str, Any]
+) -> None:
+    """Two readings of three are no median: n2 may be as right as n1."""
+    world = world_of(3)
+
+    async def story() -> None:
+        await update(world, "n1", space, b"" if space == "set" else b"0", entry=b"x", ttl_ms=3_600_000)
+        (x,) = await shown(world, "n1", space)
+        world.kill("n3")
+        world.kill("n2")
+        await world.start("n2")
+        world.nodes["n2"].clock.jump(7_200.0)
+        world.nodes["n2"].hybrid.accept_jump()
+        await update(world, "n2", space, value, **given)
+        await world.start("n3")
+        assert x in await shown(world, "n1", space, "all")
+        await asyncio.sleep(3_601)
+        assert x not in await shown(world, "n2", space, "all")
+        await update(world, "n2", space, value, **given)  # by the clock of all
+        held = await world.on("n2", world.nodes["n2"].objects.read(place_of(world, space)))
+        assert x not in [sibling.value for sibling in held.siblings]
+
+    world.run(story())
+
+
 @pytest.mark.parametrize("keyspace_ttl_ms", [0, 10_000])
 def test_an_element_that_is_added_again_with_a_ttl_expires_though_its_coordinator_had_missed_it(
     keyspace_ttl_ms: int,
@@ -238,9 +272,7 @@ def test_an_entry_whose_newest_put_has_expired_is_gone_though_an_older_put_is_le
                 update(world, "n2", "map", b"newer", entry=b"colour", ttl_ms=10_000),
             ]
         )
-        home = world.topology.keyspace_named("map").id
-        partition = world.topology.partition_of(home, b"key")
-        place = Place(Copy(partition, world.topology.row(partition).copy_epochs[0]), home, b"key")
+        place = place_of(world, "map")
         assert len((await world.on("n3", world.nodes["n3"].objects.read(place))).siblings) == 2
         assert entries_of(await shown(world, "n3", "map", "all")) == {b"colour": b"newer"}
         await asyncio.sleep(11)
@@ -293,5 +325,25 @@ def test_a_later_attempt_that_cannot_ask_what_it_replaces_is_unknown() -> None:
         with pytest.raises(QuorumNotReached) as second:
             await update(world, "n1", "map", b"v", entry=b"e", operation=name, attempt=1, timeout_s=0.5)
         assert (first.value.outcome, second.value.outcome) == ("failed", "unknown")
+
+    world.run(story())
+
+
+@pytest.mark.parametrize(("attempt", "outcome"), [(0, "failed"), (1, "unknown")])
+def test_a_disk_that_is_full_as_others_are_asked_leaves_a_later_attempt_unknown(
+    attempt: int, outcome: str
+) -> None:
+    """An earlier one may have been applied by an owner that is cut off."""
+    world = world_of(3)
+
+    async def story() -> None:
+        world.cut("n1", "n2")
+        await update(world, "n2", "set", entry=b"x")  # n2 and n3 have it
+        world.nodes["n1"].engine.is_full = True
+        world.cut("n1", "n2", is_cut=False)
+        name = OperationId(7, 1, world.nodes["n1"].hybrid.now())
+        with pytest.raises(DiskFull) as caught:
+            await update(world, "n1", "set", None, entry=b"x", operation=name, attempt=attempt)
+        assert caught.value.outcome == outcome
 
     world.run(story())

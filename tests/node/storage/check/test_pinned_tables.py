@@ -95,6 +95,28 @@ async def test_who_hears_late_that_all_is_flushed_leaves_out_what_came_since(
     pinned.release()
 
 
+async def test_what_was_healed_after_the_moment_of_the_pin_may_be_lacking(
+    open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The range is whole by what healing wrote since, which does not count (rule H5)."""
+    engine = await open_engine()
+    wait_flushed = engine._upkeep.wait_flushed
+    await engine.fence(START, END)
+
+    async def healed_first(sequence: int) -> None:
+        batch = Batch()
+        batch.put(b"key", b"of another owner")
+        engine.apply(batch)
+        for mark in engine.corrupt_ranges():
+            await engine.mark_healed(mark)
+        await wait_flushed(sequence)
+
+    monkeypatch.setattr(engine._upkeep, "wait_flushed", healed_first)
+    pinned = await engine.pin_tables(START, END)
+    assert not engine.corrupt_ranges() and pinned.may_lack(START, END)
+    pinned.release()
+
+
 async def test_a_copy_with_another_byte_is_refused(disk: LossyDisk, open_engine: OpenEngine) -> None:
     engine, model = await open_engine(), dict[bytes, bytes]()
     await churn(engine, 5, model)

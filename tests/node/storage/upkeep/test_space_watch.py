@@ -61,12 +61,13 @@ def test_a_system_that_cannot_tell_the_free_space_changes_nothing_and_is_asked_a
     disk = Disk(NEEDED_BYTES - 1)
     watch = SpaceWatch("store", OPTIONS, cast("FileSystem", disk), Version)
     watch.check()
+    assert watch.free_bytes == NEEDED_BYTES - 1
     disk.error = OSError(errno.EIO, "Input/output error", "store")
     watch.check()
-    assert watch.refusal is not None
+    assert watch.refusal is not None and watch.free_bytes is None
     disk.error, disk.free_bytes = None, NEEDED_BYTES
     watch.check()
-    assert watch.refusal is None
+    assert watch.refusal is None and watch.free_bytes == NEEDED_BYTES
 
 
 def test_a_disk_with_plenty_of_space_is_looked_at_once_a_second_and_its_end_is_seen() -> None:

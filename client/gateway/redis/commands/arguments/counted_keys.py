@@ -6,7 +6,8 @@ The sources are read one by one, and the result is put in a second step: what ch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -45,23 +46,31 @@ def counted_keys_with_limit(args: Sequence[bytes]) -> tuple[Sequence[bytes], int
     return keys, one_integer(rest[1], "ERR LIMIT can't be negative", 0)
 
 
-async def read_one_by_one(connection: RedisConnection, keys: Sequence[bytes], read: Change) -> list[Any]:
-    """What `read` makes of each key.  Raises RedisError, the first one, also when it is too much."""
+@asynccontextmanager
+async def read_one_by_one(
+    connection: RedisConnection, keys: Sequence[bytes], read: Change
+) -> AsyncIterator[list[Any]]:
+    """What `read` makes of each key; it is counted as held until the block ends.
+
+    Raises RedisError, the first one, also when it is too much.
+    """
     asking, gathered = connection.database.keys.ask, connection.room.gather(len(keys))
+    turns = connection.turns
     try:
-        replies = await asyncio.gather(*(asking(key, gathered.bounded(read)) for key in keys))
+        replies = await asyncio.gather(*(asking(key, gathered.bounded(read), turns) for key in keys))
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise reply
+        yield replies
     finally:
         gathered.close()
-    for reply in replies:
-        if isinstance(reply, RedisError):
-            raise reply
-    return replies
 
 
 async def stored(connection: RedisConnection, key: bytes, value: RedisValue) -> Reply:
     """Put a value under a key, or remove it when the value is empty, and return its length."""
 
     def change(entry: Entry, _now_ms: int) -> Reply:
+        entry.check_own()
         if entry.value is not None or value:
             entry.set(copy(value) or None)  # it may be done over, and later changes of a batch alter it
             entry.expires_at_ms = 0

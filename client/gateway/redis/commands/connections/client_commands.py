@@ -59,7 +59,7 @@ def _told(connection: RedisConnection) -> bytes:
         "laddr": connection.local_address,
         "name": connection.name.decode("ascii", "replace"),
         "age": int(now_s - connection.began_s),
-        "idle": int(now_s - connection.active_s),
+        "idle": int(now_s - connection.lateness.active_s),
         "flags": flags + "".join(flag for flag in "eT" if flag in connection.flags) or "N",
         "db": connection.number,
         "sub": 0,

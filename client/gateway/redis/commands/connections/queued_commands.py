@@ -6,7 +6,7 @@ not be: each key is a register of its own (docs/decisions/a-transaction-is-of-on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 from ringmill.client.gateway.redis.commands.command_spec import Parts
@@ -15,14 +15,20 @@ from ringmill.client.gateway.redis.protocol.replies import NullArray, RedisError
 from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
 from ringmill.client.gateway.redis.store.database import Database
-from ringmill.client.gateway.redis.store.key_queues import MOST_AT_ONCE, Change, reply_of
+from ringmill.client.gateway.redis.store.key_queues import (
+    MOST_AT_ONCE,
+    Change,
+    SteppedChange,
+    reply_of,
+)
 from ringmill.client.gateway.redis.store.typed_values import Entry
 
-__all__ = ["NOT_QUEUED", "QueuedCommands", "WatchedKey"]
+__all__ = ["ABORTED", "NOT_QUEUED", "QueuedCommands", "WatchedKey"]
 
 NOT_QUEUED: Final = frozenset({"MULTI", "EXEC", "DISCARD", "WATCH", "QUIT", "RESET"})
 """They take effect at once, between MULTI and EXEC too."""
 
+ABORTED: Final = "EXECABORT Transaction discarded because of previous errors."
 _SEVERAL: Final = (
     "ERR MULTI on several keys is not offered: each key changes by itself here; "
     "send the commands without MULTI, in redis-py by pipeline(transaction=False)"
@@ -33,7 +39,7 @@ class WatchedKey:
     """A key of a WATCH, and what it held then."""
 
     def __init__(self, database: Database, key: bytes) -> None:
-        self.database = database
+        self.database_name = database.name
         self.key = key
         self._digest = b""
 
@@ -47,14 +53,15 @@ class WatchedKey:
         return entry.digest() == self._digest
 
 
-class QueuedCommands:
-    """`is_refused` when one could not be queued: EXEC then does none of them."""
+class QueuedCommands(SteppedChange):
+    """`refused` when one could not be queued: EXEC then does none of them, and tells it."""
 
     def __init__(self, database: Database, watched: WatchedKey | None, room: AnswerRoom) -> None:
-        """Raises RedisError when a key of another database is watched."""
-        if watched is not None and watched.database is not database:
-            raise RedisError("ERR WATCH in one database and MULTI in another is not offered")
-        self.is_refused = False
+        """They are refused when a key of another database is watched: if MULTI itself failed, what follows it
+        would be done without it."""
+        self.refused = ""
+        if watched is not None and watched.database_name != database.name:
+            self.refused = "EXECABORT WATCH in one database and MULTI in another is not offered"
         self.key = None if watched is None else watched.key
         self._watched = watched
         self._room = room
@@ -115,8 +122,8 @@ class QueuedCommands:
         self._changes.clear()
         self._command_bytes = self._answer_bytes = 0
 
-    def change(self, entry: Entry, now_ms: int) -> Reply:
-        """A Change: all of them in their order, unless the watched key holds something else by now.
+    def steps(self, entry: Entry, now_ms: int) -> Generator[None, None, Reply]:
+        """All of them in their order, unless the watched key holds something else by now.
 
         Answers that are too large together are left out one by one, as all of the commands are done.
         """
@@ -132,7 +139,9 @@ class QueuedCommands:
         replies: list[Reply] = []
         self._answer_bytes = 0
         is_full = False
-        for change, only_reads in self._changes:
+        for change, only_reads in tuple(
+            self._changes
+        ):  # what has begun is ended, though it is dropped amid it
             reply = left_out if is_full and only_reads else reply_of(change, entry, now_ms)
             size = reply_size(reply)
             if size > short:
@@ -142,4 +151,5 @@ class QueuedCommands:
                 else:
                     self._answer_bytes += size
             replies.append(reply)
+            yield
         return replies

@@ -37,13 +37,13 @@ async def _exec(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     if queued is None:
         raise RedisError("ERR EXEC without MULTI")
     connection.queued = connection.watched = None
-    if queued.is_refused:
-        raise RedisError("EXECABORT Transaction discarded because of previous errors.")
+    if queued.refused:
+        raise RedisError(queued.refused)
     if queued.key is None:
-        return queued.change(Entry(), 0)
+        return queued(Entry(), 0)
     connection.executed = queued
     try:
-        return await connection.database.keys.ask(queued.key, queued.change)
+        return await connection.database.keys.ask(queued.key, queued)
     finally:
         connection.executed = None
 

@@ -116,9 +116,8 @@ def _intersection(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
 
 def _difference(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
     first, *others = (one.scores for one in sources)
-    return SortedSet(
-        (member, score) for member, score in first.items() if not any(member in one for one in others)
-    )
+    taken = set[bytes]().union(*others)
+    return SortedSet((member, score) for member, score in first.items() if member not in taken)
 
 
 def _combined(replies: Sequence[Any], wanted: _Wanted, combine: Combine) -> SortedSet:
@@ -144,8 +143,8 @@ def _register(name: str, combine: Combine, about: str) -> None:
 
     async def store(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
         wanted = _wanted(args[1:], f"{name.lower()}store", is_difference=is_difference, stores=True)
-        replies = await read_one_by_one(connection, wanted.keys, _read)
-        return await stored(connection, args[0], _combined(replies, wanted, combine))
+        async with read_one_by_one(connection, wanted.keys, _read) as replies:
+            return await stored(connection, args[0], _combined(replies, wanted, combine))
 
     run.__doc__ = f"{about}, each set read by itself."
     store.__doc__ = f"Set a key to what {name} gives, in a second step."

@@ -121,5 +121,5 @@ async def _zrangestore(connection: RedisConnection, args: Sequence[bytes]) -> Re
     def read(entry: Entry, _now_ms: int) -> Reply:
         return told_pairs(wanted.pick(entry.get_or_new(SortedSet)), True, 3)
 
-    [pairs] = await read_one_by_one(connection, [args[1]], read)
-    return await stored(connection, args[0], SortedSet((member, score) for member, score in pairs))
+    async with read_one_by_one(connection, [args[1]], read) as [pairs]:
+        return await stored(connection, args[0], SortedSet((member, score) for member, score in pairs))

@@ -143,9 +143,10 @@ def _rank(call: KeyCall, *, is_reversed: bool) -> Reply:
     members, member = _scores(call), call.args[0]
     if member not in members:
         return NullArray() if with_score else None
-    place = [name for name, _ in members.in_order()].index(member)
-    rank = len(members) - 1 - place if is_reversed else place
-    return [rank, members[member]] if with_score else rank
+    score = members[member]
+    lower = sum(one < score or (one == score and name < member) for name, one in members.items())
+    rank = len(members) - 1 - lower if is_reversed else lower
+    return [rank, score] if with_score else rank
 
 
 @one_key("ZRANK", -3, "readonly fast")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -17,7 +18,7 @@ from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change
 from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue, SortedSet
 
-DATABASE = cast("Database", object())
+DATABASE = cast("Database", SimpleNamespace(name="db"))
 ROOM = AnswerRoom(RedisLimits(), lambda: 0)
 
 
@@ -43,7 +44,7 @@ def test_commands_are_done_in_their_order_and_one_that_fails_leaves_the_others()
         queued.add(b"k", change)
     queued.add_parts(Parts([(b"k", read), (b"k", read)], list))
     queued.add_reply("PONG")
-    first, second, third, *others = cast("list[object]", queued.change(entry, 0))
+    first, second, third, *others = cast("list[object]", queued(entry, 0))
     assert (first, second, str(third)) == (b"old", "OK", "ERR no")
     assert others == [b"new", [b"new", b"new"], "PONG"]
     assert entry.value == b"new"
@@ -74,7 +75,7 @@ def test_a_watched_key_is_compared_by_what_it_holds(now: Entry, is_same: bool) -
     cast("dict[bytes, bytes]", seen.value)[b"b"] = b"later"
     queued = QueuedCommands(DATABASE, watched, ROOM)
     queued.add(b"k", put(b"new"))
-    reply = queued.change(now, 0)
+    reply = queued(now, 0)
     assert (reply == ["OK"]) if is_same else isinstance(reply, NullArray)
     assert (now.value == b"new") == is_same
 
@@ -111,7 +112,7 @@ def test_answers_that_are_too_large_together_are_left_out_and_the_commands_are_d
         queued.add(b"k", large, only_reads=True)
     queued.add(b"k", put(b"new"))
     entry = Entry(b"old")
-    *told, last = cast("list[Reply]", queued.change(entry, 0))
+    *told, last = cast("list[Reply]", queued(entry, 0))
     assert entry.value == b"new" and last == "OK"
     left_out = [str(one) for one in told if isinstance(one, RedisError)]
     assert 0 < len(left_out) < 10 and reads <= 5

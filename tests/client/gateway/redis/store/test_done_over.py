@@ -12,6 +12,8 @@ from ringmill.client.gateway.redis.commands.arguments.counted_keys import stored
 from ringmill.client.gateway.redis.commands.command_spec import COMMANDS
 from ringmill.client.gateway.redis.commands.command_table import load_commands
 from ringmill.client.gateway.redis.protocol.replies import Reply
+from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
+from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.store.key_queues import Change, KeyQueues
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.adapters.system_clock import SystemClock
@@ -71,8 +73,7 @@ async def test_what_is_stored_is_not_altered_by_a_try_that_has_failed(
     queues = KeyQueues(lambda: lending(registers), "db", has_token=False, timeout_s=20.0, clock=SystemClock())
     database = SimpleNamespace(keys=CountedBeside(queues))
     databases = SimpleNamespace(database=lambda token, number: database)
-    await store(
-        SimpleNamespace(number=0, token="", database=database, door=SimpleNamespace(databases=databases))
-    )
+    door, room = SimpleNamespace(databases=databases), AnswerRoom(RedisLimits(), lambda: 0)
+    await store(SimpleNamespace(number=0, token="", database=database, door=door, room=room))
     assert registers.has_lost
     assert Entry.decode(registers.values[b"into"][0], 0).value == {b"n": b"1"}

@@ -14,7 +14,7 @@ from ringmill.cluster.sometimes import heard_by, sometimes
 from ringmill.simulator import __main__ as simulate
 from ringmill.simulator.__main__ import main
 from ringmill.simulator.campaign.many import SEEDS_FOR_ALL_MARKS, Summary, has_to_meet_all
-from ringmill.simulator.command_line import simulate_command
+from ringmill.simulator.command_line import Given, simulate_command
 from ringmill.simulator.options import SimulationOptions, usual_options
 from ringmill.simulator.run import run_seed
 from ringmill.simulator.subjects.every import SUBJECTS
@@ -76,13 +76,23 @@ def test_a_long_campaign_of_usual_runs_has_to_meet_every_mark(subjects: tuple[st
         assert not has_to_meet_all(SEEDS_FOR_ALL_MARKS, replace(usual, **narrowed))
 
 
+def asked_for(words: list[str]) -> SimulationOptions:
+    """What the command line makes of these words."""
+    asked: list[SimulationOptions] = []
+
+    def keep(given: Given, options: SimulationOptions) -> ExitCode:
+        asked.append(options)
+        return ExitCode.DONE
+
+    assert run_command(simulate_command(keep), "ringmill simulate", words) == 0
+    return asked[0]
+
+
 @pytest.mark.parametrize("more", [[], ["--ops", "300"], ["--nodes", "5"]], ids=str)
 def test_a_long_campaign_of_the_command_line_has_to_meet_every_mark(more: list[str]) -> None:
     for subject in SUBJECTS:
-        asked: list[SimulationOptions] = []
-        command = simulate_command(lambda given, options, asked=asked: asked.append(options) or ExitCode.DONE)
-        assert run_command(command, "ringmill simulate", ["--subjects", subject.name, *more]) == 0
-        assert has_to_meet_all(SEEDS_FOR_ALL_MARKS, asked[0]), subject.name
+        options = asked_for(["--subjects", subject.name, *more])
+        assert has_to_meet_all(SEEDS_FOR_ALL_MARKS, options), subject.name
 
 
 def test_a_long_campaign_is_red_by_itself_when_a_mark_was_never_met(

@@ -20,7 +20,7 @@ from ringmill.simulator.__main__ import main
 from ringmill.simulator.campaign.report import replay_command
 from ringmill.simulator.campaign.shrink import shortest, shrink
 from ringmill.simulator.campaign.timeline import timeline_html
-from ringmill.simulator.command_line import simulate_command
+from ringmill.simulator.command_line import Given, simulate_command
 from ringmill.simulator.faults.every import GENERAL_KINDS
 from ringmill.simulator.faults.splits import ring
 from ringmill.simulator.history import History
@@ -136,16 +136,25 @@ def test_a_failing_run_is_shrunk_and_its_replay_fails_the_same_way() -> None:
     assert replay.startswith(f"ringmill simulate --seed {failing.seed} ")
 
 
+def options_of(words: list[str]) -> SimulationOptions:
+    """What the command line makes of these words."""
+    asked: list[SimulationOptions] = []
+
+    def keep(given: Given, options: SimulationOptions) -> ExitCode:
+        asked.append(options)
+        return ExitCode.DONE
+
+    assert run_command(simulate_command(keep), "ringmill simulate", words) == 0
+    return asked[0]
+
+
 @pytest.mark.parametrize("nodes", [3, 4, 5])
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
 def test_the_command_of_a_replay_means_the_same_run(subject: Subject, nodes: int) -> None:
     usual = replace(usual_options((subject.name,)), nodes=nodes)
     for options in (usual, replace(usual, only_faults=(), sessions=2), replace(usual, faults=())):
-        asked: list[SimulationOptions] = []
-        command = simulate_command(lambda given, options, asked=asked: asked.append(options) or ExitCode.DONE)
         words = replay_command(7, options).split()
-        assert run_command(command, "ringmill simulate", words[2:]) == 0
-        assert asked == [options], words
+        assert options_of(words[2:]) == options, words
 
 
 def test_delta_debugging_finds_the_two_that_matter() -> None:

@@ -16,8 +16,8 @@ from ringmill.simulator.subjects.merging.checkers import check_merging
 def call(policy: str, kind: MergingKind, at: float, lasts_s: float | None = 0.5, **more: Any) -> MergingCall:
     """Answered, unless it lasts for None: then its outcome is unknown."""
     returned = None if lasts_s is None else at + lasts_s
-    outcome = "unknown" if lasts_s is None else "ok"
-    return MergingCall("m0", policy, kind, b"k", at, returned=returned, outcome=outcome, **more)
+    more |= {"outcome": "unknown" if lasts_s is None else "ok"}
+    return MergingCall("m0", policy, kind, b"k", at, returned=returned, **more)
 
 
 def count(at: float, amount: int, lasts_s: float | None = 0.5) -> MergingCall:

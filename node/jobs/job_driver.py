@@ -99,6 +99,7 @@ class JobDriver:
         self._world, self._ask = world, world.ask
         self._machine = job.machine
         self._machine.locality.owners_of = world.most_owned_by
+        self._machine.workers.has_slots = world.slots.are_at
         self._term = term
         self._logs = AttemptLogs()
         self._began = world.clock.monotonic() - job.at
@@ -286,7 +287,7 @@ class JobDriver:
         return view_of(self._stored(), self._world.node, self._crash)
 
     def attempts(self) -> Iterator[AttemptSummary]:
-        return attempts_of(self._machine)
+        return attempts_of(self._stored())
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)

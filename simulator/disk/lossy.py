@@ -293,6 +293,9 @@ class LossyDisk:
     def paced(self, bytes_per_s: float) -> FileSystem:
         return self
 
+    def apart(self) -> FileSystem:
+        return self
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         await asyncio.sleep(0)
         return call(*args, **kwargs)

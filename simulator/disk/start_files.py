@@ -310,6 +310,9 @@ class StartFiles:
     def paced(self, bytes_per_s: float) -> FileSystem:
         return self
 
+    def apart(self) -> FileSystem:
+        return self
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         await self.disk.take_time()
         return call(*args, **kwargs)
